@@ -1,0 +1,13 @@
+//! Tells the macro whether the compiler may know `yield`, which only nightly does.
+
+use std::{env, process::Command};
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(nightly)");
+    println!("cargo::rerun-if-changed=build.rs");
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output();
+    if version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("nightly")) {
+        println!("cargo::rustc-cfg=nightly");
+    }
+}

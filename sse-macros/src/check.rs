@@ -1,0 +1,215 @@
+//! What is wrong with an endpoint as a whole, beyond what parsing its parts has found.
+
+use quote::ToTokens as _;
+use syn::{FnArg, Type, spanned::Spanned as _};
+
+use crate::{
+    args::{FEW_CAPTURES, UNREAD_CAPTURE},
+    endpoint::{Endpoint, spelled, type_arguments},
+    errors::Errors,
+    path,
+};
+
+/// axum's own limit.
+const MOST_EXTRACTORS: usize = 16;
+
+/// axum's extractors that take the body. A name is a guess, so one alone says nothing.
+const READ_THE_BODY: [&str; 6] = ["Bytes", "Form", "Json", "Multipart", "RawForm", "String"];
+
+/// Extractors that surely do not read the path.
+const LEAVE_THE_PATH: [&str; 13] = [
+    "Bytes",
+    "ConnectInfo",
+    "Extension",
+    "Form",
+    "HeaderMap",
+    "Host",
+    "Json",
+    "LastEventId",
+    "Method",
+    "Query",
+    "RawQuery",
+    "State",
+    "String",
+];
+
+pub(crate) fn check(endpoint: &Endpoint, errors: &mut Errors) {
+    check_function(endpoint, errors);
+    check_extractors(endpoint, errors);
+}
+
+fn check_function(endpoint: &Endpoint, errors: &mut Errors) {
+    let sig = &endpoint.function.sig;
+    if sig.asyncness.is_none() {
+        errors.at(
+            sig.fn_token,
+            "the endpoint must be `async`; add `async` before `fn`",
+        );
+    }
+    if let Some(token) = &sig.constness {
+        errors.at(
+            token,
+            "an endpoint cannot be `const`, since it waits; remove it",
+        );
+    }
+    if let syn::Safety::Unsafe(token) = &sig.safety {
+        errors.at(
+            token,
+            "an endpoint cannot be `unsafe`, since the router calls it; put the `unsafe` block inside",
+        );
+    }
+    if let Some(abi) = &sig.abi {
+        errors.at(
+            abi,
+            "an endpoint has Rust's own calling convention; remove this",
+        );
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.at(
+            variadic,
+            "an endpoint's arguments are extractors, each with its type",
+        );
+    }
+    let generics = &sig.generics;
+    if !generics.params.is_empty() {
+        errors.at(
+            generics,
+            "an endpoint cannot be generic, since a route is one concrete type; write one endpoint for each type, \
+             and let them call a generic function",
+        );
+    } else if let Some(clause) = &generics.where_clause {
+        errors.at(
+            clause,
+            "an endpoint cannot be generic, so it has no `where` clause",
+        );
+    }
+}
+
+fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
+    let inputs = &endpoint.function.sig.inputs;
+    if let Some(extra) = inputs.iter().nth(MOST_EXTRACTORS) {
+        errors.at(
+            extra,
+            format_args!(
+                "axum takes at most {MOST_EXTRACTORS} extractors, and this is one more; group some in a tuple"
+            ),
+        );
+    }
+    for input in inputs {
+        match input {
+            FnArg::Receiver(receiver) => errors.at(
+                receiver,
+                "endpoints are free functions; pass shared data with `State<T>`",
+            ),
+            FnArg::Typed(arg) => {
+                if let Some(attribute) = arg.attrs.first() {
+                    errors.at(
+                        attribute,
+                        "an endpoint's argument takes no attributes; remove this",
+                    );
+                }
+                check_type(&arg.ty, errors);
+            }
+        }
+    }
+    check_second(
+        endpoint,
+        errors,
+        |ty| last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str())),
+        "the body can be read once, by the last argument; an extractor before it reads it already",
+    );
+    check_second(
+        endpoint,
+        errors,
+        |ty| last_name(ty).is_some_and(|name| name == "Path"),
+        "one `Path` holds all the captures: `Path((a, b)): Path<(A, B)>`",
+    );
+}
+
+fn check_type(ty: &Type, errors: &mut Errors) {
+    match ty {
+        Type::Reference(reference) => {
+            let owned = spelled(&reference.elem);
+            errors.at(
+                ty,
+                format_args!(
+                    "extractors are owned types; take `{owned}`, not `{}`",
+                    spelled(ty)
+                ),
+            );
+        }
+        Type::ImplTrait(_) => errors.at(
+            ty,
+            "an extractor is one concrete type; write it out instead of `impl Trait`",
+        ),
+        _ => {}
+    }
+}
+
+/// Reports the second of two arguments that both are of a kind that there can be one of.
+fn check_second(
+    endpoint: &Endpoint,
+    errors: &mut Errors,
+    is_kind: impl Fn(&Type) -> bool,
+    message: &str,
+) {
+    for second in endpoint.extractors().filter(|ty| is_kind(ty)).skip(1) {
+        errors.at(second, message);
+    }
+}
+
+fn last_name(ty: &Type) -> Option<String> {
+    let Type::Path(path) = ty else { return None };
+    Some(path.path.segments.last()?.ident.to_string())
+}
+
+/// A warning, with the span that it underlines and the name that silences it.
+pub(crate) struct Warning {
+    pub(crate) name: &'static str,
+    pub(crate) span: proc_macro2::Span,
+    pub(crate) message: String,
+}
+
+/// What is probably wrong. `nest("/rooms/{room}", …)` adds captures, so this is never sure.
+pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
+    let Some(literal) = &endpoint.args.path else {
+        return Vec::new();
+    };
+    let path = literal.value();
+    let captures = path::captures(&path);
+    let mut warnings = Vec::new();
+    let ignores_path =
+        |ty: &Type| last_name(ty).is_some_and(|name| LEAVE_THE_PATH.contains(&name.as_str()));
+    if let Some(first) = captures.first()
+        && endpoint.extractors().all(ignores_path)
+    {
+        warnings.push(Warning {
+            name: UNREAD_CAPTURE,
+            span: literal.span(),
+            message: format!("`{{{first}}}` is never read; add `Path({first}): Path<u64>`"),
+        });
+    }
+    for ty in endpoint.extractors() {
+        let tuple = type_arguments(ty, "Path").and_then(|arguments| arguments.first().copied());
+        if let Some(Type::Tuple(tuple)) = tuple
+            && tuple.elems.len() < captures.len()
+        {
+            let (has, takes) = (captures.len(), tuple.elems.len());
+            let plural = if has == 1 { "" } else { "s" };
+            warnings.push(Warning {
+                name: FEW_CAPTURES,
+                span: ty.span(),
+                message: format!(
+                    "the path has {has} capture{plural}, `Path<{}>` takes {takes}",
+                    spelled_tuple(tuple)
+                ),
+            });
+        }
+    }
+    warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
+    warnings
+}
+
+fn spelled_tuple(tuple: &syn::TypeTuple) -> String {
+    spelled(&Type::Verbatim(tuple.to_token_stream()))
+}

@@ -1,0 +1,40 @@
+//! The attribute `#[sse_endpoint]`. Depend on `sse-runtime`, which re-exports it and documents it.
+//!
+//! Data flows one way: `tokens -> args + body facts -> endpoint (model) -> check -> expand`.
+
+mod args;
+mod body;
+mod check;
+mod endpoint;
+mod errors;
+mod expand;
+mod path;
+mod tokens;
+
+use proc_macro2::TokenStream;
+
+// Documented on its re-export in `sse-runtime`, where the examples can run.
+#[allow(missing_docs)]
+#[proc_macro_attribute]
+pub fn sse_endpoint(
+    attribute: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    endpoint(attribute.into(), item.into()).into()
+}
+
+/// The errors, all at once, then the item, which is there in any case.
+fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = errors::Errors::default();
+    let args = args::Args::parse(attribute, &mut errors);
+    let expanded = match endpoint::function(item, &mut errors) {
+        Ok(function) => {
+            let endpoint = endpoint::Endpoint::new(args, function, &mut errors);
+            check::check(&endpoint, &mut errors);
+            expand::expand(endpoint, &errors)
+        }
+        Err(item) => item,
+    };
+    let errors = errors.into_compile_errors();
+    quote::quote!(#errors #expanded)
+}

@@ -1,0 +1,277 @@
+//! [`SseBody`]: the response's body, which drives the generator.
+//!
+//! The generator runs when the body is polled, and only then: backpressure and cancellation follow from the shape, with
+//! no task and no channel in between. A client that leaves makes hyper drop the body, and with it the generator, where
+//! it waits.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+
+use crate::{
+    EventId,
+    arrival::{Alive, Arrival},
+    channel::Channel,
+    encode::{self, EncodeError, Fields},
+    endpoint::{End, Endpoint, Flush, Frames},
+    flushes::Gate,
+    generator::{Coroutine, Ending, Generator},
+    keep_alive::{KeepAlive, poll_unconstrained},
+    unread::Unread,
+};
+
+pin_project! {
+    #[derive(Debug)]
+    pub(crate) struct SseBody {
+        // Dropped first: the generator's destructors run before `alive` says that it is gone.
+        state: State,
+        channel: Channel,
+        gate: Gate,
+        // Whether the head is on its way, which waits for no event.
+        head_sent: bool,
+        first: Option<Bytes>,
+        #[pin]
+        keep_alive: Option<KeepAlive>,
+        #[pin]
+        deadline: Option<Sleep>,
+        unread: Unread,
+        endpoint: Endpoint,
+        alive: Option<Alive>,
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// The generator runs, or waits.
+    Running(Coroutine),
+    /// The stream breaks off, once all that was written before is on its way.
+    Failing(StreamError),
+    /// What is written is the rest.
+    Ended,
+}
+
+/// Why a stream breaks off. It is for the server's log: the client sees a body that was cut short.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error("a value that the endpoint `{endpoint}` yielded could not be sent")]
+    Encode {
+        endpoint: &'static str,
+        source: EncodeError,
+    },
+    #[error("the endpoint `{endpoint}` panicked")]
+    Panicked { endpoint: &'static str },
+    #[error(
+        "the endpoint `{endpoint}` ended with the response's error after the response had begun"
+    )]
+    RejectedTooLate { endpoint: &'static str },
+}
+
+impl SseBody {
+    /// `ended` is how the generator ended, where it did so before there was a body.
+    pub(crate) fn new(
+        generator: Generator,
+        ended: Option<Ending>,
+        arrival: Arrival,
+        unread: Unread,
+        endpoint: &Endpoint,
+        frames: &Frames,
+    ) -> Self {
+        let Generator {
+            coroutine, channel, ..
+        } = generator;
+        let state = match ended {
+            None => State::Running(coroutine),
+            Some(ending) => settle(ending, &channel, endpoint),
+        };
+        Self {
+            state,
+            channel,
+            gate: Gate::new(arrival.flushes),
+            head_sent: false,
+            first: frames.first.clone(),
+            keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
+            deadline: endpoint.max_duration.map(|limit| sleep(spread(limit))),
+            unread,
+            endpoint: endpoint.clone(),
+            alive: arrival.alive,
+        }
+    }
+}
+
+impl http_body::Body for SseBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let mut this = self.project();
+        this.unread.poll_drain(cx);
+
+        if !*this.head_sent {
+            *this.head_sent = true;
+            this.gate.close();
+            if let Some(first) = this.first.take() {
+                return Poll::Ready(Some(Ok(Frame::data(first))));
+            }
+        }
+
+        // Before the generator, which may wait for ever, or never.
+        if let Some(deadline) = this.deadline.as_mut().as_pin_mut()
+            && let State::Running(_) = this.state
+            && poll_unconstrained(deadline, cx).is_ready()
+        {
+            *this.state = State::Ended;
+        }
+
+        loop {
+            match this.state {
+                State::Running(coroutine) => {
+                    ready!(this.gate.poll_open(cx));
+                    match poll(coroutine, this.channel, this.endpoint, cx) {
+                        Poll::Ready(ended) => {
+                            *this.state = ended;
+                            continue;
+                        }
+                        Poll::Pending => {
+                            let bytes = this.channel.take();
+                            if bytes.is_empty() {
+                                let Some(keep_alive) = this.keep_alive.as_pin_mut() else {
+                                    return Poll::Pending;
+                                };
+                                let frame = ready!(keep_alive.poll_due(cx));
+                                close_behind(this.gate, this.endpoint);
+                                return Poll::Ready(Some(Ok(Frame::data(frame))));
+                            }
+                            if let Some(keep_alive) = this.keep_alive.as_pin_mut() {
+                                keep_alive.sent();
+                            }
+                            close_behind(this.gate, this.endpoint);
+                            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                        }
+                    }
+                }
+                State::Failing(_) => {
+                    let bytes = this.channel.take();
+                    if !bytes.is_empty() {
+                        this.gate.close();
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                    // hyper throws away what it holds when a body fails.
+                    ready!(this.gate.poll_open(cx));
+                    let failing = std::mem::replace(this.state, State::Ended);
+                    if let State::Failing(error) = failing {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+                State::Ended => {
+                    let bytes = this.channel.take();
+                    return Poll::Ready(
+                        Some(bytes)
+                            .filter(|bytes| !bytes.is_empty())
+                            .map(|bytes| Ok(Frame::data(bytes))),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Polls the generator; ready with the state that follows it.
+fn poll(
+    coroutine: &mut Coroutine,
+    channel: &Channel,
+    endpoint: &Endpoint,
+    cx: &mut Context<'_>,
+) -> Poll<State> {
+    // Nobody sees what a panic left behind: the generator is dropped with all that it holds, and so is what it had
+    // written and was not taken.
+    let polled = catch_unwind(AssertUnwindSafe(|| coroutine.poll(cx)));
+    let Ok(polled) = polled else {
+        drop(channel.take());
+        tracing::error!(
+            endpoint = endpoint.name,
+            path = endpoint.path,
+            "the generator panicked; its connection is closed"
+        );
+        return Poll::Ready(State::Failing(StreamError::Panicked {
+            endpoint: endpoint.name,
+        }));
+    };
+    match polled {
+        Poll::Ready(ending) => Poll::Ready(settle(ending, channel, endpoint)),
+        Poll::Pending => match encode_failure(channel, endpoint) {
+            Some(failing) => Poll::Ready(failing),
+            None => Poll::Pending,
+        },
+    }
+}
+
+/// What a generator's ending leaves to be sent.
+fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> State {
+    // A generator that ended behind a value that could not be sent has not finished.
+    if let Some(failing) = encode_failure(channel, endpoint) {
+        return failing;
+    }
+    match ending {
+        Ending::Finished if endpoint.end == End::Stop => channel.write(|outgoing| {
+            let done = EventId::done(outgoing.last_id.as_ref());
+            if outgoing.last_id.as_ref() != Some(&done) {
+                let fields = Fields {
+                    id: Some(done),
+                    ..Fields::default()
+                };
+                encode::bare_frame(&mut outgoing.buffer, &fields);
+            }
+            Ok(())
+        }),
+        Ending::Finished => {}
+        Ending::Failed(write_error) => write_error(channel, endpoint),
+        Ending::Rejected(response) => {
+            tracing::error!(
+                endpoint = endpoint.name,
+                path = endpoint.path,
+                status = response.status().as_u16(),
+                "the generator ended with the response's error after the response had begun; its connection is closed"
+            );
+            return State::Failing(StreamError::RejectedTooLate {
+                endpoint: endpoint.name,
+            });
+        }
+    }
+    encode_failure(channel, endpoint).unwrap_or(State::Ended)
+}
+
+fn encode_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {
+    let source = channel.take_failure()?;
+    tracing::error!(
+        endpoint = endpoint.name,
+        path = endpoint.path,
+        error = %source,
+        "a value that the generator yielded could not be sent; its connection is closed"
+    );
+    Some(State::Failing(StreamError::Encode {
+        endpoint: endpoint.name,
+        source,
+    }))
+}
+
+fn close_behind(gate: &mut Gate, endpoint: &Endpoint) {
+    if endpoint.flush == Flush::Each {
+        gate.close();
+    }
+}
+
+/// The limit less up to a fifth of it, at random, so that clients that came together do not come back together.
+fn spread(limit: Duration) -> Duration {
+    limit.mul_f64(1.0 - 0.2 * fastrand::f64())
+}

@@ -1,0 +1,98 @@
+//! The slot between the generator, which writes frames into it, and the body, which takes them out.
+//!
+//! Generator and body are polled by one task, one inside of the other, so the lock is never contended; it is what makes
+//! the pair `Send` without `unsafe`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{EventId, encode::EncodeError, endpoint::Flush};
+
+/// How much is gathered under `flush = "ready"` before it is due.
+const DUE: usize = 16 * 1024;
+
+/// Room for a few small events; what does not fit grows.
+const FIRST_CAPACITY: usize = 512;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Channel(Arc<Mutex<Outgoing>>);
+
+/// What the generator has written and the body has not taken yet.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub(crate) buffer: BytesMut,
+    pub(crate) last_id: Option<EventId>,
+    flush: Flush,
+    begun: bool,
+    failure: Option<EncodeError>,
+}
+
+impl Channel {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Outgoing {
+            buffer: BytesMut::new(),
+            last_id: None,
+            flush: Flush::default(),
+            begun: false,
+            failure: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outgoing> {
+        // A user's `Serialize` may panic in here. The body then drops what is in the buffer, so a poisoned lock guards
+        // nothing that is sent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the request and the attribute say, before the generator is polled for the first time.
+    pub(crate) fn open(&self, flush: Flush, last_id: Option<EventId>) {
+        let mut outgoing = self.lock();
+        outgoing.flush = flush;
+        outgoing.last_id = last_id;
+    }
+
+    /// Marks that the response begins here.
+    pub(crate) fn begin(&self) {
+        self.lock().begun = true;
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.lock().begun
+    }
+
+    /// Lets `write` add a frame. After a failure nothing is added any more.
+    pub(crate) fn write(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
+        let mut outgoing = self.lock();
+        outgoing.begun = true;
+        if outgoing.failure.is_some() {
+            return;
+        }
+        if outgoing.buffer.capacity() == 0 {
+            outgoing.buffer.reserve(FIRST_CAPACITY);
+        }
+        if let Err(error) = write(&mut outgoing) {
+            outgoing.failure = Some(error);
+        }
+    }
+
+    /// Whether the generator has to wait until the body has taken what is written.
+    pub(crate) fn is_due(&self) -> bool {
+        let outgoing = self.lock();
+        outgoing.failure.is_some()
+            || match outgoing.flush {
+                Flush::Each => true,
+                Flush::Ready => outgoing.buffer.len() >= DUE,
+            }
+    }
+
+    /// Takes the whole frames that were written since the last time; empty where there are none.
+    pub(crate) fn take(&self) -> Bytes {
+        self.lock().buffer.split().freeze()
+    }
+
+    /// Takes the error that a value's `Serialize` returned.
+    pub(crate) fn take_failure(&self) -> Option<EncodeError> {
+        self.lock().failure.take()
+    }
+}

@@ -1,0 +1,167 @@
+//! What the attribute says of an endpoint.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    EventName,
+    encode::{self, Fields},
+};
+
+/// When what was yielded goes to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    /// Each event, before the generator goes on.
+    #[default]
+    Each,
+    /// As soon as the generator waits, or 16 KiB are due.
+    Ready,
+}
+
+/// What a client that comes back after the generator finished gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// A new run, as `EventSource` has it.
+    #[default]
+    Reconnect,
+    /// `204 No Content`, which stops it.
+    Stop,
+}
+
+/// An endpoint, as its attribute and its function describe it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub(crate) path: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) docs: &'static str,
+    pub(crate) method: Method,
+    pub(crate) item: fn() -> &'static str,
+    pub(crate) flush: Flush,
+    pub(crate) end: End,
+    keep_alive: Option<Duration>,
+    keep_alive_event: Option<&'static str>,
+    retry: Option<Duration>,
+    pub(crate) max_duration: Option<Duration>,
+    error_event: &'static str,
+}
+
+/// The default of `keep_alive`: what the standard's authoring notes suggest against proxies that cut quiet connections.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+impl Endpoint {
+    /// An endpoint with every key at its default.
+    pub fn new<T>(path: &'static str, name: &'static str) -> Self {
+        Self {
+            path,
+            name,
+            docs: "",
+            method: Method::GET,
+            item: std::any::type_name::<T>,
+            flush: Flush::Each,
+            end: End::Reconnect,
+            keep_alive: Some(KEEP_ALIVE),
+            keep_alive_event: None,
+            retry: None,
+            max_duration: None,
+            error_event: "error",
+        }
+    }
+
+    /// The doc comment of the function.
+    pub fn docs(mut self, docs: &'static str) -> Self {
+        self.docs = docs;
+        self
+    }
+
+    /// The key `method`.
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// The key `keep_alive`.
+    pub fn keep_alive(mut self, after: Option<Duration>) -> Self {
+        self.keep_alive = after;
+        self
+    }
+
+    /// The key `keep_alive_event`.
+    pub fn keep_alive_event(mut self, name: &'static str) -> Self {
+        self.keep_alive_event = Some(name);
+        self
+    }
+
+    /// The key `retry`.
+    pub fn retry(mut self, delay: Duration) -> Self {
+        self.retry = Some(delay);
+        self
+    }
+
+    /// The key `flush`.
+    pub fn flush(mut self, flush: Flush) -> Self {
+        self.flush = flush;
+        self
+    }
+
+    /// The key `max_duration`.
+    pub fn max_duration(mut self, limit: Duration) -> Self {
+        self.max_duration = Some(limit);
+        self
+    }
+
+    /// The key `end`.
+    pub fn end(mut self, end: End) -> Self {
+        self.end = end;
+        self
+    }
+
+    /// The key `error_event`.
+    pub fn error_event(mut self, name: &'static str) -> Self {
+        self.error_event = name;
+        self
+    }
+
+    pub(crate) fn error_fields(&self) -> Fields {
+        Fields {
+            event: Some(EventName::from(self.error_event)),
+            ..Fields::default()
+        }
+    }
+
+    /// The frames that are the same for every client, encoded once, when the endpoint is mounted.
+    pub(crate) fn frames(&self) -> Frames {
+        Frames {
+            first: self.retry.map(|retry| {
+                let mut buffer = BytesMut::new();
+                let fields = Fields {
+                    retry: Some(retry),
+                    ..Fields::default()
+                };
+                encode::bare_frame(&mut buffer, &fields);
+                buffer.freeze()
+            }),
+            keep_alive: self
+                .keep_alive
+                .map(|after| (after, self.keep_alive_frame())),
+        }
+    }
+
+    fn keep_alive_frame(&self) -> Bytes {
+        match self.keep_alive_event {
+            // The blank line behind the comment is not needed by the standard, and is by some clients.
+            None => Bytes::from_static(b":\n\n"),
+            Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
+        }
+    }
+}
+
+/// See [`Endpoint::frames`].
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    /// Sent with the head of the response.
+    pub(crate) first: Option<Bytes>,
+    /// Sent after this much silence.
+    pub(crate) keep_alive: Option<(Duration, Bytes)>,
+}

@@ -1,0 +1,159 @@
+//! [`Event`]: a value with the fields that WHATWG gives an event.
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::BytesMut;
+
+use crate::{
+    Comment, EventId, EventName,
+    encode::{self, EncodeError, Fields},
+};
+
+/// An event with its fields, for the streams that need more than a value: `yield_!` takes both.
+///
+/// Its methods have the names of the fields in
+/// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// `T` is the type of its JSON: the stream's item, or a reference to it. Text, comments and the like hold no JSON, so
+/// they go into every stream.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_runtime::{Event, Stream, sse_endpoint};
+///
+/// #[derive(serde::Serialize)]
+/// struct Tick { price: u32 }
+///
+/// #[sse_endpoint("/ticks")]
+/// async fn ticks() -> impl Stream<Item = Tick> {
+///     yield_!(Event::comment("warming up"));
+///     for seq in 1_u64..=3 {
+///         let tick = Tick { price: 100 };
+///         yield_!(Event::json(&tick).id(seq).event("tick").retry(Duration::from_secs(3)));
+///     }
+///     yield_!(Event::done());
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "an event does nothing unless it is yielded"]
+pub struct Event<T = NoJson> {
+    fields: Fields,
+    data: Data<T>,
+    /// Whether the id becomes the one that stops a client for good, see [`Event::done`].
+    done: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Data<T> {
+    None,
+    Json(T),
+    Text(Cow<'static, str>),
+}
+
+/// The type of the JSON of an [`Event`] that holds none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoJson {}
+
+impl<T> Event<T> {
+    /// An event whose data is `value`, or what it refers to, as the stream's items are sent: as one line of JSON,
+    /// unless the item is [`Text`](crate::Text) or [`Html`](axum::response::Html).
+    pub fn json(value: T) -> Self {
+        Self::with(Data::Json(value))
+    }
+
+    /// Sets the `event` field, which is what `addEventListener` listens for; without it the event is a `message`.
+    pub fn event(mut self, name: impl Into<EventName>) -> Self {
+        self.fields.event = Some(name.into());
+        self
+    }
+
+    /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
+    ///
+    /// A number or a UUID is an id as it is; text goes through [`EventId::new`].
+    pub fn id(mut self, id: impl Into<EventId>) -> Self {
+        self.fields.id = Some(id.into());
+        self
+    }
+
+    /// Sets the `retry` field: how long the client waits before it reconnects, in whole milliseconds, rounded up.
+    pub fn retry(mut self, delay: Duration) -> Self {
+        self.fields.retry = Some(delay);
+        self
+    }
+
+    /// Puts a comment in front of the fields, in the same frame.
+    pub fn with_comment(mut self, comment: impl Into<Comment>) -> Self {
+        self.fields.comment = Some(comment.into());
+        self
+    }
+
+    fn with(data: Data<T>) -> Self {
+        Self {
+            fields: Fields::default(),
+            data,
+            done: false,
+        }
+    }
+
+    /// Writes the frame, and returns the id that the client now holds, where the event sets one.
+    pub(crate) fn encode(
+        mut self,
+        last: Option<&EventId>,
+        buffer: &mut BytesMut,
+        json: impl FnOnce(&T, &mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<Option<EventId>, EncodeError> {
+        if self.done {
+            let id = self.fields.id.as_ref().or(last);
+            self.fields.id = Some(EventId::done(id));
+        }
+        encode::frame(buffer, &self.fields, |buffer| match &self.data {
+            Data::None => Ok(()),
+            Data::Json(value) => json(value, buffer),
+            Data::Text(text) => {
+                encode::text(buffer, text);
+                Ok(())
+            }
+        })?;
+        Ok(self.fields.id)
+    }
+}
+
+impl Event {
+    /// An event whose data is this text as it is, not as JSON.
+    ///
+    /// LF, CR and CRLF are one line break each, and arrive as LF.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::with(Data::Text(text.into()))
+    }
+
+    /// A comment, which clients skip. Text that is only known at run time goes through [`Comment::new`].
+    pub fn comment(comment: impl Into<Comment>) -> Self {
+        Self::empty().with_comment(comment)
+    }
+
+    /// A frame without data: it dispatches nothing, but its `id` and `retry` take effect.
+    ///
+    /// With an id it moves the client's cursor past what was filtered out for it.
+    pub fn empty() -> Self {
+        Self::with(Data::None)
+    }
+
+    /// An event `done` that says that nothing more will ever come: a client that reconnects after it is answered `204
+    /// No Content`, which stops an `EventSource` for good.
+    ///
+    /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with a suffix that
+    /// the endpoint recognises in `Last-Event-ID`. End the generator after it.
+    ///
+    /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model):
+    /// any status but 200 fails the connection for good.
+    pub fn done() -> Self {
+        let mut event = Self::text("null").event("done");
+        event.done = true;
+        event
+    }
+}
+
+impl<T> From<T> for Event<T> {
+    fn from(value: T) -> Self {
+        Self::json(value)
+    }
+}

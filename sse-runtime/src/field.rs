@@ -1,0 +1,172 @@
+//! [`EventName`] and [`Comment`]: text that stands in one line of the stream, and cannot break out of it.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+const LINE_BREAKS: [char; 2] = ['\r', '\n'];
+
+/// A literal is the program's own text: instead of failing, a line break in it becomes visible.
+fn one_line(text: &'static str) -> Cow<'static, str> {
+    if text.contains(LINE_BREAKS) {
+        Cow::Owned(text.replace(LINE_BREAKS, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The name of an event: what a browser's `addEventListener` listens for.
+///
+/// It cannot be empty (that would be a plain `message`) and cannot hold a line break, so that input cannot forge a
+/// field. From a string it returns a [`Result`]; from a `&'static str` it cannot fail: a line break in a literal
+/// becomes U+FFFD.
+///
+/// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+///
+/// ```
+/// use sse_runtime::{EventName, LineBreak};
+///
+/// assert_eq!(EventName::new("tick")?.as_str(), "tick");
+/// assert!(EventName::new("tick\ndata: forged").is_err());
+/// # Ok::<(), sse_runtime::EventNameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventName(Cow<'static, str>);
+
+impl EventName {
+    /// A name from text.
+    ///
+    /// # Errors
+    ///
+    /// [`EventNameError`], where the text is empty or holds a line break.
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Result<Self, EventNameError> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(EventNameError::Empty);
+        }
+        match name.find(LINE_BREAKS) {
+            Some(at) => Err(EventNameError::LineBreak(LineBreak { at })),
+            None => Ok(Self(name)),
+        }
+    }
+
+    /// The name as it stands on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for EventName {
+    fn from(name: &'static str) -> Self {
+        Self(one_line(name))
+    }
+}
+
+impl FromStr for EventName {
+    type Err = EventNameError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::new(name.to_owned())
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A comment: a line that clients skip, which keeps a quiet connection alive or helps whoever reads along.
+///
+/// It cannot hold a line break. From a string it returns a [`Result`]; from a `&'static str` it cannot fail: a line
+/// break in a literal becomes U+FFFD.
+///
+/// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
+///
+/// ```
+/// use sse_runtime::{Comment, Event};
+///
+/// let user = "ada\ndata: forged";
+/// assert!(Comment::new(format!("hello, {user}")).is_err());
+/// let event = Event::comment("warming up");
+/// # let _ = event;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Comment(Cow<'static, str>);
+
+impl Comment {
+    /// A comment from text.
+    ///
+    /// # Errors
+    ///
+    /// [`LineBreak`], where the text holds one.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, LineBreak> {
+        let text = text.into();
+        match text.find(LINE_BREAKS) {
+            Some(at) => Err(LineBreak { at }),
+            None => Ok(Self(text)),
+        }
+    }
+
+    /// The text as it stands on the wire, without the colon.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for Comment {
+    fn from(text: &'static str) -> Self {
+        Self(one_line(text))
+    }
+}
+
+impl FromStr for Comment {
+    type Err = LineBreak;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text.to_owned())
+    }
+}
+
+/// A line break where it would have forged a field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is a line break at byte {at}, where the stream has one line; remove or escape it")]
+#[non_exhaustive]
+pub struct LineBreak {
+    /// Its place, in bytes from the start.
+    pub at: usize,
+}
+
+/// Why a text cannot be an [`EventName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventNameError {
+    /// It is empty, which a client reads as `message`; leave the name out instead.
+    #[error("an event name cannot be empty; leave it out, and the event arrives as `message`")]
+    Empty,
+    /// It holds a line break.
+    #[error("an event name is one line: {0}")]
+    LineBreak(#[from] LineBreak),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_break_is_an_error_where_it_is_built() {
+        for text in ["a\nb", "a\rb", "a\r\nevent: x"] {
+            assert_eq!(
+                EventName::new(text),
+                Err(EventNameError::LineBreak(LineBreak { at: 1 }))
+            );
+            assert_eq!(Comment::new(text), Err(LineBreak { at: 1 }));
+        }
+        assert_eq!(EventName::new(""), Err(EventNameError::Empty));
+        assert_eq!(Comment::new("").unwrap().as_str(), "");
+    }
+
+    #[test]
+    fn a_literal_cannot_fail_and_cannot_forge() {
+        assert_eq!(EventName::from("a\nb").as_str(), "a\u{fffd}b");
+        assert_eq!(Comment::from("a\r\nb").as_str(), "a\u{fffd}\u{fffd}b");
+    }
+}

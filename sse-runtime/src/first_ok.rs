@@ -1,0 +1,84 @@
+//! [`first_ok`]: the upstream's failure, while there still is a status to answer with.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tokio_stream::Stream;
+
+/// Waits for the first item of a fallible stream: its error is returned, before the response has begun; with anything
+/// else the whole stream is handed back, to be yielded with `yield_all!`.
+///
+/// # Errors
+///
+/// The first item's, where that is an error.
+///
+/// # Cancel safety
+///
+/// Dropping it drops the stream.
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use sse_runtime::{Stream, first_ok, sse_endpoint};
+///
+/// # #[derive(serde::Serialize)] struct Upstream(u16);
+/// # impl From<Upstream> for StatusCode { fn from(e: Upstream) -> Self { Self::from_u16(e.0).unwrap() } }
+/// # fn ask_the_model() -> impl Stream<Item = Result<String, Upstream>> { tokio_stream::empty() }
+/// // An upstream that refuses with 429 is our 429; one that fails in the middle is an `event: error`.
+/// #[sse_endpoint("/answer", method = POST)]
+/// async fn answer() -> Result<impl Stream<Item = Result<String, Upstream>>, StatusCode> {
+///     let tokens = first_ok(ask_the_model()).await?;
+///     yield_all!(tokens);
+/// }
+/// ```
+pub async fn first_ok<S, T, E>(stream: S) -> Result<FirstOk<S>, E>
+where
+    S: Stream<Item = Result<T, E>>,
+{
+    let mut stream = Box::pin(stream);
+    match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        Some(Err(error)) => Err(error),
+        first => Ok(FirstOk {
+            ended: first.is_none(),
+            first,
+            stream,
+        }),
+    }
+}
+
+pin_project! {
+    /// The stream that [`first_ok`] hands back, its first item in front again.
+    #[must_use = "streams do nothing unless polled"]
+    pub struct FirstOk<S: Stream> {
+        first: Option<S::Item>,
+        ended: bool,
+        stream: Pin<Box<S>>,
+    }
+}
+
+impl<S: Stream> std::fmt::Debug for FirstOk<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstOk").finish_non_exhaustive()
+    }
+}
+
+impl<S: Stream> Stream for FirstOk<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        // A stream that has ended is not polled again.
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        let next = this.stream.as_mut().poll_next(cx);
+        *this.ended = matches!(next, Poll::Ready(None));
+        next
+    }
+}

@@ -1,0 +1,232 @@
+//! [`EventId`]: the `id` of an event, and the cursor that a client comes back with.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+/// What an id ends with once there is nothing more to come: a client that comes back with it is answered `204`.
+///
+/// All of it is unreserved in a URL (RFC 3986, section 2.3), so that it survives a query string that nobody escaped.
+pub(crate) const DONE: &str = "~done";
+
+/// Longer ids would come back in a header that servers refuse, and a refusal stops a browser for good.
+const MAX_LEN: usize = 4096;
+
+/// The `id` of an event: what a browser sends back in `Last-Event-ID` when it reconnects.
+///
+/// It cannot hold a control character (a line break would forge a field, and NUL makes every client ignore the id), nor a
+/// space at either end (HTTP trims it, so the cursor would come back changed), and is at most 4096 bytes long. The
+/// empty id is allowed: it clears the client's cursor.
+///
+/// From a number or a UUID it cannot fail; from a string that is only known at run time it returns a [`Result`]. From a
+/// `&'static str` it cannot fail either: a literal is the program's own text, and what it should not hold becomes
+/// U+FFFD.
+///
+/// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+///
+/// ```
+/// use sse_runtime::{EventId, EventIdError};
+///
+/// assert_eq!(EventId::from(7_u64).to_string(), "7");
+/// assert_eq!(EventId::new("orders-7")?.to_string(), "orders-7");
+/// assert_eq!(EventId::new("7\ndata: forged"), Err(EventIdError::ControlCharacter { at: 1 }));
+/// # Ok::<(), EventIdError>(())
+/// ```
+#[derive(Clone)]
+pub struct EventId(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    // The commonest id is a counter: it is written without being a string first.
+    Number(u64),
+    Text(Cow<'static, str>),
+}
+
+impl EventId {
+    /// An id from text.
+    ///
+    /// # Errors
+    ///
+    /// [`EventIdError`] says which rule the text breaks, and where.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, EventIdError> {
+        let text = text.into();
+        if text.len() > MAX_LEN {
+            return Err(EventIdError::TooLong { len: text.len() });
+        }
+        if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(EventIdError::ControlCharacter { at });
+        }
+        if text.starts_with(' ') || text.ends_with(' ') {
+            return Err(EventIdError::OuterSpace);
+        }
+        if text.ends_with(DONE) {
+            return Err(EventIdError::Reserved);
+        }
+        Ok(Self(Repr::Text(text)))
+    }
+
+    /// The id that says "nothing comes after this": a stream that ended for good leaves it with its client.
+    pub(crate) fn done(last: Option<&Self>) -> Self {
+        let text = match last {
+            Some(last) if last.is_done() => return last.clone(),
+            Some(last) => format!("{last}{DONE}"),
+            None => DONE.to_owned(),
+        };
+        Self(Repr::Text(text.into()))
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(&self.0, Repr::Text(text) if text.ends_with(DONE))
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Repr::Number(number) => Cow::Owned(number.to_string()),
+            Repr::Text(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Number(number) => number.fmt(f),
+            Repr::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EventId").field(&self.text()).finish()
+    }
+}
+
+// `5` the number and "5" the text are one id: they are the same bytes on the wire.
+impl PartialEq for EventId {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for EventId {}
+
+impl std::hash::Hash for EventId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
+impl FromStr for EventId {
+    type Err = EventIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text.to_owned())
+    }
+}
+
+impl From<&'static str> for EventId {
+    fn from(text: &'static str) -> Self {
+        let broken = |c: char| c.is_control();
+        let text = match text.trim_matches(' ') {
+            clean if clean.len() == text.len() && !clean.contains(broken) => Cow::Borrowed(clean),
+            clean => Cow::Owned(clean.replace(broken, "\u{fffd}")),
+        };
+        Self(Repr::Text(text))
+    }
+}
+
+macro_rules! from_unsigned {
+    ($($number:ty),*) => {$(
+        impl From<$number> for EventId {
+            fn from(number: $number) -> Self {
+                Self(Repr::Number(u64::from(number)))
+            }
+        }
+    )*};
+}
+
+macro_rules! from_displayed {
+    ($($value:ty),*) => {$(
+        impl From<$value> for EventId {
+            fn from(value: $value) -> Self {
+                Self(Repr::Text(value.to_string().into()))
+            }
+        }
+    )*};
+}
+
+from_unsigned!(u8, u16, u32, u64);
+from_displayed!(usize, u128, i8, i16, i32, i64, i128, isize);
+#[cfg(feature = "uuid")]
+from_displayed!(uuid::Uuid);
+
+/// Why a text cannot be an [`EventId`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventIdError {
+    /// A control character, such as a line break or NUL, stands at this byte.
+    #[error(
+        "an event id cannot hold a control character, and there is one at byte {at}; escape or encode it"
+    )]
+    ControlCharacter {
+        /// Its place, in bytes from the start.
+        at: usize,
+    },
+    /// It starts or ends with a space, which HTTP would trim from `Last-Event-ID`.
+    #[error("an event id cannot start or end with a space; trim or encode it")]
+    OuterSpace,
+    /// It ends with the suffix that this framework gives to the id of a stream that is over for good.
+    #[error(
+        "an event id cannot end with `~done`, which marks the end of a stream; add something behind it"
+    )]
+    Reserved,
+    /// It is longer than 4096 bytes, more than servers take in a header.
+    #[error("an event id has at most 4096 bytes, and this one has {len}; send a shorter key")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_would_forge_or_lose_the_cursor() {
+        for (text, error) in [
+            ("1\ndata: spoof", EventIdError::ControlCharacter { at: 1 }),
+            ("\r", EventIdError::ControlCharacter { at: 0 }),
+            ("é\0", EventIdError::ControlCharacter { at: 2 }),
+            ("a\u{85}", EventIdError::ControlCharacter { at: 1 }),
+            (" 1", EventIdError::OuterSpace),
+            ("1 ", EventIdError::OuterSpace),
+            ("9~done", EventIdError::Reserved),
+        ] {
+            assert_eq!(EventId::new(text), Err(error), "{text:?}");
+        }
+        let long = "x".repeat(4097);
+        assert_eq!(EventId::new(long), Err(EventIdError::TooLong { len: 4097 }));
+    }
+
+    #[test]
+    fn a_literal_cannot_fail_and_cannot_forge() {
+        assert_eq!(EventId::from("tick").to_string(), "tick");
+        assert_eq!(EventId::from(" a\nb ").to_string(), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_number_and_its_text_are_one_id() {
+        assert_eq!(EventId::from(5_u64), EventId::new("5").unwrap());
+        assert_eq!(EventId::from(-5).to_string(), "-5");
+        assert_eq!(EventId::from(u128::MAX).to_string(), u128::MAX.to_string());
+        assert_eq!(EventId::new("").unwrap().to_string(), "");
+    }
+
+    #[test]
+    fn done_is_said_once() {
+        let done = EventId::done(Some(&EventId::from(7_u8)));
+        assert_eq!(done.to_string(), "7~done");
+        assert_eq!(EventId::done(Some(&done)), done);
+        assert_eq!(EventId::done(None).to_string(), "~done");
+    }
+}

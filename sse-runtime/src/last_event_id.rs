@@ -1,0 +1,169 @@
+//! [`LastEventId`]: where a client that comes back left off.
+
+use std::{convert::Infallible, str::FromStr};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, request::Parts},
+};
+
+use crate::EventId;
+
+const HEADER: HeaderName = HeaderName::from_static("last-event-id");
+
+/// An extractor: the id of the last event that the client has seen, if it has seen one.
+///
+/// It is the header `Last-Event-ID`, which a browser sends when it reconnects; without it the query parameter
+/// `lastEventId` or `last_event_id`, since a script that makes a new `EventSource` cannot set headers. An empty id is
+/// none.
+///
+/// It never rejects. An id that is not UTF-8 or does not parse as `T` (an older deployment may have written it) is
+/// handed to the handler as an error: a `400` would stop a browser from ever reconnecting.
+///
+/// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
+///
+/// ```
+/// use sse_runtime::{Event, LastEventId, Stream, sse_endpoint};
+///
+/// #[sse_endpoint("/numbers")]
+/// async fn numbers(LastEventId(last): LastEventId<u64>) -> impl Stream<Item = u64> {
+///     // An id that we cannot read is as good as none: start over.
+///     let seen = last.ok().flatten().unwrap_or(0);
+///     for number in seen + 1..=10 {
+///         yield_!(Event::json(number).id(number));
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
+
+impl<T> LastEventId<T> {
+    /// The id, where there is one that could be read.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_ref().ok()?.as_ref()
+    }
+}
+
+/// Why a `Last-Event-ID` could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LastEventIdError {
+    /// It is not UTF-8, which every id of a stream is.
+    #[error("the last event id is not UTF-8, so no event stream has sent it; treat it as unknown")]
+    NotUtf8,
+    /// It does not parse as what the handler asked for.
+    #[error("the last event id {sent:?} is not one of this stream ({reason}); treat it as unknown")]
+    NotParsed {
+        /// What the client sent.
+        sent: String,
+        /// What its parser says.
+        reason: String,
+    },
+}
+
+impl<S, T> FromRequestParts<S> for LastEventId<T>
+where
+    S: Sync,
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = sent(parts).transpose().and_then(|sent: Option<String>| {
+            let Some(sent) = sent else { return Ok(None) };
+            match sent.parse::<T>() {
+                Ok(id) => Ok(Some(id)),
+                Err(error) => Err(LastEventIdError::NotParsed {
+                    reason: error.to_string(),
+                    sent,
+                }),
+            }
+        });
+        Ok(Self(id))
+    }
+}
+
+/// What the client sent, if it sent something.
+pub(crate) fn sent(parts: &Parts) -> Option<Result<String, LastEventIdError>> {
+    let sent = match parts.headers.get(HEADER) {
+        Some(header) => {
+            String::from_utf8(header.as_bytes().to_vec()).map_err(|_| LastEventIdError::NotUtf8)
+        }
+        None => {
+            let query = parts.uri.query()?;
+            let named = |name: &str| {
+                form_urlencoded::parse(query.as_bytes())
+                    .find(|(key, _)| key == name)
+                    .map(|(_, id)| id.into_owned())
+            };
+            Ok(named("lastEventId").or_else(|| named("last_event_id"))?)
+        }
+    };
+    match sent {
+        Ok(id) if id.is_empty() => None,
+        sent => Some(sent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn extract<T: FromStr>(
+        uri: &str,
+        header: Option<&[u8]>,
+    ) -> Result<Option<T>, LastEventIdError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let mut request = Request::get(uri);
+        if let Some(header) = header {
+            request = request.header("last-event-id", header);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let Ok(LastEventId(id)) = LastEventId::from_request_parts(&mut parts, &()).await;
+        id
+    }
+
+    #[tokio::test]
+    async fn the_header_goes_before_the_query() {
+        assert_eq!(extract::<u64>("/", None).await, Ok(None));
+        assert_eq!(extract("/", Some(b"7")).await, Ok(Some(7_u64)));
+        assert_eq!(extract("/?lastEventId=8", None).await, Ok(Some(8_u64)));
+        assert_eq!(extract("/?last_event_id=9", None).await, Ok(Some(9_u64)));
+        assert_eq!(
+            extract("/?lastEventId=8", Some(b"7")).await,
+            Ok(Some(7_u64))
+        );
+        assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn it_is_utf8_and_unescaped() {
+        let snowman = EventId::new("☃ 1").unwrap();
+        assert_eq!(
+            extract("/", Some("☃ 1".as_bytes())).await,
+            Ok(Some(snowman.clone()))
+        );
+        assert_eq!(
+            extract("/?lastEventId=%E2%98%83+1", None).await,
+            Ok(Some(snowman))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_handed_over() {
+        assert_eq!(
+            extract::<EventId>("/", Some(b"\xff")).await,
+            Err(LastEventIdError::NotUtf8)
+        );
+        let error = extract::<u64>("/", Some(b"v1:9")).await.unwrap_err();
+        assert!(
+            matches!(&error, LastEventIdError::NotParsed { sent, .. } if sent == "v1:9"),
+            "{error:?}"
+        );
+    }
+}

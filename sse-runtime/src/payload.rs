@@ -1,0 +1,73 @@
+//! [`Payload`]: what the data of an event can be.
+
+use axum::response::Html;
+use bytes::BytesMut;
+use serde::Serialize;
+
+use crate::encode::{self, EncodeError};
+
+/// What a stream can carry: every [`serde::Serialize`] as one line of JSON, [`Text`] and axum's [`Html`] as they are.
+///
+/// It is implemented for all that can be sent, and not meant to be implemented by hand: derive [`serde::Serialize`].
+/// The parameter tells the kinds apart, and is inferred. JSON is JSON always, a `String` too, so that
+/// `JSON.parse(e.data)` never fails in the browser. A float that is not a number, or infinite, is `null`, as
+/// `serde_json` has it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}`, or a type inside it, cannot be sent as an event",
+    label = "this cannot be serialised",
+    note = "derive `serde::Serialize` for it, or send text with `sse_runtime::Text`"
+)]
+pub trait Payload<Kind = AsJson> {
+    #[doc(hidden)]
+    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError>;
+}
+
+/// The [`Payload`] kind of what is [`serde::Serialize`].
+#[derive(Debug)]
+pub enum AsJson {}
+
+/// The [`Payload`] kind of [`Text`].
+#[derive(Debug)]
+pub enum AsText {}
+
+/// The [`Payload`] kind of axum's [`Html`].
+#[derive(Debug)]
+pub enum AsHtml {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + ?Sized> Payload<AsJson> for T {
+    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
+        encode::json(buffer, self)
+    }
+}
+
+/// Text that is sent as it is, not as JSON: one `data` line for each of its lines.
+///
+/// LF, CR and CRLF are one line break each, and arrive as LF, since the format has no other.
+///
+/// ```
+/// use sse_runtime::{Stream, Text, sse_endpoint};
+///
+/// #[sse_endpoint("/log")]
+/// async fn log() -> impl Stream<Item = Text<String>> {
+///     yield_!(Text("two\nlines".to_owned()));
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Text<T>(pub T);
+
+#[diagnostic::do_not_recommend]
+impl<T: AsRef<str>> Payload<AsText> for Text<T> {
+    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
+        encode::text(buffer, self.0.as_ref());
+        Ok(())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: AsRef<str>> Payload<AsHtml> for Html<T> {
+    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
+        encode::text(buffer, self.0.as_ref());
+        Ok(())
+    }
+}

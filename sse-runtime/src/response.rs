@@ -1,0 +1,36 @@
+//! The head of the response.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
+    response::Response,
+};
+
+use crate::{arrival::Arrival, body::SseBody};
+
+/// Asks nginx, and what speaks its language, not to buffer.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The headers of an event stream for this request.
+///
+/// `connection` is sent on HTTP/1.1 alone: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an HTTP/1.0 client would
+/// wait for a length that never comes.
+pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    if arrival.version == Version::HTTP_11 && !arrival.closes {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    headers
+}
+
+pub(crate) fn stream(head: HeaderMap, body: SseBody) -> Response {
+    let mut response = Response::new(Body::new(body));
+    *response.headers_mut() = head;
+    response
+}

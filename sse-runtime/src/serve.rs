@@ -1,0 +1,155 @@
+//! [`serve`]: axum's server, with what event streams need of a socket.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request},
+    response::Response,
+    routing::future::RouteFuture,
+    serve::{IncomingStream, Listener},
+};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tower_service::Service;
+
+use crate::flushes::{FlushCounting, Flushes};
+
+/// Serves `app` on `addr` until Ctrl-C.
+///
+/// It is `axum::serve` with `TCP_NODELAY`, so that no event waits in the kernel for the one after it, and with sockets
+/// that say when an event is on its way, so that `flush = "each"` means what it says over HTTP/1. Handlers can
+/// extract `ConnectInfo<SocketAddr>`. With the feature `http2` it speaks HTTP/2 without TLS as well.
+///
+/// `addr` is an address, as in `"127.0.0.1:3000"`, or a [`TcpListener`](tokio::net::TcpListener) that is bound
+/// already.
+///
+/// # Errors
+///
+/// Where the address cannot be bound. A connection that fails ends alone.
+///
+/// # Cancel safety
+///
+/// Dropping it stops accepting. Connections that are open go on until the runtime stops, as with `axum::serve`.
+///
+/// ```no_run
+/// # use axum::Router;
+/// # async fn run() -> std::io::Result<()> {
+/// sse_runtime::serve("127.0.0.1:3000", Router::new()).await
+/// # }
+/// ```
+pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
+    let listener = NoDelay(addr.bind().await?);
+    tokio::select! {
+        served = axum::serve(listener, EachConnection(app)) => served,
+        pressed = tokio::signal::ctrl_c() => pressed,
+    }
+}
+
+/// Where a server listens: an address, or a listener that is bound already.
+pub trait Bind {
+    #[doc(hidden)]
+    fn bind(self) -> impl Future<Output = io::Result<TcpListener>> + Send;
+}
+
+impl Bind for TcpListener {
+    fn bind(self) -> impl Future<Output = io::Result<TcpListener>> + Send {
+        ready(Ok(self))
+    }
+}
+
+macro_rules! bind_address {
+    ($($addr:ty),*) => {$(
+        impl Bind for $addr {
+            fn bind(self) -> impl Future<Output = io::Result<TcpListener>> + Send {
+                bind(self)
+            }
+        }
+    )*};
+}
+
+bind_address!(
+    &str,
+    String,
+    SocketAddr,
+    (&str, u16),
+    (std::net::IpAddr, u16),
+    (std::net::Ipv4Addr, u16)
+);
+
+async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    TcpListener::bind(addr).await
+}
+
+/// Accepts sockets that send at once, and count their flushes.
+struct NoDelay(TcpListener);
+
+impl Listener for NoDelay {
+    type Io = FlushCounting<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        // axum's own listener, which waits when there are no file descriptors left.
+        let (socket, peer) = Listener::accept(&mut self.0).await;
+        if let Err(error) = socket.set_nodelay(true) {
+            // Nothing is lost but time: the peer may be gone already.
+            tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+        }
+        (FlushCounting::new(socket), peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Makes the service of each connection.
+struct EachConnection(Router);
+
+impl Service<IncomingStream<'_, NoDelay>> for EachConnection {
+    type Response = Connected;
+    type Error = Infallible;
+    type Future = Ready<Result<Connected, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, stream: IncomingStream<'_, NoDelay>) -> Self::Future {
+        ready(Ok(Connected {
+            app: self.0.clone(),
+            peer: *stream.remote_addr(),
+            flushes: stream.io().flushes().clone(),
+        }))
+    }
+}
+
+/// Tells the app what its requests came in on.
+#[derive(Clone)]
+struct Connected {
+    app: Router,
+    peer: SocketAddr,
+    flushes: Flushes,
+}
+
+impl Service<Request> for Connected {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.app, cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(self.peer));
+        extensions.insert(self.flushes.clone());
+        self.app.call(request)
+    }
+}

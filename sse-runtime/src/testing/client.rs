@@ -1,0 +1,211 @@
+//! Requests to a router, and what it answers.
+
+use std::{
+    future::{Future, IntoFuture, poll_fn},
+    pin::Pin,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
+use tower_service::Service;
+
+use super::Events;
+use crate::arrival::Alive;
+
+/// A client of a [`Router`], without a socket in between.
+///
+/// It panics where a test has to fail anyway: on a header that is none, on JSON that does not parse.
+#[derive(Clone, Debug)]
+pub struct Client {
+    app: Router,
+}
+
+impl Client {
+    /// A client of this app.
+    pub fn new(app: Router) -> Self {
+        Self { app }
+    }
+
+    /// A `GET`; await it to send it.
+    pub fn get(&self, uri: &str) -> Request {
+        self.request(Method::GET, uri)
+    }
+
+    /// A `POST`; await it to send it.
+    pub fn post(&self, uri: &str) -> Request {
+        self.request(Method::POST, uri)
+    }
+
+    /// A request of any method; await it to send it.
+    ///
+    /// # Panics
+    ///
+    /// Where `uri` is none.
+    pub fn request(&self, method: Method, uri: &str) -> Request {
+        let mut request = http::Request::new(Body::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = match uri.parse() {
+            Ok(uri) => uri,
+            Err(error) => panic!("{uri:?} is not a URI: {error}"),
+        };
+        Request {
+            app: self.app.clone(),
+            request,
+        }
+    }
+}
+
+/// A request that is sent when it is awaited.
+#[derive(Debug)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Request {
+    app: Router,
+    request: http::Request<Body>,
+}
+
+impl Request {
+    /// Adds a header.
+    ///
+    /// # Panics
+    ///
+    /// Where the name or the value cannot be a header's.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: std::fmt::Debug>,
+        V: TryInto<HeaderValue, Error: std::fmt::Debug>,
+    {
+        let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
+            panic!("the name or the value cannot stand in a header");
+        };
+        self.request.headers_mut().append(name, value);
+        self
+    }
+
+    /// Adds the header `Last-Event-ID`, as a browser does that reconnects.
+    ///
+    /// # Panics
+    ///
+    /// Where the id cannot stand in a header.
+    pub fn last_event_id(self, id: impl std::fmt::Display) -> Self {
+        self.header("last-event-id", id.to_string().into_bytes())
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    /// Sets the body to JSON, and `content-type` with it.
+    ///
+    /// # Panics
+    ///
+    /// Where the value cannot be serialised.
+    pub fn json(self, value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(json) => self
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(json),
+            Err(error) => panic!("the body cannot be serialised: {error}"),
+        }
+    }
+
+    async fn send(mut self) -> Response {
+        let (alive, gone) = mpsc::channel(1);
+        self.request.extensions_mut().insert(Alive(alive));
+        let ready =
+            poll_fn(|cx| Service::<http::Request<Body>>::poll_ready(&mut self.app, cx)).await;
+        let Ok(()) = ready;
+        let Ok(response) = self.app.call(self.request).await;
+        Response { response, gone }
+    }
+}
+
+impl IntoFuture for Request {
+    type Output = Response;
+    type IntoFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// What the app answered: a stream of events, or anything else.
+#[derive(Debug)]
+pub struct Response {
+    response: axum::response::Response,
+    gone: mpsc::Receiver<()>,
+}
+
+impl Response {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header as text; `None`, where it is missing or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// Whether it is a `200` with `text/event-stream`, which is what a browser takes for a stream.
+    pub fn is_stream(&self) -> bool {
+        let content_type = self.header("content-type").unwrap_or_default();
+        self.status() == StatusCode::OK
+            && content_type.split(';').next().map(str::trim) == Some("text/event-stream")
+    }
+
+    /// The events.
+    ///
+    /// # Panics
+    ///
+    /// Where it is no stream.
+    pub fn events(self) -> Events {
+        assert!(
+            self.is_stream(),
+            "expected a stream, found {} with {:?}",
+            self.status(),
+            self.headers()
+        );
+        Events::new(self.response.into_body(), self.gone)
+    }
+
+    /// The whole body as text. Of a stream that never ends this never returns.
+    ///
+    /// # Panics
+    ///
+    /// Where the body breaks off, or is not UTF-8.
+    pub async fn text(self) -> String {
+        let body = match axum::body::to_bytes(self.response.into_body(), usize::MAX).await {
+            Ok(body) => body,
+            Err(error) => panic!("the body broke off: {error}"),
+        };
+        match String::from_utf8(body.to_vec()) {
+            Ok(text) => text,
+            Err(error) => panic!("the body is not UTF-8: {error}"),
+        }
+    }
+
+    /// The whole body as JSON.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not parse as `T`.
+    pub async fn json<T: DeserializeOwned>(self) -> T {
+        let text = self.text().await;
+        match serde_json::from_str(&text) {
+            Ok(value) => value,
+            Err(error) => panic!("{text:?} does not parse: {error}"),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The standard's parser, with the comments that every crate's parser throws away.
+//!
+//! Source: [WHATWG HTML, sections 9.2.5 and 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
+//! It is held against two parsers that nobody here wrote in `tests/wire.rs`.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde::de::DeserializeOwned;
+
+/// What a stream holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An event that a client dispatches.
+    Event(ReceivedEvent),
+    /// A comment, without its colon and the space behind it.
+    Comment(String),
+}
+
+/// An event as a client dispatches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedEvent {
+    /// Its name; `message` where it has none.
+    pub event: String,
+    /// Its data, the lines joined by LF.
+    pub data: String,
+    /// The last event id as of this event: an event without an id has that of the one before it.
+    pub id: String,
+    /// The reconnection time that came with this event.
+    pub retry: Option<Duration>,
+}
+
+impl ReceivedEvent {
+    /// The data as JSON.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not parse as `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        match serde_json::from_str(&self.data) {
+            Ok(value) => value,
+            Err(error) => panic!("{:?} does not parse: {error}", self.data),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    line: Vec<u8>,
+    /// The last byte was a CR, so an LF that comes now belongs to it.
+    after_cr: bool,
+    /// A byte order mark may only stand in front of the first line.
+    started: bool,
+    event: String,
+    data: Option<String>,
+    id: String,
+    retry_here: Option<Duration>,
+    last_event_id: String,
+    retry: Option<Duration>,
+}
+
+impl Decoder {
+    pub(super) fn last_event_id(&self) -> &str {
+        &self.last_event_id
+    }
+
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    pub(super) fn decode(&mut self, bytes: &[u8], frames: &mut VecDeque<Frame>) {
+        for &byte in bytes {
+            let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
+            match byte {
+                b'\n' if after_cr => {}
+                b'\r' | b'\n' => {
+                    let line = std::mem::take(&mut self.line);
+                    self.end_line(&String::from_utf8_lossy(&line), frames);
+                }
+                byte => self.line.push(byte),
+            }
+        }
+    }
+
+    fn end_line(&mut self, mut line: &str, frames: &mut VecDeque<Frame>) {
+        if !std::mem::replace(&mut self.started, true) {
+            line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        }
+        if line.is_empty() {
+            frames.extend(self.dispatch().map(Frame::Event));
+            return;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "" => frames.push_back(Frame::Comment(value.to_owned())),
+            "event" => value.clone_into(&mut self.event),
+            "data" => match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                none => *none = Some(value.to_owned()),
+            },
+            "id" if !value.contains('\0') => value.clone_into(&mut self.id),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry_here = value.parse().ok().map(Duration::from_millis);
+                self.retry = self.retry_here;
+            }
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self) -> Option<ReceivedEvent> {
+        self.id.clone_into(&mut self.last_event_id);
+        let event = std::mem::take(&mut self.event);
+        let retry = self.retry_here.take();
+        Some(ReceivedEvent {
+            data: self.data.take()?,
+            event: if event.is_empty() {
+                "message".to_owned()
+            } else {
+                event
+            },
+            id: self.last_event_id.clone(),
+            retry,
+        })
+    }
+}

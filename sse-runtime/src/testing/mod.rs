@@ -1,0 +1,43 @@
+//! An in-process client for the tests of your own endpoints (feature `testing`).
+//!
+//! It drives a [`Router`](axum::Router) without a socket: a request, then the response itself if it is no stream, else
+//! its events one by one. A generator runs only while its next event is awaited, so an endless stream is no danger, and
+//! under tokio's paused clock an hour of it takes no time.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! sse-runtime = { version = "0.1", features = ["testing"] }
+//! tokio = { version = "1", features = ["full", "test-util"] }
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::Router;
+//! use sse_runtime::{RouterExt, Stream, sse_endpoint, testing::Client};
+//!
+//! #[sse_endpoint("/ticks")]
+//! async fn ticks() -> impl Stream<Item = u32> {
+//!     for tick in 1.. {
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
+//!         yield_!(tick);
+//!     }
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! async fn main() {
+//!     let client = Client::new(Router::new().sse(ticks));
+//!     let mut events = client.get("/ticks").await.events();
+//!     assert_eq!(events.expect_event().await.json::<u32>(), 1);
+//!     assert_eq!(events.expect_event().await.json::<u32>(), 2);
+//!     // The client goes away; when this returns, the generator is gone.
+//!     events.leave().await;
+//! }
+//! ```
+
+mod client;
+mod decode;
+mod events;
+
+pub use client::{Client, Request, Response};
+pub use decode::{Frame, ReceivedEvent};
+pub use events::{BrokenOff, Events};

@@ -1,0 +1,117 @@
+//! A request body that nobody read.
+//!
+//! hyper sees a client leave by reading from it, and does not read while a request body is still in the way: a POST
+//! whose body the handler left alone would keep its generator after the client is gone. So what the extractors leave
+//! behind comes back here, and is read and thrown away while the stream runs.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use axum::body::{Body, HttpBody as _};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+/// How much is thrown away, in bytes. Behind that the client's leaving shows at the next write, and hyper closes the
+/// connection after the stream, since it cannot be used again.
+const LIMIT: usize = 8 * 1024 * 1024;
+
+type Slot = Arc<Mutex<Option<Body>>>;
+
+/// Where a request body goes when it is dropped before its end.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    slot: Option<Slot>,
+    body: Option<Body>,
+    drained: usize,
+}
+
+impl Unread {
+    /// Hands out the body, and keeps a way to get it back. A request without a body costs nothing.
+    pub(crate) fn watch(body: Body) -> (Body, Self) {
+        if body.is_end_stream() {
+            return (body, Self::default());
+        }
+        let slot = Slot::default();
+        let watched = Body::new(Watched {
+            body: Some(body),
+            slot: Arc::clone(&slot),
+        });
+        let unread = Self {
+            slot: Some(slot),
+            ..Self::default()
+        };
+        (watched, unread)
+    }
+
+    /// Reads what is there to read, and throws it away.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) {
+        let Some(slot) = &self.slot else { return };
+        if self.body.is_none() {
+            self.body = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        let Some(body) = &mut self.body else { return };
+        let more = loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => break true,
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.drained += frame.data_ref().map_or(0, Bytes::len);
+                    if self.drained > LIMIT {
+                        break false;
+                    }
+                }
+                // An error is the client's leaving, or its bad framing: hyper ends the connection for either.
+                Poll::Ready(None | Some(Err(_))) => break false,
+            }
+        };
+        if !more {
+            *self = Self::default();
+        }
+    }
+}
+
+/// A request body that comes back when it is dropped before its end.
+struct Watched {
+    /// `None` after its end.
+    body: Option<Body>,
+    slot: Slot,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(body).poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            self.body = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
+}

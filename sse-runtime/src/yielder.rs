@@ -1,0 +1,232 @@
+//! What stands behind `yield_!`: the value is pushed, then the generator waits until it is on its way.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::BytesMut;
+
+use crate::{
+    Event, Payload,
+    channel::{Channel, Outgoing},
+    encode::{self, EncodeError, Fields},
+    event::NoJson,
+};
+
+/// The item of a stream, checked where the signature names it: how its values are written.
+pub struct Item<T> {
+    encode: Encode<T>,
+}
+
+type Encode<T> = fn(&T, &mut BytesMut) -> Result<(), EncodeError>;
+
+impl<T> Item<T> {
+    pub(crate) fn new<Kind>() -> Self
+    where
+        T: Payload<Kind>,
+    {
+        Self { encode: T::encode }
+    }
+
+    pub(crate) fn encode(&self, value: &T, buffer: &mut BytesMut) -> Result<(), EncodeError> {
+        (self.encode)(value, buffer)
+    }
+}
+
+impl<T> fmt::Debug for Item<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item").finish_non_exhaustive()
+    }
+}
+
+/// The generator's end of its stream.
+#[derive(Debug)]
+pub struct Yielder<T> {
+    item: Item<T>,
+    channel: Channel,
+}
+
+impl<T> Yielder<T> {
+    pub(crate) fn new(item: Item<T>, channel: Channel) -> Self {
+        Self { item, channel }
+    }
+
+    /// Marks that the response begins: the generator goes on once its head is on its way.
+    pub fn begin(&self) -> Handover<'_> {
+        self.channel.begin();
+        Handover::new(&self.channel, true)
+    }
+
+    /// Writes the frame of `value`.
+    pub fn push<Kind>(&self, value: impl Yield<T, Kind>) {
+        self.channel
+            .write(|outgoing| value.write_to(outgoing, &self.item));
+    }
+
+    /// Writes the frame of `value`, or hands over the error of a stream that was cut into parts.
+    pub fn try_push<E, Kind>(&self, value: impl TryYield<T, E, Kind>) -> Result<(), E> {
+        value.push_to(self)
+    }
+
+    /// Waits until what was pushed is on its way.
+    pub fn flushed(&self) -> Handover<'_> {
+        Handover::new(&self.channel, self.channel.is_due())
+    }
+}
+
+/// Stops the generator once, so that the body takes what was written.
+///
+/// The body polls the generator again only when what it took has been flushed, so the second poll is the flush.
+/// Dropping it loses nothing: what was pushed is sent all the same.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Handover<'a> {
+    _channel: &'a Channel,
+    stop: bool,
+}
+
+impl<'a> Handover<'a> {
+    fn new(channel: &'a Channel, stop: bool) -> Self {
+        Self {
+            _channel: channel,
+            stop,
+        }
+    }
+}
+
+impl Future for Handover<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        // No waker is kept: whoever polled the generator goes on to take what it wrote, and polls it again.
+        if std::mem::take(&mut self.stop) {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+}
+
+/// What `yield_!` takes in a stream of `T`: a `T`, a `&T`, or an [`Event`] of either.
+///
+/// The parameter tells the kinds apart, and is inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not what this stream yields; its item is `{T}`",
+    label = "the item of this stream is `{T}`",
+    note = "`yield_!` takes a `T`, a `&T` or an `Event<T>`, where `T` is the item in the signature"
+)]
+pub trait Yield<T, Kind> {
+    #[doc(hidden)]
+    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError>;
+}
+
+/// Kinds of [`Yield`].
+pub mod kind {
+    /// The item itself.
+    #[derive(Debug)]
+    pub enum Value {}
+    /// A reference to the item.
+    #[derive(Debug)]
+    pub enum Reference {}
+    /// An event of the item.
+    #[derive(Debug)]
+    pub enum Full {}
+    /// An event of a reference to the item.
+    #[derive(Debug)]
+    pub enum FullReference {}
+    /// An event that holds no JSON.
+    #[derive(Debug)]
+    pub enum WithoutJson {}
+    /// A value of a stream that cannot fail.
+    #[derive(Debug)]
+    pub struct Plain<Kind>(Kind);
+    /// A value of a stream that can.
+    #[derive(Debug)]
+    pub struct Fallible<Kind>(Kind);
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::Value> for T {
+    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
+        (&self).write_to(outgoing, item)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::Reference> for &T {
+    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
+        encode::frame(&mut outgoing.buffer, &Fields::default(), |buffer| {
+            item.encode(self, buffer)
+        })
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::Full> for Event<T> {
+    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
+        write_event(self, outgoing, |value, buffer| item.encode(value, buffer))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::FullReference> for Event<&T> {
+    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
+        write_event(self, outgoing, |value, buffer| item.encode(value, buffer))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::WithoutJson> for Event<NoJson> {
+    fn write_to(self, outgoing: &mut Outgoing, _: &Item<T>) -> Result<(), EncodeError> {
+        write_event(self, outgoing, |never, _| match *never {})
+    }
+}
+
+fn write_event<T>(
+    event: Event<T>,
+    outgoing: &mut Outgoing,
+    json: impl FnOnce(&T, &mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let id = event.encode(outgoing.last_id.as_ref(), &mut outgoing.buffer, json)?;
+    if id.is_some() {
+        outgoing.last_id = id;
+    }
+    Ok(())
+}
+
+/// What the items of the stream in `yield_all!` are: what `yield_!` takes, or a `Result` of it.
+#[diagnostic::on_unimplemented(
+    message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, its error `{E}`",
+    label = "the items of this stream do not fit",
+    note = "`yield_all!` takes a stream of what `yield_!` takes, or of a `Result` of it whose error converts into `{E}`"
+)]
+pub trait TryYield<T, E, Kind> {
+    #[doc(hidden)]
+    fn push_to(self, yielder: &Yielder<T>) -> Result<(), E>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E, V, Kind> TryYield<T, E, kind::Plain<Kind>> for V
+where
+    V: Yield<T, Kind>,
+{
+    fn push_to(self, yielder: &Yielder<T>) -> Result<(), E> {
+        yielder.push(self);
+        Ok(())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E, V, X, Kind> TryYield<T, E, kind::Fallible<Kind>> for Result<V, X>
+where
+    V: Yield<T, Kind>,
+    E: From<X>,
+{
+    fn push_to(self, yielder: &Yielder<T>) -> Result<(), E> {
+        yielder.push(self?);
+        Ok(())
+    }
+}
