@@ -72,6 +72,13 @@ pub(crate) enum StreamError {
         "the endpoint `{endpoint}` ended with the response's error after the response had begun"
     )]
     RejectedTooLate { endpoint: &'static str },
+    #[error(
+        "a client of the endpoint `{endpoint}` left, or broke off, in the middle of its request"
+    )]
+    RequestBrokenOff {
+        endpoint: &'static str,
+        source: axum::Error,
+    },
 }
 
 impl SseBody {
@@ -115,7 +122,15 @@ impl http_body::Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let mut this = self.project();
-        this.unread.poll_drain(cx);
+        if let Err(source) = this.unread.poll_drain(cx)
+            && let State::Running(_) = this.state
+        {
+            *this.state = State::Ended;
+            return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
+                endpoint: this.endpoint.name,
+                source,
+            })));
+        }
 
         if !*this.head_sent {
             *this.head_sent = true;

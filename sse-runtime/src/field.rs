@@ -22,7 +22,7 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
 /// ```
-/// use sse_runtime::{EventName, LineBreak};
+/// use sse_runtime::EventName;
 ///
 /// assert_eq!(EventName::new("tick")?.as_str(), "tick");
 /// assert!(EventName::new("tick\ndata: forged").is_err());

@@ -90,10 +90,10 @@ impl Gate {
 
     pub(crate) fn poll_open(&mut self, cx: &Context<'_>) -> Poll<()> {
         match (&self.state, &self.flushes) {
-            (GateState::Flush(since), Some(flushes)) => {
-                if flushes.poll_after(*since, cx).is_pending() {
-                    return Poll::Pending;
-                }
+            (GateState::Flush(since), Some(flushes))
+                if flushes.poll_after(*since, cx).is_pending() =>
+            {
+                return Poll::Pending;
             }
             (GateState::Turn, _) => {
                 self.state = GateState::Open;

@@ -254,7 +254,11 @@ impl Generator {
         self.channel.open(endpoint.flush, arrival.last_id.clone());
         let ended = if self.prelude {
             poll_fn(|cx| {
-                unread.poll_drain(cx);
+                if unread.poll_drain(cx).is_err() {
+                    // Likely nobody is left to read it. axum's own extractors answer the same.
+                    let rejected = Ending::Rejected(StatusCode::BAD_REQUEST.into_response());
+                    return Poll::Ready(Some(rejected));
+                }
                 match self.coroutine.poll(cx) {
                     Poll::Ready(ending) => Poll::Ready(Some(ending)),
                     Poll::Pending if self.channel.has_begun() => Poll::Ready(None),

@@ -1,5 +1,79 @@
-//! Declarative Server-Sent Events for axum.
+//! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an async function that yields, get a
+//! route.
+//!
+//! ```no_run
+//! use std::time::{Duration, SystemTime};
+//! use axum::Router;
+//! use sse_runtime::{sse_endpoint, RouterExt, Stream};
+//!
+//! #[derive(serde::Serialize)]
+//! struct Time { time: String }
+//!
+//! /// The time, once a second.
+//! #[sse_endpoint("/clock")]
+//! async fn clock() -> impl Stream<Item = Time> {
+//!     let mut every = tokio::time::interval(Duration::from_secs(1));
+//!     loop {
+//!         every.tick().await;
+//!         yield_!(Time { time: humantime::format_rfc3339(SystemTime::now()).to_string() });
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let app = Router::new().sse(clock);
+//!     sse_runtime::serve("127.0.0.1:3000", app).await
+//! }
+//! ```
+//!
+//! The endpoint has the right headers, one `data:` line for each event, every event on the wire before the generator
+//! goes on, a heartbeat when it is quiet, and a generator that is dropped where it waits as soon as its client goes
+//! away. Nobody can forget the flush, and nobody has to pass a token to every await.
+//!
+//! # Where to look
+//!
+//! - [`sse_endpoint`]: the attribute, its keys, the return types, and what can be yielded.
+//! - [`Event`]: a value with an `id`, an `event` name, a `retry`, or a comment.
+//! - [`LastEventId`]: where a client that reconnects left off. [`Event::done`] stops it for good.
+//! - [`first_ok`]: an upstream's failure, while there still is a status to answer with.
+//! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
+//! - [`serve`]: axum's server with what event streams need of a socket.
+//! - [`testing`]: a client for the tests of your own endpoints.
+//!
+//! # What happens when
+//!
+//! | what | then |
+//! | --- | --- |
+//! | the client goes away | the generator is dropped where it waits, its destructors run; a generator that never waits stops at its next `.await` |
+//! | the generator finishes, or says `return;` | the stream ends; an `EventSource` comes back and gets a new run, unless the attribute says `end = "stop"` |
+//! | `?` or `return Err(e)` before the response | the error's own response |
+//! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
+//! | a value's `Serialize` fails | the connection breaks off, so that no client takes it for an end; logged at `error`; half a frame is never sent |
+//! | the generator panics | the same; other streams and the server go on |
+//! | `HEAD` | the head; what stands before the response runs, the stream does not |
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `testing` | [`testing`], for dev-dependencies |
+//! | `http2` | [`serve`] speaks HTTP/2 without TLS, beside HTTP/1 |
+//! | `uuid` | [`EventId`] from `uuid::Uuid` |
+//!
+//! # What cannot be noticed
+//!
+//! A generator that blocks its thread, in a call that has no `.await`, is not stopped by anything; use
+//! `tokio::task::spawn_blocking`. Awaits inside of macros (`tokio::select!`, `tokio::join!`) are cancellation points as
+//! far as their futures are: an attribute does not see into them. A task that the generator started with
+//! `tokio::spawn` lives on when the generator ends; keep its handle in a `tokio::task::JoinSet`, which aborts what it
+//! holds when it is dropped. Under plain `axum::serve` and on HTTP/2 the flush is best effort: buffers of hyper stand
+//! between.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(rustdoc::broken_intra_doc_links, reason = "`testing` is a feature")
+)]
+#![doc(test(attr(deny(warnings), allow(dead_code, unused_variables))))]
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -35,8 +109,97 @@ pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
 pub use payload::{AsHtml, AsJson, AsText, Payload, Text};
-pub use route::{Layered, Mount, RouterExt, SseRoute};
+pub use route::{ByName, InLayer, Layered, Mount, NoArguments, RouterExt, SseRoute};
 pub use serve::{Bind, serve};
-pub use sse_macros::sse_endpoint;
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
+
+/// Turns an async function that yields into an event endpoint.
+///
+/// ```
+/// use axum::{Router, extract::{Path, State}, http::StatusCode};
+/// use sse_runtime::{RouterExt, Stream, sse_endpoint};
+///
+/// # #[derive(Clone)] struct Orders;
+/// # impl Orders { async fn find(&self, id: u64) -> Option<Order> { Some(Order { id }) } }
+/// # struct Order { id: u64 }
+/// # impl Order { async fn next_step(&self) -> Option<Step> { None } }
+/// #[derive(serde::Serialize)]
+/// struct Step { name: String }
+///
+/// /// The steps of an order, as they are made.
+/// #[sse_endpoint("/orders/{id}/steps", retry = "3s", end = "stop")]
+/// async fn order_steps(
+///     State(orders): State<Orders>,
+///     Path(id): Path<u64>,
+/// ) -> Result<impl Stream<Item = Step>, StatusCode> {
+///     // Before the first `yield_!` there still is a status to answer with.
+///     let order = orders.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
+///     while let Some(step) = order.next_step().await {
+///         yield_!(step);
+///     }
+/// }
+///
+/// let app: Router = Router::new().sse(order_steps).with_state(Orders);
+/// ```
+///
+/// # Keys
+///
+/// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path is in axum's syntax, and
+/// checked at compile time; so is every value. Durations are written as `"500ms"`, `"15s"`, `"5m"`, `"1h 30m"`.
+///
+/// | key | value | default | meaning |
+/// | --- | --- | --- | --- |
+/// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others serve `fetch` |
+/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` and a blank line) after this much silence |
+/// | `keep_alive_event` | an event name | none | the keep-alive is an event of this name, with `null` for data, so that scripts see it |
+/// | `retry` | a duration | none | the reconnection time, sent with the head |
+/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event is with the kernel before the generator goes on; `ready`: events that are yielded without waiting in between share a write, up to 16 KiB |
+/// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not come back at once |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it |
+/// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |
+/// | `allow` | `allow(unread_capture, few_captures)` | none | silences a warning of the attribute by its name |
+/// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
+///
+/// # Arguments
+///
+/// axum's extractors, at most 16, in axum's order: the last may take the body. What they reject is answered as axum
+/// answers it. [`LastEventId`] is one more.
+///
+/// # Return types
+///
+/// The return type says what the stream carries and when the response begins.
+///
+/// | return type | statements before the first that yields | in the stream |
+/// | --- | --- | --- |
+/// | `impl Stream<Item = T>` | part of the stream: the head is sent at once | `?` does not compile |
+/// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
+/// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` are its status | `?` does not compile |
+/// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
+///
+/// `T` and `E` are [`Payload`]s: every [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
+/// `axum::response::IntoResponse`. "Before" is lexical: the statements of the function's own block up to the first one
+/// that contains a `yield_!`. So a `yield_!` that is added at the top turns every later `?` from a status into an
+/// event. What was bound before lives to the end of the stream. `return;` before the response answers `204`; behind
+/// it, and in every form, it ends the stream.
+///
+/// # Yielding
+///
+/// `yield_!(value)` takes the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and returns when the event is
+/// on its way. It works wherever an `.await` would, also inside of `tokio::select!`; in a closure or an `async` block
+/// of its own it is an error. `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
+/// them where the item is one. Both are in scope inside of the function, and nowhere else. Since it takes several
+/// types, `yield_!` does not infer: write `T::from(x)` for `x.into()`.
+///
+/// # What it leaves behind
+///
+/// A function of the same name that takes nothing and returns the route: `Router::new().sse(clock)`,
+/// `.sse(clock().layer(auth))`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the visibility go onto it. Other
+/// attributes go onto the function inside: write `#[tracing::instrument]` below this one, and the generator is polled
+/// in its span to the end.
+///
+/// # Cancel safety
+///
+/// Each `.await` is a place where the generator may be dropped, as in any axum handler: keep what has to happen in a
+/// destructor, or in a task of its own.
+pub use sse_macros::sse_endpoint;

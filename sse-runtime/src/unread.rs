@@ -47,28 +47,36 @@ impl Unread {
     }
 
     /// Reads what is there to read, and throws it away.
-    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) {
-        let Some(slot) = &self.slot else { return };
+    ///
+    /// # Errors
+    ///
+    /// Where the body breaks off: its client has left in the middle of it, or its framing is bad. hyper reads nothing
+    /// from the connection after that, so it would never see the client leave.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
+        let Some(slot) = &self.slot else {
+            return Ok(());
+        };
         if self.body.is_none() {
             self.body = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
-        let Some(body) = &mut self.body else { return };
-        let more = loop {
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
+        let drained = loop {
             match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Pending => break true,
+                Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Ok(frame))) => {
                     self.drained += frame.data_ref().map_or(0, Bytes::len);
                     if self.drained > LIMIT {
-                        break false;
+                        break Ok(());
                     }
                 }
-                // An error is the client's leaving, or its bad framing: hyper ends the connection for either.
-                Poll::Ready(None | Some(Err(_))) => break false,
+                Poll::Ready(None) => break Ok(()),
+                Poll::Ready(Some(Err(error))) => break Err(error),
             }
         };
-        if !more {
-            *self = Self::default();
-        }
+        *self = Self::default();
+        drained
     }
 }
 

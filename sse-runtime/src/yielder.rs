@@ -123,7 +123,7 @@ pub trait Yield<T, Kind> {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError>;
 }
 
-/// Kinds of [`Yield`].
+/// What tells the values apart that `yield_!` takes.
 pub mod kind {
     /// The item itself.
     #[derive(Debug)]

@@ -1,1 +1,48 @@
-fn main() {}
+//! The project's tasks: `cargo xtask test` installs what the tests need and runs them all.
+#![allow(clippy::print_stdout, reason = "a task runner tells what it runs")]
+
+mod steps;
+
+use std::{env, process::ExitCode};
+
+use steps::{Report, Step};
+
+const USAGE: &str = "\
+cargo xtask test            everything that CI runs
+cargo xtask test STEP…      the steps whose names start with one of these
+cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["test", only @ ..] => test(only),
+        ["fuzz"] => fuzz("60"),
+        ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
+        _ => {
+            println!("{USAGE}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(only: &[&str]) -> ExitCode {
+    let steps = steps::tests();
+    let chosen =
+        |step: &&Step| only.is_empty() || only.iter().any(|prefix| step.name.starts_with(prefix));
+    let mut report = Report::default();
+    for step in &steps {
+        if chosen(&step) {
+            report.run(step);
+        } else {
+            report.leave_out(step);
+        }
+    }
+    report.print()
+}
+
+fn fuzz(seconds: &str) -> ExitCode {
+    let mut report = Report::default();
+    report.run(&steps::fuzz(&format!("-max_total_time={seconds}")));
+    report.print()
+}

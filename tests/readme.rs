@@ -1,0 +1,147 @@
+//! The README's programs are what it prints, and do what it says.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+};
+
+use tokio::net::TcpStream;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A program as the README prints it, by the name of its file.
+struct Program(&'static str);
+
+/// The running program: ended when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Program {
+    fn source(&self) -> String {
+        fs::read_to_string(root().join(format!("examples/{}.rs", self.0))).unwrap()
+    }
+
+    /// Builds and starts it, and returns when it listens.
+    async fn run(&self) -> Running {
+        let busy = TcpStream::connect("127.0.0.1:3000").await.is_ok();
+        assert!(
+            !busy,
+            "the README's programs need port 3000, and something listens on it"
+        );
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "examples",
+                "--example",
+                self.0,
+            ])
+            .current_dir(root())
+            .status();
+        assert!(built.unwrap().success());
+        // This test is …/target/debug/deps/readme-….
+        let test = env::current_exe().unwrap();
+        let examples = test.parent().unwrap().with_file_name("examples");
+        let running = Running(Command::new(examples.join(self.0)).spawn().unwrap());
+        while TcpStream::connect("127.0.0.1:3000").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        running
+    }
+}
+
+fn curl(args: &[&str]) -> String {
+    let output = Command::new("curl")
+        .arg("--silent")
+        .args(args)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a client gets, less the lines that differ by the clock, and less the keep-alive that needs silence.
+fn frames(path: &str, args: &[&str]) -> String {
+    let url = format!("http://127.0.0.1:3000{path}");
+    curl(&[args, &["--max-time", "10", &url]].concat())
+}
+
+fn status(path: &str, args: &[&str]) -> String {
+    frames(
+        path,
+        &[
+            args,
+            &["--output", "/dev/null", "--write-out", "%{http_code}"],
+        ]
+        .concat(),
+    )
+}
+
+#[tokio::test]
+async fn the_readmes_programs_are_whole_and_do_the_same() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let programs = [
+        Program("readme_first"),
+        Program("readme_orders"),
+        Program("readme_by_hand"),
+    ];
+    for program in &programs {
+        let block = format!("```rust\n{}```\n", program.source());
+        assert!(
+            readme.contains(&block),
+            "the README does not print examples/{}.rs",
+            program.0
+        );
+    }
+    let [first, orders, by_hand] = programs;
+
+    let running = first.run().await;
+    let url = "http://127.0.0.1:3000/clock";
+    let seen = curl(&["--include", "--no-buffer", "--max-time", "2", url]);
+    for line in [
+        "HTTP/1.1 200 OK\r\n",
+        "content-type: text/event-stream\r\n",
+        "cache-control: no-cache\r\n",
+        "x-accel-buffering: no\r\n",
+        "connection: keep-alive\r\n",
+    ] {
+        assert!(seen.contains(line), "{seen}");
+    }
+    assert!(seen.matches("data: {\"time\":\"20").count() >= 2, "{seen}");
+    drop(running);
+
+    let mut answers = Vec::new();
+    for program in [orders, by_hand] {
+        let running = program.run().await;
+        answers.push([
+            frames("/orders/1/steps", &[]),
+            frames("/orders/1/steps", &["--header", "Last-Event-ID: 2"]),
+            frames("/orders/1/steps?lastEventId=1", &[]),
+            frames("/orders/500/steps", &[]),
+            status("/orders/404/steps", &[]),
+            status("/orders/x/steps", &[]),
+            status("/orders/1/steps", &["--header", "Last-Event-ID: 3~done"]),
+        ]);
+        drop(running);
+    }
+    assert_eq!(answers[0], answers[1]);
+    let whole = "retry: 3000\n\nid: 1\ndata: {\"number\":1}\n\nid: 2\ndata: {\"number\":2}\n\n\
+                 id: 3\ndata: {\"number\":3}\n\nevent: done\nid: 3~done\ndata: null\n\n";
+    assert_eq!(answers[0][0], whole);
+    assert!(answers[0][3].ends_with("event: error\ndata: {\"at\":3}\n\n"));
+    assert_eq!(answers[0][4..], ["404", "400", "204"]);
+}

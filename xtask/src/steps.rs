@@ -1,0 +1,254 @@
+//! The steps of a run, and the table at its end.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+/// One command of cargo's, by the name that the table shows.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    args: Vec<String>,
+    env: Option<(&'static str, &'static str)>,
+    /// The program that it needs, and the Debian package that brings it.
+    needs: Option<(&'static str, &'static str)>,
+}
+
+impl Step {
+    fn cargo(name: &'static str, args: &[&str]) -> Self {
+        Self {
+            name,
+            args: args.iter().map(ToString::to_string).collect(),
+            env: None,
+            needs: None,
+        }
+    }
+
+    fn env(mut self, key: &'static str, value: &'static str) -> Self {
+        self.env = Some((key, value));
+        self
+    }
+
+    fn needs(mut self, program: &'static str, package: &'static str) -> Self {
+        self.needs = Some((program, package));
+        self
+    }
+
+    fn succeeds(&self) -> bool {
+        Command::new("cargo")
+            .args(&self.args)
+            .envs(self.env)
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+/// Everything that CI runs, the quick ones first.
+pub(crate) fn tests() -> Vec<Step> {
+    vec![
+        Step::cargo("format", &["fmt", "--all", "--check"]),
+        Step::cargo(
+            "lint",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        Step::cargo(
+            "lint-default-features",
+            &[
+                "clippy",
+                "--package",
+                "sse-runtime",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        Step::cargo(
+            "docs",
+            &[
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--all-features",
+                "--locked",
+            ],
+        )
+        .env("RUSTDOCFLAGS", "-D warnings"),
+        Step::cargo(
+            "unit",
+            &[
+                "test",
+                "--locked",
+                "--all-features",
+                "--package",
+                "sse-macros",
+                "--package",
+                "sse-runtime",
+            ],
+        ),
+        Step::cargo(
+            "examples",
+            &["test", "--locked", "--package", "examples", "--examples"],
+        ),
+        Step::cargo(
+            "readme",
+            &["test", "--locked", "--package", "tests", "--test", "readme"],
+        ),
+        Step::cargo("sockets", &["test", "--locked", "--package", "tests"]).needs("curl", "curl"),
+        Step::cargo(
+            "messages",
+            &["test", "--locked", "--package", "trybuild-cases"],
+        ),
+        fuzz("-runs=20000"),
+    ]
+}
+
+/// The fuzz target under libFuzzer, instrumented by the stable compiler: the flags are cargo-fuzz's own, without the
+/// sanitizer that only nightly has, which code without `unsafe` does not need.
+pub(crate) fn fuzz(limit: &str) -> Step {
+    const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Ccodegen-units=1";
+    // A target is named, so that build scripts and macros are built without the flags.
+    let host = env!("HOST");
+    Step::cargo(
+        "fuzz",
+        &[
+            "run",
+            "--release",
+            "--locked",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--target",
+            host,
+            "--bin",
+            "wire",
+            "--",
+            "-max_len=512",
+            "-len_control=0",
+            "-timeout=20",
+            "-print_final_stats=1",
+            limit,
+        ],
+    )
+    .env("RUSTFLAGS", FLAGS)
+    .needs("c++", "g++")
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[derive(Default)]
+pub(crate) struct Report {
+    rows: Vec<(&'static str, Outcome)>,
+}
+
+enum Outcome {
+    Passed(Duration),
+    Failed(Duration),
+    /// With the reason, so that no test is skipped in silence.
+    Skipped(String),
+}
+
+impl Report {
+    pub(crate) fn run(&mut self, step: &Step) {
+        println!("\n== {}", step.name);
+        if let Some((program, package)) = step.needs
+            && let Err(reason) = install(program, package)
+        {
+            println!("{reason}");
+            self.rows.push((step.name, Outcome::Skipped(reason)));
+            return;
+        }
+        let start = Instant::now();
+        let passed = step.succeeds();
+        let outcome = if passed {
+            Outcome::Passed(start.elapsed())
+        } else {
+            Outcome::Failed(start.elapsed())
+        };
+        self.rows.push((step.name, outcome));
+    }
+
+    pub(crate) fn leave_out(&mut self, step: &Step) {
+        self.rows
+            .push((step.name, Outcome::Skipped("not asked for".to_owned())));
+    }
+
+    /// The table, and whether nothing failed and nothing that was asked for was left out.
+    pub(crate) fn print(self) -> ExitCode {
+        let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+        println!("\n{:24} {:8} seconds", "step", "result");
+        for (name, outcome) in &self.rows {
+            match outcome {
+                Outcome::Passed(took) => {
+                    passed += 1;
+                    println!("{name:24} {:8} {}", "passed", took.as_secs());
+                }
+                Outcome::Failed(took) => {
+                    failed += 1;
+                    println!("{name:24} {:8} {}", "FAILED", took.as_secs());
+                }
+                Outcome::Skipped(reason) => {
+                    skipped += 1;
+                    println!("{name:24} {:8} {reason}", "skipped");
+                }
+            }
+        }
+        println!("\nsteps: {passed} passed, {failed} failed, {skipped} skipped");
+        if failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes sure that a program is there, from Debian's packages where it is not.
+fn install(program: &str, package: &str) -> Result<(), String> {
+    let there = || {
+        Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if there() {
+        return Ok(());
+    }
+    println!("installing {package}, for {program}");
+    for args in [
+        &["update"][..],
+        &["install", "--yes", "--no-install-recommends", package],
+    ] {
+        let installed = Command::new("apt-get")
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null())
+            .status();
+        if !installed.is_ok_and(|status| status.success()) {
+            break;
+        }
+    }
+    if there() {
+        Ok(())
+    } else {
+        Err(format!(
+            "no `{program}`, and apt-get could not install `{package}`"
+        ))
+    }
+}
