@@ -1,34 +1,547 @@
-//! The time, once a second: `cargo run --example clock`.
+//! A language model's answer, word by word, in the format of
+//! [OpenAI's chat completions](https://platform.openai.com/docs/api-reference/chat/streaming).
+//!
+//! ```sh
+//! cargo run --example chat           # a page at http://127.0.0.1:3000
+//! curl -N http://127.0.0.1:3000/v1/chat/completions -H 'content-type: application/json' \
+//!   -d '{"model": "parrot-1", "stream": true, "messages": [{"role": "user", "content": "What is SSE?"}]}'
+//! ```
+//!
+//! Clients that let you set the base URL work with it as they are. The model is a parrot: see `mod model`.
+#![allow(
+    clippy::print_stdout,
+    reason = "an example says where it can be looked at, and what it does"
+)]
 
-use std::time::{Duration, SystemTime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::{Router, response::Html, routing::get};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use axum::{
+    Json, Router,
+    extract::{State, rejection::JsonRejection},
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use sse_runtime::{Event, RouterExt, Stream, sse_endpoint};
 
-#[derive(serde::Serialize)]
-struct Time {
-    time: String,
+use model::Model;
+
+/// Answers a conversation: as a stream of chunks with `"stream": true`, else as one JSON object.
+///
+/// Both live at one path. What stands before the first `yield_!` runs before the response begins, so it can still
+/// answer anything else: its `Err` is not only for failures but for every [`Answer`] that is not the stream.
+#[sse_endpoint("/v1/chat/completions", method = POST)]
+async fn chat_completions(
+    State(model): State<Model>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<impl Stream<Item = Chunk>, Answer> {
+    let Json(request) = request?;
+    let Some(question) = request.messages.last() else {
+        return Err(Answer::no_messages());
+    };
+    let mut words = model.answer(&question.content);
+    let id = format!("chatcmpl-{}", words.id());
+
+    if !request.stream {
+        let mut content = String::new();
+        while let Some(word) = words.next().await {
+            content.push_str(&word);
+        }
+        let usage = Usage::new(&request.messages, words.written());
+        return Err(Answer::Whole(Completion::new(
+            id,
+            request.model,
+            content,
+            usage,
+        )));
+    }
+
+    let mut chunk = Chunk::new(id, request.model);
+    // The first chunk says who speaks, the last one why there is no more, and `[DONE]` is OpenAI's own end of stream.
+    yield_!(chunk.role("assistant"));
+    while let Some(word) = words.next().await {
+        yield_!(chunk.content(word));
+    }
+    yield_!(chunk.finish("stop"));
+    yield_!(Event::text("[DONE]"));
 }
 
-/// The time, once a second.
-#[sse_endpoint("/clock")]
-async fn clock() -> impl Stream<Item = Time> {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        every.tick().await;
-        yield_!(Time {
-            time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
-        });
+/// Everything that is answered instead of a stream.
+#[derive(Debug)]
+enum Answer {
+    Whole(Completion),
+    Refused(StatusCode, ApiError),
+}
+
+impl Answer {
+    fn no_messages() -> Self {
+        let error = ApiError {
+            message: "'messages' must hold at least one message.".to_owned(),
+            r#type: "invalid_request_error",
+            param: Some("messages"),
+            code: Some("missing_required_parameter"),
+        };
+        Self::Refused(StatusCode::BAD_REQUEST, error)
     }
 }
 
-fn app() -> Router {
+impl From<JsonRejection> for Answer {
+    fn from(rejection: JsonRejection) -> Self {
+        // axum tells broken JSON (400) from JSON of the wrong shape (422). OpenAI does not.
+        let status = match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            other => other,
+        };
+        let error = ApiError {
+            message: rejection.body_text(),
+            r#type: "invalid_request_error",
+            param: None,
+            code: None,
+        };
+        Self::Refused(status, error)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Whole(completion) => Json(completion).into_response(),
+            Self::Refused(status, error) => {
+                (status, Json(serde_json::json!({ "error": error }))).into_response()
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Request {
+    model: String,
+    #[serde(default)]
+    messages: Vec<Message>,
+    #[serde(default)]
+    stream: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+/// One piece of an answer. A single value is reused for all pieces of a stream: `yield_!` takes references too.
+#[derive(Serialize)]
+struct Chunk {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    choices: [ChunkChoice; 1],
+}
+
+#[derive(Default, Serialize)]
+struct ChunkChoice {
+    index: u32,
+    delta: Delta,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+}
+
+impl Chunk {
+    fn new(id: String, model: String) -> Self {
+        Self {
+            id,
+            object: "chat.completion.chunk",
+            created: unix_time(),
+            model,
+            choices: [ChunkChoice::default()],
+        }
+    }
+
+    fn role(&mut self, role: &'static str) -> &Self {
+        self.choices[0].delta = Delta {
+            role: Some(role),
+            content: Some(String::new()),
+        };
+        self
+    }
+
+    fn content(&mut self, content: String) -> &Self {
+        self.choices[0].delta = Delta {
+            role: None,
+            content: Some(content),
+        };
+        self
+    }
+
+    fn finish(&mut self, reason: &'static str) -> &Self {
+        self.choices[0] = ChunkChoice {
+            finish_reason: Some(reason),
+            ..ChunkChoice::default()
+        };
+        self
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Serialize)]
+struct Completion {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    choices: [Choice; 1],
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: u32,
+    message: Message,
+    finish_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    total_tokens: usize,
+}
+
+impl Completion {
+    fn new(id: String, model: String, content: String, usage: Usage) -> Self {
+        let message = Message {
+            role: "assistant".to_owned(),
+            content,
+        };
+        Self {
+            id,
+            object: "chat.completion",
+            created: unix_time(),
+            model,
+            choices: [Choice {
+                index: 0,
+                message,
+                finish_reason: "stop",
+            }],
+            usage,
+        }
+    }
+}
+
+impl Usage {
+    fn new(prompt: &[Message], completion_tokens: usize) -> Self {
+        let words = |message: &Message| message.content.split_whitespace().count();
+        let prompt_tokens = prompt.iter().map(words).sum();
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ApiError {
+    message: String,
+    r#type: &'static str,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+fn unix_time() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Stands for a language model: always the same answer to the same question, a word at a time.
+mod model {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        },
+        time::Duration,
+    };
+
+    #[derive(Clone, Default)]
+    pub(crate) struct Model(Arc<Counts>);
+
+    #[derive(Default)]
+    struct Counts {
+        answers: AtomicU64,
+        busy: AtomicUsize,
+    }
+
+    /// An answer on its way. The model works on it while somebody waits for its next word, and not otherwise.
+    pub(crate) struct Words {
+        model: Model,
+        id: u64,
+        words: Vec<String>,
+        written: usize,
+    }
+
+    impl Model {
+        pub(crate) fn answer(&self, question: &str) -> Words {
+            self.0.busy.fetch_add(1, Relaxed);
+            Words {
+                model: self.clone(),
+                id: self.0.answers.fetch_add(1, Relaxed) + 1,
+                words: text(question)
+                    .split_inclusive(' ')
+                    .map(str::to_owned)
+                    .collect(),
+                written: 0,
+            }
+        }
+
+        /// How many answers it is working on.
+        pub(crate) fn busy(&self) -> usize {
+            self.0.busy.load(Relaxed)
+        }
+    }
+
+    impl Words {
+        pub(crate) async fn next(&mut self) -> Option<String> {
+            let word = self.words.get(self.written)?.clone();
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            self.written += 1;
+            Some(word)
+        }
+
+        pub(crate) fn id(&self) -> u64 {
+            self.id
+        }
+
+        pub(crate) fn written(&self) -> usize {
+            self.written
+        }
+    }
+
+    // Nobody has to check whether the reader is still there: when it leaves, the generator is dropped where it waits,
+    // and its answer with it.
+    impl Drop for Words {
+        fn drop(&mut self) {
+            self.model.0.busy.fetch_sub(1, Relaxed);
+            let (id, written, all) = (self.id, self.written, self.words.len());
+            let how = if written < all { "stopped" } else { "finished" };
+            let busy = self.model.busy();
+            println!("answer {id}: {how} after {written} of {all} words; {busy} more on their way");
+        }
+    }
+
+    fn text(question: &str) -> String {
+        let topic = topic(question).unwrap_or("nothing in particular");
+        let seed: usize = question.bytes().map(usize::from).sum();
+        let opening = OPENINGS[seed % OPENINGS.len()].replace("{}", topic);
+        let fact = |n| FACTS[(seed + n) % FACTS.len()];
+        let ending = ENDINGS[seed % ENDINGS.len()].replace("{}", topic);
+        format!(
+            "{opening} {} {}\n\n{} {} {ending}",
+            fact(0),
+            fact(1),
+            fact(2),
+            fact(3)
+        )
+    }
+
+    /// What the question is about: its longest word, the one in front aside ("What", "How").
+    fn topic(question: &str) -> Option<&str> {
+        let words = question.split(|c: char| !c.is_alphanumeric() && c != '-');
+        words
+            .filter(|word| !word.is_empty())
+            .enumerate()
+            .max_by_key(|(at, word)| (*at > 0, word.chars().count()))
+            .map(|(_, word)| word)
+    }
+
+    const OPENINGS: [&str; 3] = [
+        "You ask about “{}”. I am only a parrot, and know one thing well: event streams.",
+        "“{}” is a fine subject. It reminds me of how an answer like this one reaches you.",
+        "Let me think about “{}” aloud, as language models do, one word at a time.",
+    ];
+
+    const FACTS: [&str; 8] = [
+        "A server-sent event is a few lines of text that end with a blank one.",
+        "The response never had to say how long it would be, so it can go on for a minute or for a day.",
+        "Every word arrives on its own, because nothing between us waits for the next one.",
+        "There is no second protocol: it is HTTP all the way, and every proxy has seen it before.",
+        "When a connection breaks, the browser comes back and says which event it saw last.",
+        "A comment now and then keeps a quiet stream open, and nobody needs to see it.",
+        "If the server cannot answer, it says so with a status before the first event, and not after it.",
+        "Text is all it carries, and JSON is text.",
+    ];
+
+    const ENDINGS: [&str; 3] = [
+        "Press Stop while I talk about “{}” and I fall silent in mid-sentence, on the server too.",
+        "Ask about “{}” again and I will say exactly the same: a parrot is deterministic.",
+        "That is all I know about “{}”, and perhaps a little more.",
+    ];
+}
+
+fn app(model: Model) -> Router {
     Router::new()
-        .route("/", get(Html("<h1>clock</h1>")))
-        .sse(clock)
+        .route("/", get(Html(include_str!("chat.html"))))
+        .sse(chat_completions)
+        .with_state(model)
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    sse_runtime::serve("127.0.0.1:3000", app()).await
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("http://{}", listener.local_addr()?);
+    sse_runtime::serve(listener, app(Model::default())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use sse_runtime::testing::{Client, Request, Response};
+
+    use super::*;
+
+    const PATH: &str = "/v1/chat/completions";
+
+    fn ask(model: &Model, stream: bool) -> Request {
+        let messages = json!([
+            { "role": "system", "content": "Be brief." },
+            { "role": "user", "content": "What is an event stream?" },
+        ]);
+        let request = json!({ "model": "parrot-1", "messages": messages, "stream": stream });
+        Client::new(app(model.clone())).post(PATH).json(&request)
+    }
+
+    // tokio's clock is paused: the model's delays pass as soon as everybody waits for them.
+    #[tokio::test(start_paused = true)]
+    async fn streams_chunks_up_to_done() {
+        let model = Model::default();
+        let mut events = ask(&model, true).await.events();
+
+        let first: Value = events.expect_event().await.json();
+        let created = first["created"].as_u64().unwrap();
+        assert_eq!(
+            first,
+            json!({
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+                "created": created,
+                "model": "parrot-1",
+                "choices": [{
+                    "index": 0,
+                    "delta": { "role": "assistant", "content": "" },
+                    "finish_reason": null,
+                }],
+            })
+        );
+
+        let mut content = String::new();
+        let last = loop {
+            let chunk: Value = events.expect_event().await.json();
+            assert_eq!(chunk["id"], first["id"]);
+            assert_eq!(chunk["object"], first["object"]);
+            assert_eq!(chunk["created"], first["created"]);
+            let choice = &chunk["choices"][0];
+            let Some(word) = choice["delta"]["content"].as_str() else {
+                break chunk;
+            };
+            assert_eq!(choice["delta"], json!({ "content": word }));
+            assert_eq!(choice["finish_reason"], Value::Null);
+            content.push_str(word);
+        };
+        assert_eq!(
+            last["choices"],
+            json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }])
+        );
+        assert_eq!(events.expect_event().await.data, "[DONE]");
+        events.expect_end().await;
+
+        let whole: Value = ask(&Model::default(), false).await.json().await;
+        assert_eq!(whole["choices"][0]["message"]["content"], content.as_str());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_in_one_piece_without_stream() {
+        let response = ask(&Model::default(), false).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.header("content-type"), Some("application/json"));
+
+        let whole: Value = response.json().await;
+        let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
+        let words = content.split(' ').count();
+        assert!(content.contains("“stream”"), "{content}");
+        assert_eq!(
+            whole,
+            json!({
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": whole["created"].as_u64().unwrap(),
+                "model": "parrot-1",
+                "choices": [{
+                    "index": 0,
+                    "message": { "role": "assistant", "content": content },
+                    "finish_reason": "stop",
+                }],
+                "usage": {
+                    "prompt_tokens": 7,
+                    "completion_tokens": words,
+                    "total_tokens": words + 7,
+                },
+            })
+        );
+    }
+
+    async fn refused(response: Response) -> Value {
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let body: Value = response.json().await;
+        let error = &body["error"];
+        assert_eq!(body, json!({ "error": error }));
+        assert_eq!(error["type"], "invalid_request_error");
+        for field in ["message", "param", "code"] {
+            assert!(error.get(field).is_some(), "no {field} in {error}");
+        }
+        error.clone()
+    }
+
+    #[tokio::test]
+    async fn a_bad_request_is_refused_as_openai_does() {
+        let client = Client::new(app(Model::default()));
+        let post = || client.post(PATH);
+
+        let broken = post().header("content-type", "application/json").body("{");
+        assert_eq!(refused(broken.await).await["param"], Value::Null);
+
+        let misshapen = json!({ "model": "parrot-1", "messages": "hello" });
+        let error = refused(post().json(&misshapen).await).await;
+        assert!(error["message"].as_str().unwrap().contains("messages"));
+
+        for stream in [true, false] {
+            let missing = json!({ "model": "parrot-1", "stream": stream });
+            let empty = json!({ "model": "parrot-1", "stream": stream, "messages": [] });
+            for request in [missing, empty] {
+                let error = refused(post().json(&request).await).await;
+                assert_eq!(error["param"], "messages");
+                assert_eq!(error["code"], "missing_required_parameter");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_writing_when_the_reader_leaves() {
+        let model = Model::default();
+        let mut events = ask(&model, true).await.events();
+        for _ in 0..4 {
+            events.expect_event().await;
+        }
+        assert_eq!(model.busy(), 1);
+        events.leave().await;
+        assert_eq!(model.busy(), 0);
+    }
 }

@@ -1,4 +1,13 @@
-//! The time, once a second: `cargo run --example clock`.
+//! The time, once a second.
+//!
+//! ```sh
+//! cargo run --example clock          # a page at http://127.0.0.1:3000
+//! curl -N http://127.0.0.1:3000/clock
+//! ```
+#![allow(
+    clippy::print_stdout,
+    reason = "an example says where it can be looked at"
+)]
 
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +23,7 @@ struct Time {
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = Time> {
     let mut every = tokio::time::interval(Duration::from_secs(1));
+    // It never ends by itself: when the browser goes away, it is dropped where it waits.
     loop {
         every.tick().await;
         yield_!(Time {
@@ -24,11 +34,58 @@ async fn clock() -> impl Stream<Item = Time> {
 
 fn app() -> Router {
     Router::new()
-        .route("/", get(Html("<h1>clock</h1>")))
+        .route("/", get(Html(include_str!("clock.html"))))
         .sse(clock)
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    sse_runtime::serve("127.0.0.1:3000", app()).await
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("http://{}", listener.local_addr()?);
+    sse_runtime::serve(listener, app()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_runtime::testing::Client;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    // The clock of these tests is tokio's, and paused: seconds pass as soon as everybody waits for them.
+    #[tokio::test(start_paused = true)]
+    async fn tells_the_time_at_once_and_then_every_second() {
+        let started = Instant::now();
+        let mut events = Client::new(app()).get("/clock").await.events();
+        for second in 0..5 {
+            let event = events.expect_event().await;
+            assert_eq!(started.elapsed(), Duration::from_secs(second));
+            assert_eq!(event.event, "message");
+
+            let data: serde_json::Value = event.json();
+            let time = humantime::parse_rfc3339(data["time"].as_str().unwrap()).unwrap();
+            assert!(time <= SystemTime::now());
+            assert!(time.elapsed().unwrap() < Duration::from_secs(60));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_when_its_reader_leaves() {
+        let mut events = Client::new(app()).get("/clock").await.events();
+        events.expect_event().await;
+        // Returns when the generator has been dropped.
+        events.leave().await;
+    }
+
+    #[tokio::test]
+    async fn the_page_reads_the_endpoint() {
+        let response = Client::new(app()).get("/").await;
+        assert_eq!(
+            response.header("content-type"),
+            Some("text/html; charset=utf-8")
+        );
+        let listens = format!(r#"new EventSource("{}")"#, clock().path());
+        assert!(response.text().await.contains(&listens));
+    }
 }
