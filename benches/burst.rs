@@ -73,7 +73,7 @@ async fn read(mut app: Router, path: &str) -> usize {
         bytes += frame
             .expect("a frame")
             .data_ref()
-            .map_or(0, |data| data.len());
+            .map_or(0, axum::body::Bytes::len);
     }
     bytes
 }

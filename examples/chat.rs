@@ -386,7 +386,11 @@ mod model {
     ];
 }
 
-fn app(model: Model) -> Router {
+fn app() -> Router {
+    app_with(Model::default())
+}
+
+fn app_with(model: Model) -> Router {
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))
         .sse(chat_completions)
@@ -398,7 +402,7 @@ async fn main() -> std::io::Result<()> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("http://{}", listener.local_addr()?);
-    sse_runtime::serve(listener, app(Model::default())).await
+    sse_runtime::serve(listener, app()).await
 }
 
 #[cfg(test)]
@@ -416,7 +420,7 @@ mod tests {
             { "role": "user", "content": "What is an event stream?" },
         ]);
         let request = json!({ "model": "parrot-1", "messages": messages, "stream": stream });
-        Client::new(app(model.clone())).post(PATH).json(&request)
+        Client::new(app_with(model.clone())).post(PATH).json(&request)
     }
 
     // tokio's clock is paused: the model's delays pass as soon as everybody waits for them.
@@ -512,7 +516,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_request_is_refused_as_openai_does() {
-        let client = Client::new(app(Model::default()));
+        let client = Client::new(app());
         let post = || client.post(PATH);
 
         let broken = post().header("content-type", "application/json").body("{");

@@ -40,14 +40,14 @@ struct Progress {
 #[sse_endpoint("/jobs/{id}/events", retry = "1s")]
 async fn job_events(
     Path(id): Path<usize>,
-    LastEventId(last): LastEventId<u64>,
+    last: LastEventId<u64>,
     State(jobs): State<Jobs>,
 ) -> Result<impl Stream<Item = Progress>, StatusCode> {
     // Before the first `yield_!`, `?` is an HTTP status: an `EventSource` takes a 404 for a no, and does not come back.
     let mut progress = jobs.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
 
     // An id that cannot be read is as good as none: start from where the job is.
-    let mut seen = last.ok().flatten();
+    let mut seen = last.ok();
     // The wait fails when the job has ended, and its last step has been seen. What it returns locks the channel, so it
     // is cloned at once: nobody else should wait while this reader is slow.
     while let Ok(now) = progress

@@ -10,10 +10,10 @@ use orders::{Broken, Step, find};
 #[sse_endpoint("/orders/{id}/steps", retry = "3s")]
 async fn steps(
     Path(id): Path<u64>,
-    LastEventId(last): LastEventId<u64>,
+    last: LastEventId<u64>,
 ) -> Result<impl Stream<Item = Result<Step, Broken>>, StatusCode> {
     let order = find(id).await.ok_or(StatusCode::NOT_FOUND)?;
-    let seen = last.ok().flatten().unwrap_or(0);
+    let seen = last.ok().unwrap_or(0);
     for number in seen + 1..=order.steps {
         let step = order.step(number).await?;
         yield_!(Event::json(&step).id(number));

@@ -98,7 +98,7 @@ impl Args {
     pub(crate) fn parse(attribute: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
         let mut complained = false;
-        for (at, part) in split_at_commas(attribute).into_iter().enumerate() {
+        for (at, part) in split_at_commas(attribute, errors).into_iter().enumerate() {
             let before = errors.is_empty();
             args.part(at == 0, part, errors);
             complained |= before && !errors.is_empty() && at == 0;
@@ -109,7 +109,6 @@ impl Args {
                 "give the route: `#[sse_endpoint(\"/ticks\")]`",
             );
         }
-        args.check_path(errors);
         if let (Some(KeepAlive::Off), Some(span)) =
             (args.keep_alive.get(), args.keep_alive_event.span())
         {
@@ -119,14 +118,6 @@ impl Args {
             );
         }
         args
-    }
-
-    fn check_path(&self, errors: &mut Errors) {
-        if let Some(path) = &self.path {
-            for problem in path::problems(&path.value()) {
-                errors.at(path, problem);
-            }
-        }
     }
 
     /// Parses what stands between two commas; an error in one part does not hide those in the others.
@@ -169,12 +160,15 @@ impl Args {
         };
         if self.path.is_some() {
             errors.at(&path, "the route is given twice");
-        } else if !first {
-            errors.at(&path, "the route comes first, before the keys");
-            self.path = Some(path);
-        } else {
-            self.path = Some(path);
+            return Ok(());
         }
+        if !first {
+            errors.at(&path, "the route comes first, before the keys");
+        }
+        for problem in path::problems(&path.value()) {
+            errors.at(&path, problem);
+        }
+        self.path = Some(path);
         Ok(())
     }
 
@@ -279,13 +273,17 @@ fn unknown_key(name: &str) -> String {
 }
 
 /// The tokens between the commas; a comma at the end adds no part.
-fn split_at_commas(tokens: TokenStream) -> Vec<TokenStream> {
+fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {
     let mut parts = Vec::new();
     let mut part = TokenStream::new();
     for token in tokens {
         match &token {
-            TokenTree::Punct(punct) if punct.as_char() == ',' => {
-                parts.push(std::mem::take(&mut part));
+            TokenTree::Punct(comma) if comma.as_char() == ',' => {
+                if part.is_empty() {
+                    errors.at(comma, "nothing stands before this `,`; remove it");
+                } else {
+                    parts.push(std::mem::take(&mut part));
+                }
             }
             _ => part.extend([token]),
         }
@@ -316,14 +314,11 @@ fn method(value: TokenStream) -> syn::Result<Ident> {
         _ => {
             let given = value.to_string();
             let given = given.trim_matches('"').to_uppercase();
-            let hint = match METHODS.iter().find(|method| **method == given) {
-                Some(method) => format!("write `method = {method}`"),
+            let message = match METHODS.iter().find(|method| **method == given) {
+                Some(method) => format!("a method is written `method = {method}`"),
                 None => one_of(METHODS),
             };
-            Err(syn::Error::new_spanned(
-                value,
-                format_args!("expected a method; {hint}"),
-            ))
+            Err(syn::Error::new_spanned(value, message))
         }
     }
 }
@@ -349,7 +344,7 @@ fn duration(key: &Ident, value: TokenStream, zero: bool) -> syn::Result<Duration
     };
     match humantime::parse_duration(&text.value()) {
         Ok(duration) if duration.is_zero() && !zero => {
-            error(format_args!("`{key}` is longer than zero{or_off}"))
+            error(format_args!("`{key}` must be longer than zero{or_off}"))
         }
         Ok(duration) if duration > LONGEST => error(format_args!("`{key}` is at most `\"30d\"`")),
         Ok(duration) => Ok(duration),

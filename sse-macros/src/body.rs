@@ -1,12 +1,15 @@
 //! The body: what it says of the endpoint, and the little that is rewritten in it.
 //!
-//! `.await` becomes a cancellation point. `return` says what the generator's output is, and in an endpoint that can fail
-//! on both sides of the response, `?` and `return Err(…)` say on which side they stand. Nothing else is touched.
+//! `.await` becomes a cancellation point. `yield_!` is written out. `return` says what the generator's output is, and in
+//! an endpoint that can fail on both sides of the response, `?` and `return Err(…)` say on which side they stand.
+//! Nothing else is touched.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Expr, ExprCall, ExprReturn, ExprTry, Item, Macro, Stmt, parse_quote, parse_quote_spanned,
+    Expr, ExprAwait, ExprCall, ExprReturn, ExprTry, ExprYield, Item, Macro, Stmt,
+    parse::{ParseStream, Parser as _},
+    parse_quote, parse_quote_spanned,
     spanned::Spanned as _,
     visit_mut::{self, VisitMut},
 };
@@ -14,7 +17,9 @@ use syn::{
 use crate::{
     endpoint::Form,
     errors::Errors,
+    runtime::Runtime,
     tokens::{self, Leaving},
+    yields::{YIELD, YIELD_ALL, Yield},
 };
 
 pub(crate) struct Body {
@@ -22,9 +27,6 @@ pub(crate) struct Body {
     /// The first statement that yields: the response begins before it.
     pub(crate) first_yield: Option<usize>,
 }
-
-const YIELD: &str = "yield_";
-const YIELD_ALL: &str = "yield_all";
 
 /// Macros of std and of tracing that yield nothing, whatever is in them. Of all others we cannot know.
 const KNOWN_MACROS: [&str; 27] = [
@@ -61,7 +63,7 @@ const KNOWN_MACROS: [&str; 27] = [
 pub(crate) fn read(
     mut statements: Vec<Stmt>,
     form: Option<Form>,
-    runtime: &TokenStream,
+    runtime: &Runtime,
     name: &Ident,
     errors: &mut Errors,
 ) -> Body {
@@ -69,6 +71,7 @@ pub(crate) fn read(
     let first_yield = statements
         .iter()
         .position(|statement| !is_macro_definition(statement) && finds(statement, &yielding));
+    refuse_tail_value(&mut statements, form, errors);
     let mut reader = Reader {
         form,
         runtime,
@@ -125,13 +128,40 @@ fn finds(statement: &Stmt, names: &[String]) -> bool {
 fn contains_yield_keyword(statement: &Stmt) -> bool {
     struct Find(bool);
     impl<'ast> syn::visit::Visit<'ast> for Find {
-        fn visit_expr_yield(&mut self, _: &'ast syn::ExprYield) {
+        fn visit_expr_yield(&mut self, _: &'ast ExprYield) {
             self.0 = true;
         }
     }
     let mut find = Find(false);
     syn::visit::Visit::visit_stmt(&mut find, statement);
     find.0
+}
+
+/// Reports a value at the end of the function, where it is sure to be one by its looks.
+fn refuse_tail_value(statements: &mut [Stmt], form: Option<Form>, errors: &mut Errors) {
+    let Some(Stmt::Expr(tail, semicolon @ None)) = statements.last_mut() else {
+        return;
+    };
+    let problem = if is_call_of(tail, "Ok") {
+        "the end of the function ends the stream; remove this"
+    } else if is_call_of(tail, "Err") && form != Some(Form::Stream) {
+        "the end of the function ends the stream; to end it with an error, write `return Err(…);`"
+    } else if is_call_of(tail, "Err") || is_call_of(tail, "Some") || is_literal(tail) {
+        "the end of the function ends the stream; `yield_!(…)` this value, or remove it"
+    } else {
+        return;
+    };
+    errors.at(&*tail, problem);
+    // Nothing of it is reported a second time by the compiler.
+    *semicolon = Some(parse_quote!(;));
+}
+
+fn is_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Lit(_) | Expr::Struct(_) | Expr::Array(_) => true,
+        Expr::Tuple(tuple) => !tuple.elems.is_empty(),
+        _ => false,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,7 +183,7 @@ enum Scope {
 struct Reader<'a> {
     /// `None`, where the return type is unknown: nothing is said of what depends on it.
     form: Option<Form>,
-    runtime: &'a TokenStream,
+    runtime: &'a Runtime,
     errors: &'a mut Errors,
     place: Place,
     scope: Scope,
@@ -162,147 +192,220 @@ struct Reader<'a> {
     endpoint: String,
 }
 
+// What `return` and `?` become. Where an error was reported, the expression is left as it is: the function that it
+// stands in returns an error type then, and the compiler has nothing to add.
+impl Reader<'_> {
+    /// What `return` with nothing behind it becomes.
+    fn finish(&self, token: Span) -> TokenStream {
+        let private = self.runtime.internals();
+        match self.form {
+            None | Some(Form::Stream) => quote_spanned!(token=> return),
+            Some(_) => quote_spanned!(token=>
+                return ::core::result::Result::Ok(#private::End::END)
+            ),
+        }
+    }
+
+    /// Says where the errors of an endpoint that can fail on both sides lead: a function of the runtime.
+    fn side(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
+        let name = match self.place {
+            Place::BeforeResponse => before,
+            Place::InStream => in_stream,
+        };
+        let (private, name) = (self.runtime.private(at), Ident::new(name, at));
+        quote_spanned!(at=> #private::#name)
+    }
+
+    /// Whether `what` stands where no error can go; says so.
+    fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
+        let message = match (self.form, self.place) {
+            (Some(Form::Stream), _) => format!(
+                "{what} cannot end this stream: its item is not a `Result`, and the response has begun\n\
+                 help: make the item a `Result<T, E>`, and the error becomes an event; or return \
+                 `Result<impl Stream<…>, E>`, and what stands before the first `yield_!` answers with a status"
+            ),
+            (Some(Form::Response), Place::InStream) => format!(
+                "the response has begun, so {what} cannot become a status\n\
+                 help: make the item a `Result<T, E>`, and the error becomes an event; or move this before the \
+                 first `yield_!`"
+            ),
+            _ => return false,
+        };
+        self.errors.at(at, message);
+        true
+    }
+
+    fn rewrite_return(&mut self, expr: &ExprReturn) -> Option<TokenStream> {
+        let form = self.form?;
+        let token = expr.return_token.span;
+        let Some(value) = &expr.expr else {
+            return Some(self.finish(token));
+        };
+        let is_err = is_call_of(value, "Err");
+        if is_call_of(value, "Ok") || is_literal(value) || (form == Form::Stream && !is_err) {
+            self.errors.at(
+                expr,
+                "a stream ends with `return;`, without a value; hand values over with `yield_!(…)` before it",
+            );
+            return None;
+        }
+        if self.refuses_errors(expr, "`return Err(…)`") || form != Form::TryResponse {
+            return None;
+        }
+        let side = self.side("return_before_response", "return_in_stream", token);
+        Some(quote_spanned!(token=> return #side(#value)))
+    }
+
+    fn rewrite_try(
+        &mut self,
+        ExprTry {
+            expr: base,
+            question_token,
+            ..
+        }: &mut ExprTry,
+    ) {
+        if self.scope != Scope::Endpoint || self.refuses_errors(&*question_token, "`?`") {
+            return;
+        }
+        if self.form == Some(Form::TryResponse) {
+            *base = Box::new(self.call(base, |reader, at| {
+                reader.side("before_response", "in_stream", at)
+            }));
+        }
+    }
+
+    /// A call of a function of the runtime around `base`, that is underlined as `base` is.
+    fn call(&self, base: &Expr, function: impl FnOnce(&Self, Span) -> TokenStream) -> Expr {
+        let (first, last) = ends(base);
+        let function = function(self, first);
+        let mut operand = Group::new(proc_macro2::Delimiter::Parenthesis, base.to_token_stream());
+        operand.set_span(last);
+        Expr::Verbatim(quote!(#function #operand))
+    }
+
+    fn rewrite_await(&self, ExprAwait { base, .. }: &mut ExprAwait) {
+        *base = Box::new(self.call(base, |reader, at| {
+            let private = reader.runtime.private(at);
+            quote_spanned!(at=> #private::guard)
+        }));
+    }
+}
+
+// What `yield_!` becomes.
+impl Reader<'_> {
+    /// What stands for a call of `yield_!` or `yield_all!`.
+    fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
+        self.yields = true;
+        let refused = self.refusal(call);
+        let operand = match operand.parse2(mac.tokens.clone()) {
+            Ok(Some(operand)) => Ok(operand),
+            Ok(None) => Err(syn::Error::new_spanned(mac, arity(call))),
+            Err(error) => Err(error),
+        };
+        match (operand, refused) {
+            (Ok(operand), None) => self.hand_over(call, operand, mac.path.span()),
+            (operand, refused) => {
+                match (&operand, refused) {
+                    (_, Some(problem)) => self.errors.at(mac, problem),
+                    (Err(error), None) => self.errors.push(error.clone()),
+                    (Ok(_), None) => {}
+                }
+                unheard(operand.ok())
+            }
+        }
+    }
+
+    fn hand_over(&mut self, call: Yield, mut operand: Expr, at: Span) -> Expr {
+        self.visit_expr_mut(&mut operand);
+        let Some(form) = self.form else {
+            return unheard(Some(operand));
+        };
+        if call == Yield::One && form.stream_fails() && is_call_of(&operand, "Ok") {
+            self.errors.at(
+                &operand,
+                "yield the value itself, without `Ok`; end with `?` or `return Err(…)`",
+            );
+            return unheard(Some(operand));
+        }
+        Expr::Verbatim(call.write(&operand.into_token_stream(), form, self.runtime, at))
+    }
+
+    /// Why nothing can be yielded here.
+    fn refusal(&self, call: Yield) -> Option<String> {
+        let name = call.name();
+        let problem = match self.scope {
+            Scope::Endpoint => return None,
+            Scope::Closure => format!(
+                "`{name}!` cannot be used inside a closure, which is not part of the generator; use a loop, or collect first"
+            ),
+            Scope::AsyncBlock => format!(
+                "`{name}!` cannot be used inside an `async` block, which is a future of its own; `.await` its result, and yield that"
+            ),
+            Scope::Spawned => format!(
+                "a spawned task cannot yield, since it runs beside the stream; send through a channel, and `{name}!` what arrives"
+            ),
+        };
+        Some(problem)
+    }
+
+    fn rewrite_yield_keyword(&mut self, expr: &ExprYield) -> Expr {
+        let value = expr.expr.as_ref().map(ToTokens::to_token_stream);
+        if !cfg!(nightly) {
+            let spelled = value
+                .as_ref()
+                .map_or("…".to_owned(), TokenStream::to_string);
+            self.errors.at(
+                expr.yield_token,
+                format_args!("`yield` is unstable; on stable Rust write `yield_!({spelled})`"),
+            );
+        }
+        let name = Ident::new(YIELD, expr.yield_token.span());
+        let mac: Macro = parse_quote_spanned!(name.span()=> #name!(#value));
+        self.rewrite_yield(Yield::One, &mac)
+    }
+
+    /// An item inside the function is its own affair, but it cannot yield for us.
+    fn refuse_yields_of(&mut self, item: &mut Item) {
+        let names = [YIELD.to_owned(), YIELD_ALL.to_owned()];
+        let Some(span) = tokens::find_call(item.to_token_stream(), &names) else {
+            return;
+        };
+        self.yields = true;
+        let owner = match item {
+            Item::Fn(function) => format!("`{}`", function.sig.ident),
+            _ => "an item inside it".to_owned(),
+        };
+        self.errors.at_span(
+            span,
+            format_args!(
+                "`yield_!` belongs to the endpoint `{}`, not to {owner}; return the values, and yield them here",
+                self.endpoint
+            ),
+        );
+        *item = Item::Verbatim(tokens::without_calls(item.to_token_stream(), &names));
+    }
+}
+
 impl Reader<'_> {
     fn within(&mut self, scope: Scope, visit: impl FnOnce(&mut Self)) {
+        // What is spawned stays spawned, whatever is in it.
+        let scope = match self.scope {
+            Scope::Spawned => Scope::Spawned,
+            _ => scope,
+        };
         let outer = std::mem::replace(&mut self.scope, scope);
         visit(self);
         self.scope = outer;
     }
 
-    /// What `return` with nothing behind it becomes.
-    fn finish(&self, token: Span) -> TokenStream {
-        let runtime = self.runtime;
-        match self.form {
-            None | Some(Form::Stream) => quote_spanned!(token=> return),
-            Some(_) => quote_spanned!(token=>
-                return ::core::result::Result::Ok(#runtime::__private::End::END)
-            ),
+    fn visit_macro_call(&mut self, call: &mut Macro) -> Option<Expr> {
+        match call.path.get_ident().and_then(Yield::named) {
+            Some(name) => Some(self.rewrite_yield(name, call)),
+            None => {
+                self.visit_foreign_macro(call);
+                None
+            }
         }
-    }
-
-    /// Says where the errors of an endpoint that can fail on both sides lead: a name in the runtime.
-    fn side(&self, before: &str, in_stream: &str) -> TokenStream {
-        let runtime = self.runtime;
-        let side = match self.place {
-            Place::BeforeResponse => format_ident!("{before}"),
-            Place::InStream => format_ident!("{in_stream}"),
-        };
-        quote!(#runtime::__private::#side)
-    }
-
-    /// Whether a `?` stands where no error can go; says so.
-    fn refuses_errors(&mut self, at: &dyn quote::ToTokens, what: &str) -> bool {
-        match (self.form, self.place) {
-            (Some(Form::Stream), _) => {
-                self.errors.at(at, format_args!(
-                    "{what} cannot end this stream: its item is not a `Result`, and the response has begun\n\
-                     help: make the item a `Result<T, E>`, and the error becomes an event; or return \
-                     `Result<impl Stream<…>, E>`, and what stands before the first `yield_!` answers with a status"
-                ));
-                true
-            }
-            (Some(Form::Response), Place::InStream) => {
-                self.errors.at(at, format_args!(
-                    "the response has begun, so {what} cannot become a status\n\
-                     help: make the item a `Result<T, E>`, and the error becomes an event; or move this before the \
-                     first `yield_!`"
-                ));
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn rewrite_return(&mut self, expr: &ExprReturn) -> Option<TokenStream> {
-        let token = expr.return_token.span;
-        let Some(value) = &expr.expr else {
-            return Some(self.finish(token));
-        };
-        let is_ok = is_call_of(value, "Ok");
-        let is_err = is_call_of(value, "Err");
-        match self.form {
-            None => return None,
-            Some(Form::Stream) if !is_err => {
-                self.errors.at(
-                    expr,
-                    "a stream ends with `return;`; hand values over with `yield_!(…)` before it",
-                );
-                return Some(quote_spanned!(token=> { let _ = #value; return }));
-            }
-            Some(_) if is_ok => {
-                self.errors.at(
-                    expr,
-                    "a stream ends with `return;`, without a value; hand values over with `yield_!(…)` before it",
-                );
-                return Some(self.finish(token));
-            }
-            Some(_) => {}
-        }
-        if self.refuses_errors(expr, "`return Err(…)`") {
-            let finish = self.finish(token);
-            return Some(quote_spanned!(token=> { let _ = #value; #finish }));
-        }
-        (self.form == Some(Form::TryResponse)).then(|| {
-            let side = self.side("return_before_response", "return_in_stream");
-            quote_spanned!(token=> return #side(#value))
-        })
-    }
-
-    fn rewrite_yield(&mut self, call: &mut Macro) -> Option<Expr> {
-        self.yields = true;
-        let name = call.path.to_token_stream().to_string();
-        let problem = match self.scope {
-            Scope::Endpoint => None,
-            Scope::Closure => Some(format!(
-                "`{name}!` cannot be used inside a closure, which is not part of the generator; use a loop, or collect first"
-            )),
-            Scope::AsyncBlock => Some(format!(
-                "`{name}!` cannot be used inside an `async` block, which is a future of its own; `.await` its result, and yield that"
-            )),
-            Scope::Spawned => Some(format!(
-                "a spawned task cannot yield, since it runs beside the stream; send through a channel, and `{name}!` what arrives"
-            )),
-        };
-        let value: syn::Result<Expr> =
-            call.parse_body_with(|input: syn::parse::ParseStream<'_>| {
-                let value = input.parse()?;
-                input.parse::<Option<syn::Token![,]>>()?;
-                Ok(value)
-            });
-        let value = match (value, problem) {
-            (Ok(mut value), None) => {
-                self.visit_expr_mut(&mut value);
-                let is_ok = is_call_of(&value, "Ok");
-                if name == YIELD
-                    && is_ok
-                    && matches!(self.form, Some(Form::TryStream | Form::TryResponse))
-                {
-                    self.errors.at(
-                        &value,
-                        "yield the value itself, without `Ok`; end with `?` or `return Err(…)`",
-                    );
-                    return Some(parse_quote_spanned!(value.span()=> { let _ = #value; }));
-                }
-                call.tokens = value.into_token_stream();
-                return None;
-            }
-            (Ok(value), Some(problem)) => {
-                self.errors.at(&*call, problem);
-                value
-            }
-            (Err(_), problem) => {
-                let problem = problem.unwrap_or_else(|| match name.as_str() {
-                    YIELD => {
-                        "`yield_!` takes one value; wrap several in a tuple or a struct".to_owned()
-                    }
-                    _ => "`yield_all!` takes one stream".to_owned(),
-                });
-                self.errors.at(&*call, problem);
-                parse_quote!(())
-            }
-        };
-        // Nothing of it is reported a second time by the compiler.
-        Some(parse_quote_spanned!(call.span()=> { let _ = #value; }))
     }
 
     /// Rewrites the tokens of a macro that is not ours.
@@ -313,15 +416,6 @@ impl Reader<'_> {
         if self.scope == Scope::Endpoint && self.form.is_some() {
             let tokens = std::mem::take(&mut call.tokens);
             call.tokens = tokens::rewrite(tokens, self);
-        }
-    }
-
-    fn visit_macro_call(&mut self, call: &mut Macro) -> Option<Expr> {
-        if call.path.is_ident(YIELD) || call.path.is_ident(YIELD_ALL) {
-            self.rewrite_yield(call)
-        } else {
-            self.visit_foreign_macro(call);
-            None
         }
     }
 }
@@ -338,57 +432,43 @@ impl Leaving for Reader<'_> {
     }
 
     fn on_try(&mut self, question: TokenTree) -> TokenStream {
-        if self.refuses_errors(&question, "`?`") {
-            return quote!(.ok().unwrap());
-        }
-        if self.form == Some(Form::TryResponse) {
-            let side = self.side("BeforeResponse", "InStream");
-            return quote_spanned!(question.span()=> .map_err(#side) #question);
+        if !self.refuses_errors(&question, "`?`") && self.form == Some(Form::TryResponse) {
+            let at = question.span();
+            let side = self.side("error_before_response", "error_in_stream", at);
+            return quote_spanned!(at=> .map_err(#side) #question);
         }
         question.into()
+    }
+
+    fn on_yield(&mut self, call: Yield, mac: Macro) -> TokenStream {
+        self.rewrite_yield(call, &mac).into_token_stream()
     }
 }
 
 impl VisitMut for Reader<'_> {
     fn visit_expr_mut(&mut self, expr: &mut Expr) {
         match expr {
-            Expr::Closure(_) => {
-                let scope = match self.scope {
-                    Scope::Spawned => Scope::Spawned,
-                    _ => Scope::Closure,
-                };
-                self.within(scope, |reader| visit_mut::visit_expr_mut(reader, expr));
+            Expr::Closure(_) => self.within(Scope::Closure, |reader| {
+                visit_mut::visit_expr_mut(reader, expr);
+            }),
+            Expr::Async(_) => self.within(Scope::AsyncBlock, |reader| {
+                visit_mut::visit_expr_mut(reader, expr);
+            }),
+            Expr::Call(ExprCall { func, args, .. }) if is_spawn(func) => {
+                self.visit_expr_mut(func);
+                self.within(Scope::Spawned, |reader| {
+                    for arg in args {
+                        reader.visit_expr_mut(arg);
+                    }
+                });
             }
-            Expr::Async(_) => {
-                let scope = match self.scope {
-                    Scope::Spawned => Scope::Spawned,
-                    _ => Scope::AsyncBlock,
-                };
-                self.within(scope, |reader| visit_mut::visit_expr_mut(reader, expr));
+            Expr::Await(inner) => {
+                self.visit_expr_mut(&mut inner.base);
+                self.rewrite_await(inner);
             }
-            Expr::Await(awaited) => {
-                self.visit_expr_mut(&mut awaited.base);
-                let runtime = self.runtime;
-                let base = &awaited.base;
-                awaited.base = parse_quote_spanned!(awaited.await_token.span=>
-                    #runtime::__private::guard(#base)
-                );
-            }
-            Expr::Try(ExprTry {
-                expr: base,
-                question_token,
-                ..
-            }) => {
-                self.visit_expr_mut(base);
-                if self.scope != Scope::Endpoint {
-                    return;
-                }
-                if self.refuses_errors(question_token, "`?`") {
-                    *expr = parse_quote_spanned!(question_token.span()=> (#base).ok().unwrap());
-                } else if self.form == Some(Form::TryResponse) {
-                    let side = self.side("before_response", "in_stream");
-                    *base = parse_quote_spanned!(question_token.span()=> #side(#base));
-                }
+            Expr::Try(inner) => {
+                self.visit_expr_mut(&mut inner.expr);
+                self.rewrite_try(inner);
             }
             Expr::Return(inner) => {
                 if let Some(value) = &mut inner.expr {
@@ -400,39 +480,11 @@ impl VisitMut for Reader<'_> {
                     *expr = parse_quote!(#rewritten);
                 }
             }
-            Expr::Yield(inner) => {
-                self.yields = true;
-                if let Some(value) = &mut inner.expr {
-                    self.visit_expr_mut(value);
-                }
-                let value = &inner.expr;
-                if !cfg!(nightly) {
-                    let spelled = match value {
-                        Some(value) => value.to_token_stream().to_string(),
-                        None => "…".to_owned(),
-                    };
-                    self.errors.at(
-                        inner.yield_token,
-                        format_args!(
-                            "`yield` is unstable; on stable Rust write `yield_!({spelled})`"
-                        ),
-                    );
-                }
-                let call = Ident::new(YIELD, inner.yield_token.span());
-                *expr = parse_quote!(#call!(#value));
-            }
+            Expr::Yield(inner) => *expr = self.rewrite_yield_keyword(inner),
             Expr::Macro(call) => {
                 if let Some(replacement) = self.visit_macro_call(&mut call.mac) {
                     *expr = replacement;
                 }
-            }
-            Expr::Call(ExprCall { func, args, .. }) if is_spawn(func) => {
-                self.visit_expr_mut(func);
-                self.within(Scope::Spawned, |reader| {
-                    for arg in args {
-                        reader.visit_expr_mut(arg);
-                    }
-                });
             }
             _ => visit_mut::visit_expr_mut(self, expr),
         }
@@ -440,34 +492,20 @@ impl VisitMut for Reader<'_> {
 
     fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
         if let Stmt::Macro(call) = statement {
-            if let Some(replacement) = self.visit_macro_call(&mut call.mac) {
-                *statement = Stmt::Expr(replacement, Some(parse_quote!(;)));
+            if let Some(block) = self.visit_macro_call(&mut call.mac) {
+                // A block needs no semicolon, and with one the compiler would ask to remove it.
+                let attributes = std::mem::take(&mut call.attrs);
+                *statement = Stmt::Expr(Expr::Verbatim(quote!(#(#attributes)* #block)), None);
             }
             return;
         }
         visit_mut::visit_stmt_mut(self, statement);
     }
 
-    /// What an item inside the function does is its own affair, but it cannot yield for us.
     fn visit_item_mut(&mut self, item: &mut Item) {
-        if matches!(item, Item::Macro(_)) {
-            return;
-        }
-        let names = [YIELD.to_owned(), YIELD_ALL.to_owned()];
-        if let Some(span) = tokens::find_call(item.to_token_stream(), &names) {
-            self.yields = true;
-            let owner = match item {
-                Item::Fn(function) => format!("`{}`", function.sig.ident),
-                _ => "an item inside it".to_owned(),
-            };
-            self.errors.at_span(
-                span,
-                format_args!(
-                    "`yield_!` belongs to the endpoint `{}`, not to {owner}; return the values, and yield them here",
-                    self.endpoint
-                ),
-            );
-            *item = Item::Verbatim(tokens::without_calls(item.to_token_stream(), &names));
+        // What a macro yields, it yields where it is called.
+        if !matches!(item, Item::Macro(_)) {
+            self.refuse_yields_of(item);
         }
     }
 
@@ -478,6 +516,43 @@ impl VisitMut for Reader<'_> {
     // A macro inside a type or a pattern leaves nothing.
     fn visit_type_mut(&mut self, _: &mut syn::Type) {}
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
+}
+
+/// The one operand of a call, or `None` where there are none or several.
+fn operand(input: ParseStream<'_>) -> syn::Result<Option<Expr>> {
+    if input.is_empty() {
+        return Ok(None);
+    }
+    let operand = input.parse()?;
+    input.parse::<Option<syn::Token![,]>>()?;
+    if input.is_empty() {
+        return Ok(Some(operand));
+    }
+    input.parse::<TokenStream>()?;
+    Ok(None)
+}
+
+fn arity(call: Yield) -> &'static str {
+    match call {
+        Yield::One => "`yield_!` takes one value; wrap several in a tuple or a struct",
+        Yield::All => "`yield_all!` takes one stream",
+    }
+}
+
+/// What was refused, for the compiler to resolve its names, and no more.
+fn unheard(operand: Option<Expr>) -> Expr {
+    let operand = operand.map(|operand| quote!(let _ = #operand;));
+    Expr::Verbatim(quote!({ #operand }))
+}
+
+/// The spans of the first token and of the last.
+fn ends(tokens: &impl ToTokens) -> (Span, Span) {
+    let mut tokens = tokens
+        .to_token_stream()
+        .into_iter()
+        .map(|token| token.span());
+    let first = tokens.next().unwrap_or_else(Span::call_site);
+    (first, tokens.last().unwrap_or(first))
 }
 
 fn is_call_of(expr: &Expr, name: &str) -> bool {

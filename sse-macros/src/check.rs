@@ -1,7 +1,11 @@
 //! What is wrong with an endpoint as a whole, beyond what parsing its parts has found.
 
 use quote::ToTokens as _;
-use syn::{FnArg, Type, spanned::Spanned as _};
+use syn::{
+    FnArg, Generics, Lifetime, Signature, Type,
+    spanned::Spanned as _,
+    visit::{self, Visit},
+};
 
 use crate::{
     args::{FEW_CAPTURES, UNREAD_CAPTURE},
@@ -70,19 +74,38 @@ fn check_function(endpoint: &Endpoint, errors: &mut Errors) {
             "an endpoint's arguments are extractors, each with its type",
         );
     }
-    let generics = &sig.generics;
-    if !generics.params.is_empty() {
+    check_generics(&sig.generics, errors);
+}
+
+fn check_generics(generics: &Generics, errors: &mut Errors) {
+    if generics.type_params().next().is_some() || generics.const_params().next().is_some() {
         errors.at(
             generics,
             "an endpoint cannot be generic, since a route is one concrete type; write one endpoint for each type, \
              and let them call a generic function",
         );
+    } else if !generics.params.is_empty() {
+        errors.at(
+            generics,
+            "an endpoint has no lifetimes, since its arguments own what they hold; remove this",
+        );
     } else if let Some(clause) = &generics.where_clause {
         errors.at(
             clause,
-            "an endpoint cannot be generic, so it has no `where` clause",
+            "an endpoint cannot be generic, so it has no `where` clause; remove it",
         );
     }
+}
+
+/// Whether a route can be made of this signature, whatever else is wrong with it.
+pub(crate) fn has_route(sig: &Signature) -> bool {
+    sig.inputs.len() <= MOST_EXTRACTORS
+        && sig.generics.params.is_empty()
+        && sig.variadic.is_none()
+        && sig.inputs.iter().all(|input| match input {
+            FnArg::Receiver(_) => false,
+            FnArg::Typed(arg) => problem_of(&arg.ty).is_none(),
+        })
 }
 
 fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
@@ -108,7 +131,9 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
                         "an endpoint's argument takes no attributes; remove this",
                     );
                 }
-                check_type(&arg.ty, errors);
+                if let Some(problem) = problem_of(&arg.ty) {
+                    errors.at(&arg.ty, problem);
+                }
             }
         }
     }
@@ -126,24 +151,59 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
     );
 }
 
-fn check_type(ty: &Type, errors: &mut Errors) {
+/// Why a type is no extractor.
+fn problem_of(ty: &Type) -> Option<String> {
+    let found = || spelled(ty);
     match ty {
-        Type::Reference(reference) => {
-            let owned = spelled(&reference.elem);
-            errors.at(
-                ty,
-                format_args!(
-                    "extractors are owned types; take `{owned}`, not `{}`",
-                    spelled(ty)
-                ),
-            );
+        Type::ImplTrait(_) => {
+            Some("an extractor is one concrete type; write it out instead of `impl Trait`".into())
         }
-        Type::ImplTrait(_) => errors.at(
-            ty,
-            "an extractor is one concrete type; write it out instead of `impl Trait`",
-        ),
-        _ => {}
+        Type::Reference(reference) if is_short(reference.lifetime.as_ref()) => {
+            let owned = spelled(&reference.elem);
+            let found = found();
+            Some(format!(
+                "extractors are owned types; take `{owned}`, not `{found}`"
+            ))
+        }
+        _ if borrows(ty) => {
+            let found = found();
+            Some(format!(
+                "extractors are owned types, and `{found}` borrows; take an owned one"
+            ))
+        }
+        _ => None,
     }
+}
+
+/// Whether a type names a lifetime that ends.
+fn borrows(ty: &Type) -> bool {
+    struct Find(bool);
+    impl<'ast> Visit<'ast> for Find {
+        fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+            self.0 |= is_short(Some(lifetime));
+        }
+
+        fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
+            self.0 |= reference.lifetime.is_none();
+            visit::visit_type_reference(self, reference);
+        }
+
+        // The lifetimes of a function's arguments are its caller's.
+        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
+        fn visit_parenthesized_generic_arguments(
+            &mut self,
+            _: &'ast syn::ParenthesizedGenericArguments,
+        ) {
+        }
+        fn visit_bound_lifetimes(&mut self, _: &'ast syn::BoundLifetimes) {}
+    }
+    let mut find = Find(false);
+    find.visit_type(ty);
+    find.0
+}
+
+fn is_short(lifetime: Option<&Lifetime>) -> bool {
+    lifetime.is_none_or(|lifetime| lifetime.ident != "static")
 }
 
 /// Reports the second of two arguments that both are of a kind that there can be one of.
@@ -200,7 +260,7 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
                 name: FEW_CAPTURES,
                 span: ty.span(),
                 message: format!(
-                    "the path has {has} capture{plural}, `Path<{}>` takes {takes}",
+                    "the path has {has} capture{plural}, `Path<{}>` takes {takes}; take one of each",
                     spelled_tuple(tuple)
                 ),
             });

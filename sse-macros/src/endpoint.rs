@@ -1,20 +1,22 @@
 //! The model: what the attribute, the signature and the body say together.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens as _, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens as _;
 use syn::{
     AssocType, FnArg, GenericArgument, Item, ItemFn, PathArguments, ReturnType, Type,
-    TypeImplTrait, TypeParamBound,
+    TypeImplTrait, TypeParamBound, spanned::Spanned as _,
 };
 
 use crate::{
     args::Args,
     body::{self, Body},
     errors::Errors,
+    runtime::Runtime,
 };
 
 pub(crate) struct Endpoint {
     pub(crate) args: Args,
+    pub(crate) runtime: Runtime,
     /// The function without its body.
     pub(crate) function: ItemFn,
     /// `None`, where the return type is not one that we know; that has been said.
@@ -27,21 +29,21 @@ pub(crate) struct Returns {
     /// `impl Stream<Item = …>`, as the user wrote it.
     pub(crate) stream: TypeImplTrait,
     /// What stands behind `Item =`.
-    pub(crate) whole_item: Type,
-    /// `T`, where it is written out: `Item = T`, or `Item = Result<T, E>`.
-    pub(crate) item: Option<Type>,
-    /// The error of the stream, for a stream that can fail.
-    pub(crate) stream_error: Option<ErrorType>,
-    /// The error of the response, for a response that can fail.
-    pub(crate) response_error: Option<ErrorType>,
+    pub(crate) carried: Type,
+    /// Where `T` is named in it.
+    pub(crate) item: Span,
+    /// Where the error of the stream is named, for a stream that can fail.
+    pub(crate) stream_error: Option<Span>,
+    /// For a response that can fail.
+    pub(crate) response: Option<Response>,
 }
 
-/// The error in a `Result`.
-pub(crate) enum ErrorType {
-    /// The second argument, written out.
-    Written(Type),
-    /// Hidden in an alias, such as `anyhow::Result<…>`: the type to ask, whose `Ok` does not matter.
-    Of(TokenStream),
+/// The `Result` around the stream.
+pub(crate) struct Response {
+    /// It, with `()` where the stream stood: its error can be asked for, an `impl Trait` cannot.
+    pub(crate) result: TokenStream,
+    /// Where its error is named.
+    pub(crate) error: Span,
 }
 
 /// Where an error leads, in which part of which form.
@@ -61,11 +63,15 @@ impl Form {
     pub(crate) fn has_prelude(self) -> bool {
         matches!(self, Self::Response | Self::TryResponse)
     }
+
+    pub(crate) fn stream_fails(self) -> bool {
+        matches!(self, Self::TryStream | Self::TryResponse)
+    }
 }
 
 impl Returns {
     pub(crate) fn form(&self) -> Form {
-        match (&self.response_error, &self.stream_error) {
+        match (&self.response, &self.stream_error) {
             (None, None) => Form::Stream,
             (None, Some(_)) => Form::TryStream,
             (Some(_), None) => Form::Response,
@@ -79,10 +85,8 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<ItemFn,
     let other = match syn::parse2::<Item>(item.clone()) {
         Ok(Item::Fn(function)) => return Ok(function),
         Ok(other) => other,
-        Err(error) => {
-            errors.push(error);
-            return Err(item);
-        }
+        // The compiler has a better message, and gives it when it parses what is left behind.
+        Err(_) => return Err(item),
     };
     const MESSAGE: &str = "`#[sse_endpoint]` goes on an `async fn`";
     match &other {
@@ -100,13 +104,15 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<ItemFn,
 
 impl Endpoint {
     pub(crate) fn new(args: Args, mut function: ItemFn, errors: &mut Errors) -> Self {
+        refuse_second_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
         let statements = std::mem::take(&mut function.block.stmts);
-        let runtime = args.runtime();
+        let runtime = Runtime::new(args.runtime.get());
         let body = body::read(statements, form, &runtime, &function.sig.ident, errors);
         Self {
             args,
+            runtime,
             function,
             returns,
             body,
@@ -122,14 +128,26 @@ impl Endpoint {
     }
 }
 
-impl Args {
-    /// The path of the runtime, which a renamed dependency changes.
-    pub(crate) fn runtime(&self) -> TokenStream {
-        match self.runtime.get() {
-            Some(path) => path.to_token_stream(),
-            None => quote!(::sse_runtime),
-        }
-    }
+/// Takes attributes away that would make something else of the function.
+fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Errors) {
+    function.attrs.retain(|attribute| {
+        let path = attribute.path();
+        let names = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string());
+        let names: Vec<String> = names.collect();
+        let problem = match names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [.., "sse_endpoint"] => "this is an endpoint already; remove this attribute",
+            [.., "debug_handler"] => "an endpoint is no plain handler; remove this attribute",
+            ["tokio", "main" | "test"] => {
+                "an endpoint is run by the router that it is on; remove this attribute"
+            }
+            _ => return true,
+        };
+        errors.at(attribute, problem);
+        false
+    });
 }
 
 const FORMS: &str =
@@ -141,25 +159,23 @@ fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns> {
         ReturnType::Default => {
             errors.at(
                 &function.sig.ident,
-                format_args!("{FORMS}; this one says neither"),
+                format_args!("{FORMS}; this one returns nothing"),
             );
             return None;
         }
     };
     match ty {
-        Type::ImplTrait(stream) => stream_item(stream, None, errors),
+        Type::ImplTrait(stream) => carried(stream, None, errors),
         Type::Path(path) => {
-            let arguments = result_arguments(ty);
-            match arguments.as_deref().and_then(<[&Type]>::first).copied() {
-                Some(Type::ImplTrait(stream)) => {
-                    let error = match arguments.as_deref() {
-                        Some([_, error]) => ErrorType::Written((*error).clone()),
-                        _ => ErrorType::Of(with_unit(&path.path)),
-                    };
-                    stream_item(stream, Some(error), errors)
-                }
-                _ => unknown(ty, errors),
-            }
+            let arguments = type_arguments(ty, "Result").unwrap_or_default();
+            let Some(Type::ImplTrait(stream)) = arguments.first() else {
+                return unknown(ty, errors);
+            };
+            let response = Response {
+                result: with_unit(&path.path),
+                error: arguments.get(1).map_or(ty.span(), |error| error.span()),
+            };
+            carried(stream, Some(response), errors)
         }
         _ => unknown(ty, errors),
     }
@@ -171,7 +187,7 @@ fn unknown(ty: &Type, errors: &mut Errors) -> Option<Returns> {
     None
 }
 
-/// `anyhow::Result<impl Stream<…>>` as `anyhow::Result<()>`: its error can be asked for, an `impl Trait` cannot.
+/// `Result<impl Stream<…>, E>` as `Result<(), E>`.
 fn with_unit(path: &syn::Path) -> TokenStream {
     let mut path = path.clone();
     if let Some(segment) = path.segments.last_mut()
@@ -183,12 +199,14 @@ fn with_unit(path: &syn::Path) -> TokenStream {
     path.into_token_stream()
 }
 
-fn stream_item(
+fn carried(
     stream: &TypeImplTrait,
-    response_error: Option<ErrorType>,
+    response: Option<Response>,
     errors: &mut Errors,
 ) -> Option<Returns> {
-    let Some((bound, item)) = stream.bounds.iter().find_map(named_item) else {
+    let mut stream = stream.clone();
+    name_item(&mut stream, errors);
+    let Some((bound, carried)) = item_of(&mut stream) else {
         errors.at(
             stream,
             "say what the stream carries: `impl Stream<Item = T>`",
@@ -199,44 +217,70 @@ fn stream_item(
         errors.at(stream, format_args!("{FORMS}; found an `Iterator`"));
         return None;
     }
-    let whole_item = item.clone();
-    let (item, stream_error) = match result_arguments(item).as_deref() {
-        None => (Some(item.clone()), None),
-        Some([item, error]) => (
-            Some((*item).clone()),
-            Some(ErrorType::Written((*error).clone())),
-        ),
-        Some(_) => (None, Some(ErrorType::Of(item.to_token_stream()))),
+    if matches!(carried, Type::ImplTrait(_)) {
+        errors.at(
+            carried,
+            "the item is one concrete type; write it out instead of `impl Trait`",
+        );
+        return None;
+    }
+    let carried = carried.clone();
+    let result = type_arguments(&carried, "Result");
+    let (item, stream_error) = match result.as_deref() {
+        None => (carried.span(), None),
+        Some([item, error]) => (item.span(), Some(error.span())),
+        // An alias, such as `anyhow::Result<T>`, hides its error.
+        Some(_) => (carried.span(), Some(carried.span())),
     };
     Some(Returns {
-        stream: stream.clone(),
-        whole_item,
+        stream,
         item,
         stream_error,
-        response_error,
+        carried,
+        response,
     })
 }
 
-/// The name of a bound, and what stands behind its `Item =`.
-fn named_item(bound: &TypeParamBound) -> Option<(&syn::Ident, &Type)> {
-    let TypeParamBound::Trait(bound) = bound else {
-        return None;
-    };
-    let segment = bound.path.segments.last()?;
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-        return None;
-    };
-    arguments.args.iter().find_map(|argument| match argument {
-        GenericArgument::AssocType(AssocType { ident, ty, .. }) if ident == "Item" => {
-            Some((&segment.ident, unwrap_groups(ty)))
+/// `Stream<T>` as `Stream<Item = T>`; says that it has to be.
+fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
+    for argument in stream.bounds.iter_mut().flat_map(generic_arguments) {
+        if let GenericArgument::Type(item) = argument {
+            errors.at(
+                &*item,
+                format_args!("name what the stream carries: `Item = {}`", spelled(item)),
+            );
+            *argument = syn::parse_quote!(Item = #item);
         }
-        _ => None,
+    }
+}
+
+/// The name of the trait that has an `Item`, and what stands behind `Item =`.
+pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Type)> {
+    stream.bounds.iter_mut().find_map(|bound| {
+        let name = match bound {
+            TypeParamBound::Trait(bound) => bound.path.segments.last()?.ident.clone(),
+            _ => return None,
+        };
+        generic_arguments(bound).find_map(|argument| match argument {
+            GenericArgument::AssocType(AssocType { ident, ty, .. }) if ident == "Item" => {
+                Some((name.clone(), ty))
+            }
+            _ => None,
+        })
     })
 }
 
-/// The type arguments of what is called `Result`; that it is the standard library's is checked where it is used.
-fn result_arguments(ty: &Type) -> Option<Vec<&Type>> {
-    type_arguments(ty, "Result")
+/// The arguments in the angle brackets at the end of a bound.
+fn generic_arguments(bound: &mut TypeParamBound) -> impl Iterator<Item = &mut GenericArgument> {
+    let last = match bound {
+        TypeParamBound::Trait(bound) => bound.path.segments.last_mut(),
+        _ => None,
+    };
+    let arguments = last.and_then(|last| match &mut last.arguments {
+        PathArguments::AngleBracketed(arguments) => Some(arguments.args.iter_mut()),
+        _ => None,
+    });
+    arguments.into_iter().flatten()
 }
 
 /// The type arguments of a path that ends with this name.

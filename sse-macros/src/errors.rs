@@ -26,11 +26,10 @@ impl Errors {
         self.0.is_empty()
     }
 
-    pub(crate) fn into_compile_errors(self) -> TokenStream {
-        self.0
-            .into_iter()
-            .map(syn::Error::into_compile_error)
-            .collect()
+    /// What makes the compiler say them.
+    pub(crate) fn into_compile_errors(self) -> impl DoubleEndedIterator<Item = TokenStream> {
+        let errors: Vec<_> = self.0.into_iter().flatten().collect();
+        errors.into_iter().map(syn::Error::into_compile_error)
     }
 }
 

@@ -4,190 +4,243 @@
 //! // Input                                          // Output
 //! /// The time.                                     /// The time.
 //! #[sse_endpoint("/clock")]                         fn clock() -> SseRoute<fn() -> Generator> {
-//! async fn clock() -> impl Stream<Item = Time> {        async fn clock(stream: Yielder<Time>) {
-//!     loop {                                                macro_rules! yield_ { … }
+//! async fn clock() -> impl Stream<Item = Time> {        type __Item = Time;
+//!     loop {                                            async fn clock(__stream: Yielder<__Item>) {
 //!         tick().await;                                     loop {
 //!         yield_!(now());                                       guard(tick()).await;
-//!     }                                                         yield_!(now());
+//!     }                                                         { __stream.push(now()); __stream.flushed().await; }
 //! }                                                         }
 //!                                                       }
-//!                                                       fn declared() -> impl Stream<Item = Time> { Items::<Time>::new() }
+//!                                                       fn declared() -> impl Stream<Item = __Item> { Items::new() }
 //!                                                       route(Endpoint::new("/clock", "clock"), || Generator::stream(…, clock))
 //!                                                   }
 //! ```
 //!
 //! The user's function stays an `async fn` of its arguments, with one more in front: its attributes, its patterns and
-//! what the compiler has to say about them stay what they were. All behaviour lives in the runtime.
+//! what the compiler has to say about them stay what they were. All behaviour lives in the runtime. Each type of the
+//! signature is written once, so that one that is not found is one error. The golden files under `expanded/` show all
+//! of it.
 
-use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
-use quote::{ToTokens as _, format_ident, quote, quote_spanned};
-use syn::{Attribute, Expr, ExprLit, FnArg, Lit, Meta, Type, spanned::Spanned as _};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::{parse_quote, spanned::Spanned as _};
 
 use crate::{
     args::{Args, End, Flush, KeepAlive},
+    attributes::Attributes,
     check::{self, Warning},
-    endpoint::{Endpoint, ErrorType, Form, Returns},
+    endpoint::{self, Endpoint, Form, Returns},
     errors::Errors,
+    runtime::{Runtime, ours, yielder},
+    yields,
 };
 
-pub(crate) fn expand(endpoint: Endpoint, errors: &Errors) -> TokenStream {
-    let failed = !errors.is_empty();
-    let usable = endpoint.function.sig.inputs.len() <= 16
-        && endpoint.function.sig.generics.params.is_empty()
-        && endpoint
-            .function
-            .sig
-            .inputs
-            .iter()
-            .all(|arg| matches!(arg, FnArg::Typed(arg) if !matches!(&*arg.ty, Type::Reference(_) | Type::ImplTrait(_))));
+/// The names of the types in the signature, inside the expansion.
+const CARRIED: &str = "__Carried";
+const ITEM: &str = "__Item";
+const ERROR: &str = "__Error";
+const REJECTION: &str = "__Rejection";
+
+pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     match &endpoint.returns {
-        Some(returns) if usable => whole(&endpoint, returns, failed),
-        _ => stub(&endpoint, usable),
+        Some(returns) if check::has_route(&endpoint.function.sig) => {
+            whole(endpoint, returns, errors)
+        }
+        _ => stub(endpoint, errors),
     }
 }
 
 /// The whole endpoint. After an error it is still there, and keeps quiet.
-fn whole(endpoint: &Endpoint, returns: &Returns, failed: bool) -> TokenStream {
-    let runtime = endpoint.args.runtime();
-    let sig = &endpoint.function.sig;
-    let vis = &endpoint.function.vis;
-    let name = &sig.ident;
+fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
+    let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
-    let outer = &attributes.outer;
-    let extractors: Vec<&Type> = endpoint.extractors().collect();
-    let quiet = failed.then(|| quote!(#[allow(warnings)]));
-    let warnings = if failed {
-        Vec::new()
-    } else {
-        check::warnings(endpoint)
-    };
-    let warnings = warnings.into_iter().map(warning);
+    let failed = !errors.is_empty();
+    let warnings = check::warnings(endpoint).into_iter().map(warning);
+    let warnings = warnings.filter(|_| !failed);
 
-    let function = function(endpoint, returns, &attributes.inner);
-    let declared = declared(returns, &runtime);
-    let about = about(endpoint, returns, &attributes.docs());
+    let mut errors = errors.into_compile_errors();
+    let private = runtime.internals();
+    // Inside of a type, an error keeps the compiler from finding fault with what follows from it.
+    let output = errors.next_back().map_or_else(
+        || output(returns, runtime),
+        |error| quote!(<[(); #error] as #private::Fallible>::Ok),
+    );
+    let function = function(endpoint, returns.form(), &attributes, &output);
+    let aliases = aliases(returns, runtime);
+    let declared = declared(returns, runtime);
+    let about = about(endpoint, &attributes.docs());
     let handler = handler(endpoint, returns);
+    let signature = signature(endpoint, &attributes, failed);
+    let inside = quote! {
+        #(#warnings)*
+        #aliases
+        #function
+        #declared
+        #private::route(#about, #handler)
+    };
+    let block = in_braces_of(endpoint, &inside);
+    quote!(#(#errors)* #signature #block)
+}
+
+/// Code between the user's braces.
+fn in_braces_of(endpoint: &Endpoint, code: &TokenStream) -> TokenStream {
+    let braces = endpoint.function.block.brace_token.span.join();
+    quote_spanned!(braces=> { #code })
+}
+
+/// What stands in for an endpoint that no route can be made of: whoever mounts it is not told a second time.
+fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
+    let attributes = Attributes::split(&endpoint.function.attrs);
+    let errors = errors.into_compile_errors();
+    let signature = signature(endpoint, &attributes, true);
+    let sig = &endpoint.function.sig;
+    let (generics, output) = (&sig.generics, &sig.output);
+    let clause = &generics.where_clause;
+    let types = endpoint.extractors();
     quote! {
-        #(#outer)*
-        #quiet
-        #vis fn #name() -> #runtime::SseRoute<fn(#(#extractors),*) -> #runtime::__private::Generator> {
-            #(#warnings)*
-            #function
-            #declared
-            #runtime::__private::route(#about, #handler)
+        #(#errors)*
+        #signature {
+            // What the user's signature names is used, whatever is wrong with it.
+            trait Declared { fn declared #generics (#(_: #types),*) #output #clause; }
+            ::core::unreachable!()
         }
     }
 }
 
+/// The signature of what is left behind under the user's name.
+fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> TokenStream {
+    let Endpoint {
+        runtime, function, ..
+    } = endpoint;
+    let outer = &attributes.outer;
+    let quiet = failed.then(|| quote!(#[allow(warnings)]));
+    // The user's own `fn` and braces: with ours, the compiler would not say that nobody uses the endpoint.
+    let (vis, fn_token, name) = (&function.vis, function.sig.fn_token, &function.sig.ident);
+    let usable = check::has_route(&function.sig);
+    let extractors = endpoint.extractors().filter(|_| usable);
+    let private = runtime.internals();
+    quote! {
+        #(#outer)*
+        #quiet
+        #vis #fn_token #name() -> #runtime::SseRoute<fn(#(#extractors),*) -> #private::Generator>
+    }
+}
+
 /// The user's function, with the yielder in front of its arguments.
-fn function(endpoint: &Endpoint, returns: &Returns, attributes: &[Attribute]) -> TokenStream {
-    let runtime = endpoint.args.runtime();
-    let form = returns.form();
+fn function(
+    endpoint: &Endpoint,
+    form: Form,
+    attributes: &Attributes,
+    output: &TokenStream,
+) -> TokenStream {
+    let private = endpoint.runtime.internals();
     let sig = &endpoint.function.sig;
     let (name, inputs) = (&sig.ident, &sig.inputs);
-    let yielder = yielder();
-    let item = item(returns, &runtime);
-    let attributes = attributes
-        .iter()
-        .map(|attribute| keep_out(attribute, &yielder));
+    let stream = yielder(Span::call_site());
+    let inner = attributes.inner(&stream);
     // The one that we add is not the user's to answer for.
     let many = (inputs.len() == 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
-    let output = output(returns, &runtime);
-    let macros = macros(form, &runtime, &yielder);
-
-    let mut statements: Vec<TokenStream> = endpoint
-        .body
-        .statements
-        .iter()
-        .map(quote::ToTokens::to_token_stream)
-        .collect();
-    if let Some(first) = endpoint.body.first_yield.filter(|_| form.has_prelude()) {
-        statements.insert(first, quote!(#yielder.begin().await;));
-    }
-    let brace = endpoint.function.block.brace_token.span.join();
-    let block = quote_spanned!(brace=> { #(#statements)* });
-    let body = if form == Form::Stream {
-        quote!(#(#statements)*)
-    } else {
-        // As a statement it may be unreachable without a warning, and whether it is says nothing about the user's code.
-        quote! {
-            #block
-            #[allow(unreachable_code)]
-            return ::core::result::Result::Ok(#runtime::__private::End::END);
-        }
-    };
-    let async_token = sig
-        .asyncness
-        .map_or_else(|| quote!(async), |token| token.to_token_stream());
+    let item = alias(ITEM, Span::call_site());
+    let macros = yields::macros(form, &endpoint.runtime);
+    let body = body(endpoint, form);
+    let async_token = sig.asyncness.unwrap_or_default();
     let fn_token = sig.fn_token;
     quote! {
-        #(#attributes)*
+        #(#inner)*
         #many
-        #async_token #fn_token #name(#yielder: #runtime::__private::Yielder<#item>, #inputs) #output {
+        #async_token #fn_token #name(#stream: #private::Yielder<#item>, #inputs) -> #output {
             #macros
             #body
         }
     }
 }
 
-/// What the coroutine returns when it ends.
-fn output(returns: &Returns, runtime: &TokenStream) -> Option<TokenStream> {
-    let end = quote!(#runtime::__private::End);
-    let stream = returns
-        .stream_error
-        .as_ref()
-        .map(|error| error_type(error, runtime));
-    let response = returns
-        .response_error
-        .as_ref()
-        .map(|error| error_type(error, runtime));
-    let error = match (response, stream) {
-        (None, None) => return None,
-        (Some(error), None) | (None, Some(error)) => error,
-        (Some(response), Some(stream)) => quote!(#runtime::__private::Exit<#response, #stream>),
-    };
-    Some(quote!(-> ::core::result::Result<#end, #error>))
-}
-
-fn macros(form: Form, runtime: &TokenStream, yielder: &Ident) -> TokenStream {
-    let push_all = match form {
-        Form::Stream | Form::Response => quote!(__push_all!(#yielder, $($stream)*)),
-        Form::TryStream => {
-            quote!(__try_push_all!(::core::convert::identity, #yielder, $($stream)*))
-        }
-        Form::TryResponse => {
-            quote!(__try_push_all!(#runtime::__private::Exit::Stream, #yielder, $($stream)*))
-        }
-    };
-    // Found by the user's own call, so they have a name that anybody can say.
-    let (yield_, yield_all) = (format_ident!("yield_"), format_ident!("yield_all"));
+/// The user's statements, with the mark where the response begins, and the end.
+fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
+    let private = endpoint.runtime.internals();
+    let body = &endpoint.body;
+    let mut statements: Vec<TokenStream> = body
+        .statements
+        .iter()
+        .map(|statement| statement.to_token_stream())
+        .collect();
+    if let Some(first) = body.first_yield.filter(|_| form.has_prelude()) {
+        let at = body.statements[first].span();
+        let stream = yielder(at);
+        statements.insert(first, quote_spanned!(ours(at)=> #stream.begin().await;));
+    }
+    if form == Form::Stream {
+        return quote!(#(#statements)*);
+    }
+    let block = in_braces_of(endpoint, &quote!(#(#statements)*));
+    // As a statement it may be unreachable without a warning, and whether it is says nothing about the user's code.
     quote! {
-        #[allow(unused_macros)]
-        macro_rules! #yield_ { ($($value:tt)*) => { #runtime::__push!(#yielder, $($value)*) } }
-        #[allow(unused_macros)]
-        macro_rules! #yield_all { ($($stream:tt)*) => { #runtime::#push_all } }
+        #block
+        #[allow(unreachable_code)]
+        return ::core::result::Result::Ok(#private::End::END);
     }
 }
 
-/// The return type as the user wrote it, so that what it names is used, and is a stream of what it says.
-fn declared(returns: &Returns, runtime: &TokenStream) -> TokenStream {
-    let stream = &returns.stream;
-    let items = match (&returns.item, &returns.stream_error) {
-        (Some(item), Some(ErrorType::Written(error))) => {
-            quote!(::core::result::Result<#item, #error>)
-        }
-        _ => returns.whole_item.to_token_stream(),
+/// What the coroutine returns when it ends, at the user's return type.
+fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
+    let at = returns.stream.span();
+    let private = runtime.private(at);
+    let (error, rejection) = (alias(ERROR, at), alias(REJECTION, at));
+    let error = match returns.form() {
+        Form::Stream => return quote_spanned!(at=> ()),
+        Form::TryStream => error.to_token_stream(),
+        Form::Response => rejection.to_token_stream(),
+        Form::TryResponse => quote_spanned!(at=> #private::Exit<#rejection, #error>),
     };
-    quote_spanned! {stream.span()=>
-        #[allow(dead_code)]
-        fn declared() -> #stream {
-            #runtime::__private::Items::<#items>::new()
+    quote_spanned!(at=> ::core::result::Result<#private::End, #error>)
+}
+
+/// The types of the signature, each written once.
+fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
+    let [carried, item, error, rejection] =
+        [CARRIED, ITEM, ERROR, REJECTION].map(|name| alias(name, Span::call_site()));
+    let carries = &returns.carried;
+    let private = runtime.private(carries.span());
+    let stream = if returns.stream_error.is_some() {
+        quote_spanned! {carries.span()=>
+            type #carried = #carries;
+            type #item = <#carried as #private::Fallible>::Ok;
+            type #error = <#carried as #private::Fallible>::Error;
         }
+    } else {
+        quote!(type #item = #carries;)
+    };
+    let response = returns.response.as_ref().map(|response| {
+        let result = &response.result;
+        let private = runtime.private(response.error);
+        quote_spanned!(response.error=> type #rejection = <#result as #private::Fallible>::Error;)
+    });
+    quote!(#stream #response)
+}
+
+/// The return type as the user wrote it, so that what it names is used, and is a stream.
+fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
+    let mut stream = returns.stream.clone();
+    let at = stream.span();
+    let name = match returns.stream_error {
+        Some(_) => CARRIED,
+        None => ITEM,
+    };
+    let items = alias(name, returns.carried.span());
+    if let Some((_, item)) = endpoint::item_of(&mut stream) {
+        *item = parse_quote!(#items);
+    }
+    let private = runtime.private(at);
+    quote_spanned! {at=>
+        fn declared() -> #stream {
+            #private::Items::<#items>::new()
+        }
+        let _ = declared;
     }
 }
 
 /// `Endpoint::new(…)` with the keys that were given.
-fn about(endpoint: &Endpoint, returns: &Returns, docs: &str) -> TokenStream {
+fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
     let Args {
         path,
         method,
@@ -200,9 +253,8 @@ fn about(endpoint: &Endpoint, returns: &Returns, docs: &str) -> TokenStream {
         error_event,
         ..
     } = &endpoint.args;
-    let runtime = endpoint.args.runtime();
-    let private = quote!(#runtime::__private);
-    let item = item(returns, &runtime);
+    let private = endpoint.runtime.internals();
+    let item = alias(ITEM, Span::call_site());
     let name = endpoint.function.sig.ident.to_string();
     let name = name.trim_start_matches("r#");
     let path = path
@@ -256,29 +308,27 @@ fn about(endpoint: &Endpoint, returns: &Returns, docs: &str) -> TokenStream {
 
 /// From the extracted arguments to the generator.
 fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
-    let runtime = endpoint.args.runtime();
-    let private = quote!(#runtime::__private);
+    let runtime = &endpoint.runtime;
     let sig = &endpoint.function.sig;
     let name = &sig.ident;
-    let yielder = yielder();
     let arguments: Vec<Ident> = (0..sig.inputs.len())
         .map(|at| Ident::new(&format!("__argument{at}"), Span::mixed_site()))
         .collect();
 
     // Each check stands at the type that it is about, and is made once.
-    let item_type = item(returns, &runtime);
-    let item_span = returns.item.as_ref().unwrap_or(&returns.whole_item).span();
-    let item = quote_spanned!(item_span=> {
+    let (item, private) = at(ITEM, returns.item, runtime);
+    let item = quote_spanned! {returns.item=> {
+        #[allow(unused_imports)]
         use #private::ItemOf as _;
-        #private::Probe::<#item_type>::new().item()
+        #private::Probe::<#item>::new().item()
+    }};
+    let error = returns.stream_error.map(|span| {
+        let (error, private) = at(ERROR, span, runtime);
+        quote_spanned!(span=> #private::error::<#error, _>(),)
     });
-    let error = returns.stream_error.as_ref().map(|error| {
-        let ty = error_type(error, &runtime);
-        quote_spanned!(ty.span()=> #private::error::<#ty, _>(),)
-    });
-    let rejection = returns.response_error.as_ref().map(|error| {
-        let ty = error_type(error, &runtime);
-        quote_spanned!(ty.span()=> #private::rejection::<#ty>(),)
+    let rejection = returns.response.as_ref().map(|response| {
+        let (rejection, private) = at(REJECTION, response.error, runtime);
+        quote_spanned!(response.error=> #private::rejection::<#rejection>(),)
     });
     let constructor = match returns.form() {
         Form::Stream => "stream",
@@ -287,54 +337,25 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         Form::TryResponse => "try_response",
     };
     // A coroutine that is not `Send` is reported here, so it is reported at the user's `async`.
-    let at = sig
+    let span = sig
         .asyncness
         .map_or_else(|| name.span(), |token| token.span);
-    let constructor = Ident::new(constructor, at);
-    let generator = quote_spanned!(at=> #private::Generator::#constructor);
-    quote! {
-        |#(#arguments),*| #generator(#item, #error #rejection |#yielder| #name(#yielder, #(#arguments),*))
+    let (private, stream) = (runtime.private(span), yielder(span));
+    let constructor = Ident::new(constructor, span);
+    quote_spanned! {span=>
+        |#(#arguments),*| #private::Generator::#constructor(
+            #item, #error #rejection |#stream| #name(#stream, #(#arguments),*)
+        )
     }
 }
 
-/// What stands in for an endpoint whose signature is not usable: whoever mounts it is not told a second time.
-fn stub(endpoint: &Endpoint, usable: bool) -> TokenStream {
-    let runtime = endpoint.args.runtime();
-    let vis = &endpoint.function.vis;
-    let name = &endpoint.function.sig.ident;
-    let extractors = endpoint.extractors().filter(|_| usable);
-    let outer = Attributes::split(&endpoint.function.attrs).outer;
-    quote! {
-        #(#outer)*
-        #[allow(warnings)]
-        #vis fn #name() -> #runtime::SseRoute<fn(#(#extractors),*) -> #runtime::__private::Generator> {
-            ::core::unreachable!()
-        }
-    }
+/// A type of the signature, and the runtime that checks it: both where the user wrote the type.
+fn at(name: &str, span: Span, runtime: &Runtime) -> (Ident, TokenStream) {
+    (alias(name, span), runtime.private(span))
 }
 
-fn item(returns: &Returns, runtime: &TokenStream) -> TokenStream {
-    match &returns.item {
-        Some(item) => item.to_token_stream(),
-        None => {
-            let whole = &returns.whole_item;
-            quote_spanned!(whole.span()=> <#whole as #runtime::__private::Fallible>::Ok)
-        }
-    }
-}
-
-fn error_type(error: &ErrorType, runtime: &TokenStream) -> TokenStream {
-    match error {
-        ErrorType::Written(ty) => ty.to_token_stream(),
-        ErrorType::Of(result) => {
-            quote_spanned!(result.span()=> <#result as #runtime::__private::Fallible>::Error)
-        }
-    }
-}
-
-/// The name of the yielder, which no code of the user's can say.
-fn yielder() -> Ident {
-    Ident::new("__stream", Span::mixed_site())
+fn alias(name: &str, at: Span) -> Ident {
+    Ident::new(name, at)
 }
 
 /// A warning on stable: the use of something deprecated, at the span that it is about.
@@ -353,117 +374,4 @@ fn warning(warning: Warning) -> TokenStream {
             #constant
         };
     }
-}
-
-/// The attributes by where they belong.
-struct Attributes {
-    /// On the function that is left behind: what its callers, its docs and the lints see.
-    outer: Vec<Attribute>,
-    /// On the user's function inside.
-    inner: Vec<Attribute>,
-}
-
-impl Attributes {
-    fn split(attributes: &[Attribute]) -> Self {
-        const OUTER: [&str; 10] = [
-            "doc",
-            "cfg",
-            "deprecated",
-            "allow",
-            "expect",
-            "warn",
-            "deny",
-            "forbid",
-            "must_use",
-            "cfg_attr",
-        ];
-        let (outer, inner) = attributes.iter().cloned().partition(|attribute| {
-            let path = match &attribute.meta {
-                // `cfg_attr(condition, attribute)` goes where its attribute goes.
-                Meta::List(list) if list.path.is_ident("cfg_attr") => {
-                    match applied(list.tokens.clone()) {
-                        Some(applied) => return OUTER.iter().any(|name| applied == name),
-                        None => list.path.clone(),
-                    }
-                }
-                meta => meta.path().clone(),
-            };
-            OUTER.iter().any(|name| path.is_ident(name))
-        });
-        let mut split = Self { outer, inner };
-        for attribute in split.outer.iter_mut().chain(&mut split.inner) {
-            attribute.style = syn::AttrStyle::Outer;
-        }
-        split
-    }
-
-    /// The lines of the doc comment, as rustdoc joins them.
-    fn docs(&self) -> String {
-        let lines = self
-            .outer
-            .iter()
-            .filter_map(|attribute| match &attribute.meta {
-                Meta::NameValue(doc) if doc.path.is_ident("doc") => match &doc.value {
-                    Expr::Lit(ExprLit {
-                        lit: Lit::Str(line),
-                        ..
-                    }) => Some(line.value()),
-                    _ => None,
-                },
-                _ => None,
-            });
-        let lines: Vec<String> = lines
-            .map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned())
-            .collect();
-        lines.join("\n")
-    }
-}
-
-/// The name of the attribute that a `cfg_attr` applies.
-fn applied(tokens: TokenStream) -> Option<Ident> {
-    let mut tokens = tokens.into_iter();
-    tokens.find(|token| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ','))?;
-    match tokens.next()? {
-        TokenTree::Ident(name) => Some(name),
-        _ => None,
-    }
-}
-
-/// `#[instrument]` records every argument; the yielder is none of the user's.
-fn keep_out(attribute: &Attribute, yielder: &Ident) -> TokenStream {
-    let is_instrument = attribute
-        .path()
-        .segments
-        .last()
-        .is_some_and(|last| last.ident == "instrument");
-    if !is_instrument {
-        return attribute.to_token_stream();
-    }
-    let path = attribute.path();
-    let tokens = match &attribute.meta {
-        Meta::List(list) => list.tokens.clone(),
-        _ => TokenStream::new(),
-    };
-    let mut out = TokenStream::new();
-    let mut skips = false;
-    let mut tokens = tokens.into_iter().peekable();
-    while let Some(token) = tokens.next() {
-        let is = |name: &str| matches!(&token, TokenTree::Ident(ident) if ident == name);
-        skips |= is("skip_all");
-        if is("skip")
-            && let Some(TokenTree::Group(group)) = tokens.peek().cloned()
-        {
-            tokens.next();
-            skips = true;
-            let skipped = group.stream();
-            out.extend(quote!(#token(#yielder, #skipped)));
-        } else {
-            out.extend([token]);
-        }
-    }
-    if !skips {
-        let comma = (!out.is_empty()).then(|| quote!(,));
-        out = quote!(skip(#yielder) #comma #out);
-    }
-    quote_spanned!(attribute.span()=> #[#path(#out)])
 }

@@ -3,13 +3,16 @@
 //! Data flows one way: `tokens -> args + body facts -> endpoint (model) -> check -> expand`.
 
 mod args;
+mod attributes;
 mod body;
 mod check;
 mod endpoint;
 mod errors;
 mod expand;
 mod path;
+mod runtime;
 mod tokens;
+mod yields;
 
 use proc_macro2::TokenStream;
 
@@ -23,18 +26,19 @@ pub fn sse_endpoint(
     endpoint(attribute.into(), item.into()).into()
 }
 
-/// The errors, all at once, then the item, which is there in any case.
+/// The item, which is there in any case, and all the errors at once.
 fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = errors::Errors::default();
     let args = args::Args::parse(attribute, &mut errors);
-    let expanded = match endpoint::function(item, &mut errors) {
+    match endpoint::function(item, &mut errors) {
         Ok(function) => {
             let endpoint = endpoint::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
-            expand::expand(endpoint, &errors)
+            expand::expand(&endpoint, errors)
         }
-        Err(item) => item,
-    };
-    let errors = errors.into_compile_errors();
-    quote::quote!(#errors #expanded)
+        Err(item) => {
+            let errors = errors.into_compile_errors();
+            quote::quote!(#(#errors)* #item)
+        }
+    }
 }

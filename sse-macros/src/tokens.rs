@@ -3,7 +3,14 @@
 //! What leaves the function from in there has to be seen all the same: `yield_!`, `return` and `?`. All three can be
 //! told by their tokens alone; what belongs to a closure, an `async` block or a function in there is left as it is.
 
-use proc_macro2::{Delimiter, Group, Ident, Spacing, Span, TokenStream, TokenTree};
+use std::iter::Peekable;
+
+use proc_macro2::{
+    Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree, token_stream,
+};
+use syn::{Macro, parse_quote};
+
+use crate::yields::Yield;
 
 /// What becomes of the tokens that leave the function.
 pub(crate) trait Leaving {
@@ -11,95 +18,163 @@ pub(crate) trait Leaving {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream;
     /// The tokens for a `?` behind an expression.
     fn on_try(&mut self, question: TokenTree) -> TokenStream;
+    /// The tokens for a call of `yield_!` or `yield_all!`.
+    fn on_yield(&mut self, call: Yield, mac: Macro) -> TokenStream;
 }
 
 /// Rewrites what leaves the function in `tokens`.
 pub(crate) fn rewrite(tokens: TokenStream, leaving: &mut impl Leaving) -> TokenStream {
-    let mut out = TokenStream::new();
-    let mut tokens = tokens.into_iter().peekable();
-    let mut before = Before::Start;
-    while let Some(token) = tokens.next() {
-        match token {
-            TokenTree::Ident(ident) if ident == "return" && before.allows_expression() => {
-                let mut operand = TokenStream::new();
-                while let Some(next) =
-                    tokens.next_if(|next| !is_punct(next, ';') && !is_punct(next, ','))
-                {
-                    operand.extend([next]);
-                }
-                let operand = rewrite(operand, leaving);
-                out.extend(leaving.on_return(ident, operand));
-                before = Before::Operand;
-            }
-            TokenTree::Ident(ident) if ident == "async" || ident == "fn" => {
-                // Up to and with its block; `async` without one is an `async` closure, which its bars tell.
-                let is_fn = ident == "fn";
-                out.extend([TokenTree::Ident(ident)]);
-                while let Some(next) = tokens.next_if(|next| is_fn || is_ident(next, "move")) {
-                    let block = is_block(&next);
-                    out.extend([next]);
-                    if block {
-                        break;
-                    }
-                }
-                if !is_fn && let Some(block) = tokens.next_if(is_block) {
-                    out.extend([block]);
-                }
-                before = Before::Start;
-            }
-            TokenTree::Punct(bar) if bar.as_char() == '|' && before.allows_expression() => {
-                // A closure: its parameters, then a block, or an expression up to the next comma.
-                let empty = bar.spacing() == Spacing::Joint;
-                out.extend([TokenTree::Punct(bar)]);
-                let mut open = true;
-                if empty && let Some(close) = tokens.next_if(|next| is_punct(next, '|')) {
-                    out.extend([close]);
-                    open = false;
-                }
-                while open && let Some(next) = tokens.next() {
-                    open = !is_punct(&next, '|');
-                    out.extend([next]);
-                }
-                let mut first = true;
-                while let Some(next) =
-                    tokens.next_if(|next| !is_punct(next, ';') && !is_punct(next, ','))
-                {
-                    let block = first && is_block(&next);
-                    first = false;
-                    out.extend([next]);
-                    if block {
-                        break;
-                    }
-                }
-                before = Before::Operand;
-            }
-            TokenTree::Punct(question)
-                if question.as_char() == '?' && before == Before::Operand =>
-            {
-                out.extend(leaving.on_try(TokenTree::Punct(question)));
-            }
+    let mut rewriter = Rewriter {
+        tokens: tokens.into_iter().peekable(),
+        out: TokenStream::new(),
+        before: Before::Start,
+        leaving,
+    };
+    while let Some(token) = rewriter.tokens.next() {
+        rewriter.token(token);
+    }
+    rewriter.out
+}
+
+struct Rewriter<'a, L> {
+    tokens: Peekable<token_stream::IntoIter>,
+    out: TokenStream,
+    before: Before,
+    leaving: &'a mut L,
+}
+
+impl<L: Leaving> Rewriter<'_, L> {
+    fn token(&mut self, token: TokenTree) {
+        self.before = match token {
+            TokenTree::Ident(name) => self.name(name),
             TokenTree::Group(group) => {
-                let mut inner = Group::new(group.delimiter(), rewrite(group.stream(), leaving));
+                let mut inner =
+                    Group::new(group.delimiter(), rewrite(group.stream(), self.leaving));
                 inner.set_span(group.span());
-                out.extend([TokenTree::Group(inner)]);
-                before = Before::Operand;
+                self.out.extend([TokenTree::Group(inner)]);
+                Before::Operand
             }
-            token => {
+            TokenTree::Punct(punct) => self.punct(punct),
+            literal @ TokenTree::Literal(_) => {
+                self.out.extend([literal]);
+                Before::Operand
+            }
+        };
+    }
+
+    fn name(&mut self, name: Ident) -> Before {
+        if name == "return" && self.before == Before::Start {
+            let operand = rewrite(self.up_to_separator(), self.leaving);
+            let rewritten = self.leaving.on_return(name, operand);
+            self.out.extend(rewritten);
+            return Before::Operand;
+        }
+        if let Some(call) = Yield::named(&name)
+            && self.tokens.peek().is_some_and(|next| is_punct(next, '!'))
+        {
+            self.yielded(call, &name);
+            return Before::Operand;
+        }
+        let opens_block = name == "async" || name == "fn";
+        let before = if is_keyword(&name) {
+            Before::Start
+        } else {
+            Before::Operand
+        };
+        let is_fn = name == "fn";
+        self.out.extend([TokenTree::Ident(name)]);
+        if !opens_block {
+            return before;
+        }
+        // Up to and with its block; `async` without one is an `async` closure, which its bars tell.
+        while let Some(next) = self
+            .tokens
+            .next_if(|next| !is_block(next) && (is_fn || is_ident(next, "move")))
+        {
+            self.out.extend([next]);
+        }
+        self.out.extend(self.tokens.next_if(is_block));
+        Before::Start
+    }
+
+    fn punct(&mut self, punct: Punct) -> Before {
+        match punct.as_char() {
+            '|' if self.before == Before::Start => {
+                self.closure(punct);
+                Before::Operand
+            }
+            '?' if self.before == Before::Operand => {
+                let rewritten = self.leaving.on_try(TokenTree::Punct(punct));
+                self.out.extend(rewritten);
+                Before::Operand
+            }
+            '|' => {
                 // The second bar of an `||` between two operands opens no closure.
-                let or = is_punct(&token, '|')
-                    .then(|| tokens.next_if(|next| is_punct(next, '|')))
-                    .flatten();
-                before = match &token {
-                    TokenTree::Ident(ident) if is_keyword(ident) => Before::Start,
-                    TokenTree::Ident(_) | TokenTree::Literal(_) => Before::Operand,
-                    _ => Before::Start,
-                };
-                out.extend([token]);
-                out.extend(or);
+                self.out.extend([TokenTree::Punct(punct)]);
+                self.out
+                    .extend(self.tokens.next_if(|next| is_punct(next, '|')));
+                Before::Start
+            }
+            _ => {
+                self.out.extend([TokenTree::Punct(punct)]);
+                Before::Start
             }
         }
     }
-    out
+
+    /// A closure: its parameters, then a block, or an expression up to the next comma.
+    fn closure(&mut self, bar: Punct) {
+        let joint = bar.spacing() == Spacing::Joint;
+        self.out.extend([TokenTree::Punct(bar)]);
+        let empty = self.tokens.next_if(|next| joint && is_punct(next, '|'));
+        let mut open = empty.is_none();
+        self.out.extend(empty);
+        while open && let Some(next) = self.tokens.next() {
+            open = !is_punct(&next, '|');
+            self.out.extend([next]);
+        }
+        match self.tokens.next_if(is_block) {
+            Some(block) => self.out.extend([block]),
+            None => {
+                let body = self.up_to_separator();
+                self.out.extend(body);
+            }
+        }
+    }
+
+    fn yielded(&mut self, call: Yield, name: &Ident) {
+        let bang = self.tokens.next();
+        let rewritten = match self
+            .tokens
+            .next_if(|next| matches!(next, TokenTree::Group(_)))
+        {
+            // The body of a macro that is defined in here, whose variables are no expressions yet.
+            Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
+            Some(operand) => self
+                .leaving
+                .on_yield(call, parse_quote!(#name #bang #operand)),
+            None => quote::quote!(#name #bang),
+        };
+        self.out.extend(rewritten);
+    }
+
+    fn up_to_separator(&mut self) -> TokenStream {
+        let mut tokens = TokenStream::new();
+        while let Some(next) = self
+            .tokens
+            .next_if(|next| !is_punct(next, ';') && !is_punct(next, ','))
+        {
+            tokens.extend([next]);
+        }
+        tokens
+    }
+}
+
+fn has_dollar(token: &TokenTree) -> bool {
+    match token {
+        TokenTree::Group(group) => group.stream().into_iter().any(|token| has_dollar(&token)),
+        token => is_punct(token, '$'),
+    }
 }
 
 /// What the token before says of the next one.
@@ -109,12 +184,6 @@ enum Before {
     Start,
     /// An expression has just ended, or may have.
     Operand,
-}
-
-impl Before {
-    fn allows_expression(self) -> bool {
-        self == Self::Start
-    }
 }
 
 fn is_keyword(ident: &Ident) -> bool {
@@ -203,6 +272,11 @@ mod tests {
         fn on_try(&mut self, _: TokenTree) -> TokenStream {
             quote!(.tried())
         }
+
+        fn on_yield(&mut self, _: Yield, mac: Macro) -> TokenStream {
+            let operand = mac.tokens;
+            quote!(yielded(#operand))
+        }
     }
 
     fn check(input: TokenStream, output: TokenStream) {
@@ -214,6 +288,14 @@ mod tests {
         check(
             quote!(x = f() => { if x { return; } g(x?).await?; return Err(a, b) } _ = h() => return,),
             quote!(x = f() => { if x { leave(); } g(x.tried()).await.tried(); leave(Err(a, b)) } _ = h() => leave(),),
+        );
+    }
+
+    #[test]
+    fn yields_are_found_at_any_depth() {
+        check(
+            quote!(x = f() => { yield_!(x); } _ = g() => yield_all!(y),),
+            quote!(x = f() => { yielded(x); } _ = g() => yielded(y),),
         );
     }
 
@@ -237,6 +319,14 @@ mod tests {
             ),
             quote!(?x, y = ?z, %w),
             quote!(T: ?Sized),
+            quote!(|x| yield_!(x), 1),
+            quote!(
+                macro_rules! emit {
+                    ($x:expr) => {
+                        yield_!($x)
+                    };
+                }
+            ),
         ] {
             check(input.clone(), input);
         }

@@ -103,36 +103,48 @@ pub enum Exit<R, E> {
     Stream(E),
 }
 
-/// An error from before the response, on its way to [`Exit::Response`].
-#[derive(Debug)]
-pub struct BeforeResponse<X>(pub X);
-
-/// An error from the stream, on its way to [`Exit::Stream`].
-#[derive(Debug)]
-pub struct InStream<X>(pub X);
-
-#[diagnostic::do_not_recommend]
-impl<R: From<X>, E, X> From<BeforeResponse<X>> for Exit<R, E> {
-    fn from(error: BeforeResponse<X>) -> Self {
-        Self::Response(error.0.into())
-    }
+/// What `?` can turn into `R`.
+#[diagnostic::on_unimplemented(
+    message = "`?` couldn't convert the error to `{R}`",
+    label = "`{R}` is not `From<{Self}>`",
+    note = "`?` converts the error with the `From` trait: implement `From<{Self}>` for `{R}`, or use `.map_err(…)` before it"
+)]
+pub trait Becomes<R> {
+    #[doc(hidden)]
+    fn become_it(self) -> R;
 }
 
 #[diagnostic::do_not_recommend]
-impl<R, E: From<X>, X> From<InStream<X>> for Exit<R, E> {
-    fn from(error: InStream<X>) -> Self {
-        Self::Stream(error.0.into())
+impl<X, R: From<X>> Becomes<R> for X {
+    fn become_it(self) -> R {
+        self.into()
     }
 }
 
-/// Says of a `Result` that it stands before the response.
-pub fn before_response<T, X>(result: Result<T, X>) -> Result<T, BeforeResponse<X>> {
-    result.map_err(BeforeResponse)
+/// What `?` makes of a `Result` before the response, in an endpoint that can fail on both sides of it.
+pub fn before_response<T, X, R, E>(result: Result<T, X>) -> Result<T, Exit<R, E>>
+where
+    X: Becomes<R>,
+{
+    result.map_err(error_before_response)
 }
 
-/// Says of a `Result` that it stands in the stream.
-pub fn in_stream<T, X>(result: Result<T, X>) -> Result<T, InStream<X>> {
-    result.map_err(InStream)
+/// What `?` makes of a `Result` in the stream of an endpoint that can fail on both sides of the response.
+pub fn in_stream<T, X, R, E>(result: Result<T, X>) -> Result<T, Exit<R, E>>
+where
+    X: Becomes<E>,
+{
+    result.map_err(error_in_stream)
+}
+
+/// What `?` makes of an error before the response.
+pub fn error_before_response<X: Becomes<R>, R, E>(error: X) -> Exit<R, E> {
+    Exit::Response(error.become_it())
+}
+
+/// What `?` makes of an error in the stream.
+pub fn error_in_stream<X: Becomes<E>, R, E>(error: X) -> Exit<R, E> {
+    Exit::Stream(error.become_it())
 }
 
 /// `return result` before the response, in an endpoint that can fail on both sides of it.
@@ -276,9 +288,10 @@ impl Generator {
                 StatusCode::NO_CONTENT.into_response()
             }
             ended => {
+                let version = arrival.version;
                 let head = response::head(&arrival);
                 let body = SseBody::new(self, ended, arrival, unread, endpoint, frames);
-                response::stream(head, body)
+                response::stream(version, head, body)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The awaits of an endpoint: each is a place where its generator can end.
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 
 use tokio::task::coop::{Coop, cooperative};
 
@@ -20,36 +20,11 @@ pub fn guard<F>(future: F) -> Guard<F> {
 pub struct Guard<F>(F);
 
 #[diagnostic::do_not_recommend]
-impl<F: Awaitable> IntoFuture for Guard<F> {
+impl<F: IntoFuture> IntoFuture for Guard<F> {
     type Output = F::Output;
-    type IntoFuture = Coop<F::Future>;
+    type IntoFuture = Coop<F::IntoFuture>;
 
     fn into_future(self) -> Self::IntoFuture {
-        cooperative(self.0.start())
-    }
-}
-
-/// What can be awaited.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a future",
-    label = "`{Self}` is not a future",
-    note = "remove the `.await`, or call something `async` before it"
-)]
-pub trait Awaitable {
-    /// What awaiting it gives.
-    type Output;
-    /// The future that it becomes.
-    type Future: Future<Output = Self::Output>;
-    #[doc(hidden)]
-    fn start(self) -> Self::Future;
-}
-
-#[diagnostic::do_not_recommend]
-impl<F: IntoFuture> Awaitable for F {
-    type Output = F::Output;
-    type Future = F::IntoFuture;
-
-    fn start(self) -> Self::Future {
-        self.into_future()
+        cooperative(self.0.into_future())
     }
 }

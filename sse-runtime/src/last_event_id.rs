@@ -18,7 +18,8 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// none.
 ///
 /// It never rejects. An id that is not UTF-8 or does not parse as `T` (an older deployment may have written it) is
-/// handed to the handler as an error: a `400` would stop a browser from ever reconnecting.
+/// handed to the handler as an error: a `400` would stop a browser from ever reconnecting. Take it apart with
+/// `LastEventId(last)` to tell the two apart, or with [`ok`](Self::ok) where both mean "from the start".
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -26,9 +27,9 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// use sse_runtime::{Event, LastEventId, Stream, sse_endpoint};
 ///
 /// #[sse_endpoint("/numbers")]
-/// async fn numbers(LastEventId(last): LastEventId<u64>) -> impl Stream<Item = u64> {
+/// async fn numbers(last: LastEventId<u64>) -> impl Stream<Item = u64> {
 ///     // An id that we cannot read is as good as none: start over.
-///     let seen = last.ok().flatten().unwrap_or(0);
+///     let seen = last.ok().unwrap_or(0);
 ///     for number in seen + 1..=10 {
 ///         yield_!(Event::json(number).id(number));
 ///     }
@@ -38,9 +39,9 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// The id, where there is one that could be read.
-    pub fn get(&self) -> Option<&T> {
-        self.0.as_ref().ok()?.as_ref()
+    /// The id, where there is one that could be read: what [`Result::ok`] is to a result.
+    pub fn ok(self) -> Option<T> {
+        self.0.ok().flatten()
     }
 }
 

@@ -109,7 +109,9 @@ pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
 pub use payload::{AsHtml, AsJson, AsText, Payload, Text};
-pub use route::{ByName, InLayer, Layered, Mount, NoArguments, RouterExt, SseRoute};
+pub use route::{
+    ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
+};
 pub use serve::{Bind, serve};
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
@@ -178,7 +180,8 @@ pub use tokio_stream::Stream;
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
 /// `T` and `E` are [`Payload`]s: every [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
-/// `axum::response::IntoResponse`. "Before" is lexical: the statements of the function's own block up to the first one
+/// `axum::response::IntoResponse`, and need not be a failure: whatever is answered instead of a stream, a redirect or a
+/// plain JSON object, is an `Err` here. "Before" is lexical: the statements of the function's own block up to the first one
 /// that contains a `yield_!`. So a `yield_!` that is added at the top turns every later `?` from a status into an
 /// event. What was bound before lives to the end of the stream. `return;` before the response answers `204`; behind
 /// it, and in every form, it ends the stream.
@@ -188,7 +191,8 @@ pub use tokio_stream::Stream;
 /// `yield_!(value)` takes the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and returns when the event is
 /// on its way. It works wherever an `.await` would, also inside of `tokio::select!`; in a closure or an `async` block
 /// of its own it is an error. `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
-/// them where the item is one. Both are in scope inside of the function, and nowhere else. Since it takes several
+/// them where the item is one. A yield is an `.await`: a lock's guard cannot be held across it, so clone what it guards
+/// first. Both are in scope inside of the function, and nowhere else. Since it takes several
 /// types, `yield_!` does not infer: write `T::from(x)` for `x.into()`.
 ///
 /// # What it leaves behind

@@ -29,8 +29,12 @@ pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
     headers
 }
 
-pub(crate) fn stream(head: HeaderMap, body: SseBody) -> Response {
+pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Response {
     let mut response = Response::new(Body::new(body));
     *response.headers_mut() = head;
+    if version == Version::HTTP_10 {
+        // Else hyper adds `connection: keep-alive` where the client asked for it.
+        *response.version_mut() = version;
+    }
     response
 }

@@ -109,11 +109,50 @@ pub struct Layered<H, L> {
 
 /// What [`RouterExt::sse`] takes: the function of an endpoint, or the [`SseRoute`] that it returns.
 ///
-/// `M` tells the arguments apart, and is inferred.
+/// `K` tells the two apart, and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event endpoint",
     label = "not an event endpoint",
     note = "`.sse(…)` takes an `async fn` under `#[sse_endpoint(\"/path\")]`, by its name; a plain handler goes to `.route(…)`"
+)]
+pub trait IntoSseRoute<H, K> {
+    /// The route.
+    fn into_sse_route(self) -> SseRoute<H>;
+}
+
+/// The kind of [`IntoSseRoute`] that an endpoint's function is.
+#[derive(Debug)]
+pub enum ByName {}
+
+/// The kind of [`IntoSseRoute`] that a route is.
+#[derive(Debug)]
+pub enum Itself {}
+
+#[diagnostic::do_not_recommend]
+impl<F, H> IntoSseRoute<H, ByName> for F
+where
+    F: FnOnce() -> SseRoute<H>,
+{
+    fn into_sse_route(self) -> SseRoute<H> {
+        self()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
+    fn into_sse_route(self) -> Self {
+        self
+    }
+}
+
+/// An [`SseRoute`] that a router with the state `S` can take: its arguments are extractors.
+///
+/// `M` tells the arguments apart, and is inferred. What is wrong with an argument is for axum to say, so the
+/// implementations are not hidden from messages.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be put on a router",
+    label = "not every argument of this endpoint is an extractor",
+    note = "each argument is an axum extractor, and only the last may read the body"
 )]
 pub trait Mount<S, M> {
     /// The path, and what answers there.
@@ -121,26 +160,10 @@ pub trait Mount<S, M> {
     fn mount(self) -> (&'static str, MethodRouter<S>);
 }
 
-/// The kind of [`Mount`] that an endpoint's function is.
-#[derive(Debug)]
-pub struct ByName<M>(M);
-
 /// The kind of [`Mount`] that an endpoint in a layer is.
 #[derive(Debug)]
 pub struct InLayer<M>(M);
 
-#[diagnostic::do_not_recommend]
-impl<F, H, S, M> Mount<S, ByName<M>> for F
-where
-    F: FnOnce() -> SseRoute<H>,
-    SseRoute<H>: Mount<S, M>,
-{
-    fn mount(self) -> (&'static str, MethodRouter<S>) {
-        self().mount()
-    }
-}
-
-#[diagnostic::do_not_recommend]
 impl<H, L, S, M> Mount<S, InLayer<M>> for SseRoute<Layered<H, L>>
 where
     SseRoute<H>: Mount<S, M>,
@@ -169,20 +192,22 @@ pub trait RouterExt<S> {
     /// # Panics
     ///
     /// Where the router already answers this method on this path, as [`Router::route`] does.
-    fn sse<R, M>(self, endpoint: R) -> Self
+    fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
-        R: Mount<S, M>;
+        R: IntoSseRoute<H, K>,
+        SseRoute<H>: Mount<S, M>;
 }
 
 impl<S> RouterExt<S> for Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    fn sse<R, M>(self, endpoint: R) -> Self
+    fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
-        R: Mount<S, M>,
+        R: IntoSseRoute<H, K>,
+        SseRoute<H>: Mount<S, M>,
     {
-        let (path, routes) = endpoint.mount();
+        let (path, routes) = endpoint.into_sse_route().mount();
         self.route(path, routes)
     }
 }
@@ -278,7 +303,6 @@ macro_rules! impl_arity {
         }
 
         #[allow(non_snake_case)]
-        #[diagnostic::do_not_recommend]
         impl<S, $($ty,)* $($last, $m,)?> Mount<S, ($($m,)? $($ty,)* $($last,)? NoArguments,)>
             for SseRoute<fn($($ty,)* $($last,)?) -> Generator>
         where

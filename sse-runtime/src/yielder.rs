@@ -1,19 +1,22 @@
 //! What stands behind `yield_!`: the value is pushed, then the generator waits until it is on its way.
 
 use std::{
+    convert::Infallible,
     fmt,
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use bytes::BytesMut;
+use tokio_stream::Stream;
 
 use crate::{
     Event, Payload,
     channel::{Channel, Outgoing},
     encode::{self, EncodeError, Fields},
     event::NoJson,
+    guard::guard,
 };
 
 /// The item of a stream, checked where the signature names it: how its values are written.
@@ -66,14 +69,74 @@ impl<T> Yielder<T> {
             .write(|outgoing| value.write_to(outgoing, &self.item));
     }
 
-    /// Writes the frame of `value`, or hands over the error of a stream that was cut into parts.
-    pub fn try_push<E, Kind>(&self, value: impl TryYield<T, E, Kind>) -> Result<(), E> {
-        value.push_to(self)
+    /// Another stream as a part of this one.
+    pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible>
+    where
+        S: Stream<Item: Yield<T, Kind>>,
+    {
+        let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
+            let next = stream.poll_next(cx);
+            next.map(|next| next.map(|value| Ok(yielder.push(value))))
+        };
+        Part {
+            yielder: self,
+            stream,
+            push_next,
+        }
+    }
+
+    /// Another stream, whose items may be errors, as a part of this one.
+    pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E>
+    where
+        S: Stream<Item: TryYield<T, E, Kind>>,
+    {
+        let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
+            let next = stream.poll_next(cx);
+            next.map(|next| next.map(|value| value.push_to(yielder)))
+        };
+        Part {
+            yielder: self,
+            stream,
+            push_next,
+        }
     }
 
     /// Waits until what was pushed is on its way.
     pub fn flushed(&self) -> Handover<'_> {
         Handover::new(&self.channel, self.channel.is_due())
+    }
+}
+
+/// A stream in `yield_all!`.
+// What it takes to push an item is in the pointer, so that no bound is left here: one that is not met is reported where
+// this is made, and not again where it is awaited.
+pub struct Part<'a, T, S, E> {
+    yielder: &'a Yielder<T>,
+    stream: S,
+    push_next: PushNext<T, S, E>,
+}
+
+type PushNext<T, S, E> =
+    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<(), E>>>;
+
+impl<T, S, E> Part<'_, T, S, E> {
+    /// Writes the frames of the items, each before the next is asked for, up to the first error.
+    pub async fn push_all(self) -> Result<(), E> {
+        let mut stream = pin!(self.stream);
+        loop {
+            let next = poll_fn(|cx| (self.push_next)(self.yielder, stream.as_mut(), cx));
+            match guard(next).await {
+                Some(pushed) => pushed?,
+                None => return Ok(()),
+            }
+            self.yielder.flushed().await;
+        }
+    }
+}
+
+impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,125 @@
+//! The attributes beside ours: each goes where it belongs.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
+
+/// The attributes by where they belong.
+pub(crate) struct Attributes {
+    /// On the function that is left behind: what its callers, its docs and the lints see.
+    pub(crate) outer: Vec<Attribute>,
+    /// On the user's function inside.
+    inner: Vec<Attribute>,
+}
+
+impl Attributes {
+    pub(crate) fn split(attributes: &[Attribute]) -> Self {
+        const OUTER: [&str; 10] = [
+            "doc",
+            "cfg",
+            "deprecated",
+            "allow",
+            "expect",
+            "warn",
+            "deny",
+            "forbid",
+            "must_use",
+            "cfg_attr",
+        ];
+        let (outer, inner) = attributes.iter().cloned().partition(|attribute| {
+            let path = match &attribute.meta {
+                // `cfg_attr(condition, attribute)` goes where its attribute goes.
+                Meta::List(list) if list.path.is_ident("cfg_attr") => {
+                    match applied(list.tokens.clone()) {
+                        Some(applied) => return OUTER.iter().any(|name| applied == name),
+                        None => list.path.clone(),
+                    }
+                }
+                meta => meta.path().clone(),
+            };
+            OUTER.iter().any(|name| path.is_ident(name))
+        });
+        let mut split = Self { outer, inner };
+        for attribute in split.outer.iter_mut().chain(&mut split.inner) {
+            attribute.style = syn::AttrStyle::Outer;
+        }
+        split
+    }
+
+    /// Those on the user's function inside, which the yielder is no argument of for any of them.
+    pub(crate) fn inner(&self, yielder: &Ident) -> impl Iterator<Item = TokenStream> {
+        self.inner
+            .iter()
+            .map(move |attribute| keep_out(attribute, yielder))
+    }
+
+    /// The lines of the doc comment, as rustdoc joins them.
+    pub(crate) fn docs(&self) -> String {
+        let lines = self
+            .outer
+            .iter()
+            .filter_map(|attribute| match &attribute.meta {
+                Meta::NameValue(doc) if doc.path.is_ident("doc") => match &doc.value {
+                    Expr::Lit(ExprLit {
+                        lit: Lit::Str(line),
+                        ..
+                    }) => Some(line.value()),
+                    _ => None,
+                },
+                _ => None,
+            });
+        let lines: Vec<String> = lines
+            .map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned())
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// The name of the attribute that a `cfg_attr` applies.
+fn applied(tokens: TokenStream) -> Option<Ident> {
+    let mut tokens = tokens.into_iter();
+    tokens.find(|token| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ','))?;
+    match tokens.next()? {
+        TokenTree::Ident(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// `#[instrument]` records every argument; the yielder is none of the user's.
+fn keep_out(attribute: &Attribute, yielder: &Ident) -> TokenStream {
+    let is_instrument = attribute
+        .path()
+        .segments
+        .last()
+        .is_some_and(|last| last.ident == "instrument");
+    if !is_instrument {
+        return attribute.to_token_stream();
+    }
+    let path = attribute.path();
+    let tokens = match &attribute.meta {
+        Meta::List(list) => list.tokens.clone(),
+        _ => TokenStream::new(),
+    };
+    let mut out = TokenStream::new();
+    let mut skips = false;
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let is = |name: &str| matches!(&token, TokenTree::Ident(ident) if ident == name);
+        skips |= is("skip_all");
+        if is("skip")
+            && let Some(TokenTree::Group(group)) = tokens.peek().cloned()
+        {
+            tokens.next();
+            skips = true;
+            let skipped = group.stream();
+            out.extend(quote!(#token(#yielder, #skipped)));
+        } else {
+            out.extend([token]);
+        }
+    }
+    if !skips {
+        let comma = (!out.is_empty()).then(|| quote!(,));
+        out = quote!(skip(#yielder) #comma #out);
+    }
+    quote_spanned!(attribute.span()=> #[#path(#out)])
+}
