@@ -15,7 +15,7 @@ use axum::{
     routing::future::RouteFuture,
     serve::{IncomingStream, Listener},
 };
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 use tower_service::Service;
 
 use crate::flushes::{FlushCounting, Flushes};
@@ -82,8 +82,37 @@ bind_address!(
     (std::net::Ipv4Addr, u16)
 );
 
+/// How many clients may wait to be accepted: after a restart they all come back at once, and whoever finds no room waits
+/// seconds for the next try. The system may allow less.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first of the addresses that can be had, as [`TcpListener::bind`] does.
 async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-    TcpListener::bind(addr).await
+    let mut failed = None;
+    for addr in tokio::net::lookup_host(addr).await? {
+        match listen(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the address resolves to nothing; write one such as `127.0.0.1:3000`",
+        )
+    }))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As std has it: on Windows it would let another program take the address over.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts sockets that send at once, and count their flushes.
