@@ -7,12 +7,12 @@ use std::{future::pending, net::SocketAddr, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderValue, StatusCode},
+    http::{HeaderValue, Method, StatusCode},
     middleware::map_response,
     response::Response,
     routing::get,
 };
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{RouterExt as _, Stream, sse_endpoint, testing};
 use tokio::sync::watch;
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};
 
@@ -127,6 +127,11 @@ async fn one() -> impl Stream<Item = u32> {
     yield_!(1);
 }
 
+#[sse_endpoint("/one", method = POST)]
+async fn post_one() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
 #[sse_endpoint("/two")]
 async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
@@ -146,6 +151,23 @@ async fn a_layer_on_one_endpoint_leaves_the_others_alone() {
     assert_event_stream(&head);
     assert_eq!(head.get("x-layer"), None);
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
+}
+
+#[tokio::test]
+async fn a_layer_on_one_endpoint_leaves_its_path_alone() {
+    let app = Router::new()
+        .sse(one().layer(map_response(mark)))
+        .sse(post_one);
+    let client = testing::Client::new(app);
+    for (method, status, layer) in [
+        (Method::GET, 200, Some("here")),
+        (Method::POST, 200, None),
+        (Method::PUT, 405, None),
+    ] {
+        let response = client.request(method, "/one").await;
+        assert_eq!(response.status(), status);
+        assert_eq!(response.header("x-layer"), layer);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::BytesMut;
 
 use crate::{
-    Comment, EventId, EventName,
+    Comment, EventId, EventName, IntoField,
     encode::{self, EncodeError, Fields},
 };
 
@@ -61,16 +61,29 @@ impl<T> Event<T> {
     }
 
     /// Sets the `event` field, which is what `addEventListener` listens for; without it the event is a `message`.
-    pub fn event(mut self, name: impl Into<EventName>) -> Self {
-        self.fields.event = Some(name.into());
+    ///
+    /// Text that is only known at run time goes through [`EventName::new`].
+    pub fn event(mut self, name: impl IntoField<EventName>) -> Self {
+        self.fields.event = Some(name.into_field());
         self
     }
 
     /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
     ///
-    /// A number or a UUID is an id as it is; text goes through [`EventId::new`].
-    pub fn id(mut self, id: impl Into<EventId>) -> Self {
-        self.fields.id = Some(id.into());
+    /// A number or a UUID is an id as it is; text goes through [`EventId::new`], which fails for what would forge a
+    /// field. Where that cannot become an error of the stream, decide what to do without:
+    ///
+    /// ```
+    /// # use sse_runtime::{Event, EventId};
+    /// # let (value, key) = (1, String::from("orders/7"));
+    /// let mut event = Event::json(value);
+    /// if let Ok(id) = EventId::new(key) {
+    ///     event = event.id(id);
+    /// }
+    /// # drop(event);
+    /// ```
+    pub fn id(mut self, id: impl IntoField<EventId>) -> Self {
+        self.fields.id = Some(id.into_field());
         self
     }
 
@@ -81,8 +94,8 @@ impl<T> Event<T> {
     }
 
     /// Puts a comment in front of the fields, in the same frame.
-    pub fn with_comment(mut self, comment: impl Into<Comment>) -> Self {
-        self.fields.comment = Some(comment.into());
+    pub fn with_comment(mut self, comment: impl IntoField<Comment>) -> Self {
+        self.fields.comment = Some(comment.into_field());
         self
     }
 
@@ -120,13 +133,13 @@ impl<T> Event<T> {
 impl Event {
     /// An event whose data is this text as it is, not as JSON.
     ///
-    /// LF, CR and CRLF are one line break each, and arrive as LF.
+    /// LF, CR and CRLF are one line break each, and arrive as LF. It takes a `String` or a `&'static str`.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
         Self::with(Data::Text(text.into()))
     }
 
     /// A comment, which clients skip. Text that is only known at run time goes through [`Comment::new`].
-    pub fn comment(comment: impl Into<Comment>) -> Self {
+    pub fn comment(comment: impl IntoField<Comment>) -> Self {
         Self::empty().with_comment(comment)
     }
 
@@ -140,8 +153,12 @@ impl Event {
     /// An event `done` that says that nothing more will ever come: a client that reconnects after it is answered `204
     /// No Content`, which stops an `EventSource` for good.
     ///
-    /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with a suffix that
-    /// the endpoint recognises in `Last-Event-ID`. End the generator after it.
+    /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with the suffix
+    /// `~done`. Every endpoint answers an id that ends so with `204`, before its extractors run; only a layer comes
+    /// before that. End the generator after it: what is yielded behind it is sent all the same.
+    ///
+    /// The key `end = "stop"` does the same without an event that scripts see: a generator that finishes leaves a frame
+    /// that holds the id alone.
     ///
     /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model):
     /// any status but 200 fails the connection for good.

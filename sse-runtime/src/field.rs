@@ -126,6 +126,26 @@ impl FromStr for Comment {
     }
 }
 
+/// What can become a field without failing: the field itself, a `&'static str`, and for an id a number or a UUID.
+///
+/// It is implemented for all that is `Into` the field; it exists for what the compiler says of the rest.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` may hold what an `{Field}` cannot",
+    label = "this is only known at run time",
+    note = "text that is only known at run time goes through `{Field}::new(text)`, which returns a `Result`"
+)]
+pub trait IntoField<Field> {
+    #[doc(hidden)]
+    fn into_field(self) -> Field;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Field>, Field> IntoField<Field> for T {
+    fn into_field(self) -> Field {
+        self.into()
+    }
+}
+
 /// A line break where it would have forged a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is a line break at byte {at}, where the stream has one line; remove or escape it")]

@@ -52,6 +52,8 @@
 //! | the generator panics | the same; other streams and the server go on |
 //! | `HEAD` | the head; what stands before the response runs, the stream does not |
 //!
+//! It logs through `tracing`, under the target `sse_runtime`: install a subscriber to see it.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -104,7 +106,7 @@ mod unread;
 mod yielder;
 
 pub use event::{Event, NoJson};
-pub use field::{Comment, EventName, EventNameError, LineBreak};
+pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
@@ -190,17 +192,50 @@ pub use tokio_stream::Stream;
 ///
 /// `yield_!(value)` takes the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and returns when the event is
 /// on its way. It works wherever an `.await` would, also inside of `tokio::select!`; in a closure or an `async` block
-/// of its own it is an error. `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
+/// of its own it is an error (an attribute does not see into other macros, so there it may compile; an event that was
+/// yielded is then sent, whatever becomes of the block). `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
 /// them where the item is one. A yield is an `.await`: a lock's guard cannot be held across it, so clone what it guards
 /// first. Both are in scope inside of the function, and nowhere else. Since it takes several
 /// types, `yield_!` does not infer: write `T::from(x)` for `x.into()`.
 ///
+/// # Cutting a long generator into parts
+///
+/// `yield_!` is known inside of the endpoint alone. A part of it is a function that returns a stream, which the endpoint
+/// yields with `yield_all!`, or one that returns what is to be yielded. Streams are made by `tokio-stream` (from
+/// iterators and channels) and by `async-stream` (from a generator).
+///
+/// ```
+/// use sse_runtime::{Event, Stream, sse_endpoint};
+///
+/// #[derive(serde::Serialize)]
+/// struct Line { text: &'static str }
+///
+/// fn replay() -> impl Stream<Item = Event<Line>> {
+///     tokio_stream::iter((1_u64..).zip(["one", "two"]).map(|(id, text)| Event::json(Line { text }).id(id)))
+/// }
+///
+/// #[sse_endpoint("/log")]
+/// async fn log() -> impl Stream<Item = Line> {
+///     yield_all!(replay());
+///     yield_!(Event::comment("live from here"));
+/// }
+/// ```
+///
 /// # What it leaves behind
 ///
 /// A function of the same name that takes nothing and returns the route: `Router::new().sse(clock)`,
-/// `.sse(clock().layer(auth))`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the visibility go onto it. Other
+/// `.sse(clock().layer(auth))`, `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the visibility go onto it. Other
 /// attributes go onto the function inside: write `#[tracing::instrument]` below this one, and the generator is polled
-/// in its span to the end.
+/// in its span to the end. `#[axum::debug_handler]` has no place there: the function inside is no handler.
+///
+/// # Warnings
+///
+/// What is probably wrong, and cannot be sure, is a warning that `allow(…)` silences by its name:
+///
+/// | name | what it says |
+/// | --- | --- |
+/// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
+/// | `few_captures` | `Path<…>` takes fewer values than the path has captures (those of an outer `nest` count as well) |
 ///
 /// # Cancel safety
 ///

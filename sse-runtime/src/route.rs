@@ -61,7 +61,8 @@ impl<H> SseRoute<H> {
         (self.endpoint.item)()
     }
 
-    /// Wraps this endpoint alone into a layer, as [`Handler::layer`] does.
+    /// Wraps this endpoint alone into a layer, as [`Handler::layer`] does: the path's 405, and other endpoints on the
+    /// same path, do not go through it.
     ///
     /// ```
     /// # use axum::Router;
@@ -169,7 +170,7 @@ where
     SseRoute<H>: Mount<S, M>,
     S: Clone + Send + Sync + 'static,
     L: Layer<Route> + Clone + Send + Sync + 'static,
-    L::Service: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send + 'static>
+    L::Service: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + Sync
@@ -178,7 +179,8 @@ where
     fn mount(self) -> (&'static str, MethodRouter<S>) {
         let Layered { handler, layer } = self.handler;
         let (path, routes) = SseRoute::new(handler, self.endpoint).mount();
-        (path, routes.layer(layer))
+        // Not `layer`, which would stand before the 405 of the path and of what else is mounted there.
+        (path, routes.route_layer(layer))
     }
 }
 

@@ -19,7 +19,8 @@ use crate::arrival::Alive;
 
 /// A client of a [`Router`], without a socket in between.
 ///
-/// It panics where a test has to fail anyway: on a header that is none, on JSON that does not parse.
+/// It panics where a test has to fail anyway: on a header that is none, on JSON that does not parse. There is no peer, so
+/// a handler that extracts `ConnectInfo` wants axum's `MockConnectInfo` as a layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
