@@ -13,7 +13,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode};
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::StatusCode,
+};
 use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 
@@ -52,6 +57,29 @@ async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item =
     let _running = generators.enter();
     yield_!(1);
     pending::<()>().await;
+}
+
+/// Gives the body back unread, and waits for something else before the response begins.
+#[sse_endpoint("/given-back", method = POST)]
+async fn post_given_back(
+    State(generators): State<Generators>,
+    body: Body,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    tokio::task::yield_now().await;
+    drop(body);
+    pending::<()>().await;
+    yield_!(1);
+}
+
+const BURST: usize = 300;
+
+/// Leaves the body alone, and ends.
+#[sse_endpoint("/burst", method = POST)]
+async fn post_burst() -> impl Stream<Item = String> {
+    for _ in 0..BURST {
+        yield_!("x".repeat(1000));
+    }
 }
 
 /// Waits before the response begins.
@@ -93,6 +121,8 @@ fn app() -> (Router, Generators) {
         .sse(post_bytes)
         .sse(post_json)
         .sse(post_unread)
+        .sse(post_given_back)
+        .sse(post_burst)
         .sse(post_before)
         .sse(get_before)
         .sse(hot)
@@ -228,6 +258,32 @@ async fn post_before_the_response_with_a_large_body_that_nobody_read() {
     let body = vec![b'x'; 3 * 1024 * 1024];
     let client = Client::post(addr, "/before", body.len(), &body).await;
     leave_unread(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_a_body_that_was_given_back_unread() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let body = vec![b'x'; 300 * 1024];
+    let client = Client::post(addr, "/given-back", body.len(), &body).await;
+    leave_unread(client, &generators).await;
+}
+
+/// A socket that is closed with something left to read resets the connection, and what the client has not read is gone.
+#[tokio::test]
+async fn the_last_events_reach_a_client_that_is_still_uploading() {
+    let (app, _) = app();
+    let addr = serve(app).await;
+    let (piece, pieces) = (vec![b'x'; 64 * 1024], 16);
+    let mut client = Client::post(addr, "/burst", pieces * piece.len(), b"").await;
+    client.head().await;
+    for _ in 0..pieces {
+        client.send(&piece).await;
+    }
+    for _ in 0..BURST {
+        client.expect_chunk().await;
+    }
+    assert_eq!(client.chunk().await, Ok(None));
 }
 
 #[tokio::test]

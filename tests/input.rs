@@ -201,3 +201,50 @@ async fn a_last_event_id_that_cannot_be_read_is_the_handlers_to_judge() {
         assert!(event.data.contains(seen), "{id:?}: {event:?}");
     }
 }
+
+/// Serialises half of itself, then panics.
+struct Panics;
+
+impl serde::Serialize for Panics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeSeq as _;
+        let mut seq = serializer.serialize_seq(None)?;
+        seq.serialize_element("half a frame")?;
+        panic!("in the middle of a value");
+    }
+}
+
+/// What a generator holds, and cannot be dropped.
+struct Undroppable;
+
+impl Drop for Undroppable {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[sse_endpoint("/panics/{how}", flush = "ready")]
+async fn panics(Path(how): Path<String>) -> impl Stream<Item = Result<Option<Panics>, Panics>> {
+    yield_!(None);
+    match how.as_str() {
+        "value" => yield_!(Some(Panics)),
+        "error" => return Err(Panics),
+        _ => drop(Undroppable),
+    }
+}
+
+#[tokio::test]
+async fn a_panic_breaks_the_stream_off_behind_the_last_whole_event() {
+    let client = Client::new(Router::new().sse(panics));
+    for how in ["value", "error", "destructor"] {
+        let captured = log::Log::capture();
+        let mut events = client.get(&format!("/panics/{how}")).await.events();
+        assert_eq!(events.expect_event().await.data, "null", "{how}");
+        assert!(events.next().await.is_err(), "{how}");
+        let log = captured.text();
+        assert!(
+            log.contains("ERROR") && log.contains("panics"),
+            "{how}: {log}"
+        );
+    }
+}

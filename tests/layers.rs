@@ -6,6 +6,7 @@ use std::{future::pending, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{HeaderValue, Method, StatusCode},
     middleware::map_response,
@@ -13,10 +14,11 @@ use axum::{
     routing::get,
 };
 use sse_runtime::{RouterExt as _, Stream, sse_endpoint, testing};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};
 
-use support::{Client, Generators, Head, serve};
+use support::{Client, Generators, Head, serve, within};
 
 /// What happens.
 #[sse_endpoint("/events")]
@@ -113,6 +115,42 @@ async fn a_timeout_is_for_the_response_and_not_for_its_stream() {
         assert_eq!(client.expect_chunk().await, format!("data: {event}\n\n"));
     }
     assert_eq!(client.chunk().await, Ok(None));
+}
+
+/// Polls the body in a task of its own, as layers do that buffer, record or compress in the background.
+async fn in_another_task(response: Response) -> Response {
+    let (head, body) = response.into_parts();
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut frames = body.into_data_stream();
+        while let Some(frame) = frames.next().await {
+            if sender.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    Response::from_parts(head, Body::from_stream(ReceiverStream::new(receiver)))
+}
+
+#[sse_endpoint("/numbers")]
+async fn numbers() -> impl Stream<Item = u32> {
+    for number in 1..=5 {
+        yield_!(number);
+    }
+    pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_layer_may_poll_the_body_in_another_task() {
+    let app = Router::new()
+        .sse(numbers)
+        .layer(map_response(in_another_task));
+    let (mut client, head) = ask(serve(app).await, "/numbers").await;
+    assert_event_stream(&head);
+    for number in 1..=5 {
+        let chunk = within("an event", client.expect_chunk()).await;
+        assert_eq!(chunk, format!("data: {number}\n\n"));
+    }
 }
 
 async fn mark(mut response: Response) -> Response {

@@ -206,18 +206,18 @@ impl Args {
         }
         match name.as_str() {
             "method" => self.method.set(key, method(value), errors),
-            "keep_alive" => self.keep_alive.set(key, keep_alive(key, value), errors),
+            "keep_alive" => self.keep_alive.set(key, keep_alive(key, &value), errors),
             "keep_alive_event" => self
                 .keep_alive_event
                 .set(key, event_name(key, value), errors),
-            "retry" => self.retry.set(key, duration(key, value, true), errors),
+            "retry" => self.retry.set(key, duration(key, &value, true), errors),
             "flush" => {
                 let choices = [("each", Flush::Each), ("ready", Flush::Ready)];
                 self.flush.set(key, choice(value, choices), errors);
             }
             "max_duration" => self
                 .max_duration
-                .set(key, duration(key, value, false), errors),
+                .set(key, duration(key, &value, false), errors),
             "end" => {
                 let choices = [("reconnect", End::Reconnect), ("stop", End::Stop)];
                 self.end.set(key, choice(value, choices), errors);
@@ -323,15 +323,15 @@ fn method(value: TokenStream) -> syn::Result<Ident> {
     }
 }
 
-fn keep_alive(key: &Ident, value: TokenStream) -> syn::Result<KeepAlive> {
+fn keep_alive(key: &Ident, value: &TokenStream) -> syn::Result<KeepAlive> {
     match syn::parse2::<LitStr>(value.clone()) {
         Ok(off) if off.value() == "off" => Ok(KeepAlive::Off),
         _ => duration(key, value, false).map(KeepAlive::After),
     }
 }
 
-fn duration(key: &Ident, value: TokenStream, zero: bool) -> syn::Result<Duration> {
-    let error = |message: fmt::Arguments<'_>| Err(syn::Error::new_spanned(&value, message));
+fn duration(key: &Ident, value: &TokenStream, zero: bool) -> syn::Result<Duration> {
+    let error = |message: fmt::Arguments<'_>| Err(syn::Error::new_spanned(value, message));
     let or_off = if key == "keep_alive" {
         ", or `\"off\"`"
     } else {

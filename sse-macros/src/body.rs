@@ -8,7 +8,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
     Expr, ExprAwait, ExprCall, ExprReturn, ExprTry, ExprYield, Item, Macro, Stmt,
-    parse::{ParseStream, Parser as _},
+    parse::ParseStream,
     parse_quote, parse_quote_spanned,
     spanned::Spanned as _,
     visit_mut::{self, VisitMut},
@@ -264,13 +264,13 @@ impl Reader<'_> {
             ..
         }: &mut ExprTry,
     ) {
-        if self.scope != Scope::Endpoint || self.refuses_errors(&*question_token, "`?`") {
+        if self.scope != Scope::Endpoint || self.refuses_errors(*question_token, "`?`") {
             return;
         }
         if self.form == Some(Form::TryResponse) {
-            *base = Box::new(self.call(base, |reader, at| {
+            **base = self.call(base, |reader, at| {
                 reader.side("before_response", "in_stream", at)
-            }));
+            });
         }
     }
 
@@ -284,10 +284,10 @@ impl Reader<'_> {
     }
 
     fn rewrite_await(&self, ExprAwait { base, .. }: &mut ExprAwait) {
-        *base = Box::new(self.call(base, |reader, at| {
+        **base = self.call(base, |reader, at| {
             let private = reader.runtime.private(at);
             quote_spanned!(at=> #private::guard)
-        }));
+        });
     }
 }
 
@@ -297,7 +297,7 @@ impl Reader<'_> {
     fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
         self.yields = true;
         let refused = self.refusal(call);
-        let operand = match operand.parse2(mac.tokens.clone()) {
+        let operand = match mac.parse_body_with(operand) {
             Ok(Some(operand)) => Ok(operand),
             Ok(None) => Err(syn::Error::new_spanned(mac, arity(call))),
             Err(error) => Err(error),

@@ -1,17 +1,14 @@
 //! What is wrong with an endpoint as a whole, beyond what parsing its parts has found.
 
 use quote::ToTokens as _;
-use syn::{
-    FnArg, Generics, Lifetime, Signature, Type,
-    spanned::Spanned as _,
-    visit::{self, Visit},
-};
+use syn::{FnArg, Generics, Signature, Type, spanned::Spanned as _};
 
 use crate::{
     args::{FEW_CAPTURES, UNREAD_CAPTURE},
-    endpoint::{Endpoint, spelled, type_arguments},
+    endpoint::Endpoint,
     errors::Errors,
     path,
+    types::{borrows, is_short, spelled, type_arguments},
 };
 
 /// axum's own limit.
@@ -173,37 +170,6 @@ fn problem_of(ty: &Type) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Whether a type names a lifetime that ends.
-fn borrows(ty: &Type) -> bool {
-    struct Find(bool);
-    impl<'ast> Visit<'ast> for Find {
-        fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-            self.0 |= is_short(Some(lifetime));
-        }
-
-        fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
-            self.0 |= reference.lifetime.is_none();
-            visit::visit_type_reference(self, reference);
-        }
-
-        // The lifetimes of a function's arguments are its caller's.
-        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
-        fn visit_parenthesized_generic_arguments(
-            &mut self,
-            _: &'ast syn::ParenthesizedGenericArguments,
-        ) {
-        }
-        fn visit_bound_lifetimes(&mut self, _: &'ast syn::BoundLifetimes) {}
-    }
-    let mut find = Find(false);
-    find.visit_type(ty);
-    find.0
-}
-
-fn is_short(lifetime: Option<&Lifetime>) -> bool {
-    lifetime.is_none_or(|lifetime| lifetime.ident != "static")
 }
 
 /// Reports the second of two arguments that both are of a kind that there can be one of.

@@ -1,6 +1,6 @@
 //! The model: what the attribute, the signature and the body say together.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{
     AssocType, FnArg, GenericArgument, Item, ItemFn, PathArguments, ReturnType, Type,
@@ -12,6 +12,7 @@ use crate::{
     body::{self, Body},
     errors::Errors,
     runtime::Runtime,
+    types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
 };
 
 pub(crate) struct Endpoint {
@@ -85,8 +86,12 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<ItemFn,
     let other = match syn::parse2::<Item>(item.clone()) {
         Ok(Item::Fn(function)) => return Ok(function),
         Ok(other) => other,
-        // The compiler has a better message, and gives it when it parses what is left behind.
-        Err(_) => return Err(item),
+        Err(error) => {
+            return with_body(item.clone(), error.to_compile_error()).ok_or_else(|| {
+                errors.push(error);
+                item
+            });
+        }
     };
     const MESSAGE: &str = "`#[sse_endpoint]` goes on an `async fn`";
     match &other {
@@ -100,6 +105,20 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<ItemFn,
         other => errors.at(other, MESSAGE),
     }
     Err(item)
+}
+
+/// A function whose body does not parse, with the error in its place: the endpoint is there all the same.
+fn with_body(item: TokenStream, error: TokenStream) -> Option<ItemFn> {
+    let mut tokens: Vec<TokenTree> = item.into_iter().collect();
+    match tokens.last_mut() {
+        Some(TokenTree::Group(body)) if body.delimiter() == Delimiter::Brace => {
+            let span = body.span();
+            *body = Group::new(Delimiter::Brace, error);
+            body.set_span(span);
+        }
+        _ => return None,
+    }
+    syn::parse2(tokens.into_iter().collect()).ok()
 }
 
 impl Endpoint {
@@ -131,16 +150,13 @@ impl Endpoint {
 /// Takes attributes away that would make something else of the function.
 fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Errors) {
     function.attrs.retain(|attribute| {
-        let path = attribute.path();
-        let names = path
-            .segments
-            .iter()
-            .map(|segment| segment.ident.to_string());
-        let names: Vec<String> = names.collect();
-        let problem = match names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            [.., "sse_endpoint"] => "this is an endpoint already; remove this attribute",
-            [.., "debug_handler"] => "an endpoint is no plain handler; remove this attribute",
-            ["tokio", "main" | "test"] => {
+        let segments = &attribute.path().segments;
+        let tokio = segments.first().is_some_and(|first| first.ident == "tokio");
+        let last = segments.last().map(|last| last.ident.to_string());
+        let problem = match last.as_deref() {
+            Some("sse_endpoint") => "this is an endpoint already; remove this attribute",
+            Some("debug_handler") => "an endpoint is no plain handler; remove this attribute",
+            Some("main" | "test") if tokio => {
                 "an endpoint is run by the router that it is on; remove this attribute"
             }
             _ => return true,
@@ -173,7 +189,9 @@ fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns> {
             };
             let response = Response {
                 result: with_unit(&path.path),
-                error: arguments.get(1).map_or(ty.span(), |error| error.span()),
+                error: arguments
+                    .get(1)
+                    .map_or(ty.span(), syn::spanned::Spanned::span),
             };
             carried(stream, Some(response), errors)
         }
@@ -223,6 +241,18 @@ fn carried(
             "the item is one concrete type; write it out instead of `impl Trait`",
         );
         return None;
+    }
+    if borrows(carried) {
+        let found = spelled(carried);
+        let written = carried.clone();
+        make_static(carried);
+        errors.at(
+            written,
+            format_args!(
+                "`{found}` borrows, and an item outlives what it could borrow from; write an owned type, or `{}`",
+                spelled(carried)
+            ),
+        );
     }
     let carried = carried.clone();
     let result = type_arguments(&carried, "Result");
@@ -281,52 +311,4 @@ fn generic_arguments(bound: &mut TypeParamBound) -> impl Iterator<Item = &mut Ge
         _ => None,
     });
     arguments.into_iter().flatten()
-}
-
-/// The type arguments of a path that ends with this name.
-pub(crate) fn type_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
-    let Type::Path(path) = ty else { return None };
-    let segment = path
-        .path
-        .segments
-        .last()
-        .filter(|last| last.ident == name)?;
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-        return Some(Vec::new());
-    };
-    let types = arguments.args.iter().filter_map(|argument| match argument {
-        GenericArgument::Type(ty) => Some(unwrap_groups(ty)),
-        _ => None,
-    });
-    Some(types.collect())
-}
-
-/// A type without the invisible groups that macros leave, and without parentheses.
-fn unwrap_groups(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => unwrap_groups(&group.elem),
-        Type::Paren(paren) => unwrap_groups(&paren.elem),
-        ty => ty,
-    }
-}
-
-/// A type as a person writes it.
-pub(crate) fn spelled(ty: &Type) -> String {
-    let tokens = ty.to_token_stream().to_string();
-    let mut spelled = tokens;
-    for (loose, tight) in [
-        (" < ", "<"),
-        (" <", "<"),
-        ("< ", "<"),
-        (" >", ">"),
-        (" , ", ", "),
-        (" :: ", "::"),
-        (":: ", "::"),
-        (" ::", "::"),
-        ("& ", "&"),
-        (" ,", ","),
-    ] {
-        spelled = spelled.replace(loose, tight);
-    }
-    spelled
 }

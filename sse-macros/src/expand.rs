@@ -11,7 +11,7 @@
 //!     }                                                         { __stream.push(now()); __stream.flushed().await; }
 //! }                                                         }
 //!                                                       }
-//!                                                       fn declared() -> impl Stream<Item = __Item> { Items::new() }
+//!                                                       fn __declared() -> impl Stream<Item = __Item> { Items::new() }
 //!                                                       route(Endpoint::new("/clock", "clock"), || Generator::stream(…, clock))
 //!                                                   }
 //! ```
@@ -116,13 +116,15 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     let quiet = failed.then(|| quote!(#[allow(warnings)]));
     // The user's own `fn` and braces: with ours, the compiler would not say that nobody uses the endpoint.
     let (vis, fn_token, name) = (&function.vis, function.sig.fn_token, &function.sig.ident);
+    // None, but ours: the compiler would propose a parameter for a type that is not found, here and not below.
+    let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
     let private = runtime.internals();
     quote! {
         #(#outer)*
         #quiet
-        #vis #fn_token #name() -> #runtime::SseRoute<fn(#(#extractors),*) -> #private::Generator>
+        #vis #fn_token #name #generics() -> #runtime::SseRoute<fn(#(#extractors),*) -> #private::Generator>
     }
 }
 
@@ -162,7 +164,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     let mut statements: Vec<TokenStream> = body
         .statements
         .iter()
-        .map(|statement| statement.to_token_stream())
+        .map(quote::ToTokens::to_token_stream)
         .collect();
     if let Some(first) = body.first_yield.filter(|_| form.has_prelude()) {
         let at = body.statements[first].span();
@@ -199,16 +201,16 @@ fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
 fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let [carried, item, error, rejection] =
         [CARRIED, ITEM, ERROR, REJECTION].map(|name| alias(name, Span::call_site()));
-    let carries = &returns.carried;
-    let private = runtime.private(carries.span());
+    let written = &returns.carried;
+    let private = runtime.private(written.span());
     let stream = if returns.stream_error.is_some() {
-        quote_spanned! {carries.span()=>
-            type #carried = #carries;
+        quote_spanned! {written.span()=>
+            type #carried = #written;
             type #item = <#carried as #private::Fallible>::Ok;
             type #error = <#carried as #private::Fallible>::Error;
         }
     } else {
-        quote!(type #item = #carries;)
+        quote!(type #item = #written;)
     };
     let response = returns.response.as_ref().map(|response| {
         let result = &response.result;
@@ -232,10 +234,10 @@ fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     }
     let private = runtime.private(at);
     quote_spanned! {at=>
-        fn declared() -> #stream {
+        fn __declared() -> #stream {
             #private::Items::<#items>::new()
         }
-        let _ = declared;
+        let _ = __declared;
     }
 }
 
@@ -342,10 +344,15 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         .map_or_else(|| name.span(), |token| token.span);
     let (private, stream) = (runtime.private(span), yielder(span));
     let constructor = Ident::new(constructor, span);
+    let mut run = name.clone();
+    run.set_span(span);
+    let run = if arguments.is_empty() {
+        quote!(#run)
+    } else {
+        quote_spanned!(span=> |#stream| #run(#stream, #(#arguments),*))
+    };
     quote_spanned! {span=>
-        |#(#arguments),*| #private::Generator::#constructor(
-            #item, #error #rejection |#stream| #name(#stream, #(#arguments),*)
-        )
+        |#(#arguments),*| #private::Generator::#constructor(#item, #error #rejection #run)
     }
 }
 

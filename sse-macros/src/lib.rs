@@ -12,6 +12,7 @@ mod expand;
 mod path;
 mod runtime;
 mod tokens;
+mod types;
 mod yields;
 
 use proc_macro2::TokenStream;
@@ -42,3 +43,6 @@ fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    fn check(input: TokenStream, output: TokenStream) {
+    fn check(input: TokenStream, output: &TokenStream) {
         assert_eq!(rewrite(input, &mut Marked).to_string(), output.to_string());
     }
 
@@ -287,7 +287,7 @@ mod tests {
     fn returns_and_question_marks_are_found_at_any_depth() {
         check(
             quote!(x = f() => { if x { return; } g(x?).await?; return Err(a, b) } _ = h() => return,),
-            quote!(x = f() => { if x { leave(); } g(x.tried()).await.tried(); leave(Err(a, b)) } _ = h() => leave(),),
+            &quote!(x = f() => { if x { leave(); } g(x.tried()).await.tried(); leave(Err(a, b)) } _ = h() => leave(),),
         );
     }
 
@@ -295,7 +295,7 @@ mod tests {
     fn yields_are_found_at_any_depth() {
         check(
             quote!(x = f() => { yield_!(x); } _ = g() => yield_all!(y),),
-            quote!(x = f() => { yielded(x); } _ = g() => yielded(y),),
+            &quote!(x = f() => { yielded(x); } _ = g() => yielded(y),),
         );
     }
 
@@ -328,16 +328,16 @@ mod tests {
                 }
             ),
         ] {
-            check(input.clone(), input);
+            check(input.clone(), &input);
         }
     }
 
     #[test]
     fn bars_that_are_no_closure_are_told_apart() {
-        check(quote!(a || b?), quote!(a || b.tried()));
+        check(quote!(a || b?), &quote!(a || b.tried()));
         check(
             quote!(matches!(x, A | B) && y?),
-            quote!(matches!(x, A | B) && y.tried()),
+            &quote!(matches!(x, A | B) && y.tried()),
         );
     }
 }

@@ -43,10 +43,19 @@ pin_project! {
         #[pin]
         deadline: Option<Sleep>,
         unread: Unread,
+        // Started at the end, where a request body is still to come.
+        #[pin]
+        linger: Option<Sleep>,
         endpoint: Endpoint,
         alive: Option<Alive>,
     }
 }
+
+/// How long a stream that has ended waits for the rest of a request body that nobody reads.
+///
+/// hyper closes a connection on which some of it is left, the system answers what still comes with a reset, and a reset
+/// destroys what the client has not read yet: the last events of the stream.
+const LINGER: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 enum State {
@@ -107,6 +116,7 @@ impl SseBody {
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint.max_duration.map(|limit| sleep(spread(limit))),
             unread,
+            linger: None,
             endpoint: endpoint.clone(),
             alive: arrival.alive,
         }
@@ -190,11 +200,20 @@ impl http_body::Body for SseBody {
                 }
                 State::Ended => {
                     let bytes = this.channel.take();
-                    return Poll::Ready(
-                        Some(bytes)
-                            .filter(|bytes| !bytes.is_empty())
-                            .map(|bytes| Ok(Frame::data(bytes))),
-                    );
+                    if !bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                    if !this.unread.is_draining() {
+                        return Poll::Ready(None);
+                    }
+                    if this.linger.is_none() {
+                        this.linger.set(Some(sleep(LINGER)));
+                    }
+                    // The loop has drained what was there, and is woken for more, or at the end of our patience.
+                    if let Some(linger) = this.linger.as_mut().as_pin_mut() {
+                        ready!(poll_unconstrained(linger, cx));
+                    }
+                    return Poll::Ready(None);
                 }
             }
         }
@@ -208,11 +227,13 @@ fn poll(
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<State> {
-    // Nobody sees what a panic left behind: the generator is dropped with all that it holds, and so is what it had
-    // written and was not taken.
-    let polled = catch_unwind(AssertUnwindSafe(|| coroutine.poll(cx)));
+    // Nobody sees what a panic left behind: the generator is dropped with all that it holds. What it had written are
+    // whole frames.
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let ended = coroutine.poll(cx);
+        ended.map(|ending| settle(ending, channel, endpoint))
+    }));
     let Ok(polled) = polled else {
-        drop(channel.take());
         tracing::error!(
             endpoint = endpoint.name,
             path = endpoint.path,
@@ -223,7 +244,7 @@ fn poll(
         }));
     };
     match polled {
-        Poll::Ready(ending) => Poll::Ready(settle(ending, channel, endpoint)),
+        Poll::Ready(state) => Poll::Ready(state),
         Poll::Pending => match encode_failure(channel, endpoint) {
             Some(failing) => Poll::Ready(failing),
             None => Poll::Pending,

@@ -12,6 +12,10 @@ use crate::{EventId, encode::EncodeError, endpoint::Flush};
 /// How much is gathered under `flush = "ready"` before it is due.
 const DUE: usize = 16 * 1024;
 
+/// A buffer that grew beyond this is given up when it is taken: what is left of it would keep all of it alive, as long as
+/// the stream lives.
+const LARGE: usize = 64 * 1024;
+
 /// Room for a few small events; what does not fit grows.
 const FIRST_CAPACITY: usize = 512;
 
@@ -40,8 +44,8 @@ impl Channel {
     }
 
     fn lock(&self) -> MutexGuard<'_, Outgoing> {
-        // A user's `Serialize` may panic in here. The body then drops what is in the buffer, so a poisoned lock guards
-        // nothing that is sent.
+        // A user's `Serialize` may panic in here. The frame that it was writing is taken back, so a poisoned lock still
+        // guards whole frames.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -88,11 +92,45 @@ impl Channel {
 
     /// Takes the whole frames that were written since the last time; empty where there are none.
     pub(crate) fn take(&self) -> Bytes {
-        self.lock().buffer.split().freeze()
+        let mut outgoing = self.lock();
+        let taken = outgoing.buffer.split();
+        if taken.len() > LARGE {
+            outgoing.buffer = BytesMut::new();
+        }
+        taken.freeze()
     }
 
     /// Takes the error that a value's `Serialize` returned.
     pub(crate) fn take_failure(&self) -> Option<EncodeError> {
         self.lock().failure.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+
+    fn write(channel: &Channel, len: usize) {
+        channel.write(|outgoing| {
+            outgoing.buffer.put_bytes(b'x', len);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_large_event_does_not_stay_in_memory() {
+        let channel = Channel::new();
+        write(&channel, 10);
+        assert_eq!(channel.take().len(), 10);
+        assert!(
+            channel.lock().buffer.capacity() > 0,
+            "a small buffer is reused"
+        );
+
+        write(&channel, LARGE + 1);
+        assert_eq!(channel.take().len(), LARGE + 1);
+        assert_eq!(channel.lock().buffer.capacity(), 0);
     }
 }

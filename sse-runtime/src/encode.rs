@@ -26,17 +26,25 @@ pub(crate) struct Fields {
 
 /// Writes one frame: the fields, the data that `data` writes, and the blank line that ends it.
 ///
-/// On an error the buffer is as it was before: half a frame is never sent.
+/// On an error, and on a panic, the buffer is as it was before: half a frame is never sent.
 pub(crate) fn frame(
     buffer: &mut BytesMut,
     fields: &Fields,
     data: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    let start = buffer.len();
+    let mut frame = WholeFrame {
+        start: buffer.len(),
+        buffer,
+        is_whole: false,
+    };
+    let buffer = &mut *frame.buffer;
     if let Some(comment) = &fields.comment {
         line(buffer, "", comment.as_str());
     }
-    if let Some(event) = &fields.event {
+    // An empty name is none, as the standard has it.
+    if let Some(event) = &fields.event
+        && !event.as_str().is_empty()
+    {
         line(buffer, "event", event.as_str());
     }
     if let Some(id) = &fields.id {
@@ -45,12 +53,25 @@ pub(crate) fn frame(
     if let Some(retry) = fields.retry {
         line(buffer, "retry", milliseconds(retry));
     }
-    if let Err(error) = data(buffer) {
-        buffer.truncate(start);
-        return Err(error);
-    }
+    data(buffer)?;
     buffer.put_u8(b'\n');
+    frame.is_whole = true;
     Ok(())
+}
+
+/// Takes back what was written of a frame, unless it became a whole one.
+struct WholeFrame<'a> {
+    buffer: &'a mut BytesMut,
+    start: usize,
+    is_whole: bool,
+}
+
+impl Drop for WholeFrame<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.buffer.truncate(self.start);
+        }
+    }
 }
 
 /// Writes a frame without data, which dispatches nothing.
@@ -106,7 +127,9 @@ fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
     debug_assert!(written.is_ok(), "a `BytesMut` grows as it is written to");
 }
 
-/// Whole milliseconds, which is all that the field takes; rounded up, so that a pause never becomes none.
+/// Whole milliseconds, which is all that the field takes; rounded up, so that a pause never becomes none, and at most
+/// what a browser's timer holds, which would take more for none.
 fn milliseconds(duration: Duration) -> u128 {
-    duration.as_nanos().div_ceil(1_000_000)
+    const LONGEST: u128 = i32::MAX as u128;
+    duration.as_nanos().div_ceil(1_000_000).min(LONGEST)
 }

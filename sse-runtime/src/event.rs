@@ -87,7 +87,8 @@ impl<T> Event<T> {
         self
     }
 
-    /// Sets the `retry` field: how long the client waits before it reconnects, in whole milliseconds, rounded up.
+    /// Sets the `retry` field: how long the client waits before it reconnects, in whole milliseconds, rounded up,
+    /// and at most 2³¹ - 1 of them (24.8 days), which is all that a browser's timer holds.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.fields.retry = Some(delay);
         self

@@ -12,7 +12,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task,
+};
 
 /// Counts the flushes of one connection that have finished.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ pub(crate) struct Flushes(Arc<Mutex<State>>);
 struct State {
     finished: u64,
     waiting: Option<Waker>,
+    /// The task that drives the connection. A body that a layer polls in another one is not followed by a flush.
+    task: Option<task::Id>,
 }
 
 impl Flushes {
@@ -32,6 +37,7 @@ impl Flushes {
     fn finish_one(&self) {
         let mut state = self.lock();
         state.finished += 1;
+        state.task = task::try_id();
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waker) = waiting {
@@ -39,18 +45,22 @@ impl Flushes {
         }
     }
 
-    /// Ready once a flush has finished since the count was `since`.
-    fn poll_after(&self, since: u64, cx: &Context<'_>) -> Poll<()> {
+    /// Ready once a flush has finished since the count was `since`; `None` outside of the connection's task, where the
+    /// flush of a frame may be long over when its body is polled again, and none may follow.
+    fn poll_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         let mut state = self.lock();
         if state.finished > since {
-            return Poll::Ready(());
+            return Some(Poll::Ready(()));
+        }
+        if state.task.is_some() && state.task != task::try_id() {
+            return None;
         }
         // The count and the waker are under one lock, so a flush that finishes now sees the waker.
         match &mut state.waiting {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        Poll::Pending
+        Some(Poll::Pending)
     }
 }
 
@@ -89,21 +99,23 @@ impl Gate {
     }
 
     pub(crate) fn poll_open(&mut self, cx: &Context<'_>) -> Poll<()> {
-        match (&self.state, &self.flushes) {
-            (GateState::Flush(since), Some(flushes))
-                if flushes.poll_after(*since, cx).is_pending() =>
-            {
-                return Poll::Pending;
+        let counted = match (&self.state, &self.flushes) {
+            (GateState::Open, _) => return Poll::Ready(()),
+            (GateState::Flush(since), Some(flushes)) => flushes.poll_after(*since, cx),
+            _ => None,
+        };
+        match counted {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(())) => {
+                self.state = GateState::Open;
+                Poll::Ready(())
             }
-            (GateState::Turn, _) => {
+            None => {
                 self.state = GateState::Open;
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
+                Poll::Pending
             }
-            _ => {}
         }
-        self.state = GateState::Open;
-        Poll::Ready(())
     }
 }
 

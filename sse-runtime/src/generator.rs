@@ -121,20 +121,44 @@ impl<X, R: From<X>> Becomes<R> for X {
     }
 }
 
+/// What `?` can stand behind, in an endpoint that can fail on both sides of the response.
+#[diagnostic::on_unimplemented(
+    message = "`?` takes a `Result` here, not `{Self}`",
+    label = "this is not a `Result`",
+    note = "make one of an `Option` with `.ok_or(…)`"
+)]
+pub trait Tried {
+    /// What it holds when all is well.
+    type Ok;
+    /// What it holds otherwise.
+    type Error;
+    #[doc(hidden)]
+    fn result(self) -> Result<Self::Ok, Self::Error>;
+}
+
+impl<T, E> Tried for Result<T, E> {
+    type Ok = T;
+    type Error = E;
+
+    fn result(self) -> Self {
+        self
+    }
+}
+
 /// What `?` makes of a `Result` before the response, in an endpoint that can fail on both sides of it.
-pub fn before_response<T, X, R, E>(result: Result<T, X>) -> Result<T, Exit<R, E>>
+pub fn before_response<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
-    X: Becomes<R>,
+    F: Tried<Error: Becomes<R>>,
 {
-    result.map_err(error_before_response)
+    tried.result().map_err(error_before_response)
 }
 
 /// What `?` makes of a `Result` in the stream of an endpoint that can fail on both sides of the response.
-pub fn in_stream<T, X, R, E>(result: Result<T, X>) -> Result<T, Exit<R, E>>
+pub fn in_stream<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
-    X: Becomes<E>,
+    F: Tried<Error: Becomes<E>>,
 {
-    result.map_err(error_in_stream)
+    tried.result().map_err(error_in_stream)
 }
 
 /// What `?` makes of an error before the response.

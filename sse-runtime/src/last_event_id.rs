@@ -87,24 +87,18 @@ where
 
 /// What the client sent, if it sent something.
 pub(crate) fn sent(parts: &Parts) -> Option<Result<String, LastEventIdError>> {
-    let sent = match parts.headers.get(HEADER) {
-        Some(header) => {
-            String::from_utf8(header.as_bytes().to_vec()).map_err(|_| LastEventIdError::NotUtf8)
-        }
-        None => {
-            let query = parts.uri.query()?;
-            let named = |name: &str| {
-                form_urlencoded::parse(query.as_bytes())
-                    .find(|(key, _)| key == name)
-                    .map(|(_, id)| id.into_owned())
-            };
-            Ok(named("lastEventId").or_else(|| named("last_event_id"))?)
-        }
-    };
-    match sent {
-        Ok(id) if id.is_empty() => None,
-        sent => Some(sent),
+    let header = parts.headers.get(HEADER).filter(|id| !id.is_empty());
+    if let Some(header) = header {
+        let id = String::from_utf8(header.as_bytes().to_vec());
+        return Some(id.map_err(|_| LastEventIdError::NotUtf8));
     }
+    let query = parts.uri.query()?;
+    let named = |name: &str| {
+        form_urlencoded::parse(query.as_bytes())
+            .find(|(key, id)| key == name && !id.is_empty())
+            .map(|(_, id)| Ok(id.into_owned()))
+    };
+    named("lastEventId").or_else(|| named("last_event_id"))
 }
 
 #[cfg(test)]
@@ -140,6 +134,9 @@ mod tests {
             Ok(Some(7_u64))
         );
         assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
+        // An empty one is none, and hides nothing.
+        let uri = "/?lastEventId=&last_event_id=9";
+        assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use axum::body::{Body, HttpBody as _};
@@ -18,7 +18,14 @@ use http_body::{Frame, SizeHint};
 /// connection after the stream, since it cannot be used again.
 const LIMIT: usize = 8 * 1024 * 1024;
 
-type Slot = Arc<Mutex<Option<Body>>>;
+type Slot = Arc<Mutex<Dropped>>;
+
+#[derive(Debug, Default)]
+struct Dropped {
+    body: Option<Body>,
+    /// Who waits for it, once somebody does.
+    drainer: Option<Waker>,
+}
 
 /// Where a request body goes when it is dropped before its end.
 #[derive(Debug, Default)]
@@ -46,6 +53,11 @@ impl Unread {
         (watched, unread)
     }
 
+    /// Whether some of it is still to come.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// Reads what is there to read, and throws it away.
     ///
     /// # Errors
@@ -57,7 +69,12 @@ impl Unread {
             return Ok(());
         };
         if self.body.is_none() {
-            self.body = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let mut dropped = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            self.body = dropped.body.take();
+            // The handler may drop it at any time from now on, and wait for something else.
+            if self.body.is_none() {
+                dropped.drainer = Some(cx.waker().clone());
+            }
         }
         let Some(body) = &mut self.body else {
             return Ok(());
@@ -119,7 +136,13 @@ impl http_body::Body for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
-            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+            dropped.body = Some(body);
+            let drainer = dropped.drainer.take();
+            drop(dropped);
+            if let Some(waker) = drainer {
+                waker.wake();
+            }
         }
     }
 }

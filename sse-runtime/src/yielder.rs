@@ -76,7 +76,12 @@ impl<T> Yielder<T> {
     {
         let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
             let next = stream.poll_next(cx);
-            next.map(|next| next.map(|value| Ok(yielder.push(value))))
+            next.map(|next| {
+                next.map(|value| {
+                    yielder.push(value);
+                    Ok(())
+                })
+            })
         };
         Part {
             yielder: self,
