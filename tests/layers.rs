@@ -194,8 +194,8 @@ async fn a_layer_on_one_endpoint_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_layer_on_one_endpoint_leaves_its_path_alone() {
     let app = Router::new()
-        .sse(one().layer(map_response(mark)))
-        .sse(post_one);
+        .sse(post_one)
+        .sse(one().layer(map_response(mark)));
     let client = testing::Client::new(app);
     for (method, status, layer) in [
         (Method::GET, 200, Some("here")),
