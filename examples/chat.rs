@@ -420,7 +420,9 @@ mod tests {
             { "role": "user", "content": "What is an event stream?" },
         ]);
         let request = json!({ "model": "parrot-1", "messages": messages, "stream": stream });
-        Client::new(app_with(model.clone())).post(PATH).json(&request)
+        Client::new(app_with(model.clone()))
+            .post(PATH)
+            .json(&request)
     }
 
     // tokio's clock is paused: the model's delays pass as soon as everybody waits for them.

@@ -254,8 +254,8 @@ async fn anywhere() -> impl Stream<Item = u64> {
     if let Some(three) = Some(3) {
         yield_!(three);
     }
-    let mut numbers = 4..6;
-    while let Some(number) = numbers.next() {
+    let mut numbers = vec![5, 4];
+    while let Some(number) = numbers.pop() {
         yield_!(number);
     }
     loop {

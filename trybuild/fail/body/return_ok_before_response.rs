@@ -1,0 +1,13 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> Result<impl Stream<Item = u32>, String> {
+    if true {
+        return Ok(());
+    }
+    yield_!(1);
+}
+
+fn main() {
+    let _ = ticks();
+}

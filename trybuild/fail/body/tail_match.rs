@@ -1,0 +1,14 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(1);
+    match 1 {
+        1 => (),
+        _ => 2,
+    }
+}
+
+fn main() {
+    let _ = ticks();
+}

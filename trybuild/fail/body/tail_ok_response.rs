@@ -1,0 +1,11 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> Result<impl Stream<Item = u32>, String> {
+    yield_!(1);
+    Ok(())
+}
+
+fn main() {
+    let _ = ticks();
+}

@@ -1,0 +1,11 @@
+#![deny(unused_variables)]
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks(method: axum::http::Method) -> impl Stream<Item = u32> {
+    yield_!(2);
+}
+
+fn main() {
+    let _ = ticks();
+}

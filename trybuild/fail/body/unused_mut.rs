@@ -1,0 +1,12 @@
+#![deny(unused_mut)]
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    let mut tick = 1;
+    yield_!(tick);
+}
+
+fn main() {
+    let _ = ticks();
+}

@@ -1,0 +1,12 @@
+#![deny(unused_must_use)]
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    "1".parse::<u32>();
+    yield_!(1);
+}
+
+fn main() {
+    let _ = ticks();
+}

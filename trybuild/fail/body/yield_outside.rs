@@ -1,0 +1,7 @@
+async fn helper() {
+    yield_!(1);
+}
+
+fn main() {
+    let _ = helper();
+}

@@ -1,0 +1,6 @@
+use sse_runtime::sse_endpoint;
+
+#[sse_endpoint("/ticks")]
+mod ticks {}
+
+fn main() {}

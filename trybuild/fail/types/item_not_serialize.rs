@@ -1,0 +1,14 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+struct Tick;
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = Tick> {
+    yield_!(Tick);
+    yield_!(&Tick);
+    yield_!(Tick);
+}
+
+fn main() {
+    let _ = ticks();
+}

@@ -1,0 +1,12 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> Result<impl Stream<Item = u32>, String> {
+    let rc = std::rc::Rc::new(1);
+    tokio::task::yield_now().await;
+    yield_!(*rc);
+}
+
+fn main() {
+    let _ = ticks();
+}

@@ -1,0 +1,10 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks(text: Option<&str>) -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+fn main() {
+    let _ = ticks();
+}

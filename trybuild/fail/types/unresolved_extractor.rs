@@ -1,0 +1,10 @@
+use sse_runtime::{RouterExt, Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks(clock: Clock) -> impl Stream<Item = u32> {
+    yield_!(clock.now());
+}
+
+fn main() {
+    let _: axum::Router = axum::Router::new().sse(ticks);
+}
