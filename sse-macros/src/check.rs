@@ -1,7 +1,6 @@
 //! What is wrong with an endpoint as a whole, beyond what parsing its parts has found.
 
-use quote::ToTokens as _;
-use syn::{FnArg, Generics, Signature, Type, spanned::Spanned as _};
+use syn::{FnArg, Generics, LitStr, Signature, Type, spanned::Spanned as _};
 
 use crate::{
     args::{FEW_CAPTURES, UNREAD_CAPTURE},
@@ -156,7 +155,10 @@ fn problem_of(ty: &Type) -> Option<String> {
             Some("an extractor is one concrete type; write it out instead of `impl Trait`".into())
         }
         Type::Reference(reference) if is_short(reference.lifetime.as_ref()) => {
-            let owned = spelled(&reference.elem);
+            let owned = match spelled(&reference.elem).as_str() {
+                "str" => "String".to_owned(),
+                owned => owned.to_owned(),
+            };
             let found = found();
             Some(format!(
                 "extractors are owned types; take `{owned}`, not `{found}`"
@@ -203,39 +205,53 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     };
     let path = literal.value();
     let captures = path::captures(&path);
-    let mut warnings = Vec::new();
-    let ignores_path =
-        |ty: &Type| last_name(ty).is_some_and(|name| LEAVE_THE_PATH.contains(&name.as_str()));
-    if let Some(first) = captures.first()
-        && endpoint.extractors().all(ignores_path)
-    {
-        warnings.push(Warning {
-            name: UNREAD_CAPTURE,
-            span: literal.span(),
-            message: format!("`{{{first}}}` is never read; add `Path({first}): Path<u64>`"),
-        });
-    }
-    for ty in endpoint.extractors() {
-        let tuple = type_arguments(ty, "Path").and_then(|arguments| arguments.first().copied());
-        if let Some(Type::Tuple(tuple)) = tuple
-            && tuple.elems.len() < captures.len()
-        {
-            let (has, takes) = (captures.len(), tuple.elems.len());
-            let plural = if has == 1 { "" } else { "s" };
-            warnings.push(Warning {
-                name: FEW_CAPTURES,
-                span: ty.span(),
-                message: format!(
-                    "the path has {has} capture{plural}, `Path<{}>` takes {takes}; take one of each",
-                    spelled_tuple(tuple)
-                ),
-            });
-        }
-    }
+    let unread = unread_capture(endpoint, literal, &captures);
+    let few = endpoint
+        .extractors()
+        .filter_map(|ty| few_captures(ty, &captures));
+    let mut warnings: Vec<Warning> = unread.into_iter().chain(few).collect();
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
 }
 
-fn spelled_tuple(tuple: &syn::TypeTuple) -> String {
-    spelled(&Type::Verbatim(tuple.to_token_stream()))
+/// A capture that none of the arguments reads, as far as their names tell.
+fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
+    let first = captures.first()?;
+    let ignores_path =
+        |ty: &Type| last_name(ty).is_some_and(|name| LEAVE_THE_PATH.contains(&name.as_str()));
+    endpoint.extractors().all(ignores_path).then(|| Warning {
+        name: UNREAD_CAPTURE,
+        span: literal.span(),
+        message: format!("`{{{first}}}` is never read; add `Path({first}): Path<u64>`"),
+    })
+}
+
+/// A `Path` that takes fewer values than the path has captures, which axum answers with a 500.
+fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
+    let values = *type_arguments(ty, "Path")?.first()?;
+    let (has, takes) = (captures.len(), captured_by(values)?);
+    (takes < has).then(|| {
+        let plural = if has == 1 { "" } else { "s" };
+        let found = spelled(ty);
+        Warning {
+            name: FEW_CAPTURES,
+            span: ty.span(),
+            message: format!(
+                "the path has {has} capture{plural}, `{found}` takes {takes}; take one of each, `Path<(A, B)>`"
+            ),
+        }
+    })
+}
+
+/// How many captures a type takes; `None`, where its name does not tell.
+fn captured_by(values: &Type) -> Option<usize> {
+    const SCALARS: [&str; 16] = [
+        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64",
+        "u128", "usize", "String",
+    ];
+    match values {
+        Type::Tuple(tuple) => Some(tuple.elems.len()),
+        scalar if SCALARS.contains(&last_name(scalar)?.as_str()) => Some(1),
+        _ => None,
+    }
 }
