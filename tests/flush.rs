@@ -31,7 +31,7 @@ use http_body::Frame;
 use sse_runtime::{RouterExt as _, Stream, Text, sse_endpoint};
 use tokio::{net::TcpSocket, sync::watch};
 
-use support::{Client, assert_at_once, serve, serve_on, serve_plain, within};
+use support::{Client, Generators, assert_at_once, serve, serve_on, serve_plain, within};
 
 /// Blocks a generator's thread until the client has seen what came before: nothing but the generator's own flush can
 /// bring it there.
@@ -322,4 +322,36 @@ async fn flushing_is_the_same_under_axum_serve_when_the_generator_waits() {
     assert_eq!(chunks_of(addr, "/each").await, MANY as usize);
     let chunks = chunks_of(addr, "/ready").await;
     assert!(chunks < 50, "{chunks} chunks");
+}
+
+#[sse_endpoint("/limited/each", max_duration = "1s", keep_alive = "off")]
+async fn limited_each(State(generators): State<Generators>) -> impl Stream<Item = Text<String>> {
+    let _running = generators.enter();
+    loop {
+        yield_!(Text("x".repeat(KIB)));
+    }
+}
+
+#[sse_endpoint(
+    "/limited/ready",
+    max_duration = "1s",
+    keep_alive = "off",
+    flush = "ready"
+)]
+async fn limited_ready(State(generators): State<Generators>) -> impl Stream<Item = Text<String>> {
+    let _running = generators.enter();
+    loop {
+        yield_!(Text("x".repeat(KIB)));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_keep_its_generator_beyond_the_limit() {
+    let generators = Generators::new();
+    let app = Router::new().sse(limited_each).sse(limited_ready);
+    let addr = serve(app.with_state(generators.clone())).await;
+    let _each = Client::get(addr, "/limited/each").await;
+    let _ready = Client::get(addr, "/limited/ready").await;
+    generators.until_started(2).await;
+    generators.until_alive(0).await;
 }

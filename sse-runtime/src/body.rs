@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 use crate::{
     EventId,
     arrival::{Alive, Arrival},
-    channel::Channel,
+    channel::{Channel, DUE},
     encode::{self, EncodeError, Fields},
     endpoint::{End, Endpoint, Flush, Frames},
     flushes::Gate,
@@ -174,13 +174,13 @@ impl http_body::Body for SseBody {
                                     return Poll::Pending;
                                 };
                                 let frame = ready!(keep_alive.poll_due(cx));
-                                close_behind(this.gate, this.endpoint);
+                                close_behind(&frame, this.gate, this.endpoint);
                                 return Poll::Ready(Some(Ok(Frame::data(frame))));
                             }
                             if let Some(keep_alive) = this.keep_alive.as_pin_mut() {
                                 keep_alive.sent();
                             }
-                            close_behind(this.gate, this.endpoint);
+                            close_behind(&bytes, this.gate, this.endpoint);
                             return Poll::Ready(Some(Ok(Frame::data(bytes))));
                         }
                     }
@@ -301,8 +301,10 @@ fn encode_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {
     }))
 }
 
-fn close_behind(gate: &mut Gate, endpoint: &Endpoint) {
-    if endpoint.flush == Flush::Each {
+/// What has to be with the kernel before the generator goes on: each event, or what was due. Without the latter, hyper
+/// would gather hundreds of KiB for a client that does not read, and not poll the body, nor its deadline, until it does.
+fn close_behind(frame: &Bytes, gate: &mut Gate, endpoint: &Endpoint) {
+    if endpoint.flush == Flush::Each || frame.len() >= DUE {
         gate.close();
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{EventId, encode::EncodeError, endpoint::Flush};
 
 /// How much is gathered under `flush = "ready"` before it is due.
-const DUE: usize = 16 * 1024;
+pub(crate) const DUE: usize = 16 * 1024;
 
 /// A buffer that grew beyond this is given up when it is taken: what is left of it would keep all of it alive, as long as
 /// the stream lives.
