@@ -86,6 +86,7 @@ mod channel;
 mod encode;
 mod endpoint;
 mod event;
+mod exit;
 mod field;
 mod first_ok;
 mod flushes;
@@ -99,6 +100,7 @@ mod payload;
 mod response;
 mod route;
 mod serve;
+mod signature;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;

@@ -5,12 +5,13 @@ pub use axum::http::Method;
 use crate::{Payload, route::SseRoute};
 pub use crate::{
     endpoint::{End as EndKey, Endpoint, Flush},
-    generator::{
-        Becomes, End, Exit, Fallible, Generator, ItemOf, Items, Probe, Rejection, before_response,
-        error_before_response, error_in_stream, in_stream, return_before_response,
-        return_in_stream,
+    exit::{
+        Becomes, End, Exit, before_response, error_before_response, error_in_stream, in_stream,
+        return_before_response, return_in_stream,
     },
+    generator::Generator,
     guard::guard,
+    signature::{Fallible, ItemOf, Items, Probe, Rejection},
     yielder::{Item, Yielder, kind},
 };
 
