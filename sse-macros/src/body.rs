@@ -59,6 +59,9 @@ const KNOWN_MACROS: [&str; 27] = [
     "warn",
 ];
 
+/// Macros whose `return` and `?` are those of a generator of their own.
+const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];
+
 /// Reads the statements of an endpoint, and rewrites them for its form.
 pub(crate) fn read(
     mut statements: Vec<Stmt>,
@@ -413,7 +416,8 @@ impl Reader<'_> {
         let name = call.path.segments.last().map(|last| last.ident.to_string());
         let name = name.unwrap_or_default();
         self.unknown_macro |= !KNOWN_MACROS.contains(&name.as_str());
-        if self.scope == Scope::Endpoint && self.form.is_some() {
+        let is_ours = self.scope == Scope::Endpoint && !OWN_GENERATORS.contains(&name.as_str());
+        if is_ours && self.form.is_some() {
             let tokens = std::mem::take(&mut call.tokens);
             call.tokens = tokens::rewrite(tokens, self);
         }
@@ -456,11 +460,15 @@ impl VisitMut for Reader<'_> {
             }),
             Expr::Call(ExprCall { func, args, .. }) if is_spawn(func) => {
                 self.visit_expr_mut(func);
-                self.within(Scope::Spawned, |reader| {
-                    for arg in args {
-                        reader.visit_expr_mut(arg);
+                for arg in args {
+                    match arg {
+                        Expr::Async(_) | Expr::Closure(_) => {
+                            self.within(Scope::Spawned, |reader| reader.visit_expr_mut(arg));
+                        }
+                        // What is computed before the task starts is the endpoint's own.
+                        _ => self.visit_expr_mut(arg),
                     }
-                });
+                }
             }
             Expr::Await(inner) => {
                 self.visit_expr_mut(&mut inner.base);
@@ -555,9 +563,17 @@ fn ends(tokens: &impl ToTokens) -> (Span, Span) {
     (first, tokens.last().unwrap_or(first))
 }
 
+/// Whether it calls a variant of `Result`, as far as its path tells: `Ok(…)` and `Result::Ok(…)`, not `Reply::Ok(…)`.
 fn is_call_of(expr: &Expr, name: &str) -> bool {
-    matches!(expr, Expr::Call(ExprCall { func, .. })
-        if matches!(&**func, Expr::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name)))
+    let Expr::Call(ExprCall { func, .. }) = expr else {
+        return false;
+    };
+    let Expr::Path(path) = &**func else {
+        return false;
+    };
+    let mut segments = path.path.segments.iter().rev();
+    segments.next().is_some_and(|last| last.ident == name)
+        && segments.next().is_none_or(|owner| owner.ident == "Result")
 }
 
 fn is_spawn(func: &Expr) -> bool {

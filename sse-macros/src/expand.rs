@@ -174,7 +174,8 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if form == Form::Stream {
         return quote!(#(#statements)*);
     }
-    let block = in_braces_of(endpoint, &quote!(#(#statements)*));
+    // Braces of ours: the compiler would find the user's own needless around a single statement.
+    let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
     // As a statement it may be unreachable without a warning, and whether it is says nothing about the user's code.
     quote! {
         #block

@@ -63,7 +63,7 @@ impl<L: Leaving> Rewriter<'_, L> {
     }
 
     fn name(&mut self, name: Ident) -> Before {
-        if name == "return" && self.before == Before::Start {
+        if name == "return" {
             let operand = rewrite(self.up_to_separator(), self.leaving);
             let rewritten = self.leaving.on_return(name, operand);
             self.out.extend(rewritten);
@@ -75,13 +75,14 @@ impl<L: Leaving> Rewriter<'_, L> {
             self.yielded(call, &name);
             return Before::Operand;
         }
-        let opens_block = name == "async" || name == "fn";
+        // A function has a name; without one it is the type of a pointer.
+        let is_fn = name == "fn" && matches!(self.tokens.peek(), Some(TokenTree::Ident(_)));
+        let opens_block = name == "async" || is_fn;
         let before = if is_keyword(&name) {
             Before::Start
         } else {
             Before::Operand
         };
-        let is_fn = name == "fn";
         self.out.extend([TokenTree::Ident(name)]);
         if !opens_block {
             return before;

@@ -1,5 +1,7 @@
 //! How a generator leaves: what `return` and `?` mean on either side of the response.
 
+use std::fmt;
+
 /// The end of a generator that can fail: what `return` means in it. Nobody else can make one, so `return Ok(…)` does
 /// not compile.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,16 @@ pub enum Exit<R, E> {
     Response(R),
     /// In the stream.
     Stream(E),
+}
+
+// For `#[tracing::instrument(err)]`, which shows the error that a function returns.
+impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response(error) => error.fmt(f),
+            Self::Stream(error) => error.fmt(f),
+        }
+    }
 }
 
 /// What `?` can turn into `R`.
