@@ -57,8 +57,11 @@ impl Program {
         // This test is …/target/debug/deps/readme-….
         let test = env::current_exe().unwrap();
         let examples = test.parent().unwrap().with_file_name("examples");
-        let running = Running(Command::new(examples.join(self.0)).spawn().unwrap());
+        let mut running = Running(Command::new(examples.join(self.0)).spawn().unwrap());
         while TcpStream::connect("127.0.0.1:3000").await.is_err() {
+            // One that has ended will never listen.
+            let ended = running.0.try_wait().unwrap();
+            assert_eq!(ended, None, "{} did not come up", self.0);
             tokio::task::yield_now().await;
         }
         running

@@ -2,8 +2,9 @@
 //!
 //! hyper pulls a body faster than the socket takes it, and "return `Pending` once and wake yourself" is no flush: when
 //! the socket's write is pending, the generator would be polled first. Under [`serve`](crate::serve) the socket counts
-//! its finished flushes, and the body waits for the count to move. Elsewhere, and on HTTP/2, where many streams share
-//! a socket, the body stands aside once for hyper to write, which is best effort.
+//! its finished flushes, and the body waits for the count to move. Elsewhere, on HTTP/2, where many streams share a
+//! socket, and where a layer polls the body in another task than the connection's, the body stands aside once for
+//! hyper to write, which is best effort.
 
 use std::{
     io,
