@@ -92,7 +92,16 @@ pub fn answer() -> ::sse_runtime::SseRoute<
                 use ::sse_runtime::__private::ItemOf as _;
                 ::sse_runtime::__private::Probe::<__Item>::new().item()
             },
-            ::sse_runtime::__private::error::<__Error, _>(),
+            ::sse_runtime::__private::error::<
+                __Error,
+                _,
+            >({
+                #[allow(unused_imports)]
+                use ::sse_runtime::__private::{
+                    ByDisplay as _, ByError as _, ByNothing as _,
+                };
+                (&::sse_runtime::__private::Describes::<__Error>::new()).description()
+            }),
             ::sse_runtime::__private::rejection::<__Rejection>(),
             |__stream| answer(__stream, __argument0, __argument1, __argument2),
         ),

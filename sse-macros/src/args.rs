@@ -11,7 +11,7 @@ use syn::{
 };
 
 use crate::{
-    errors::{Errors, did_you_mean},
+    errors::{Errors, did_you_mean, one_of},
     path,
 };
 
@@ -273,7 +273,7 @@ fn unknown_key(name: &str) -> String {
 }
 
 /// The tokens between the commas; a comma at the end adds no part.
-fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {
+pub(crate) fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {
     let mut parts = Vec::new();
     let mut part = TokenStream::new();
     for token in tokens {
@@ -354,7 +354,7 @@ fn duration(key: &Ident, value: &TokenStream, zero: bool) -> syn::Result<Duratio
     }
 }
 
-fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr> {
+pub(crate) fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr> {
     let Ok(name) = syn::parse2::<LitStr>(value.clone()) else {
         return Err(syn::Error::new_spanned(
             value,
@@ -383,16 +383,7 @@ fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) 
     }
 }
 
-fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    match &names[..] {
-        [one] => format!("expected {one}"),
-        [names @ .., last] => format!("expected {} or {last}", names.join(", ")),
-        [] => String::new(),
-    }
-}
-
-fn runtime_path(value: TokenStream) -> syn::Result<Path> {
+pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     let path = match syn::parse2::<LitStr>(value.clone()) {
         Ok(text) => text.parse_with(Path::parse_mod_style),
         Err(_) => Path::parse_mod_style.parse2(value.clone()),

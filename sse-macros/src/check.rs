@@ -8,6 +8,7 @@ use crate::{
     errors::Errors,
     path,
     types::{borrows, is_short, spelled, type_arguments},
+    warning::Warning,
 };
 
 /// axum's own limit.
@@ -189,13 +190,6 @@ fn check_second(
 fn last_name(ty: &Type) -> Option<String> {
     let Type::Path(path) = ty else { return None };
     Some(path.path.segments.last()?.ident.to_string())
-}
-
-/// A warning, with the span that it underlines and the name that silences it.
-pub(crate) struct Warning {
-    pub(crate) name: &'static str,
-    pub(crate) span: proc_macro2::Span,
-    pub(crate) message: String,
 }
 
 /// What is probably wrong. `nest("/rooms/{room}", …)` adds captures, so this is never sure.

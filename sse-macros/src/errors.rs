@@ -33,6 +33,16 @@ impl Errors {
     }
 }
 
+/// The choices, as a message lists them.
+pub(crate) fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match &names[..] {
+        [one] => format!("expected {one}"),
+        [names @ .., last] => format!("expected {} or {last}", names.join(", ")),
+        [] => String::new(),
+    }
+}
+
 /// The name that was meant, if one is close: at most two letters added, left out, replaced or swapped.
 pub(crate) fn did_you_mean<'a>(
     given: &str,

@@ -22,16 +22,17 @@
 //! of it.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
-use quote::{ToTokens as _, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{parse_quote, spanned::Spanned as _};
 
 use crate::{
     args::{Args, End, Flush, KeepAlive},
     attributes::Attributes,
-    check::{self, Warning},
+    check,
     endpoint::{self, Endpoint, Form, Returns},
     errors::Errors,
     runtime::{Runtime, ours, yielder},
+    warning::Warning,
     yields,
 };
 
@@ -55,8 +56,8 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
     let failed = !errors.is_empty();
-    let warnings = check::warnings(endpoint).into_iter().map(warning);
-    let warnings = warnings.filter(|_| !failed);
+    let warnings = check::warnings(endpoint);
+    let warnings = warnings.iter().map(Warning::write).filter(|_| !failed);
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
@@ -164,7 +165,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     let mut statements: Vec<TokenStream> = body
         .statements
         .iter()
-        .map(quote::ToTokens::to_token_stream)
+        .map(ToTokens::to_token_stream)
         .collect();
     if let Some(first) = body.first_yield.filter(|_| form.has_prelude()) {
         let at = body.statements[first].span();
@@ -262,7 +263,7 @@ fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
     let name = name.trim_start_matches("r#");
     let path = path
         .as_ref()
-        .map_or_else(|| quote!("/"), quote::ToTokens::to_token_stream);
+        .map_or_else(|| quote!("/"), ToTokens::to_token_stream);
     let duration = |duration: &std::time::Duration| {
         let (seconds, nanos) = (
             Literal::u64_unsuffixed(duration.as_secs()),
@@ -327,7 +328,8 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     }};
     let error = returns.stream_error.map(|span| {
         let (error, private) = at(ERROR, span, runtime);
-        quote_spanned!(span=> #private::error::<#error, _>(),)
+        let describe = describe(&error, runtime);
+        quote_spanned!(span=> #private::error::<#error, _>(#describe),)
     });
     let rejection = returns.response.as_ref().map(|response| {
         let (rejection, private) = at(REJECTION, response.error, runtime);
@@ -357,6 +359,16 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     }
 }
 
+/// How a type describes itself to the log.
+pub(crate) fn describe(ty: impl ToTokens, runtime: &Runtime) -> TokenStream {
+    let private = runtime.internals();
+    quote!({
+        #[allow(unused_imports)]
+        use #private::{ByDisplay as _, ByError as _, ByNothing as _};
+        (&#private::Describes::<#ty>::new()).description()
+    })
+}
+
 /// A type of the signature, and the runtime that checks it: both where the user wrote the type.
 fn at(name: &str, span: Span, runtime: &Runtime) -> (Ident, TokenStream) {
     (alias(name, span), runtime.private(span))
@@ -364,22 +376,4 @@ fn at(name: &str, span: Span, runtime: &Runtime) -> (Ident, TokenStream) {
 
 fn alias(name: &str, at: Span) -> Ident {
     Ident::new(name, at)
-}
-
-/// A warning on stable: the use of something deprecated, at the span that it is about.
-fn warning(warning: Warning) -> TokenStream {
-    let Warning {
-        name,
-        span,
-        message,
-    } = warning;
-    let constant = Ident::new(&name.to_uppercase(), span);
-    let note = format!("{message} (`allow({name})` silences this)");
-    quote_spanned! {span=>
-        const _: () = {
-            #[deprecated(note = #note)]
-            const #constant: () = ();
-            #constant
-        };
-    }
 }

@@ -5,14 +5,20 @@
 mod args;
 mod attributes;
 mod body;
+mod case;
 mod check;
 mod endpoint;
 mod errors;
 mod expand;
 mod path;
 mod runtime;
+mod serde_attribute;
+mod sse_attribute;
+mod sse_error;
+mod sse_event;
 mod tokens;
 mod types;
+mod warning;
 mod yields;
 
 use proc_macro2::TokenStream;
@@ -25,6 +31,26 @@ pub fn sse_endpoint(
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
     endpoint(attribute.into(), item.into()).into()
+}
+
+// Documented on its re-export in `sse-runtime`.
+#[allow(missing_docs)]
+#[proc_macro_derive(SseEvent, attributes(sse, serde))]
+pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    match syn::parse(item) {
+        Ok(input) => sse_event::derive(input).into(),
+        Err(error) => error.into_compile_error().into(),
+    }
+}
+
+// Documented on its re-export in `sse-runtime`.
+#[allow(missing_docs)]
+#[proc_macro_derive(SseError, attributes(sse, serde))]
+pub fn sse_error(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    match syn::parse(item) {
+        Ok(input) => sse_error::derive(input).into(),
+        Err(error) => error.into_compile_error().into(),
+    }
 }
 
 /// The item, which is there in any case, and all the errors at once.

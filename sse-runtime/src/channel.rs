@@ -32,6 +32,15 @@ pub struct Outgoing {
     failure: Option<EncodeError>,
 }
 
+impl Outgoing {
+    /// The id that a frame has set stays with the client until another does.
+    pub(crate) fn remember(&mut self, id: Option<EventId>) {
+        if id.is_some() {
+            self.last_id = id;
+        }
+    }
+}
+
 impl Channel {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Outgoing {

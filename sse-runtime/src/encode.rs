@@ -24,49 +24,137 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// Writes one frame: the fields, the data that `data` writes, and the blank line that ends it.
-///
-/// On an error, and on a panic, the buffer is as it was before: half a frame is never sent.
-pub(crate) fn frame(
-    buffer: &mut BytesMut,
-    fields: &Fields,
-    data: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
-) -> Result<(), EncodeError> {
-    let mut frame = WholeFrame {
-        start: buffer.len(),
-        buffer,
-        is_whole: false,
-    };
-    let buffer = &mut *frame.buffer;
-    if let Some(comment) = &fields.comment {
-        line(buffer, "", comment.as_str());
-    }
-    // An empty name is none, as the standard has it.
-    if let Some(event) = &fields.event
-        && !event.as_str().is_empty()
-    {
-        line(buffer, "event", event.as_str());
-    }
-    if let Some(id) = &fields.id {
-        line(buffer, "id", id);
-    }
-    if let Some(retry) = fields.retry {
-        line(buffer, "retry", milliseconds(retry));
-    }
-    data(buffer)?;
-    buffer.put_u8(b'\n');
-    frame.is_whole = true;
-    Ok(())
+/// The fields that a value brings with it: a variant's name, a field that is the id.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// The `event` field.
+    pub event: Option<&'static str>,
+    /// The `id` field.
+    pub id: Option<EventId>,
+    /// The `retry` field.
+    pub retry: Option<Duration>,
+    /// Whether the data is the value's text as it is, and not JSON.
+    pub is_text: bool,
 }
 
-/// Takes back what was written of a frame, unless it became a whole one.
-struct WholeFrame<'a> {
+/// One frame on its way into the buffer: the fields, the data, and the blank line that ends it.
+///
+/// Unless it is finished, on an error and on a panic, the buffer is left as it was before: half a frame is never sent.
+#[derive(Debug)]
+pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
     is_whole: bool,
+    /// What was set on the event; the value does not set it again.
+    set: Set,
+    /// The name for a value that has none of its own.
+    default_event: Option<&'a str>,
+    /// The id that the value brought.
+    id: Option<EventId>,
 }
 
-impl Drop for WholeFrame<'_> {
+#[derive(Debug)]
+struct Set {
+    event: bool,
+    id: bool,
+    retry: bool,
+}
+
+impl<'a> Frame<'a> {
+    /// Starts a frame with the fields that are set on the event.
+    pub(crate) fn new(buffer: &'a mut BytesMut, fields: &Fields) -> Self {
+        let frame = Self {
+            start: buffer.len(),
+            buffer,
+            is_whole: false,
+            set: Set {
+                event: fields.event.is_some(),
+                id: fields.id.is_some(),
+                retry: fields.retry.is_some(),
+            },
+            default_event: None,
+            id: None,
+        };
+        if let Some(comment) = &fields.comment {
+            line(frame.buffer, "", comment.as_str());
+        }
+        // An empty name is none, as the standard has it.
+        if let Some(event) = &fields.event
+            && !event.as_str().is_empty()
+        {
+            line(frame.buffer, "event", event.as_str());
+        }
+        if let Some(id) = &fields.id {
+            line(frame.buffer, "id", id);
+        }
+        if let Some(retry) = fields.retry {
+            line(frame.buffer, "retry", milliseconds(retry));
+        }
+        frame
+    }
+
+    /// Names the event, unless its value has a name of its own.
+    pub(crate) fn or_event(mut self, name: &'a str) -> Self {
+        self.default_event = Some(name);
+        self
+    }
+
+    /// Writes the fields that the value brings, but for those that are set on the event.
+    fn head(&mut self, head: Head) {
+        if let Some(event) = head.event.or(self.default_event)
+            && !self.set.event
+        {
+            line(self.buffer, "event", event);
+        }
+        if let Some(id) = head.id
+            && !self.set.id
+        {
+            line(self.buffer, "id", &id);
+            self.id = Some(id);
+        }
+        if let Some(retry) = head.retry
+            && !self.set.retry
+        {
+            line(self.buffer, "retry", milliseconds(retry));
+        }
+    }
+
+    /// Writes the `data` field as one line of JSON, or as its type says that derives [`SseEvent`](crate::SseEvent).
+    pub(crate) fn value<T: serde::Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        crate::data::write(self, value)?;
+        Ok(())
+    }
+
+    /// Starts the `data` field of JSON; [`end_json`](Self::end_json) ends it.
+    pub(crate) fn start_json(&mut self, head: Head) -> &mut BytesMut {
+        self.head(head);
+        self.buffer.put_slice(b"data: ");
+        self.buffer
+    }
+
+    /// Ends the line that [`start_json`](Self::start_json) started.
+    pub(crate) fn end_json(&mut self) {
+        self.buffer.put_u8(b'\n');
+    }
+
+    /// Writes the `data` field as text.
+    pub(crate) fn text(&mut self, head: Head, value: &str) {
+        self.head(head);
+        text(self.buffer, value);
+    }
+
+    /// Ends the frame; returns the id that the value brought.
+    pub(crate) fn finish(mut self) -> Option<EventId> {
+        self.buffer.put_u8(b'\n');
+        self.is_whole = true;
+        self.id.take()
+    }
+}
+
+impl Drop for Frame<'_> {
     fn drop(&mut self) {
         if !self.is_whole {
             self.buffer.truncate(self.start);
@@ -76,29 +164,14 @@ impl Drop for WholeFrame<'_> {
 
 /// Writes a frame without data, which dispatches nothing.
 pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
-    let written = frame(buffer, fields, |_| Ok(()));
-    debug_assert!(
-        written.is_ok(),
-        "a frame without data has nothing to serialise"
-    );
-}
-
-/// Writes the `data` field as one line of JSON.
-pub(crate) fn json<T: serde::Serialize + ?Sized>(
-    buffer: &mut BytesMut,
-    value: &T,
-) -> Result<(), EncodeError> {
-    buffer.put_slice(b"data: ");
-    crate::json::write(buffer.writer(), value)?;
-    buffer.put_u8(b'\n');
-    Ok(())
+    Frame::new(buffer, fields).finish();
 }
 
 /// Writes the `data` field as text: one `data` line for each line of it, where LF, CR and CRLF end a line each.
 ///
 /// The space behind the colon is the one that clients strip, so a leading space of the text survives; text that ends
 /// with a line break ends with an empty `data` line; empty text is one empty `data` line, and still an event.
-pub(crate) fn text(buffer: &mut BytesMut, text: &str) {
+fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {

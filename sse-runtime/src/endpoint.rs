@@ -5,10 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use bytes::{Bytes, BytesMut};
 
-use crate::{
-    EventName,
-    encode::{self, Fields},
-};
+use crate::encode::{self, Fields};
 
 /// When what was yielded goes to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +41,7 @@ pub struct Endpoint {
     keep_alive_event: Option<&'static str>,
     retry: Option<Duration>,
     pub(crate) max_duration: Option<Duration>,
-    error_event: &'static str,
+    pub(crate) error_event: &'static str,
 }
 
 /// The default of `keep_alive`: what the standard's authoring notes suggest against proxies that cut quiet connections.
@@ -121,13 +118,6 @@ impl Endpoint {
     pub fn error_event(mut self, name: &'static str) -> Self {
         self.error_event = name;
         self
-    }
-
-    pub(crate) fn error_fields(&self) -> Fields {
-        Fields {
-            event: Some(EventName::from(self.error_event)),
-            ..Fields::default()
-        }
     }
 
     /// The frames that are the same for every client, encoded once, when the endpoint is mounted.

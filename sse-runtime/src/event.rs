@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use crate::{
     Comment, EventId, EventName, IntoField,
-    encode::{self, EncodeError, Fields},
+    encode::{EncodeError, Fields, Frame, Head},
 };
 
 /// An event with its fields, for the streams that need more than a value: `yield_!` takes both.
@@ -113,21 +113,20 @@ impl<T> Event<T> {
         mut self,
         last: Option<&EventId>,
         buffer: &mut BytesMut,
-        json: impl FnOnce(&T, &mut BytesMut) -> Result<(), EncodeError>,
+        json: impl FnOnce(&T, &mut Frame<'_>) -> Result<(), EncodeError>,
     ) -> Result<Option<EventId>, EncodeError> {
         if self.done {
             let id = self.fields.id.as_ref().or(last);
             self.fields.id = Some(EventId::done(id));
         }
-        encode::frame(buffer, &self.fields, |buffer| match &self.data {
-            Data::None => Ok(()),
-            Data::Json(value) => json(value, buffer),
-            Data::Text(text) => {
-                encode::text(buffer, text);
-                Ok(())
-            }
-        })?;
-        Ok(self.fields.id)
+        let mut frame = Frame::new(buffer, &self.fields);
+        match &self.data {
+            Data::None => {}
+            Data::Json(value) => json(value, &mut frame)?,
+            Data::Text(text) => frame.text(Head::default(), text),
+        }
+        let id = frame.finish();
+        Ok(self.fields.id.or(id))
     }
 }
 

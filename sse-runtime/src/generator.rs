@@ -13,9 +13,12 @@ use axum::{
 };
 
 use crate::{
+    Payload,
     arrival::Arrival,
     body::SseBody,
     channel::Channel,
+    description::Describe,
+    encode::{Fields, Frame},
     endpoint::{Endpoint, Frames},
     exit::{End, Exit},
     response,
@@ -79,7 +82,7 @@ impl Generator {
     /// `impl Stream<Item = Result<T, E>>`.
     pub fn try_stream<T, E, F>(
         item: Item<T>,
-        error: Item<E>,
+        error: StreamError<E>,
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
     where
@@ -121,7 +124,7 @@ impl Generator {
     /// `Result<impl Stream<Item = Result<T, E>>, R>`.
     pub fn try_response<T, E, R, F>(
         item: Item<T>,
-        error: Item<E>,
+        error: StreamError<E>,
         Rejection { answer }: Rejection<R>,
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
@@ -201,19 +204,46 @@ impl Generator {
     }
 }
 
-fn failed<E: Send + 'static>(item: Item<E>, error: E) -> Ending {
+/// The error of a stream: how it is written for the client, and what it says to the log.
+pub struct StreamError<E> {
+    item: Item<E>,
+    describe: Describe<E>,
+}
+
+impl<E> StreamError<E> {
+    pub(crate) fn new<Kind>(describe: Describe<E>) -> Self
+    where
+        E: Payload<Kind>,
+    {
+        Self {
+            item: Item::new(),
+            describe,
+        }
+    }
+}
+
+impl<E> fmt::Debug for StreamError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamError").finish_non_exhaustive()
+    }
+}
+
+fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, error: E) -> Ending {
     Ending::Failed(Box::new(move |channel, endpoint| {
         channel.write(|outgoing| {
             let start = outgoing.buffer.len();
-            crate::encode::frame(&mut outgoing.buffer, &endpoint.error_fields(), |buffer| {
-                item.encode(&error, buffer)
-            })?;
+            let mut frame =
+                Frame::new(&mut outgoing.buffer, &Fields::default()).or_event(endpoint.error_event);
+            item.encode(&error, &mut frame)?;
+            let id = frame.finish();
+            outgoing.remember(id);
             let frame = String::from_utf8_lossy(&outgoing.buffer[start..]);
             tracing::warn!(
                 endpoint = endpoint.name,
                 path = endpoint.path,
+                error = describe(&error),
                 frame = frame.trim_end(),
-                "the generator ended with an error, which was sent to the client"
+                "the generator ended with an error, which was sent to the client as this frame"
             );
             Ok(())
         });

@@ -159,6 +159,20 @@ from_displayed!(usize, u128, i8, i16, i32, i64, i128, isize);
 #[cfg(feature = "uuid")]
 from_displayed!(uuid::Uuid);
 
+/// As text, a number too: that is what a client reads in `lastEventId`.
+impl serde::Serialize for EventId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for EventId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::new(text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Why a text cannot be an [`EventId`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

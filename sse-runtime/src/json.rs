@@ -7,18 +7,15 @@
 
 use std::io;
 
-use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// Writes `value` as one line.
-pub(crate) fn write<T: Serialize + ?Sized>(
-    writer: impl io::Write,
-    value: &T,
-) -> Result<(), serde_json::Error> {
-    value.serialize(&mut Serializer::with_formatter(writer, SingleLine))
+/// A serializer of one line.
+pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
+    Serializer::with_formatter(writer, SingleLine)
 }
 
-struct SingleLine;
+/// Compact JSON without the characters that some clients take for the end of a line.
+pub(crate) struct SingleLine;
 
 impl Formatter for SingleLine {
     fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
@@ -73,13 +70,14 @@ fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
     use serde_json::{json, value::RawValue};
 
     use super::*;
 
     fn line<T: Serialize + ?Sized>(value: &T) -> String {
         let mut out = Vec::new();
-        write(&mut out, value).unwrap();
+        value.serialize(&mut serializer(&mut out)).unwrap();
         String::from_utf8(out).unwrap()
     }
 

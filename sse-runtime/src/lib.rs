@@ -83,6 +83,8 @@ pub mod __private;
 mod arrival;
 mod body;
 mod channel;
+mod data;
+mod description;
 mod encode;
 mod endpoint;
 mod event;
@@ -101,6 +103,8 @@ mod response;
 mod route;
 mod serve;
 mod signature;
+mod sse_error;
+mod sse_event;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
@@ -117,6 +121,8 @@ pub use route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
 };
 pub use serve::{Bind, serve};
+pub use sse_error::SseError;
+pub use sse_event::SseEvent;
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
 
@@ -244,3 +250,125 @@ pub use tokio_stream::Stream;
 /// Each `.await` is a place where the generator may be dropped, as in any axum handler: keep what has to happen in a
 /// destructor, or in a task of its own.
 pub use sse_macros::sse_endpoint;
+
+/// Makes a type an event type: each variant is an event of its own name.
+///
+/// ```
+/// use sse_runtime::{SseEvent, Stream, sse_endpoint};
+///
+/// # #[derive(serde::Serialize)] struct Call { tool: String }
+/// # #[derive(serde::Serialize)] struct Note { text: String }
+/// #[derive(SseEvent)]
+/// enum ChatEvent {
+///     Token { text: String },            // event: token      data: {"text":"…"}
+///     #[sse(event = "tool-call")]
+///     ToolCall(Call),                    // event: tool-call  data: the value as JSON
+///     #[sse(text)]
+///     Html(String),                      // event: html       data: the text, one line per line
+///     #[sse(message)]
+///     Plain(Note),                       // no event field: arrives as `message`
+///     Finished,                          // event: finished   data: empty, and still dispatched
+/// }
+///
+/// #[sse_endpoint("/chat")]
+/// async fn chat() -> impl Stream<Item = ChatEvent> {
+///     yield_!(ChatEvent::Token { text: "Hi".to_owned() });
+///     yield_!(ChatEvent::Finished);
+/// }
+/// ```
+///
+/// In the browser: `source.addEventListener("token", (event) => show(JSON.parse(event.data).text))`.
+///
+/// # The type itself
+///
+/// It may be an enum or a struct, with generics and lifetimes. The derive brings `serde::Serialize` as well (a
+/// derive cannot see its siblings, so to derive that beside it is an error), with all of serde's attributes on the type,
+/// its variants and its fields. To every other serializer the type is what serde's own derive would make of it, so a
+/// handler answers with `Json(event)`, and `serde_json` reads it back. As the top of an event (also in an `Option`, a
+/// `Box`, or a newtype) it is an event of its variant, whose data holds what is in the variant, without its tag. Inside of
+/// another value it is plain JSON. It works wherever a [`Payload`] does: as an item, as the error of a stream (whose
+/// event then has the variant's name; one without a name has `error_event`'s), and in [`Event::json`], whose own `event`, `id` and
+/// `retry` win over the type's.
+///
+/// With `serde::Deserialize` derived beside it, the test client reads it back, see
+/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode).
+///
+/// # Attributes
+///
+/// | attribute | on | meaning |
+/// | --- | --- | --- |
+/// | `event = "tool-call"` | variant, struct | the event's name; otherwise the variant's, or the struct's, in `snake_case` |
+/// | `rename_all = "kebab-case"` | enum | how names are written that are not given: serde's rules, `snake_case` by default |
+/// | `message` | variant, struct | no name: a browser's `onmessage` gets it |
+/// | `text` | variant, struct of one unnamed field | the data is this text as it is, not as JSON |
+/// | `id` | field | it is the event's id as well: a number, a `uuid::Uuid`, an [`EventId`], or an `Option` of one; with `#[serde(skip)]` it is nothing but the id |
+/// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework gives events of its own |
+/// | `crate = ::my_sse` | type | for a renamed dependency |
+///
+/// Names are checked when they are compiled: they have no line breaks, are not empty, and no two variants have the same.
+/// A variant holds one value, or fields with names, or nothing.
+pub use sse_macros::SseEvent;
+
+/// Makes a type an error of both sides of the first event: before it an HTTP response, after it an event.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_runtime::{SseError, Stream, sse_endpoint};
+///
+/// # struct Model;
+/// # impl Model { async fn next(&self) -> std::io::Result<Option<String>> { Ok(None) } }
+/// # async fn model(room: u64) -> std::io::Result<Model> { Ok(Model) }
+/// #[derive(Debug, thiserror::Error, SseError)]
+/// enum AskError {
+///     #[error("there is no room {room}")]
+///     #[sse(status = 404)]
+///     NoRoom { room: u64 },
+///     #[error("the model wants {after:?} of peace")]
+///     #[sse(status = 429)]
+///     Busy { #[sse(retry_after)] after: Duration },
+///     #[error("the model failed")]
+///     Model(#[from] std::io::Error),
+/// }
+///
+/// #[sse_endpoint("/ask")]
+/// async fn ask() -> Result<impl Stream<Item = Result<String, AskError>>, AskError> {
+///     let model = model(7).await?;               // 500 Internal Server Error
+///     while let Some(word) = model.next().await? {
+///         yield_!(word);                         // from here on `?` is `event: error`
+///     }
+/// }
+/// ```
+///
+/// Both sides show the same JSON, a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457): before the stream as
+/// `application/problem+json` with its status, in the stream as the `data` of the endpoint's `error_event`.
+///
+/// ```json
+/// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
+/// ```
+///
+/// `code` is the variant's name, by which scripts tell errors apart. The fields of the variant follow by their names; one
+/// that is called `type`, `title`, `detail`, `instance` or `code` is that member. A field with `#[sse(retry_after)]` sets the
+/// header `Retry-After` before the stream, and the `retry` of the event in it, so that a browser comes back no sooner.
+///
+/// # What stays inside
+///
+/// Only fields with a name whose type is `serde::Serialize` are shown. What has no name, what is not `Serialize`, and the
+/// cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field called `source` or `backtrace`) are not; nor is what
+/// `#[serde(skip)]` hides. `Display` is for the log alone: with the sources of the error, at `error` for a 5xx before the
+/// stream, at `debug` for a 4xx, at `warn` in the stream.
+///
+/// # Attributes
+///
+/// | attribute | on | meaning |
+/// | --- | --- | --- |
+/// | `status = 429` | variant, type | 400 to 599; on an enum for the variants that do not say their own; 500 by default |
+/// | `title = "…"` | variant, struct | one line for people; the status' own by default |
+/// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
+/// | `code = "…"` | variant, struct | otherwise the variant's name, or the struct's, in `snake_case` |
+/// | `rename_all = "kebab-case"` | enum | how codes are written that are not given: serde's rules |
+/// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
+/// | `crate = ::my_sse` | type | for a renamed dependency |
+///
+/// Of serde's attributes, fields take `rename`, `skip`, `skip_serializing` and `skip_serializing_if`. The derive brings
+/// `serde::Serialize`, `axum::response::IntoResponse` and [`trait@SseError`].
+pub use sse_macros::SseError;

@@ -1,10 +1,9 @@
 //! [`Payload`]: what the data of an event can be.
 
 use axum::response::Html;
-use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::encode::{self, EncodeError};
+use crate::encode::{EncodeError, Frame, Head};
 
 /// What a stream can carry: every [`serde::Serialize`] as one line of JSON, [`Text`] and axum's [`Html`] as they are.
 ///
@@ -19,7 +18,7 @@ use crate::encode::{self, EncodeError};
 )]
 pub trait Payload<Kind = AsJson> {
     #[doc(hidden)]
-    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError>;
+    fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
 
 /// The [`Payload`] kind of what is [`serde::Serialize`].
@@ -36,8 +35,8 @@ pub enum AsHtml {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + ?Sized> Payload<AsJson> for T {
-    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        encode::json(buffer, self)
+    fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
+        frame.value(self)
     }
 }
 
@@ -58,16 +57,16 @@ pub struct Text<T>(pub T);
 
 #[diagnostic::do_not_recommend]
 impl<T: AsRef<str>> Payload<AsText> for Text<T> {
-    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        encode::text(buffer, self.0.as_ref());
+    fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
+        frame.text(Head::default(), self.0.as_ref());
         Ok(())
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: AsRef<str>> Payload<AsHtml> for Html<T> {
-    fn encode(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        encode::text(buffer, self.0.as_ref());
+    fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
+        frame.text(Head::default(), self.0.as_ref());
         Ok(())
     }
 }

@@ -1,29 +1,40 @@
 //! What expanded code calls. Not for use by hand: it changes with every release.
 
-pub use axum::http::Method;
+pub use axum::{
+    http::Method,
+    response::{IntoResponse, Response},
+};
+pub use serde;
 
 use crate::{Payload, route::SseRoute};
 pub use crate::{
+    data::with_head,
+    description::{ByDisplay, ByError, ByNothing, Describe, Describes},
+    encode::Head,
     endpoint::{End as EndKey, Endpoint, Flush},
     exit::{
         Becomes, End, Exit, before_response, error_before_response, error_in_stream, in_stream,
         return_before_response, return_in_stream,
     },
-    generator::Generator,
+    generator::{Generator, StreamError},
     guard::guard,
     signature::{Fallible, ItemOf, Items, Probe, Rejection},
+    sse_error::{
+        HideMember, Member, Problem, ShowMember, respond, retry_after, retry_after_member,
+    },
+    sse_event::{Named, NamedData, Shape, event_id, is_text},
     yielder::{Item, Yielder, kind},
 };
 
 /// The error of a stream, checked where the signature names it.
-pub fn error<E: Payload<Kind>, Kind>() -> Item<E> {
-    Item::new()
+pub fn error<E: Payload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
+    StreamError::new(describe)
 }
 
 /// The error of a response, checked where the signature names it.
 pub fn rejection<R>() -> Rejection<R>
 where
-    Result<(), R>: axum::response::IntoResponse,
+    Result<(), R>: IntoResponse,
 {
     Rejection::new()
 }

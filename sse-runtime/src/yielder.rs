@@ -8,13 +8,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::BytesMut;
 use tokio_stream::Stream;
 
 use crate::{
     Event, Payload,
     channel::{Channel, Outgoing},
-    encode::{self, EncodeError, Fields},
+    encode::{EncodeError, Fields, Frame},
     event::NoJson,
     guard::guard,
 };
@@ -24,7 +23,7 @@ pub struct Item<T> {
     encode: Encode<T>,
 }
 
-type Encode<T> = fn(&T, &mut BytesMut) -> Result<(), EncodeError>;
+type Encode<T> = fn(&T, &mut Frame<'_>) -> Result<(), EncodeError>;
 
 impl<T> Item<T> {
     pub(crate) fn new<Kind>() -> Self
@@ -34,8 +33,8 @@ impl<T> Item<T> {
         Self { encode: T::encode }
     }
 
-    pub(crate) fn encode(&self, value: &T, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        (self.encode)(value, buffer)
+    pub(crate) fn encode(&self, value: &T, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
+        (self.encode)(value, frame)
     }
 }
 
@@ -226,23 +225,25 @@ impl<T> Yield<T, kind::Value> for T {
 #[diagnostic::do_not_recommend]
 impl<T> Yield<T, kind::Reference> for &T {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
-        encode::frame(&mut outgoing.buffer, &Fields::default(), |buffer| {
-            item.encode(self, buffer)
-        })
+        let mut frame = Frame::new(&mut outgoing.buffer, &Fields::default());
+        item.encode(self, &mut frame)?;
+        let id = frame.finish();
+        outgoing.remember(id);
+        Ok(())
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<T> Yield<T, kind::Full> for Event<T> {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
-        write_event(self, outgoing, |value, buffer| item.encode(value, buffer))
+        write_event(self, outgoing, |value, frame| item.encode(value, frame))
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<T> Yield<T, kind::FullReference> for Event<&T> {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
-        write_event(self, outgoing, |value, buffer| item.encode(value, buffer))
+        write_event(self, outgoing, |value, frame| item.encode(value, frame))
     }
 }
 
@@ -256,12 +257,10 @@ impl<T> Yield<T, kind::WithoutJson> for Event<NoJson> {
 fn write_event<T>(
     event: Event<T>,
     outgoing: &mut Outgoing,
-    json: impl FnOnce(&T, &mut BytesMut) -> Result<(), EncodeError>,
+    json: impl FnOnce(&T, &mut Frame<'_>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let id = event.encode(outgoing.last_id.as_ref(), &mut outgoing.buffer, json)?;
-    if id.is_some() {
-        outgoing.last_id = id;
-    }
+    outgoing.remember(id);
     Ok(())
 }
 

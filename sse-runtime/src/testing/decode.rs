@@ -7,6 +7,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::de::DeserializeOwned;
 
+use super::named;
+use crate::SseEvent;
+
 /// What a stream holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -40,6 +43,47 @@ impl ReceivedEvent {
         match serde_json::from_str(&self.data) {
             Ok(value) => value,
             Err(error) => panic!("{:?} does not parse: {error}", self.data),
+        }
+    }
+
+    /// The value of a type that derives [`SseEvent`](crate::SseEvent), and serde's `Deserialize` beside it: the variant is
+    /// the one of this event's name. Of several that arrive as `message`, it is the first that the data fits.
+    ///
+    /// ```
+    /// # use sse_runtime::{SseEvent, Stream, RouterExt, sse_endpoint, testing::Client};
+    /// #[derive(Debug, PartialEq, SseEvent, serde::Deserialize)]
+    /// enum ChatEvent {
+    ///     Token { text: String },
+    ///     Finished,
+    /// }
+    ///
+    /// #[sse_endpoint("/chat")]
+    /// async fn chat() -> impl Stream<Item = ChatEvent> {
+    ///     yield_!(ChatEvent::Token { text: "hi".to_owned() });
+    ///     yield_!(ChatEvent::Finished);
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let client = Client::new(axum::Router::new().sse(chat));
+    /// let mut events = client.get("/chat").await.events();
+    /// let token = events.expect_event().await.decode::<ChatEvent>();
+    /// assert_eq!(token, ChatEvent::Token { text: "hi".to_owned() });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where the type has no event of this name, or its data does not fit.
+    pub fn decode<T: SseEvent + DeserializeOwned>(&self) -> T {
+        match named::decode(&self.event, &self.data) {
+            Ok(value) => value,
+            Err(error) => panic!(
+                "the event {:?} with the data {:?} is no {}: {error}",
+                self.event,
+                self.data,
+                std::any::type_name::<T>()
+            ),
         }
     }
 }

@@ -37,6 +37,7 @@
 mod client;
 mod decode;
 mod events;
+mod named;
 
 pub use client::{Client, Request, Response};
 pub use decode::{Frame, ReceivedEvent};

@@ -1,0 +1,95 @@
+//! How names are written: `rename_all`, with serde's rules and serde's names for them.
+
+use syn::LitStr;
+
+use crate::errors::one_of;
+
+/// The names of the rules, as serde has them.
+const RULES: [(&str, Case); 8] = [
+    ("lowercase", Case::Lower),
+    ("UPPERCASE", Case::Upper),
+    ("PascalCase", Case::Pascal),
+    ("camelCase", Case::Camel),
+    ("snake_case", Case::Snake),
+    ("SCREAMING_SNAKE_CASE", Case::ScreamingSnake),
+    ("kebab-case", Case::Kebab),
+    ("SCREAMING-KEBAB-CASE", Case::ScreamingKebab),
+];
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Case {
+    Lower,
+    Upper,
+    Pascal,
+    Camel,
+    #[default]
+    Snake,
+    ScreamingSnake,
+    Kebab,
+    ScreamingKebab,
+}
+
+impl Case {
+    pub(crate) fn parse(name: &LitStr) -> syn::Result<Self> {
+        let given = name.value();
+        match RULES.iter().find(|(rule, _)| *rule == given) {
+            Some((_, case)) => Ok(*case),
+            None => {
+                let rules = RULES.map(|(rule, _)| format!("\"{rule}\""));
+                Err(syn::Error::new_spanned(name, one_of(&rules)))
+            }
+        }
+    }
+
+    /// The name of a variant or a type, which is written `LikeThis`.
+    pub(crate) fn apply(self, pascal: &str) -> String {
+        match self {
+            Self::Lower => pascal.to_ascii_lowercase(),
+            Self::Upper => pascal.to_ascii_uppercase(),
+            Self::Pascal => pascal.to_owned(),
+            Self::Camel => {
+                let mut letters = pascal.chars();
+                let first = letters.next().map(|first| first.to_ascii_lowercase());
+                first.into_iter().chain(letters).collect()
+            }
+            Self::Snake => words(pascal, '_'),
+            Self::ScreamingSnake => words(pascal, '_').to_ascii_uppercase(),
+            Self::Kebab => words(pascal, '-'),
+            Self::ScreamingKebab => words(pascal, '-').to_ascii_uppercase(),
+        }
+    }
+}
+
+/// `LikeThis` as `like_this`: each capital starts a word, as serde has it.
+fn words(pascal: &str, between: char) -> String {
+    let mut words = String::new();
+    for (at, letter) in pascal.char_indices() {
+        if at > 0 && letter.is_uppercase() {
+            words.push(between);
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_as_serde_has_it() {
+        for (rule, expected) in [
+            ("lowercase", "toolcall"),
+            ("UPPERCASE", "TOOLCALL"),
+            ("PascalCase", "ToolCall"),
+            ("camelCase", "toolCall"),
+            ("snake_case", "tool_call"),
+            ("SCREAMING_SNAKE_CASE", "TOOL_CALL"),
+            ("kebab-case", "tool-call"),
+            ("SCREAMING-KEBAB-CASE", "TOOL-CALL"),
+        ] {
+            let (_, case) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
+            assert_eq!(case.apply("ToolCall"), expected);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What `#[serde(…)]` says, as far as the derives have to know it. serde reads the rest itself.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens as _, quote};
+use syn::{
+    Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
+};
+
+/// The items of all `#[serde(…)]` among these attributes. What serde itself will complain of is left to serde.
+fn items(attributes: &[Attribute]) -> Vec<Meta> {
+    let lists = attributes
+        .iter()
+        .filter_map(|attribute| match &attribute.meta {
+            Meta::List(list) if list.path.is_ident("serde") => list
+                .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+                .ok(),
+            _ => None,
+        });
+    lists.flatten().collect()
+}
+
+fn has(attributes: &[Attribute], names: &[&str]) -> bool {
+    items(attributes)
+        .iter()
+        .any(|item| names.iter().any(|name| item.path().is_ident(name)))
+}
+
+/// Whether this is not there for the serializer.
+pub(crate) fn skips_serializing(attributes: &[Attribute]) -> bool {
+    has(attributes, &["skip", "skip_serializing"])
+}
+
+/// Whether this is not there for the deserializer.
+pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
+    has(attributes, &["skip", "skip_deserializing"])
+}
+
+/// Whether a function of the user's serialises this, so that its type need not.
+pub(crate) fn serializes_by_itself(attributes: &[Attribute]) -> bool {
+    has(attributes, &["with", "serialize_with", "bound"])
+}
+
+/// The first item that only serde's own derive could follow.
+pub(crate) fn unread(attributes: &[Attribute]) -> Option<Meta> {
+    const READ: [&str; 8] = [
+        "alias",
+        "default",
+        "deserialize_with",
+        "rename",
+        "skip",
+        "skip_deserializing",
+        "skip_serializing",
+        "skip_serializing_if",
+    ];
+    items(attributes)
+        .into_iter()
+        .find(|item| !READ.iter().any(|name| item.path().is_ident(name)))
+}
+
+/// The value of `key = "…"`, or of `key(serialize = "…")`.
+pub(crate) fn for_serializing(attributes: &[Attribute], key: &str) -> Option<LitStr> {
+    items(attributes).into_iter().find_map(|item| match item {
+        Meta::NameValue(pair) if pair.path.is_ident(key) => text(&pair.value),
+        Meta::List(list) if list.path.is_ident(key) => {
+            let pairs = list
+                .parse_args_with(Punctuated::<syn::MetaNameValue, Token![,]>::parse_terminated)
+                .ok()?;
+            let pair = pairs
+                .into_iter()
+                .find(|pair| pair.path.is_ident("serialize"))?;
+            text(&pair.value)
+        }
+        _ => None,
+    })
+}
+
+fn text(value: &syn::Expr) -> Option<LitStr> {
+    match value {
+        syn::Expr::Lit(syn::ExprLit {
+            lit: syn::Lit::Str(text),
+            ..
+        }) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// The predicates of `bound = "…"`.
+pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
+    let text = for_serializing(attributes, "bound")?;
+    let parse = Punctuated::<WherePredicate, Token![,]>::parse_terminated;
+    let predicates = parse.parse_str(&text.value()).ok()?;
+    Some(predicates.into_iter().collect())
+}
+
+/// The attributes of a container for serde's derive, without those that we say ourselves.
+pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
+    let items = items(attributes).into_iter().filter(|item| {
+        !["crate", "remote", "bound"]
+            .iter()
+            .any(|ours| item.path().is_ident(ours))
+    });
+    let items = items.map(|item| {
+        let item = item.into_token_stream();
+        quote!(#[serde(#item)])
+    });
+    quote!(#(#items)*)
+}
+
+/// Leaves of a field's or a variant's attributes those that are serde's.
+pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
+    attributes.retain(|attribute| attribute.path().is_ident("serde"));
+}

@@ -1,0 +1,160 @@
+//! `#[sse(…)]`, the attribute of the derives.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use syn::{
+    Attribute, Lit, Meta, Token,
+    ext::IdentExt as _,
+    parse::{ParseStream, Parser as _},
+};
+
+use crate::{
+    args::split_at_commas,
+    errors::{Errors, did_you_mean},
+};
+
+/// What an attribute can say at one place: each key with an example.
+pub(crate) type Keys = [(&'static str, &'static str)];
+
+/// A key, and what stands behind it.
+pub(crate) struct Entry {
+    pub(crate) key: Ident,
+    value: Value,
+}
+
+enum Value {
+    None,
+    Is(TokenStream),
+    List(TokenStream),
+}
+
+impl Entry {
+    pub(crate) fn span(&self) -> Span {
+        self.key.span()
+    }
+
+    /// For a key that stands alone.
+    pub(crate) fn flag(&self) -> syn::Result<Span> {
+        match &self.value {
+            Value::None => Ok(self.span()),
+            Value::Is(tokens) | Value::List(tokens) => Err(syn::Error::new_spanned(
+                tokens,
+                format_args!("`{}` stands alone; remove this", self.key),
+            )),
+        }
+    }
+
+    /// For a key with `=` and a value behind it.
+    pub(crate) fn value(&self, example: &str) -> syn::Result<TokenStream> {
+        match &self.value {
+            Value::Is(tokens) if !tokens.is_empty() => Ok(tokens.clone()),
+            _ => Err(syn::Error::new(
+                self.span(),
+                format_args!("`{}` takes a value: `{example}`", self.key),
+            )),
+        }
+    }
+
+    /// For a key with a text behind it.
+    pub(crate) fn text(&self, example: &str) -> syn::Result<syn::LitStr> {
+        let value = self.value(example)?;
+        match syn::parse2(value.clone()) {
+            Ok(Lit::Str(text)) => Ok(text),
+            _ => Err(syn::Error::new_spanned(
+                value,
+                format_args!("expected a string: `{example}`"),
+            )),
+        }
+    }
+
+    /// For a key with names in parentheses.
+    pub(crate) fn names(&self, example: &str) -> syn::Result<Vec<Ident>> {
+        match &self.value {
+            Value::List(names) => {
+                let names = syn::punctuated::Punctuated::<Ident, Token![,]>::parse_terminated
+                    .parse2(names.clone())?;
+                Ok(names.into_iter().collect())
+            }
+            _ => Err(syn::Error::new(
+                self.span(),
+                format_args!("`{}` takes names in parentheses: `{example}`", self.key),
+            )),
+        }
+    }
+}
+
+/// The entries of all `#[sse(…)]` among these attributes, each of a key that is known at this place.
+pub(crate) fn entries(
+    attributes: &[Attribute],
+    keys: &Keys,
+    place: &str,
+    errors: &mut Errors,
+) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for attribute in attributes {
+        if !attribute.path().is_ident("sse") {
+            continue;
+        }
+        let Meta::List(list) = &attribute.meta else {
+            let examples: Vec<_> = keys.iter().map(|(_, example)| *example).collect();
+            errors.at(
+                attribute,
+                format_args!(
+                    "say in parentheses what is meant: {}",
+                    crate::errors::one_of(
+                        examples.iter().map(|example| format!("#[sse({example})]"))
+                    )
+                ),
+            );
+            continue;
+        };
+        for part in split_at_commas(list.tokens.clone(), errors) {
+            match entry
+                .parse2(part)
+                .and_then(|entry| known(entry, keys, place))
+            {
+                Ok(entry) if entries.iter().any(|other| other.key == entry.key) => {
+                    errors.at(&entry.key, format_args!("`{}` is given twice", entry.key));
+                }
+                Ok(entry) => entries.push(entry),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    entries
+}
+
+fn entry(input: ParseStream<'_>) -> syn::Result<Entry> {
+    let key = input.call(Ident::parse_any)?;
+    let value = if input.is_empty() {
+        Value::None
+    } else if input.peek(Token![=]) {
+        input.parse::<Token![=]>()?;
+        Value::Is(input.parse()?)
+    } else if input.peek(syn::token::Paren) {
+        let content;
+        syn::parenthesized!(content in input);
+        Value::List(content.parse()?)
+    } else {
+        let extra = input.span();
+        input.parse::<TokenStream>()?;
+        return Err(syn::Error::new(extra, "expected `,`"));
+    };
+    Ok(Entry { key, value })
+}
+
+fn known(entry: Entry, keys: &Keys, place: &str) -> syn::Result<Entry> {
+    let name = entry.key.to_string();
+    let names = keys.iter().map(|(name, _)| *name);
+    if names.clone().any(|known| known == name) {
+        return Ok(entry);
+    }
+    let meant = match did_you_mean(&name, names.clone()) {
+        Some(meant) => format!("; did you mean `{meant}`?"),
+        None => String::new(),
+    };
+    let options = names.collect::<Vec<_>>().join(", ");
+    Err(syn::Error::new(
+        entry.span(),
+        format_args!("unknown key `{name}` on {place}{meant} (keys here: {options})"),
+    ))
+}

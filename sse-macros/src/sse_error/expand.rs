@@ -1,0 +1,190 @@
+//! The code that an error type becomes.
+//!
+//! ```text
+//! // Input                            // Output
+//! #[derive(SseError)]                 const _: () = {
+//! enum Refused {                          impl Serialize for Refused {
+//!     #[sse(status = 404)]                    fn serialize(&self, serializer) {
+//!     NoRoom { room: u64 },                       with_head(serializer, || head().retry(…), |serializer| {
+//! }                                                   let mut members = serializer.serialize_map(None)?;
+//!                                                     self.problem().write(&mut members)?;
+//!                                                     match self {
+//!                                                         Self::NoRoom { room } => Member(room).member("room", …)?,
+//!                                                     }
+//!                                                     members.end()
+//!                                                 })
+//!                                             }
+//!                                         }
+//!                                         impl SseError for Refused { fn problem(&self) -> Problem { … } … }
+//!                                         impl IntoResponse for Refused { … }
+//!                                     };
+//! ```
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Data, spanned::Spanned as _};
+
+use super::model::{Model, Problem};
+use crate::{errors::Errors, expand::describe, runtime::Runtime};
+
+pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
+    let failed = !errors.is_empty();
+    let errors = errors.into_compile_errors();
+    let Model { input, runtime, .. } = model;
+    let private = runtime.internals();
+    let (serialize, problem, retry_after) = if failed {
+        // Whoever sends it is not told a second time.
+        let nothing = || quote!(::core::unreachable!());
+        (nothing(), nothing(), nothing())
+    } else {
+        (
+            serialize(model),
+            each(model, |problem| problem_of(problem, runtime)),
+            each(model, |problem| retry_after(problem, runtime)),
+        )
+    };
+    let name = &input.ident;
+    let describe = describe(quote!(Self), runtime);
+    let (params, arguments, clause) = input.generics.split_for_impl();
+    quote! {
+        #(#errors)*
+        const _: () = {
+            #[automatically_derived]
+            impl #params #private::serde::Serialize for #name #arguments #clause {
+                fn serialize<__S: #private::serde::Serializer>(
+                    &self,
+                    __serializer: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                    #serialize
+                }
+            }
+            #[automatically_derived]
+            impl #params #runtime::SseError for #name #arguments #clause {
+                fn problem(&self) -> #private::Problem {
+                    #problem
+                }
+
+                fn retry_after(&self) -> ::core::option::Option<::core::time::Duration> {
+                    #retry_after
+                }
+            }
+            #[automatically_derived]
+            impl #params #private::IntoResponse for #name #arguments #clause {
+                fn into_response(self) -> #private::Response {
+                    #private::respond(&self, #describe)
+                }
+            }
+        };
+    }
+}
+
+/// A `match` over the variants, with an arm for each.
+fn each(model: &Model, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
+    match &model.input.data {
+        Data::Enum(data) if data.variants.is_empty() => quote!(match *self {}),
+        _ => {
+            let arms = model.problems.iter().map(arm);
+            quote!(match self { #(#arms)* })
+        }
+    }
+}
+
+fn path(problem: &Problem) -> TokenStream {
+    match &problem.variant {
+        Some(variant) => quote!(Self::#variant),
+        None => quote!(Self),
+    }
+}
+
+fn serialize(model: &Model) -> TokenStream {
+    let runtime = &model.runtime;
+    let private = runtime.internals();
+    let members = each(model, |problem| members(problem, runtime));
+    quote! {
+        #private::with_head(
+            __serializer,
+            || #private::Head::new().retry(#runtime::SseError::retry_after(self)),
+            |__serializer| {
+                #[allow(unused_imports)]
+                use #private::{HideMember as _, ShowMember as _};
+                let mut __members = #private::serde::Serializer::serialize_map(
+                    __serializer,
+                    ::core::option::Option::None,
+                )?;
+                #runtime::SseError::problem(self).write(&mut __members)?;
+                #members
+                #private::serde::ser::SerializeMap::end(__members)
+            },
+        )
+    }
+}
+
+/// The arm that writes the members of one variant.
+fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
+    let private = runtime.internals();
+    let path = path(problem);
+    let (mut bindings, mut writes) = (Vec::new(), Vec::new());
+    for (at, field) in problem.fields.iter().enumerate() {
+        let (member, name, binding) = (&field.member, &field.name, format_ident!("__field{at}"));
+        let write = quote!(#private::Member(#binding).member(#name, &mut __members)?;);
+        writes.push(match &field.skip_if {
+            Some(skip_if) => quote!(if !#skip_if(#binding) { #write }),
+            None => write,
+        });
+        bindings.push(quote!(#member: #binding));
+    }
+    if let Some(after) = &problem.retry_after
+        && let Some(name) = &after.name
+    {
+        let member = &after.member;
+        bindings.push(quote!(#member: __after));
+        writes.push(quote! {
+            #private::retry_after_member(#private::retry_after(__after), #name, &mut __members)?;
+        });
+    }
+    quote!(#path { #(#bindings,)* .. } => { #(#writes)* })
+}
+
+/// The arm that says what is said of one variant.
+fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
+    let private = runtime.internals();
+    let Problem {
+        status,
+        kind,
+        title,
+        code,
+        fields,
+        ..
+    } = problem;
+    let path = path(problem);
+    let option = |text: &Option<syn::LitStr>| match text {
+        Some(text) => quote!(::core::option::Option::Some(#text)),
+        None => quote!(::core::option::Option::None),
+    };
+    let (kind, title) = (option(kind), option(title));
+    let fields = fields.iter().map(|field| &field.name);
+    quote! {
+        #path { .. } => #private::Problem {
+            status: #status,
+            kind: #kind,
+            title: #title,
+            code: #code,
+            fields: &[#(#fields),*],
+        },
+    }
+}
+
+/// The arm that reads the time to wait from one variant.
+fn retry_after(problem: &Problem, runtime: &Runtime) -> TokenStream {
+    let path = path(problem);
+    match &problem.retry_after {
+        None => quote!(#path { .. } => ::core::option::Option::None,),
+        Some(after) => {
+            let (member, ty) = (&after.member, &after.ty);
+            // A type that is no time is reported where it is written.
+            let private = runtime.private(ty.span());
+            let read = quote_spanned!(ty.span()=> #private::retry_after::<#ty>(__after));
+            quote!(#path { #member: __after, .. } => #read,)
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! `#[derive(SseError)]`: `tokens -> model -> expand`.
+
+mod expand;
+mod model;
+
+use proc_macro2::TokenStream;
+
+use crate::errors::Errors;
+
+pub(crate) fn derive(input: syn::DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    let model = model::Model::new(input, &mut errors);
+    expand::expand(&model, errors)
+}

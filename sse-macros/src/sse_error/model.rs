@@ -1,0 +1,273 @@
+//! What the type and its attributes say together.
+
+use proc_macro2::{Ident, TokenStream};
+use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
+
+use crate::{
+    args::runtime_path,
+    case::Case,
+    errors::Errors,
+    runtime::Runtime,
+    serde_attribute,
+    sse_attribute::{self, Entry, Keys},
+};
+
+const ON_ENUM: &Keys = &[
+    ("status", "status = 500"),
+    ("rename_all", "rename_all = \"kebab-case\""),
+    ("crate", "crate = ::sse_runtime"),
+];
+
+const ON_STRUCT: &Keys = &[
+    ("status", "status = 429"),
+    ("title", "title = \"Too many questions\""),
+    ("type", "type = \"https://example.com/problems/too-many\""),
+    ("code", "code = \"too_many\""),
+    ("crate", "crate = ::sse_runtime"),
+];
+
+const ON_VARIANT: &Keys = &[
+    ("status", "status = 429"),
+    ("title", "title = \"Too many questions\""),
+    ("type", "type = \"https://example.com/problems/too-many\""),
+    ("code", "code = \"too_many\""),
+];
+
+const ON_FIELD: &Keys = &[("retry_after", "retry_after")];
+
+/// What an error is that does not say it: nothing that a client could mend.
+const DEFAULT_STATUS: u16 = 500;
+
+pub(crate) struct Model {
+    pub(crate) input: DeriveInput,
+    pub(crate) runtime: Runtime,
+    /// One for a struct; for an enum one for each variant.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A variant, or a struct: what its response looks like.
+pub(crate) struct Problem {
+    /// `None` for a struct.
+    pub(crate) variant: Option<Ident>,
+    pub(crate) status: u16,
+    pub(crate) kind: Option<LitStr>,
+    pub(crate) title: Option<LitStr>,
+    pub(crate) code: String,
+    /// The fields that are for the client.
+    pub(crate) fields: Vec<Shown>,
+    pub(crate) retry_after: Option<RetryAfter>,
+}
+
+/// A field that is shown, if its type is `Serialize`.
+pub(crate) struct Shown {
+    pub(crate) member: Member,
+    pub(crate) name: String,
+    pub(crate) skip_if: Option<ExprPath>,
+}
+
+/// The field that says how long to wait.
+pub(crate) struct RetryAfter {
+    pub(crate) member: Member,
+    pub(crate) ty: Type,
+    /// `None`, where it is for the header alone.
+    pub(crate) name: Option<String>,
+}
+
+/// What the attributes of a type or a variant say.
+#[derive(Default)]
+struct Said {
+    status: Option<u16>,
+    title: Option<LitStr>,
+    kind: Option<LitStr>,
+    code: Option<LitStr>,
+    case: Case,
+    runtime: Option<syn::Path>,
+}
+
+impl Model {
+    pub(crate) fn new(input: DeriveInput, errors: &mut Errors) -> Self {
+        let (said, problems) = match &input.data {
+            Data::Enum(data) => {
+                let said = said(&input.attrs, ON_ENUM, "an enum", errors);
+                let variants = data.variants.iter().map(|variant| {
+                    let of_variant = self::said(&variant.attrs, ON_VARIANT, "a variant", errors);
+                    let of_variant = Said {
+                        status: of_variant.status.or(said.status),
+                        case: said.case,
+                        ..of_variant
+                    };
+                    let name = &variant.ident;
+                    problem(Some(name), name, &of_variant, &variant.fields, errors)
+                });
+                let variants = variants.collect();
+                (said, variants)
+            }
+            Data::Struct(data) => {
+                let said = said(&input.attrs, ON_STRUCT, "a struct", errors);
+                let problem = problem(None, &input.ident, &said, &data.fields, errors);
+                (said, vec![problem])
+            }
+            Data::Union(data) => {
+                errors.at(
+                    data.union_token,
+                    "an error is an enum or a struct: nobody can tell which field of a union is there",
+                );
+                (Said::default(), Vec::new())
+            }
+        };
+        Self {
+            runtime: Runtime::new(said.runtime.as_ref()),
+            input,
+            problems,
+        }
+    }
+}
+
+fn said(attributes: &[Attribute], keys: &Keys, place: &str, errors: &mut Errors) -> Said {
+    let mut said = Said::default();
+    for entry in sse_attribute::entries(attributes, keys, place, errors) {
+        let example = keys.iter().find(|(key, _)| entry.key == key);
+        let example = example.map_or("", |(_, example)| *example);
+        let read = match entry.key.to_string().as_str() {
+            "status" => status(&entry, example).map(|status| said.status = Some(status)),
+            "title" => entry.text(example).map(|text| said.title = Some(text)),
+            "type" => entry.text(example).map(|text| said.kind = Some(text)),
+            "code" => entry.text(example).map(|text| said.code = Some(text)),
+            "rename_all" => entry
+                .text(example)
+                .and_then(|rule| Case::parse(&rule))
+                .map(|case| said.case = case),
+            _ => entry
+                .value(example)
+                .and_then(runtime_path)
+                .map(|path| said.runtime = Some(path)),
+        };
+        if let Err(error) = read {
+            errors.push(error);
+        }
+    }
+    said
+}
+
+fn status(entry: &Entry, example: &str) -> syn::Result<u16> {
+    let value: TokenStream = entry.value(example)?;
+    let status = syn::parse2::<LitInt>(value.clone()).and_then(|status| status.base10_parse());
+    match status {
+        Ok(status @ 400..=599) => Ok(status),
+        _ => Err(syn::Error::new_spanned(
+            value,
+            format_args!("the status of an error is a number from 400 to 599: `{example}`"),
+        )),
+    }
+}
+
+fn problem(
+    variant: Option<&Ident>,
+    name: &Ident,
+    said: &Said,
+    fields: &Fields,
+    errors: &mut Errors,
+) -> Problem {
+    let mut problem = Problem {
+        variant: variant.cloned(),
+        status: said.status.unwrap_or(DEFAULT_STATUS),
+        kind: said.kind.clone(),
+        title: said.title.clone(),
+        code: match &said.code {
+            Some(code) => code.value(),
+            None => said.case.apply(name.to_string().trim_start_matches("r#")),
+        },
+        fields: Vec::new(),
+        retry_after: None,
+    };
+    for (member, field) in fields.members().zip(fields) {
+        problem.read_field(&member, field, errors);
+    }
+    problem
+}
+
+impl Problem {
+    fn read_field(&mut self, member: &Member, field: &Field, errors: &mut Errors) {
+        let name = shown_name(field, errors);
+        let mut is_retry_after = false;
+        for entry in sse_attribute::entries(&field.attrs, ON_FIELD, "a field", errors) {
+            match entry.flag() {
+                Err(error) => errors.push(error),
+                Ok(span) if self.retry_after.is_some() => errors.at_span(
+                    span,
+                    "a response has one `Retry-After`, and another field is it already",
+                ),
+                Ok(_) => {
+                    is_retry_after = true;
+                    self.retry_after = Some(RetryAfter {
+                        member: member.clone(),
+                        ty: field.ty.clone(),
+                        name: name.clone(),
+                    });
+                }
+            }
+        }
+        if let Some(name) = name.filter(|_| !is_retry_after) {
+            self.fields.push(Shown {
+                member: member.clone(),
+                name,
+                skip_if: skip_if(field, errors),
+            });
+        }
+    }
+}
+
+/// The name under which a field is shown; `None` for one that is not for the client.
+fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
+    // What has no name has none in the response either.
+    let ident = field.ident.as_ref()?;
+    if is_internal(field) || serde_attribute::skips_serializing(&field.attrs) {
+        return None;
+    }
+    if let Some(unread) = serde_attribute::unread(&field.attrs) {
+        errors.at(
+            unread,
+            "of serde's attributes, an error's field takes `rename`, `skip`, `skip_serializing` and \
+             `skip_serializing_if`; for another form, give the field a type that serialises so",
+        );
+    }
+    let name = match serde_attribute::for_serializing(&field.attrs, "rename") {
+        Some(name) => name.value(),
+        None => ident.to_string().trim_start_matches("r#").to_owned(),
+    };
+    if name == "status" {
+        errors.at(
+            ident,
+            "`status` is in the response already, as `#[sse(status = …)]` says it; give this field another name",
+        );
+    }
+    Some(name)
+}
+
+/// Whether it is an error's cause, as thiserror knows it: internals are for the log.
+fn is_internal(field: &Field) -> bool {
+    let is_named = field
+        .ident
+        .as_ref()
+        .is_some_and(|name| name == "source" || name == "backtrace");
+    let is_marked = field.attrs.iter().any(|attribute| {
+        ["from", "source", "backtrace"]
+            .iter()
+            .any(|mark| attribute.path().is_ident(mark))
+    });
+    is_named || is_marked
+}
+
+fn skip_if(field: &Field, errors: &mut Errors) -> Option<ExprPath> {
+    let text = serde_attribute::for_serializing(&field.attrs, "skip_serializing_if")?;
+    match text.parse() {
+        Ok(path) => Some(path),
+        Err(_) => {
+            errors.at(
+                text,
+                "expected the path of a function: `\"Option::is_none\"`",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which bounds `impl Serialize` needs: serde's own heuristic, so that both agree.
+
+use quote::quote;
+use std::collections::HashSet;
+use syn::{
+    Data, DeriveInput, Field, Generics, Path, Type, WherePredicate, parse_quote,
+    visit::{self, Visit},
+};
+
+use crate::{runtime::Runtime, serde_attribute, types::unwrap_groups};
+
+/// The predicates, as the type says them itself or as its fields need them.
+pub(crate) fn bounds(input: &DeriveInput, runtime: &Runtime) -> Vec<WherePredicate> {
+    if let Some(said) = serde_attribute::bound(&input.attrs) {
+        return said;
+    }
+    let mut used = Used::of(&input.generics);
+    for field in serialized_fields(&input.data) {
+        used.visit_field(field);
+    }
+    let params = input.generics.type_params().map(|param| &param.ident);
+    let params = params
+        .filter(|param| used.params.contains(*param))
+        .map(|param| quote!(#param));
+    let paths = used.associated.iter().map(|path| quote!(#path));
+    params
+        .chain(paths)
+        .map(|ty| parse_quote!(#ty: #runtime::__private::serde::Serialize))
+        .collect()
+}
+
+/// The fields whose types serde serialises.
+fn serialized_fields(data: &Data) -> Vec<&Field> {
+    let fields: Vec<&Field> = match data {
+        Data::Struct(data) => data.fields.iter().collect(),
+        Data::Enum(data) => data
+            .variants
+            .iter()
+            .filter(|variant| {
+                !serde_attribute::skips_serializing(&variant.attrs)
+                    && !serde_attribute::serializes_by_itself(&variant.attrs)
+            })
+            .flat_map(|variant| &variant.fields)
+            .collect(),
+        Data::Union(_) => Vec::new(),
+    };
+    let by_serde = |field: &&Field| {
+        !serde_attribute::skips_serializing(&field.attrs)
+            && !serde_attribute::serializes_by_itself(&field.attrs)
+    };
+    fields.into_iter().filter(by_serde).collect()
+}
+
+/// The type parameters that fields name, and the types that are associated with one.
+struct Used<'a> {
+    all: HashSet<&'a syn::Ident>,
+    params: HashSet<syn::Ident>,
+    associated: Vec<Path>,
+}
+
+impl<'a> Used<'a> {
+    fn of(generics: &'a Generics) -> Self {
+        Self {
+            all: generics.type_params().map(|param| &param.ident).collect(),
+            params: HashSet::new(),
+            associated: Vec::new(),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Used<'_> {
+    fn visit_field(&mut self, field: &'ast Field) {
+        if let Type::Path(ty) = unwrap_groups(&field.ty)
+            && ty.qself.is_none()
+            && ty.path.segments.len() > 1
+            && self.all.contains(&ty.path.segments[0].ident)
+        {
+            self.associated.push(ty.path.clone());
+        }
+        self.visit_type(&field.ty);
+    }
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        // What stands in `PhantomData<…>` is not there.
+        if path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == "PhantomData")
+        {
+            return;
+        }
+        if let Some(param) = path.get_ident()
+            && self.all.contains(param)
+        {
+            self.params.insert(param.clone());
+        }
+        visit::visit_path(self, path);
+    }
+
+    // Their tokens say nothing.
+    fn visit_macro(&mut self, _: &'ast syn::Macro) {}
+}

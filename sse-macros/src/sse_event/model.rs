@@ -1,0 +1,317 @@
+//! What the type and its attributes say together.
+
+use std::collections::HashMap;
+
+use proc_macro2::{Ident, Span};
+use syn::{Attribute, Data, DeriveInput, Fields, Index, Member, Type};
+
+use crate::{
+    args::{event_name, runtime_path},
+    case::Case,
+    errors::{Errors, one_of},
+    runtime::Runtime,
+    sse_attribute::{self, Keys},
+    warning::Warning,
+};
+
+const ON_ENUM: &Keys = &[
+    ("rename_all", "rename_all = \"kebab-case\""),
+    ("allow", "allow(reserved_name)"),
+    ("crate", "crate = ::sse_runtime"),
+];
+
+const ON_STRUCT: &Keys = &[
+    ("event", "event = \"tool-call\""),
+    ("message", "message"),
+    ("text", "text"),
+    ("allow", "allow(reserved_name)"),
+    ("crate", "crate = ::sse_runtime"),
+];
+
+const ON_VARIANT: &Keys = &[
+    ("event", "event = \"tool-call\""),
+    ("message", "message"),
+    ("text", "text"),
+    ("allow", "allow(reserved_name)"),
+];
+
+const ON_FIELD: &Keys = &[("id", "id")];
+
+/// The names that the framework gives events of its own.
+const RESERVED: [&str; 4] = ["close", "done", "error", "gap"];
+
+/// The warning about them.
+pub(crate) const RESERVED_NAME: &str = "reserved_name";
+
+pub(crate) struct Model {
+    pub(crate) input: DeriveInput,
+    pub(crate) runtime: Runtime,
+    /// One for a struct; for an enum one for each variant.
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// A variant, or a struct: what its event looks like.
+pub(crate) struct Shape {
+    /// `None` for a struct.
+    pub(crate) variant: Option<Ident>,
+    /// `None` for one that arrives as `message`.
+    pub(crate) event: Option<String>,
+    pub(crate) data: ShapeData,
+    pub(crate) id: Option<Id>,
+    /// Whether serde's `Deserialize` does not know it.
+    pub(crate) is_never_read: bool,
+}
+
+pub(crate) enum ShapeData {
+    Json,
+    /// With the field that is the text.
+    Text(Member, Box<Type>),
+    Empty,
+}
+
+/// The field that is the id.
+pub(crate) struct Id {
+    pub(crate) member: Member,
+    pub(crate) ty: Type,
+}
+
+impl Model {
+    pub(crate) fn new(input: DeriveInput, errors: &mut Errors) -> Self {
+        let mut reader = Reader {
+            errors,
+            warnings: Vec::new(),
+            allows: false,
+            case: Case::default(),
+            runtime: None,
+        };
+        let shapes = match &input.data {
+            Data::Enum(data) => {
+                reader.container(&input.attrs, ON_ENUM, "an enum");
+                reader.variants(data)
+            }
+            Data::Struct(data) => {
+                vec![reader.shape(None, &input.ident, &input.attrs, &data.fields, ON_STRUCT)]
+            }
+            Data::Union(data) => {
+                reader.errors.at(
+                    data.union_token,
+                    "an event is an enum or a struct: nobody can tell which field of a union is there",
+                );
+                Vec::new()
+            }
+        };
+        let Reader {
+            warnings, runtime, ..
+        } = reader;
+        Self {
+            runtime: Runtime::new(runtime.as_ref()),
+            input,
+            shapes,
+            warnings,
+        }
+    }
+}
+
+struct Reader<'a> {
+    errors: &'a mut Errors,
+    warnings: Vec<Warning>,
+    /// Whether the whole type allows reserved names.
+    allows: bool,
+    case: Case,
+    runtime: Option<syn::Path>,
+}
+
+/// What the attributes of a variant or of a struct say.
+#[derive(Default)]
+struct Said {
+    event: Option<syn::LitStr>,
+    message: Option<Span>,
+    text: Option<Span>,
+    allows: bool,
+}
+
+impl Reader<'_> {
+    fn container(&mut self, attributes: &[Attribute], keys: &Keys, place: &str) -> Said {
+        let mut said = Said::default();
+        for entry in sse_attribute::entries(attributes, keys, place, self.errors) {
+            let read = match entry.key.to_string().as_str() {
+                "event" => entry
+                    .value("event = \"tool-call\"")
+                    .and_then(|value| event_name(&entry.key, value))
+                    .map(|name| said.event = Some(name)),
+                "message" => entry.flag().map(|span| said.message = Some(span)),
+                "text" => entry.flag().map(|span| said.text = Some(span)),
+                "rename_all" => entry
+                    .text("rename_all = \"kebab-case\"")
+                    .and_then(|rule| Case::parse(&rule))
+                    .map(|case| self.case = case),
+                "allow" => entry
+                    .names("allow(reserved_name)")
+                    .and_then(|names| allowed(&names))
+                    .map(|()| said.allows = true),
+                _ => entry
+                    .value("crate = ::sse_runtime")
+                    .and_then(runtime_path)
+                    .map(|path| self.runtime = Some(path)),
+            };
+            if let Err(error) = read {
+                self.errors.push(error);
+            }
+        }
+        self.allows |= said.allows && place != "a variant";
+        said
+    }
+
+    fn variants(&mut self, data: &syn::DataEnum) -> Vec<Shape> {
+        let mut taken: HashMap<String, Ident> = HashMap::new();
+        let mut shapes = Vec::new();
+        for variant in &data.variants {
+            let name = &variant.ident;
+            let shape = self.shape(
+                Some(name),
+                name,
+                &variant.attrs,
+                &variant.fields,
+                ON_VARIANT,
+            );
+            if let Some(event) = &shape.event
+                && let Some(other) = taken.insert(event.clone(), name.clone())
+            {
+                self.errors.at(
+                    name,
+                    format_args!(
+                        "`{other}` is the event `{event}` already; give this one another name: `#[sse(event = \"…\")]`"
+                    ),
+                );
+            }
+            shapes.push(shape);
+        }
+        shapes
+    }
+
+    fn shape(
+        &mut self,
+        variant: Option<&Ident>,
+        name: &Ident,
+        attributes: &[Attribute],
+        fields: &Fields,
+        keys: &Keys,
+    ) -> Shape {
+        let place = match variant {
+            Some(_) => "a variant",
+            None => "a struct",
+        };
+        let said = self.container(attributes, keys, place);
+        if let (Some(span), Some(_)) = (said.message, &said.event) {
+            self.errors.at_span(
+                span,
+                "`message` is an event without a name, and this one has a name; leave one out",
+            );
+        }
+        let event = match (&said.event, said.message) {
+            (Some(event), _) => Some(event.value()),
+            (None, Some(_)) => None,
+            (None, None) => Some(self.case.apply(name.to_string().trim_start_matches("r#"))),
+        };
+        self.warn_of_reserved(event.as_deref(), name, &said);
+        Shape {
+            variant: variant.cloned(),
+            event,
+            data: self.data(fields, said.text, place),
+            id: self.id(fields),
+            is_never_read: crate::serde_attribute::skips_deserializing(attributes),
+        }
+    }
+
+    fn warn_of_reserved(&mut self, event: Option<&str>, name: &Ident, said: &Said) {
+        let Some(event) = event.filter(|event| RESERVED.contains(event)) else {
+            return;
+        };
+        if said.allows || self.allows {
+            return;
+        }
+        self.warnings.push(Warning {
+            name: RESERVED_NAME,
+            span: said.event.as_ref().map_or_else(|| name.span(), syn::LitStr::span),
+            message: format!(
+                "the framework sends events of the name `{event}` itself, and a client cannot tell them apart; take another"
+            ),
+        });
+    }
+
+    fn data(&mut self, fields: &Fields, text: Option<Span>, place: &str) -> ShapeData {
+        if let Fields::Unnamed(unnamed) = fields
+            && unnamed.unnamed.len() != 1
+        {
+            let instead = match unnamed.unnamed.len() {
+                0 => "leave the parentheses out",
+                _ => "name them, or put them into a struct of their own",
+            };
+            self.errors.at(
+                unnamed,
+                format_args!(
+                    "{place} of an event holds one value, or fields with names; {instead}"
+                ),
+            );
+            return ShapeData::Json;
+        }
+        match (text, fields) {
+            (Some(_), Fields::Unnamed(unnamed)) => {
+                let ty = unnamed.unnamed[0].ty.clone();
+                ShapeData::Text(Member::Unnamed(Index::from(0)), Box::new(ty))
+            }
+            (Some(span), _) => {
+                self.errors.at_span(
+                    span,
+                    format_args!("`text` goes on {place} that holds one text: `Html(String)`"),
+                );
+                ShapeData::Json
+            }
+            (None, Fields::Unit) => ShapeData::Empty,
+            (None, _) => ShapeData::Json,
+        }
+    }
+
+    /// The one field that is marked as the id.
+    fn id(&mut self, fields: &Fields) -> Option<Id> {
+        let mut id = None;
+        for (member, field) in fields.members().zip(fields) {
+            for entry in sse_attribute::entries(&field.attrs, ON_FIELD, "a field", self.errors) {
+                match entry.flag() {
+                    Err(error) => self.errors.push(error),
+                    Ok(span) if id.is_some() => {
+                        self.errors.at_span(
+                            span,
+                            "an event has one `id`, and another field is it already",
+                        );
+                    }
+                    Ok(_) => {
+                        id = Some(Id {
+                            member: member.clone(),
+                            ty: field.ty.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        id
+    }
+}
+
+/// The names in `allow(…)`, of which there is one.
+fn allowed(names: &[Ident]) -> syn::Result<()> {
+    match names.iter().find(|name| *name != RESERVED_NAME) {
+        None => Ok(()),
+        Some(unknown) => {
+            let given = unknown.to_string();
+            Err(syn::Error::new_spanned(
+                unknown,
+                format_args!(
+                    "there is no warning `{given}` here; {}",
+                    one_of([RESERVED_NAME])
+                ),
+            ))
+        }
+    }
+}

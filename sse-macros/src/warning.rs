@@ -1,0 +1,32 @@
+//! Warnings on stable.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote_spanned;
+
+/// A warning, with the span that it underlines and the name that silences it.
+pub(crate) struct Warning {
+    pub(crate) name: &'static str,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+}
+
+impl Warning {
+    /// The use of something deprecated, which is what the compiler warns of on stable.
+    pub(crate) fn write(&self) -> TokenStream {
+        let Self {
+            name,
+            span,
+            message,
+        } = self;
+        let span = *span;
+        let constant = Ident::new(&name.to_uppercase(), span);
+        let note = format!("{message} (`allow({name})` silences this)");
+        quote_spanned! {span=>
+            const _: () = {
+                #[deprecated(note = #note)]
+                const #constant: () = ();
+                #constant
+            };
+        }
+    }
+}
