@@ -4,7 +4,7 @@
 //! an endpoint that can fail on both sides of the response, `?` and `return Err(…)` say on which side they stand.
 //! Nothing else is touched.
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
     Expr, ExprAwait, ExprCall, ExprReturn, ExprTry, ExprYield, Item, Macro, Stmt,
@@ -17,7 +17,7 @@ use syn::{
 use crate::{
     endpoint::Form,
     errors::Errors,
-    runtime::Runtime,
+    runtime::{Runtime, ours},
     tokens::{self, Leaving},
     yields::{YIELD, YIELD_ALL, Yield},
 };
@@ -26,6 +26,16 @@ pub(crate) struct Body {
     pub(crate) statements: Vec<Stmt>,
     /// The first statement that yields: the response begins before it.
     pub(crate) first_yield: Option<usize>,
+}
+
+impl Body {
+    /// A body that does not parse, as it is.
+    pub(crate) fn unread(tokens: TokenStream) -> Self {
+        Self {
+            statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
+            first_yield: None,
+        }
+    }
 }
 
 /// Macros of std and of tracing that yield nothing, whatever is in them. Of all others we cannot know.
@@ -281,7 +291,7 @@ impl Reader<'_> {
     fn call(&self, base: &Expr, function: impl FnOnce(&Self, Span) -> TokenStream) -> Expr {
         let (first, last) = ends(base);
         let function = function(self, first);
-        let mut operand = Group::new(proc_macro2::Delimiter::Parenthesis, base.to_token_stream());
+        let mut operand = Group::new(Delimiter::Parenthesis, base.to_token_stream());
         operand.set_span(last);
         Expr::Verbatim(quote!(#function #operand))
     }
@@ -300,25 +310,25 @@ impl Reader<'_> {
     fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
         self.yields = true;
         let refused = self.refusal(call);
-        let operand = match mac.parse_body_with(operand) {
-            Ok(Some(operand)) => Ok(operand),
-            Ok(None) => Err(syn::Error::new_spanned(mac, arity(call))),
-            Err(error) => Err(error),
+        let (operand, refused) = match mac.parse_body_with(operand) {
+            Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
+            Ok(Operand::One(operand)) => (Some(operand), refused),
+            Ok(Operand::More(operand)) => (Some(operand), refused.or(Some(arity(call).to_owned()))),
+            // The compiler says what is wrong with it; an editor that completes it finds it in the expansion.
+            Err(_) => (Some(Expr::Verbatim(mac.tokens.clone())), refused),
         };
         match (operand, refused) {
-            (Ok(operand), None) => self.hand_over(call, operand, mac.path.span()),
+            (Some(operand), None) => self.hand_over(call, operand, mac),
             (operand, refused) => {
-                match (&operand, refused) {
-                    (_, Some(problem)) => self.errors.at(mac, problem),
-                    (Err(error), None) => self.errors.push(error.clone()),
-                    (Ok(_), None) => {}
+                if let Some(problem) = refused {
+                    self.errors.at(mac, problem);
                 }
-                unheard(operand.ok())
+                unheard(operand)
             }
         }
     }
 
-    fn hand_over(&mut self, call: Yield, mut operand: Expr, at: Span) -> Expr {
+    fn hand_over(&mut self, call: Yield, mut operand: Expr, mac: &Macro) -> Expr {
         self.visit_expr_mut(&mut operand);
         let Some(form) = self.form else {
             return unheard(Some(operand));
@@ -330,7 +340,14 @@ impl Reader<'_> {
             );
             return unheard(Some(operand));
         }
-        Expr::Verbatim(call.write(&operand.into_token_stream(), form, self.runtime, at))
+        let at = mac.path.span();
+        let mut parentheses = Group::new(Delimiter::Parenthesis, operand.to_token_stream());
+        parentheses.set_span(match operand {
+            // What is wrong with it may be that it ends.
+            Expr::Verbatim(_) => mac.delimiter.span().join(),
+            _ => ours(at),
+        });
+        Expr::Verbatim(call.write(&parentheses, form, self.runtime, at))
     }
 
     /// Why nothing can be yielded here.
@@ -526,18 +543,25 @@ impl VisitMut for Reader<'_> {
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
 }
 
-/// The one operand of a call, or `None` where there are none or several.
-fn operand(input: ParseStream<'_>) -> syn::Result<Option<Expr>> {
+/// What stands in the parentheses of `yield_!`.
+enum Operand {
+    None,
+    One(Expr),
+    /// With something behind it.
+    More(Expr),
+}
+
+fn operand(input: ParseStream<'_>) -> syn::Result<Operand> {
     if input.is_empty() {
-        return Ok(None);
+        return Ok(Operand::None);
     }
     let operand = input.parse()?;
     input.parse::<Option<syn::Token![,]>>()?;
     if input.is_empty() {
-        return Ok(Some(operand));
+        return Ok(Operand::One(operand));
     }
     input.parse::<TokenStream>()?;
-    Ok(None)
+    Ok(Operand::More(operand))
 }
 
 fn arity(call: Yield) -> &'static str {

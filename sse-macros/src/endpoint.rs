@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{
-    AssocType, FnArg, GenericArgument, Item, ItemFn, PathArguments, ReturnType, Type,
+    AssocType, FnArg, GenericArgument, Item, ItemFn, PathArguments, ReturnType, Stmt, Type,
     TypeImplTrait, TypeParamBound, spanned::Spanned as _,
 };
 
@@ -23,6 +23,18 @@ pub(crate) struct Endpoint {
     /// `None`, where the return type is not one that we know; that has been said.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
+}
+
+/// The user's function, with its body beside it.
+pub(crate) struct Function {
+    function: ItemFn,
+    statements: Statements,
+}
+
+enum Statements {
+    Read(Vec<Stmt>),
+    /// They do not parse.
+    Unread(TokenStream),
 }
 
 /// What the return type says: what the stream carries, and when the response begins.
@@ -82,12 +94,18 @@ impl Returns {
 }
 
 /// The function under the attribute; else the item as it was, to be left where it stands.
-pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<ItemFn, TokenStream> {
+pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Function, TokenStream> {
     let other = match syn::parse2::<Item>(item.clone()) {
-        Ok(Item::Fn(function)) => return Ok(function),
+        Ok(Item::Fn(mut function)) => {
+            let statements = std::mem::take(&mut function.block.stmts);
+            return Ok(Function {
+                function,
+                statements: Statements::Read(statements),
+            });
+        }
         Ok(other) => other,
         Err(error) => {
-            return with_body(item.clone(), error.to_compile_error()).ok_or_else(|| {
+            return with_unread_body(item.clone()).ok_or_else(|| {
                 errors.push(error);
                 item
             });
@@ -107,28 +125,45 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<ItemFn,
     Err(item)
 }
 
-/// A function whose body does not parse, with the error in its place: the endpoint is there all the same.
-fn with_body(item: TokenStream, error: TokenStream) -> Option<ItemFn> {
+/// A function whose body does not parse.
+///
+/// It goes on as it is: the compiler says what is wrong with it, better than we could and only once; the rest of the
+/// file finds the endpoint all the same; and an editor that completes what is being typed finds it in the expansion.
+fn with_unread_body(item: TokenStream) -> Option<Function> {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
-    match tokens.last_mut() {
+    let body = match tokens.last_mut() {
         Some(TokenTree::Group(body)) if body.delimiter() == Delimiter::Brace => {
+            let unread = body.stream();
             let span = body.span();
-            *body = Group::new(Delimiter::Brace, error);
+            *body = Group::new(Delimiter::Brace, TokenStream::new());
             body.set_span(span);
+            unread
         }
         _ => return None,
-    }
-    syn::parse2(tokens.into_iter().collect()).ok()
+    };
+    let function = syn::parse2(tokens.into_iter().collect()).ok()?;
+    Some(Function {
+        function,
+        statements: Statements::Unread(body),
+    })
 }
 
 impl Endpoint {
-    pub(crate) fn new(args: Args, mut function: ItemFn, errors: &mut Errors) -> Self {
+    pub(crate) fn new(args: Args, function: Function, errors: &mut Errors) -> Self {
+        let Function {
+            mut function,
+            statements,
+        } = function;
         refuse_second_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
-        let statements = std::mem::take(&mut function.block.stmts);
         let runtime = Runtime::new(args.runtime.get());
-        let body = body::read(statements, form, &runtime, &function.sig.ident, errors);
+        let body = match statements {
+            Statements::Read(statements) => {
+                body::read(statements, form, &runtime, &function.sig.ident, errors)
+            }
+            Statements::Unread(tokens) => Body::unread(tokens),
+        };
         Self {
             args,
             runtime,

@@ -12,8 +12,11 @@ use crate::{
     errors::{Errors, did_you_mean},
 };
 
-/// What an attribute can say at one place: each key with an example.
-pub(crate) type Keys = [(&'static str, &'static str)];
+/// Where an attribute stands, and what it can say there: each key with an example.
+pub(crate) struct Place {
+    pub(crate) name: &'static str,
+    pub(crate) keys: &'static [(&'static str, &'static str)],
+}
 
 /// A key, and what stands behind it.
 pub(crate) struct Entry {
@@ -85,8 +88,8 @@ impl Entry {
 /// The entries of all `#[sse(…)]` among these attributes, each of a key that is known at this place.
 pub(crate) fn entries(
     attributes: &[Attribute],
-    keys: &Keys,
-    place: &str,
+    place: &Place,
+    others: &[Place],
     errors: &mut Errors,
 ) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
@@ -95,7 +98,7 @@ pub(crate) fn entries(
             continue;
         }
         let Meta::List(list) = &attribute.meta else {
-            let examples: Vec<_> = keys.iter().map(|(_, example)| *example).collect();
+            let examples: Vec<_> = place.keys.iter().map(|(_, example)| *example).collect();
             errors.at(
                 attribute,
                 format_args!(
@@ -110,7 +113,7 @@ pub(crate) fn entries(
         for part in split_at_commas(list.tokens.clone(), errors) {
             match entry
                 .parse2(part)
-                .and_then(|entry| known(entry, keys, place))
+                .and_then(|entry| known(entry, place, others))
             {
                 Ok(entry) if entries.iter().any(|other| other.key == entry.key) => {
                     errors.at(&entry.key, format_args!("`{}` is given twice", entry.key));
@@ -142,12 +145,26 @@ fn entry(input: ParseStream<'_>) -> syn::Result<Entry> {
     Ok(Entry { key, value })
 }
 
-fn known(entry: Entry, keys: &Keys, place: &str) -> syn::Result<Entry> {
+/// Refuses a key that is not known at this place, and says at which it is.
+fn known(entry: Entry, place: &Place, others: &[Place]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
-    let names = keys.iter().map(|(name, _)| *name);
-    if names.clone().any(|known| known == name) {
+    let has = |place: &Place| place.keys.iter().any(|(known, _)| *known == name);
+    if has(place) {
         return Ok(entry);
     }
+    let at = place.name;
+    let elsewhere: Vec<_> = others
+        .iter()
+        .filter(|place| has(place))
+        .map(|place| place.name)
+        .collect();
+    if !elsewhere.is_empty() {
+        return Err(syn::Error::new(
+            entry.span(),
+            format_args!("`{name}` goes on {}, not on {at}", elsewhere.join(" or ")),
+        ));
+    }
+    let names = place.keys.iter().map(|(name, _)| *name);
     let meant = match did_you_mean(&name, names.clone()) {
         Some(meant) => format!("; did you mean `{meant}`?"),
         None => String::new(),
@@ -155,6 +172,6 @@ fn known(entry: Entry, keys: &Keys, place: &str) -> syn::Result<Entry> {
     let options = names.collect::<Vec<_>>().join(", ");
     Err(syn::Error::new(
         entry.span(),
-        format_args!("unknown key `{name}` on {place}{meant} (keys here: {options})"),
+        format_args!("unknown key `{name}`{meant} (keys here: {options})"),
     ))
 }

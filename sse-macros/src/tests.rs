@@ -9,10 +9,16 @@ use quote::quote;
 
 use super::endpoint;
 
-/// Compares an expansion with its file.
+/// Compares the expansion of an endpoint with its file.
 #[track_caller]
 fn check(name: &str, attribute: TokenStream, item: TokenStream) -> String {
-    let file = syn::parse2(endpoint(attribute, item)).expect("an expansion is a list of items");
+    compare(name, endpoint(attribute, item))
+}
+
+/// Compares an expansion with its file.
+#[track_caller]
+fn compare(name: &str, expanded: TokenStream) -> String {
+    let file = syn::parse2(expanded).expect("an expansion is a list of items");
     let expanded = prettyplease::unparse(&file);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("expanded/{name}.rs"));
     if env::var_os("UPDATE_EXPANDED").is_some() {
@@ -44,6 +50,135 @@ fn clock() {
         },
     );
     assert!(expanded.lines().count() < 50);
+}
+
+/// Every key.
+#[test]
+fn keys() {
+    check(
+        "keys",
+        quote!(
+            "/keys",
+            method = PUT,
+            keep_alive = "5s",
+            keep_alive_event = "ping",
+            retry = "3s",
+            flush = "ready",
+            max_duration = "1h",
+            end = "stop",
+            error_event = "failed",
+            crate = ::events
+        ),
+        quote! {
+            pub(crate) async fn keys() -> impl Stream<Item = Key> {
+                yield_all!(tokio_stream::iter(Key::ALL));
+            }
+        },
+    );
+}
+
+/// Errors in the stream alone: `?` and `return` stay what they are.
+#[test]
+fn lines() {
+    check(
+        "lines",
+        quote!("/lines/{file}"),
+        quote! {
+            async fn lines(Path(file): Path<String>) -> impl Stream<Item = Result<Line, ReadError>> {
+                let mut lines = open(&file).await?.lines();
+                while let Some(line) = lines.next_line().await? {
+                    if line == "." {
+                        return;
+                    }
+                    if line.starts_with('!') {
+                        return Err(ReadError::Refused(line));
+                    }
+                    yield_!(Event::json(Line(line)).event("line"));
+                }
+            }
+        },
+    );
+}
+
+/// Errors before the response alone: the mark stands before the first statement that yields.
+#[test]
+fn order_steps() {
+    check(
+        "order_steps",
+        quote!("/orders/{id}/steps"),
+        quote! {
+            async fn order_steps(
+                State(orders): State<Orders>,
+                Path(id): Path<u64>,
+            ) -> Result<impl Stream<Item = Step>, StatusCode> {
+                let order = orders.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
+                while let Some(step) = order.next_step().await {
+                    yield_!(step);
+                }
+            }
+        },
+    );
+}
+
+/// Macros that nobody can see into, and one of the user's own.
+#[test]
+fn room() {
+    check(
+        "room",
+        quote!("/rooms/{room}"),
+        quote! {
+            async fn room(Path(room): Path<u64>, mut rooms: Rooms) -> impl Stream<Item = Said> {
+                macro_rules! say {
+                    ($text:expr) => { yield_!(Said::by_the_room($text)) };
+                }
+                say!("hello");
+                loop {
+                    tokio::select! {
+                        said = rooms.next(room) => match said {
+                            Some(said) => yield_!(said),
+                            None => return,
+                        },
+                        () = tokio::time::sleep(QUIET) => say!("anybody there?"),
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// An enum whose variants are events.
+#[test]
+fn chat_event() {
+    let item = syn::parse_quote! {
+        #[serde(rename_all = "camelCase")]
+        #[sse(rename_all = "kebab-case")]
+        enum ChatEvent<T> {
+            Token { #[sse(id)] seq: u64, text: String },
+            #[sse(event = "call")]
+            ToolCall(T),
+            #[sse(text)]
+            Html(String),
+            #[sse(message)]
+            Plain(Note),
+            Finished,
+        }
+    };
+    compare("chat_event", super::sse_event::derive(item));
+}
+
+/// An error of both sides.
+#[test]
+fn ask_error() {
+    let item = syn::parse_quote! {
+        enum AskError {
+            #[sse(status = 404)]
+            NoRoom { room: u64 },
+            #[sse(status = 429, title = "Slow down")]
+            Busy { #[sse(retry_after)] after: Duration },
+            Database(#[from] sqlx::Error),
+        }
+    };
+    compare("ask_error", super::sse_error::derive(item));
 }
 
 /// Everything at once: both kinds of errors, arguments, keys, an attribute, a macro that nobody can see into.
@@ -83,6 +218,78 @@ fn answer() {
             }
         },
     );
+}
+
+/// What is typed is there at every moment of the typing: an editor looks for it in the expansion to complete it, and the
+/// rest of the file looks for the endpoint.
+#[test]
+fn half_typed() {
+    let body = quote! {
+        let room = find(room).await?;
+        let mut ticks = room.ticks(Limit { most: 10 });
+        loop {
+            tokio::select! {
+                tick = ticks.next() => yield_!(tick.price + tick.spread),
+                () = room.closed() => return,
+            }
+            if let Some(last) = room.last().await {
+                yield_!(Event::json(&last).id(last.seq));
+            }
+        }
+    };
+    let halves = cut(body);
+    assert!(halves.len() > 90);
+    for half in halves {
+        let attribute = quote!("/ticks");
+        let item = quote! {
+            async fn ticks(Path(room): Path<u64>) -> Result<impl Stream<Item = Tick>, StatusCode> { #half }
+        };
+        let expanded = endpoint(attribute, item);
+        let typed = idents(half.clone());
+        let mut found = idents(expanded.clone()).into_iter();
+        for ident in typed.iter().filter(|ident| *ident != "yield_") {
+            assert!(
+                found.any(|found| found == *ident),
+                "`{ident}` of `{half}` is lost in `{expanded}`"
+            );
+        }
+        let header = expanded.to_string();
+        assert!(
+            header.contains("fn ticks < > () -> :: sse_runtime :: SseRoute"),
+            "{header}"
+        );
+    }
+}
+
+/// The tokens up to each of them, with what is open there closed, as editors hand it over.
+fn cut(tokens: TokenStream) -> Vec<TokenStream> {
+    let mut halves = vec![TokenStream::new()];
+    let mut before = TokenStream::new();
+    for token in tokens {
+        if let TokenTree::Group(group) = &token {
+            halves.extend(cut(group.stream()).into_iter().map(|inside| {
+                let mut half = before.clone();
+                let open = proc_macro2::Group::new(group.delimiter(), inside);
+                half.extend([TokenTree::from(open)]);
+                half
+            }));
+        } else {
+            let mut half = before.clone();
+            half.extend([token.clone()]);
+            halves.push(half);
+        }
+        before.extend([token]);
+    }
+    halves
+}
+
+fn idents(tokens: TokenStream) -> Vec<String> {
+    let idents = tokens.into_iter().flat_map(|token| match token {
+        TokenTree::Group(group) => idents(group.stream()),
+        TokenTree::Ident(ident) => vec![ident.to_string()],
+        _ => Vec::new(),
+    });
+    idents.collect()
 }
 
 /// A renamed dependency is never called by its own name.

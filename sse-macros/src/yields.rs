@@ -3,7 +3,7 @@
 //! Where the reader sees them, they are written out, so that what the compiler says of them points at the user's call.
 //! Inside the user's own macros, which it cannot see into, two `macro_rules` say the same.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
 use crate::{
@@ -37,10 +37,10 @@ impl Yield {
         }
     }
 
-    /// The block that hands over `operand`, a value or a stream, for a call at `at`.
+    /// The block that hands over `operand`, a value or a stream in parentheses, for a call at `at`.
     pub(crate) fn write(
         self,
-        operand: &TokenStream,
+        operand: &Group,
         form: Form,
         runtime: &Runtime,
         at: Span,
@@ -49,7 +49,7 @@ impl Yield {
         let private = runtime.internals();
         let try_all = |exit: TokenStream| {
             quote_spanned! {ours(at)=> {
-                if let ::core::result::Result::Err(error) = #stream.try_part(#operand).push_all().await {
+                if let ::core::result::Result::Err(error) = #stream.try_part #operand.push_all().await {
                     return ::core::result::Result::Err(#exit);
                 }
             }}
@@ -57,11 +57,11 @@ impl Yield {
         match (self, form) {
             // Two statements: what the value borrowed is given back before the generator waits.
             (Self::One, _) => quote_spanned!(ours(at)=> {
-                #stream.push(#operand);
+                #stream.push #operand;
                 #stream.flushed().await;
             }),
             (Self::All, Form::Stream | Form::Response) => quote_spanned!(ours(at)=> {
-                let ::core::result::Result::Ok(()) = #stream.part(#operand).push_all().await;
+                let ::core::result::Result::Ok(()) = #stream.part #operand.push_all().await;
             }),
             (Self::All, Form::TryStream) => try_all(quote_spanned!(ours(at)=> error)),
             (Self::All, Form::TryResponse) => {
@@ -76,7 +76,8 @@ pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
     let define = |call: Yield| {
         // Found by the user's own call, so it has a name that anybody can say.
         let name = format_ident!("{}", call.name());
-        let body = call.write(&quote!($($operand)*), form, runtime, Span::call_site());
+        let operand = Group::new(Delimiter::Parenthesis, quote!($($operand)*));
+        let body = call.write(&operand, form, runtime, Span::call_site());
         quote! {
             #[allow(unused_macros)]
             macro_rules! #name { ($($operand:tt)*) => { #body } }

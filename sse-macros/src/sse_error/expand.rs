@@ -133,13 +133,14 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
         });
         bindings.push(quote!(#member: #binding));
     }
-    if let Some(after) = &problem.retry_after
-        && let Some(name) = &after.name
+    if let Some(name) = problem
+        .retry_after
+        .as_ref()
+        .and_then(|after| after.name.as_ref())
     {
-        let member = &after.member;
-        bindings.push(quote!(#member: __after));
         writes.push(quote! {
-            #private::retry_after_member(#private::retry_after(__after), #name, &mut __members)?;
+            let __after = #runtime::SseError::retry_after(self);
+            #private::retry_after_member(__after, #name, &mut __members)?;
         });
     }
     quote!(#path { #(#bindings,)* .. } => { #(#writes)* })

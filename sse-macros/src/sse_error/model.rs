@@ -9,31 +9,45 @@ use crate::{
     errors::Errors,
     runtime::Runtime,
     serde_attribute,
-    sse_attribute::{self, Entry, Keys},
+    sse_attribute::{self, Entry, Place},
 };
 
-const ON_ENUM: &Keys = &[
-    ("status", "status = 500"),
-    ("rename_all", "rename_all = \"kebab-case\""),
-    ("crate", "crate = ::sse_runtime"),
-];
+const ON_ENUM: Place = Place {
+    name: "an enum",
+    keys: &[
+        ("status", "status = 500"),
+        ("rename_all", "rename_all = \"kebab-case\""),
+        ("crate", "crate = ::sse_runtime"),
+    ],
+};
 
-const ON_STRUCT: &Keys = &[
-    ("status", "status = 429"),
-    ("title", "title = \"Too many questions\""),
-    ("type", "type = \"https://example.com/problems/too-many\""),
-    ("code", "code = \"too_many\""),
-    ("crate", "crate = ::sse_runtime"),
-];
+const ON_STRUCT: Place = Place {
+    name: "a struct",
+    keys: &[
+        ("status", "status = 429"),
+        ("title", "title = \"Too many questions\""),
+        ("type", "type = \"https://example.com/problems/too-many\""),
+        ("code", "code = \"too_many\""),
+        ("crate", "crate = ::sse_runtime"),
+    ],
+};
 
-const ON_VARIANT: &Keys = &[
-    ("status", "status = 429"),
-    ("title", "title = \"Too many questions\""),
-    ("type", "type = \"https://example.com/problems/too-many\""),
-    ("code", "code = \"too_many\""),
-];
+const ON_VARIANT: Place = Place {
+    name: "a variant",
+    keys: &[
+        ("status", "status = 429"),
+        ("title", "title = \"Too many questions\""),
+        ("type", "type = \"https://example.com/problems/too-many\""),
+        ("code", "code = \"too_many\""),
+    ],
+};
 
-const ON_FIELD: &Keys = &[("retry_after", "retry_after")];
+const ON_FIELD: Place = Place {
+    name: "a field",
+    keys: &[("retry_after", "retry_after")],
+};
+
+const PLACES: [Place; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
 /// What an error is that does not say it: nothing that a client could mend.
 const DEFAULT_STATUS: u16 = 500;
@@ -88,9 +102,9 @@ impl Model {
     pub(crate) fn new(input: DeriveInput, errors: &mut Errors) -> Self {
         let (said, problems) = match &input.data {
             Data::Enum(data) => {
-                let said = said(&input.attrs, ON_ENUM, "an enum", errors);
+                let said = said(&input.attrs, &ON_ENUM, errors);
                 let variants = data.variants.iter().map(|variant| {
-                    let of_variant = self::said(&variant.attrs, ON_VARIANT, "a variant", errors);
+                    let of_variant = self::said(&variant.attrs, &ON_VARIANT, errors);
                     let of_variant = Said {
                         status: of_variant.status.or(said.status),
                         case: said.case,
@@ -103,7 +117,7 @@ impl Model {
                 (said, variants)
             }
             Data::Struct(data) => {
-                let said = said(&input.attrs, ON_STRUCT, "a struct", errors);
+                let said = said(&input.attrs, &ON_STRUCT, errors);
                 let problem = problem(None, &input.ident, &said, &data.fields, errors);
                 (said, vec![problem])
             }
@@ -123,10 +137,10 @@ impl Model {
     }
 }
 
-fn said(attributes: &[Attribute], keys: &Keys, place: &str, errors: &mut Errors) -> Said {
+fn said(attributes: &[Attribute], place: &Place, errors: &mut Errors) -> Said {
     let mut said = Said::default();
-    for entry in sse_attribute::entries(attributes, keys, place, errors) {
-        let example = keys.iter().find(|(key, _)| entry.key == key);
+    for entry in sse_attribute::entries(attributes, place, &PLACES, errors) {
+        let example = place.keys.iter().find(|(key, _)| entry.key == key);
         let example = example.map_or("", |(_, example)| *example);
         let read = match entry.key.to_string().as_str() {
             "status" => status(&entry, example).map(|status| said.status = Some(status)),
@@ -190,7 +204,7 @@ impl Problem {
     fn read_field(&mut self, member: &Member, field: &Field, errors: &mut Errors) {
         let name = shown_name(field, errors);
         let mut is_retry_after = false;
-        for entry in sse_attribute::entries(&field.attrs, ON_FIELD, "a field", errors) {
+        for entry in sse_attribute::entries(&field.attrs, &ON_FIELD, &PLACES, errors) {
             match entry.flag() {
                 Err(error) => errors.push(error),
                 Ok(span) if self.retry_after.is_some() => errors.at_span(

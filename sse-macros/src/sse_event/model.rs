@@ -10,32 +10,46 @@ use crate::{
     case::Case,
     errors::{Errors, one_of},
     runtime::Runtime,
-    sse_attribute::{self, Keys},
+    sse_attribute::{self, Place},
     warning::Warning,
 };
 
-const ON_ENUM: &Keys = &[
-    ("rename_all", "rename_all = \"kebab-case\""),
-    ("allow", "allow(reserved_name)"),
-    ("crate", "crate = ::sse_runtime"),
-];
+const ON_ENUM: Place = Place {
+    name: "an enum",
+    keys: &[
+        ("rename_all", "rename_all = \"kebab-case\""),
+        ("allow", "allow(reserved_name)"),
+        ("crate", "crate = ::sse_runtime"),
+    ],
+};
 
-const ON_STRUCT: &Keys = &[
-    ("event", "event = \"tool-call\""),
-    ("message", "message"),
-    ("text", "text"),
-    ("allow", "allow(reserved_name)"),
-    ("crate", "crate = ::sse_runtime"),
-];
+const ON_STRUCT: Place = Place {
+    name: "a struct",
+    keys: &[
+        ("event", "event = \"tool-call\""),
+        ("message", "message"),
+        ("text", "text"),
+        ("allow", "allow(reserved_name)"),
+        ("crate", "crate = ::sse_runtime"),
+    ],
+};
 
-const ON_VARIANT: &Keys = &[
-    ("event", "event = \"tool-call\""),
-    ("message", "message"),
-    ("text", "text"),
-    ("allow", "allow(reserved_name)"),
-];
+const ON_VARIANT: Place = Place {
+    name: "a variant",
+    keys: &[
+        ("event", "event = \"tool-call\""),
+        ("message", "message"),
+        ("text", "text"),
+        ("allow", "allow(reserved_name)"),
+    ],
+};
 
-const ON_FIELD: &Keys = &[("id", "id")];
+const ON_FIELD: Place = Place {
+    name: "a field",
+    keys: &[("id", "id")],
+};
+
+const PLACES: [Place; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
 /// The names that the framework gives events of its own.
 const RESERVED: [&str; 4] = ["close", "done", "error", "gap"];
@@ -87,11 +101,11 @@ impl Model {
         };
         let shapes = match &input.data {
             Data::Enum(data) => {
-                reader.container(&input.attrs, ON_ENUM, "an enum");
+                reader.container(&input.attrs, &ON_ENUM);
                 reader.variants(data)
             }
             Data::Struct(data) => {
-                vec![reader.shape(None, &input.ident, &input.attrs, &data.fields, ON_STRUCT)]
+                vec![reader.shape(None, &input.ident, &input.attrs, &data.fields, &ON_STRUCT)]
             }
             Data::Union(data) => {
                 reader.errors.at(
@@ -132,9 +146,9 @@ struct Said {
 }
 
 impl Reader<'_> {
-    fn container(&mut self, attributes: &[Attribute], keys: &Keys, place: &str) -> Said {
+    fn container(&mut self, attributes: &[Attribute], place: &Place) -> Said {
         let mut said = Said::default();
-        for entry in sse_attribute::entries(attributes, keys, place, self.errors) {
+        for entry in sse_attribute::entries(attributes, place, &PLACES, self.errors) {
             let read = match entry.key.to_string().as_str() {
                 "event" => entry
                     .value("event = \"tool-call\"")
@@ -159,7 +173,7 @@ impl Reader<'_> {
                 self.errors.push(error);
             }
         }
-        self.allows |= said.allows && place != "a variant";
+        self.allows |= said.allows && place.name != ON_VARIANT.name;
         said
     }
 
@@ -173,7 +187,7 @@ impl Reader<'_> {
                 name,
                 &variant.attrs,
                 &variant.fields,
-                ON_VARIANT,
+                &ON_VARIANT,
             );
             if let Some(event) = &shape.event
                 && let Some(other) = taken.insert(event.clone(), name.clone())
@@ -196,13 +210,9 @@ impl Reader<'_> {
         name: &Ident,
         attributes: &[Attribute],
         fields: &Fields,
-        keys: &Keys,
+        place: &Place,
     ) -> Shape {
-        let place = match variant {
-            Some(_) => "a variant",
-            None => "a struct",
-        };
-        let said = self.container(attributes, keys, place);
+        let said = self.container(attributes, place);
         if let (Some(span), Some(_)) = (said.message, &said.event) {
             self.errors.at_span(
                 span,
@@ -218,7 +228,7 @@ impl Reader<'_> {
         Shape {
             variant: variant.cloned(),
             event,
-            data: self.data(fields, said.text, place),
+            data: self.data(fields, said.text, place.name),
             id: self.id(fields),
             is_never_read: crate::serde_attribute::skips_deserializing(attributes),
         }
@@ -251,7 +261,7 @@ impl Reader<'_> {
             self.errors.at(
                 unnamed,
                 format_args!(
-                    "{place} of an event holds one value, or fields with names; {instead}"
+                    "{place} that is an event holds one value, or fields with names; {instead}"
                 ),
             );
             return ShapeData::Json;
@@ -277,7 +287,7 @@ impl Reader<'_> {
     fn id(&mut self, fields: &Fields) -> Option<Id> {
         let mut id = None;
         for (member, field) in fields.members().zip(fields) {
-            for entry in sse_attribute::entries(&field.attrs, ON_FIELD, "a field", self.errors) {
+            for entry in sse_attribute::entries(&field.attrs, &ON_FIELD, &PLACES, self.errors) {
                 match entry.flag() {
                     Err(error) => self.errors.push(error),
                     Ok(span) if id.is_some() => {

@@ -1,0 +1,47 @@
+pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::__private::Generator> {
+    type __Item = Key;
+    async fn keys(__stream: ::events::__private::Yielder<__Item>) -> () {
+        #[allow(unused_macros)]
+        macro_rules! yield_ {
+            ($($operand:tt)*) => {
+                { __stream.push($($operand)*); __stream.flushed(). await; }
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! yield_all {
+            ($($operand:tt)*) => {
+                { let ::core::result::Result::Ok(()) = __stream.part($($operand)*)
+                .push_all(). await; }
+            };
+        }
+        {
+            let ::core::result::Result::Ok(()) = __stream
+                .part(tokio_stream::iter(Key::ALL))
+                .push_all()
+                .await;
+        }
+    }
+    fn __declared() -> impl Stream<Item = __Item> {
+        ::events::__private::Items::<__Item>::new()
+    }
+    let _ = __declared;
+    ::events::__private::route(
+        ::events::__private::Endpoint::new::<__Item>("/keys", "keys")
+            .method(::events::__private::Method::PUT)
+            .keep_alive(::core::option::Option::Some(::core::time::Duration::new(5, 0)))
+            .keep_alive_event("ping")
+            .retry(::core::time::Duration::new(3, 0))
+            .flush(::events::__private::Flush::Ready)
+            .max_duration(::core::time::Duration::new(3600, 0))
+            .end(::events::__private::EndKey::Stop)
+            .error_event("failed"),
+        || ::events::__private::Generator::stream(
+            {
+                #[allow(unused_imports)]
+                use ::events::__private::ItemOf as _;
+                ::events::__private::Probe::<__Item>::new().item()
+            },
+            keys,
+        ),
+    )
+}

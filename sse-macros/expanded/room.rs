@@ -1,0 +1,52 @@
+fn room() -> ::sse_runtime::SseRoute<
+    fn(Path<u64>, Rooms) -> ::sse_runtime::__private::Generator,
+> {
+    type __Item = Said;
+    async fn room(
+        __stream: ::sse_runtime::__private::Yielder<__Item>,
+        Path(room): Path<u64>,
+        mut rooms: Rooms,
+    ) -> () {
+        #[allow(unused_macros)]
+        macro_rules! yield_ {
+            ($($operand:tt)*) => {
+                { __stream.push($($operand)*); __stream.flushed(). await; }
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! yield_all {
+            ($($operand:tt)*) => {
+                { let ::core::result::Result::Ok(()) = __stream.part($($operand)*)
+                .push_all(). await; }
+            };
+        }
+        macro_rules! say {
+            ($text:expr) => {
+                yield_!(Said::by_the_room($text))
+            };
+        }
+        say!("hello");
+        loop {
+            tokio::select! {
+                said = rooms.next(room) => match said { Some(said) => { __stream
+                .push(said); __stream.flushed(). await; }, None => return, }, () =
+                tokio::time::sleep(QUIET) => say!("anybody there?"),
+            }
+        }
+    }
+    fn __declared() -> impl Stream<Item = __Item> {
+        ::sse_runtime::__private::Items::<__Item>::new()
+    }
+    let _ = __declared;
+    ::sse_runtime::__private::route(
+        ::sse_runtime::__private::Endpoint::new::<__Item>("/rooms/{room}", "room"),
+        |__argument0, __argument1| ::sse_runtime::__private::Generator::stream(
+            {
+                #[allow(unused_imports)]
+                use ::sse_runtime::__private::ItemOf as _;
+                ::sse_runtime::__private::Probe::<__Item>::new().item()
+            },
+            |__stream| room(__stream, __argument0, __argument1),
+        ),
+    )
+}

@@ -1,0 +1,741 @@
+//! `#[derive(SseEvent)]` and `#[derive(SseError)]`: on the wire, as JSON of a REST handler, and read back.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+mod support;
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::get,
+};
+use eventsource_stream::Eventsource as _;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sse_runtime::{
+    Event, EventId, RouterExt as _, SseError, SseEvent, Stream, Text, sse_endpoint, testing::Client,
+};
+use support::log::Log;
+use tokio_stream::StreamExt as _;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Call {
+    tool: String,
+    arguments: Value,
+}
+
+/// Every kind of variant there is, with every attribute of serde's that touches a field.
+#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+enum Chat {
+    Token {
+        text: String,
+    },
+    #[sse(event = "tool-call")]
+    ToolCall(Call),
+    #[sse(text)]
+    Html(String),
+    #[sse(message)]
+    Plain(Vec<i64>),
+    Numbered {
+        #[sse(id)]
+        seq: u64,
+        #[serde(rename = "T")]
+        text: Option<String>,
+    },
+    Keyed {
+        #[sse(id)]
+        #[serde(skip)]
+        key: Option<EventId>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+        #[serde(with = "as_text")]
+        price: i64,
+        #[serde(flatten)]
+        call: Call,
+    },
+    #[serde(rename = "nested!")]
+    Nested(Box<Self>),
+    Empty {},
+    Finished,
+}
+
+/// A number that travels as text.
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    pub(crate) fn serialize<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[sse_endpoint("/chat", flush = "ready")]
+async fn chat(State(script): State<Arc<Vec<Chat>>>) -> impl Stream<Item = Chat> {
+    for event in script.iter() {
+        yield_!(event);
+    }
+}
+
+fn client(script: Vec<Chat>) -> Client {
+    Client::new(Router::new().sse(chat).with_state(Arc::new(script)))
+}
+
+fn call() -> Call {
+    Call {
+        tool: "search".to_owned(),
+        arguments: json!({"q": [1]}),
+    }
+}
+
+fn keyed() -> Chat {
+    Chat::Keyed {
+        key: Some(EventId::from("k1")),
+        tags: Vec::new(),
+        price: -3,
+        call: call(),
+    }
+}
+
+fn token(text: &str) -> Chat {
+    Chat::Token {
+        text: text.to_owned(),
+    }
+}
+
+/// What a stream of this one item sends; the endpoint is made for its type.
+macro_rules! wire {
+    ($item:ty: $value:expr) => {{
+        #[sse_endpoint("/item")]
+        async fn item() -> impl Stream<Item = $item> {
+            yield_!($value);
+        }
+        Client::new(Router::new().sse(item))
+            .get("/item")
+            .await
+            .text()
+            .await
+    }};
+}
+
+#[tokio::test]
+async fn every_kind_of_variant_has_its_bytes() {
+    for (event, bytes) in [
+        (
+            token("a\u{2028}b"),
+            "event: token\ndata: {\"text\":\"a\\u2028b\"}\n\n",
+        ),
+        (
+            Chat::ToolCall(call()),
+            "event: tool-call\ndata: {\"tool\":\"search\",\"arguments\":{\"q\":[1]}}\n\n",
+        ),
+        (
+            Chat::Html("<p>\r\n \"x\"</p>\n".to_owned()),
+            "event: html\ndata: <p>\ndata:  \"x\"</p>\ndata: \n\n",
+        ),
+        (Chat::Plain(vec![1, -2]), "data: [1,-2]\n\n"),
+        (
+            Chat::Numbered { seq: 7, text: None },
+            "event: numbered\nid: 7\ndata: {\"seq\":7,\"T\":null}\n\n",
+        ),
+        (
+            keyed(),
+            "event: keyed\nid: k1\ndata: {\"price\":\"-3\",\"tool\":\"search\",\"arguments\":{\"q\":[1]}}\n\n",
+        ),
+        (
+            Chat::Nested(Box::new(Chat::Finished)),
+            "event: nested\ndata: \"Finished\"\n\n",
+        ),
+        (Chat::Empty {}, "event: empty\ndata: {}\n\n"),
+        (Chat::Finished, "event: finished\ndata: \n\n"),
+    ] {
+        let response = client(vec![event.clone()]).get("/chat").await;
+        assert_eq!(response.text().await, bytes, "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_type_is_plain_json_for_everybody_else() {
+    for (event, tagged) in [
+        (token("a"), json!({"Token": {"text": "a"}})),
+        (Chat::Html("x".to_owned()), json!({"Html": "x"})),
+        (
+            Chat::Nested(Box::new(Chat::Finished)),
+            json!({"nested!": "Finished"}),
+        ),
+        (Chat::Finished, json!("Finished")),
+    ] {
+        assert_eq!(serde_json::to_value(&event).unwrap(), tagged);
+        assert_eq!(serde_json::from_value::<Chat>(tagged).unwrap(), event);
+    }
+
+    let rest = Router::new().route("/rest", get(|| async { Json(token("a")) }));
+    let answer = Client::new(rest).get("/rest").await.json::<Value>().await;
+    assert_eq!(answer, json!({"Token": {"text": "a"}}));
+}
+
+#[tokio::test]
+async fn a_value_around_it_that_json_sees_through_is_seen_through() {
+    #[derive(Serialize)]
+    struct Wrapped(Chat);
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Either {
+        Chat(Chat),
+    }
+
+    let named = "event: token\ndata: {\"text\":\"a\"}\n\n";
+    assert_eq!(wire!(Option<Chat>: Some(token("a"))), named);
+    assert_eq!(wire!(Box<Chat>: Box::new(token("a"))), named);
+    assert_eq!(wire!(Wrapped: Wrapped(token("a"))), named);
+    assert_eq!(wire!(Either: Either::Chat(token("a"))), named);
+    assert_eq!(wire!(Option<Chat>: None::<Chat>), "data: null\n\n");
+}
+
+#[tokio::test]
+async fn inside_of_another_value_it_is_plain_json() {
+    #[derive(Serialize)]
+    struct Around {
+        chat: Chat,
+    }
+    /// As serde's derive has it, with the same names.
+    #[derive(Serialize)]
+    enum Tagged {
+        Token { text: &'static str },
+        Chat(Chat),
+        Finished,
+    }
+
+    assert_eq!(
+        wire!(Around: Around { chat: token("a") }),
+        "data: {\"chat\":{\"Token\":{\"text\":\"a\"}}}\n\n"
+    );
+    assert_eq!(
+        wire!(Vec<Chat>: vec![token("a"), Chat::Finished]),
+        "data: [{\"Token\":{\"text\":\"a\"}},\"Finished\"]\n\n"
+    );
+    assert_eq!(
+        wire!((u8, Chat): (1, Chat::Finished)),
+        "data: [1,\"Finished\"]\n\n"
+    );
+    assert_eq!(
+        wire!(Tagged: Tagged::Token { text: "a" }),
+        "data: {\"Token\":{\"text\":\"a\"}}\n\n"
+    );
+    assert_eq!(
+        wire!(Tagged: Tagged::Chat(token("a"))),
+        "data: {\"Chat\":{\"Token\":{\"text\":\"a\"}}}\n\n"
+    );
+    assert_eq!(wire!(Tagged: Tagged::Finished), "data: \"Finished\"\n\n");
+}
+
+#[tokio::test]
+async fn no_head_is_left_for_another_value() {
+    /// Writes an event type with another serializer, then something else with ours.
+    struct Quoted(Chat);
+    impl Serialize for Quoted {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            assert!(serializer.is_human_readable());
+            let quoted = serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?;
+            serializer.serialize_newtype_variant("Quoted", 0, "quoted", &quoted)
+        }
+    }
+    assert_eq!(
+        wire!(Quoted: Quoted(token("a"))),
+        "data: {\"quoted\":\"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"}\n\n"
+    );
+
+    /// Leaves without calling the serializer it was asked with.
+    #[derive(SseEvent)]
+    enum Panics {
+        #[serde(rename = "x")]
+        Once(Bomb),
+    }
+    struct Bomb;
+    impl Serialize for Bomb {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("in the middle of a value")
+        }
+    }
+    #[sse_endpoint("/panics")]
+    async fn panics() -> impl Stream<Item = Panics> {
+        yield_!(Panics::Once(Bomb));
+    }
+    let mut events = Client::new(Router::new().sse(panics))
+        .get("/panics")
+        .await
+        .events();
+    events.next().await.unwrap_err();
+    // `Ipv4Addr` asks its serializer whether it is human readable, as an event type does.
+    assert_eq!(
+        wire!(std::net::Ipv4Addr: std::net::Ipv4Addr::LOCALHOST),
+        "data: \"127.0.0.1\"\n\n"
+    );
+}
+
+#[tokio::test]
+async fn a_struct_is_an_event_too() {
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    struct PriceChange {
+        #[sse(id)]
+        seq: u32,
+        price: u8,
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[sse(event = "html", text)]
+    struct Markup(Cow<'static, str>);
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[sse(message)]
+    struct Flattened {
+        #[serde(flatten)]
+        call: Call,
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    struct Ended;
+
+    let change = PriceChange { seq: 3, price: 9 };
+    assert_eq!(
+        wire!(PriceChange: PriceChange { seq: 3, price: 9 }),
+        "event: price_change\nid: 3\ndata: {\"seq\":3,\"price\":9}\n\n"
+    );
+    assert_eq!(
+        serde_json::to_value(&change).unwrap(),
+        json!({"seq": 3, "price": 9})
+    );
+    assert_eq!(
+        wire!(Markup: Markup("a\nb".into())),
+        "event: html\ndata: a\ndata: b\n\n"
+    );
+    assert_eq!(
+        wire!(Flattened: Flattened { call: call() }),
+        "data: {\"tool\":\"search\",\"arguments\":{\"q\":[1]}}\n\n"
+    );
+    assert_eq!(wire!(Ended: Ended), "event: ended\ndata: \n\n");
+
+    #[sse_endpoint("/all")]
+    async fn all() -> impl Stream<Item = PriceChange> {
+        yield_!(PriceChange { seq: 3, price: 9 });
+    }
+    let mut events = Client::new(Router::new().sse(all))
+        .get("/all")
+        .await
+        .events();
+    assert_eq!(events.expect_event().await.decode::<PriceChange>(), change);
+}
+
+#[tokio::test]
+async fn generics_and_lifetimes_and_names_by_rule() {
+    #[derive(SseEvent)]
+    #[sse(rename_all = "SCREAMING-KEBAB-CASE")]
+    #[serde(rename_all = "camelCase", rename_all_fields = "UPPERCASE")]
+    enum Update<'a, T: Iterator, const N: usize>
+    where
+        T::Item: Clone,
+    {
+        PriceChange {
+            last: T::Item,
+            all: &'a [T::Item],
+        },
+        #[serde(skip)]
+        #[allow(dead_code, reason = "it is there for its attribute")]
+        Never(std::marker::PhantomData<T>),
+        ByName(std::marker::PhantomData<[u8; N]>),
+    }
+    type Concrete = Update<'static, std::vec::IntoIter<u8>, 0>;
+
+    assert_eq!(
+        wire!(Concrete: Concrete::PriceChange { last: 1, all: &[2] }),
+        "event: PRICE-CHANGE\ndata: {\"LAST\":1,\"ALL\":[2]}\n\n"
+    );
+    let tagged = serde_json::to_value(Concrete::ByName(std::marker::PhantomData)).unwrap();
+    assert_eq!(tagged, json!({"byName": null}));
+}
+
+#[tokio::test]
+async fn what_is_set_on_the_event_wins_over_the_value() {
+    assert_eq!(
+        wire!(Chat: Event::json(Chat::Numbered { seq: 7, text: None }).event("other").id(9_u8)),
+        "event: other\nid: 9\ndata: {\"seq\":7,\"T\":null}\n\n"
+    );
+    assert_eq!(
+        wire!(Chat: Event::json(Chat::Numbered { seq: 7, text: None }).retry(Duration::from_secs(1))),
+        "retry: 1000\nevent: numbered\nid: 7\ndata: {\"seq\":7,\"T\":null}\n\n"
+    );
+    assert_eq!(
+        wire!(Chat: Event::json(Chat::Finished).with_comment("last")),
+        ": last\nevent: finished\ndata: \n\n"
+    );
+}
+
+#[tokio::test]
+async fn the_id_of_a_field_is_the_clients_cursor() {
+    #[sse_endpoint("/cursor", end = "stop")]
+    async fn cursor() -> impl Stream<Item = Chat> {
+        yield_!(Chat::Numbered { seq: 7, text: None });
+        yield_!(token("a"));
+    }
+    let client = Client::new(Router::new().sse(cursor));
+    let mut events = client.get("/cursor").await.events();
+    assert_eq!(events.expect_event().await.id, "7");
+    assert_eq!(events.expect_event().await.id, "7");
+    events.expect_end().await;
+    assert_eq!(events.last_event_id(), "7~done");
+    let again = client.get("/cursor").last_event_id("7~done").await;
+    assert_eq!(again.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn as_the_error_of_a_stream_it_has_its_own_name() {
+    #[derive(SseEvent)]
+    enum Failure {
+        Overloaded {
+            load: u8,
+        },
+        #[sse(message)]
+        Other(String),
+    }
+    #[sse_endpoint("/fails/{other}", error_event = "failed")]
+    async fn fails(Path(other): Path<bool>) -> impl Stream<Item = Result<u8, Failure>> {
+        yield_!(1);
+        if other {
+            return Err(Failure::Other("why".to_owned()));
+        }
+        return Err(Failure::Overloaded { load: 9 });
+    }
+    let client = Client::new(Router::new().sse(fails));
+    assert_eq!(
+        client.get("/fails/false").await.text().await,
+        "data: 1\n\nevent: overloaded\ndata: {\"load\":9}\n\n"
+    );
+    assert_eq!(
+        client.get("/fails/true").await.text().await,
+        "data: 1\n\nevent: failed\ndata: \"why\"\n\n"
+    );
+}
+
+#[tokio::test]
+async fn a_text_that_is_none_breaks_off_and_is_logged() {
+    #[derive(SseEvent)]
+    enum Odd {
+        #[sse(text)]
+        Text(Seven),
+    }
+    /// Text to the compiler, a number to serde.
+    struct Seven;
+    impl AsRef<str> for Seven {
+        fn as_ref(&self) -> &'static str {
+            "seven"
+        }
+    }
+    impl Serialize for Seven {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_u8(7)
+        }
+    }
+    #[sse_endpoint("/odd")]
+    async fn odd() -> impl Stream<Item = Odd> {
+        yield_!(Odd::Text(Seven));
+    }
+    let log = Log::capture();
+    let mut events = Client::new(Router::new().sse(odd))
+        .get("/odd")
+        .await
+        .events();
+    events.next().await.unwrap_err();
+    assert!(log.text().contains("`#[sse(text)]`"), "{}", log.text());
+}
+
+#[tokio::test]
+#[should_panic(expected = "there is no event `unknown`")]
+async fn what_the_type_does_not_know_is_not_decoded() {
+    let text = wire!(Text<&'static str>: Event::text("x").event("unknown"));
+    assert_eq!(text, "event: unknown\ndata: x\n\n");
+    #[sse_endpoint("/unknown")]
+    async fn unknown() -> impl Stream<Item = u8> {
+        yield_!(Event::text("x").event("unknown"));
+    }
+    let mut events = Client::new(Router::new().sse(unknown))
+        .get("/unknown")
+        .await
+        .events();
+    let _ = events.expect_event().await.decode::<Chat>();
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("\n"),
+        Just("\r"),
+        Just("\r\n"),
+        Just(" "),
+        Just("data: "),
+        Just("event: spoof"),
+        Just("\u{feff}"),
+        Just("\u{2028}"),
+        Just("\u{85}"),
+        Just("\0"),
+        Just("\""),
+        Just("\\"),
+        Just("é"),
+        Just("📡"),
+    ];
+    prop_oneof![
+        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat()),
+        any::<String>(),
+    ]
+}
+
+fn any_call() -> impl Strategy<Value = Call> {
+    (text(), text(), any::<i64>()).prop_map(|(tool, key, number)| Call {
+        tool,
+        arguments: json!({ key: number }),
+    })
+}
+
+fn any_chat() -> impl Strategy<Value = Chat> {
+    let leaf = prop_oneof![
+        text().prop_map(|text| Chat::Token { text }),
+        any_call().prop_map(Chat::ToolCall),
+        text().prop_map(Chat::Html),
+        prop::collection::vec(any::<i64>(), 0..3).prop_map(Chat::Plain),
+        (any::<u64>(), prop::option::of(text()))
+            .prop_map(|(seq, text)| Chat::Numbered { seq, text }),
+        (
+            prop::collection::vec(text(), 0..3),
+            any::<i64>(),
+            any_call()
+        )
+            .prop_map(|(tags, price, call)| Chat::Keyed {
+                key: None,
+                tags,
+                price,
+                call
+            }),
+        Just(Chat::Empty {}),
+        Just(Chat::Finished),
+    ];
+    leaf.prop_recursive(2, 4, 1, |inner| {
+        inner.prop_map(|chat| Chat::Nested(Box::new(chat)))
+    })
+}
+
+/// What the standard's parser hands over, put together again by hand: the name says the variant.
+fn by_hand(event: &str, data: &str) -> Chat {
+    let json = || serde_json::from_str::<Value>(data).unwrap();
+    let tagged = match event {
+        "html" => json!({ "Html": data }),
+        "finished" => {
+            assert_eq!(data, "");
+            json!("Finished")
+        }
+        "token" => json!({ "Token": json() }),
+        "tool-call" => json!({ "ToolCall": json() }),
+        "message" => json!({ "Plain": json() }),
+        "numbered" => json!({ "Numbered": json() }),
+        "keyed" => json!({ "Keyed": json() }),
+        "nested" => json!({ "nested!": json() }),
+        "empty" => json!({ "Empty": json() }),
+        unknown => panic!("no variant is called {unknown:?}"),
+    };
+    serde_json::from_value(tagged).unwrap()
+}
+
+/// A line break of any kind in text arrives as LF, which is the only one that the format has.
+fn as_received(chat: Chat) -> Chat {
+    match chat {
+        Chat::Html(text) => Chat::Html(text.replace("\r\n", "\n").replace('\r', "\n")),
+        other => other,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_sent_is_read_back(script in prop::collection::vec(any_chat(), 1..6)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (independent, ours) = runtime.block_on(async {
+            let body = client(script.clone()).get("/chat").await.text().await;
+            let decoded = tokio_stream::once(Ok::<_, fmt::Error>(body)).eventsource();
+            let decoded: Vec<Chat> = decoded.map(|event| event.unwrap()).map(|event| by_hand(&event.event, &event.data)).collect().await;
+            let mut events = client(script.clone()).get("/chat").await.events();
+            let mut ours = Vec::new();
+            while let Some(event) = events.next().await.unwrap() {
+                ours.push(event.decode::<Chat>());
+            }
+            (decoded, ours)
+        });
+        let expected: Vec<Chat> = script.into_iter().map(as_received).collect();
+        prop_assert_eq!(&independent, &expected);
+        prop_assert_eq!(&ours, &expected);
+    }
+}
+
+/// One error for both sides of the response.
+#[derive(Debug, thiserror::Error, SseError)]
+enum AskError {
+    #[error("somebody asked for room {room}")]
+    #[sse(status = 404)]
+    NoRoom { room: u64 },
+    #[error("the model wants a rest")]
+    #[sse(status = 429, title = "Slow down", type = "https://example.com/busy")]
+    Busy {
+        #[sse(retry_after)]
+        after: Duration,
+        detail: &'static str,
+        /// Not `Serialize`, so not for the client.
+        secret: Secret,
+        #[serde(skip)]
+        password: &'static str,
+        #[serde(rename = "left", skip_serializing_if = "Option::is_none")]
+        remaining: Option<u8>,
+    },
+    #[error("the database at 10.0.0.7 failed")]
+    Database(#[from] fmt::Error),
+    #[error("{0}")]
+    #[sse(status = 400, code = "odd")]
+    Odd(String),
+}
+
+#[derive(Debug)]
+struct Secret;
+
+#[sse_endpoint("/ask/{side}/{error}")]
+async fn ask(
+    Path((side, error)): Path<(String, u8)>,
+) -> Result<impl Stream<Item = Result<u8, AskError>>, AskError> {
+    let error = match error {
+        0 => AskError::NoRoom { room: 7 },
+        1 => AskError::Busy {
+            after: Duration::from_millis(1_500),
+            detail: "come back later",
+            secret: Secret,
+            password: "hunter2",
+            remaining: None,
+        },
+        2 => AskError::Database(fmt::Error),
+        _ => AskError::Odd("hunter2".to_owned()),
+    };
+    if side == "before" {
+        return Err(error);
+    }
+    yield_!(1);
+    return Err(error);
+}
+
+#[tokio::test]
+async fn one_error_is_a_response_before_and_the_same_event_after() {
+    let client = Client::new(Router::new().sse(ask));
+    for (error, status, retry_after, body) in [
+        (
+            0,
+            StatusCode::NOT_FOUND,
+            None,
+            json!({"title": "Not Found", "status": 404, "code": "no_room", "room": 7}),
+        ),
+        (
+            1,
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("2"),
+            json!({
+                "type": "https://example.com/busy", "title": "Slow down", "status": 429, "code": "busy", "after": 2,
+                "detail": "come back later",
+            }),
+        ),
+        (
+            2,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            None,
+            json!({"title": "Internal Server Error", "status": 500, "code": "database"}),
+        ),
+        (
+            3,
+            StatusCode::BAD_REQUEST,
+            None,
+            json!({"title": "Bad Request", "status": 400, "code": "odd"}),
+        ),
+    ] {
+        let before = client.get(&format!("/ask/before/{error}")).await;
+        assert_eq!(before.status(), status);
+        assert_eq!(
+            before.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(before.header("retry-after"), retry_after);
+        assert_eq!(before.json::<Value>().await, body);
+
+        let mut events = client.get(&format!("/ask/in/{error}")).await.events();
+        assert_eq!(events.expect_event().await.json::<u8>(), 1);
+        let event = events.expect_event().await;
+        assert_eq!(event.event, "error");
+        assert_eq!(event.json::<Value>(), body);
+        assert_eq!(event.retry.is_some(), retry_after.is_some());
+        if retry_after.is_some() {
+            assert_eq!(event.retry, Some(Duration::from_millis(1_500)));
+        }
+        events.expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_error_displays_is_for_the_log() {
+    let client = Client::new(Router::new().sse(ask));
+    let logged = async |uri: &str| {
+        let log = Log::capture();
+        let text = client.get(uri).await.text().await;
+        assert!(!text.contains("10.0.0.7"), "{text}");
+        log.text()
+    };
+    let failed = format!("the database at 10.0.0.7 failed: {}", fmt::Error);
+    let before = logged("/ask/before/2").await;
+    assert!(
+        before.contains("ERROR") && before.contains(&failed),
+        "{before}"
+    );
+    let after = logged("/ask/in/2").await;
+    assert!(after.contains("WARN") && after.contains(&failed), "{after}");
+}
+
+#[tokio::test]
+async fn a_struct_is_an_error_too() {
+    #[derive(SseError)]
+    #[sse(status = 503)]
+    struct Draining<T> {
+        #[sse(retry_after)]
+        seconds: Option<u32>,
+        hidden: T,
+    }
+    let draining = |seconds| Draining {
+        seconds,
+        hidden: Secret,
+    };
+    for (seconds, header, body) in [
+        (
+            Some(30),
+            Some("30"),
+            json!({"title": "Service Unavailable", "status": 503, "code": "draining", "seconds": 30}),
+        ),
+        (
+            None,
+            None,
+            json!({"title": "Service Unavailable", "status": 503, "code": "draining", "seconds": null}),
+        ),
+    ] {
+        assert_eq!(draining(seconds).status(), StatusCode::SERVICE_UNAVAILABLE);
+        let app = Router::new().route("/", get(move || async move { draining(seconds) }));
+        let response = Client::new(app).get("/").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.header("retry-after"), header);
+        assert_eq!(response.json::<Value>().await, body);
+    }
+}

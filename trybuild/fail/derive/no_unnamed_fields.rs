@@ -1,0 +1,8 @@
+use sse_runtime::SseEvent;
+
+#[derive(SseEvent)]
+enum Chat {
+    Finished(),
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use sse_runtime::SseEvent;
+
+#[derive(SseEvent)]
+struct Token(String, u32);
+
+fn main() {}
