@@ -329,6 +329,7 @@ impl Reader<'_> {
     }
 
     fn hand_over(&mut self, call: Yield, mut operand: Expr, mac: &Macro) -> Expr {
+        let is_open = leaves_its_type_open(&operand);
         self.visit_expr_mut(&mut operand);
         let Some(form) = self.form else {
             return unheard(Some(operand));
@@ -347,7 +348,7 @@ impl Reader<'_> {
             Expr::Verbatim(_) => mac.delimiter.span().join(),
             _ => ours(at),
         });
-        Expr::Verbatim(call.write(&parentheses, form, self.runtime, at))
+        Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
     }
 
     /// Why nothing can be yielded here.
@@ -575,6 +576,38 @@ fn arity(call: Yield) -> &'static str {
 fn unheard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));
     Expr::Verbatim(quote!({ #operand }))
+}
+
+/// Whether what is yielded is of any type that is asked for, as far as it tells: `x.into()`. Then it is the item, and none
+/// of the other types that `yield_!` takes.
+fn leaves_its_type_open(operand: &Expr) -> bool {
+    const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
+    const UNPACK: [&str; 9] = [
+        "context",
+        "expect",
+        "map_err",
+        "ok_or",
+        "ok_or_else",
+        "ok",
+        "unwrap",
+        "unwrap_or",
+        "unwrap_or_default",
+    ];
+    match operand {
+        Expr::MethodCall(call) if call.turbofish.is_none() => {
+            let has_name = |names: &[&str]| names.iter().any(|name| call.method == name);
+            has_name(&OPEN) || (has_name(&UNPACK) && leaves_its_type_open(&call.receiver))
+        }
+        Expr::Call(call) => match &*call.func {
+            Expr::Path(path) => path.path.to_token_stream().to_string() == "Default :: default",
+            _ => false,
+        },
+        Expr::Try(ExprTry { expr, .. }) => leaves_its_type_open(expr),
+        Expr::Await(ExprAwait { base, .. }) => leaves_its_type_open(base),
+        Expr::Paren(paren) => leaves_its_type_open(&paren.expr),
+        Expr::Group(group) => leaves_its_type_open(&group.expr),
+        _ => false,
+    }
 }
 
 /// The spans of the first token and of the last.

@@ -37,16 +37,19 @@ impl Yield {
         }
     }
 
-    /// The block that hands over `operand`, a value or a stream in parentheses, for a call at `at`.
+    /// The block that hands over `operand`, a value or a stream in parentheses, for a call at `at`; of a value that may be
+    /// of any type, it says that it is the item.
     pub(crate) fn write(
         self,
         operand: &Group,
+        is_open: bool,
         form: Form,
         runtime: &Runtime,
         at: Span,
     ) -> TokenStream {
         let stream = yielder(at);
         let private = runtime.internals();
+        let push = Ident::new(if is_open { "push_item" } else { "push" }, ours(at));
         let try_all = |exit: TokenStream| {
             quote_spanned! {ours(at)=> {
                 if let ::core::result::Result::Err(error) = #stream.try_part #operand.push_all().await {
@@ -57,7 +60,7 @@ impl Yield {
         match (self, form) {
             // Two statements: what the value borrowed is given back before the generator waits.
             (Self::One, _) => quote_spanned!(ours(at)=> {
-                #stream.push #operand;
+                #stream.#push #operand;
                 #stream.flushed().await;
             }),
             (Self::All, Form::Stream | Form::Response) => quote_spanned!(ours(at)=> {
@@ -77,7 +80,7 @@ pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
         // Found by the user's own call, so it has a name that anybody can say.
         let name = format_ident!("{}", call.name());
         let operand = Group::new(Delimiter::Parenthesis, quote!($($operand)*));
-        let body = call.write(&operand, form, runtime, Span::call_site());
+        let body = call.write(&operand, false, form, runtime, Span::call_site());
         quote! {
             #[allow(unused_macros)]
             macro_rules! #name { ($($operand:tt)*) => { #body } }

@@ -39,6 +39,8 @@
 //! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
 //! - [`serve`]: axum's server with what event streams need of a socket.
 //! - [`testing`]: a client for the tests of your own endpoints.
+//! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
+//! - [What the compiler checks](what_the_compiler_checks): every mistake, and the message that it gets.
 //!
 //! # What happens when
 //!
@@ -109,6 +111,9 @@ mod sse_event;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod unread;
+#[cfg(doc)]
+#[doc = include_str!("../docs/what_the_compiler_checks.md")]
+pub mod what_the_compiler_checks {}
 mod yielder;
 
 pub use event::{Event, NoJson};
@@ -203,8 +208,9 @@ pub use tokio_stream::Stream;
 /// of its own it is an error (an attribute does not see into other macros, so there it may compile; an event that was
 /// yielded is then sent, whatever becomes of the block). `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
 /// them where the item is one. A yield is an `.await`: a lock's guard cannot be held across it, so clone what it guards
-/// first. Both are in scope inside of the function, and nowhere else. Since it takes several
-/// types, `yield_!` does not infer: write `T::from(x)` for `x.into()`.
+/// first. Both are in scope inside of the function, and nowhere else. It takes several types; what
+/// may be of any type that is asked for (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is taken
+/// for the item.
 ///
 /// # Cutting a long generator into parts
 ///

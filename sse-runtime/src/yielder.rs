@@ -68,6 +68,11 @@ impl<T> Yielder<T> {
             .write(|outgoing| value.write_to(outgoing, &self.item));
     }
 
+    /// Writes the frame of what can be nothing but the item, since its type is left open.
+    pub fn push_item(&self, value: T) {
+        self.push::<kind::Value>(value);
+    }
+
     /// Another stream as a part of this one.
     pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible>
     where

@@ -1,8 +1,9 @@
 use sse_runtime::{Stream, sse_endpoint};
 
+struct Helper;
+
 #[sse_endpoint("/ticks")]
 async fn ticks() -> impl Stream<Item = u32> {
-    struct Helper;
     impl Helper {
         fn tick() {
             yield_!(1);
@@ -11,6 +12,4 @@ async fn ticks() -> impl Stream<Item = u32> {
     Helper::tick();
 }
 
-fn main() {
-    let _ = ticks();
-}
+fn main() {}

@@ -1,0 +1,49 @@
+//! What may be of any type that is asked for is the item, though `yield_!` takes others too.
+#![deny(warnings)]
+
+use sse_runtime::{Stream, sse_endpoint};
+
+#[derive(serde::Serialize)]
+struct Bad;
+
+impl From<std::num::ParseIntError> for Bad {
+    fn from(_: std::num::ParseIntError) -> Self {
+        Self
+    }
+}
+
+#[sse_endpoint("/texts")]
+async fn texts() -> impl Stream<Item = String> {
+    yield_!("one".into());
+    yield_!(Default::default());
+    yield_!(['3', '4'].into_iter().collect());
+    yield_!(std::future::ready("5").await.into());
+    tokio::select! {
+        () = std::future::ready(()) => yield_!("six".into()),
+    }
+}
+
+#[sse_endpoint("/numbers")]
+async fn numbers() -> Result<impl Stream<Item = Result<u32, Bad>>, String> {
+    yield_!("1".parse()?);
+    yield_!("2".parse().unwrap());
+    yield_!("x".parse().unwrap_or_default());
+    yield_!([1_u32, 2].into_iter().sum());
+    yield_!(3_u64.try_into().expect("it fits"));
+}
+
+#[sse_endpoint("/more_numbers")]
+async fn more_numbers() -> impl Stream<Item = Result<u32, Bad>> {
+    yield_!("1".parse()?);
+}
+
+/// Where the type is said, it may be any of those that `yield_!` takes.
+#[sse_endpoint("/said")]
+async fn said() -> impl Stream<Item = Vec<u32>> {
+    yield_!([1, 2].into_iter().collect::<Vec<_>>());
+
+}
+
+fn main() {
+    let _ = (texts(), numbers(), more_numbers(), said());
+}
