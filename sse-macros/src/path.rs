@@ -13,6 +13,14 @@ pub(crate) fn problems(path: &str) -> Vec<String> {
             ));
         }
     }
+    if let Some(segment) = path.split('/').find(|segment| in_braces(segment).is_some()) {
+        let segments: Vec<String> = path
+            .split('/')
+            .map(|segment| in_braces(segment).unwrap_or_else(|| segment.to_owned()))
+            .collect();
+        let (new, path) = (in_braces(segment).unwrap_or_default(), segments.join("/"));
+        problems.push(format!("write `{new}`, not `{segment}`: `\"{path}\"`"));
+    }
     let mut seen: Vec<&str> = Vec::new();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     for (at, segment) in segments.iter().enumerate() {
@@ -32,16 +40,24 @@ pub(crate) fn problems(path: &str) -> Vec<String> {
     problems
 }
 
-fn segment_problem(segment: &str, last: bool) -> Option<String> {
+/// A capture as axum 0.8 has it, where it is written as others have it.
+fn in_braces(segment: &str) -> Option<String> {
     for (old, new) in [(':', ""), ('*', "*")] {
         if let Some(name) = segment.strip_prefix(old) {
             let name = if name.is_empty() { "rest" } else { name };
-            return Some(format!("write `{{{new}{name}}}`, not `{segment}`"));
+            return Some(format!("{{{new}{name}}}"));
         }
     }
-    if let Some(name) = segment.strip_prefix('<').and_then(|s| s.strip_suffix('>')) {
-        let name = name.trim_end_matches("..");
-        return Some(format!("write `{{{name}}}`, not `{segment}`"));
+    let name = segment.strip_prefix('<')?.strip_suffix('>')?;
+    Some(match name.strip_suffix("..") {
+        Some(rest) => format!("{{*{rest}}}"),
+        None => format!("{{{name}}}"),
+    })
+}
+
+fn segment_problem(segment: &str, last: bool) -> Option<String> {
+    if in_braces(segment).is_some() {
+        return None;
     }
     // Doubled braces stand for themselves.
     let plain = segment.replace("{{", "").replace("}}", "");
@@ -109,9 +125,14 @@ mod tests {
     fn each_problem_names_the_way_out() {
         for (path, problem) in [
             ("ticks", "paths start with `/`; did you mean `\"/ticks\"`?"),
-            ("/a/:id", "write `{id}`, not `:id`"),
-            ("/a/*rest", "write `{*rest}`, not `*rest`"),
-            ("/a/<id>", "write `{id}`, not `<id>`"),
+            ("/a/:id", "write `{id}`, not `:id`: `\"/a/{id}\"`"),
+            ("/:a/:b", "write `{a}`, not `:a`: `\"/{a}/{b}\"`"),
+            ("/a/*rest", "write `{*rest}`, not `*rest`: `\"/a/{*rest}\"`"),
+            ("/a/<id>", "write `{id}`, not `<id>`: `\"/a/{id}\"`"),
+            (
+                "/<rest..>",
+                "write `{*rest}`, not `<rest..>`: `\"/{*rest}\"`",
+            ),
             ("/{id}/{id}", "in `\"/{id}/{id}\"`: `{id}` appears twice"),
             ("/{}", "the capture in `{}` has no name; write `{id}`"),
             (

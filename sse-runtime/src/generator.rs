@@ -68,7 +68,8 @@ impl Generator {
     /// `impl Stream<Item = T>`.
     pub fn stream<T, F>(item: Item<T>, run: impl FnOnce(Yielder<T>) -> F) -> Self
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = ()> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
     {
         Self::new(item, false, |yielder| {
             let coroutine = run(yielder);
@@ -86,7 +87,8 @@ impl Generator {
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
     where
-        F: Future<Output = Result<End, E>> + Send + 'static,
+        F: Future<Output = Result<End, E>> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
         E: Send + 'static,
     {
         Self::new(item, false, |yielder| {
@@ -107,7 +109,8 @@ impl Generator {
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
     where
-        F: Future<Output = Result<End, R>> + Send + 'static,
+        F: Future<Output = Result<End, R>> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
         R: 'static,
     {
         Self::new(item, true, |yielder| {
@@ -129,7 +132,8 @@ impl Generator {
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
     where
-        F: Future<Output = Result<End, Exit<R, E>>> + Send + 'static,
+        F: Future<Output = Result<End, Exit<R, E>>> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
         E: Send + 'static,
         R: 'static,
     {

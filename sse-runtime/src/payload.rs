@@ -14,12 +14,23 @@ use crate::encode::{EncodeError, Frame, Head};
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",
-    note = "derive `serde::Serialize` for it, or send text with `sse_runtime::Text`"
+    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`"
 )]
 pub trait Payload<Kind = AsJson> {
     #[doc(hidden)]
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
+
+/// What the error of a stream can be: a [`Payload`]. It exists for what the compiler says of the rest.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` would be shown to the client, and it, or a type inside it, cannot be sent as an event",
+    label = "this cannot be serialised",
+    note = "derive `sse_runtime::SseError` or `serde::Serialize` for an error that is meant for clients, and let `?` convert what is not into it"
+)]
+pub trait ErrorPayload<Kind>: Payload<Kind> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Payload<Kind>, Kind> ErrorPayload<Kind> for E {}
 
 /// The [`Payload`] kind of what is [`serde::Serialize`].
 #[derive(Debug)]

@@ -6,7 +6,6 @@ pub use axum::{
 };
 pub use serde;
 
-use crate::{Payload, route::SseRoute};
 pub use crate::{
     data::with_head,
     description::{ByDisplay, ByError, ByNothing, Describe, Describes},
@@ -25,9 +24,10 @@ pub use crate::{
     sse_event::{Named, NamedData, Shape, event_id, is_text},
     yielder::{Item, Yielder, kind},
 };
+use crate::{payload::ErrorPayload, route::SseRoute};
 
 /// The error of a stream, checked where the signature names it.
-pub fn error<E: Payload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
+pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
     StreamError::new(describe)
 }
 
