@@ -21,14 +21,17 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use sse_runtime::{Event, LastEventId, RouterExt, Stream, sse_endpoint};
+use sse_runtime::{Event, LastEventId, RouterExt, SseEvent, Stream, sse_endpoint};
 use tokio::sync::{RwLock, watch};
 
 const STEPS: u64 = 60;
 
-/// How far a job is. One of these says all there is to know, so a reader that missed some needs only the latest.
-#[derive(Clone, Debug, Serialize)]
+/// How far a job is, as the event `progress`. One of these says all there is to know, so a reader that missed some needs
+/// only the latest.
+#[derive(Clone, Debug, SseEvent)]
 struct Progress {
+    /// The event's id as well: what the browser comes back with.
+    #[sse(id)]
     step: u64,
     steps: u64,
     doing: &'static str,
@@ -56,7 +59,7 @@ async fn job_events(
         .map(|now| now.clone())
     {
         seen = Some(now.step);
-        yield_!(Event::json(&now).id(now.step));
+        yield_!(now);
     }
     // A browser reconnects after every end. After this one it is answered 204, which stops it for good.
     yield_!(Event::done());
@@ -186,7 +189,7 @@ mod tests {
     /// Reads one event, and checks that it is this step under its own id.
     async fn expect_step(events: &mut Events, step: u64) {
         let event = events.expect_event().await;
-        assert_eq!(event.event, "message");
+        assert_eq!(event.event, "progress");
         assert_eq!(event.id, step.to_string());
         let progress: Value = event.json();
         assert_eq!(progress["step"], step);
