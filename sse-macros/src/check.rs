@@ -1,14 +1,11 @@
 //! What is wrong with an endpoint as a whole, beyond what parsing its parts has found.
 
-use syn::{FnArg, Generics, LitStr, Signature, Type, spanned::Spanned as _};
+use syn::{FnArg, Generics, Signature, Type};
 
 use crate::{
-    args::{FEW_CAPTURES, UNREAD_CAPTURE},
     endpoint::Endpoint,
     errors::Errors,
-    path,
-    types::{borrows, is_short, spelled, type_arguments},
-    warning::Warning,
+    types::{borrows, is_short, last_name, spelled},
 };
 
 /// axum's own limit.
@@ -16,23 +13,6 @@ const MOST_EXTRACTORS: usize = 16;
 
 /// axum's extractors that take the body. A name is a guess, so one alone says nothing.
 const READ_THE_BODY: [&str; 6] = ["Bytes", "Form", "Json", "Multipart", "RawForm", "String"];
-
-/// Extractors that surely do not read the path.
-const LEAVE_THE_PATH: [&str; 13] = [
-    "Bytes",
-    "ConnectInfo",
-    "Extension",
-    "Form",
-    "HeaderMap",
-    "Host",
-    "Json",
-    "LastEventId",
-    "Method",
-    "Query",
-    "RawQuery",
-    "State",
-    "String",
-];
 
 pub(crate) fn check(endpoint: &Endpoint, errors: &mut Errors) {
     check_function(endpoint, errors);
@@ -184,68 +164,5 @@ fn check_second(
 ) {
     for second in endpoint.extractors().filter(|ty| is_kind(ty)).skip(1) {
         errors.at(second, message);
-    }
-}
-
-fn last_name(ty: &Type) -> Option<String> {
-    let Type::Path(path) = ty else { return None };
-    Some(path.path.segments.last()?.ident.to_string())
-}
-
-/// What is probably wrong. `nest("/rooms/{room}", …)` adds captures, so this is never sure.
-pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
-    let Some(literal) = &endpoint.args.path else {
-        return Vec::new();
-    };
-    let path = literal.value();
-    let captures = path::captures(&path);
-    let unread = unread_capture(endpoint, literal, &captures);
-    let few = endpoint
-        .extractors()
-        .filter_map(|ty| few_captures(ty, &captures));
-    let mut warnings: Vec<Warning> = unread.into_iter().chain(few).collect();
-    warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
-    warnings
-}
-
-/// A capture that none of the arguments reads, as far as their names tell.
-fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
-    let first = captures.first()?;
-    let ignores_path =
-        |ty: &Type| last_name(ty).is_some_and(|name| LEAVE_THE_PATH.contains(&name.as_str()));
-    endpoint.extractors().all(ignores_path).then(|| Warning {
-        name: UNREAD_CAPTURE,
-        span: literal.span(),
-        message: format!("`{{{first}}}` is never read; add `Path({first}): Path<u64>`"),
-    })
-}
-
-/// A `Path` that takes fewer values than the path has captures, which axum answers with a 500.
-fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
-    let values = *type_arguments(ty, "Path")?.first()?;
-    let (has, takes) = (captures.len(), captured_by(values)?);
-    (takes < has).then(|| {
-        let plural = if has == 1 { "" } else { "s" };
-        let found = spelled(ty);
-        Warning {
-            name: FEW_CAPTURES,
-            span: ty.span(),
-            message: format!(
-                "the path has {has} capture{plural}, `{found}` takes {takes}; take one of each, `Path<(A, B)>`"
-            ),
-        }
-    })
-}
-
-/// How many captures a type takes; `None`, where its name does not tell.
-fn captured_by(values: &Type) -> Option<usize> {
-    const SCALARS: [&str; 16] = [
-        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64",
-        "u128", "usize", "String",
-    ];
-    match values {
-        Type::Tuple(tuple) => Some(tuple.elems.len()),
-        scalar if SCALARS.contains(&last_name(scalar)?.as_str()) => Some(1),
-        _ => None,
     }
 }

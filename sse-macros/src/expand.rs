@@ -33,7 +33,7 @@ use crate::{
     errors::Errors,
     runtime::{Runtime, ours, yielder},
     warning::Warning,
-    yields,
+    warnings, yields,
 };
 
 /// The names of the types in the signature, inside the expansion.
@@ -56,7 +56,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
     let failed = !errors.is_empty();
-    let warnings = check::warnings(endpoint);
+    let warnings = warnings::warnings(endpoint);
     let warnings = warnings.iter().map(Warning::write).filter(|_| !failed);
 
     let mut errors = errors.into_compile_errors();

@@ -19,6 +19,7 @@ mod sse_event;
 mod tokens;
 mod types;
 mod warning;
+mod warnings;
 mod yields;
 
 use proc_macro2::TokenStream;

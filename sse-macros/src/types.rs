@@ -25,6 +25,12 @@ pub(crate) fn type_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Typ
     Some(types.collect())
 }
 
+/// The name that the path of a type ends with.
+pub(crate) fn last_name(ty: &Type) -> Option<String> {
+    let Type::Path(path) = ty else { return None };
+    Some(path.path.segments.last()?.ident.to_string())
+}
+
 /// A type without the invisible groups that macros leave, and without parentheses.
 pub(crate) fn unwrap_groups(ty: &Type) -> &Type {
     match ty {
