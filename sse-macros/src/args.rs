@@ -260,7 +260,8 @@ impl Args {
 /// The warnings that `allow(…)` silences.
 pub(crate) const UNREAD_CAPTURE: &str = "unread_capture";
 pub(crate) const FEW_CAPTURES: &str = "few_captures";
-const WARNINGS: [&str; 2] = [UNREAD_CAPTURE, FEW_CAPTURES];
+pub(crate) const BODY_ON_GET: &str = "body_on_get";
+const WARNINGS: [&str; 3] = [UNREAD_CAPTURE, FEW_CAPTURES, BODY_ON_GET];
 
 fn unknown_key(name: &str) -> String {
     let known = KEYS.map(|(name, _)| name);

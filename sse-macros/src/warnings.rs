@@ -1,10 +1,9 @@
 //! What is probably wrong with an endpoint, and cannot be sure: `allow(…)` silences each by its name.
 
-use proc_macro2::Span;
 use syn::{LitStr, Type, spanned::Spanned as _};
 
 use crate::{
-    args::{FEW_CAPTURES, UNREAD_CAPTURE},
+    args::{BODY_ON_GET, FEW_CAPTURES, UNREAD_CAPTURE},
     endpoint::Endpoint,
     path,
     types::{last_name, spelled, type_arguments},
@@ -28,8 +27,16 @@ const LEAVE_THE_PATH: [&str; 13] = [
     "String",
 ];
 
-/// What is probably wrong. `nest("/rooms/{room}", …)` adds captures, so this is never sure.
+/// What is probably wrong, but for what the user allows.
 pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
+    let mut warnings = of_captures(endpoint);
+    warnings.extend(of_method(endpoint));
+    warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
+    warnings
+}
+
+/// What the arguments make of the path. `nest("/rooms/{room}", …)` adds captures, so this is never sure.
+fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     let Some(literal) = &endpoint.args.path else {
         return Vec::new();
     };
@@ -39,9 +46,16 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let few = endpoint
         .extractors()
         .filter_map(|ty| few_captures(ty, &captures));
-    let mut warnings: Vec<Warning> = unread.into_iter().chain(few).collect();
-    warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
-    warnings
+    unread.into_iter().chain(few).collect()
+}
+
+/// What the arguments make of the method.
+fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
+    let is_get = endpoint.args.method.get().is_none_or(|name| name == "GET");
+    endpoint
+        .extractors()
+        .filter(move |_| is_get)
+        .filter_map(body_on_get)
 }
 
 /// A capture that none of the arguments reads, as far as their names tell.
@@ -70,6 +84,27 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
                 "the path has {has} capture{plural}, `{found}` takes {takes}; take one of each, `Path<(A, B)>`"
             ),
         }
+    })
+}
+
+/// An argument that reads the body of a request that has none. `Form` reads the query then, so it is none of these.
+fn body_on_get(ty: &Type) -> Option<Warning> {
+    const READ_THE_BODY: [&str; 4] = ["Bytes", "Json", "Multipart", "String"];
+    let name = last_name(ty)?;
+    if !READ_THE_BODY.contains(&name.as_str()) {
+        return None;
+    }
+    let found = spelled(ty);
+    let query = match type_arguments(ty, "Json").unwrap_or_default().first() {
+        Some(value) => format!("Query<{}>", spelled(value)),
+        None => "Query<T>".to_owned(),
+    };
+    Some(Warning {
+        name: BODY_ON_GET,
+        span: ty.span(),
+        message: format!(
+            "`{found}` reads the body, and a GET has none; write `method = POST`, or take `{query}`"
+        ),
     })
 }
 

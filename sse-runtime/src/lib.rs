@@ -175,7 +175,7 @@ pub use tokio_stream::Stream;
 /// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not come back at once |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it |
 /// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |
-/// | `allow` | `allow(unread_capture, few_captures)` | none | silences a warning of the attribute by its name |
+/// | `allow` | `allow(unread_capture, few_captures)` | none | silences [warnings](#warnings) of the attribute by their names |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///
 /// # Arguments
@@ -250,6 +250,7 @@ pub use tokio_stream::Stream;
 /// | --- | --- |
 /// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
 /// | `few_captures` | `Path<…>` takes fewer values than the path has captures (those of an outer `nest` count as well) |
+/// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has none |
 ///
 /// # Cancel safety
 ///

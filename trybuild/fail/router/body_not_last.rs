@@ -1,7 +1,7 @@
 use axum::Router;
 use sse_runtime::{RouterExt, Stream, sse_endpoint};
 
-#[sse_endpoint("/ticks")]
+#[sse_endpoint("/ticks", method = POST)]
 async fn ticks(body: String, _: axum::http::Method) -> impl Stream<Item = u32> {
     yield_!(body.len() as u32);
 }

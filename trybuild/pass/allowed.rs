@@ -1,0 +1,27 @@
+//! Each warning is silent where the attribute allows it.
+#![deny(warnings)]
+
+use axum::{Json, Router};
+use sse_runtime::{RouterExt, Stream, sse_endpoint};
+
+#[sse_endpoint("/rooms/{room}", allow(unread_capture))]
+async fn unread_capture() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/rooms/{room}/{seat}", allow(few_captures))]
+async fn few_captures(room: axum::extract::Path<u32>) -> impl Stream<Item = u32> {
+    yield_!(room.0);
+}
+
+#[sse_endpoint("/answers", allow(body_on_get))]
+async fn body_on_get(Json(question): Json<u32>) -> impl Stream<Item = u32> {
+    yield_!(question);
+}
+
+fn main() {
+    let _: Router = Router::new()
+        .sse(unread_capture)
+        .sse(few_captures)
+        .sse(body_on_get);
+}
