@@ -261,7 +261,15 @@ impl Args {
 pub(crate) const UNREAD_CAPTURE: &str = "unread_capture";
 pub(crate) const FEW_CAPTURES: &str = "few_captures";
 pub(crate) const BODY_ON_GET: &str = "body_on_get";
-const WARNINGS: [&str; 3] = [UNREAD_CAPTURE, FEW_CAPTURES, BODY_ON_GET];
+pub(crate) const BLOCKING_CALL: &str = "blocking_call";
+pub(crate) const DETACHED_TASK: &str = "detached_task";
+const WARNINGS: [&str; 5] = [
+    UNREAD_CAPTURE,
+    FEW_CAPTURES,
+    BODY_ON_GET,
+    BLOCKING_CALL,
+    DETACHED_TASK,
+];
 
 fn unknown_key(name: &str) -> String {
     let known = KEYS.map(|(name, _)| name);

@@ -545,14 +545,14 @@ impl VisitMut for Reader<'_> {
 }
 
 /// What stands in the parentheses of `yield_!`.
-enum Operand {
+pub(crate) enum Operand {
     None,
     One(Expr),
     /// With something behind it.
     More(Expr),
 }
 
-fn operand(input: ParseStream<'_>) -> syn::Result<Operand> {
+pub(crate) fn operand(input: ParseStream<'_>) -> syn::Result<Operand> {
     if input.is_empty() {
         return Ok(Operand::None);
     }

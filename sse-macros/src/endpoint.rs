@@ -12,6 +12,7 @@ use crate::{
     body::{self, Body},
     errors::Errors,
     runtime::Runtime,
+    suspects::{self, Suspect},
     types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
 };
 
@@ -23,6 +24,7 @@ pub(crate) struct Endpoint {
     /// `None`, where the return type is not one that we know; that has been said.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
+    pub(crate) suspects: Vec<Suspect>,
 }
 
 /// The user's function, with its body beside it.
@@ -157,6 +159,10 @@ impl Endpoint {
         refuse_second_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
+        let suspects = match &statements {
+            Statements::Read(statements) => suspects::find(statements),
+            Statements::Unread(_) => Vec::new(),
+        };
         let runtime = Runtime::new(args.runtime.get());
         let body = match statements {
             Statements::Read(statements) => {
@@ -170,6 +176,7 @@ impl Endpoint {
             function,
             returns,
             body,
+            suspects,
         }
     }
 

@@ -16,6 +16,7 @@ mod serde_attribute;
 mod sse_attribute;
 mod sse_error;
 mod sse_event;
+mod suspects;
 mod tokens;
 mod types;
 mod warning;

@@ -3,9 +3,10 @@
 use syn::{LitStr, Type, spanned::Spanned as _};
 
 use crate::{
-    args::{BODY_ON_GET, FEW_CAPTURES, UNREAD_CAPTURE},
+    args::{BLOCKING_CALL, BODY_ON_GET, DETACHED_TASK, FEW_CAPTURES, UNREAD_CAPTURE},
     endpoint::Endpoint,
     path,
+    suspects::Suspect,
     types::{last_name, spelled, type_arguments},
     warning::Warning,
 };
@@ -31,6 +32,7 @@ const LEAVE_THE_PATH: [&str; 13] = [
 pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let mut warnings = of_captures(endpoint);
     warnings.extend(of_method(endpoint));
+    warnings.extend(endpoint.suspects.iter().map(of_body));
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
 }
@@ -56,6 +58,29 @@ fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         .extractors()
         .filter(move |_| is_get)
         .filter_map(body_on_get)
+}
+
+/// What the body does.
+fn of_body(suspect: &Suspect) -> Warning {
+    let (name, span, message) = match suspect {
+        Suspect::Blocks { at, call, way_out } => (
+            BLOCKING_CALL,
+            at,
+            format!("`{call}` blocks this thread, and all that runs on it; {way_out}"),
+        ),
+        Suspect::Detached { at } => (
+            DETACHED_TASK,
+            at,
+            "this task outlives the client; spawn it on a `tokio::task::JoinSet`, which aborts its tasks when the \
+             stream ends"
+                .to_owned(),
+        ),
+    };
+    Warning {
+        name,
+        span: *span,
+        message,
+    }
 }
 
 /// A capture that none of the arguments reads, as far as their names tell.

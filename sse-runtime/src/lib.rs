@@ -251,11 +251,16 @@ pub use tokio_stream::Stream;
 /// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
 /// | `few_captures` | `Path<…>` takes fewer values than the path has captures (those of an outer `nest` count as well) |
 /// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has none |
+/// | `blocking_call` | a call holds the thread, and with it all streams that run there: `std::thread::sleep`, what reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and its like, `block_on` |
+/// | `detached_task` | `tokio::spawn(…)` whose handle is dropped at once: the task goes on when the client has left |
+///
+/// What a body does counts where it is written out from its crate on (`std::fs::read(…)`, not `read(…)`), and outside of
+/// closures: `spawn_blocking(|| std::fs::read(…))` is right.
 ///
 /// # Cancel safety
 ///
 /// Each `.await` is a place where the generator may be dropped, as in any axum handler: keep what has to happen in a
-/// destructor, or in a task of its own.
+/// destructor, or in a task of its own (`allow(detached_task)`, where nobody awaits it).
 pub use sse_macros::sse_endpoint;
 
 /// Makes a type an event type: each variant is an event of its own name.

@@ -19,9 +19,29 @@ async fn body_on_get(Json(question): Json<u32>) -> impl Stream<Item = u32> {
     yield_!(question);
 }
 
+#[sse_endpoint("/blocking", allow(blocking_call))]
+async fn blocking_call() -> impl Stream<Item = bool> {
+    yield_!(std::fs::exists("page.html").unwrap_or_default());
+}
+
+#[sse_endpoint("/detached", allow(detached_task))]
+async fn detached_task() -> impl Stream<Item = u32> {
+    tokio::spawn(std::future::ready(1));
+    yield_!(1);
+}
+
+#[sse_endpoint("/two", allow(detached_task, blocking_call))]
+async fn two() -> impl Stream<Item = u32> {
+    tokio::spawn(async { std::thread::sleep(std::time::Duration::ZERO) });
+    yield_!(1);
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(unread_capture)
         .sse(few_captures)
-        .sse(body_on_get);
+        .sse(body_on_get)
+        .sse(blocking_call)
+        .sse(detached_task)
+        .sse(two);
 }

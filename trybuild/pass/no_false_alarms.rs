@@ -1,12 +1,25 @@
 //! What looks like a mistake that a warning is about, and is none.
 #![deny(warnings)]
 
+use std::time::Duration;
+
 use axum::{
     Form, Json, Router,
     body::Bytes,
     extract::{RawForm, Request, rejection::JsonRejection},
 };
+use own::{std::fs, thread};
 use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use tokio::task::spawn_blocking;
+
+#[derive(serde::Serialize)]
+struct Error;
+
+impl From<std::io::Error> for Error {
+    fn from(_: std::io::Error) -> Self {
+        Self
+    }
+}
 
 #[sse_endpoint("/json", method = POST)]
 async fn json(Json(question): Json<u32>) -> impl Stream<Item = u32> {
@@ -46,6 +59,105 @@ async fn request(request: Request) -> impl Stream<Item = String> {
     yield_!(request.uri().to_string());
 }
 
+/// Where blocking is right, what does not block, and what is the user's own.
+#[sse_endpoint("/waits")]
+async fn waits() -> impl Stream<Item = Result<String, Error>> {
+    let page = spawn_blocking(|| std::fs::read_to_string("page.html")).await;
+    yield_!(page.map_err(|_| Error)??);
+    let page = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::ZERO);
+        std::fs::read("page.html")
+    });
+    yield_!(page.await.map_err(|_| Error)?.map_err(|_| Error)?.len().to_string());
+    let list = tokio::runtime::Handle::current().spawn_blocking(|| std::fs::read_dir("."));
+    list.await.map_err(|_| Error)?.map_err(|_| Error)?;
+    let read = tokio::task::spawn_blocking(reader(std::fs::read_to_string));
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let thread = std::thread::spawn(move || {
+        sender.blocking_send(1).ok();
+        tokio::runtime::Handle::try_current().is_ok_and(|here| here.block_on(async { true }))
+    });
+    while receiver.recv().await.is_some() {}
+    yield_!(format!("{:?}", (thread.join().is_ok(), read.await.is_ok())));
+
+    let options = tokio::fs::OpenOptions::from(std::fs::OpenOptions::new());
+    yield_!(options.open("page.html").await.is_ok().to_string());
+    let ip = std::net::IpAddr::from([127, 0, 0, 1]);
+    let addr = std::net::SocketAddr::new(ip, 0);
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    yield_!(std::net::Ipv4Addr::new(127, 0, 0, 1).to_string());
+    yield_!(listener.local_addr()?.to_string());
+
+    sleep(1).await;
+    thread::sleep(1);
+    fs::read("page.html");
+    yield_!(std::thread::available_parallelism().map_or(0, usize::from).to_string());
+    yield_!(own::std::fs::read("page.html").to_string());
+    yield_!(own::block_on(1).to_string());
+    fn later() {
+        std::thread::sleep(Duration::ZERO);
+    }
+    tokio::task::block_in_place(later);
+    let _read = std::fs::read::<&str>;
+}
+
+fn reader<T: Send>(
+    read: fn(&'static str) -> T,
+) -> impl FnOnce() -> T {
+    move || read("page.html")
+}
+
+async fn sleep(_: u32) {}
+
+/// Functions of the user's own that have the names of std's.
+mod own {
+    pub mod std {
+        pub mod fs {
+            pub fn read(_: &str) -> u32 {
+                1
+            }
+        }
+    }
+
+    pub mod thread {
+        pub fn sleep(_: u32) {}
+    }
+
+    pub fn block_on(port: u32) -> u32 {
+        port
+    }
+}
+
+/// Tasks that somebody waits for, or ends.
+#[sse_endpoint("/tasks")]
+async fn tasks() -> impl Stream<Item = u32> {
+    let mut set = tokio::task::JoinSet::new();
+    set.spawn(std::future::ready(1));
+    let task = tokio::spawn(std::future::ready(2));
+    yield_!(tokio::spawn(std::future::ready(3)).await.unwrap_or(0));
+    tokio::spawn(std::future::ready(4)).await.unwrap_or(0);
+    let _ = tokio::spawn(std::future::ready(5)).await;
+    tokio::spawn(std::future::ready(6)).abort();
+    let tasks = [tokio::spawn(std::future::ready(7))];
+    yield_!(tasks.len() as u32 + task.await.unwrap_or(0));
+    spawn(8);
+    own_tasks::tokio::spawn(9);
+    let _ = spawn(10);
+    while let Some(done) = set.join_next().await {
+        yield_!(done.unwrap_or(0));
+    }
+}
+
+fn spawn(_: u32) {}
+
+mod own_tasks {
+    pub mod tokio {
+        pub fn spawn(_: u32) {}
+    }
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(json)
@@ -54,5 +166,7 @@ fn main() {
         .sse(raw_form)
         .sse(optional)
         .sse(fallible)
-        .sse(request);
+        .sse(request)
+        .sse(waits)
+        .sse(tasks);
 }

@@ -1,0 +1,232 @@
+//! What compiles in a body, and stops or outlives the streams: calls that block, tasks that nobody ends, loops that
+//! never wait.
+//!
+//! Only what is written out from its crate on is suspected, so that nobody's own `sleep` is. What stands in closures is
+//! left alone: `spawn_blocking(|| std::fs::read(…))` is right.
+
+use proc_macro2::Span;
+use syn::{
+    Expr, ExprCall, ExprMethodCall, ExprPath, Item, Local, Macro, Pat, Stmt,
+    visit::{self, Visit},
+};
+
+use crate::{
+    body::{Operand, operand},
+    yields::Yield,
+};
+
+pub(crate) enum Suspect {
+    /// A call that holds the thread.
+    Blocks {
+        at: Span,
+        call: String,
+        way_out: String,
+    },
+    /// A task whose handle nobody keeps.
+    Detached { at: Span },
+}
+
+/// Reads the statements before anything in them is rewritten.
+pub(crate) fn find(statements: &[Stmt]) -> Vec<Suspect> {
+    let mut finder = Finder { found: Vec::new() };
+    for statement in statements {
+        finder.visit_stmt(statement);
+    }
+    finder.found
+}
+
+struct Finder {
+    found: Vec<Suspect>,
+}
+
+impl Finder {
+    fn call(&mut self, ExprCall { func, .. }: &ExprCall) {
+        if let Some((path, at)) = written_path(func)
+            && let Some(way_out) = instead_of_call(&segments(&path))
+        {
+            self.blocks(at, path.join("::"), way_out);
+        }
+    }
+
+    fn method_call(&mut self, call: &ExprMethodCall) {
+        let name = call.method.to_string();
+        let way_out = match name.as_str() {
+            // What it opens, it opens by the options that the call began with.
+            "open" if begins_with_options(call) => "open it by `tokio::fs::OpenOptions`",
+            name => match instead_of_method(name) {
+                Some(way_out) => way_out,
+                None => return,
+            },
+        };
+        self.blocks(
+            call.method.span(),
+            format!(".{name}(…)"),
+            way_out.to_owned(),
+        );
+    }
+
+    fn blocks(&mut self, at: Span, call: String, way_out: String) {
+        self.found.push(Suspect::Blocks { at, call, way_out });
+    }
+
+    /// What is computed, and dropped at once.
+    fn dropped(&mut self, expr: &Expr) {
+        if let Expr::Call(ExprCall { func, .. }) = expr
+            && let Some((path, at)) = written_path(func)
+            && matches!(
+                segments(&path)[..],
+                ["tokio", "spawn"] | ["tokio", "task", "spawn"]
+            )
+        {
+            self.found.push(Suspect::Detached { at });
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Finder {
+    fn visit_stmt(&mut self, statement: &'ast Stmt) {
+        match statement {
+            Stmt::Expr(expr, Some(_)) => self.dropped(expr),
+            Stmt::Local(Local {
+                pat,
+                init: Some(init),
+                ..
+            }) if is_wild(pat) => self.dropped(&init.expr),
+            _ => {}
+        }
+        visit::visit_stmt(self, statement);
+    }
+
+    fn visit_expr(&mut self, expr: &'ast Expr) {
+        match expr {
+            Expr::Closure(_) => return,
+            // Its argument may be any value that runs elsewhere.
+            Expr::Call(call) if runs_elsewhere(&call.func) => return,
+            Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
+                return self.visit_expr(&call.receiver);
+            }
+            Expr::Call(call) => self.call(call),
+            Expr::MethodCall(call) => self.method_call(call),
+            _ => {}
+        }
+        visit::visit_expr(self, expr);
+    }
+
+    fn visit_macro(&mut self, call: &'ast Macro) {
+        if call.path.get_ident().and_then(Yield::named).is_some()
+            && let Ok(Operand::One(operand)) = call.parse_body_with(operand)
+        {
+            Visit::visit_expr(self, &operand);
+        }
+    }
+
+    // An item inside the function runs where it is called.
+    fn visit_item(&mut self, _: &'ast Item) {}
+}
+
+const SPAWN_BLOCKING: &str = "spawn_blocking";
+
+fn runs_elsewhere(func: &Expr) -> bool {
+    matches!(func, Expr::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == SPAWN_BLOCKING))
+}
+
+fn is_wild(pat: &Pat) -> bool {
+    match pat {
+        Pat::Wild(_) => true,
+        Pat::Type(typed) => is_wild(&typed.pat),
+        _ => false,
+    }
+}
+
+/// The names of a path, and where the last of them stands.
+fn written_path(expr: &Expr) -> Option<(Vec<String>, Span)> {
+    let Expr::Path(ExprPath {
+        qself: None, path, ..
+    }) = expr
+    else {
+        return None;
+    };
+    let names = path.segments.iter();
+    let at = path.segments.last()?.ident.span();
+    Some((names.map(|segment| segment.ident.to_string()).collect(), at))
+}
+
+fn segments(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
+/// What to do instead of a function that blocks. `None`, where it does not, or may not: `TcpListener::bind` is done at
+/// once, and `std::fs::Permissions` is no more than a value.
+fn instead_of_call(path: &[&str]) -> Option<String> {
+    let way_out = match path {
+        ["std", "thread", "sleep"] => "write `tokio::time::sleep(…).await`".to_owned(),
+        ["std", "fs", "exists"] => "write `tokio::fs::try_exists(…).await`".to_owned(),
+        ["std", "fs", "soft_link"] => "write `tokio::fs::symlink(…).await`".to_owned(),
+        ["std", "fs", function] if function.starts_with(char::is_lowercase) => {
+            format!("write `tokio::fs::{function}(…).await`")
+        }
+        [
+            "std",
+            "fs",
+            "File",
+            function @ ("open" | "create" | "create_new"),
+        ] => {
+            format!("write `tokio::fs::File::{function}(…).await`")
+        }
+        ["std", "net", "TcpStream", "connect"] => {
+            "write `tokio::net::TcpStream::connect(…).await`".to_owned()
+        }
+        ["std", "net", "TcpStream", "connect_timeout"] => {
+            "write `tokio::time::timeout(…, tokio::net::TcpStream::connect(…)).await`".to_owned()
+        }
+        [first, .., "block_on"] if HAVE_BLOCK_ON.contains(first) => BLOCK_ON.to_owned(),
+        _ => return None,
+    };
+    Some(way_out)
+}
+
+/// The crates whose `block_on` is known.
+const HAVE_BLOCK_ON: [&str; 8] = [
+    "async_io",
+    "async_std",
+    "futures",
+    "futures_executor",
+    "futures_lite",
+    "pollster",
+    "smol",
+    "tokio",
+];
+const BLOCK_ON: &str = "`.await` the future";
+
+/// The same for methods, whose names say that they block.
+fn instead_of_method(name: &str) -> Option<&'static str> {
+    let way_out = match name {
+        "blocking_recv" => "write `.recv().await`, or `.await` the receiver of a oneshot",
+        "blocking_recv_many" => "write `.recv_many(…).await`",
+        "blocking_send" => "write `.send(…).await`",
+        "blocking_lock" => "write `.lock().await`",
+        "blocking_lock_owned" => "write `.lock_owned().await`",
+        "blocking_read" => "write `.read().await`",
+        "blocking_write" => "write `.write().await`",
+        "block_on" => BLOCK_ON,
+        _ => return None,
+    };
+    Some(way_out)
+}
+
+/// Whether a chain of calls begins with `std::fs::OpenOptions::new()` or its like.
+fn begins_with_options(call: &ExprMethodCall) -> bool {
+    let mut first = &*call.receiver;
+    while let Expr::MethodCall(call) = first {
+        first = &call.receiver;
+    }
+    let Expr::Call(ExprCall { func, .. }) = first else {
+        return false;
+    };
+    written_path(func).is_some_and(|(path, _)| {
+        matches!(
+            segments(&path)[..],
+            ["std", "fs", "OpenOptions", "new"] | ["std", "fs", "File", "options"]
+        )
+    })
+}
