@@ -263,12 +263,14 @@ pub(crate) const FEW_CAPTURES: &str = "few_captures";
 pub(crate) const BODY_ON_GET: &str = "body_on_get";
 pub(crate) const BLOCKING_CALL: &str = "blocking_call";
 pub(crate) const DETACHED_TASK: &str = "detached_task";
-const WARNINGS: [&str; 5] = [
+pub(crate) const BUSY_LOOP: &str = "busy_loop";
+const WARNINGS: [&str; 6] = [
     UNREAD_CAPTURE,
     FEW_CAPTURES,
     BODY_ON_GET,
     BLOCKING_CALL,
     DETACHED_TASK,
+    BUSY_LOOP,
 ];
 
 fn unknown_key(name: &str) -> String {

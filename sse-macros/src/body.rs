@@ -39,7 +39,7 @@ impl Body {
 }
 
 /// Macros of std and of tracing that yield nothing, whatever is in them. Of all others we cannot know.
-const KNOWN_MACROS: [&str; 27] = [
+pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "assert",
     "assert_eq",
     "assert_ne",

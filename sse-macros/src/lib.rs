@@ -10,6 +10,7 @@ mod check;
 mod endpoint;
 mod errors;
 mod expand;
+mod loops;
 mod path;
 mod runtime;
 mod serde_attribute;

@@ -12,6 +12,7 @@ use syn::{
 
 use crate::{
     body::{Operand, operand},
+    loops::Endless,
     yields::Yield,
 };
 
@@ -24,11 +25,16 @@ pub(crate) enum Suspect {
     },
     /// A task whose handle nobody keeps.
     Detached { at: Span },
+    /// A loop that never gives up the thread.
+    Spins { at: Span, is_empty: bool },
 }
 
 /// Reads the statements before anything in them is rewritten.
 pub(crate) fn find(statements: &[Stmt]) -> Vec<Suspect> {
-    let mut finder = Finder { found: Vec::new() };
+    let mut finder = Finder {
+        found: Vec::new(),
+        in_async_block: false,
+    };
     for statement in statements {
         finder.visit_stmt(statement);
     }
@@ -37,6 +43,7 @@ pub(crate) fn find(statements: &[Stmt]) -> Vec<Suspect> {
 
 struct Finder {
     found: Vec<Suspect>,
+    in_async_block: bool,
 }
 
 impl Finder {
@@ -67,6 +74,23 @@ impl Finder {
 
     fn blocks(&mut self, at: Span, call: String, way_out: String) {
         self.found.push(Suspect::Blocks { at, call, way_out });
+    }
+
+    fn a_loop(&mut self, expr: &Expr) {
+        let before = self.found.len();
+        visit::visit_expr(self, expr);
+        // What blocks in it, or an inner loop, is to blame, and one message is enough.
+        let blamed = self.found.len() > before;
+        if let Some(endless) = Endless::of(expr)
+            && !self.in_async_block
+            && !blamed
+            && endless.is_busy()
+        {
+            self.found.push(Suspect::Spins {
+                at: endless.keyword,
+                is_empty: endless.is_empty(),
+            });
+        }
     }
 
     /// What is computed, and dropped at once.
@@ -105,6 +129,13 @@ impl<'ast> Visit<'ast> for Finder {
             Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
                 return self.visit_expr(&call.receiver);
             }
+            Expr::Async(_) => {
+                let outer = std::mem::replace(&mut self.in_async_block, true);
+                visit::visit_expr(self, expr);
+                self.in_async_block = outer;
+                return;
+            }
+            Expr::Loop(_) | Expr::While(_) => return self.a_loop(expr),
             Expr::Call(call) => self.call(call),
             Expr::MethodCall(call) => self.method_call(call),
             _ => {}

@@ -3,7 +3,7 @@
 use syn::{LitStr, Type, spanned::Spanned as _};
 
 use crate::{
-    args::{BLOCKING_CALL, BODY_ON_GET, DETACHED_TASK, FEW_CAPTURES, UNREAD_CAPTURE},
+    args::{BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, FEW_CAPTURES, UNREAD_CAPTURE},
     endpoint::Endpoint,
     path,
     suspects::Suspect,
@@ -75,11 +75,20 @@ fn of_body(suspect: &Suspect) -> Warning {
              stream ends"
                 .to_owned(),
         ),
+        Suspect::Spins { at, is_empty } => (BUSY_LOOP, at, busy_loop(*is_empty).to_owned()),
     };
     Warning {
         name,
         span: *span,
         message,
+    }
+}
+
+fn busy_loop(is_empty: bool) -> &'static str {
+    if is_empty {
+        "this loop never gives up the thread; to wait for ever, write `std::future::pending::<()>().await`"
+    } else {
+        "this loop never gives up the thread; `.await` something in it, or `yield_!(…)`"
     }
 }
 

@@ -36,6 +36,12 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(1);
 }
 
+#[sse_endpoint("/busy", allow(busy_loop))]
+async fn busy_loop() -> impl Stream<Item = u32> {
+    yield_!(1);
+    loop {}
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(unread_capture)
@@ -43,5 +49,6 @@ fn main() {
         .sse(body_on_get)
         .sse(blocking_call)
         .sse(detached_task)
-        .sse(two);
+        .sse(two)
+        .sse(busy_loop);
 }

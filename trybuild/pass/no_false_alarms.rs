@@ -158,6 +158,196 @@ mod own_tasks {
     }
 }
 
+/// Loops that wait, yield, or end.
+#[sse_endpoint("/loops")]
+async fn loops() -> impl Stream<Item = Result<u32, Error>> {
+    loop {
+        if now() {
+            break;
+        }
+    }
+    'outer: loop {
+        for _ in 0..3 {
+            break 'outer;
+        }
+    }
+    #[allow(while_true)]
+    while true {
+        match now() {
+            true => break,
+            false => continue,
+        }
+    }
+    while now() {}
+    while let true = now() {
+        calculate();
+    }
+    loop {
+        std::future::ready(()).await;
+        // On with the outer loop, which waits.
+        'again: loop {
+            if now() {
+                break 'again;
+            }
+        }
+        break;
+    }
+    'waits: loop {
+        std::future::ready(()).await;
+        loop {
+            if now() {
+                continue 'waits;
+            }
+            match now() {
+                true => break 'waits,
+                false => {}
+            }
+        }
+    }
+    let found = loop {
+        'found: {
+            if now() {
+                break 'found;
+            }
+        }
+        if now() {
+            break 1;
+        }
+    };
+    if now() {
+        loop {
+            yield_!(found);
+        }
+    }
+    if now() {
+        loop {
+            yield_all!(tokio_stream::iter([Ok::<_, Error>(1)]));
+        }
+    }
+    if now() {
+        loop {
+            "1".parse::<u32>().map_err(|_| Error)?;
+        }
+    }
+    if now() {
+        loop {
+            if now() {
+                return;
+            }
+        }
+    }
+    if now() {
+        loop {
+            if now() {
+                return Err(Error);
+            }
+        }
+    }
+    // What these do, they say nowhere in the loop.
+    if now() {
+        loop {
+            pause!();
+        }
+    }
+    if now() {
+        loop {
+            pass!(std::future::ready(1).await);
+        }
+    }
+    if now() {
+        loop {
+            tokio::select! {
+                () = std::future::ready(()) => {}
+            }
+        }
+    }
+    if now() {
+        loop {
+            println!("{}", std::future::ready(1).await);
+        }
+    }
+    if now() {
+        loop {
+            let _ = vec!["1".parse::<u32>().map_err(|_| Error)?];
+        }
+    }
+    if now() {
+        loop {
+            let _ = format!("{}", pass!(std::future::ready(1).await));
+        }
+    }
+    // These end the loop and more.
+    if now() {
+        loop {
+            if now() {
+                std::process::exit(1);
+            }
+        }
+    }
+    if now() {
+        loop {
+            let true = now() else { end() };
+        }
+    }
+    if now() {
+        loop {
+            assert!(now());
+        }
+    }
+    if now() {
+        loop {
+            if now() {
+                panic!("it is over");
+            }
+        }
+    }
+    if now() {
+        loop {
+            todo!()
+        }
+    }
+    // Other threads' and tasks' loops are their own.
+    if now() {
+        spawn_blocking(|| {
+            loop {
+                calculate();
+            }
+        })
+        .await
+        .unwrap_or(());
+    }
+    fn spin() -> ! {
+        loop {}
+    }
+    if now() {
+        spin();
+    }
+}
+
+macro_rules! pause {
+    () => {
+        std::future::ready(()).await
+    };
+}
+use pause;
+
+macro_rules! pass {
+    ($expression:expr) => {
+        $expression
+    };
+}
+use pass;
+
+fn now() -> bool {
+    true
+}
+
+fn calculate() {}
+
+fn end() -> ! {
+    std::process::exit(1)
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(json)
@@ -168,5 +358,6 @@ fn main() {
         .sse(fallible)
         .sse(request)
         .sse(waits)
-        .sse(tasks);
+        .sse(tasks)
+        .sse(loops);
 }

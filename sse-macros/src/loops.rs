@@ -1,0 +1,251 @@
+//! Loops that never give up the thread: nothing in them waits, yields or leaves, as far as their tokens tell.
+//!
+//! A macro that we do not know may do any of it, so it ends the suspicion; so does whatever looks like a call that never
+//! returns.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use syn::{
+    Block, Expr, ExprBlock, ExprCall, ExprLit, ExprLoop, ExprWhile, Item, Label, Lifetime, Lit,
+    Local, Macro, Stmt,
+    visit::{self, Visit},
+};
+
+use crate::body::KNOWN_MACROS;
+
+/// `loop { … }` or `while true { … }`: its keyword, its label, and its body.
+pub(crate) struct Endless<'a> {
+    pub(crate) keyword: Span,
+    label: Option<&'a Label>,
+    body: &'a Block,
+}
+
+impl<'a> Endless<'a> {
+    pub(crate) fn of(expr: &'a Expr) -> Option<Self> {
+        match expr {
+            Expr::Loop(ExprLoop {
+                loop_token,
+                label,
+                body,
+                ..
+            }) => Some(Self {
+                keyword: loop_token.span,
+                label: label.as_ref(),
+                body,
+            }),
+            Expr::While(ExprWhile {
+                while_token,
+                label,
+                cond,
+                body,
+                ..
+            }) if is_true(cond) => Some(Self {
+                keyword: while_token.span,
+                label: label.as_ref(),
+                body,
+            }),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.body.stmts.is_empty()
+    }
+
+    /// Whether nothing in it waits, yields or leaves.
+    pub(crate) fn is_busy(&self) -> bool {
+        let mut ways = WaysOut {
+            own: self.label.map(|label| &label.name),
+            inside: Vec::new(),
+            loops: 0,
+            found: false,
+        };
+        ways.visit_block(self.body);
+        !ways.found
+    }
+}
+
+fn is_true(cond: &Expr) -> bool {
+    matches!(cond, Expr::Lit(ExprLit { lit: Lit::Bool(lit), .. }) if lit.value)
+}
+
+/// Looks for what waits in a loop, or leaves it.
+struct WaysOut<'a> {
+    own: Option<&'a Lifetime>,
+    /// The labels of the loops and blocks inside, down to the place that is read.
+    inside: Vec<&'a Lifetime>,
+    /// How many loops that place is in.
+    loops: usize,
+    found: bool,
+}
+
+impl<'a> WaysOut<'a> {
+    fn labelled(&mut self, label: Option<&'a Label>, visit: impl FnOnce(&mut Self)) {
+        self.inside.extend(label.map(|label| &label.name));
+        visit(self);
+        self.inside
+            .truncate(self.inside.len() - usize::from(label.is_some()));
+    }
+
+    fn inner_loop(&mut self, label: Option<&'a Label>, expr: &'a Expr) {
+        self.loops += 1;
+        self.labelled(label, |ways| visit::visit_expr(ways, expr));
+        self.loops -= 1;
+    }
+
+    fn is_inside(&self, label: &Lifetime) -> bool {
+        self.inside.contains(&label)
+    }
+}
+
+impl<'a> Visit<'a> for WaysOut<'a> {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            // They run elsewhere, if they run.
+            Expr::Closure(_) | Expr::Async(_) => return,
+            Expr::Loop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
+            Expr::While(inner) => return self.inner_loop(inner.label.as_ref(), expr),
+            Expr::ForLoop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
+            Expr::Block(inner) => {
+                return self.labelled(inner.label.as_ref(), |ways| visit::visit_expr(ways, expr));
+            }
+            Expr::Await(_)
+            | Expr::Try(_)
+            | Expr::Return(_)
+            | Expr::Yield(_)
+            | Expr::Verbatim(_) => self.found = true,
+            Expr::Break(inner) => {
+                self.found |= match &inner.label {
+                    Some(label) => !self.is_inside(label),
+                    None => self.loops == 0,
+                };
+            }
+            // On with a loop around this one.
+            Expr::Continue(inner) => {
+                self.found |= inner
+                    .label
+                    .as_ref()
+                    .is_some_and(|label| !self.is_inside(label) && Some(label) != self.own);
+            }
+            Expr::Call(ExprCall { func, .. }) => self.found |= never_returns(func),
+            _ => {}
+        }
+        visit::visit_expr(self, expr);
+    }
+
+    fn visit_local(&mut self, local: &'a Local) {
+        let diverge = local.init.as_ref().and_then(|init| init.diverge.as_ref());
+        self.found |= diverge.is_some_and(|(_, diverge)| ends_with_call(diverge));
+        visit::visit_local(self, local);
+    }
+
+    fn visit_macro(&mut self, call: &'a Macro) {
+        self.found |= !is_harmless(call);
+    }
+
+    fn visit_item(&mut self, _: &'a Item) {}
+}
+
+/// Whether it is a block that ends with a call: as the `else` of a `let`, that call never returns, whatever its name.
+fn ends_with_call(block: &Expr) -> bool {
+    let Expr::Block(ExprBlock { block, .. }) = block else {
+        return false;
+    };
+    matches!(
+        block.stmts.last(),
+        Some(Stmt::Expr(Expr::Call(_) | Expr::MethodCall(_), _))
+    )
+}
+
+/// The functions of std that never return, by their last names.
+fn never_returns(func: &Expr) -> bool {
+    const NEVER_RETURN: [&str; 5] = [
+        "abort",
+        "exit",
+        "panic_any",
+        "resume_unwind",
+        "unreachable_unchecked",
+    ];
+    matches!(func, Expr::Path(path) if path.path.segments.last().is_some_and(|last| {
+        NEVER_RETURN.iter().any(|name| last.ident == name)
+    }))
+}
+
+/// Whether a macro surely does nothing but compute.
+fn is_harmless(call: &Macro) -> bool {
+    /// Those that may leave by a panic.
+    const PANIC: [&str; 7] = [
+        "assert",
+        "assert_eq",
+        "assert_ne",
+        "debug_assert",
+        "panic",
+        "todo",
+        "unreachable",
+    ];
+    let is_one_of = |names: &[&str]| matches!(call.path.segments.last(), Some(last) if names.iter().any(|name| last.ident == name));
+    is_one_of(&KNOWN_MACROS) && !is_one_of(&PANIC) && !may_leave(call.tokens.clone())
+}
+
+/// Whether tokens hold a word that waits or leaves, a `?`, or another macro.
+fn may_leave(tokens: TokenStream) -> bool {
+    const WORDS: [&str; 5] = ["await", "break", "continue", "return", "yield"];
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => may_leave(group.stream()),
+        TokenTree::Ident(word) => WORDS.iter().any(|known| word == known),
+        TokenTree::Punct(punct) => matches!(punct.as_char(), '?' | '!'),
+        TokenTree::Literal(_) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_busy(code: &str) -> bool {
+        let expr = syn::parse_str(code).unwrap();
+        Endless::of(&expr).unwrap().is_busy()
+    }
+
+    #[test]
+    fn what_ends_elsewhere_ends_no_loop() {
+        for code in [
+            "loop {}",
+            "while true { count += 1; }",
+            "loop { while work() { break; } }",
+            "loop { 'inner: loop { loop { break 'inner; } } }",
+            "loop { 'block: { break 'block; } }",
+            "'own: loop { for _ in work() { continue 'own; } }",
+            "loop { work(|| return); }",
+            "loop { let later = async { work().await?; }; }",
+            "loop { fn leaves() { return; } }",
+            "loop { println!(\"{}\", count); }",
+            "loop { let Some(_) = work() else { continue }; }",
+        ] {
+            assert!(is_busy(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_may_end_a_loop_clears_it() {
+        for code in [
+            "loop { work().await; }",
+            "loop { yield_!(1); }",
+            "loop { break; }",
+            "'own: loop { loop { break 'own; } }",
+            "'own: loop { 'block: { break 'own; } }",
+            "loop { continue 'around; }",
+            "loop { work()?; }",
+            "loop { for _ in work()? {} }",
+            "loop { if work() { return; } }",
+            "loop { unknown!(); }",
+            "loop { println!(\"{}\", work().await); }",
+            "loop { println!(\"{}\", unknown!()); }",
+            "loop { todo!(); }",
+            "loop { assert_eq!(work(), 1); }",
+            "loop { std::process::abort(); }",
+            "loop { let Some(_) = work() else { end() }; }",
+        ] {
+            assert!(!is_busy(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+#![deny(deprecated)]
+#![allow(while_true)]
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(1);
+    while true {
+        for _ in 0..3 { break; }
+    }
+}
+
+fn main() {}
