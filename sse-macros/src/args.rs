@@ -264,13 +264,15 @@ pub(crate) const BODY_ON_GET: &str = "body_on_get";
 pub(crate) const BLOCKING_CALL: &str = "blocking_call";
 pub(crate) const DETACHED_TASK: &str = "detached_task";
 pub(crate) const BUSY_LOOP: &str = "busy_loop";
-const WARNINGS: [&str; 6] = [
+pub(crate) const EARLY_YIELD: &str = "early_yield";
+const WARNINGS: [&str; 7] = [
     UNREAD_CAPTURE,
     FEW_CAPTURES,
     BODY_ON_GET,
     BLOCKING_CALL,
     DETACHED_TASK,
     BUSY_LOOP,
+    EARLY_YIELD,
 ];
 
 fn unknown_key(name: &str) -> String {

@@ -80,10 +80,7 @@ pub(crate) fn read(
     name: &Ident,
     errors: &mut Errors,
 ) -> Body {
-    let yielding = yielding_macros(&statements);
-    let first_yield = statements
-        .iter()
-        .position(|statement| !is_macro_definition(statement) && finds(statement, &yielding));
+    let first_yield = statements.iter().position(yields(&statements));
     refuse_tail_value(&mut statements, form, errors);
     let mut reader = Reader {
         form,
@@ -113,6 +110,12 @@ pub(crate) fn read(
         statements,
         first_yield,
     }
+}
+
+/// Tells which of the statements yield, as far as their tokens say.
+pub(crate) fn yields(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
+    let yielding = yielding_macros(statements);
+    move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
 }
 
 /// `yield_!`, `yield_all!`, and the function's own macros that hold one of them.
@@ -621,7 +624,7 @@ fn ends(tokens: &impl ToTokens) -> (Span, Span) {
 }
 
 /// Whether it calls a variant of `Result`, as far as its path tells: `Ok(…)` and `Result::Ok(…)`, not `Reply::Ok(…)`.
-fn is_call_of(expr: &Expr, name: &str) -> bool {
+pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
     let Expr::Call(ExprCall { func, .. }) = expr else {
         return false;
     };

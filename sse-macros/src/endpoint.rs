@@ -10,6 +10,7 @@ use syn::{
 use crate::{
     args::Args,
     body::{self, Body},
+    early,
     errors::Errors,
     runtime::Runtime,
     suspects::{self, Suspect},
@@ -25,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) suspects: Vec<Suspect>,
+    /// A first `yield_!` with something below it that can fail before the next one.
+    pub(crate) early_yield: Option<Span>,
 }
 
 /// The user's function, with its body beside it.
@@ -93,6 +96,16 @@ impl Returns {
             (Some(_), Some(_)) => Form::TryResponse,
         }
     }
+
+    /// Whether the response and the stream fail with one error, as far as it is spelled.
+    pub(crate) fn has_one_error(&self) -> bool {
+        match (&self.response, &self.carried) {
+            (Some(response), Type::Path(carried)) => {
+                with_unit(&carried.path).to_string() == response.result.to_string()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The function under the attribute; else the item as it was, to be left where it stands.
@@ -159,9 +172,12 @@ impl Endpoint {
         refuse_second_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
-        let suspects = match &statements {
-            Statements::Read(statements) => suspects::find(statements),
-            Statements::Unread(_) => Vec::new(),
+        // What does not parse is not judged.
+        let (suspects, early_yield) = match &statements {
+            Statements::Read(statements) => {
+                (suspects::find(statements), early::early_yield(statements))
+            }
+            Statements::Unread(_) => (Vec::new(), None),
         };
         let runtime = Runtime::new(args.runtime.get());
         let body = match statements {
@@ -177,6 +193,7 @@ impl Endpoint {
             returns,
             body,
             suspects,
+            early_yield,
         }
     }
 

@@ -7,6 +7,7 @@ mod attributes;
 mod body;
 mod case;
 mod check;
+mod early;
 mod endpoint;
 mod errors;
 mod expand;

@@ -80,10 +80,10 @@ struct WaysOut<'a> {
 
 impl<'a> WaysOut<'a> {
     fn labelled(&mut self, label: Option<&'a Label>, visit: impl FnOnce(&mut Self)) {
+        let outside = self.inside.len();
         self.inside.extend(label.map(|label| &label.name));
         visit(self);
-        self.inside
-            .truncate(self.inside.len() - usize::from(label.is_some()));
+        self.inside.truncate(outside);
     }
 
     fn inner_loop(&mut self, label: Option<&'a Label>, expr: &'a Expr) {

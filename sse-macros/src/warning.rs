@@ -20,7 +20,8 @@ impl Warning {
         } = self;
         let span = *span;
         let constant = Ident::new(&name.to_uppercase(), span);
-        let note = format!("{message} (`allow({name})` silences this)");
+        let (fact, help) = message.split_at(message.find('\n').unwrap_or(message.len()));
+        let note = format!("{fact} (`allow({name})` silences this){help}");
         quote_spanned! {span=>
             const _: () = {
                 #[deprecated(note = #note)]

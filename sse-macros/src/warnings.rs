@@ -3,7 +3,10 @@
 use syn::{LitStr, Type, spanned::Spanned as _};
 
 use crate::{
-    args::{BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, FEW_CAPTURES, UNREAD_CAPTURE},
+    args::{
+        BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
+        UNREAD_CAPTURE,
+    },
     endpoint::Endpoint,
     path,
     suspects::Suspect,
@@ -33,6 +36,7 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let mut warnings = of_captures(endpoint);
     warnings.extend(of_method(endpoint));
     warnings.extend(endpoint.suspects.iter().map(of_body));
+    warnings.extend(early_yield(endpoint));
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
 }
@@ -90,6 +94,18 @@ fn busy_loop(is_empty: bool) -> &'static str {
     } else {
         "this loop never gives up the thread; `.await` something in it, or `yield_!(…)`"
     }
+}
+
+/// A `yield_!` that makes an event of what could be a status, without a word of the compiler's: both are one type.
+fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
+    let span = endpoint.early_yield?;
+    endpoint.returns.as_ref()?.has_one_error().then(|| Warning {
+        name: EARLY_YIELD,
+        span,
+        message: "from here on errors are events, not statuses\n\
+                  help: move this call below each `?` and `return Err(…)` that is to be a status"
+            .to_owned(),
+    })
 }
 
 /// A capture that none of the arguments reads, as far as their names tell.

@@ -254,6 +254,7 @@ pub use tokio_stream::Stream;
 /// | `blocking_call` | a call holds the thread, and with it all streams that run there: `std::thread::sleep`, what reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and its like, `block_on` |
 /// | `detached_task` | `tokio::spawn(…)` whose handle is dropped at once: the task goes on when the client has left |
 /// | `busy_loop` | a `loop` or `while true` in which nothing waits, yields or leaves, so that the thread is never given up |
+/// | `early_yield` | the response and the stream have the same error, and between the first `yield_!` and the next that yields stands a `?` or a `return Err(…)`, which would be a status if the first came later |
 ///
 /// What a body does counts where it is written out from its crate on (`std::fs::read(…)`, not `read(…)`), and outside of
 /// closures: `spawn_blocking(|| std::fs::read(…))` is right.

@@ -42,6 +42,13 @@ async fn busy_loop() -> impl Stream<Item = u32> {
     loop {}
 }
 
+#[sse_endpoint("/early", allow(early_yield))]
+async fn early_yield() -> Result<impl Stream<Item = Result<u32, String>>, String> {
+    yield_!(0);
+    let order = "1".parse::<u32>().map_err(|_| "no order".to_owned())?;
+    yield_!(order);
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(unread_capture)
@@ -50,5 +57,6 @@ fn main() {
         .sse(blocking_call)
         .sse(detached_task)
         .sse(two)
-        .sse(busy_loop);
+        .sse(busy_loop)
+        .sse(early_yield);
 }

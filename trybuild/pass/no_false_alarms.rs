@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::{
     Form, Json, Router,
     body::Bytes,
+    http::StatusCode,
     extract::{RawForm, Request, rejection::JsonRejection},
 };
 use own::{std::fs, thread};
@@ -324,6 +325,86 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
     }
 }
 
+/// The first `yield_!` stands below what can be refused.
+#[sse_endpoint("/refuses")]
+async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, String> {
+    let one = parse("1")?;
+    yield_!(one);
+    yield_!(parse("2")?);
+    loop {
+        let three = parse("3")?;
+        yield_!(three);
+    }
+}
+
+/// Below the first `yield_!` stands only what the compiler would not let pass unnoticed: the errors differ.
+#[sse_endpoint("/differ")]
+async fn differ() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
+    yield_!(0);
+    let one = parse("1")?;
+    yield_!(one);
+}
+
+/// Nothing is a status here.
+#[sse_endpoint("/no_status")]
+async fn no_status() -> impl Stream<Item = Result<u32, String>> {
+    yield_!(0);
+    let one = parse("1")?;
+    yield_!(one);
+}
+
+/// The first that yields is more than one `yield_!`.
+#[sse_endpoint("/in_a_loop")]
+async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> {
+    for one in 0..3 {
+        yield_!(one);
+    }
+    let four = parse("4")?;
+    yield_!(four);
+}
+
+/// What fails is not the endpoint.
+#[sse_endpoint("/fails_elsewhere")]
+async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, String> {
+    yield_!(0);
+    let one = || Ok::<u32, String>(parse("1")? + 1);
+    let two = async { Ok::<u32, String>(parse("2")? + 1) };
+    fn three() -> Result<u32, String> {
+        Ok(parse("3")? + 1)
+    }
+    if one().is_err() || two.await.is_err() || three().is_err() {
+        return;
+    }
+    yield_!(one().unwrap_or(0));
+}
+
+/// A macro that nobody knows may have yielded before.
+#[sse_endpoint("/unknown_macro")]
+async fn unknown_macro() -> Result<impl Stream<Item = Result<u32, String>>, String> {
+    yield_!(0);
+    emit!(1);
+    let one = parse("1")?;
+    yield_!(one);
+}
+
+/// Behind the last `yield_!`, an error is what ends the stream.
+#[sse_endpoint("/ends")]
+async fn ends() -> Result<impl Stream<Item = Result<u32, String>>, String> {
+    yield_!(0);
+    parse("1")?;
+}
+
+fn parse(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| text.to_owned())
+}
+
+macro_rules! emit {
+    ($value:expr) => {
+        yield_!($value)
+    };
+}
+use emit;
+
 macro_rules! pause {
     () => {
         std::future::ready(()).await
@@ -359,5 +440,12 @@ fn main() {
         .sse(request)
         .sse(waits)
         .sse(tasks)
-        .sse(loops);
+        .sse(loops)
+        .sse(refuses)
+        .sse(differ)
+        .sse(no_status)
+        .sse(in_a_loop)
+        .sse(fails_elsewhere)
+        .sse(unknown_macro)
+        .sse(ends);
 }

@@ -1,0 +1,142 @@
+//! A `yield_!` that stands above the last `?` that could be a status.
+//!
+//! Where both sides of the response have the same error, the compiler has nothing to say of it: the `?` is an event.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens as _;
+use syn::{
+    Expr, ExprReturn, Item, Macro, Stmt,
+    spanned::Spanned as _,
+    visit::{self, Visit},
+};
+
+use crate::{
+    body::{KNOWN_MACROS, is_call_of, yields},
+    tokens::{self, Leaving},
+    yields::Yield,
+};
+
+/// The first call of `yield_!`, where what follows can fail before it yields.
+///
+/// Only a plain statement counts: in a loop or a branch, what stands below it belongs to the stream.
+pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
+    let yields = yields(statements);
+    let mut rest = statements.iter().skip_while(|statement| !yields(statement));
+    let Stmt::Macro(first) = rest.next()? else {
+        return None;
+    };
+    first.mac.path.get_ident().and_then(Yield::named)?;
+    let mut can_fail = false;
+    for statement in rest {
+        if yields(statement) {
+            return can_fail.then(|| first.mac.path.span());
+        }
+        let mut exits = Exits::default();
+        exits.visit_stmt(statement);
+        if exits.unknown {
+            return None;
+        }
+        can_fail |= exits.fails;
+    }
+    None
+}
+
+/// How a statement of the endpoint's own may leave it.
+#[derive(Default)]
+struct Exits {
+    /// By a `?` or a `return Err(…)`.
+    fails: bool,
+    /// There is a macro in it that may do anything.
+    unknown: bool,
+}
+
+/// tokio's macros, which yield nothing of their own.
+const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
+
+impl<'ast> Visit<'ast> for Exits {
+    fn visit_expr(&mut self, expr: &'ast Expr) {
+        match expr {
+            Expr::Closure(_) | Expr::Async(_) => return,
+            Expr::Try(_) => self.fails = true,
+            Expr::Return(ExprReturn {
+                expr: Some(value), ..
+            }) => self.fails |= is_call_of(value, "Err"),
+            _ => {}
+        }
+        visit::visit_expr(self, expr);
+    }
+
+    fn visit_macro(&mut self, call: &'ast Macro) {
+        let name = call.path.segments.last().map(|last| last.ident.to_string());
+        let name = name.unwrap_or_default();
+        let known = KNOWN_MACROS.iter().chain(&TOKIOS_MACROS);
+        self.unknown |= !known.clone().any(|known| *known == name);
+        tokens::rewrite(call.tokens.clone(), self);
+    }
+
+    fn visit_item(&mut self, _: &'ast Item) {}
+}
+
+/// Reads the tokens of a macro; what they would become is of no use here.
+impl Leaving for Exits {
+    fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
+        let value = syn::parse2::<Expr>(operand.clone());
+        self.fails |= value.is_ok_and(|value| is_call_of(&value, "Err"));
+        quote::quote!(#token #operand)
+    }
+
+    fn on_try(&mut self, question: TokenTree) -> TokenStream {
+        self.fails = true;
+        question.into()
+    }
+
+    fn on_yield(&mut self, _: Yield, mac: Macro) -> TokenStream {
+        mac.into_token_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_early(code: &str) -> bool {
+        let block: syn::Block = syn::parse_str(code).unwrap();
+        early_yield(&block.stmts).is_some()
+    }
+
+    #[test]
+    fn what_fails_before_the_next_yield_is_told() {
+        for code in [
+            "{ yield_!(1); let a = load().await?; yield_!(a); }",
+            "{ let a = 1; yield_all!(a); if a { return Err(b); } yield_!(2); }",
+            "{ yield_!(1); let (a, b) = tokio::try_join!(a, b)?; loop { yield_!(a); } }",
+            "{ yield_!(1); tokio::select! { a = b() => a?, } while a { yield_!(1); } }",
+            "{ yield_!(1); tokio::select! { a = b() => return Err(a), } yield_!(1); }",
+            "{ yield_!(1); let Some(a) = b else { return Err(c) }; work(); yield_!(a); }",
+        ] {
+            assert!(is_early(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_part_of_the_stream_is_not() {
+        for code in [
+            "{ let a = load().await?; yield_!(a); }",
+            "{ yield_!(1); yield_!(load().await?); }",
+            "{ yield_!(1); load().await?; }",
+            "{ yield_!(1); loop { let a = load().await?; yield_!(a); } }",
+            "{ yield_!(1); yield_!(2); load()?; yield_!(3); }",
+            "{ while a { yield_!(1); } load()?; yield_!(2); }",
+            "{ if a { yield_!(1); } load()?; yield_!(2); }",
+            "{ yield_!(1); let a = || b?; yield_!(2); }",
+            "{ yield_!(1); let a = async { b? }; yield_!(2); }",
+            "{ yield_!(1); fn a() { b? } yield_!(2); }",
+            "{ yield_!(1); if a { return; } yield_!(2); }",
+            "{ yield_!(1); info!(?a); yield_!(2); }",
+            "{ yield_!(1); emit!(2); load()?; yield_!(3); }",
+            "{ emit!(1); load()?; yield_!(3); }",
+        ] {
+            assert!(!is_early(code), "{code}");
+        }
+    }
+}
