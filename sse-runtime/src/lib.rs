@@ -100,6 +100,7 @@ mod id;
 mod json;
 mod keep_alive;
 mod last_event_id;
+mod overlap;
 mod payload;
 mod response;
 mod route;

@@ -17,6 +17,7 @@ use crate::{
     arrival::Arrival,
     endpoint::{Endpoint, Frames},
     generator::Generator,
+    overlap::Mounting,
     unread::Unread,
 };
 
@@ -193,7 +194,9 @@ pub trait RouterExt<S> {
     ///
     /// # Panics
     ///
-    /// Where the router already answers this method on this path, as [`Router::route`] does.
+    /// Where the router already answers this method on this path, as [`Router::route`] does. The message names both
+    /// endpoints, if what is there is one; axum's own message is printed before it.
+    #[track_caller]
     fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
         R: IntoSseRoute<H, K>,
@@ -209,8 +212,10 @@ where
         R: IntoSseRoute<H, K>,
         SseRoute<H>: Mount<S, M>,
     {
-        let (path, routes) = endpoint.into_sse_route().mount();
-        self.route(path, routes)
+        let route = endpoint.into_sse_route();
+        let mounting = Mounting::new(&route.endpoint);
+        let (path, routes) = route.mount();
+        mounting.by(|| self.route(path, routes))
     }
 }
 

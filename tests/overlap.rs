@@ -1,0 +1,138 @@
+//! Two endpoints on one method and path: the server does not start, and says which they are.
+
+use std::{
+    cell::Cell,
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
+};
+
+use axum::{Router, routing::get};
+use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+
+#[sse_endpoint("/clock")]
+async fn clock() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/clock")]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/clock", method = POST)]
+async fn set_clock() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/page")]
+async fn page() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/{room}", allow(unread_capture))]
+async fn room() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/{seat}", allow(unread_capture))]
+async fn seat() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+thread_local! {
+    /// The line of the last panic.
+    static LINE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Notes the line of each panic, on top of what is done otherwise.
+fn note_lines() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            LINE.set(panic.location().map_or(0, panic::Location::line));
+            before(panic);
+        }));
+    });
+}
+
+/// The message of the panic that `mount` ends with, and its line.
+fn panic_of(mount: impl FnOnce() -> Router) -> (String, u32) {
+    note_lines();
+    let panic = panic::catch_unwind(AssertUnwindSafe(mount)).expect_err("two cannot be one");
+    let message = panic.downcast::<String>().expect("a message with names");
+    (*message, LINE.get())
+}
+
+#[test]
+fn both_endpoints_are_named_with_their_lines() {
+    let first = line!() + 1;
+    let router = Router::new().sse(clock);
+    let second = line!() + 1;
+    let (message, line) = panic_of(|| router.sse(ticks));
+
+    let there = message.split(['(', ')']).nth(1).unwrap();
+    assert!(there.contains(&format!("overlap.rs:{first}:")), "{there}");
+    assert_eq!(
+        message.replace(there, "there"),
+        "`GET /clock` belongs to the endpoint `clock` already (there), so `ticks` cannot have it; give one of them \
+         another path or method"
+    );
+    assert_eq!(line, second);
+}
+
+#[test]
+fn an_endpoint_that_is_mounted_twice_is_named_once() {
+    let router = Router::new().sse(set_clock);
+    let (message, _) =
+        panic_of(|| router.sse(set_clock().layer(tower_http::trace::TraceLayer::new_for_http())));
+    assert!(
+        message.starts_with("`POST /clock` belongs to the endpoint `set_clock` already ("),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("; mount it once, or give one of the two another path or method"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_plain_handler_is_something_else() {
+    for _ in 0..2 {
+        let router = Router::new().route("/page", get(async || "a page"));
+        let second = line!() + 1;
+        let (message, line) = panic_of(|| router.sse(page));
+        assert_eq!(
+            message,
+            "something else answers `GET /page` already, so the endpoint `page` cannot; give one of them another \
+             path or method"
+        );
+        assert_eq!(line, second);
+    }
+}
+
+#[test]
+fn other_panics_of_axum_are_its_own() {
+    let router = Router::new().sse(room);
+    let (message, _) = panic_of(|| router.sse(seat));
+    assert!(
+        message.starts_with("Invalid route \"/{seat}\""),
+        "{message}"
+    );
+}
+
+#[sse_endpoint("/lights")]
+async fn lights() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/lights", method = POST)]
+async fn switch() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[test]
+fn two_methods_and_two_routers_are_no_overlap() {
+    let _: Router = Router::new().sse(lights).sse(switch);
+    let _: Router = Router::new().sse(lights).merge(Router::new().sse(switch));
+}
