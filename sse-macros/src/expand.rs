@@ -31,9 +31,10 @@ use crate::{
     check,
     endpoint::{self, Endpoint, Form, Returns},
     errors::Errors,
+    lints,
     runtime::{Runtime, ours, yielder},
     warning::Warning,
-    warnings, yields,
+    yields,
 };
 
 /// The names of the types in the signature, inside the expansion.
@@ -56,7 +57,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
     let failed = !errors.is_empty();
-    let warnings = warnings::warnings(endpoint);
+    let warnings = lints::warnings(endpoint);
     let warnings = warnings.iter().map(Warning::write).filter(|_| !failed);
 
     let mut errors = errors.into_compile_errors();

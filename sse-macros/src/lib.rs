@@ -11,6 +11,7 @@ mod early;
 mod endpoint;
 mod errors;
 mod expand;
+mod lints;
 mod loops;
 mod path;
 mod runtime;
@@ -22,7 +23,6 @@ mod suspects;
 mod tokens;
 mod types;
 mod warning;
-mod warnings;
 mod yields;
 
 use proc_macro2::TokenStream;
