@@ -83,8 +83,8 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    impl ::sse_runtime::__private::IntoResponse for AskError {
-        fn into_response(self) -> ::sse_runtime::__private::Response {
+    impl ::sse_runtime::__private::axum::response::IntoResponse for AskError {
+        fn into_response(self) -> ::sse_runtime::__private::axum::response::Response {
             ::sse_runtime::__private::respond(
                 &self,
                 {

@@ -1,9 +1,7 @@
 //! What expanded code calls. Not for use by hand: it changes with every release.
 
-pub use axum::{
-    http::Method,
-    response::{IntoResponse, Response},
-};
+// All of it: messages would name `IntoResponse` by its shortest public path, and that would be this one.
+pub use axum::{self, http::Method};
 pub use serde;
 
 pub use crate::{
@@ -34,7 +32,7 @@ pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<
 /// The error of a response, checked where the signature names it.
 pub fn rejection<R>() -> Rejection<R>
 where
-    Result<(), R>: IntoResponse,
+    Result<(), R>: axum::response::IntoResponse,
 {
     Rejection::new()
 }

@@ -69,8 +69,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
                 }
             }
             #[automatically_derived]
-            impl #params #private::IntoResponse for #name #arguments #clause {
-                fn into_response(self) -> #private::Response {
+            impl #params #private::axum::response::IntoResponse for #name #arguments #clause {
+                fn into_response(self) -> #private::axum::response::Response {
                     #private::respond(&self, #describe)
                 }
             }
