@@ -28,7 +28,7 @@ thread_local! {
 
 /// Serialises a value that has a head: `serialize` is what serde's derive says of it.
 ///
-/// A [`DataSerializer`] tells by its `is_human_readable` that it was asked: that method is the one that a serializer can
+/// Our serializer tells by its `is_human_readable` that it was asked: that method is the one that a serializer can
 /// be called by without being used up, and whatever wraps a serializer hands it on. Only then is the head made, left
 /// here, and taken out again by the serializer's next method. It never outlasts this call, whatever the value does.
 pub fn with_head<S: serde::Serializer>(

@@ -15,7 +15,7 @@ use crate::{description::Describe, encode::Head};
 
 /// An error that is an HTTP response before the stream begins, and an event in it.
 ///
-/// It is implemented by its derive, see [the macro of the same name](derive@SseError).
+/// It is implemented by its derive, see [the macro of the same name](derive@crate::SseError).
 pub trait SseError: Serialize + IntoResponse {
     #[doc(hidden)]
     fn problem(&self) -> Problem;

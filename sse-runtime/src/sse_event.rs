@@ -6,7 +6,7 @@ use crate::{EventId, encode::Head};
 
 /// An event type: an enum whose variants are events of their own name, or a struct that is one.
 ///
-/// It is implemented by its derive, see [the macro of the same name](derive@SseEvent).
+/// It is implemented by its derive, see [the macro of the same name](derive@crate::SseEvent).
 pub trait SseEvent: Serialize {
     #[doc(hidden)]
     const SHAPE: Shape;
