@@ -27,7 +27,7 @@ const KEYS: [(&str, &str); 11] = [
     ("error_event", "error_event = \"error\""),
     ("allow", "allow(unread_capture)"),
     ("crate", "crate = ::sse_runtime"),
-    ("on_shutdown", ""),
+    ("on_shutdown", "on_shutdown = \"finish\""),
 ];
 
 /// Timers reach far, but a longer time is a slip of the unit.
@@ -44,6 +44,7 @@ pub(crate) struct Args {
     pub(crate) max_duration: Key<Duration>,
     pub(crate) end: Key<End>,
     pub(crate) error_event: Key<LitStr>,
+    pub(crate) on_shutdown: Key<OnShutdown>,
     pub(crate) allow: Vec<Ident>,
     pub(crate) runtime: Key<Path>,
 }
@@ -63,6 +64,12 @@ pub(crate) enum Flush {
 pub(crate) enum End {
     Reconnect,
     Stop,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum OnShutdown {
+    Close,
+    Finish,
 }
 
 /// A key that was given at most once, with its span beside its value.
@@ -182,13 +189,6 @@ impl Args {
         if name == "allow" {
             return self.allow(key, input, errors);
         }
-        if name == "on_shutdown" {
-            input.parse::<TokenStream>()?;
-            return Err(syn::Error::new_spanned(
-                key,
-                "`on_shutdown` comes with the server's graceful shutdown, which is not there yet; remove it",
-            ));
-        }
         if !input.peek(Token![=]) {
             input.parse::<TokenStream>()?;
             return Err(syn::Error::new_spanned(
@@ -221,6 +221,10 @@ impl Args {
             "end" => {
                 let choices = [("reconnect", End::Reconnect), ("stop", End::Stop)];
                 self.end.set(key, choice(value, choices), errors);
+            }
+            "on_shutdown" => {
+                let choices = [("close", OnShutdown::Close), ("finish", OnShutdown::Finish)];
+                self.on_shutdown.set(key, choice(value, choices), errors);
             }
             "error_event" => self.error_event.set(key, event_name(key, value), errors),
             _ => self.runtime.set(key, runtime_path(value), errors),
@@ -265,7 +269,8 @@ pub(crate) const BLOCKING_CALL: &str = "blocking_call";
 pub(crate) const DETACHED_TASK: &str = "detached_task";
 pub(crate) const BUSY_LOOP: &str = "busy_loop";
 pub(crate) const EARLY_YIELD: &str = "early_yield";
-const WARNINGS: [&str; 7] = [
+pub(crate) const FINISH_WITHOUT_END: &str = "finish_without_end";
+const WARNINGS: [&str; 8] = [
     UNREAD_CAPTURE,
     FEW_CAPTURES,
     BODY_ON_GET,
@@ -273,12 +278,12 @@ const WARNINGS: [&str; 7] = [
     DETACHED_TASK,
     BUSY_LOOP,
     EARLY_YIELD,
+    FINISH_WITHOUT_END,
 ];
 
 fn unknown_key(name: &str) -> String {
     let known = KEYS.map(|(name, _)| name);
-    let known = known.into_iter().filter(|name| *name != "on_shutdown");
-    let options = known.clone().collect::<Vec<_>>().join(", ");
+    let options = known.join(", ");
     match did_you_mean(name, known) {
         Some(meant) => format!("unknown key `{name}`; did you mean `{meant}`? (keys: {options})"),
         None => format!("unknown key `{name}` (keys: {options})"),

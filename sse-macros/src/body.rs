@@ -69,6 +69,9 @@ pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "warn",
 ];
 
+/// tokio's macros, which wait, and do nothing else of their own.
+pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
+
 /// Macros whose `return` and `?` are those of a generator of their own.
 const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];
 

@@ -11,7 +11,7 @@ use syn::{
 };
 
 use crate::{
-    body::{KNOWN_MACROS, is_call_of, yields},
+    body::{KNOWN_MACROS, TOKIOS_MACROS, is_call_of, yields},
     tokens::{self, Leaving},
     yields::Yield,
 };
@@ -49,9 +49,6 @@ struct Exits {
     /// There is a macro in it that may do anything.
     unknown: bool,
 }
-
-/// tokio's macros, which yield nothing of their own.
-const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
 
 impl<'ast> Visit<'ast> for Exits {
     fn visit_expr(&mut self, expr: &'ast Expr) {

@@ -12,6 +12,7 @@ use crate::{
     body::{self, Body},
     early,
     errors::Errors,
+    loops,
     runtime::Runtime,
     suspects::{self, Suspect},
     types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
@@ -26,6 +27,8 @@ pub(crate) struct Endpoint {
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) suspects: Vec<Suspect>,
+    /// A loop of its own that nothing leaves.
+    pub(crate) never_ending: Option<Span>,
     /// A first `yield_!` with something below it that can fail before the next one.
     pub(crate) early_yield: Option<Span>,
 }
@@ -173,11 +176,13 @@ impl Endpoint {
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
         // What does not parse is not judged.
-        let (suspects, early_yield) = match &statements {
-            Statements::Read(statements) => {
-                (suspects::find(statements), early::early_yield(statements))
-            }
-            Statements::Unread(_) => (Vec::new(), None),
+        let (suspects, never_ending, early_yield) = match &statements {
+            Statements::Read(statements) => (
+                suspects::find(statements),
+                loops::never_ending(statements),
+                early::early_yield(statements),
+            ),
+            Statements::Unread(_) => (Vec::new(), None, None),
         };
         let runtime = Runtime::new(args.runtime.get());
         let body = match statements {
@@ -193,6 +198,7 @@ impl Endpoint {
             returns,
             body,
             suspects,
+            never_ending,
             early_yield,
         }
     }

@@ -26,7 +26,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{parse_quote, spanned::Spanned as _};
 
 use crate::{
-    args::{Args, End, Flush, KeepAlive},
+    args::{Args, End, Flush, KeepAlive, OnShutdown},
     attributes::Attributes,
     check,
     endpoint::{self, Endpoint, Form, Returns},
@@ -256,6 +256,7 @@ fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
         max_duration,
         end,
         error_event,
+        on_shutdown,
         ..
     } = &endpoint.args;
     let private = endpoint.runtime.internals();
@@ -306,6 +307,10 @@ fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
             End::Stop => quote!(.end(#private::EndKey::Stop)),
         }),
         error_event.get().map(|name| quote!(.error_event(#name))),
+        on_shutdown.get().map(|what| match what {
+            OnShutdown::Close => quote!(.on_shutdown(#private::OnShutdown::Close)),
+            OnShutdown::Finish => quote!(.on_shutdown(#private::OnShutdown::Finish)),
+        }),
     ];
     let keys = keys.iter().flatten();
     quote!(#private::Endpoint::new::<#item>(#path, #name) #(#keys)*)

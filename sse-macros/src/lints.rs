@@ -5,7 +5,7 @@ use syn::{LitStr, Type, spanned::Spanned as _};
 use crate::{
     args::{
         BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
-        UNREAD_CAPTURE,
+        FINISH_WITHOUT_END, OnShutdown, UNREAD_CAPTURE,
     },
     endpoint::Endpoint,
     path,
@@ -36,6 +36,7 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let mut warnings = of_captures(endpoint);
     warnings.extend(of_method(endpoint));
     warnings.extend(endpoint.suspects.iter().map(of_body));
+    warnings.extend(finish_without_end(endpoint));
     warnings.extend(early_yield(endpoint));
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
@@ -94,6 +95,19 @@ fn busy_loop(is_empty: bool) -> &'static str {
     } else {
         "this loop never gives up the thread; `.await` something in it, or `yield_!(…)`"
     }
+}
+
+/// A key that waits for an end that never comes.
+fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
+    let finishes = matches!(endpoint.args.on_shutdown.get(), Some(OnShutdown::Finish));
+    let span = endpoint.args.on_shutdown.span().filter(|_| finishes)?;
+    endpoint.never_ending.map(|_| Warning {
+        name: FINISH_WITHOUT_END,
+        span,
+        message: "this stream never ends by itself, so `finish` always waits for the whole drain time; leave the key \
+                  out, or let something leave the loop"
+            .to_owned(),
+    })
 }
 
 /// A `yield_!` that makes an event of what could be a status, without a word of the compiler's: both are one type.

@@ -3,14 +3,17 @@
 //! A macro that we do not know may do any of it, so it ends the suspicion; so does whatever looks like a call that never
 //! returns.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
     Block, Expr, ExprBlock, ExprCall, ExprLit, ExprLoop, ExprWhile, Item, Label, Lifetime, Lit,
     Local, Macro, Stmt,
     visit::{self, Visit},
 };
 
-use crate::body::KNOWN_MACROS;
+use crate::{
+    body::{KNOWN_MACROS, TOKIOS_MACROS},
+    yields::YIELD,
+};
 
 /// `loop { … }` or `while true { … }`: its keyword, its label, and its body.
 pub(crate) struct Endless<'a> {
@@ -53,15 +56,36 @@ impl<'a> Endless<'a> {
 
     /// Whether nothing in it waits, yields or leaves.
     pub(crate) fn is_busy(&self) -> bool {
+        !self.has_way_out(true)
+    }
+
+    /// Whether nothing in it leaves, wait as it may.
+    pub(crate) fn never_ends(&self) -> bool {
+        !self.has_way_out(false)
+    }
+
+    fn has_way_out(&self, waiting_is_one: bool) -> bool {
         let mut ways = WaysOut {
             own: self.label.map(|label| &label.name),
             inside: Vec::new(),
             loops: 0,
+            waiting_is_one,
             found: false,
         };
         ways.visit_block(self.body);
-        !ways.found
+        ways.found
     }
+}
+
+/// A loop of the function's own block that nothing leaves: who comes to it stays.
+pub(crate) fn never_ending(statements: &[Stmt]) -> Option<Span> {
+    statements.iter().find_map(|statement| {
+        let Stmt::Expr(expr, _) = statement else {
+            return None;
+        };
+        let endless = Endless::of(expr)?;
+        endless.never_ends().then_some(endless.keyword)
+    })
 }
 
 fn is_true(cond: &Expr) -> bool {
@@ -75,6 +99,8 @@ struct WaysOut<'a> {
     inside: Vec<&'a Lifetime>,
     /// How many loops that place is in.
     loops: usize,
+    /// Whether what waits or yields counts as well.
+    waiting_is_one: bool,
     found: bool,
 }
 
@@ -108,11 +134,8 @@ impl<'a> Visit<'a> for WaysOut<'a> {
             Expr::Block(inner) => {
                 return self.labelled(inner.label.as_ref(), |ways| visit::visit_expr(ways, expr));
             }
-            Expr::Await(_)
-            | Expr::Try(_)
-            | Expr::Return(_)
-            | Expr::Yield(_)
-            | Expr::Verbatim(_) => self.found = true,
+            Expr::Await(_) | Expr::Yield(_) => self.found |= self.waiting_is_one,
+            Expr::Try(_) | Expr::Return(_) | Expr::Verbatim(_) => self.found = true,
             Expr::Break(inner) => {
                 self.found |= match &inner.label {
                     Some(label) => !self.is_inside(label),
@@ -139,7 +162,11 @@ impl<'a> Visit<'a> for WaysOut<'a> {
     }
 
     fn visit_macro(&mut self, call: &'a Macro) {
-        self.found |= !is_harmless(call);
+        self.found |= if self.waiting_is_one {
+            !is_harmless(call)
+        } else {
+            !stays(call)
+        };
     }
 
     fn visit_item(&mut self, _: &'a Item) {}
@@ -170,20 +197,54 @@ fn never_returns(func: &Expr) -> bool {
     }))
 }
 
+/// Macros that may leave by a panic.
+const PANIC: [&str; 7] = [
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "debug_assert",
+    "panic",
+    "todo",
+    "unreachable",
+];
+
+fn is_one_of(call: &Macro, names: &[&str]) -> bool {
+    matches!(call.path.segments.last(), Some(last) if names.iter().any(|name| last.ident == name))
+}
+
 /// Whether a macro surely does nothing but compute.
 fn is_harmless(call: &Macro) -> bool {
-    /// Those that may leave by a panic.
-    const PANIC: [&str; 7] = [
-        "assert",
-        "assert_eq",
-        "assert_ne",
-        "debug_assert",
-        "panic",
-        "todo",
-        "unreachable",
-    ];
-    let is_one_of = |names: &[&str]| matches!(call.path.segments.last(), Some(last) if names.iter().any(|name| last.ident == name));
-    is_one_of(&KNOWN_MACROS) && !is_one_of(&PANIC) && !may_leave(call.tokens.clone())
+    is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC) && !may_leave(call.tokens.clone())
+}
+
+/// Whether a macro surely leaves no loop, wait as it may. `yield_all!` leaves with the first error of its stream.
+fn stays(call: &Macro) -> bool {
+    let waits = is_one_of(call, &TOKIOS_MACROS) || is_one_of(call, &[YIELD]);
+    let is_known = waits || is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC);
+    is_known && !leaves(call.tokens.clone())
+}
+
+/// Whether tokens hold a word that leaves a loop, a `?`, or a macro other than `yield_!`.
+fn leaves(tokens: TokenStream) -> bool {
+    let mut before = None;
+    tokens.into_iter().any(|token| {
+        let leaves = match &token {
+            TokenTree::Group(group) => leaves(group.stream()),
+            TokenTree::Ident(word) => word == "break" || word == "return",
+            TokenTree::Punct(punct) => match punct.as_char() {
+                '?' => true,
+                // `!=` and a negation stand behind other things than a name, or in front of `=`.
+                '!' => {
+                    punct.spacing() == Spacing::Alone
+                        && matches!(&before, Some(TokenTree::Ident(name)) if name != YIELD)
+                }
+                _ => false,
+            },
+            TokenTree::Literal(_) => false,
+        };
+        before = Some(token);
+        leaves
+    })
 }
 
 /// Whether tokens hold a word that waits or leaves, a `?`, or another macro.
@@ -222,6 +283,36 @@ mod tests {
             "loop { let Some(_) = work() else { continue }; }",
         ] {
             assert!(is_busy(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_only_waits_ends_no_stream() {
+        let never_ends = |code: &str| {
+            let expr = syn::parse_str(code).unwrap();
+            Endless::of(&expr).unwrap().never_ends()
+        };
+        for code in [
+            "loop { tick().await; yield_!(now()); }",
+            "while true { tokio::select! { tick = ticks() => yield_!(tick), } }",
+            "loop { tokio::select! { tick = ticks(), if tick != last && !done => yield_!(tick) } }",
+            "loop { while let Some(tick) = next().await { if tick.is_last() { break; } } }",
+            "loop { for tick in ticks { println!(\"{tick}\"); continue; } }",
+        ] {
+            assert!(never_ends(code), "{code}");
+        }
+        for code in [
+            "loop { yield_!(next().await?); }",
+            "loop { let Some(tick) = next().await else { break }; yield_!(tick); }",
+            "loop { tokio::select! { tick = ticks() => yield_!(tick?), } }",
+            "loop { tokio::select! { () = over() => return, } }",
+            "loop { unknown!(); }",
+            "loop { tokio::select! { () = over() => unknown!(), } }",
+            "loop { yield_all!(ticks()); }",
+            "loop { panic!(); }",
+            "loop { std::process::exit(0); }",
+        ] {
+            assert!(!never_ends(code), "{code}");
         }
     }
 

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, Version, header, request::Parts};
 use tokio::sync::mpsc;
 
-use crate::{EventId, flushes::Flushes, id, last_event_id};
+use crate::{EventId, Shutdown, flushes::Flushes, id, last_event_id};
 
 /// Taken before the extractors run, which may take the request apart.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Arrival {
     /// How the socket says that it has taken what was written, where it can.
     pub(crate) flushes: Option<Flushes>,
     pub(crate) alive: Option<Alive>,
+    /// The shutdown of the server that the request came in on, where it has one.
+    pub(crate) shutdown: Option<Shutdown>,
 }
 
 /// Held as long as there is something of the stream, for the test client to wait for.
@@ -39,6 +41,7 @@ impl Arrival {
             last_id: sent.and_then(|sent| EventId::new(sent.ok()?).ok()),
             flushes: parts.extensions.get().filter(|_| http1).cloned(),
             alive: parts.extensions.get().cloned(),
+            shutdown: parts.extensions.get().cloned(),
         })
     }
 }

@@ -14,10 +14,10 @@ use std::{
 use bytes::Bytes;
 use http_body::Frame;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, sleep_until};
 
 use crate::{
-    EventId,
+    EventId, Shutdown,
     arrival::{Alive, Arrival},
     channel::{Channel, DUE},
     encode::{self, EncodeError, Fields},
@@ -25,6 +25,7 @@ use crate::{
     flushes::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
+    shutdown,
     unread::Unread,
 };
 
@@ -42,6 +43,11 @@ pin_project! {
         keep_alive: Option<KeepAlive>,
         #[pin]
         deadline: Option<Sleep>,
+        // Until the server begins to stop.
+        #[pin]
+        shutdown: Option<shutdown::Watch>,
+        // Whether the deadline is the server's, and not the endpoint's.
+        is_shut_down: bool,
         unread: Unread,
         // Started at the end, where a request body is still to come.
         #[pin]
@@ -115,6 +121,8 @@ impl SseBody {
             first: frames.first.clone(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint.max_duration.map(|limit| sleep(spread(limit))),
+            shutdown: arrival.shutdown.as_ref().map(Shutdown::watch),
+            is_shut_down: false,
             unread,
             linger: None,
             endpoint: endpoint.clone(),
@@ -151,10 +159,24 @@ impl http_body::Body for SseBody {
         }
 
         // Before the generator, which may wait for ever, or never.
+        if let Some(shutdown) = this.shutdown.as_mut().as_pin_mut()
+            && let State::Running(_) = this.state
+            && let Poll::Ready(end) = shutdown.poll_end(this.endpoint.when_shut_down(), cx)
+        {
+            this.shutdown.set(None);
+            let is_earlier = |deadline: Pin<&mut Sleep>| end < deadline.deadline();
+            if this.deadline.as_mut().as_pin_mut().is_none_or(is_earlier) {
+                this.deadline.set(Some(sleep_until(end)));
+                *this.is_shut_down = true;
+            }
+        }
         if let Some(deadline) = this.deadline.as_mut().as_pin_mut()
             && let State::Running(_) = this.state
             && poll_unconstrained(deadline, cx).is_ready()
         {
+            if *this.is_shut_down {
+                send_away(this.channel, this.endpoint);
+            }
             *this.state = State::Ended;
         }
 
@@ -285,6 +307,18 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> State {
         }
     }
     encode_failure(channel, endpoint).unwrap_or(State::Ended)
+}
+
+/// Says when to come back: to a server that has been started anew, and not together with everybody else.
+fn send_away(channel: &Channel, endpoint: &Endpoint) {
+    let fields = Fields {
+        retry: Some(shutdown::retry(endpoint.retry)),
+        ..Fields::default()
+    };
+    channel.write(|outgoing| {
+        encode::bare_frame(&mut outgoing.buffer, &fields);
+        Ok(())
+    });
 }
 
 fn encode_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {

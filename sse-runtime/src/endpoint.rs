@@ -27,6 +27,15 @@ pub enum End {
     Stop,
 }
 
+/// What a stream does when its server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnShutdown {
+    /// It ends, at a moment of its own.
+    Close,
+    /// It runs on until it ends by itself, or the drain time does.
+    Finish,
+}
+
 /// An endpoint, as its attribute and its function describe it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -39,9 +48,10 @@ pub struct Endpoint {
     pub(crate) end: End,
     keep_alive: Option<Duration>,
     keep_alive_event: Option<&'static str>,
-    retry: Option<Duration>,
+    pub(crate) retry: Option<Duration>,
     pub(crate) max_duration: Option<Duration>,
     pub(crate) error_event: &'static str,
+    on_shutdown: Option<OnShutdown>,
 }
 
 /// The default of `keep_alive`: what the standard's authoring notes suggest against proxies that cut quiet connections.
@@ -63,6 +73,7 @@ impl Endpoint {
             retry: None,
             max_duration: None,
             error_event: "error",
+            on_shutdown: None,
         }
     }
 
@@ -118,6 +129,23 @@ impl Endpoint {
     pub fn error_event(mut self, name: &'static str) -> Self {
         self.error_event = name;
         self
+    }
+
+    /// The key `on_shutdown`.
+    pub fn on_shutdown(mut self, what: OnShutdown) -> Self {
+        self.on_shutdown = Some(what);
+        self
+    }
+
+    /// What its streams do when the server stops. A `GET` comes back by itself, so it can be closed; what was sent for
+    /// with another method may not be asked for twice.
+    pub(crate) fn when_shut_down(&self) -> OnShutdown {
+        let by_method = if self.method == Method::GET {
+            OnShutdown::Close
+        } else {
+            OnShutdown::Finish
+        };
+        self.on_shutdown.unwrap_or(by_method)
     }
 
     /// The frames that are the same for every client, encoded once, when the endpoint is mounted.

@@ -37,7 +37,8 @@
 //! - [`LastEventId`]: where a client that reconnects left off. [`Event::done`] stops it for good.
 //! - [`first_ok`]: an upstream's failure, while there still is a status to answer with.
 //! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
-//! - [`serve`]: axum's server with what event streams need of a socket.
+//! - [`serve`] and [`Server`]: axum's server with what event streams need of a socket, and an end that they survive.
+//! - [`Shutdown`]: the same end under plain `axum::serve`.
 //! - [`testing`]: a client for the tests of your own endpoints.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
 //! - [What the compiler checks](what_the_compiler_checks): every mistake, and the message that it gets.
@@ -105,6 +106,8 @@ mod payload;
 mod response;
 mod route;
 mod serve;
+mod server;
+mod shutdown;
 mod signature;
 mod sse_error;
 mod sse_event;
@@ -126,7 +129,9 @@ pub use payload::{AsHtml, AsJson, AsText, Payload, Text};
 pub use route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
 };
-pub use serve::{Bind, serve};
+pub use serve::Bind;
+pub use server::{Server, serve};
+pub use shutdown::{Shutdown, Told};
 pub use sse_error::SseError;
 pub use sse_event::SseEvent;
 #[doc(no_inline)]
@@ -176,6 +181,7 @@ pub use tokio_stream::Stream;
 /// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not come back at once |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it |
 /// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server stops: end at a moment within its drain time, or run on until the stream ends by itself or the drain time does |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences [warnings](#warnings) of the attribute by their names |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///
@@ -256,6 +262,7 @@ pub use tokio_stream::Stream;
 /// | `detached_task` | `tokio::spawn(…)` whose handle is dropped at once: the task goes on when the client has left |
 /// | `busy_loop` | a `loop` or `while true` in which nothing waits, yields or leaves, so that the thread is never given up |
 /// | `early_yield` | the response and the stream have the same error, and between the first `yield_!` and the next that yields stands a `?` or a `return Err(…)`, which would be a status if the first came later |
+/// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that nothing leaves |
 ///
 /// What a body does counts where it is written out from its crate on (`std::fs::read(…)`, not `read(…)`), and outside of
 /// closures: `spawn_blocking(|| std::fs::read(…))` is right.

@@ -1,4 +1,4 @@
-//! [`serve`]: axum's server, with what event streams need of a socket.
+//! What event streams need of a socket: [`Bind`], and the connections that [`Server`](crate::Server) serves.
 
 use std::{
     convert::Infallible,
@@ -19,37 +19,6 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 use tower_service::Service;
 
 use crate::flushes::{FlushCounting, Flushes};
-
-/// Serves `app` on `addr` until Ctrl-C.
-///
-/// It is `axum::serve` with `TCP_NODELAY`, so that no event waits in the kernel for the one after it, and with sockets
-/// that say when an event is on its way, so that `flush = "each"` means what it says over HTTP/1. Handlers can
-/// extract `ConnectInfo<SocketAddr>`. With the feature `http2` it speaks HTTP/2 without TLS as well.
-///
-/// `addr` is an address, as in `"127.0.0.1:3000"`, or a [`TcpListener`](tokio::net::TcpListener) that is bound
-/// already.
-///
-/// # Errors
-///
-/// Where the address cannot be bound. A connection that fails ends alone.
-///
-/// # Cancel safety
-///
-/// Dropping it stops accepting. Connections that are open go on until the runtime stops, as with `axum::serve`.
-///
-/// ```no_run
-/// # use axum::Router;
-/// # async fn run() -> std::io::Result<()> {
-/// sse_runtime::serve("127.0.0.1:3000", Router::new()).await
-/// # }
-/// ```
-pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
-    let listener = NoDelay(addr.bind().await?);
-    tokio::select! {
-        served = axum::serve(listener, EachConnection(app)) => served,
-        pressed = tokio::signal::ctrl_c() => pressed,
-    }
-}
 
 /// Where a server listens: an address, or a listener that is bound already.
 pub trait Bind {
@@ -116,7 +85,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts sockets that send at once, and count their flushes.
-struct NoDelay(TcpListener);
+pub(crate) struct NoDelay(pub(crate) TcpListener);
 
 impl Listener for NoDelay {
     type Io = FlushCounting<TcpStream>;
@@ -138,7 +107,13 @@ impl Listener for NoDelay {
 }
 
 /// Makes the service of each connection.
-struct EachConnection(Router);
+pub(crate) struct EachConnection(Router);
+
+impl EachConnection {
+    pub(crate) fn new(app: Router) -> Self {
+        Self(app)
+    }
+}
 
 impl Service<IncomingStream<'_, NoDelay>> for EachConnection {
     type Response = Connected;
@@ -160,7 +135,7 @@ impl Service<IncomingStream<'_, NoDelay>> for EachConnection {
 
 /// Tells the app what its requests came in on.
 #[derive(Clone)]
-struct Connected {
+pub(crate) struct Connected {
     app: Router,
     peer: SocketAddr,
     flushes: Flushes,

@@ -49,6 +49,13 @@ async fn early_yield() -> Result<impl Stream<Item = Result<u32, String>>, String
     yield_!(order);
 }
 
+#[sse_endpoint("/finish", on_shutdown = "finish", allow(finish_without_end))]
+async fn finish_without_end() -> impl Stream<Item = u32> {
+    loop {
+        yield_!(0);
+    }
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(unread_capture)
@@ -58,5 +65,6 @@ fn main() {
         .sse(detached_task)
         .sse(two)
         .sse(busy_loop)
-        .sse(early_yield);
+        .sse(early_yield)
+        .sse(finish_without_end);
 }

@@ -394,6 +394,28 @@ async fn ends() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     parse("1")?;
 }
 
+/// It ends when its source does.
+#[sse_endpoint("/finishes", on_shutdown = "finish")]
+async fn finishes() -> impl Stream<Item = u32> {
+    let mut ticks = tokio_stream::iter([1, 2]);
+    loop {
+        tokio::select! {
+            tick = tokio_stream::StreamExt::next(&mut ticks) => match tick {
+                Some(tick) => yield_!(tick),
+                None => break,
+            },
+        }
+    }
+}
+
+/// What is closed may go on for ever.
+#[sse_endpoint("/closes", on_shutdown = "close")]
+async fn closes() -> impl Stream<Item = u32> {
+    loop {
+        yield_!(1);
+    }
+}
+
 fn parse(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| text.to_owned())
 }
@@ -447,5 +469,7 @@ fn main() {
         .sse(in_a_loop)
         .sse(fails_elsewhere)
         .sse(unknown_macro)
-        .sse(ends);
+        .sse(ends)
+        .sse(finishes)
+        .sse(closes);
 }

@@ -1,0 +1,265 @@
+//! [`Shutdown`]: the streams end, at spread moments, before the server does.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::http::Request;
+use tokio::{task::coop::unconstrained, time::Instant};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::endpoint::OnShutdown;
+
+/// Ends the streams of a server that stops: a layer that tells the streams, and the signal that tells the server.
+///
+/// [`serve`](crate::serve) and [`Server`](crate::Server) bring one of their own. It is for those who keep `axum::serve`,
+/// whose graceful shutdown waits for every response to end, which an event stream never does by itself:
+///
+/// ```no_run
+/// use axum::Router;
+/// use sse_runtime::{RouterExt, Shutdown, Stream, sse_endpoint};
+///
+/// # #[sse_endpoint("/clock")]
+/// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
+/// #[tokio::main]
+/// async fn main() -> std::io::Result<()> {
+///     let shutdown = Shutdown::new();
+///     let app = Router::new().sse(clock).layer(shutdown.clone());
+///     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+///     axum::serve(listener, app)
+///         .with_graceful_shutdown(async move { shutdown.on_signal().await.unwrap_or_default() })
+///         .await
+/// }
+/// ```
+///
+/// From then on each stream ends at a moment of its own, within the drain time, so that its client does not come back in
+/// step with all others. Before its end it sends a `retry`, which is its own as well. The key `on_shutdown = "finish"`
+/// lets a stream run on until it ends by itself, or the drain time does. The end is a clean one on the wire.
+#[derive(Clone, Debug)]
+pub struct Shutdown(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    begun: CancellationToken,
+    drain: Duration,
+    /// Set before `begun` is.
+    draining: OnceLock<Draining>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Draining {
+    since: Instant,
+    within: Duration,
+}
+
+impl Shutdown {
+    /// One with a drain time of 20 s.
+    pub fn new() -> Self {
+        Self::within(crate::server::DRAIN)
+    }
+
+    /// One with this drain time: how long after the shutdown began the last stream ends.
+    pub fn within(drain: Duration) -> Self {
+        Self(Arc::new(State {
+            begun: CancellationToken::new(),
+            drain,
+            draining: OnceLock::new(),
+        }))
+    }
+
+    /// Begins the shutdown. To begin it twice changes nothing.
+    pub fn begin(&self) {
+        self.begin_within(self.0.drain);
+    }
+
+    pub(crate) fn begin_within(&self, within: Duration) {
+        let since = Instant::now();
+        self.0.draining.get_or_init(|| Draining { since, within });
+        self.0.begun.cancel();
+    }
+
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.0.begun.is_cancelled()
+    }
+
+    /// Waits until it begins.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn begun(&self) {
+        self.0.begun.cancelled().await;
+    }
+
+    /// Waits for SIGINT or SIGTERM (Ctrl-C, where there are no signals), begins the shutdown, and returns. It returns as
+    /// well when the shutdown is begun elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Where the system lets nobody listen for a signal.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready changes nothing.
+    pub async fn on_signal(&self) -> io::Result<()> {
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            _ = signals.next() => self.begin(),
+            () = self.begun() => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            shutdown: self.clone(),
+            begun: self.0.begun.clone().cancelled_owned(),
+        }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Tells the streams of the requests that go through it.
+impl<S> Layer<S> for Shutdown {
+    type Service = Told<S>;
+
+    fn layer(&self, inner: S) -> Told<S> {
+        Told {
+            inner,
+            shutdown: self.clone(),
+        }
+    }
+}
+
+/// The service of the layer [`Shutdown`].
+#[derive(Clone, Debug)]
+pub struct Told<S> {
+    inner: S,
+    shutdown: Shutdown,
+}
+
+impl<S, B> Service<Request<B>> for Told<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        request.extensions_mut().insert(self.shutdown.clone());
+        self.inner.call(request)
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A stream's eye on the shutdown.
+    #[derive(Debug)]
+    pub(crate) struct Watch {
+        shutdown: Shutdown,
+        #[pin]
+        begun: WaitForCancellationFutureOwned,
+    }
+}
+
+impl Watch {
+    /// Ready when the shutdown has begun, with the moment at which this stream ends.
+    pub(crate) fn poll_end(
+        self: Pin<&mut Self>,
+        on_shutdown: OnShutdown,
+        cx: &mut Context<'_>,
+    ) -> Poll<Instant> {
+        let mut this = self.project();
+        // A generator that used up the task's budget must not hold back the end.
+        ready!(Pin::new(&mut unconstrained(this.begun.as_mut())).poll(cx));
+        let draining = this.shutdown.0.draining.get();
+        // It is set before anybody is told.
+        let Some(Draining { since, within }) = draining.copied() else {
+            return Poll::Ready(Instant::now());
+        };
+        Poll::Ready(match on_shutdown {
+            OnShutdown::Close => since + within.mul_f64(SPREAD * fastrand::f64()),
+            OnShutdown::Finish => since + within,
+        })
+    }
+}
+
+/// The part of the drain time over which streams end: what is left of it is for the last bytes to arrive.
+const SPREAD: f64 = 0.8;
+
+/// How long a client waits that no `retry` of its endpoint says otherwise to: what browsers do by themselves.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// A `retry` for a client that is sent away: around the endpoint's own, at random.
+pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
+    of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
+}
+
+/// SIGINT and SIGTERM.
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+/// Who wants the server to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// A person at a terminal.
+    Interrupt,
+    /// A supervisor.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is none"))]
+    Terminate,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// The next of them.
+    #[cfg(unix)]
+    pub(crate) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+
+    /// The next Ctrl-C.
+    #[cfg(not(unix))]
+    pub(crate) async fn next(&mut self) -> Signal {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // There is nothing that could be waited for.
+            std::future::pending::<()>().await;
+        }
+        Signal::Interrupt
+    }
+}

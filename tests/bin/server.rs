@@ -1,0 +1,45 @@
+//! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`.
+#![allow(
+    clippy::print_stdout,
+    reason = "it says where it listens, for the test to read"
+)]
+
+use std::{env, future::pending, time::Duration};
+
+use axum::{Router, extract::Path};
+use sse_runtime::{RouterExt as _, Server, Stream, sse_endpoint};
+
+/// One event, then nothing, as most streams are at most times.
+#[sse_endpoint("/quiet")]
+async fn quiet() -> impl Stream<Item = u32> {
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// Comes to its end by itself.
+#[sse_endpoint("/finite/{milliseconds}", on_shutdown = "finish")]
+async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static str> {
+    yield_!("first");
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    yield_!("last");
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let mut millis = env::args()
+        .skip(1)
+        .map(|argument| argument.parse().map(Duration::from_millis));
+    let (Some(Ok(delay)), Some(Ok(drain))) = (millis.next(), millis.next()) else {
+        return Err(std::io::Error::other(
+            "usage: server DRAIN_DELAY_MS DRAIN_MS",
+        ));
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    Server::new(Router::new().sse(quiet).sse(finite))
+        .ready("/readyz")
+        .drain_delay(delay)
+        .drain(drain)
+        .serve(listener)
+        .await
+}

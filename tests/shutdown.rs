@@ -1,0 +1,337 @@
+//! A server that stops ends its streams first: cleanly, at spread moments, and in time.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::State};
+use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
+use support::{Client, Generators, within};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+    task::JoinSet,
+};
+
+#[sse_endpoint("/quiet", retry = "10s")]
+async fn quiet(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    yield_!(1);
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/hot")]
+async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    loop {
+        std::future::ready(()).await;
+        if generators.count().alive == 0 {
+            yield_!(1);
+        }
+    }
+}
+
+/// Answered by a method that nobody asks twice with, so it runs on.
+#[sse_endpoint("/finite", method = POST)]
+async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
+    let _running = generators.enter();
+    yield_!("first");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    yield_!("last");
+}
+
+#[sse_endpoint("/never", on_shutdown = "finish", allow(finish_without_end))]
+async fn never(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    loop {
+        yield_!(1);
+        pending::<()>().await;
+    }
+}
+
+/// `axum::serve`, with the layer and the signal; ready when the server has ended.
+struct Plain {
+    addr: SocketAddr,
+    shutdown: Shutdown,
+    generators: Generators,
+    served: JoinSet<std::io::Result<()>>,
+}
+
+impl Plain {
+    async fn start(drain: Duration) -> Self {
+        let shutdown = Shutdown::within(drain);
+        let generators = Generators::new();
+        let app = Router::new()
+            .sse(quiet)
+            .sse(hot)
+            .sse(finite)
+            .sse(never)
+            .layer(shutdown.clone())
+            .with_state(generators.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let begun = shutdown.clone();
+        let mut served = JoinSet::new();
+        served.spawn(async move {
+            axum::serve(listener, app)
+                .with_graceful_shutdown(async move { begun.on_signal().await.unwrap() })
+                .await
+        });
+        Self {
+            addr,
+            shutdown,
+            generators,
+            served,
+        }
+    }
+
+    /// Until the server has ended, which says that no connection is left.
+    async fn ended(mut self) {
+        let served = within("the server to end", self.served.join_next()).await;
+        served.unwrap().unwrap().unwrap();
+        self.generators.until_alive(0).await;
+    }
+}
+
+/// Reads a stream up to its clean end; the last frame.
+async fn to_the_end(client: &mut Client) -> String {
+    let mut last = String::new();
+    while let Some(chunk) = client.chunk().await.unwrap() {
+        last = chunk;
+    }
+    last
+}
+
+/// The milliseconds of a frame that holds a `retry` and nothing else.
+fn retry(frame: &str) -> u64 {
+    let retry = frame
+        .strip_prefix("retry: ")
+        .and_then(|rest| rest.strip_suffix("\n\n"));
+    let retry = retry.unwrap_or_else(|| panic!("expected a last `retry`, found {frame:?}"));
+    retry.parse().unwrap()
+}
+
+#[tokio::test]
+async fn streams_end_cleanly_at_spread_moments() {
+    const CLIENTS: usize = 200;
+    const DRAIN: Duration = Duration::from_secs(2);
+
+    let server = Plain::start(DRAIN).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::get(server.addr, "/quiet").await;
+        clients.spawn(async move {
+            client.head().await;
+            let last = to_the_end(&mut client).await;
+            (Instant::now(), retry(&last))
+        });
+    }
+    server.generators.until_started(CLIENTS).await;
+    assert!(!server.shutdown.has_begun());
+
+    let start = Instant::now();
+    server.shutdown.begin();
+    let ends = within("the streams to end", clients.join_all()).await;
+    server.ended().await;
+
+    let moments: Vec<Duration> = ends.iter().map(|(at, _)| *at - start).collect();
+    let (first, last) = (moments.iter().min().unwrap(), moments.iter().max().unwrap());
+    assert!(
+        *last - *first > DRAIN / 4,
+        "they ended together, from {first:?} to {last:?}"
+    );
+    let retries: BTreeSet<u64> = ends.iter().map(|(_, retry)| *retry).collect();
+    assert!(
+        retries.len() > CLIENTS / 2,
+        "they come back together: {retries:?}"
+    );
+    // Around the ten seconds of the endpoint.
+    assert!(
+        retries.iter().all(|retry| (5_000..=15_000).contains(retry)),
+        "{retries:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_may_finish_does() {
+    let server = Plain::start(Duration::from_secs(10)).await;
+    let mut client = Client::post(server.addr, "/finite", 0, b"").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: \"first\"\n\n");
+    server.shutdown.begin();
+    assert_eq!(client.expect_chunk().await, "data: \"last\"\n\n");
+    assert_eq!(client.chunk().await, Ok(None));
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_never_finishes_ends_with_the_drain_time() {
+    let server = Plain::start(Duration::from_millis(500)).await;
+    let mut client = Client::get(server.addr, "/never").await;
+    client.head().await;
+    client.expect_chunk().await;
+    let start = Instant::now();
+    server.shutdown.begin();
+    retry(&to_the_end(&mut client).await);
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_generator_that_never_waits_ends_too() {
+    let server = Plain::start(Duration::from_millis(100)).await;
+    let mut client = Client::get(server.addr, "/hot").await;
+    client.head().await;
+    server.generators.until_started(1).await;
+    server.shutdown.begin();
+    retry(&to_the_end(&mut client).await);
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_while_the_server_stops_ends_with_it() {
+    let server = Plain::start(Duration::from_millis(300)).await;
+    // The server closes no connection in the middle of a request.
+    let mut late = Client::connect(server.addr).await;
+    late.send(b"GET /quiet HTTP/1.1\r\nhost: test\r\n").await;
+    let mut early = Client::get(server.addr, "/quiet").await;
+    early.head().await;
+    server.shutdown.begin();
+    retry(&to_the_end(&mut early).await);
+    late.send(b"\r\n").await;
+    // It is answered, or the connection is closed: either way nothing is left that the server would wait for.
+    let _ = late.rest().await;
+    server.ended().await;
+}
+
+/// A server in a process of its own.
+struct Process {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Process {
+    async fn start(drain_delay: &str, drain: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
+            .args([drain_delay, drain])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = within("the server to start", lines.next_line())
+            .await
+            .unwrap();
+        let addr = line.unwrap().parse().unwrap();
+        Self { child, addr }
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("a process that runs").to_string();
+        let killed = Command::new("kill").args(["-s", name, &pid]).status().await;
+        assert!(killed.unwrap().success());
+    }
+
+    async fn exit(&mut self) -> ExitStatus {
+        within("the process to end", self.child.wait())
+            .await
+            .unwrap()
+    }
+
+    async fn status(&self, path: &str) -> String {
+        Client::get(self.addr, path).await.head().await.status_line
+    }
+}
+
+#[tokio::test]
+async fn sigterm_drains_and_exits_with_success() {
+    const CLIENTS: usize = 1_000;
+    let mut server = Process::start("200", "2000").await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::get(server.addr, "/quiet").await;
+        client.head().await;
+        client.expect_chunk().await;
+        clients.spawn(async move { retry(&to_the_end(&mut client).await) });
+    }
+    let mut finite = Client::get(server.addr, "/finite/700").await;
+    finite.head().await;
+    finite.expect_chunk().await;
+
+    let start = Instant::now();
+    server.signal("TERM").await;
+    assert_eq!(finite.expect_chunk().await, "data: \"last\"\n\n");
+    assert_eq!(finite.chunk().await, Ok(None));
+    let retries = within("the streams to end", clients.join_all()).await;
+    assert!(server.exit().await.success());
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_millis(200 + 2_000 + 1_000),
+        "took {took:?}"
+    );
+    assert_eq!(retries.len(), CLIENTS);
+}
+
+#[tokio::test]
+async fn sigterm_is_told_to_the_load_balancer_before_anybody_is_sent_away() {
+    let mut server = Process::start("60000", "100").await;
+    assert_eq!(server.status("/readyz").await, "HTTP/1.1 200 OK");
+    let mut early = Client::get(server.addr, "/quiet").await;
+    early.head().await;
+    early.expect_chunk().await;
+
+    server.signal("TERM").await;
+    within("the probe to fail", async {
+        while server.status("/readyz").await != "HTTP/1.1 503 Service Unavailable" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It goes on accepting, and the streams go on.
+    let mut late = Client::get(server.addr, "/quiet").await;
+    assert_eq!(late.head().await.status_line, "HTTP/1.1 200 OK");
+
+    // A second signal ends the wait, and everything else.
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_person_at_a_terminal_does_not_wait() {
+    let mut server = Process::start("60000", "60000").await;
+    let mut client = Client::get(server.addr, "/quiet").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("INT").await;
+    retry(&to_the_end(&mut client).await);
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_what_runs_on() {
+    let mut server = Process::start("0", "60000").await;
+    let mut client = Client::get(server.addr, "/finite/3600000").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("TERM").await;
+    // The listener is closed once the server drains.
+    within("the listener to close", async {
+        while tokio::net::TcpStream::connect(server.addr).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+}
