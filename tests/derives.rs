@@ -256,24 +256,18 @@ async fn no_head_is_left_for_another_value() {
         "data: {\"quoted\":\"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"}\n\n"
     );
 
-    /// Leaves without calling the serializer it was asked with.
+    /// serde refuses a variant that is skipped before it calls the serializer.
     #[derive(SseEvent)]
-    enum Panics {
-        #[serde(rename = "x")]
-        Once(Bomb),
+    enum Refused {
+        #[serde(skip)]
+        Skipped,
     }
-    struct Bomb;
-    impl Serialize for Bomb {
-        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            panic!("in the middle of a value")
-        }
+    #[sse_endpoint("/refused")]
+    async fn refused() -> impl Stream<Item = Refused> {
+        yield_!(Refused::Skipped);
     }
-    #[sse_endpoint("/panics")]
-    async fn panics() -> impl Stream<Item = Panics> {
-        yield_!(Panics::Once(Bomb));
-    }
-    let mut events = Client::new(Router::new().sse(panics))
-        .get("/panics")
+    let mut events = Client::new(Router::new().sse(refused))
+        .get("/refused")
         .await
         .events();
     events.next().await.unwrap_err();
@@ -281,6 +275,24 @@ async fn no_head_is_left_for_another_value() {
     assert_eq!(
         wire!(std::net::Ipv4Addr: std::net::Ipv4Addr::LOCALHOST),
         "data: \"127.0.0.1\"\n\n"
+    );
+}
+
+#[tokio::test]
+async fn a_head_is_for_the_value_that_brings_it() {
+    /// On its way into the event it is made of another event, by another serializer.
+    #[derive(Clone, SseEvent)]
+    #[serde(into = "Json")]
+    struct Outer;
+    type Json = String;
+    impl From<Outer> for String {
+        fn from(_: Outer) -> Self {
+            serde_json::to_string(&token("a")).unwrap()
+        }
+    }
+    assert_eq!(
+        wire!(Outer: Outer),
+        "event: outer\ndata: \"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"\n\n"
     );
 }
 
@@ -602,6 +614,13 @@ enum AskError {
     },
     #[error("the database at 10.0.0.7 failed")]
     Database(#[from] fmt::Error),
+    #[error("the cache failed")]
+    Cache {
+        /// `Serialize`, and an internal all the same.
+        #[source]
+        cause: Cause,
+        source_of_it: u8,
+    },
     #[error("{0}")]
     #[sse(status = 400, code = "odd")]
     Odd(String),
@@ -609,6 +628,12 @@ enum AskError {
 
 #[derive(Debug)]
 struct Secret;
+
+#[derive(Debug, Serialize, thiserror::Error)]
+#[error("10.0.0.7 does not answer")]
+struct Cause {
+    host: &'static str,
+}
 
 #[sse_endpoint("/ask/{side}/{error}")]
 async fn ask(
@@ -624,6 +649,10 @@ async fn ask(
             remaining: None,
         },
         2 => AskError::Database(fmt::Error),
+        4 => AskError::Cache {
+            cause: Cause { host: "10.0.0.7" },
+            source_of_it: 1,
+        },
         _ => AskError::Odd("hunter2".to_owned()),
     };
     if side == "before" {
@@ -663,6 +692,12 @@ async fn one_error_is_a_response_before_and_the_same_event_after() {
             StatusCode::BAD_REQUEST,
             None,
             json!({"title": "Bad Request", "status": 400, "code": "odd"}),
+        ),
+        (
+            4,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            None,
+            json!({"title": "Internal Server Error", "status": 500, "code": "cache", "source_of_it": 1}),
         ),
     ] {
         let before = client.get(&format!("/ask/before/{error}")).await;

@@ -42,12 +42,15 @@ async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     }
 }
 
+/// Longer than a stream that closes would be left, in a drain time of 5 s.
+const FINITE: Duration = Duration::from_millis(4_200);
+
 /// Answered by a method that nobody asks twice with, so it runs on.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
     yield_!("first");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(FINITE).await;
     yield_!("last");
 }
 
@@ -165,7 +168,7 @@ async fn streams_end_cleanly_at_spread_moments() {
 
 #[tokio::test]
 async fn a_stream_that_may_finish_does() {
-    let server = Plain::start(Duration::from_secs(10)).await;
+    let server = Plain::start(Duration::from_secs(5)).await;
     let mut client = Client::post(server.addr, "/finite", 0, b"").await;
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: \"first\"\n\n");
