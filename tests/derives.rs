@@ -347,6 +347,94 @@ async fn a_struct_is_an_event_too() {
 }
 
 #[tokio::test]
+async fn a_variant_is_read_back_whatever_serde_knows_it_by() {
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    enum Aliased {
+        #[serde(alias = "old", alias = "older")]
+        First {
+            n: u8,
+        },
+        #[serde(skip)]
+        #[allow(dead_code, reason = "it is there for its attribute")]
+        Hidden,
+        Second {
+            n: u8,
+        },
+        Third {
+            n: u8,
+        },
+    }
+    #[sse_endpoint("/aliased", flush = "ready")]
+    async fn aliased() -> impl Stream<Item = Aliased> {
+        yield_!(Aliased::First { n: 1 });
+        yield_!(Aliased::Second { n: 2 });
+        yield_!(Aliased::Third { n: 3 });
+    }
+    let client = Client::new(Router::new().sse(aliased));
+    let mut events = client.get("/aliased").await.events();
+    for expected in [
+        Aliased::First { n: 1 },
+        Aliased::Second { n: 2 },
+        Aliased::Third { n: 3 },
+    ] {
+        assert_eq!(events.expect_event().await.decode::<Aliased>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_stays_in_the_data_for_those_who_read_it_there() {
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Delta {
+        TextDelta { text: String },
+        Stop,
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u8),
+        Nothing,
+    }
+    #[sse_endpoint("/delta", flush = "ready")]
+    async fn delta() -> impl Stream<Item = Delta> {
+        yield_!(Delta::TextDelta { text: "x".into() });
+        yield_!(Delta::Stop);
+    }
+    #[sse_endpoint("/untagged", flush = "ready")]
+    async fn untagged() -> impl Stream<Item = Untagged> {
+        yield_!(Untagged::Number(7));
+        yield_!(Untagged::Nothing);
+    }
+    let client = Client::new(Router::new().sse(delta).sse(untagged));
+    assert_eq!(
+        client.get("/delta").await.text().await,
+        "event: text_delta\ndata: {\"type\":\"text_delta\",\"text\":\"x\"}\n\n\
+         event: stop\ndata: {\"type\":\"stop\"}\n\n"
+    );
+    let mut events = client.get("/delta").await.events();
+    let text = "x".to_owned();
+    assert_eq!(
+        events.expect_event().await.decode::<Delta>(),
+        Delta::TextDelta { text }
+    );
+    assert_eq!(events.expect_event().await.decode::<Delta>(), Delta::Stop);
+
+    assert_eq!(
+        client.get("/untagged").await.text().await,
+        "event: number\ndata: 7\n\nevent: nothing\ndata: null\n\n"
+    );
+    let mut events = client.get("/untagged").await.events();
+    assert_eq!(
+        events.expect_event().await.decode::<Untagged>(),
+        Untagged::Number(7)
+    );
+    assert_eq!(
+        events.expect_event().await.decode::<Untagged>(),
+        Untagged::Nothing
+    );
+}
+
+#[tokio::test]
 async fn generics_and_lifetimes_and_names_by_rule() {
     #[derive(SseEvent)]
     #[sse(rename_all = "SCREAMING-KEBAB-CASE")]
@@ -739,6 +827,59 @@ async fn what_an_error_displays_is_for_the_log() {
     );
     let after = logged("/ask/in/2").await;
     assert!(after.contains("WARN") && after.contains(&failed), "{after}");
+}
+
+#[tokio::test]
+async fn what_is_in_a_transparent_variant_is_the_error() {
+    #[derive(Debug, thiserror::Error, SseError)]
+    #[sse(status = 400)]
+    enum Outer {
+        #[error(transparent)]
+        #[sse(transparent)]
+        Ask(#[from] AskError),
+        #[error("nothing was asked")]
+        #[sse(detail = "Ask something")]
+        Nothing,
+    }
+    #[sse_endpoint("/outer/{error}")]
+    async fn outer(Path(error): Path<u8>) -> Result<impl Stream<Item = Result<u8, Outer>>, Outer> {
+        let busy = || AskError::Busy {
+            after: Duration::from_secs(30),
+            detail: "come back later",
+            secret: Secret,
+            password: "hunter2",
+            remaining: Some(1),
+        };
+        match error {
+            0 => Err(busy())?,
+            1 => return Err(Outer::Nothing),
+            _ => {}
+        }
+        yield_!(1);
+        Err(busy())?;
+    }
+    let client = Client::new(Router::new().sse(outer));
+    let busy = json!({
+        "type": "https://example.com/busy", "title": "Slow down", "status": 429, "code": "busy", "after": 30,
+        "detail": "come back later", "left": 1,
+    });
+
+    let before = client.get("/outer/0").await;
+    assert_eq!(before.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(before.header("retry-after"), Some("30"));
+    assert_eq!(before.json::<Value>().await, busy);
+    let mut events = client.get("/outer/2").await.events();
+    events.expect_event().await;
+    let event = events.expect_event().await;
+    assert_eq!(event.retry, Some(Duration::from_secs(30)));
+    assert_eq!(event.json::<Value>(), busy);
+
+    let nothing = client.get("/outer/1").await;
+    assert_eq!(nothing.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(
+        nothing.json::<Value>().await,
+        json!({"title": "Bad Request", "detail": "Ask something", "status": 400, "code": "nothing"})
+    );
 }
 
 #[tokio::test]

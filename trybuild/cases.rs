@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 const MOST_LINES: usize = 15;
 
 /// Where one file has several errors, and why.
-const SEVERAL: [(&str, usize, &str); 5] = [
+const SEVERAL: [(&str, usize, &str); 7] = [
     (
         "args/three_mistakes",
         3,
@@ -35,9 +35,19 @@ const SEVERAL: [(&str, usize, &str); 5] = [
         "two mistakes: the second shows that the first does not hide it",
     ),
     (
+        "body/yield_with_exclamation_mark",
+        2,
+        "rustc refuses `yield` as well, before any macro could take it away",
+    ),
+    (
         "body/yield_keyword",
         2,
         "rustc refuses `yield` as well, before any macro could take it away",
+    ),
+    (
+        "types/item_is_bare_event",
+        2,
+        "rustc infers what is yielded before it checks the item",
     ),
 ];
 

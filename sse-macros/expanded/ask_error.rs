@@ -48,6 +48,7 @@ const _: () = {
                         status: 404u16,
                         kind: ::core::option::Option::None,
                         title: ::core::option::Option::None,
+                        detail: ::core::option::Option::None,
                         code: "no_room",
                         fields: &["room"],
                     }
@@ -57,6 +58,7 @@ const _: () = {
                         status: 429u16,
                         kind: ::core::option::Option::None,
                         title: ::core::option::Option::Some("Slow down"),
+                        detail: ::core::option::Option::None,
                         code: "busy",
                         fields: &[],
                     }
@@ -66,6 +68,7 @@ const _: () = {
                         status: 500u16,
                         kind: ::core::option::Option::None,
                         title: ::core::option::Option::None,
+                        detail: ::core::option::Option::None,
                         code: "database",
                         fields: &[],
                     }

@@ -45,7 +45,11 @@ const _: () = {
                         ::sse_runtime::__private::Head::new().event("finished")
                     }
                 },
-                |__serializer| __ChatEvent::serialize(self, __serializer),
+                |__serializer| {
+                    #[allow(unused_imports)]
+                    use ::sse_runtime::__private::SaidBySerde as _;
+                    __ChatEvent::serialize(self, __serializer)
+                },
             )
         }
     }

@@ -7,7 +7,7 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Expr, ExprAwait, ExprCall, ExprReturn, ExprTry, ExprYield, Item, Macro, Stmt,
+    Expr, ExprAwait, ExprCall, ExprReturn, ExprTry, ExprYield, Item, Macro, Stmt, UnOp,
     parse::ParseStream,
     parse_quote, parse_quote_spanned,
     spanned::Spanned as _,
@@ -105,7 +105,7 @@ pub(crate) fn read(
         errors.at(
             name,
             format_args!(
-                "endpoint `{name}` never yields an event; add `yield_!(…)`, or drop the attribute"
+                "endpoint `{name}` never yields an event; add `yield_!(…)` or `yield_all!(stream)`, or drop the attribute"
             ),
         );
     }
@@ -376,7 +376,14 @@ impl Reader<'_> {
     }
 
     fn rewrite_yield_keyword(&mut self, expr: &ExprYield) -> Expr {
-        let value = expr.expr.as_ref().map(ToTokens::to_token_stream);
+        // Of `yield!(value)`, which is a negation in parentheses, only the value is meant.
+        let value = expr.expr.as_deref().map(|value| match value {
+            Expr::Unary(not) => match (not.op, &*not.expr) {
+                (UnOp::Not(_), Expr::Paren(paren)) => paren.expr.to_token_stream(),
+                _ => value.to_token_stream(),
+            },
+            value => value.to_token_stream(),
+        });
         if !cfg!(nightly) {
             let spelled = value
                 .as_ref()
@@ -482,6 +489,11 @@ impl VisitMut for Reader<'_> {
             Expr::Async(_) => self.within(Scope::AsyncBlock, |reader| {
                 visit_mut::visit_expr_mut(reader, expr);
             }),
+            // The compiler says that a `!` is missing.
+            Expr::Call(ExprCall { func, .. }) if matches!(&**func, Expr::Path(path) if path.path.get_ident().and_then(Yield::named).is_some()) =>
+            {
+                self.yields = true;
+            }
             Expr::Call(ExprCall { func, args, .. }) if is_spawn(func) => {
                 self.visit_expr_mut(func);
                 for arg in args {
@@ -493,6 +505,26 @@ impl VisitMut for Reader<'_> {
                         _ => self.visit_expr_mut(arg),
                     }
                 }
+            }
+            Expr::Await(ExprAwait {
+                base, await_token, ..
+            }) if is_yield(base) => {
+                self.errors.at(
+                    *await_token,
+                    "`yield_!` waits by itself; remove this `.await`",
+                );
+                self.visit_expr_mut(base);
+                *expr = (**base).clone();
+            }
+            Expr::Try(ExprTry {
+                expr: base,
+                question_token,
+                ..
+            }) if is_yield(base) => {
+                self.errors
+                    .at(*question_token, "`yield_!` does not fail; remove this `?`");
+                self.visit_expr_mut(base);
+                *expr = (**base).clone();
             }
             Expr::Await(inner) => {
                 self.visit_expr_mut(&mut inner.base);
@@ -624,6 +656,11 @@ fn ends(tokens: &impl ToTokens) -> (Span, Span) {
         .map(|token| token.span());
     let first = tokens.next().unwrap_or_else(Span::call_site);
     (first, tokens.last().unwrap_or(first))
+}
+
+/// Whether it is a call of `yield_!` or `yield_all!`.
+fn is_yield(expr: &Expr) -> bool {
+    matches!(expr, Expr::Macro(call) if call.mac.path.get_ident().and_then(Yield::named).is_some())
 }
 
 /// Whether it calls a variant of `Result`, as far as its path tells: `Ok(…)` and `Result::Ok(…)`, not `Reply::Ok(…)`.

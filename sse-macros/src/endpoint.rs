@@ -277,7 +277,10 @@ fn with_unit(path: &syn::Path) -> TokenStream {
         && let PathArguments::AngleBracketed(arguments) = &mut segment.arguments
         && let Some(GenericArgument::Type(ty)) = arguments.args.first_mut()
     {
-        *ty = syn::parse_quote!(());
+        // Where it stands, a missing error type is reported, and put.
+        let end = ty.to_token_stream().into_iter().last();
+        let end = end.map_or_else(Span::call_site, |token| token.span());
+        *ty = syn::parse_quote_spanned!(end=> ());
     }
     path.into_token_stream()
 }

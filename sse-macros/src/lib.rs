@@ -43,7 +43,8 @@ pub fn sse_endpoint(
 pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     match syn::parse(item) {
         Ok(input) => sse_event::derive(input).into(),
-        Err(error) => error.into_compile_error().into(),
+        // The compiler has said what is wrong with it.
+        Err(_) => proc_macro::TokenStream::new(),
     }
 }
 
@@ -53,7 +54,8 @@ pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
 pub fn sse_error(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     match syn::parse(item) {
         Ok(input) => sse_error::derive(input).into(),
-        Err(error) => error.into_compile_error().into(),
+        // The compiler has said what is wrong with it.
+        Err(_) => proc_macro::TokenStream::new(),
     }
 }
 

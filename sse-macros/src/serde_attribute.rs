@@ -35,6 +35,23 @@ pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_deserializing"])
 }
 
+/// Whether the data says itself which variant it is, in serde's other forms of an enum.
+pub(crate) fn is_tagged(attributes: &[Attribute]) -> bool {
+    has(attributes, &["tag", "untagged"])
+}
+
+/// The item that says so of one variant.
+pub(crate) fn untagged(attributes: &[Attribute]) -> Option<Meta> {
+    items(attributes)
+        .into_iter()
+        .find(|item| item.path().is_ident("untagged"))
+}
+
+/// The first item, whatever it says.
+pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
+    items(attributes).into_iter().next()
+}
+
 /// Whether a function of the user's serialises this, so that its type need not.
 pub(crate) fn serializes_by_itself(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with", "bound"])

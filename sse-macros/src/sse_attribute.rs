@@ -18,6 +18,12 @@ pub(crate) struct Place {
     pub(crate) keys: &'static [(&'static str, &'static str)],
 }
 
+impl Place {
+    fn example(&self) -> &'static str {
+        self.keys.first().map_or("", |(_, example)| *example)
+    }
+}
+
 /// A key, and what stands behind it.
 pub(crate) struct Entry {
     pub(crate) key: Ident,
@@ -28,6 +34,8 @@ enum Value {
     None,
     Is(TokenStream),
     List(TokenStream),
+    /// As in a struct, which no attribute has.
+    Colon(TokenStream),
 }
 
 impl Entry {
@@ -39,10 +47,12 @@ impl Entry {
     pub(crate) fn flag(&self) -> syn::Result<Span> {
         match &self.value {
             Value::None => Ok(self.span()),
-            Value::Is(tokens) | Value::List(tokens) => Err(syn::Error::new_spanned(
-                tokens,
-                format_args!("`{}` stands alone; remove this", self.key),
-            )),
+            Value::Is(tokens) | Value::List(tokens) | Value::Colon(tokens) => {
+                Err(syn::Error::new_spanned(
+                    tokens,
+                    format_args!("`{}` stands alone; remove this", self.key),
+                ))
+            }
         }
     }
 
@@ -111,7 +121,7 @@ pub(crate) fn entries(
             continue;
         };
         for part in split_at_commas(list.tokens.clone(), errors) {
-            match entry
+            match (|input: ParseStream<'_>| entry(input, place))
                 .parse2(part)
                 .and_then(|entry| known(entry, place, others))
             {
@@ -126,10 +136,15 @@ pub(crate) fn entries(
     entries
 }
 
-fn entry(input: ParseStream<'_>) -> syn::Result<Entry> {
-    let key = input.call(Ident::parse_any)?;
+fn entry(input: ParseStream<'_>, place: &Place) -> syn::Result<Entry> {
+    let key = input.call(Ident::parse_any).map_err(|error| {
+        let problem = format_args!("expected a key, such as `{}`", place.example());
+        syn::Error::new(error.span(), problem)
+    })?;
     let value = if input.is_empty() {
         Value::None
+    } else if input.peek(Token![:]) {
+        Value::Colon(input.parse()?)
     } else if input.peek(Token![=]) {
         input.parse::<Token![=]>()?;
         Value::Is(input.parse()?)
@@ -145,10 +160,14 @@ fn entry(input: ParseStream<'_>) -> syn::Result<Entry> {
     Ok(Entry { key, value })
 }
 
+fn has_key(place: &Place, name: &str) -> bool {
+    place.keys.iter().any(|(known, _)| *known == name)
+}
+
 /// Refuses a key that is not known at this place, and says at which it is.
 fn known(entry: Entry, place: &Place, others: &[Place]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
-    let has = |place: &Place| place.keys.iter().any(|(known, _)| *known == name);
+    let has = |place: &Place| has_key(place, &name);
     if has(place) {
         return Ok(entry);
     }
@@ -165,7 +184,13 @@ fn known(entry: Entry, place: &Place, others: &[Place]) -> syn::Result<Entry> {
         ));
     }
     let names = place.keys.iter().map(|(name, _)| *name);
-    let meant = match did_you_mean(&name, names.clone()) {
+    // What others call it.
+    let given = match name.as_str() {
+        "name" | "rename" if has_key(place, "event") => "event",
+        "name" | "rename" if has_key(place, "code") => "code",
+        given => given,
+    };
+    let meant = match did_you_mean(given, names.clone()) {
         Some(meant) => format!("; did you mean `{meant}`?"),
         None => String::new(),
     };

@@ -132,7 +132,7 @@ impl FromStr for Comment {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` may hold what an `{Field}` cannot",
     label = "this is only known at run time",
-    note = "text that is only known at run time goes through `{Field}::new(text)`, which returns a `Result`"
+    note = "text that is only known at run time goes through `{Field}::new(text)`, which returns a `Result`; a `uuid::Uuid` is an `EventId` with the feature `uuid` of `sse-runtime`"
 )]
 pub trait IntoField<Field> {
     #[doc(hidden)]

@@ -14,7 +14,7 @@ const MAX_LEN: usize = 4096;
 ///
 /// It cannot hold a control character (a line break would forge a field, and NUL makes every client ignore the id), nor a
 /// space at either end (HTTP trims it, so the cursor would come back changed), and is at most 4096 bytes long. The
-/// empty id is allowed: it clears the client's cursor.
+/// empty id is allowed, and the default: it clears the client's cursor.
 ///
 /// From a number or a UUID it cannot fail; from a string that is only known at run time it returns a [`Result`]. From a
 /// `&'static str` it cannot fail either: a literal is the program's own text, and what it should not hold becomes
@@ -158,6 +158,13 @@ from_unsigned!(u8, u16, u32, u64);
 from_displayed!(usize, u128, i8, i16, i32, i64, i128, isize);
 #[cfg(feature = "uuid")]
 from_displayed!(uuid::Uuid);
+
+/// The empty id, which clears the client's cursor.
+impl Default for EventId {
+    fn default() -> Self {
+        Self::from("")
+    }
+}
 
 /// As text, a number too: that is what a client reads in `lastEventId`.
 impl serde::Serialize for EventId {

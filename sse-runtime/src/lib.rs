@@ -125,7 +125,7 @@ pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
-pub use payload::{AsHtml, AsJson, AsText, Payload, Text};
+pub use payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text};
 pub use route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
 };
@@ -310,10 +310,16 @@ pub use sse_macros::sse_endpoint;
 /// `Box`, or a newtype) it is an event of its variant, whose data holds what is in the variant, without its tag. Inside of
 /// another value it is plain JSON. It works wherever a [`Payload`] does: as an item, as the error of a stream (whose
 /// event then has the variant's name; one without a name has `error_event`'s), and in [`Event::json`], whose own `event`, `id` and
-/// `retry` win over the type's.
+/// `retry` win over the type's. (For the response before the stream it is not: that wants an `IntoResponse`, or
+/// [`SseError`](derive@SseError) instead.)
+///
+/// The names of events and serde's names are two things: `#[serde(rename = "…")]` is the tag in a handler's JSON,
+/// `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]`, or `untagged`, the data is what serde makes of
+/// the whole value, the tag included, for clients that look there.
 ///
 /// With `serde::Deserialize` derived beside it, the test client reads it back, see
-/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode).
+/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode). What is `#[serde(skip)]`, such as an id that is nothing
+/// else, comes back as its default.
 ///
 /// # Attributes
 ///
@@ -323,7 +329,7 @@ pub use sse_macros::sse_endpoint;
 /// | `rename_all = "kebab-case"` | enum | how names are written that are not given: serde's rules, `snake_case` by default |
 /// | `message` | variant, struct | no name: a browser's `onmessage` gets it |
 /// | `text` | variant, struct of one unnamed field | the data is this text as it is, not as JSON |
-/// | `id` | field | it is the event's id as well: a number, a `uuid::Uuid`, an [`EventId`], or an `Option` of one; with `#[serde(skip)]` it is nothing but the id |
+/// | `id` | field | it is the event's id as well: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is nothing but the id |
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework gives events of its own |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
@@ -376,7 +382,9 @@ pub use sse_macros::SseEvent;
 ///
 /// Only fields with a name whose type is `serde::Serialize` are shown. What has no name, what is not `Serialize`, and the
 /// cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field called `source` or `backtrace`) are not; nor is what
-/// `#[serde(skip)]` hides. `Display` is for the log alone: with the sources of the error, at `error` for a 5xx before the
+/// `#[serde(skip)]` hides. So an error that is wrapped is answered by what the variant around it says, a 500 unless that says
+/// otherwise; `#[sse(transparent)]` lets another `SseError` speak for itself. To show a text, give the variant a field called
+/// `detail`. `Display` is for the log alone: with the sources of the error, at `error` for a 5xx before the
 /// stream, at `debug` for a 4xx, at `warn` in the stream.
 ///
 /// # Attributes
@@ -385,12 +393,15 @@ pub use sse_macros::SseEvent;
 /// | --- | --- | --- |
 /// | `status = 429` | variant, type | 400 to 599; on an enum for the variants that do not say their own; 500 by default |
 /// | `title = "…"` | variant, struct | one line for people; the status' own by default |
+/// | `detail = "…"` | variant, struct | more of it; a field called `detail` says it for one error |
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
 /// | `code = "…"` | variant, struct | otherwise the variant's name, or the struct's, in `snake_case` |
 /// | `rename_all = "kebab-case"` | enum | how codes are written that are not given: serde's rules |
+/// | `transparent` | variant | the one field, an `SseError`, is the whole error: its status, its members, its time to wait |
 /// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
 /// Of serde's attributes, fields take `rename`, `skip`, `skip_serializing` and `skip_serializing_if`. The derive brings
-/// `serde::Serialize`, `axum::response::IntoResponse` and [`trait@SseError`].
+/// `serde::Serialize`, `axum::response::IntoResponse` and [`trait@SseError`], so it excludes [`SseEvent`](derive@SseEvent) on the
+/// same type. Tests read it with [`ReceivedEvent::json`](testing::ReceivedEvent::json).
 pub use sse_macros::SseError;

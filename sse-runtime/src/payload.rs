@@ -1,5 +1,7 @@
 //! [`Payload`]: what the data of an event can be.
 
+use std::convert::Infallible;
+
 use axum::response::Html;
 use serde::Serialize;
 
@@ -14,7 +16,7 @@ use crate::encode::{EncodeError, Frame, Head};
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",
-    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`"
+    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`; the item is the value itself, without an `Event` or a `Json` around it"
 )]
 pub trait Payload<Kind = AsJson> {
     #[doc(hidden)]
@@ -39,6 +41,17 @@ pub enum AsJson {}
 /// The [`Payload`] kind of [`Text`].
 #[derive(Debug)]
 pub enum AsText {}
+
+/// The [`Payload`] kind of [`Infallible`], which nobody ever sends: the error of a stream that cannot fail.
+#[derive(Debug)]
+pub enum AsNever {}
+
+#[diagnostic::do_not_recommend]
+impl Payload<AsNever> for Infallible {
+    fn encode(&self, _: &mut Frame<'_>) -> Result<(), EncodeError> {
+        match *self {}
+    }
+}
 
 /// The [`Payload`] kind of axum's [`Html`].
 #[derive(Debug)]

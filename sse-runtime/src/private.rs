@@ -17,9 +17,10 @@ pub use crate::{
     guard::guard,
     signature::{Fallible, ItemOf, Items, Probe, Rejection},
     sse_error::{
-        HideMember, Member, Problem, ShowMember, respond, retry_after, retry_after_member,
+        HideMember, Inside, Member, Problem, ShowMember, inside, respond, retry_after,
+        retry_after_member, serialize_inside,
     },
-    sse_event::{Named, NamedData, Shape, event_id, is_text},
+    sse_event::{Named, NamedData, SaidBySerde, Shape, event_id, is_text},
     yielder::{Item, Yielder, kind},
 };
 use crate::{payload::ErrorPayload, route::SseRoute};

@@ -9,7 +9,7 @@ use std::{
 
 use axum::response::{IntoResponse, Response};
 
-use crate::{Payload, yielder::Item};
+use crate::{Event, Payload, yielder::Item};
 
 /// The error type of a response, checked where the signature names it: how it answers.
 pub struct Rejection<R> {
@@ -61,6 +61,24 @@ impl<T, E> Probe<Result<T, E>> {
         unreachable!("no `Result` is `WrittenOut`")
     }
 }
+
+impl<T> Probe<Event<T>> {
+    /// Refused.
+    pub fn item<Kind>(self) -> Item<Event<T>>
+    where
+        Event<T>: PlainItem,
+    {
+        unreachable!("no `Event` is a `PlainItem`")
+    }
+}
+
+/// What an `Event` is not.
+#[diagnostic::on_unimplemented(
+    message = "the item of a stream is the value itself, not an `Event` of it",
+    label = "this is an `Event`",
+    note = "write `impl Stream<Item = T>` with the `T` in it; `yield_!` takes a `T` and an `Event<T>`, each where it is wanted"
+)]
+pub trait PlainItem {}
 
 /// See [`Probe`].
 pub trait ItemOf<T> {

@@ -9,16 +9,30 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Serialize, ser::SerializeMap};
+use serde::{
+    Serialize, Serializer,
+    ser::{Error as _, SerializeMap},
+};
+use serde_json::Value;
 
 use crate::{description::Describe, encode::Head};
 
 /// An error that is an HTTP response before the stream begins, and an event in it.
 ///
 /// It is implemented by its derive, see [the macro of the same name](derive@crate::SseError).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no `SseError`",
+    note = "derive `sse_runtime::SseError` for it"
+)]
 pub trait SseError: Serialize + IntoResponse {
     #[doc(hidden)]
     fn problem(&self) -> Problem;
+
+    /// The error in a variant that is transparent.
+    #[doc(hidden)]
+    fn inside(&self) -> Option<&dyn Inside> {
+        None
+    }
 
     /// The status that it answers with before the response begins, 400 to 599.
     fn status(&self) -> StatusCode {
@@ -27,6 +41,44 @@ pub trait SseError: Serialize + IntoResponse {
 
     /// How long the client is asked to wait, where the error says so.
     fn retry_after(&self) -> Option<Duration>;
+}
+
+/// An error whose type is forgotten.
+pub trait Inside {
+    /// See [`SseError`].
+    fn problem(&self) -> Problem;
+    /// See [`SseError`].
+    fn retry_after(&self) -> Option<Duration>;
+    /// What is shown of it.
+    fn value(&self) -> Result<Value, serde_json::Error>;
+}
+
+impl<E: SseError> Inside for E {
+    fn problem(&self) -> Problem {
+        SseError::problem(self)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        SseError::retry_after(self)
+    }
+
+    fn value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(self)
+    }
+}
+
+/// The error in a variant that is transparent.
+pub fn inside<E: SseError>(error: &E) -> Option<&dyn Inside> {
+    Some(error)
+}
+
+/// Serialises an error as the one inside.
+pub fn serialize_inside<S: Serializer>(
+    error: &dyn Inside,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let value = error.value().map_err(S::Error::custom)?;
+    value.serialize(serializer)
 }
 
 /// What is said of a variant where it is written.
@@ -38,6 +90,8 @@ pub struct Problem {
     pub kind: Option<&'static str>,
     /// One line for people; the status' own by default, as the RFC has it for a problem without a `type`.
     pub title: Option<&'static str>,
+    /// More of it.
+    pub detail: Option<&'static str>,
     /// The name by which scripts tell errors apart.
     pub code: &'static str,
     /// The members that fields of the variant take the place of.
@@ -57,6 +111,7 @@ impl Problem {
         for (name, value) in [
             ("type", self.kind),
             ("title", title),
+            ("detail", self.detail),
             ("code", Some(self.code)),
         ] {
             if let Some(value) = value

@@ -19,6 +19,8 @@ pub enum Shape {
     Struct(Named),
     /// The variants that serde's `Deserialize` knows, in its order.
     Enum(&'static [Named]),
+    /// The same, where `#[serde(tag = "…")]` or `untagged` leaves it to the data to say which variant it is.
+    Tagged(&'static [Named]),
 }
 
 /// A variant, or a struct.
@@ -66,11 +68,22 @@ impl Head {
     }
 }
 
+/// Stands in for what serde's derive leaves out when it has refused an attribute: it has said so, and nobody is to be
+/// told of our copy of the type, which then is not `Serialize`. Its own function comes first where there is one.
+pub trait SaidBySerde: Sized {
+    /// Never called: what calls it does not compile.
+    fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
+        unreachable!("serde's derive has refused the type")
+    }
+}
+
+impl<T> SaidBySerde for T {}
+
 /// What can stand in a field with `#[sse(id)]`: a number, a UUID, an [`EventId`], or an `Option` of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` may hold what an event's id cannot",
     label = "this cannot be the id of an event",
-    note = "`#[sse(id)]` goes on a number, a `uuid::Uuid`, an `EventId`, or an `Option` of one; text becomes an `EventId` with `EventId::new(text)`, which returns a `Result`"
+    note = "`#[sse(id)]` goes on a number, an `EventId`, a `uuid::Uuid` (with the feature `uuid` of `sse-runtime`), or an `Option` of one; text becomes an `EventId` with `EventId::new(text)`, which returns a `Result`"
 )]
 pub trait IdField {
     #[doc(hidden)]

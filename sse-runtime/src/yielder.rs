@@ -188,7 +188,7 @@ impl Future for Handover<'_> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this stream yields; its item is `{T}`",
     label = "the item of this stream is `{T}`",
-    note = "`yield_!` takes a `T`, a `&T` or an `Event<T>`, where `T` is the item in the signature"
+    note = "`yield_!` takes a `T`, a `&T` or an `Event<T>`, where `T` is the item in the signature; a stream goes to `yield_all!`"
 )]
 pub trait Yield<T, Kind> {
     #[doc(hidden)]

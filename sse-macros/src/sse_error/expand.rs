@@ -24,7 +24,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Data, spanned::Spanned as _};
 
-use super::model::{Model, Problem};
+use super::model::{Model, Problem, Transparent};
 use crate::{errors::Errors, expand::describe, runtime::Runtime};
 
 pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
@@ -32,15 +32,18 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
-    let (serialize, problem, retry_after) = if failed {
+    let (serialize, problem, retry_after, inside) = if failed {
         // Whoever sends it is not told a second time.
         let nothing = || quote!(::core::unreachable!());
-        (nothing(), nothing(), nothing())
+        (nothing(), nothing(), nothing(), None)
     } else {
         (
             serialize(model),
-            each(model, |problem| problem_of(problem, runtime)),
-            each(model, |problem| retry_after(problem, runtime)),
+            forwarded(model, "problem", |problem| problem_of(problem, runtime)),
+            forwarded(model, "retry_after", |problem| {
+                retry_after(problem, runtime)
+            }),
+            has_inside(model).then(|| inside(model)),
         )
     };
     let name = &input.ident;
@@ -67,6 +70,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
                 fn retry_after(&self) -> ::core::option::Option<::core::time::Duration> {
                     #retry_after
                 }
+
+                #inside
             }
             #[automatically_derived]
             impl #params #private::axum::response::IntoResponse for #name #arguments #clause {
@@ -75,6 +80,50 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
                 }
             }
         };
+    }
+}
+
+fn has_inside(model: &Model) -> bool {
+    model
+        .problems
+        .iter()
+        .any(|problem| problem.transparent.is_some())
+}
+
+/// The method that finds the error in a transparent variant.
+fn inside(model: &Model) -> TokenStream {
+    let private = model.runtime.internals();
+    let arms = each(model, |problem| {
+        let path = path(problem);
+        match &problem.transparent {
+            None => quote!(#path { .. } => ::core::option::Option::None,),
+            Some(Transparent { member, ty }) => {
+                // A type that is no such error is reported where it is written.
+                let check = model.runtime.private(ty.span());
+                let inside = quote_spanned!(ty.span()=> #check::inside::<#ty>(__error));
+                quote!(#path { #member: __error } => #inside,)
+            }
+        }
+    });
+    quote! {
+        fn inside(&self) -> ::core::option::Option<&dyn #private::Inside> {
+            #arms
+        }
+    }
+}
+
+/// A method that asks the error inside, where there is one, and else what `arm` makes of the variants.
+fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
+    let arms = each(model, arm);
+    if !has_inside(model) {
+        return arms;
+    }
+    let (runtime, method) = (&model.runtime, format_ident!("{method}"));
+    quote! {
+        match #runtime::SseError::inside(self) {
+            ::core::option::Option::Some(__error) => __error.#method(),
+            ::core::option::Option::None => #arms,
+        }
     }
 }
 
@@ -100,11 +149,19 @@ fn serialize(model: &Model) -> TokenStream {
     let runtime = &model.runtime;
     let private = runtime.internals();
     let members = each(model, |problem| members(problem, runtime));
+    let inside = has_inside(model).then(|| {
+        quote! {
+            if let ::core::option::Option::Some(__error) = #runtime::SseError::inside(self) {
+                return #private::serialize_inside(__error, __serializer);
+            }
+        }
+    });
     quote! {
         #private::with_head(
             __serializer,
             || #private::Head::new().retry(#runtime::SseError::retry_after(self)),
             |__serializer| {
+                #inside
                 #[allow(unused_imports)]
                 use #private::{HideMember as _, ShowMember as _};
                 let mut __members = #private::serde::Serializer::serialize_map(
@@ -153,6 +210,7 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
         status,
         kind,
         title,
+        detail,
         code,
         fields,
         ..
@@ -162,13 +220,14 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
         Some(text) => quote!(::core::option::Option::Some(#text)),
         None => quote!(::core::option::Option::None),
     };
-    let (kind, title) = (option(kind), option(title));
+    let (kind, title, detail) = (option(kind), option(title), option(detail));
     let fields = fields.iter().map(|field| &field.name);
     quote! {
         #path { .. } => #private::Problem {
             status: #status,
             kind: #kind,
             title: #title,
+            detail: #detail,
             code: #code,
             fields: &[#(#fields),*],
         },

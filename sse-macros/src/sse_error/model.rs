@@ -1,6 +1,6 @@
 //! What the type and its attributes say together.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
 
 use crate::{
@@ -26,6 +26,7 @@ const ON_STRUCT: Place = Place {
     keys: &[
         ("status", "status = 429"),
         ("title", "title = \"Too many questions\""),
+        ("detail", "detail = \"One at a time, please\""),
         ("type", "type = \"https://example.com/problems/too-many\""),
         ("code", "code = \"too_many\""),
         ("crate", "crate = ::sse_runtime"),
@@ -37,8 +38,10 @@ const ON_VARIANT: Place = Place {
     keys: &[
         ("status", "status = 429"),
         ("title", "title = \"Too many questions\""),
+        ("detail", "detail = \"One at a time, please\""),
         ("type", "type = \"https://example.com/problems/too-many\""),
         ("code", "code = \"too_many\""),
+        ("transparent", "transparent"),
     ],
 };
 
@@ -66,10 +69,19 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     pub(crate) kind: Option<LitStr>,
     pub(crate) title: Option<LitStr>,
+    pub(crate) detail: Option<LitStr>,
     pub(crate) code: String,
+    /// The one field of a variant that is what is in it.
+    pub(crate) transparent: Option<Transparent>,
     /// The fields that are for the client.
     pub(crate) fields: Vec<Shown>,
     pub(crate) retry_after: Option<RetryAfter>,
+}
+
+/// The field whose error is the whole error.
+pub(crate) struct Transparent {
+    pub(crate) member: Member,
+    pub(crate) ty: Type,
 }
 
 /// A field that is shown, if its type is `Serialize`.
@@ -92,6 +104,8 @@ pub(crate) struct RetryAfter {
 struct Said {
     status: Option<u16>,
     title: Option<LitStr>,
+    detail: Option<LitStr>,
+    transparent: Option<Span>,
     kind: Option<LitStr>,
     code: Option<LitStr>,
     case: Case,
@@ -139,12 +153,21 @@ impl Model {
 
 fn said(attributes: &[Attribute], place: &Place, errors: &mut Errors) -> Said {
     let mut said = Said::default();
+    if let Some(serde) = serde_attribute::first(attributes) {
+        errors.at(
+            serde,
+            "serde's attributes go on an error's fields alone; what scripts tell errors apart by is \
+             `#[sse(code = \"…\")]`, or `#[sse(rename_all = \"…\")]` on the enum",
+        );
+    }
     for entry in sse_attribute::entries(attributes, place, &PLACES, errors) {
         let example = place.keys.iter().find(|(key, _)| entry.key == key);
         let example = example.map_or("", |(_, example)| *example);
         let read = match entry.key.to_string().as_str() {
             "status" => status(&entry, example).map(|status| said.status = Some(status)),
             "title" => entry.text(example).map(|text| said.title = Some(text)),
+            "detail" => entry.text(example).map(|text| said.detail = Some(text)),
+            "transparent" => entry.flag().map(|span| said.transparent = Some(span)),
             "type" => entry.text(example).map(|text| said.kind = Some(text)),
             "code" => entry.text(example).map(|text| said.code = Some(text)),
             "rename_all" => entry
@@ -187,6 +210,10 @@ fn problem(
         status: said.status.unwrap_or(DEFAULT_STATUS),
         kind: said.kind.clone(),
         title: said.title.clone(),
+        detail: said.detail.clone(),
+        transparent: said
+            .transparent
+            .and_then(|span| transparent(span, fields, errors)),
         code: match &said.code {
             Some(code) => code.value(),
             None => said.case.apply(name.to_string().trim_start_matches("r#")),
@@ -198,6 +225,23 @@ fn problem(
         problem.read_field(&member, field, errors);
     }
     problem
+}
+
+fn transparent(span: Span, fields: &Fields, errors: &mut Errors) -> Option<Transparent> {
+    let mut members = fields.members().zip(fields);
+    match (members.next(), members.next()) {
+        (Some((member, field)), None) => Some(Transparent {
+            member,
+            ty: field.ty.clone(),
+        }),
+        _ => {
+            errors.at_span(
+                span,
+                "`transparent` goes on a variant that holds one other error: `Auth(AuthError)`",
+            );
+            None
+        }
+    }
 }
 
 impl Problem {

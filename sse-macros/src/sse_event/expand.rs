@@ -161,7 +161,11 @@ fn serialize(model: &Model) -> TokenStream {
         #private::with_head(
             __serializer,
             || #heads,
-            |__serializer| #helper::serialize(self, __serializer),
+            |__serializer| {
+                #[allow(unused_imports)]
+                use #private::SaidBySerde as _;
+                #helper::serialize(self, __serializer)
+            },
         )
     }
 }
@@ -216,6 +220,7 @@ fn shape(model: &Model) -> TokenStream {
         });
     match model.input.data {
         Data::Struct(_) => quote!(#private::Shape::Struct(#(#shapes)*)),
+        _ if model.is_tagged => quote!(#private::Shape::Tagged(&[#(#shapes),*])),
         _ => quote!(#private::Shape::Enum(&[#(#shapes),*])),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     case::Case,
     errors::{Errors, one_of},
     runtime::Runtime,
+    serde_attribute,
     sse_attribute::{self, Place},
     warning::Warning,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Model {
     /// One for a struct; for an enum one for each variant.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) warnings: Vec<Warning>,
+    /// Whether serde has the data say which variant it is.
+    pub(crate) is_tagged: bool,
 }
 
 /// A variant, or a struct: what its event looks like.
@@ -96,6 +99,7 @@ impl Model {
             errors,
             warnings: Vec::new(),
             allows: false,
+            is_tagged: serde_attribute::is_tagged(&input.attrs),
             case: Case::default(),
             runtime: None,
         };
@@ -120,6 +124,7 @@ impl Model {
         } = reader;
         Self {
             runtime: Runtime::new(runtime.as_ref()),
+            is_tagged: serde_attribute::is_tagged(&input.attrs),
             input,
             shapes,
             warnings,
@@ -132,6 +137,7 @@ struct Reader<'a> {
     warnings: Vec<Warning>,
     /// Whether the whole type allows reserved names.
     allows: bool,
+    is_tagged: bool,
     case: Case,
     runtime: Option<syn::Path>,
 }
@@ -182,6 +188,12 @@ impl Reader<'_> {
         let mut shapes = Vec::new();
         for variant in &data.variants {
             let name = &variant.ident;
+            if let Some(untagged) = serde_attribute::untagged(&variant.attrs) {
+                self.errors.at(
+                    untagged,
+                    "a variant of an event is told by its name; remove this, or write it on the whole type",
+                );
+            }
             let shape = self.shape(
                 Some(name),
                 name,
@@ -230,7 +242,7 @@ impl Reader<'_> {
             event,
             data: self.data(fields, said.text, place.name),
             id: self.id(fields),
-            is_never_read: crate::serde_attribute::skips_deserializing(attributes),
+            is_never_read: serde_attribute::skips_deserializing(attributes),
         }
     }
 
@@ -267,6 +279,14 @@ impl Reader<'_> {
             return ShapeData::Json;
         }
         match (text, fields) {
+            (Some(span), _) if self.is_tagged => {
+                self.errors.at_span(
+                    span,
+                    "`text` has no room for the tag that `#[serde(tag)]` or `untagged` wants in the data; leave one out",
+                );
+                ShapeData::Json
+            }
+            (None, _) if self.is_tagged => ShapeData::Json,
             (Some(_), Fields::Unnamed(unnamed)) => {
                 let ty = unnamed.unnamed[0].ty.clone();
                 ShapeData::Text(Member::Unnamed(Index::from(0)), Box::new(ty))

@@ -72,6 +72,9 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
+    /// The type owns what it holds. An error of a stream whose variant has no name arrives under the endpoint's
+    /// `error_event`, which no variant is called: read that one with [`json`](Self::json).
+    ///
     /// # Panics
     ///
     /// Where the type has no event of this name, or its data does not fit.

@@ -2,10 +2,13 @@
 
 use serde::{
     Deserializer,
-    de::{DeserializeOwned, Error as _, Visitor},
+    de::{
+        DeserializeOwned, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer as _,
+        VariantAccess, Visitor, value::U32Deserializer,
+    },
     forward_to_deserialize_any,
 };
-use serde_json::{Error, Map, Value};
+use serde_json::{Error, Value};
 
 use crate::{
     SseEvent,
@@ -14,21 +17,22 @@ use crate::{
 
 pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result<T, Error> {
     match &T::SHAPE {
-        Shape::Struct(named) => {
-            if !is_named(named, event) {
-                return Err(unknown(event));
-            }
-            T::deserialize(content(named, data)?)
+        Shape::Struct(named) if is_named(named, event) => T::deserialize(content(named, data)?),
+        Shape::Struct(_) => Err(unknown(event)),
+        // The data says itself which variant it is.
+        Shape::Tagged(variants) if variants.iter().any(|named| is_named(named, event)) => {
+            serde_json::from_str(data)
         }
+        Shape::Tagged(_) => Err(unknown(event)),
         Shape::Enum(variants) => {
             let mut failure = unknown(event);
-            for (at, named) in variants.iter().enumerate() {
+            for (index, named) in (0..).zip(variants.iter()) {
                 if !is_named(named, event) {
                     continue;
                 }
-                match content(named, data)
-                    .and_then(|content| T::deserialize(Variant { at, content }))
-                {
+                let value = content(named, data)
+                    .and_then(|content| T::deserialize(Variant { index, content }));
+                match value {
                     Ok(value) => return Ok(value),
                     Err(error) => failure = error,
                 }
@@ -55,9 +59,9 @@ fn content(named: &Named, data: &str) -> Result<Value, Error> {
     }
 }
 
-/// A variant without its tag. serde's `Deserialize` of an enum brings the tags along, in their order.
+/// A variant without its tag: serde's `Deserialize` knows it by its place as well, among those that it knows at all.
 struct Variant {
-    at: usize,
+    index: u32,
     content: Value,
 }
 
@@ -66,18 +70,14 @@ impl<'de> Deserializer<'de> for Variant {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Some(tag) = variants.get(self.at) else {
-            return Err(Error::custom("its `Deserialize` knows fewer variants"));
-        };
-        let tagged = Map::from_iter([((*tag).to_owned(), self.content)]);
-        Value::Object(tagged).deserialize_enum(name, variants, visitor)
+        visitor.visit_enum(self)
     }
 
-    // `#[serde(tag = "…")]` and its like: the tag is in the data.
+    // An enum that is deserialised in a way of its own.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         self.content.deserialize_any(visitor)
     }
@@ -85,5 +85,42 @@ impl<'de> Deserializer<'de> for Variant {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
         newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> EnumAccess<'de> for Variant {
+    type Error = Error;
+    type Variant = Content;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content), Error> {
+        let index: U32Deserializer<Error> = self.index.into_deserializer();
+        Ok((seed.deserialize(index)?, Content(self.content)))
+    }
+}
+
+/// What is in the variant.
+struct Content(Value);
+
+impl<'de> VariantAccess<'de> for Content {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        serde::Deserialize::deserialize(self.0)
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(self.0)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        self.0.deserialize_tuple(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.0.deserialize_struct("", fields, visitor)
     }
 }

@@ -1,0 +1,8 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    tokio_stream::iter([1])
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use sse_runtime::SseError;
+
+#[derive(SseError)]
+enum Refused {
+    #[sse(status: 404)]
+    NoRoom { room: u64 },
+}
+
+fn main() {}

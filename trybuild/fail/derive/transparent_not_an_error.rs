@@ -1,0 +1,9 @@
+use sse_runtime::SseError;
+
+#[derive(SseError)]
+enum Refused {
+    #[sse(transparent)]
+    Io(std::io::Error),
+}
+
+fn main() {}

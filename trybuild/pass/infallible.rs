@@ -1,0 +1,16 @@
+//! A stream that says that it cannot fail, as axum's own have to.
+#![deny(warnings)]
+
+use std::convert::Infallible;
+
+use axum::Router;
+use sse_runtime::{RouterExt, Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = Result<u32, Infallible>> {
+    yield_!(1);
+}
+
+fn main() {
+    let _: Router = Router::new().sse(ticks);
+}
