@@ -86,8 +86,8 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    impl ::sse_runtime::__private::axum::response::IntoResponse for AskError {
-        fn into_response(self) -> ::sse_runtime::__private::axum::response::Response {
+    impl ::sse_runtime::axum::response::IntoResponse for AskError {
+        fn into_response(self) -> ::sse_runtime::axum::response::Response {
             ::sse_runtime::__private::respond(
                 &self,
                 {

@@ -120,6 +120,9 @@ mod unread;
 pub mod what_the_compiler_checks {}
 mod yielder;
 
+/// The axum that this crate builds on, for the derives, and for those who want to be sure that it is theirs.
+#[doc(no_inline)]
+pub use axum;
 pub use event::{Event, NoJson};
 pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};

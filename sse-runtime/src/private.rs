@@ -1,7 +1,6 @@
 //! What expanded code calls. Not for use by hand: it changes with every release.
 
-// All of it: messages would name `IntoResponse` by its shortest public path, and that would be this one.
-pub use axum::{self, http::Method};
+pub use axum::http::Method;
 pub use serde;
 
 pub use crate::{

@@ -74,8 +74,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
                 #inside
             }
             #[automatically_derived]
-            impl #params #private::axum::response::IntoResponse for #name #arguments #clause {
-                fn into_response(self) -> #private::axum::response::Response {
+            impl #params #runtime::axum::response::IntoResponse for #name #arguments #clause {
+                fn into_response(self) -> #runtime::axum::response::Response {
                     #private::respond(&self, #describe)
                 }
             }
