@@ -435,6 +435,97 @@ async fn a_tag_stays_in_the_data_for_those_who_read_it_there() {
 }
 
 #[tokio::test]
+async fn what_serde_hands_on_is_not_mistaken_for_the_variant() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum Inner {
+        A { x: u8 },
+        B { x: u8 },
+        Unit,
+        Number(u128),
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        One(Inner),
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(transparent)]
+    struct Transparent(Inner);
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(transparent)]
+    struct Outer(Chat);
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(into = "Inner", from = "Inner")]
+    struct Into(Inner);
+    impl From<Into> for Inner {
+        fn from(into: Into) -> Self {
+            into.0
+        }
+    }
+    impl From<Inner> for Into {
+        fn from(inner: Inner) -> Self {
+            Self(inner)
+        }
+    }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Either {
+        Untagged(Untagged),
+        Transparent(Transparent),
+        Into(Into),
+    }
+    #[sse_endpoint("/{form}", flush = "ready")]
+    async fn forms(
+        Path(form): Path<u8>,
+        State(inner): State<Arc<Inner>>,
+    ) -> impl Stream<Item = Either> {
+        let inner = (*inner).clone();
+        match form {
+            0 => yield_!(Either::Untagged(Untagged::One(inner))),
+            1 => yield_!(Either::Transparent(Transparent(inner))),
+            _ => yield_!(Either::Into(Into(inner))),
+        }
+    }
+
+    for (inner, data) in [
+        (Inner::A { x: 1 }, r#"{"A":{"x":1}}"#),
+        (Inner::B { x: 1 }, r#"{"B":{"x":1}}"#),
+        (Inner::Unit, r#""Unit""#),
+        (
+            Inner::Number(u128::MAX),
+            r#"{"Number":340282366920938463463374607431768211455}"#,
+        ),
+    ] {
+        let frame = |event: &str| format!("event: {event}\ndata: {data}\n\n");
+        let app = Router::new().sse(forms).with_state(Arc::new(inner.clone()));
+        let client = Client::new(app);
+        assert_eq!(client.get("/0").await.text().await, frame("one"));
+        assert_eq!(client.get("/1").await.text().await, frame("transparent"));
+        assert_eq!(client.get("/2").await.text().await, frame("into"));
+        let mut events = client.get("/1").await.events();
+        let transparent = events.expect_event().await.decode::<Transparent>();
+        assert_eq!(transparent, Transparent(inner.clone()));
+        let mut events = client.get("/2").await.events();
+        assert_eq!(
+            events.expect_event().await.decode::<Into>(),
+            Into(inner.clone())
+        );
+        // serde itself does not read a `u128` behind `untagged`.
+        if !matches!(inner, Inner::Number(_)) {
+            let mut events = client.get("/0").await.events();
+            let untagged = events.expect_event().await.decode::<Untagged>();
+            assert_eq!(untagged, Untagged::One(inner));
+        }
+    }
+
+    // The outer one says what the event is.
+    assert_eq!(
+        wire!(Outer: Outer(token("a"))),
+        "event: outer\ndata: {\"Token\":{\"text\":\"a\"}}\n\n"
+    );
+}
+
+#[tokio::test]
 async fn generics_and_lifetimes_and_names_by_rule() {
     #[derive(SseEvent)]
     #[sse(rename_all = "SCREAMING-KEBAB-CASE")]
@@ -883,6 +974,78 @@ async fn what_is_in_a_transparent_variant_is_the_error() {
 }
 
 #[tokio::test]
+async fn a_member_is_there_once_and_always() {
+    /// Says that it is `Serialize`, and fails.
+    #[derive(Debug)]
+    struct Fails;
+    impl Serialize for Fails {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("never"))
+        }
+    }
+    #[derive(Debug, SseError)]
+    enum Odd {
+        Hidden {
+            code: Secret,
+        },
+        Shown {
+            code: &'static str,
+            title: &'static str,
+        },
+        Skipped {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<u8>,
+        },
+        Late {
+            #[sse(retry_after)]
+            title: Duration,
+        },
+        Broken {
+            field: Fails,
+        },
+    }
+    let answer = async |error: Odd| {
+        let error = Arc::new(std::sync::Mutex::new(Some(error)));
+        let app = Router::new().route(
+            "/",
+            get(move || async move { error.lock().unwrap().take().unwrap() }),
+        );
+        let response = Client::new(app).get("/").await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        response.text().await
+    };
+    for (error, body) in [
+        (
+            Odd::Hidden { code: Secret },
+            r#"{"title":"Internal Server Error","code":"hidden","status":500}"#,
+        ),
+        (
+            Odd::Shown {
+                code: "mine",
+                title: "Mine",
+            },
+            r#"{"status":500,"code":"mine","title":"Mine"}"#,
+        ),
+        (
+            Odd::Skipped { detail: None },
+            r#"{"title":"Internal Server Error","code":"skipped","status":500}"#,
+        ),
+        (
+            Odd::Late {
+                title: Duration::MAX,
+            },
+            r#"{"code":"late","status":500,"title":18446744073709551615}"#,
+        ),
+        (
+            Odd::Broken { field: Fails },
+            r#"{"title":"Internal Server Error","code":"broken","status":500}"#,
+        ),
+    ] {
+        assert_eq!(answer(error).await, body);
+    }
+}
+
+#[tokio::test]
 async fn a_struct_is_an_error_too() {
     #[derive(SseError)]
     #[sse(status = 503)]
@@ -904,7 +1067,7 @@ async fn a_struct_is_an_error_too() {
         (
             None,
             None,
-            json!({"title": "Service Unavailable", "status": 503, "code": "draining", "seconds": null}),
+            json!({"title": "Service Unavailable", "status": 503, "code": "draining"}),
         ),
     ] {
         assert_eq!(draining(seconds).status(), StatusCode::SERVICE_UNAVAILABLE);

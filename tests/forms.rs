@@ -135,6 +135,49 @@ fn app() -> Router {
 }
 
 #[tokio::test]
+async fn what_is_not_compiled_does_not_leave() {
+    #[sse_endpoint("/plain")]
+    async fn plain() -> impl Stream<Item = u64> {
+        yield_!(1);
+        #[cfg(any())]
+        return;
+        yield_!(2);
+        #[cfg(any())]
+        yield_!(3)
+    }
+    #[sse_endpoint("/both")]
+    async fn both() -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {
+        #[cfg(any())]
+        return Err(Refused(StatusCode::GONE));
+        yield_!(1);
+        #[cfg(any())]
+        return;
+        yield_!(2);
+    }
+    let client = Client::new(Router::new().sse(plain).sse(both));
+    for path in ["/plain", "/both"] {
+        let mut events = client.get(path).await.events();
+        assert_eq!(values(&mut events).await, [1, 2], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_closure_in_a_macro_leaves_itself() {
+    #[sse_endpoint("/closures")]
+    async fn closures() -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {
+        tokio::select! {
+            () = std::future::ready(()) => {
+                let parse = |text: &str| -> Result<u64, ParseIntError> { Ok(text.parse()?) };
+                yield_!(parse("1").unwrap_or(0));
+                yield_!(parse("x").unwrap_or(2));
+            }
+        }
+    }
+    let mut events = get(Router::new().sse(closures), "/closures").await.events();
+    assert_eq!(values(&mut events).await, [1, 2]);
+}
+
+#[tokio::test]
 async fn a_stream_that_cannot_fail() {
     let mut events = get(app(), "/stream/2").await.events();
     assert_eq!(values(&mut events).await, [0, 1]);

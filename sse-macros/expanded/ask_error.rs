@@ -1,3 +1,4 @@
+#[allow(warnings)]
 const _: () = {
     #[automatically_derived]
     impl ::sse_runtime::__private::serde::Serialize for AskError {
@@ -18,21 +19,24 @@ const _: () = {
                         __serializer,
                         ::core::option::Option::None,
                     )?;
-                    ::sse_runtime::SseError::problem(self).write(&mut __members)?;
+                    let __problem = ::sse_runtime::SseError::problem(self);
                     match self {
                         Self::NoRoom { room: __field0, .. } => {
+                            __problem.write(&[], &mut __members)?;
                             ::sse_runtime::__private::Member(__field0)
                                 .member("room", &mut __members)?;
                         }
                         Self::Busy { .. } => {
-                            let __after = ::sse_runtime::SseError::retry_after(self);
+                            __problem.write(&[], &mut __members)?;
                             ::sse_runtime::__private::retry_after_member(
-                                __after,
+                                ::sse_runtime::SseError::retry_after(self),
                                 "after",
                                 &mut __members,
                             )?;
                         }
-                        Self::Database { .. } => {}
+                        Self::Database { .. } => {
+                            __problem.write(&[], &mut __members)?;
+                        }
                     }
                     ::sse_runtime::__private::serde::ser::SerializeMap::end(__members)
                 },
@@ -50,7 +54,6 @@ const _: () = {
                         title: ::core::option::Option::None,
                         detail: ::core::option::Option::None,
                         code: "no_room",
-                        fields: &["room"],
                     }
                 }
                 Self::Busy { .. } => {
@@ -60,7 +63,6 @@ const _: () = {
                         title: ::core::option::Option::Some("Slow down"),
                         detail: ::core::option::Option::None,
                         code: "busy",
-                        fields: &[],
                     }
                 }
                 Self::Database { .. } => {
@@ -70,7 +72,6 @@ const _: () = {
                         title: ::core::option::Option::None,
                         detail: ::core::option::Option::None,
                         code: "database",
-                        fields: &[],
                     }
                 }
             }

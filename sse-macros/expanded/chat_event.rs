@@ -1,13 +1,14 @@
+#[allow(warnings)]
 const _: () = {
-    #[derive(::sse_runtime::__private::serde::Serialize)]
+    use ::sse_runtime::__private::serde as __serde;
+    #[derive(__serde::Serialize)]
     #[serde(
-        crate = "::sse_runtime::__private::serde",
+        crate = "__serde",
         remote = "ChatEvent",
-        bound(serialize = "T : :: sse_runtime :: __private :: serde :: Serialize")
+        bound(serialize = "T : __serde :: Serialize")
     )]
-    #[serde(rename = "ChatEvent")]
+    #[serde(rename(serialize = "ChatEvent"))]
     #[serde(rename_all = "camelCase")]
-    #[allow(dead_code)]
     enum __ChatEvent<T> {
         Token { seq: u64, text: String },
         ToolCall(T),
@@ -16,11 +17,11 @@ const _: () = {
         Finished,
     }
     #[automatically_derived]
-    impl<T> ::sse_runtime::__private::serde::Serialize for ChatEvent<T>
+    impl<T> __serde::Serialize for ChatEvent<T>
     where
-        T: ::sse_runtime::__private::serde::Serialize,
+        T: __serde::Serialize,
     {
-        fn serialize<__S: ::sse_runtime::__private::serde::Serializer>(
+        fn serialize<__S: __serde::Serializer>(
             &self,
             __serializer: __S,
         ) -> ::core::result::Result<__S::Ok, __S::Error> {
@@ -56,7 +57,7 @@ const _: () = {
     #[automatically_derived]
     impl<T> ::sse_runtime::SseEvent for ChatEvent<T>
     where
-        T: ::sse_runtime::__private::serde::Serialize,
+        T: __serde::Serialize,
     {
         const SHAPE: ::sse_runtime::__private::Shape = ::sse_runtime::__private::Shape::Enum(
             &[

@@ -412,7 +412,9 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
             "expected the path of the crate: `crate = ::sse_runtime`",
         ));
     };
-    let absolute = path.leading_colon.is_some() || path.segments[0].ident == "crate";
+    // `$crate`, as a macro of the user's own says it, is one word here.
+    let first = path.segments[0].ident.to_string();
+    let absolute = path.leading_colon.is_some() || first == "crate" || first == "$crate";
     if absolute {
         return Ok(path);
     }

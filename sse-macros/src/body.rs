@@ -541,13 +541,15 @@ impl VisitMut for Reader<'_> {
                 if self.scope == Scope::Endpoint
                     && let Some(rewritten) = self.rewrite_return(inner)
                 {
-                    *expr = parse_quote!(#rewritten);
+                    let attributes = std::mem::take(&mut inner.attrs);
+                    *expr = Expr::Verbatim(quote!(#(#attributes)* #rewritten));
                 }
             }
             Expr::Yield(inner) => *expr = self.rewrite_yield_keyword(inner),
             Expr::Macro(call) => {
                 if let Some(replacement) = self.visit_macro_call(&mut call.mac) {
-                    *expr = replacement;
+                    let attributes = std::mem::take(&mut call.attrs);
+                    *expr = Expr::Verbatim(quote!(#(#attributes)* #replacement));
                 }
             }
             _ => visit_mut::visit_expr_mut(self, expr),

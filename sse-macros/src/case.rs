@@ -52,20 +52,20 @@ impl Case {
                 let first = letters.next().map(|first| first.to_ascii_lowercase());
                 first.into_iter().chain(letters).collect()
             }
-            Self::Snake => words(pascal, '_'),
-            Self::ScreamingSnake => words(pascal, '_').to_ascii_uppercase(),
-            Self::Kebab => words(pascal, '-'),
-            Self::ScreamingKebab => words(pascal, '-').to_ascii_uppercase(),
+            Self::Snake => words(pascal),
+            Self::ScreamingSnake => words(pascal).to_ascii_uppercase(),
+            Self::Kebab => words(pascal).replace('_', "-"),
+            Self::ScreamingKebab => words(pascal).replace('_', "-").to_ascii_uppercase(),
         }
     }
 }
 
 /// `LikeThis` as `like_this`: each capital starts a word, as serde has it.
-fn words(pascal: &str, between: char) -> String {
+fn words(pascal: &str) -> String {
     let mut words = String::new();
     for (at, letter) in pascal.char_indices() {
         if at > 0 && letter.is_uppercase() {
-            words.push(between);
+            words.push('_');
         }
         words.push(letter.to_ascii_lowercase());
     }
@@ -90,6 +90,11 @@ mod tests {
         ] {
             let (_, case) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
             assert_eq!(case.apply("ToolCall"), expected);
+            let (_, kebab) = RULES
+                .iter()
+                .find(|(name, _)| *name == "kebab-case")
+                .unwrap();
+            assert_eq!(kebab.apply("A_B"), "a--b");
         }
     }
 }

@@ -323,7 +323,7 @@ fn carried(
         );
     }
     let carried = carried.clone();
-    let result = type_arguments(&carried, "Result");
+    let result = type_arguments(unwrap_groups(&carried), "Result");
     let (item, stream_error) = match result.as_deref() {
         None => (carried.span(), None),
         Some([item, error]) => (item.span(), Some(error.span())),

@@ -6,17 +6,19 @@ use syn::{
     Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
 };
 
-/// The items of all `#[serde(…)]` among these attributes. What serde itself will complain of is left to serde.
+/// The items of one `#[serde(…)]`; `None`, where serde itself will complain of it.
+fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
+    match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("serde") => list
+            .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+            .ok(),
+        _ => None,
+    }
+}
+
+/// The items of all `#[serde(…)]` among these attributes.
 fn items(attributes: &[Attribute]) -> Vec<Meta> {
-    let lists = attributes
-        .iter()
-        .filter_map(|attribute| match &attribute.meta {
-            Meta::List(list) if list.path.is_ident("serde") => list
-                .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
-                .ok(),
-            _ => None,
-        });
-    lists.flatten().collect()
+    attributes.iter().filter_map(of_one).flatten().collect()
 }
 
 fn has(attributes: &[Attribute], names: &[&str]) -> bool {
@@ -30,17 +32,17 @@ pub(crate) fn skips_serializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_serializing"])
 }
 
+/// Whether serde's derive writes a container or a variant in another form than the tag around the content.
+pub(crate) fn has_form_of_its_own(attributes: &[Attribute]) -> bool {
+    has(attributes, &["untagged", "transparent", "into", "tag"])
+}
+
 /// Whether this is not there for the deserializer.
 pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_deserializing"])
 }
 
-/// Whether the data says itself which variant it is, in serde's other forms of an enum.
-pub(crate) fn is_tagged(attributes: &[Attribute]) -> bool {
-    has(attributes, &["tag", "untagged"])
-}
-
-/// The item that says so of one variant.
+/// The item that leaves the tag of one variant out.
 pub(crate) fn untagged(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes)
         .into_iter()
@@ -54,7 +56,7 @@ pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
 
 /// Whether a function of the user's serialises this, so that its type need not.
 pub(crate) fn serializes_by_itself(attributes: &[Attribute]) -> bool {
-    has(attributes, &["with", "serialize_with", "bound"])
+    has(attributes, &["with", "serialize_with"])
 }
 
 /// The first item that only serde's own derive could follow.
@@ -111,19 +113,32 @@ pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
 
 /// The attributes of a container for serde's derive, without those that we say ourselves.
 pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
-    let items = items(attributes).into_iter().filter(|item| {
-        !["crate", "remote", "bound"]
-            .iter()
-            .any(|ours| item.path().is_ident(ours))
-    });
-    let items = items.map(|item| {
-        let item = item.into_token_stream();
-        quote!(#[serde(#item)])
-    });
-    quote!(#(#items)*)
+    let said = attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("serde"))
+        .map(|attribute| match of_one(attribute) {
+            None => attribute.to_token_stream(),
+            Some(items) => {
+                let items = items.into_iter().filter(|item| {
+                    !["crate", "remote", "bound"]
+                        .iter()
+                        .any(|ours| item.path().is_ident(ours))
+                });
+                quote!(#(#[serde(#items)])*)
+            }
+        });
+    quote!(#(#said)*)
 }
 
-/// Leaves of a field's or a variant's attributes those that are serde's.
+/// Leaves of the attributes those that are serde's, and the lints that the user allows.
 pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
-    attributes.retain(|attribute| attribute.path().is_ident("serde"));
+    attributes.retain_mut(|attribute| {
+        if let Meta::List(list) = &mut attribute.meta
+            && list.path.is_ident("expect")
+        {
+            // The copy need not fulfil it.
+            list.path = syn::parse_quote!(allow);
+        }
+        attribute.path().is_ident("serde") || attribute.path().is_ident("allow")
+    });
 }

@@ -4,7 +4,8 @@
 //! Only what is written out from its crate on is suspected, so that nobody's own `sleep` is. What stands in closures is
 //! left alone: `spawn_blocking(|| std::fs::read(…))` is right.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenTree};
+use quote::ToTokens as _;
 use syn::{
     Expr, ExprCall, ExprMethodCall, ExprPath, Item, Local, Macro, Pat, Stmt,
     visit::{self, Visit},
@@ -109,6 +110,9 @@ impl Finder {
 
 impl<'ast> Visit<'ast> for Finder {
     fn visit_stmt(&mut self, statement: &'ast Stmt) {
+        if is_conditional(statement) {
+            return;
+        }
         match statement {
             Stmt::Expr(expr, Some(_)) => self.dropped(expr),
             Stmt::Local(Local {
@@ -153,6 +157,18 @@ impl<'ast> Visit<'ast> for Finder {
 
     // An item inside the function runs where it is called.
     fn visit_item(&mut self, _: &'ast Item) {}
+}
+
+/// Whether a statement may not be there: `#[cfg(…)] …`.
+fn is_conditional(statement: &Stmt) -> bool {
+    let mut tokens = statement.to_token_stream().into_iter();
+    let is_attribute =
+        matches!(tokens.next(), Some(TokenTree::Punct(punct)) if punct.as_char() == '#');
+    let inside = match tokens.next() {
+        Some(TokenTree::Group(group)) if is_attribute => group.stream().into_iter().next(),
+        _ => None,
+    };
+    matches!(inside, Some(TokenTree::Ident(name)) if name == "cfg")
 }
 
 const SPAWN_BLOCKING: &str = "spawn_blocking";

@@ -134,6 +134,16 @@ impl<L: Leaving> Rewriter<'_, L> {
             open = !is_punct(&next, '|');
             self.out.extend([next]);
         }
+        // With a return type, whose commas are its own, the body is a block.
+        if self.tokens.peek().is_some_and(|next| is_punct(next, '-')) {
+            let mut arrow = self.tokens.clone();
+            arrow.next();
+            if arrow.peek().is_some_and(|next| is_punct(next, '>')) {
+                while let Some(next) = self.tokens.next_if(|next| !is_block(next)) {
+                    self.out.extend([next]);
+                }
+            }
+        }
         match self.tokens.next_if(is_block) {
             Some(block) => self.out.extend([block]),
             None => {

@@ -49,6 +49,11 @@ pub fn with_head<S: serde::Serializer>(
     if !IS_OURS.replace(false) {
         return serialize(serializer);
     }
+    // A value that this one is seen through as has said what the event is.
+    if let Some(outer) = HEAD.take() {
+        HEAD.set(Some(outer));
+        return serialize(serializer);
+    }
     let _clear = Clear;
     HEAD.set(Some(head()));
     serialize(serializer)
@@ -82,6 +87,16 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
         // Without the question nobody has left anything, so that a plain value does not look.
         self.was_asked.get().then(|| HEAD.take()).flatten()
+    }
+
+    /// The head of a value whose tag is the event's name.
+    fn take_tag(&self) -> Option<Head> {
+        let head = self.take_head()?;
+        if head.is_whole {
+            HEAD.set(Some(head));
+            return None;
+        }
+        Some(head)
     }
 
     /// Whatever has no say of its own in this module: the value as JSON.
@@ -160,14 +175,14 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         _: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        match self.take_head() {
+        match self.take_tag() {
             Some(head) => self.content(head, value),
             None => value.serialize(self),
         }
     }
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<(), Error> {
-        match self.take_head() {
+        match self.take_tag() {
             Some(head) => self.nothing(head),
             None => self.json().serialize_unit_struct(name)?,
         }
@@ -180,7 +195,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         index: u32,
         variant: &'static str,
     ) -> Result<(), Error> {
-        match self.take_head() {
+        match self.take_tag() {
             Some(head) => self.nothing(head),
             None => self.json().serialize_unit_variant(name, index, variant)?,
         }
@@ -194,7 +209,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        match self.take_head() {
+        match self.take_tag() {
             Some(head) => self.content(head, value),
             None => self
                 .json()
@@ -209,7 +224,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, Error> {
-        match self.take_head() {
+        match self.take_tag() {
             Some(head) => {
                 let fields = self.json_with(head).serialize_struct(variant, len)?;
                 Ok(StructVariant::Untagged(fields))

@@ -4,6 +4,9 @@
 
 use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData};
 
+/// An error may name itself as its source.
+const MOST_SOURCES: usize = 32;
+
 /// Describes a `T`; `None`, where it does not say anything.
 pub type Describe<T> = fn(&T) -> Option<String>;
 
@@ -50,11 +53,10 @@ impl<T: Error> ByError<T> for &Describes<T> {
     fn description(self) -> Describe<T> {
         |error| {
             let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
+            let sources = std::iter::successors(error.source(), |&cause| cause.source());
+            for cause in sources.take(MOST_SOURCES) {
                 let written = write!(text, ": {cause}");
                 debug_assert!(written.is_ok(), "a `String` grows as it is written to");
-                source = cause.source();
             }
             Some(text)
         }

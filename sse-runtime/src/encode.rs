@@ -35,6 +35,8 @@ pub struct Head {
     pub retry: Option<Duration>,
     /// Whether the data is the value's text as it is, and not JSON.
     pub is_text: bool,
+    /// Whether serde writes the value without the variant's tag anyway.
+    pub is_whole: bool,
 }
 
 /// One frame on its way into the buffer: the fields, the data, and the blank line that ends it.

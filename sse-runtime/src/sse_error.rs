@@ -94,8 +94,6 @@ pub struct Problem {
     pub detail: Option<&'static str>,
     /// The name by which scripts tell errors apart.
     pub code: &'static str,
-    /// The members that fields of the variant take the place of.
-    pub fields: &'static [&'static str],
 }
 
 impl Problem {
@@ -104,8 +102,12 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Writes the members that every problem has.
-    pub fn write<M: SerializeMap>(&self, members: &mut M) -> Result<(), M::Error> {
+    /// Writes the members that every problem has, but for those that a field of the variant takes the place of.
+    pub fn write<M: SerializeMap>(
+        &self,
+        taken: &[(&str, bool)],
+        members: &mut M,
+    ) -> Result<(), M::Error> {
         let status = self.status();
         let title = self.title.or(status.canonical_reason());
         for (name, value) in [
@@ -115,12 +117,23 @@ impl Problem {
             ("code", Some(self.code)),
         ] {
             if let Some(value) = value
-                && !self.fields.contains(&name)
+                && !taken.contains(&(name, true))
             {
                 members.serialize_entry(name, value)?;
             }
         }
         members.serialize_entry("status", &status.as_u16())
+    }
+}
+
+/// A problem without the fields of its variant.
+struct Bare(Problem);
+
+impl Serialize for Bare {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        self.0.write(&[], &mut members)?;
+        members.end()
     }
 }
 
@@ -142,10 +155,11 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
             "answered with an error"
         );
     }
-    let body = serde_json::to_vec(error).unwrap_or_else(|problem| {
-        tracing::error!(error = %problem, "an error cannot be serialised, so its response has no body");
-        Vec::new()
+    let body = serde_json::to_vec(error).or_else(|problem| {
+        tracing::error!(error = %problem, "a field of an error cannot be serialised, so its response has none");
+        serde_json::to_vec(&Bare(error.problem()))
     });
+    let body = body.unwrap_or_default();
     let mut response = (status, Body::from(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -160,7 +174,9 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
 
 /// Whole seconds, which is all that `Retry-After` takes; rounded up, so that nobody comes back too early.
 fn seconds(after: Duration) -> u64 {
-    after.as_secs() + u64::from(after.subsec_nanos() > 0)
+    after
+        .as_secs()
+        .saturating_add(u64::from(after.subsec_nanos() > 0))
 }
 
 /// What can stand in a field with `#[sse(retry_after)]`: a `Duration`, whole seconds, or an `Option` of one.
@@ -209,7 +225,10 @@ pub fn retry_after_member<M: SerializeMap>(
     name: &'static str,
     members: &mut M,
 ) -> Result<(), M::Error> {
-    members.serialize_entry(name, &after.map(seconds))
+    match after {
+        Some(after) => members.serialize_entry(name, &seconds(after)),
+        None => Ok(()),
+    }
 }
 
 impl Head {
@@ -235,6 +254,14 @@ impl<T: ?Sized> fmt::Debug for Member<'_, T> {
 
 /// See [`Member`].
 pub trait ShowMember {
+    /// It is.
+    fn shows(self) -> bool
+    where
+        Self: Sized,
+    {
+        true
+    }
+
     /// Writes it.
     fn member<M: SerializeMap>(self, name: &'static str, members: &mut M) -> Result<(), M::Error>;
 }
@@ -247,6 +274,14 @@ impl<T: Serialize + ?Sized> ShowMember for Member<'_, T> {
 
 /// See [`Member`].
 pub trait HideMember {
+    /// It is not.
+    fn shows(self) -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
     /// Leaves it out.
     fn member<M: SerializeMap>(self, name: &'static str, members: &mut M) -> Result<(), M::Error>;
 }

@@ -19,8 +19,8 @@ pub enum Shape {
     Struct(Named),
     /// The variants that serde's `Deserialize` knows, in its order.
     Enum(&'static [Named]),
-    /// The same, where `#[serde(tag = "…")]` or `untagged` leaves it to the data to say which variant it is.
-    Tagged(&'static [Named]),
+    /// The same, where serde is told to write something else than the tag around the content: all of it is the data.
+    Whole(&'static [Named]),
 }
 
 /// A variant, or a struct.
@@ -58,6 +58,12 @@ impl Head {
     /// Sets the `id` field, where there is one.
     pub fn id(mut self, id: Option<EventId>) -> Self {
         self.id = id;
+        self
+    }
+
+    /// Says that what serde writes is the data.
+    pub fn whole(mut self) -> Self {
+        self.is_whole = true;
         self
     }
 

@@ -51,6 +51,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let (params, arguments, clause) = input.generics.split_for_impl();
     quote! {
         #(#errors)*
+        #[allow(warnings)]
         const _: () = {
             #[automatically_derived]
             impl #params #private::serde::Serialize for #name #arguments #clause {
@@ -168,7 +169,7 @@ fn serialize(model: &Model) -> TokenStream {
                     __serializer,
                     ::core::option::Option::None,
                 )?;
-                #runtime::SseError::problem(self).write(&mut __members)?;
+                let __problem = #runtime::SseError::problem(self);
                 #members
                 #private::serde::ser::SerializeMap::end(__members)
             },
@@ -180,28 +181,51 @@ fn serialize(model: &Model) -> TokenStream {
 fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let path = path(problem);
-    let (mut bindings, mut writes) = (Vec::new(), Vec::new());
+    let (mut bindings, mut writes, mut taken) = (Vec::new(), Vec::new(), Vec::new());
     for (at, field) in problem.fields.iter().enumerate() {
         let (member, name, binding) = (&field.member, &field.name, format_ident!("__field{at}"));
         let write = quote!(#private::Member(#binding).member(#name, &mut __members)?;);
-        writes.push(match &field.skip_if {
-            Some(skip_if) => quote!(if !#skip_if(#binding) { #write }),
+        let is_skipped = field
+            .skip_if
+            .as_ref()
+            .map(|skip_if| quote!(#skip_if(#binding)));
+        writes.push(match &is_skipped {
+            Some(is_skipped) => quote!(if !#is_skipped { #write }),
             None => write,
         });
+        if MEMBERS.contains(&name.as_str()) {
+            let is_shown = quote!(#private::Member(#binding).shows());
+            let is_shown = match is_skipped {
+                Some(is_skipped) => quote!(#is_shown && !#is_skipped),
+                None => is_shown,
+            };
+            taken.push(quote!((#name, #is_shown)));
+        }
         bindings.push(quote!(#member: #binding));
     }
-    if let Some(name) = problem
-        .retry_after
-        .as_ref()
-        .and_then(|after| after.name.as_ref())
-    {
+    let after = problem.retry_after.as_ref();
+    if let Some(name) = after.and_then(|after| after.name.as_ref()) {
         writes.push(quote! {
-            let __after = #runtime::SseError::retry_after(self);
-            #private::retry_after_member(__after, #name, &mut __members)?;
+            #private::retry_after_member(
+                #runtime::SseError::retry_after(self),
+                #name,
+                &mut __members,
+            )?;
         });
+        if MEMBERS.contains(&name.as_str()) {
+            taken.push(quote!((#name, #runtime::SseError::retry_after(self).is_some())));
+        }
     }
-    quote!(#path { #(#bindings,)* .. } => { #(#writes)* })
+    quote! {
+        #path { #(#bindings,)* .. } => {
+            __problem.write(&[#(#taken),*], &mut __members)?;
+            #(#writes)*
+        }
+    }
 }
+
+/// The members that a field of the same name takes the place of, where it is shown.
+const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 
 /// The arm that says what is said of one variant.
 fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
@@ -212,7 +236,6 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
         title,
         detail,
         code,
-        fields,
         ..
     } = problem;
     let path = path(problem);
@@ -221,7 +244,6 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
         None => quote!(::core::option::Option::None),
     };
     let (kind, title, detail) = (option(kind), option(title), option(detail));
-    let fields = fields.iter().map(|field| &field.name);
     quote! {
         #path { .. } => #private::Problem {
             status: #status,
@@ -229,7 +251,6 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
             title: #title,
             detail: #detail,
             code: #code,
-            fields: &[#(#fields),*],
         },
     }
 }

@@ -265,6 +265,17 @@ impl Problem {
                 }
             }
         }
+        let taken = self.fields.iter().map(|field| &field.name);
+        let others = self.retry_after.as_ref().filter(|_| !is_retry_after);
+        let mut taken = taken.chain(others.and_then(|after| after.name.as_ref()));
+        if let Some(name) = &name
+            && taken.any(|other| other == name)
+        {
+            errors.at(
+                field.ident.as_ref(),
+                format_args!("`{name}` is in the response already, by another field"),
+            );
+        }
         if let Some(name) = name.filter(|_| !is_retry_after) {
             self.fields.push(Shown {
                 member: member.clone(),

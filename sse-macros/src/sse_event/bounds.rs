@@ -7,16 +7,21 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::{runtime::Runtime, serde_attribute, types::unwrap_groups};
+use crate::{serde_attribute, types::unwrap_groups};
 
 /// The predicates, as the type says them itself or as its fields need them.
-pub(crate) fn bounds(input: &DeriveInput, runtime: &Runtime) -> Vec<WherePredicate> {
+pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     if let Some(said) = serde_attribute::bound(&input.attrs) {
         return said;
     }
     let mut used = Used::of(&input.generics);
+    let mut said = Vec::new();
     for field in serialized_fields(&input.data) {
-        used.visit_field(field);
+        match serde_attribute::bound(&field.attrs) {
+            Some(bound) => said.extend(bound),
+            None if serde_attribute::serializes_by_itself(&field.attrs) => {}
+            None => used.visit_field(field),
+        }
     }
     let params = input.generics.type_params().map(|param| &param.ident);
     let params = params
@@ -25,11 +30,12 @@ pub(crate) fn bounds(input: &DeriveInput, runtime: &Runtime) -> Vec<WherePredica
     let paths = used.associated.iter().map(|path| quote!(#path));
     params
         .chain(paths)
-        .map(|ty| parse_quote!(#ty: #runtime::__private::serde::Serialize))
+        .map(|ty| parse_quote!(#ty: __serde::Serialize))
+        .chain(said)
         .collect()
 }
 
-/// The fields whose types serde serialises.
+/// The fields that serde serialises.
 fn serialized_fields(data: &Data) -> Vec<&Field> {
     let fields: Vec<&Field> = match data {
         Data::Struct(data) => data.fields.iter().collect(),
@@ -44,11 +50,8 @@ fn serialized_fields(data: &Data) -> Vec<&Field> {
             .collect(),
         Data::Union(_) => Vec::new(),
     };
-    let by_serde = |field: &&Field| {
-        !serde_attribute::skips_serializing(&field.attrs)
-            && !serde_attribute::serializes_by_itself(&field.attrs)
-    };
-    fields.into_iter().filter(by_serde).collect()
+    let is_there = |field: &&Field| !serde_attribute::skips_serializing(&field.attrs);
+    fields.into_iter().filter(is_there).collect()
 }
 
 /// The type parameters that fields name, and the types that are associated with one.

@@ -37,14 +37,14 @@ use crate::{errors::Errors, runtime::Runtime, serde_attribute, warning::Warning}
 pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let failed = !errors.is_empty();
     let errors = errors.into_compile_errors();
-    let bounds = bounds(&model.input, &model.runtime);
+    let bounds = bounds(&model.input);
     let private = model.runtime.internals();
     let (helper, serialize, shape) = if failed {
         // Whoever sends it is not told a second time.
         let nothing = quote!(#private::Shape::Enum(&[]));
         (TokenStream::new(), quote!(::core::unreachable!()), nothing)
     } else {
-        let helper = helper(&model.input, &bounds, &model.runtime);
+        let helper = helper(&model.input, &bounds);
         (helper, serialize(model), shape(model))
     };
     let warnings = model
@@ -59,12 +59,15 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let (params, arguments, clause) = generics.split_for_impl();
     quote! {
         #(#errors)*
+        #(#warnings)*
+        #[allow(warnings)]
         const _: () = {
-            #(#warnings)*
+            // In the strings that serde takes, `$crate` would be nobody's.
+            use #private::serde as __serde;
             #helper
             #[automatically_derived]
-            impl #params #private::serde::Serialize for #name #arguments #clause {
-                fn serialize<__S: #private::serde::Serializer>(
+            impl #params __serde::Serialize for #name #arguments #clause {
+                fn serialize<__S: __serde::Serializer>(
                     &self,
                     __serializer: __S,
                 ) -> ::core::result::Result<__S::Ok, __S::Error> {
@@ -84,7 +87,7 @@ fn helper_name(name: &Ident) -> Ident {
 }
 
 /// The copy of the type that serde's derive works on.
-fn helper(input: &DeriveInput, bounds: &[WherePredicate], runtime: &Runtime) -> TokenStream {
+fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     let mut copy = input.clone();
     let name = &input.ident;
     let (_, arguments, _) = input.generics.split_for_impl();
@@ -92,25 +95,29 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate], runtime: &Runtime) -> 
     for attributes in attributes_of(&mut copy.data) {
         serde_attribute::retain(attributes);
     }
-    copy.attrs.clear();
+    serde_attribute::retain(&mut copy.attrs);
+    copy.attrs
+        .retain(|attribute| !attribute.path().is_ident("serde"));
+    if let Data::Enum(data) = &mut copy.data {
+        for variant in &mut data.variants {
+            variant.discriminant = None;
+        }
+    }
     copy.vis = syn::Visibility::Inherited;
     copy.ident = helper_name(name);
 
-    let private = runtime.internals();
     let text = |text: String| LitStr::new(&text, name.span());
-    let serde = text(quote!(#private::serde).to_string().replace(' ', ""));
     let remote = text(name.to_string());
     let bounds = text(quote!(#(#bounds),*).to_string());
     let renamed = serde_attribute::for_serializing(&input.attrs, "rename").is_some();
     let unrawed = text(name.to_string().trim_start_matches("r#").to_owned());
-    let rename = (!renamed).then(|| quote!(#[serde(rename = #unrawed)]));
+    let rename = (!renamed).then(|| quote!(#[serde(rename(serialize = #unrawed))]));
     let said = serde_attribute::of_container(&input.attrs);
     quote! {
-        #[derive(#private::serde::Serialize)]
-        #[serde(crate = #serde, remote = #remote, bound(serialize = #bounds))]
+        #[derive(__serde::Serialize)]
+        #[serde(crate = "__serde", remote = #remote, bound(serialize = #bounds))]
         #rename
         #said
-        #[allow(dead_code)]
         #copy
     }
 }
@@ -118,11 +125,39 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate], runtime: &Runtime) -> 
 /// In the copy `Self` would be the copy.
 struct OfTheOriginal(Type);
 
+impl OfTheOriginal {
+    /// `Self::N` as `<Original>::N`.
+    fn qualified(&self, path: &syn::Path) -> Option<TokenStream> {
+        let mut segments = path.segments.iter();
+        let original = &self.0;
+        let is_self = path.leading_colon.is_none() && segments.next()?.ident == "Self";
+        (is_self && path.segments.len() > 1).then(|| quote!(<#original> #(::#segments)*))
+    }
+}
+
 impl VisitMut for OfTheOriginal {
+    fn visit_expr_mut(&mut self, expr: &mut syn::Expr) {
+        if let syn::Expr::Path(path) = expr
+            && path.qself.is_none()
+            && let Some(qualified) = self.qualified(&path.path)
+        {
+            *expr = parse_quote!(#qualified);
+            return;
+        }
+        visit_mut::visit_expr_mut(self, expr);
+    }
+
     fn visit_type_mut(&mut self, ty: &mut Type) {
         match ty {
             Type::Path(path) if path.qself.is_none() && path.path.is_ident("Self") => {
                 *ty = self.0.clone();
+            }
+            Type::Path(path) if path.qself.is_none() => {
+                if let Some(qualified) = self.qualified(&path.path) {
+                    *ty = parse_quote!(#qualified);
+                } else {
+                    visit_mut::visit_type_mut(self, ty);
+                }
             }
             _ => visit_mut::visit_type_mut(self, ty),
         }
@@ -152,7 +187,10 @@ fn attributes_of(data: &mut Data) -> Vec<&mut Vec<syn::Attribute>> {
 fn serialize(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let helper = helper_name(&model.input.ident);
-    let arms = model.shapes.iter().map(|shape| arm(shape, &model.runtime));
+    let arms = model
+        .shapes
+        .iter()
+        .map(|shape| arm(shape, &model.runtime, model.is_whole));
     let heads = match &model.input.data {
         Data::Enum(data) if data.variants.is_empty() => quote!(match *self {}),
         _ => quote!(match self { #(#arms),* }),
@@ -171,13 +209,16 @@ fn serialize(model: &Model) -> TokenStream {
 }
 
 /// From a variant to its head.
-fn arm(shape: &Shape, runtime: &Runtime) -> TokenStream {
+fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     let private = runtime.internals();
     let path = match &shape.variant {
         Some(variant) => quote!(Self::#variant),
         None => quote!(Self),
     };
     let (mut bindings, mut head) = (Vec::new(), quote!(#private::Head::new()));
+    if is_whole {
+        head = quote!(#head.whole());
+    }
     if let Some(event) = &shape.event {
         head = quote!(#head.event(#event));
     }
@@ -220,7 +261,7 @@ fn shape(model: &Model) -> TokenStream {
         });
     match model.input.data {
         Data::Struct(_) => quote!(#private::Shape::Struct(#(#shapes)*)),
-        _ if model.is_tagged => quote!(#private::Shape::Tagged(&[#(#shapes),*])),
+        _ if model.is_whole => quote!(#private::Shape::Whole(&[#(#shapes),*])),
         _ => quote!(#private::Shape::Enum(&[#(#shapes),*])),
     }
 }

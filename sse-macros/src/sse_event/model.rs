@@ -64,8 +64,8 @@ pub(crate) struct Model {
     /// One for a struct; for an enum one for each variant.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) warnings: Vec<Warning>,
-    /// Whether serde has the data say which variant it is.
-    pub(crate) is_tagged: bool,
+    /// Whether serde writes it in another form than the tag around the content, which then is the data.
+    pub(crate) is_whole: bool,
 }
 
 /// A variant, or a struct: what its event looks like.
@@ -99,7 +99,7 @@ impl Model {
             errors,
             warnings: Vec::new(),
             allows: false,
-            is_tagged: serde_attribute::is_tagged(&input.attrs),
+            is_whole: serde_attribute::has_form_of_its_own(&input.attrs),
             case: Case::default(),
             runtime: None,
         };
@@ -124,7 +124,7 @@ impl Model {
         } = reader;
         Self {
             runtime: Runtime::new(runtime.as_ref()),
-            is_tagged: serde_attribute::is_tagged(&input.attrs),
+            is_whole: serde_attribute::has_form_of_its_own(&input.attrs),
             input,
             shapes,
             warnings,
@@ -137,7 +137,7 @@ struct Reader<'a> {
     warnings: Vec<Warning>,
     /// Whether the whole type allows reserved names.
     allows: bool,
-    is_tagged: bool,
+    is_whole: bool,
     case: Case,
     runtime: Option<syn::Path>,
 }
@@ -279,14 +279,14 @@ impl Reader<'_> {
             return ShapeData::Json;
         }
         match (text, fields) {
-            (Some(span), _) if self.is_tagged => {
+            (Some(span), _) if self.is_whole => {
                 self.errors.at_span(
                     span,
-                    "`text` has no room for the tag that `#[serde(tag)]` or `untagged` wants in the data; leave one out",
+                    "`text` is the data alone, and serde is told to write something else (`tag`, `untagged`, `transparent` or `into`); leave one out",
                 );
                 ShapeData::Json
             }
-            (None, _) if self.is_tagged => ShapeData::Json,
+            (None, _) if self.is_whole => ShapeData::Json,
             (Some(_), Fields::Unnamed(unnamed)) => {
                 let ty = unnamed.unnamed[0].ty.clone();
                 ShapeData::Text(Member::Unnamed(Index::from(0)), Box::new(ty))

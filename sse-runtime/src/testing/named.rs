@@ -1,14 +1,15 @@
 //! From an event's name and data back to the value of a type that derives [`SseEvent`](crate::SseEvent).
 
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{
         DeserializeOwned, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer as _,
-        VariantAccess, Visitor, value::U32Deserializer,
+        VariantAccess, Visitor,
+        value::{StrDeserializer, U32Deserializer},
     },
     forward_to_deserialize_any,
 };
-use serde_json::{Error, Value};
+use serde_json::{Error, de::StrRead};
 
 use crate::{
     SseEvent,
@@ -17,22 +18,28 @@ use crate::{
 
 pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result<T, Error> {
     match &T::SHAPE {
-        Shape::Struct(named) if is_named(named, event) => T::deserialize(content(named, data)?),
-        Shape::Struct(_) => Err(unknown(event)),
+        Shape::Struct(named) if is_named(named, event) => match named.data {
+            NamedData::Json => serde_json::from_str(data),
+            // A newtype of text and a unit struct are what JSON makes of them.
+            NamedData::Text => T::deserialize(serde_json::Value::from(data)),
+            NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
+        },
         // The data says itself which variant it is.
-        Shape::Tagged(variants) if variants.iter().any(|named| is_named(named, event)) => {
+        Shape::Whole(variants) if variants.iter().any(|named| is_named(named, event)) => {
             serde_json::from_str(data)
         }
-        Shape::Tagged(_) => Err(unknown(event)),
+        Shape::Struct(_) | Shape::Whole(_) => Err(unknown(event)),
         Shape::Enum(variants) => {
             let mut failure = unknown(event);
             for (index, named) in (0..).zip(variants.iter()) {
                 if !is_named(named, event) {
                     continue;
                 }
-                let value = content(named, data)
-                    .and_then(|content| T::deserialize(Variant { index, content }));
-                match value {
+                let content = Content {
+                    kind: named.data,
+                    data,
+                };
+                match T::deserialize(Variant { index, content }) {
                     Ok(value) => return Ok(value),
                     Err(error) => failure = error,
                 }
@@ -50,22 +57,27 @@ fn unknown(event: &str) -> Error {
     Error::custom(format_args!("there is no event `{event}`"))
 }
 
-fn content(named: &Named, data: &str) -> Result<Value, Error> {
-    match named.data {
-        NamedData::Json => serde_json::from_str(data),
-        NamedData::Text => Ok(Value::String(data.to_owned())),
-        NamedData::Empty if data.is_empty() => Ok(Value::Null),
-        NamedData::Empty => Err(Error::custom("its data is not empty")),
+fn empty(data: &str) -> Result<(), Error> {
+    if data.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::custom("its data is not empty"))
     }
 }
 
 /// A variant without its tag: serde's `Deserialize` knows it by its place as well, among those that it knows at all.
-struct Variant {
+struct Variant<'a> {
     index: u32,
-    content: Value,
+    content: Content<'a>,
 }
 
-impl<'de> Deserializer<'de> for Variant {
+/// What is in the variant.
+struct Content<'a> {
+    kind: NamedData,
+    data: &'a str,
+}
+
+impl<'de> Deserializer<'de> for Variant<'de> {
     type Error = Error;
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -77,9 +89,9 @@ impl<'de> Deserializer<'de> for Variant {
         visitor.visit_enum(self)
     }
 
-    // An enum that is deserialised in a way of its own.
+    // An enum that is deserialised in a way of its own, such as `#[serde(from = "…")]`.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.content.deserialize_any(visitor)
+        self.content.json(|json| json.deserialize_any(visitor))
     }
 
     forward_to_deserialize_any! {
@@ -88,32 +100,54 @@ impl<'de> Deserializer<'de> for Variant {
     }
 }
 
-impl<'de> EnumAccess<'de> for Variant {
+impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = Error;
-    type Variant = Content;
+    type Variant = Content<'de>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content), Error> {
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Content<'de>), Error> {
         let index: U32Deserializer<Error> = self.index.into_deserializer();
-        Ok((seed.deserialize(index)?, Content(self.content)))
+        Ok((seed.deserialize(index)?, self.content))
     }
 }
 
-/// What is in the variant.
-struct Content(Value);
+impl<'de> Content<'de> {
+    /// Reads the data as JSON, and all of it.
+    fn json<T>(
+        self,
+        read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'de>>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut json = serde_json::Deserializer::from_str(self.data);
+        let value = read(&mut json)?;
+        json.end()?;
+        Ok(value)
+    }
+}
 
-impl<'de> VariantAccess<'de> for Content {
+impl<'de> VariantAccess<'de> for Content<'de> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        serde::Deserialize::deserialize(self.0)
+        match self.kind {
+            NamedData::Empty => empty(self.data),
+            _ => self.json(|json| Deserialize::deserialize(json)),
+        }
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(self.0)
+        match self.kind {
+            NamedData::Text => {
+                let text: StrDeserializer<'_, Error> = self.data.into_deserializer();
+                seed.deserialize(text)
+            }
+            _ => self.json(|json| seed.deserialize(json)),
+        }
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
-        self.0.deserialize_tuple(len, visitor)
+        self.json(|json| json.deserialize_tuple(len, visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -121,6 +155,6 @@ impl<'de> VariantAccess<'de> for Content {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.0.deserialize_struct("", fields, visitor)
+        self.json(|json| json.deserialize_struct("", fields, visitor))
     }
 }

@@ -1,0 +1,117 @@
+//! What the derives take, under the lints that plain serde derives are clean under.
+#![deny(warnings)]
+
+use std::fmt::{self, Display};
+
+use sse_runtime::{SseError, SseEvent};
+
+/// Numbers of its own, and a lint that the user allows.
+#[allow(non_camel_case_types)]
+#[derive(SseEvent)]
+#[repr(u8)]
+pub enum numbered {
+    First { x: u8 } = 1,
+    second = Self::K,
+    #[deprecated]
+    Third,
+}
+
+impl numbered {
+    const K: u8 = 7;
+}
+
+/// `Self` in types, and in what they count by.
+#[derive(SseEvent)]
+pub enum Counted {
+    Bytes([u8; Self::N]),
+    More(Vec<Self>),
+}
+
+impl Counted {
+    const N: usize = 2;
+}
+
+/// serde's names for reading, and bounds on a field.
+#[derive(SseEvent, serde::Deserialize)]
+#[serde(rename(deserialize = "Old"))]
+pub struct Renamed<T> {
+    #[serde(bound(deserialize = "T: Default"), skip_deserializing)]
+    pub value: T,
+}
+
+#[derive(SseEvent)]
+pub struct Displayed<T> {
+    #[serde(bound(serialize = "T: Display"), serialize_with = "shown")]
+    pub value: T,
+}
+
+fn shown<T: Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+#[derive(SseEvent)]
+pub enum Nothing {}
+
+#[derive(SseError)]
+pub enum Never {}
+
+#[derive(SseError)]
+pub enum Generic<T> {
+    #[sse(status = 404)]
+    Missing { what: T },
+}
+
+/// In a function, by a macro that brings the crate along.
+mod library {
+    #[doc(hidden)]
+    pub use sse_runtime as sse;
+
+    macro_rules! event {
+        ($name:ident, $field:ident: $ty:ty) => {
+            #[derive($crate::library::sse::SseEvent)]
+            #[sse(crate = $crate::library::sse)]
+            pub struct $name {
+                pub $field: $ty,
+            }
+
+            #[derive($crate::library::sse::SseError)]
+            #[sse(crate = $crate::library::sse)]
+            #[allow(dead_code)]
+            pub enum Failed {
+                Once { $field: $ty },
+            }
+
+            #[$crate::library::sse::sse_endpoint("/made", crate = $crate::library::sse)]
+            pub async fn made() -> impl $crate::library::sse::Stream<Item = Result<$name, $ty>> {
+                yield_!($name { $field: 1 });
+            }
+        };
+    }
+    pub(crate) use event;
+}
+
+/// The item comes by a macro, as a type.
+macro_rules! endpoint {
+    ($name:ident, $item:ty) => {
+        #[sse_runtime::sse_endpoint("/by-macro")]
+        async fn $name() -> impl sse_runtime::Stream<Item = $item> {
+            yield_!(1);
+        }
+    };
+}
+endpoint!(by_macro, Result<u8, String>);
+
+fn is_shown<T: serde::Serialize>(_: T) {}
+
+fn main() {
+    library::event!(Made, seq: u32);
+    is_shown(Made { seq: 1 });
+    is_shown(numbered::First { x: 1 });
+    is_shown(numbered::second);
+    is_shown(Counted::Bytes([0; 2]));
+    is_shown(Counted::More(Vec::new()));
+    is_shown(Renamed { value: 1 });
+    is_shown(Displayed { value: fmt::Error });
+    is_shown(Generic::Missing { what: fmt::Error });
+    let _ = (made(), by_macro(), None::<Nothing>, None::<Never>);
+}
