@@ -167,7 +167,10 @@ async fn a_closure_in_a_macro_leaves_itself() {
     async fn closures() -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {
         tokio::select! {
             () = std::future::ready(()) => {
-                let parse = |text: &str| -> Result<u64, ParseIntError> { Ok(text.parse()?) };
+                let parse = |text: &str| -> Result<u64, ParseIntError> {
+                    let number: u64 = text.parse()?;
+                    Ok(number)
+                };
                 yield_!(parse("1").unwrap_or(0));
                 yield_!(parse("x").unwrap_or(2));
             }
