@@ -18,9 +18,9 @@ use axum::{Router, extract::State};
 use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
 use support::{Client, Generators, within};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
     net::TcpListener,
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
     task::JoinSet,
 };
 
@@ -222,6 +222,7 @@ async fn a_stream_that_begins_while_the_server_stops_ends_with_it() {
 struct Process {
     child: Child,
     addr: SocketAddr,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
@@ -237,7 +238,7 @@ impl Process {
             .await
             .unwrap();
         let addr = line.unwrap().parse().unwrap();
-        Self { child, addr }
+        Self { child, addr, lines }
     }
 
     async fn signal(&self, name: &str) {
@@ -284,6 +285,19 @@ async fn sigterm_drains_and_exits_with_success() {
         "took {took:?}"
     );
     assert_eq!(retries.len(), CLIENTS);
+}
+
+#[tokio::test]
+async fn the_server_waits_for_close_hooks() {
+    let mut server = Process::start("0", "100").await;
+    let mut client = Client::get(server.addr, "/hooked").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("TERM").await;
+    retry(&to_the_end(&mut client).await);
+    assert!(server.exit().await.success());
+    let said = within("the hook", server.lines.next_line()).await.unwrap();
+    assert_eq!(said.as_deref(), Some("shutdown"));
 }
 
 #[tokio::test]

@@ -15,9 +15,10 @@ use crate::{
 };
 
 /// Extractors that surely do not read the path.
-const LEAVE_THE_PATH: [&str; 13] = [
+const LEAVE_THE_PATH: [&str; 14] = [
     "Bytes",
     "ConnectInfo",
+    "Connection",
     "Extension",
     "Form",
     "HeaderMap",
@@ -76,8 +77,8 @@ fn of_body(suspect: &Suspect) -> Warning {
         Suspect::Detached { at } => (
             DETACHED_TASK,
             at,
-            "this task outlives the client; spawn it on a `tokio::task::JoinSet`, which aborts its tasks when the \
-             stream ends"
+            "this task outlives the client; `connection.spawn(…)`, of the extractor `Connection`, starts one that ends with \
+             the stream"
                 .to_owned(),
         ),
         Suspect::Spins { at, is_empty } => (BUSY_LOOP, at, busy_loop(*is_empty).to_owned()),

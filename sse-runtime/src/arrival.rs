@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, Version, header, request::Parts};
 use tokio::sync::mpsc;
 
-use crate::{EventId, Shutdown, flushes::Flushes, id, last_event_id};
+use crate::{Connection, EventId, connection::EndGuard, flushes::Flushes, id, last_event_id};
 
 /// Taken before the extractors run, which may take the request apart.
 #[derive(Debug)]
@@ -14,9 +14,8 @@ pub(crate) struct Arrival {
     pub(crate) last_id: Option<EventId>,
     /// How the socket says that it has taken what was written, where it can.
     pub(crate) flushes: Option<Flushes>,
-    pub(crate) alive: Option<Alive>,
-    /// The shutdown of the server that the request came in on, where it has one.
-    pub(crate) shutdown: Option<Shutdown>,
+    /// Ends with the stream.
+    pub(crate) guard: EndGuard,
 }
 
 /// Held as long as there is something of the stream, for the test client to wait for.
@@ -40,8 +39,10 @@ impl Arrival {
             closes: asks_to_close(&parts.headers),
             last_id: sent.and_then(|sent| EventId::new(sent.ok()?).ok()),
             flushes: parts.extensions.get().filter(|_| http1).cloned(),
-            alive: parts.extensions.get().cloned(),
-            shutdown: parts.extensions.get().cloned(),
+            guard: EndGuard::new(
+                Connection::new(&parts.extensions),
+                parts.extensions.get().cloned(),
+            ),
         })
     }
 }

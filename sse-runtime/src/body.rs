@@ -14,12 +14,14 @@ use std::{
 use bytes::Bytes;
 use http_body::Frame;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
-    EventId, Shutdown,
-    arrival::{Alive, Arrival},
+    CloseReason, EventId,
+    arrival::Arrival,
     channel::{Channel, DUE},
+    connection::EndGuard,
     encode::{self, EncodeError, Fields},
     endpoint::{End, Endpoint, Flush, Frames},
     flushes::Gate,
@@ -32,7 +34,7 @@ use crate::{
 pin_project! {
     #[derive(Debug)]
     pub(crate) struct SseBody {
-        // Dropped first: the generator's destructors run before `alive` says that it is gone.
+        // Dropped first: the generator's destructors run before anybody is told that it is gone.
         state: State,
         channel: Channel,
         gate: Gate,
@@ -43,17 +45,18 @@ pin_project! {
         keep_alive: Option<KeepAlive>,
         #[pin]
         deadline: Option<Sleep>,
-        // Until the server begins to stop.
+        // Until the stream is asked to end.
         #[pin]
-        shutdown: Option<shutdown::Watch>,
-        // Whether the deadline is the server's, and not the endpoint's.
-        is_shut_down: bool,
+        ending: Option<WaitForCancellationFutureOwned>,
+        // What the deadline is about.
+        over: CloseReason,
         unread: Unread,
         // Started at the end, where a request body is still to come.
         #[pin]
         linger: Option<Sleep>,
         endpoint: Endpoint,
-        alive: Option<Alive>,
+        // Dropped last: what the stream started ends behind the generator.
+        guard: EndGuard,
     }
 }
 
@@ -111,7 +114,11 @@ impl SseBody {
         } = generator;
         let state = match ended {
             None => State::Running(coroutine),
-            Some(ending) => settle(ending, &channel, endpoint),
+            Some(ending) => {
+                let (state, why) = settle(ending, &channel, endpoint);
+                arrival.guard.end(why);
+                state
+            }
         };
         Self {
             state,
@@ -121,12 +128,12 @@ impl SseBody {
             first: frames.first.clone(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint.max_duration.map(|limit| sleep(spread(limit))),
-            shutdown: arrival.shutdown.as_ref().map(Shutdown::watch),
-            is_shut_down: false,
+            ending: Some(arrival.guard.connection().ending().cancelled_owned()),
+            over: CloseReason::MaxDuration,
             unread,
             linger: None,
             endpoint: endpoint.clone(),
-            alive: arrival.alive,
+            guard: arrival.guard,
         }
     }
 }
@@ -144,6 +151,7 @@ impl http_body::Body for SseBody {
             && let State::Running(_) = this.state
         {
             *this.state = State::Ended;
+            this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
                 endpoint: this.endpoint.name,
                 source,
@@ -159,25 +167,33 @@ impl http_body::Body for SseBody {
         }
 
         // Before the generator, which may wait for ever, or never.
-        if let Some(shutdown) = this.shutdown.as_mut().as_pin_mut()
+        if let Some(ending) = this.ending.as_mut().as_pin_mut()
             && let State::Running(_) = this.state
-            && let Poll::Ready(end) = shutdown.poll_end(this.endpoint.when_shut_down(), cx)
+            && poll_unconstrained(ending, cx).is_ready()
         {
-            this.shutdown.set(None);
+            this.ending.set(None);
+            let connection = this.guard.connection();
+            let (end, why) = match (connection.asked(), connection.shutdown()) {
+                (Some(asked), _) => (Instant::now(), asked),
+                (None, Some(shutdown)) => {
+                    let end = shutdown.end(this.endpoint.when_shut_down());
+                    (end, CloseReason::Shutdown)
+                }
+                (None, None) => (Instant::now(), CloseReason::Shutdown),
+            };
             let is_earlier = |deadline: Pin<&mut Sleep>| end < deadline.deadline();
             if this.deadline.as_mut().as_pin_mut().is_none_or(is_earlier) {
                 this.deadline.set(Some(sleep_until(end)));
-                *this.is_shut_down = true;
+                *this.over = why;
             }
         }
         if let Some(deadline) = this.deadline.as_mut().as_pin_mut()
             && let State::Running(_) = this.state
             && poll_unconstrained(deadline, cx).is_ready()
         {
-            if *this.is_shut_down {
-                send_away(this.channel, this.endpoint);
-            }
+            say_goodbye(*this.over, this.channel, this.endpoint);
             *this.state = State::Ended;
+            this.guard.end(*this.over);
         }
 
         loop {
@@ -185,8 +201,10 @@ impl http_body::Body for SseBody {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
                     match poll(coroutine, this.channel, this.endpoint, cx) {
-                        Poll::Ready(ended) => {
+                        Poll::Ready((ended, why)) => {
+                            // The generator is dropped here, and what it started ends behind it.
                             *this.state = ended;
+                            this.guard.end(why);
                             continue;
                         }
                         Poll::Pending => {
@@ -242,13 +260,13 @@ impl http_body::Body for SseBody {
     }
 }
 
-/// Polls the generator; ready with the state that follows it.
+/// Polls the generator; ready with the state that follows it, and why.
 fn poll(
     coroutine: &mut Coroutine,
     channel: &Channel,
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
-) -> Poll<State> {
+) -> Poll<(State, CloseReason)> {
     // Nobody sees what a panic left behind: the generator is dropped with all that it holds. What it had written are
     // whole frames.
     let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -261,25 +279,30 @@ fn poll(
             path = endpoint.path,
             "the generator panicked; its connection is closed"
         );
-        return Poll::Ready(State::Failing(StreamError::Panicked {
+        let failing = State::Failing(StreamError::Panicked {
             endpoint: endpoint.name,
-        }));
+        });
+        return Poll::Ready((failing, CloseReason::Panicked));
     };
     match polled {
-        Poll::Ready(state) => Poll::Ready(state),
+        Poll::Ready(settled) => Poll::Ready(settled),
         Poll::Pending => match encode_failure(channel, endpoint) {
-            Some(failing) => Poll::Ready(failing),
+            Some(failing) => Poll::Ready((failing, CloseReason::Failed)),
             None => Poll::Pending,
         },
     }
 }
 
-/// What a generator's ending leaves to be sent.
-fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> State {
+/// What a generator's ending leaves to be sent, and why the stream ends.
+fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, CloseReason) {
     // A generator that ended behind a value that could not be sent has not finished.
     if let Some(failing) = encode_failure(channel, endpoint) {
-        return failing;
+        return (failing, CloseReason::Failed);
     }
+    let why = match ending {
+        Ending::Finished => CloseReason::Finished,
+        Ending::Failed(_) | Ending::Rejected(_) => CloseReason::Failed,
+    };
     match ending {
         Ending::Finished if endpoint.end == End::Stop => channel.write(|outgoing| {
             let done = EventId::done(outgoing.last_id.as_ref());
@@ -301,22 +324,36 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> State {
                 status = response.status().as_u16(),
                 "the generator ended with the response's error after the response had begun; its connection is closed"
             );
-            return State::Failing(StreamError::RejectedTooLate {
+            let failing = State::Failing(StreamError::RejectedTooLate {
                 endpoint: endpoint.name,
             });
+            return (failing, why);
         }
     }
-    encode_failure(channel, endpoint).unwrap_or(State::Ended)
+    match encode_failure(channel, endpoint) {
+        Some(failing) => (failing, CloseReason::Failed),
+        None => (State::Ended, why),
+    }
 }
 
-/// Says when to come back: to a server that has been started anew, and not together with everybody else.
-fn send_away(channel: &Channel, endpoint: &Endpoint) {
-    let fields = Fields {
-        retry: Some(shutdown::retry(endpoint.retry)),
-        ..Fields::default()
-    };
+/// The last frame of a stream that is ended: what its client could not know otherwise.
+fn say_goodbye(why: CloseReason, channel: &Channel, endpoint: &Endpoint) {
     channel.write(|outgoing| {
-        encode::bare_frame(&mut outgoing.buffer, &fields);
+        match why {
+            // When to come back: to a server that has been started anew, and not together with everybody else.
+            CloseReason::Shutdown => {
+                let fields = Fields {
+                    retry: Some(shutdown::retry(endpoint.retry)),
+                    ..Fields::default()
+                };
+                encode::bare_frame(&mut outgoing.buffer, &fields);
+            }
+            // The refusal that the client gets when it comes back is invisible to a script.
+            CloseReason::Expired | CloseReason::Revoked => {
+                encode::close_frame(&mut outgoing.buffer, why);
+            }
+            _ => {}
+        }
         Ok(())
     });
 }

@@ -8,7 +8,7 @@ use std::{fmt, fmt::Write as _, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 
-use crate::{Comment, EventId, EventName};
+use crate::{CloseReason, Comment, EventId, EventName};
 
 /// A value could not be serialised.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +167,13 @@ impl Drop for Frame<'_> {
 /// Writes a frame without data, which dispatches nothing.
 pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
     Frame::new(buffer, fields).finish();
+}
+
+/// Writes the event `close`, which says why a stream is ended.
+pub(crate) fn close_frame(buffer: &mut BytesMut, why: CloseReason) {
+    buffer.put_slice(b"event: close\ndata: {\"reason\":\"");
+    buffer.put_slice(why.as_str().as_bytes());
+    buffer.put_slice(b"\"}\n\n");
 }
 
 /// Writes the `data` field as text: one `data` line for each line of it, where LF, CR and CRLF end a line each.

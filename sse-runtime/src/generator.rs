@@ -13,7 +13,7 @@ use axum::{
 };
 
 use crate::{
-    Payload,
+    CloseReason, Payload,
     arrival::Arrival,
     body::SseBody,
     channel::Channel,
@@ -193,9 +193,13 @@ impl Generator {
             None
         };
         match ended {
-            Some(Ending::Rejected(response)) => response,
+            Some(Ending::Rejected(response)) => {
+                arrival.guard.end(CloseReason::Failed);
+                response
+            }
             // Nothing was yielded and nothing went wrong: there is no content.
             Some(Ending::Finished) if !self.channel.has_begun() => {
+                arrival.guard.end(CloseReason::Finished);
                 StatusCode::NO_CONTENT.into_response()
             }
             ended => {

@@ -58,7 +58,10 @@ impl KeepAlive {
     }
 }
 
-/// Polls a timer without asking the task's budget.
-pub(crate) fn poll_unconstrained(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+/// Polls a timer, or the like, without asking the task's budget.
+pub(crate) fn poll_unconstrained<F: Future>(
+    timer: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
     Pin::new(&mut unconstrained(timer)).poll(cx)
 }

@@ -34,6 +34,7 @@
 //!
 //! - [`sse_endpoint`]: the attribute, its keys, the return types, and what can be yielded.
 //! - [`Event`]: a value with an `id`, an `event` name, a `retry`, or a comment.
+//! - [`Connection`]: who a stream is for, what ends with it, and [why](CloseReason) it ended.
 //! - [`LastEventId`]: where a client that reconnects left off. [`Event::done`] stops it for good.
 //! - [`first_ok`]: an upstream's failure, while there still is a status to answer with.
 //! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
@@ -70,8 +71,7 @@
 //! A generator that blocks its thread, in a call that has no `.await`, is not stopped by anything; use
 //! `tokio::task::spawn_blocking`. Awaits inside of macros (`tokio::select!`, `tokio::join!`) are cancellation points as
 //! far as their futures are: an attribute does not see into them. A task that the generator started with
-//! `tokio::spawn` lives on when the generator ends; keep its handle in a `tokio::task::JoinSet`, which aborts what it
-//! holds when it is dropped. Under plain `axum::serve` and on HTTP/2 the flush is best effort: buffers of hyper stand
+//! `tokio::spawn` lives on when the generator ends; one of [`Connection::spawn`] does not. Under plain `axum::serve` and on HTTP/2 the flush is best effort: buffers of hyper stand
 //! between.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -86,6 +86,8 @@ pub mod __private;
 mod arrival;
 mod body;
 mod channel;
+mod close;
+mod connection;
 mod data;
 mod description;
 mod encode;
@@ -123,6 +125,8 @@ mod yielder;
 /// The axum that this crate builds on, for the derives, and for those who want to be sure that it is theirs.
 #[doc(no_inline)]
 pub use axum;
+pub use close::CloseReason;
+pub use connection::{Connection, Moment, NoConnection};
 pub use event::{Event, NoJson};
 pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};

@@ -286,6 +286,7 @@ macro_rules! impl_arity {
                 let Some(arrival) = Arrival::new(&parts) else {
                     return Box::pin(std::future::ready(StatusCode::NO_CONTENT.into_response()));
                 };
+                parts.extensions.insert(arrival.guard.connection().clone());
                 let (body, unread) = Unread::watch(body);
                 Box::pin(async move {
                     $(

@@ -26,6 +26,9 @@ const DRAIN_DELAY: Duration = Duration::from_secs(5);
 /// A person at a terminal does not wait that long.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
+/// How long the close hooks of the last streams have.
+const HOOKS: Duration = Duration::from_secs(5);
+
 /// What is left at the end of the drain time has this long to go, and is then left behind.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -173,9 +176,16 @@ impl Server {
                 _ = signals.next() => {}
             }
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served,
-            () = stopping => Ok(()),
+            () = stopping => return Ok(()),
+        };
+        // Every stream has ended; their close hooks have their time still.
+        shutdown.closing().close();
+        let closed = tokio::time::timeout(HOOKS, shutdown.closing().wait()).await;
+        if closed.is_err() {
+            tracing::warn!("close hooks were still running, and are left behind");
         }
+        served
     }
 }

@@ -1,17 +1,15 @@
 //! [`Shutdown`]: the streams end, at spread moments, before the server does.
 
 use std::{
-    future::Future,
     io,
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::http::Request;
-use tokio::{task::coop::unconstrained, time::Instant};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -51,6 +49,8 @@ struct State {
     drain: Duration,
     /// Set before `begun` is.
     draining: OnceLock<Draining>,
+    /// What ends streams, for the server to wait for.
+    closing: TaskTracker,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,7 @@ impl Shutdown {
             begun: CancellationToken::new(),
             drain,
             draining: OnceLock::new(),
+            closing: TaskTracker::new(),
         }))
     }
 
@@ -118,10 +119,24 @@ impl Shutdown {
         Ok(())
     }
 
-    pub(crate) fn watch(&self) -> Watch {
-        Watch {
-            shutdown: self.clone(),
-            begun: self.0.begun.clone().cancelled_owned(),
+    /// Cancelled when the shutdown begins, or alone.
+    pub(crate) fn child(&self) -> CancellationToken {
+        self.0.begun.child_token()
+    }
+
+    /// The tasks that run the close hooks of streams.
+    pub(crate) fn closing(&self) -> &TaskTracker {
+        &self.0.closing
+    }
+
+    /// The moment at which a stream ends; now, where the shutdown has not begun.
+    pub(crate) fn end(&self, on_shutdown: OnShutdown) -> Instant {
+        let Some(Draining { since, within }) = self.0.draining.get().copied() else {
+            return Instant::now();
+        };
+        match on_shutdown {
+            OnShutdown::Close => since + within.mul_f64(SPREAD * fastrand::f64()),
+            OnShutdown::Finish => since + within,
         }
     }
 }
@@ -166,38 +181,6 @@ where
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         request.extensions_mut().insert(self.shutdown.clone());
         self.inner.call(request)
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A stream's eye on the shutdown.
-    #[derive(Debug)]
-    pub(crate) struct Watch {
-        shutdown: Shutdown,
-        #[pin]
-        begun: WaitForCancellationFutureOwned,
-    }
-}
-
-impl Watch {
-    /// Ready when the shutdown has begun, with the moment at which this stream ends.
-    pub(crate) fn poll_end(
-        self: Pin<&mut Self>,
-        on_shutdown: OnShutdown,
-        cx: &mut Context<'_>,
-    ) -> Poll<Instant> {
-        let mut this = self.project();
-        // A generator that used up the task's budget must not hold back the end.
-        ready!(Pin::new(&mut unconstrained(this.begun.as_mut())).poll(cx));
-        let draining = this.shutdown.0.draining.get();
-        // It is set before anybody is told.
-        let Some(Draining { since, within }) = draining.copied() else {
-            return Poll::Ready(Instant::now());
-        };
-        Poll::Ready(match on_shutdown {
-            OnShutdown::Close => since + within.mul_f64(SPREAD * fastrand::f64()),
-            OnShutdown::Finish => since + within,
-        })
     }
 }
 

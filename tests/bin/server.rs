@@ -7,7 +7,7 @@
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, extract::Path};
-use sse_runtime::{RouterExt as _, Server, Stream, sse_endpoint};
+use sse_runtime::{Connection, RouterExt as _, Server, Stream, sse_endpoint};
 
 /// One event, then nothing, as most streams are at most times.
 #[sse_endpoint("/quiet")]
@@ -24,6 +24,17 @@ async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static st
     yield_!("last");
 }
 
+/// Says when its close hook has run, which takes a while.
+#[sse_endpoint("/hooked")]
+async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
+    connection.on_close(|reason| async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        println!("{reason}");
+    });
+    yield_!(1);
+    pending::<()>().await;
+}
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let mut millis = env::args()
@@ -36,7 +47,7 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    Server::new(Router::new().sse(quiet).sse(finite))
+    Server::new(Router::new().sse(quiet).sse(finite).sse(hooked))
         .ready("/readyz")
         .drain_delay(delay)
         .drain(drain)

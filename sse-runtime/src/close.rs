@@ -1,0 +1,47 @@
+//! [`CloseReason`]: why a stream ended.
+
+use std::fmt;
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The generator came to its end.
+    Finished,
+    /// The generator ended with an error, or a value of it could not be sent.
+    Failed,
+    /// The client left, or its connection broke off. Under plain `axum::serve` this is a guess: hyper dropped the body.
+    ClientGone,
+    /// The server stops.
+    Shutdown,
+    /// The endpoint's `max_duration` is over.
+    MaxDuration,
+    /// The client's credentials ran out, see [`Connection::expires_at`](crate::Connection::expires_at).
+    Expired,
+    /// The client's access was taken away, see [`Connection::close_when`](crate::Connection::close_when).
+    Revoked,
+    /// The generator panicked.
+    Panicked,
+}
+
+impl CloseReason {
+    /// Its name in `snake_case`, as `event: close` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::ClientGone => "client_gone",
+            Self::Shutdown => "shutdown",
+            Self::MaxDuration => "max_duration",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

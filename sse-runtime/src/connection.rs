@@ -1,0 +1,396 @@
+//! [`Connection`]: a stream as its handler sees it, and all that ends with it.
+
+use std::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::{Extensions, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use tokio::{
+    runtime::Handle,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{CloseReason, Shutdown, arrival::Alive};
+
+/// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use sse_runtime::{Connection, Stream, sse_endpoint};
+/// use tokio::sync::mpsc;
+///
+/// #[sse_endpoint("/ticks")]
+/// async fn ticks(connection: Connection) -> impl Stream<Item = u64> {
+///     let (sender, mut receiver) = mpsc::channel(8);
+///     // Unlike a task of `tokio::spawn`, it ends with the stream.
+///     connection.spawn(async move {
+///         for tick in 0.. {
+///             tokio::time::sleep(Duration::from_secs(1)).await;
+///             if sender.send(tick).await.is_err() {
+///                 break;
+///             }
+///         }
+///     });
+///     let id = connection.id();
+///     connection.on_close(move |reason| async move {
+///         tracing::info!(id, %reason, "somebody has seen enough");
+///     });
+///     // As a token has it, that the client came with.
+///     connection.expires_at(SystemTime::now() + Duration::from_secs(3600));
+///     while let Some(tick) = receiver.recv().await {
+///         yield_!(tick);
+///     }
+/// }
+/// ```
+///
+/// A clone is the same connection. To hold one keeps nothing alive: the stream ends all the same, with all that it started.
+#[derive(Clone)]
+pub struct Connection(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    peer: Option<SocketAddr>,
+    /// Cancelled when the stream is to end: by the server's shutdown, whose child it is, or by [`Connection::close`].
+    ending: CancellationToken,
+    shutdown: Option<Shutdown>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Why the stream is to end, where that has been said already.
+    asked: Option<CloseReason>,
+    /// Why it has ended.
+    ended: Option<CloseReason>,
+    tasks: JoinSet<()>,
+    hooks: Vec<Hook>,
+    /// Made for the first who waits for it.
+    over: Option<CancellationToken>,
+}
+
+type Hook = Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// How long a close hook may take.
+const HOOK_LIMIT: Duration = Duration::from_secs(5);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Connection {
+    pub(crate) fn new(extensions: &Extensions) -> Self {
+        let shutdown: Option<Shutdown> = extensions.get().cloned();
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self(Arc::new(Inner {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            peer: peer.map(|ConnectInfo(peer)| *peer),
+            ending: shutdown
+                .as_ref()
+                .map_or_else(CancellationToken::new, Shutdown::child),
+            shutdown,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// A number that no other stream of this process has.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The client's address, as the socket has it: behind a proxy it is the proxy's. `None` without one, as in an in-process
+    /// test, and under plain `axum::serve` without `into_make_service_with_connect_info`.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer
+    }
+
+    /// Waits until the stream has ended, for whatever reason: for tasks that end by themselves, and for those that others
+    /// than the stream started.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn cancelled(&self) {
+        self.over().cancelled().await;
+    }
+
+    /// Starts a task that ends with the stream: it is aborted at its next `.await`, and joined before the close hooks
+    /// run. A panic in it is logged, and ends nothing else. Of a stream that has ended nothing is started.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut state = self.state();
+        while let Some(joined) = state.tasks.try_join_next() {
+            log_panic(self.id(), "a task of a stream", joined);
+        }
+        if state.ended.is_none() {
+            state.tasks.spawn(task);
+        }
+    }
+
+    /// Runs `hook` once, when the stream has ended, for whatever reason, and when the generator and the stream's tasks are
+    /// gone. Hooks run one after the other, in a task of their own, each for at most 5 s; a panic in one is logged.
+    /// After the end it runs at once.
+    pub fn on_close<F, Fut>(&self, hook: F)
+    where
+        F: FnOnce(CloseReason) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let hook: Hook = Box::new(move |reason| Box::pin(hook(reason)));
+        let mut state = self.state();
+        match state.ended {
+            None => state.hooks.push(hook),
+            Some(reason) => {
+                drop(state);
+                self.finish(reason, JoinSet::new(), vec![hook], None);
+            }
+        }
+    }
+
+    /// Ends the stream when the client's credentials run out: at a [`SystemTime`], as tokens have it, or at an
+    /// [`Instant`](std::time::Instant). Of several moments the first counts.
+    ///
+    /// The client is told by `event: close` with `{"reason":"expired"}`, since a script does not see the `401` that
+    /// follows.
+    pub fn expires_at(&self, when: impl Moment) {
+        let when = when.instant();
+        self.close_after(CloseReason::Expired, async move {
+            match when {
+                Some(when) => sleep_until(when).await,
+                // Beyond what a clock can show.
+                None => std::future::pending().await,
+            }
+        });
+    }
+
+    /// Ends the stream when `revoked` is ready: a logout, a right that was taken away.
+    ///
+    /// The client is told by `event: close` with `{"reason":"revoked"}`.
+    pub fn close_when<F>(&self, revoked: F)
+    where
+        F: Future + Send + 'static,
+    {
+        self.close_after(CloseReason::Revoked, revoked);
+    }
+
+    fn close_after<F>(&self, reason: CloseReason, when: F)
+    where
+        F: Future + Send + 'static,
+    {
+        // Not the connection itself, which owns the task.
+        let inner = Arc::downgrade(&self.0);
+        self.spawn(async move {
+            when.await;
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).close(reason);
+            }
+        });
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.state().asked.get_or_insert(reason);
+        self.0.ending.cancel();
+    }
+
+    /// Why the stream was asked to end, by something else than the shutdown.
+    pub(crate) fn asked(&self) -> Option<CloseReason> {
+        self.state().asked
+    }
+
+    pub(crate) fn ending(&self) -> CancellationToken {
+        self.0.ending.clone()
+    }
+
+    pub(crate) fn shutdown(&self) -> Option<&Shutdown> {
+        self.0.shutdown.as_ref()
+    }
+
+    fn over(&self) -> CancellationToken {
+        let mut state = self.state();
+        let has_ended = state.ended.is_some();
+        let over = state.over.get_or_insert_with(|| {
+            let over = CancellationToken::new();
+            if has_ended {
+                over.cancel();
+            }
+            over
+        });
+        over.clone()
+    }
+
+    /// Ends all that the stream started. The first reason is the one that counts.
+    pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>) {
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(reason);
+        let tasks = std::mem::take(&mut state.tasks);
+        let hooks = std::mem::take(&mut state.hooks);
+        let over = state.over.clone();
+        drop(state);
+        if let Some(over) = over {
+            over.cancel();
+        }
+        if !tasks.is_empty() || !hooks.is_empty() {
+            self.finish(reason, tasks, hooks, alive);
+        }
+    }
+
+    /// Joins the tasks, then runs the hooks, in a task that the server waits for.
+    fn finish(
+        &self,
+        reason: CloseReason,
+        mut tasks: JoinSet<()>,
+        hooks: Vec<Hook>,
+        alive: Option<Alive>,
+    ) {
+        let id = self.id();
+        // A body may be dropped anywhere, also where no runtime is left.
+        let Ok(runtime) = Handle::try_current() else {
+            if !hooks.is_empty() {
+                tracing::warn!(
+                    connection = id,
+                    %reason,
+                    hooks = hooks.len(),
+                    "a stream ended outside of the runtime, so its close hooks do not run"
+                );
+            }
+            return;
+        };
+        let finish = async move {
+            tasks.abort_all();
+            while let Some(joined) = tasks.join_next().await {
+                log_panic(id, "a task of a stream", joined);
+            }
+            for hook in hooks {
+                // A task of its own, so that a panic is its own.
+                let mut running = tokio::spawn(async move { hook(reason).await });
+                match timeout(HOOK_LIMIT, &mut running).await {
+                    Ok(joined) => log_panic(id, "a close hook", joined),
+                    Err(_) => {
+                        running.abort();
+                        tracing::warn!(connection = id, %reason, limit = ?HOOK_LIMIT, "a close hook took too long, and is stopped");
+                    }
+                }
+            }
+            drop(alive);
+        };
+        match self.shutdown().map(Shutdown::closing) {
+            Some(closing) => drop(closing.spawn_on(finish, &runtime)),
+            None => drop(runtime.spawn(finish)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half way.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log_panic(connection: u64, what: &str, joined: Result<(), JoinError>) {
+    if let Err(error) = joined
+        && error.is_panic()
+    {
+        tracing::error!(connection, "{what} panicked");
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id())
+            .field("peer", &self.peer())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A moment on a clock: a [`SystemTime`], or an [`Instant`](std::time::Instant) of std's or tokio's.
+pub trait Moment {
+    /// `None`, where it is too far away for a timer.
+    #[doc(hidden)]
+    fn instant(self) -> Option<Instant>;
+}
+
+impl Moment for SystemTime {
+    fn instant(self) -> Option<Instant> {
+        // What is over is over now.
+        let left = self.duration_since(Self::now()).unwrap_or_default();
+        Instant::now().checked_add(left)
+    }
+}
+
+impl Moment for Instant {
+    fn instant(self) -> Option<Instant> {
+        Some(self)
+    }
+}
+
+impl Moment for std::time::Instant {
+    fn instant(self) -> Option<Instant> {
+        Some(Instant::from_std(self))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Connection {
+    type Rejection = NoConnection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoConnection> {
+        parts.extensions.get().cloned().ok_or(NoConnection(()))
+    }
+}
+
+/// A handler that is no event endpoint asked for its [`Connection`]. It answers `500`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("only an endpoint of `#[sse_endpoint]` has a `Connection`")]
+pub struct NoConnection(());
+
+impl IntoResponse for NoConnection {
+    fn into_response(self) -> Response {
+        tracing::error!(error = %self, "a handler asked for a `Connection`");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+/// Ends the connection with what has it: with the reason that was said, or because the client has gone.
+#[derive(Debug)]
+pub(crate) struct EndGuard {
+    connection: Connection,
+    alive: Option<Alive>,
+}
+
+impl EndGuard {
+    pub(crate) fn new(connection: Connection, alive: Option<Alive>) -> Self {
+        Self { connection, alive }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn end(&self, reason: CloseReason) {
+        self.connection.end(reason, self.alive.clone());
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.end(CloseReason::ClientGone);
+    }
+}
