@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sse_runtime::{
     Event, EventId, RouterExt as _, SseError, SseEvent, Stream, Text, sse_endpoint, testing::Client,
 };
-use support::log::Log;
+use support::{log::Log, text::text};
 use tokio_stream::StreamExt as _;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -661,29 +661,6 @@ async fn what_the_type_does_not_know_is_not_decoded() {
         .await
         .events();
     let _ = events.expect_event().await.decode::<Chat>();
-}
-
-fn text() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        Just("\n"),
-        Just("\r"),
-        Just("\r\n"),
-        Just(" "),
-        Just("data: "),
-        Just("event: spoof"),
-        Just("\u{feff}"),
-        Just("\u{2028}"),
-        Just("\u{85}"),
-        Just("\0"),
-        Just("\""),
-        Just("\\"),
-        Just("é"),
-        Just("📡"),
-    ];
-    prop_oneof![
-        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat()),
-        any::<String>(),
-    ]
 }
 
 fn any_call() -> impl Strategy<Value = Call> {

@@ -6,6 +6,8 @@
     reason = "a test says what it expects by unwrapping"
 )]
 
+mod support;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, response::Html};
@@ -16,6 +18,7 @@ use sse_runtime::{
     Comment, Event, EventId, EventName, RouterExt as _, Stream, Text, sse_endpoint,
     testing::{Client, Frame},
 };
+use support::text::text;
 use tokio_stream::StreamExt as _;
 
 type Json = serde_json::Value;
@@ -266,36 +269,6 @@ impl Model {
         }
         event
     }
-}
-
-/// Text in which what matters to the format is common.
-fn text() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        Just("\n"),
-        Just("\r"),
-        Just("\r\n"),
-        Just(" "),
-        Just(":"),
-        Just("data: "),
-        Just("id: 1"),
-        Just("event: spoof"),
-        Just("\u{feff}"),
-        Just("\u{2028}"),
-        Just("\u{2029}"),
-        Just("\u{85}"),
-        Just("\0"),
-        Just("\""),
-        Just("\\"),
-        Just("a"),
-        Just("é"),
-        Just("📡"),
-        Just("\u{b}"),
-        Just("\u{c}"),
-    ];
-    prop_oneof![
-        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat()),
-        any::<String>(),
-    ]
 }
 
 fn json_value() -> impl Strategy<Value = Json> {

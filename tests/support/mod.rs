@@ -6,6 +6,7 @@
 )]
 
 pub mod log;
+pub mod text;
 
 use std::{
     future::Future,
