@@ -1,0 +1,9 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+#[axum::debug_handler]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+fn main() {}
