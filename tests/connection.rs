@@ -245,11 +245,14 @@ async fn a_hook_that_panics_or_hangs_is_its_own_affair() {
     let (told, mut reasons) = Told::new();
     let client = testing::Client::new(Router::new().sse(hooks).with_state(told));
     tokio::time::pause();
+    let start = tokio::time::Instant::now();
     let mut events = client.get("/hooks").await.events();
     events.expect_event().await;
     events.expect_end().await;
     let (_, reason, _) = reasons.recv().await.unwrap();
     assert_eq!(reason, CloseReason::Finished);
+    // On the paused clock, to which a hang for ever would be as short.
+    assert!(start.elapsed() < Duration::from_secs(10));
     let log = log.text();
     for what in [
         "a task of a stream panicked",
@@ -280,8 +283,15 @@ async fn what_comes_after_the_end() {
     let waiting = tokio::spawn(async move { waiting.cancelled().await });
     events.expect_end().await;
     within("the end to be told", waiting).await.unwrap();
-    connection.cancelled().await;
+    // Nobody waited for this one before it was over.
+    let mut others = client.get("/hands-over").await.events();
+    others.expect_event().await;
+    let other = receiver.recv().await.unwrap();
+    others.expect_end().await;
+    within("the end that is over", other.cancelled()).await;
 
+    // The reason is the first one, and not that the client has gone since.
+    drop(events);
     let ran = Arc::new(AtomicUsize::new(0));
     let counted = ran.clone();
     connection.spawn(async move {
