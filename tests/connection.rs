@@ -75,6 +75,15 @@ async fn ends(
     told.watch(&connection);
     match how.as_str() {
         "rejected" => return Err(StatusCode::FORBIDDEN),
+        "panicked_before" => panic!("as asked"),
+        "revoked_before" => {
+            connection.close_when(std::future::ready(()));
+            pending::<()>().await;
+        }
+        "expired_before" => {
+            connection.expires_at(SystemTime::UNIX_EPOCH);
+            pending::<()>().await;
+        }
         "nothing" => return,
         _ => {}
     }
@@ -85,6 +94,12 @@ async fn ends(
         "panicked" => panic!("as asked"),
         "expired" => connection.expires_at(SystemTime::now() + Duration::from_millis(50)),
         "expired_already" => connection.expires_at(Instant::now()),
+        "revoked_by_panic" => connection.close_when(async { panic!("as asked") }),
+        "destructor" => {
+            connection.close_when(std::future::ready(()));
+            let _panics = Panics;
+            pending::<()>().await;
+        }
         "revoked" => {
             let revoke = told.revoke.clone();
             connection.close_when(async move { revoke.notified().await });
@@ -92,6 +107,26 @@ async fn ends(
         }
         _ => {}
     }
+    pending::<()>().await;
+}
+
+/// Panics when the generator is dropped.
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic!("as asked");
+    }
+}
+
+/// May finish, and is told when it may not stay.
+#[sse_endpoint("/stays", on_shutdown = "finish")]
+async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
+    let _running = told.generators.enter();
+    told.watch(&connection);
+    let revoke = told.revoke.clone();
+    connection.close_when(async move { revoke.notified().await });
+    yield_!(connection.id());
     pending::<()>().await;
 }
 
@@ -147,7 +182,20 @@ async fn the_hook_is_told_why_when_all_else_is_gone() {
             CloseReason::Revoked,
             "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
         ),
-        ("rejected", CloseReason::Failed, ""),
+        ("rejected", CloseReason::Failed, "403 Forbidden"),
+        ("panicked_before", CloseReason::Panicked, ""),
+        ("revoked_before", CloseReason::Revoked, "403 Forbidden"),
+        ("expired_before", CloseReason::Expired, "401 Unauthorized"),
+        (
+            "revoked_by_panic",
+            CloseReason::Revoked,
+            "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
+        ),
+        (
+            "destructor",
+            CloseReason::Revoked,
+            "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
+        ),
         ("nothing", CloseReason::Finished, ""),
     ] {
         let (answer, reason, tasks, told) = why(how).await;
@@ -192,6 +240,84 @@ async fn a_client_that_leaves_and_a_server_that_stops() {
     assert_eq!(told_second, (stayed, CloseReason::Shutdown, 0));
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn who_may_not_stay_does_not_stay_for_the_drain_time() {
+    let (told, mut reasons) = Told::new();
+    let shutdown = Shutdown::within(Duration::MAX);
+    let app = Router::new()
+        .sse(stays)
+        .layer(shutdown.clone())
+        .with_state(told.clone());
+    let addr = serve(app).await;
+    let mut client = Client::get(addr, "/stays").await;
+    client.head().await;
+    client.expect_chunk().await;
+    shutdown.begin();
+    // The body has seen that before it is asked.
+    let mut other = Client::get(addr, "/stays").await;
+    other.head().await;
+    other.expect_chunk().await;
+    told.revoke.notify_waiters();
+    for client in [&mut client, &mut other] {
+        let last = client.expect_chunk().await;
+        assert_eq!(last, "event: close\ndata: {\"reason\":\"revoked\"}\n\n");
+        assert_eq!(client.chunk().await, Ok(None));
+        let (_, reason, _) = within("the hook", reasons.recv()).await.unwrap();
+        assert_eq!(reason, CloseReason::Revoked);
+    }
+    shutdown.closed().await;
+}
+
+/// A task whose destructor comes back to the connection.
+struct ComesBack(Connection);
+
+impl Drop for ComesBack {
+    fn drop(&mut self) {
+        self.0.spawn(async {});
+        self.0.on_close(|_| async {});
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_in_the_middle_does_not_lock_up() {
+    #[sse_endpoint("/spawns")]
+    async fn spawns(connection: Connection) -> impl Stream<Item = u32> {
+        loop {
+            let comes_back = ComesBack(connection.clone());
+            connection.spawn(async move {
+                let _comes_back = comes_back;
+                pending::<()>().await;
+            });
+            yield_!(1);
+        }
+    }
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..5 {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            for _ in 0..4 {
+                runtime.spawn(async {
+                    let client = testing::Client::new(Router::new().sse(spawns));
+                    let mut events = client.get("/spawns").await.events();
+                    loop {
+                        events.expect_event().await;
+                    }
+                });
+            }
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
+            drop(runtime);
+        }
+        done.send(()).unwrap();
+    });
+    ended
+        .recv_timeout(Duration::from_secs(30))
+        .expect("the runtimes to end");
 }
 
 #[tokio::test]
@@ -332,15 +458,19 @@ fn a_body_that_is_dropped_outside_of_the_runtime_does_not_panic() {
         events.expect_event().await;
         events
     });
-    let log = Log::capture();
     drop(events);
-    assert!(
-        log.text().contains("outside of the runtime"),
-        "{}",
-        log.text()
-    );
-    assert!(reasons.try_recv().is_err());
+    // It runs where the request was handled, as soon as that does.
+    let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
+    assert_eq!(reason, CloseReason::ClientGone);
+
+    let events = runtime.block_on(async {
+        let client = testing::Client::new(Router::new().sse(waits).with_state(told.clone()));
+        let mut events = client.get("/waits").await.events();
+        events.expect_event().await;
+        events
+    });
     drop(runtime);
+    drop(events);
     assert_eq!(told.tasks.count().alive, 0);
     assert_eq!(told.generators.count().alive, 0);
 }

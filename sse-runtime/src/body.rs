@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http_body::Frame;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
@@ -150,7 +150,7 @@ impl http_body::Body for SseBody {
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state
         {
-            *this.state = State::Ended;
+            end_generator(this.state, this.endpoint);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
                 endpoint: this.endpoint.name,
@@ -171,29 +171,35 @@ impl http_body::Body for SseBody {
             && let State::Running(_) = this.state
             && poll_unconstrained(ending, cx).is_ready()
         {
-            this.ending.set(None);
             let connection = this.guard.connection();
-            let (end, why) = match (connection.asked(), connection.shutdown()) {
-                (Some(asked), _) => (Instant::now(), asked),
-                (None, Some(shutdown)) => {
-                    let end = shutdown.end(this.endpoint.when_shut_down());
-                    (end, CloseReason::Shutdown)
+            this.ending.set(None);
+            if let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) {
+                let end = shutdown.end(this.endpoint.when_shut_down());
+                let is_earlier = |deadline: Pin<&mut Sleep>| end < deadline.deadline();
+                if this.deadline.as_mut().as_pin_mut().is_none_or(is_earlier) {
+                    this.deadline.set(Some(sleep_until(end)));
+                    *this.over = CloseReason::Shutdown;
                 }
-                (None, None) => (Instant::now(), CloseReason::Shutdown),
-            };
-            let is_earlier = |deadline: Pin<&mut Sleep>| end < deadline.deadline();
-            if this.deadline.as_mut().as_pin_mut().is_none_or(is_earlier) {
-                this.deadline.set(Some(sleep_until(end)));
-                *this.over = why;
+                // Until then it may still be asked to end at once.
+                let asked = connection.asked_in_shutdown();
+                this.ending.set(Some(asked.cancelled_owned()));
+                if let Some(ending) = this.ending.as_mut().as_pin_mut()
+                    && poll_unconstrained(ending, cx).is_ready()
+                {
+                    this.ending.set(None);
+                }
             }
         }
-        if let Some(deadline) = this.deadline.as_mut().as_pin_mut()
-            && let State::Running(_) = this.state
-            && poll_unconstrained(deadline, cx).is_ready()
-        {
-            say_goodbye(*this.over, this.channel, this.endpoint);
-            *this.state = State::Ended;
-            this.guard.end(*this.over);
+        if let State::Running(_) = this.state {
+            let is_over = |deadline| poll_unconstrained(deadline, cx).is_ready();
+            let is_over = this.deadline.as_mut().as_pin_mut().is_some_and(is_over);
+            // Who may not stay is told so, whatever else ends the stream.
+            let asked = this.guard.connection().asked();
+            if let Some(why) = asked.or(is_over.then_some(*this.over)) {
+                say_goodbye(why, this.channel, this.endpoint);
+                end_generator(this.state, this.endpoint);
+                this.guard.end(why);
+            }
         }
 
         loop {
@@ -333,6 +339,18 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
     match encode_failure(channel, endpoint) {
         Some(failing) => (failing, CloseReason::Failed),
         None => (State::Ended, why),
+    }
+}
+
+/// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
+fn end_generator(state: &mut State, endpoint: &Endpoint) {
+    let generator = std::mem::replace(state, State::Ended);
+    if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
+        tracing::error!(
+            endpoint = endpoint.name,
+            path = endpoint.path,
+            "a destructor of the generator panicked"
+        );
     }
 }
 

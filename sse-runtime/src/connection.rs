@@ -6,9 +6,10 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
@@ -19,12 +20,12 @@ use axum::{
 };
 use tokio::{
     runtime::Handle,
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinHandle},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{CloseReason, Shutdown, arrival::Alive};
+use crate::{CloseReason, Shutdown, arrival::Alive, endpoint::OnShutdown};
 
 /// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
 ///
@@ -67,6 +68,8 @@ struct Inner {
     /// Cancelled when the stream is to end: by the server's shutdown, whose child it is, or by [`Connection::close`].
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
+    /// Where the stream was asked for: its tasks and hooks run there, wherever its body is dropped.
+    runtime: Option<Handle>,
     state: Mutex<State>,
 }
 
@@ -76,10 +79,12 @@ struct State {
     asked: Option<CloseReason>,
     /// Why it has ended.
     ended: Option<CloseReason>,
-    tasks: JoinSet<()>,
+    tasks: Vec<JoinHandle<()>>,
     hooks: Vec<Hook>,
     /// Made for the first who waits for it.
     over: Option<CancellationToken>,
+    /// Made for a stream that waits for its moment in a shutdown, and may still be asked to end before.
+    asked_in_shutdown: Option<CancellationToken>,
 }
 
 type Hook = Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -100,6 +105,7 @@ impl Connection {
                 .as_ref()
                 .map_or_else(CancellationToken::new, Shutdown::child),
             shutdown,
+            runtime: Handle::try_current().ok(),
             state: Mutex::default(),
         }))
     }
@@ -130,17 +136,34 @@ impl Connection {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    /// Where the request was not handled in a tokio runtime.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut state = self.state();
-        while let Some(joined) = state.tasks.try_join_next() {
-            log_panic(self.id(), "a task of a stream", joined);
+        let Some(runtime) = &self.0.runtime else {
+            panic!("a task of a stream wants the tokio runtime that its request was handled in");
+        };
+        if self.state().ended.is_some() {
+            return;
         }
-        if state.ended.is_none() {
-            state.tasks.spawn(task);
+        // Not under the lock: a runtime that shuts down drops the task here, and its destructors may come back.
+        let spawned = runtime.spawn(task);
+        let mut state = self.state();
+        if state.ended.is_some() {
+            drop(state);
+            spawned.abort();
+            return;
+        }
+        let tasks = &mut state.tasks;
+        let finished: Vec<_> = tasks.extract_if(.., |task| task.is_finished()).collect();
+        tasks.push(spawned);
+        drop(state);
+        for mut task in finished {
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(joined) = Pin::new(&mut task).poll(&mut cx) {
+                log_panic(self.id(), "a task of a stream", joined);
+            }
         }
     }
 
@@ -158,7 +181,7 @@ impl Connection {
             None => state.hooks.push(hook),
             Some(reason) => {
                 drop(state);
-                self.finish(reason, JoinSet::new(), vec![hook], None);
+                self.finish(reason, Vec::new(), vec![hook], None);
             }
         }
     }
@@ -193,19 +216,50 @@ impl Connection {
     where
         F: Future + Send + 'static,
     {
-        // Not the connection itself, which owns the task.
-        let inner = Arc::downgrade(&self.0);
+        let close = CloseOnDrop {
+            // Not the connection itself, which owns the task.
+            connection: Arc::downgrade(&self.0),
+            reason,
+        };
         self.spawn(async move {
+            // Also where the future panics: who cannot tell any more whether a client may stay lets nobody stay.
+            let _close = close;
             when.await;
-            if let Some(inner) = inner.upgrade() {
-                Self(inner).close(reason);
-            }
         });
     }
 
     fn close(&self, reason: CloseReason) {
-        self.state().asked.get_or_insert(reason);
+        let mut state = self.state();
+        state.asked.get_or_insert(reason);
+        let asked_in_shutdown = state.asked_in_shutdown.clone();
+        drop(state);
         self.0.ending.cancel();
+        if let Some(asked) = asked_in_shutdown {
+            asked.cancel();
+        }
+    }
+
+    /// Cancelled when a stream is asked to end, by something else than the shutdown that has begun.
+    pub(crate) fn asked_in_shutdown(&self) -> CancellationToken {
+        let mut state = self.state();
+        let is_asked = state.asked.is_some();
+        let token = state.asked_in_shutdown.get_or_insert_default();
+        if is_asked {
+            token.cancel();
+        }
+        token.clone()
+    }
+
+    /// Waits until the stream is to end, and says why: what stands before the response has no body to watch for it.
+    pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
+        self.ending().cancelled().await;
+        if let (None, Some(shutdown)) = (self.asked(), self.shutdown()) {
+            tokio::select! {
+                () = sleep_until(shutdown.end(on_shutdown)) => {}
+                () = self.asked_in_shutdown().cancelled_owned() => {}
+            }
+        }
+        self.asked().unwrap_or(CloseReason::Shutdown)
     }
 
     /// Why the stream was asked to end, by something else than the shutdown.
@@ -257,27 +311,28 @@ impl Connection {
     fn finish(
         &self,
         reason: CloseReason,
-        mut tasks: JoinSet<()>,
+        tasks: Vec<JoinHandle<()>>,
         hooks: Vec<Hook>,
         alive: Option<Alive>,
     ) {
         let id = self.id();
-        // A body may be dropped anywhere, also where no runtime is left.
-        let Ok(runtime) = Handle::try_current() else {
+        for task in &tasks {
+            task.abort();
+        }
+        let Some(runtime) = &self.0.runtime else {
             if !hooks.is_empty() {
                 tracing::warn!(
                     connection = id,
                     %reason,
                     hooks = hooks.len(),
-                    "a stream ended outside of the runtime, so its close hooks do not run"
+                    "a stream ended outside of a runtime, so its close hooks do not run"
                 );
             }
             return;
         };
         let finish = async move {
-            tasks.abort_all();
-            while let Some(joined) = tasks.join_next().await {
-                log_panic(id, "a task of a stream", joined);
+            for task in tasks {
+                log_panic(id, "a task of a stream", task.await);
             }
             for hook in hooks {
                 // A task of its own, so that a panic is its own.
@@ -293,7 +348,7 @@ impl Connection {
             drop(alive);
         };
         match self.shutdown().map(Shutdown::closing) {
-            Some(closing) => drop(closing.spawn_on(finish, &runtime)),
+            Some(closing) => drop(closing.spawn_on(finish, runtime)),
             None => drop(runtime.spawn(finish)),
         }
     }
@@ -301,6 +356,20 @@ impl Connection {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half way.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a stream when it is dropped, if that has not ended before.
+struct CloseOnDrop {
+    connection: Weak<Inner>,
+    reason: CloseReason,
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(inner) = self.connection.upgrade() {
+            Connection(inner).close(self.reason);
+        }
     }
 }
 

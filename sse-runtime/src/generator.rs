@@ -1,9 +1,11 @@
 //! [`Generator`]: the user's function on its way from arguments to a response.
 
 use std::{
+    any::Any,
     fmt,
     future::{Future, poll_fn},
-    pin::Pin,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::{Pin, pin},
     task::Poll,
 };
 
@@ -168,47 +170,87 @@ impl Generator {
     ///
     /// Dropping it drops the generator: a client that leaves before the response ends it there.
     pub(crate) async fn respond(
-        mut self,
+        self,
         arrival: Arrival,
         mut unread: Unread,
         endpoint: &Endpoint,
         frames: &Frames,
     ) -> Response {
-        self.channel.open(endpoint.flush, arrival.last_id.clone());
-        let ended = if self.prelude {
+        // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
+        let mut this = self;
+        this.channel.open(endpoint.flush, arrival.last_id.clone());
+        let before = if this.prelude {
+            let connection = arrival.guard.connection().clone();
+            let mut until_end = pin!(connection.until_end(endpoint.when_shut_down()));
             poll_fn(|cx| {
                 if unread.poll_drain(cx).is_err() {
-                    // Likely nobody is left to read it. axum's own extractors answer the same.
-                    let rejected = Ending::Rejected(StatusCode::BAD_REQUEST.into_response());
-                    return Poll::Ready(Some(rejected));
+                    return Poll::Ready(Before::ClientGone);
                 }
-                match self.coroutine.poll(cx) {
-                    Poll::Ready(ending) => Poll::Ready(Some(ending)),
-                    Poll::Pending if self.channel.has_begun() => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
+                let polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(cx)));
+                match polled {
+                    Err(panic) => Poll::Ready(Before::Panicked(panic)),
+                    Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
+                    Ok(Poll::Pending) if this.channel.has_begun() => Poll::Ready(Before::Begun),
+                    Ok(Poll::Pending) => until_end.as_mut().poll(cx).map(Before::Closed),
                 }
             })
             .await
         } else {
-            None
+            Before::Begun
         };
-        match ended {
-            Some(Ending::Rejected(response)) => {
-                arrival.guard.end(CloseReason::Failed);
-                response
-            }
+        let (reason, response) = match before {
+            Before::Ended(Ending::Rejected(response)) => (CloseReason::Failed, response),
             // Nothing was yielded and nothing went wrong: there is no content.
-            Some(Ending::Finished) if !self.channel.has_begun() => {
-                arrival.guard.end(CloseReason::Finished);
-                StatusCode::NO_CONTENT.into_response()
+            Before::Ended(Ending::Finished) if !this.channel.has_begun() => {
+                let nothing = StatusCode::NO_CONTENT.into_response();
+                (CloseReason::Finished, nothing)
             }
-            ended => {
+            // Likely nobody is left to read it. axum's own extractors answer the same.
+            Before::ClientGone => {
+                let refused = StatusCode::BAD_REQUEST.into_response();
+                (CloseReason::ClientGone, refused)
+            }
+            Before::Closed(why) => (why, refusal(why).into_response()),
+            Before::Panicked(panic) => {
+                drop(this);
+                arrival.guard.end(CloseReason::Panicked);
+                // As axum has it: the connection breaks off.
+                resume_unwind(panic)
+            }
+            Before::Begun | Before::Ended(_) => {
+                let ended = match before {
+                    Before::Ended(ending) => Some(ending),
+                    _ => None,
+                };
                 let version = arrival.version;
                 let head = response::head(&arrival);
-                let body = SseBody::new(self, ended, arrival, unread, endpoint, frames);
-                response::stream(version, head, body)
+                let body = SseBody::new(this, ended, arrival, unread, endpoint, frames);
+                return response::stream(version, head, body);
             }
-        }
+        };
+        drop(this);
+        arrival.guard.end(reason);
+        response
+    }
+}
+
+/// What came of the statements before the response.
+enum Before {
+    /// The response begins.
+    Begun,
+    Ended(Ending),
+    /// The stream was ended from outside.
+    Closed(CloseReason),
+    ClientGone,
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// The status for who is ended before there is a stream.
+fn refusal(why: CloseReason) -> StatusCode {
+    match why {
+        CloseReason::Expired => StatusCode::UNAUTHORIZED,
+        CloseReason::Revoked => StatusCode::FORBIDDEN,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

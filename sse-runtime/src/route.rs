@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
+    CloseReason,
     arrival::Arrival,
     endpoint::{Endpoint, Frames},
     generator::Generator,
@@ -292,14 +293,20 @@ macro_rules! impl_arity {
                     $(
                         let $ty = match $ty::from_request_parts(&mut parts, &state).await {
                             Ok(argument) => argument,
-                            Err(rejection) => return rejection.into_response(),
+                            Err(rejection) => {
+                                arrival.guard.end(CloseReason::Failed);
+                                return rejection.into_response();
+                            }
                         };
                     )*
                     let request = Request::from_parts(parts, body);
                     $(
                         let $last = match $last::from_request(request, &state).await {
                             Ok(argument) => argument,
-                            Err(rejection) => return rejection.into_response(),
+                            Err(rejection) => {
+                                arrival.guard.end(CloseReason::Failed);
+                                return rejection.into_response();
+                            }
                         };
                     )?
                     let About { endpoint, frames } = &*self.about;

@@ -26,11 +26,9 @@ const DRAIN_DELAY: Duration = Duration::from_secs(5);
 /// A person at a terminal does not wait that long.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
-/// How long the close hooks of the last streams have.
-const HOOKS: Duration = Duration::from_secs(5);
-
-/// What is left at the end of the drain time has this long to go, and is then left behind.
-const LAST: Duration = Duration::from_secs(1);
+/// What is left at the end of the drain time has this long to go, and is then left behind: longer than a stream lingers
+/// for a request body that nobody reads.
+const LAST: Duration = Duration::from_millis(2_500);
 
 /// Serves `app` on `addr`: the short form of [`Server`], with all its defaults.
 ///
@@ -157,35 +155,39 @@ impl Server {
             async move { shutdown.begun().await }
         };
         let serving = axum::serve(listener, app).with_graceful_shutdown(begun);
+        let (first, told) = tokio::sync::oneshot::channel();
+        let second_signal = async {
+            let _ = first.send(signals.next().await);
+            signals.next().await;
+        };
         let stopping = async {
-            let drain = match signals.next().await {
-                Signal::Interrupt => drain.min(DRAIN_OF_PERSON),
-                Signal::Terminate => {
+            let drain = match told.await {
+                Ok(Signal::Terminate) => {
                     is_ready.store(false, Ordering::Relaxed);
-                    tokio::select! {
-                        () = tokio::time::sleep(drain_delay) => drain,
-                        _ = signals.next() => return,
-                    }
+                    tokio::time::sleep(drain_delay).await;
+                    drain
                 }
+                // A person, or nobody who will ever say more.
+                Ok(Signal::Interrupt) | Err(_) => drain.min(DRAIN_OF_PERSON),
             };
             shutdown.begin_within(drain);
+            tokio::time::sleep(drain.saturating_add(LAST)).await;
+            tracing::warn!(
+                ?drain,
+                "connections were still open after the drain time, and are left behind"
+            );
+        };
+        let stopped = async {
             tokio::select! {
-                () = tokio::time::sleep(drain + LAST) => {
-                    tracing::warn!(?drain, "connections were still open after the drain time, and are left behind");
-                }
-                _ = signals.next() => {}
+                served = serving => served?,
+                () = stopping => {}
             }
+            shutdown.closed().await;
+            Ok(())
         };
-        let served = tokio::select! {
-            served = serving => served,
-            () = stopping => return Ok(()),
-        };
-        // Every stream has ended; their close hooks have their time still.
-        shutdown.closing().close();
-        let closed = tokio::time::timeout(HOOKS, shutdown.closing().wait()).await;
-        if closed.is_err() {
-            tracing::warn!("close hooks were still running, and are left behind");
+        tokio::select! {
+            stopped = stopped => stopped,
+            () = second_signal => Ok(()),
         }
-        served
     }
 }

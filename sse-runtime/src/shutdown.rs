@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::http::Request;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -31,15 +31,22 @@ use crate::endpoint::OnShutdown;
 ///     let shutdown = Shutdown::new();
 ///     let app = Router::new().sse(clock).layer(shutdown.clone());
 ///     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+///     let stop = shutdown.clone();
 ///     axum::serve(listener, app)
-///         .with_graceful_shutdown(async move { shutdown.on_signal().await.unwrap_or_default() })
-///         .await
+///         .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() })
+///         .await?;
+///     // The close hooks of its streams end with the program, if nobody waits for them.
+///     shutdown.closed().await;
+///     Ok(())
 /// }
 /// ```
 ///
 /// From then on each stream ends at a moment of its own, within the drain time, so that its client does not come back in
 /// step with all others. Before its end it sends a `retry`, which is its own as well. The key `on_shutdown = "finish"`
 /// lets a stream run on until it ends by itself, or the drain time does. The end is a clean one on the wire.
+///
+/// Of several that a request goes through the innermost counts. axum's graceful shutdown waits for requests that never come
+/// to their end as well, such as half a head, and for ever: [`Server`](crate::Server) does not.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 
@@ -81,7 +88,7 @@ impl Shutdown {
     }
 
     pub(crate) fn begin_within(&self, within: Duration) {
-        let since = Instant::now();
+        let (since, within) = (Instant::now(), within.min(LONGEST));
         self.0.draining.get_or_init(|| Draining { since, within });
         self.0.begun.cancel();
     }
@@ -122,6 +129,19 @@ impl Shutdown {
     /// Cancelled when the shutdown begins, or alone.
     pub(crate) fn child(&self) -> CancellationToken {
         self.0.begun.child_token()
+    }
+
+    /// Waits until the close hooks of the streams that have ended have run, for at most 5 s: the last thing to do before the
+    /// program ends, since they end with it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn closed(&self) {
+        self.0.closing.close();
+        if timeout(HOOKS, self.0.closing.wait()).await.is_err() {
+            tracing::warn!("close hooks were still running, and are left behind");
+        }
     }
 
     /// The tasks that run the close hooks of streams.
@@ -183,6 +203,12 @@ where
         self.inner.call(request)
     }
 }
+
+/// Timers reach far, but not for ever.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long the close hooks of the last streams have.
+const HOOKS: Duration = Duration::from_secs(5);
 
 /// The part of the drain time over which streams end: what is left of it is for the last bytes to arrive.
 const SPREAD: f64 = 0.8;
