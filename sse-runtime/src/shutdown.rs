@@ -131,7 +131,7 @@ impl Shutdown {
         self.0.begun.child_token()
     }
 
-    /// Waits until the close hooks of the streams that have ended have run, for at most 5 s: the last thing to do before the
+    /// Waits until the close hooks of the streams that have ended have run, for at most 2 s: the last thing to do before the
     /// program ends, since they end with it.
     ///
     /// # Cancel safety
@@ -207,8 +207,8 @@ where
 /// Timers reach far, but not for ever.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long the close hooks of the last streams have.
-const HOOKS: Duration = Duration::from_secs(5);
+/// How long the close hooks of the last streams have: with the rest of the defaults, less than Kubernetes gives.
+const HOOKS: Duration = Duration::from_secs(2);
 
 /// The part of the drain time over which streams end: what is left of it is for the last bytes to arrive.
 const SPREAD: f64 = 0.8;
