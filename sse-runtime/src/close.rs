@@ -10,7 +10,8 @@ pub enum CloseReason {
     Finished,
     /// The generator ended with an error, or a value of it could not be sent.
     Failed,
-    /// The client left, or its connection broke off. Under plain `axum::serve` this is a guess: hyper dropped the body.
+    /// The client left, or its connection broke off. It is said wherever the body is dropped before its end, so also
+    /// where a layer drops it (a timeout before the response), and for `HEAD`.
     ClientGone,
     /// The server stops.
     Shutdown,

@@ -132,7 +132,7 @@ impl Connection {
     }
 
     /// Starts a task that ends with the stream: it is aborted at its next `.await`, and joined before the close hooks
-    /// run. A panic in it is logged, and ends nothing else. Of a stream that has ended nothing is started.
+    /// run; one that never awaits holds the hooks up until it ends. A panic in it is logged, and ends nothing else. Of a stream that has ended nothing is started.
     ///
     /// # Panics
     ///
