@@ -193,8 +193,10 @@ impl http_body::Body for SseBody {
         if let State::Running(_) = this.state {
             let is_over = |deadline| poll_unconstrained(deadline, cx).is_ready();
             let is_over = this.deadline.as_mut().as_pin_mut().is_some_and(is_over);
-            // Who may not stay is told so, whatever else ends the stream.
-            let asked = this.guard.connection().asked();
+            // Who may not stay is told so, whatever else ends the stream. Nobody has asked while nothing was cancelled.
+            let was_cancelled = this.ending.is_none();
+            let asked = was_cancelled.then(|| this.guard.connection().asked());
+            let asked = asked.flatten();
             if let Some(why) = asked.or(is_over.then_some(*this.over)) {
                 say_goodbye(why, this.channel, this.endpoint);
                 end_generator(this.state, this.endpoint);
