@@ -13,7 +13,6 @@ const _: () = {
                         .retry(::sse_runtime::SseError::retry_after(self))
                 },
                 |__serializer| {
-                    #[allow(unused_imports)]
                     use ::sse_runtime::__private::{HideMember as _, ShowMember as _};
                     let mut __members = ::sse_runtime::__private::serde::Serializer::serialize_map(
                         __serializer,

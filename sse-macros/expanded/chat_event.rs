@@ -47,7 +47,6 @@ const _: () = {
                     }
                 },
                 |__serializer| {
-                    #[allow(unused_imports)]
                     use ::sse_runtime::__private::SaidBySerde as _;
                     __ChatEvent::serialize(self, __serializer)
                 },

@@ -8,7 +8,6 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
     Expr, ExprAwait, ExprCall, ExprReturn, ExprTry, ExprYield, Item, Macro, Stmt, UnOp,
-    parse::ParseStream,
     parse_quote, parse_quote_spanned,
     spanned::Spanned as _,
     visit_mut::{self, VisitMut},
@@ -19,7 +18,7 @@ use crate::{
     errors::Errors,
     runtime::{Runtime, ours},
     tokens::{self, Leaving},
-    yields::{YIELD, YIELD_ALL, Yield},
+    yields::{Operand, YIELD, YIELD_ALL, Yield, arity, leaves_its_type_open, operand},
 };
 
 pub(crate) struct Body {
@@ -584,70 +583,10 @@ impl VisitMut for Reader<'_> {
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
 }
 
-/// What stands in the parentheses of `yield_!`.
-pub(crate) enum Operand {
-    None,
-    One(Expr),
-    /// With something behind it.
-    More(Expr),
-}
-
-pub(crate) fn operand(input: ParseStream<'_>) -> syn::Result<Operand> {
-    if input.is_empty() {
-        return Ok(Operand::None);
-    }
-    let operand = input.parse()?;
-    input.parse::<Option<syn::Token![,]>>()?;
-    if input.is_empty() {
-        return Ok(Operand::One(operand));
-    }
-    input.parse::<TokenStream>()?;
-    Ok(Operand::More(operand))
-}
-
-fn arity(call: Yield) -> &'static str {
-    match call {
-        Yield::One => "`yield_!` takes one value; wrap several in a tuple or a struct",
-        Yield::All => "`yield_all!` takes one stream",
-    }
-}
-
 /// What was refused, for the compiler to resolve its names, and no more.
 fn unheard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));
     Expr::Verbatim(quote!({ #operand }))
-}
-
-/// Whether what is yielded is of any type that is asked for, as far as it tells: `x.into()`. Then it is the item, and none
-/// of the other types that `yield_!` takes.
-fn leaves_its_type_open(operand: &Expr) -> bool {
-    const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
-    const UNPACK: [&str; 9] = [
-        "context",
-        "expect",
-        "map_err",
-        "ok_or",
-        "ok_or_else",
-        "ok",
-        "unwrap",
-        "unwrap_or",
-        "unwrap_or_default",
-    ];
-    match operand {
-        Expr::MethodCall(call) if call.turbofish.is_none() => {
-            let has_name = |names: &[&str]| names.iter().any(|name| call.method == name);
-            has_name(&OPEN) || (has_name(&UNPACK) && leaves_its_type_open(&call.receiver))
-        }
-        Expr::Call(call) => match &*call.func {
-            Expr::Path(path) => path.path.to_token_stream().to_string() == "Default :: default",
-            _ => false,
-        },
-        Expr::Try(ExprTry { expr, .. }) => leaves_its_type_open(expr),
-        Expr::Await(ExprAwait { base, .. }) => leaves_its_type_open(base),
-        Expr::Paren(paren) => leaves_its_type_open(&paren.expr),
-        Expr::Group(group) => leaves_its_type_open(&group.expr),
-        _ => false,
-    }
 }
 
 /// The spans of the first token and of the last.

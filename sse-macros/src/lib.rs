@@ -1,6 +1,8 @@
-//! The attribute `#[sse_endpoint]`. Depend on `sse-runtime`, which re-exports it and documents it.
+//! The attribute `#[sse_endpoint]`, and the derives `SseEvent` and `SseError`. Depend on `sse-runtime`, which re-exports
+//! and documents them.
 //!
-//! Data flows one way: `tokens -> args + body facts -> endpoint (model) -> check -> expand`.
+//! Data flows one way: `tokens -> args + body facts -> endpoint (model) -> check -> expand`, and in each derive
+//! `tokens -> model -> expand`.
 
 mod args;
 mod attributes;

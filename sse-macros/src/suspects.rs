@@ -12,9 +12,8 @@ use syn::{
 };
 
 use crate::{
-    body::{Operand, operand},
     loops::Endless,
-    yields::Yield,
+    yields::{Operand, Yield, operand},
 };
 
 pub(crate) enum Suspect {

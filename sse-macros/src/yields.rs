@@ -4,7 +4,8 @@
 //! Inside the user's own macros, which it cannot see into, two `macro_rules` say the same.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use syn::{Expr, ExprAwait, ExprTry, parse::ParseStream};
 
 use crate::{
     endpoint::Form,
@@ -88,4 +89,64 @@ pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
     };
     let (one, all) = (define(Yield::One), define(Yield::All));
     quote!(#one #all)
+}
+
+/// What stands in the parentheses of `yield_!`.
+pub(crate) enum Operand {
+    None,
+    One(Expr),
+    /// With something behind it.
+    More(Expr),
+}
+
+pub(crate) fn operand(input: ParseStream<'_>) -> syn::Result<Operand> {
+    if input.is_empty() {
+        return Ok(Operand::None);
+    }
+    let operand = input.parse()?;
+    input.parse::<Option<syn::Token![,]>>()?;
+    if input.is_empty() {
+        return Ok(Operand::One(operand));
+    }
+    input.parse::<TokenStream>()?;
+    Ok(Operand::More(operand))
+}
+
+pub(crate) fn arity(call: Yield) -> &'static str {
+    match call {
+        Yield::One => "`yield_!` takes one value; wrap several in a tuple or a struct",
+        Yield::All => "`yield_all!` takes one stream",
+    }
+}
+
+/// Whether what is yielded is of any type that is asked for, as far as it tells: `x.into()`. Then it is the item, and none
+/// of the other types that `yield_!` takes.
+pub(crate) fn leaves_its_type_open(operand: &Expr) -> bool {
+    const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
+    const UNPACK: [&str; 9] = [
+        "context",
+        "expect",
+        "map_err",
+        "ok_or",
+        "ok_or_else",
+        "ok",
+        "unwrap",
+        "unwrap_or",
+        "unwrap_or_default",
+    ];
+    match operand {
+        Expr::MethodCall(call) if call.turbofish.is_none() => {
+            let has_name = |names: &[&str]| names.iter().any(|name| call.method == name);
+            has_name(&OPEN) || (has_name(&UNPACK) && leaves_its_type_open(&call.receiver))
+        }
+        Expr::Call(call) => match &*call.func {
+            Expr::Path(path) => path.path.to_token_stream().to_string() == "Default :: default",
+            _ => false,
+        },
+        Expr::Try(ExprTry { expr, .. }) => leaves_its_type_open(expr),
+        Expr::Await(ExprAwait { base, .. }) => leaves_its_type_open(base),
+        Expr::Paren(paren) => leaves_its_type_open(&paren.expr),
+        Expr::Group(group) => leaves_its_type_open(&group.expr),
+        _ => false,
+    }
 }

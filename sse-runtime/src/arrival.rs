@@ -1,7 +1,6 @@
 //! What the stream needs to know of the request.
 
 use axum::http::{HeaderMap, Version, header, request::Parts};
-use tokio::sync::mpsc;
 
 use crate::{Connection, EventId, connection::EndGuard, flushes::Flushes, id, last_event_id};
 
@@ -17,12 +16,6 @@ pub(crate) struct Arrival {
     /// Ends with the stream.
     pub(crate) guard: EndGuard,
 }
-
-/// Held as long as there is something of the stream, for the test client to wait for.
-#[derive(Clone, Debug)]
-pub(crate) struct Alive(
-    #[allow(dead_code, reason = "dropping it is the message")] pub(crate) mpsc::Sender<()>,
-);
 
 impl Arrival {
     /// `None`, where the client comes back to a stream that told it that it is over for good.

@@ -20,12 +20,13 @@ use axum::{
 };
 use tokio::{
     runtime::Handle,
+    sync::mpsc,
     task::{JoinError, JoinHandle},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{CloseReason, Shutdown, arrival::Alive, endpoint::OnShutdown};
+use crate::{CloseReason, Shutdown, endpoint::OnShutdown};
 
 /// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
 ///
@@ -132,7 +133,8 @@ impl Connection {
     }
 
     /// Starts a task that ends with the stream: it is aborted at its next `.await`, and joined before the close hooks
-    /// run; one that never awaits holds the hooks up until it ends. A panic in it is logged, and ends nothing else. Of a stream that has ended nothing is started.
+    /// run; one that never awaits holds the hooks up until it ends. A panic in it is logged, and ends
+    /// nothing else. Of a stream that has ended nothing is started.
     ///
     /// # Panics
     ///
@@ -436,6 +438,12 @@ impl IntoResponse for NoConnection {
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }
+
+/// Held as long as there is something of the stream, for the test client to wait for.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive(
+    #[allow(dead_code, reason = "dropping it is the message")] pub(crate) mpsc::Sender<()>,
+);
 
 /// Ends the connection with what has it: with the reason that was said, or because the client has gone.
 #[derive(Debug)]

@@ -121,15 +121,6 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Writes the `data` field as one line of JSON, or as its type says that derives [`SseEvent`](crate::SseEvent).
-    pub(crate) fn value<T: serde::Serialize + ?Sized>(
-        &mut self,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        crate::data::write(self, value)?;
-        Ok(())
-    }
-
     /// Starts the `data` field of JSON; [`end_json`](Self::end_json) ends it.
     pub(crate) fn start_json(&mut self, head: Head) -> &mut BytesMut {
         self.head(head);

@@ -217,20 +217,29 @@ impl Generator {
                 // As axum has it: the connection breaks off.
                 resume_unwind(panic)
             }
-            Before::Begun | Before::Ended(_) => {
-                let ended = match before {
-                    Before::Ended(ending) => Some(ending),
-                    _ => None,
-                };
-                let version = arrival.version;
-                let head = response::head(&arrival);
-                let body = SseBody::new(this, ended, arrival, unread, endpoint, frames);
-                return response::stream(version, head, body);
+            Before::Begun => return this.stream_response(None, arrival, unread, endpoint, frames),
+            Before::Ended(ending) => {
+                return this.stream_response(Some(ending), arrival, unread, endpoint, frames);
             }
         };
         drop(this);
         arrival.guard.end(reason);
         response
+    }
+
+    /// The response that carries the stream; `ended` is how the generator ended, where it did so already.
+    fn stream_response(
+        self,
+        ended: Option<Ending>,
+        arrival: Arrival,
+        unread: Unread,
+        endpoint: &Endpoint,
+        frames: &Frames,
+    ) -> Response {
+        let version = arrival.version;
+        let head = response::head(&arrival);
+        let body = SseBody::new(self, ended, arrival, unread, endpoint, frames);
+        response::stream(version, head, body)
     }
 }
 

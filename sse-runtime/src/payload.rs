@@ -5,7 +5,10 @@ use std::convert::Infallible;
 use axum::response::Html;
 use serde::Serialize;
 
-use crate::encode::{EncodeError, Frame, Head};
+use crate::{
+    data,
+    encode::{EncodeError, Frame, Head},
+};
 
 /// What a stream can carry: every [`serde::Serialize`] as one line of JSON, [`Text`] and axum's [`Html`] as they are.
 ///
@@ -60,7 +63,7 @@ pub enum AsHtml {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + ?Sized> Payload<AsJson> for T {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
-        frame.value(self)
+        Ok(data::write(frame, self)?)
     }
 }
 

@@ -14,11 +14,8 @@ use axum::{Router, http::StatusCode, routing::get};
 use crate::{
     Bind, Shutdown,
     serve::{EachConnection, NoDelay},
-    shutdown::{Signal, Signals},
+    shutdown::{DRAIN, Signal, Signals},
 };
-
-/// How long the streams of a server that stops have to end.
-pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 /// How long a server that is told to stop accepts connections still, since load balancers hear of it later.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
@@ -64,8 +61,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// After SIGTERM it is not [`ready`](Self::ready), goes on accepting for the [`drain_delay`](Self::drain_delay), since load
 /// balancers hear of it later, and then drains: each stream ends at a moment of its own within the
 /// [`drain`](Self::drain) time, after a `retry` of its own, so that clients do not come back in step; streams with
-/// `on_shutdown = "finish"` run on until they end by themselves, or the drain time does. The defaults fit Kubernetes'
-/// 30 s. After SIGINT, which is a person at a terminal, it does not delay, and drains within a second. A second signal ends
+/// `on_shutdown = "finish"` run on until they end by themselves, or the drain time does. Their close hooks
+/// have 2 s more. The defaults fit Kubernetes' 30 s. After SIGINT, which is a person at a terminal, it does not delay, and drains within a second. A second signal ends
 /// it at once.
 ///
 /// ```no_run

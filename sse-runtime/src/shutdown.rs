@@ -69,7 +69,7 @@ struct Draining {
 impl Shutdown {
     /// One with a drain time of 20 s.
     pub fn new() -> Self {
-        Self::within(crate::server::DRAIN)
+        Self::within(DRAIN)
     }
 
     /// One with this drain time: how long after the shutdown began the last stream ends.
@@ -203,6 +203,9 @@ where
         self.inner.call(request)
     }
 }
+
+/// How long the streams of a server that stops have to end.
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 /// Timers reach far, but not for ever.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);

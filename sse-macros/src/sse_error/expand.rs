@@ -7,9 +7,11 @@
 //!     #[sse(status = 404)]                    fn serialize(&self, serializer) {
 //!     NoRoom { room: u64 },                       with_head(serializer, || head().retry(…), |serializer| {
 //! }                                                   let mut members = serializer.serialize_map(None)?;
-//!                                                     self.problem().write(&mut members)?;
 //!                                                     match self {
-//!                                                         Self::NoRoom { room } => Member(room).member("room", …)?,
+//!                                                         Self::NoRoom { room } => {
+//!                                                             problem.write(&[], &mut members)?;
+//!                                                             Member(room).member("room", &mut members)?;
+//!                                                         }
 //!                                                     }
 //!                                                     members.end()
 //!                                                 })
@@ -163,7 +165,6 @@ fn serialize(model: &Model) -> TokenStream {
             || #private::Head::new().retry(#runtime::SseError::retry_after(self)),
             |__serializer| {
                 #inside
-                #[allow(unused_imports)]
                 use #private::{HideMember as _, ShowMember as _};
                 let mut __members = #private::serde::Serializer::serialize_map(
                     __serializer,

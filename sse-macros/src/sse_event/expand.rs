@@ -200,7 +200,6 @@ fn serialize(model: &Model) -> TokenStream {
             __serializer,
             || #heads,
             |__serializer| {
-                #[allow(unused_imports)]
                 use #private::SaidBySerde as _;
                 #helper::serialize(self, __serializer)
             },

@@ -105,7 +105,7 @@ impl Model {
         };
         let shapes = match &input.data {
             Data::Enum(data) => {
-                reader.container(&input.attrs, &ON_ENUM);
+                reader.said(&input.attrs, &ON_ENUM);
                 reader.variants(data)
             }
             Data::Struct(data) => {
@@ -120,11 +120,14 @@ impl Model {
             }
         };
         let Reader {
-            warnings, runtime, ..
+            warnings,
+            runtime,
+            is_whole,
+            ..
         } = reader;
         Self {
             runtime: Runtime::new(runtime.as_ref()),
-            is_whole: serde_attribute::has_form_of_its_own(&input.attrs),
+            is_whole,
             input,
             shapes,
             warnings,
@@ -152,7 +155,7 @@ struct Said {
 }
 
 impl Reader<'_> {
-    fn container(&mut self, attributes: &[Attribute], place: &Place) -> Said {
+    fn said(&mut self, attributes: &[Attribute], place: &Place) -> Said {
         let mut said = Said::default();
         for entry in sse_attribute::entries(attributes, place, &PLACES, self.errors) {
             let read = match entry.key.to_string().as_str() {
@@ -224,7 +227,7 @@ impl Reader<'_> {
         fields: &Fields,
         place: &Place,
     ) -> Shape {
-        let said = self.container(attributes, place);
+        let said = self.said(attributes, place);
         if let (Some(span), Some(_)) = (said.message, &said.event) {
             self.errors.at_span(
                 span,
