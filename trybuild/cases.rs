@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
 /// A case is this short, so that there is room for one mistake in it.
-const MOST_LINES: usize = 15;
+const MOST_LINES: usize = 14;
 
 /// Where one file has several errors, and why.
 const SEVERAL: [(&str, usize, &str); 7] = [

@@ -9,7 +9,6 @@ async fn ticks() -> impl Stream<Item = u32> {
             yield_!(1);
         }
     }
-    Helper::tick();
 }
 
 fn main() {}

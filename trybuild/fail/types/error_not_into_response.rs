@@ -10,6 +10,4 @@ async fn ticks() -> Result<impl Stream<Item = u32>, DbError> {
     yield_!(1);
 }
 
-fn main() {
-    let _ = ticks();
-}
+fn main() {}

@@ -10,6 +10,4 @@ async fn ticks() -> Result<impl Stream<Item = Result<u32, String>>, DbError> {
     yield_!(1);
 }
 
-fn main() {
-    let _ = ticks();
-}
+fn main() {}
