@@ -1,41 +1,88 @@
 //! What the stream needs to know of the request.
 
-use axum::http::{HeaderMap, Version, header, request::Parts};
+use axum::{
+    http::{HeaderMap, Method, StatusCode, Version, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
 
-use crate::{Connection, EventId, connection::EndGuard, flushes::Flushes, id, last_event_id};
+use crate::{
+    Connection, EventId,
+    connection::{EndGuard, Seen},
+    endpoint::About,
+    flow::Flow,
+    id, last_event_id, limit,
+    socket::Wire,
+    telemetry::Record,
+};
 
 /// Taken before the extractors run, which may take the request apart.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) version: Version,
+    /// Only the head is asked for.
+    pub(crate) is_head: bool,
     /// The client closes the connection after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
-    /// How the socket says that it has taken what was written, where it can.
-    pub(crate) flushes: Option<Flushes>,
+    /// The socket, where it can say that it has taken what was written.
+    pub(crate) wire: Option<Wire>,
+    /// Of a stream among others on one connection.
+    pub(crate) flow: Option<Flow>,
     /// Ends with the stream.
     pub(crate) guard: EndGuard,
 }
 
 impl Arrival {
-    /// `None`, where the client comes back to a stream that told it that it is over for good.
-    pub(crate) fn new(parts: &Parts) -> Option<Self> {
+    /// # Errors
+    ///
+    /// The answer, where the client comes back to a stream that told it that it is over for good, and where there is no
+    /// room for one more.
+    pub(crate) fn new(parts: &Parts, about: &About) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         if let Some(Ok(sent)) = &sent
             && sent.ends_with(id::DONE)
         {
-            return None;
+            return Err(Box::new(StatusCode::NO_CONTENT.into_response()));
         }
+        let instruments = about.instruments(parts);
+        let is_head = parts.method == Method::HEAD;
+        // It starts no stream.
+        let places = if is_head {
+            Ok(Vec::new())
+        } else {
+            limit::take_places(parts)
+        };
+        let places = places.map_err(|full| {
+            instruments.rejected(full.as_str());
+            tracing::debug!(
+                endpoint = about.endpoint.name,
+                limit = full.as_str(),
+                "there is no room for one more stream"
+            );
+            Box::new(full.refuse(&parts.method, &parts.headers))
+        })?;
         let http1 = parts.version <= Version::HTTP_11;
-        Some(Self {
+        let wire: Option<Wire> = parts.extensions.get().cloned();
+        let flow = Flow::current().filter(|_| !http1);
+        let connection = Connection::new(&parts.extensions);
+        let record = Record::new(parts, &about.endpoint, &connection, &instruments);
+        Ok(Self {
             version: parts.version,
             closes: asks_to_close(&parts.headers),
             last_id: sent.and_then(|sent| EventId::new(sent.ok()?).ok()),
-            flushes: parts.extensions.get().filter(|_| http1).cloned(),
+            is_head,
             guard: EndGuard::new(
-                Connection::new(&parts.extensions),
+                connection,
+                record,
+                places,
+                Seen {
+                    wire: wire.clone(),
+                    flow: flow.clone(),
+                },
                 parts.extensions.get().cloned(),
             ),
+            wire: wire.filter(|_| http1),
+            flow,
         })
     }
 }

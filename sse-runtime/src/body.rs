@@ -23,8 +23,9 @@ use crate::{
     channel::{Channel, DUE},
     connection::EndGuard,
     encode::{self, EncodeError, Fields},
-    endpoint::{End, Endpoint, Flush, Frames},
-    flushes::Gate,
+    endpoint::{About, End, Endpoint, Flush},
+    flow::Flow,
+    gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
     shutdown,
@@ -38,6 +39,7 @@ pin_project! {
         state: State,
         channel: Channel,
         gate: Gate,
+        flow: Option<Flow>,
         // Whether the head is on its way, which waits for no event.
         head_sent: bool,
         first: Option<Bytes>,
@@ -104,11 +106,17 @@ impl SseBody {
     pub(crate) fn new(
         generator: Generator,
         ended: Option<Ending>,
-        arrival: Arrival,
+        mut arrival: Arrival,
         unread: Unread,
-        endpoint: &Endpoint,
-        frames: &Frames,
+        about: &About,
     ) -> Self {
+        let About {
+            endpoint, frames, ..
+        } = about;
+        if !arrival.is_head {
+            arrival.guard.record().open();
+        }
+
         let Generator {
             coroutine, channel, ..
         } = generator;
@@ -123,7 +131,8 @@ impl SseBody {
         Self {
             state,
             channel,
-            gate: Gate::new(arrival.flushes),
+            gate: Gate::new(arrival.wire.as_ref()),
+            flow: arrival.flow,
             head_sent: false,
             first: frames.first.clone(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
@@ -143,14 +152,35 @@ impl http_body::Body for SseBody {
     type Error = StreamError;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(flow) = &self.flow {
+            flow.asked();
+        }
+        let polled = self.as_mut().poll_bytes(cx);
+        if let Poll::Ready(Some(Ok((bytes, events)))) = &polled {
+            let this = self.project();
+            this.guard.record().sent(*events, bytes.len());
+            if let Some(flow) = this.flow {
+                flow.handed_over();
+            }
+        }
+        polled.map_ok(|(bytes, _)| Frame::data(bytes))
+    }
+}
+
+impl SseBody {
+    /// What goes out next, and how many events it holds.
+    fn poll_bytes(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(Bytes, u64), StreamError>>> {
         let mut this = self.project();
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state
         {
-            end_generator(this.state, this.endpoint);
+            end_generator(this.state, this.endpoint, this.guard);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
                 endpoint: this.endpoint.name,
@@ -162,7 +192,7 @@ impl http_body::Body for SseBody {
             *this.head_sent = true;
             this.gate.close();
             if let Some(first) = this.first.take() {
-                return Poll::Ready(Some(Ok(Frame::data(first))));
+                return Poll::Ready(Some(Ok((first, 0))));
             }
         }
 
@@ -199,7 +229,7 @@ impl http_body::Body for SseBody {
             let asked = asked.flatten();
             if let Some(why) = asked.or(is_over.then_some(*this.over)) {
                 say_goodbye(why, this.channel, this.endpoint);
-                end_generator(this.state, this.endpoint);
+                end_generator(this.state, this.endpoint, this.guard);
                 this.guard.end(why);
             }
         }
@@ -208,7 +238,10 @@ impl http_body::Body for SseBody {
             match this.state {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
-                    match poll(coroutine, this.channel, this.endpoint, cx) {
+                    let entered = this.guard.span().enter();
+                    let polled = poll(coroutine, this.channel, this.endpoint, cx);
+                    drop(entered);
+                    match polled {
                         Poll::Ready((ended, why)) => {
                             // The generator is dropped here, and what it started ends behind it.
                             *this.state = ended;
@@ -216,28 +249,28 @@ impl http_body::Body for SseBody {
                             continue;
                         }
                         Poll::Pending => {
-                            let bytes = this.channel.take();
+                            let (bytes, events) = this.channel.take();
                             if bytes.is_empty() {
                                 let Some(keep_alive) = this.keep_alive.as_pin_mut() else {
                                     return Poll::Pending;
                                 };
                                 let frame = ready!(keep_alive.poll_due(cx));
                                 close_behind(&frame, this.gate, this.endpoint);
-                                return Poll::Ready(Some(Ok(Frame::data(frame))));
+                                return Poll::Ready(Some(Ok((frame, 0))));
                             }
                             if let Some(keep_alive) = this.keep_alive.as_pin_mut() {
                                 keep_alive.sent();
                             }
                             close_behind(&bytes, this.gate, this.endpoint);
-                            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                            return Poll::Ready(Some(Ok((bytes, events))));
                         }
                     }
                 }
                 State::Failing(_) => {
-                    let bytes = this.channel.take();
+                    let (bytes, events) = this.channel.take();
                     if !bytes.is_empty() {
                         this.gate.close();
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                        return Poll::Ready(Some(Ok((bytes, events))));
                     }
                     // hyper throws away what it holds when a body fails.
                     ready!(this.gate.poll_open(cx));
@@ -247,9 +280,9 @@ impl http_body::Body for SseBody {
                     }
                 }
                 State::Ended => {
-                    let bytes = this.channel.take();
+                    let (bytes, events) = this.channel.take();
                     if !bytes.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                        return Poll::Ready(Some(Ok((bytes, events))));
                     }
                     if !this.unread.is_draining() {
                         return Poll::Ready(None);
@@ -345,7 +378,8 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
 }
 
 /// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
-fn end_generator(state: &mut State, endpoint: &Endpoint) {
+fn end_generator(state: &mut State, endpoint: &Endpoint, guard: &EndGuard) {
+    let _entered = guard.span().enter();
     let generator = std::mem::replace(state, State::Ended);
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
         tracing::error!(

@@ -30,9 +30,17 @@ pub struct Outgoing {
     flush: Flush,
     begun: bool,
     failure: Option<EncodeError>,
+    /// Events that were written and not taken yet.
+    events: u64,
 }
 
 impl Outgoing {
+    /// An event is written.
+    pub(crate) fn wrote(&mut self, id: Option<EventId>) {
+        self.events += 1;
+        self.remember(id);
+    }
+
     /// The id that a frame has set stays with the client until another does.
     pub(crate) fn remember(&mut self, id: Option<EventId>) {
         if id.is_some() {
@@ -49,6 +57,7 @@ impl Channel {
             flush: Flush::default(),
             begun: false,
             failure: None,
+            events: 0,
         })))
     }
 
@@ -99,14 +108,15 @@ impl Channel {
             }
     }
 
-    /// Takes the whole frames that were written since the last time; empty where there are none.
-    pub(crate) fn take(&self) -> Bytes {
+    /// Takes the whole frames that were written since the last time, and says how many events they are; empty where there
+    /// are none.
+    pub(crate) fn take(&self) -> (Bytes, u64) {
         let mut outgoing = self.lock();
         let taken = outgoing.buffer.split();
         if taken.len() > LARGE {
             outgoing.buffer = BytesMut::new();
         }
-        taken.freeze()
+        (taken.freeze(), std::mem::take(&mut outgoing.events))
     }
 
     /// Takes the error that a value's `Serialize` returned.
@@ -132,14 +142,14 @@ mod tests {
     fn a_large_event_does_not_stay_in_memory() {
         let channel = Channel::new();
         write(&channel, 10);
-        assert_eq!(channel.take().len(), 10);
+        assert_eq!(channel.take().0.len(), 10);
         assert!(
             channel.lock().buffer.capacity() > 0,
             "a small buffer is reused"
         );
 
         write(&channel, LARGE + 1);
-        assert_eq!(channel.take().len(), LARGE + 1);
+        assert_eq!(channel.take().0.len(), LARGE + 1);
         assert_eq!(channel.lock().buffer.capacity(), 0);
     }
 }

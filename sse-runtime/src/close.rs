@@ -21,6 +21,9 @@ pub enum CloseReason {
     Expired,
     /// The client's access was taken away, see [`Connection::close_when`](crate::Connection::close_when).
     Revoked,
+    /// The client took nothing of what was sent for the server's [`send_timeout`](crate::Server::send_timeout). Under plain
+    /// `axum::serve` nobody notices.
+    Stalled,
     /// The generator panicked.
     Panicked,
 }
@@ -36,6 +39,7 @@ impl CloseReason {
             Self::MaxDuration => "max_duration",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Stalled => "stalled",
             Self::Panicked => "panicked",
         }
     }

@@ -25,8 +25,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
-use crate::{CloseReason, Shutdown, endpoint::OnShutdown};
+use crate::{
+    CloseReason, Shutdown, endpoint::OnShutdown, flow::Flow, limit::Place, socket::Wire,
+    telemetry::Record,
+};
 
 /// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
 ///
@@ -150,7 +154,7 @@ impl Connection {
             return;
         }
         // Not under the lock: a runtime that shuts down drops the task here, and its destructors may come back.
-        let spawned = runtime.spawn(task);
+        let spawned = runtime.spawn(task.in_current_span());
         let mut state = self.state();
         if state.ended.is_some() {
             drop(state);
@@ -183,7 +187,7 @@ impl Connection {
             None => state.hooks.push(hook),
             Some(reason) => {
                 drop(state);
-                self.finish(reason, Vec::new(), vec![hook], None);
+                self.finish(reason, Vec::new(), vec![hook], None, Span::current());
             }
         }
     }
@@ -291,11 +295,8 @@ impl Connection {
     }
 
     /// Ends all that the stream started. The first reason is the one that counts.
-    pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>) {
+    fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
-        if state.ended.is_some() {
-            return;
-        }
         state.ended = Some(reason);
         let tasks = std::mem::take(&mut state.tasks);
         let hooks = std::mem::take(&mut state.hooks);
@@ -305,7 +306,7 @@ impl Connection {
             over.cancel();
         }
         if !tasks.is_empty() || !hooks.is_empty() {
-            self.finish(reason, tasks, hooks, alive);
+            self.finish(reason, tasks, hooks, alive, span.clone());
         }
     }
 
@@ -316,6 +317,7 @@ impl Connection {
         tasks: Vec<JoinHandle<()>>,
         hooks: Vec<Hook>,
         alive: Option<Alive>,
+        span: Span,
     ) {
         let id = self.id();
         for task in &tasks {
@@ -338,7 +340,8 @@ impl Connection {
             }
             for hook in hooks {
                 // A task of its own, so that a panic is its own.
-                let mut running = tokio::spawn(async move { hook(reason).await });
+                let hook = async move { hook(reason).await };
+                let mut running = tokio::spawn(hook.in_current_span());
                 match timeout(HOOK_LIMIT, &mut running).await {
                     Ok(joined) => log_panic(id, "a close hook", joined),
                     Err(_) => {
@@ -349,6 +352,7 @@ impl Connection {
             }
             drop(alive);
         };
+        let finish = finish.instrument(span);
         match self.shutdown().map(Shutdown::closing) {
             Some(closing) => drop(closing.spawn_on(finish, runtime)),
             None => drop(runtime.spawn(finish)),
@@ -445,29 +449,81 @@ pub(crate) struct Alive(
     #[allow(dead_code, reason = "dropping it is the message")] pub(crate) mpsc::Sender<()>,
 );
 
-/// Ends the connection with what has it: with the reason that was said, or because the client has gone.
+/// Where it is seen that a client takes nothing any more.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) wire: Option<Wire>,
+    pub(crate) flow: Option<Flow>,
+}
+
+impl Seen {
+    fn is_stalled(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::is_stalled)
+            || self.flow.as_ref().is_some_and(Flow::is_stalled)
+    }
+}
+
+/// Ends the connection with what has it: with the reason that was said, or because the client has gone. The first
+/// reason is the one that counts.
 #[derive(Debug)]
 pub(crate) struct EndGuard {
     connection: Connection,
+    record: Record,
+    /// Free for others from the end on.
+    places: Vec<Place>,
+    seen: Seen,
     alive: Option<Alive>,
+    has_ended: bool,
 }
 
 impl EndGuard {
-    pub(crate) fn new(connection: Connection, alive: Option<Alive>) -> Self {
-        Self { connection, alive }
+    pub(crate) fn new(
+        connection: Connection,
+        record: Record,
+        places: Vec<Place>,
+        seen: Seen,
+        alive: Option<Alive>,
+    ) -> Self {
+        Self {
+            connection,
+            record,
+            places,
+            seen,
+            alive,
+            has_ended: false,
+        }
     }
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    pub(crate) fn end(&self, reason: CloseReason) {
-        self.connection.end(reason, self.alive.clone());
+    pub(crate) fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        self.record.span()
+    }
+
+    /// The generator is gone.
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        self.record.ended(reason);
+        self.places.clear();
+        self.connection
+            .end(reason, self.alive.take(), self.record.span());
     }
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.end(CloseReason::ClientGone);
+        self.end(if self.seen.is_stalled() {
+            CloseReason::Stalled
+        } else {
+            CloseReason::ClientGone
+        });
     }
 }

@@ -1,11 +1,18 @@
 //! What the attribute says of an endpoint.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use axum::http::Method;
+use axum::http::{Method, request::Parts};
 use bytes::{Bytes, BytesMut};
 
-use crate::encode::{self, Fields};
+use crate::{
+    encode::{self, Fields},
+    metrics::Instruments,
+    telemetry,
+};
 
 /// When what was yielded goes to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,7 +156,7 @@ impl Endpoint {
     }
 
     /// The frames that are the same for every client, encoded once, when the endpoint is mounted.
-    pub(crate) fn frames(&self) -> Frames {
+    fn frames(&self) -> Frames {
         Frames {
             first: self.retry.map(|retry| {
                 let mut buffer = BytesMut::new();
@@ -182,4 +189,36 @@ pub(crate) struct Frames {
     pub(crate) first: Option<Bytes>,
     /// Sent after this much silence.
     pub(crate) keep_alive: Option<(Duration, Bytes)>,
+}
+
+/// What all the streams of an endpoint that is on a router share.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) frames: Frames,
+    /// Asked for with the first request, when whoever installs a recorder has done so.
+    instruments: OnceLock<Arc<Instruments>>,
+}
+
+impl About {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            frames: endpoint.frames(),
+            endpoint,
+            instruments: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn instruments(&self, parts: &Parts) -> Arc<Instruments> {
+        let route = telemetry::route(parts, &self.endpoint);
+        let first = self
+            .instruments
+            .get_or_init(|| Arc::new(Instruments::new(route)));
+        // A router that is nested twice has an endpoint at two routes.
+        if first.is_of(route) {
+            Arc::clone(first)
+        } else {
+            Arc::new(Instruments::new(route))
+        }
+    }
 }

@@ -108,6 +108,11 @@ impl<T> Event<T> {
         }
     }
 
+    /// Whether it is more to a client than its fields.
+    pub(crate) fn has_data(&self) -> bool {
+        !matches!(self.data, Data::None)
+    }
+
     /// Writes the frame, and returns the id that the client now holds, where the event sets one.
     pub(crate) fn encode(
         mut self,

@@ -21,7 +21,7 @@ use crate::{
     channel::Channel,
     description::Describe,
     encode::{Fields, Frame},
-    endpoint::{Endpoint, Frames},
+    endpoint::{About, Endpoint},
     exit::{End, Exit},
     response,
     signature::Rejection,
@@ -171,22 +171,24 @@ impl Generator {
     /// Dropping it drops the generator: a client that leaves before the response ends it there.
     pub(crate) async fn respond(
         self,
-        arrival: Arrival,
+        mut arrival: Arrival,
         mut unread: Unread,
-        endpoint: &Endpoint,
-        frames: &Frames,
+        about: &About,
     ) -> Response {
         // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
         let mut this = self;
-        this.channel.open(endpoint.flush, arrival.last_id.clone());
+        this.channel
+            .open(about.endpoint.flush, arrival.last_id.clone());
         let before = if this.prelude {
             let connection = arrival.guard.connection().clone();
-            let mut until_end = pin!(connection.until_end(endpoint.when_shut_down()));
+            let mut until_end = pin!(connection.until_end(about.endpoint.when_shut_down()));
             poll_fn(|cx| {
                 if unread.poll_drain(cx).is_err() {
                     return Poll::Ready(Before::ClientGone);
                 }
+                let entered = arrival.guard.span().enter();
                 let polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(cx)));
+                drop(entered);
                 match polled {
                     Err(panic) => Poll::Ready(Before::Panicked(panic)),
                     Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
@@ -217,9 +219,9 @@ impl Generator {
                 // As axum has it: the connection breaks off.
                 resume_unwind(panic)
             }
-            Before::Begun => return this.stream_response(None, arrival, unread, endpoint, frames),
+            Before::Begun => return this.stream_response(None, arrival, unread, about),
             Before::Ended(ending) => {
-                return this.stream_response(Some(ending), arrival, unread, endpoint, frames);
+                return this.stream_response(Some(ending), arrival, unread, about);
             }
         };
         drop(this);
@@ -233,12 +235,11 @@ impl Generator {
         ended: Option<Ending>,
         arrival: Arrival,
         unread: Unread,
-        endpoint: &Endpoint,
-        frames: &Frames,
+        about: &About,
     ) -> Response {
         let version = arrival.version;
         let head = response::head(&arrival);
-        let body = SseBody::new(self, ended, arrival, unread, endpoint, frames);
+        let body = SseBody::new(self, ended, arrival, unread, about);
         response::stream(version, head, body)
     }
 }
@@ -295,7 +296,7 @@ fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, err
                 Frame::new(&mut outgoing.buffer, &Fields::default()).or_event(endpoint.error_event);
             item.encode(&error, &mut frame)?;
             let id = frame.finish();
-            outgoing.remember(id);
+            outgoing.wrote(id);
             let frame = String::from_utf8_lossy(&outgoing.buffer[start..]);
             tracing::warn!(
                 endpoint = endpoint.name,

@@ -63,7 +63,8 @@
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `testing` | [`testing`], for dev-dependencies |
-//! | `http2` | [`serve`] speaks HTTP/2 without TLS, beside HTTP/1 |
+//! | `http2` | [`serve()`] speaks HTTP/2 beside HTTP/1 |
+//! | `metrics` | counts streams, events and bytes through the facade of the crate `metrics` |
 //! | `uuid` | [`EventId`] from `uuid::Uuid` |
 //!
 //! # What cannot be noticed
@@ -96,23 +97,30 @@ mod event;
 mod exit;
 mod field;
 mod first_ok;
-mod flushes;
+mod flow;
+mod gate;
 mod generator;
 mod guard;
 mod id;
 mod json;
 mod keep_alive;
 mod last_event_id;
+mod limit;
+mod listen;
+mod metrics;
 mod overlap;
 mod payload;
+mod request_body;
 mod response;
 mod route;
 mod serve;
 mod server;
 mod shutdown;
 mod signature;
+mod socket;
 mod sse_error;
 mod sse_event;
+mod telemetry;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
@@ -132,11 +140,12 @@ pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
+pub use limit::{Limited, StreamLimit};
+pub use listen::Bind;
 pub use payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text};
 pub use route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
 };
-pub use serve::Bind;
 pub use server::{Server, serve};
 pub use shutdown::{Shutdown, Told};
 pub use sse_error::SseError;

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{FromRequest, FromRequestParts, Request},
     handler::Handler,
-    http::{Method, StatusCode},
+    http::Method,
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, Route, on},
 };
@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::{
     CloseReason,
     arrival::Arrival,
-    endpoint::{Endpoint, Frames},
+    endpoint::{About, Endpoint},
     generator::Generator,
     overlap::Mounting,
     unread::Unread,
@@ -227,13 +227,6 @@ struct Mounted<H> {
     about: Arc<About>,
 }
 
-/// What all the streams of an endpoint share.
-#[derive(Debug)]
-struct About {
-    endpoint: Endpoint,
-    frames: Frames,
-}
-
 impl<H> SseRoute<H> {
     fn into_routes<S, T>(self) -> (&'static str, MethodRouter<S>)
     where
@@ -243,10 +236,7 @@ impl<H> SseRoute<H> {
     {
         let path = self.endpoint.path;
         let filter = method_filter(&self.endpoint.method);
-        let about = Arc::new(About {
-            frames: self.endpoint.frames(),
-            endpoint: self.endpoint,
-        });
+        let about = Arc::new(About::new(self.endpoint));
         let handler = self.handler;
         (path, on(filter, Mounted { handler, about }))
     }
@@ -284,8 +274,9 @@ macro_rules! impl_arity {
 
             fn call(self, request: Request, state: S) -> Self::Future {
                 let (mut parts, body) = request.into_parts();
-                let Some(arrival) = Arrival::new(&parts) else {
-                    return Box::pin(std::future::ready(StatusCode::NO_CONTENT.into_response()));
+                let mut arrival = match Arrival::new(&parts, &self.about) {
+                    Ok(arrival) => arrival,
+                    Err(answer) => return Box::pin(std::future::ready(*answer)),
                 };
                 parts.extensions.insert(arrival.guard.connection().clone());
                 let (body, unread) = Unread::watch(body);
@@ -309,9 +300,8 @@ macro_rules! impl_arity {
                             }
                         };
                     )?
-                    let About { endpoint, frames } = &*self.about;
                     (self.handler)($($ty,)* $($last,)?)
-                        .respond(arrival, unread, endpoint, frames)
+                        .respond(arrival, unread, &self.about)
                         .await
                 })
             }

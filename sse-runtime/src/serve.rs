@@ -1,159 +1,285 @@
-//! What event streams need of a socket: [`Bind`], and the connections that [`Server`](crate::Server) serves.
+//! [`Connections`]: from a listener to the app, one task for each connection, HTTP/1 and HTTP/2 on one port.
 
 use std::{
     convert::Infallible,
-    future::{Future, Ready, ready},
-    io,
+    error::Error,
+    future::Future,
     net::SocketAddr,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Request},
+    body::{Body, HttpBody as _},
+    extract::ConnectInfo,
+    http::Request,
     response::Response,
     routing::future::RouteFuture,
-    serve::{IncomingStream, Listener},
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
-use tower_service::Service;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::task::JoinSet;
+use tower_service::Service as _;
 
-use crate::flushes::{FlushCounting, Flushes};
+use crate::{
+    Shutdown, StreamLimit, limit,
+    listen::{self, Accepted, Listener},
+    request_body::{Answered, RequestBody},
+    socket::{Socket, Transport, Wire},
+};
 
-/// Where a server listens: an address, or a listener that is bound already.
-pub trait Bind {
-    #[doc(hidden)]
-    fn bind(self) -> impl Future<Output = io::Result<TcpListener>> + Send;
+/// How long a server waits for what its clients have to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For the head of a request, and between two requests.
+    pub(crate) header_read: Duration,
+    /// For the body of a request, see [`RequestBody`].
+    pub(crate) body_read: Duration,
+    /// For a client that takes nothing of what is sent.
+    pub(crate) send: Duration,
+    /// For a peer that acknowledges nothing.
+    pub(crate) tcp_user: Duration,
 }
 
-impl Bind for TcpListener {
-    fn bind(self) -> impl Future<Output = io::Result<TcpListener>> + Send {
-        ready(Ok(self))
+/// How much of a request's head, or of a response, is held for one HTTP/1 connection, in bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// The open connections of a server. Dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    each: Each,
+    open: JoinSet<()>,
+}
+
+impl Connections {
+    pub(crate) fn new(each: Each) -> Self {
+        Self {
+            each,
+            open: JoinSet::new(),
+        }
     }
-}
 
-macro_rules! bind_address {
-    ($($addr:ty),*) => {$(
-        impl Bind for $addr {
-            fn bind(self) -> impl Future<Output = io::Result<TcpListener>> + Send {
-                bind(self)
+    /// Accepts until it is dropped.
+    pub(crate) async fn accept(&mut self, listener: &Listener) -> Infallible {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => self.open(accepted),
+                Some(_) = self.open.join_next() => {}
             }
         }
-    )*};
-}
+    }
 
-bind_address!(
-    &str,
-    String,
-    SocketAddr,
-    (&str, u16),
-    (std::net::IpAddr, u16),
-    (std::net::Ipv4Addr, u16)
-);
+    /// Waits until none is open.
+    pub(crate) async fn closed(&mut self) {
+        while self.open.join_next().await.is_some() {}
+    }
 
-/// How many clients may wait to be accepted: after a restart they all come back at once, and whoever finds no room waits
-/// seconds for the next try. The system may allow less.
-const BACKLOG: u32 = 4096;
+    /// Ends those that are open.
+    pub(crate) async fn abort(&mut self) {
+        self.open.shutdown().await;
+    }
 
-/// Listens on the first of the addresses that can be had, as [`TcpListener::bind`] does.
-async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-    let mut failed = None;
-    for addr in tokio::net::lookup_host(addr).await? {
-        match listen(addr) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failed = Some(error),
+    fn open(&mut self, accepted: Accepted) {
+        let each = self.each.clone();
+        match accepted {
+            Accepted::Tcp(socket, peer) => {
+                listen::prepare(&socket, peer, each.patience.tcp_user);
+                self.open.spawn(each.serve(socket, Some(peer)));
+            }
+            #[cfg(unix)]
+            Accepted::Unix(socket) => {
+                self.open.spawn(each.serve(socket, None));
+            }
         }
     }
-    Err(failed.unwrap_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the address resolves to nothing; write one such as `127.0.0.1:3000`",
-        )
-    }))
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // As std has it: on Windows it would let another program take the address over.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
+/// What each connection is served with.
+#[derive(Clone, Debug)]
+pub(crate) struct Each {
+    pub(crate) app: Router,
+    pub(crate) max_streams: Option<StreamLimit>,
+    pub(crate) patience: Patience,
+    pub(crate) shutdown: Shutdown,
 }
 
-/// Accepts sockets that send at once, and count their flushes.
-pub(crate) struct NoDelay(pub(crate) TcpListener);
-
-impl Listener for NoDelay {
-    type Io = FlushCounting<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // axum's own listener, which waits when there are no file descriptors left.
-        let (socket, peer) = Listener::accept(&mut self.0).await;
-        if let Err(error) = socket.set_nodelay(true) {
-            // Nothing is lost but time: the peer may be gone already.
-            tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+impl Each {
+    async fn serve<Io: Transport>(self, io: Io, peer: Option<SocketAddr>) {
+        let served = self.serve_plain(io, peer).await;
+        if let Err(error) = served {
+            // Clients come and go, and what they send is theirs.
+            tracing::debug!(peer = peer.map(tracing::field::display), %error, "a connection ended with an error");
         }
-        (FlushCounting::new(socket), peer)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    /// HTTP/1, or HTTP/2 where the client begins with its preface (RFC 9113, section 3.4).
+    async fn serve_plain<Io: Transport>(
+        self,
+        io: Io,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let socket = Socket::new(io, self.patience.send);
+        #[cfg(feature = "http2")]
+        let socket = {
+            let mut socket = socket;
+            // No other method begins so.
+            let preface = socket.starts_with(b"PRI");
+            let is_http2 = tokio::select! {
+                is_http2 = tokio::time::timeout(self.patience.header_read, preface) => is_http2??,
+                () = self.shutdown.begun() => return Ok(()),
+            };
+            if is_http2 {
+                return self.serve_http2(socket, peer).await;
+            }
+            socket
+        };
+        self.serve_http1(socket, peer).await
+    }
+
+    async fn serve_http1<Io: Transport>(
+        self,
+        socket: Socket<Io>,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let service = self.service(socket.wire(), peer);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience.header_read)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(socket), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => return Ok(served?),
+            () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+
+    #[cfg(feature = "http2")]
+    async fn serve_http2<Io: Transport>(
+        self,
+        socket: Socket<Io>,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let service = self.service(socket.wire(), peer);
+        let streams = Streams {
+            send_timeout: self.patience.send,
+        };
+        let connection = hyper::server::conn::http2::Builder::new(streams)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_send_buf_size(STREAM_BUFFER)
+            .keep_alive_interval(self.patience.tcp_user / 2)
+            .keep_alive_timeout(self.patience.tcp_user / 2)
+            .enable_connect_protocol()
+            .serve_connection(TokioIo::new(socket), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => return Ok(served?),
+            () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+
+    fn service(&self, wire: &Wire, peer: Option<SocketAddr>) -> Service {
+        Service {
+            each: self.clone(),
+            wire: wire.clone(),
+            peer,
+        }
     }
 }
 
-/// Makes the service of each connection.
-pub(crate) struct EachConnection(Router);
+/// How many streams one HTTP/2 connection may have open: a browser has one connection for all its tabs, and a proxy one for
+/// many browsers.
+#[cfg(feature = "http2")]
+const STREAMS: u32 = 1_000;
 
-impl EachConnection {
-    pub(crate) fn new(app: Router) -> Self {
-        Self(app)
+/// How much is held for one stream whose client takes nothing, in bytes.
+#[cfg(feature = "http2")]
+const STREAM_BUFFER: usize = 64 * 1024;
+
+/// Drives the streams of an HTTP/2 connection, each in a task of its own.
+#[cfg(feature = "http2")]
+#[derive(Clone, Debug)]
+struct Streams {
+    send_timeout: Duration,
+}
+
+#[cfg(feature = "http2")]
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(crate::flow::Driven::new(stream, self.send_timeout));
     }
 }
 
-impl Service<IncomingStream<'_, NoDelay>> for EachConnection {
-    type Response = Connected;
-    type Error = Infallible;
-    type Future = Ready<Result<Connected, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, stream: IncomingStream<'_, NoDelay>) -> Self::Future {
-        ready(Ok(Connected {
-            app: self.0.clone(),
-            peer: *stream.remote_addr(),
-            flushes: stream.io().flushes().clone(),
-        }))
-    }
+/// Hands the requests of one connection to the app, and tells it what they came in on.
+#[derive(Clone, Debug)]
+struct Service {
+    each: Each,
+    wire: Wire,
+    peer: Option<SocketAddr>,
 }
 
-/// Tells the app what its requests came in on.
-#[derive(Clone)]
-pub(crate) struct Connected {
-    app: Router,
-    peer: SocketAddr,
-    flushes: Flushes,
-}
-
-impl Service<Request> for Connected {
+impl hyper::service::Service<Request<Incoming>> for Service {
     type Response = Response;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = Answer;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.app, cx)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let mut answered = None;
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::empty();
+            }
+            let answered = answered.get_or_insert_with(Answered::default).clone();
+            Body::new(RequestBody::new(
+                body,
+                self.each.patience.body_read,
+                answered,
+            ))
+        });
         let extensions = request.extensions_mut();
-        extensions.insert(ConnectInfo(self.peer));
-        extensions.insert(self.flushes.clone());
-        self.app.call(request)
+        if let Some(peer) = self.peer {
+            extensions.insert(ConnectInfo(peer));
+        }
+        extensions.insert(self.wire.clone());
+        extensions.insert(self.each.shutdown.clone());
+        if let Some(limit) = &self.each.max_streams {
+            limit::add_limit(extensions, limit);
+        }
+        Answer {
+            answer: self.each.app.clone().call(request),
+            answered,
+        }
+    }
+}
+
+pin_project! {
+    /// The app's answer to a request.
+    struct Answer {
+        #[pin]
+        answer: RouteFuture<Infallible>,
+        answered: Option<Answered>,
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(cx));
+        if let Some(answered) = this.answered {
+            answered.set();
+        }
+        Poll::Ready(answer)
     }
 }

@@ -10,15 +10,19 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
+use tokio::time::timeout;
 
 use crate::{
-    Bind, Shutdown,
-    serve::{EachConnection, NoDelay},
+    Bind, Shutdown, StreamLimit,
+    serve::{Connections, Each, Patience},
     shutdown::{DRAIN, Signal, Signals},
 };
 
 /// How long a server that is told to stop accepts connections still, since load balancers hear of it later.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
+
+/// The default of each limit to what a client has to do: twice the default of the keep-alive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A person at a terminal does not wait that long.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
@@ -29,8 +33,8 @@ const LAST: Duration = Duration::from_millis(2_500);
 
 /// Serves `app` on `addr`: the short form of [`Server`], with all its defaults.
 ///
-/// `addr` is an address, as in `"127.0.0.1:3000"`, or a [`TcpListener`](tokio::net::TcpListener) that is bound
-/// already.
+/// `addr` is an address, as in `"127.0.0.1:3000"`, or a listener that is bound already: a
+/// [`TcpListener`](tokio::net::TcpListener), or a `UnixListener`.
 ///
 /// # Errors
 ///
@@ -38,7 +42,7 @@ const LAST: Duration = Duration::from_millis(2_500);
 ///
 /// # Cancel safety
 ///
-/// Dropping it stops accepting. Connections that are open go on until the runtime stops, as with `axum::serve`.
+/// Dropping it ends all connections at once.
 ///
 /// ```no_run
 /// # use axum::Router;
@@ -50,11 +54,25 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
     Server::new(app).serve(addr).await
 }
 
-/// axum's server, with what event streams need of a socket, and with an end that streams survive.
+/// axum on hyper, with what event streams need of a server: a socket that sends at once, clients that are given up when they
+/// are gone or stuck, room for so many streams and no more, and an end that streams survive.
 ///
-/// It is `axum::serve` with `TCP_NODELAY`, so that no event waits in the kernel for the one after it, and with sockets
-/// that say when an event is on its way, so that `flush = "each"` means what it says over HTTP/1. Handlers can
-/// extract `ConnectInfo<SocketAddr>`. With the feature `http2` it speaks HTTP/2 without TLS as well.
+/// It sets `TCP_NODELAY`, so that no event waits in the kernel for the one after it, and its sockets say when an event is on
+/// its way, so that `flush = "each"` means what it says over HTTP/1. Handlers can extract `ConnectInfo<SocketAddr>`, but for
+/// connections of a Unix socket. With the feature `http2` it speaks HTTP/2 on the same port.
+///
+/// # Whom it gives up
+///
+/// | who | after | |
+/// | --- | --- | --- |
+/// | a peer that has vanished, its cable cut | 30 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
+/// | a client that takes nothing of what is sent | 30 s | [`send_timeout`](Self::send_timeout) |
+/// | a client that does not come to the end of a request's head, or sends none | 30 s | [`header_read_timeout`](Self::header_read_timeout) |
+/// | a client whose request's body does not arrive | 30 s, and more for what does | [`body_read_timeout`](Self::body_read_timeout) |
+/// | a head of more than 64 KiB, or 100 fields | at once | |
+///
+/// A client that leaves is noticed at once, also where it has sent up to 64 KiB of further requests behind the one for a
+/// stream, which plain `axum::serve` notices at the next write.
 ///
 /// # How it stops
 ///
@@ -62,13 +80,14 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// balancers hear of it later, and then drains: each stream ends at a moment of its own within the
 /// [`drain`](Self::drain) time, after a `retry` of its own, so that clients do not come back in step; streams with
 /// `on_shutdown = "finish"` run on until they end by themselves, or the drain time does. Their close hooks
-/// have 2 s more. The defaults fit Kubernetes' 30 s. After SIGINT, which is a person at a terminal, it does not delay, and drains within a second. A second signal ends
-/// it at once.
+/// have 2 s more. The defaults fit Kubernetes' 30 s. After SIGINT, which is a person at a terminal, it does not delay, and
+/// drains within a second. A second signal ends it at once.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
 /// # async fn run(app: Router) -> std::io::Result<()> {
 /// Server::new(app)
+///     .max_streams(20_000)
 ///     .ready("/readyz")
 ///     .drain_delay(Duration::from_secs(5))
 ///     .drain(Duration::from_secs(20))
@@ -81,19 +100,74 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 pub struct Server {
     app: Router,
     is_ready: Arc<AtomicBool>,
+    max_streams: Option<StreamLimit>,
+    patience: Patience,
     drain_delay: Duration,
     drain: Duration,
+    shutdown: Option<Shutdown>,
 }
 
 impl Server {
-    /// A server of `app`, with a drain delay of 5 s and a drain time of 20 s.
+    /// A server of `app`, with the defaults that each method names.
     pub fn new(app: Router) -> Self {
         Self {
             app,
             is_ready: Arc::new(AtomicBool::new(true)),
+            max_streams: None,
+            patience: Patience {
+                header_read: PATIENCE,
+                body_read: PATIENCE,
+                send: PATIENCE,
+                tcp_user: PATIENCE,
+            },
             drain_delay: DRAIN_DELAY,
             drain: DRAIN,
+            shutdown: None,
         }
+    }
+
+    /// How many event streams may be open at once; without this as many as the system has room for. A [`StreamLimit`] around
+    /// the whole app, see there for what is said to those who find no room.
+    pub fn max_streams(mut self, max: usize) -> Self {
+        self.max_streams = Some(StreamLimit::new(max));
+        self
+    }
+
+    /// How long a client may take nothing of what is sent to it; 30 s by default. Its stream has
+    /// [`Stalled`](crate::CloseReason::Stalled) then.
+    ///
+    /// It counts from the moment at which the system takes no more, which has buffers of its own, of some MB for each
+    /// connection: a client that stops reading is noticed when they are full. Over HTTP/2 it counts for the connection, and
+    /// for each of its streams that holds frames back, where nothing but a whole frame counts as taken.
+    pub fn send_timeout(mut self, limit: Duration) -> Self {
+        self.patience.send = limit;
+        self
+    }
+
+    /// How long a client may take for the head of a request, from its first byte or from the end of the request before;
+    /// 30 s by default. Its connection is closed then.
+    pub fn header_read_timeout(mut self, limit: Duration) -> Self {
+        self.patience.header_read = limit;
+        self
+    }
+
+    /// How long it is waited for the body of a request that is not answered yet; 30 s by default, and a second more for each
+    /// 500 bytes that arrive. Reading it is an error then, which axum's extractors answer with `400`.
+    ///
+    /// The time between a client's bytes counts, and not what the handler takes between reading them.
+    pub fn body_read_timeout(mut self, limit: Duration) -> Self {
+        self.patience.body_read = limit;
+        self
+    }
+
+    /// How long a peer may leave data unacknowledged, or probes where there is no data; 30 s by default. Its connection is
+    /// closed then, and its streams have [`ClientGone`](crate::CloseReason::ClientGone).
+    ///
+    /// With the keep-alive of 15 s a peer that vanishes is found within 45 s. Over HTTP/2 it is also asked by PINGs. The option
+    /// `TCP_USER_TIMEOUT` (RFC 5482) is Linux's; elsewhere there are the probes, and for data the system's own limit.
+    pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
+        self.patience.tcp_user = limit;
+        self
     }
 
     /// Answers `GET` on this path with `200`, and with `503` once the server is told to stop: a readiness probe.
@@ -126,6 +200,13 @@ impl Server {
         self
     }
 
+    /// Stops the server when this shutdown begins, as well as by a signal: for programs that stop by something else. It drains
+    /// without a delay then, over the time that the shutdown has.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = Some(shutdown);
+        self
+    }
+
     /// Serves on `addr` until a signal.
     ///
     /// # Errors
@@ -135,56 +216,58 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it stops accepting. Connections that are open go on until the runtime stops, as with `axum::serve`.
+    /// Dropping it ends all connections at once.
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
-        let Self {
-            app,
-            is_ready,
-            drain_delay,
-            drain,
-        } = self;
-        let listener = NoDelay(addr.bind().await?);
+        let listener = addr.bind().await?;
         let mut signals = Signals::new()?;
-        let shutdown = Shutdown::within(drain);
-        let app = EachConnection::new(app.layer(shutdown.clone()));
-        let begun = {
-            let shutdown = shutdown.clone();
-            async move { shutdown.begun().await }
-        };
-        let serving = axum::serve(listener, app).with_graceful_shutdown(begun);
-        let (first, told) = tokio::sync::oneshot::channel();
-        let second_signal = async {
-            let _ = first.send(signals.next().await);
+        let shutdown = self
+            .shutdown
+            .unwrap_or_else(|| Shutdown::within(self.drain));
+        let mut connections = Connections::new(Each {
+            app: self.app,
+            max_streams: self.max_streams,
+            patience: self.patience,
+            shutdown: shutdown.clone(),
+        });
+
+        let stopping = async {
+            match signals.next().await {
+                Signal::Terminate => {
+                    self.is_ready.store(false, Ordering::Relaxed);
+                    tokio::select! {
+                        () = tokio::time::sleep(self.drain_delay) => shutdown.begin_within(self.drain),
+                        // A second one ends the server, and all else with it.
+                        _ = signals.next() => return,
+                    }
+                }
+                // A person.
+                Signal::Interrupt => shutdown.begin_within(self.drain.min(DRAIN_OF_PERSON)),
+            }
             signals.next().await;
         };
-        let stopping = async {
-            let drain = match told.await {
-                Ok(Signal::Terminate) => {
-                    is_ready.store(false, Ordering::Relaxed);
-                    tokio::time::sleep(drain_delay).await;
-                    drain
-                }
-                // A person, or nobody who will ever say more.
-                Ok(Signal::Interrupt) | Err(_) => drain.min(DRAIN_OF_PERSON),
-            };
-            shutdown.begin_within(drain);
-            tokio::time::sleep(drain.saturating_add(LAST)).await;
-            tracing::warn!(
-                ?drain,
-                "connections were still open after the drain time, and are left behind"
-            );
-        };
-        let stopped = async {
+        let serving = async {
             tokio::select! {
-                served = serving => served?,
-                () = stopping => {}
+                never = connections.accept(&listener) => match never {},
+                () = shutdown.begun() => {}
+            }
+            // Whoever comes now is for another server.
+            drop(listener);
+            self.is_ready.store(false, Ordering::Relaxed);
+            let drain = shutdown.left();
+            if timeout(drain.saturating_add(LAST), connections.closed())
+                .await
+                .is_err()
+            {
+                tracing::warn!("connections were still open after the drain time, and are closed");
+                // What was told them is lost, but their streams end, and their hooks run.
+                connections.abort().await;
             }
             shutdown.closed().await;
-            Ok(())
         };
         tokio::select! {
-            stopped = stopped => stopped,
-            () = second_signal => Ok(()),
+            () = serving => {}
+            () = stopping => {}
         }
+        Ok(())
     }
 }

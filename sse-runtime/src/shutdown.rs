@@ -149,6 +149,14 @@ impl Shutdown {
         &self.0.closing
     }
 
+    /// What is left of the drain time.
+    pub(crate) fn left(&self) -> Duration {
+        let draining = self.0.draining.get();
+        draining.map_or(Duration::ZERO, |Draining { since, within }| {
+            within.saturating_sub(since.elapsed())
+        })
+    }
+
     /// The moment at which a stream ends; now, where the shutdown has not begun.
     pub(crate) fn end(&self, on_shutdown: OnShutdown) -> Instant {
         let Some(Draining { since, within }) = self.0.draining.get().copied() else {

@@ -233,7 +233,7 @@ impl<T> Yield<T, kind::Reference> for &T {
         let mut frame = Frame::new(&mut outgoing.buffer, &Fields::default());
         item.encode(self, &mut frame)?;
         let id = frame.finish();
-        outgoing.remember(id);
+        outgoing.wrote(id);
         Ok(())
     }
 }
@@ -264,8 +264,13 @@ fn write_event<T>(
     outgoing: &mut Outgoing,
     json: impl FnOnce(&T, &mut Frame<'_>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
+    let has_data = event.has_data();
     let id = event.encode(outgoing.last_id.as_ref(), &mut outgoing.buffer, json)?;
-    outgoing.remember(id);
+    if has_data {
+        outgoing.wrote(id);
+    } else {
+        outgoing.remember(id);
+    }
     Ok(())
 }
 

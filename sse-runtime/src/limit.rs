@@ -1,0 +1,335 @@
+//! [`StreamLimit`]: how many streams may be open, and what is said to whoever finds no room.
+
+use std::{
+    any::type_name,
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    extract::ConnectInfo,
+    http::{
+        Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts,
+    },
+    response::{IntoResponse, Response},
+};
+use bytes::BytesMut;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::encode::{self, Fields};
+
+/// A limit to the event streams that are open at once: a layer, around a router, or around one endpoint.
+///
+/// ```
+/// use axum::Router;
+/// use sse_runtime::{RouterExt, StreamLimit, Stream, sse_endpoint};
+///
+/// # #[sse_endpoint("/clock")]
+/// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
+/// # #[sse_endpoint("/prices")]
+/// # async fn prices() -> impl Stream<Item = u8> { yield_!(1) }
+/// # #[derive(Clone, PartialEq, Eq, Hash)]
+/// # struct User;
+/// let app: Router = Router::new()
+///     .sse(clock)
+///     .sse(prices().layer(StreamLimit::new(500)))               // of this endpoint
+///     .layer(StreamLimit::per_peer(20))                         // of one address
+///     .layer(StreamLimit::per_key(6, |request| {                // of one user, whom a layer has found out about
+///         request.extensions.get::<User>().cloned()
+///     }))
+///     .layer(StreamLimit::new(20_000));                         // of all
+/// ```
+///
+/// Nobody who has a stream is sent away for somebody else. A place is taken before the extractors run, and free again when
+/// the generator is gone, whatever ended it. Requests for something else than an event stream go through, and
+/// clones of one limit, as a router makes them, count together.
+///
+/// # Over the limit
+///
+/// A browser's `EventSource` gives up for good at any status but `200`, so a plain one (a `GET` that accepts
+/// nothing but `text/event-stream`) gets a `200` that holds one `retry` of 5 to 15 s, at random, and ends: it comes back by
+/// itself, and gets in when there is room. Everybody else gets `503`, or `429` from a limit per key, with a `Retry-After` of
+/// 5 to 15 s, at random.
+///
+/// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
+#[derive(Clone)]
+pub struct StreamLimit(Arc<dyn Places>);
+
+/// Where places are counted.
+trait Places: Send + Sync {
+    /// Takes one: `None`, where this limit is not about the request.
+    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>>;
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// A place of one stream; free again when it is dropped.
+pub(crate) struct Place(
+    #[allow(dead_code, reason = "dropping it is the message")] Box<dyn Send + Sync>,
+);
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+/// There is no place left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Of all that go through the limit.
+    Total,
+    /// For this key.
+    Key,
+}
+
+impl StreamLimit {
+    /// At most `max` streams, of all that go through it.
+    pub fn new(max: usize) -> Self {
+        Self(Arc::new(Total {
+            max,
+            open: AtomicUsize::new(0),
+        }))
+    }
+
+    /// At most `max` streams of one client address; of IPv6 its first 64 bits, which are what one customer has.
+    ///
+    /// Behind a proxy that is the proxy's: take a header with [`per_key`](Self::per_key) that the proxy sets, and that
+    /// clients cannot. It is not about requests without an address, see [`Connection::peer`](crate::Connection::peer).
+    pub fn per_peer(max: usize) -> Self {
+        Self::per_key(max, |request| {
+            let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+            Some(network(peer.ip()))
+        })
+    }
+
+    /// At most `max` streams of one key, which is taken from the request: its headers, or what layers have put into its
+    /// extensions, also those inside of this one. It is not about requests whose key is `None`.
+    pub fn per_key<K, F>(max: usize, key: F) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
+    {
+        Self(Arc::new(PerKey {
+            max,
+            key,
+            open: Mutex::default(),
+        }))
+    }
+}
+
+impl fmt::Debug for StreamLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.describe(f)
+    }
+}
+
+/// What one customer has of the address space (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+struct Total {
+    max: usize,
+    open: AtomicUsize,
+}
+
+impl Places for Total {
+    fn take(self: Arc<Self>, _: &Parts) -> Option<Result<Place, Full>> {
+        let more = |open: usize| (open < self.max).then_some(open + 1);
+        // Only the count itself is shared, so no order with anything else is needed.
+        let taken = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        Some(match taken {
+            Ok(_) => Ok(Place(Box::new(OfTotal(self)))),
+            Err(_) => Err(Full::Total),
+        })
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamLimit")
+            .field("max", &self.max)
+            .field("open", &self.open.load(Ordering::Relaxed))
+            .finish()
+    }
+}
+
+struct OfTotal(Arc<Total>);
+
+impl Drop for OfTotal {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct PerKey<K, F> {
+    max: usize,
+    key: F,
+    /// Keys that have streams, and how many. None is zero.
+    open: Mutex<HashMap<K, usize>>,
+}
+
+impl<K, F> Places for PerKey<K, F>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
+{
+    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>> {
+        let key = (self.key)(request)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.get(&key).copied().unwrap_or(0);
+        if count >= self.max {
+            return Some(Err(Full::Key));
+        }
+        open.insert(key.clone(), count + 1);
+        drop(open);
+        Some(Ok(Place(Box::new(OfKey { limit: self, key }))))
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamLimit")
+            .field("max", &self.max)
+            .field("key", &type_name::<K>())
+            .finish_non_exhaustive()
+    }
+}
+
+struct OfKey<K: Hash + Eq + Clone, F> {
+    limit: Arc<PerKey<K, F>>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
+    fn drop(&mut self) {
+        let open = self.limit.open.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = open.entry(self.key.clone()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// The limits that a request went through, the outermost first.
+#[derive(Clone, Debug, Default)]
+struct Limits(Vec<StreamLimit>);
+
+/// Takes a place of each limit; where one has none, those that were taken are free again.
+pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Full> {
+    let Some(Limits(limits)) = request.extensions.get() else {
+        return Ok(Vec::new());
+    };
+    let places = limits
+        .iter()
+        .filter_map(|limit| Arc::clone(&limit.0).take(request));
+    places.collect()
+}
+
+impl Full {
+    /// Its name in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Key => "key",
+        }
+    }
+
+    /// What is said to whoever finds no room.
+    pub(crate) fn refuse(self, method: &Method, headers: &HeaderMap) -> Response {
+        let after = retry_after();
+        if is_event_source(method, headers) {
+            let mut frame = BytesMut::new();
+            let fields = Fields {
+                retry: Some(after),
+                ..Fields::default()
+            };
+            encode::bare_frame(&mut frame, &fields);
+            let headers = [
+                (header::CONTENT_TYPE, "text/event-stream"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            return (headers, frame.freeze()).into_response();
+        }
+        let status = match self {
+            Self::Total => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Key => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let after = HeaderValue::from(after.as_secs());
+        (status, [(header::RETRY_AFTER, after)]).into_response()
+    }
+}
+
+/// When whoever found no room may try again, so that not all of them do at once.
+fn retry_after() -> Duration {
+    Duration::from_millis(fastrand::u64(5_000..15_000))
+}
+
+/// Whether any status but `200` would stop this client for good.
+fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    method == Method::GET
+        && accepted
+            .next()
+            .is_some_and(|accept| accept == "text/event-stream")
+        && accepted.next().is_none()
+}
+
+/// Puts the limit into a request's extensions.
+pub(crate) fn add_limit(extensions: &mut Extensions, limit: &StreamLimit) {
+    extensions
+        .get_or_insert_default::<Limits>()
+        .0
+        .push(limit.clone());
+}
+
+/// Limits the streams of the requests that go through it.
+impl<S> Layer<S> for StreamLimit {
+    type Service = Limited<S>;
+
+    fn layer(&self, inner: S) -> Limited<S> {
+        Limited {
+            inner,
+            limit: self.clone(),
+        }
+    }
+}
+
+/// The service of the layer [`StreamLimit`].
+#[derive(Clone, Debug)]
+pub struct Limited<S> {
+    inner: S,
+    limit: StreamLimit,
+}
+
+impl<S, B> Service<Request<B>> for Limited<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        add_limit(request.extensions_mut(), &self.limit);
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,174 @@
+//! [`Bind`]: where a server listens.
+
+use std::{
+    future::{Future, ready},
+    io,
+    net::SocketAddr,
+    time::Duration,
+};
+
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs},
+    time::sleep,
+};
+
+/// Where a server listens: an address, or a listener that is bound already, of TCP or of a Unix socket.
+pub trait Bind {
+    #[doc(hidden)]
+    fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send;
+}
+
+impl Bind for TcpListener {
+    fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
+        ready(Ok(Listener(Kind::Tcp(self))))
+    }
+}
+
+#[cfg(unix)]
+impl Bind for UnixListener {
+    fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
+        ready(Ok(Listener(Kind::Unix(self))))
+    }
+}
+
+macro_rules! bind_address {
+    ($($addr:ty),*) => {$(
+        impl Bind for $addr {
+            fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
+                bind(self)
+            }
+        }
+    )*};
+}
+
+bind_address!(
+    &str,
+    String,
+    SocketAddr,
+    (&str, u16),
+    (std::net::IpAddr, u16),
+    (std::net::Ipv4Addr, u16)
+);
+
+/// How many clients may wait to be accepted: after a restart they all come back at once, and whoever finds no room waits
+/// seconds for the next try. The system may allow less.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first of the addresses that can be had, as [`TcpListener::bind`] does.
+async fn bind(addr: impl ToSocketAddrs) -> io::Result<Listener> {
+    let mut failed = None;
+    for addr in tokio::net::lookup_host(addr).await? {
+        match listen(addr) {
+            Ok(listener) => return Ok(Listener(Kind::Tcp(listener))),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the address resolves to nothing; write one such as `127.0.0.1:3000`",
+        )
+    }))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As std has it: on Windows it would let another program take the address over.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// What a server accepts its connections from.
+#[derive(Debug)]
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// How long nothing is accepted after the system could not: what it is short of, file descriptors mostly, comes back
+/// when others leave.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Listener {
+    /// The next connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no connection.
+    pub(crate) async fn accept(&self) -> Accepted {
+        loop {
+            let accepted = match &self.0 {
+                Kind::Tcp(listener) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(socket, peer)| Accepted::Tcp(socket, peer))
+                }
+                #[cfg(unix)]
+                Kind::Unix(listener) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(socket, _)| Accepted::Unix(socket))
+                }
+            };
+            match accepted {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, pause = ?PAUSE, "no connection can be accepted");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the connection, and not the listener, is broken.
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Sends what is written at once, and finds out about a peer that vanished.
+///
+/// A peer that is gone without a word (RFC 9293, section 3.8.3) is seen only by what it does not acknowledge: data, for
+/// at most `user_timeout`, or, where there is none on its way, probes.
+pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
+    let set = || {
+        socket.set_nodelay(true)?;
+        let socket = socket2::SockRef::from(socket);
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(user_timeout / 2)
+            .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
+        #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+        let probes = probes.with_retries(3);
+        socket.set_tcp_keepalive(&probes)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(user_timeout))?;
+        io::Result::Ok(())
+    };
+    if let Err(error) = set() {
+        // The peer may be gone already.
+        tracing::debug!(%peer, %error, "a socket's options could not be set");
+    }
+}

@@ -1,0 +1,291 @@
+//! [`Socket`]: what a server's connections are read from and written to, and [`Wire`], by which the bodies on it know
+//! of it.
+//!
+//! hyper alone does not say when a flush has finished, waits for ever for a client that takes nothing, and does not see
+//! a client leave while there are bytes of its next request in the buffer. All three are seen here, where hyper's calls go
+//! through.
+
+use std::{
+    io, mem,
+    ops::Deref,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    task,
+    time::{Sleep, sleep},
+};
+
+use crate::keep_alive::poll_unconstrained;
+
+/// A connection, as the bodies on it know it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wire(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Flushes that have finished.
+    flushes: u64,
+    waiting: Option<Waker>,
+    /// The task that drives the connection. A body that a layer polls in another one is not followed by a flush.
+    task: Option<task::Id>,
+    /// How many event streams are on it.
+    streams: usize,
+    stalled: bool,
+}
+
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event stream begins.
+    pub(crate) fn enter(&self) -> InFlight {
+        self.lock().streams += 1;
+        InFlight(self.clone())
+    }
+
+    /// How many flushes have finished.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.lock().flushes
+    }
+
+    /// Whether the connection was given up because its client took nothing.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.lock().stalled
+    }
+
+    fn finish_flush(&self) -> bool {
+        let mut state = self.lock();
+        state.flushes += 1;
+        state.task = task::try_id();
+        let waiting = state.waiting.take();
+        let has_streams = state.streams > 0;
+        drop(state);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+        has_streams
+    }
+
+    /// Ready once a flush has finished since the count was `since`; `None` outside of the connection's task, where the
+    /// flush of a frame may be long over when its body is polled again, and none may follow.
+    pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
+        let mut state = self.lock();
+        if state.flushes > since {
+            return Some(Poll::Ready(()));
+        }
+        if state.task.is_some() && state.task != task::try_id() {
+            return None;
+        }
+        // The count and the waker are under one lock, so a flush that finishes now sees the waker.
+        match &mut state.waiting {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Some(Poll::Pending)
+    }
+}
+
+/// An event stream on a connection, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Wire);
+
+impl Deref for InFlight {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.lock().streams -= 1;
+    }
+}
+
+/// What a [`Socket`] is made of.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Makes the system forget what it has not sent yet, when this is dropped, instead of keeping it for a client that
+    /// takes nothing.
+    fn forget_unsent(&self);
+}
+
+impl Transport for TcpStream {
+    fn forget_unsent(&self) {
+        // What cannot be set on a socket that is gone already is not needed any more.
+        let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+#[cfg(unix)]
+impl Transport for tokio::net::UnixStream {
+    // Its peer's buffer is all there is.
+    fn forget_unsent(&self) {}
+}
+
+/// How much of a client's next requests is read while it is sent an event stream, in bytes. Whoever sends more is seen
+/// leaving at the next write.
+const AHEAD: usize = 64 * 1024;
+
+/// A socket that counts its flushes, gives up a client that takes nothing, and sees one leave that has sent more than its
+/// request.
+#[derive(Debug)]
+pub(crate) struct Socket<Io: Transport> {
+    io: Io,
+    wire: Wire,
+    /// What was read and hyper has not asked for yet.
+    ahead: BytesMut,
+    /// hyper waits for something to read, and sees a client leave itself.
+    hyper_reads: bool,
+    send_timeout: Duration,
+    /// Runs while the client takes nothing; in a box, since most clients never let it come to that.
+    blocked: Option<Pin<Box<Sleep>>>,
+}
+
+impl<Io: Transport> Socket<Io> {
+    /// A client is given up that takes nothing for as long as `send_timeout`.
+    pub(crate) fn new(io: Io, send_timeout: Duration) -> Self {
+        Self {
+            io,
+            wire: Wire::default(),
+            ahead: BytesMut::new(),
+            hyper_reads: false,
+            send_timeout,
+            blocked: None,
+        }
+    }
+
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Whether what comes first begins with `prefix`. Nothing is lost: it is read again afterwards.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn starts_with(&mut self, prefix: &[u8]) -> io::Result<bool> {
+        loop {
+            let len = self.ahead.len().min(prefix.len());
+            if self.ahead[..len] != prefix[..len] {
+                return Ok(false);
+            }
+            if len == prefix.len() {
+                return Ok(true);
+            }
+            let mut more = [0; 16];
+            let mut more = ReadBuf::new(&mut more);
+            std::future::poll_fn(|cx| Pin::new(&mut self.io).poll_read(cx, &mut more)).await?;
+            if more.filled().is_empty() {
+                return Ok(false);
+            }
+            self.ahead.extend_from_slice(more.filled());
+        }
+    }
+
+    /// Passes on what a write came to, unless it has come to nothing for too long.
+    fn give_up<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.blocked = None;
+            return written;
+        }
+        let limit = self.send_timeout;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(poll_unconstrained(blocked.as_mut(), cx));
+        self.wire.lock().stalled = true;
+        self.io.forget_unsent();
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes nothing any more",
+        )))
+    }
+
+    /// Reads what there is. It is an error when the client has left.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.ahead.len() < AHEAD {
+            let mut chunk = [mem::MaybeUninit::uninit(); 4096];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            match Pin::new(&mut self.io).poll_read(cx, &mut chunk) {
+                Poll::Pending => break,
+                Poll::Ready(read) => read?,
+            }
+            if chunk.filled().is_empty() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            self.ahead.extend_from_slice(chunk.filled());
+        }
+        Ok(())
+    }
+}
+
+impl<Io: Transport> AsyncRead for Socket<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.ahead.is_empty() {
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            this.hyper_reads = read.is_pending();
+            return read;
+        }
+        let len = this.ahead.len().min(buf.remaining());
+        buf.put_slice(&this.ahead[..len]);
+        this.ahead.advance(len);
+        if this.ahead.is_empty() {
+            this.ahead = BytesMut::new();
+        }
+        this.hyper_reads = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: Transport> AsyncWrite for Socket<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.give_up(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.give_up(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        ready!(self.give_up(cx, flushed))?;
+        let has_streams = self.wire.finish_flush();
+        // hyper flushes in each of its turns, whether there is something to flush or not.
+        if has_streams && !self.hyper_reads {
+            self.poll_ahead(cx)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut_down = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.give_up(cx, shut_down)
+    }
+}
