@@ -124,6 +124,9 @@ mod telemetry;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "the accept loop is to use it")]
+mod tls;
 mod unread;
 #[cfg(doc)]
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
@@ -150,6 +153,9 @@ pub use server::{Server, serve};
 pub use shutdown::{Shutdown, Told};
 pub use sse_error::SseError;
 pub use sse_event::SseEvent;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use tls::TlsError;
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
 
