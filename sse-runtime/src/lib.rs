@@ -65,6 +65,7 @@
 //! | `testing` | [`testing`], for dev-dependencies |
 //! | `http2` | [`serve()`] speaks HTTP/2 beside HTTP/1 |
 //! | `metrics` | counts streams, events and bytes through the facade of the crate `metrics` |
+//! | `tls` | [`Server::tls`], with rustls |
 //! | `uuid` | [`EventId`] from `uuid::Uuid` |
 //!
 //! # What cannot be noticed
@@ -125,7 +126,6 @@ mod telemetry;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 #[cfg(feature = "tls")]
-#[allow(dead_code, reason = "the accept loop is to use it")]
 mod tls;
 mod unread;
 #[cfg(doc)]

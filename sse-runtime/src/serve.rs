@@ -24,6 +24,8 @@ use pin_project_lite::pin_project;
 use tokio::task::JoinSet;
 use tower_service::Service as _;
 
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::{
     Shutdown, StreamLimit, limit,
     listen::{self, Accepted, Listener},
@@ -64,10 +66,21 @@ impl Connections {
 
     /// Accepts until it is dropped.
     pub(crate) async fn accept(&mut self, listener: &Listener) -> Infallible {
+        #[cfg(feature = "tls")]
+        let tls = self.each.tls.clone();
+        let renewed = async {
+            #[cfg(feature = "tls")]
+            if let Some(tls) = tls {
+                tls.reload().await;
+            }
+            std::future::pending::<Infallible>().await
+        };
+        let mut renewed = pin!(renewed);
         loop {
             tokio::select! {
                 accepted = listener.accept() => self.open(accepted),
                 Some(_) = self.open.join_next() => {}
+                never = &mut renewed => match never {},
             }
         }
     }
@@ -87,12 +100,10 @@ impl Connections {
         match accepted {
             Accepted::Tcp(socket, peer) => {
                 listen::prepare(&socket, peer, each.patience.tcp_user);
-                self.open.spawn(each.serve(socket, Some(peer)));
+                each.spawn(socket, Some(peer), &mut self.open);
             }
             #[cfg(unix)]
-            Accepted::Unix(socket) => {
-                self.open.spawn(each.serve(socket, None));
-            }
+            Accepted::Unix(socket) => each.spawn(socket, None, &mut self.open),
         }
     }
 }
@@ -104,15 +115,42 @@ pub(crate) struct Each {
     pub(crate) max_streams: Option<StreamLimit>,
     pub(crate) patience: Patience,
     pub(crate) shutdown: Shutdown,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
 }
 
+/// What ends a connection, and nothing else. Clients come and go, and what they send is theirs, so it is for `debug`.
+type Broken = Box<dyn Error + Send + Sync>;
+
 impl Each {
-    async fn serve<Io: Transport>(self, io: Io, peer: Option<SocketAddr>) {
-        let served = self.serve_plain(io, peer).await;
-        if let Err(error) = served {
-            // Clients come and go, and what they send is theirs.
-            tracing::debug!(peer = peer.map(tracing::field::display), %error, "a connection ended with an error");
+    fn spawn<Io: Transport>(self, io: Io, peer: Option<SocketAddr>, open: &mut JoinSet<()>) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            open.spawn(log(peer, self.serve_tls(tls, io, peer)));
+            return;
         }
+        open.spawn(log(peer, self.serve_plain(io, peer)));
+    }
+
+    /// What the client chooses in the handshake (RFC 7301).
+    #[cfg(feature = "tls")]
+    async fn serve_tls<Io: Transport>(
+        self,
+        tls: Tls,
+        io: Io,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Broken> {
+        let io = tokio::select! {
+            io = tokio::time::timeout(self.patience.header_read, tls.accept(io)) => io??,
+            () = self.shutdown.begun() => return Ok(()),
+        };
+        #[cfg(feature = "http2")]
+        if crate::tls::is_h2(&io) {
+            let socket = Socket::new(io, self.patience.send);
+            return self.serve_http2(socket, peer).await;
+        }
+        let socket = Socket::new(io, self.patience.send);
+        self.serve_http1(socket, peer).await
     }
 
     /// HTTP/1, or HTTP/2 where the client begins with its preface (RFC 9113, section 3.4).
@@ -120,7 +158,7 @@ impl Each {
         self,
         io: Io,
         peer: Option<SocketAddr>,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ) -> Result<(), Broken> {
         let socket = Socket::new(io, self.patience.send);
         #[cfg(feature = "http2")]
         let socket = {
@@ -143,7 +181,7 @@ impl Each {
         self,
         socket: Socket<Io>,
         peer: Option<SocketAddr>,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ) -> Result<(), Broken> {
         let service = self.service(socket.wire(), peer);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -164,7 +202,7 @@ impl Each {
         self,
         socket: Socket<Io>,
         peer: Option<SocketAddr>,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ) -> Result<(), Broken> {
         let service = self.service(socket.wire(), peer);
         let streams = Streams {
             send_timeout: self.patience.send,
@@ -191,6 +229,13 @@ impl Each {
             wire: wire.clone(),
             peer,
         }
+    }
+}
+
+async fn log(peer: Option<SocketAddr>, connection: impl Future<Output = Result<(), Broken>>) {
+    if let Err(error) = connection.await {
+        let peer = peer.map(tracing::field::display);
+        tracing::debug!(peer, %error, "a connection ended with an error");
     }
 }
 

@@ -1,5 +1,7 @@
 //! [`Server`]: how a server starts, and how it stops.
 
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 use std::{
     io,
     sync::{
@@ -12,6 +14,8 @@ use std::{
 use axum::{Router, http::StatusCode, routing::get};
 use tokio::time::timeout;
 
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::{
     Bind, Shutdown, StreamLimit,
     serve::{Connections, Each, Patience},
@@ -105,6 +109,8 @@ pub struct Server {
     drain_delay: Duration,
     drain: Duration,
     shutdown: Option<Shutdown>,
+    #[cfg(feature = "tls")]
+    tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Server {
@@ -123,7 +129,31 @@ impl Server {
             drain_delay: DRAIN_DELAY,
             drain: DRAIN,
             shutdown: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
+    }
+
+    /// Speaks TLS, and nothing else, with the certificate and the private key in these files: PEM, the server's own certificate
+    /// first, then its chain. One file may hold both.
+    ///
+    /// The files are looked at every minute, and a certificate that was renewed is taken up without a restart, by
+    /// connections that come from then on. With the feature `http2` clients can choose it in the handshake, as browsers do:
+    /// its streams share one connection, where over HTTP/1 a browser has six for all its tabs.
+    ///
+    /// [`serve`](Self::serve) fails with a [`TlsError`](crate::TlsError) where the files cannot be used.
+    ///
+    /// ```no_run
+    /// # use {axum::Router, sse_runtime::Server};
+    /// # async fn run(app: Router) -> std::io::Result<()> {
+    /// Server::new(app).tls("tls.crt", "tls.key").serve("[::]:8443").await
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls = Some((cert.into(), key.into()));
+        self
     }
 
     /// How many event streams may be open at once; without this as many as the system has room for. A [`StreamLimit`] around
@@ -211,13 +241,18 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where the address cannot be bound, or the system lets nobody listen for signals. A connection that fails ends
+    /// Where the address cannot be bound, the certificate cannot be used, or the system lets nobody listen for signals. A connection that fails ends
     /// alone.
     ///
     /// # Cancel safety
     ///
     /// Dropping it ends all connections at once.
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        let tls = match &self.tls {
+            Some((cert, key)) => Some(Tls::load(cert, key)?),
+            None => None,
+        };
         let listener = addr.bind().await?;
         let mut signals = Signals::new()?;
         let shutdown = self
@@ -228,6 +263,8 @@ impl Server {
             max_streams: self.max_streams,
             patience: self.patience,
             shutdown: shutdown.clone(),
+            #[cfg(feature = "tls")]
+            tls,
         });
 
         let stopping = async {

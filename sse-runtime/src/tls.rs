@@ -27,6 +27,8 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
+use crate::socket::Transport;
+
 /// How often the files are looked at: certificates are renewed days before they end, and a look reads two small files.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -136,9 +138,16 @@ impl Tls {
 }
 
 /// Whether the two agreed on HTTP/2 in the handshake; a client that did not say gets HTTP/1.
+#[cfg(feature = "http2")]
 pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
     let (_, connection) = stream.get_ref();
     connection.alpn_protocol() == Some(H2)
+}
+
+impl<Io: Transport> Transport for TlsStream<Io> {
+    fn forget_unsent(&self) {
+        self.get_ref().0.forget_unsent();
+    }
 }
 
 /// The files, and what was read from them last.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 /// Captures until it is dropped.
 pub(crate) struct Log {
@@ -18,9 +18,18 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn capture() -> Self {
-        let lines = Lines::default();
+        Self::with(Lines::default(), FmtSpan::NONE)
+    }
+
+    /// The ends of spans as well.
+    pub(crate) fn capture_spans() -> Self {
+        Self::with(Lines::default(), FmtSpan::CLOSE)
+    }
+
+    fn with(lines: Lines, spans: FmtSpan) -> Self {
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
+            .with_span_events(spans)
             .with_writer(lines.clone())
             .finish();
         Self {
