@@ -22,6 +22,7 @@ impl Log {
     }
 
     /// The ends of spans as well.
+    #[allow(dead_code, reason = "most tests look at the lines alone")]
     pub(crate) fn capture_spans() -> Self {
         Self::with(Lines::default(), FmtSpan::CLOSE)
     }
