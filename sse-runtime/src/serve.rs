@@ -90,9 +90,9 @@ impl Connections {
         while self.open.join_next().await.is_some() {}
     }
 
-    /// Ends those that are open.
-    pub(crate) async fn abort(&mut self) {
-        self.open.shutdown().await;
+    /// Ends those that are open, each at its next `.await`.
+    pub(crate) fn abort(&mut self) {
+        self.open.abort_all();
     }
 
     fn open(&mut self, accepted: Accepted) {

@@ -35,6 +35,9 @@ const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 /// for a request body that nobody reads.
 const LAST: Duration = Duration::from_millis(2_500);
 
+/// How long connections that are closed have to drop what they hold.
+const ABORT: Duration = Duration::from_millis(500);
+
 /// Serves `app` on `addr`: the short form of [`Server`], with all its defaults.
 ///
 /// `addr` is an address, as in `"127.0.0.1:3000"`, or a listener that is bound already: a
@@ -296,8 +299,10 @@ impl Server {
                 .is_err()
             {
                 tracing::warn!("connections were still open after the drain time, and are closed");
-                // What was told them is lost, but their streams end, and their hooks run.
-                connections.abort().await;
+                // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
+                // waited for.
+                connections.abort();
+                let _ = timeout(ABORT, connections.closed()).await;
             }
             shutdown.closed().await;
         };

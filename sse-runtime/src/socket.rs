@@ -194,9 +194,10 @@ impl<Io: Transport> Socket<Io> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if let Poll::Ready(written) = written {
+            let written = self.explain(written);
             self.blocked = None;
-            return written;
+            return Poll::Ready(written);
         }
         let limit = self.send_timeout;
         let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -209,6 +210,18 @@ impl<Io: Transport> Socket<Io> {
         )))
     }
 
+    /// Passes on what the system says. It gives up a client that takes nothing as well, by `TCP_USER_TIMEOUT`, and may be
+    /// the first to do so, since it sees the client's window close before its own buffers are full.
+    fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::TimedOut
+            && self.blocked.is_some()
+        {
+            self.wire.lock().stalled = true;
+        }
+        result
+    }
+
     /// Reads what there is. It is an error when the client has left.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.ahead.len() < AHEAD {
@@ -216,7 +229,7 @@ impl<Io: Transport> Socket<Io> {
             let mut chunk = ReadBuf::uninit(&mut chunk);
             match Pin::new(&mut self.io).poll_read(cx, &mut chunk) {
                 Poll::Pending => break,
-                Poll::Ready(read) => read?,
+                Poll::Ready(read) => self.explain(read)?,
             }
             if chunk.filled().is_empty() {
                 return Err(io::ErrorKind::ConnectionAborted.into());
@@ -237,7 +250,7 @@ impl<Io: Transport> AsyncRead for Socket<Io> {
         if this.ahead.is_empty() {
             let read = Pin::new(&mut this.io).poll_read(cx, buf);
             this.hyper_reads = read.is_pending();
-            return read;
+            return read.map(|read| this.explain(read));
         }
         let len = this.ahead.len().min(buf.remaining());
         buf.put_slice(&this.ahead[..len]);
