@@ -6,7 +6,7 @@
 
 use std::{env, future::pending, time::Duration};
 
-use axum::{Router, extract::Path};
+use axum::{Router, extract::Path, routing::get};
 use sse_runtime::{Connection, RouterExt as _, Server, Stream, sse_endpoint};
 
 /// One event, then nothing, as most streams are at most times.
@@ -47,7 +47,14 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    Server::new(Router::new().sse(quiet).sse(finite).sse(hooked))
+    // Who answers, for the tests that put two of these behind a proxy.
+    let id = get(async || format!("\n{}\n.", std::process::id()));
+    let app = Router::new()
+        .sse(quiet)
+        .sse(finite)
+        .sse(hooked)
+        .route("/id", id);
+    Server::new(app)
         .ready("/readyz")
         .drain_delay(delay)
         .drain(drain)
