@@ -22,13 +22,14 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
+use sse_runtime::{RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
 use support::{BrokenOff, Client, Generators, soon, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::{TcpListener, TcpStream},
     process::{Child, Command},
     sync::Notify,
+    task::AbortHandle,
 };
 
 /// What the endpoints share with their test.
@@ -37,6 +38,8 @@ struct World {
     generators: Generators,
     /// Lets the generator yield its next.
     next: Arc<Notify>,
+    /// How many pieces of `much` were taken.
+    taken: Arc<AtomicU32>,
 }
 
 /// Yields a number, and the next one only after the test has asked for it: a proxy that waits for more waits for ever.
@@ -76,6 +79,22 @@ async fn quiet(State(world): State<World>) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
+/// What `much` yields at a time.
+const PIECE: usize = 64 * 1024;
+
+/// More than anybody should take for a client that does not.
+const PIECES: u32 = 4_096;
+
+/// Says as much as it can.
+#[sse_endpoint("/much")]
+async fn much(State(world): State<World>) -> impl Stream<Item = Text<String>> {
+    let _running = world.generators.enter();
+    for taken in 1..=PIECES {
+        yield_!(Text("x".repeat(PIECE)));
+        world.taken.store(taken, Ordering::Relaxed);
+    }
+}
+
 /// Fails as nobody foresaw.
 #[sse_endpoint("/broken", keep_alive = "off")]
 async fn broken(State(world): State<World>) -> impl Stream<Item = u32> {
@@ -87,6 +106,8 @@ async fn broken(State(world): State<World>) -> impl Stream<Item = u32> {
 /// Two servers of one app, as the files of the proxies have them.
 struct Servers {
     addrs: [SocketAddr; 2],
+    /// The first of them.
+    first: AbortHandle,
     world: World,
     shutdown: Shutdown,
 }
@@ -97,22 +118,41 @@ impl Servers {
         let world = World {
             generators: Generators::new(),
             next: Arc::new(Notify::new()),
+            taken: Arc::new(AtomicU32::new(0)),
         };
         let app = Router::new()
             .sse(asked)
             .sse(asked_by_post)
             .sse(alive)
             .sse(quiet)
+            .sse(much)
             .sse(broken)
             .layer(shutdown.clone())
             .route("/readyz", get(StatusCode::OK))
             .with_state(world.clone());
-        let addrs = [support::serve(app.clone()).await, support::serve(app).await];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addrs = [
+            listener.local_addr().unwrap(),
+            support::serve(app.clone()).await,
+        ];
+        let first = tokio::spawn(sse_runtime::serve(listener, app)).abort_handle();
         Self {
             addrs,
+            first,
             world,
             shutdown,
         }
+    }
+
+    /// Until the first of them refuses connections.
+    async fn until_first_refuses(&self) {
+        self.first.abort();
+        within("the listener to close", async {
+            while TcpStream::connect(self.addrs[0]).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
@@ -424,6 +464,30 @@ async fn a_stream_that_breaks_off_is_no_clean_end(kind: Kind) {
     assert_eq!(frames.next().await, Err(BrokenOff));
 }
 
+/// A client that does not read holds its generator, through the buffers of the proxy and of two sockets.
+async fn a_client_that_does_not_read_is_felt(kind: Kind) {
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    let client = proxy.get("/much").await;
+    let taken = || servers.world.taken.load(Ordering::Relaxed);
+    within("the generator to be held", async {
+        let mut before = 0;
+        while before == 0 || before < taken() {
+            before = taken();
+            // That nothing happens is told by the clock alone. Where it is wrong, the test passes.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    let taken = taken();
+    assert!(taken < PIECES / 4, "{taken} pieces were taken");
+    assert_eq!(servers.world.generators.count().alive, 1);
+    drop(client);
+    servers.world.generators.until_alive(0).await;
+}
+
 /// The timeout of the file, made short, ends a stream that says nothing, and not one that has its keep-alive.
 async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
@@ -451,13 +515,11 @@ async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
 /// A server that is gone is passed over, and no client hears of it.
 async fn a_server_that_refuses_is_passed_over(kind: Kind) {
     let servers = Servers::start().await;
-    let refuses = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
-    let Some(proxy) = Proxy::start(kind, [refuses, servers.addrs[1]], &[]).await else {
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
     };
+    servers.until_first_refuses().await;
+    // Before its health check could tell it.
     let mut streams = Vec::new();
     for _ in 0..4 {
         let mut frames = proxy.get("/quiet").await;
@@ -555,6 +617,7 @@ mod behind {
         no_event_waits_for_the_next
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
+        a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
         a_stream_that_breaks_off_is_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
@@ -564,6 +627,7 @@ mod behind {
         no_event_waits_for_the_next
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
+        a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
         a_stream_that_breaks_off_is_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
@@ -574,6 +638,7 @@ mod behind {
         no_event_waits_for_the_next
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
+        a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
         a_quiet_stream_stays_by_its_keep_alive
         a_server_that_refuses_is_passed_over
