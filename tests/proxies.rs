@@ -161,8 +161,6 @@ impl Servers {
 struct Kind {
     program: &'static str,
     file: &'static str,
-    /// How it says its version, which it does when it is there.
-    version: &'static str,
     /// Where it listens, and where it does in a test, at a `PORT` of its own.
     listens: (&'static str, &'static str),
     /// Its timeout of servers that say nothing.
@@ -175,7 +173,6 @@ struct Kind {
 const NGINX: Kind = Kind {
     program: "nginx",
     file: include_str!("../sse-runtime/docs/proxies/nginx.conf"),
-    version: "-v",
     listens: ("listen 8080;", "listen 127.0.0.1:PORT;"),
     silence: ("proxy_read_timeout 60s;", "proxy_read_timeout 2s;"),
     private: &[(
@@ -199,7 +196,6 @@ const NGINX: Kind = Kind {
 const HAPROXY: Kind = Kind {
     program: "haproxy",
     file: include_str!("../sse-runtime/docs/proxies/haproxy.cfg"),
-    version: "-v",
     listens: ("bind :8080\n", "bind 127.0.0.1:PORT\n"),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     // It does not start where the system allows fewer files than that.
@@ -210,7 +206,6 @@ const HAPROXY: Kind = Kind {
 const CADDY: Kind = Kind {
     program: "caddy",
     file: include_str!("../sse-runtime/docs/proxies/Caddyfile"),
-    version: "version",
     listens: ("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n"),
     silence: ("read_timeout 60s\n", "read_timeout 2s\n"),
     private: &[("\n{\n", "\n{\nadmin off\n")],
@@ -228,12 +223,13 @@ impl Proxy {
     /// Starts it with the file of the docs, in which the `changes` are made, in front of `servers`; `None` where it is
     /// not installed, which is said.
     async fn start(kind: Kind, servers: [SocketAddr; 2], changes: &[(&str, &str)]) -> Option<Self> {
+        // Not all know `--version`; what is told is that they start.
         let there = Command::new(kind.program)
-            .arg(kind.version)
+            .arg("--version")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        if !there.await.is_ok_and(|status| status.success()) {
+        if there.await.is_err() {
             // Past the harness, which shows nothing of a test that passes.
             let _ = writeln!(
                 std::io::stderr(),
@@ -243,19 +239,21 @@ impl Proxy {
             return None;
         }
         // Between the choice of a port and its use somebody else may take it.
-        for _ in 0..5 {
-            if let Some(proxy) = Self::try_start(kind, servers, changes).await {
+        for _ in 0..4 {
+            if let Ok(proxy) = Self::try_start(kind, servers, changes).await {
                 return Some(proxy);
             }
         }
-        panic!("{} does not start", kind.program);
+        let proxy = Self::try_start(kind, servers, changes).await;
+        Some(proxy.unwrap_or_else(|log| panic!("{} does not start: {log}", kind.program)))
     }
 
+    /// It, or what it says where it has ended.
     async fn try_start(
         kind: Kind,
         servers: [SocketAddr; 2],
         changes: &[(&str, &str)],
-    ) -> Option<Self> {
+    ) -> Result<Self, String> {
         static PROXIES: AtomicU32 = AtomicU32::new(0);
         let number = PROXIES.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!(
@@ -299,12 +297,14 @@ impl Proxy {
             .unwrap();
         let mut proxy = Self {
             addr,
-            child: child,
+            child,
             folder,
         };
-        within("the proxy to listen", proxy.listens())
-            .await
-            .then_some(proxy)
+        if within("the proxy to listen", proxy.listens()).await {
+            Ok(proxy)
+        } else {
+            Err(proxy.log())
+        }
     }
 
     /// Whether it listens at last; it does not where it has ended.
@@ -321,6 +321,10 @@ impl Proxy {
         }
     }
 
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
     /// A client whose stream has begun.
     async fn get(&self, path: &str) -> Frames {
         Frames::of(Client::get(self.addr, path).await).await
@@ -330,8 +334,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "{log}");
+            let _ = writeln!(std::io::stderr(), "{}", self.log());
         }
         let _ = fs::remove_dir_all(&self.folder);
     }

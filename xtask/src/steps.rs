@@ -11,8 +11,8 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     args: Vec<String>,
     env: Option<(&'static str, &'static str)>,
-    /// The program that it needs, and the Debian package that brings it.
-    needs: Option<(&'static str, &'static str)>,
+    /// The programs that it needs, each with the Debian package that brings it.
+    needs: Vec<(&'static str, &'static str)>,
 }
 
 impl Step {
@@ -21,7 +21,7 @@ impl Step {
             name,
             args: args.iter().map(ToString::to_string).collect(),
             env: None,
-            needs: None,
+            needs: Vec::new(),
         }
     }
 
@@ -31,7 +31,7 @@ impl Step {
     }
 
     fn needs(mut self, program: &'static str, package: &'static str) -> Self {
-        self.needs = Some((program, package));
+        self.needs.push((program, package));
         self
     }
 
@@ -106,7 +106,36 @@ pub(crate) fn tests() -> Vec<Step> {
             "readme",
             &["test", "--locked", "--package", "tests", "--test", "readme"],
         ),
-        Step::cargo("sockets", &["test", "--locked", "--package", "tests"]).needs("curl", "curl"),
+        Step::cargo(
+            "sockets",
+            &[
+                "test",
+                "--locked",
+                "--package",
+                "tests",
+                "--",
+                // The step after this one.
+                "--skip",
+                "behind::",
+            ],
+        )
+        .needs("curl", "curl"),
+        // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and
+        // ports.
+        Step::cargo(
+            "proxies",
+            &[
+                "test",
+                "--locked",
+                "--package",
+                "tests",
+                "--test",
+                "proxies",
+            ],
+        )
+        .needs("nginx", "nginx-light")
+        .needs("haproxy", "haproxy")
+        .needs("caddy", "caddy"),
         Step::cargo(
             "messages",
             &["test", "--locked", "--package", "trybuild-cases"],
@@ -166,9 +195,7 @@ enum Outcome {
 impl Report {
     pub(crate) fn run(&mut self, step: &Step) {
         println!("\n== {}", step.name);
-        if let Some((program, package)) = step.needs
-            && let Err(reason) = install(program, package)
-        {
+        if let Err(reason) = install(&step.needs) {
             println!("{reason}");
             self.rows.push((step.name, Outcome::Skipped(reason)));
             return;
@@ -217,24 +244,16 @@ impl Report {
     }
 }
 
-/// Makes sure that a program is there, from Debian's packages where it is not.
-fn install(program: &str, package: &str) -> Result<(), String> {
-    let there = || {
-        Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if there() {
+/// Makes sure that programs are there, from Debian's packages where they are not.
+fn install(needs: &[(&str, &str)]) -> Result<(), String> {
+    let missing = || needs.iter().filter(|(program, _)| !is_there(program));
+    let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
+    if packages.is_empty() {
         return Ok(());
     }
-    println!("installing {package}, for {program}");
-    for args in [
-        &["update"][..],
-        &["install", "--yes", "--no-install-recommends", package],
-    ] {
+    println!("installing {}", packages.join(", "));
+    let install = ["install", "--yes", "--no-install-recommends"];
+    for args in [vec!["update"], [&install[..], &packages].concat()] {
         let installed = Command::new("apt-get")
             .args(args)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -244,11 +263,20 @@ fn install(program: &str, package: &str) -> Result<(), String> {
             break;
         }
     }
-    if there() {
-        Ok(())
-    } else {
-        Err(format!(
+    match missing().next() {
+        None => Ok(()),
+        Some((program, package)) => Err(format!(
             "no `{program}`, and apt-get could not install `{package}`"
-        ))
+        )),
     }
+}
+
+/// Whether a program starts, whatever it makes of `--version`: not all know it.
+fn is_there(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
 }
