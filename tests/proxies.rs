@@ -21,7 +21,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::get,
+};
 use sse_runtime::{RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
 use support::{BrokenOff, Client, Generators, soon, within};
 use tokio::{
@@ -95,6 +100,14 @@ async fn much(State(world): State<World>) -> impl Stream<Item = Text<String>> {
     }
 }
 
+/// Who the client is, as the proxy has it.
+#[sse_endpoint("/address")]
+async fn address(headers: HeaderMap) -> impl Stream<Item = Text<String>> {
+    let given: Vec<_> = headers.get_all("x-real-ip").iter().collect();
+    let given: Result<Vec<_>, _> = given.iter().map(|value| value.to_str()).collect();
+    yield_!(Text(given.unwrap_or_default().join(" ")));
+}
+
 /// Fails as nobody foresaw.
 #[sse_endpoint("/broken", keep_alive = "off")]
 async fn broken(State(world): State<World>) -> impl Stream<Item = u32> {
@@ -126,6 +139,7 @@ impl Servers {
             .sse(alive)
             .sse(quiet)
             .sse(much)
+            .sse(address)
             .sse(broken)
             .layer(shutdown.clone())
             .route("/readyz", get(StatusCode::OK))
@@ -163,6 +177,8 @@ struct Kind {
     file: &'static str,
     /// Where it listens, and where it does in a test, at a `PORT` of its own.
     listens: (&'static str, &'static str),
+    /// The same for HTTP/2, which browsers speak over TLS alone.
+    listens_to_http2: (&'static str, &'static str),
     /// Its timeout of servers that say nothing.
     silence: (&'static str, &'static str),
     /// What has to be otherwise for a process without rights, in a folder of its own.
@@ -174,6 +190,7 @@ const NGINX: Kind = Kind {
     program: "nginx",
     file: include_str!("../sse-runtime/docs/proxies/nginx.conf"),
     listens: ("listen 8080;", "listen 127.0.0.1:PORT;"),
+    listens_to_http2: ("listen 8080;", "listen 127.0.0.1:PORT http2;"),
     silence: ("proxy_read_timeout 60s;", "proxy_read_timeout 2s;"),
     private: &[(
         "\nhttp {\n",
@@ -197,6 +214,7 @@ const HAPROXY: Kind = Kind {
     program: "haproxy",
     file: include_str!("../sse-runtime/docs/proxies/haproxy.cfg"),
     listens: ("bind :8080\n", "bind 127.0.0.1:PORT\n"),
+    listens_to_http2: ("bind :8080\n", "bind 127.0.0.1:PORT proto h2\n"),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     // It does not start where the system allows fewer files than that.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
@@ -207,8 +225,12 @@ const CADDY: Kind = Kind {
     program: "caddy",
     file: include_str!("../sse-runtime/docs/proxies/Caddyfile"),
     listens: ("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n"),
+    listens_to_http2: ("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n"),
     silence: ("read_timeout 60s\n", "read_timeout 2s\n"),
-    private: &[("\n{\n", "\n{\nadmin off\n")],
+    private: &[(
+        "\n{\n",
+        "\n{\nadmin off\nservers {\nprotocols h1 h2 h2c\n}\n",
+    )],
     args: &["run", "--adapter", "caddyfile", "--config", "FILE"],
 };
 
@@ -467,6 +489,51 @@ async fn a_stream_that_breaks_off_is_no_clean_end(kind: Kind) {
     assert_eq!(frames.next().await, Err(BrokenOff));
 }
 
+/// Over one connection a browser has more streams than six, and to leave one of them leaves the others alone.
+async fn one_connection_has_many_streams_over_http2(kind: Kind) {
+    let kind = Kind {
+        listens: kind.listens_to_http2,
+        ..kind
+    };
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    let browser = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .no_proxy()
+        .build()
+        .unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..10 {
+        let request = browser.get(format!("http://{}/quiet", proxy.addr)).send();
+        let mut response = within("the head", request).await.unwrap();
+        assert_eq!(response.version(), reqwest::Version::HTTP_2);
+        let event = within("the event", response.chunk()).await.unwrap();
+        assert_eq!(event.unwrap(), number(1));
+        streams.push(response);
+    }
+    servers.world.generators.until_alive(10).await;
+    drop(streams.pop());
+    servers.world.generators.until_alive(9).await;
+    drop(streams);
+    servers.world.generators.until_alive(0).await;
+}
+
+/// The server is told who the client is, and by nobody but the proxy.
+async fn the_address_of_the_client_arrives(kind: Kind) {
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    let mut client = Client::connect(proxy.addr).await;
+    client
+        .send(b"GET /address HTTP/1.1\r\nhost: test\r\nx-real-ip: 192.0.2.1\r\n\r\n")
+        .await;
+    let mut frames = Frames::of(client).await;
+    frames.expect("data: 127.0.0.1\n\n").await;
+}
+
 /// A client that does not read holds its generator, through the buffers of the proxy and of two sockets.
 async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     let servers = Servers::start().await;
@@ -621,6 +688,8 @@ mod behind {
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
         a_client_that_does_not_read_is_felt
+        one_connection_has_many_streams_over_http2
+        the_address_of_the_client_arrives
         a_clean_end_stays_one
         a_stream_that_breaks_off_is_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
@@ -631,6 +700,8 @@ mod behind {
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
         a_client_that_does_not_read_is_felt
+        one_connection_has_many_streams_over_http2
+        the_address_of_the_client_arrives
         a_clean_end_stays_one
         a_stream_that_breaks_off_is_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
@@ -642,6 +713,8 @@ mod behind {
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
         a_client_that_does_not_read_is_felt
+        one_connection_has_many_streams_over_http2
+        the_address_of_the_client_arrives
         a_clean_end_stays_one
         a_quiet_stream_stays_by_its_keep_alive
         a_server_that_refuses_is_passed_over
