@@ -43,6 +43,7 @@
 //! - [`testing`]: a client for the tests of your own endpoints.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
 //! - [What the compiler checks](what_the_compiler_checks): every mistake, and the message that it gets.
+//! - [Running it in production](running_in_production): proxies, systemd, Kubernetes, what it takes and what to watch.
 //!
 //! # What happens when
 //!
@@ -114,6 +115,29 @@ mod payload;
 mod request_body;
 mod response;
 mod route;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/running_in_production.md")]
+///
+/// # The files
+///
+/// ## nginx.conf
+///
+/// ```nginx
+#[doc = include_str!("../docs/proxies/nginx.conf")]
+/// ```
+///
+/// ## haproxy.cfg
+///
+/// ```haproxy
+#[doc = include_str!("../docs/proxies/haproxy.cfg")]
+/// ```
+///
+/// ## Caddyfile
+///
+/// ```caddy
+#[doc = include_str!("../docs/proxies/Caddyfile")]
+/// ```
+pub mod running_in_production {}
 mod serve;
 mod server;
 mod shutdown;
