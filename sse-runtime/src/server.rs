@@ -28,6 +28,10 @@ const DRAIN_DELAY: Duration = Duration::from_secs(5);
 /// The default of each limit to what a client has to do: twice the default of the keep-alive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a connection is kept for its next request: longer than load balancers keep it, which would otherwise send one
+/// into a connection that is being closed.
+const IDLE: Duration = Duration::from_secs(75);
+
 /// A person at a terminal does not wait that long.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
@@ -74,7 +78,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | --- | --- | --- |
 /// | a peer that has vanished, its cable cut | 30 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
 /// | a client that takes nothing of what is sent | 30 s | [`send_timeout`](Self::send_timeout) |
-/// | a client that does not come to the end of a request's head, or sends none | 30 s | [`header_read_timeout`](Self::header_read_timeout) |
+/// | a client that does not come to the end of a request's head, or sends none | 75 s | [`header_read_timeout`](Self::header_read_timeout) |
 /// | a client whose request's body does not arrive | 30 s, and more for what does | [`body_read_timeout`](Self::body_read_timeout) |
 /// | a head of more than 64 KiB, or 100 fields | at once | |
 ///
@@ -124,7 +128,7 @@ impl Server {
             is_ready: Arc::new(AtomicBool::new(true)),
             max_streams: None,
             patience: Patience {
-                header_read: PATIENCE,
+                header_read: IDLE,
                 body_read: PATIENCE,
                 send: PATIENCE,
                 tcp_user: PATIENCE,
@@ -177,8 +181,9 @@ impl Server {
         self
     }
 
-    /// How long a client may take for the head of a request, from its first byte or from the end of the request before;
-    /// 30 s by default. Its connection is closed then.
+    /// How long a client may take for the head of a request, counted from the connection's beginning or from the end of the
+    /// response before, so it is also how long a connection is kept that nothing is asked on; 75 s by default, since
+    /// load balancers keep theirs for 60 s. Its connection is closed then.
     pub fn header_read_timeout(mut self, limit: Duration) -> Self {
         self.patience.header_read = limit;
         self

@@ -119,7 +119,9 @@ pub(crate) fn tests() -> Vec<Step> {
                 "behind::",
             ],
         )
-        .needs("curl", "curl"),
+        .needs("curl", "curl")
+        .needs("chromium", "chromium")
+        .needs("ip", "iproute2"),
         // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and
         // ports.
         Step::cargo(
