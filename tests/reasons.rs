@@ -245,6 +245,11 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
     }
     let ends = r#"http_route="/api/ends/{how}""#;
     let stays = r#"http_route="/api/stays""#;
+    // What has not happened is there as a zero, so that its first time is an increase.
+    let never = r#"http_route="/api/stays",reason="panicked""#;
+    assert_eq!(closed.get(never), Some(&0.0));
+    let never = r#"http_route="/api/stays",limit="key""#;
+    assert_eq!(server.metric("sse_server_streams_rejected")[never], 0.0);
     let refused = r#"http_route="/api/stays",limit="total""#;
     assert_eq!(server.metric("sse_server_streams_rejected")[refused], 1.0);
     for (name, count) in [("opened", 6.0), ("closed", 6.0)] {

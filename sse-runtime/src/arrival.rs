@@ -53,7 +53,7 @@ impl Arrival {
             limit::take_places(parts)
         };
         let places = places.map_err(|full| {
-            instruments.rejected(full.as_str());
+            instruments.rejected(full);
             tracing::debug!(
                 endpoint = about.endpoint.name,
                 limit = full.as_str(),

@@ -29,6 +29,19 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Finished,
+        Self::Failed,
+        Self::ClientGone,
+        Self::Shutdown,
+        Self::MaxDuration,
+        Self::Expired,
+        Self::Revoked,
+        Self::Stalled,
+        Self::Panicked,
+    ];
+
     /// Its name in `snake_case`, as `event: close` has it.
     pub fn as_str(self) -> &'static str {
         match self {

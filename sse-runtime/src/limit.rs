@@ -241,6 +241,9 @@ pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Full> {
 }
 
 impl Full {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 2] = [Self::Total, Self::Key];
+
     /// Its name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

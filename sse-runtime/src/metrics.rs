@@ -12,11 +12,11 @@ mod installed {
     use std::{sync::Once, time::Duration};
 
     use metrics::{
-        Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge,
+        Counter, Gauge, Histogram, Label, Unit, counter, describe_counter, describe_gauge,
         describe_histogram, gauge, histogram,
     };
 
-    use crate::CloseReason;
+    use crate::{CloseReason, limit::Full};
 
     /// What the streams of one route count with. The recorder is asked once for it, and not by each event.
     #[derive(Debug)]
@@ -33,14 +33,22 @@ mod installed {
         pub(crate) fn new(route: &str) -> Self {
             describe();
             let route = route.to_owned();
-            Self {
+            let instruments = Self {
                 active: gauge!("sse.server.active_streams", "http.route" => route.clone()),
                 opened: counter!("sse.server.streams_opened", "http.route" => route.clone()),
                 events: counter!("sse.server.events", "http.route" => route.clone()),
                 bytes: counter!("sse.server.sent_bytes", "http.route" => route.clone()),
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
+            };
+            // A counter that begins at one has no increase that Prometheus could see: the first panic would be in no rate.
+            for reason in CloseReason::ALL {
+                instruments.closings(reason).increment(0);
             }
+            for full in Full::ALL {
+                instruments.rejections(full).increment(0);
+            }
+            instruments
         }
 
         pub(crate) fn is_of(&self, route: &str) -> bool {
@@ -62,21 +70,40 @@ mod installed {
         }
 
         pub(crate) fn closed(&self, reason: CloseReason, after: Duration) {
-            let labels = [
-                ("http.route", self.route.clone()),
-                ("reason", reason.as_str().to_owned()),
-            ];
             self.active.decrement(1);
-            counter!("sse.server.streams_closed", &labels).increment(1);
-            histogram!("sse.server.stream_duration", &labels).record(after);
+            self.closings(reason).increment(1);
+            // None of these before there is something in it: each is a dozen series and more.
+            histogram!(
+                "sse.server.stream_duration",
+                self.labels("reason", reason.as_str())
+            )
+            .record(after);
         }
 
-        pub(crate) fn rejected(&self, limit: &'static str) {
-            let labels = [
-                ("http.route", self.route.clone()),
-                ("limit", limit.to_owned()),
-            ];
-            counter!("sse.server.streams_rejected", &labels).increment(1);
+        pub(crate) fn rejected(&self, full: Full) {
+            self.rejections(full).increment(1);
+        }
+
+        fn closings(&self, reason: CloseReason) -> Counter {
+            counter!(
+                "sse.server.streams_closed",
+                self.labels("reason", reason.as_str())
+            )
+        }
+
+        fn rejections(&self, full: Full) -> Counter {
+            counter!(
+                "sse.server.streams_rejected",
+                self.labels("limit", full.as_str())
+            )
+        }
+
+        /// The labels of what is counted by more than the route.
+        fn labels(&self, name: &'static str, value: &'static str) -> Vec<Label> {
+            vec![
+                Label::new("http.route", self.route.clone()),
+                Label::from_static_parts(name, value),
+            ]
         }
     }
 
@@ -131,7 +158,7 @@ mod installed {
 mod nothing {
     use std::time::Duration;
 
-    use crate::CloseReason;
+    use crate::{CloseReason, limit::Full};
 
     /// Counts nothing without the feature `metrics`.
     #[derive(Debug)]
@@ -158,6 +185,6 @@ mod nothing {
 
         pub(crate) fn closed(&self, _: CloseReason, _: Duration) {}
 
-        pub(crate) fn rejected(&self, _: &'static str) {}
+        pub(crate) fn rejected(&self, _: Full) {}
     }
 }
