@@ -1,7 +1,7 @@
 //! What the attribute says of an endpoint.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -196,8 +196,9 @@ pub(crate) struct Frames {
 pub(crate) struct About {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// Asked for with the first request, when whoever installs a recorder has done so.
-    instruments: OnceLock<Arc<Instruments>>,
+    /// Asked for with the first request of a route, when whoever installs a recorder has done so. One route is the rule; a
+    /// router that is nested twice has an endpoint at two.
+    instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 
 impl About {
@@ -205,20 +206,19 @@ impl About {
         Self {
             frames: endpoint.frames(),
             endpoint,
-            instruments: OnceLock::new(),
+            instruments: Mutex::default(),
         }
     }
 
     pub(crate) fn instruments(&self, parts: &Parts) -> Arc<Instruments> {
         let route = telemetry::route(parts, &self.endpoint);
-        let first = self
-            .instruments
-            .get_or_init(|| Arc::new(Instruments::new(route)));
-        // A router that is nested twice has an endpoint at two routes.
-        if first.is_of(route) {
-            Arc::clone(first)
-        } else {
-            Arc::new(Instruments::new(route))
+        let known = self.instruments.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if let Some(instruments) = known.iter().find(|known| known.is_of(route)) {
+            return Arc::clone(instruments);
         }
+        let instruments = Arc::new(Instruments::new(route));
+        known.push(Arc::clone(&instruments));
+        instruments
     }
 }
