@@ -15,11 +15,12 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
+use bytes::Bytes;
+use sse_runtime::{Connection, RouterExt as _, Server, Shutdown, Stream, sse_endpoint};
 use support::{Client, Generators, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::{Child, ChildStdout, Command},
     task::JoinSet,
 };
@@ -351,11 +352,62 @@ async fn a_second_signal_ends_what_runs_on() {
     server.signal("TERM").await;
     // The listener is closed once the server drains.
     within("the listener to close", async {
-        while tokio::net::TcpStream::connect(server.addr).await.is_ok() {
+        while TcpStream::connect(server.addr).await.is_ok() {
             tokio::task::yield_now().await;
         }
     })
     .await;
     server.signal("TERM").await;
     assert!(server.exit().await.success());
+}
+
+/// A local whose destructor takes a while.
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn hooks_run_of_streams_that_are_left_behind_on_http2() {
+    #[sse_endpoint("/hooked")]
+    async fn hooked(
+        connection: Connection,
+        State(generators): State<Generators>,
+    ) -> impl Stream<Item = u32> {
+        let _running = (generators.enter(), Slow);
+        let hook = generators.enter();
+        connection.on_close(|_| async move { drop(hook) });
+        for number in 0.. {
+            yield_!(number);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    const STREAMS: usize = 8;
+    let generators = Generators::new();
+    let app = Router::new().sse(hooked).with_state(generators.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let shutdown = Shutdown::within(Duration::from_millis(50));
+    let server = Server::new(app).shutdown(shutdown.clone());
+    let served = tokio::spawn(server.serve(listener));
+
+    // Takes no byte of any stream: hyper does not ask for them, and they do not notice that they are to end.
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let (mut send, connection) = builder.handshake::<_, Bytes>(socket).await.unwrap();
+    tokio::spawn(connection);
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        let request = http::Request::get("http://test/hooked").body(()).unwrap();
+        streams.push(send.send_request(request, true).unwrap().0);
+    }
+    generators.until_started(2 * STREAMS).await;
+    shutdown.begin();
+    within("the server to end", served).await.unwrap().unwrap();
+    assert_eq!(generators.count().alive, 0);
 }

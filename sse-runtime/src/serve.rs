@@ -22,6 +22,8 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::task::JoinSet;
+#[cfg(feature = "http2")]
+use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 #[cfg(feature = "tls")]
@@ -206,6 +208,7 @@ impl Each {
         let service = self.service(socket.wire(), peer);
         let streams = Streams {
             send_timeout: self.patience.send,
+            closing: self.shutdown.closing().clone(),
         };
         let connection = hyper::server::conn::http2::Builder::new(streams)
             .timer(TokioTimer::new())
@@ -253,6 +256,9 @@ const STREAM_BUFFER: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 struct Streams {
     send_timeout: Duration,
+    /// A stream outlives the task of its connection, by what it takes to drop it: the server waits for it, and so for
+    /// the hooks that it has.
+    closing: TaskTracker,
 }
 
 #[cfg(feature = "http2")]
@@ -261,7 +267,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(crate::flow::Driven::new(stream, self.send_timeout));
+        let driven = crate::flow::Driven::new(stream, self.send_timeout);
+        self.closing.spawn(driven);
     }
 }
 

@@ -144,7 +144,7 @@ impl Shutdown {
         }
     }
 
-    /// The tasks that run the close hooks of streams.
+    /// The tasks that run the close hooks of streams, and of HTTP/2 those that drive them, which outlive their connection.
     pub(crate) fn closing(&self) -> &TaskTracker {
         &self.0.closing
     }
