@@ -10,7 +10,8 @@ use steps::{Report, Step};
 const USAGE: &str = "\
 cargo xtask test            everything that CI runs
 cargo xtask test STEP…      the steps whose names start with one of these
-cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)";
+cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)
+cargo xtask soak [SECONDS]  full load with random faults (600 seconds)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         ["test", only @ ..] => test(only),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
+        ["soak"] => soak("600"),
+        ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
         _ => {
             println!("{USAGE}");
             ExitCode::FAILURE
@@ -38,6 +41,12 @@ fn test(only: &[&str]) -> ExitCode {
             report.leave_out(step);
         }
     }
+    report.print()
+}
+
+fn soak(seconds: &str) -> ExitCode {
+    let mut report = Report::default();
+    report.run(&steps::soak(&["--release"], seconds));
     report.print()
 }
 

@@ -138,12 +138,22 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("nginx", "nginx-light")
         .needs("haproxy", "haproxy")
         .needs("caddy", "caddy"),
+        // As the tests before it were built.
+        soak(&[], "30"),
         Step::cargo(
             "messages",
             &["test", "--locked", "--package", "trybuild-cases"],
         ),
         fuzz("-runs=20000"),
     ]
+}
+
+/// Full load with random faults, for so many seconds.
+pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
+    let mut args = vec!["run", "--locked", "--package", "tests", "--bin", "soak"];
+    args.extend(profile);
+    args.extend(["--", seconds]);
+    Step::cargo("soak", &args)
 }
 
 /// The fuzz target under libFuzzer, instrumented by the stable compiler: the flags are cargo-fuzz's own, without the

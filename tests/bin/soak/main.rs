@@ -1,6 +1,7 @@
 //! Full load with random faults: `soak SECONDS`, which starts `soak server DRAIN_DELAY_MS DRAIN_MS`.
 #![allow(clippy::print_stdout, reason = "it says what it has seen")]
 
+mod full;
 #[path = "../../load/mod.rs"]
 mod load;
 mod server;
@@ -21,6 +22,10 @@ async fn main() -> ExitCode {
                 server::run(delay, drain).await.map_err(load::said)
             }
             _ => Err(USAGE.to_owned()),
+        },
+        [seconds] => match number(seconds) {
+            Some(seconds) => full::run(seconds).await,
+            None => Err(USAGE.to_owned()),
         },
         _ => Err(USAGE.to_owned()),
     };

@@ -1,0 +1,224 @@
+//! Full load with random faults, and the table of what came of it.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use tokio::task::JoinSet;
+
+use crate::load::{
+    Numbers, Process,
+    ending::{CAUSES, Case, Cause, Clients, Gate},
+    said,
+};
+
+/// How many clients there are at any time.
+const CLIENTS: usize = 600;
+
+/// How many of them stay until the server stops.
+const STAYING: usize = 200;
+
+/// How much more than after the warm-up the heap may hold at the end.
+const SLACK: u64 = 64 * 1024;
+
+/// What went wrong. Of many failures the first few say it.
+#[derive(Default)]
+struct Failures {
+    count: AtomicU64,
+    first: Mutex<Vec<String>>,
+}
+
+impl Failures {
+    fn add(&self, failure: String) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.len() < 10 {
+            first.push(failure);
+        }
+    }
+}
+
+/// Load, until it is over.
+struct Load {
+    clients: Arc<Clients>,
+    failures: Arc<Failures>,
+    streams: Arc<AtomicU64>,
+}
+
+impl Load {
+    /// The server's numbers behind it, with all connections closed.
+    async fn run(
+        &mut self,
+        time: Duration,
+        server: &Process,
+        start: &Numbers,
+    ) -> Result<Numbers, String> {
+        self.clients()?.connect().await?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut at_work = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (clients, failures) = (Arc::clone(&self.clients), Arc::clone(&self.failures));
+            let (streams, is_over) = (Arc::clone(&self.streams), Arc::clone(&is_over));
+            let mut rng = Rng::new();
+            at_work.spawn(async move {
+                let gate = Gate::new(true);
+                while !is_over.load(Ordering::Relaxed) {
+                    let had = clients.have(any(&mut rng), &gate).await;
+                    streams.fetch_add(1, Ordering::Relaxed);
+                    if let Err(failure) = had {
+                        failures.add(failure);
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(time).await;
+        is_over.store(true, Ordering::Relaxed);
+        while let Some(ended) = at_work.join_next().await {
+            ended.map_err(said)?;
+        }
+        self.clients()?.shared.clear();
+        server.settled(start).await
+    }
+
+    fn clients(&mut self) -> Result<&mut Clients, String> {
+        Arc::get_mut(&mut self.clients).ok_or_else(|| "clients are at work".to_owned())
+    }
+}
+
+fn any(rng: &mut Rng) -> Case {
+    // Each of those takes seconds, and some MB of the system.
+    let cause = if rng.u32(..500) == 0 {
+        Cause::Stalled
+    } else {
+        CAUSES[rng.usize(..CAUSES.len())]
+    };
+    Case::random(cause, rng, 100)
+}
+
+pub(crate) async fn run(seconds: u64) -> Result<(), String> {
+    let begun = Instant::now();
+    let program = env::current_exe().map_err(said)?;
+    let server = Process::start(&program, Duration::from_secs(2)).await?;
+    let start = server.census().await?;
+    let mut load = Load {
+        clients: Arc::new(Clients::unconnected(server.addr)),
+        failures: Arc::default(),
+        streams: Arc::default(),
+    };
+    // Until the server has got from the system all that it wants.
+    let warm_up = Duration::from_secs(seconds) / 5;
+    let warm = load.run(warm_up, &server, &start).await?;
+    let rest = Duration::from_secs(seconds) - warm_up;
+    let end = load.run(rest, &server, &start).await?;
+
+    // Some are there when it stops.
+    load.clients()?.connect().await?;
+    let gate = Arc::new(Gate::new(false));
+    let mut staying = JoinSet::new();
+    for _ in 0..STAYING {
+        let (clients, gate) = (Arc::clone(&load.clients), Arc::clone(&gate));
+        let case = Case::random(Cause::Shutdown, &mut Rng::new(), 20);
+        staying.spawn(async move { clients.have(case, &gate).await });
+    }
+    tokio::select! {
+        () = gate.until_ready(STAYING) => {}
+        Some(had) = staying.join_next() => return Err(format!("{had:?}")),
+    }
+    server.terminate().await?;
+    gate.open();
+    while let Some(had) = staying.join_next().await {
+        load.streams.fetch_add(1, Ordering::Relaxed);
+        if let Err(failure) = had.map_err(said)? {
+            load.failures.add(failure);
+        }
+    }
+    let stopped = server.ended().await?;
+    for failure in stopped.left(&start.stopped()) {
+        load.failures.add(failure);
+    }
+    for failure in stopped.unexplained(false) {
+        load.failures.add(failure);
+    }
+    if end.allocated > warm.allocated + SLACK {
+        load.failures.add(format!(
+            "the heap has grown from {} to {} bytes",
+            warm.allocated, end.allocated
+        ));
+    }
+    print(&load, [&start, &warm, &end, &stopped], begun.elapsed());
+    match load.failures.count.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        failures => Err(format!("{failures} failures")),
+    }
+}
+
+fn print(load: &Load, [start, warm, end, stopped]: [&Numbers; 4], took: Duration) {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let mut row = |what: &str, how_many: String| rows.push((what.to_owned(), how_many));
+    let received = &load.clients.received;
+    row("seconds", took.as_secs().to_string());
+    let streams = load.streams.load(Ordering::Relaxed);
+    row("clients had", streams.to_string());
+    row("streams begun", stopped.hooks_begun.to_string());
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for (ending, count) in &stopped.endings {
+        let reason = ending.split(' ').next_back().unwrap_or_default();
+        *reasons.entry(reason).or_default() += count;
+    }
+    for (reason, count) in reasons {
+        row(&format!("  ended: {reason}"), count.to_string());
+    }
+    row("close hooks run", stopped.hooks_run.to_string());
+    let events = received.events.load(Ordering::Relaxed);
+    row("events received", events.to_string());
+    row(
+        "bytes received",
+        received.bytes.load(Ordering::Relaxed).to_string(),
+    );
+    for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
+        let delay = received.delays.quantile(part);
+        row(&format!("event delay, {name}"), format!("{delay} µs"));
+    }
+    let then = |most: String, left: String| format!("{most}, then {left}");
+    row(
+        "generators, at most",
+        then(
+            end.generators_at_most.to_string(),
+            stopped.generators.to_string(),
+        ),
+    );
+    row("spawned tasks at the end", stopped.tasks.to_string());
+    row(
+        "sockets",
+        format!("{}, then {}", start.sockets, stopped.sockets),
+    );
+    let memory = |of: fn(&Numbers) -> u64| format!("{} / {} / {}", of(start), of(warm), of(end));
+    row(
+        "resident KiB, start/warm/end",
+        memory(|numbers| numbers.resident_kib),
+    );
+    row(
+        "heap bytes, start/warm/end",
+        memory(|numbers| numbers.allocated),
+    );
+    row("heap bytes, at most", end.allocated_at_most.to_string());
+    let failures = &load.failures;
+    row(
+        "failures",
+        failures.count.load(Ordering::Relaxed).to_string(),
+    );
+    for (what, how_many) in rows {
+        println!("{what:30} {how_many}");
+    }
+    let first = failures.first.lock();
+    for failure in first.unwrap_or_else(PoisonError::into_inner).iter() {
+        println!("{failure}");
+    }
+}
