@@ -259,16 +259,19 @@ impl Process {
     }
 }
 
-#[tokio::test]
-async fn sigterm_drains_and_exits_with_success() {
+/// SIGTERM to a server with 1,000 streams that would go on for ever, and one that finishes.
+async fn drains_and_exits_with_success(drain_delay: &str) {
     const CLIENTS: usize = 1_000;
-    let mut server = Process::start("200", "2000").await;
+    let mut server = Process::start(drain_delay, "2000").await;
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let mut client = Client::get(server.addr, "/quiet").await;
         client.head().await;
         client.expect_chunk().await;
-        clients.spawn(async move { retry(&to_the_end(&mut client).await) });
+        clients.spawn(async move {
+            let retry = retry(&to_the_end(&mut client).await);
+            (Instant::now(), retry)
+        });
     }
     let mut finite = Client::get(server.addr, "/finite/700").await;
     finite.head().await;
@@ -278,14 +281,30 @@ async fn sigterm_drains_and_exits_with_success() {
     server.signal("TERM").await;
     assert_eq!(finite.expect_chunk().await, "data: \"last\"\n\n");
     assert_eq!(finite.chunk().await, Ok(None));
-    let retries = within("the streams to end", clients.join_all()).await;
+    let ends = within("the streams to end", clients.join_all()).await;
     assert!(server.exit().await.success());
     let took = start.elapsed();
     assert!(
         took < Duration::from_millis(200 + 2_000 + 1_000),
         "took {took:?}"
     );
-    assert_eq!(retries.len(), CLIENTS);
+    assert_eq!(ends.len(), CLIENTS);
+    // When each is back: nowhere near together.
+    let back = ends
+        .iter()
+        .map(|(at, retry)| *at + Duration::from_millis(*retry));
+    let (first, last) = (back.clone().min().unwrap(), back.max().unwrap());
+    assert!(last - first > Duration::from_secs(2), "{:?}", last - first);
+}
+
+#[tokio::test]
+async fn sigterm_drains_and_exits_with_success() {
+    drains_and_exits_with_success("200").await;
+}
+
+#[tokio::test]
+async fn sigterm_drains_a_plain_axum_serve() {
+    drains_and_exits_with_success("plain").await;
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`.
+//! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`,
+//! or `server plain DRAIN_MS` for `axum::serve` with the layer and the signal.
 #![allow(
     clippy::print_stdout,
     reason = "it says where it listens, for the test to read"
@@ -7,7 +8,7 @@
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, extract::Path, routing::get};
-use sse_runtime::{Connection, RouterExt as _, Server, Stream, sse_endpoint};
+use sse_runtime::{Connection, RouterExt as _, Server, Shutdown, Stream, sse_endpoint};
 
 /// One event, then nothing, as most streams are at most times.
 #[sse_endpoint("/quiet")]
@@ -37,12 +38,14 @@ async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
+    let is_plain = env::args().nth(1).as_deref() == Some("plain");
     let mut millis = env::args()
         .skip(1)
+        .map(|argument| argument.replace("plain", "0"))
         .map(|argument| argument.parse().map(Duration::from_millis));
     let (Some(Ok(delay)), Some(Ok(drain))) = (millis.next(), millis.next()) else {
         return Err(std::io::Error::other(
-            "usage: server DRAIN_DELAY_MS DRAIN_MS",
+            "usage: server DRAIN_DELAY_MS|plain DRAIN_MS",
         ));
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -54,6 +57,16 @@ async fn main() -> std::io::Result<()> {
         .sse(finite)
         .sse(hooked)
         .route("/id", id);
+    if is_plain {
+        let shutdown = Shutdown::within(drain);
+        let app = app.layer(shutdown.clone());
+        let stop = shutdown.clone();
+        axum::serve(listener, app)
+            .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() })
+            .await?;
+        shutdown.closed().await;
+        return Ok(());
+    }
     Server::new(app)
         .ready("/readyz")
         .drain_delay(delay)
