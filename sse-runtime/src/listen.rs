@@ -149,6 +149,13 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
+/// How much the system takes that the peer's has no room for yet, in bytes.
+///
+/// By itself it takes some MB, and then nothing before a third of that has gone: a client that reads slowly, and steadily,
+/// would look like one that takes nothing, and its events would be as old as it takes to read those MB.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 * 1024;
+
 /// Sends what is written at once, and finds out about a peer that vanished.
 ///
 /// A peer that is gone without a word (RFC 9293, section 3.8.3) is seen only by what it does not acknowledge: data, for
@@ -166,6 +173,8 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
         socket.set_tcp_keepalive(&probes)?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(user_timeout))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(UNSENT)?;
         io::Result::Ok(())
     };
     if let Err(error) = set() {

@@ -173,8 +173,8 @@ impl Server {
     /// How long a client may take nothing of what is sent to it; 30 s by default. Its stream has
     /// [`Stalled`](crate::CloseReason::Stalled) then.
     ///
-    /// It counts from the moment at which the system takes no more, which has buffers of its own, of some MB for each
-    /// connection: a client that stops reading is noticed when they are full. Over HTTP/2 it counts for the connection, and
+    /// It counts from the moment at which the system takes no more: a client that stops reading is noticed when its own
+    /// system's buffer is full, which may be some MB, and 64 KiB more (on Linux; elsewhere what the system has). Over HTTP/2 it counts for the connection, and
     /// for each of its streams that holds frames back, where nothing but a whole frame counts as taken.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.patience.send = limit;
