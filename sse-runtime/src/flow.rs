@@ -22,7 +22,7 @@ pub(crate) struct Flow(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Frames that the body has handed over.
+    /// Pieces of frames that the body has handed over.
     handed_over: AtomicU64,
     /// Whether it was asked for more since the last of them.
     was_asked: AtomicBool,
@@ -44,7 +44,7 @@ impl Flow {
         self.0.was_asked.store(true, Ordering::Relaxed);
     }
 
-    /// The body hands a frame over, behind which hyper waits for room at the client before it asks for the next.
+    /// The body hands a piece of a frame over, for which hyper waits for room at the client before it asks for the next.
     pub(crate) fn handed_over(&self) {
         self.0.handed_over.fetch_add(1, Ordering::Relaxed);
         self.0.was_asked.store(false, Ordering::Relaxed);
@@ -64,7 +64,7 @@ pin_project_lite::pin_project! {
         stream: Option<F>,
         flow: Flow,
         send_timeout: Duration,
-        // Runs while the client takes nothing, since so many frames were handed over.
+        // Runs while the client takes nothing, since so many pieces were handed over.
         #[pin]
         blocked: Option<tokio::time::Sleep>,
         since: u64,
