@@ -62,6 +62,14 @@ pub fn serve_on(listener: TcpListener, app: Router) -> SocketAddr {
     addr
 }
 
+/// A server with limits of the test's own, until the runtime ends.
+pub async fn serve_as(server: sse_runtime::Server) -> SocketAddr {
+    let listener = listen();
+    let addr = listener.local_addr().expect("a bound listener");
+    tokio::spawn(server.serve(listener));
+    addr
+}
+
 /// `app` under `axum::serve`, as those have it who keep their own server.
 pub async fn serve_plain(app: Router) -> SocketAddr {
     let listener = listen();
@@ -177,6 +185,15 @@ impl Client {
         )
     }
 
+    /// A client whose system takes no more than a few KiB before somebody reads.
+    pub async fn connect_narrow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .set_recv_buffer_size(4096)
+            .expect("a socket of one's own");
+        Self::over(socket.connect(addr).await.expect("a server that listens"))
+    }
+
     pub fn over(socket: TcpStream) -> Self {
         Self {
             socket,
@@ -257,6 +274,11 @@ impl Client {
             Ok(Some(chunk)) => chunk,
             other => panic!("expected a chunk, found {other:?}"),
         }
+    }
+
+    /// The socket, and what was received and not taken.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.socket, self.received)
     }
 
     /// Reads up to the end of the connection.
