@@ -165,8 +165,8 @@ impl Each {
         #[cfg(feature = "http2")]
         let socket = {
             let mut socket = socket;
-            // No other method begins so.
-            let preface = socket.starts_with(b"PRI");
+            // All of it, since hyper waits for the rest of it for ever.
+            let preface = socket.starts_with(PREFACE);
             let is_http2 = tokio::select! {
                 is_http2 = tokio::time::timeout(self.patience.header_read, preface) => is_http2??,
                 () = self.shutdown.begun() => return Ok(()),
@@ -241,6 +241,10 @@ async fn log(peer: Option<SocketAddr>, connection: impl Future<Output = Result<(
         tracing::debug!(peer, %error, "a connection ended with an error");
     }
 }
+
+/// What every client of HTTP/2 begins with, and none of HTTP/1.
+#[cfg(feature = "http2")]
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How many streams one HTTP/2 connection may have open: a browser has one connection for all its tabs, and a proxy one for
 /// many browsers.
