@@ -134,6 +134,12 @@ impl Generators {
         soon(&what, self.until(&what, |count| count.alive == alive)).await;
     }
 
+    /// Until none is left, whenever that is.
+    pub async fn until_gone(&self) {
+        self.until("all generators to be dropped", |count| count.alive == 0)
+            .await;
+    }
+
     async fn until(&self, what: &str, reached: impl Fn(&Count) -> bool) {
         let mut counts = self.0.subscribe();
         within(what, counts.wait_for(reached))
