@@ -572,7 +572,8 @@ async fn a_peer_that_vanishes() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        .tcp_user_timeout(Duration::from_secs(2));
+        // Not whole seconds, which is what the system counts in.
+        .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]
         .map(|path| elsewhere.get(&format!("http://{addr}{path}")))

@@ -165,7 +165,7 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
         socket.set_nodelay(true)?;
         let socket = socket2::SockRef::from(socket);
         let probes = socket2::TcpKeepalive::new()
-            // Whole seconds, of which none would be refused.
+            // Whole seconds, and none of them is an error, behind which nothing would be set.
             .with_time((user_timeout / 2).max(Duration::from_secs(1)))
             .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
         #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
