@@ -201,6 +201,9 @@ impl Server {
     /// How long a peer may leave data unacknowledged, or probes where there is no data; 30 s by default. Its connection is
     /// closed then, and its streams have [`ClientGone`](crate::CloseReason::ClientGone).
     ///
+    /// A client that has no room acknowledges nothing either, and answers no PING: where this limit is over before the
+    /// [`send_timeout`](Self::send_timeout) is, which waits for 64 KiB to gather, it has not stalled, but is gone.
+    ///
     /// With the keep-alive of 15 s a peer that vanishes is found within 45 s. Over HTTP/2 it is also asked by PINGs. The option
     /// `TCP_USER_TIMEOUT` (RFC 5482) is Linux's; elsewhere there are the probes, and for data the system's own limit.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
