@@ -20,7 +20,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{FromRef, Path, State},
-    http::Request,
+    http::{Request, StatusCode},
     routing::get,
 };
 use sse_runtime::{RouterExt as _, Server, Shutdown, Stream, sse_endpoint};
@@ -68,6 +68,16 @@ async fn kept_alive(State(generators): State<Generators>) -> impl Stream<Item = 
     let _running = generators.enter();
     yield_!(1);
     pending::<()>().await;
+}
+
+/// Waits before the response begins.
+#[sse_endpoint("/before")]
+async fn before(
+    State(generators): State<Generators>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    pending::<()>().await;
+    yield_!(1);
 }
 
 /// Ends when the test says so.
@@ -130,6 +140,7 @@ fn app() -> (Router, Generators, watch::Sender<bool>) {
         .sse(clock)
         .sse(quiet)
         .sse(kept_alive)
+        .sse(before)
         .sse(gate)
         .sse(json)
         .sse(unread)
@@ -699,6 +710,29 @@ async fn a_client_that_leaves_with_requests_behind_its_stream() {
                 client.send(requests.as_bytes()).await;
             }
             assert_eq!(generators.count().alive, 1);
+            drop(client);
+            generators.until_alive(0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_response_with_requests_behind_it() {
+    let (addr, generators) = server().await;
+    for (round, requests) in [1, 40].into_iter().enumerate() {
+        for at_once in [true, false] {
+            let head = "GET /before HTTP/1.1\r\nhost: test\r\n\r\n".to_owned();
+            let requests = plain_requests(0..requests);
+            let mut client = Client::connect(addr).await;
+            let started = 2 * round + 1 + usize::from(!at_once);
+            if at_once {
+                client.send((head + &requests).as_bytes()).await;
+                generators.until_started(started).await;
+            } else {
+                client.send(head.as_bytes()).await;
+                generators.until_started(started).await;
+                client.send(requests.as_bytes()).await;
+            }
             drop(client);
             generators.until_alive(0).await;
         }

@@ -11,7 +11,7 @@ use crate::{
     endpoint::About,
     flow::Flow,
     id, last_event_id, limit,
-    socket::Wire,
+    socket::{InFlight, Wire},
     telemetry::Record,
 };
 
@@ -24,8 +24,8 @@ pub(crate) struct Arrival {
     /// The client closes the connection after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
-    /// The socket, where it can say that it has taken what was written.
-    pub(crate) wire: Option<Wire>,
+    /// The socket, where it can say that it has taken what was written. It looks out for the client from now on.
+    pub(crate) wire: Option<InFlight>,
     /// Of a stream among others on one connection.
     pub(crate) flow: Option<Flow>,
     /// Ends with the stream.
@@ -81,7 +81,7 @@ impl Arrival {
                 },
                 parts.extensions.get().cloned(),
             ),
-            wire: wire.filter(|_| http1),
+            wire: wire.filter(|_| http1).as_ref().map(Wire::enter),
             flow,
         })
     }

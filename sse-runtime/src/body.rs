@@ -133,7 +133,7 @@ impl SseBody {
         Self {
             state,
             channel,
-            gate: Gate::new(arrival.wire.as_ref()),
+            gate: Gate::new(arrival.wire),
             flow: arrival.flow,
             head_sent: false,
             first: frames.first.clone(),

@@ -8,7 +8,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::socket::{InFlight, Wire};
+use crate::socket::InFlight;
 
 /// Closed behind each frame, open again when it has been flushed.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ enum GateState {
 
 impl Gate {
     /// A gate that is open; without a wire that counts its flushes it is best effort.
-    pub(crate) fn new(wire: Option<&Wire>) -> Self {
+    pub(crate) fn new(wire: Option<InFlight>) -> Self {
         Self {
-            wire: wire.map(Wire::enter),
+            wire,
             state: GateState::Open,
         }
     }

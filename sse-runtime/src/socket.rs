@@ -45,7 +45,7 @@ impl Wire {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An event stream begins.
+    /// An event stream begins, or what stands before its response.
     pub(crate) fn enter(&self) -> InFlight {
         self.lock().streams += 1;
         InFlight(self.clone())
