@@ -174,8 +174,9 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled) then.
     ///
     /// It counts from the moment at which the system takes no more: a client that stops reading is noticed when its own
-    /// system's buffer is full, which may be some MB, and 64 KiB more (on Linux; elsewhere what the system has). Over HTTP/2 it counts for the connection, and
-    /// for each of its streams that holds frames back, where nothing less than 16 KiB counts as taken.
+    /// system's buffer is full, which may be some MB, and 64 KiB more (on Linux; elsewhere what the system has). Over HTTP/2
+    /// it counts for the connection, and for each of its streams that holds frames back, where nothing less than 16 KiB
+    /// counts as taken.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.patience.send = limit;
         self
