@@ -157,7 +157,7 @@ async fn ten_thousand_random_endings_run_each_hook_once() {
     let server = start().await;
     let before = server.census().await.unwrap();
     let clients = Arc::new(Clients::new(server.addr).await.unwrap());
-    let at_random = |rng: &mut Rng| Case::random(CAUSES[rng.usize(..CAUSES.len())], rng, 50);
+    let at_random = |rng: &mut Rng| Case::random(CAUSES[rng.usize(..CAUSES.len())], rng, 20);
     let mut at_work = JoinSet::new();
     for _ in 0..AT_ONCE {
         let (clients, mut rng) = (Arc::clone(&clients), rng.fork());
