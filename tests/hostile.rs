@@ -640,6 +640,42 @@ async fn floods_of_frames() {
     bystander.assert_undisturbed(addr).await;
 }
 
+/// It answers PINGs, so it is there, and asks for nothing.
+#[tokio::test]
+async fn an_idle_connection_of_http2_is_closed() {
+    let (app, generators, open) = app();
+    let addr = serve_as(impatient(app)).await;
+    let connect = async || {
+        let socket = TcpStream::connect(addr).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        (client, tokio::spawn(connection))
+    };
+    let (_silent, silent) = connect().await;
+    let (mut listens, connection) = connect().await;
+    let request = Request::get("http://test/gate").body(()).unwrap();
+    let (response, _) = listens.send_request(request, true).unwrap();
+    let mut body = within("the head", response).await.unwrap().into_body();
+    within("the first event", body.data())
+        .await
+        .unwrap()
+        .unwrap();
+
+    within("the idle one to be closed", silent)
+        .await
+        .unwrap()
+        .unwrap();
+    // One with a quiet stream is not idle.
+    assert!(!connection.is_finished());
+    generators.until_started(1).await;
+    open.send(true).unwrap();
+    // Up to a clean end.
+    let mut rest = Vec::new();
+    while let Some(data) = within("the rest", body.data()).await {
+        rest.extend_from_slice(&data.unwrap());
+    }
+    assert_eq!(rest, b"data: 2\n\n");
+}
+
 /// More than there may be at a time: the others wait until some have ended.
 #[tokio::test]
 async fn many_streams_on_one_connection() {

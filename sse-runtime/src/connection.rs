@@ -520,8 +520,11 @@ impl EndGuard {
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        let is_over = self.connection.shutdown().is_some_and(Shutdown::is_over);
         self.end(if self.seen.is_stalled() {
             CloseReason::Stalled
+        } else if is_over {
+            CloseReason::Shutdown
         } else {
             CloseReason::ClientGone
         });

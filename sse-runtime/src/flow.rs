@@ -7,13 +7,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
-#[cfg(feature = "http2")]
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
 
 /// What the body tells the task that drives it, and the other way round.
 // All of it happens in one task, so no order between the fields is needed.
@@ -50,71 +43,28 @@ impl Flow {
         self.0.was_asked.store(false, Ordering::Relaxed);
     }
 
+    /// How many pieces the body has handed over, if it was not asked for more since the last of them.
+    #[cfg(feature = "http2")]
+    pub(crate) fn waits_behind(&self) -> Option<u64> {
+        let handed_over = self.0.handed_over.load(Ordering::Relaxed);
+        let waits = handed_over > 0 && !self.0.was_asked.load(Ordering::Relaxed);
+        waits.then_some(handed_over)
+    }
+
+    /// The stream is given up.
+    #[cfg(feature = "http2")]
+    pub(crate) fn set_stalled(&self) {
+        self.0.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `poll` as a part of the task that drives this stream.
+    #[cfg(feature = "http2")]
+    pub(crate) fn scope<R>(&self, poll: impl FnOnce() -> R) -> R {
+        FLOW.sync_scope(self.clone(), poll)
+    }
+
     /// Whether the stream was given up because its client took nothing.
     pub(crate) fn is_stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(feature = "http2")]
-pin_project_lite::pin_project! {
-    /// Drives one stream, and gives it up when its client takes nothing for too long: dropping it resets the stream.
-    pub(crate) struct Driven<F> {
-        #[pin]
-        stream: Option<F>,
-        flow: Flow,
-        send_timeout: Duration,
-        // Runs while the client takes nothing, since so many pieces were handed over.
-        #[pin]
-        blocked: Option<tokio::time::Sleep>,
-        since: u64,
-    }
-}
-
-#[cfg(feature = "http2")]
-impl<F> Driven<F> {
-    pub(crate) fn new(stream: F, send_timeout: Duration) -> Self {
-        Self {
-            stream: Some(stream),
-            flow: Flow::default(),
-            send_timeout,
-            blocked: None,
-            since: 0,
-        }
-    }
-}
-
-#[cfg(feature = "http2")]
-impl<F: Future<Output = ()>> Future for Driven<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(stream) = this.stream.as_mut().as_pin_mut() else {
-            return Poll::Ready(());
-        };
-        if FLOW
-            .sync_scope(this.flow.clone(), || stream.poll(cx))
-            .is_ready()
-        {
-            return Poll::Ready(());
-        }
-        let state = &this.flow.0;
-        let handed_over = state.handed_over.load(Ordering::Relaxed);
-        if handed_over == 0 || state.was_asked.load(Ordering::Relaxed) {
-            this.blocked.set(None);
-            return Poll::Pending;
-        }
-        if this.blocked.is_none() || *this.since != handed_over {
-            *this.since = handed_over;
-            this.blocked
-                .set(Some(tokio::time::sleep(*this.send_timeout)));
-        }
-        if let Some(blocked) = this.blocked.as_mut().as_pin_mut() {
-            ready!(crate::keep_alive::poll_unconstrained(blocked, cx));
-        }
-        state.stalled.store(true, Ordering::Relaxed);
-        this.stream.set(None);
-        Poll::Ready(())
     }
 }

@@ -103,6 +103,8 @@ mod flow;
 mod gate;
 mod generator;
 mod guard;
+#[cfg(feature = "http2")]
+mod http2;
 mod id;
 mod json;
 mod keep_alive;
@@ -151,6 +153,7 @@ mod telemetry;
 pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
+mod told;
 mod unread;
 #[cfg(doc)]
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
@@ -167,14 +170,14 @@ pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
-pub use limit::{Limited, StreamLimit};
+pub use limit::StreamLimit;
 pub use listen::Bind;
 pub use payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text};
 pub use route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
 };
 pub use server::{Server, serve};
-pub use shutdown::{Shutdown, Told};
+pub use shutdown::Shutdown;
 pub use sse_error::SseError;
 pub use sse_event::SseEvent;
 #[cfg(feature = "tls")]
@@ -182,6 +185,7 @@ pub use sse_event::SseEvent;
 pub use tls::TlsError;
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
+pub use told::{Tell, Told};
 
 /// Turns an async function that yields into an event endpoint.
 ///

@@ -10,22 +10,21 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     extract::ConnectInfo,
-    http::{
-        Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts,
-    },
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
 use tower_layer::Layer;
-use tower_service::Service;
 
-use crate::encode::{self, Fields};
+use crate::{
+    encode::{self, Fields},
+    told::{Tell, Told},
+};
 
 /// A limit to the event streams that are open at once: a layer, around a router, or around one endpoint.
 ///
@@ -292,47 +291,20 @@ fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
         && accepted.next().is_none()
 }
 
-/// Puts the limit into a request's extensions.
-pub(crate) fn add_limit(extensions: &mut Extensions, limit: &StreamLimit) {
-    extensions
-        .get_or_insert_default::<Limits>()
-        .0
-        .push(limit.clone());
-}
-
 /// Limits the streams of the requests that go through it.
 impl<S> Layer<S> for StreamLimit {
-    type Service = Limited<S>;
+    type Service = Told<S, Self>;
 
-    fn layer(&self, inner: S) -> Limited<S> {
-        Limited {
-            inner,
-            limit: self.clone(),
-        }
+    fn layer(&self, inner: S) -> Told<S, Self> {
+        Told::new(inner, self.clone())
     }
 }
 
-/// The service of the layer [`StreamLimit`].
-#[derive(Clone, Debug)]
-pub struct Limited<S> {
-    inner: S,
-    limit: StreamLimit,
-}
-
-impl<S, B> Service<Request<B>> for Limited<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
-        add_limit(request.extensions_mut(), &self.limit);
-        self.inner.call(request)
+impl Tell for StreamLimit {
+    fn tell(&self, extensions: &mut Extensions) {
+        extensions
+            .get_or_insert_default::<Limits>()
+            .0
+            .push(self.clone());
     }
 }

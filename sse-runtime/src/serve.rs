@@ -22,17 +22,18 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::task::JoinSet;
-#[cfg(feature = "http2")]
-use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+#[cfg(feature = "http2")]
+use crate::http2::{PREFACE, STREAM_BUFFER, STREAMS, Streams};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{
-    Shutdown, StreamLimit, limit,
+    Shutdown, StreamLimit,
     listen::{self, Accepted, Listener},
     request_body::{Answered, RequestBody},
     socket::{Socket, Transport, Wire},
+    told::Tell as _,
 };
 
 /// How long a server waits for what its clients have to do.
@@ -206,10 +207,8 @@ impl Each {
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
         let service = self.service(socket.wire(), peer);
-        let streams = Streams {
-            send_timeout: self.patience.send,
-            closing: self.shutdown.closing().clone(),
-        };
+        let streams = Streams::new(self.patience.send, self.shutdown.closing().clone());
+        let open = streams.open().clone();
         let connection = hyper::server::conn::http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -221,8 +220,11 @@ impl Each {
         let mut connection = pin!(connection);
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
-            () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+            () = self.shutdown.begun() => {}
+            // A client that answers PINGs, and asks for nothing.
+            () = open.idle(self.patience.header_read) => {}
         }
+        connection.as_mut().graceful_shutdown();
         Ok(connection.await?)
     }
 
@@ -239,40 +241,6 @@ async fn log(peer: Option<SocketAddr>, connection: impl Future<Output = Result<(
     if let Err(error) = connection.await {
         let peer = peer.map(tracing::field::display);
         tracing::debug!(peer, %error, "a connection ended with an error");
-    }
-}
-
-/// What every client of HTTP/2 begins with, and none of HTTP/1.
-#[cfg(feature = "http2")]
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How many streams one HTTP/2 connection may have open: a browser has one connection for all its tabs, and a proxy one for
-/// many browsers.
-#[cfg(feature = "http2")]
-const STREAMS: u32 = 1_000;
-
-/// How much is held for one stream whose client takes nothing, in bytes.
-#[cfg(feature = "http2")]
-const STREAM_BUFFER: usize = 64 * 1024;
-
-/// Drives the streams of an HTTP/2 connection, each in a task of its own.
-#[cfg(feature = "http2")]
-#[derive(Clone, Debug)]
-struct Streams {
-    send_timeout: Duration,
-    /// A stream outlives the task of its connection, by what it takes to drop it: the server waits for it, and so for
-    /// the hooks that it has.
-    closing: TaskTracker,
-}
-
-#[cfg(feature = "http2")]
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        let driven = crate::flow::Driven::new(stream, self.send_timeout);
-        self.closing.spawn(driven);
     }
 }
 
@@ -307,9 +275,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             extensions.insert(ConnectInfo(peer));
         }
         extensions.insert(self.wire.clone());
-        extensions.insert(self.each.shutdown.clone());
+        self.each.shutdown.tell(extensions);
         if let Some(limit) = &self.each.max_streams {
-            limit::add_limit(extensions, limit);
+            limit.tell(extensions);
         }
         Answer {
             answer: self.each.app.clone().call(request),

@@ -25,7 +25,10 @@ use crate::{
 /// How long a server that is told to stop accepts connections still, since load balancers hear of it later.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// The default of each limit to what a client has to do: twice the default of the keep-alive.
+/// Longer than a client that takes nothing has, which acknowledges nothing either, and would be taken for one that is gone.
+const TCP_USER: Duration = Duration::from_secs(45);
+
+/// The default of the other limits to what a client has to do: twice the default of the keep-alive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a connection is kept for its next request: longer than load balancers keep it, which would otherwise send one
@@ -76,7 +79,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// | who | after | |
 /// | --- | --- | --- |
-/// | a peer that has vanished, its cable cut | 30 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
+/// | a peer that has vanished, its cable cut | 45 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
 /// | a client that takes nothing of what is sent | 30 s | [`send_timeout`](Self::send_timeout) |
 /// | a client that does not come to the end of a request's head, or sends none | 75 s | [`header_read_timeout`](Self::header_read_timeout) |
 /// | a client whose request's body does not arrive | 30 s, and more for what does | [`body_read_timeout`](Self::body_read_timeout) |
@@ -131,7 +134,7 @@ impl Server {
                 header_read: IDLE,
                 body_read: PATIENCE,
                 send: PATIENCE,
-                tcp_user: PATIENCE,
+                tcp_user: TCP_USER,
             },
             drain_delay: DRAIN_DELAY,
             drain: DRAIN,
@@ -199,13 +202,13 @@ impl Server {
         self
     }
 
-    /// How long a peer may leave data unacknowledged, or probes where there is no data; 30 s by default. Its connection is
+    /// How long a peer may leave data unacknowledged, or probes where there is no data; 45 s by default. Its connection is
     /// closed then, and its streams have [`ClientGone`](crate::CloseReason::ClientGone).
     ///
     /// A client that has no room acknowledges nothing either, and answers no PING: where this limit is over before the
     /// [`send_timeout`](Self::send_timeout) is, which waits for 64 KiB to gather, it has not stalled, but is gone.
     ///
-    /// With the keep-alive of 15 s a peer that vanishes is found within 45 s. Over HTTP/2 it is also asked by PINGs. The option
+    /// With the keep-alive of 15 s a peer that vanishes is found within a minute. Over HTTP/2 it is also asked by PINGs. The option
     /// `TCP_USER_TIMEOUT` (RFC 5482) is Linux's; elsewhere there are the probes, and for data the system's own limit.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
         self.patience.tcp_user = limit;
@@ -310,6 +313,7 @@ impl Server {
                 tracing::warn!("connections were still open after the drain time, and are closed");
                 // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
                 // waited for.
+                shutdown.set_over();
                 connections.abort();
                 let _ = timeout(ABORT, connections.closed()).await;
             }

@@ -2,18 +2,22 @@
 
 use std::{
     io,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use axum::http::Request;
+use axum::http::Extensions;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_layer::Layer;
-use tower_service::Service;
 
-use crate::endpoint::OnShutdown;
+use crate::{
+    endpoint::OnShutdown,
+    told::{Tell, Told},
+};
 
 /// Ends the streams of a server that stops: a layer that tells the streams, and the signal that tells the server.
 ///
@@ -58,6 +62,8 @@ struct State {
     draining: OnceLock<Draining>,
     /// What ends streams, for the server to wait for.
     closing: TaskTracker,
+    /// What is open still is closed by the server.
+    is_over: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +85,7 @@ impl Shutdown {
             drain,
             draining: OnceLock::new(),
             closing: TaskTracker::new(),
+            is_over: AtomicBool::new(false),
         }))
     }
 
@@ -149,6 +156,15 @@ impl Shutdown {
         &self.0.closing
     }
 
+    /// From here on it is the server that ends streams, and not their clients.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_over(&self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+
     /// What is left of the drain time.
     pub(crate) fn left(&self) -> Duration {
         let draining = self.0.draining.get();
@@ -177,38 +193,16 @@ impl Default for Shutdown {
 
 /// Tells the streams of the requests that go through it.
 impl<S> Layer<S> for Shutdown {
-    type Service = Told<S>;
+    type Service = Told<S, Self>;
 
-    fn layer(&self, inner: S) -> Told<S> {
-        Told {
-            inner,
-            shutdown: self.clone(),
-        }
+    fn layer(&self, inner: S) -> Told<S, Self> {
+        Told::new(inner, self.clone())
     }
 }
 
-/// The service of the layer [`Shutdown`].
-#[derive(Clone, Debug)]
-pub struct Told<S> {
-    inner: S,
-    shutdown: Shutdown,
-}
-
-impl<S, B> Service<Request<B>> for Told<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
-        request.extensions_mut().insert(self.shutdown.clone());
-        self.inner.call(request)
+impl Tell for Shutdown {
+    fn tell(&self, extensions: &mut Extensions) {
+        extensions.insert(self.clone());
     }
 }
 

@@ -28,6 +28,9 @@ impl Log {
     }
 
     fn with(lines: Lines, spans: FmtSpan) -> Self {
+        // A callsite that is reached first where nobody listens is remembered as one that nobody is interested in, and
+        // what is remembered is corrected by another thread. With somebody who always listens there is nothing to remember.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_span_events(spans)
