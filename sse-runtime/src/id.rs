@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
+use crate::topic::position::Position;
+
 /// What an id ends with once there is nothing more to come: a client that comes back with it is answered `204`.
 ///
 /// All of it is unreserved in a URL (RFC 3986, section 2.3), so that it survives a query string that nobody escaped.
@@ -38,6 +40,8 @@ enum Repr {
     // The commonest id is a counter: it is written without being a string first.
     Number(u64),
     Text(Cow<'static, str>),
+    // Of a topic: shared by all who get the event.
+    Position(Position),
 }
 
 impl EventId {
@@ -81,7 +85,12 @@ impl EventId {
         match &self.0 {
             Repr::Number(number) => Cow::Owned(number.to_string()),
             Repr::Text(text) => Cow::Borrowed(text),
+            Repr::Position(position) => Cow::Owned(position.to_string()),
         }
+    }
+
+    pub(crate) fn position(position: Position) -> Self {
+        Self(Repr::Position(position))
     }
 }
 
@@ -90,6 +99,7 @@ impl fmt::Display for EventId {
         match &self.0 {
             Repr::Number(number) => number.fmt(f),
             Repr::Text(text) => text.fmt(f),
+            Repr::Position(position) => position.fmt(f),
         }
     }
 }

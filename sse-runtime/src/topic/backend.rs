@@ -1,0 +1,111 @@
+//! [`Backend`]: where a topic's events live, and the readers of it.
+//!
+//! Memory is one. The trait is shaped for those that are further away as well, a log on disk or another server: to
+//! publish may take time, ids are opaque, and a reader is asked, by polling, for what comes next.
+
+use std::{
+    fmt,
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{gap::Gap, publish::PublishError};
+use crate::EventId;
+
+/// An event that was published: its value, and its bytes, which all its readers share.
+#[derive(Debug)]
+pub(crate) struct Encoded<T> {
+    pub(crate) value: T,
+    /// The frame without its `id` line, which is the topic's to give.
+    pub(crate) frame: Bytes,
+}
+
+/// An event as a back end holds it.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) id: EventId,
+    pub(crate) encoded: Encoded<T>,
+}
+
+/// An event on its way to one reader.
+#[derive(Debug)]
+pub(crate) struct Delivery<T> {
+    pub(crate) entry: Arc<Entry<T>>,
+    /// The id for a reader that has a cursor of its own kind, over several topics.
+    pub(crate) id: Option<EventId>,
+}
+
+impl<T> Delivery<T> {
+    pub(crate) fn id(&self) -> &EventId {
+        self.id.as_ref().unwrap_or(&self.entry.id)
+    }
+}
+
+impl<T> Deref for Delivery<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.entry.encoded.value
+    }
+}
+
+/// What a reader is given.
+#[derive(Debug)]
+pub(crate) enum Read<T> {
+    /// The next events, at least one.
+    Events(Vec<Delivery<T>>),
+    Gap(Gap),
+    /// The reader is to end, and to come back: what it would read next is held elsewhere.
+    Lagged,
+    /// The topic is finished, and the reader has all of it.
+    End,
+}
+
+/// Where a reader starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Start(super::Start),
+    /// Behind this id, as a client has sent it.
+    Behind(String),
+    /// The client has sent something that is no id.
+    Unknown,
+}
+
+pub(crate) type Publishing<'a> =
+    Pin<Box<dyn Future<Output = Result<EventId, PublishError>> + Send + 'a>>;
+
+/// Where a topic's events live.
+pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
+    /// Adds an event behind all others.
+    fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
+
+    /// The same at once; gives the event back, where that takes time.
+    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
+
+    fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>>;
+
+    fn subscribers(&self) -> usize;
+
+    /// Nothing is published any more.
+    fn finish(&self);
+
+    fn is_finished(&self) -> bool;
+}
+
+/// One who reads a topic: a cursor, and not a queue.
+pub(crate) trait Reader<T>: fmt::Debug + Send {
+    /// What comes behind what was read last.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was not returned is returned by the next call.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
+
+    /// The id behind all that was read.
+    fn position(&self) -> EventId;
+}

@@ -1,0 +1,94 @@
+//! [`Position`]: where in a topic somebody stands, and the id that says so.
+
+use std::{fmt, sync::Arc};
+
+/// What tells one life of a topic from another: the ids of a process that was restarted are not those of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch(Arc<str>);
+
+impl Epoch {
+    /// One that no other topic has, but by a chance of one in 2⁶⁰.
+    pub(crate) fn new() -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let digits = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())]));
+        Self(digits.collect::<String>().into())
+    }
+}
+
+/// Behind the event of this number; behind 0 is before the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) epoch: Epoch,
+    pub(crate) number: u64,
+}
+
+/// As a client sends it back: whether it can be one of ours has still to be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent<'a> {
+    pub(crate) epoch: &'a str,
+    pub(crate) number: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, number } = self;
+        write!(f, "{}-{number}", epoch.0)
+    }
+}
+
+impl Epoch {
+    pub(crate) fn is(&self, sent: &str) -> bool {
+        *self.0 == *sent
+    }
+}
+
+impl<'a> Sent<'a> {
+    /// `None`, where no topic has written this.
+    pub(crate) fn parse(id: &'a str) -> Option<Self> {
+        let (epoch, digits) = id.split_once('-')?;
+        let number: u64 = digits.parse().ok()?;
+        // `+7` and `007` parse, and are not what was written.
+        let is_ours = number.to_string() == digits
+            && epoch.len() == 12
+            && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_ours.then_some(Self { epoch, number })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let epoch = Epoch::new();
+        let position = Position {
+            epoch: epoch.clone(),
+            number: 42,
+        };
+        let id = position.to_string();
+        let sent = Sent::parse(&id).unwrap();
+        assert!(epoch.is(sent.epoch));
+        assert_eq!(sent.number, 42);
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        for id in [
+            "",
+            "-",
+            "7",
+            "0123456789ab",
+            "0123456789ab-",
+            "0123456789ab-x",
+            "0123456789ab-+7",
+            "0123456789ab-07",
+            "0123456789ab--7",
+            "0123456789ab-18446744073709551616",
+            "0123456789a-7",
+            "0123456789é-7",
+        ] {
+            assert_eq!(Sent::parse(id), None, "{id:?}");
+        }
+    }
+}

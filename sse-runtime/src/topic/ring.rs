@@ -1,0 +1,437 @@
+//! [`Ring`]: the back end in memory. The newest events, a cursor for each reader, and nothing of a reader's own.
+
+use std::{
+    any::type_name,
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::Hash,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Start,
+    backend::{Backend, Delivery, Encoded, Entry, From, Publishing, Read, Reader},
+    gap::{Gap, GapReason},
+    position::{Epoch, Position, Sent},
+    publish::PublishError,
+};
+use crate::EventId;
+
+/// How much is held. Whatever is reached first makes the oldest event go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) age: Option<Duration>,
+}
+
+/// What a reader gets whose next event is not held any more.
+pub(crate) enum Overflow<T> {
+    /// All that are held.
+    Skip,
+    /// The newest.
+    Latest,
+    /// The newest of each key.
+    LatestBy(Box<dyn NewestOf<T>>),
+    /// Its end.
+    Disconnect,
+}
+
+/// The newest event of each key.
+pub(crate) trait NewestOf<T>: Send {
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>);
+
+    /// Those behind a number, in order.
+    fn behind(&self, number: u64) -> Vec<Arc<Entry<T>>>;
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+pub(crate) struct NewestByKey<T, K, F> {
+    key: F,
+    newest: HashMap<K, (u64, Arc<Entry<T>>)>,
+}
+
+impl<T, K, F> NewestByKey<T, K, F> {
+    pub(crate) fn new(key: F) -> Self {
+        Self {
+            key,
+            newest: HashMap::new(),
+        }
+    }
+}
+
+impl<T, K, F> NewestOf<T> for NewestByKey<T, K, F>
+where
+    T: Send + Sync,
+    K: Hash + Eq + Send,
+    F: Fn(&T) -> K + Send,
+{
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) {
+        let key = (self.key)(&entry.encoded.value);
+        self.newest.insert(key, (number, Arc::clone(entry)));
+    }
+
+    fn behind(&self, number: u64) -> Vec<Arc<Entry<T>>> {
+        let newest = self.newest.values();
+        let mut behind: Vec<_> = newest.filter(|(of, _)| *of > number).collect();
+        behind.sort_unstable_by_key(|(of, _)| *of);
+        let entries = behind.into_iter().map(|(_, entry)| Arc::clone(entry));
+        entries.collect()
+    }
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatestBy")
+            .field("key", &type_name::<K>())
+            .field("keys", &self.newest.len())
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for Overflow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skip => f.write_str("Skip"),
+            Self::Latest => f.write_str("Latest"),
+            Self::LatestBy(newest) => newest.fmt(f),
+            Self::Disconnect => f.write_str("Disconnect"),
+        }
+    }
+}
+
+pub(crate) struct Ring<T> {
+    epoch: Epoch,
+    capacity: Capacity,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    /// Their numbers are without a gap, and `last` is that of the newest.
+    held: VecDeque<(Instant, Arc<Entry<T>>)>,
+    bytes: usize,
+    last: u64,
+    overflow: Overflow<T>,
+    finished: bool,
+    readers: Readers,
+}
+
+impl<T> State<T> {
+    /// The number behind which all is held.
+    fn behind_oldest(&self) -> u64 {
+        self.last - self.held.len() as u64
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, entry)) = self.held.pop_front() {
+            self.bytes -= entry.encoded.frame.len();
+        }
+    }
+
+    /// Drops what has become too old, too many, or too large. The newest stays, however large it is.
+    fn evict(&mut self, capacity: &Capacity) {
+        while self.held.len() > capacity.events
+            || (self.bytes > capacity.bytes && self.held.len() > 1)
+        {
+            self.drop_oldest();
+        }
+        if let Some(age) = capacity.age {
+            let now = Instant::now();
+            let is_old = |at: Instant| now.duration_since(at) > age;
+            while self.held.front().is_some_and(|(at, _)| is_old(*at)) {
+                self.drop_oldest();
+            }
+        }
+    }
+}
+
+/// Who waits for the next event: a place for each reader, so that a publisher goes through them once.
+#[derive(Debug, Default)]
+struct Readers {
+    waiting: Vec<Option<Waker>>,
+    /// Places that nobody has.
+    free: Vec<usize>,
+}
+
+impl Readers {
+    fn enter(&mut self) -> usize {
+        if let Some(place) = self.free.pop() {
+            return place;
+        }
+        self.waiting.push(None);
+        self.waiting.len() - 1
+    }
+
+    fn leave(&mut self, place: usize) -> Option<Waker> {
+        self.free.push(place);
+        let waker = self.waiting[place].take();
+        // What a crowd took is given back when it has gone.
+        if self.free.len() == self.waiting.len() {
+            *self = Self::default();
+        }
+        waker
+    }
+
+    fn wait(&mut self, place: usize, cx: &Context<'_>) {
+        match &mut self.waiting[place] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    fn take_waiting(&mut self) -> Vec<Waker> {
+        self.waiting.iter_mut().filter_map(Option::take).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.waiting.len() - self.free.len()
+    }
+}
+
+impl<T> Ring<T> {
+    pub(crate) fn new(capacity: Capacity, overflow: Overflow<T>) -> Self {
+        Self {
+            epoch: Epoch::new(),
+            capacity,
+            state: Mutex::new(State {
+                held: VecDeque::new(),
+                bytes: 0,
+                last: 0,
+                overflow,
+                finished: false,
+                readers: Readers::default(),
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        // A user's key function may panic in here, before anything has been changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn id(&self, number: u64) -> EventId {
+        EventId::position(Position {
+            epoch: self.epoch.clone(),
+            number,
+        })
+    }
+
+    fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.finished {
+            return Err(PublishError::Finished);
+        }
+        let number = state.last + 1;
+        let id = self.id(number);
+        let len = encoded.frame.len();
+        let entry = Arc::new(Entry {
+            id: id.clone(),
+            encoded,
+        });
+        if let Overflow::LatestBy(newest) = &mut state.overflow {
+            newest.published(number, &entry);
+        }
+        state.held.push_back((now, entry));
+        state.bytes += len;
+        state.last = number;
+        state.evict(&self.capacity);
+        let waiting = state.readers.take_waiting();
+        drop(state);
+        // Not under the lock, which is the first thing that whoever is woken wants.
+        for waker in waiting {
+            waker.wake();
+        }
+        Ok(id)
+    }
+}
+
+impl<T> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Ring")
+            .field("held", &state.held.len())
+            .field("bytes", &state.bytes)
+            .field("last", &state.last)
+            .field("overflow", &state.overflow)
+            .field("finished", &state.finished)
+            .field("readers", &state.readers.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
+    fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
+        Box::pin(std::future::ready(self.add(event)))
+    }
+
+    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
+        Ok(self.add(event))
+    }
+
+    fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>> {
+        let mut state = self.state();
+        state.evict(&self.capacity);
+        let (oldest, last) = (state.behind_oldest(), state.last);
+        let (behind, gap) = match &from {
+            From::Start(Start::Now) => (last, None),
+            From::Start(Start::First) => (oldest, None),
+            From::Start(Start::Latest(count)) => {
+                let behind = last.saturating_sub(*count as u64).max(oldest);
+                (behind, None)
+            }
+            From::Unknown => (oldest, Some(GapReason::Unknown)),
+            From::Behind(id) => match Sent::parse(id) {
+                None => (oldest, Some(GapReason::Unknown)),
+                Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
+                Some(sent) if sent.number > last => (oldest, Some(GapReason::Unknown)),
+                // What is not held any more is found out by reading.
+                Some(sent) => (sent.number, None),
+            },
+        };
+        let place = state.readers.enter();
+        drop(state);
+        let is_resuming = matches!(from, From::Behind(_));
+        let gap = gap.map(|reason| Gap {
+            reason,
+            missed: None,
+            position: self.id(behind),
+        });
+        Box::new(Cursor {
+            ring: self,
+            behind,
+            place,
+            gap,
+            kept: Vec::new(),
+            is_resuming,
+        })
+    }
+
+    fn subscribers(&self) -> usize {
+        self.state().readers.count()
+    }
+
+    fn finish(&self) {
+        let mut state = self.state();
+        state.finished = true;
+        let waiting = state.readers.take_waiting();
+        drop(state);
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state().finished
+    }
+}
+
+/// How many events a reader takes at once, and how many bytes: what is one write to a client.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 16 * 1024;
+
+/// A reader of a [`Ring`].
+#[derive(Debug)]
+struct Cursor<T> {
+    ring: Arc<Ring<T>>,
+    /// The number of what was read last.
+    behind: u64,
+    place: usize,
+    /// Still to be told.
+    gap: Option<Gap>,
+    /// Still to be given, before what is behind.
+    kept: Vec<Arc<Entry<T>>>,
+    /// It has not read yet, so what is missed was missed while it was away.
+    is_resuming: bool,
+}
+
+impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
+        if let Some(gap) = self.gap.take() {
+            self.is_resuming = false;
+            return Poll::Ready(Read::Gap(gap));
+        }
+        if !self.kept.is_empty() {
+            return Poll::Ready(Read::Events(deliver(mem::take(&mut self.kept))));
+        }
+        let mut state = self.ring.state();
+        let oldest = state.behind_oldest();
+        if self.behind < oldest {
+            let reason = if mem::take(&mut self.is_resuming) {
+                GapReason::TooOld
+            } else {
+                GapReason::Overtaken
+            };
+            // Where reading goes on, what of the time before that is left, and the id to tell.
+            let (go_on, kept, told) = match &state.overflow {
+                Overflow::Skip => (oldest, Vec::new(), oldest),
+                Overflow::Latest => {
+                    let newest = state.last.saturating_sub(1).max(oldest);
+                    (newest, Vec::new(), newest)
+                }
+                // Whoever leaves in the middle of them comes back for the rest.
+                Overflow::LatestBy(newest) => {
+                    (state.last, newest.behind(self.behind), self.behind)
+                }
+                Overflow::Disconnect if reason == GapReason::TooOld => {
+                    (oldest, Vec::new(), oldest)
+                }
+                Overflow::Disconnect => return Poll::Ready(Read::Lagged),
+            };
+            drop(state);
+            let missed = go_on - self.behind - kept.len() as u64;
+            self.behind = go_on;
+            self.kept = kept;
+            // All may be there that was to come, since nothing of it was superseded.
+            if missed > 0 {
+                return Poll::Ready(Read::Gap(Gap {
+                    reason,
+                    missed: Some(missed),
+                    position: self.ring.id(told),
+                }));
+            }
+            return self.poll_read(cx);
+        }
+        self.is_resuming = false;
+        if self.behind < state.last {
+            let first = usize::try_from(self.behind - oldest).unwrap_or(usize::MAX);
+            let mut bytes = 0;
+            let entries = state.held.range(first..).take(BATCH);
+            let entries = entries.take_while(|(_, entry)| {
+                let is_first = bytes == 0;
+                bytes += entry.encoded.frame.len();
+                is_first || bytes <= BATCH_BYTES
+            });
+            let entries: Vec<_> = entries.map(|(_, entry)| Arc::clone(entry)).collect();
+            drop(state);
+            self.behind += entries.len() as u64;
+            return Poll::Ready(Read::Events(deliver(entries)));
+        }
+        if state.finished {
+            return Poll::Ready(Read::End);
+        }
+        state.readers.wait(self.place, cx);
+        Poll::Pending
+    }
+
+    fn position(&self) -> EventId {
+        self.ring.id(self.behind)
+    }
+}
+
+fn deliver<T>(entries: Vec<Arc<Entry<T>>>) -> Vec<Delivery<T>> {
+    let deliver = |entry| Delivery { entry, id: None };
+    entries.into_iter().map(deliver).collect()
+}
+
+impl<T> Drop for Cursor<T> {
+    fn drop(&mut self) {
+        let waker = self.ring.state().readers.leave(self.place);
+        // Not under the lock: to drop a waker may drop a task.
+        drop(waker);
+    }
+}

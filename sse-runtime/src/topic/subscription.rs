@@ -1,0 +1,364 @@
+//! [`Subscription`]: the reading of a topic, in an endpoint or anywhere else.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    ops::Deref,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    vec,
+};
+
+use pin_project_lite::pin_project;
+use tokio_stream::Stream;
+
+use super::{
+    backend::{Delivery, Read, Reader},
+    gap::Gap,
+};
+use crate::{
+    Event, EventId,
+    channel::{Channel, Outgoing},
+    encode::EncodeError,
+    yielder::{Item, Yield, kind},
+};
+
+/// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
+///
+/// In an endpoint a gap is told to the client by itself, see [`Gap`]; so is the end of a topic that was
+/// [finished](super::Topic::finish), after which nobody needs to come back. Elsewhere use [`recv`](Self::recv), which hands gaps
+/// over; [`next`](Self::next) gives them to the update behind them, for the client that gets that one.
+///
+/// To ask for the next update says that the one before was dealt with, whatever was done with it: the keep-alive of a quiet
+/// stream carries the id of what was read last, where none of it was sent, so that a client that wants but a few of a
+/// topic's events does not come back with an ancient id.
+pub struct Subscription<T> {
+    reader: Box<dyn Reader<T>>,
+    batch: vec::IntoIter<Delivery<T>>,
+    /// The id of what was handed out last.
+    position: EventId,
+    /// Still to be told, with the next update.
+    gap: Option<Gap>,
+    has_ended: bool,
+}
+
+/// An event of a topic, on its way to one client: its value, and its bytes, which were encoded when it was published.
+/// `yield_!` takes it in a stream of `T`, or a reference to it.
+pub struct Update<T> {
+    delivery: Delivery<T>,
+    /// Others wait behind it already.
+    more: bool,
+    /// To be told before it.
+    gap: Option<Gap>,
+}
+
+impl<T> Subscription<T> {
+    pub(crate) fn new(reader: Box<dyn Reader<T>>) -> Self {
+        Self {
+            position: reader.position(),
+            reader,
+            batch: Vec::new().into_iter(),
+            gap: None,
+            has_ended: false,
+        }
+    }
+
+    /// The next update; `None` when the topic is finished.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Update<T>> {
+        poll_fn(|cx| self.poll_update(cx)).await
+    }
+
+    /// The next update, or that there is a gap before it, which the client is not told of then.
+    ///
+    /// # Errors
+    ///
+    /// [`Gap`] says what is missing. The next call goes on behind it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<Result<Update<T>, Gap>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The id behind all that was handed out so far. After [`subscribe`](super::Topic::subscribe) it is the id for a snapshot
+    /// that is taken then: what is published behind it comes.
+    ///
+    /// ```
+    /// # use sse_runtime::{Event, LastEventId, Start, Stream, Topic, sse_endpoint};
+    /// # use axum::extract::State;
+    /// # fn snapshot() -> u64 { 7 }
+    /// #[sse_endpoint("/total")]
+    /// async fn total(State(changes): State<Topic<u64>>) -> impl Stream<Item = u64> {
+    ///     let mut updates = changes.subscribe(Start::Now);
+    ///     yield_!(Event::json(snapshot()).id(updates.position()));
+    ///     yield_all!(updates);
+    /// }
+    /// ```
+    pub fn position(&self) -> EventId {
+        self.position.clone()
+    }
+
+    /// Those updates alone that `filter` lets through. Gaps are told all the same.
+    pub fn only<F>(self, filter: F) -> Only<T, F>
+    where
+        F: FnMut(&T) -> bool,
+    {
+        Only {
+            updates: self,
+            filter,
+        }
+    }
+
+    /// What `view` makes of each update, as an event with the update's id. It is serialised for each reader.
+    pub fn map<U, F>(self, view: F) -> Mapped<Self, F>
+    where
+        F: FnMut(&T) -> U,
+    {
+        Mapped {
+            updates: self,
+            view,
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
+        if let Some(gap) = self.gap.take() {
+            return Poll::Ready(Some(Err(gap)));
+        }
+        loop {
+            if let Some(delivery) = self.batch.next() {
+                self.position = delivery.id().clone();
+                return Poll::Ready(Some(Ok(Update {
+                    delivery,
+                    more: self.batch.len() > 0,
+                    gap: None,
+                })));
+            }
+            if self.has_ended {
+                return Poll::Ready(None);
+            }
+            let Poll::Ready(read) = self.reader.poll_read(cx) else {
+                Channel::with_current(|channel| channel.has_read_to(&self.position));
+                return Poll::Pending;
+            };
+            match read {
+                Read::Events(batch) => self.batch = batch.into_iter(),
+                Read::Gap(gap) => {
+                    self.position = gap.position.clone();
+                    return Poll::Ready(Some(Err(gap)));
+                }
+                Read::Lagged => {
+                    self.has_ended = true;
+                    Channel::with_current(Channel::lags);
+                }
+                Read::End => {
+                    self.has_ended = true;
+                    Channel::with_current(Channel::is_over);
+                }
+            }
+        }
+    }
+
+    fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
+        loop {
+            match ready!(self.poll_recv(cx)) {
+                None => return Poll::Ready(None),
+                Some(Ok(mut update)) => {
+                    update.gap = self.gap.take();
+                    return Poll::Ready(Some(update));
+                }
+                Some(Err(gap)) => {
+                    if Channel::with_current(|channel| channel.tell(&gap)) != Some(true) {
+                        // Of two the newer says where reading goes on.
+                        let before = self.gap.take();
+                        self.gap = Some(gap.behind(before));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T> Stream for Subscription<T> {
+    type Item = Update<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
+        self.poll_update(cx)
+    }
+}
+
+// Nothing in it is pinned.
+impl<T> Unpin for Subscription<T> {}
+
+impl<T> fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Update<T> {
+    /// Its id.
+    pub fn id(&self) -> &EventId {
+        self.delivery.id()
+    }
+}
+
+impl<T> Deref for Update<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.delivery
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Update<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("id", self.id())
+            .field("value", &**self)
+            .finish_non_exhaustive()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::Shared> for Update<T> {
+    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
+        (&self).write_to(outgoing, item)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Yield<T, kind::SharedReference> for &Update<T> {
+    fn write_to(self, outgoing: &mut Outgoing, _: &Item<T>) -> Result<(), EncodeError> {
+        if let Some(gap) = &self.gap {
+            gap.write_to(&mut outgoing.buffer);
+            outgoing.wrote(None);
+        }
+        self.delivery.write_to(&mut outgoing.buffer);
+        outgoing.wrote(Some(self.id().clone()));
+        outgoing.more_follow(self.more);
+        Ok(())
+    }
+}
+
+pin_project! {
+    /// Those updates of a subscription that a filter lets through, see [`Subscription::only`].
+    pub struct Only<T, F> {
+        updates: Subscription<T>,
+        filter: F,
+    }
+}
+
+impl<T, F: FnMut(&T) -> bool> Only<T, F> {
+    /// The next update that the filter lets through; `None` when the topic is finished.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Update<T>> {
+        poll_fn(|cx| self.poll_update(cx)).await
+    }
+
+    /// As [`Subscription::position`]: behind what was let through, and what was not.
+    pub fn position(&self) -> EventId {
+        self.updates.position()
+    }
+
+    /// As [`Subscription::map`].
+    pub fn map<U, V>(self, view: V) -> Mapped<Self, V>
+    where
+        V: FnMut(&T) -> U,
+    {
+        Mapped {
+            updates: self,
+            view,
+        }
+    }
+
+    fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
+        loop {
+            match ready!(self.updates.poll_update(cx)) {
+                Some(update) if !(self.filter)(&update) => {
+                    // What was to be told before it is told before the next.
+                    if let Some(gap) = update.gap {
+                        self.updates.gap = Some(gap);
+                    }
+                }
+                passed => return Poll::Ready(passed),
+            }
+        }
+    }
+}
+
+impl<T, F: FnMut(&T) -> bool> Stream for Only<T, F> {
+    type Item = Update<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
+        self.poll_update(cx)
+    }
+}
+
+impl<T, F> Unpin for Only<T, F> {}
+
+impl<T, F> fmt::Debug for Only<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Only").field(&self.updates).finish()
+    }
+}
+
+/// The updates of a subscription as something else, see [`Subscription::map`].
+pub struct Mapped<S, F> {
+    updates: S,
+    view: F,
+}
+
+impl<S, F> Mapped<S, F> {
+    /// The next of them; `None` when the topic is finished.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next<T, U>(&mut self) -> Option<Event<U>>
+    where
+        S: Stream<Item = Update<T>> + Unpin,
+        F: FnMut(&T) -> U,
+    {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event<T, U>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<U>>>
+    where
+        S: Stream<Item = Update<T>> + Unpin,
+        F: FnMut(&T) -> U,
+    {
+        let update = ready!(Pin::new(&mut self.updates).poll_next(cx));
+        Poll::Ready(update.map(|update| {
+            let event = Event::json((self.view)(&update));
+            event.id(update.id().clone()).behind_gap(update.gap)
+        }))
+    }
+}
+
+impl<S, T, U, F> Stream for Mapped<S, F>
+where
+    S: Stream<Item = Update<T>> + Unpin,
+    F: FnMut(&T) -> U,
+{
+    type Item = Event<U>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<U>>> {
+        self.poll_event(cx)
+    }
+}
+
+impl<S: fmt::Debug, F> fmt::Debug for Mapped<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mapped").field(&self.updates).finish()
+    }
+}
