@@ -20,10 +20,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::{
     CloseReason, EventId,
     arrival::Arrival,
-    channel::{Channel, DUE},
+    channel::{Channel, DUE, TopicEnd},
     connection::EndGuard,
     encode::{self, EncodeError, Fields},
-    endpoint::{About, End, Endpoint, Flush},
+    endpoint::{self, About, End, Endpoint, Flush},
     flow::Flow,
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
@@ -261,7 +261,7 @@ impl SseBody {
             match this.state {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
-                    let entered = this.guard.span().enter();
+                    let entered = (this.guard.span().enter(), this.channel.enter());
                     let polled = poll(coroutine, this.channel, this.endpoint, cx);
                     drop(entered);
                     match polled {
@@ -277,7 +277,10 @@ impl SseBody {
                                 let Some(keep_alive) = this.keep_alive.as_pin_mut() else {
                                     return Poll::Pending;
                                 };
-                                let frame = ready!(keep_alive.poll_due(cx));
+                                let mut frame = ready!(keep_alive.poll_due(cx));
+                                if let Some(id) = this.channel.take_read_to() {
+                                    frame = endpoint::with_id(&id, &frame);
+                                }
                                 close_behind(&frame, this.gate, this.endpoint);
                                 return Poll::Ready(Some(Ok((frame, 0))));
                             }
@@ -363,12 +366,17 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
     if let Some(failing) = encode_failure(channel, endpoint) {
         return (failing, CloseReason::Failed);
     }
+    let lags = channel.topic_end() == Some(TopicEnd::Lagged);
     let why = match ending {
+        Ending::Finished if lags => CloseReason::Lagged,
         Ending::Finished => CloseReason::Finished,
         Ending::Failed(_) | Ending::Rejected(_) => CloseReason::Failed,
     };
+    let is_over = channel.topic_end() == Some(TopicEnd::Over);
     match ending {
-        Ending::Finished if endpoint.end == End::Stop => channel.write(|outgoing| {
+        // It comes back for what it has not read.
+        Ending::Finished if lags => say_goodbye(why, channel, endpoint),
+        Ending::Finished if is_over || endpoint.end == End::Stop => channel.write(|outgoing| {
             let done = EventId::done(outgoing.last_id.as_ref());
             if outgoing.last_id.as_ref() != Some(&done) {
                 let fields = Fields {
@@ -426,7 +434,7 @@ fn say_goodbye(why: CloseReason, channel: &Channel, endpoint: &Endpoint) {
                 encode::bare_frame(&mut outgoing.buffer, &fields);
             }
             // The refusal that the client gets when it comes back is invisible to a script.
-            CloseReason::Expired | CloseReason::Revoked => {
+            CloseReason::Expired | CloseReason::Revoked | CloseReason::Lagged => {
                 encode::close_frame(&mut outgoing.buffer, why);
             }
             _ => {}

@@ -3,11 +3,14 @@
 //! Generator and body are polled by one task, one inside of the other, so the lock is never contended; it is what makes
 //! the pair `Send` without `unsafe`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{EventId, encode::EncodeError, endpoint::Flush};
+use crate::{EventId, encode::EncodeError, endpoint::Flush, topic::Gap};
 
 /// How much is gathered under `flush = "ready"` before it is due.
 pub(crate) const DUE: usize = 16 * 1024;
@@ -32,6 +35,20 @@ pub struct Outgoing {
     failure: Option<EncodeError>,
     /// Events that were written and not taken yet.
     events: u64,
+    /// What was written last is followed by others at once, and goes out with them.
+    more_follow: bool,
+    /// How far a topic was read, where that is further than what was sent of it.
+    read_to: Option<EventId>,
+    topic: Option<TopicEnd>,
+}
+
+/// How the reading of a topic ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicEnd {
+    /// There will never be more.
+    Over,
+    /// What comes next has to be asked for anew.
+    Lagged,
 }
 
 impl Outgoing {
@@ -39,6 +56,11 @@ impl Outgoing {
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
         self.events += 1;
         self.remember(id);
+    }
+
+    /// Whether others follow what was just written, without anybody waiting for them.
+    pub(crate) fn more_follow(&mut self, more: bool) {
+        self.more_follow = more;
     }
 
     /// The id that a frame has set stays with the client until another does.
@@ -58,6 +80,9 @@ impl Channel {
             begun: false,
             failure: None,
             events: 0,
+            more_follow: false,
+            read_to: None,
+            topic: None,
         })))
     }
 
@@ -93,6 +118,7 @@ impl Channel {
         if outgoing.buffer.capacity() == 0 {
             outgoing.buffer.reserve(FIRST_CAPACITY);
         }
+        outgoing.more_follow = false;
         if let Err(error) = write(&mut outgoing) {
             outgoing.failure = Some(error);
         }
@@ -103,8 +129,8 @@ impl Channel {
         let outgoing = self.lock();
         outgoing.failure.is_some()
             || match outgoing.flush {
-                Flush::Each => true,
-                Flush::Ready => outgoing.buffer.len() >= DUE,
+                Flush::Each if !outgoing.more_follow => true,
+                Flush::Each | Flush::Ready => outgoing.buffer.len() >= DUE,
             }
     }
 
@@ -119,9 +145,66 @@ impl Channel {
         (taken.freeze(), std::mem::take(&mut outgoing.events))
     }
 
+    /// Lets whatever the generator polls find the channel, until the guard is dropped.
+    pub(crate) fn enter(&self) -> Entered {
+        Entered(CURRENT.replace(Some(self.clone())))
+    }
+
+    /// The channel of the stream whose generator is being polled, if one is.
+    pub(crate) fn with_current<R>(use_it: impl FnOnce(&Self) -> R) -> Option<R> {
+        CURRENT.with_borrow(|current| current.as_ref().map(use_it))
+    }
+
+    /// Tells the client of a gap.
+    pub(crate) fn tell(&self, gap: &Gap) {
+        let mut outgoing = self.lock();
+        gap.put_into(&mut outgoing.buffer);
+        outgoing.wrote(Some(gap.position().clone()));
+    }
+
+    /// A topic was read up to here, and there is nothing behind it yet.
+    pub(crate) fn has_read_to(&self, position: &EventId) {
+        let mut outgoing = self.lock();
+        outgoing.read_to = match &outgoing.last_id {
+            Some(last) if last == position => None,
+            _ => Some(position.clone()),
+        };
+    }
+
+    /// Takes the id that the client does not know of yet.
+    pub(crate) fn take_read_to(&self) -> Option<EventId> {
+        let mut outgoing = self.lock();
+        let read_to = outgoing.read_to.take()?;
+        outgoing.last_id = Some(read_to.clone());
+        Some(read_to)
+    }
+
+    /// The reading of a topic has ended.
+    pub(crate) fn end_topic(&self, end: TopicEnd) {
+        self.lock().topic = Some(end);
+    }
+
+    pub(crate) fn topic_end(&self) -> Option<TopicEnd> {
+        self.lock().topic
+    }
+
     /// Takes the error that a value's `Serialize` returned.
     pub(crate) fn take_failure(&self) -> Option<EncodeError> {
         self.lock().failure.take()
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Channel>> = const { RefCell::new(None) };
+}
+
+/// See [`Channel::enter`]; holds the channel that was the current one before.
+#[derive(Debug)]
+pub(crate) struct Entered(Option<Channel>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
     }
 }
 

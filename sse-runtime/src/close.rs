@@ -24,6 +24,9 @@ pub enum CloseReason {
     /// The client took nothing of what was sent for the server's [`send_timeout`](crate::Server::send_timeout). Under plain
     /// `axum::serve` nobody notices.
     Stalled,
+    /// The client read a [`Topic`](crate::Topic) more slowly than was published, and that
+    /// [disconnects](crate::TopicBuilder::disconnect) those.
+    Lagged,
     /// The generator panicked.
     Panicked,
 }
@@ -53,6 +56,7 @@ impl CloseReason {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Stalled => "stalled",
+            Self::Lagged => "lagged",
             Self::Panicked => "panicked",
         }
     }

@@ -9,6 +9,7 @@ use axum::http::{Method, request::Parts};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
+    EventId,
     encode::{self, Fields},
     metrics::Instruments,
     telemetry,
@@ -180,6 +181,17 @@ impl Endpoint {
             Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
         }
     }
+}
+
+/// A keep-alive that brings an id along: the comment makes room for it, an event has it as a field.
+pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
+    let rest = keep_alive.strip_prefix(b":").unwrap_or(keep_alive);
+    let mut frame = BytesMut::from(format!("id: {id}").as_bytes());
+    if rest.len() == keep_alive.len() {
+        frame.extend_from_slice(b"\n");
+    }
+    frame.extend_from_slice(rest);
+    frame.freeze()
 }
 
 /// See [`Endpoint::frames`].

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::BytesMut;
 
 use crate::{
-    Comment, EventId, EventName, IntoField,
+    Comment, EventId, EventName, IntoField, PublishError,
     encode::{EncodeError, Fields, Frame, Head},
 };
 
@@ -105,6 +105,25 @@ impl<T> Event<T> {
             fields: Fields::default(),
             data,
             done: false,
+        }
+    }
+
+    /// What a topic encodes.
+    ///
+    /// # Errors
+    ///
+    /// Where the event has what is not shared: an id, an end, or nothing to share.
+    pub(crate) fn for_topic(self) -> Result<(Fields, T), PublishError> {
+        let not = |what| Err(PublishError::NotForTopics { what });
+        if self.done {
+            return not("an end");
+        }
+        if self.fields.id.is_some() {
+            return not("an id");
+        }
+        match self.data {
+            Data::Json(value) => Ok((self.fields, value)),
+            Data::Text(_) | Data::None => not("no value"),
         }
     }
 

@@ -186,7 +186,7 @@ impl Generator {
                 if unread.poll_drain(cx).is_err() {
                     return Poll::Ready(Before::ClientGone);
                 }
-                let entered = arrival.guard.span().enter();
+                let entered = (arrival.guard.span().enter(), this.channel.enter());
                 let polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(cx)));
                 drop(entered);
                 match polled {

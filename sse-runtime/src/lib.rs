@@ -153,7 +153,8 @@ mod telemetry;
 pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
-mod told;
+pub use told::{Tell, Told};
+mod topic;
 mod unread;
 #[cfg(doc)]
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
@@ -186,6 +187,10 @@ pub use tls::TlsError;
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
 pub use told::{Tell, Told};
+pub use topic::{
+    Cursor, Gap, GapReason, Here, Hub, HubError, Mapped, Only, Outcome, Presence, PresenceChange,
+    PublishError, Start, Subscription, Topic, TopicBuilder, Update,
+};
 
 /// Turns an async function that yields into an event endpoint.
 ///

@@ -188,7 +188,7 @@ impl Future for Handover<'_> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this stream yields; its item is `{T}`",
     label = "the item of this stream is `{T}`",
-    note = "`yield_!` takes a `T`, a `&T` or an `Event<T>`, where `T` is the item in the signature; a stream goes to `yield_all!`"
+    note = "`yield_!` takes a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; a stream goes to `yield_all!`"
 )]
 pub trait Yield<T, Kind> {
     #[doc(hidden)]
@@ -209,6 +209,12 @@ pub mod kind {
     /// An event of a reference to the item.
     #[derive(Debug)]
     pub enum FullReference {}
+    /// An update of a topic.
+    #[derive(Debug)]
+    pub enum Shared {}
+    /// A reference to an update of a topic.
+    #[derive(Debug)]
+    pub enum SharedReference {}
     /// An event that holds no JSON.
     #[derive(Debug)]
     pub enum WithoutJson {}

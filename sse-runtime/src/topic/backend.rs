@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{gap::Gap, publish::PublishError};
 use crate::EventId;
@@ -21,15 +21,33 @@ use crate::EventId;
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) value: T,
-    /// The frame without its `id` line, which is the topic's to give.
-    pub(crate) frame: Bytes,
+    /// The frame without its `id` line, which is the back end's to give.
+    pub(crate) frame: BytesMut,
 }
 
 /// An event as a back end holds it.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
-    pub(crate) encoded: Encoded<T>,
+    pub(crate) value: T,
+    /// Begins with its `id` line, which is so long.
+    pub(crate) frame: Bytes,
+    pub(crate) id_line: usize,
+}
+
+impl<T> Entry<T> {
+    pub(crate) fn new(id: EventId, Encoded { value, frame }: Encoded<T>) -> Self {
+        let id_line = format!("id: {id}\n");
+        let mut whole = BytesMut::with_capacity(id_line.len() + frame.len());
+        whole.put_slice(id_line.as_bytes());
+        whole.put_slice(&frame);
+        Self {
+            id,
+            value,
+            frame: whole.freeze(),
+            id_line: id_line.len(),
+        }
+    }
 }
 
 /// An event on its way to one reader.
@@ -44,13 +62,24 @@ impl<T> Delivery<T> {
     pub(crate) fn id(&self) -> &EventId {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
+
+    pub(crate) fn put_into(&self, buffer: &mut BytesMut) {
+        let Entry { frame, id_line, .. } = &*self.entry;
+        match &self.id {
+            None => buffer.put_slice(frame),
+            Some(id) => {
+                buffer.put_slice(format!("id: {id}\n").as_bytes());
+                buffer.put_slice(&frame[*id_line..]);
+            }
+        }
+    }
 }
 
 impl<T> Deref for Delivery<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.entry.encoded.value
+        &self.entry.value
     }
 }
 

@@ -69,8 +69,19 @@ impl Gap {
         &self.position
     }
 
+    /// This one and one before it, of which nobody was told, as one.
+    pub(crate) fn behind(self, before: Option<Box<Self>>) -> Self {
+        let Some(before) = before else { return self };
+        let missed = before.missed.zip(self.missed);
+        Self {
+            reason: before.reason,
+            missed: missed.map(|(before, since)| before + since),
+            position: self.position,
+        }
+    }
+
     /// Writes the event `gap`.
-    pub(crate) fn write_to(&self, buffer: &mut BytesMut) {
+    pub(crate) fn put_into(&self, buffer: &mut BytesMut) {
         let fields = Fields {
             event: Some("gap".into()),
             id: Some(self.position.clone()),
@@ -91,7 +102,11 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.missed {
             Some(missed) => write!(f, "{missed} events were missed ({})", self.reason),
-            None => write!(f, "nobody knows how many events were missed ({})", self.reason),
+            None => write!(
+                f,
+                "nobody knows how many events were missed ({})",
+                self.reason
+            ),
         }
     }
 }

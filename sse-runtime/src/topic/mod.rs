@@ -2,7 +2,10 @@
 
 pub(crate) mod backend;
 mod gap;
+mod hub;
+mod merged;
 pub(crate) mod position;
+mod presence;
 mod publish;
 mod ring;
 mod subscription;
@@ -11,13 +14,11 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
-use crate::{
-    Event, EventId, LastEventId, LastEventIdError, Payload,
-    encode::Frame,
-    yielder::Item,
-};
+use crate::{Event, EventId, LastEventId, LastEventIdError, Payload, encode::Frame, yielder::Item};
 use backend::{Backend, Encoded, From};
 pub use gap::{Gap, GapReason};
+pub use hub::{Hub, HubError, Outcome};
+pub use presence::{Here, Presence, PresenceChange};
 pub use publish::PublishError;
 use ring::{Capacity, NewestByKey, Overflow, Ring};
 pub use subscription::{Mapped, Only, Subscription, Update};
@@ -203,10 +204,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         if writing.finish().is_some() {
             return Err(PublishError::NotForTopics { what: "an id" });
         }
-        Ok(Encoded {
-            value,
-            frame: frame.freeze(),
-        })
+        Ok(Encoded { value, frame })
     }
 
     /// Reads the topic from `cursor` on: a [`LastEventId`], an [`EventId`], or a [`Start`].

@@ -10,7 +10,7 @@ impl Epoch {
     /// One that no other topic has, but by a chance of one in 2⁶⁰.
     pub(crate) fn new() -> Self {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let digits = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())]));
+        let digits = (0..EPOCH).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())]));
         Self(digits.collect::<String>().into())
     }
 }
@@ -21,6 +21,14 @@ pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     pub(crate) number: u64,
 }
+
+impl Position {
+    /// How long an id is at most, in bytes.
+    pub(crate) const LONGEST: usize = EPOCH + "-".len() + 20;
+}
+
+/// How many digits an epoch has.
+const EPOCH: usize = 12;
 
 /// As a client sends it back: whether it can be one of ours has still to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +57,7 @@ impl<'a> Sent<'a> {
         let number: u64 = digits.parse().ok()?;
         // `+7` and `007` parse, and are not what was written.
         let is_ours = number.to_string() == digits
-            && epoch.len() == 12
+            && epoch.len() == EPOCH
             && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
         is_ours.then_some(Self { epoch, number })
     }

@@ -12,12 +12,13 @@ pub enum PublishError {
     /// [`Topic::finish`](super::Topic::finish) was called.
     #[error("the topic is finished, and takes no more events; publish to a new one")]
     Finished,
-    /// The event has an id or an end of its own, or no data.
-    #[error(
-        "the event has {what} of its own, which its topic gives; leave that to the topic, or yield the event in the endpoint"
-    )]
+    /// The event has an id or an end, which are the topic's to give, or no value.
+    #[error("the event has {what}, and cannot be shared; yield it in the endpoint")]
     NotForTopics {
         /// What it has.
         what: &'static str,
     },
+    /// Its back end takes time, and [`Topic::publish_now`](super::Topic::publish_now) takes none.
+    #[error("the topic's back end takes time to publish; use `publish`")]
+    TakesTime,
 }

@@ -73,7 +73,7 @@ where
     F: Fn(&T) -> K + Send,
 {
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) {
-        let key = (self.key)(&entry.encoded.value);
+        let key = (self.key)(&entry.value);
         self.newest.insert(key, (number, Arc::clone(entry)));
     }
 
@@ -128,7 +128,7 @@ impl<T> State<T> {
 
     fn drop_oldest(&mut self) {
         if let Some((_, entry)) = self.held.pop_front() {
-            self.bytes -= entry.encoded.frame.len();
+            self.bytes -= entry.frame.len();
         }
     }
 
@@ -228,11 +228,8 @@ impl<T> Ring<T> {
         }
         let number = state.last + 1;
         let id = self.id(number);
-        let len = encoded.frame.len();
-        let entry = Arc::new(Entry {
-            id: id.clone(),
-            encoded,
-        });
+        let entry = Arc::new(Entry::new(id.clone(), encoded));
+        let len = entry.frame.len();
         if let Overflow::LatestBy(newest) = &mut state.overflow {
             newest.published(number, &entry);
         }
@@ -335,7 +332,6 @@ const BATCH: usize = 64;
 const BATCH_BYTES: usize = 16 * 1024;
 
 /// A reader of a [`Ring`].
-#[derive(Debug)]
 struct Cursor<T> {
     ring: Arc<Ring<T>>,
     /// The number of what was read last.
@@ -374,12 +370,8 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
                     (newest, Vec::new(), newest)
                 }
                 // Whoever leaves in the middle of them comes back for the rest.
-                Overflow::LatestBy(newest) => {
-                    (state.last, newest.behind(self.behind), self.behind)
-                }
-                Overflow::Disconnect if reason == GapReason::TooOld => {
-                    (oldest, Vec::new(), oldest)
-                }
+                Overflow::LatestBy(newest) => (state.last, newest.behind(self.behind), self.behind),
+                Overflow::Disconnect if reason == GapReason::TooOld => (oldest, Vec::new(), oldest),
                 Overflow::Disconnect => return Poll::Ready(Read::Lagged),
             };
             drop(state);
@@ -403,7 +395,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             let entries = state.held.range(first..).take(BATCH);
             let entries = entries.take_while(|(_, entry)| {
                 let is_first = bytes == 0;
-                bytes += entry.encoded.frame.len();
+                bytes += entry.frame.len();
                 is_first || bytes <= BATCH_BYTES
             });
             let entries: Vec<_> = entries.map(|(_, entry)| Arc::clone(entry)).collect();
@@ -420,6 +412,15 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
 
     fn position(&self) -> EventId {
         self.ring.id(self.behind)
+    }
+}
+
+impl<T> fmt::Debug for Cursor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("behind", &self.behind)
+            .field("ring", &self.ring)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,6 @@ use std::{
     vec,
 };
 
-use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     Event, EventId,
-    channel::{Channel, Outgoing},
+    channel::{Channel, Outgoing, TopicEnd},
     encode::EncodeError,
     yielder::{Item, Yield, kind},
 };
@@ -37,8 +36,8 @@ pub struct Subscription<T> {
     batch: vec::IntoIter<Delivery<T>>,
     /// The id of what was handed out last.
     position: EventId,
-    /// Still to be told, with the next update.
-    gap: Option<Gap>,
+    /// To be told with the next update, since there is no stream to tell it in.
+    untold: Option<Box<Gap>>,
     has_ended: bool,
 }
 
@@ -49,7 +48,7 @@ pub struct Update<T> {
     /// Others wait behind it already.
     more: bool,
     /// To be told before it.
-    gap: Option<Gap>,
+    gap: Option<Box<Gap>>,
 }
 
 impl<T> Subscription<T> {
@@ -58,7 +57,7 @@ impl<T> Subscription<T> {
             position: reader.position(),
             reader,
             batch: Vec::new().into_iter(),
-            gap: None,
+            untold: None,
             has_ended: false,
         }
     }
@@ -89,12 +88,12 @@ impl<T> Subscription<T> {
     /// that is taken then: what is published behind it comes.
     ///
     /// ```
-    /// # use sse_runtime::{Event, LastEventId, Start, Stream, Topic, sse_endpoint};
+    /// # use sse_runtime::{Event, Start, Stream, Topic, sse_endpoint};
     /// # use axum::extract::State;
     /// # fn snapshot() -> u64 { 7 }
     /// #[sse_endpoint("/total")]
     /// async fn total(State(changes): State<Topic<u64>>) -> impl Stream<Item = u64> {
-    ///     let mut updates = changes.subscribe(Start::Now);
+    ///     let updates = changes.subscribe(Start::Now);
     ///     yield_!(Event::json(snapshot()).id(updates.position()));
     ///     yield_all!(updates);
     /// }
@@ -126,9 +125,6 @@ impl<T> Subscription<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
-        if let Some(gap) = self.gap.take() {
-            return Poll::Ready(Some(Err(gap)));
-        }
         loop {
             if let Some(delivery) = self.batch.next() {
                 self.position = delivery.id().clone();
@@ -153,11 +149,11 @@ impl<T> Subscription<T> {
                 }
                 Read::Lagged => {
                     self.has_ended = true;
-                    Channel::with_current(Channel::lags);
+                    Channel::with_current(|channel| channel.end_topic(TopicEnd::Lagged));
                 }
                 Read::End => {
                     self.has_ended = true;
-                    Channel::with_current(Channel::is_over);
+                    Channel::with_current(|channel| channel.end_topic(TopicEnd::Over));
                 }
             }
         }
@@ -168,14 +164,12 @@ impl<T> Subscription<T> {
             match ready!(self.poll_recv(cx)) {
                 None => return Poll::Ready(None),
                 Some(Ok(mut update)) => {
-                    update.gap = self.gap.take();
+                    update.gap = self.untold.take();
                     return Poll::Ready(Some(update));
                 }
                 Some(Err(gap)) => {
-                    if Channel::with_current(|channel| channel.tell(&gap)) != Some(true) {
-                        // Of two the newer says where reading goes on.
-                        let before = self.gap.take();
-                        self.gap = Some(gap.behind(before));
+                    if Channel::with_current(|channel| channel.tell(&gap)).is_none() {
+                        self.untold = Some(Box::new(gap.behind(self.untold.take())));
                     }
                 }
             }
@@ -237,22 +231,20 @@ impl<T> Yield<T, kind::Shared> for Update<T> {
 impl<T> Yield<T, kind::SharedReference> for &Update<T> {
     fn write_to(self, outgoing: &mut Outgoing, _: &Item<T>) -> Result<(), EncodeError> {
         if let Some(gap) = &self.gap {
-            gap.write_to(&mut outgoing.buffer);
+            gap.put_into(&mut outgoing.buffer);
             outgoing.wrote(None);
         }
-        self.delivery.write_to(&mut outgoing.buffer);
+        self.delivery.put_into(&mut outgoing.buffer);
         outgoing.wrote(Some(self.id().clone()));
         outgoing.more_follow(self.more);
         Ok(())
     }
 }
 
-pin_project! {
-    /// Those updates of a subscription that a filter lets through, see [`Subscription::only`].
-    pub struct Only<T, F> {
-        updates: Subscription<T>,
-        filter: F,
-    }
+/// Those updates of a subscription that a filter lets through, see [`Subscription::only`].
+pub struct Only<T, F> {
+    updates: Subscription<T>,
+    filter: F,
 }
 
 impl<T, F: FnMut(&T) -> bool> Only<T, F> {
@@ -286,8 +278,8 @@ impl<T, F: FnMut(&T) -> bool> Only<T, F> {
             match ready!(self.updates.poll_update(cx)) {
                 Some(update) if !(self.filter)(&update) => {
                     // What was to be told before it is told before the next.
-                    if let Some(gap) = update.gap {
-                        self.updates.gap = Some(gap);
+                    if update.gap.is_some() {
+                        self.updates.untold = update.gap;
                     }
                 }
                 passed => return Poll::Ready(passed),
@@ -339,8 +331,11 @@ impl<S, F> Mapped<S, F> {
     {
         let update = ready!(Pin::new(&mut self.updates).poll_next(cx));
         Poll::Ready(update.map(|update| {
-            let event = Event::json((self.view)(&update));
-            event.id(update.id().clone()).behind_gap(update.gap)
+            if let Some(gap) = &update.gap {
+                // An event of another type has no room for it.
+                tracing::warn!(%gap, "a reader of a topic that is mapped outside of an endpoint has a gap");
+            }
+            Event::json((self.view)(&update)).id(update.id().clone())
         }))
     }
 }
@@ -356,6 +351,8 @@ where
         self.poll_event(cx)
     }
 }
+
+impl<S, F> Unpin for Mapped<S, F> {}
 
 impl<S: fmt::Debug, F> fmt::Debug for Mapped<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,400 @@
+//! [`Hub`]: topics by name, made on first use, and runs that go on without their client.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+
+use super::{Cursor, Subscription, Topic, merged};
+
+/// Topics by name: each is made when it is first asked for, and dropped when nobody has used it for a while.
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::extract::{Path, State};
+/// use sse_runtime::{Hub, HubError, LastEventId, Stream, Topic, sse_endpoint};
+///
+/// type Message = String;
+///
+/// #[sse_endpoint("/rooms/{room}")]
+/// async fn room(
+///     Path(room): Path<String>,
+///     State(rooms): State<Hub<Message>>,
+///     last: LastEventId,
+/// ) -> Result<impl Stream<Item = Message>, HubError> {
+///     let room = rooms.topic(&room)?;
+///     yield_all!(room.subscribe(last));
+/// }
+///
+/// let rooms = Hub::new(|| Topic::<Message>::in_memory(100))
+///     .idle(Duration::from_secs(600))
+///     .max_topics(10_000);
+/// ```
+///
+/// A topic that somebody has, or reads, is not dropped. One that was dropped begins anew when it is asked for again, and who
+/// comes back with an id of the one before is told of a gap. Whoever asks for names at random gets a
+/// [`HubError`], which is a `429`, when there are [too many](Self::max_topics), and not the memory.
+///
+/// Clones are the same hub.
+pub struct Hub<T>(Arc<Inner<T>>);
+
+struct Inner<T> {
+    make: Box<dyn Fn() -> Topic<T> + Send + Sync>,
+    idle: Duration,
+    max_topics: usize,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    topics: HashMap<String, Slot<T>>,
+    /// A task looks for topics that nobody uses.
+    is_swept: bool,
+}
+
+struct Slot<T> {
+    topic: Topic<T>,
+    /// Since when nobody has used it, as far as anybody has looked.
+    unused_since: Option<Instant>,
+    run: Option<AbortHandle>,
+}
+
+/// How long a topic is kept that nobody uses, by default.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How many topics there may be, by default.
+const MAX_TOPICS: usize = 10_000;
+
+impl<T: Send + Sync + 'static> Hub<T> {
+    /// A hub whose topics are made so.
+    pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner {
+            make: Box::new(make),
+            idle: IDLE,
+            max_topics: MAX_TOPICS,
+            state: Mutex::new(State {
+                topics: HashMap::new(),
+                is_swept: false,
+            }),
+        }))
+    }
+
+    /// How long a topic is kept that nobody has and nobody reads; 5 minutes by default. So long a run that has ended can be
+    /// replayed as well, see [`produce`](Self::produce).
+    ///
+    /// # Panics
+    ///
+    /// Where the hub has been cloned already.
+    pub fn idle(self, idle: Duration) -> Self {
+        self.with(|inner| inner.idle = idle)
+    }
+
+    /// How many topics there may be at once; 10,000 by default.
+    ///
+    /// # Panics
+    ///
+    /// Where the hub has been cloned already.
+    pub fn max_topics(self, max: usize) -> Self {
+        self.with(|inner| inner.max_topics = max)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Inner<T>)) -> Self {
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => set(inner),
+            None => panic!("a hub is set up before it is cloned"),
+        }
+        self
+    }
+
+    /// The topic of this name, made anew where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::Full`], where there is none and no room for one.
+    pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
+        let mut state = self.0.state();
+        let slot = self.slot(&mut state, name)?;
+        Ok(slot.topic.clone())
+    }
+
+    /// The topic of this name, if there is one.
+    pub fn get(&self, name: &str) -> Option<Topic<T>> {
+        let mut state = self.0.state();
+        let slot = state.topics.get_mut(name)?;
+        slot.unused_since = None;
+        Some(slot.topic.clone())
+    }
+
+    /// How many topics there are.
+    pub fn topics(&self) -> usize {
+        self.0.state().topics.len()
+    }
+
+    /// Reads several topics as one: each event has an id that holds the position in all of them, so that a client that comes
+    /// back gets what it missed of each. They are made where there are none. Events of one topic are in order; between topics
+    /// there is no order. It ends when all of them are finished.
+    ///
+    /// The names that the client comes back with may be others: of those that are new to it, it gets what comes from then
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::Full`], and [`HubError::TooManyNames`], where the id would be longer than a header may be: at 4,000 bytes,
+    /// which are about 100 short names.
+    pub fn subscribe<N>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+        cursor: impl Into<Cursor>,
+    ) -> Result<Subscription<T>, HubError>
+    where
+        N: AsRef<str>,
+    {
+        let names: Vec<N> = names.into_iter().collect();
+        let names: BTreeSet<&str> = names.iter().map(AsRef::as_ref).collect();
+        let escaped: Vec<String> = names.iter().map(|name| merged::escape(name)).collect();
+        if !merged::fits(&escaped) {
+            return Err(HubError::TooManyNames);
+        }
+        let names: Vec<&str> = names.into_iter().collect();
+        let Cursor(from) = cursor.into();
+        let mut readers = Vec::with_capacity(names.len());
+        for ((name, escaped), from) in names.iter().zip(escaped).zip(merged::split(&from, &names)) {
+            let topic = self.topic(name)?;
+            readers.push((escaped, topic.backend.subscribe(from)));
+        }
+        Ok(Subscription::new(Box::new(merged::Merged::new(readers))))
+    }
+
+    /// Starts a run that publishes to the topic of this name, unless there is one already, and returns the topic.
+    ///
+    /// It is detached from any client: an answer that a language model is writing goes on when its reader reloads the page,
+    /// and any tab that asks for the name reads it, from its `Last-Event-ID` on. It is the one thing here that
+    /// outlives a client. When it ends, the topic is [finished](Topic::finish), and kept for the hub's [`idle`](Self::idle)
+    /// time, in which it can be replayed; after that the name is free for another run.
+    ///
+    /// However many ask for it at once, it is started once. An error that it returns is logged.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::Full`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// ```
+    /// use axum::extract::{Path, State};
+    /// use sse_runtime::{Hub, HubError, LastEventId, PublishError, Start, Stream, sse_endpoint};
+    ///
+    /// # async fn next_word() -> Option<String> { None }
+    /// #[sse_endpoint("/answers/{id}")]
+    /// async fn answer(
+    ///     Path(id): Path<String>,
+    ///     State(answers): State<Hub<String>>,
+    ///     last: LastEventId,
+    /// ) -> Result<impl Stream<Item = String>, HubError> {
+    ///     let answer = answers.produce(&id, |topic| async move {
+    ///         while let Some(word) = next_word().await {
+    ///             topic.publish(&word).await?;
+    ///         }
+    ///         Ok::<(), PublishError>(())
+    ///     })?;
+    ///     // Whoever comes for the first time reads it from the beginning.
+    ///     yield_all!(answer.subscribe(last.or(Start::First)));
+    /// }
+    /// ```
+    pub fn produce<F, Fut>(&self, name: &str, producer: F) -> Result<Topic<T>, HubError>
+    where
+        F: FnOnce(Topic<T>) -> Fut,
+        Fut: Future<Output: Outcome> + Send + 'static,
+    {
+        let runtime = Handle::current();
+        let mut state = self.0.state();
+        let slot = self.slot(&mut state, name)?;
+        let topic = slot.topic.clone();
+        // A run that has ended has finished its topic: what is there is to be replayed.
+        if slot.run.is_none() && !topic.is_finished() {
+            let finish = FinishOnDrop(topic.clone());
+            let run = producer(topic.clone());
+            let name = name.to_owned();
+            let run = runtime.spawn(async move {
+                // Also where the run panics, or is stopped.
+                let _finish = finish;
+                if let Err(error) = run.await.outcome() {
+                    tracing::error!(name, error, "a run ended with an error");
+                }
+            });
+            slot.run = Some(run.abort_handle());
+        }
+        Ok(topic)
+    }
+
+    /// Stops the run of this name at its next `.await`: its readers get what it has published, then their end. Whether there was
+    /// one that ran.
+    pub fn stop(&self, name: &str) -> bool {
+        let state = self.0.state();
+        let run = state.topics.get(name).and_then(|slot| slot.run.as_ref());
+        let Some(run) = run.filter(|run| !run.is_finished()) else {
+            return false;
+        };
+        run.abort();
+        true
+    }
+
+    fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> Result<&'a mut Slot<T>, HubError> {
+        if !state.topics.contains_key(name) {
+            if state.topics.len() >= self.0.max_topics {
+                self.0.sweep(state);
+            }
+            if state.topics.len() >= self.0.max_topics {
+                return Err(HubError::Full);
+            }
+            self.0.keep_swept(&Arc::downgrade(&self.0), state);
+        }
+        let slot = state.topics.entry(name.to_owned());
+        let slot = slot.or_insert_with(|| Slot {
+            topic: (self.0.make)(),
+            unused_since: None,
+            run: None,
+        });
+        slot.unused_since = None;
+        Ok(slot)
+    }
+}
+
+impl<T: Send + Sync + 'static> Inner<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        // A user's `make` may panic in here, before anything has been changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the topics that nobody has used for long enough.
+    fn sweep(&self, state: &mut State<T>) {
+        let now = Instant::now();
+        state.topics.retain(|_, slot| {
+            // Only the hub gives topics away, and it is locked.
+            if Arc::strong_count(&slot.topic.backend) > 1 {
+                slot.unused_since = None;
+                return true;
+            }
+            let since = *slot.unused_since.get_or_insert(now);
+            now.duration_since(since) < self.idle
+        });
+    }
+
+    /// Starts a task that sweeps for as long as there are topics.
+    fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
+        if state.is_swept {
+            return;
+        }
+        // Outside of a runtime it is swept when it is full.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        state.is_swept = true;
+        let every = (self.idle / 4).max(Duration::from_millis(10));
+        let weak = Weak::clone(weak);
+        runtime.spawn(async move {
+            loop {
+                sleep(every).await;
+                let Some(inner) = weak.upgrade() else { return };
+                let mut state = inner.state();
+                inner.sweep(&mut state);
+                if state.topics.is_empty() {
+                    state.is_swept = false;
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl<T> Clone for Hub<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Hub<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("idle", &self.0.idle)
+            .field("max_topics", &self.0.max_topics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finishes a topic when its run is gone.
+struct FinishOnDrop<T: Send + Sync + 'static>(Topic<T>);
+
+impl<T: Send + Sync + 'static> Drop for FinishOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// What a run may end with: nothing, or a `Result` whose error is logged.
+#[diagnostic::on_unimplemented(
+    message = "a run of `Hub::produce` ends with nothing, or with a `Result<(), E>`, not with `{Self}`",
+    label = "this is neither"
+)]
+pub trait Outcome {
+    #[doc(hidden)]
+    fn outcome(self) -> Result<(), String>;
+}
+
+impl Outcome for () {
+    fn outcome(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> Outcome for Result<(), E> {
+    fn outcome(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// Why a [`Hub`] has no topic to give.
+///
+/// As a response [`Full`](Self::Full) is `429` with a `Retry-After`, and [`TooManyNames`](Self::TooManyNames) is `400`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// There are as many topics as there may be, and all are in use.
+    #[error(
+        "the hub has as many topics as it may have; raise `max_topics`, or let idle ones go sooner"
+    )]
+    Full,
+    /// The id that holds the positions in all of these topics would be too long.
+    #[error(
+        "the positions in so many topics are no id that a client could send back; read fewer at once"
+    )]
+    TooManyNames,
+}
+
+impl IntoResponse for HubError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Full => {
+                tracing::warn!(error = %self, "a topic was refused");
+                let after = HeaderValue::from(fastrand::u64(5..15));
+                let headers = [(header::RETRY_AFTER, after)];
+                (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
+            }
+            Self::TooManyNames => StatusCode::BAD_REQUEST.into_response(),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! [`Merged`]: several topics under one id, which holds the position in each.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    task::{Context, Poll},
+};
+
+use super::{
+    backend::{From, Read, Reader},
+    gap::Gap,
+    position::Position,
+};
+use crate::EventId;
+
+/// What such an id begins with: its version. No id of a single topic does.
+const VERSION: &str = "m1:";
+
+/// Longer ids would not come back: they travel in a header.
+const LONGEST: usize = 4_000;
+
+/// The readers of several topics, in turns.
+pub(crate) struct Merged<T> {
+    readers: Vec<Named<T>>,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+struct Named<T> {
+    /// As the id has it.
+    name: String,
+    reader: Box<dyn Reader<T>>,
+    /// Behind what was read last.
+    position: EventId,
+    has_ended: bool,
+}
+
+/// How a name stands in an id.
+pub(crate) fn escape(name: &str) -> String {
+    form_urlencoded::byte_serialize(name.as_bytes()).collect()
+}
+
+/// Whether the id of these names, as they are escaped, is never too long.
+pub(crate) fn fits(names: &[String]) -> bool {
+    let lengths = names
+        .iter()
+        .map(|name| name.len() + "=&".len() + Position::LONGEST);
+    VERSION.len() + lengths.sum::<usize>() <= LONGEST
+}
+
+/// Where each of the topics starts, whose names stand in the id as they are given.
+pub(crate) fn split(from: &From, names: &[&str]) -> Vec<From> {
+    let each = |from: &From| vec![from.clone(); names.len()];
+    let From::Behind(id) = from else {
+        return each(from);
+    };
+    let Some(positions) = id.strip_prefix(VERSION) else {
+        return each(&From::Unknown);
+    };
+    let positions: HashMap<_, _> = form_urlencoded::parse(positions.as_bytes()).collect();
+    let of = |name: &&str| match positions.get(*name) {
+        Some(position) => From::Behind(position.clone().into_owned()),
+        // It was not read then.
+        None => From::Start(super::Start::Now),
+    };
+    names.iter().map(of).collect()
+}
+
+impl<T> Merged<T> {
+    /// The names are escaped.
+    pub(crate) fn new(readers: impl IntoIterator<Item = (String, Box<dyn Reader<T>>)>) -> Self {
+        let named = |(name, reader): (String, Box<dyn Reader<T>>)| Named {
+            name,
+            position: reader.position(),
+            reader,
+            has_ended: false,
+        };
+        Self {
+            readers: readers.into_iter().map(named).collect(),
+            turn: 0,
+        }
+    }
+
+    fn id(&self) -> EventId {
+        let mut id = VERSION.to_owned();
+        for (number, Named { name, position, .. }) in self.readers.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "&" };
+            id.push_str(&format!("{separator}{name}={position}"));
+        }
+        // There is nothing in it that an id cannot hold, and not too much of it.
+        EventId::new(id).unwrap_or_default()
+    }
+}
+
+impl<T> fmt::Debug for Merged<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Merged")
+            .field("readers", &self.readers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Reader<T> for Merged<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
+        for _ in 0..self.readers.len() {
+            let turn = self.turn;
+            self.turn = (turn + 1) % self.readers.len();
+            let named = &mut self.readers[turn];
+            if named.has_ended {
+                continue;
+            }
+            match named.reader.poll_read(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Read::Events(mut batch)) => {
+                    for delivery in &mut batch {
+                        self.readers[turn].position = delivery.id().clone();
+                        delivery.id = Some(self.id());
+                    }
+                    return Poll::Ready(Read::Events(batch));
+                }
+                Poll::Ready(Read::Gap(gap)) => {
+                    named.position = gap.position;
+                    return Poll::Ready(Read::Gap(Gap {
+                        position: self.id(),
+                        ..gap
+                    }));
+                }
+                Poll::Ready(Read::Lagged) => return Poll::Ready(Read::Lagged),
+                Poll::Ready(Read::End) => named.has_ended = true,
+            }
+        }
+        if self.readers.iter().all(|named| named.has_ended) {
+            return Poll::Ready(Read::End);
+        }
+        Poll::Pending
+    }
+
+    fn position(&self) -> EventId {
+        self.id()
+    }
+}
