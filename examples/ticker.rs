@@ -1,0 +1,252 @@
+//! Prices that many browsers watch: each is encoded once, and whoever comes back gets what it missed.
+//!
+//! ```sh
+//! cargo run --example ticker         # a page at http://127.0.0.1:3000; stop it and start it again
+//! curl -N 'http://127.0.0.1:3000/prices?symbol=ACME,HOOLI'
+//! curl http://127.0.0.1:3000/prices --json '{"symbol":"ACME","cents":9999}'
+//! ```
+#![allow(
+    clippy::print_stdout,
+    reason = "an example says where it can be looked at"
+)]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use sse_runtime::{Hub, HubError, LastEventId, RouterExt, Start, Stream, Topic, sse_endpoint};
+
+/// What is traded, and what it costs in the beginning.
+const SYMBOLS: [(&str, u32); 4] = [
+    ("ACME", 12_400),
+    ("GLOBEX", 8_150),
+    ("HOOLI", 31_900),
+    ("INITECH", 4_620),
+];
+
+/// How many prices of each symbol are held for those who come, and for those who come back.
+const HELD: usize = 300;
+
+/// How many of them somebody gets who comes for the first time: as many as the page draws.
+const DRAWN: usize = 120;
+
+#[derive(Clone, Debug, serde::Serialize)]
+struct Price {
+    symbol: &'static str,
+    cents: u32,
+    /// Milliseconds since 1970, as JavaScript has them.
+    at: u64,
+}
+
+#[derive(serde::Deserialize)]
+struct Asked {
+    /// One, or several with commas between them.
+    symbol: String,
+}
+
+/// The prices of some symbols, in one stream. The id of each event says how far the reader is in all of them.
+#[sse_endpoint("/prices", retry = "1s")]
+async fn prices(
+    Query(asked): Query<Asked>,
+    State(market): State<Hub<Price>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = Price>, Refused> {
+    // Before the response: a symbol that does not exist is a 404, and makes no topic.
+    let symbols = asked.symbol.split(',').map(listed);
+    let symbols = symbols.collect::<Result<Vec<_>, _>>()?;
+    let updates = market.subscribe(symbols, last.or(Start::Latest(DRAWN)))?;
+    // What the ring does not hold any more is told by `event: gap`, without a word here.
+    yield_all!(updates);
+}
+
+#[derive(serde::Deserialize)]
+struct Offer {
+    symbol: String,
+    cents: u32,
+}
+
+/// Sets a price. It returns the id of its event.
+async fn set_price(
+    State(market): State<Hub<Price>>,
+    Json(offer): Json<Offer>,
+) -> Result<Json<String>, Refused> {
+    let price = Price {
+        symbol: listed(&offer.symbol)?,
+        cents: offer.cents,
+        at: now(),
+    };
+    let topic = market.topic(price.symbol)?;
+    let id = topic.publish(&price).await.map_err(|_| Refused::Closed)?;
+    Ok(Json(id.to_string()))
+}
+
+/// Why there is no price.
+enum Refused {
+    NotListed,
+    Full(HubError),
+    Closed,
+}
+
+impl From<HubError> for Refused {
+    fn from(error: HubError) -> Self {
+        Self::Full(error)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NotListed => StatusCode::NOT_FOUND.into_response(),
+            Self::Full(error) => error.into_response(),
+            Self::Closed => StatusCode::GONE.into_response(),
+        }
+    }
+}
+
+fn listed(symbol: &str) -> Result<&'static str, Refused> {
+    let mut symbols = SYMBOLS.iter().map(|(listed, _)| *listed);
+    symbols
+        .find(|listed| *listed == symbol)
+        .ok_or(Refused::NotListed)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// The prices go up and down.
+async fn trade(market: Hub<Price>) {
+    let mut prices = SYMBOLS;
+    let mut every = tokio::time::interval(Duration::from_millis(150));
+    loop {
+        every.tick().await;
+        let (symbol, cents) = &mut prices[fastrand::usize(..SYMBOLS.len())];
+        let step = *cents / 150;
+        *cents = (*cents + fastrand::u32(0..=2 * step))
+            .saturating_sub(step)
+            .max(100);
+        let price = Price {
+            symbol,
+            cents: *cents,
+            at: now(),
+        };
+        match market.topic(symbol) {
+            Ok(topic) => drop(topic.publish(&price).await),
+            Err(error) => tracing::warn!(%error, "nobody learns of a price"),
+        }
+    }
+}
+
+fn market() -> Hub<Price> {
+    Hub::new(|| Topic::in_memory(HELD)).max_topics(SYMBOLS.len())
+}
+
+fn app(market: Hub<Price>) -> Router {
+    Router::new()
+        .route("/", get(Html(include_str!("ticker.html"))))
+        .route("/prices", post(set_price))
+        .sse(prices)
+        .with_state(market)
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("http://{}", listener.local_addr()?);
+    let market = market();
+    tokio::spawn(trade(market.clone()));
+    sse_runtime::serve(listener, app(market)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_runtime::testing::{Client, ReceivedEvent};
+
+    use super::*;
+
+    async fn set(client: &Client, symbol: &str, cents: u32) -> StatusCode {
+        let offer = serde_json::json!({ "symbol": symbol, "cents": cents });
+        client.post("/prices").json(&offer).await.status()
+    }
+
+    fn price(event: &ReceivedEvent) -> (String, u64) {
+        let price: serde_json::Value = event.json();
+        let symbol = price["symbol"].as_str().unwrap().to_owned();
+        (symbol, price["cents"].as_u64().unwrap())
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_gets_the_prices_that_were_and_those_that_follow() {
+        let client = Client::new(app(market()));
+        assert_eq!(set(&client, "ACME", 1).await, StatusCode::OK);
+        assert_eq!(set(&client, "HOOLI", 2).await, StatusCode::OK);
+        let mut events = client.get("/prices?symbol=ACME").await.events();
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 1));
+        set(&client, "HOOLI", 3).await;
+        set(&client, "ACME", 4).await;
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 4));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_gets_what_it_missed_of_each_symbol() {
+        let client = Client::new(app(market()));
+        let path = "/prices?symbol=ACME,HOOLI";
+        set(&client, "ACME", 1).await;
+        let mut events = client.get(path).await.events();
+        let seen = events.expect_event().await;
+        events.leave().await;
+        set(&client, "HOOLI", 2).await;
+        set(&client, "ACME", 3).await;
+        let mut events = client.get(path).last_event_id(&seen.id).await.events();
+        let mut missed = [
+            price(&events.expect_event().await),
+            price(&events.expect_event().await),
+        ];
+        missed.sort();
+        assert_eq!(missed, [("ACME".into(), 3), ("HOOLI".into(), 2)]);
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_to_another_process_is_told_of_the_gap() {
+        let before = Client::new(app(market()));
+        set(&before, "ACME", 1).await;
+        let mut events = before.get("/prices?symbol=ACME").await.events();
+        let seen = events.expect_event().await;
+
+        let after = Client::new(app(market()));
+        set(&after, "ACME", 2).await;
+        let again = after.get("/prices?symbol=ACME").last_event_id(&seen.id);
+        let mut events = again.await.events();
+        let gap = events.expect_event().await;
+        assert_eq!(gap.event, "gap");
+        let gap: serde_json::Value = gap.json();
+        assert_eq!(gap["reason"], "other_epoch");
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_listed_is_not_found() {
+        let client = Client::new(app(market()));
+        let watched = client.get("/prices?symbol=ACME,ENRON").await;
+        assert_eq!(watched.status(), StatusCode::NOT_FOUND);
+        assert_eq!(set(&client, "ENRON", 1).await, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn the_page_reads_the_endpoint() {
+        let page = Client::new(app(market())).get("/").await.text().await;
+        assert!(page.contains(&format!("new EventSource(`{}?symbol=", prices().path())));
+        for (symbol, _) in SYMBOLS {
+            assert!(page.contains(symbol));
+        }
+    }
+}
