@@ -35,6 +35,8 @@
 //! - [`sse_endpoint`]: the attribute, its keys, the return types, and what can be yielded.
 //! - [`Event`]: a value with an `id`, an `event` name, a `retry`, or a comment.
 //! - [`Connection`]: who a stream is for, what ends with it, and [why](CloseReason) it ended.
+//! - [`Topic`]: one event for many clients, encoded once, and replayed for those who come back; [`Hub`]: topics by name;
+//!   [`Presence`]: who is there; [Resuming](resuming): ids and gaps.
 //! - [`LastEventId`]: where a client that reconnects left off. [`Event::done`] stops it for good.
 //! - [`first_ok`]: an upstream's failure, while there still is a status to answer with.
 //! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
@@ -116,6 +118,9 @@ mod overlap;
 mod payload;
 mod request_body;
 mod response;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/resuming.md")]
+pub mod resuming {}
 mod route;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/running_in_production.md")]
