@@ -1,0 +1,2 @@
+//! Topics.
+mod support;
