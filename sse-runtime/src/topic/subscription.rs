@@ -9,6 +9,7 @@ use std::{
     vec,
 };
 
+use tokio::task::coop;
 use tokio_stream::Stream;
 
 use super::{
@@ -281,6 +282,8 @@ impl<T, F: FnMut(&T) -> bool> Only<T, F> {
                     if update.gap.is_some() {
                         self.updates.untold = update.gap;
                     }
+                    // However fast it is published: others have their turn, and who is to end is told so.
+                    ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),
             }
