@@ -135,6 +135,10 @@ pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// What was not returned is returned by the next call.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
+    /// A gap that is known before anything is read, and that the [`position`](Self::position) is behind already. What reads
+    /// one topic is told of it by the first read.
+    fn take_gap(&mut self) -> Option<Gap>;
+
     /// The id behind all that was read.
     fn position(&self) -> EventId;
 }

@@ -102,6 +102,9 @@ impl<T> fmt::Debug for Merged<T> {
 
 impl<T> Reader<T> for Merged<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
+        if let Some(gap) = self.take_gap() {
+            return Poll::Ready(Read::Gap(gap));
+        }
         for _ in 0..self.readers.len() {
             let turn = self.turn;
             self.turn = (turn + 1) % self.readers.len();
@@ -133,6 +136,22 @@ impl<T> Reader<T> for Merged<T> {
             return Poll::Ready(Read::End);
         }
         Poll::Pending
+    }
+
+    /// Those of all topics as one: the id of the first would be behind the others as well, and whoever came back with it
+    /// would not be told of them.
+    fn take_gap(&mut self) -> Option<Gap> {
+        let mut gaps: Option<Gap> = None;
+        for named in &mut self.readers {
+            if let Some(gap) = named.reader.take_gap() {
+                named.position = gap.position.clone();
+                gaps = Some(gap.behind(gaps.map(Box::new)));
+            }
+        }
+        gaps.map(|gap| Gap {
+            position: self.id(),
+            ..gap
+        })
     }
 
     fn position(&self) -> EventId {

@@ -347,8 +347,7 @@ struct Cursor<T> {
 
 impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
-        if let Some(gap) = self.gap.take() {
-            self.is_resuming = false;
+        if let Some(gap) = self.take_gap() {
             return Poll::Ready(Read::Gap(gap));
         }
         if !self.kept.is_empty() {
@@ -408,6 +407,12 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         }
         state.readers.wait(self.place, cx);
         Poll::Pending
+    }
+
+    fn take_gap(&mut self) -> Option<Gap> {
+        let gap = self.gap.take()?;
+        self.is_resuming = false;
+        Some(gap)
     }
 
     fn position(&self) -> EventId {
