@@ -274,7 +274,7 @@ pub struct TopicBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> TopicBuilder<T> {
-    /// How many events are held at most; 1024 by default.
+    /// How many events are held at most; 1024 by default. The newest is held in any case.
     pub fn events(mut self, events: usize) -> Self {
         self.capacity.events = events;
         self

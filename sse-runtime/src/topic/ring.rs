@@ -44,7 +44,8 @@ pub(crate) enum Overflow<T> {
 
 /// The newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>);
+    /// Takes a new event, and returns the one that it supersedes.
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<Arc<Entry<T>>>;
 
     /// Those behind a number, in order.
     fn behind(&self, number: u64) -> Vec<Arc<Entry<T>>>;
@@ -72,9 +73,10 @@ where
     K: Hash + Eq + Send,
     F: Fn(&T) -> K + Send,
 {
-    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) {
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<Arc<Entry<T>>> {
         let key = (self.key)(&entry.value);
-        self.newest.insert(key, (number, Arc::clone(entry)));
+        let superseded = self.newest.insert(key, (number, Arc::clone(entry)));
+        superseded.map(|(_, entry)| entry)
     }
 
     fn behind(&self, number: u64) -> Vec<Arc<Entry<T>>> {
@@ -126,26 +128,31 @@ impl<T> State<T> {
         self.last - self.held.len() as u64
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, entry)) = self.held.pop_front() {
-            self.bytes -= entry.frame.len();
-        }
+    fn take_oldest(&mut self) -> Option<Arc<Entry<T>>> {
+        let (_, entry) = self.held.pop_front()?;
+        self.bytes -= entry.frame.len();
+        Some(entry)
     }
 
-    /// Drops what has become too old, too many, or too large. The newest stays, however large it is.
-    fn evict(&mut self, capacity: &Capacity) {
-        while self.held.len() > capacity.events
+    /// Takes out what has become too old, too many, or too large. The newest stays, however large it is.
+    ///
+    /// It is for the caller to drop behind the lock: a user's destructor may ask for it.
+    #[must_use = "it is dropped behind the lock"]
+    fn evict(&mut self, capacity: &Capacity) -> Vec<Arc<Entry<T>>> {
+        let mut evicted = Vec::new();
+        while self.held.len() > capacity.events.max(1)
             || (self.bytes > capacity.bytes && self.held.len() > 1)
         {
-            self.drop_oldest();
+            evicted.extend(self.take_oldest());
         }
         if let Some(age) = capacity.age {
             let now = Instant::now();
             let is_old = |at: Instant| now.duration_since(at) > age;
             while self.held.front().is_some_and(|(at, _)| is_old(*at)) {
-                self.drop_oldest();
+                evicted.extend(self.take_oldest());
             }
         }
+        evicted
     }
 }
 
@@ -176,10 +183,11 @@ impl Readers {
         waker
     }
 
-    fn wait(&mut self, place: usize, cx: &Context<'_>) {
+    /// Returns the waker that waited here before, of another task.
+    fn wait(&mut self, place: usize, cx: &Context<'_>) -> Option<Waker> {
         match &mut self.waiting[place] {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            place => place.replace(cx.waker().clone()),
         }
     }
 
@@ -230,19 +238,21 @@ impl<T> Ring<T> {
         let id = self.id(number);
         let entry = Arc::new(Entry::new(id.clone(), encoded));
         let len = entry.frame.len();
-        if let Overflow::LatestBy(newest) = &mut state.overflow {
-            newest.published(number, &entry);
-        }
+        let superseded = match &mut state.overflow {
+            Overflow::LatestBy(newest) => newest.published(number, &entry),
+            Overflow::Skip | Overflow::Latest | Overflow::Disconnect => None,
+        };
         state.held.push_back((now, entry));
         state.bytes += len;
         state.last = number;
-        state.evict(&self.capacity);
+        let evicted = state.evict(&self.capacity);
         let waiting = state.readers.take_waiting();
         drop(state);
         // Not under the lock, which is the first thing that whoever is woken wants.
         for waker in waiting {
             waker.wake();
         }
+        drop((superseded, evicted));
         Ok(id)
     }
 }
@@ -272,7 +282,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 
     fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>> {
         let mut state = self.state();
-        state.evict(&self.capacity);
+        let evicted = state.evict(&self.capacity);
         let (oldest, last) = (state.behind_oldest(), state.last);
         let (behind, gap) = match &from {
             From::Start(Start::Now) => (last, None),
@@ -292,6 +302,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         };
         let place = state.readers.enter();
         drop(state);
+        drop(evicted);
         let is_resuming = matches!(from, From::Behind(_));
         let gap = gap.map(|reason| Gap {
             reason,
@@ -405,7 +416,10 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         if state.finished {
             return Poll::Ready(Read::End);
         }
-        state.readers.wait(self.place, cx);
+        let waited = state.readers.wait(self.place, cx);
+        drop(state);
+        // Not under the lock: to drop a waker may drop a task.
+        drop(waited);
         Poll::Pending
     }
 
