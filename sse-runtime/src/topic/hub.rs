@@ -68,7 +68,17 @@ struct Slot<T> {
     topic: Topic<T>,
     /// Since when nobody has used it, as far as anybody has looked.
     unused_since: Option<Instant>,
-    run: Option<AbortHandle>,
+    run: Run,
+}
+
+#[derive(Default)]
+enum Run {
+    #[default]
+    None,
+    /// Somebody is about to start it.
+    Starting,
+    /// Until the topic is dropped: what has run does not run again before.
+    Started(AbortHandle),
 }
 
 /// How long a topic is kept that nobody uses, by default.
@@ -225,18 +235,25 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let slot = self.slot(&mut state, name)?;
         let topic = slot.topic.clone();
         // A run that has ended has finished its topic: what is there is to be replayed.
-        if slot.run.is_none() && !topic.is_finished() {
-            let finish = FinishOnDrop(topic.clone());
-            let run = producer(topic.clone());
-            let name = name.to_owned();
-            let run = runtime.spawn(async move {
-                // Also where the run panics, or is stopped.
-                let _finish = finish;
-                if let Err(error) = run.await.outcome() {
-                    tracing::error!(name, error, "a run ended with an error");
-                }
-            });
-            slot.run = Some(run.abort_handle());
+        if !matches!(slot.run, Run::None) || topic.is_finished() {
+            return Ok(topic);
+        }
+        slot.run = Run::Starting;
+        // The producer is a user's, and may use the hub.
+        drop(state);
+        let finish = FinishOnDrop(topic.clone());
+        let run = producer(topic.clone());
+        let of = name.to_owned();
+        let run = runtime.spawn(async move {
+            // Also where the run panics, or is stopped.
+            let _finish = finish;
+            if let Err(error) = run.await.outcome() {
+                tracing::error!(name = of, error, "a run ended with an error");
+            }
+        });
+        // It is still there: somebody has its topic, which is here.
+        if let Some(slot) = self.0.state().topics.get_mut(name) {
+            slot.run = Run::Started(run.abort_handle());
         }
         Ok(topic)
     }
@@ -245,11 +262,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// one that ran.
     pub fn stop(&self, name: &str) -> bool {
         let state = self.0.state();
-        let run = state.topics.get(name).and_then(|slot| slot.run.as_ref());
-        let Some(run) = run.filter(|run| !run.is_finished()) else {
-            return false;
-        };
-        run.abort();
+        match state.topics.get(name).map(|slot| &slot.run) {
+            Some(Run::Started(run)) if !run.is_finished() => run.abort(),
+            _ => return false,
+        }
         true
     }
 
@@ -267,7 +283,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let slot = slot.or_insert_with(|| Slot {
             topic: (self.0.make)(),
             unused_since: None,
-            run: None,
+            run: Run::None,
         });
         slot.unused_since = None;
         Ok(slot)
