@@ -39,6 +39,8 @@ pub struct Outgoing {
     more_follow: bool,
     /// How far a topic was read, where that is further than what was sent of it.
     read_to: Option<EventId>,
+    /// The ids are the handler's own, and not those of a topic.
+    has_own_ids: bool,
     topic: Option<TopicEnd>,
 }
 
@@ -65,8 +67,11 @@ impl Outgoing {
 
     /// The id that a frame has set stays with the client until another does.
     pub(crate) fn remember(&mut self, id: Option<EventId>) {
-        if id.is_some() {
-            self.last_id = id;
+        if let Some(id) = id {
+            self.has_own_ids = !id.is_of_topic();
+            self.last_id = Some(id);
+            // The client stands here now, which may be further.
+            self.read_to = None;
         }
     }
 }
@@ -82,6 +87,7 @@ impl Channel {
             events: 0,
             more_follow: false,
             read_to: None,
+            has_own_ids: false,
             topic: None,
         })))
     }
@@ -166,9 +172,17 @@ impl Channel {
     pub(crate) fn has_read_to(&self, position: &EventId) {
         let mut outgoing = self.lock();
         outgoing.read_to = match &outgoing.last_id {
-            Some(last) if last == position => None,
+            Some(last) if last == position || outgoing.has_own_ids => None,
             _ => Some(position.clone()),
         };
+    }
+
+    /// A topic is read that has not ended, behind one that has.
+    pub(crate) fn topic_goes_on(&self) {
+        let mut outgoing = self.lock();
+        if outgoing.topic == Some(TopicEnd::Over) {
+            outgoing.topic = None;
+        }
     }
 
     /// Takes the id that the client does not know of yet.

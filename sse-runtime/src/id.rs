@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use crate::topic::position::Position;
+use crate::topic::{merged, position::Position};
 
 /// What an id ends with once there is nothing more to come: a client that comes back with it is answered `204`.
 ///
@@ -86,6 +86,15 @@ impl EventId {
             Repr::Number(number) => Cow::Owned(number.to_string()),
             Repr::Text(text) => Cow::Borrowed(text),
             Repr::Position(position) => Cow::Owned(position.to_string()),
+        }
+    }
+
+    /// Whether it is a position in a topic, or in several.
+    pub(crate) fn is_of_topic(&self) -> bool {
+        match &self.0 {
+            Repr::Number(_) => false,
+            Repr::Text(text) => text.starts_with(merged::VERSION),
+            Repr::Position(_) => true,
         }
     }
 

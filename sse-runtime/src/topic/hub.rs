@@ -178,13 +178,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
             return Err(HubError::TooManyNames);
         }
         let names: Vec<&str> = names.into_iter().collect();
-        let Cursor(from) = cursor.into();
+        let Cursor { from, is_resumed } = cursor.into();
         let mut readers = Vec::with_capacity(names.len());
         for ((name, escaped), from) in names.iter().zip(escaped).zip(merged::split(&from, &names)) {
             let topic = self.topic(name)?;
             readers.push((escaped, topic.backend.subscribe(from)));
         }
-        Ok(Subscription::new(Box::new(merged::Merged::new(readers))))
+        let merged = Box::new(merged::Merged::new(readers));
+        Ok(Subscription::new(merged, is_resumed))
     }
 
     /// Starts a run that publishes to the topic of this name, unless there is one already, and returns the topic.

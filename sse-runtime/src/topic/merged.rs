@@ -14,7 +14,7 @@ use super::{
 use crate::EventId;
 
 /// What such an id begins with: its version. No id of a single topic does.
-const VERSION: &str = "m1:";
+pub(crate) const VERSION: &str = "m1:";
 
 /// Longer ids would not come back: they travel in a header.
 const LONGEST: usize = 4_000;

@@ -3,7 +3,7 @@
 pub(crate) mod backend;
 mod gap;
 mod hub;
-mod merged;
+pub(crate) mod merged;
 pub(crate) mod position;
 mod presence;
 mod publish;
@@ -84,17 +84,27 @@ pub enum Start {
 /// Where a subscription starts: what [`Topic::subscribe`] takes. It is a [`Start`], an [`EventId`], or the [`LastEventId`]
 /// of the request, with [`or`](LastEventId::or) for clients that come for the first time.
 #[derive(Clone, Debug)]
-pub struct Cursor(From);
+pub struct Cursor {
+    from: From,
+    /// A client's id says where, or would say so.
+    is_resumed: bool,
+}
 
 impl std::convert::From<Start> for Cursor {
     fn from(start: Start) -> Self {
-        Self(From::Start(start))
+        Self {
+            from: From::Start(start),
+            is_resumed: false,
+        }
     }
 }
 
 impl std::convert::From<EventId> for Cursor {
     fn from(id: EventId) -> Self {
-        Self(From::Behind(id.to_string()))
+        Self {
+            from: From::Behind(id.to_string()),
+            is_resumed: true,
+        }
     }
 }
 
@@ -117,11 +127,16 @@ impl LastEventId {
     /// }
     /// ```
     pub fn or(self, start: Start) -> Cursor {
-        Cursor(match self.0 {
-            Ok(Some(id)) => From::Behind(id.to_string()),
-            Ok(None) => From::Start(start),
-            Err(LastEventIdError::NotParsed { .. } | LastEventIdError::NotUtf8) => From::Unknown,
-        })
+        Cursor {
+            from: match self.0 {
+                Ok(Some(id)) => From::Behind(id.to_string()),
+                Ok(None) => From::Start(start),
+                Err(LastEventIdError::NotParsed { .. } | LastEventIdError::NotUtf8) => {
+                    From::Unknown
+                }
+            },
+            is_resumed: true,
+        }
     }
 }
 
@@ -212,8 +227,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// Everything behind the id that is still held comes first, then what is published from now on. What cannot be given is
     /// told by a [`Gap`], and reading goes on at the oldest event that is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
-        let Cursor(from) = cursor.into();
-        Subscription::new(Arc::clone(&self.backend).subscribe(from))
+        let Cursor { from, is_resumed } = cursor.into();
+        Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
     }
 
     /// How many subscriptions there are.

@@ -39,6 +39,8 @@ pub struct Subscription<T> {
     position: EventId,
     /// To be told with the next update, since there is no stream to tell it in.
     untold: Option<Box<Gap>>,
+    /// The client's id says where it starts, so the client is to have one.
+    is_resumed: bool,
     has_ended: bool,
 }
 
@@ -53,12 +55,13 @@ pub struct Update<T> {
 }
 
 impl<T> Subscription<T> {
-    pub(crate) fn new(reader: Box<dyn Reader<T>>) -> Self {
+    pub(crate) fn new(reader: Box<dyn Reader<T>>, is_resumed: bool) -> Self {
         Self {
             position: reader.position(),
             reader,
             batch: Vec::new().into_iter(),
             untold: None,
+            is_resumed,
             has_ended: false,
         }
     }
@@ -139,11 +142,19 @@ impl<T> Subscription<T> {
                 return Poll::Ready(None);
             }
             let Poll::Ready(read) = self.reader.poll_read(cx) else {
-                Channel::with_current(|channel| channel.has_read_to(&self.position));
+                Channel::with_current(|channel| {
+                    channel.topic_goes_on();
+                    if self.is_resumed {
+                        channel.has_read_to(&self.position);
+                    }
+                });
                 return Poll::Pending;
             };
             match read {
-                Read::Events(batch) => self.batch = batch.into_iter(),
+                Read::Events(batch) => {
+                    self.batch = batch.into_iter();
+                    Channel::with_current(Channel::topic_goes_on);
+                }
                 Read::Gap(gap) => {
                     self.position = gap.position.clone();
                     return Poll::Ready(Some(Err(gap)));
