@@ -1,0 +1,768 @@
+//! Topics by name, several under one id, runs that outlive their client, and who is there.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    future::{Future, pending},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use proptest::prelude::*;
+use sse_runtime::{
+    EventId, Gap, GapReason, Hub, HubError, LastEventId, Presence, PresenceChange, PublishError,
+    RouterExt as _, Start, Stream, Subscription, Topic, sse_endpoint, testing,
+};
+use support::within;
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, yield_now},
+    time::advance,
+};
+
+fn hub(events: usize) -> Hub<String> {
+    Hub::new(move || Topic::in_memory(events))
+}
+
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Lets a stream of which there is nothing yet come to where it waits: the head goes first.
+fn has_subscribed(events: &mut testing::Events) {
+    for _ in 0..2 {
+        assert!(poll_once(events.next()).is_pending());
+    }
+}
+
+/// What there is to read without waiting, with the ids.
+fn read(updates: &mut Subscription<String>) -> Vec<Result<(String, String), Gap>> {
+    let mut read = Vec::new();
+    while let Poll::Ready(Some(seen)) = poll_once(updates.recv()) {
+        read.push(seen.map(|update| (update.clone(), update.id().to_string())));
+    }
+    read
+}
+
+fn values(updates: &mut Subscription<String>) -> Vec<String> {
+    let read = read(updates).into_iter();
+    read.map(|seen| seen.unwrap().0).collect()
+}
+
+fn publish(hub: &Hub<String>, name: &str, value: impl ToString) {
+    let topic = hub.topic(name).unwrap();
+    topic.publish_now(&value.to_string()).unwrap();
+}
+
+fn id(text: impl Into<String>) -> EventId {
+    EventId::new(text.into()).unwrap()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Several under one id
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Every name has an event of its own in every round.
+fn round(hub: &Hub<String>, names: &[&str], number: u32) {
+    for name in names {
+        publish(hub, name, format_args!("{name} {number}"));
+    }
+}
+
+#[test]
+fn whoever_comes_back_with_any_id_gets_the_rest_of_each() {
+    let names = ["a", "b c", "ü&=~done", "", "x/y%41+", "m1:"];
+    let hub = hub(100);
+    let mut updates = hub.subscribe(names, Start::Now).unwrap();
+    for number in 1..=3 {
+        round(&hub, &names, number);
+    }
+    let all = read(&mut updates);
+    assert_eq!(all.len(), 18);
+    let mut before = BTreeMap::from(names.map(|name| (name, 0)));
+    for seen in all {
+        let (value, at) = seen.unwrap();
+        let (name, number) = value.rsplit_once(' ').unwrap();
+        let number: u32 = number.parse().unwrap();
+        let last = before.get_mut(name).unwrap();
+        assert_eq!(number, *last + 1);
+        *last = number;
+        // In any order of the names, which are a set.
+        let again = names.iter().rev().chain(&names[..1]);
+        let mut back = hub.subscribe(again, id(at)).unwrap();
+        let mut rest = values(&mut back);
+        rest.sort();
+        let mut expected: Vec<_> = before
+            .iter()
+            .flat_map(|(name, last)| (last + 1..=3).map(move |number| format!("{name} {number}")))
+            .collect();
+        expected.sort();
+        assert_eq!(rest, expected);
+    }
+}
+
+#[test]
+fn names_come_and_go() {
+    let hub = hub(100);
+    let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    round(&hub, &["a", "b", "c"], 1);
+    assert_eq!(values(&mut updates).len(), 2);
+    let at = updates.position();
+    round(&hub, &["a", "b", "c"], 2);
+    let mut back = hub.subscribe(["b", "c"], at).unwrap();
+    // Of `b` what was missed, of `c`, which is new, what comes from now on.
+    assert_eq!(values(&mut back), ["b 2"]);
+    round(&hub, &["a", "b", "c"], 3);
+    let mut rest = values(&mut back);
+    rest.sort();
+    assert_eq!(rest, ["b 3", "c 3"]);
+}
+
+#[test]
+fn the_position_before_anything_was_read_is_one_too() {
+    let hub = hub(100);
+    let updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    round(&hub, &["a", "b"], 1);
+    let mut back = hub.subscribe(["a", "b"], updates.position()).unwrap();
+    assert_eq!(values(&mut back).len(), 2);
+}
+
+/// However many of the names an id says nothing of, it is told in one piece, in front of all else: whoever is cut off
+/// behind a first gap would come back with an id that hides the others.
+#[test]
+fn an_id_that_is_not_known_is_one_gap() {
+    let names = ["a", "b", "c"];
+    let hub = hub(2);
+    for number in 1..=3 {
+        round(&hub, &names, number);
+    }
+    let position = hub.subscribe(names, Start::Now).unwrap().position();
+    let position = position.to_string();
+    let foreign = position.replace("b=", "b=zzzzzzzzzzz");
+    let foreign: String = {
+        // The epoch of `b` is another, and the length is the same.
+        let (before, after) = position.split_once("b=").unwrap();
+        format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
+            .chars()
+            .take(foreign.len())
+            .collect()
+    };
+    let future = position.replace("-3", "-4");
+    for (sent, reason, missed, rest) in [
+        ("7".to_owned(), GapReason::Unknown, None, 6),
+        ("m1:".to_owned() + "a", GapReason::Unknown, None, 2),
+        ("m2:a=b".to_owned(), GapReason::Unknown, None, 6),
+        (
+            position["m1:".len()..].to_owned(),
+            GapReason::Unknown,
+            None,
+            6,
+        ),
+        ("0123456789ab-7".to_owned(), GapReason::Unknown, None, 6),
+        (foreign, GapReason::OtherEpoch, None, 2),
+        (future, GapReason::Unknown, None, 6),
+    ] {
+        let mut back = hub.subscribe(names, id(sent.clone())).unwrap();
+        let mut seen = read(&mut back).into_iter();
+        let gap = seen.next().unwrap().unwrap_err();
+        assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
+        let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
+        assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
+        // Whoever comes back with the gap's id has been told.
+        let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
+        assert_eq!(values(&mut again).len(), rest, "{sent}");
+    }
+}
+
+/// What is found out by reading is told topic by topic: until then the id says where each was left.
+#[test]
+fn what_is_too_old_is_told_for_each() {
+    let names = ["a", "b", "c"];
+    let hub = hub(2);
+    for number in 1..=3 {
+        round(&hub, &names, number);
+    }
+    let position = hub.subscribe(names, Start::Now).unwrap().position();
+    let mut at = position.to_string().replace("-3", "-0");
+    // Cut off behind whatever was seen, again and again.
+    let (mut missed, mut seen) = (0, Vec::new());
+    loop {
+        let mut back = hub.subscribe(names, id(at)).unwrap();
+        match poll_once(back.recv()) {
+            Poll::Ready(Some(Ok(update))) => seen.push(update.clone()),
+            Poll::Ready(Some(Err(gap))) => {
+                assert_eq!(gap.reason(), GapReason::TooOld);
+                missed += gap.missed().unwrap();
+            }
+            _ => break,
+        }
+        at = back.position().to_string();
+    }
+    seen.sort();
+    assert_eq!(seen, ["a 2", "a 3", "b 2", "b 3", "c 2", "c 3"]);
+    assert_eq!(missed, 3);
+}
+
+#[test]
+fn a_hundred_names_are_an_id_and_too_many_are_not() {
+    let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
+    let hub = hub(10);
+    let mut updates = hub.subscribe(&names, Start::Now).unwrap();
+    for name in &names {
+        publish(&hub, name, name);
+    }
+    let seen = read(&mut updates);
+    assert_eq!(seen.len(), 100);
+    let (_, half) = seen[49].as_ref().unwrap();
+    assert!(half.len() < 4_000);
+    let mut back = hub.subscribe(&names, id(half.clone())).unwrap();
+    assert_eq!(values(&mut back).len(), 50);
+
+    let many = (0..200).map(|number| format!("n{number}"));
+    let refused = hub.subscribe(many, Start::Now).unwrap_err();
+    assert_eq!(refused, HubError::TooManyNames);
+    let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
+    assert_eq!(long, HubError::TooManyNames);
+    // Nothing was made for those.
+    assert_eq!(hub.topics(), 100);
+}
+
+#[test]
+fn several_end_when_all_have_ended() {
+    let hub = hub(10);
+    let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    round(&hub, &["a", "b"], 1);
+    hub.topic("a").unwrap().finish();
+    assert_eq!(values(&mut updates).len(), 2);
+    assert!(poll_once(updates.recv()).is_pending());
+    hub.topic("b").unwrap().finish();
+    assert!(matches!(poll_once(updates.recv()), Poll::Ready(None)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whoever reads several names, and comes back at any time with what it saw last, sees each event of each once, and
+    /// is told how many it missed of all of them.
+    #[test]
+    fn several_under_one_id_are_exact(
+        events in 1..20_usize,
+        steps in prop::collection::vec((0..4_usize, 0..30_usize, 0..40_usize, any::<bool>()), 1..60),
+    ) {
+        let names = ["a", "ü", " c&", ""];
+        let hub = hub(events);
+        let mut updates = hub.subscribe(names, Start::Now).unwrap();
+        let mut published = 0_u64;
+        let (mut seen, mut missed) = (0_u64, 0_u64);
+        let mut last = BTreeMap::from(names.map(|name| (name, 0_u64)));
+        let mut counts = last.clone();
+        let mut take = |updates: &mut Subscription<String>, times: usize| {
+            for _ in 0..times {
+                match poll_once(updates.recv()) {
+                    Poll::Ready(Some(Ok(update))) => {
+                        let (name, number) = update.rsplit_once(' ').unwrap();
+                        let number: u64 = number.parse().unwrap();
+                        let last = last.get_mut(name).unwrap();
+                        assert!(number > *last, "{number} of {name:?} behind {last}");
+                        *last = number;
+                        seen += 1;
+                    }
+                    Poll::Ready(Some(Err(gap))) => missed += gap.missed().unwrap(),
+                    Poll::Ready(None) => panic!("nothing has ended"),
+                    Poll::Pending => break,
+                }
+            }
+            (seen, missed)
+        };
+        for (name, publishes, reads, reconnects) in steps {
+            let count = counts.get_mut(names[name]).unwrap();
+            for _ in 0..publishes {
+                *count += 1;
+                published += 1;
+                publish(&hub, names[name], format_args!("{} {count}", names[name]));
+            }
+            take(&mut updates, reads);
+            if reconnects {
+                updates = hub.subscribe(names, id(updates.position().to_string())).unwrap();
+            }
+        }
+        let (seen, missed) = take(&mut updates, usize::MAX);
+        assert_eq!(seen + missed, published);
+    }
+}
+
+/// The names as they stand in the path, with commas between them.
+#[sse_endpoint("/several/{names}")]
+async fn several(
+    Path(names): Path<String>,
+    State(hub): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let updates = hub.subscribe(names.split(','), last)?;
+    yield_all!(updates);
+}
+
+#[tokio::test]
+async fn a_composite_id_travels() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    let path = "/several/b%20c,%C3%BC%26%3D,%25";
+    let mut events = client.get(path).await.events();
+    has_subscribed(&mut events);
+    let names = ["b c", "ü&=", "%"];
+    round(&hub, &names, 1);
+    round(&hub, &names, 2);
+    let first = events.expect_event().await;
+    let at = first.id;
+    let escaped: String = at.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let in_query = format!("{path}?lastEventId={escaped}");
+    for request in [client.get(path).last_event_id(&at), client.get(&in_query)] {
+        let mut events = request.await.events();
+        let mut all = vec![first.data.clone()];
+        for _ in 0..5 {
+            all.push(events.expect_event().await.data);
+        }
+        all.sort();
+        let mut expected: Vec<_> = names
+            .iter()
+            .flat_map(|name| (1..=2).map(move |number| format!("\"{name} {number}\"")))
+            .collect();
+        expected.sort();
+        assert_eq!(all, expected);
+    }
+    let too_many = (0..200)
+        .map(|number| format!("n{number},"))
+        .collect::<String>();
+    let refused = client.get(&format!("/several/{too_many}")).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Topics by name
+// ---------------------------------------------------------------------------------------------------------------------
+
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Lets the hub's own task run, as often as it wants to.
+async fn pass(time: Duration) {
+    let step = Duration::from_secs(1);
+    let mut left = time;
+    while !left.is_zero() {
+        advance(step.min(left)).await;
+        left = left.saturating_sub(step);
+        yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_is_made_on_first_use_and_dropped_when_nobody_uses_it() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let hub: Hub<String> = Hub::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Topic::in_memory(10)
+    })
+    .idle(IDLE);
+    assert_eq!((hub.topics(), made.load(Ordering::Relaxed)), (0, 0));
+    assert!(hub.get("a").is_none());
+    let held = hub.topic("a").unwrap();
+    publish(&hub, "a", 1);
+    publish(&hub, "b", 1);
+    let mut updates = hub.subscribe(["c"], Start::Now).unwrap();
+    assert_eq!((hub.topics(), made.load(Ordering::Relaxed)), (3, 3));
+    let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
+
+    pass(IDLE * 3).await;
+    // Nobody has `b`; one has a handle of `a`, and one reads `c`.
+    assert_eq!(hub.topics(), 2);
+    assert!(hub.get("b").is_none());
+    publish(&hub, "c", 1);
+    assert_eq!(values(&mut updates), ["1"]);
+
+    // It begins anew, and says so.
+    publish(&hub, "b", 2);
+    let mut back = hub.get("b").unwrap().subscribe(of_b);
+    let gap = read(&mut back).remove(0).unwrap_err();
+    assert_eq!(gap.reason(), GapReason::OtherEpoch);
+
+    drop((held, updates, back));
+    // Asked for now and then it stays.
+    for _ in 0..10 {
+        pass(IDLE / 2).await;
+        assert!(hub.get("a").is_some());
+    }
+    assert_eq!(hub.topics(), 1);
+    pass(IDLE * 3).await;
+    assert_eq!(hub.topics(), 0);
+}
+
+#[sse_endpoint("/rooms/{room}")]
+async fn room(
+    Path(room): Path<String>,
+    State(rooms): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let room = rooms.topic(&room)?;
+    yield_all!(room.subscribe(last));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_at_random_cost_no_memory() {
+    let hub = hub(10).idle(IDLE).max_topics(3);
+    let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
+    let mut inside = Vec::new();
+    for name in ["/rooms/a", "/rooms/b", "/rooms/c"] {
+        let mut events = client.get(name).await.events();
+        has_subscribed(&mut events);
+        inside.push(events);
+    }
+    for _ in 0..2 {
+        let refused = client.get("/rooms/d").await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((5..15).contains(&after));
+        assert_eq!(hub.topics(), 3);
+        pass(IDLE * 2).await;
+    }
+    // Those that are there are not refused.
+    let answer = client.get("/rooms/a").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    drop(answer);
+    inside.pop();
+    pass(IDLE * 2).await;
+    assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Runs
+// ---------------------------------------------------------------------------------------------------------------------
+
+#[derive(Clone)]
+struct Answers {
+    hub: Hub<String>,
+    started: Arc<AtomicUsize>,
+    /// A word for each permit.
+    words: Arc<Semaphore>,
+}
+
+impl Answers {
+    fn new() -> Self {
+        Self {
+            hub: hub(100).idle(IDLE),
+            started: Arc::default(),
+            words: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    fn client(&self) -> testing::Client {
+        testing::Client::new(Router::new().sse(answer).with_state(self.clone()))
+    }
+}
+
+/// Five words, unless its name is that of something that goes wrong.
+#[sse_endpoint("/answers/{id}")]
+async fn answer(
+    Path(id): Path<String>,
+    State(answers): State<Answers>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let Answers {
+        hub,
+        started,
+        words,
+    } = answers;
+    let name = id.clone();
+    let answer = hub.produce(&id, |topic| async move {
+        started.fetch_add(1, Ordering::Relaxed);
+        for number in 1..=5 {
+            words.acquire().await.unwrap().forget();
+            assert!(name != "panics" || number < 3, "as asked");
+            topic.publish(&format!("word {number}")).await?;
+        }
+        Ok::<_, PublishError>(())
+    })?;
+    yield_all!(answer.subscribe(last.or(Start::First)));
+}
+
+async fn words(events: &mut testing::Events) -> Vec<String> {
+    let mut words = Vec::new();
+    while let Some(event) = within("a word", events.next()).await.unwrap() {
+        words.push(event.json());
+    }
+    words
+}
+
+fn five() -> Vec<String> {
+    (1..=5).map(|number| format!("word {number}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_ask_at_once_a_run_is_started_once() {
+    let answers = Answers::new();
+    let client = answers.client();
+    let mut readers = JoinSet::new();
+    for _ in 0..100 {
+        let request = client.get("/answers/1");
+        readers.spawn(async move { words(&mut request.await.events()).await });
+    }
+    answers.words.add_permits(5);
+    for words in readers.join_all().await {
+        assert_eq!(words, five());
+    }
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_when_its_client_leaves_and_is_joined_from_the_id() {
+    let answers = Answers::new();
+    let client = answers.client();
+    let mut events = client.get("/answers/1").await.events();
+    answers.words.add_permits(2);
+    assert_eq!(events.expect_event().await.json::<String>(), "word 1");
+    let second = events.expect_event().await;
+    assert_eq!(second.json::<String>(), "word 2");
+    let last = second.id;
+    events.leave().await;
+    answers.words.add_permits(3);
+    // Nobody is there to read them.
+    pass(Duration::from_secs(1)).await;
+    assert!(answers.hub.get("1").unwrap().is_finished());
+    let mut back = client.get("/answers/1").last_event_id(&last).await.events();
+    assert_eq!(words(&mut back).await, five()[2..]);
+    let done = back.last_event_id().to_owned();
+    let stopped = client.get("/answers/1").last_event_id(&done).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+
+    // For the idle time any tab gets all of it, and then the name is free.
+    pass(IDLE / 2).await;
+    assert_eq!(
+        words(&mut client.get("/answers/1").await.events()).await,
+        five()
+    );
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.topics(), 0);
+    answers.words.add_permits(5);
+    assert_eq!(
+        words(&mut client.get("/answers/1").await.events()).await,
+        five()
+    );
+    assert_eq!(answers.started.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_is_not_idle() {
+    let answers = Answers::new();
+    let events = answers.client().get("/answers/1").await.events();
+    let mut events = events;
+    has_subscribed(&mut events);
+    events.leave().await;
+    pass(IDLE * 5).await;
+    assert_eq!(answers.hub.topics(), 1);
+    answers.words.add_permits(5);
+    assert_eq!(
+        words(&mut answers.client().get("/answers/1").await.events()).await,
+        five()
+    );
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_ends_its_readers() {
+    let answers = Answers::new();
+    let client = answers.client();
+    assert!(!answers.hub.stop("1"), "there is none");
+    let mut events = client.get("/answers/1").await.events();
+    answers.words.add_permits(1);
+    assert_eq!(events.expect_event().await.json::<String>(), "word 1");
+    assert!(answers.hub.stop("1"));
+    within("the end", events.expect_end()).await;
+    assert!(events.last_event_id().ends_with("~done"));
+    assert!(!answers.hub.stop("1"), "it has ended");
+    // It is not started again while it is kept.
+    answers.words.add_permits(5);
+    let mut again = client.get("/answers/1").await.events();
+    assert_eq!(words(&mut again).await, ["word 1"]);
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_panics_ends_its_readers() {
+    let answers = Answers::new();
+    let client = answers.client();
+    let mut events = client.get("/answers/panics").await.events();
+    answers.words.add_permits(5);
+    assert_eq!(words(&mut events).await, five()[..2]);
+    // Kept as any other that has ended.
+    pass(IDLE / 2).await;
+    let mut again = client.get("/answers/panics").await.events();
+    assert_eq!(words(&mut again).await, five()[..2]);
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.topics(), 0);
+}
+
+#[tokio::test]
+async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
+    let hub = hub(10);
+    let asked = hub.clone();
+    let topic = hub
+        .produce("a", move |topic| {
+            // Before the run itself: the hub is not held meanwhile.
+            let other = asked.topic("b").unwrap();
+            async move {
+                other.publish(&"beside".to_owned()).await?;
+                topic.publish(&"here".to_owned()).await.map(drop)
+            }
+        })
+        .unwrap();
+    let mut updates = topic.subscribe(Start::First);
+    let first = within("the run", updates.next()).await;
+    assert_eq!(*first.unwrap(), "here");
+    assert!(within("its end", updates.next()).await.is_none());
+    let of_b = hub.get("b").unwrap();
+    assert_eq!(values(&mut of_b.subscribe(Start::First)), ["beside"]);
+
+    let panics = hub.clone();
+    let panicked = tokio::spawn(async move {
+        panics.produce("c", |_| {
+            if true {
+                panic!("as asked");
+            }
+            pending::<()>()
+        })
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    // Nobody waits for a run that never was.
+    let mut updates = hub.topic("c").unwrap().subscribe(Start::First);
+    assert!(within("the end", updates.next()).await.is_none());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Who is there
+// ---------------------------------------------------------------------------------------------------------------------
+
+fn changes(updates: &mut Subscription<PresenceChange<&'static str>>) -> Vec<String> {
+    let mut changes = Vec::new();
+    while let Poll::Ready(Some(change)) = poll_once(updates.next()) {
+        changes.push(match &*change {
+            PresenceChange::Joined { who, count } => format!("+{who} {count}"),
+            PresenceChange::Left { who, count } => format!("-{who} {count}"),
+            other => panic!("{other:?}"),
+        });
+    }
+    changes
+}
+
+const GRACE: Duration = Duration::from_secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_and_who_leaves() {
+    let presence = Presence::new(GRACE);
+    let mut updates = presence.changes(Start::Now);
+    let ada = presence.join("ada");
+    let second_tab = presence.join("ada");
+    let bob = presence.join("bob");
+    assert_eq!(changes(&mut updates), ["+ada 1", "+bob 2"]);
+    let mut present = presence.present();
+    present.sort_unstable();
+    assert_eq!((present, presence.count()), (vec!["ada", "bob"], 2));
+
+    // One of two tabs.
+    drop(ada);
+    pass(GRACE * 2).await;
+    assert_eq!(changes(&mut updates), [""; 0]);
+    // Back within the grace time, twice, and never gone.
+    drop(second_tab);
+    pass(GRACE * 2 / 3).await;
+    let ada = presence.join("ada");
+    drop(ada);
+    pass(GRACE * 2 / 3).await;
+    let ada = presence.join("ada");
+    pass(GRACE * 2).await;
+    assert_eq!(changes(&mut updates), [""; 0]);
+    assert_eq!(presence.count(), 2);
+
+    drop(ada);
+    pass(GRACE / 2).await;
+    assert_eq!(presence.count(), 2);
+    pass(GRACE).await;
+    assert_eq!(changes(&mut updates), ["-ada 1"]);
+    drop(bob);
+    pass(GRACE * 2).await;
+    assert_eq!(changes(&mut updates), ["-bob 0"]);
+    let _ada = presence.join("ada");
+    assert_eq!(changes(&mut updates), ["+ada 1"]);
+}
+
+#[sse_endpoint("/present/{user}")]
+async fn present(
+    Path(user): Path<String>,
+    State(presence): State<Presence<String>>,
+    last: LastEventId,
+) -> impl Stream<Item = PresenceChange<String>> {
+    let changes = presence.changes(last);
+    let _here = presence.join(user);
+    yield_all!(changes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_a_presence() {
+    let presence = Presence::new(GRACE);
+    let app = Router::new().sse(present).with_state(presence.clone());
+    let client = testing::Client::new(app);
+    let mut ada = client.get("/present/ada").await.events();
+    let joined = ada.expect_event().await;
+    assert_eq!(
+        (joined.event.as_str(), joined.data.as_str()),
+        ("joined", r#"{"who":"ada","count":1}"#)
+    );
+    let mut bob = client.get("/present/bob").await.events();
+    assert_eq!(bob.expect_event().await.data, r#"{"who":"bob","count":2}"#);
+    assert_eq!(ada.expect_event().await.data, r#"{"who":"bob","count":2}"#);
+    // Bob reloads.
+    let last = bob.last_event_id().to_owned();
+    bob.leave().await;
+    pass(GRACE / 2).await;
+    let mut bob = client
+        .get("/present/bob")
+        .last_event_id(last)
+        .await
+        .events();
+    has_subscribed(&mut bob);
+    pass(GRACE * 2).await;
+    assert!(poll_once(bob.next()).is_pending());
+    bob.leave().await;
+    pass(GRACE * 2).await;
+    let left = ada.expect_event().await;
+    assert_eq!(
+        (left.event.as_str(), left.data.as_str()),
+        ("left", r#"{"who":"bob","count":1}"#)
+    );
+}
+
+#[test]
+fn outside_of_a_runtime_there_is_no_grace() {
+    let presence = Presence::new(GRACE);
+    let mut updates = presence.changes(Start::Now);
+    drop(presence.join("ada"));
+    assert_eq!(changes(&mut updates), ["+ada 1", "-ada 0"]);
+}
