@@ -1,13 +1,24 @@
-//! A language model's answer, word by word, in the format of
-//! [OpenAI's chat completions](https://platform.openai.com/docs/api-reference/chat/streaming).
+//! A language model's answer, word by word, in two ways.
+//!
+//! The page's own goes on without its reader: reload it in the middle of an answer, or open a second tab.
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
-//! curl -N http://127.0.0.1:3000/v1/chat/completions -H 'content-type: application/json' \
-//!   -d '{"model": "parrot-1", "stream": true, "messages": [{"role": "user", "content": "What is SSE?"}]}'
+//! curl -i http://127.0.0.1:3000/answers/1 \
+//!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
+//! curl -N http://127.0.0.1:3000/answers/1      # again and again
+//! curl -X DELETE http://127.0.0.1:3000/answers/1
 //! ```
 //!
-//! Clients that let you set the base URL work with it as they are. The model is a parrot: see `mod model`.
+//! The other has the format of [OpenAI's chat completions](https://platform.openai.com/docs/api-reference/chat/streaming), and
+//! stops when its reader leaves. Clients that let you set the base URL work with it as they are.
+//!
+//! ```sh
+//! curl -N http://127.0.0.1:3000/v1/chat/completions \
+//!   --json '{"model": "parrot-1", "stream": true, "messages": [{"role": "user", "content": "What is SSE?"}]}'
+//! ```
+//!
+//! The model is a parrot: see `mod model`.
 #![allow(
     clippy::print_stdout,
     reason = "an example says where it can be looked at, and what it does"
@@ -17,15 +28,75 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json, Router,
-    extract::{State, rejection::JsonRejection},
+    extract::{FromRef, Path, State, rejection::JsonRejection},
     http::StatusCode,
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use sse_runtime::{Event, RouterExt, Stream, sse_endpoint};
+use sse_runtime::{
+    Event, Hub, HubError, LastEventId, PublishError, RouterExt, SseEvent, Start, Stream, Topic,
+    sse_endpoint,
+};
 
-use model::Model;
+use model::{Model, Words};
+
+/// What an answer that needs no reader consists of: an event `word` for each word, and `finished` behind the last.
+#[derive(Clone, Debug, SseEvent)]
+#[cfg_attr(test, derive(Deserialize))]
+enum Piece {
+    Word(String),
+    Finished,
+}
+
+/// How much of an answer is held: all of it, since a page that was reloaded reads it from its beginning.
+const HELD: usize = 10_000;
+
+/// Has an answer written, whether somebody reads it or not.
+///
+/// The id is the client's: one that does not know whether its request has arrived sends it again, and the answer is
+/// written once. Whoever knows the id can read the answer and stop it, so it is not to be guessed.
+async fn start_answer(
+    Path(id): Path<String>,
+    State(model): State<Model>,
+    State(answers): State<Hub<Piece>>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<StatusCode, Answer> {
+    let Json(request) = request?;
+    let Some(question) = request.messages.last() else {
+        return Err(Answer::no_messages());
+    };
+    answers.produce(&id, |answer| write(model.answer(&question.content), answer))?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Writes an answer, and knows nothing of who reads it.
+async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishError> {
+    while let Some(word) = words.next().await {
+        answer.publish(&Piece::Word(word)).await?;
+    }
+    answer.publish(&Piece::Finished).await?;
+    Ok(())
+}
+
+/// An answer from its beginning, or behind what the client has got of it; a 404 if there is none.
+#[sse_endpoint("/answers/{id}", retry = "1s")]
+async fn answer(
+    Path(id): Path<String>,
+    State(answers): State<Hub<Piece>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = Piece>, StatusCode> {
+    let answer = answers.get(&id).ok_or(StatusCode::NOT_FOUND)?;
+    yield_all!(answer.subscribe(last.or(Start::First)));
+    // Nothing more will come. Where `finished` has not, it was stopped, or has failed.
+    yield_!(Event::done());
+}
+
+/// Ends an answer: its readers get what is written, then their end. One that has ended is left as it is.
+async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) -> StatusCode {
+    answers.stop(&id);
+    StatusCode::NO_CONTENT
+}
 
 /// Answers a conversation: as a stream of chunks with `"stream": true`, else as one JSON object.
 ///
@@ -111,6 +182,18 @@ impl IntoResponse for Answer {
                 (status, Json(serde_json::json!({ "error": error }))).into_response()
             }
         }
+    }
+}
+
+impl From<HubError> for Answer {
+    fn from(_: HubError) -> Self {
+        let error = ApiError {
+            message: "Too many answers are on their way. Ask again later.".to_owned(),
+            r#type: "requests",
+            param: None,
+            code: Some("rate_limit_exceeded"),
+        };
+        Self::Refused(StatusCode::TOO_MANY_REQUESTS, error)
     }
 }
 
@@ -326,7 +409,7 @@ mod model {
     }
 
     // Nobody has to check whether the reader is still there: when it leaves, the generator is dropped where it waits,
-    // and its answer with it.
+    // and its answer with it. So is a run that is stopped.
     impl Drop for Words {
         fn drop(&mut self) {
             self.model.0.busy.fetch_sub(1, Relaxed);
@@ -386,15 +469,25 @@ mod model {
     ];
 }
 
+#[derive(Clone, FromRef)]
+struct App {
+    model: Model,
+    answers: Hub<Piece>,
+}
+
 fn app() -> Router {
     app_with(Model::default())
 }
 
 fn app_with(model: Model) -> Router {
+    // One that has ended can be read for another five minutes, unless `idle` says otherwise.
+    let answers = Hub::new(|| Topic::in_memory(HELD));
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))
+        .route("/answers/{id}", post(start_answer).delete(stop_answer))
+        .sse(answer)
         .sse(chat_completions)
-        .with_state(model)
+        .with_state(App { model, answers })
 }
 
 #[tokio::main]
@@ -407,8 +500,11 @@ async fn main() -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::http::Method;
     use serde_json::{Value, json};
-    use sse_runtime::testing::{Client, Request, Response};
+    use sse_runtime::testing::{Client, Events, Request, Response};
 
     use super::*;
 
@@ -549,5 +645,162 @@ mod tests {
         assert_eq!(model.busy(), 1);
         events.leave().await;
         assert_eq!(model.busy(), 0);
+    }
+
+    /// The answer `1`, as it is without streaming.
+    async fn whole_answer() -> String {
+        let whole: Value = ask(&Model::default(), false).await.json().await;
+        let content = whole["choices"][0]["message"]["content"].as_str();
+        content.unwrap().to_owned()
+    }
+
+    async fn start(client: &Client) {
+        let messages = json!([{ "role": "user", "content": "What is an event stream?" }]);
+        let request = json!({ "model": "parrot-1", "messages": messages });
+        let response = client.post("/answers/1").json(&request).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+    }
+
+    async fn read(client: &Client) -> Events {
+        client.get("/answers/1").await.events()
+    }
+
+    async fn read_on(client: &Client, behind: &str) -> Events {
+        let request = client.get("/answers/1").last_event_id(behind);
+        request.await.events()
+    }
+
+    async fn word(events: &mut Events) -> String {
+        match events.expect_event().await.decode() {
+            Piece::Word(word) => word,
+            Piece::Finished => panic!("expected a word"),
+        }
+    }
+
+    /// Reads to the end: the words, and whether the answer is finished.
+    async fn rest(events: &mut Events) -> (String, bool) {
+        let (mut content, mut is_finished) = (String::new(), false);
+        loop {
+            let event = events.expect_event().await;
+            if event.event == "done" {
+                events.expect_end().await;
+                return (content, is_finished);
+            }
+            assert!(!is_finished, "{event:?} behind the end");
+            match event.decode() {
+                Piece::Word(word) => content.push_str(&word),
+                Piece::Finished => is_finished = true,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_goes_on_while_nobody_reads_it() {
+        let model = Model::default();
+        let client = Client::new(app_with(model.clone()));
+        start(&client).await;
+        let mut events = read(&client).await;
+        word(&mut events).await;
+        events.leave().await;
+        assert_eq!(model.busy(), 1);
+
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(model.busy(), 0);
+        let (content, is_finished) = rest(&mut read(&client).await).await;
+        assert_eq!(content, whole_answer().await);
+        assert!(is_finished);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_readers_get_the_same() {
+        let client = Client::new(app());
+        start(&client).await;
+        let mut first = read(&client).await;
+        let begun = word(&mut first).await + &word(&mut first).await;
+        // The second comes later, and gets what was before it came as well.
+        let mut second = read(&client).await;
+        let (first, second) = tokio::join!(rest(&mut first), rest(&mut second));
+        assert_eq!((begun + &first.0, first.1), second);
+        assert_eq!(second, (whole_answer().await, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_back_gets_exactly_the_rest() {
+        let client = Client::new(app());
+        start(&client).await;
+        let mut events = read(&client).await;
+        let begun = word(&mut events).await + &word(&mut events).await;
+        let seen = events.last_event_id().to_owned();
+        events.leave().await;
+
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (content, is_finished) = rest(&mut read_on(&client, &seen).await).await;
+        assert_eq!(begun + &content, whole_answer().await);
+        assert!(is_finished);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_stops_it_ends_it_for_all_its_readers() {
+        let model = Model::default();
+        let client = Client::new(app_with(model.clone()));
+        start(&client).await;
+        let (mut first, mut second) = (read(&client).await, read(&client).await);
+        let begun = word(&mut first).await + &word(&mut first).await;
+
+        let stop = client.request(Method::DELETE, "/answers/1");
+        assert_eq!(stop.await.status(), StatusCode::NO_CONTENT);
+        assert_eq!(rest(&mut first).await, (String::new(), false));
+        assert_eq!(rest(&mut second).await, (begun.clone(), false));
+        assert_eq!(model.busy(), 0);
+        // It stays so: who reloads the page sees how far it came, and it is not begun again.
+        start(&client).await;
+        assert_eq!(rest(&mut read(&client).await).await, (begun, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn posted_twice_it_is_written_once() {
+        let model = Model::default();
+        let client = Client::new(app_with(model.clone()));
+        tokio::join!(start(&client), start(&client));
+        assert_eq!(model.busy(), 1);
+        let mut events = read(&client).await;
+        let begun = word(&mut events).await;
+        start(&client).await;
+        assert_eq!(model.busy(), 1);
+        let (content, _) = rest(&mut events).await;
+        assert_eq!(begun + &content, whole_answer().await);
+        start(&client).await;
+        assert_eq!(model.busy(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_has_asked_for_is_not_found() {
+        let client = Client::new(app());
+        let response = client.get("/answers/1").await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let empty = json!({ "model": "parrot-1", "messages": [] });
+        let error = refused(client.post("/answers/1").json(&empty).await).await;
+        assert_eq!(error["param"], "messages");
+        let response = client.get("/answers/1").await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_finished_answer_is_replayed_and_ends_for_good() {
+        let client = Client::new(app());
+        start(&client).await;
+        let first = rest(&mut read(&client).await).await;
+        let mut events = read(&client).await;
+        assert_eq!(rest(&mut events).await, first);
+        let seen = events.last_event_id();
+        let again = client.get("/answers/1").last_event_id(seen).await;
+        assert_eq!(again.status(), StatusCode::NO_CONTENT);
+    }
+
+    #[tokio::test]
+    async fn the_page_reads_the_endpoint() {
+        let page = Client::new(app()).get("/").await.text().await;
+        let url = answer().path().replace("{id}", "${answer.id}");
+        assert!(page.contains(&format!("`{url}`")), "{url}");
     }
 }
