@@ -64,7 +64,7 @@ fn values(updates: &mut Subscription<String>) -> Vec<String> {
     read.map(|seen| seen.unwrap().0).collect()
 }
 
-fn publish(hub: &Hub<String>, name: &str, value: impl ToString) {
+fn publish(hub: &Hub<String>, name: &str, value: &dyn std::fmt::Display) {
     let topic = hub.topic(name).unwrap();
     topic.publish_now(&value.to_string()).unwrap();
 }
@@ -80,7 +80,7 @@ fn id(text: impl Into<String>) -> EventId {
 /// Every name has an event of its own in every round.
 fn round(hub: &Hub<String>, names: &[&str], number: u32) {
     for name in names {
-        publish(hub, name, format_args!("{name} {number}"));
+        publish(hub, name, &format_args!("{name} {number}"));
     }
 }
 
@@ -224,7 +224,7 @@ fn a_hundred_names_are_an_id_and_too_many_are_not() {
     let hub = hub(10);
     let mut updates = hub.subscribe(&names, Start::Now).unwrap();
     for name in &names {
-        publish(&hub, name, name);
+        publish(&hub, name, &name);
     }
     let seen = read(&mut updates);
     assert_eq!(seen.len(), 100);
@@ -298,7 +298,7 @@ proptest! {
             for _ in 0..publishes {
                 *count += 1;
                 published += 1;
-                publish(&hub, names[name], format_args!("{} {count}", names[name]));
+                publish(&hub, names[name], &format_args!("{} {count}", names[name]));
             }
             take(&mut updates, reads);
             if reconnects {
@@ -385,8 +385,8 @@ async fn a_topic_is_made_on_first_use_and_dropped_when_nobody_uses_it() {
     assert_eq!((hub.topics(), made.load(Ordering::Relaxed)), (0, 0));
     assert!(hub.get("a").is_none());
     let held = hub.topic("a").unwrap();
-    publish(&hub, "a", 1);
-    publish(&hub, "b", 1);
+    publish(&hub, "a", &1);
+    publish(&hub, "b", &1);
     let mut updates = hub.subscribe(["c"], Start::Now).unwrap();
     assert_eq!((hub.topics(), made.load(Ordering::Relaxed)), (3, 3));
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
@@ -395,11 +395,11 @@ async fn a_topic_is_made_on_first_use_and_dropped_when_nobody_uses_it() {
     // Nobody has `b`; one has a handle of `a`, and one reads `c`.
     assert_eq!(hub.topics(), 2);
     assert!(hub.get("b").is_none());
-    publish(&hub, "c", 1);
+    publish(&hub, "c", &1);
     assert_eq!(values(&mut updates), ["1"]);
 
     // It begins anew, and says so.
-    publish(&hub, "b", 2);
+    publish(&hub, "b", &2);
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
