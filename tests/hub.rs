@@ -8,7 +8,7 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    future::{Future, pending},
+    future::{Future, Pending, pending},
     pin::pin,
     sync::{
         Arc,
@@ -628,6 +628,9 @@ async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
         .produce("a", move |topic| {
             // Before the run itself: the hub is not held meanwhile.
             let other = asked.topic("b").unwrap();
+            // Nor is there another run beside it, though it has not begun.
+            let again = asked.produce("a", |_| -> Pending<()> { panic!("started twice") });
+            assert!(again.is_ok());
             async move {
                 other.publish(&"beside".to_owned()).await?;
                 topic.publish(&"here".to_owned()).await.map(drop)
