@@ -153,13 +153,12 @@ mod socket;
 mod sse_error;
 mod sse_event;
 mod telemetry;
+#[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 mod told;
-mod topic;
-pub use told::{Tell, Told};
 mod topic;
 mod unread;
 #[cfg(doc)]
