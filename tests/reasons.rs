@@ -16,7 +16,8 @@ use std::{
 use axum::{Router, extract::Path};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Server, Shutdown, Stream, StreamLimit, sse_endpoint,
+    CloseReason, Connection, RouterExt as _, Server, Shutdown, Start, Stream, StreamLimit, Topic,
+    sse_endpoint,
 };
 use support::{Client, log::Log, within};
 use tokio::{
@@ -81,6 +82,26 @@ async fn floods(
     }
 }
 
+/// Reads a topic, and is overtaken.
+#[sse_endpoint("/lags")]
+async fn lags(
+    connection: Connection,
+    axum::Extension(told): axum::Extension<Told>,
+) -> impl Stream<Item = u32> {
+    let id = connection.id();
+    connection.on_close(move |reason| async move {
+        let _ = told.send((id, reason));
+    });
+    let topic: Topic<u32> = Topic::builder().events(2).disconnect().build();
+    let updates = topic.subscribe(Start::Now);
+    for number in 0..10 {
+        if let Err(error) = topic.publish(&number).await {
+            tracing::error!(%error, "nobody is told of a number");
+        }
+    }
+    yield_all!(updates);
+}
+
 struct Running {
     addr: SocketAddr,
     shutdown: Shutdown,
@@ -95,7 +116,7 @@ impl Running {
         let log = Log::capture_spans();
         let (tell, told) = mpsc::unbounded_channel();
         let shutdown = Shutdown::within(Duration::from_millis(100));
-        let app = Router::new().sse(ends).sse(stays).sse(floods);
+        let app = Router::new().sse(ends).sse(stays).sse(floods).sse(lags);
         let app = Router::new()
             .nest("/api", app)
             .layer(StreamLimit::new(1))
@@ -173,6 +194,16 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         ids.push((server.closed(why).await, why));
     }
 
+    let mut lags = Client::get(addr, "/api/lags").await;
+    lags.head().await;
+    assert_eq!(
+        lags.expect_chunk().await,
+        "event: close\ndata: {\"reason\":\"lagged\"}\n\n"
+    );
+    assert_eq!(lags.chunk().await, Ok(None));
+    let why = CloseReason::Lagged;
+    ids.push((server.closed(why).await, why));
+
     // A client that stops reading, with a buffer that is soon full.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
@@ -238,6 +269,7 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         let route = match why {
             CloseReason::ClientGone | CloseReason::Shutdown => "/api/stays",
             CloseReason::Stalled => "/api/floods",
+            CloseReason::Lagged => "/api/lags",
             _ => "/api/ends/{how}",
         };
         let labels = format!("http_route=\"{route}\",reason=\"{why}\"");
@@ -272,5 +304,5 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         6.0
     );
     let durations = server.metric("sse_server_stream_duration_count");
-    assert_eq!(durations.len(), 9, "{durations:?}");
+    assert_eq!(durations.len(), 10, "{durations:?}");
 }

@@ -33,7 +33,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Finished,
         Self::Failed,
         Self::ClientGone,
@@ -42,6 +42,7 @@ impl CloseReason {
         Self::Expired,
         Self::Revoked,
         Self::Stalled,
+        Self::Lagged,
         Self::Panicked,
     ];
 
