@@ -250,6 +250,16 @@ impl Process {
         assert!(killed.unwrap().success());
     }
 
+    /// The listener is closed once the server drains.
+    async fn until_it_accepts_nobody(&self) {
+        within("the listener to close", async {
+            while TcpStream::connect(self.addr).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     async fn exit(&mut self) -> ExitStatus {
         within("the process to end", self.child.wait())
             .await
@@ -371,13 +381,7 @@ async fn a_second_signal_ends_what_runs_on() {
     client.head().await;
     client.expect_chunk().await;
     server.signal("TERM").await;
-    // The listener is closed once the server drains.
-    within("the listener to close", async {
-        while TcpStream::connect(server.addr).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    server.until_it_accepts_nobody().await;
     server.signal("TERM").await;
     assert!(server.exit().await.success());
 }
@@ -436,4 +440,41 @@ async fn hooks_run_of_streams_that_are_left_behind_on_http2() {
     shutdown.begin();
     within("the server to end", served).await.unwrap().unwrap();
     assert_eq!(generators.count().alive, 0);
+}
+
+#[tokio::test]
+async fn hooks_run_after_a_second_signal_too() {
+    let mut server = Process::start("0", "60000").await;
+    let mut client = Client::get(server.addr, "/hooked-finite").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("TERM").await;
+    server.until_it_accepts_nobody().await;
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+    let said = within("the hook", server.lines.next_line()).await.unwrap();
+    assert_eq!(said.as_deref(), Some("shutdown"));
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_keep_a_plain_axum_serve() {
+    let mut server = Process::start("plain", "100").await;
+    let mut half = Client::connect(server.addr).await;
+    half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
+    // It has been accepted when another has been answered.
+    assert_eq!(server.status("/id").await, "HTTP/1.1 200 OK");
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_plain_axum_serve_ends_at_a_second_signal() {
+    let mut server = Process::start("plain", "60000").await;
+    let mut client = Client::get(server.addr, "/finite/3600000").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("TERM").await;
+    server.until_it_accepts_nobody().await;
+    server.signal("INT").await;
+    assert!(server.exit().await.success());
 }

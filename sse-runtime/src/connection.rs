@@ -210,7 +210,26 @@ impl Connection {
 
     /// Ends the stream when `revoked` is ready: a logout, a right that was taken away.
     ///
-    /// The client is told by `event: close` with `{"reason":"revoked"}`.
+    /// The client is told by `event: close` with `{"reason":"revoked"}`. A browser comes back all the same: what it is to be
+    /// refused by stands before the endpoint. What may have happened before this is called is for the future to know: ask
+    /// for the state once more when it is subscribed to.
+    ///
+    /// ```
+    /// # use sse_runtime::{Connection, Stream, sse_endpoint};
+    /// # use axum::Extension;
+    /// use tokio::sync::watch;
+    ///
+    /// #[sse_endpoint("/mail")]
+    /// async fn mail(
+    ///     connection: Connection,
+    ///     Extension(session): Extension<watch::Receiver<bool>>,
+    /// ) -> impl Stream<Item = String> {
+    ///     // Ready as well where the session was over before.
+    ///     let mut session = session;
+    ///     connection.close_when(async move { drop(session.wait_for(|over| *over).await) });
+    ///     # yield_!(String::new());
+    /// }
+    /// ```
     pub fn close_when<F>(&self, revoked: F)
     where
         F: Future + Send + 'static,
@@ -397,6 +416,10 @@ impl fmt::Debug for Connection {
 }
 
 /// A moment on a clock: a [`SystemTime`], or an [`Instant`](std::time::Instant) of std's or tokio's.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a moment",
+    note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
+)]
 pub trait Moment {
     /// `None`, where it is too far away for a timer.
     #[doc(hidden)]

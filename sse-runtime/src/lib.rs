@@ -41,6 +41,7 @@
 //! - [`first_ok`]: an upstream's failure, while there still is a status to answer with.
 //! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
 //! - [`serve`] and [`Server`]: axum's server with what event streams need of a socket, and an end that they survive.
+//! - [`StreamLimit`]: how many streams may be open, in all, per endpoint, per client.
 //! - [`Shutdown`]: the same end under plain `axum::serve`.
 //! - [`testing`]: a client for the tests of your own endpoints.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.

@@ -48,6 +48,9 @@ use crate::{
 ///     .layer(StreamLimit::new(20_000));                         // of all
 /// ```
 ///
+/// Wherever it stands, it counts at the endpoint, behind all layers: auth runs first, and a `401` takes no place; and layers
+/// run for those who are refused, too.
+///
 /// Nobody who has a stream is sent away for somebody else. A place is taken before the extractors run, and free again when
 /// the generator is gone, whatever ended it. Requests for something else than an event stream go through, and
 /// clones of one limit, as a router makes them, count together.
@@ -56,7 +59,7 @@ use crate::{
 ///
 /// A browser's `EventSource` gives up for good at any status but `200`, so a plain one (a `GET` that accepts
 /// nothing but `text/event-stream`) gets a `200` that holds one `retry` of 5 to 15 s, at random, and ends: it comes back by
-/// itself, and gets in when there is room. Everybody else gets `503`, or `429` from a limit per key, with a `Retry-After` of
+/// itself, and gets in when there is room. Everybody else gets `503`, or `429` from a limit per key or peer, with a `Retry-After` of
 /// 5 to 15 s, at random.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
@@ -103,7 +106,8 @@ impl StreamLimit {
     /// At most `max` streams of one client address; of IPv6 its first 64 bits, which are what one customer has.
     ///
     /// Behind a proxy that is the proxy's: take a header with [`per_key`](Self::per_key) that the proxy sets, and that
-    /// clients cannot. It is not about requests without an address, see [`Connection::peer`](crate::Connection::peer).
+    /// clients cannot. Requests without an address are not
+    /// limited: those of a Unix socket, and under plain `axum::serve` all, unless it is `into_make_service_with_connect_info`.
     pub fn per_peer(max: usize) -> Self {
         Self::per_key(max, |request| {
             let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;

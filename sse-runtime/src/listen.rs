@@ -1,6 +1,7 @@
 //! [`Bind`]: where a server listens.
 
 use std::{
+    fmt,
     future::{Future, ready},
     io,
     net::SocketAddr,
@@ -15,6 +16,11 @@ use tokio::{
 };
 
 /// Where a server listens: an address, or a listener that is bound already, of TCP or of a Unix socket.
+#[diagnostic::on_unimplemented(
+    message = "a server cannot listen on `{Self}`",
+    label = "not an address",
+    note = "it takes an address such as `\"127.0.0.1:3000\"`, or a `TcpListener` or `UnixListener` of tokio's that is bound already"
+)]
 pub trait Bind {
     #[doc(hidden)]
     fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send;
@@ -94,6 +100,22 @@ enum Kind {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener),
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => address.fmt(f),
+                Err(_) => f.write_str("a TCP socket"),
+            },
+            #[cfg(unix)]
+            Kind::Unix(listener) => match listener.local_addr() {
+                Ok(address) => write!(f, "{address:?}"),
+                Err(_) => f.write_str("a Unix socket"),
+            },
+        }
+    }
 }
 
 /// A connection that was accepted.

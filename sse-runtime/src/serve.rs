@@ -93,6 +93,11 @@ impl Connections {
         while self.open.join_next().await.is_some() {}
     }
 
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// Ends those that are open, each at its next `.await`.
     pub(crate) fn abort(&mut self) {
         self.open.abort_all();

@@ -19,7 +19,7 @@ use crate::tls::Tls;
 use crate::{
     Bind, Shutdown, StreamLimit,
     serve::{Connections, Each, Patience},
-    shutdown::{DRAIN, Signal, Signals},
+    shutdown::{DRAIN, LAST, Signal, Signals},
 };
 
 /// How long a server that is told to stop accepts connections still, since load balancers hear of it later.
@@ -34,13 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection is kept for its next request: longer than load balancers keep it, which would otherwise send one
 /// into a connection that is being closed.
 const IDLE: Duration = Duration::from_secs(75);
-
-/// A person at a terminal does not wait that long.
-const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
-
-/// What is left at the end of the drain time has this long to go, and is then left behind: longer than a stream lingers
-/// for a request body that nobody reads.
-const LAST: Duration = Duration::from_millis(2_500);
 
 /// How long connections that are closed have to drop what they hold.
 const ABORT: Duration = Duration::from_millis(500);
@@ -95,7 +88,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// [`drain`](Self::drain) time, after a `retry` of its own, so that clients do not come back in step; streams with
 /// `on_shutdown = "finish"` run on until they end by themselves, or the drain time does. Their close hooks
 /// have 2 s more. The defaults fit Kubernetes' 30 s. After SIGINT, which is a person at a terminal, it does not delay, and
-/// drains within a second. A second signal ends it at once.
+/// drains within a second. A second signal closes what is open; close hooks have their 2 s still.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -166,8 +159,8 @@ impl Server {
         self
     }
 
-    /// How many event streams may be open at once; without this as many as the system has room for. A [`StreamLimit`] around
-    /// the whole app, see there for what is said to those who find no room.
+    /// How many event streams of this server may be open at once; without this as many as the system has room for. A
+    /// [`StreamLimit`] around the whole app, see there for what is said to those who find no room.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -215,7 +208,7 @@ impl Server {
         self
     }
 
-    /// Answers `GET` on this path with `200`, and with `503` once the server is told to stop: a readiness probe.
+    /// Answers `GET` on this path, outside of all layers of the app, with `200`, and with `503` once the server is told to stop: a readiness probe.
     ///
     /// # Panics
     ///
@@ -262,6 +255,24 @@ impl Server {
     /// # Cancel safety
     ///
     /// Dropping it ends all connections at once.
+    ///
+    /// # On several addresses
+    ///
+    /// A server listens on one. For a port and a Unix socket make two, of one router: both hear the signals. Each has its own
+    /// [`max_streams`](Self::max_streams); a [`StreamLimit`] on the router counts for both. Whoever makes a Unix socket
+    /// removes its file, before and after.
+    ///
+    /// ```no_run
+    /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};
+    /// # #[cfg(unix)]
+    /// # async fn run(app: Router) -> std::io::Result<()> {
+    /// let socket = UnixListener::bind("/run/app.sock")?;
+    /// tokio::try_join!(
+    ///     Server::new(app.clone()).ready("/readyz").serve("[::]:8080"),
+    ///     Server::new(app).serve(socket),
+    /// )?;
+    /// # Ok(()) }
+    /// ```
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
         #[cfg(feature = "tls")]
         let tls = match &self.tls {
@@ -269,6 +280,7 @@ impl Server {
             None => None,
         };
         let listener = addr.bind().await?;
+        tracing::info!(address = %listener, "listening");
         let mut signals = Signals::new()?;
         let shutdown = self
             .shutdown
@@ -283,18 +295,17 @@ impl Server {
         });
 
         let stopping = async {
-            match signals.next().await {
-                Signal::Terminate => {
-                    self.is_ready.store(false, Ordering::Relaxed);
-                    tokio::select! {
-                        () = tokio::time::sleep(self.drain_delay) => shutdown.begin_within(self.drain),
-                        // A second one ends the server, and all else with it.
-                        _ = signals.next() => return,
-                    }
+            let signal = signals.next().await;
+            if signal == Signal::Terminate {
+                tracing::info!(delay = ?self.drain_delay, "told to stop, and not ready any more");
+                self.is_ready.store(false, Ordering::Relaxed);
+                tokio::select! {
+                    () = tokio::time::sleep(self.drain_delay) => {}
+                    // A second one does not wait.
+                    _ = signals.next() => return,
                 }
-                // A person.
-                Signal::Interrupt => shutdown.begin_within(self.drain.min(DRAIN_OF_PERSON)),
             }
+            shutdown.begin_within(signal.drain(self.drain));
             signals.next().await;
         };
         let serving = async {
@@ -306,23 +317,28 @@ impl Server {
             drop(listener);
             self.is_ready.store(false, Ordering::Relaxed);
             let drain = shutdown.left();
-            if timeout(drain.saturating_add(LAST), connections.closed())
-                .await
-                .is_err()
-            {
-                tracing::warn!("connections were still open after the drain time, and are closed");
-                // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
-                // waited for.
-                shutdown.set_over();
-                connections.abort();
-                let _ = timeout(ABORT, connections.closed()).await;
-            }
-            shutdown.closed().await;
+            let open = connections.count();
+            tracing::info!(connections = open, ?drain, "draining");
+            let closed = connections.closed();
+            timeout(drain.saturating_add(LAST), closed).await.is_ok()
         };
-        tokio::select! {
-            () = serving => {}
-            () = stopping => {}
+        let all_closed = tokio::select! {
+            all_closed = serving => all_closed,
+            () = stopping => false,
+        };
+        if !all_closed {
+            tracing::warn!(
+                connections = connections.count(),
+                "connections are closed that were still open after the drain time, or at the second signal"
+            );
+            // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
+            // waited for.
+            shutdown.set_over();
+            connections.abort();
+            let _ = timeout(ABORT, connections.closed()).await;
         }
+        shutdown.closed().await;
+        tracing::info!("stopped");
         Ok(())
     }
 }

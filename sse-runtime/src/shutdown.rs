@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::http::Extensions;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_layer::Layer;
 
@@ -36,9 +36,13 @@ use crate::{
 ///     let app = Router::new().sse(clock).layer(shutdown.clone());
 ///     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 ///     let stop = shutdown.clone();
-///     axum::serve(listener, app)
-///         .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() })
-///         .await?;
+///     let serving = axum::serve(listener, app)
+///         .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() });
+///     tokio::select! {
+///         served = serving => served?,
+///         // axum waits for half a request as well, and for ever; and for a second Ctrl-C nobody would listen.
+///         () = shutdown.over() => {}
+///     }
 ///     // The close hooks of its streams end with the program, if nobody waits for them.
 ///     shutdown.closed().await;
 ///     Ok(())
@@ -49,8 +53,8 @@ use crate::{
 /// step with all others. Before its end it sends a `retry`, which is its own as well. The key `on_shutdown = "finish"`
 /// lets a stream run on until it ends by itself, or the drain time does. The end is a clean one on the wire.
 ///
-/// Of several that a request goes through the innermost counts. axum's graceful shutdown waits for requests that never come
-/// to their end as well, such as half a head, and for ever: [`Server`](crate::Server) does not.
+/// Of several that a request goes through the innermost counts. A readiness probe asks [`has_begun`](Self::has_begun). There is no
+/// drain delay: `axum::serve` accepts nobody from the signal on, so in Kubernetes [`Server`](crate::Server) serves better.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 
@@ -115,7 +119,9 @@ impl Shutdown {
     }
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C, where there are no signals), begins the shutdown, and returns. It returns as
-    /// well when the shutdown is begun elsewhere.
+    /// well when the shutdown is begun elsewhere. After SIGINT, which is a person at a terminal, it drains within a second.
+    ///
+    /// From the first call on no signal ends the program by itself: [`over`](Self::over) hears the next.
     ///
     /// # Errors
     ///
@@ -127,10 +133,31 @@ impl Shutdown {
     pub async fn on_signal(&self) -> io::Result<()> {
         let mut signals = Signals::new()?;
         tokio::select! {
-            _ = signals.next() => self.begin(),
+            signal = signals.next() => self.begin_within(signal.drain(self.0.drain)),
             () = self.begun() => {}
         }
         Ok(())
+    }
+
+    /// Waits until the shutdown has begun, and then until 2.5 s after the end of its drain time, or until the next SIGINT or
+    /// SIGTERM: when whoever still waits for a connection should wait no longer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn over(&self) {
+        self.begun().await;
+        let signal = async {
+            match Signals::new() {
+                Ok(mut signals) => drop(signals.next().await),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep(self.left().saturating_add(LAST)) => {}
+            () = signal => {}
+        }
+        self.set_over();
     }
 
     /// Cancelled when the shutdown begins, or alone.
@@ -209,6 +236,13 @@ impl Tell for Shutdown {
 /// How long the streams of a server that stops have to end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
+/// What is left at the end of the drain time has this long to go: longer than a stream lingers for a request body that
+/// nobody reads.
+pub(crate) const LAST: Duration = Duration::from_millis(2_500);
+
+/// A person at a terminal does not wait that long.
+const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
+
 /// Timers reach far, but not for ever.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -242,6 +276,16 @@ pub(crate) enum Signal {
     /// A supervisor.
     #[cfg_attr(not(unix), allow(dead_code, reason = "there is none"))]
     Terminate,
+}
+
+impl Signal {
+    /// How long is drained after it.
+    pub(crate) fn drain(self, drain: Duration) -> Duration {
+        match self {
+            Self::Interrupt => drain.min(DRAIN_OF_PERSON),
+            Self::Terminate => drain,
+        }
+    }
 }
 
 impl Signals {

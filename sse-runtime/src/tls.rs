@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -276,7 +276,7 @@ fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
 /// Why the files of a certificate and its key cannot be used.
 ///
 /// As an [`io::Error`] it is of the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
@@ -365,6 +365,13 @@ pub enum TlsError {
         /// What rustls says.
         reason: String,
     },
+}
+
+// A `main` that returns it shows its `Debug`, which is to be read by whoever started the program.
+impl fmt::Debug for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<TlsError> for io::Error {

@@ -36,6 +36,17 @@ async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
+/// The same, of a stream that may finish and does not.
+#[sse_endpoint("/hooked-finite", on_shutdown = "finish", allow(finish_without_end))]
+async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
+    connection.on_close(|reason| async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        println!("{reason}");
+    });
+    yield_!(1);
+    pending::<()>().await;
+}
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let is_plain = env::args().nth(1).as_deref() == Some("plain");
@@ -56,14 +67,18 @@ async fn main() -> std::io::Result<()> {
         .sse(quiet)
         .sse(finite)
         .sse(hooked)
+        .sse(hooked_finite)
         .route("/id", id);
     if is_plain {
         let shutdown = Shutdown::within(drain);
         let app = app.layer(shutdown.clone());
         let stop = shutdown.clone();
-        axum::serve(listener, app)
-            .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() })
-            .await?;
+        let serving = axum::serve(listener, app)
+            .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() });
+        tokio::select! {
+            served = serving => served?,
+            () = shutdown.over() => {}
+        }
         shutdown.closed().await;
         return Ok(());
     }

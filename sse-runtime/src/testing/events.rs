@@ -115,8 +115,9 @@ impl Events {
         self.decoder.retry()
     }
 
-    /// Leaves, as a client does that closes the connection, and returns when the generator is gone, with all that it
-    /// owned. A task that it had spawned and let go of is not its own any more.
+    /// Leaves, as a client does that closes the connection, and returns when the generator is gone with all that it
+    /// owned, the tasks of its [`Connection`](crate::Connection) have ended, and its close hooks have run; after the end
+    /// of a stream as well. A task that it had spawned and let go of is not its own any more.
     pub async fn leave(mut self) {
         drop(self.body);
         // Nothing is ever sent: this returns when nobody is left who could.
