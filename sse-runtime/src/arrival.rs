@@ -26,8 +26,6 @@ pub(crate) struct Arrival {
     pub(crate) last_id: Option<EventId>,
     /// The socket, where it can say that it has taken what was written. It looks out for the client from now on.
     pub(crate) wire: Option<InFlight>,
-    /// Of a stream among others on one connection.
-    pub(crate) flow: Option<Flow>,
     /// Ends with the stream.
     pub(crate) guard: EndGuard,
 }
@@ -63,7 +61,7 @@ impl Arrival {
         })?;
         let http1 = parts.version <= Version::HTTP_11;
         let wire: Option<Wire> = parts.extensions.get().cloned();
-        let flow = Flow::current().filter(|_| !http1);
+        let flow: Option<Flow> = parts.extensions.get().cloned();
         let connection = Connection::new(&parts.extensions);
         let record = Record::new(parts, &about.endpoint, &connection, &instruments);
         Ok(Self {
@@ -77,12 +75,11 @@ impl Arrival {
                 places,
                 Seen {
                     wire: wire.clone(),
-                    flow: flow.clone(),
+                    flow,
                 },
                 parts.extensions.get().cloned(),
             ),
             wire: wire.filter(|_| http1).as_ref().map(Wire::enter),
-            flow,
         })
     }
 }

@@ -24,7 +24,6 @@ use crate::{
     connection::EndGuard,
     encode::{self, EncodeError, Fields},
     endpoint::{self, About, End, Endpoint, Flush},
-    flow::Flow,
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
@@ -39,12 +38,9 @@ pin_project! {
         state: State,
         channel: Channel,
         gate: Gate,
-        flow: Option<Flow>,
         // Whether the head is on its way, which waits for no event.
         head_sent: bool,
         first: Option<Bytes>,
-        // What is left of a frame that goes out in pieces.
-        rest: Bytes,
         #[pin]
         keep_alive: Option<KeepAlive>,
         #[pin]
@@ -134,10 +130,8 @@ impl SseBody {
             state,
             channel,
             gate: Gate::new(arrival.wire),
-            flow: arrival.flow,
             head_sent: false,
             first: frames.first.clone(),
-            rest: Bytes::new(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint.max_duration.map(|limit| sleep(spread(limit))),
             ending: Some(arrival.guard.connection().ending().cancelled_owned()),
@@ -158,39 +152,12 @@ impl http_body::Body for SseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let this = self.as_mut().project();
-        if let Some(flow) = this.flow {
-            flow.asked();
-            if !this.rest.is_empty() {
-                flow.handed_over();
-                return Poll::Ready(Some(Ok(Frame::data(piece(this.rest)))));
-            }
-        }
         let polled = self.as_mut().poll_bytes(cx);
         if let Poll::Ready(Some(Ok((bytes, events)))) = &polled {
-            let this = self.as_mut().project();
-            this.guard.record().sent(*events, bytes.len());
+            self.project().guard.record().sent(*events, bytes.len());
         }
-        polled.map_ok(|(bytes, _)| {
-            let this = self.project();
-            let Some(flow) = this.flow else {
-                return Frame::data(bytes);
-            };
-            flow.handed_over();
-            *this.rest = bytes;
-            Frame::data(piece(this.rest))
-        })
+        polled.map_ok(|(bytes, _)| Frame::data(bytes))
     }
-}
-
-/// How much hyper is handed at once of a stream on an HTTP/2 connection, in bytes: a frame there, by default.
-///
-/// It takes whatever it is handed as soon as the client has room for a byte of it, holds it for as long as the client
-/// likes, and asks for more. So what waits has to wait here, where it is seen.
-const PIECE: usize = 16 * 1024;
-
-fn piece(rest: &mut Bytes) -> Bytes {
-    rest.split_to(rest.len().min(PIECE))
 }
 
 impl SseBody {

@@ -306,9 +306,10 @@ impl<S> Layer<S> for StreamLimit {
 
 impl Tell for StreamLimit {
     fn tell(&self, extensions: &mut Extensions) {
-        extensions
-            .get_or_insert_default::<Limits>()
-            .0
-            .push(self.clone());
+        let Limits(limits) = extensions.get_or_insert_default();
+        // Whoever goes through one twice, in two layers, has one place.
+        if !limits.iter().any(|limit| Arc::ptr_eq(&limit.0, &self.0)) {
+            limits.push(self.clone());
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::{
     future::{Future, ready},
     io,
     net::SocketAddr,
-    time::Duration,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 #[cfg(unix)]
@@ -28,14 +29,14 @@ pub trait Bind {
 
 impl Bind for TcpListener {
     fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
-        ready(Ok(Listener(Kind::Tcp(self))))
+        ready(Ok(Kind::Tcp(self).into()))
     }
 }
 
 #[cfg(unix)]
 impl Bind for UnixListener {
     fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
-        ready(Ok(Listener(Kind::Unix(self))))
+        ready(Ok(Kind::Unix(self).into()))
     }
 }
 
@@ -67,7 +68,7 @@ async fn bind(addr: impl ToSocketAddrs) -> io::Result<Listener> {
     let mut failed = None;
     for addr in tokio::net::lookup_host(addr).await? {
         match listen(addr) {
-            Ok(listener) => return Ok(Listener(Kind::Tcp(listener))),
+            Ok(listener) => return Ok(Kind::Tcp(listener).into()),
             Err(error) => failed = Some(error),
         }
     }
@@ -93,7 +94,20 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 
 /// What a server accepts its connections from.
 #[derive(Debug)]
-pub struct Listener(Kind);
+pub struct Listener {
+    kind: Kind,
+    /// When it was said last that nothing can be accepted.
+    complained: Mutex<Option<Instant>>,
+}
+
+impl From<Kind> for Listener {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            complained: Mutex::new(None),
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -104,7 +118,7 @@ enum Kind {
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(listener) => match listener.local_addr() {
                 Ok(address) => address.fmt(f),
                 Err(_) => f.write_str("a TCP socket"),
@@ -138,7 +152,7 @@ impl Listener {
     /// Dropping the future loses no connection.
     pub(crate) async fn accept(&self) -> Accepted {
         loop {
-            let accepted = match &self.0 {
+            let accepted = match &self.kind {
                 Kind::Tcp(listener) => {
                     let accepted = listener.accept().await;
                     accepted.map(|(socket, peer)| Accepted::Tcp(socket, peer))
@@ -153,10 +167,23 @@ impl Listener {
                 Ok(accepted) => return accepted,
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, pause = ?PAUSE, "no connection can be accepted");
+                    self.complain(&error);
+                    // Whoever leaves meanwhile ends the pause, since the next call tries again.
                     sleep(PAUSE).await;
                 }
             }
+        }
+    }
+}
+
+impl Listener {
+    /// Says so once in a while, and not for each client that leaves and leaves room for nobody.
+    fn complain(&self, error: &io::Error) {
+        let last = self.complained.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PAUSE) {
+            *last = Some(Instant::now());
+            tracing::error!(%error, "no connection can be accepted");
         }
     }
 }

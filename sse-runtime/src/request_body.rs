@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::keep_alive::poll_unconstrained;
+use crate::{keep_alive::poll_unconstrained, shutdown::LONGEST};
 
 /// A body that has to arrive until its request is answered, so that nobody keeps a handler by sending a byte now and then.
 ///
@@ -71,7 +71,8 @@ impl RequestBody {
 
     fn left(&self) -> Duration {
         let earned = Duration::from_secs((self.received / RATE) as u64);
-        (self.limit + earned).saturating_sub(self.waited)
+        let allowed = self.limit.saturating_add(earned);
+        allowed.saturating_sub(self.waited).min(LONGEST)
     }
 }
 

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "http2")]
+use axum::http::Version;
 use axum::{
     Router,
     body::{Body, HttpBody as _},
@@ -20,12 +22,13 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pin_project_lite::pin_project;
 use tokio::task::JoinSet;
 use tower_service::Service as _;
 
 #[cfg(feature = "http2")]
-use crate::http2::{PREFACE, STREAM_BUFFER, STREAMS, Streams};
+use crate::flow::Flow;
+#[cfg(feature = "http2")]
+use crate::http2::{HEAD, PREFACE, Pieces, STREAM_BUFFER, STREAMS, Streams, drive};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{
@@ -149,19 +152,23 @@ impl Each {
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
         let io = tokio::select! {
+            biased;
             io = tokio::time::timeout(self.patience.header_read, tls.accept(io)) => io??,
             () = self.shutdown.begun() => return Ok(()),
         };
         #[cfg(feature = "http2")]
-        if crate::tls::is_h2(&io) {
-            let socket = Socket::new(io, self.patience.send);
+        let is_http2 = crate::tls::is_h2(&io);
+        let socket = Socket::new(io, self.patience.send);
+        #[cfg(feature = "http2")]
+        if is_http2 {
+            // It has to say so again, and may say nothing.
+            let (socket, _) = self.preface(socket).await?;
             return self.serve_http2(socket, peer).await;
         }
-        let socket = Socket::new(io, self.patience.send);
         self.serve_http1(socket, peer).await
     }
 
-    /// HTTP/1, or HTTP/2 where the client begins with its preface (RFC 9113, section 3.4).
+    /// HTTP/1, or HTTP/2 where the client begins with its preface.
     async fn serve_plain<Io: Transport>(
         self,
         io: Io,
@@ -170,19 +177,32 @@ impl Each {
         let socket = Socket::new(io, self.patience.send);
         #[cfg(feature = "http2")]
         let socket = {
-            let mut socket = socket;
-            // All of it, since hyper waits for the rest of it for ever.
-            let preface = socket.starts_with(PREFACE);
-            let is_http2 = tokio::select! {
-                is_http2 = tokio::time::timeout(self.patience.header_read, preface) => is_http2??,
-                () = self.shutdown.begun() => return Ok(()),
-            };
+            let (socket, is_http2) = self.preface(socket).await?;
             if is_http2 {
                 return self.serve_http2(socket, peer).await;
             }
             socket
         };
         self.serve_http1(socket, peer).await
+    }
+
+    /// Whether the client begins with the preface of HTTP/2 (RFC 9113, section 3.4): all of it, since hyper waits for the
+    /// rest of it for ever.
+    #[cfg(feature = "http2")]
+    async fn preface<Io: Transport>(
+        &self,
+        mut socket: Socket<Io>,
+    ) -> Result<(Socket<Io>, bool), Broken> {
+        let preface = socket.starts_with(PREFACE);
+        tokio::select! {
+            // What has been sent already is answered, also where the server begins to stop.
+            biased;
+            is_http2 = tokio::time::timeout(self.patience.header_read, preface) => {
+                let is_http2 = is_http2??;
+                Ok((socket, is_http2))
+            }
+            () = self.shutdown.begun() => Err("the server stops".into()),
+        }
     }
 
     async fn serve_http1<Io: Transport>(
@@ -218,6 +238,7 @@ impl Each {
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_send_buf_size(STREAM_BUFFER)
+            .max_header_list_size(HEAD)
             .keep_alive_interval(self.patience.tcp_user / 2)
             .keep_alive_timeout(self.patience.tcp_user / 2)
             .enable_connect_protocol()
@@ -284,30 +305,44 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         if let Some(limit) = &self.each.max_streams {
             limit.tell(extensions);
         }
+        #[cfg(feature = "http2")]
+        let flow = (request.version() == Version::HTTP_2).then(|| {
+            let flow = Flow::default();
+            request.extensions_mut().insert(flow.clone());
+            flow
+        });
         Answer {
             answer: self.each.app.clone().call(request),
             answered,
+            #[cfg(feature = "http2")]
+            flow,
         }
     }
 }
 
-pin_project! {
-    /// The app's answer to a request.
-    struct Answer {
-        #[pin]
-        answer: RouteFuture<Infallible>,
-        answered: Option<Answered>,
-    }
+/// The app's answer to a request.
+struct Answer {
+    answer: RouteFuture<Infallible>,
+    answered: Option<Answered>,
+    /// Of HTTP/2.
+    #[cfg(feature = "http2")]
+    flow: Option<Flow>,
 }
 
 impl Future for Answer {
     type Output = Result<Response, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = ready!(this.answer.poll(cx));
-        if let Some(answered) = this.answered {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let answer = ready!(Pin::new(&mut this.answer).poll(cx));
+        if let Some(answered) = &this.answered {
             answered.set();
+        }
+        #[cfg(feature = "http2")]
+        if let Some(flow) = this.flow.take() {
+            // Here it is hyper that polls, whatever tasks the layers have the request in.
+            drive(&flow);
+            return Poll::Ready(answer.map(|answer| answer.map(|body| Pieces::of(body, flow))));
         }
         Poll::Ready(answer)
     }

@@ -19,7 +19,7 @@ use crate::tls::Tls;
 use crate::{
     Bind, Shutdown, StreamLimit,
     serve::{Connections, Each, Patience},
-    shutdown::{DRAIN, LAST, Signal, Signals},
+    shutdown::{DRAIN, LAST, LONGEST, Signal, Signals},
 };
 
 /// How long a server that is told to stop accepts connections still, since load balancers hear of it later.
@@ -171,10 +171,11 @@ impl Server {
     ///
     /// It counts from the moment at which the system takes no more: a client that stops reading is noticed when its own
     /// system's buffer is full, which may be some MB, and 64 KiB more (on Linux; elsewhere what the system has). Over HTTP/2
-    /// it counts for the connection, and for each of its streams that holds frames back, where nothing less than 16 KiB
-    /// counts as taken.
+    /// it counts for the connection, and for each of its responses that the client holds back, where nothing less than 16 KiB
+    /// counts as taken. Without TLS nothing less than about 32 KiB, and what the client's system makes room for at once,
+    /// does so over HTTP/1: with the default a client has to read some 5 KB/s of a stream that has as much to say.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
-        self.patience.send = limit;
+        self.patience.send = limit.min(LONGEST);
         self
     }
 
@@ -182,7 +183,7 @@ impl Server {
     /// response before, so it is also how long a connection is kept that nothing is asked on; 75 s by default, since
     /// load balancers keep theirs for 60 s. Its connection is closed then.
     pub fn header_read_timeout(mut self, limit: Duration) -> Self {
-        self.patience.header_read = limit;
+        self.patience.header_read = limit.min(LONGEST);
         self
     }
 
@@ -191,7 +192,7 @@ impl Server {
     ///
     /// The time between a client's bytes counts, and not what the handler takes between reading them.
     pub fn body_read_timeout(mut self, limit: Duration) -> Self {
-        self.patience.body_read = limit;
+        self.patience.body_read = limit.min(LONGEST);
         self
     }
 
@@ -201,10 +202,10 @@ impl Server {
     /// A client that has no room acknowledges nothing either, and answers no PING: where this limit is over before the
     /// [`send_timeout`](Self::send_timeout) is, which waits for 64 KiB to gather, it has not stalled, but is gone.
     ///
-    /// With the keep-alive of 15 s a peer that vanishes is found within a minute. Over HTTP/2 it is also asked by PINGs. The option
+    /// Less than 1 s is 1 s. With the keep-alive of 15 s a peer that vanishes is found within a minute. Over HTTP/2 it is also asked by PINGs. The option
     /// `TCP_USER_TIMEOUT` (RFC 5482) is Linux's; elsewhere there are the probes, and for data the system's own limit.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
-        self.patience.tcp_user = limit;
+        self.patience.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
         self
     }
 
@@ -228,7 +229,7 @@ impl Server {
 
     /// How long it goes on accepting after SIGTERM; 5 s by default.
     pub fn drain_delay(mut self, delay: Duration) -> Self {
-        self.drain_delay = delay;
+        self.drain_delay = delay.min(LONGEST);
         self
     }
 

@@ -244,7 +244,7 @@ pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
 /// Timers reach far, but not for ever.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long the close hooks of the last streams have: with the rest of the defaults, less than Kubernetes gives.
 const HOOKS: Duration = Duration::from_secs(2);

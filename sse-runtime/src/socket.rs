@@ -33,6 +33,8 @@ struct State {
     /// Flushes that have finished.
     flushes: u64,
     waiting: Option<Waker>,
+    /// Where a layer has made one response of several bodies, each with a waker of its own.
+    also_waiting: Vec<Waker>,
     /// The task that drives the connection. A body that a layer polls in another one is not followed by a flush.
     task: Option<task::Id>,
     /// How many event streams are on it.
@@ -66,9 +68,10 @@ impl Wire {
         state.flushes += 1;
         state.task = task::try_id();
         let waiting = state.waiting.take();
+        let also_waiting = mem::take(&mut state.also_waiting);
         let has_streams = state.streams > 0;
         drop(state);
-        if let Some(waker) = waiting {
+        for waker in waiting.into_iter().chain(also_waiting) {
             waker.wake();
         }
         has_streams
@@ -85,9 +88,12 @@ impl Wire {
             return None;
         }
         // The count and the waker are under one lock, so a flush that finishes now sees the waker.
-        match &mut state.waiting {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        let waker = cx.waker();
+        match &state.waiting {
+            None => state.waiting = Some(waker.clone()),
+            Some(waiting) if waiting.will_wake(waker) => {}
+            Some(_) if state.also_waiting.iter().any(|also| also.will_wake(waker)) => {}
+            Some(_) => state.also_waiting.push(waker.clone()),
         }
         Some(Poll::Pending)
     }
