@@ -640,6 +640,36 @@ async fn floods_of_frames() {
     bystander.assert_undisturbed(addr).await;
 }
 
+/// What somebody says who wants no limit at all.
+#[tokio::test]
+async fn limits_that_are_no_limits() {
+    let (app, generators, _) = app();
+    let never = Duration::MAX;
+    let server = Server::new(app)
+        .header_read_timeout(never)
+        .body_read_timeout(never)
+        .send_timeout(never)
+        .tcp_user_timeout(never);
+    let addr = serve_as(server).await;
+    let mut client = Client::post(addr, "/json", 801, b"[1").await;
+    client.send(&[b' '; 798]).await;
+    client.send(b"]").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
+
+    // And a head as large as HTTP/1 takes it.
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    let _driving = tokio::spawn(connection);
+    let request = Request::get("http://test/quiet").header("cookie", "x".repeat(60_000));
+    let (response, _) = client
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    let response = within("an answer", response).await.unwrap();
+    assert_eq!(response.status(), 200);
+    generators.until_started(2).await;
+}
+
 /// It answers PINGs, so it is there, and asks for nothing.
 #[tokio::test]
 async fn an_idle_connection_of_http2_is_closed() {

@@ -219,6 +219,16 @@ async fn each_key_has_its_own_places() {
 }
 
 #[tokio::test]
+async fn whoever_goes_through_a_limit_twice_has_one_place() {
+    let (app, shared, _happen) = app();
+    let limit = StreamLimit::new(1);
+    let app = app.layer(limit.clone()).layer(limit).with_state(shared);
+    let addr = serve(app).await;
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    try_to_get_in(addr, "").await.unwrap_err();
+}
+
+#[tokio::test]
 async fn an_address_has_its_own_places() {
     let (app, shared, _happen) = app();
     let addr = serve(app.layer(StreamLimit::per_peer(1)).with_state(shared)).await;

@@ -20,7 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::State, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::get,
+};
 use h2::{Reason, RecvStream, client::SendRequest};
 use sse_runtime::{CloseReason, Connection, RouterExt as _, Server, Stream, Text, sse_endpoint};
 use support::{Client, Generators, serve_as, within};
@@ -31,6 +39,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{interval, sleep},
 };
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 /// How long a client may take nothing here.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -398,6 +407,108 @@ async fn a_client_that_never_has_room_for_a_stream() {
     let closed = next(&mut reasons).await;
     assert_eq!(closed.reason, CloseReason::Stalled, "{closed:?}");
     assert_eq!(told.generators.count().alive, 0);
+}
+
+/// A layer that runs the handler in a task of its own, as tower's `Buffer` does.
+async fn elsewhere(request: Request<Body>, next: Next) -> Response {
+    tokio::spawn(next.run(request)).await.unwrap()
+}
+
+/// A layer that has a task forward the body.
+async fn forwarded(request: Request<Body>, next: Next) -> Response {
+    let (parts, body) = next.run(request).await.into_parts();
+    let (sender, receiver) = mpsc::channel(1);
+    let mut frames = body.into_data_stream();
+    tokio::spawn(async move {
+        while let Some(frame) = frames.next().await {
+            if sender.send(frame).await.is_err() {
+                break;
+            }
+        }
+    });
+    let body = Body::from_stream(ReceiverStream::new(receiver));
+    Response::from_parts(parts, body)
+}
+
+/// A layer that lets a frame through now and then, each after more than the limit.
+async fn throttled(request: Request<Body>, next: Next) -> Response {
+    let (parts, body) = next.run(request).await.into_parts();
+    let frames = body.into_data_stream().throttle(SEND_TIMEOUT * 3 / 2);
+    Response::from_parts(parts, Body::from_stream(frames))
+}
+
+/// Whatever layers do with the body, it is seen that the client takes nothing of the response.
+#[tokio::test]
+async fn a_stream_that_its_client_leaves_unread_behind_layers() {
+    let (told, mut reasons) = Told::new();
+    let app = Router::new()
+        .nest(
+            "/elsewhere",
+            Router::new().sse(each).layer(from_fn(elsewhere)),
+        )
+        .nest(
+            "/forwarded",
+            Router::new().sse(each).layer(from_fn(forwarded)),
+        )
+        .with_state(told.clone());
+    let server = Server::new(app).send_timeout(SEND_TIMEOUT);
+    let addr = serve_as(server).await;
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let _driving = tokio::spawn(connection);
+    let _unread = [
+        http2_get(&client, "/elsewhere/each").await,
+        http2_get(&client, "/forwarded/each").await,
+    ];
+    for _ in 0..2 {
+        let closed = next(&mut reasons).await;
+        assert_eq!(closed.reason, CloseReason::Stalled, "{closed:?}");
+    }
+    assert_eq!(told.generators.count().alive, 0);
+}
+
+/// It is the layer that waits, and not its client.
+#[tokio::test]
+async fn a_stream_that_a_layer_holds_back_is_not_stalled() {
+    let (told, mut reasons) = Told::new();
+    let app = Router::new()
+        .sse(each)
+        .layer(from_fn(throttled))
+        .with_state(told.clone());
+    let addr = serve_as(Server::new(app).send_timeout(SEND_TIMEOUT)).await;
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let _driving = tokio::spawn(connection);
+    let mut body = http2_get(&client, "/each").await;
+    for _ in 0..3 {
+        let data = within("a frame", body.data()).await.unwrap().unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    drop(body);
+    let closed = next(&mut reasons).await;
+    assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
+}
+
+/// What is no event stream is given up as well.
+#[tokio::test]
+async fn a_download_that_its_client_leaves_unread() {
+    let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));
+    let addr = serve_as(Server::new(app).send_timeout(SEND_TIMEOUT)).await;
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let _driving = tokio::spawn(connection);
+    let mut unread = http2_get(&client, "/zeros").await;
+    // Up to the client's window, and then the end of it.
+    let error = within("the end", async {
+        loop {
+            match unread.data().await {
+                Some(Ok(_)) => {}
+                other => return other.unwrap().unwrap_err(),
+            }
+        }
+    })
+    .await;
+    assert_eq!(error.reason(), Some(Reason::CANCEL));
 }
 
 #[tokio::test]

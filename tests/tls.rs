@@ -155,6 +155,25 @@ async fn who_does_not_shake_hands_is_sent_away() {
     assert_eq!(silent.rest().await, "");
 }
 
+/// HTTP/2 has a preface that hyper would wait for, and for ever.
+#[tokio::test]
+async fn who_chooses_http2_and_says_nothing_is_sent_away() {
+    let server = Tls::start().await;
+    let mut silent = Command::new("openssl")
+        .args(["s_client", "-quiet", "-alpn", "h2", "-connect"])
+        .arg(server.addr.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("`openssl`, which `cargo xtask test` installs");
+    // It ends when the server closes the connection.
+    within("the server to close it", silent.wait())
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_server_without_its_certificate_does_not_start() {
     let files = TempDir::new().unwrap();

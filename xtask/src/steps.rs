@@ -120,6 +120,7 @@ pub(crate) fn tests() -> Vec<Step> {
             ],
         )
         .needs("curl", "curl")
+        .needs("openssl", "openssl")
         .needs("chromium", "chromium")
         .needs("ip", "iproute2"),
         // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and
