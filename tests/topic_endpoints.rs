@@ -16,13 +16,20 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{Request, StatusCode},
+};
 use sse_runtime::{
     Event, LastEventId, PublishError, RouterExt as _, SseEvent, Start, Stream, Topic, sse_endpoint,
     testing,
 };
 use support::{Client, Generators, serve, within};
 use tokio::sync::Notify;
+use tokio_stream::StreamExt as _;
+use tower_service::Service as _;
 
 #[sse_endpoint("/numbers")]
 async fn numbers(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
@@ -666,4 +673,52 @@ fn an_event_is_not_dropped_under_the_lock() {
     is_done
         .recv_timeout(Duration::from_secs(15))
         .expect("a publisher that does not wait for itself");
+}
+
+#[tokio::test]
+async fn a_test_that_leaves_in_the_middle_comes_back_for_the_rest() {
+    let (topic, _) = four_of_ten().await;
+    let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
+    let first = topic.subscribe(Start::First).position();
+    let mut events = client.get("/all").last_event_id(&first).await.events();
+    // All four are there at once, and one of them is looked at.
+    assert_eq!(events.expect_event().await.json::<u64>(), 7);
+    let seen = events.last_event_id().to_owned();
+    let mut events = client.get("/all").last_event_id(&seen).await.events();
+    assert_eq!(events.expect_event().await.json::<u64>(), 8);
+}
+
+#[sse_endpoint("/letters")]
+async fn letters(State(topic): State<Topic<String>>) -> impl Stream<Item = String> {
+    yield_all!(topic.subscribe(Start::First));
+}
+
+#[tokio::test]
+async fn a_large_event_is_in_memory_once_whoever_waits_for_it() {
+    let topic: Topic<String> = Topic::in_memory(16);
+    for text in ["small", &"large ".repeat(2_000), "small again"] {
+        topic.publish(&text.to_owned()).await.unwrap();
+    }
+    topic.finish();
+    let app = Router::new().sse(letters).with_state(topic);
+    let mut larges = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get("/letters").body(Body::empty()).unwrap();
+        let Ok(response) = app.clone().call(request).await;
+        let mut frames = response.into_body().into_data_stream();
+        let (mut all, mut large) = (String::new(), None);
+        while let Some(frame) = frames.next().await {
+            let frame = frame.unwrap();
+            all.push_str(std::str::from_utf8(&frame).unwrap());
+            if frame.len() > 10_000 {
+                large = Some(frame);
+            }
+        }
+        let places =
+            ["\"small\"", "\"large ", "\"small again\"", "~done"].map(|what| all.find(what));
+        assert!(places.is_sorted() && places[0].is_some(), "{all:?}");
+        larges.push(large.unwrap());
+    }
+    // The very same bytes, and not a copy for each.
+    assert_eq!(larges[0].as_ptr(), larges[1].as_ptr());
 }

@@ -228,6 +228,10 @@ impl SseBody {
             match this.state {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
+                    if let Some(rest) = this.channel.take_rest() {
+                        close_behind(&rest, this.gate, this.endpoint);
+                        return Poll::Ready(Some(Ok((rest, 0))));
+                    }
                     let entered = (this.guard.span().enter(), this.channel.enter());
                     let polled = poll(coroutine, this.channel, this.endpoint, cx);
                     drop(entered);

@@ -5,6 +5,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,6 +20,9 @@ pub(crate) const DUE: usize = 16 * 1024;
 /// the stream lives.
 const LARGE: usize = 64 * 1024;
 
+/// From this size on it is cheaper to share a frame than to copy it, in bytes.
+const SHARED: usize = 4 * 1024;
+
 /// Room for a few small events; what does not fit grows.
 const FIRST_CAPACITY: usize = 512;
 
@@ -29,6 +33,10 @@ pub(crate) struct Channel(Arc<Mutex<Outgoing>>);
 #[derive(Debug)]
 pub struct Outgoing {
     pub(crate) buffer: BytesMut,
+    /// What comes before the buffer: frames that others have as well, and what was written before them.
+    ahead: VecDeque<Bytes>,
+    /// A part of it was taken, and the rest is to follow.
+    rest_is_due: bool,
     pub(crate) last_id: Option<EventId>,
     flush: Flush,
     begun: bool,
@@ -60,6 +68,18 @@ impl Outgoing {
         self.remember(id);
     }
 
+    /// Writes a frame that others have as well. A large one is not copied: those who are slow to take it hold it together.
+    pub(crate) fn share(&mut self, frame: &Bytes) {
+        if frame.len() < SHARED {
+            self.buffer.extend_from_slice(frame);
+            return;
+        }
+        if !self.buffer.is_empty() {
+            self.ahead.push_back(self.buffer.split().freeze());
+        }
+        self.ahead.push_back(frame.clone());
+    }
+
     /// Whether others follow what was just written, without anybody waiting for them.
     pub(crate) fn more_follow(&mut self, more: bool) {
         self.more_follow = more;
@@ -80,6 +100,8 @@ impl Channel {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Outgoing {
             buffer: BytesMut::new(),
+            ahead: VecDeque::new(),
+            rest_is_due: false,
             last_id: None,
             flush: Flush::default(),
             begun: false,
@@ -136,7 +158,10 @@ impl Channel {
         outgoing.failure.is_some()
             || match outgoing.flush {
                 Flush::Each if !outgoing.more_follow => true,
-                Flush::Each | Flush::Ready => outgoing.buffer.len() >= DUE,
+                Flush::Each | Flush::Ready => {
+                    let ahead: usize = outgoing.ahead.iter().map(Bytes::len).sum();
+                    ahead + outgoing.buffer.len() >= DUE
+                }
             }
     }
 
@@ -144,11 +169,27 @@ impl Channel {
     /// are none.
     pub(crate) fn take(&self) -> (Bytes, u64) {
         let mut outgoing = self.lock();
+        if let Some(ahead) = outgoing.ahead.pop_front() {
+            // The rest comes next, and its events are counted now.
+            outgoing.rest_is_due = !outgoing.ahead.is_empty() || !outgoing.buffer.is_empty();
+            return (ahead, std::mem::take(&mut outgoing.events));
+        }
+        outgoing.rest_is_due = false;
         let taken = outgoing.buffer.split();
         if taken.len() > LARGE {
             outgoing.buffer = BytesMut::new();
         }
         (taken.freeze(), std::mem::take(&mut outgoing.events))
+    }
+
+    /// Takes what is left of what was written together, if there is something: it goes out before the generator goes on.
+    pub(crate) fn take_rest(&self) -> Option<Bytes> {
+        let outgoing = self.lock();
+        if !outgoing.rest_is_due {
+            return None;
+        }
+        drop(outgoing);
+        Some(self.take().0).filter(|rest| !rest.is_empty())
     }
 
     /// Lets whatever the generator polls find the channel, until the guard is dropped.

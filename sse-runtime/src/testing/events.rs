@@ -16,6 +16,8 @@ pub struct Events {
     body: Body,
     decoder: Decoder,
     received: VecDeque<Frame>,
+    /// The id of the event that was handed out last.
+    seen: String,
     gone: mpsc::Receiver<()>,
 }
 
@@ -30,6 +32,7 @@ impl Events {
             body,
             decoder: Decoder::default(),
             received: VecDeque::new(),
+            seen: String::new(),
             gone,
         }
     }
@@ -65,6 +68,9 @@ impl Events {
     pub async fn next_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
         loop {
             if let Some(frame) = self.received.pop_front() {
+                if let Frame::Event(event) = &frame {
+                    self.seen.clone_from(&event.id);
+                }
                 return Ok(Some(frame));
             }
             match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
@@ -105,9 +111,14 @@ impl Events {
         }
     }
 
-    /// The id that a client would now send as `Last-Event-ID`; empty, where none was set.
+    /// The id that a client would now send as `Last-Event-ID`, that has seen what was handed out here and no more; empty,
+    /// where none was set.
     pub fn last_event_id(&self) -> &str {
-        self.decoder.last_event_id()
+        if self.received.is_empty() {
+            self.decoder.last_event_id()
+        } else {
+            &self.seen
+        }
     }
 
     /// The reconnection time, if the stream has set one.

@@ -15,7 +15,7 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{gap::Gap, publish::PublishError};
-use crate::EventId;
+use crate::{EventId, channel::Outgoing};
 
 /// An event that was published: its value, and its bytes, which all its readers share.
 #[derive(Debug)]
@@ -63,11 +63,12 @@ impl<T> Delivery<T> {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
 
-    pub(crate) fn put_into(&self, buffer: &mut BytesMut) {
+    pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         let Entry { frame, id_line, .. } = &*self.entry;
         match &self.id {
-            None => buffer.put_slice(frame),
+            None => outgoing.share(frame),
             Some(id) => {
+                let buffer = &mut outgoing.buffer;
                 buffer.put_slice(format!("id: {id}\n").as_bytes());
                 buffer.put_slice(&frame[*id_line..]);
             }

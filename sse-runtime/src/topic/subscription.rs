@@ -246,7 +246,7 @@ impl<T> Yield<T, kind::SharedReference> for &Update<T> {
             gap.put_into(&mut outgoing.buffer);
             outgoing.wrote(None);
         }
-        self.delivery.put_into(&mut outgoing.buffer);
+        self.delivery.put_into(outgoing);
         outgoing.wrote(Some(self.id().clone()));
         outgoing.more_follow(self.more);
         Ok(())
