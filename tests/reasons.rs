@@ -27,16 +27,21 @@ use tokio::{
 
 type Told = mpsc::UnboundedSender<(u64, CloseReason)>;
 
+/// Tells the test why the stream ended.
+fn watch(connection: &Connection, told: Told) {
+    let id = connection.id();
+    connection.on_close(move |reason| async move {
+        let _ = told.send((id, reason));
+    });
+}
+
 #[sse_endpoint("/ends/{how}", max_duration = "300ms")]
 async fn ends(
     Path(how): Path<String>,
     connection: Connection,
     axum::Extension(told): axum::Extension<Told>,
 ) -> impl Stream<Item = Result<String, String>> {
-    let id = connection.id();
-    connection.on_close(move |reason| async move {
-        let _ = told.send((id, reason));
-    });
+    watch(&connection, told);
     tracing::info!("the handler's own words");
     yield_!("first".to_owned());
     match how.as_str() {
@@ -59,10 +64,7 @@ async fn stays(
     connection: Connection,
     axum::Extension(told): axum::Extension<Told>,
 ) -> impl Stream<Item = u32> {
-    let id = connection.id();
-    connection.on_close(move |reason| async move {
-        let _ = told.send((id, reason));
-    });
+    watch(&connection, told);
     yield_!(1);
     pending::<()>().await;
 }
@@ -73,10 +75,7 @@ async fn floods(
     connection: Connection,
     axum::Extension(told): axum::Extension<Told>,
 ) -> impl Stream<Item = String> {
-    let id = connection.id();
-    connection.on_close(move |reason| async move {
-        let _ = told.send((id, reason));
-    });
+    watch(&connection, told);
     loop {
         yield_!("x".repeat(1_000));
     }
@@ -88,10 +87,7 @@ async fn lags(
     connection: Connection,
     axum::Extension(told): axum::Extension<Told>,
 ) -> impl Stream<Item = u32> {
-    let id = connection.id();
-    connection.on_close(move |reason| async move {
-        let _ = told.send((id, reason));
-    });
+    watch(&connection, told);
     let topic: Topic<u32> = Topic::builder().events(2).disconnect().build();
     let updates = topic.subscribe(Start::Now);
     for number in 0..10 {

@@ -7,7 +7,7 @@ use axum::{
 
 use crate::{
     Connection, EventId,
-    connection::{EndGuard, Seen},
+    end_guard::{EndGuard, Seen},
     endpoint::About,
     flow::Flow,
     id, last_event_id, limit,

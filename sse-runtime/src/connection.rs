@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use axum::{
@@ -20,17 +20,13 @@ use axum::{
 };
 use tokio::{
     runtime::Handle,
-    sync::mpsc,
     task::{JoinError, JoinHandle},
-    time::{Instant, sleep_until, timeout},
+    time::{sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use crate::{
-    CloseReason, Shutdown, endpoint::OnShutdown, flow::Flow, limit::Place, socket::Wire,
-    telemetry::Record,
-};
+use crate::{CloseReason, Moment, Shutdown, end_guard::Alive, endpoint::OnShutdown};
 
 /// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
 ///
@@ -313,8 +309,8 @@ impl Connection {
         over.clone()
     }
 
-    /// Ends all that the stream started. The first reason is the one that counts.
-    fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
+    /// Ends all that the stream started.
+    pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
         state.ended = Some(reason);
         let tasks = std::mem::take(&mut state.tasks);
@@ -415,37 +411,6 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A moment on a clock: a [`SystemTime`], or an [`Instant`](std::time::Instant) of std's or tokio's.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a moment",
-    note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
-)]
-pub trait Moment {
-    /// `None`, where it is too far away for a timer.
-    #[doc(hidden)]
-    fn instant(self) -> Option<Instant>;
-}
-
-impl Moment for SystemTime {
-    fn instant(self) -> Option<Instant> {
-        // What is over is over now.
-        let left = self.duration_since(Self::now()).unwrap_or_default();
-        Instant::now().checked_add(left)
-    }
-}
-
-impl Moment for Instant {
-    fn instant(self) -> Option<Instant> {
-        Some(self)
-    }
-}
-
-impl Moment for std::time::Instant {
-    fn instant(self) -> Option<Instant> {
-        Some(Instant::from_std(self))
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for Connection {
     type Rejection = NoConnection;
 
@@ -463,93 +428,5 @@ impl IntoResponse for NoConnection {
     fn into_response(self) -> Response {
         tracing::error!(error = %self, "a handler asked for a `Connection`");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
-    }
-}
-
-/// Held as long as there is something of the stream, for the test client to wait for.
-#[derive(Clone, Debug)]
-pub(crate) struct Alive(
-    #[allow(dead_code, reason = "dropping it is the message")] pub(crate) mpsc::Sender<()>,
-);
-
-/// Where it is seen that a client takes nothing any more.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) wire: Option<Wire>,
-    pub(crate) flow: Option<Flow>,
-}
-
-impl Seen {
-    fn is_stalled(&self) -> bool {
-        self.wire.as_ref().is_some_and(Wire::is_stalled)
-            || self.flow.as_ref().is_some_and(Flow::is_stalled)
-    }
-}
-
-/// Ends the connection with what has it: with the reason that was said, or because the client has gone. The first
-/// reason is the one that counts.
-#[derive(Debug)]
-pub(crate) struct EndGuard {
-    connection: Connection,
-    record: Record,
-    /// Free for others from the end on.
-    places: Vec<Place>,
-    seen: Seen,
-    alive: Option<Alive>,
-    has_ended: bool,
-}
-
-impl EndGuard {
-    pub(crate) fn new(
-        connection: Connection,
-        record: Record,
-        places: Vec<Place>,
-        seen: Seen,
-        alive: Option<Alive>,
-    ) -> Self {
-        Self {
-            connection,
-            record,
-            places,
-            seen,
-            alive,
-            has_ended: false,
-        }
-    }
-
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    pub(crate) fn record(&mut self) -> &mut Record {
-        &mut self.record
-    }
-
-    pub(crate) fn span(&self) -> &Span {
-        self.record.span()
-    }
-
-    /// The generator is gone.
-    pub(crate) fn end(&mut self, reason: CloseReason) {
-        if std::mem::replace(&mut self.has_ended, true) {
-            return;
-        }
-        self.record.ended(reason);
-        self.places.clear();
-        self.connection
-            .end(reason, self.alive.take(), self.record.span());
-    }
-}
-
-impl Drop for EndGuard {
-    fn drop(&mut self) {
-        let is_over = self.connection.shutdown().is_some_and(Shutdown::is_over);
-        self.end(if self.seen.is_stalled() {
-            CloseReason::Stalled
-        } else if is_over {
-            CloseReason::Shutdown
-        } else {
-            CloseReason::ClientGone
-        });
     }
 }

@@ -97,6 +97,7 @@ mod connection;
 mod data;
 mod description;
 mod encode;
+mod end_guard;
 mod endpoint;
 mod event;
 mod exit;
@@ -115,6 +116,7 @@ mod last_event_id;
 mod limit;
 mod listen;
 mod metrics;
+mod moment;
 mod overlap;
 mod payload;
 mod request_body;
@@ -171,7 +173,7 @@ mod yielder;
 #[doc(no_inline)]
 pub use axum;
 pub use close::CloseReason;
-pub use connection::{Connection, Moment, NoConnection};
+pub use connection::{Connection, NoConnection};
 pub use event::{Event, NoJson};
 pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
@@ -179,6 +181,7 @@ pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
 pub use limit::StreamLimit;
 pub use listen::Bind;
+pub use moment::Moment;
 pub use payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text};
 pub use route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tower_service::Service;
 
 use super::Events;
-use crate::connection::Alive;
+use crate::end_guard::Alive;
 
 /// A client of a [`Router`], without a socket in between.
 ///

@@ -58,6 +58,15 @@ pub(crate) struct Delivery<T> {
     pub(crate) id: Option<EventId>,
 }
 
+impl<T> Clone for Delivery<T> {
+    fn clone(&self) -> Self {
+        Self {
+            entry: Arc::clone(&self.entry),
+            id: self.id.clone(),
+        }
+    }
+}
+
 impl<T> Delivery<T> {
     pub(crate) fn id(&self) -> &EventId {
         self.id.as_ref().unwrap_or(&self.entry.id)

@@ -20,12 +20,13 @@ use tokio::{
 
 use super::{Cursor, Subscription, Topic, merged};
 
-/// Topics by name: each is made when it is first asked for, and dropped when nobody has used it for a while.
+/// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
+/// it for a while: after 5 minutes, unless [`idle`](Hub::idle) says otherwise.
 ///
 /// ```
 /// use std::time::Duration;
 /// use axum::extract::{Path, State};
-/// use sse_runtime::{Hub, HubError, LastEventId, Stream, Topic, sse_endpoint};
+/// use sse_runtime::{Hub, HubError, LastEventId, Start, Stream, Topic, sse_endpoint};
 ///
 /// type Message = String;
 ///
@@ -36,7 +37,7 @@ use super::{Cursor, Subscription, Topic, merged};
 ///     last: LastEventId,
 /// ) -> Result<impl Stream<Item = Message>, HubError> {
 ///     let room = rooms.topic(&room)?;
-///     yield_all!(room.subscribe(last));
+///     yield_all!(room.subscribe(last.or(Start::Latest(50))));
 /// }
 ///
 /// let rooms = Hub::new(|| Topic::<Message>::in_memory(100))
@@ -101,7 +102,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }))
     }
 
-    /// How long a topic is kept that nobody has and nobody reads; 5 minutes by default. So long a run that has ended can be
+    /// How long a topic is kept that nobody has and nobody reads, with the events that it holds; 5 minutes by default, and for
+    /// ever with `Duration::MAX`. So long a run that has ended can be
     /// replayed as well, see [`produce`](Self::produce).
     ///
     /// # Panics
@@ -139,7 +141,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(slot.topic.clone())
     }
 
-    /// The topic of this name, if there is one.
+    /// The topic of this name, if there is one. It counts as use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         let slot = state.topics.get_mut(name)?;
@@ -147,17 +149,28 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Some(slot.topic.clone())
     }
 
+    /// The names of the topics that there are, in no order. To look does not count as use.
+    pub fn names(&self) -> Vec<String> {
+        self.0.state().topics.keys().cloned().collect()
+    }
+
     /// How many topics there are.
-    pub fn topics(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.state().topics.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Reads several topics as one: each event has an id that holds the position in all of them, so that a client that comes
     /// back gets what it missed of each. They are made where there are none. Events of one topic are in order; between topics
     /// there is no order. It ends when all of them are finished.
     ///
-    /// The names that the client comes back with may be others: of those that are new to it, it gets what comes from then
-    /// on.
+    /// The names that the client comes back with may be others. A name that its id does not hold is new to it, and starts as for a
+    /// client without an id: `last.or(Start::Latest(50))` is 50 events of it. One that it left out in between is such a
+    /// name, and what it missed of that is not told. What is held comes topic by topic; sort by a time of your own.
     ///
     /// # Errors
     ///
@@ -178,9 +191,17 @@ impl<T: Send + Sync + 'static> Hub<T> {
             return Err(HubError::TooManyNames);
         }
         let names: Vec<&str> = names.into_iter().collect();
-        let Cursor { from, is_resumed } = cursor.into();
+        let Cursor {
+            from,
+            start,
+            is_resumed,
+        } = cursor.into();
         let mut readers = Vec::with_capacity(names.len());
-        for ((name, escaped), from) in names.iter().zip(escaped).zip(merged::split(&from, &names)) {
+        for ((name, escaped), from) in names
+            .iter()
+            .zip(escaped)
+            .zip(merged::split(&from, start, &names))
+        {
             let topic = self.topic(name)?;
             readers.push((escaped, topic.backend.subscribe(from)));
         }
@@ -195,7 +216,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// outlives a client. When it ends, the topic is [finished](Topic::finish), and kept for the hub's [`idle`](Self::idle)
     /// time, in which it can be replayed; after that the name is free for another run.
     ///
-    /// However many ask for it at once, it is started once. An error that it returns is logged.
+    /// However many ask for it at once, it is started once. An error that it returns, or a panic, is logged, and readers see an end
+    /// as any other: whoever has to tell them apart publishes an event at the end of the run, and one before an error. A
+    /// topic that others publish to as well, a chat's room, is none for a run, which finishes it: take another hub.
     ///
     /// # Errors
     ///

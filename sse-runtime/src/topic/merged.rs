@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    Start,
     backend::{From, Read, Reader},
     gap::Gap,
     position::Position,
@@ -49,19 +50,21 @@ pub(crate) fn fits(names: &[String]) -> bool {
 }
 
 /// Where each of the topics starts, whose names stand in the id as they are given.
-pub(crate) fn split(from: &From, names: &[&str]) -> Vec<From> {
+pub(crate) fn split(from: &From, start: Start, names: &[&str]) -> Vec<From> {
     let each = |from: &From| vec![from.clone(); names.len()];
     let From::Behind(id) = from else {
         return each(from);
     };
     let Some(positions) = id.strip_prefix(VERSION) else {
-        return each(&From::Unknown);
+        // Of one topic it may be the topic's own.
+        let is_one = names.len() == 1;
+        return each(if is_one { from } else { &From::Unknown });
     };
     let positions: HashMap<_, _> = form_urlencoded::parse(positions.as_bytes()).collect();
     let of = |name: &&str| match positions.get(*name) {
         Some(position) => From::Behind(position.clone().into_owned()),
         // It was not read then.
-        None => From::Start(super::Start::Now),
+        None => From::Start(start),
     };
     names.iter().map(of).collect()
 }

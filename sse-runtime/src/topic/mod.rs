@@ -86,6 +86,8 @@ pub enum Start {
 #[derive(Clone, Debug)]
 pub struct Cursor {
     from: From,
+    /// For what the id knows nothing of.
+    start: Start,
     /// A client's id says where, or would say so.
     is_resumed: bool,
 }
@@ -94,6 +96,7 @@ impl std::convert::From<Start> for Cursor {
     fn from(start: Start) -> Self {
         Self {
             from: From::Start(start),
+            start,
             is_resumed: false,
         }
     }
@@ -103,6 +106,7 @@ impl std::convert::From<EventId> for Cursor {
     fn from(id: EventId) -> Self {
         Self {
             from: From::Behind(id.to_string()),
+            start: Start::Now,
             is_resumed: true,
         }
     }
@@ -135,6 +139,7 @@ impl LastEventId {
                     From::Unknown
                 }
             },
+            start,
             is_resumed: true,
         }
     }
@@ -222,12 +227,15 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Ok(Encoded { value, frame })
     }
 
-    /// Reads the topic from `cursor` on: a [`LastEventId`], an [`EventId`], or a [`Start`].
+    /// Reads the topic from `cursor` on: a [`LastEventId`], an [`EventId`], or a [`Start`]. A client without an id gets what is
+    /// published from now on, unless [`last.or(Start::…)`](LastEventId::or) says otherwise.
     ///
     /// Everything behind the id that is still held comes first, then what is published from now on. What cannot be given is
     /// told by a [`Gap`], and reading goes on at the oldest event that is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
-        let Cursor { from, is_resumed } = cursor.into();
+        let Cursor {
+            from, is_resumed, ..
+        } = cursor.into();
         Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
     }
 

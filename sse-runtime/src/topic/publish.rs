@@ -1,8 +1,15 @@
 //! [`PublishError`]: why an event was not published.
 
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
 use crate::encode::EncodeError;
 
 /// An event was not published. Nobody has got it.
+///
+/// As a response [`Finished`](Self::Finished) is `410`, and all else, which is logged, `500`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -21,4 +28,14 @@ pub enum PublishError {
     /// Its back end takes time, and [`Topic::publish_now`](super::Topic::publish_now) takes none.
     #[error("the topic's back end takes time to publish; use `publish`")]
     TakesTime,
+}
+
+impl IntoResponse for PublishError {
+    fn into_response(self) -> Response {
+        if let Self::Finished = self {
+            return StatusCode::GONE.into_response();
+        }
+        tracing::error!(error = %self, "an event was not published");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
 }

@@ -45,7 +45,7 @@ pub struct Subscription<T> {
 }
 
 /// An event of a topic, on its way to one client: its value, and its bytes, which were encoded when it was published.
-/// `yield_!` takes it in a stream of `T`, or a reference to it.
+/// `yield_!` takes it in a stream of `T`, or a reference to it: it, and not the `T` in it, which has no id.
 pub struct Update<T> {
     delivery: Delivery<T>,
     /// Others wait behind it already.
@@ -106,7 +106,8 @@ impl<T> Subscription<T> {
         self.position.clone()
     }
 
-    /// Those updates alone that `filter` lets through. Gaps are told all the same.
+    /// Those updates alone that `filter` lets through. Gaps are told all the same. [`Start::Latest`](super::Start::Latest) counts
+    /// before the filter.
     pub fn only<F>(self, filter: F) -> Only<T, F>
     where
         F: FnMut(&T) -> bool,
@@ -205,6 +206,16 @@ impl<T> fmt::Debug for Subscription<T> {
         f.debug_struct("Subscription")
             .field("position", &self.position)
             .finish_non_exhaustive()
+    }
+}
+
+impl<T> Clone for Update<T> {
+    fn clone(&self) -> Self {
+        Self {
+            delivery: self.delivery.clone(),
+            more: self.more,
+            gap: self.gap.clone(),
+        }
     }
 }
 

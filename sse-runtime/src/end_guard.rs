@@ -1,0 +1,96 @@
+//! [`EndGuard`]: a stream ends once, for one reason, wherever that is noticed first.
+
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use crate::{
+    CloseReason, Connection, Shutdown, flow::Flow, limit::Place, socket::Wire, telemetry::Record,
+};
+
+/// Held as long as there is something of the stream, for the test client to wait for.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive(
+    #[allow(dead_code, reason = "dropping it is the message")] pub(crate) mpsc::Sender<()>,
+);
+
+/// Where it is seen that a client takes nothing any more.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) wire: Option<Wire>,
+    pub(crate) flow: Option<Flow>,
+}
+
+impl Seen {
+    fn is_stalled(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::is_stalled)
+            || self.flow.as_ref().is_some_and(Flow::is_stalled)
+    }
+}
+
+/// Ends the connection with what has it: with the reason that was said, or because the client has gone. The first
+/// reason is the one that counts.
+#[derive(Debug)]
+pub(crate) struct EndGuard {
+    connection: Connection,
+    record: Record,
+    /// Free for others from the end on.
+    places: Vec<Place>,
+    seen: Seen,
+    alive: Option<Alive>,
+    has_ended: bool,
+}
+
+impl EndGuard {
+    pub(crate) fn new(
+        connection: Connection,
+        record: Record,
+        places: Vec<Place>,
+        seen: Seen,
+        alive: Option<Alive>,
+    ) -> Self {
+        Self {
+            connection,
+            record,
+            places,
+            seen,
+            alive,
+            has_ended: false,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        self.record.span()
+    }
+
+    /// The generator is gone.
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        self.record.ended(reason);
+        self.places.clear();
+        self.connection
+            .end(reason, self.alive.take(), self.record.span());
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let is_over = self.connection.shutdown().is_some_and(Shutdown::is_over);
+        self.end(if self.seen.is_stalled() {
+            CloseReason::Stalled
+        } else if is_over {
+            CloseReason::Shutdown
+        } else {
+            CloseReason::ClientGone
+        });
+    }
+}
