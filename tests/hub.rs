@@ -25,10 +25,11 @@ use axum::{
 };
 use proptest::prelude::*;
 use sse_runtime::{
-    EventId, Gap, GapReason, Hub, HubError, LastEventId, Presence, PresenceChange, PublishError,
-    RouterExt as _, Start, Stream, Subscription, Topic, sse_endpoint, testing,
+    Event, EventId, Gap, GapReason, Hub, HubError, LastEventId, Presence, PresenceChange,
+    PublishError, RouterExt as _, Start, Stream, Subscription, Topic, sse_endpoint, testing,
 };
 use support::within;
+use tokio::sync::mpsc;
 use tokio::{
     sync::Semaphore,
     task::{JoinSet, yield_now},
@@ -768,4 +769,34 @@ fn outside_of_a_runtime_there_is_no_grace() {
     let mut updates = presence.changes(Start::Now);
     drop(presence.join("ada"));
     assert_eq!(changes(&mut updates), ["+ada 1", "-ada 0"]);
+}
+
+/// A value that looks at the hub when it is dropped.
+#[derive(serde::Serialize)]
+struct Asks {
+    #[serde(skip)]
+    hub: Hub<Asks>,
+    #[serde(skip)]
+    dropped: mpsc::UnboundedSender<usize>,
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        let _ = self.dropped.send(self.hub.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_with_a_topic_may_ask_the_hub() {
+    let hub: Hub<Asks> = Hub::new(|| Topic::in_memory(4)).idle(Duration::from_secs(60));
+    let (dropped, mut asked) = mpsc::unbounded_channel();
+    let asks = Asks {
+        hub: hub.clone(),
+        dropped,
+    };
+    let topic = hub.topic("a").unwrap();
+    topic.publish_event(Event::json(asks)).await.unwrap();
+    drop(topic);
+    // The clock is paused, and passes as soon as everybody waits.
+    assert_eq!(asked.recv().await, Some(0));
 }

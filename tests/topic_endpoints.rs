@@ -722,3 +722,82 @@ async fn a_large_event_is_in_memory_once_whoever_waits_for_it() {
     // The very same bytes, and not a copy for each.
     assert_eq!(larges[0].as_ptr(), larges[1].as_ptr());
 }
+
+/// Two topics, of which one ends while there is more of the other to come.
+#[derive(Clone)]
+struct Pair {
+    ends: Topic<u64>,
+    goes_on: Topic<u64>,
+}
+
+#[sse_endpoint("/pair")]
+async fn pair(State(pair): State<Pair>) -> impl Stream<Item = u64> {
+    let mut ends = pair.ends.subscribe(Start::First);
+    let mut goes_on = pair.goes_on.subscribe(Start::First);
+    loop {
+        tokio::select! {
+            biased;
+            update = ends.next() => match update {
+                Some(update) => yield_!(update),
+                None => return,
+            },
+            Some(update) = goes_on.next() => yield_!(update),
+        }
+    }
+}
+
+/// Reads only the one, and the other is a signal.
+#[sse_endpoint("/signal")]
+async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
+    let mut signal = pair.ends.subscribe(Start::Now);
+    let mut goes_on = pair.goes_on.subscribe(Start::First);
+    if let Some(update) = goes_on.next().await {
+        yield_!(update);
+    }
+    while signal.recv().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_stream_is_not_over_while_one_of_its_topics_goes_on() {
+    for path in ["/pair", "/signal"] {
+        let pair_of = Pair {
+            ends: Topic::in_memory(4),
+            goes_on: Topic::in_memory(4),
+        };
+        for number in 1..=2 {
+            pair_of.goes_on.publish(&number).await.unwrap();
+        }
+        pair_of.ends.finish();
+        let app = Router::new().sse(pair).sse(signal).with_state(pair_of);
+        let client = testing::Client::new(app);
+        let text = client.get(path).await.text().await;
+        assert!(!text.contains("~done"), "{path}: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_lags_is_told_whatever_else_ends() {
+    #[sse_endpoint("/lags", end = "stop")]
+    async fn lags(State(pair): State<Pair>) -> impl Stream<Item = u64> {
+        let mut slow = pair.goes_on.subscribe(Start::Now);
+        let mut ends = pair.ends.subscribe(Start::Now);
+        for number in 0..9 {
+            let _ = pair.goes_on.publish(&number).await;
+        }
+        while slow.next().await.is_some() {}
+        while ends.next().await.is_some() {}
+        yield_!(7);
+    }
+
+    let pair_of = Pair {
+        ends: Topic::in_memory(4),
+        goes_on: Topic::builder().events(2).disconnect().build(),
+    };
+    pair_of.ends.finish();
+    let client = testing::Client::new(Router::new().sse(lags).with_state(pair_of));
+    let text = client.get("/lags").await.text().await;
+    assert!(
+        text.ends_with("event: close\ndata: {\"reason\":\"lagged\"}\n\n"),
+        "{text:?}"
+    );
+}

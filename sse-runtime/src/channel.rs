@@ -49,7 +49,51 @@ pub struct Outgoing {
     read_to: Option<EventId>,
     /// The ids are the handler's own, and not those of a topic.
     has_own_ids: bool,
-    topic: Option<TopicEnd>,
+    topics: Topics,
+}
+
+/// What has become of the topics that the generator reads, or has read.
+#[derive(Debug, Default)]
+struct Topics {
+    /// Some are read that have not ended.
+    reading: usize,
+    /// One was left before its end.
+    was_left: bool,
+    /// One has ended, and there will never be more of it.
+    is_over: bool,
+    /// One was too slow, and none was begun since.
+    lags: bool,
+}
+
+/// A topic that the generator reads.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    channel: Channel,
+    has_ended: bool,
+}
+
+impl Reading {
+    pub(crate) fn end(&mut self, end: TopicEnd) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        let topics = &mut self.channel.lock().topics;
+        topics.reading -= 1;
+        match end {
+            TopicEnd::Over => topics.is_over = true,
+            TopicEnd::Lagged => topics.lags = true,
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let topics = &mut self.channel.lock().topics;
+            topics.reading -= 1;
+            topics.was_left = true;
+        }
+    }
 }
 
 /// How the reading of a topic ended.
@@ -110,7 +154,7 @@ impl Channel {
             more_follow: false,
             read_to: None,
             has_own_ids: false,
-            topic: None,
+            topics: Topics::default(),
         })))
     }
 
@@ -218,14 +262,6 @@ impl Channel {
         };
     }
 
-    /// A topic is read that has not ended, behind one that has.
-    pub(crate) fn topic_goes_on(&self) {
-        let mut outgoing = self.lock();
-        if outgoing.topic == Some(TopicEnd::Over) {
-            outgoing.topic = None;
-        }
-    }
-
     /// Takes the id that the client does not know of yet.
     pub(crate) fn take_read_to(&self) -> Option<EventId> {
         let mut outgoing = self.lock();
@@ -234,13 +270,26 @@ impl Channel {
         Some(read_to)
     }
 
-    /// The reading of a topic has ended.
-    pub(crate) fn end_topic(&self, end: TopicEnd) {
-        self.lock().topic = Some(end);
+    /// A topic is read from here on.
+    pub(crate) fn read_topic(&self) -> Reading {
+        let topics = &mut self.lock().topics;
+        topics.reading += 1;
+        topics.lags = false;
+        Reading {
+            channel: self.clone(),
+            has_ended: false,
+        }
     }
 
+    /// What the end of a generator means that has read topics: its stream is over for good only where all of them are, and it has
+    /// read each to its end.
     pub(crate) fn topic_end(&self) -> Option<TopicEnd> {
-        self.lock().topic
+        let topics = &self.lock().topics;
+        if topics.lags {
+            return Some(TopicEnd::Lagged);
+        }
+        let is_over = topics.is_over && topics.reading == 0 && !topics.was_left;
+        is_over.then_some(TopicEnd::Over)
     }
 
     /// Takes the error that a value's `Serialize` returned.

@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Ends the stream when the client's credentials run out: at a [`SystemTime`], as tokens have it, or at an
+    /// Ends the stream when the client's credentials run out: at a [`SystemTime`](std::time::SystemTime), as tokens have it, or at an
     /// [`Instant`](std::time::Instant). Of several moments the first counts.
     ///
     /// The client is told by `event: close` with `{"reason":"expired"}`, since a script does not see the `401` that

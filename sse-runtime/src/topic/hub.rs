@@ -136,7 +136,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// [`HubError::Full`], where there is none and no room for one.
     pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
-        let mut state = self.0.state();
+        let mut state = self.state_with_room(name);
         let slot = self.slot(&mut state, name)?;
         Ok(slot.topic.clone())
     }
@@ -255,7 +255,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Fut: Future<Output: Outcome> + Send + 'static,
     {
         let runtime = Handle::current();
-        let mut state = self.0.state();
+        let mut state = self.state_with_room(name);
         let slot = self.slot(&mut state, name)?;
         let topic = slot.topic.clone();
         // A run that has ended has finished its topic: what is there is to be replayed.
@@ -293,11 +293,20 @@ impl<T: Send + Sync + 'static> Hub<T> {
         true
     }
 
+    /// The state, with room for one more topic if there is some to be had.
+    fn state_with_room(&self, name: &str) -> MutexGuard<'_, State<T>> {
+        let mut state = self.0.state();
+        if state.topics.len() < self.0.max_topics || state.topics.contains_key(name) {
+            return state;
+        }
+        let old = self.0.sweep(&mut state);
+        drop(state);
+        drop(old);
+        self.0.state()
+    }
+
     fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> Result<&'a mut Slot<T>, HubError> {
         if !state.topics.contains_key(name) {
-            if state.topics.len() >= self.0.max_topics {
-                self.0.sweep(state);
-            }
             if state.topics.len() >= self.0.max_topics {
                 return Err(HubError::Full);
             }
@@ -320,18 +329,22 @@ impl<T: Send + Sync + 'static> Inner<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops the topics that nobody has used for long enough.
-    fn sweep(&self, state: &mut State<T>) {
+    /// Takes out the topics that nobody has used for long enough, to be dropped behind the lock: a value in them may ask for
+    /// the hub when it is dropped.
+    #[must_use = "it is dropped behind the lock"]
+    fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
-        state.topics.retain(|_, slot| {
+        let is_old = |_: &String, slot: &mut Slot<T>| {
             // Only the hub gives topics away, and it is locked.
             if Arc::strong_count(&slot.topic.backend) > 1 {
                 slot.unused_since = None;
-                return true;
+                return false;
             }
             let since = *slot.unused_since.get_or_insert(now);
-            now.duration_since(since) < self.idle
-        });
+            now.duration_since(since) >= self.idle
+        };
+        let old = state.topics.extract_if(is_old);
+        old.map(|(_, slot)| slot).collect()
     }
 
     /// Starts a task that sweeps for as long as there are topics.
@@ -351,9 +364,12 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 sleep(every).await;
                 let Some(inner) = weak.upgrade() else { return };
                 let mut state = inner.state();
-                inner.sweep(&mut state);
-                if state.topics.is_empty() {
-                    state.is_swept = false;
+                let old = inner.sweep(&mut state);
+                let is_empty = state.topics.is_empty();
+                state.is_swept = !is_empty;
+                drop(state);
+                drop(old);
+                if is_empty {
                     return;
                 }
             }

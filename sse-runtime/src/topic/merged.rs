@@ -135,7 +135,8 @@ impl<T> Reader<T> for Merged<T> {
                 Poll::Ready(Read::End) => named.has_ended = true,
             }
         }
-        if self.readers.iter().all(|named| named.has_ended) {
+        // Of no topic there is no end either: somebody may come back with a name.
+        if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(Read::End);
         }
         Poll::Pending

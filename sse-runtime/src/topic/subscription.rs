@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Event, EventId,
-    channel::{Channel, Outgoing, TopicEnd},
+    channel::{Channel, Outgoing, Reading, TopicEnd},
     encode::EncodeError,
     yielder::{Item, Yield, kind},
 };
@@ -37,6 +37,8 @@ pub struct Subscription<T> {
     batch: vec::IntoIter<Delivery<T>>,
     /// The id of what was handed out last.
     position: EventId,
+    /// The stream that it is read in, whose end depends on this one's.
+    reading: Option<Reading>,
     /// To be told with the next update, since there is no stream to tell it in.
     untold: Option<Box<Gap>>,
     /// The client's id says where it starts, so the client is to have one.
@@ -60,6 +62,8 @@ impl<T> Subscription<T> {
             position: reader.position(),
             reader,
             batch: Vec::new().into_iter(),
+            // Also where it is dropped before it is polled, as by a `select!` that something else has ended.
+            reading: Channel::with_current(Channel::read_topic),
             untold: None,
             is_resumed,
             has_ended: false,
@@ -85,6 +89,10 @@ impl<T> Subscription<T> {
     ///
     /// Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Result<Update<T>, Gap>> {
+        // What `next` found, and could tell nobody.
+        if let Some(untold) = self.untold.take() {
+            return Some(Err(*untold));
+        }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
@@ -142,33 +150,35 @@ impl<T> Subscription<T> {
             if self.has_ended {
                 return Poll::Ready(None);
             }
+            if self.reading.is_none() {
+                self.reading = Channel::with_current(Channel::read_topic);
+            }
             let Poll::Ready(read) = self.reader.poll_read(cx) else {
-                Channel::with_current(|channel| {
-                    channel.topic_goes_on();
-                    if self.is_resumed {
-                        channel.has_read_to(&self.position);
-                    }
-                });
+                if self.is_resumed {
+                    Channel::with_current(|channel| channel.has_read_to(&self.position));
+                }
                 return Poll::Pending;
             };
             match read {
-                Read::Events(batch) => {
-                    self.batch = batch.into_iter();
-                    Channel::with_current(Channel::topic_goes_on);
-                }
+                Read::Events(batch) => self.batch = batch.into_iter(),
                 Read::Gap(gap) => {
                     self.position = gap.position.clone();
                     return Poll::Ready(Some(Err(gap)));
                 }
                 Read::Lagged => {
-                    self.has_ended = true;
-                    Channel::with_current(|channel| channel.end_topic(TopicEnd::Lagged));
+                    self.end(TopicEnd::Lagged);
                 }
                 Read::End => {
-                    self.has_ended = true;
-                    Channel::with_current(|channel| channel.end_topic(TopicEnd::Over));
+                    self.end(TopicEnd::Over);
                 }
             }
+        }
+    }
+
+    fn end(&mut self, end: TopicEnd) {
+        self.has_ended = true;
+        if let Some(reading) = &mut self.reading {
+            reading.end(end);
         }
     }
 
@@ -181,8 +191,9 @@ impl<T> Subscription<T> {
                     return Poll::Ready(Some(update));
                 }
                 Some(Err(gap)) => {
+                    let gap = gap.behind(self.untold.take());
                     if Channel::with_current(|channel| channel.tell(&gap)).is_none() {
-                        self.untold = Some(Box::new(gap.behind(self.untold.take())));
+                        self.untold = Some(Box::new(gap));
                     }
                 }
             }
