@@ -800,3 +800,41 @@ async fn what_is_dropped_with_a_topic_may_ask_the_hub() {
     // The clock is paused, and passes as soon as everybody waits.
     assert_eq!(asked.recv().await, Some(0));
 }
+
+#[tokio::test]
+async fn a_run_that_is_stopped_before_it_begins_does_not() {
+    let hub: Hub<String> = Hub::new(|| Topic::in_memory(4));
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let topic = hub
+        .produce("a", |_| {
+            assert!(hub.stop("a"));
+            async move { begun.send(()).unwrap() }
+        })
+        .unwrap();
+    // The end is what tells that it is gone.
+    let mut updates = topic.subscribe(Start::First);
+    assert!(within("the end", updates.next()).await.is_none());
+    assert!(has_begun.try_recv().is_err());
+}
+
+#[test]
+fn whoever_is_there_leaves_with_the_runtime() {
+    let presence: Presence<&str> = Presence::new(Duration::from_secs(3600));
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    // One in its grace time, and one whose guard outlives the runtime.
+    let stays = first.block_on(async {
+        drop(presence.join("gone"));
+        presence.join("stays")
+    });
+    assert_eq!(presence.count(), 2);
+    drop(first);
+    assert_eq!(presence.present(), ["stays"]);
+    drop(stays);
+    assert_eq!(presence.count(), 0);
+}

@@ -173,7 +173,7 @@ impl Model {
     }
 
     /// What the next read has to return.
-    fn read(&self, reader: &mut Reader) -> Seen {
+    fn read(&mut self, reader: &mut Reader) -> Seen {
         if let Some(number) = reader.taken.pop_front() {
             reader.seen = number;
             return Seen::Event(number);
@@ -186,6 +186,7 @@ impl Model {
             reader.seen = position;
             return Seen::Gap(reason, None, position);
         }
+        self.evict();
         if reader.behind < self.behind_oldest {
             let was_away = is_first && reader.resumes;
             let (go_on, kept) = match self.overflow {
@@ -634,4 +635,17 @@ fn no_wake_up_is_lost_between_finding_nothing_and_waiting() {
     for reader in readers {
         reader.join().unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_become_too_old_is_not_read() {
+    let topic: Topic<u64> = Topic::builder().age(Duration::from_secs(1)).build();
+    let mut updates = topic.subscribe(Start::First);
+    topic.publish(&1).await.unwrap();
+    advance(Duration::from_secs(3600)).await;
+    let gap = updates.recv().await.unwrap().unwrap_err();
+    assert_eq!(
+        (gap.reason(), gap.missed()),
+        (GapReason::Overtaken, Some(1))
+    );
 }

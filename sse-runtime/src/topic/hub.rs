@@ -78,6 +78,8 @@ enum Run {
     None,
     /// Somebody is about to start it.
     Starting,
+    /// It was stopped before it has begun.
+    Stopped,
     /// Until the topic is dropped: what has run does not run again before.
     Started(AbortHandle),
 }
@@ -89,7 +91,7 @@ const IDLE: Duration = Duration::from_secs(300);
 const MAX_TOPICS: usize = 10_000;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// A hub whose topics are made so.
+    /// A hub whose topics are made so. `make` runs under the hub's lock, and must not ask the hub for anything.
     pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
             make: Box::new(make),
@@ -277,6 +279,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
         });
         // It is still there: somebody has its topic, which is here.
         if let Some(slot) = self.0.state().topics.get_mut(name) {
+            if let Run::Stopped = slot.run {
+                run.abort();
+            }
             slot.run = Run::Started(run.abort_handle());
         }
         Ok(topic)
@@ -285,10 +290,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Stops the run of this name at its next `.await`: its readers get what it has published, then their end. Whether there was
     /// one that ran.
     pub fn stop(&self, name: &str) -> bool {
-        let state = self.0.state();
-        match state.topics.get(name).map(|slot| &slot.run) {
-            Some(Run::Started(run)) if !run.is_finished() => run.abort(),
-            _ => return false,
+        let mut state = self.0.state();
+        let Some(slot) = state.topics.get_mut(name) else {
+            return false;
+        };
+        match &slot.run {
+            Run::Started(run) if !run.is_finished() => run.abort(),
+            Run::Starting => slot.run = Run::Stopped,
+            Run::None | Run::Stopped | Run::Started(_) => return false,
         }
         true
     }
@@ -358,15 +367,21 @@ impl<T: Send + Sync + 'static> Inner<T> {
         };
         state.is_swept = true;
         let every = (self.idle / 4).max(Duration::from_millis(10));
-        let weak = Weak::clone(weak);
+        let mut sweeping = Sweeping {
+            hub: Weak::clone(weak),
+            is_done: false,
+        };
         runtime.spawn(async move {
             loop {
                 sleep(every).await;
-                let Some(inner) = weak.upgrade() else { return };
+                let Some(inner) = sweeping.hub.upgrade() else {
+                    return;
+                };
                 let mut state = inner.state();
                 let old = inner.sweep(&mut state);
                 let is_empty = state.topics.is_empty();
                 state.is_swept = !is_empty;
+                sweeping.is_done = is_empty;
                 drop(state);
                 drop(old);
                 if is_empty {
@@ -374,6 +389,22 @@ impl<T: Send + Sync + 'static> Inner<T> {
                 }
             }
         });
+    }
+}
+
+/// The task that sweeps a hub; where it is cut off, the next topic starts another.
+struct Sweeping<T: Send + Sync + 'static> {
+    hub: Weak<Inner<T>>,
+    is_done: bool,
+}
+
+impl<T: Send + Sync + 'static> Drop for Sweeping<T> {
+    fn drop(&mut self) {
+        if !self.is_done
+            && let Some(hub) = self.hub.upgrade()
+        {
+            hub.state().is_swept = false;
+        }
     }
 }
 

@@ -103,8 +103,15 @@ where
     ///
     /// Outside of a tokio runtime there is no grace time.
     pub fn join(&self, who: K) -> Here<K> {
+        // Before the lock, so that it is dropped behind it, where something of the user's panics in here.
+        let here = Here {
+            presence: self.clone(),
+            who,
+            runtime: Handle::try_current().ok(),
+        };
+        let who = &here.who;
         let mut state = self.0.state();
-        let is_new = !state.present.contains_key(&who);
+        let is_new = !state.present.contains_key(who);
         state.present.entry(who.clone()).or_default().guards += 1;
         if is_new {
             let count = state.present.len();
@@ -115,11 +122,7 @@ where
             });
         }
         drop(state);
-        Here {
-            presence: self.clone(),
-            who,
-            runtime: Handle::try_current().ok(),
-        }
+        here
     }
 
     /// How many are there.
@@ -223,11 +226,35 @@ where
             inner.leave(who, left);
             return;
         };
-        let inner = Arc::clone(inner);
+        let leaving = Leaving {
+            inner: Arc::clone(inner),
+            who,
+            left,
+        };
         runtime.spawn(async move {
-            sleep(inner.grace).await;
-            inner.leave(who, left);
+            sleep(leaving.inner.grace).await;
+            // Also where the runtime ends before the grace time does.
+            drop(leaving);
         });
+    }
+}
+
+/// Somebody leaves when this is dropped, unless somebody has come back.
+struct Leaving<K>
+where
+    K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
+{
+    inner: Arc<Inner<K>>,
+    who: K,
+    left: u64,
+}
+
+impl<K> Drop for Leaving<K>
+where
+    K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.inner.leave(self.who.clone(), self.left);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     any::type_name,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     hash::Hash,
     mem,
@@ -160,13 +160,13 @@ impl<T> State<T> {
 #[derive(Debug, Default)]
 struct Readers {
     waiting: Vec<Option<Waker>>,
-    /// Places that nobody has.
-    free: Vec<usize>,
+    /// Places that nobody has, none of them the last.
+    free: BTreeSet<usize>,
 }
 
 impl Readers {
     fn enter(&mut self) -> usize {
-        if let Some(place) = self.free.pop() {
+        if let Some(place) = self.free.pop_first() {
             return place;
         }
         self.waiting.push(None);
@@ -174,11 +174,16 @@ impl Readers {
     }
 
     fn leave(&mut self, place: usize) -> Option<Waker> {
-        self.free.push(place);
         let waker = self.waiting[place].take();
-        // What a crowd took is given back when it has gone.
-        if self.free.len() == self.waiting.len() {
-            *self = Self::default();
+        self.free.insert(place);
+        // What a crowd took is given back as it goes, and no publisher goes through it any more.
+        while let Some(last) = self.waiting.len().checked_sub(1)
+            && self.free.remove(&last)
+        {
+            self.waiting.pop();
+        }
+        if self.waiting.capacity() > 4 * self.waiting.len().max(16) {
+            self.waiting.shrink_to(2 * self.waiting.len());
         }
         waker
     }
@@ -364,7 +369,10 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         if !self.kept.is_empty() {
             return Poll::Ready(Read::Events(deliver(mem::take(&mut self.kept))));
         }
+        // Dropped behind the lock.
+        let _evicted;
         let mut state = self.ring.state();
+        _evicted = state.evict(&self.ring.capacity);
         let oldest = state.behind_oldest();
         if self.behind < oldest {
             let reason = if mem::take(&mut self.is_resuming) {
@@ -453,5 +461,27 @@ impl<T> Drop for Cursor<T> {
         let waker = self.ring.state().readers.leave(self.place);
         // Not under the lock: to drop a waker may drop a task.
         drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_of_a_crowd_go_with_it() {
+        let mut readers = Readers::default();
+        let mut places: Vec<usize> = (0..10_000).map(|_| readers.enter()).collect();
+        let stays = places.remove(3);
+        fastrand::Rng::with_seed(7).shuffle(&mut places);
+        for place in places {
+            readers.leave(place);
+        }
+        assert_eq!(readers.count(), 1);
+        assert_eq!(readers.waiting.len(), stays + 1);
+        assert!(readers.waiting.capacity() < 1_000);
+        // The next ones take what is free.
+        assert_eq!(readers.enter(), 0);
+        assert_eq!(readers.count(), 2);
     }
 }
