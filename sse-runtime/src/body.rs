@@ -337,13 +337,14 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
     if let Some(failing) = encode_failure(channel, endpoint) {
         return (failing, CloseReason::Failed);
     }
-    let lags = channel.topic_end() == Some(TopicEnd::Lagged);
+    let topics = channel.topic_end();
+    let lags = topics == Some(TopicEnd::Lagged);
     let why = match ending {
         Ending::Finished if lags => CloseReason::Lagged,
         Ending::Finished => CloseReason::Finished,
         Ending::Failed(_) | Ending::Rejected(_) => CloseReason::Failed,
     };
-    let is_over = channel.topic_end() == Some(TopicEnd::Over);
+    let is_over = topics == Some(TopicEnd::Over);
     match ending {
         // It comes back for what it has not read.
         Ending::Finished if lags => say_goodbye(why, channel, endpoint),

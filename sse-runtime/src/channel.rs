@@ -124,6 +124,19 @@ impl Outgoing {
         self.ahead.push_back(frame.clone());
     }
 
+    fn take(&mut self) -> (Bytes, u64) {
+        // Where a part is taken, the rest comes next, and its events are counted now.
+        let taken = self.ahead.pop_front().unwrap_or_else(|| {
+            let taken = self.buffer.split();
+            if taken.len() > LARGE {
+                self.buffer = BytesMut::new();
+            }
+            taken.freeze()
+        });
+        self.rest_is_due = !self.ahead.is_empty() || !self.buffer.is_empty();
+        (taken, std::mem::take(&mut self.events))
+    }
+
     /// Whether others follow what was just written, without anybody waiting for them.
     pub(crate) fn more_follow(&mut self, more: bool) {
         self.more_follow = more;
@@ -212,28 +225,13 @@ impl Channel {
     /// Takes the whole frames that were written since the last time, and says how many events they are; empty where there
     /// are none.
     pub(crate) fn take(&self) -> (Bytes, u64) {
-        let mut outgoing = self.lock();
-        if let Some(ahead) = outgoing.ahead.pop_front() {
-            // The rest comes next, and its events are counted now.
-            outgoing.rest_is_due = !outgoing.ahead.is_empty() || !outgoing.buffer.is_empty();
-            return (ahead, std::mem::take(&mut outgoing.events));
-        }
-        outgoing.rest_is_due = false;
-        let taken = outgoing.buffer.split();
-        if taken.len() > LARGE {
-            outgoing.buffer = BytesMut::new();
-        }
-        (taken.freeze(), std::mem::take(&mut outgoing.events))
+        self.lock().take()
     }
 
     /// Takes what is left of what was written together, if there is something: it goes out before the generator goes on.
     pub(crate) fn take_rest(&self) -> Option<Bytes> {
-        let outgoing = self.lock();
-        if !outgoing.rest_is_due {
-            return None;
-        }
-        drop(outgoing);
-        Some(self.take().0).filter(|rest| !rest.is_empty())
+        let mut outgoing = self.lock();
+        outgoing.rest_is_due.then(|| outgoing.take().0)
     }
 
     /// Lets whatever the generator polls find the channel, until the guard is dropped.

@@ -111,8 +111,12 @@ impl Process {
         rlimit::increase_nofile_limit(8192).map_err(said)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
-            // With one for each thread the size of the process is mostly about which thread had which stream.
-            .env("MALLOC_ARENA_MAX", "1")
+            // What is free goes back to the system at once: otherwise the size of the process is mostly about which
+            // thread had which stream, and when.
+            .env(
+                "_RJEM_MALLOC_CONF",
+                "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1,tcache:false",
+            )
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

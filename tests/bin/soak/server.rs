@@ -18,16 +18,17 @@ use axum::{
     http::{StatusCode, request::Parts},
     routing::{get, post},
 };
-use peak_alloc::PeakAlloc;
+use cap::Cap;
 use sse_runtime::{
     Connection, NoConnection, RouterExt as _, Server, Shutdown, Stream, Text, sse_endpoint,
 };
+use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpSocket, runtime::Handle, sync::watch};
 
 use crate::load::{AS_ASKED, Numbers};
 
 #[global_allocator]
-static ALLOCATOR: PeakAlloc = PeakAlloc;
+static ALLOCATOR: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);
 
 #[derive(Clone, Default)]
 struct Told(Arc<Inner>);
@@ -90,8 +91,8 @@ impl Told {
             runtime_tasks: Handle::current().metrics().num_alive_tasks(),
             sockets: sockets(),
             resident_kib: resident_kib(),
-            allocated: ALLOCATOR.current_usage() as u64,
-            allocated_at_most: ALLOCATOR.peak_usage() as u64,
+            allocated: ALLOCATOR.allocated() as u64,
+            allocated_at_most: ALLOCATOR.max_allocated() as u64,
             endings: hooks.endings.clone(),
         }
     }
