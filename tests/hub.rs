@@ -450,6 +450,10 @@ async fn names_at_random_cost_no_memory() {
     drop(answer);
     inside.pop();
     pass(IDLE * 2).await;
+    // Whoever asks for more than there is room for has made none.
+    let full = hub.subscribe(["a", "d", "e"], Start::Now).unwrap_err();
+    assert_eq!(full, HubError::Full);
+    assert_eq!(hub.len(), 2);
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 

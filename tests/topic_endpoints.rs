@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -411,6 +411,67 @@ async fn a_topic_that_is_finished_is_replayed_then_ends_then_stops_its_client() 
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }
+}
+
+/// Answers when there is something to answer.
+#[sse_endpoint("/once_there")]
+async fn once_there(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = u64>, StatusCode> {
+    let mut updates = topic.subscribe(last);
+    let Some(first) = updates.next().await else {
+        return;
+    };
+    yield_!(first);
+    yield_all!(updates);
+}
+
+#[tokio::test]
+async fn a_gap_before_the_response_is_told_also_where_nothing_follows() {
+    let topic: Topic<u64> = Topic::in_memory(16);
+    let position = topic.subscribe(Start::Now).position();
+    topic.finish();
+    let app = Router::new().sse(once_there).with_state(topic);
+    let client = testing::Client::new(app);
+    let nothing = client.get("/once_there").last_event_id(&position).await;
+    assert_eq!(nothing.status(), StatusCode::NO_CONTENT);
+    let foreign = client.get("/once_there").last_event_id("7").await;
+    assert_eq!(foreign.status(), StatusCode::OK);
+    let told = gap("unknown", "null", &position);
+    assert_eq!(
+        foreign.text().await,
+        format!("{told}\n\nid: {position}~done\n\n")
+    );
+}
+
+/// Looks into the topic that it is published to when it is serialised.
+#[derive(Clone)]
+struct Newest(Topic<u64>);
+
+impl serde::Serialize for Newest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut updates = self.0.subscribe(Start::Latest(1));
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(updates.next()).poll(&mut context) {
+            Poll::Ready(Some(newest)) => serializer.serialize_u64(*newest),
+            _ => serializer.serialize_none(),
+        }
+    }
+}
+
+#[sse_endpoint("/newest")]
+async fn newest(State(topic): State<Topic<u64>>) -> impl Stream<Item = Newest> {
+    yield_!(Newest(topic));
+}
+
+#[tokio::test]
+async fn a_value_that_reads_a_topic_while_it_is_written_stops_nobody() {
+    let topic: Topic<u64> = Topic::in_memory(16);
+    topic.publish(&7).await.unwrap();
+    let client = testing::Client::new(Router::new().sse(newest).with_state(topic));
+    let all = client.get("/newest").await.text().await;
+    assert_eq!(all, "data: 7\n\n");
 }
 
 #[derive(Clone)]

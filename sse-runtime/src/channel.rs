@@ -193,8 +193,16 @@ impl Channel {
         self.lock().begun
     }
 
+    /// Whether there is a stream to answer with: what was yielded, or a gap that the client is to be told of.
+    pub(crate) fn has_content(&self) -> bool {
+        let outgoing = self.lock();
+        outgoing.begun || !outgoing.buffer.is_empty()
+    }
+
     /// Lets `write` add a frame. After a failure nothing is added any more.
     pub(crate) fn write(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
+        // A user's `Serialize` runs under the lock: a topic that it reads is not read in this stream, and finds no channel.
+        let _hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
         outgoing.begun = true;
         if outgoing.failure.is_some() {

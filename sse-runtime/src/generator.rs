@@ -202,8 +202,8 @@ impl Generator {
         };
         let (reason, response) = match before {
             Before::Ended(Ending::Rejected(response)) => (CloseReason::Failed, response),
-            // Nothing was yielded and nothing went wrong: there is no content.
-            Before::Ended(Ending::Finished) if !this.channel.has_begun() => {
+            // Nothing was yielded, no gap was found and nothing went wrong: there is no content.
+            Before::Ended(Ending::Finished) if !this.channel.has_content() => {
                 let nothing = StatusCode::NO_CONTENT.into_response();
                 (CloseReason::Finished, nothing)
             }

@@ -138,9 +138,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// [`HubError::Full`], where there is none and no room for one.
     pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
-        let mut state = self.state_with_room(name);
-        let slot = self.slot(&mut state, name)?;
-        Ok(slot.topic.clone())
+        let mut state = self.state_with_room(&[name])?;
+        Ok(self.slot(&mut state, name).topic.clone())
     }
 
     /// The topic of this name, if there is one. It counts as use.
@@ -198,16 +197,19 @@ impl<T: Send + Sync + 'static> Hub<T> {
             start,
             is_resumed,
         } = cursor.into();
-        let mut readers = Vec::with_capacity(names.len());
-        for ((name, escaped), from) in names
+        // All of them, or none: who is refused has made no topic.
+        let mut state = self.state_with_room(&names)?;
+        let topics = names
             .iter()
-            .zip(escaped)
-            .zip(merged::split(&from, start, &names))
-        {
-            let topic = self.topic(name)?;
-            readers.push((escaped, topic.backend.subscribe(from)));
-        }
-        let merged = Box::new(merged::Merged::new(readers));
+            .map(|name| self.slot(&mut state, name).topic.clone());
+        let topics: Vec<_> = topics.collect();
+        drop(state);
+        let each = merged::split(&from, start, &names);
+        let readers = topics
+            .into_iter()
+            .zip(each)
+            .map(|(topic, from)| topic.backend.subscribe(from));
+        let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
         Ok(Subscription::new(merged, is_resumed))
     }
 
@@ -257,8 +259,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Fut: Future<Output: Outcome> + Send + 'static,
     {
         let runtime = Handle::current();
-        let mut state = self.state_with_room(name);
-        let slot = self.slot(&mut state, name)?;
+        let mut state = self.state_with_room(&[name])?;
+        let slot = self.slot(&mut state, name);
         let topic = slot.topic.clone();
         // A run that has ended has finished its topic: what is there is to be replayed.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
@@ -302,23 +304,29 @@ impl<T: Send + Sync + 'static> Hub<T> {
         true
     }
 
-    /// The state, with room for one more topic if there is some to be had.
-    fn state_with_room(&self, name: &str) -> MutexGuard<'_, State<T>> {
+    /// The state, with room for these topics.
+    fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
+        let max = self.0.max_topics;
+        let is_room = |state: &State<T>| {
+            let is_new = |name: &&&str| !state.topics.contains_key(**name);
+            state.topics.len() + names.iter().filter(is_new).count() <= max
+        };
         let mut state = self.0.state();
-        if state.topics.len() < self.0.max_topics || state.topics.contains_key(name) {
-            return state;
-        }
-        let old = self.0.sweep(&mut state);
-        drop(state);
-        drop(old);
-        self.0.state()
-    }
-
-    fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> Result<&'a mut Slot<T>, HubError> {
-        if !state.topics.contains_key(name) {
-            if state.topics.len() >= self.0.max_topics {
+        if !is_room(&state) {
+            let old = self.0.sweep(&mut state);
+            drop(state);
+            drop(old);
+            state = self.0.state();
+            if !is_room(&state) {
                 return Err(HubError::Full);
             }
+        }
+        Ok(state)
+    }
+
+    /// The topic of this name, made where there is none; there is room for it.
+    fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
+        if !state.topics.contains_key(name) {
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
         }
         let slot = state.topics.entry(name.to_owned());
@@ -328,7 +336,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             run: Run::None,
         });
         slot.unused_since = None;
-        Ok(slot)
+        slot
     }
 }
 
