@@ -261,7 +261,8 @@ async fn a_million_events_and_readers_that_come_and_go() {
     let addr = listener.local_addr().unwrap();
     let app = Router::new().sse(counted).with_state(topic.clone());
     // The one that does not read is not to be sent away.
-    tokio::spawn(Server::new(app).send_timeout(LONG * 2).serve(listener));
+    let server = Server::new(app).send_timeout(LONG * 2);
+    tokio::spawn(server.tcp_user_timeout(LONG * 2).serve(listener));
 
     let mut stalled = Client::over(ask(narrow(addr).await, "/counted", "").await);
     stalled.head().await;
