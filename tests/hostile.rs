@@ -24,7 +24,7 @@ use axum::{
     routing::get,
 };
 use sse_runtime::{RouterExt as _, Server, Shutdown, Stream, sse_endpoint};
-use support::{Client, Generators, assert_at_once, serve_as, within};
+use support::{Client, Generators, assert_at_once, serve_as, server_of, within};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixListener, UnixStream},
@@ -158,7 +158,7 @@ fn app() -> (Router, Generators, watch::Sender<bool>) {
 
 /// A server of all of these, which is not patient.
 fn impatient(app: Router) -> Server {
-    Server::new(app)
+    server_of(app)
         .header_read_timeout(LIMIT)
         .body_read_timeout(LIMIT)
         .send_timeout(LIMIT)
@@ -645,7 +645,7 @@ async fn floods_of_frames() {
 async fn limits_that_are_no_limits() {
     let (app, generators, _) = app();
     let never = Duration::MAX;
-    let server = Server::new(app)
+    let server = server_of(app)
         .header_read_timeout(never)
         .body_read_timeout(never)
         .send_timeout(never)

@@ -7,6 +7,8 @@
 
 #[path = "support/log.rs"]
 mod log;
+#[path = "support/server.rs"]
+mod server;
 
 use std::sync::{
     Arc,
@@ -21,6 +23,8 @@ use axum::{
 use sse_runtime::{
     Comment, EventId, EventName, LastEventId, RouterExt as _, Stream, sse_endpoint, testing::Client,
 };
+
+use server::server_of;
 
 #[sse_endpoint("/path/{n}")]
 async fn path(Path(n): Path<u8>) -> impl Stream<Item = u8> {
@@ -154,7 +158,7 @@ async fn a_value_that_cannot_be_serialised_reaches_nobody_over_a_socket() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/broken", listener.local_addr().unwrap());
     let app = Router::new().sse(broken).with_state(Arc::default());
-    tokio::spawn(sse_runtime::serve(listener, app));
+    tokio::spawn(server_of(app).serve(listener));
     let mut response = reqwest::get(url).await.unwrap();
     let mut received = Vec::new();
     let broken_off = loop {

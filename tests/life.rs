@@ -5,6 +5,9 @@
     reason = "a test says what it expects by unwrapping"
 )]
 
+#[path = "support/server.rs"]
+mod server;
+
 use std::{
     future::pending,
     sync::{
@@ -24,6 +27,8 @@ use tokio::{
     time::{Instant, advance, sleep},
 };
 
+use server::server_of;
+
 fn comment() -> Frame {
     Frame::Comment(String::new())
 }
@@ -39,7 +44,7 @@ async fn the_head_goes_out_before_the_first_event() {
     let app = Router::new().sse(silent).with_state(Arc::clone(&go));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/silent", listener.local_addr().unwrap());
-    tokio::spawn(sse_runtime::serve(listener, app));
+    tokio::spawn(server_of(app).serve(listener));
 
     // Returns with the head: nothing has been yielded, and nothing will be before we say so.
     let mut response = reqwest::get(url).await.unwrap();
@@ -290,7 +295,7 @@ async fn a_real_client_stops_at_204() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/once", listener.local_addr().unwrap());
     let app = Router::new().sse(once).with_state(Arc::default());
-    tokio::spawn(sse_runtime::serve(listener, app));
+    tokio::spawn(server_of(app).serve(listener));
 
     let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
     assert_eq!(text, "id: 7\ndata: 0\n\nid: 7~done\n\n");

@@ -9,8 +9,8 @@ mod support;
 use std::{collections::BTreeSet, future::pending, net::SocketAddr};
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{RouterExt as _, Server, Stream, StreamLimit, sse_endpoint};
-use support::{Client, Generators, Head, serve, within};
+use sse_runtime::{RouterExt as _, Stream, StreamLimit, sse_endpoint};
+use support::{Client, Generators, Head, serve, server_of, within};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -117,7 +117,7 @@ async fn a_storm_of_clients_finds_exactly_as_many_places_as_there_are() {
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener: TcpListener = socket.listen(8_192).unwrap();
     let addr = listener.local_addr().unwrap();
-    let server = Server::new(app.with_state(shared)).max_streams(PLACES);
+    let server = server_of(app.with_state(shared)).max_streams(PLACES);
     tokio::spawn(server.serve(listener));
 
     for storm in 1..=2 {

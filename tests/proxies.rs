@@ -28,7 +28,7 @@ use axum::{
     routing::get,
 };
 use sse_runtime::{RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
-use support::{BrokenOff, Client, Generators, soon, within};
+use support::{BrokenOff, Client, Generators, server_of, soon, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -149,7 +149,7 @@ impl Servers {
             listener.local_addr().unwrap(),
             support::serve(app.clone()).await,
         ];
-        let first = tokio::spawn(sse_runtime::serve(listener, app)).abort_handle();
+        let first = tokio::spawn(server_of(app).serve(listener)).abort_handle();
         Self {
             addrs,
             first,

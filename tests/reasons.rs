@@ -16,10 +16,10 @@ use std::{
 use axum::{Router, extract::Path};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Server, Shutdown, Start, Stream, StreamLimit, Topic,
+    CloseReason, Connection, RouterExt as _, Shutdown, Start, Stream, StreamLimit, Topic,
     sse_endpoint,
 };
-use support::{Client, log::Log, within};
+use support::{Client, log::Log, server_of, within};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::mpsc,
@@ -119,7 +119,7 @@ impl Running {
             .layer(axum::Extension::<Told>(tell));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let server = Server::new(app)
+        let server = server_of(app)
             .send_timeout(Duration::from_millis(300))
             .shutdown(shutdown.clone());
         tokio::spawn(server.serve(listener));

@@ -16,10 +16,8 @@ use std::{
 
 use axum::{Router, extract::State};
 use bytes::Bytes;
-use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Server, Shutdown, Stream, sse_endpoint,
-};
-use support::{Client, Generators, within};
+use sse_runtime::{CloseReason, Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
+use support::{Client, Generators, server_of, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     net::{TcpListener, TcpStream},
@@ -422,7 +420,7 @@ async fn hooks_run_of_streams_that_are_left_behind_on_http2() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::within(Duration::from_millis(50));
-    let server = Server::new(app).shutdown(shutdown.clone());
+    let server = server_of(app).shutdown(shutdown.clone());
     let served = tokio::spawn(server.serve(listener));
 
     // Takes no byte of any stream: hyper does not ask for them, and they do not notice that they are to end.

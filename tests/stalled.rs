@@ -31,7 +31,7 @@ use axum::{
 };
 use h2::{Reason, RecvStream, client::SendRequest};
 use sse_runtime::{CloseReason, Connection, RouterExt as _, Server, Stream, Text, sse_endpoint};
-use support::{Client, Generators, serve_as, within};
+use support::{Client, Generators, serve_as, server_of, within};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpSocket, TcpStream},
@@ -191,7 +191,7 @@ fn server() -> (Server, Told, mpsc::UnboundedReceiver<Closed>) {
         .sse(kept_alive)
         .sse(quiet)
         .with_state(told.clone());
-    let server = Server::new(app)
+    let server = server_of(app)
         .send_timeout(SEND_TIMEOUT)
         .tcp_user_timeout(NEVER);
     (server, told, reasons)
@@ -451,7 +451,7 @@ async fn a_stream_that_its_client_leaves_unread_behind_layers() {
             Router::new().sse(each).layer(from_fn(forwarded)),
         )
         .with_state(told.clone());
-    let server = Server::new(app).send_timeout(SEND_TIMEOUT);
+    let server = server_of(app).send_timeout(SEND_TIMEOUT);
     let addr = serve_as(server).await;
     let socket = TcpStream::connect(addr).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
@@ -475,7 +475,7 @@ async fn a_stream_that_a_layer_holds_back_is_not_stalled() {
         .sse(each)
         .layer(from_fn(throttled))
         .with_state(told.clone());
-    let addr = serve_as(Server::new(app).send_timeout(SEND_TIMEOUT)).await;
+    let addr = serve_as(server_of(app).send_timeout(SEND_TIMEOUT)).await;
     let socket = TcpStream::connect(addr).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
@@ -493,7 +493,7 @@ async fn a_stream_that_a_layer_holds_back_is_not_stalled() {
 #[tokio::test]
 async fn a_download_that_its_client_leaves_unread() {
     let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));
-    let addr = serve_as(Server::new(app).send_timeout(SEND_TIMEOUT)).await;
+    let addr = serve_as(server_of(app).send_timeout(SEND_TIMEOUT)).await;
     let socket = TcpStream::connect(addr).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);

@@ -12,7 +12,7 @@ use axum::{Router, extract::State};
 use sse_runtime::{
     CloseReason, Connection, RouterExt as _, Server, Shutdown, Stream, sse_endpoint,
 };
-use support::{Client, Generators, within};
+use support::{Client, Generators, server_of, within};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -65,7 +65,7 @@ impl Tls {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let server = Server::new(app)
+        let server = server_of(app)
             .tls(files.path().join("tls.crt"), files.path().join("tls.key"))
             .header_read_timeout(Duration::from_millis(300))
             .shutdown(shutdown.clone());

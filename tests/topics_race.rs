@@ -22,9 +22,9 @@ use axum::{Router, extract::State};
 use eventsource_client::{Client as _, SSE};
 use launchdarkly_sdk_transport::HyperTransport;
 use sse_runtime::{
-    LastEventId, RouterExt as _, Server, Start, Stream, Topic, TopicBuilder, sse_endpoint, testing,
+    LastEventId, RouterExt as _, Start, Stream, Topic, TopicBuilder, sse_endpoint, testing,
 };
-use support::{Client, serve, within};
+use support::{Client, serve, server_of, within};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -261,7 +261,7 @@ async fn a_million_events_and_readers_that_come_and_go() {
     let addr = listener.local_addr().unwrap();
     let app = Router::new().sse(counted).with_state(topic.clone());
     // The one that does not read is not to be sent away.
-    let server = Server::new(app).send_timeout(LONG * 2);
+    let server = server_of(app).send_timeout(LONG * 2);
     tokio::spawn(server.tcp_user_timeout(LONG * 2).serve(listener));
 
     let mut stalled = Client::over(ask(narrow(addr).await, "/counted", "").await);

@@ -84,7 +84,8 @@ impl Arrival {
     }
 }
 
-fn asks_to_close(headers: &HeaderMap) -> bool {
+/// Whether `close` is among what is said of the connection.
+pub(crate) fn asks_to_close(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONNECTION)
         .iter()

@@ -155,6 +155,7 @@ mod signature;
 mod socket;
 mod sse_error;
 mod sse_event;
+mod takeover;
 mod telemetry;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]

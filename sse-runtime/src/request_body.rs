@@ -25,24 +25,39 @@ use crate::{keep_alive::poll_unconstrained, shutdown::LONGEST};
 pub(crate) struct RequestBody {
     body: Incoming,
     limit: Duration,
-    answered: Answered,
+    course: Course,
     received: usize,
     /// How long it was waited for so far, and since when it is waited for now.
     waited: Duration,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-/// Whether the request has been answered.
+/// How far a request has come.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answered(Arc<AtomicBool>);
+pub(crate) struct Course(Arc<State>);
 
-impl Answered {
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct State {
+    answered: AtomicBool,
+    arrived: AtomicBool,
+}
+
+impl Course {
+    pub(crate) fn set_answered(&self) {
+        self.0.answered.store(true, Ordering::Relaxed);
     }
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn is_answered(&self) -> bool {
+        self.0.answered.load(Ordering::Relaxed)
+    }
+
+    fn set_arrived(&self) {
+        self.0.arrived.store(true, Ordering::Release);
+    }
+
+    /// Whether its body was read to its end.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.0.arrived.load(Ordering::Acquire)
     }
 }
 
@@ -58,11 +73,11 @@ struct TooSlow {
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, limit: Duration, answered: Answered) -> Self {
+    pub(crate) fn new(body: Incoming, limit: Duration, course: Course) -> Self {
         Self {
             body,
             limit,
-            answered,
+            course,
             received: 0,
             waited: Duration::ZERO,
             waiting: None,
@@ -92,9 +107,12 @@ impl Body for RequestBody {
             if let Some(Ok(frame)) = &frame {
                 this.received += frame.data_ref().map_or(0, Bytes::len);
             }
+            if frame.is_none() || this.body.is_end_stream() {
+                this.course.set_arrived();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        if this.answered.get() {
+        if this.course.is_answered() {
             this.waiting = None;
             return Poll::Pending;
         }

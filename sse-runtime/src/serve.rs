@@ -3,9 +3,10 @@
 use std::{
     convert::Infallible,
     error::Error,
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -34,8 +35,9 @@ use crate::tls::Tls;
 use crate::{
     Shutdown, StreamLimit,
     listen::{self, Accepted, Listener},
-    request_body::{Answered, RequestBody},
+    request_body::{Course, RequestBody},
     socket::{Socket, Transport, Wire},
+    takeover::{Asked, Slot, TakenOver},
     told::Tell as _,
 };
 
@@ -58,14 +60,14 @@ const BUFFER: usize = 64 * 1024;
 /// The open connections of a server. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    each: Each,
+    each: Arc<Each>,
     open: JoinSet<()>,
 }
 
 impl Connections {
     pub(crate) fn new(each: Each) -> Self {
         Self {
-            each,
+            each: Arc::new(each),
             open: JoinSet::new(),
         }
     }
@@ -107,7 +109,7 @@ impl Connections {
     }
 
     fn open(&mut self, accepted: Accepted) {
-        let each = self.each.clone();
+        let each = Arc::clone(&self.each);
         match accepted {
             Accepted::Tcp(socket, peer) => {
                 listen::prepare(&socket, peer, each.patience.tcp_user);
@@ -120,12 +122,14 @@ impl Connections {
 }
 
 /// What each connection is served with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Each {
     pub(crate) app: Router,
     pub(crate) max_streams: Option<StreamLimit>,
     pub(crate) patience: Patience,
     pub(crate) shutdown: Shutdown,
+    /// Whether event streams on HTTP/1 are taken over, see [`takeover`](crate::takeover).
+    pub(crate) takeover: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
 }
@@ -134,26 +138,38 @@ pub(crate) struct Each {
 type Broken = Box<dyn Error + Send + Sync>;
 
 impl Each {
-    fn spawn<Io: Transport>(self, io: Io, peer: Option<SocketAddr>, open: &mut JoinSet<()>) {
+    fn spawn<Io: Transport>(
+        self: Arc<Self>,
+        io: Io,
+        peer: Option<SocketAddr>,
+        open: &mut JoinSet<()>,
+    ) {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
-            open.spawn(log(peer, self.serve_tls(tls, io, peer)));
+            open.spawn(async move {
+                let served = Box::pin(self.serve_tls(tls, io, peer)).await;
+                log(peer, served);
+            });
             return;
         }
-        open.spawn(log(peer, self.serve_plain(io, peer)));
+        open.spawn(async move { log(peer, self.serve_plain(io, peer).await) });
     }
+
+    // The task of a connection is as large as the largest of what it awaits, for as long as it lives. So what comes before a
+    // stream, or instead of one, is in a box that goes with it.
 
     /// What the client chooses in the handshake (RFC 7301).
     #[cfg(feature = "tls")]
     async fn serve_tls<Io: Transport>(
-        self,
+        self: Arc<Self>,
         tls: Tls,
         io: Io,
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
+        let shaking_hands = Box::pin(tls.accept(io));
         let io = tokio::select! {
             biased;
-            io = tokio::time::timeout(self.patience.header_read, tls.accept(io)) => io??,
+            io = tokio::time::timeout(self.patience.header_read, shaking_hands) => io??,
             () = self.shutdown.begun() => return Ok(()),
         };
         #[cfg(feature = "http2")]
@@ -162,24 +178,24 @@ impl Each {
         #[cfg(feature = "http2")]
         if is_http2 {
             // It has to say so again, and may say nothing.
-            let (socket, _) = self.preface(socket).await?;
-            return self.serve_http2(socket, peer).await;
+            let (socket, _) = Box::pin(self.preface(socket)).await?;
+            return Box::pin(self.serve_http2(socket, peer)).await;
         }
         self.serve_http1(socket, peer).await
     }
 
     /// HTTP/1, or HTTP/2 where the client begins with its preface.
     async fn serve_plain<Io: Transport>(
-        self,
+        self: Arc<Self>,
         io: Io,
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
         let socket = Socket::new(io, self.patience.send);
         #[cfg(feature = "http2")]
         let socket = {
-            let (socket, is_http2) = self.preface(socket).await?;
+            let (socket, is_http2) = Box::pin(self.preface(socket)).await?;
             if is_http2 {
-                return self.serve_http2(socket, peer).await;
+                return Box::pin(self.serve_http2(socket, peer)).await;
             }
             socket
         };
@@ -206,28 +222,66 @@ impl Each {
     }
 
     async fn serve_http1<Io: Transport>(
-        self,
-        socket: Socket<Io>,
+        self: Arc<Self>,
+        mut socket: Socket<Io>,
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
-        let service = self.service(socket.wire(), peer);
-        let connection = http1::Builder::new()
+        while let Some(stream) = Box::pin(self.serve_requests(socket, peer)).await? {
+            match stream.send(&self.shutdown).await? {
+                Some(unused) => socket = unused,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets hyper answer requests, up to the one whose answer is an event stream that is taken over.
+    async fn serve_requests<Io: Transport>(
+        self: &Arc<Self>,
+        socket: Socket<Io>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<Box<TakenOver<Io>>>, Broken> {
+        let slot = Slot::default();
+        let mut service = self.service(socket.wire(), peer);
+        service.slot = self.takeover.then(|| slot.clone());
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience.header_read)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(socket), service)
             .with_upgrades();
-        let mut connection = pin!(connection);
-        tokio::select! {
-            served = connection.as_mut() => return Ok(served?),
-            () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
-        }
-        Ok(connection.await?)
+        let mut stopping = pin!(self.shutdown.begun());
+        let mut is_stopping = false;
+        let stream = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(served.map(|()| None));
+                }
+                if let Some(stream) = slot.take() {
+                    return Poll::Ready(Ok(Some(stream)));
+                }
+                if is_stopping || stopping.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                is_stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        })
+        .await?;
+        let Some(stream) = stream else {
+            return Ok(None);
+        };
+        // An upgrade has no answer that could have been taken.
+        Ok(connection.into_parts().map(|parts| {
+            let mut socket = parts.io.into_inner();
+            socket.give_back(&parts.read_buf);
+            Box::new(TakenOver::new(stream, socket))
+        }))
     }
 
     #[cfg(feature = "http2")]
     async fn serve_http2<Io: Transport>(
-        self,
+        self: Arc<Self>,
         socket: Socket<Io>,
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
@@ -254,17 +308,18 @@ impl Each {
         Ok(connection.await?)
     }
 
-    fn service(&self, wire: &Wire, peer: Option<SocketAddr>) -> Service {
+    fn service(self: &Arc<Self>, wire: &Wire, peer: Option<SocketAddr>) -> Service {
         Service {
-            each: self.clone(),
+            each: Arc::clone(self),
             wire: wire.clone(),
             peer,
+            slot: None,
         }
     }
 }
 
-async fn log(peer: Option<SocketAddr>, connection: impl Future<Output = Result<(), Broken>>) {
-    if let Err(error) = connection.await {
+fn log(peer: Option<SocketAddr>, served: Result<(), Broken>) {
+    if let Err(error) = served {
         let peer = peer.map(tracing::field::display);
         tracing::debug!(peer, %error, "a connection ended with an error");
     }
@@ -273,9 +328,11 @@ async fn log(peer: Option<SocketAddr>, connection: impl Future<Output = Result<(
 /// Hands the requests of one connection to the app, and tells it what they came in on.
 #[derive(Clone, Debug)]
 struct Service {
-    each: Each,
+    each: Arc<Each>,
     wire: Wire,
     peer: Option<SocketAddr>,
+    /// For event streams that are taken over.
+    slot: Option<Slot>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
@@ -284,17 +341,15 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let mut answered = None;
+        let slot = self.slot.as_ref();
+        let asked = slot.and_then(|slot| Asked::new(&request, slot));
+        let mut course = None;
         let mut request = request.map(|body| {
             if body.is_end_stream() {
                 return Body::empty();
             }
-            let answered = answered.get_or_insert_with(Answered::default).clone();
-            Body::new(RequestBody::new(
-                body,
-                self.each.patience.body_read,
-                answered,
-            ))
+            let course = course.get_or_insert_with(Course::default).clone();
+            Body::new(RequestBody::new(body, self.each.patience.body_read, course))
         });
         let extensions = request.extensions_mut();
         if let Some(peer) = self.peer {
@@ -313,7 +368,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         });
         Answer {
             answer: self.each.app.clone().call(request),
-            answered,
+            course,
+            taking: asked.map(|asked| (asked, self.each.shutdown.clone())),
             #[cfg(feature = "http2")]
             flow,
         }
@@ -323,7 +379,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 /// The app's answer to a request.
 struct Answer {
     answer: RouteFuture<Infallible>,
-    answered: Option<Answered>,
+    /// Of a request that has a body.
+    course: Option<Course>,
+    /// Where it is taken over if it is an event stream.
+    taking: Option<(Asked, Shutdown)>,
     /// Of HTTP/2.
     #[cfg(feature = "http2")]
     flow: Option<Flow>,
@@ -335,8 +394,19 @@ impl Future for Answer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let answer = ready!(Pin::new(&mut this.answer).poll(cx));
-        if let Some(answered) = &this.answered {
-            answered.set();
+        let has_arrived = this.course.as_ref().is_none_or(|course| {
+            course.set_answered();
+            course.has_arrived()
+        });
+        if let Some((asked, shutdown)) = this.taking.take()
+            && has_arrived
+        {
+            let Ok(response) = answer;
+            return match asked.take(response, &shutdown) {
+                Some(response) => Poll::Ready(Ok(response)),
+                // hyper is taken apart next, and never polls this again.
+                None => Poll::Pending,
+            };
         }
         #[cfg(feature = "http2")]
         if let Some(flow) = this.flow.take() {

@@ -3,7 +3,7 @@
 //!
 //! hyper alone does not say when a flush has finished, waits for ever for a client that takes nothing, and does not see
 //! a client leave while there are bytes of its next request in the buffer. All three are seen here, where hyper's calls go
-//! through.
+//! through, and those of the [`takeover`](crate::takeover).
 
 use std::{
     io, mem,
@@ -63,18 +63,20 @@ impl Wire {
         self.lock().stalled
     }
 
-    fn finish_flush(&self) -> bool {
+    fn has_streams(&self) -> bool {
+        self.lock().streams > 0
+    }
+
+    fn finish_flush(&self) {
         let mut state = self.lock();
         state.flushes += 1;
         state.task = task::try_id();
         let waiting = state.waiting.take();
         let also_waiting = mem::take(&mut state.also_waiting);
-        let has_streams = state.streams > 0;
         drop(state);
         for waker in waiting.into_iter().chain(also_waiting) {
             waker.wake();
         }
-        has_streams
     }
 
     /// Ready once a flush has finished since the count was `since`; `None` outside of the connection's task, where the
@@ -141,6 +143,9 @@ impl Transport for tokio::net::UnixStream {
 /// leaving at the next write.
 const AHEAD: usize = 64 * 1024;
 
+/// How much of what a client still sends is thrown away after the end, in bytes.
+const DISCARDED: usize = 8 * 1024 * 1024;
+
 /// A socket that counts its flushes, gives up a client that takes nothing, and sees one leave that has sent more than its
 /// request.
 #[derive(Debug)]
@@ -152,6 +157,8 @@ pub(crate) struct Socket<Io: Transport> {
     /// hyper waits for something to read, and sees a client leave itself.
     hyper_reads: bool,
     send_timeout: Duration,
+    /// How much was thrown away.
+    discarded: usize,
     /// Runs while the client takes nothing; in a box, since most clients never let it come to that.
     blocked: Option<Pin<Box<Sleep>>>,
 }
@@ -165,6 +172,7 @@ impl<Io: Transport> Socket<Io> {
             ahead: BytesMut::new(),
             hyper_reads: false,
             send_timeout,
+            discarded: 0,
             blocked: None,
         }
     }
@@ -228,8 +236,39 @@ impl<Io: Transport> Socket<Io> {
         result
     }
 
-    /// Reads what there is. It is an error when the client has left.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// What was read last was not for whoever asked for it: it is read again first.
+    pub(crate) fn give_back(&mut self, read: &[u8]) {
+        if !read.is_empty() {
+            let ahead = mem::take(&mut self.ahead);
+            self.ahead = [read, &ahead].concat().as_slice().into();
+        }
+    }
+
+    /// Ready once all that was written is with the kernel: a flush has finished.
+    pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        ready!(self.give_up(cx, flushed))?;
+        self.wire.finish_flush();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what comes, up to a limit; ready at the end of it.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ahead = BytesMut::new();
+        while self.discarded < DISCARDED {
+            let mut chunk = [mem::MaybeUninit::uninit(); 4096];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut chunk))?;
+            match chunk.filled().len() {
+                0 => break,
+                len => self.discarded += len,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what there is, and keeps it. It is an error when the client has left.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.ahead.len() < AHEAD {
             let mut chunk = [mem::MaybeUninit::uninit(); 4096];
             let mut chunk = ReadBuf::uninit(&mut chunk);
@@ -293,11 +332,9 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        ready!(self.give_up(cx, flushed))?;
-        let has_streams = self.wire.finish_flush();
+        ready!(self.poll_sent(cx))?;
         // hyper flushes in each of its turns, whether there is something to flush or not.
-        if has_streams && !self.hyper_reads {
+        if !self.hyper_reads && self.wire.has_streams() {
             self.poll_ahead(cx)?;
         }
         Poll::Ready(Ok(()))

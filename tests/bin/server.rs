@@ -5,10 +5,15 @@
     reason = "it says where it listens, for the test to read"
 )]
 
+#[path = "../support/server.rs"]
+mod server;
+
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, extract::Path, routing::get};
-use sse_runtime::{Connection, RouterExt as _, Server, Shutdown, Stream, sse_endpoint};
+use sse_runtime::{Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
+
+use server::server_of;
 
 /// One event, then nothing, as most streams are at most times.
 #[sse_endpoint("/quiet")]
@@ -82,7 +87,7 @@ async fn main() -> std::io::Result<()> {
         shutdown.closed().await;
         return Ok(());
     }
-    Server::new(app)
+    server_of(app)
         .ready("/readyz")
         .drain_delay(delay)
         .drain(drain)

@@ -6,6 +6,7 @@
 )]
 
 pub mod log;
+pub mod server;
 pub mod text;
 
 use std::{
@@ -21,6 +22,8 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
+
+pub use server::server_of;
 
 /// After this long a test has failed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -50,15 +53,15 @@ pub fn assert_at_once(what: &str, start: Instant) {
     assert!(took < SOON, "{what} took {took:?}");
 }
 
-/// `app` under `sse_runtime::serve`, until the runtime ends.
+/// `app` under `sse_runtime::Server`, until the runtime ends.
 pub async fn serve(app: Router) -> SocketAddr {
     serve_on(listen(), app)
 }
 
-/// `app` under `sse_runtime::serve` on a listener of the test's own.
+/// `app` under `sse_runtime::Server` on a listener of the test's own.
 pub fn serve_on(listener: TcpListener, app: Router) -> SocketAddr {
     let addr = listener.local_addr().expect("a bound listener");
-    tokio::spawn(sse_runtime::serve(listener, app));
+    tokio::spawn(server_of(app).serve(listener));
     addr
 }
 
@@ -285,6 +288,15 @@ impl Client {
     /// The socket, and what was received and not taken.
     pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.socket, self.received)
+    }
+
+    /// The next bytes, so many.
+    pub async fn take(&mut self, bytes: usize) -> Vec<u8> {
+        while self.received.len() < bytes {
+            assert!(self.read().await > 0, "the connection ended early");
+        }
+        let rest = self.received.split_off(bytes);
+        std::mem::replace(&mut self.received, rest)
     }
 
     /// Reads up to the end of the connection.

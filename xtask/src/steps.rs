@@ -123,6 +123,7 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("openssl", "openssl")
         .needs("chromium", "chromium")
         .needs("ip", "iproute2"),
+        without_takeover(),
         // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and
         // ports.
         Step::cargo(
@@ -147,6 +148,30 @@ pub(crate) fn tests() -> Vec<Step> {
         ),
         fuzz("-runs=20000"),
     ]
+}
+
+/// The tests of what is sent, when, and to whom no more, with all of it in hyper's hands.
+fn without_takeover() -> Step {
+    const TESTS: [&str; 13] = [
+        "census",
+        "connection",
+        "disconnect",
+        "flush",
+        "forms",
+        "hostile",
+        "layers",
+        "life",
+        "limits",
+        "shutdown",
+        "stalled",
+        "topic_endpoints",
+        "wire",
+    ];
+    let mut args = vec!["test", "--locked", "--package", "tests"];
+    args.extend(TESTS.iter().flat_map(|test| ["--test", test]));
+    Step::cargo("sockets-without-takeover", &args)
+        .env("TAKEOVER", "off")
+        .needs("ip", "iproute2")
 }
 
 /// Full load with random faults, for so many seconds.

@@ -5,6 +5,8 @@ mod full;
 #[path = "../../load/mod.rs"]
 mod load;
 mod server;
+#[path = "../../support/server.rs"]
+mod server_of;
 
 use std::{env, process::ExitCode, time::Duration};
 

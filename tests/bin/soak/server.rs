@@ -19,13 +19,14 @@ use axum::{
     routing::{get, post},
 };
 use cap::Cap;
-use sse_runtime::{
-    Connection, NoConnection, RouterExt as _, Server, Shutdown, Stream, Text, sse_endpoint,
-};
+use sse_runtime::{Connection, NoConnection, RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
 use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpSocket, runtime::Handle, sync::watch};
 
-use crate::load::{AS_ASKED, Numbers};
+use crate::{
+    load::{AS_ASKED, Numbers},
+    server_of::server_of,
+};
 
 #[global_allocator]
 static ALLOCATOR: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);
@@ -328,7 +329,7 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
         .route("/wave/{wave}", wave)
         .with_state(told.clone());
     let shutdown = Shutdown::within(drain);
-    Server::new(app)
+    server_of(app)
         .max_streams(100_000)
         .send_timeout(Duration::from_secs(3))
         .drain_delay(delay)

@@ -1,0 +1,21 @@
+//! The servers of the tests: the whole suite runs with the takeover, and without it where the environment says
+//! `TAKEOVER=off`.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    unreachable_pub,
+    reason = "each has this module to itself, and nobody outside of it"
+)]
+
+use axum::Router;
+use sse_runtime::Server;
+
+/// A server of `app`.
+pub fn server_of(app: Router) -> Server {
+    Server::new(app).takeover(has_takeover())
+}
+
+/// Whether event streams over HTTP/1 are taken over.
+pub fn has_takeover() -> bool {
+    std::env::var_os("TAKEOVER").is_none_or(|takeover| takeover != "off")
+}
