@@ -7,6 +7,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -43,8 +44,8 @@ pin_project! {
         first: Option<Bytes>,
         #[pin]
         keep_alive: Option<KeepAlive>,
-        #[pin]
-        deadline: Option<Sleep>,
+        // In a box, as what few streams have.
+        deadline: Option<Pin<Box<Sleep>>>,
         // Until the stream is asked to end.
         #[pin]
         ending: Option<WaitForCancellationFutureOwned>,
@@ -52,9 +53,8 @@ pin_project! {
         over: CloseReason,
         unread: Unread,
         // Started at the end, where a request body is still to come.
-        #[pin]
-        linger: Option<Sleep>,
-        endpoint: Endpoint,
+        linger: Option<Pin<Box<Sleep>>>,
+        about: Arc<About>,
         // Dropped last: what the stream started ends behind the generator.
         guard: EndGuard,
     }
@@ -106,11 +106,11 @@ impl SseBody {
         ended: Option<Ending>,
         mut arrival: Arrival,
         unread: Unread,
-        about: &About,
+        about: &Arc<About>,
     ) -> Self {
         let About {
             endpoint, frames, ..
-        } = about;
+        } = &**about;
         if !arrival.is_head {
             arrival.guard.record().open();
         }
@@ -133,12 +133,14 @@ impl SseBody {
             head_sent: false,
             first: frames.first.clone(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
-            deadline: endpoint.max_duration.map(|limit| sleep(spread(limit))),
+            deadline: endpoint
+                .max_duration
+                .map(|limit| Box::pin(sleep(spread(limit)))),
             ending: Some(arrival.guard.connection().ending().cancelled_owned()),
             over: CloseReason::MaxDuration,
             unread,
             linger: None,
-            endpoint: endpoint.clone(),
+            about: Arc::clone(about),
             guard: arrival.guard,
         }
     }
@@ -167,13 +169,14 @@ impl SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Bytes, u64), StreamError>>> {
         let mut this = self.project();
+        let endpoint = &this.about.endpoint;
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state
         {
-            end_generator(this.state, this.endpoint, this.guard);
+            end_generator(this.state, endpoint, this.guard);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
-                endpoint: this.endpoint.name,
+                endpoint: endpoint.name,
                 source,
             })));
         }
@@ -194,10 +197,10 @@ impl SseBody {
             let connection = this.guard.connection();
             this.ending.set(None);
             if let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) {
-                let end = shutdown.end(this.endpoint.when_shut_down());
-                let is_earlier = |deadline: Pin<&mut Sleep>| end < deadline.deadline();
-                if this.deadline.as_mut().as_pin_mut().is_none_or(is_earlier) {
-                    this.deadline.set(Some(sleep_until(end)));
+                let end = shutdown.end(endpoint.when_shut_down());
+                let is_earlier = |deadline: &Pin<Box<Sleep>>| end < deadline.deadline();
+                if this.deadline.as_ref().is_none_or(is_earlier) {
+                    *this.deadline = Some(Box::pin(sleep_until(end)));
                     *this.over = CloseReason::Shutdown;
                 }
                 // Until then it may still be asked to end at once.
@@ -211,15 +214,17 @@ impl SseBody {
             }
         }
         if let State::Running(_) = this.state {
-            let is_over = |deadline| poll_unconstrained(deadline, cx).is_ready();
-            let is_over = this.deadline.as_mut().as_pin_mut().is_some_and(is_over);
+            let is_over = |deadline: &mut Pin<Box<Sleep>>| {
+                poll_unconstrained(deadline.as_mut(), cx).is_ready()
+            };
+            let is_over = this.deadline.as_mut().is_some_and(is_over);
             // Who may not stay is told so, whatever else ends the stream. Nobody has asked while nothing was cancelled.
             let was_cancelled = this.ending.is_none();
             let asked = was_cancelled.then(|| this.guard.connection().asked());
             let asked = asked.flatten();
             if let Some(why) = asked.or(is_over.then_some(*this.over)) {
-                say_goodbye(why, this.channel, this.endpoint);
-                end_generator(this.state, this.endpoint, this.guard);
+                say_goodbye(why, this.channel, endpoint);
+                end_generator(this.state, endpoint, this.guard);
                 this.guard.end(why);
             }
         }
@@ -229,11 +234,11 @@ impl SseBody {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
                     if let Some(rest) = this.channel.take_rest() {
-                        close_behind(&rest, this.gate, this.endpoint);
+                        close_behind(&rest, this.gate, endpoint);
                         return Poll::Ready(Some(Ok((rest, 0))));
                     }
                     let entered = (this.guard.span().enter(), this.channel.enter());
-                    let polled = poll(coroutine, this.channel, this.endpoint, cx);
+                    let polled = poll(coroutine, this.channel, endpoint, cx);
                     drop(entered);
                     match polled {
                         Poll::Ready((ended, why)) => {
@@ -243,7 +248,14 @@ impl SseBody {
                             continue;
                         }
                         Poll::Pending => {
-                            let (bytes, events) = this.channel.take();
+                            let (bytes, events) = match this.channel.take_unless_failed() {
+                                Ok(taken) => taken,
+                                Err(source) => {
+                                    *this.state = failing(source, endpoint);
+                                    this.guard.end(CloseReason::Failed);
+                                    continue;
+                                }
+                            };
                             if bytes.is_empty() {
                                 let Some(keep_alive) = this.keep_alive.as_pin_mut() else {
                                     return Poll::Pending;
@@ -252,13 +264,13 @@ impl SseBody {
                                 if let Some(id) = this.channel.take_read_to() {
                                     frame = endpoint::with_id(&id, &frame);
                                 }
-                                close_behind(&frame, this.gate, this.endpoint);
+                                close_behind(&frame, this.gate, endpoint);
                                 return Poll::Ready(Some(Ok((frame, 0))));
                             }
                             if let Some(keep_alive) = this.keep_alive.as_pin_mut() {
                                 keep_alive.sent();
                             }
-                            close_behind(&bytes, this.gate, this.endpoint);
+                            close_behind(&bytes, this.gate, endpoint);
                             return Poll::Ready(Some(Ok((bytes, events))));
                         }
                     }
@@ -284,13 +296,9 @@ impl SseBody {
                     if !this.unread.is_draining() {
                         return Poll::Ready(None);
                     }
-                    if this.linger.is_none() {
-                        this.linger.set(Some(sleep(LINGER)));
-                    }
                     // The loop has drained what was there, and is woken for more, or at the end of our patience.
-                    if let Some(linger) = this.linger.as_mut().as_pin_mut() {
-                        ready!(poll_unconstrained(linger, cx));
-                    }
+                    let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+                    ready!(poll_unconstrained(linger.as_mut(), cx));
                     return Poll::Ready(None);
                 }
             }
@@ -322,13 +330,7 @@ fn poll(
         });
         return Poll::Ready((failing, CloseReason::Panicked));
     };
-    match polled {
-        Poll::Ready(settled) => Poll::Ready(settled),
-        Poll::Pending => match encode_failure(channel, endpoint) {
-            Some(failing) => Poll::Ready((failing, CloseReason::Failed)),
-            None => Poll::Pending,
-        },
-    }
+    polled
 }
 
 /// What a generator's ending leaves to be sent, and why the stream ends.
@@ -417,16 +419,20 @@ fn say_goodbye(why: CloseReason, channel: &Channel, endpoint: &Endpoint) {
 
 fn encode_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {
     let source = channel.take_failure()?;
+    Some(failing(source, endpoint))
+}
+
+fn failing(source: EncodeError, endpoint: &Endpoint) -> State {
     tracing::error!(
         endpoint = endpoint.name,
         path = endpoint.path,
         error = %source,
         "a value that the generator yielded could not be sent; its connection is closed"
     );
-    Some(State::Failing(StreamError::Encode {
+    State::Failing(StreamError::Encode {
         endpoint: endpoint.name,
         source,
-    }))
+    })
 }
 
 /// What has to be with the kernel before the generator goes on: each event, or what was due. Without the latter, hyper

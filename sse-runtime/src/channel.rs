@@ -23,9 +23,6 @@ const LARGE: usize = 64 * 1024;
 /// From this size on it is cheaper to share a frame than to copy it, in bytes.
 const SHARED: usize = 4 * 1024;
 
-/// Room for a few small events; what does not fit grows.
-const FIRST_CAPACITY: usize = 512;
-
 #[derive(Clone, Debug)]
 pub(crate) struct Channel(Arc<Mutex<Outgoing>>);
 
@@ -33,8 +30,10 @@ pub(crate) struct Channel(Arc<Mutex<Outgoing>>);
 #[derive(Debug)]
 pub struct Outgoing {
     pub(crate) buffer: BytesMut,
-    /// What comes before the buffer: frames that others have as well, and what was written before them.
+    /// What comes before the buffer: large frames that others have as well, and what was written before them.
     ahead: VecDeque<Bytes>,
+    /// A frame that others have as well, and that is all there is: most streams of a topic never need a buffer.
+    lone: Option<Bytes>,
     /// A part of it was taken, and the rest is to follow.
     rest_is_due: bool,
     pub(crate) last_id: Option<EventId>,
@@ -112,8 +111,13 @@ impl Outgoing {
         self.remember(id);
     }
 
-    /// Writes a frame that others have as well. A large one is not copied: those who are slow to take it hold it together.
+    /// Writes a frame that others have as well. A large one is not copied: those who are slow to take it hold it together;
+    /// nor is one that nothing comes before.
     pub(crate) fn share(&mut self, frame: &Bytes) {
+        if self.ahead.is_empty() && self.buffer.is_empty() && self.lone.is_none() {
+            self.lone = Some(frame.clone());
+            return;
+        }
         if frame.len() < SHARED {
             self.buffer.extend_from_slice(frame);
             return;
@@ -124,9 +128,26 @@ impl Outgoing {
         self.ahead.push_back(frame.clone());
     }
 
+    /// Lets something follow a lone frame: small ones go out together.
+    fn accompany(&mut self) {
+        if let Some(lone) = self.lone.take() {
+            if lone.len() < SHARED {
+                self.buffer.extend_from_slice(&lone);
+            } else {
+                self.ahead.push_back(lone);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        let ahead: usize = self.ahead.iter().map(Bytes::len).sum();
+        self.lone.as_ref().map_or(0, Bytes::len) + ahead + self.buffer.len()
+    }
+
     fn take(&mut self) -> (Bytes, u64) {
         // Where a part is taken, the rest comes next, and its events are counted now.
-        let taken = self.ahead.pop_front().unwrap_or_else(|| {
+        let lone = self.lone.take().or_else(|| self.ahead.pop_front());
+        let taken = lone.unwrap_or_else(|| {
             let taken = self.buffer.split();
             if taken.len() > LARGE {
                 self.buffer = BytesMut::new();
@@ -158,6 +179,7 @@ impl Channel {
         Self(Arc::new(Mutex::new(Outgoing {
             buffer: BytesMut::new(),
             ahead: VecDeque::new(),
+            lone: None,
             rest_is_due: false,
             last_id: None,
             flush: Flush::default(),
@@ -208,9 +230,7 @@ impl Channel {
         if outgoing.failure.is_some() {
             return;
         }
-        if outgoing.buffer.capacity() == 0 {
-            outgoing.buffer.reserve(FIRST_CAPACITY);
-        }
+        outgoing.accompany();
         outgoing.more_follow = false;
         if let Err(error) = write(&mut outgoing) {
             outgoing.failure = Some(error);
@@ -223,10 +243,7 @@ impl Channel {
         outgoing.failure.is_some()
             || match outgoing.flush {
                 Flush::Each if !outgoing.more_follow => true,
-                Flush::Each | Flush::Ready => {
-                    let ahead: usize = outgoing.ahead.iter().map(Bytes::len).sum();
-                    ahead + outgoing.buffer.len() >= DUE
-                }
+                Flush::Each | Flush::Ready => outgoing.len() >= DUE,
             }
     }
 
@@ -234,6 +251,16 @@ impl Channel {
     /// are none.
     pub(crate) fn take(&self) -> (Bytes, u64) {
         self.lock().take()
+    }
+
+    /// What there is to do behind a poll of the generator that left it waiting: to take what it has written, unless a value
+    /// could not be sent.
+    pub(crate) fn take_unless_failed(&self) -> Result<(Bytes, u64), EncodeError> {
+        let mut outgoing = self.lock();
+        match outgoing.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(outgoing.take()),
+        }
     }
 
     /// Takes what is left of what was written together, if there is something: it goes out before the generator goes on.
@@ -255,6 +282,7 @@ impl Channel {
     /// Tells the client of a gap.
     pub(crate) fn tell(&self, gap: &Gap) {
         let mut outgoing = self.lock();
+        outgoing.accompany();
         gap.put_into(&mut outgoing.buffer);
         outgoing.wrote(Some(gap.position().clone()));
     }
@@ -326,6 +354,8 @@ mod tests {
 
     fn write(channel: &Channel, len: usize) {
         channel.write(|outgoing| {
+            // As a frame does that finds no room.
+            outgoing.buffer.reserve(2 * len);
             outgoing.buffer.put_bytes(b'x', len);
             Ok(())
         });

@@ -39,6 +39,9 @@ pub struct Head {
     pub is_whole: bool,
 }
 
+/// Room for a few small events; what does not fit grows.
+const FIRST_CAPACITY: usize = 512;
+
 /// One frame on its way into the buffer: the fields, the data, and the blank line that ends it.
 ///
 /// Unless it is finished, on an error and on a panic, the buffer is left as it was before: half a frame is never sent.
@@ -65,6 +68,9 @@ struct Set {
 impl<'a> Frame<'a> {
     /// Starts a frame with the fields that are set on the event.
     pub(crate) fn new(buffer: &'a mut BytesMut, fields: &Fields) -> Self {
+        if buffer.capacity() == 0 {
+            buffer.reserve(FIRST_CAPACITY);
+        }
         let frame = Self {
             start: buffer.len(),
             buffer,

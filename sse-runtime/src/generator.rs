@@ -6,6 +6,7 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
 };
 
@@ -173,7 +174,7 @@ impl Generator {
         self,
         mut arrival: Arrival,
         mut unread: Unread,
-        about: &About,
+        about: &Arc<About>,
     ) -> Response {
         // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
         let mut this = self;
@@ -235,7 +236,7 @@ impl Generator {
         ended: Option<Ending>,
         arrival: Arrival,
         unread: Unread,
-        about: &About,
+        about: &Arc<About>,
     ) -> Response {
         let version = arrival.version;
         let head = response::head(&arrival);

@@ -1,0 +1,67 @@
+//! What a quiet stream costs, in bytes on the heap: alone in its program, which counts them.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+use std::{
+    alloc::System,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use axum::{Router, extract::State};
+use cap::Cap;
+use sse_runtime::{RouterExt as _, Server, Start, Stream, Topic, sse_endpoint};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+const STREAMS: usize = 200;
+
+#[sse_endpoint("/topic")]
+async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
+    let mut updates = topic.subscribe(Start::Latest(1));
+    while let Some(update) = updates.next().await {
+        yield_!(update);
+    }
+}
+
+/// A client that has seen the first event, and has nothing on the heap itself.
+fn open(addr: SocketAddr) -> TcpStream {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(15)))
+        .unwrap();
+    let request = b"GET /topic HTTP/1.1\r\nhost: test\r\n\r\n";
+    socket.write_all(request).unwrap();
+    let mut received = [0; 1024];
+    let mut len = 0;
+    while !received[..len].ends_with(b"data: 1\n\n\r\n") {
+        let read = socket.read(&mut received[len..]).unwrap();
+        assert!(read > 0, "the stream ended");
+        len += read;
+    }
+    socket
+}
+
+/// hyper alone has 16 KiB for a connection, whatever there is on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_costs_less_than_hyper_would() {
+    let topic = Topic::in_memory(1);
+    topic.publish(&1).await.unwrap();
+    let app = Router::new().sse(of_topic).with_state(topic.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(Server::new(app).serve(listener));
+    let mut clients = Vec::with_capacity(2 * STREAMS);
+    // What the runtime, the server and the topic have once, or grow by doubling.
+    clients.extend((0..STREAMS).map(|_| open(addr)));
+    let before = ALLOCATOR.allocated();
+    clients.extend((0..STREAMS).map(|_| open(addr)));
+    let each = (ALLOCATOR.allocated() - before) / STREAMS;
+    println!("{each} bytes for a stream");
+    assert_eq!(topic.subscribers(), 2 * STREAMS);
+    assert!(each < 4 * 1024, "{each} bytes for a stream");
+}
