@@ -9,7 +9,10 @@ use std::{
     io, mem,
     ops::Deref,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -26,55 +29,75 @@ use crate::keep_alive::poll_unconstrained;
 
 /// A connection, as the bodies on it know it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wire(Arc<Mutex<State>>);
+pub(crate) struct Wire(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     /// Flushes that have finished.
-    flushes: u64,
-    waiting: Option<Waker>,
-    /// Where a layer has made one response of several bodies, each with a waker of its own.
-    also_waiting: Vec<Waker>,
+    flushes: AtomicU64,
+    /// Whether somebody waits for one. Whoever waits says so before looking at the count, and whoever has flushed counts
+    /// before looking here, so that one of the two sees the other: both are sequentially consistent.
+    is_awaited: AtomicBool,
+    waiting: Mutex<Waiting>,
     /// The task that drives the connection. A body that a layer polls in another one is not followed by a flush.
-    task: Option<task::Id>,
+    task: OnceLock<task::Id>,
     /// How many event streams are on it.
-    streams: usize,
-    stalled: bool,
+    streams: AtomicUsize,
+    stalled: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    waker: Option<Waker>,
+    /// Where a layer has made one response of several bodies, each with a waker of its own.
+    others: Vec<Waker>,
 }
 
 impl Wire {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An event stream begins, or what stands before its response.
     pub(crate) fn enter(&self) -> InFlight {
-        self.lock().streams += 1;
+        self.0.streams.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
     }
 
     /// How many flushes have finished.
     pub(crate) fn flushes(&self) -> u64 {
-        self.lock().flushes
+        self.0.flushes.load(Ordering::SeqCst)
     }
 
     /// Whether the connection was given up because its client took nothing.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.lock().stalled
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    fn set_stalled(&self) {
+        self.0.stalled.store(true, Ordering::Relaxed);
     }
 
     fn has_streams(&self) -> bool {
-        self.lock().streams > 0
+        self.0.streams.load(Ordering::Relaxed) > 0
     }
 
     fn finish_flush(&self) {
-        let mut state = self.lock();
-        state.flushes += 1;
-        state.task = task::try_id();
-        let waiting = state.waiting.take();
-        let also_waiting = mem::take(&mut state.also_waiting);
-        drop(state);
-        for waker in waiting.into_iter().chain(also_waiting) {
+        if self.0.task.get().is_none()
+            && let Some(task) = task::try_id()
+        {
+            self.0.task.get_or_init(|| task);
+        }
+        self.0.flushes.fetch_add(1, Ordering::SeqCst);
+        let is_awaited = &self.0.is_awaited;
+        if !is_awaited.load(Ordering::SeqCst) || !is_awaited.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let waiting = mem::take(&mut *self.waiting());
+        for waker in waiting.waker.into_iter().chain(waiting.others) {
             waker.wake();
         }
     }
@@ -82,20 +105,28 @@ impl Wire {
     /// Ready once a flush has finished since the count was `since`; `None` outside of the connection's task, where the
     /// flush of a frame may be long over when its body is polled again, and none may follow.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
-        let mut state = self.lock();
-        if state.flushes > since {
+        if self.flushes() > since {
             return Some(Poll::Ready(()));
         }
-        if state.task.is_some() && state.task != task::try_id() {
+        if self.0.task.get().is_some() && self.0.task.get() != task::try_id().as_ref() {
             return None;
         }
-        // The count and the waker are under one lock, so a flush that finishes now sees the waker.
         let waker = cx.waker();
-        match &state.waiting {
-            None => state.waiting = Some(waker.clone()),
-            Some(waiting) if waiting.will_wake(waker) => {}
-            Some(_) if state.also_waiting.iter().any(|also| also.will_wake(waker)) => {}
-            Some(_) => state.also_waiting.push(waker.clone()),
+        let mut waiting = self.waiting();
+        let Waiting {
+            waker: first,
+            others,
+        } = &mut *waiting;
+        match first {
+            None => *first = Some(waker.clone()),
+            Some(first) if first.will_wake(waker) => {}
+            Some(_) if others.iter().any(|other| other.will_wake(waker)) => {}
+            Some(_) => others.push(waker.clone()),
+        }
+        drop(waiting);
+        self.0.is_awaited.store(true, Ordering::SeqCst);
+        if self.flushes() > since {
+            return Some(Poll::Ready(()));
         }
         Some(Poll::Pending)
     }
@@ -115,7 +146,7 @@ impl Deref for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.lock().streams -= 1;
+        self.0.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -216,7 +247,7 @@ impl<Io: Transport> Socket<Io> {
         let limit = self.send_timeout;
         let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(poll_unconstrained(blocked.as_mut(), cx));
-        self.wire.lock().stalled = true;
+        self.wire.set_stalled();
         self.io.forget_unsent();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -231,7 +262,7 @@ impl<Io: Transport> Socket<Io> {
             && error.kind() == io::ErrorKind::TimedOut
             && self.blocked.is_some()
         {
-            self.wire.lock().stalled = true;
+            self.wire.set_stalled();
         }
         result
     }

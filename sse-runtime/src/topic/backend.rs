@@ -96,8 +96,13 @@ impl<T> Deref for Delivery<T> {
 /// What a reader is given.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// The next events, at least one.
-    Events(Vec<Delivery<T>>),
+    /// The next event, and all there is.
+    Event(Delivery<T>),
+    /// The next events, at least one, and whether there are more behind them.
+    Events {
+        batch: Vec<Delivery<T>>,
+        more: bool,
+    },
     Gap(Gap),
     /// The reader is to end, and to come back: what it would read next is held elsewhere.
     Lagged,

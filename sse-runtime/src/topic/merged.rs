@@ -117,12 +117,17 @@ impl<T> Reader<T> for Merged<T> {
             }
             match named.reader.poll_read(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Read::Events(mut batch)) => {
+                Poll::Ready(Read::Event(mut delivery)) => {
+                    named.position = delivery.id().clone();
+                    delivery.id = Some(self.id());
+                    return Poll::Ready(Read::Event(delivery));
+                }
+                Poll::Ready(Read::Events { mut batch, more }) => {
                     for delivery in &mut batch {
                         self.readers[turn].position = delivery.id().clone();
                         delivery.id = Some(self.id());
                     }
-                    return Poll::Ready(Read::Events(batch));
+                    return Poll::Ready(Read::Events { batch, more });
                 }
                 Poll::Ready(Read::Gap(gap)) => {
                     named.position = gap.position;

@@ -228,7 +228,7 @@ impl<T> Ring<T> {
 
     fn id(&self, number: u64) -> EventId {
         EventId::position(Position {
-            epoch: self.epoch.clone(),
+            epoch: self.epoch,
             number,
         })
     }
@@ -367,7 +367,11 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             return Poll::Ready(Read::Gap(gap));
         }
         if !self.kept.is_empty() {
-            return Poll::Ready(Read::Events(deliver(mem::take(&mut self.kept))));
+            let kept = mem::take(&mut self.kept);
+            return Poll::Ready(Read::Events {
+                batch: kept.iter().map(deliver).collect(),
+                more: false,
+            });
         }
         // Dropped behind the lock.
         let _evicted;
@@ -409,17 +413,26 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         self.is_resuming = false;
         if self.behind < state.last {
             let first = usize::try_from(self.behind - oldest).unwrap_or(usize::MAX);
+            let mut waiting = state.held.range(first..).map(|(_, entry)| entry);
+            // Most readers are never more than one event behind.
+            if self.behind + 1 == state.last
+                && let Some(entry) = waiting.next()
+            {
+                self.behind += 1;
+                return Poll::Ready(Read::Event(deliver(entry)));
+            }
+            let mut batch = Vec::with_capacity(waiting.len().min(BATCH));
             let mut bytes = 0;
-            let entries = state.held.range(first..).take(BATCH);
-            let entries = entries.take_while(|(_, entry)| {
-                let is_first = bytes == 0;
+            for entry in waiting.by_ref().take(BATCH) {
+                batch.push(deliver(entry));
                 bytes += entry.frame.len();
-                is_first || bytes <= BATCH_BYTES
-            });
-            let entries: Vec<_> = entries.map(|(_, entry)| Arc::clone(entry)).collect();
-            drop(state);
-            self.behind += entries.len() as u64;
-            return Poll::Ready(Read::Events(deliver(entries)));
+                if bytes >= BATCH_BYTES {
+                    break;
+                }
+            }
+            let more = waiting.len() > 0;
+            self.behind += batch.len() as u64;
+            return Poll::Ready(Read::Events { batch, more });
         }
         if state.finished {
             return Poll::Ready(Read::End);
@@ -451,9 +464,11 @@ impl<T> fmt::Debug for Cursor<T> {
     }
 }
 
-fn deliver<T>(entries: Vec<Arc<Entry<T>>>) -> Vec<Delivery<T>> {
-    let deliver = |entry| Delivery { entry, id: None };
-    entries.into_iter().map(deliver).collect()
+fn deliver<T>(entry: &Arc<Entry<T>>) -> Delivery<T> {
+    Delivery {
+        entry: Arc::clone(entry),
+        id: None,
+    }
 }
 
 impl<T> Drop for Cursor<T> {

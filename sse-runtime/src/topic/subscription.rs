@@ -35,6 +35,8 @@ use crate::{
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     batch: vec::IntoIter<Delivery<T>>,
+    /// Others wait behind the batch.
+    more: bool,
     /// The id of what was handed out last.
     position: EventId,
     /// The stream that it is read in, whose end depends on this one's.
@@ -62,6 +64,7 @@ impl<T> Subscription<T> {
             position: reader.position(),
             reader,
             batch: Vec::new().into_iter(),
+            more: false,
             // Also where it is dropped before it is polled, as by a `select!` that something else has ended.
             reading: Channel::with_current(Channel::read_topic),
             untold: None,
@@ -140,12 +143,13 @@ impl<T> Subscription<T> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
         loop {
             if let Some(delivery) = self.batch.next() {
-                self.position = delivery.id().clone();
-                return Poll::Ready(Some(Ok(Update {
-                    delivery,
-                    more: self.batch.len() > 0,
-                    gap: None,
-                })));
+                let mut more = true;
+                if self.batch.len() == 0 {
+                    // A reader that waits holds no room for a batch.
+                    self.batch = Vec::new().into_iter();
+                    more = self.more;
+                }
+                return Poll::Ready(Some(Ok(self.hand_out(delivery, more))));
             }
             if self.has_ended {
                 return Poll::Ready(None);
@@ -160,7 +164,13 @@ impl<T> Subscription<T> {
                 return Poll::Pending;
             };
             match read {
-                Read::Events(batch) => self.batch = batch.into_iter(),
+                Read::Event(delivery) => {
+                    return Poll::Ready(Some(Ok(self.hand_out(delivery, false))));
+                }
+                Read::Events { batch, more } => {
+                    self.batch = batch.into_iter();
+                    self.more = more;
+                }
                 Read::Gap(gap) => {
                     self.position = gap.position.clone();
                     return Poll::Ready(Some(Err(gap)));
@@ -172,6 +182,15 @@ impl<T> Subscription<T> {
                     self.end(TopicEnd::Over);
                 }
             }
+        }
+    }
+
+    fn hand_out(&mut self, delivery: Delivery<T>, more: bool) -> Update<T> {
+        self.position = delivery.id().clone();
+        Update {
+            delivery,
+            more,
+            gap: None,
         }
     }
 
