@@ -1,6 +1,7 @@
-//! The project's tasks: `cargo xtask test` installs what the tests need and runs them all.
+//! The project's tasks: `cargo xtask test` installs what the tests need and runs them all; `cargo xtask bench` measures.
 #![allow(clippy::print_stdout, reason = "a task runner tells what it runs")]
 
+mod bench;
 mod steps;
 
 use std::{env, process::ExitCode};
@@ -11,7 +12,11 @@ const USAGE: &str = "\
 cargo xtask test            everything that CI runs
 cargo xtask test STEP…      the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)
-cargo xtask soak [SECONDS]  full load with random faults (600 seconds)";
+cargo xtask soak [SECONDS]  full load with random faults (600 seconds)
+cargo xtask bench           beside the peers, into docs/performance.md (15 minutes)
+cargo xtask bench --quick   a part of it, in 2 minutes, to the terminal
+cargo xtask bench SCENARIO… those anew whose names start with one of these
+cargo xtask bench --continue what is not measured yet";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -22,11 +27,14 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
         ["soak"] => soak("600"),
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
-        _ => {
-            println!("{USAGE}");
-            ExitCode::FAILURE
-        }
+        ["bench", options @ ..] => bench::run(options).unwrap_or_else(usage),
+        _ => usage(),
     }
+}
+
+fn usage() -> ExitCode {
+    println!("{USAGE}");
+    ExitCode::FAILURE
 }
 
 fn test(only: &[&str]) -> ExitCode {

@@ -1,7 +1,7 @@
 //! The steps of a run, and the table at its end.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -214,7 +214,8 @@ pub(crate) fn fuzz(limit: &str) -> Step {
     .needs("c++", "g++")
 }
 
-fn root() -> PathBuf {
+/// Of the repository.
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -283,7 +284,7 @@ impl Report {
 }
 
 /// Makes sure that programs are there, from Debian's packages where they are not.
-fn install(needs: &[(&str, &str)]) -> Result<(), String> {
+pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     let missing = || needs.iter().filter(|(program, _)| !is_there(program));
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
     if packages.is_empty() {
@@ -309,8 +310,11 @@ fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     }
 }
 
-/// Whether a program starts, whatever it makes of `--version`: not all know it.
+/// Whether a program starts, whatever it makes of `--version`: not all know it. What has a path is a file.
 fn is_there(program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).exists();
+    }
     Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())

@@ -1,0 +1,169 @@
+//! [`Clients`]: many streams, read by one thread.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
+    net::sockopt::set_socket_linger,
+};
+
+use crate::{
+    decoder::{Decoder, Totals},
+    histogram::Histogram,
+};
+
+/// How many requests may be unanswered while streams are opened.
+const UNANSWERED: usize = 128;
+
+/// How long streams may take to open.
+const OPENING: Duration = Duration::from_secs(60);
+
+pub(crate) struct Clients {
+    pub(crate) totals: Totals,
+    epoll: OwnedFd,
+    clients: Vec<Client>,
+    ready: Vec<Event>,
+    buffer: Vec<u8>,
+}
+
+struct Client {
+    socket: TcpStream,
+    decoder: Decoder,
+}
+
+impl Clients {
+    pub(crate) fn new(sample_every: u64) -> Self {
+        let nothing = Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        };
+        Self {
+            totals: Totals {
+                events: 0,
+                bytes: 0,
+                sample_every: Some(sample_every),
+                latency: Histogram::new(),
+                now: 0,
+                ready: 0,
+                ended: 0,
+                errors: Vec::new(),
+            },
+            epoll: epoll::create(CreateFlags::CLOEXEC).expect("an epoll"),
+            clients: Vec::new(),
+            ready: vec![nothing; 512],
+            buffer: vec![0; 256 * 1024],
+        }
+    }
+
+    /// Connects, and sends nothing yet.
+    pub(crate) fn connect(&mut self, address: SocketAddr) {
+        match TcpStream::connect(address) {
+            Ok(socket) => {
+                socket.set_nonblocking(true).expect("a socket");
+                let data = EventData::new_u64(self.clients.len() as u64);
+                epoll::add(&self.epoll, &socket, data, EventFlags::IN).expect("room in an epoll");
+                self.clients.push(Client {
+                    socket,
+                    decoder: Decoder::default(),
+                });
+            }
+            Err(error) => self.totals.errors.push(format!("connect: {error}")),
+        }
+    }
+
+    /// Asks on a connection that has not asked yet.
+    pub(crate) fn ask(&mut self, index: usize, address: SocketAddr, path: &str) {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n");
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
+        if let Err(error) = client.socket.write_all(request.as_bytes()) {
+            self.totals.errors.push(format!("send: {error}"));
+        }
+    }
+
+    /// Opens streams until there are so many, and waits for their heads. Says how long that took.
+    pub(crate) fn open(&mut self, count: usize, address: SocketAddr, path: &str) -> Duration {
+        let start = Instant::now();
+        let before = self.clients.len();
+        let answered = |clients: &Self| {
+            clients.totals.ready + clients.totals.errors.len() >= clients.clients.len()
+        };
+        while start.elapsed() < OPENING {
+            let open = self.clients.len();
+            if open >= count && answered(self) || self.totals.errors.len() > before + 100 {
+                break;
+            }
+            if open < count && open < self.totals.ready + UNANSWERED {
+                self.connect(address);
+                self.ask(open, address, path);
+            } else {
+                self.poll(Duration::from_millis(20));
+            }
+        }
+        start.elapsed()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Reads what there is, and waits at most so long for it.
+    pub(crate) fn poll(&mut self, limit: Duration) {
+        let limit = Timespec::try_from(limit).expect("a short time");
+        let Ok(ready) = epoll::wait(&self.epoll, &mut self.ready[..], Some(&limit)) else {
+            return;
+        };
+        for event in &self.ready[..ready] {
+            let index = usize::try_from(event.data.u64()).expect("an index");
+            let client = &mut self.clients[index];
+            match client.socket.read(&mut self.buffer) {
+                Ok(0) => client.decoder.eof(&mut self.totals),
+                Ok(len) => {
+                    self.totals.now = peer::now();
+                    client.decoder.decode(&self.buffer[..len], &mut self.totals);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.totals.errors.push(format!("receive: {error}"));
+                    client.decoder.eof(&mut self.totals);
+                }
+            }
+            if client.decoder.has_ended() {
+                // What is not known any more cannot be taken out.
+                let _ = epoll::delete(&self.epoll, &client.socket);
+            }
+        }
+    }
+
+    pub(crate) fn poll_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.poll(left.clamp(Duration::from_millis(1), Duration::from_millis(50)));
+        }
+    }
+
+    /// Closes all at once.
+    pub(crate) fn close(&mut self) {
+        self.clients.clear();
+    }
+}
+
+impl Drop for Clients {
+    /// By a reset, so that no port has to wait.
+    fn drop(&mut self) {
+        for client in &self.clients {
+            // It is closed in any case.
+            let _ = set_socket_linger(&client.socket, Some(Duration::ZERO));
+        }
+    }
+}

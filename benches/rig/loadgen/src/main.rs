@@ -1,0 +1,280 @@
+//! A load generator for event streams: one thread, epoll, HTTP/1.1. It is told what to do by one JSON object, a [`Plan`],
+//! as its argument, and prints one, an [`Outcome`].
+//!
+//! ```sh
+//! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
+//!           "load":{"fan-out":{"rate":50,"warm_up":1.0,"seconds":4.0}}}'
+//! ```
+//!
+//! On loopback the kernel receives inside of the sender's `send`, so the server's CPU time has both halves in it.
+
+mod clients;
+mod control;
+mod decoder;
+mod histogram;
+mod process;
+
+use std::{
+    env,
+    net::SocketAddr,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use clients::Clients;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+#[derive(serde::Deserialize)]
+struct Plan {
+    address: SocketAddr,
+    /// Where `/rate` and `/stats` are.
+    control: SocketAddr,
+    /// The server's process.
+    pid: u32,
+    path: String,
+    streams: usize,
+    load: Load,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Load {
+    /// All ask at once, and read to the end.
+    Burst {
+        /// How long it may take.
+        seconds: f64,
+    },
+    /// The server publishes so often in a second.
+    FanOut {
+        rate: u64,
+        warm_up: f64,
+        seconds: f64,
+    },
+    /// The server sends by itself.
+    Tick { warm_up: f64, seconds: f64 },
+    /// Streams are opened up to each of these numbers, and to the whole one, and nothing is sent.
+    Idle { steps: Vec<usize> },
+    /// All are closed at once.
+    Leave { seconds: f64 },
+}
+
+#[derive(Default, serde::Serialize)]
+struct Outcome {
+    /// Streams whose head came.
+    ready: usize,
+    opened_per_second: f64,
+    events: u64,
+    /// Of the responses, with their chunks.
+    bytes: u64,
+    seconds: f64,
+    /// What the server used in this time, in microseconds.
+    cpu_us: f64,
+    p50_us: f64,
+    p99_us: f64,
+    /// What came, of what was published for all streams.
+    delivered: f64,
+    /// What was published, of what was asked for.
+    published: f64,
+    /// The load generator's own share of its core.
+    own_core: f64,
+    /// KiB of the server's, at so many streams.
+    resident: Vec<(usize, u64)>,
+    /// Until no generator was left, where that came about.
+    left_ms: Option<f64>,
+    /// The first that went wrong.
+    errors: Vec<String>,
+}
+
+fn main() {
+    let plan = env::args().nth(1).expect("the plan is the argument");
+    let plan: Plan = serde_json::from_str(&plan).expect("a plan");
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, most).expect("as many as there may be");
+    let mut outcome = plan.run();
+    outcome.errors.truncate(3);
+    println!("{}", serde_json::to_string(&outcome).expect("plain values"));
+}
+
+/// From one moment to another: time, events, and what server and load generator used.
+struct Measured {
+    start: Instant,
+    events: u64,
+    bytes: u64,
+    server: u64,
+    own: u64,
+}
+
+impl Measured {
+    fn start(plan: &Plan, clients: &Clients) -> Self {
+        Self {
+            server: process::cpu(plan.pid),
+            own: process::cpu(std::process::id()),
+            events: clients.totals.events,
+            bytes: clients.totals.bytes,
+            start: Instant::now(),
+        }
+    }
+
+    fn end(self, plan: &Plan, clients: &Clients, outcome: &mut Outcome) {
+        outcome.seconds = self.start.elapsed().as_secs_f64();
+        outcome.cpu_us = (process::cpu(plan.pid) - self.server) as f64 / 1e3;
+        let own = process::cpu(std::process::id()) - self.own;
+        outcome.own_core = own as f64 / 1e9 / outcome.seconds;
+        outcome.events = clients.totals.events - self.events;
+        outcome.bytes = clients.totals.bytes - self.bytes;
+        outcome.p50_us = clients.totals.latency.quantile(0.5) as f64 / 1e3;
+        outcome.p99_us = clients.totals.latency.quantile(0.99) as f64 / 1e3;
+    }
+}
+
+impl Plan {
+    fn run(&self) -> Outcome {
+        // In a burst there are enough of them.
+        let sample_every = if let Load::Burst { .. } = self.load {
+            16
+        } else {
+            1
+        };
+        let mut clients = Clients::new(sample_every);
+        let mut outcome = Outcome::default();
+        match &self.load {
+            Load::Burst { seconds } => self.burst(&mut clients, *seconds, &mut outcome),
+            Load::FanOut {
+                rate,
+                warm_up,
+                seconds,
+            } => {
+                self.open(&mut clients, &mut outcome);
+                self.fan_out(&mut clients, *rate, (*warm_up, *seconds), &mut outcome);
+            }
+            Load::Tick { warm_up, seconds } => {
+                self.open(&mut clients, &mut outcome);
+                clients.poll_for(Duration::from_secs_f64(*warm_up));
+                clients.totals.latency.clear();
+                let measured = Measured::start(self, &clients);
+                clients.poll_for(Duration::from_secs_f64(*seconds));
+                measured.end(self, &clients, &mut outcome);
+            }
+            Load::Idle { steps } => self.idle(&mut clients, steps, &mut outcome),
+            Load::Leave { seconds } => {
+                self.open(&mut clients, &mut outcome);
+                self.leave(&mut clients, *seconds, &mut outcome);
+            }
+        }
+        outcome.ready = clients.totals.ready;
+        outcome.errors = std::mem::take(&mut clients.totals.errors);
+        outcome
+    }
+
+    fn open(&self, clients: &mut Clients, outcome: &mut Outcome) {
+        let took = clients.open(self.streams, self.address, &self.path);
+        outcome.opened_per_second = self.streams as f64 / took.as_secs_f64();
+        // What belongs to the opening is over.
+        clients.poll_for(Duration::from_millis(300));
+    }
+
+    fn burst(&self, clients: &mut Clients, seconds: f64, outcome: &mut Outcome) {
+        for _ in 0..self.streams {
+            clients.connect(self.address);
+        }
+        let measured = Measured::start(self, clients);
+        let limit = Instant::now() + Duration::from_secs_f64(seconds);
+        for index in 0..clients.len() {
+            clients.ask(index, self.address, &self.path);
+        }
+        while clients.totals.ended < clients.len() && Instant::now() < limit {
+            clients.poll(Duration::from_millis(50));
+        }
+        if clients.totals.ended < clients.len() {
+            let late = format!("not at its end after {seconds} s");
+            clients.totals.errors.push(late);
+        }
+        measured.end(self, clients, outcome);
+    }
+
+    fn fan_out(
+        &self,
+        clients: &mut Clients,
+        rate: u64,
+        (warm_up, seconds): (f64, f64),
+        outcome: &mut Outcome,
+    ) {
+        let before = clients.totals.events;
+        let begun = match control::get(self.control, &format!("/rate?r={rate}")) {
+            Ok(stats) => stats.published,
+            Err(error) => return clients.totals.errors.push(format!("/rate: {error}")),
+        };
+        let start = Instant::now();
+        clients.poll_for(Duration::from_secs_f64(warm_up));
+        clients.totals.latency.clear();
+        let measured = Measured::start(self, clients);
+        clients.poll_for(Duration::from_secs_f64(seconds));
+        measured.end(self, clients, outcome);
+        clients.totals.sample_every = None;
+        // A server that is busy answers only if it is read meanwhile.
+        let (answer, answered) = mpsc::channel();
+        let control = self.control;
+        thread::spawn(move || answer.send(control::get(control, "/rate?r=0")));
+        let asked_for = rate as f64 * start.elapsed().as_secs_f64();
+        let stopped = Instant::now();
+        let mut published = None;
+        let mut last = (clients.totals.events, Instant::now());
+        while stopped.elapsed() < Duration::from_secs(10) {
+            clients.poll(Duration::from_millis(20));
+            if clients.totals.events != last.0 {
+                last = (clients.totals.events, Instant::now());
+            }
+            match answered.try_recv() {
+                Ok(Ok(stats)) => published = Some(stats.published - begun),
+                Ok(Err(error)) => clients.totals.errors.push(format!("/rate: {error}")),
+                Err(_) => {}
+            }
+            if let Some(published) = published {
+                let all = published * clients.totals.ready as u64;
+                let is_quiet = last.1.elapsed() > Duration::from_millis(700);
+                if clients.totals.events - before >= all || is_quiet {
+                    break;
+                }
+            }
+        }
+        let published = published.unwrap_or_default() as f64;
+        let all = published * clients.totals.ready as f64;
+        outcome.published = published / asked_for;
+        outcome.delivered = (clients.totals.events - before) as f64 / all.max(1.0);
+    }
+
+    fn idle(&self, clients: &mut Clients, steps: &[usize], outcome: &mut Outcome) {
+        outcome.resident.push((0, process::resident(self.pid)));
+        let mut opening = Duration::ZERO;
+        for step in steps.iter().chain([&self.streams]) {
+            opening += clients.open(*step, self.address, &self.path);
+            clients.poll_for(Duration::from_millis(700));
+            let resident = process::resident(self.pid);
+            outcome.resident.push((*step, resident));
+        }
+        outcome.opened_per_second = self.streams as f64 / opening.as_secs_f64();
+        let measured = Measured::start(self, clients);
+        clients.poll_for(Duration::from_millis(500));
+        measured.end(self, clients, outcome);
+    }
+
+    fn leave(&self, clients: &mut Clients, seconds: f64, outcome: &mut Outcome) {
+        let start = Instant::now();
+        clients.close();
+        while start.elapsed() < Duration::from_secs_f64(seconds) {
+            match control::get(self.control, "/stats") {
+                Ok(stats) if stats.open == 0 => {
+                    outcome.left_ms = Some(start.elapsed().as_secs_f64() * 1e3);
+                    return;
+                }
+                Ok(_) => thread::sleep(Duration::from_millis(1)),
+                Err(error) => return clients.totals.errors.push(format!("/stats: {error}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a process and its children have used, from the kernel's accounts.
+
+use std::{collections::HashMap, fs};
+
+/// Nanoseconds on a core, over all threads, to the nanosecond: `/proc/PID/stat` is sampled by ticks, which a periodic load
+/// falls between.
+pub(crate) fn cpu(pid: u32) -> u64 {
+    let of_thread = |task: fs::DirEntry| -> Option<u64> {
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse().ok()
+    };
+    let of_process = |pid: u32| -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+        tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(of_thread)
+            .sum()
+    };
+    with_children(pid).into_iter().map(of_process).sum()
+}
+
+/// KiB that are resident.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let of_process = |pid: u32| -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    with_children(pid).into_iter().filter_map(of_process).sum()
+}
+
+fn with_children(pid: u32) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if let Some(child) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            && let Some(parent) = parent(child)
+        {
+            children.entry(parent).or_default().push(child);
+        }
+    }
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next) {
+        family.extend(children.remove(parent).unwrap_or_default());
+        next += 1;
+    }
+    family
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may hold anything.
+    let (_, behind) = stat.rsplit_once(')')?;
+    behind.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,137 @@
+//! What every server of the rig shares: the clock, the payload, the publisher, and what the load generator asks for.
+
+use std::{
+    env,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// Nanoseconds of the clock that the load generator reads as well.
+pub fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
+        + u64::try_from(now.tv_nsec).unwrap_or_default()
+}
+
+/// The payload of every event.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Tick {
+    pub seq: u64,
+    /// When it was made: the load generator takes its latency from it.
+    pub t: u64,
+    pub price: f64,
+    pub symbol: String,
+}
+
+impl Tick {
+    pub fn new(seq: u64) -> Self {
+        Self {
+            seq,
+            t: now(),
+            price: 123.45,
+            symbol: "ACME".to_owned(),
+        }
+    }
+}
+
+/// The same event, as a frame, without serde.
+pub fn write_frame(out: &mut Vec<u8>, seq: u64) {
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"data: {\"seq\":");
+    out.extend_from_slice(number.format(seq).as_bytes());
+    out.extend_from_slice(b",\"t\":");
+    out.extend_from_slice(number.format(now()).as_bytes());
+    out.extend_from_slice(b",\"price\":123.45,\"symbol\":\"ACME\"}\n\n");
+}
+
+static RATE: AtomicU64 = AtomicU64::new(0);
+static PUBLISHED: AtomicU64 = AtomicU64::new(0);
+static OPEN: AtomicI64 = AtomicI64::new(0);
+static CHANGED: Notify = Notify::const_new();
+
+/// The query of `/rate`.
+#[derive(serde::Deserialize)]
+pub struct Rate {
+    /// Events in a second.
+    pub r: u64,
+}
+
+/// The query of `/burst`.
+#[derive(serde::Deserialize)]
+pub struct Burst {
+    /// How many events.
+    pub n: u64,
+}
+
+/// Sets how often [`publish`] publishes, and answers `/rate`.
+pub fn set_rate(rate: &Rate) -> String {
+    RATE.store(rate.r, Relaxed);
+    CHANGED.notify_one();
+    stats()
+}
+
+/// The answer to `/stats`.
+pub fn stats() -> String {
+    let (published, open) = (PUBLISHED.load(Relaxed), OPEN.load(Relaxed));
+    format!("{{\"published\":{published},\"open\":{open}}}")
+}
+
+/// A stream that is open, until it is dropped.
+pub struct Open(());
+
+impl Open {
+    #[expect(clippy::new_without_default, reason = "it counts")]
+    pub fn new() -> Self {
+        OPEN.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Publishes as often as it was asked to, on a schedule that it catches up with when it is late.
+pub async fn publish(mut publish: impl FnMut(u64)) {
+    let mut seq = 0;
+    let mut next = Instant::now();
+    loop {
+        let rate = RATE.load(Relaxed);
+        if rate == 0 {
+            CHANGED.notified().await;
+            next = Instant::now();
+            continue;
+        }
+        publish(seq);
+        seq += 1;
+        PUBLISHED.store(seq, Relaxed);
+        next += Duration::from_nanos(1_000_000_000 / rate);
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = CHANGED.notified() => next = Instant::now(),
+        }
+    }
+}
+
+/// The first argument.
+///
+/// # Panics
+///
+/// Where it is no port.
+pub fn port() -> u16 {
+    let port = env::args().nth(1).expect("the port is the first argument");
+    port.parse().expect("a port")
+}
+
+/// Whether a word stands behind the port.
+pub fn is_told(word: &str) -> bool {
+    env::args().skip(2).any(|argument| argument == word)
+}

@@ -1,0 +1,103 @@
+//! This project, as a user would write it: under `serve`, or with the word `plain` under `axum::serve`.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::{FromRef, Query, State},
+    routing::get,
+};
+use peer::{Burst, Open, Rate, Tick};
+use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use tokio::net::TcpListener;
+
+/// How many updates of a topic there are to be replayed in a burst.
+const HELD: u64 = 10_000;
+
+#[derive(Clone, FromRef)]
+struct Topics {
+    live: Topic<Tick>,
+    held: Held,
+}
+
+/// A topic that is replayed again and again.
+#[derive(Clone)]
+struct Held(Topic<Tick>);
+
+#[sse_endpoint("/burst", flush = "ready")]
+async fn burst(Query(burst): Query<Burst>) -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    for seq in 0..burst.n {
+        yield_!(Tick::new(seq));
+    }
+}
+
+#[sse_endpoint("/burst-each")]
+async fn burst_each(Query(burst): Query<Burst>) -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    for seq in 0..burst.n {
+        yield_!(Tick::new(seq));
+    }
+}
+
+#[sse_endpoint("/burst-topic")]
+async fn burst_topic(
+    Query(burst): Query<Burst>,
+    State(Held(held)): State<Held>,
+) -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    for _ in 0..burst.n / HELD {
+        yield_all!(held.subscribe(Start::First));
+    }
+}
+
+#[sse_endpoint("/fanout")]
+async fn fan_out(State(live): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    yield_all!(live.subscribe(Start::Now));
+}
+
+#[sse_endpoint("/tick")]
+async fn tick() -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    for seq in 0.. {
+        every.tick().await;
+        yield_!(Tick::new(seq));
+    }
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let topics = Topics {
+        live: Topic::in_memory(1024),
+        held: Held(Topic::in_memory(10_000)),
+    };
+    for seq in 0..HELD {
+        let published = topics.held.0.publish_now(&Tick::new(seq));
+        published.expect("a topic that is open");
+    }
+    // So that a replay ends.
+    topics.held.0.finish();
+    let live = topics.live.clone();
+    tokio::spawn(peer::publish(move |seq| {
+        live.publish_now(&Tick::new(seq))
+            .expect("a topic that is open");
+    }));
+    let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };
+    let app = Router::new()
+        .sse(burst)
+        .sse(burst_each)
+        .sse(burst_topic)
+        .sse(fan_out)
+        .sse(tick)
+        .route("/rate", get(rate))
+        .route("/stats", get(async || peer::stats()))
+        .with_state(topics);
+    let listener = TcpListener::bind(("127.0.0.1", peer::port())).await?;
+    if peer::is_told("plain") {
+        axum::serve(listener, app).await
+    } else {
+        sse_runtime::serve(listener, app).await
+    }
+}

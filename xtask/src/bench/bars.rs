@@ -1,0 +1,215 @@
+//! [`Bar`]: what is to come out, a row of the table each.
+
+use super::{
+    builds,
+    results::{Results, Spread},
+    scenario::{ACTIX, BY_HAND, FLOOR, FLOOR_EACH, NCHAN, OURS, OURS_EACH, OURS_TOPIC, PLAIN},
+};
+
+#[derive(Debug)]
+pub(crate) struct Bar {
+    pub(crate) what: &'static str,
+    pub(crate) scenario: &'static str,
+    pub(crate) figure: &'static str,
+    pub(crate) ours: &'static str,
+    /// Of several the best.
+    peers: &'static [&'static str],
+    pub(crate) limit: Limit,
+}
+
+/// Of the ratio of the medians, ours to the peer's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// How a bar was met, or missed.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) peer: &'static str,
+    pub(crate) ours: Spread,
+    pub(crate) theirs: Spread,
+    pub(crate) ratio: f64,
+    pub(crate) is_met: bool,
+}
+
+const EVENTS: &str = "events/s";
+const CPU: &str = "cpu us/event";
+const P99: &str = "p99 us";
+const MOST: &str = "deliveries/s";
+
+const fn bar(
+    what: &'static str,
+    (scenario, figure): (&'static str, &'static str),
+    ours: &'static str,
+    peers: &'static [&'static str],
+    limit: Limit,
+) -> Bar {
+    Bar {
+        what,
+        scenario,
+        figure,
+        ours,
+        peers,
+        limit,
+    }
+}
+
+use Limit::{AtLeast, AtMost};
+
+const READY: &str = "burst, `flush = \"ready\"`, a struct through `yield_!` and serde";
+const TOPIC: &str = "burst of a topic's encoded updates";
+const EACH: &str = "burst, `flush = \"each\"`";
+const FAN_1K: &str = "fan-out, 1,000 subscribers at 50/s";
+const FAN_10K: &str = "fan-out, 10,000 subscribers at 5/s";
+const MOST_1K: &str = "most deliveries, 1,000 subscribers";
+const MOST_10K: &str = "most deliveries, 10,000 subscribers";
+const BUT_FLOOR: &[&str] = &[BY_HAND, ACTIX, NCHAN];
+
+/// All of them.
+pub(crate) const BARS: &[Bar] = &[
+    bar(READY, ("burst-1", EVENTS), OURS, &[BY_HAND], AtLeast(5.0)),
+    bar(READY, ("burst-16", EVENTS), OURS, &[BY_HAND], AtLeast(5.0)),
+    bar(
+        TOPIC,
+        ("burst-1", EVENTS),
+        OURS_TOPIC,
+        &[BY_HAND],
+        AtLeast(10.0),
+    ),
+    bar(
+        TOPIC,
+        ("burst-16", EVENTS),
+        OURS_TOPIC,
+        &[BY_HAND],
+        AtLeast(10.0),
+    ),
+    bar(TOPIC, ("burst-1", CPU), OURS_TOPIC, &[FLOOR], AtMost(1.3)),
+    bar(TOPIC, ("burst-16", CPU), OURS_TOPIC, &[FLOOR], AtMost(1.3)),
+    bar(
+        EACH,
+        ("burst-1", EVENTS),
+        OURS_EACH,
+        &[FLOOR_EACH],
+        AtLeast(0.85),
+    ),
+    bar(
+        EACH,
+        ("burst-16", EVENTS),
+        OURS_EACH,
+        &[FLOOR_EACH],
+        AtLeast(0.85),
+    ),
+    bar(FAN_1K, ("fan-1k", CPU), OURS, &[BY_HAND], AtMost(0.75)),
+    bar(FAN_10K, ("fan-10k", CPU), OURS, &[BY_HAND], AtMost(0.75)),
+    bar(FAN_1K, ("fan-1k", CPU), OURS, &[FLOOR], AtMost(1.35)),
+    bar(FAN_10K, ("fan-10k", CPU), OURS, &[FLOOR], AtMost(1.35)),
+    bar(FAN_1K, ("fan-1k", CPU), OURS, &[ACTIX], AtMost(0.9)),
+    bar(FAN_10K, ("fan-10k", CPU), OURS, &[ACTIX], AtMost(0.9)),
+    bar(FAN_1K, ("fan-1k", CPU), OURS, &[NCHAN], AtMost(0.8)),
+    bar(FAN_10K, ("fan-10k", CPU), OURS, &[NCHAN], AtMost(0.8)),
+    bar(FAN_1K, ("fan-1k", CPU), PLAIN, &[BY_HAND], AtMost(0.88)),
+    bar(FAN_10K, ("fan-10k", CPU), PLAIN, &[BY_HAND], AtMost(0.88)),
+    bar(FAN_1K, ("fan-1k", P99), OURS, BUT_FLOOR, AtMost(1.0)),
+    bar(FAN_10K, ("fan-10k", P99), OURS, BUT_FLOOR, AtMost(1.0)),
+    bar(MOST_1K, ("most-1k", MOST), OURS, &[BY_HAND], AtLeast(10.0)),
+    bar(MOST_10K, ("most-10k", MOST), OURS, &[BY_HAND], AtLeast(8.0)),
+    bar(MOST_1K, ("most-1k", MOST), PLAIN, &[BY_HAND], AtLeast(8.0)),
+    bar(
+        MOST_10K,
+        ("most-10k", MOST),
+        PLAIN,
+        &[BY_HAND],
+        AtLeast(3.5),
+    ),
+    bar(
+        "200 quiet streams closed at once, until the last generator is dropped",
+        ("leave", "left ms"),
+        OURS,
+        &[BY_HAND],
+        AtMost(1.0),
+    ),
+    bar(
+        "10,000 streams with a timer each, an event a second",
+        ("tick", CPU),
+        OURS,
+        &[BY_HAND],
+        AtMost(0.75),
+    ),
+    bar(
+        "idle memory at 10,000 streams (axum by hand without its keep-alive)",
+        ("idle", "KiB/stream"),
+        OURS,
+        &[BY_HAND],
+        AtMost(0.2),
+    ),
+    bar(
+        "idle memory at 10,000 streams (axum by hand without its keep-alive)",
+        ("idle", "KiB/stream"),
+        PLAIN,
+        &[BY_HAND],
+        AtMost(1.0),
+    ),
+    bar(
+        "streams opened",
+        ("idle", "opened/s"),
+        OURS,
+        &[BY_HAND],
+        AtLeast(1.0),
+    ),
+    bar(
+        "clean release build of 100 endpoints",
+        ("builds", builds::CLEAN),
+        OURS,
+        &[BY_HAND],
+        AtMost(1.15),
+    ),
+    bar(
+        "`cargo check` after an edit of one of 100 endpoints",
+        ("builds", builds::CHECK),
+        OURS,
+        &[BY_HAND],
+        AtMost(1.15),
+    ),
+    bar(
+        "size of the program with 100 endpoints",
+        ("builds", builds::SIZE),
+        OURS,
+        &[BY_HAND],
+        AtMost(1.1),
+    ),
+];
+
+impl Bar {
+    /// `None` where it was not measured.
+    pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
+        let ours = results.spread(self.scenario, self.ours, self.figure)?;
+        let theirs = self.peers.iter().filter_map(|peer| {
+            let spread = results.spread(self.scenario, peer, self.figure)?;
+            Some((*peer, spread))
+        });
+        let by_median = |(_, a): &(_, Spread), (_, b): &(_, Spread)| a.median.total_cmp(&b.median);
+        let (peer, theirs) = match self.limit {
+            AtLeast(_) => theirs.max_by(by_median),
+            AtMost(_) => theirs.min_by(by_median),
+        }?;
+        let ratio = ours.median / theirs.median;
+        let is_met = match self.limit {
+            AtLeast(limit) => ratio >= limit,
+            AtMost(limit) => ratio <= limit,
+        };
+        Some(Verdict {
+            peer,
+            ours,
+            theirs,
+            ratio,
+            is_met,
+        })
+    }
+
+    /// Those that it is about, as far as they are not known yet.
+    pub(crate) fn peers(&self) -> String {
+        self.peers.join(", ")
+    }
+}

@@ -1,0 +1,85 @@
+//! What it was measured on, and with.
+
+use std::{fs, process::Command};
+
+use crate::steps::root;
+
+/// A line for each thing that a reader has to know.
+pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
+    let processor = first_line("/proc/cpuinfo", "model name")
+        .and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
+        .unwrap_or_default();
+    let memory = first_line("/proc/meminfo", "MemTotal:")
+        .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .map_or(0, |kib: u64| kib / 1024 / 1024);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let system = first_line("/etc/os-release", "PRETTY_NAME=")
+        .map(|line| {
+            line.trim_start_matches("PRETTY_NAME=")
+                .trim_matches('"')
+                .to_owned()
+        })
+        .unwrap_or_default();
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    let mut lines = vec![
+        format!(
+            "{cores} cores of {processor}, {memory} GiB, {system}, Linux {}",
+            kernel.trim()
+        ),
+        format!("load average when it began: {load}"),
+        format!(
+            "{}, release profile, the system's allocator",
+            output("rustc", &["--version"])
+        ),
+        format!(
+            "commit {}",
+            output("git", &["describe", "--always", "--dirty"])
+        ),
+        versions(&["axum", "hyper", "tokio", "actix-web", "actix-web-lab"]),
+    ];
+    if has_nchan {
+        let format = "${Package} ${Version}, ";
+        let packages = ["-W", "-f", format, "nginx-core", "libnginx-mod-nchan"];
+        lines.push(
+            output("dpkg-query", &packages)
+                .trim_end_matches(", ")
+                .to_owned(),
+        );
+    }
+    lines
+}
+
+/// As the rig's lock file has them.
+fn versions(of: &[&str]) -> String {
+    let lock = fs::read_to_string(root().join("benches/rig/Cargo.lock")).unwrap_or_default();
+    let version = |name: &&str| {
+        let (_, behind) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        let (version, _) = behind.split_once('"')?;
+        Some(format!("{name} {version}"))
+    };
+    let versions: Vec<String> = of.iter().filter_map(version).collect();
+    versions.join(", ")
+}
+
+fn first_line(file: &str, prefix: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let mut lines = text.lines();
+    lines
+        .find(|line| line.starts_with(prefix))
+        .map(str::to_owned)
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(root())
+        .output();
+    let output = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
+}

@@ -1,0 +1,75 @@
+//! What a million streams would take, as the figures of the run have it.
+
+use super::{
+    report::number,
+    results::Results,
+    scenario::{BY_HAND, OURS, PLAIN},
+};
+
+const MILLION: f64 = 1e6;
+
+/// The default of `keep_alive`, in seconds.
+const KEEP_ALIVE: f64 = 15.0;
+
+/// What Ethernet, IPv4 and TCP put before a segment, in bytes.
+const HEADERS: f64 = 66.0;
+
+/// A row: what it says, and how it follows from the figures.
+type Row = (&'static str, fn(&Figures<'_>) -> Option<f64>);
+
+const ROWS: [Row; 8] = [
+    ("memory of the process, GiB", |of| {
+        Some(of.figure("idle", "KiB/stream")? * MILLION / 1024.0 / 1024.0)
+    }),
+    ("cores, keep-alives alone", |of| {
+        Some(of.figure("fan-10k", "cpu us/event")? / KEEP_ALIVE)
+    }),
+    ("cores, an event to all every 10 s", |of| {
+        Some(of.figure("fan-10k", "cpu us/event")? / 10.0)
+    }),
+    ("cores, an event to all every second", |of| {
+        of.figure("fan-10k", "cpu us/event")
+    }),
+    ("cores, each with a timer, an event a second", |of| {
+        of.figure("tick", "cpu us/event")
+    }),
+    ("seconds until all are open, one core", |of| {
+        Some(MILLION / of.figure("idle", "opened/s")?)
+    }),
+    ("sends a second, an event to all every second", |_| {
+        Some(MILLION)
+    }),
+    ("Gbit/s, an event to all every second", |of| {
+        let bytes = of.figure("fan-10k", "bytes/event")? + HEADERS;
+        Some(bytes * 8.0 * MILLION / 1e9)
+    }),
+];
+
+struct Figures<'a> {
+    results: &'a Results,
+    entrant: &'static str,
+}
+
+impl Figures<'_> {
+    fn figure(&self, scenario: &str, figure: &str) -> Option<f64> {
+        let spread = self.results.spread(scenario, self.entrant, figure)?;
+        Some(spread.median)
+    }
+}
+
+pub(crate) fn markdown(results: &Results) -> String {
+    let entrants = [OURS, PLAIN, BY_HAND];
+    let mut out = format!(
+        "| | {} |\n| --- | --- | --- | --- |\n",
+        entrants.join(" | ")
+    );
+    for (what, follows) in ROWS {
+        let cell = |entrant| {
+            let value = follows(&Figures { results, entrant });
+            value.map_or_else(|| "not measured".to_owned(), number)
+        };
+        let cells = entrants.map(cell).join(" | ");
+        out += &format!("| {what} | {cells} |\n");
+    }
+    out
+}

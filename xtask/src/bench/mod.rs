@@ -1,0 +1,119 @@
+//! `cargo xtask bench`: this project beside its peers, in turns, each on one core; `docs/performance.md` is written from it.
+//!
+//! `scenario` says what is measured, `bars` what is to come out, `rig` starts servers and the load generator, `results`
+//! keeps what was measured, `report` and `graph` show it.
+
+mod bars;
+mod builds;
+mod graph;
+mod machine;
+mod million;
+mod report;
+mod results;
+mod rig;
+mod scenario;
+mod search;
+
+use std::{fs, io, process::ExitCode, time::Instant};
+
+use results::Results;
+use rig::Rig;
+use scenario::Size;
+
+use crate::steps::{self, root};
+
+/// What is to be measured.
+#[derive(Default)]
+struct Options<'a> {
+    is_quick: bool,
+    /// Keep what was measured before.
+    goes_on: bool,
+    /// Scenarios whose names start with one of these, anew.
+    only: Vec<&'a str>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: &[&'a str]) -> Option<Self> {
+        let mut options = Self::default();
+        for arg in args {
+            match *arg {
+                "--quick" => options.is_quick = true,
+                "--continue" => options.goes_on = true,
+                flag if flag.starts_with('-') => return None,
+                name => options.only.push(name),
+            }
+        }
+        Some(options)
+    }
+}
+
+/// Measures, prints the table, and writes the page. `None` where the arguments are none.
+pub(crate) fn run(args: &[&str]) -> Option<ExitCode> {
+    let options = Options::parse(args)?;
+    Some(match measure(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn measure(options: &Options<'_>) -> io::Result<()> {
+    let size = if options.is_quick {
+        Size::QUICK
+    } else {
+        Size::FULL
+    };
+    let kept = root().join(format!("target/bench/{}.json", size.name));
+    let mut results = if options.goes_on || !options.only.is_empty() {
+        Results::read(&kept)?
+    } else {
+        Results::default()
+    };
+    let mut left_out = Vec::new();
+    // nginx itself is there or is not; Nchan is a module of its own.
+    let nchan = [
+        ("nginx", "nginx-core"),
+        (
+            "/usr/lib/nginx/modules/ngx_nchan_module.so",
+            "libnginx-mod-nchan",
+        ),
+    ];
+    let has_nchan = match steps::install(&nchan) {
+        Ok(()) => true,
+        Err(reason) => {
+            left_out.push(format!("nginx with Nchan: {reason}"));
+            false
+        }
+    };
+    println!("building the rig");
+    let rig = Rig::build()?;
+    results.machine = machine::describe(has_nchan);
+    results.left_out = left_out;
+    let start = Instant::now();
+    for scenario in scenario::all(&size) {
+        let is_asked_for = match options.only.as_slice() {
+            [] => !options.goes_on || !results.has(scenario.name),
+            only => only.iter().any(|prefix| scenario.name.starts_with(prefix)),
+        };
+        if !is_asked_for {
+            continue;
+        }
+        println!("\n== {} ({} s)", scenario.name, start.elapsed().as_secs());
+        let measured = scenario.measure(&rig, &size, has_nchan)?;
+        results.scenarios.insert(scenario.name.to_owned(), measured);
+        // Whatever comes, this need not be measured again: `--continue`.
+        results.write(&kept)?;
+    }
+    println!("\nmeasured in {} s", start.elapsed().as_secs());
+    let report = report::markdown(&results, &size);
+    println!("\n{report}");
+    fs::write(kept.with_extension("md"), &report)?;
+    if !options.is_quick {
+        let million = million::markdown(&results);
+        report::write_page([("bars", &report), ("million", &million)])?;
+        graph::draw(&results)?;
+    }
+    Ok(())
+}

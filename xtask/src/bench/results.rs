@@ -1,0 +1,77 @@
+//! [`Results`]: what was measured, kept as a file after each scenario.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+/// What one turn of one entrant came to, by the name of the figure.
+pub(crate) type Sample = BTreeMap<String, f64>;
+
+/// The samples of each entrant, a turn each.
+pub(crate) type Measured = BTreeMap<String, Vec<Sample>>;
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Results {
+    /// Machine and versions, a line each.
+    pub(crate) machine: Vec<String>,
+    /// Who was not there, and why.
+    pub(crate) left_out: Vec<String>,
+    /// By the scenario's name.
+    pub(crate) scenarios: BTreeMap<String, Measured>,
+}
+
+/// The least, the middle and the most of some turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len().is_multiple_of(2) {
+            (values[middle - 1] + values[middle]) / 2.0
+        } else {
+            values[middle]
+        };
+        Some(Self { min, median, max })
+    }
+}
+
+impl Results {
+    /// Those of an earlier run, or none.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, serde_json::to_vec_pretty(self)?)
+    }
+
+    pub(crate) fn has(&self, scenario: &str) -> bool {
+        self.scenarios.contains_key(scenario)
+    }
+
+    /// A figure of an entrant, over its turns; `None` where it was not measured.
+    pub(crate) fn spread(&self, scenario: &str, entrant: &str, figure: &str) -> Option<Spread> {
+        let samples = self.scenarios.get(scenario)?.get(entrant)?;
+        let values = samples.iter().filter_map(|sample| sample.get(figure));
+        Spread::of(values.copied().collect())
+    }
+
+    pub(crate) fn entrants(&self, scenario: &str) -> impl Iterator<Item = &str> {
+        let measured = self.scenarios.get(scenario).into_iter();
+        measured.flat_map(BTreeMap::keys).map(String::as_str)
+    }
+}

@@ -1,0 +1,292 @@
+//! [`Rig`]: the servers and the load generator of `benches/rig`, each on a core of its own.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use crate::steps::root;
+
+/// The core of the server, and that of the load generator.
+const SERVER: &str = "0";
+const CLIENT: &str = "1";
+
+/// How long a server may take to start, and to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A program of the rig, with what stands behind its port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    Own(&'static str, &'static [&'static str]),
+    /// nginx with Nchan, and what publishes to it.
+    Nchan,
+}
+
+/// What the load generator does, as it reads it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Load {
+    Burst {
+        seconds: f64,
+    },
+    FanOut {
+        rate: u64,
+        warm_up: f64,
+        seconds: f64,
+    },
+    Tick {
+        warm_up: f64,
+        seconds: f64,
+    },
+    Idle {
+        steps: Vec<usize>,
+    },
+    Leave {
+        seconds: f64,
+    },
+}
+
+/// What it says.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) ready: usize,
+    pub(crate) opened_per_second: f64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) cpu_us: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) delivered: f64,
+    pub(crate) published: f64,
+    pub(crate) own_core: f64,
+    pub(crate) resident: Vec<(usize, u64)>,
+    pub(crate) left_ms: Option<f64>,
+    pub(crate) errors: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rig {
+    programs: PathBuf,
+    /// For logs, and for what servers write.
+    scratch: PathBuf,
+}
+
+impl Rig {
+    pub(crate) fn build() -> io::Result<Self> {
+        let cores = thread::available_parallelism()?.get();
+        if cores < 2 {
+            return Err(io::Error::other("two cores are needed, one for the server"));
+        }
+        let limit = getrlimit(Resource::Nofile);
+        let most = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, most)?;
+        let target = root().join("target/bench/rig");
+        let manifest = root().join("benches/rig/Cargo.toml");
+        let mut cargo = Command::new("cargo");
+        cargo.args([
+            "build",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--manifest-path",
+        ]);
+        cargo.arg(manifest).arg("--target-dir").arg(&target);
+        succeed(&mut cargo)?;
+        let scratch = root().join("target/bench/scratch");
+        fs::create_dir_all(&scratch)?;
+        Ok(Self {
+            programs: target.join("release"),
+            scratch: scratch.canonicalize()?,
+        })
+    }
+
+    fn pinned(&self, core: &str, program: &Path) -> io::Result<Command> {
+        let name = program.file_name().unwrap_or_default();
+        let log = File::create(self.scratch.join(name).with_extension("log"))?;
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", core]).arg(program);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(command)
+    }
+
+    pub(crate) fn start(&self, program: Program) -> io::Result<Server> {
+        let port = free_port()?;
+        match program {
+            Program::Own(name, words) => {
+                let mut command = self.pinned(SERVER, &self.programs.join(name))?;
+                command.arg(port.to_string()).args(words);
+                let process = Process::alone(&mut command)?;
+                Server::wait(port, port, process, None)
+            }
+            Program::Nchan => {
+                let template = root().join("benches/rig/nchan/nginx.conf.in");
+                let conf = fs::read_to_string(template)?
+                    .replace("@DIRECTORY@", &self.scratch.to_string_lossy())
+                    .replace("@PORT@", &port.to_string());
+                let file = self.scratch.join("nginx.conf");
+                fs::write(&file, conf)?;
+                let mut nginx = self.pinned(SERVER, Path::new("nginx"))?;
+                nginx.arg("-c").arg(&file);
+                let nginx = Process {
+                    child: nginx.spawn()?,
+                    has_children: true,
+                };
+                wait_for(port)?;
+                let control = free_port()?;
+                let publisher = self.programs.join("nchan-publisher");
+                let mut publisher = self.pinned(CLIENT, &publisher)?;
+                publisher.args([control.to_string(), port.to_string()]);
+                let publisher = Process::alone(&mut publisher)?;
+                Server::wait(port, control, nginx, Some(publisher))
+            }
+        }
+    }
+
+    /// Puts a server under load. Clients that failed are an error.
+    pub(crate) fn load(
+        &self,
+        server: &Server,
+        path: &str,
+        streams: usize,
+        load: &Load,
+    ) -> io::Result<Outcome> {
+        let outcome = self.try_load(server, path, streams, load)?;
+        match outcome.errors.first() {
+            None => Ok(outcome),
+            Some(error) => Err(io::Error::other(format!("{path}: {error}"))),
+        }
+    }
+
+    /// The same, for who expects some to fail.
+    pub(crate) fn try_load(
+        &self,
+        server: &Server,
+        path: &str,
+        streams: usize,
+        load: &Load,
+    ) -> io::Result<Outcome> {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let plan = serde_json::json!({
+            "address": at(server.port),
+            "control": at(server.control),
+            "pid": server.process.child.id(),
+            "path": path,
+            "streams": streams,
+            "load": load,
+        });
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", CLIENT]);
+        command
+            .arg(self.programs.join("loadgen"))
+            .arg(plan.to_string());
+        let output = command.stderr(Stdio::inherit()).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+/// A server that listens, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    port: u16,
+    /// Where it is told how often to publish.
+    control: u16,
+    /// Before nginx: what publishes to it goes first.
+    _publisher: Option<Process>,
+    process: Process,
+}
+
+impl Server {
+    fn wait(
+        port: u16,
+        control: u16,
+        process: Process,
+        publisher: Option<Process>,
+    ) -> io::Result<Self> {
+        wait_for(port)?;
+        wait_for(control)?;
+        Ok(Self {
+            port,
+            control,
+            _publisher: publisher,
+            process,
+        })
+    }
+}
+
+/// A process that ends when it is dropped.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    /// It has processes of its own, which go only if it is asked to.
+    has_children: bool,
+}
+
+impl Process {
+    fn alone(command: &mut Command) -> io::Result<Self> {
+        Ok(Self {
+            child: command.spawn()?,
+            has_children: false,
+        })
+    }
+
+    fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.has_children {
+            let pid = self.child.id().to_string();
+            let _ = Command::new("kill").args(["-TERM", &pid]).status();
+            let limit = Instant::now() + PATIENCE;
+            while !self.has_ended() && Instant::now() < limit {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        // Fails where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody listened on a moment ago.
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn wait_for(port: u16) -> io::Result<()> {
+    let limit = Instant::now() + PATIENCE;
+    while let Err(error) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+        if Instant::now() > limit {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Runs a command to its end.
+pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
+    if command.stdin(Stdio::null()).status()?.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{command:?} failed")))
+    }
+}

@@ -1,0 +1,320 @@
+//! [`Scenario`]: what is measured, of whom, and how often.
+
+use std::io;
+
+use super::{
+    builds,
+    results::{Measured, Sample},
+    rig::{Load, Outcome, Program, Rig},
+    search,
+};
+
+/// How much is measured.
+#[derive(Debug)]
+pub(crate) struct Size {
+    pub(crate) name: &'static str,
+    /// How often each entrant has its turn.
+    pub(crate) turns: usize,
+    /// How long a load lasts.
+    pub(crate) seconds: f64,
+    /// A crowd.
+    pub(crate) many: usize,
+    /// By how much the bursts are smaller.
+    pub(crate) burst: u64,
+    /// With what takes long.
+    pub(crate) is_full: bool,
+}
+
+impl Size {
+    pub(crate) const FULL: Self = Self {
+        name: "full",
+        turns: 3,
+        seconds: 2.5,
+        many: 10_000,
+        burst: 1,
+        is_full: true,
+    };
+    pub(crate) const QUICK: Self = Self {
+        name: "quick",
+        turns: 1,
+        seconds: 1.0,
+        many: 10_000,
+        burst: 4,
+        is_full: false,
+    };
+}
+
+/// Who is measured: a program, by the path that it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entrant {
+    /// As the table has it.
+    pub(crate) name: &'static str,
+    pub(crate) program: Program,
+    pub(crate) path: &'static str,
+    /// How many events of a burst it is asked for.
+    burst: u64,
+}
+
+/// The names of those that the bars speak of.
+pub(crate) const OURS: &str = "sse-endpoint";
+pub(crate) const PLAIN: &str = "sse-endpoint, axum::serve";
+pub(crate) const BY_HAND: &str = "axum by hand";
+pub(crate) const ACTIX: &str = "actix-web-lab";
+pub(crate) const NCHAN: &str = "nginx with Nchan";
+pub(crate) const FLOOR: &str = "floor";
+pub(crate) const FLOOR_EACH: &str = "floor, a write each";
+pub(crate) const OURS_EACH: &str = "sse-endpoint, flush each";
+pub(crate) const OURS_TOPIC: &str = "sse-endpoint, topic";
+const PLAIN_TOPIC: &str = "sse-endpoint, topic, axum::serve";
+
+const SERVE: Program = Program::Own("sse-endpoint", &[]);
+const AXUM_SERVE: Program = Program::Own("sse-endpoint", &["plain"]);
+
+impl Entrant {
+    const fn new(name: &'static str, program: Program, path: &'static str) -> Self {
+        Self {
+            name,
+            program,
+            path,
+            burst: 0,
+        }
+    }
+
+    /// On a path that all of them have.
+    fn on(path: &'static str, names: &[&'static str]) -> Vec<Self> {
+        let entrant = |name: &&'static str| {
+            let program = match *name {
+                OURS => SERVE,
+                PLAIN => AXUM_SERVE,
+                BY_HAND => Program::Own("axum-hand", &[]),
+                ACTIX => Program::Own("actix-sse", &[]),
+                NCHAN => Program::Nchan,
+                _ => Program::Own("floor", &[]),
+            };
+            Self::new(name, program, path)
+        };
+        names.iter().map(entrant).collect()
+    }
+
+    fn bursts() -> Vec<Self> {
+        // As many events as make about a second, so that all of them are in their stride.
+        [
+            (FLOOR, Program::Own("floor", &[]), "/burst", 6_400_000),
+            (OURS, SERVE, "/burst", 3_200_000),
+            (OURS_TOPIC, SERVE, "/burst-topic", 6_400_000),
+            (PLAIN, AXUM_SERVE, "/burst", 3_200_000),
+            (PLAIN_TOPIC, AXUM_SERVE, "/burst-topic", 6_400_000),
+            (BY_HAND, Program::Own("axum-hand", &[]), "/burst", 640_000),
+            (ACTIX, Program::Own("actix-sse", &[]), "/burst", 1_600_000),
+            (OURS_EACH, SERVE, "/burst-each", 160_000),
+            (
+                FLOOR_EACH,
+                Program::Own("floor", &["each"]),
+                "/burst",
+                160_000,
+            ),
+        ]
+        .map(|(name, program, path, burst)| Self {
+            burst,
+            ..Self::new(name, program, path)
+        })
+        .to_vec()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    streams: usize,
+    kind: Kind,
+    entrants: Vec<Entrant>,
+    turns: usize,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Load(Load),
+    /// The highest rate that is kept up.
+    Search,
+    /// Compiles, and starts no server.
+    Builds,
+}
+
+pub(crate) fn all(size: &Size) -> Vec<Scenario> {
+    let seconds = size.seconds;
+    let turns = size.turns;
+    let scenario = |name, streams, kind, entrants, turns| Scenario {
+        name,
+        streams,
+        kind,
+        entrants,
+        turns,
+    };
+    let load =
+        |name, streams, load, entrants| scenario(name, streams, Kind::Load(load), entrants, turns);
+    let fan_out = |rate| Load::FanOut {
+        rate,
+        warm_up: 0.7,
+        seconds,
+    };
+    let six = [FLOOR, OURS, PLAIN, BY_HAND, ACTIX, NCHAN];
+    let five = [FLOOR, OURS, PLAIN, BY_HAND, ACTIX];
+    let burst = Load::Burst { seconds: 30.0 };
+    let idle = Load::Idle {
+        steps: vec![size.many / 10, size.many / 4, size.many / 2],
+    };
+    let idlers = [
+        Entrant::on("/fanout", &[FLOOR, OURS, PLAIN, ACTIX, NCHAN]),
+        // Without a keep-alive, which is less.
+        Entrant::on("/quiet", &[BY_HAND]),
+    ]
+    .concat();
+    let mut all = vec![
+        load("burst-1", 1, burst.clone(), Entrant::bursts()),
+        load("burst-16", 16, burst, Entrant::bursts()),
+        load("fan-1k", 1_000, fan_out(50), Entrant::on("/fanout", &six)),
+        load(
+            "fan-10k",
+            size.many,
+            fan_out(50_000 / size.many as u64),
+            Entrant::on("/fanout", &six),
+        ),
+        load(
+            "leave",
+            200,
+            Load::Leave { seconds: 5.0 },
+            Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
+        ),
+        load(
+            "tick",
+            size.many,
+            Load::Tick {
+                // Streams are opened over a second, and so are their timers.
+                warm_up: 1.5,
+                seconds: seconds.max(2.0),
+            },
+            Entrant::on("/tick", &[FLOOR, OURS, PLAIN, BY_HAND]),
+        ),
+        load("idle", size.many, idle, idlers),
+        scenario(
+            "most-1k",
+            1_000,
+            Kind::Search,
+            Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
+            1,
+        ),
+    ];
+    if size.is_full {
+        all.push(scenario(
+            "most-10k",
+            size.many,
+            Kind::Search,
+            Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
+            1,
+        ));
+        // Points of the graph, 50,000 deliveries a second each.
+        for (name, streams) in [("fan-10", 10), ("fan-100", 100), ("fan-5k", 5_000)] {
+            let kind = Kind::Load(fan_out(50_000 / streams as u64));
+            all.push(scenario(
+                name,
+                streams,
+                kind,
+                Entrant::on("/fanout", &five),
+                1,
+            ));
+        }
+        all.push(scenario("builds", 0, Kind::Builds, Vec::new(), 1));
+    }
+    all
+}
+
+impl Scenario {
+    pub(crate) fn measure(&self, rig: &Rig, size: &Size, has_nchan: bool) -> io::Result<Measured> {
+        if let Kind::Builds = self.kind {
+            return builds::measure();
+        }
+        let mut measured = Measured::new();
+        for turn in 1..=self.turns {
+            for entrant in &self.entrants {
+                if entrant.name == NCHAN && !has_nchan {
+                    continue;
+                }
+                let sample = self.sample(rig, size, entrant).map_err(|error| {
+                    io::Error::other(format!("{}, {}: {error}", self.name, entrant.name))
+                })?;
+                println!("{turn} {:34} {}", entrant.name, line(&sample));
+                measured
+                    .entry(entrant.name.to_owned())
+                    .or_default()
+                    .push(sample);
+            }
+        }
+        Ok(measured)
+    }
+
+    fn sample(&self, rig: &Rig, size: &Size, entrant: &Entrant) -> io::Result<Sample> {
+        let server = rig.start(entrant.program)?;
+        let load = match &self.kind {
+            Kind::Load(load) => load,
+            Kind::Search => return search::most(rig, &server, entrant.path, self.streams, size),
+            Kind::Builds => return Ok(Sample::new()),
+        };
+        let mut path = entrant.path.to_owned();
+        if let Load::Burst { .. } = load {
+            let events = entrant.burst / size.burst;
+            let warm_up = format!("{path}?n={}", events / 10);
+            rig.load(&server, &warm_up, 1, load)?;
+            path = format!("{path}?n={}", events / self.streams as u64);
+        }
+        let outcome = rig.load(&server, &path, self.streams, load)?;
+        if outcome.ready < self.streams {
+            let ready = outcome.ready;
+            return Err(io::Error::other(format!("{ready} streams opened")));
+        }
+        Ok(figures(load, &outcome))
+    }
+}
+
+/// The figures that a load is about.
+fn figures(load: &Load, outcome: &Outcome) -> Sample {
+    let events = outcome.events as f64;
+    let per_event = outcome.cpu_us / events.max(1.0);
+    let mut figures = vec![("loadgen", outcome.own_core)];
+    match load {
+        Load::Burst { .. } => figures.extend([
+            ("events/s", events / outcome.seconds),
+            ("cpu us/event", per_event),
+        ]),
+        Load::FanOut { .. } | Load::Tick { .. } => figures.extend([
+            ("events/s", events / outcome.seconds),
+            ("cpu us/event", per_event),
+            ("p50 us", outcome.p50_us),
+            ("p99 us", outcome.p99_us),
+            ("delivered", outcome.delivered),
+            ("bytes/event", outcome.bytes as f64 / events.max(1.0)),
+        ]),
+        Load::Idle { .. } => {
+            figures.push(("opened/s", outcome.opened_per_second));
+        }
+        Load::Leave { .. } => figures.extend(outcome.left_ms.map(|left| ("left ms", left))),
+    }
+    let mut figures: Sample = figures
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    if let [(_, before), steps @ ..] = outcome.resident.as_slice() {
+        for (streams, resident) in steps {
+            let kib = resident.saturating_sub(*before) as f64;
+            figures.insert(format!("KiB at {streams}"), kib);
+            figures.insert("KiB/stream".to_owned(), kib / *streams as f64);
+        }
+    }
+    figures
+}
+
+fn line(sample: &Sample) -> String {
+    let figures = sample
+        .iter()
+        .map(|(name, value)| format!("{name} {value:.3}"));
+    figures.collect::<Vec<_>>().join(", ")
+}
