@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a task runner tells what it runs")]
 
 mod bench;
+mod guard;
 mod steps;
 
 use std::{env, process::ExitCode};
@@ -13,6 +14,7 @@ cargo xtask test            everything that CI runs
 cargo xtask test STEP…      the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)
 cargo xtask soak [SECONDS]  full load with random faults (600 seconds)
+cargo xtask guard [--bless] instructions of the hot paths, against benches/guard.json
 cargo xtask bench           beside the peers, into docs/performance.md (15 minutes)
 cargo xtask bench --quick   a part of it, in 2 minutes, to the terminal
 cargo xtask bench SCENARIO… those anew whose names start with one of these
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
         ["soak"] => soak("600"),
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
+        ["guard"] => guard::run(false),
+        ["guard", "--bless"] => guard::run(true),
         ["bench", options @ ..] => bench::run(options).unwrap_or_else(usage),
         _ => usage(),
     }

@@ -1,6 +1,7 @@
 //! The steps of a run, and the table at its end.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -147,6 +148,20 @@ pub(crate) fn tests() -> Vec<Step> {
             &["test", "--locked", "--package", "trybuild-cases"],
         ),
         fuzz("-runs=20000"),
+        // In a release build, and in a process of this one's own, which starts cargo again.
+        Step::cargo(
+            "guard",
+            &[
+                "run",
+                "--locked",
+                "--quiet",
+                "--package",
+                "xtask",
+                "--",
+                "guard",
+            ],
+        )
+        .needs("valgrind", "valgrind"),
     ]
 }
 
@@ -307,6 +322,15 @@ pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
         Some((program, package)) => Err(format!(
             "no `{program}`, and apt-get could not install `{package}`"
         )),
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
+    if command.stdin(Stdio::null()).status()?.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{command:?} failed")))
     }
 }
 

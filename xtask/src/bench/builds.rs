@@ -4,10 +4,9 @@ use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
 use super::{
     results::{Measured, Sample},
-    rig::succeed,
     scenario::{BY_HAND, OURS},
 };
-use crate::steps::root;
+use crate::steps::{root, succeed};
 
 pub(crate) const CLEAN: &str = "clean build s";
 pub(crate) const CHECK: &str = "check s";

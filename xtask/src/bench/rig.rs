@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use crate::steps::root;
+use crate::steps::{root, succeed};
 
 /// The core of the server, and that of the load generator.
 const SERVER: &str = "0";
@@ -280,13 +280,4 @@ fn wait_for(port: u16) -> io::Result<()> {
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
-}
-
-/// Runs a command to its end.
-pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
-    if command.stdin(Stdio::null()).status()?.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("{command:?} failed")))
-    }
 }

@@ -1,0 +1,188 @@
+//! How many instructions the hot paths take, which no noise changes: `cargo xtask guard` holds them against `guard.json`.
+
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    reason = "gungraun's macros write functions without them"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run says so by panicking"
+)]
+
+use std::{
+    hint::black_box,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody as _},
+    extract::{Request, State},
+};
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use tokio::runtime::Runtime;
+use tower_service::Service as _;
+
+/// Enough that what comes before the first event weighs nothing.
+const EVENTS: u64 = 1_000;
+
+#[derive(Clone, serde::Serialize)]
+struct Tick {
+    seq: u64,
+    symbol: &'static str,
+    price: f64,
+}
+
+fn tick(seq: u64) -> Tick {
+    Tick {
+        seq,
+        symbol: "ACME",
+        price: 101.25,
+    }
+}
+
+#[sse_endpoint("/each")]
+async fn each() -> impl Stream<Item = Tick> {
+    for seq in 0..EVENTS {
+        yield_!(tick(seq));
+    }
+}
+
+#[sse_endpoint("/ready", flush = "ready")]
+async fn ready() -> impl Stream<Item = Tick> {
+    for seq in 0..EVENTS {
+        yield_!(tick(seq));
+    }
+}
+
+#[sse_endpoint("/topic")]
+async fn topic(State(topic): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
+    yield_all!(topic.subscribe(Start::First));
+}
+
+/// What is measured, and what it needs.
+struct Bench {
+    runtime: Runtime,
+    topic: Topic<Tick>,
+    bodies: Vec<Body>,
+}
+
+fn open(path: &str, streams: usize, held: u64) -> Bench {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let ticks = Topic::in_memory(2_000);
+    for seq in 0..held {
+        ticks.publish_now(&tick(seq)).expect("an open topic");
+    }
+    let mut app = Router::new()
+        .sse(each)
+        .sse(ready)
+        .sse(topic)
+        .with_state(ticks.clone());
+    let mut bodies = runtime.block_on(async {
+        let mut bodies = Vec::new();
+        for _ in 0..streams {
+            let request = Request::get(path).body(Body::empty()).expect("a path");
+            let Ok(response) = app.call(request).await;
+            bodies.push(response.into_body());
+        }
+        bodies
+    });
+    if held == 0 && path == "/topic" {
+        // They wait for what is published.
+        let _entered = runtime.enter();
+        for body in &mut bodies {
+            assert_eq!(drain(body), 0);
+        }
+    }
+    Bench {
+        runtime,
+        topic: ticks,
+        bodies,
+    }
+}
+
+/// How many bytes there are to be read.
+fn drain(body: &mut Body) -> usize {
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut bytes, mut idle) = (0, 0);
+    // After a frame a body may stand aside once.
+    while idle < 2 {
+        match Pin::new(&mut *body).poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                bytes += frame.data_ref().map_or(0, axum::body::Bytes::len);
+                idle = 0;
+            }
+            Poll::Ready(_) => break,
+            Poll::Pending => idle += 1,
+        }
+    }
+    bytes
+}
+
+fn read(mut bench: Bench) -> Bench {
+    let entered = bench.runtime.enter();
+    let bytes: usize = bench.bodies.iter_mut().map(drain).sum();
+    assert!(bytes > 40_000, "{bytes} bytes");
+    drop(entered);
+    bench
+}
+
+// `EVENTS` structs through `yield_!` and serde, many in a frame.
+#[library_benchmark]
+#[bench::ready(open("/ready", 1, 0))]
+fn encode(bench: Bench) -> Bench {
+    read(black_box(bench))
+}
+
+// The same, a frame each: what a turn of the body costs.
+#[library_benchmark]
+#[bench::each(open("/each", 1, 0))]
+fn poll(bench: Bench) -> Bench {
+    read(black_box(bench))
+}
+
+// `EVENTS` updates of a topic that are held already.
+#[library_benchmark]
+#[bench::held(open("/topic", 1, EVENTS))]
+fn replay(bench: Bench) -> Bench {
+    read(black_box(bench))
+}
+
+// `EVENTS` events to nobody, and one to many that wait for it.
+#[library_benchmark]
+#[bench::to_nobody(open("/topic", 0, 0), EVENTS)]
+#[bench::to_a_thousand(open("/topic", 1_000, 0), 1)]
+fn publish(bench: Bench, events: u64) -> Bench {
+    let bench = black_box(bench);
+    for seq in 0..events {
+        let published = bench.topic.publish_now(&tick(seq));
+        published.expect("an open topic");
+    }
+    bench
+}
+
+// The event that a thousand were woken for, to each of them.
+#[library_benchmark]
+#[bench::thousand(published())]
+fn deliver(bench: Bench) -> Bench {
+    read(black_box(bench))
+}
+
+fn published() -> Bench {
+    let bench = open("/topic", 1_000, 0);
+    bench.topic.publish_now(&tick(1)).expect("an open topic");
+    bench
+}
+
+library_benchmark_group!(
+    name = guard,
+    benchmarks = [encode, poll, replay, publish, deliver]
+);
+main!(library_benchmark_groups = guard);

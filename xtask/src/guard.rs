@@ -1,0 +1,147 @@
+//! `cargo xtask guard`: how many instructions the hot paths take, held against `benches/guard.json`.
+//!
+//! callgrind counts on a processor of its own making, so neither the machine nor what else runs on it changes the counts. What
+//! does is the compiler, which is pinned, the dependencies, which are locked, and glibc, which brings `memcpy` and `malloc`:
+//! bless it where its version has moved the counts.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use serde_json::Value;
+
+use crate::steps::{root, succeed};
+
+/// The same as of `gungraun` in `benches/Cargo.toml`, which refuses any other.
+const RUNNER: &str = "0.20.0";
+
+/// How much more is no accident.
+const TOLERATED: f64 = 0.05;
+
+/// Instructions, by the name of the benchmark.
+type Counts = BTreeMap<String, u64>;
+
+pub(crate) fn run(bless: bool) -> ExitCode {
+    let baseline = root().join("benches/guard.json");
+    let outcome = count().and_then(|counts| {
+        if bless {
+            let mut text = serde_json::to_string_pretty(&counts)?;
+            text.push('\n');
+            fs::write(&baseline, text)?;
+        }
+        let blessed = serde_json::from_slice(&fs::read(&baseline)?)?;
+        Ok(compare(&counts, &blessed))
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn count() -> io::Result<Counts> {
+    let runner = runner()?;
+    // Whatever an earlier run has left is not this one's.
+    let home = root().join("target/guard");
+    if home.exists() {
+        fs::remove_dir_all(&home)?;
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args([
+        "bench",
+        "--locked",
+        "--quiet",
+        "--package",
+        "benches",
+        "--bench",
+        "guard",
+    ]);
+    cargo.env("GUNGRAUN_RUNNER", runner);
+    cargo.env("GUNGRAUN_HOME", &home);
+    cargo.env("GUNGRAUN_SAVE_SUMMARY", "json");
+    succeed(cargo.current_dir(root()))?;
+    let mut counts = Counts::new();
+    collect(&home, &mut counts)?;
+    Ok(counts)
+}
+
+/// Starts valgrind, and reads what that says; it is built without optimisation, which is quicker.
+fn runner() -> io::Result<PathBuf> {
+    let tools = root().join("target/tools").join(RUNNER);
+    let runner = tools.join("bin/gungraun-runner");
+    if !runner.exists() {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["install", "gungraun-runner", "--version", RUNNER]);
+        cargo
+            .args(["--locked", "--debug", "--quiet", "--root"])
+            .arg(&tools);
+        succeed(&mut cargo)?;
+    }
+    runner.canonicalize()
+}
+
+/// Reads the summaries in a folder, and in those within.
+fn collect(folder: &Path, counts: &mut Counts) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, counts)?;
+        } else if path.file_name().is_some_and(|name| name == "summary.json") {
+            let summary: Value = serde_json::from_slice(&fs::read(&path)?)?;
+            let (name, count) = read(&summary)
+                .ok_or_else(|| io::Error::other(format!("{}: no count", path.display())))?;
+            counts.insert(name, count);
+        }
+    }
+    Ok(())
+}
+
+/// The benchmark's name, and its instructions.
+fn read(summary: &Value) -> Option<(String, u64)> {
+    let name = format!(
+        "{}, {}",
+        summary["function_name"].as_str()?,
+        summary["id"].as_str()?
+    );
+    let profile = summary["profiles"].as_array()?.first()?;
+    let instructions = &profile["data"]["total"]["metrics"]["Ir"];
+    Some((name, instructions["values"]["new"].as_u64()?))
+}
+
+/// Prints what was counted; `false` where something is too much, or is not known.
+fn compare(counts: &Counts, blessed: &Counts) -> bool {
+    let mut is_fine = counts.keys().eq(blessed.keys());
+    if !is_fine {
+        println!("the benchmarks are others than in benches/guard.json");
+    }
+    println!("{:28} {:>12} {:>12}", "instructions", "blessed", "now");
+    for (name, count) in counts {
+        let Some(before) = blessed.get(name) else {
+            println!("{name:28} {:>12} {count:>12}", "-");
+            continue;
+        };
+        let more = *count as f64 / *before as f64 - 1.0;
+        let verdict = if more > TOLERATED {
+            is_fine = false;
+            "TOO MANY"
+        } else if more < -TOLERATED {
+            "fewer: bless it, so that it stays so"
+        } else {
+            ""
+        };
+        println!(
+            "{name:28} {before:>12} {count:>12} {:+6.1} % {verdict}",
+            more * 100.0
+        );
+    }
+    if !is_fine {
+        println!("\nwhere that is meant: `cargo xtask guard --bless`, and say why in the commit");
+    }
+    is_fine
+}
