@@ -61,7 +61,6 @@ async fn a_quiet_stream_costs_less_than_hyper_would() {
     let before = ALLOCATOR.allocated();
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let each = (ALLOCATOR.allocated() - before) / STREAMS;
-    println!("{each} bytes for a stream");
     assert_eq!(topic.subscribers(), 2 * STREAMS);
     assert!(each < 4 * 1024, "{each} bytes for a stream");
 }
