@@ -414,23 +414,24 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         if self.behind < state.last {
             let first = usize::try_from(self.behind - oldest).unwrap_or(usize::MAX);
             let mut waiting = state.held.range(first..).map(|(_, entry)| entry);
+            let count = waiting.len();
             // Most readers are never more than one event behind.
-            if self.behind + 1 == state.last
+            if count == 1
                 && let Some(entry) = waiting.next()
             {
                 self.behind += 1;
                 return Poll::Ready(Read::Event(deliver(entry)));
             }
-            let mut batch = Vec::with_capacity(waiting.len().min(BATCH));
+            let mut batch = Vec::with_capacity(count.min(BATCH));
             let mut bytes = 0;
-            for entry in waiting.by_ref().take(BATCH) {
-                batch.push(deliver(entry));
+            for entry in waiting.take(BATCH) {
                 bytes += entry.frame.len();
-                if bytes >= BATCH_BYTES {
+                if bytes > BATCH_BYTES && !batch.is_empty() {
                     break;
                 }
+                batch.push(deliver(entry));
             }
-            let more = waiting.len() > 0;
+            let more = count > batch.len();
             self.behind += batch.len() as u64;
             return Poll::Ready(Read::Events { batch, more });
         }
