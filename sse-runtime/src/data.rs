@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 
-use bytes::{BytesMut, buf::BufMut as _, buf::Writer};
 use serde::{
     Serialize,
     ser::{self, Error as _, SerializeStruct, SerializeStructVariant},
@@ -16,7 +15,7 @@ use serde_json::{Error, Value, ser::Compound};
 
 use crate::{
     encode::{Frame, Head},
-    json::{self, SingleLine},
+    json::{self, Buffer, SingleLine},
 };
 
 thread_local! {
@@ -73,7 +72,7 @@ pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> 
     Ok(())
 }
 
-type JsonSerializer<'f> = serde_json::Serializer<Writer<&'f mut BytesMut>, SingleLine>;
+type JsonSerializer<'f> = serde_json::Serializer<Buffer<'f>, SingleLine>;
 
 /// Writes one value: the fields of its head, then its data.
 struct DataSerializer<'s, 'f, 'b> {
@@ -107,7 +106,7 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
 
     fn json_with(self, head: Head) -> &'s mut JsonSerializer<'f> {
         let buffer = self.frame.start_json(head);
-        self.json.insert(json::serializer(buffer.writer()))
+        self.json.insert(json::serializer(Buffer(buffer)))
     }
 
     /// The one value of a variant or of a struct that has a head.
@@ -142,7 +141,7 @@ macro_rules! as_json {
 impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     type Ok = ();
     type Error = Error;
-    type SerializeSeq = Compound<'s, Writer<&'f mut BytesMut>, SingleLine>;
+    type SerializeSeq = Compound<'s, Buffer<'f>, SingleLine>;
     type SerializeTuple = Self::SerializeSeq;
     type SerializeTupleStruct = Self::SerializeSeq;
     type SerializeTupleVariant = Self::SerializeSeq;

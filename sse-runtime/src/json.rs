@@ -7,11 +7,35 @@
 
 use std::io;
 
+use bytes::BytesMut;
 use serde_json::ser::{Formatter, Serializer};
 
 /// A serializer of one line.
 pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
     Serializer::with_formatter(writer, SingleLine)
+}
+
+/// A buffer that JSON is written into, mostly a byte or a word at a time: it grows, and takes each at once.
+#[derive(Debug)]
+pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
+
+// Inlined where the value is serialised, in the user's crate: what is written is mostly a byte that is known there.
+impl io::Write for Buffer<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Compact JSON without the characters that some clients take for the end of a line.
@@ -52,6 +76,10 @@ impl Formatter for SingleLine {
 
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
     let bytes = text.as_bytes();
+    // Most text is, and most is short: to see it costs less than to begin to look for two bytes.
+    if text.is_ascii() {
+        return writer.write_all(bytes);
+    }
     let mut start = 0;
     // U+0085 is C2 85, U+2028 is E2 80 A8, U+2029 is E2 80 A9.
     for at in memchr::memchr2_iter(0xc2, 0xe2, bytes) {
