@@ -237,7 +237,7 @@ impl SseBody {
                         close_behind(&rest, this.gate, endpoint);
                         return Poll::Ready(Some(Ok((rest, 0))));
                     }
-                    let entered = (this.guard.span().enter(), this.channel.enter());
+                    let entered = (this.guard.enter_span(), this.channel.enter());
                     let polled = poll(coroutine, this.channel, endpoint, cx);
                     drop(entered);
                     match polled {
@@ -384,7 +384,7 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
 
 /// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
 fn end_generator(state: &mut State, endpoint: &Endpoint, guard: &EndGuard) {
-    let _entered = guard.span().enter();
+    let _entered = guard.enter_span();
     let generator = std::mem::replace(state, State::Ended);
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
         tracing::error!(

@@ -146,14 +146,18 @@ impl Outgoing {
 
     fn take(&mut self) -> (Bytes, u64) {
         // Where a part is taken, the rest comes next, and its events are counted now.
-        let lone = self.lone.take().or_else(|| self.ahead.pop_front());
-        let taken = lone.unwrap_or_else(|| {
-            let taken = self.buffer.split();
-            if taken.len() > LARGE {
-                self.buffer = BytesMut::new();
+        let taken = match self.lone.take().or_else(|| self.ahead.pop_front()) {
+            Some(shared) => shared,
+            // To split what is empty would cost an allocation, each time that a generator waits.
+            None if self.buffer.is_empty() => Bytes::new(),
+            None => {
+                let taken = self.buffer.split();
+                if taken.len() > LARGE {
+                    self.buffer = BytesMut::new();
+                }
+                taken.freeze()
             }
-            taken.freeze()
-        });
+        };
         self.rest_is_due = !self.ahead.is_empty() || !self.buffer.is_empty();
         (taken, std::mem::take(&mut self.events))
     }

@@ -1,7 +1,7 @@
 //! [`EndGuard`]: a stream ends once, for one reason, wherever that is noticed first.
 
 use tokio::sync::mpsc;
-use tracing::Span;
+use tracing::{Span, span::Entered};
 
 use crate::{
     CloseReason, Connection, Shutdown, flow::Flow, limit::Place, socket::Wire, telemetry::Record,
@@ -68,6 +68,12 @@ impl EndGuard {
 
     pub(crate) fn span(&self) -> &Span {
         self.record.span()
+    }
+
+    /// Runs what follows in the stream's span, where anybody wants it: to enter one that is disabled is not free.
+    pub(crate) fn enter_span(&self) -> Option<Entered<'_>> {
+        let span = self.span();
+        (!span.is_disabled()).then(|| span.enter())
     }
 
     /// The generator is gone.
