@@ -1,0 +1,22 @@
+// node node.js CLIENT URL [METHOD] [LEAVE_AFTER]: a line of JSON for each thing that the client tells.
+import * as read from './read.js';
+
+const libraries = {
+  eventSource: () => import('eventsource'),
+  parser: () => import('eventsource-parser'),
+};
+
+const [client, url, method, leaveAfter] = process.argv.slice(2);
+const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+let seen = 0;
+read[client](await libraries[client](), url, {
+  event(name, id, data) {
+    print({ event: { name, id, data } });
+    seen += 1;
+    return String(seen) === leaveAfter;
+  },
+  ended: () => print('ended'),
+  stopped: (why) => print({ stopped: why }),
+}, method);
+// Whoever has left stays, so that it is not the process' end that the server notices.
+setInterval(() => {}, 60_000);

@@ -1,0 +1,123 @@
+//! A browser without a window, through WebDriver.
+
+use std::{net::TcpListener, path::Path, time::Duration};
+
+use serde_json::json;
+use thirtyfour::{ChromiumLikeCapabilities as _, DesiredCapabilities, WebDriver};
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use crate::client::{Ask, PATIENCE, Reading, Told};
+
+pub(crate) struct Browser {
+    driver: WebDriver,
+    /// Where the scripts of the pages are.
+    scripts: String,
+    /// It ends with this.
+    process: Child,
+}
+
+impl Browser {
+    pub(crate) async fn chromium(scripts: String) -> Result<Self, String> {
+        let mut capabilities = DesiredCapabilities::chrome();
+        for argument in [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ] {
+            let added = capabilities.add_arg(argument);
+            added.map_err(|error| error.to_string())?;
+        }
+        Self::start(Path::new("chromedriver"), capabilities, scripts).await
+    }
+
+    pub(crate) async fn firefox(geckodriver: &Path, scripts: String) -> Result<Self, String> {
+        let mut capabilities = DesiredCapabilities::firefox();
+        let headless = capabilities.set_headless();
+        headless.map_err(|error| error.to_string())?;
+        Self::start(geckodriver, capabilities, scripts).await
+    }
+
+    async fn start<C>(program: &Path, capabilities: C, scripts: String) -> Result<Self, String>
+    where
+        C: Into<thirtyfour::Capabilities>,
+    {
+        let port = free_port()?;
+        let process = Command::new(program)
+            .arg(format!("--port={port}"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", program.display()))?;
+        let listens = timeout(PATIENCE, async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                // There is nothing that tells.
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        listens
+            .await
+            .map_err(|_| format!("{} does not listen", program.display()))?;
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await;
+        Ok(Self {
+            driver: driver.map_err(|error| error.to_string())?,
+            scripts,
+            process,
+        })
+    }
+
+    /// Opens a page where the stream comes from, and starts `client` in it.
+    pub(crate) async fn read(&self, client: &str, ask: Ask) -> Result<Reading, String> {
+        let origin = ask.url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let opened = self.driver.goto(format!("{origin}/")).await;
+        opened.map_err(|error| error.to_string())?;
+        let asked = json!({
+            "client": client,
+            "url": ask.url,
+            "method": ask.method,
+            "leaveAfter": ask.leave_after,
+        });
+        let start = "window.asked = arguments[0];
+            const script = document.createElement('script');
+            script.type = 'module';
+            script.src = arguments[1];
+            document.head.append(script);";
+        let page = format!("{}/page.js", self.scripts);
+        let started = self.driver.execute(start, vec![asked, page.into()]).await;
+        started.map_err(|error| error.to_string())?;
+        let driver = self.driver.clone();
+        Ok(Reading::task(async move |told| {
+            loop {
+                let said = "return (window.told ?? []).splice(0);";
+                let said = driver.execute(said, Vec::new()).await;
+                match said.and_then(|said| said.convert::<Vec<Told>>()) {
+                    Ok(said) => said.into_iter().for_each(|said| told.tell(said)),
+                    Err(error) => return told.tell(Told::Stopped(error.to_string())),
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }))
+    }
+
+    pub(crate) async fn quit(mut self) {
+        let _ = timeout(PATIENCE, self.driver.quit()).await;
+        let _ = self.process.kill().await;
+    }
+}
+
+/// Between the choice of a port and its use somebody else may take it; then the driver does not start, which is told.
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    listener
+        .map(|addr| addr.port())
+        .map_err(|error| error.to_string())
+}

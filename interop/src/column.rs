@@ -1,0 +1,123 @@
+//! The clients by name, and what is known of each.
+
+use crate::{
+    browser::Browser,
+    client::{Client, Programs},
+    property::Property,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Chromium,
+    Firefox,
+    ChromiumFetch,
+    FirefoxFetch,
+    FetchEventSource,
+    NodeEventSource,
+    NodeParser,
+    HttpxSse,
+    SseclientPy,
+    EventsourceClient,
+    ReqwestEventsource,
+    Curl,
+}
+
+/// Why a cell is no `ok`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It is not meant to.
+    NotApplicable(&'static str),
+    /// It should, and does not. The cell fails when it does.
+    Fault(&'static str),
+}
+
+const NO_RECONNECT: &str =
+    "does not come back by itself: that is for the code around it, with the last id";
+const ONLY_GET: &str = "`EventSource` sends `GET`, and nothing else";
+
+impl Column {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Chromium,
+        Self::Firefox,
+        Self::ChromiumFetch,
+        Self::FirefoxFetch,
+        Self::FetchEventSource,
+        Self::NodeEventSource,
+        Self::NodeParser,
+        Self::HttpxSse,
+        Self::SseclientPy,
+        Self::EventsourceClient,
+        Self::ReqwestEventsource,
+        Self::Curl,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Chromium => "Chromium EventSource",
+            Self::Firefox => "Firefox EventSource",
+            Self::ChromiumFetch => "Chromium fetch",
+            Self::FirefoxFetch => "Firefox fetch",
+            Self::FetchEventSource => "fetch-event-source",
+            Self::NodeEventSource => "npm eventsource",
+            Self::NodeParser => "npm eventsource-parser",
+            Self::HttpxSse => "httpx-sse",
+            Self::SseclientPy => "sseclient-py",
+            Self::EventsourceClient => "eventsource-client",
+            Self::ReqwestEventsource => "reqwest-eventsource",
+            Self::Curl => "curl",
+        }
+    }
+
+    /// Whether it comes back by itself when a stream has ended.
+    pub(crate) fn comes_back(self) -> bool {
+        match self {
+            Self::Chromium
+            | Self::Firefox
+            | Self::FetchEventSource
+            | Self::NodeEventSource
+            | Self::EventsourceClient
+            | Self::ReqwestEventsource => true,
+            Self::ChromiumFetch
+            | Self::FirefoxFetch
+            | Self::NodeParser
+            | Self::HttpxSse
+            | Self::SseclientPy
+            | Self::Curl => false,
+        }
+    }
+
+    pub(crate) fn known(self, property: Property) -> Option<Known> {
+        use Known::NotApplicable;
+        use Property as P;
+
+        match (self, property) {
+            (_, P::Resume | P::Retry | P::Restart) if !self.comes_back() => {
+                Some(NotApplicable(NO_RECONNECT))
+            }
+            (Self::Chromium | Self::Firefox | Self::NodeEventSource, P::Post) => {
+                Some(NotApplicable(ONLY_GET))
+            }
+            _ => None,
+        }
+    }
+
+    /// Starts it. Pages load their scripts from `server`.
+    pub(crate) async fn start(self, programs: &Programs, server: &str) -> Result<Client, String> {
+        let chromium = async || Browser::chromium(server.to_owned()).await;
+        let firefox = async || Browser::firefox(&programs.geckodriver, server.to_owned()).await;
+        Ok(match self {
+            Self::Chromium => Client::Page(chromium().await?, "eventSource"),
+            Self::Firefox => Client::Page(firefox().await?, "eventSource"),
+            Self::ChromiumFetch => Client::Page(chromium().await?, "parser"),
+            Self::FirefoxFetch => Client::Page(firefox().await?, "parser"),
+            Self::FetchEventSource => Client::Page(chromium().await?, "fetchEventSource"),
+            Self::NodeEventSource => Client::Node(programs.clone(), "eventSource"),
+            Self::NodeParser => Client::Node(programs.clone(), "parser"),
+            Self::HttpxSse => Client::Python(programs.clone(), "httpx_sse_client.py"),
+            Self::SseclientPy => Client::Python(programs.clone(), "sseclient_client.py"),
+            Self::EventsourceClient => Client::EventsourceClient,
+            Self::ReqwestEventsource => Client::ReqwestEventsource,
+            Self::Curl => Client::Curl,
+        })
+    }
+}

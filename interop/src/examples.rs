@@ -1,0 +1,212 @@
+//! The examples, as they are: `ticker` through a restart, and `chat` with OpenAI's own clients.
+
+use std::{path::Path, process::Stdio};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::{
+    client::{Ask, Client, PATIENCE, Programs, Reading, Told},
+    property::same,
+};
+
+/// An example that runs.
+struct Example {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    /// `http://127.0.0.1:PORT`
+    url: String,
+}
+
+impl Example {
+    /// Starts it where it was before, or at a port of the kernel's.
+    async fn start(name: &str, port: &str) -> Result<Self, String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
+        let mut child = Command::new(path.join(name))
+            .env("PORT", port)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("{name}: {error}"))?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        let mut example = Self {
+            child,
+            stdout: BufReader::new(stdout).lines(),
+            url: String::new(),
+        };
+        example.url = example.line().await?;
+        Ok(example)
+    }
+
+    async fn line(&mut self) -> Result<String, String> {
+        match timeout(PATIENCE, self.stdout.next_line()).await {
+            Ok(Ok(Some(line))) => Ok(line),
+            other => Err(format!("{other:?} instead of a line of the example's")),
+        }
+    }
+
+    async fn set_price(&self, cents: u32) -> Result<(), String> {
+        let price = json!({ "symbol": "ACME", "cents": cents });
+        let request = reqwest::Client::new()
+            .post(format!("{}/prices", self.url))
+            .header("content-type", "application/json")
+            .body(price.to_string());
+        let response = request.send().await;
+        let response = response.and_then(reqwest::Response::error_for_status);
+        response.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// Prices that the market of the example never has: it does not go below 100.
+const OURS: std::ops::Range<u64> = 1..100;
+
+/// A server that is killed and started again holds nothing of what was before. Who comes back to it is told so, and gets
+/// all that was published since, from the first.
+pub(crate) async fn restart(client: &Client) -> Result<(), String> {
+    let before = Example::start("ticker", "0").await?;
+    before.set_price(1).await?;
+    let url = format!("{}/prices?symbol=ACME", before.url);
+    let mut reading = client.read(Ask::get(url)).await?;
+    expect_prices(&mut reading, 1..2).await?;
+    before.set_price(2).await?;
+    expect_prices(&mut reading, 2..3).await?;
+
+    let port = before.url.rsplit(':').next().unwrap_or_default().to_owned();
+    let mut child = before.child;
+    child.kill().await.map_err(|error| error.to_string())?;
+    let after = Example::start("ticker", &port).await?;
+    after.set_price(3).await?;
+    after.set_price(4).await?;
+    loop {
+        let event = reading.event().await?;
+        if event.name == "gap" {
+            let gap: serde_json::Value =
+                serde_json::from_str(&event.data).map_err(|error| error.to_string())?;
+            same(
+                "reason",
+                gap["reason"].as_str().unwrap_or_default(),
+                "other_epoch",
+            )?;
+            break;
+        }
+        // What was on its way when the server was killed.
+        if ours(&event.data).is_some() {
+            return Err(format!("{event:?} before it was told of the gap"));
+        }
+    }
+    after.set_price(5).await?;
+    expect_prices(&mut reading, 3..6).await
+}
+
+/// Prices of ours, among those of the market's own.
+async fn expect_prices(reading: &mut Reading, cents: std::ops::Range<u64>) -> Result<(), String> {
+    for expected in cents {
+        let found = loop {
+            let event = reading.event().await?;
+            same("name", event.name.as_str(), "message")?;
+            if let Some(found) = ours(&event.data) {
+                break found;
+            }
+        };
+        same("price", &found, &expected)?;
+    }
+    Ok(())
+}
+
+fn ours(data: &str) -> Option<u64> {
+    let price: serde_json::Value = serde_json::from_str(data).ok()?;
+    price["cents"].as_u64().filter(|cents| OURS.contains(cents))
+}
+
+/// What is asked of OpenAI's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chat {
+    Stream,
+    Error,
+    Abort,
+}
+
+impl Chat {
+    pub(crate) const ALL: [Self; 3] = [Self::Stream, Self::Error, Self::Abort];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Stream => "an answer, word by word, to its end",
+            Self::Error => "a refusal is its `BadRequestError`, with the code",
+            Self::Abort => "aborted half way: the model stops",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Error => "error",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// Where OpenAI publishes a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OpenAi {
+    Python,
+    Node,
+}
+
+impl OpenAi {
+    pub(crate) async fn judge(self, what: Chat, programs: &Programs) -> Result<(), String> {
+        let mut chat = Example::start("chat", "0").await?;
+        let base_url = format!("{}/v1", chat.url);
+        let mut command = match self {
+            Self::Python => {
+                let mut python = Command::new(&programs.python);
+                python.arg(programs.python_scripts.join("openai_chat.py"));
+                python
+            }
+            Self::Node => {
+                let mut node = Command::new("node");
+                node.arg(programs.js.join("openai_chat.js"));
+                node
+            }
+        };
+        let mut reading = Reading::program(command.arg(base_url).arg(what.name()))?;
+        match what {
+            Chat::Stream => {
+                let mut answer = String::new();
+                loop {
+                    match reading.next().await? {
+                        Told::Event(event) if event.name == "stop" => break,
+                        Told::Event(event) => answer.push_str(&event.data),
+                        other => return Err(format!("{other:?} before the end")),
+                    }
+                }
+                same("what follows", &reading.next().await?, &Told::Ended)?;
+                let words = answer.split(' ').count();
+                let line = chat.line().await?;
+                let whole = format!("finished after {words} of {words} words");
+                same("the whole answer", &line.contains(&whole), &true)
+            }
+            Chat::Error => {
+                let refused = "BadRequestError 400 missing_required_parameter".to_owned();
+                same(
+                    "what it says",
+                    &reading.next().await?,
+                    &Told::Stopped(refused),
+                )
+            }
+            Chat::Abort => {
+                reading.events(3).await?;
+                let line = chat.line().await?;
+                same(
+                    "the model stopped",
+                    &line.contains(": stopped after "),
+                    &true,
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the clients need from npm, PyPI and crates.io, each by its own tool, in the versions of their files, below
+//! `target/interop`. What is there already is left as it is.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::client::{Programs, scripts};
+
+/// Not a package of Debian's. From crates.io it is built here, once.
+pub(crate) const GECKODRIVER: &str = "0.37.1";
+
+pub(crate) fn install() -> Result<Programs, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interop");
+    fs::create_dir_all(&root).map_err(|error| error.to_string())?;
+    let root = root.canonicalize().map_err(|error| error.to_string())?;
+    Ok(Programs {
+        js: js(&root)?,
+        python: python(&root)?,
+        python_scripts: scripts().join("python"),
+        geckodriver: geckodriver(&root)?,
+    })
+}
+
+/// A copy of the scripts, beside the `node_modules` that they import from.
+fn js(root: &Path) -> Result<PathBuf, String> {
+    let folder = root.join("js");
+    let from = scripts().join("js");
+    let lock = fs::read(from.join("package-lock.json")).map_err(|error| error.to_string())?;
+    let installed = folder.join("node_modules/installed");
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    for entry in fs::read_dir(&from).map_err(|error| error.to_string())? {
+        let entry = entry.map_err(|error| error.to_string())?;
+        let copied = fs::copy(entry.path(), folder.join(entry.file_name()));
+        copied.map_err(|error| error.to_string())?;
+    }
+    once(&installed, &lock, || {
+        let args = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+        run(Command::new("npm").args(args).current_dir(&folder))
+    })?;
+    Ok(folder)
+}
+
+fn python(root: &Path) -> Result<PathBuf, String> {
+    let folder = root.join("python");
+    let file = scripts().join("python/requirements.txt");
+    let requirements = fs::read(&file).map_err(|error| error.to_string())?;
+    let python = folder.join("bin/python");
+    once(&folder.join("installed"), &requirements, || {
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&folder))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--requirement"];
+        run(Command::new(&python).args(pip).arg(&file))
+    })?;
+    Ok(python)
+}
+
+fn geckodriver(root: &Path) -> Result<PathBuf, String> {
+    let folder = root.join("geckodriver");
+    once(&folder.join("installed"), GECKODRIVER.as_bytes(), || {
+        let install = ["install", "geckodriver", "--locked", "--debug", "--version"];
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsStr::new("cargo").to_owned());
+        run(Command::new(cargo)
+            .args(install)
+            .arg(GECKODRIVER)
+            .arg("--root")
+            .arg(&folder))
+    })?;
+    Ok(folder.join("bin/geckodriver"))
+}
+
+/// `install`, unless it was done for this `what` before.
+fn once(
+    installed: &Path,
+    what: &[u8],
+    install: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    if fs::read(installed).is_ok_and(|before| before == what) {
+        return Ok(());
+    }
+    install()?;
+    fs::write(installed, what).map_err(|error| error.to_string())
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command:?}: {status}")),
+        Err(error) => Err(format!("{command:?}: {error}")),
+    }
+}

@@ -1,0 +1,322 @@
+//! What the clients read: an endpoint for each property, and what the server sees of those who come.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::pending,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Request, State},
+    http::{StatusCode, header, request::Parts},
+    middleware::{Next, from_fn_with_state},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use sse_runtime::{Event, LastEventId, RouterExt as _, Stream, Text, sse_endpoint};
+use tokio::{sync::watch, time::sleep};
+
+/// How long it is told to wait where it is: longer than any client waits by itself, so that one that does not listen comes
+/// too early.
+pub(crate) const RETRY: Duration = Duration::from_secs(6);
+
+pub(crate) const ORDERED: u32 = 100;
+pub(crate) const MANY: u32 = 10_000;
+
+/// All three line breaks, and one at the end.
+pub(crate) const LINES: &str = "one\ntwo\r\nthree\r\n\r\n five\r";
+/// What every client has to make of it.
+pub(crate) const LINES_READ: &str = "one\ntwo\nthree\n\n five\n";
+
+/// Two, three and four bytes in UTF-8, one that is made of several, and all that some take for the end of a line.
+pub(crate) const UNICODE: &str =
+    "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} \u{2028} \u{2029} \u{85} \u{b} \u{c} \u{1c} end";
+/// The same without what some take for the end of a line.
+pub(crate) const TEXT: &str = "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} end";
+/// What some take for the end of a line, and it is none.
+pub(crate) const NO_BREAKS: &str = "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f\u{1c}g";
+
+/// 1 MiB, of characters that lie across the pieces in which it comes.
+pub(crate) fn big() -> String {
+    "€".repeat(1024 * 1024 / 3)
+}
+
+/// What the server has seen of one trial.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Visits {
+    pub(crate) requests: Vec<Asked>,
+    /// The generators that run.
+    pub(crate) alive: usize,
+    /// When generators ended.
+    pub(crate) ended: Vec<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) at: Instant,
+    pub(crate) last_event_id: Option<String>,
+    /// Once it is answered.
+    pub(crate) status: Option<StatusCode>,
+}
+
+/// All trials, by name: the first part of the path.
+#[derive(Clone, Default)]
+pub(crate) struct Trials(Arc<Mutex<HashMap<String, watch::Sender<Visits>>>>);
+
+impl Trials {
+    pub(crate) fn watch(&self, trial: &str) -> watch::Receiver<Visits> {
+        self.sender(trial).subscribe()
+    }
+
+    fn sender(&self, trial: &str) -> watch::Sender<Visits> {
+        let mut trials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        trials.entry(trial.to_owned()).or_default().clone()
+    }
+}
+
+fn trial(path: &str) -> &str {
+    path.split('/').nth(1).unwrap_or_default()
+}
+
+/// Notes who comes, whatever the answer: the 204 that stops a client never reaches a generator.
+async fn note(State(trials): State<Trials>, request: Request, next: Next) -> Response {
+    let visits = trials.sender(trial(request.uri().path()));
+    let id = request.headers().get("last-event-id");
+    let asked = Asked {
+        at: Instant::now(),
+        last_event_id: id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()),
+        status: None,
+    };
+    let mut number = 0;
+    visits.send_modify(|visits| {
+        number = visits.requests.len();
+        visits.requests.push(asked);
+    });
+    let response = next.run(request).await;
+    visits.send_modify(|visits| visits.requests[number].status = Some(response.status()));
+    response
+}
+
+/// A generator that runs. As its local it tells when it is dropped.
+struct Visit(watch::Sender<Visits>);
+
+impl FromRequestParts<Trials> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, trials: &Trials) -> Result<Self, Infallible> {
+        let visits = trials.sender(trial(parts.uri.path()));
+        visits.send_modify(|visits| visits.alive += 1);
+        Ok(Self(visits))
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.send_modify(|visits| {
+            visits.alive -= 1;
+            visits.ended.push(Instant::now());
+        });
+    }
+}
+
+#[sse_endpoint("/{trial}/order")]
+async fn order(_visit: Visit) -> impl Stream<Item = u32> {
+    for number in 1..=ORDERED {
+        yield_!(number);
+    }
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/many")]
+async fn many(_visit: Visit) -> impl Stream<Item = u32> {
+    for number in 1..=MANY {
+        yield_!(number);
+    }
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/post", method = POST)]
+async fn post(_visit: Visit) -> impl Stream<Item = u32> {
+    for number in 1..=3 {
+        yield_!(number);
+    }
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/names")]
+async fn names(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+    yield_!(Event::json(&2).event("word"));
+    yield_!(Event::json(&3).event("tool-call"));
+    yield_!(4);
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/ids")]
+async fn ids(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(Event::json(&1).id(1));
+    yield_!(Event::json(&2).id("b-2"));
+    yield_!(Event::json(&3).id("3 ä"));
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/resume", retry = "100ms")]
+async fn resume(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
+    let seen = last.ok().unwrap_or(0);
+    for number in seen + 1..=seen + 3 {
+        yield_!(Event::json(&number).id(number));
+    }
+    if seen > 0 {
+        pending::<()>().await;
+    }
+}
+
+#[sse_endpoint("/{trial}/retry", retry = "6s")]
+async fn retry(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
+    let seen = last.ok().unwrap_or(0);
+    yield_!(Event::json(&(seen + 1)).id(seen + 1));
+    if seen > 0 {
+        pending::<()>().await;
+    }
+}
+
+#[sse_endpoint("/{trial}/lines")]
+async fn lines(_visit: Visit) -> impl Stream<Item = Text<&'static str>> {
+    yield_!(Text(LINES));
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/unicode")]
+async fn unicode(_visit: Visit) -> impl Stream<Item = &'static str> {
+    yield_!(UNICODE);
+    yield_!(Event::text(TEXT));
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/no_breaks")]
+async fn no_breaks(_visit: Visit) -> impl Stream<Item = Text<&'static str>> {
+    yield_!(Text(NO_BREAKS));
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/empty")]
+async fn empty(_visit: Visit) -> impl Stream<Item = Text<&'static str>> {
+    yield_!(Text(""));
+    yield_!(Event::text("").event("word"));
+    yield_!(Text("last"));
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/{trial}/large")]
+async fn large(_visit: Visit) -> impl Stream<Item = Text<String>> {
+    yield_!(Text(big()));
+    pending::<()>().await;
+}
+
+/// Quiet for several times its keep-alive.
+#[sse_endpoint("/{trial}/comments", keep_alive = "200ms")]
+async fn comments(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+    sleep(Duration::from_secs(1)).await;
+    yield_!(2);
+    pending::<()>().await;
+}
+
+#[sse_endpoint(
+    "/{trial}/heartbeat",
+    keep_alive = "200ms",
+    keep_alive_event = "heartbeat"
+)]
+async fn heartbeat(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+    sleep(Duration::from_secs(1)).await;
+    yield_!(2);
+    pending::<()>().await;
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    title: &'static str,
+}
+
+#[sse_endpoint("/{trial}/error", retry = "10m")]
+async fn error(_visit: Visit) -> impl Stream<Item = Result<u32, Failed>> {
+    yield_!(1);
+    return Err(Failed {
+        title: "on purpose",
+    });
+}
+
+#[sse_endpoint("/{trial}/done", retry = "100ms")]
+async fn done(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(Event::json(&1).id(1));
+    yield_!(Event::done());
+}
+
+#[sse_endpoint("/{trial}/stop", retry = "100ms", end = "stop")]
+async fn stop(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(Event::json(&1).id(1));
+}
+
+/// Nothing but the client's leaving could be noticed here.
+#[sse_endpoint("/{trial}/leaving", keep_alive = "off")]
+async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// The endpoints, and what pages need: one to start from, the clients in `js`, and the libraries that npm has brought there.
+pub(crate) fn app(trials: Trials, js: &Path) -> Router {
+    let js = js.to_owned();
+    let file = get(async move |request: Request| {
+        let path = request.uri().path().trim_start_matches('/');
+        script(&js.join(path.replace("npm/", "node_modules/"))).await
+    });
+    Router::new()
+        .sse(order)
+        .sse(many)
+        .sse(post)
+        .sse(names)
+        .sse(ids)
+        .sse(resume)
+        .sse(retry)
+        .sse(lines)
+        .sse(unicode)
+        .sse(no_breaks)
+        .sse(empty)
+        .sse(large)
+        .sse(comments)
+        .sse(heartbeat)
+        .sse(error)
+        .sse(done)
+        .sse(stop)
+        .sse(leaving)
+        .layer(from_fn_with_state(trials.clone(), note))
+        .route("/", get(Html("<!doctype html><title>interop</title>")))
+        .route("/page.js", file.clone())
+        .route("/read.js", file.clone())
+        .route("/npm/{*path}", file)
+        .with_state(trials)
+}
+
+/// A module, also one that is imported without its `.js`, as `fetch-event-source` imports its own.
+async fn script(path: &Path) -> Response {
+    let text = match tokio::fs::read_to_string(path).await {
+        Ok(text) => Ok(text),
+        Err(_) => tokio::fs::read_to_string(path.with_extension("js")).await,
+    };
+    let Ok(text) = text else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Pages of the examples load them too.
+    let headers = [
+        (header::CONTENT_TYPE, "text/javascript"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (headers, text).into_response()
+}

@@ -1,0 +1,94 @@
+//! A table of cells, in which none is left out.
+
+use std::fmt;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    Ok,
+    /// The client's own, with what is wrong. It is known, and not the server's to mend.
+    Fault(&'static str),
+    /// Not meant to, with the reason.
+    NotApplicable(&'static str),
+    Failed(String),
+    /// Not tried, with the reason.
+    Skipped(String),
+}
+
+impl Cell {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Fault(_) => "no",
+            Self::NotApplicable(_) => "n/a",
+            Self::Failed(_) => "FAILED",
+            Self::Skipped(_) => "SKIPPED",
+        }
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Ok => None,
+            Self::Fault(reason) | Self::NotApplicable(reason) => Some(reason),
+            Self::Failed(reason) | Self::Skipped(reason) => Some(reason),
+        }
+    }
+}
+
+/// What was asked, down; who was asked, across.
+pub(crate) struct Table {
+    rows: Vec<&'static str>,
+    columns: Vec<(&'static str, Vec<Cell>)>,
+}
+
+impl Table {
+    pub(crate) fn new(rows: Vec<&'static str>) -> Self {
+        Self {
+            rows,
+            columns: Vec::new(),
+        }
+    }
+
+    pub(crate) fn column(&mut self, name: &'static str, cells: Vec<Cell>) {
+        assert_eq!(cells.len(), self.rows.len(), "{name}");
+        self.columns.push((name, cells));
+    }
+
+    /// Whether nothing failed, and nothing was left out.
+    pub(crate) fn is_right(&self) -> bool {
+        let mut cells = self.columns.iter().flat_map(|(_, cells)| cells);
+        !cells.any(|cell| matches!(cell, Cell::Failed(_) | Cell::Skipped(_)))
+    }
+}
+
+impl fmt::Display for Table {
+    /// In Markdown, with the reasons below: each once, by number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons: Vec<&str> = Vec::new();
+        write!(f, "| |")?;
+        for (name, _) in &self.columns {
+            write!(f, " {name} |")?;
+        }
+        write!(f, "\n| --- |{}", " --- |".repeat(self.columns.len()))?;
+        for (row, title) in self.rows.iter().enumerate() {
+            write!(f, "\n| {title} |")?;
+            for (_, cells) in &self.columns {
+                let cell = &cells[row];
+                write!(f, " {}", cell.word())?;
+                if let Some(reason) = cell.reason() {
+                    let known = reasons.iter().position(|known| *known == reason);
+                    let number = known.unwrap_or_else(|| {
+                        reasons.push(reason);
+                        reasons.len() - 1
+                    });
+                    write!(f, " ({})", number + 1)?;
+                }
+                write!(f, " |")?;
+            }
+        }
+        writeln!(f)?;
+        for (number, reason) in reasons.iter().enumerate() {
+            write!(f, "\n{}. {reason}", number + 1)?;
+        }
+        writeln!(f)
+    }
+}
