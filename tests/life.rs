@@ -145,14 +145,14 @@ async fn a_hot_loop_does_not_hold_back_the_keep_alive() {
 }
 
 #[tokio::test]
-async fn retry_is_in_the_first_frame() {
+async fn retry_comes_first_and_is_no_frame_of_its_own() {
     #[sse_endpoint("/retry", retry = "3s")]
     async fn retry() -> impl Stream<Item = u8> {
         yield_!(1);
     }
     let client = Client::new(Router::new().sse(retry));
     let text = client.get("/retry").await.text().await;
-    assert_eq!(text, "retry: 3000\n\ndata: 1\n\n");
+    assert_eq!(text, "retry: 3000\ndata: 1\n\n");
 
     let mut events = client.get("/retry").await.events();
     events.expect_event().await;
@@ -252,11 +252,12 @@ async fn a_client_that_comes_back_gets_a_new_run() {
 }
 
 #[tokio::test]
-async fn end_stop_leaves_an_id_that_is_answered_with_204() {
+async fn end_stop_leaves_done_which_is_answered_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // The last frame dispatches nothing, and is remembered.
+    // An event, since many a client does not remember the id of anything else.
+    assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();
     assert_eq!(id, "7~done");
@@ -298,7 +299,10 @@ async fn a_real_client_stops_at_204() {
     tokio::spawn(server_of(app).serve(listener));
 
     let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
-    assert_eq!(text, "id: 7\ndata: 0\n\nid: 7~done\n\n");
+    assert_eq!(
+        text,
+        "id: 7\ndata: 0\n\nevent: done\nid: 7~done\ndata: null\n\n"
+    );
     let back = reqwest::Client::new()
         .get(&url)
         .header("last-event-id", "7~done");

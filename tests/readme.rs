@@ -118,7 +118,7 @@ async fn the_readmes_programs_are_whole_and_do_the_same() {
     for line in [
         "HTTP/1.1 200 OK\r\n",
         "content-type: text/event-stream\r\n",
-        "cache-control: no-cache\r\n",
+        "cache-control: no-cache, no-transform\r\n",
         "x-accel-buffering: no\r\n",
         "connection: keep-alive\r\n",
     ] {
@@ -141,8 +141,15 @@ async fn the_readmes_programs_are_whole_and_do_the_same() {
         ]);
         drop(running);
     }
-    assert_eq!(answers[0], answers[1]);
-    let whole = "retry: 3000\n\nid: 1\ndata: {\"number\":1}\n\nid: 2\ndata: {\"number\":2}\n\n\
+    // A `retry` before the first event is a frame of its own by axum, and ours is a line of the event's frame.
+    let [ours, by_hand] = &answers[..] else {
+        unreachable!("two programs")
+    };
+    let by_hand = by_hand
+        .each_ref()
+        .map(|text| text.replace("retry: 3000\n\n", "retry: 3000\n"));
+    assert_eq!(*ours, by_hand);
+    let whole = "retry: 3000\nid: 1\ndata: {\"number\":1}\n\nid: 2\ndata: {\"number\":2}\n\n\
                  id: 3\ndata: {\"number\":3}\n\nevent: done\nid: 3~done\ndata: null\n\n";
     assert_eq!(answers[0][0], whole);
     assert!(answers[0][3].ends_with("event: error\ndata: {\"at\":3}\n\n"));

@@ -398,14 +398,19 @@ async fn a_topic_that_is_finished_is_replayed_then_ends_then_stops_its_client() 
         for id in [&first, &second] {
             assert_eq!(waits.expect_event().await.id, id.to_string());
         }
+        let done = waits.expect_event().await;
+        assert_eq!(done.event, "done");
         waits.expect_end().await;
-        let done = waits.last_event_id().to_owned();
+        let done = done.id;
         assert_eq!(done, format!("{second}~done"));
 
         // One that was away gets what it missed, then the end.
         let back = client.get(path).last_event_id(&first).await;
         let all = back.text().await;
-        assert_eq!(all, format!("id: {second}\ndata: 2\n\nid: {done}\n\n"));
+        assert_eq!(
+            all,
+            format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
+        );
 
         // One that has seen the end is stopped.
         let stopped = client.get(path).last_event_id(&done).await;
@@ -607,7 +612,7 @@ async fn views_have_the_ids_the_gaps_and_the_end_of_what_they_show() {
     let client = testing::Client::new(app.with_state(topic));
     let told = gap("too_old", "4", format_args!("{epoch}-6")) + "\n\n";
     let frame = |number: u64, data: &str| format!("id: {epoch}-{number}\ndata: {data}\n\n");
-    let done = format!("id: {epoch}-10~done\n\n");
+    let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
     let get = async |path: &str| {
         let answer = client.get(path).last_event_id(format!("{epoch}-2")).await;
         answer.text().await

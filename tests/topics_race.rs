@@ -476,7 +476,9 @@ async fn a_slow_client_goes_on_with_the_oldest_that_is_held() {
         "{:?}",
         told.rest
     );
-    assert!(told.end.unwrap().ends_with("~done"));
+    let end = told.end.unwrap();
+    assert!(end.starts_with("event: done\nid: "), "{end:?}");
+    assert!(end.ends_with("~done\ndata: null"), "{end:?}");
 }
 
 #[tokio::test]

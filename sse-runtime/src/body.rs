@@ -353,11 +353,7 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
         Ending::Finished if is_over || endpoint.end == End::Stop => channel.write(|outgoing| {
             let done = EventId::done(outgoing.last_id.as_ref());
             if outgoing.last_id.as_ref() != Some(&done) {
-                let fields = Fields {
-                    id: Some(done),
-                    ..Fields::default()
-                };
-                encode::bare_frame(&mut outgoing.buffer, &fields);
+                encode::done_frame(&mut outgoing.buffer, &done);
             }
             Ok(())
         }),

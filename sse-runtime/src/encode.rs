@@ -166,6 +166,24 @@ pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
     Frame::new(buffer, fields).finish();
 }
 
+/// Writes a `retry` in front of whatever frame comes next.
+///
+/// It takes effect as a line, so it needs no blank line of its own; and there are clients to whom a frame without data is an
+/// event with empty data (httpx-sse, fetch-event-source), or nothing at all (reqwest-eventsource, eventsource-client).
+pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
+    line(buffer, "retry", milliseconds(retry));
+}
+
+/// Writes the event `done`, behind which a client that comes back is told to stop.
+///
+/// Its id alone would do by the standard, and does for Chromium. Firefox and most libraries remember the ids of events only,
+/// so they would come back for ever.
+pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
+    line(buffer, "event", "done");
+    line(buffer, "id", id);
+    buffer.put_slice(b"data: null\n\n");
+}
+
 /// Writes the event `close`, which says why a stream is ended.
 pub(crate) fn close_frame(buffer: &mut BytesMut, why: CloseReason) {
     buffer.put_slice(b"event: close\ndata: {\"reason\":\"");

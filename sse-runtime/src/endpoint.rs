@@ -8,12 +8,7 @@ use std::{
 use axum::http::{Method, request::Parts};
 use bytes::{Bytes, BytesMut};
 
-use crate::{
-    EventId,
-    encode::{self, Fields},
-    metrics::Instruments,
-    telemetry,
-};
+use crate::{EventId, encode, metrics::Instruments, telemetry};
 
 /// When what was yielded goes to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,11 +156,7 @@ impl Endpoint {
         Frames {
             first: self.retry.map(|retry| {
                 let mut buffer = BytesMut::new();
-                let fields = Fields {
-                    retry: Some(retry),
-                    ..Fields::default()
-                };
-                encode::bare_frame(&mut buffer, &fields);
+                encode::retry_line(&mut buffer, retry);
                 buffer.freeze()
             }),
             keep_alive: self

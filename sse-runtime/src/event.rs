@@ -181,8 +181,7 @@ impl Event {
     /// `~done`. Every endpoint answers an id that ends so with `204`, before its extractors run; only a layer comes
     /// before that. End the generator after it: what is yielded behind it is sent all the same.
     ///
-    /// The key `end = "stop"` does the same without an event that scripts see: a generator that finishes leaves a frame
-    /// that holds the id alone.
+    /// With the key `end = "stop"` every generator that finishes leaves it, as does a topic that is over.
     ///
     /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model):
     /// any status but 200 fails the connection for good.

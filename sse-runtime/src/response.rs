@@ -21,7 +21,11 @@ pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/event-stream"),
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Without `no-transform` a proxy that compresses whatever it may, as HAProxy does, holds events back to compress them better.
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if arrival.version == Version::HTTP_11 && !arrival.closes {
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
