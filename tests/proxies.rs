@@ -1,5 +1,9 @@
-//! Behind the real nginx, HAProxy and Caddy, with the files that the docs show: no event waits, a client's leaving
-//! arrives, and so does a clean end; a quiet stream stays.
+//! Behind the real nginx, HAProxy, Caddy, Apache httpd and Varnish, with the files that the docs show: no event waits, a
+//! client's leaving arrives, and so does a clean end; a quiet stream stays. And what of it is so with the least that makes
+//! each a proxy, all else at its default.
+//!
+//! `cargo xtask interop` makes a table of the tests' names and results. One that has to panic is a fault of the proxy's,
+//! which the table has with its reason.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -12,20 +16,21 @@ use std::{
     future::pending,
     io::Write as _,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Router,
     extract::State,
     http::{HeaderMap, StatusCode},
-    routing::get,
+    response::Html,
+    routing::{get, post},
 };
 use sse_runtime::{RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
 use support::{BrokenOff, Client, Generators, server_of, soon, within};
@@ -33,7 +38,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::{TcpListener, TcpStream},
     process::{Child, Command},
-    sync::Notify,
+    sync::{Notify, watch},
     task::AbortHandle,
 };
 
@@ -45,6 +50,9 @@ struct World {
     next: Arc<Notify>,
     /// How many pieces of `much` were taken.
     taken: Arc<AtomicU32>,
+    /// How many events a browser has told of.
+    told: Arc<watch::Sender<usize>>,
+    start: Instant,
 }
 
 /// Yields a number, and the next one only after the test has asked for it: a proxy that waits for more waits for ever.
@@ -108,6 +116,10 @@ async fn address(headers: HeaderMap) -> impl Stream<Item = Text<String>> {
     yield_!(Text(given.unwrap_or_default().join(" ")));
 }
 
+async fn tell(State(world): State<World>) {
+    world.told.send_modify(|told| *told += 1);
+}
+
 /// Fails as nobody foresaw.
 #[sse_endpoint("/broken", keep_alive = "off")]
 async fn broken(State(world): State<World>) -> impl Stream<Item = u32> {
@@ -115,6 +127,25 @@ async fn broken(State(world): State<World>) -> impl Stream<Item = u32> {
     world.next.notified().await;
     panic!("on purpose");
 }
+
+/// Says when it yielded, in microseconds since the test began, whenever it is asked.
+#[sse_endpoint("/stamped", keep_alive = "off")]
+async fn stamped(State(world): State<World>) -> impl Stream<Item = u128> {
+    loop {
+        world.next.notified().await;
+        yield_!(world.start.elapsed().as_micros());
+    }
+}
+
+/// How many streams a tab of a browser has in the test.
+const STREAMS: usize = 50;
+
+/// Reads that many.
+const PAGE: &str = "<!doctype html><script>
+    for (let stream = 0; stream < 50; stream++) {
+        new EventSource('/quiet').onmessage = () => fetch('/told', { method: 'POST' });
+    }
+</script>";
 
 /// Two servers of one app, as the files of the proxies have them.
 struct Servers {
@@ -132,6 +163,8 @@ impl Servers {
             generators: Generators::new(),
             next: Arc::new(Notify::new()),
             taken: Arc::new(AtomicU32::new(0)),
+            told: Arc::default(),
+            start: Instant::now(),
         };
         let app = Router::new()
             .sse(asked)
@@ -141,7 +174,10 @@ impl Servers {
             .sse(much)
             .sse(address)
             .sse(broken)
+            .sse(stamped)
             .layer(shutdown.clone())
+            .route("/", get(Html(PAGE)))
+            .route("/told", post(tell))
             .route("/readyz", get(StatusCode::OK))
             .with_state(world.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -176,22 +212,37 @@ struct Kind {
     program: &'static str,
     file: &'static str,
     /// Where it listens, and where it does in a test, at a `PORT` of its own.
-    listens: (&'static str, &'static str),
-    /// The same for HTTP/2, which browsers speak over TLS alone.
-    listens_to_http2: (&'static str, &'static str),
+    listens: Option<(&'static str, &'static str)>,
+    /// The same for HTTP/2 without TLS.
+    listens_to_http2: Option<(&'static str, &'static str)>,
+    /// The same with TLS, for HTTP/2 as browsers speak it, and with compression of whatever it would compress.
+    listens_to_browsers: Option<(&'static str, &'static str)>,
     /// Its timeout of servers that say nothing.
     silence: (&'static str, &'static str),
-    /// What has to be otherwise for a process without rights, in a folder of its own.
+    /// The addresses of its servers, as many as it has.
+    servers: &'static [&'static str],
+    /// What has to be otherwise for a process without rights, in a folder of its own, `DIR`.
     private: &'static [(&'static str, &'static str)],
     args: &'static [&'static str],
+    /// Whether it is several processes.
+    has_children: bool,
 }
+
+/// As the files have them.
+const SERVERS: &[&str] = &["127.0.0.1:3000", "127.0.0.1:3001"];
 
 const NGINX: Kind = Kind {
     program: "nginx",
     file: include_str!("../sse-runtime/docs/proxies/nginx.conf"),
-    listens: ("listen 8080;", "listen 127.0.0.1:PORT;"),
-    listens_to_http2: ("listen 8080;", "listen 127.0.0.1:PORT http2;"),
+    listens: Some(("listen 8080;", "listen 127.0.0.1:PORT;")),
+    listens_to_http2: Some(("listen 8080;", "listen 127.0.0.1:PORT http2;")),
+    listens_to_browsers: Some((
+        "listen 8080;",
+        "listen 127.0.0.1:PORT ssl http2; ssl_certificate DIR/certificate; ssl_certificate_key DIR/key; \
+         gzip on; gzip_types *; gzip_proxied any;",
+    )),
     silence: ("proxy_read_timeout 60s;", "proxy_read_timeout 2s;"),
+    servers: SERVERS,
     private: &[(
         "\nhttp {\n",
         "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
@@ -208,36 +259,174 @@ const NGINX: Kind = Kind {
         "-c",
         "FILE",
     ],
+    has_children: false,
+};
+
+const NGINX_DEFAULT: Kind = Kind {
+    file: "events {}
+http {
+    server {
+        listen 8080;
+        location / { proxy_pass http://127.0.0.1:3000; }
+    }
+}
+",
+    servers: &["127.0.0.1:3000"],
+    ..NGINX
 };
 
 const HAPROXY: Kind = Kind {
     program: "haproxy",
     file: include_str!("../sse-runtime/docs/proxies/haproxy.cfg"),
-    listens: ("bind :8080\n", "bind 127.0.0.1:PORT\n"),
-    listens_to_http2: ("bind :8080\n", "bind 127.0.0.1:PORT proto h2\n"),
+    listens: Some(("bind :8080\n", "bind 127.0.0.1:PORT\n")),
+    listens_to_http2: Some(("bind :8080\n", "bind 127.0.0.1:PORT proto h2\n")),
+    listens_to_browsers: Some((
+        "bind :8080\n",
+        "bind 127.0.0.1:PORT ssl crt DIR/both alpn h2,http/1.1\n    compression algo gzip\n",
+    )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
+    servers: SERVERS,
     // It does not start where the system allows fewer files than that.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
+    has_children: false,
+};
+
+const HAPROXY_DEFAULT: Kind = Kind {
+    file: "defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend public
+    bind :8080
+    default_backend events
+backend events
+    server a 127.0.0.1:3000
+",
+    servers: &["127.0.0.1:3000"],
+    private: &[("defaults\n", "global\n    maxconn 200\ndefaults\n")],
+    ..HAPROXY
 };
 
 const CADDY: Kind = Kind {
     program: "caddy",
     file: include_str!("../sse-runtime/docs/proxies/Caddyfile"),
-    listens: ("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n"),
-    listens_to_http2: ("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n"),
+    listens: Some(("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n")),
+    listens_to_http2: Some(("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n")),
+    listens_to_browsers: Some((
+        "\n:8080 {\n",
+        "\nhttps://127.0.0.1:PORT {\nbind 127.0.0.1\ntls DIR/certificate DIR/key\nencode gzip\n",
+    )),
     silence: ("read_timeout 60s\n", "read_timeout 2s\n"),
+    servers: SERVERS,
     private: &[(
         "\n{\n",
-        "\n{\nadmin off\nservers {\nprotocols h1 h2 h2c\n}\n",
+        "\n{\nadmin off\nauto_https disable_redirects\nservers {\nprotocols h1 h2 h2c\n}\n",
     )],
     args: &["run", "--adapter", "caddyfile", "--config", "FILE"],
+    has_children: false,
+};
+
+const CADDY_DEFAULT: Kind = Kind {
+    file: "
+{
+}
+
+:8080 {
+\treverse_proxy 127.0.0.1:3000
+}
+",
+    servers: &["127.0.0.1:3000"],
+    ..CADDY
+};
+
+const HTTPD: Kind = Kind {
+    program: "apache2",
+    file: include_str!("../sse-runtime/docs/proxies/httpd.conf"),
+    listens: Some(("\nListen 8080\n", "\nListen 127.0.0.1:PORT\n")),
+    listens_to_http2: Some(("\nListen 8080\n", "\nListen 127.0.0.1:PORT\n")),
+    listens_to_browsers: Some((
+        "\nListen 8080\n",
+        "\nListen 127.0.0.1:PORT\nLoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so\n\
+         LoadModule deflate_module /usr/lib/apache2/modules/mod_deflate.so\n\
+         LoadModule filter_module /usr/lib/apache2/modules/mod_filter.so\n\
+         AddOutputFilterByType DEFLATE text/html text/plain application/javascript\n\
+         SSLEngine on\nSSLCertificateFile DIR/certificate\nSSLCertificateKeyFile DIR/key\n",
+    )),
+    silence: ("\nProxyTimeout 60\n", "\nProxyTimeout 2\n"),
+    servers: SERVERS,
+    private: &[(
+        "# Apache httpd in front",
+        "ServerName localhost\nUser nobody\nGroup nogroup\nPidFile DIR/pid\nDefaultRuntimeDir DIR\nMutex fcntl:DIR\nErrorLog /dev/stderr\n\
+         LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so\n\
+         LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so\n\
+         LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so\n\
+         LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so\n\
+         LoadModule slotmem_shm_module /usr/lib/apache2/modules/mod_slotmem_shm.so\n\
+         LoadModule proxy_balancer_module /usr/lib/apache2/modules/mod_proxy_balancer.so\n\
+         LoadModule lbmethod_bybusyness_module /usr/lib/apache2/modules/mod_lbmethod_bybusyness.so\n\
+         LoadModule proxy_hcheck_module /usr/lib/apache2/modules/mod_proxy_hcheck.so\n\
+         LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so\n\
+         LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so\n\
+         # Apache httpd in front",
+    )],
+    args: &["-DFOREGROUND", "-f", "FILE"],
+    has_children: true,
+};
+
+const HTTPD_DEFAULT: Kind = Kind {
+    file: "# Apache httpd in front
+Listen 8080
+ProxyPass \"/\" \"http://127.0.0.1:3000/\"
+",
+    servers: &["127.0.0.1:3000"],
+    ..HTTPD
+};
+
+const VARNISH: Kind = Kind {
+    program: "varnishd",
+    file: include_str!("../sse-runtime/docs/proxies/varnish.vcl"),
+    listens: None,
+    listens_to_http2: None,
+    // It has no TLS of its own.
+    listens_to_browsers: None,
+    silence: ("pipe_timeout=60", "pipe_timeout=2"),
+    servers: SERVERS,
+    private: &[],
+    args: &[
+        "-F",
+        "-j",
+        "none",
+        "-n",
+        "DIR",
+        "-s",
+        "malloc,16m",
+        "-f",
+        "FILE",
+        "-a",
+        "127.0.0.1:PORT",
+        "-p",
+        "feature=+http2",
+        "-p",
+        "pipe_timeout=60",
+    ],
+    has_children: true,
+};
+
+const VARNISH_DEFAULT: Kind = Kind {
+    file: "vcl 4.1;
+backend default { .host = \"127.0.0.1:3000\"; }
+",
+    servers: &["127.0.0.1:3000"],
+    ..VARNISH
 };
 
 /// A proxy that runs, in a folder of its own.
 struct Proxy {
     addr: SocketAddr,
     child: Child,
+    has_children: bool,
     folder: PathBuf,
 }
 
@@ -253,7 +442,7 @@ impl Proxy {
             .status();
         if there.await.is_err() {
             let skipped = format!(
-                "SKIPPED: no {}; `cargo xtask test proxies` installs it\n",
+                "SKIPPED: no {}; `cargo xtask interop` installs it\n",
                 kind.program
             );
             // Past the harness, which shows nothing of a test that passes.
@@ -284,31 +473,31 @@ impl Proxy {
             std::process::id()
         ));
         fs::create_dir(&folder).unwrap();
+        write_certificate(&folder);
         let addr = {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()
         };
 
-        let (was, listens) = kind.listens;
-        let mut file = changed(
-            kind.file,
-            was,
-            &listens.replace("PORT", &addr.port().to_string()),
-        );
-        for (server, was) in servers.iter().zip(["127.0.0.1:3000", "127.0.0.1:3001"]) {
+        let path = folder.join("config");
+        let own = |text: &str| {
+            text.replace("PORT", &addr.port().to_string())
+                .replace("DIR", folder.to_str().unwrap())
+                .replace("FILE", path.to_str().unwrap())
+        };
+        let mut file = kind.file.to_owned();
+        for (server, was) in servers.iter().zip(kind.servers) {
             file = changed(&file, was, &server.to_string());
         }
-        for (was, is) in kind.private.iter().chain(changes) {
-            file = changed(&file, was, is);
+        let mut args: Vec<_> = kind.args.iter().map(|argument| own(argument)).collect();
+        for (was, is) in kind.listens.iter().chain(kind.private).chain(changes) {
+            // Varnish has some of it among its arguments.
+            match args.iter_mut().find(|argument| *argument == was) {
+                Some(argument) => *argument = own(is),
+                None => file = changed(&file, was, &own(is)),
+            }
         }
-        let path = folder.join("config");
         fs::write(&path, file).unwrap();
-
-        let args = kind.args.iter().map(|argument| match *argument {
-            "DIR" => folder.as_os_str(),
-            "FILE" => path.as_os_str(),
-            other => other.as_ref(),
-        });
         let child = Command::new(kind.program)
             .args(args)
             .env("HOME", &folder)
@@ -320,6 +509,7 @@ impl Proxy {
         let mut proxy = Self {
             addr,
             child,
+            has_children: kind.has_children,
             folder,
         };
         if within("the proxy to listen", proxy.listens()).await {
@@ -343,6 +533,23 @@ impl Proxy {
         }
     }
 
+    /// Ends it with its children, which one that is killed leaves behind. What does not end soon is killed.
+    fn end(&mut self) {
+        if let Some(id) = self.child.id()
+            && self.has_children
+        {
+            let mut terminate = std::process::Command::new("kill");
+            let _ = terminate.args(["-s", "TERM", &id.to_string()]).status();
+            let begun = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None))
+                && begun.elapsed() < Duration::from_secs(5)
+            {
+                // A destructor cannot await.
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
@@ -358,6 +565,7 @@ impl Drop for Proxy {
         if std::thread::panicking() {
             let _ = writeln!(std::io::stderr(), "{}", self.log());
         }
+        self.end();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -456,11 +664,27 @@ async fn a_client_that_leaves_is_noticed(kind: Kind) {
     drop(frames);
     servers.world.generators.until_alive(0).await;
 
-    let mut frames = Frames::of(Client::post(proxy.addr, "/asked", 2, b"{}").await).await;
+    // Caddy 2.6 now and then closes its connection to the server when a POST with a body is answered at once: not often enough
+    // to be told by a test, and too often to be left in one.
+    let body: &[u8] = if kind.program == "caddy" { b"" } else { b"{}" };
+    let post = Client::post(proxy.addr, "/asked", body.len(), body);
+    let mut frames = Frames::of(post.await).await;
     frames.expect(&number(1)).await;
     assert_eq!(servers.world.generators.count().alive, 1);
     drop(frames);
     servers.world.generators.until_alive(0).await;
+}
+
+/// For a proxy that listens to the client only when it has something to send.
+async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind) {
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    let mut frames = proxy.get("/alive").await;
+    frames.expect(&number(1)).await;
+    drop(frames);
+    servers.world.generators.until_gone().await;
 }
 
 /// What the server ends in peace does not look broken to the client.
@@ -477,7 +701,7 @@ async fn a_clean_end_stays_one(kind: Kind) {
     assert_eq!(frames.next().await, Ok(None));
 }
 
-/// What breaks off on the way does not look like an end. Not for Caddy: Debian's, 2.6, makes an end of it.
+/// What breaks off on the way does not look like an end.
 async fn a_stream_that_breaks_off_is_no_clean_end(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -518,6 +742,92 @@ async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     servers.world.generators.until_alive(9).await;
     drop(streams);
     servers.world.generators.until_alive(0).await;
+}
+
+/// What it adds to the way of an event is not to be noticed, by the median of several.
+async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    let mut medians = Vec::new();
+    for addr in [servers.addrs[0], proxy.addr] {
+        let mut frames = Frames::of(Client::get(addr, "/stamped").await).await;
+        let mut took = Vec::new();
+        for _ in 0..9 {
+            servers.world.next.notify_one();
+            let frame = frames.next().await.unwrap().unwrap();
+            let number = frame.trim_start_matches("data: ").trim_end();
+            let yielded = Duration::from_micros(number.parse().unwrap());
+            took.push(servers.world.start.elapsed() - yielded);
+        }
+        took.sort();
+        medians.push(took[took.len() / 2]);
+        drop(frames);
+        // Or it would be the one that is asked next.
+        servers.world.generators.until_alive(0).await;
+    }
+    let [direct, behind] = medians[..] else {
+        unreachable!("two medians")
+    };
+    assert!(
+        behind < direct + Duration::from_millis(200),
+        "{behind:?} behind the proxy, and {direct:?} directly"
+    );
+}
+
+/// A certificate for the loopback, its key, and both in one file, where the proxy looks for them.
+fn write_certificate(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(folder.join("certificate"), &certificate).unwrap();
+    fs::write(folder.join("key"), &key).unwrap();
+    fs::write(folder.join("both"), certificate + &key).unwrap();
+}
+
+/// Each of them has its event, through TLS, HTTP/2 and a proxy that compresses what it may.
+async fn one_browser_has_fifty_streams(kind: Kind) {
+    let kind = Kind {
+        listens: kind.listens_to_browsers,
+        ..kind
+    };
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    let profile = tempfile::tempdir().unwrap();
+    let mut browser = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--ignore-certificate-errors",
+            "--remote-debugging-port=0",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("https://{}/", proxy.addr))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("`chromium`, which `cargo xtask interop` installs");
+    // Each of them, and none twice: none has come back.
+    let mut told = servers.world.told.subscribe();
+    let all = tokio::time::timeout(
+        Duration::from_secs(30),
+        told.wait_for(|told| *told == STREAMS),
+    );
+    let seen = all.await.is_ok();
+    let told = *servers.world.told.borrow();
+    assert!(seen, "{told} of {STREAMS} streams had their event");
+    assert_eq!(servers.world.generators.count().started, STREAMS);
+    browser.kill().await.unwrap();
+    servers.world.generators.until_gone().await;
 }
 
 /// The server is told who the client is, and by nobody but the proxy.
@@ -599,6 +909,34 @@ async fn a_server_that_refuses_is_passed_over(kind: Kind) {
     servers.world.generators.until_alive(4).await;
 }
 
+/// The same, with a proxy that needs its health check for it.
+async fn a_server_that_refuses_is_passed_over_from_its_health_check_on(kind: Kind) {
+    let servers = Servers::start().await;
+    let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
+        return;
+    };
+    servers.until_first_refuses().await;
+    within("the health check to notice", async {
+        // By turns, so many in a row are no chance.
+        let mut in_a_row = 0;
+        while in_a_row < 20 {
+            let mut client = Client::connect(proxy.addr).await;
+            client
+                .send(b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+                .await;
+            let answer = client.rest().await;
+            in_a_row = if answer.starts_with("HTTP/1.1 200 ") {
+                in_a_row + 1
+            } else {
+                0
+            };
+        }
+    })
+    .await;
+    let mut frames = proxy.get("/quiet").await;
+    frames.expect(&number(1)).await;
+}
+
 /// A server in a process of its own, which gets signals.
 struct Process {
     child: Child,
@@ -669,15 +1007,25 @@ async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
 
 /// The name by which `cargo xtask test` leaves these out of the step `sockets`, since they have one of their own.
 mod behind {
-    /// The tests named, as they are for this proxy.
+    /// The tests named, as they are for this proxy; with what it panics with where the proxy is known to fail.
     macro_rules! proxy {
-        ($name:ident = $kind:ident: $($test:ident)*) => {
+        (@test $kind:ident $test:ident) => {
+            #[tokio::test]
+            async fn $test() {
+                crate::$test(crate::$kind).await;
+            }
+        };
+        (@test $kind:ident $test:ident $fails:literal) => {
+            #[tokio::test]
+            #[should_panic(expected = $fails)]
+            async fn $test() {
+                crate::$test(crate::$kind).await;
+            }
+        };
+        ($name:ident = $kind:ident: $($test:ident $(($fails:literal))?)*) => {
             mod $name {
                 $(
-                    #[tokio::test]
-                    async fn $test() {
-                        crate::$test(crate::$kind).await;
-                    }
+                    proxy!(@test $kind $test $($fails)?);
                 )*
             }
         };
@@ -685,39 +1033,133 @@ mod behind {
 
     proxy!(nginx = NGINX:
         no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
+        a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
-        one_connection_has_many_streams_over_http2
-        the_address_of_the_client_arrives
         a_clean_end_stays_one
         a_stream_that_breaks_off_is_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
+        one_connection_has_many_streams_over_http2
+        one_browser_has_fifty_streams
+        the_address_of_the_client_arrives
         a_server_that_refuses_is_passed_over
     );
     proxy!(haproxy = HAPROXY:
         no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
+        a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
-        one_connection_has_many_streams_over_http2
-        the_address_of_the_client_arrives
         a_clean_end_stays_one
         a_stream_that_breaks_off_is_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
+        one_connection_has_many_streams_over_http2
+        one_browser_has_fifty_streams
+        the_address_of_the_client_arrives
         a_server_that_refuses_is_passed_over
+        a_server_that_refuses_is_passed_over_from_its_health_check_on
         a_server_that_is_not_ready_is_left_alone
     );
     proxy!(caddy = CADDY:
         no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
         a_browser_that_takes_compression_gets_events_at_once
         a_client_that_leaves_is_noticed
+        a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
-        one_connection_has_many_streams_over_http2
-        the_address_of_the_client_arrives
         a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end ("left == right")
         a_quiet_stream_stays_by_its_keep_alive
+        one_connection_has_many_streams_over_http2
+        one_browser_has_fifty_streams
+        the_address_of_the_client_arrives
         a_server_that_refuses_is_passed_over
+        a_server_that_refuses_is_passed_over_from_its_health_check_on
         a_server_that_is_not_ready_is_left_alone
+    );
+    proxy!(httpd = HTTPD:
+        no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed ("to be dropped")
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end
+        a_quiet_stream_stays_by_its_keep_alive
+        one_connection_has_many_streams_over_http2 ("for the head")
+        one_browser_has_fifty_streams ("streams had their event")
+        the_address_of_the_client_arrives
+        a_server_that_refuses_is_passed_over
+        a_server_that_refuses_is_passed_over_from_its_health_check_on
+        a_server_that_is_not_ready_is_left_alone
+    );
+    proxy!(varnish = VARNISH:
+        no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end
+        a_quiet_stream_stays_by_its_keep_alive
+        one_connection_has_many_streams_over_http2 ("to be dropped")
+        the_address_of_the_client_arrives
+        a_server_that_refuses_is_passed_over_from_its_health_check_on
+        a_server_that_is_not_ready_is_left_alone
+    );
+    proxy!(nginx_default = NGINX_DEFAULT:
+        no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end ("left == right")
+    );
+    proxy!(haproxy_default = HAPROXY_DEFAULT:
+        no_event_waits_for_the_next ("twelve events took")
+        no_event_comes_200_ms_later_than_without_it ("behind the proxy, and")
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed ("to be dropped")
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end
+    );
+    proxy!(caddy_default = CADDY_DEFAULT:
+        no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end ("left == right")
+    );
+    proxy!(httpd_default = HTTPD_DEFAULT:
+        no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed ("to be dropped")
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end
+    );
+    proxy!(varnish_default = VARNISH_DEFAULT:
+        no_event_waits_for_the_next
+        no_event_comes_200_ms_later_than_without_it
+        a_browser_that_takes_compression_gets_events_at_once
+        a_client_that_leaves_is_noticed ("to be dropped")
+        a_client_that_leaves_is_noticed_at_the_keep_alive
+        a_client_that_does_not_read_is_felt ("pieces were taken")
+        a_clean_end_stays_one
+        a_stream_that_breaks_off_is_no_clean_end
     );
 }

@@ -1,4 +1,4 @@
-//! A browser without a window, through WebDriver.
+//! A browser without a window, through `WebDriver`.
 
 use std::{net::TcpListener, path::Path, time::Duration};
 

@@ -180,7 +180,8 @@ pub(crate) enum Client {
     Node(Programs, &'static str),
     /// A script in Python.
     Python(Programs, &'static str),
-    EventsourceClient,
+    /// The crate `eventsource-client`, which is theirs.
+    LaunchDarkly,
     ReqwestEventsource,
     Curl,
 }
@@ -197,9 +198,9 @@ impl Client {
                 let script = programs.python_scripts.join(script);
                 Reading::program(asked(Command::new(&programs.python).arg(script), &ask))
             }
-            Self::EventsourceClient => eventsource_client(ask),
+            Self::LaunchDarkly => eventsource_client(&ask),
             Self::ReqwestEventsource => Ok(reqwest_eventsource(ask)),
-            Self::Curl => curl(ask),
+            Self::Curl => curl(&ask),
         }
     }
 
@@ -218,7 +219,8 @@ fn asked<'a>(command: &'a mut Command, ask: &Ask) -> &'a mut Command {
         .arg(leave_after.to_string())
 }
 
-fn eventsource_client(ask: Ask) -> Result<Reading, String> {
+fn eventsource_client(ask: &Ask) -> Result<Reading, String> {
+    let leave_after = ask.leave_after;
     let transport = HyperTransport::builder().build_http();
     let transport = transport.map_err(|error| error.to_string())?;
     let client = eventsource_client::ClientBuilder::for_url(&ask.url);
@@ -235,7 +237,7 @@ fn eventsource_client(ask: Ask) -> Result<Reading, String> {
                     let id = event.id.unwrap_or_default();
                     told.event(event.event_type, id, event.data);
                     seen += 1;
-                    if Some(seen) == ask.leave_after {
+                    if Some(seen) == leave_after {
                         return;
                     }
                 }
@@ -278,7 +280,8 @@ fn reqwest_eventsource(ask: Ask) -> Reading {
 }
 
 /// curl prints the stream as it is; the crate `eventsource-stream` reads that.
-fn curl(ask: Ask) -> Result<Reading, String> {
+fn curl(ask: &Ask) -> Result<Reading, String> {
+    let leave_after = ask.leave_after;
     let mut curl = start(
         Command::new("curl")
             .args(["--silent", "--no-buffer", "--request", ask.method])
@@ -292,7 +295,7 @@ fn curl(ask: Ask) -> Result<Reading, String> {
         while let Some(Ok(event)) = events.next().await {
             told.event(event.event, event.id, event.data);
             seen += 1;
-            if Some(seen) == ask.leave_after {
+            if Some(seen) == leave_after {
                 // As somebody at a terminal leaves.
                 let _ = curl.kill().await;
                 return;

@@ -27,8 +27,11 @@ pub(crate) enum Column {
 pub(crate) enum Known {
     /// It is not meant to.
     NotApplicable(&'static str),
-    /// It should, and does not. The cell fails when it does.
-    Fault(&'static str),
+    /// It should, and does not: what is `seen` of it, and the reason. The cell fails when it does, or fails otherwise.
+    Fault {
+        seen: &'static str,
+        reason: &'static str,
+    },
 }
 
 const NO_RECONNECT: &str =
@@ -87,16 +90,45 @@ impl Column {
     }
 
     pub(crate) fn known(self, property: Property) -> Option<Known> {
-        use Known::NotApplicable;
+        use Known::{Fault, NotApplicable};
         use Property as P;
 
         match (self, property) {
-            (_, P::Resume | P::Retry | P::Restart) if !self.comes_back() => {
+            (_, P::Resume | P::IdAlone | P::Retry | P::Restart) if !self.comes_back() => {
                 Some(NotApplicable(NO_RECONNECT))
             }
             (Self::Chromium | Self::Firefox | Self::NodeEventSource, P::Post) => {
                 Some(NotApplicable(ONLY_GET))
             }
+            (
+                Self::Firefox
+                | Self::NodeEventSource
+                | Self::EventsourceClient
+                | Self::ReqwestEventsource,
+                P::IdAlone,
+            ) => Some(Fault {
+                seen: "id it came with: \"1\"",
+                reason: "remembers the ids of events only, not that of a keep-alive (as of a filtered topic); \
+                         `keep_alive_event` makes an event of it",
+            }),
+            (Self::FetchEventSource, P::Comments) => Some(Fault {
+                seen: "data: \"\" instead of \"2\"",
+                reason: "hands out an event without data for each comment: skip what has no data, or use \
+                         `keep_alive_event`",
+            }),
+            (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {
+                seen: "it came back after the 204",
+                reason: "comes back after a `204` again and again, unless its `onopen` and `onerror` are made to \
+                         throw: abort it at `done`",
+            }),
+            (Self::EventsourceClient, P::Done | P::Stop) => Some(Fault {
+                seen: "it came back after the 204",
+                reason: "comes back after a `204` again and again: drop it at `done`",
+            }),
+            (Self::EventsourceClient, P::Retry) => Some(Fault {
+                seen: "it came back after ",
+                reason: "waits for half of it up to all of it, at random",
+            }),
             _ => None,
         }
     }
@@ -115,7 +147,7 @@ impl Column {
             Self::NodeParser => Client::Node(programs.clone(), "parser"),
             Self::HttpxSse => Client::Python(programs.clone(), "httpx_sse_client.py"),
             Self::SseclientPy => Client::Python(programs.clone(), "sseclient_client.py"),
-            Self::EventsourceClient => Client::EventsourceClient,
+            Self::EventsourceClient => Client::LaunchDarkly,
             Self::ReqwestEventsource => Client::ReqwestEventsource,
             Self::Curl => Client::Curl,
         })

@@ -1,4 +1,4 @@
-//! What the clients need from npm, PyPI and crates.io, each by its own tool, in the versions of their files, below
+//! What the clients need from npm, `PyPI` and crates.io, each by its own tool, in the versions of their files, below
 //! `target/interop`. What is there already is left as it is.
 
 use std::{

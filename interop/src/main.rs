@@ -5,11 +5,14 @@
 mod browser;
 mod client;
 mod column;
+mod docs;
 mod examples;
 mod install;
 mod property;
+mod proxies;
 mod server;
 mod table;
+mod versions;
 
 use std::{env, path::Path, process::ExitCode};
 
@@ -73,16 +76,63 @@ async fn run(only: &[String]) -> Result<bool, String> {
     });
     let sdks: Vec<_> = sdks.collect();
 
-    let mut table = Table::new(Property::ALL.map(Property::title).to_vec());
+    let mut table = Table::new(Property::ALL.map(|row| row.title().to_owned()).to_vec());
     for (name, cells) in clients {
         table.column(name, cells.await.map_err(|error| error.to_string())?);
     }
-    let mut chat = Table::new(Chat::ALL.map(Chat::title).to_vec());
+    let mut chat = Table::new(Chat::ALL.map(|row| row.title().to_owned()).to_vec());
     for (name, cells) in sdks {
         chat.column(name, cells.await.map_err(|error| error.to_string())?);
     }
     println!("\n{table}\n{chat}");
-    Ok(table.is_right() && chat.is_right())
+    let mut right = table.is_right() && chat.is_right();
+
+    let proxies = if chosen("proxies") {
+        let proxies = tokio::task::spawn_blocking(proxies::table);
+        let proxies = proxies.await.map_err(|error| error.to_string())??;
+        println!("{proxies}");
+        right &= proxies.is_right();
+        Some(proxies)
+    } else {
+        None
+    };
+    match proxies {
+        // What is not whole is not what the docs show.
+        Some(proxies) if only.is_empty() && right => documented(&table, &chat, &proxies),
+        _ => Ok(right),
+    }
+}
+
+/// Whether the docs have these tables.
+fn documented(table: &Table, chat: &Table, proxies: &Table) -> Result<bool, String> {
+    const README: &str = "README.md";
+    const CLIENTS: &str = "sse-runtime/docs/clients.md";
+    const PRODUCTION: &str = "sse-runtime/docs/running_in_production.md";
+
+    let row = |property: &Property| Property::ALL.iter().position(|one| one == property);
+    let groups = Property::GROUPS.map(|(title, properties)| {
+        let rows: Vec<usize> = properties.iter().filter_map(row).collect();
+        (title, rows)
+    });
+    let groups = groups
+        .each_ref()
+        .map(|(title, rows)| (*title, rows.as_slice()));
+    let mut agree = true;
+    for (file, name, text) in [
+        (CLIENTS, "clients", table.to_string()),
+        (CLIENTS, "openai", chat.to_string()),
+        (PRODUCTION, "proxies", proxies.to_string()),
+        (README, "summary", table.summary(&groups)),
+    ] {
+        agree &= docs::agree(file, name, &text)?;
+    }
+    // A date changes every day: it is that of the last time the tables were written.
+    if docs::is_overwriting() {
+        docs::agree(CLIENTS, "versions", &versions::of_clients())?;
+        docs::agree(PRODUCTION, "versions", &versions::of_proxies())?;
+        docs::agree(README, "versions", &versions::of_clients())?;
+    }
+    Ok(agree)
 }
 
 async fn build_examples() -> Result<(), String> {
@@ -126,7 +176,9 @@ async fn column_cells(
             );
             match (judged.await, known) {
                 (Ok(()), None) => Cell::Ok,
-                (Err(_), Some(Known::Fault(reason))) => Cell::Fault(reason),
+                (Err(error), Some(Known::Fault { seen, reason })) if error.starts_with(seen) => {
+                    Cell::Fault(reason)
+                }
                 (Err(error), _) => Cell::Failed(error),
                 (Ok(()), Some(_)) => {
                     Cell::Failed("works now: take it out of what is known".to_owned())

@@ -28,6 +28,7 @@ pub(crate) enum Property {
     Post,
     Leaving,
     Resume,
+    IdAlone,
     Retry,
     Done,
     Stop,
@@ -35,7 +36,7 @@ pub(crate) enum Property {
 }
 
 impl Property {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Order,
         Self::Many,
         Self::Large,
@@ -51,10 +52,39 @@ impl Property {
         Self::Post,
         Self::Leaving,
         Self::Resume,
+        Self::IdAlone,
         Self::Retry,
         Self::Done,
         Self::Stop,
         Self::Restart,
+    ];
+
+    /// What the README's small table makes one of.
+    pub(crate) const GROUPS: [(&'static str, &'static [Self]); 5] = [
+        (
+            "reads all of it",
+            &[
+                Self::Order,
+                Self::Many,
+                Self::Large,
+                Self::Names,
+                Self::Ids,
+                Self::Lines,
+                Self::Empty,
+                Self::Unicode,
+                Self::NoBreaks,
+                Self::Comments,
+                Self::Heartbeat,
+                Self::Error,
+            ],
+        ),
+        ("`POST`", &[Self::Post]),
+        ("its leaving is noticed", &[Self::Leaving]),
+        (
+            "comes back where it was",
+            &[Self::Resume, Self::IdAlone, Self::Retry, Self::Restart],
+        ),
+        ("stops when told", &[Self::Done, Self::Stop]),
     ];
 
     /// As the tables have it.
@@ -75,6 +105,7 @@ impl Property {
             Self::Post => "a stream that answers a `POST`",
             Self::Leaving => "its leaving noticed at once",
             Self::Resume => "comes back with the last id",
+            Self::IdAlone => "an id without an event is remembered",
             Self::Retry => "waits for as long as `retry` says",
             Self::Done => "`Event::done()` stops it",
             Self::Stop => "`end = \"stop\"` stops it",
@@ -100,6 +131,7 @@ impl Property {
             Self::Post => "post",
             Self::Leaving => "leaving",
             Self::Resume => "resume",
+            Self::IdAlone => "id_alone",
             Self::Retry => "retry",
             Self::Done => "done",
             Self::Stop => "stop",
@@ -149,9 +181,9 @@ pub(crate) async fn judge(
         Property::Post => trial.post().await,
         Property::Leaving => trial.leaving().await,
         Property::Resume => trial.resume().await,
+        Property::IdAlone => trial.id_alone().await,
         Property::Retry => trial.retry().await,
-        Property::Done => trial.done().await,
-        Property::Stop => trial.stop().await,
+        Property::Done | Property::Stop => trial.done().await,
         Property::Restart => examples::restart(client).await,
     }
 }
@@ -294,6 +326,15 @@ impl Trial<'_> {
         same("ids it came with", ids.as_slice(), &["", "3"])
     }
 
+    async fn id_alone(&mut self) -> Result<(), String> {
+        let _reading = self.read().await?;
+        let comes_back = |visits: &Visits| visits.requests.len() > 1;
+        let visits = self.server_sees("it comes back", comes_back).await?;
+        let again = &visits.requests[1];
+        let id = again.last_event_id.as_deref().unwrap_or_default();
+        same("id it came with", id, "2")
+    }
+
     async fn retry(&mut self) -> Result<(), String> {
         let mut reading = self.read().await?;
         reading.events(2).await?;
@@ -312,12 +353,6 @@ impl Trial<'_> {
         let mut reading = self.read().await?;
         expect(&reading.event().await?, "message", "1")?;
         expect(&reading.event().await?, "done", "null")?;
-        self.stops(reading).await
-    }
-
-    async fn stop(&mut self) -> Result<(), String> {
-        let mut reading = self.read().await?;
-        expect(&reading.event().await?, "message", "1")?;
         self.stops(reading).await
     }
 

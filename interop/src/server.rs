@@ -176,6 +176,16 @@ async fn resume(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32
     }
 }
 
+/// As the keep-alive of a stream that filters a topic.
+#[sse_endpoint("/{trial}/id_alone", retry = "100ms")]
+async fn id_alone(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
+    yield_!(Event::json(&1).id(1));
+    yield_!(Event::empty().id(2));
+    if last.ok().is_some() {
+        pending::<()>().await;
+    }
+}
+
 #[sse_endpoint("/{trial}/retry", retry = "6s")]
 async fn retry(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     let seen = last.ok().unwrap_or(0);
@@ -284,6 +294,7 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .sse(names)
         .sse(ids)
         .sse(resume)
+        .sse(id_alone)
         .sse(retry)
         .sse(lines)
         .sse(unicode)

@@ -36,12 +36,12 @@ impl Cell {
 
 /// What was asked, down; who was asked, across.
 pub(crate) struct Table {
-    rows: Vec<&'static str>,
+    rows: Vec<String>,
     columns: Vec<(&'static str, Vec<Cell>)>,
 }
 
 impl Table {
-    pub(crate) fn new(rows: Vec<&'static str>) -> Self {
+    pub(crate) fn new(rows: Vec<String>) -> Self {
         Self {
             rows,
             columns: Vec::new(),
@@ -57,6 +57,32 @@ impl Table {
     pub(crate) fn is_right(&self) -> bool {
         let mut cells = self.columns.iter().flat_map(|(_, cells)| cells);
         !cells.any(|cell| matches!(cell, Cell::Failed(_) | Cell::Skipped(_)))
+    }
+}
+
+impl Table {
+    /// In Markdown, a line for each column, with a cell for each group of rows: how many of them it is, of those that apply.
+    pub(crate) fn summary(&self, groups: &[(&str, &[usize])]) -> String {
+        let mut text = String::from("| |");
+        for (title, _) in groups {
+            text += &format!(" {title} |");
+        }
+        text += &format!("\n| --- |{}", " --- |".repeat(groups.len()));
+        for (name, cells) in &self.columns {
+            text += &format!("\n| {name} |");
+            for (_, rows) in groups {
+                let cells = rows.iter().map(|row| &cells[*row]);
+                let apply = cells.filter(|cell| !matches!(cell, Cell::NotApplicable(_)));
+                let apply: Vec<_> = apply.collect();
+                let ok = apply.iter().filter(|cell| ***cell == Cell::Ok).count();
+                text += &match apply.len() {
+                    0 => " n/a |".to_owned(),
+                    all if all == ok => " ok |".to_owned(),
+                    all => format!(" {ok} of {all} |"),
+                };
+            }
+        }
+        text
     }
 }
 

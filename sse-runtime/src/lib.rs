@@ -46,6 +46,7 @@
 //! - [`testing`]: a client for the tests of your own endpoints.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
 //! - [What the compiler checks](what_the_compiler_checks): every mistake, and the message that it gets.
+//! - [Clients](clients): how each reads a stream, and what it does not.
 //! - [Running it in production](running_in_production): proxies, systemd, Kubernetes, what it takes and what to watch.
 //!
 //! # What happens when
@@ -92,6 +93,9 @@ pub mod __private;
 mod arrival;
 mod body;
 mod channel;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/clients.md")]
+pub mod clients {}
 mod close;
 mod connection;
 mod data;
@@ -146,6 +150,18 @@ mod route;
 ///
 /// ```caddy
 #[doc = include_str!("../docs/proxies/Caddyfile")]
+/// ```
+///
+/// ## httpd.conf
+///
+/// ```apache
+#[doc = include_str!("../docs/proxies/httpd.conf")]
+/// ```
+///
+/// ## varnish.vcl
+///
+/// ```vcl
+#[doc = include_str!("../docs/proxies/varnish.vcl")]
 /// ```
 pub mod running_in_production {}
 mod serve;
@@ -244,7 +260,7 @@ pub use topic::{
 /// | `retry` | a duration | none | the reconnection time, sent with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event is with the kernel before the generator goes on; `ready`: events that are yielded without waiting in between share a write, up to 16 KiB |
 /// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not come back at once |
-/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it; `stop` leaves the event `done` as its last, whose id asks for that |
 /// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |
 /// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server stops: end at a moment within its drain time, or run on until the stream ends by itself or the drain time does |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences [warnings](#warnings) of the attribute by their names |

@@ -14,6 +14,8 @@ cargo xtask test            everything that CI runs
 cargo xtask test STEP…      the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)
 cargo xtask soak [SECONDS]  full load with random faults (600 seconds)
+cargo xtask interop         real clients and real proxies, and the tables of the docs
+cargo xtask interop NAME…   the clients whose names contain one of these, or `proxies`
 cargo xtask guard [--bless] instructions of the hot paths, against benches/guard.json
 cargo xtask bench           beside the peers, into docs/performance.md (15 minutes)
 cargo xtask bench --quick   a part of it, in 2 minutes, to the terminal
@@ -28,6 +30,11 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
         ["soak"] => soak("600"),
+        ["interop", only @ ..] => {
+            let mut report = Report::default();
+            report.run(&steps::interop(only));
+            report.print()
+        }
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
         ["guard"] => guard::run(false),
         ["guard", "--bless"] => guard::run(true),

@@ -115,7 +115,7 @@ pub(crate) fn tests() -> Vec<Step> {
                 "--package",
                 "tests",
                 "--",
-                // The step after this one.
+                // The step `interop` has these.
                 "--skip",
                 "behind::",
             ],
@@ -125,22 +125,7 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("chromium", "chromium")
         .needs("ip", "iproute2"),
         without_takeover(),
-        // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and
-        // ports.
-        Step::cargo(
-            "proxies",
-            &[
-                "test",
-                "--locked",
-                "--package",
-                "tests",
-                "--test",
-                "proxies",
-            ],
-        )
-        .needs("nginx", "nginx-light")
-        .needs("haproxy", "haproxy")
-        .needs("caddy", "caddy"),
+        interop(&[]),
         // As the tests before it were built.
         soak(&[], "30"),
         Step::cargo(
@@ -187,6 +172,23 @@ fn without_takeover() -> Step {
     Step::cargo("sockets-without-takeover", &args)
         .env("TAKEOVER", "off")
         .needs("ip", "iproute2")
+}
+
+/// Real clients and real proxies: all, or those that are named. What comes other registries have it installs itself.
+pub(crate) fn interop(only: &[&str]) -> Step {
+    let mut args = vec!["run", "--locked", "--package", "interop", "--"];
+    args.extend(only);
+    // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and ports.
+    Step::cargo("interop", &args)
+        .needs("curl", "curl")
+        .needs("chromium", "chromium")
+        .needs("chromedriver", "chromium-driver")
+        .needs("firefox-esr", "firefox-esr")
+        .needs("nginx", "nginx-light")
+        .needs("haproxy", "haproxy")
+        .needs("caddy", "caddy")
+        .needs("apache2", "apache2-bin")
+        .needs("varnishd", "varnish")
 }
 
 /// Full load with random faults, for so many seconds.

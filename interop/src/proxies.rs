@@ -1,0 +1,182 @@
+//! The proxies. What is asked of them stands in `tests/proxies.rs`; here its tests become cells, by their names and results.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::table::{Cell, Table};
+
+/// With the name of the tests' module, and the program.
+const PROXIES: [(&str, &str, &str); 10] = [
+    ("nginx", "nginx", "nginx"),
+    ("HAProxy", "haproxy", "haproxy"),
+    ("Caddy", "caddy", "caddy"),
+    ("Apache httpd", "httpd", "apache2"),
+    ("Varnish", "varnish", "varnishd"),
+    ("nginx, default", "nginx_default", "nginx"),
+    ("HAProxy, default", "haproxy_default", "haproxy"),
+    ("Caddy, default", "caddy_default", "caddy"),
+    ("Apache httpd, default", "httpd_default", "apache2"),
+    ("Varnish, default", "varnish_default", "varnishd"),
+];
+
+/// Why a test has to panic.
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("caddy", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
+    ("caddy_default", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
+    (
+        "nginx_default",
+        BREAKS_OFF,
+        "speaks HTTP/1.0 to the server, which has no other end than this: `proxy_http_version 1.1`",
+    ),
+    ("haproxy_default", LEAVES, "`option abortonclose`"),
+    (
+        "haproxy_default",
+        "no_event_waits_for_the_next",
+        "up to 200 ms in the kernel: `option http-no-delay`",
+    ),
+    (
+        "haproxy_default",
+        "no_event_comes_200_ms_later_than_without_it",
+        "up to 200 ms in the kernel: `option http-no-delay`",
+    ),
+    ("httpd", LEAVES, LISTENS_LATE),
+    ("httpd_default", LEAVES, LISTENS_LATE),
+    ("httpd", "one_connection_has_many_streams_over_http2", SIX),
+    ("httpd", "one_browser_has_fifty_streams", SIX),
+    (
+        "varnish",
+        "one_connection_has_many_streams_over_http2",
+        "many there are; but the leaving of one is noticed late, since HTTP/2 has no pipe",
+    ),
+    ("varnish_default", LEAVES, LISTENS_LATE),
+    (
+        "varnish_default",
+        "a_client_that_does_not_read_is_felt",
+        "reads all there is, into its memory: `return (pipe)`",
+    ),
+];
+
+const BREAKS_OFF: &str = "a_stream_that_breaks_off_is_no_clean_end";
+const LEAVES: &str = "a_client_that_leaves_is_noticed";
+const LISTENS_LATE: &str = "not before the server next sends something: the keep-alive";
+const SIX: &str = "works at six of a connection's streams, until others have ended";
+
+/// Why there is no test.
+fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
+    match (module, test) {
+        (
+            _,
+            "a_quiet_stream_stays_by_its_keep_alive"
+            | "one_connection_has_many_streams_over_http2"
+            | "one_browser_has_fifty_streams"
+            | "the_address_of_the_client_arrives"
+            | "a_server_that_refuses_is_passed_over"
+            | "a_server_that_refuses_is_passed_over_from_its_health_check_on"
+            | "a_server_that_is_not_ready_is_left_alone",
+        ) if module.ends_with("_default") => Some("asked of the files alone"),
+        ("varnish", "one_browser_has_fifty_streams") => Some("has no TLS of its own"),
+        (
+            "nginx",
+            "a_server_that_is_not_ready_is_left_alone"
+            | "a_server_that_refuses_is_passed_over_from_its_health_check_on",
+        ) => Some("has no health checks, in the free version"),
+        ("varnish", "a_server_that_refuses_is_passed_over") => {
+            Some("what is piped is not tried again, before the health check has noticed")
+        }
+        _ => None,
+    }
+}
+
+/// Runs the tests. What they say is shown where one of them fails.
+pub(crate) fn table() -> Result<Table, String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let run = Command::new(cargo)
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "tests",
+            "--test",
+            "proxies",
+        ])
+        // They wait for most of their time.
+        .args(["--", "--test-threads", "4"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&run.stdout);
+    let also = String::from_utf8_lossy(&run.stderr);
+    if !run.status.success() {
+        println!("{also}\n{said}");
+    }
+    let results = results(&said);
+    if results.is_empty() {
+        return Err("the tests of the proxies did not run".to_owned());
+    }
+    // In the order of the first proxy that has them; libtest sorts by name.
+    let mut tests: Vec<&str> = results.keys().map(|(_, test)| *test).collect();
+    tests.sort_unstable();
+    tests.dedup();
+
+    let mut table = Table::new(tests.iter().map(|test| test.replace('_', " ")).collect());
+    for (name, module, program) in PROXIES {
+        let missing = also.contains(&format!("SKIPPED: no {program};"));
+        let cells = tests.iter().map(|test| {
+            if missing {
+                return Cell::Skipped(format!("no {program}"));
+            }
+            cell(module, test, results.get(&(module, test)))
+        });
+        table.column(name, cells.collect());
+    }
+    Ok(table)
+}
+
+/// What libtest says of a test.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    /// It has to, and did.
+    Panicked,
+    Failed,
+}
+
+/// By module and test, from lines such as `test behind::nginx::a_clean_end_stays_one ... ok`.
+fn results(said: &str) -> BTreeMap<(&str, &str), Outcome> {
+    let lines = said.lines().filter_map(|line| {
+        let (test, result) = line.strip_prefix("test behind::")?.split_once(" ... ")?;
+        let (test, has_to_panic) = match test.strip_suffix(" - should panic") {
+            Some(test) => (test, true),
+            None => (test, false),
+        };
+        let outcome = match (result, has_to_panic) {
+            ("ok", false) => Outcome::Passed,
+            ("ok", true) => Outcome::Panicked,
+            _ => Outcome::Failed,
+        };
+        Some((test.split_once("::")?, outcome))
+    });
+    lines.collect()
+}
+
+fn cell(module: &str, test: &str, outcome: Option<&Outcome>) -> Cell {
+    let mut faults = FAULTS.iter();
+    let fault = faults.find(|(of, at, _)| (*of, *at) == (module, test));
+    match (outcome, fault, not_applicable(module, test)) {
+        (Some(Outcome::Passed), None, None) => Cell::Ok,
+        (Some(Outcome::Panicked), Some((_, _, reason)), None) => Cell::Fault(reason),
+        (Some(Outcome::Panicked), None, None) => {
+            Cell::Failed("it has to fail, and nobody says why".to_owned())
+        }
+        (None, None, Some(reason)) => Cell::NotApplicable(reason),
+        (None, None, None) => Cell::Skipped("there is no test, and nobody says why".to_owned()),
+        (Some(Outcome::Failed), _, _) => Cell::Failed("see above".to_owned()),
+        (_, Some(_), _) | (_, _, Some(_)) => {
+            Cell::Failed("it is not as it is said to be".to_owned())
+        }
+    }
+}
