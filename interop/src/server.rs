@@ -29,9 +29,9 @@ pub(crate) const ORDERED: u32 = 100;
 pub(crate) const MANY: u32 = 10_000;
 
 /// All three line breaks, and one at the end.
-pub(crate) const LINES: &str = "one\ntwo\r\nthree\r\n\r\n five\r";
+pub(crate) const LINES: &str = "one\ntwo\r\nthree\rfour\r\n\r\n five\r";
 /// What every client has to make of it.
-pub(crate) const LINES_READ: &str = "one\ntwo\nthree\n\n five\n";
+pub(crate) const LINES_READ: &str = "one\ntwo\nthree\nfour\n\n five\n";
 
 /// Two, three and four bytes in UTF-8, one that is made of several, and all that some take for the end of a line.
 pub(crate) const UNICODE: &str =
