@@ -22,7 +22,7 @@ use tokio_stream::StreamExt as _;
 use crate::browser::Browser;
 
 /// After this long a client has failed: it is not said to be slow, but to wait for what does not come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client tells of a stream, a line of JSON each where it is a program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
