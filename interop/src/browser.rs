@@ -3,7 +3,10 @@
 use std::{net::TcpListener, path::Path, time::Duration};
 
 use serde_json::json;
-use thirtyfour::{ChromiumLikeCapabilities as _, DesiredCapabilities, WebDriver};
+use thirtyfour::{
+    ChromiumLikeCapabilities as _, DesiredCapabilities, LoggingPrefsLogLevel, WebDriver,
+    common::capabilities::firefox::FirefoxPreferences,
+};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -20,9 +23,29 @@ pub(crate) struct Browser {
     process: Child,
 }
 
+/// What its user prefers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scheme {
+    Light,
+    Dark,
+}
+
+impl Scheme {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+}
+
 impl Browser {
-    pub(crate) async fn chromium(scripts: String) -> Result<Self, String> {
+    pub(crate) async fn chromium(scripts: String, scheme: Scheme) -> Result<Self, String> {
         let mut capabilities = DesiredCapabilities::chrome();
+        let preferred = match scheme {
+            Scheme::Light => "--blink-settings=preferredColorScheme=1",
+            Scheme::Dark => "--blink-settings=preferredColorScheme=0",
+        };
         for argument in [
             "--headless",
             "--no-sandbox",
@@ -32,17 +55,36 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            "--hide-scrollbars",
+            "--window-size=1280,800",
+            preferred,
         ] {
             let added = capabilities.add_arg(argument);
             added.map_err(|error| error.to_string())?;
         }
+        let log = capabilities.set_browser_log_level(LoggingPrefsLogLevel::All);
+        log.map_err(|error| error.to_string())?;
         Self::start(Path::new("chromedriver"), capabilities, scripts).await
     }
 
-    pub(crate) async fn firefox(geckodriver: &Path, scripts: String) -> Result<Self, String> {
+    pub(crate) async fn firefox(
+        geckodriver: &Path,
+        scripts: String,
+        scheme: Scheme,
+    ) -> Result<Self, String> {
         let mut capabilities = DesiredCapabilities::firefox();
-        let headless = capabilities.set_headless();
-        headless.map_err(|error| error.to_string())?;
+        let mut preferences = FirefoxPreferences::new();
+        let preferred = match scheme {
+            Scheme::Dark => 1,
+            Scheme::Light => 0,
+        };
+        preferences
+            .set("ui.systemUsesDarkTheme", preferred)
+            .and_then(|()| capabilities.set_preferences(preferences))
+            .and_then(|()| capabilities.add_arg("--width=1280"))
+            .and_then(|()| capabilities.add_arg("--height=900"))
+            .and_then(|()| capabilities.set_headless())
+            .map_err(|error| error.to_string())?;
         Self::start(geckodriver, capabilities, scripts).await
     }
 
@@ -73,6 +115,10 @@ impl Browser {
             scripts,
             process,
         })
+    }
+
+    pub(crate) fn driver(&self) -> &WebDriver {
+        &self.driver
     }
 
     /// Opens a page where the stream comes from, and starts `client` in it.

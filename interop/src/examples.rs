@@ -15,16 +15,16 @@ use crate::{
 };
 
 /// An example that runs.
-struct Example {
+pub(crate) struct Example {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     /// `http://127.0.0.1:PORT`
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Example {
     /// Starts it where it was before, or at a port of the kernel's.
-    async fn start(name: &str, port: &str) -> Result<Self, String> {
+    pub(crate) async fn start(name: &str, port: &str) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
         let mut child = Command::new(path.join(name))
             .env("PORT", port)

@@ -8,13 +8,18 @@ mod column;
 mod docs;
 mod examples;
 mod install;
+mod pages;
 mod property;
 mod proxies;
 mod server;
 mod table;
 mod versions;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use client::Programs;
 use column::{Column, Known};
@@ -96,10 +101,25 @@ async fn run(only: &[String]) -> Result<bool, String> {
     } else {
         None
     };
+    if chosen("pages") {
+        let pages = pages::look(&programs, &server, &images()).await?;
+        println!("{pages}");
+        right &= pages.is_right();
+    }
     match proxies {
         // What is not whole is not what the docs show.
         Some(proxies) if only.is_empty() && right => documented(&table, &chat, &proxies),
         _ => Ok(right),
+    }
+}
+
+/// Where the pictures of the pages go: those of the docs are made anew with their tables alone.
+fn images() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if docs::is_overwriting() {
+        root.join("docs/images")
+    } else {
+        root.join("target/interop/pages")
     }
 }
 
@@ -139,7 +159,7 @@ async fn build_examples() -> Result<(), String> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let built = Command::new(cargo)
         .args(["build", "--quiet", "--locked", "--package", "examples"])
-        .args(["--example", "ticker", "--example", "chat"])
+        .arg("--examples")
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .status()
         .await;

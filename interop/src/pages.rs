@@ -1,0 +1,301 @@
+//! The examples' pages in both browsers, light and dark, narrow and wide: what is on them, whether anything went wrong in
+//! the console, and whether a keyboard and a screen reader get along with them.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use thirtyfour::{
+    By, Key, WebDriver, WebElement, error::WebDriverResult,
+    extensions::query::ElementQueryable as _,
+};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    browser::{Browser, Scheme},
+    client::{PATIENCE, Programs},
+    examples::Example,
+    table::{Cell, Table},
+};
+
+/// A page, and how to see that it shows what it is for.
+#[derive(Clone, Copy)]
+struct Page {
+    example: &'static str,
+    /// The buttons that set it going.
+    start: &'static [&'static str],
+    /// True once there is something to see.
+    is_going: &'static str,
+}
+
+const PAGES: [Page; 5] = [
+    Page {
+        example: "clock",
+        start: &[],
+        is_going: "return document.querySelector('#state').textContent === 'live'
+            && /^\\d\\d:/.test(document.querySelector('#time').textContent)",
+    },
+    Page {
+        example: "chat",
+        start: &["#anew", "#examples button"],
+        is_going: "return document.querySelector('#log').innerText.length > 250",
+    },
+    Page {
+        example: "progress",
+        start: &["#start"],
+        is_going: "return [...document.querySelectorAll('.percent')]
+            .some((percent) => parseInt(percent.textContent) >= 20)",
+    },
+    Page {
+        example: "metrics",
+        start: &["[aria-label='Open /clock']"],
+        is_going: "return document.querySelector('[data-of=events_total]').textContent >= 2",
+    },
+    Page {
+        example: "ticker",
+        start: &[],
+        is_going: "const lines = [...document.querySelectorAll('path.stroke')];
+            return lines.length > 0 && lines.every((line) => line.getAttribute('d')?.length > 250)",
+    },
+];
+
+/// A phone, and a laptop.
+const SIZES: [(u32, u32); 2] = [(390, 780), (1280, 720)];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Chromium,
+    Firefox,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox",
+        }
+    }
+}
+
+/// Looks at all pages, and keeps the pictures of them in `images`.
+pub(crate) async fn look(
+    programs: &Programs,
+    server: &str,
+    images: &Path,
+) -> Result<Table, String> {
+    fs::create_dir_all(images).map_err(said)?;
+    let axe = programs.js.join("node_modules/axe-core/axe.min.js");
+    let axe = fs::read_to_string(axe).map_err(said)?;
+    let mut table = Table::new(PAGES.map(|page| page.example).to_vec());
+    for (name, kind, scheme) in [
+        ("Chromium, light", Kind::Chromium, Scheme::Light),
+        ("Chromium, dark", Kind::Chromium, Scheme::Dark),
+        ("Firefox, light", Kind::Firefox, Scheme::Light),
+        ("Firefox, dark", Kind::Firefox, Scheme::Dark),
+    ] {
+        let browser = match kind {
+            Kind::Chromium => Browser::chromium(String::new(), scheme).await,
+            Kind::Firefox => Browser::firefox(&programs.geckodriver, String::new(), scheme).await,
+        };
+        let browser = match browser {
+            Ok(browser) => browser,
+            Err(error) => {
+                table.column(name, vec![Cell::Skipped(error); PAGES.len()]);
+                continue;
+            }
+        };
+        // All at once: the prices of the last one have gone up and down for a while when it is looked at.
+        let mut examples = Vec::new();
+        for page in PAGES {
+            examples.push((page, Example::start(page.example, "0").await?));
+        }
+        let mut cells = Vec::new();
+        for (page, example) in examples {
+            let look = Look {
+                driver: browser.driver(),
+                kind,
+                scheme,
+                page,
+                empty: server,
+                axe: &axe,
+            };
+            cells.push(match look.all(&example.url, images).await {
+                Ok(()) => Cell::Ok,
+                Err(error) => {
+                    println!("{name}, {}: {error}", page.example);
+                    Cell::Failed(error)
+                }
+            });
+        }
+        browser.quit().await;
+        table.column(name, cells);
+    }
+    Ok(table)
+}
+
+/// Looks at one page in one browser.
+struct Look<'a> {
+    driver: &'a WebDriver,
+    kind: Kind,
+    scheme: Scheme,
+    page: Page,
+    /// An empty page.
+    empty: &'a str,
+    axe: &'a str,
+}
+
+impl Look<'_> {
+    async fn all(&self, url: &str, images: &Path) -> Result<(), String> {
+        let looked = async {
+            self.pictures(url, images).await?;
+            // Of a page in a frame there is more to be said than of one that is not.
+            self.console().await?;
+            self.axe(url).await?;
+            self.keyboard(url).await
+        };
+        let looked = looked.await;
+        // Before its server goes.
+        self.driver.goto(self.empty).await.map_err(said)?;
+        looked?;
+        let console = self.console().await?;
+        if console.is_empty() {
+            return Ok(());
+        }
+        Err(console.join("; "))
+    }
+
+    /// In a frame, since no browser's window is as narrow as a phone.
+    async fn pictures(&self, url: &str, images: &Path) -> Result<(), String> {
+        let example = self.page.example;
+        for (width, height) in SIZES {
+            // From our own address: what is from nowhere may not ask for anything on this machine.
+            self.driver.goto(self.empty).await.map_err(said)?;
+            let frame = "document.head.innerHTML = '<style>:root { color-scheme: light dark } body { margin: 0 }</style>';
+                document.body.innerHTML = arguments[0];";
+            let html = format!(
+                "<iframe title={example} src={url}/ width={width} height={height} style='border:0;display:block'></iframe>"
+            );
+            self.ask_with(frame, html.into()).await?;
+            let frame = self.driver.find(By::Css("iframe")).await.map_err(said)?;
+            frame.clone().enter_frame().await.map_err(said)?;
+            self.start(async |button| button.click().await).await?;
+            self.going().await?;
+            let is_dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
+            let is_dark = self.ask(is_dark).await? == Value::Bool(true);
+            if is_dark != matches!(self.scheme, Scheme::Dark) {
+                return Err(format!("it is not {}", self.scheme.name()));
+            }
+            let over = "return document.documentElement.scrollWidth - innerWidth";
+            let over = self.ask(over).await?;
+            if over.as_i64().is_none_or(|over| over > 0) {
+                return Err(format!("{over} pixels wider than {width}"));
+            }
+            self.driver.enter_parent_frame().await.map_err(said)?;
+            let (kind, scheme) = (self.kind.name(), self.scheme.name());
+            let image = images.join(format!("{example}-{kind}-{scheme}-{width}.png"));
+            frame.screenshot(&image).await.map_err(said)?;
+        }
+        Ok(())
+    }
+
+    /// What was said there since it was asked for last. Only Chromium's driver tells.
+    async fn console(&self) -> Result<Vec<String>, String> {
+        if let Kind::Firefox = self.kind {
+            return Ok(Vec::new());
+        }
+        let log = self.driver.browser_log().await.map_err(said)?;
+        Ok(log.into_iter().map(|entry| entry.message).collect())
+    }
+
+    /// Waits for the buttons, which a page may make itself, and presses those that can be pressed: there is no new chat
+    /// before the first.
+    async fn start(
+        &self,
+        press: impl AsyncFn(&WebElement) -> WebDriverResult<()>,
+    ) -> Result<(), String> {
+        for start in self.page.start {
+            let button = self.driver.query(By::Css(*start)).first().await;
+            let button = button.map_err(said)?;
+            if button.is_clickable().await.map_err(said)? {
+                press(&button).await.map_err(said)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Before anything has been started, and while it goes on.
+    async fn axe(&self, url: &str) -> Result<(), String> {
+        self.driver.goto(url).await.map_err(said)?;
+        self.violations().await?;
+        self.start(async |button| button.click().await).await?;
+        self.going().await?;
+        self.violations().await
+    }
+
+    async fn violations(&self) -> Result<(), String> {
+        let run = "const done = arguments[arguments.length - 1];
+            axe.run().then(({ violations }) => done(violations.map(({ id, nodes }) =>
+                `${id}: ${nodes.map((node) => node.html + ' ' + node.failureSummary).join('; ')}`)));";
+        self.driver
+            .execute(self.axe, Vec::new())
+            .await
+            .map_err(said)?;
+        let found = self.driver.execute_async(run, Vec::new()).await;
+        match found.map_err(said)?.json() {
+            Value::Array(found) if found.is_empty() => Ok(()),
+            found => Err(found.to_string()),
+        }
+    }
+
+    /// Everything that a pointer can use has its turn with Tab, and the page is set going with Enter.
+    async fn keyboard(&self, url: &str) -> Result<(), String> {
+        const ALL: &str = "button, a[href], input, textarea, [tabindex='0']";
+        self.driver.goto(url).await.map_err(said)?;
+        let usable = "return [...document.querySelectorAll(arguments[0])].filter((it) => it.offsetParent).length";
+        let usable = self.ask_with(usable, ALL.into()).await?;
+        let usable = usable.as_u64().unwrap_or_default();
+        // Each that has its turn is marked.
+        let mark = "document.activeElement.dataset.hadItsTurn = '';
+            return document.querySelectorAll('[data-had-its-turn]:is(' + arguments[0] + ')').length";
+        let mut had = self.ask_with(mark, ALL.into()).await?.as_u64();
+        for _ in 0..2 * usable + 2 {
+            if had.unwrap_or_default() >= usable {
+                break;
+            }
+            let focused = self.driver.active_element().await.map_err(said)?;
+            focused.send_keys(Key::Tab).await.map_err(said)?;
+            had = self.ask_with(mark, ALL.into()).await?.as_u64();
+        }
+        if had.unwrap_or_default() < usable {
+            return Err(format!("{had:?} of {usable} have their turn with Tab"));
+        }
+        self.start(async |button| button.send_keys(Key::Enter).await)
+            .await?;
+        self.going().await
+    }
+
+    async fn going(&self) -> Result<(), String> {
+        let going = timeout(PATIENCE, async {
+            while self.ask(self.page.is_going).await? != Value::Bool(true) {
+                // A page has nobody to tell.
+                sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
+        });
+        going
+            .await
+            .unwrap_or_else(|_| Err("nothing is to be seen on it".to_owned()))
+    }
+
+    async fn ask(&self, script: &str) -> Result<Value, String> {
+        self.ask_with(script, json!(null)).await
+    }
+
+    async fn ask_with(&self, script: &str, argument: Value) -> Result<Value, String> {
+        let answer = self.driver.execute(script, vec![argument]).await;
+        answer.map(|answer| answer.json().clone()).map_err(said)
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
