@@ -56,7 +56,7 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--hide-scrollbars",
-            "--window-size=1280,800",
+            "--window-size=1400,1000",
             preferred,
         ] {
             let added = capabilities.add_arg(argument);
@@ -80,9 +80,10 @@ impl Browser {
         };
         preferences
             .set("ui.systemUsesDarkTheme", preferred)
+            .and_then(|()| preferences.set("ui.useOverlayScrollbars", 1))
             .and_then(|()| capabilities.set_preferences(preferences))
-            .and_then(|()| capabilities.add_arg("--width=1280"))
-            .and_then(|()| capabilities.add_arg("--height=900"))
+            .and_then(|()| capabilities.add_arg("--width=1400"))
+            .and_then(|()| capabilities.add_arg("--height=1000"))
             .and_then(|()| capabilities.set_headless())
             .map_err(|error| error.to_string())?;
         Self::start(geckodriver, capabilities, scripts).await
