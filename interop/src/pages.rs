@@ -85,7 +85,7 @@ pub(crate) async fn look(
     fs::create_dir_all(images).map_err(said)?;
     let axe = programs.js.join("node_modules/axe-core/axe.min.js");
     let axe = fs::read_to_string(axe).map_err(said)?;
-    let mut table = Table::new(PAGES.map(|page| page.example).to_vec());
+    let mut table = Table::new(PAGES.map(|page| page.example.to_owned()).to_vec());
     for (name, kind, scheme) in [
         ("Chromium, light", Kind::Chromium, Scheme::Light),
         ("Chromium, dark", Kind::Chromium, Scheme::Dark),
