@@ -15,7 +15,7 @@ cargo xtask test STEP…      the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)
 cargo xtask soak [SECONDS]  full load with random faults (600 seconds)
 cargo xtask interop         real clients and real proxies, and the tables of the docs
-cargo xtask interop NAME…   the clients whose names contain one of these, or `proxies`
+cargo xtask interop NAME…   the clients whose names contain one of these, `proxies`, `pages`
 cargo xtask guard [--bless] instructions of the hot paths, against benches/guard.json
 cargo xtask bench           beside the peers, into docs/performance.md (15 minutes)
 cargo xtask bench --quick   a part of it, in 2 minutes, to the terminal
