@@ -260,9 +260,11 @@ async fn a_million_events_and_readers_that_come_and_go() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let app = Router::new().sse(counted).with_state(topic.clone());
-    // The one that does not read is not to be sent away.
-    let server = server_of(app).send_timeout(LONG * 2);
-    tokio::spawn(server.tcp_user_timeout(LONG * 2).serve(listener));
+    // The one that does not read is not to be sent away, by the server or by the kernel.
+    let server = server_of(app)
+        .send_timeout(LONG * 2)
+        .tcp_user_timeout(LONG * 2);
+    tokio::spawn(server.serve(listener));
 
     let mut stalled = Client::over(ask(narrow(addr).await, "/counted", "").await);
     stalled.head().await;
