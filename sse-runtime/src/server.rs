@@ -250,8 +250,8 @@ impl Server {
 
     /// Whether event streams over HTTP/1 are driven on their socket, without hyper, for as long as they last; `true` by default.
     ///
-    /// A quiet stream costs less than a quarter of the memory then, and an event less of a core. What a client sees is
-    /// the same; turn it off to find out whether something that you see comes from there.
+    /// A quiet stream costs about a quarter of the memory then, and an event less time. What a client sees is the same: turn it
+    /// off to find out whether something that you see comes from there.
     pub fn takeover(mut self, takeover: bool) -> Self {
         self.takeover = takeover;
         self

@@ -18,10 +18,12 @@
 //!   nothing in its write buffer when it is taken apart (`try_keep_alive`, behind a flush that has finished). hyper does not
 //!   promise this, so a test pins it (`tests/takeover.rs`). It would not hold with `pipeline_flush`, which must stay off.
 //! - `into_parts` gives back all that hyper has read and not parsed. What was read of a request's body is lost with it:
-//!   only a request whose body has been read to its end, or that has none, is taken over ([`Course::has_arrived`]).
+//!   only a request whose body has been read to its end, or that has none, is taken over
+//!   ([`Course::has_arrived`](crate::request_body::Course::has_arrived)).
 //! - The body is the one that came out of the router, with all layers around it; it is dropped when the client leaves, as
 //!   hyper would drop it. Whatever it knows of the connection, it knows by the [`Wire`](crate::socket::Wire) in its request, whose flushes
 //!   are counted here as well.
+//! - A [`Socket`] gives up a client that takes nothing, and is what TLS is spoken on as well: nothing here knows of either.
 //!
 //! # What it must never do
 //!
@@ -59,8 +61,6 @@ use bytes::{Bytes, BytesMut};
 use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 use tokio::{io::AsyncWrite, time::timeout};
 
-#[cfg(doc)]
-use crate::request_body::Course;
 use crate::{
     Shutdown,
     arrival::asks_to_close,
