@@ -14,6 +14,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use pin_project_lite::pin_project;
 
 use crate::{
     CloseReason, Payload,
@@ -67,6 +68,47 @@ impl fmt::Debug for Coroutine {
     }
 }
 
+pin_project! {
+    /// A function's coroutine, and what its end means. An `async` block around it would hold it twice: as what it was
+    /// given, and as what it awaits.
+    struct Ends<F, M> {
+        #[pin]
+        coroutine: F,
+        meaning: Option<M>,
+    }
+}
+
+impl<F, M> Ends<F, M>
+where
+    F: Future,
+    M: FnOnce(F::Output) -> Ending,
+{
+    fn new(coroutine: F, meaning: M) -> Self {
+        Self {
+            coroutine,
+            meaning: Some(meaning),
+        }
+    }
+}
+
+impl<F, M> Future for Ends<F, M>
+where
+    F: Future,
+    M: FnOnce(F::Output) -> Ending,
+{
+    type Output = Ending;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Ending> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.coroutine.poll(cx)
+            && let Some(meaning) = this.meaning.take()
+        {
+            return Poll::Ready(meaning(output));
+        }
+        Poll::Pending
+    }
+}
+
 impl Generator {
     /// `impl Stream<Item = T>`.
     pub fn stream<T, F>(item: Item<T>, run: impl FnOnce(Yielder<T>) -> F) -> Self
@@ -75,11 +117,7 @@ impl Generator {
         F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
     {
         Self::new(item, false, |yielder| {
-            let coroutine = run(yielder);
-            async move {
-                coroutine.await;
-                Ending::Finished
-            }
+            Ends::new(run(yielder), |()| Ending::Finished)
         })
     }
 
@@ -95,13 +133,10 @@ impl Generator {
         E: Send + 'static,
     {
         Self::new(item, false, |yielder| {
-            let coroutine = run(yielder);
-            async move {
-                match coroutine.await {
-                    Ok(End { .. }) => Ending::Finished,
-                    Err(failure) => failed(error, failure),
-                }
-            }
+            Ends::new(run(yielder), |ended| match ended {
+                Ok(End { .. }) => Ending::Finished,
+                Err(failure) => failed(error, failure),
+            })
         })
     }
 
@@ -117,13 +152,10 @@ impl Generator {
         R: 'static,
     {
         Self::new(item, true, |yielder| {
-            let coroutine = run(yielder);
-            async move {
-                match coroutine.await {
-                    Ok(End { .. }) => Ending::Finished,
-                    Err(rejection) => Ending::Rejected(answer(rejection)),
-                }
-            }
+            Ends::new(run(yielder), move |ended| match ended {
+                Ok(End { .. }) => Ending::Finished,
+                Err(rejection) => Ending::Rejected(answer(rejection)),
+            })
         })
     }
 
@@ -141,14 +173,11 @@ impl Generator {
         R: 'static,
     {
         Self::new(item, true, |yielder| {
-            let coroutine = run(yielder);
-            async move {
-                match coroutine.await {
-                    Ok(End { .. }) => Ending::Finished,
-                    Err(Exit::Response(rejection)) => Ending::Rejected(answer(rejection)),
-                    Err(Exit::Stream(failure)) => failed(error, failure),
-                }
-            }
+            Ends::new(run(yielder), move |ended| match ended {
+                Ok(End { .. }) => Ending::Finished,
+                Err(Exit::Response(rejection)) => Ending::Rejected(answer(rejection)),
+                Err(Exit::Stream(failure)) => failed(error, failure),
+            })
         })
     }
 

@@ -3,11 +3,13 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    task::{Context, Poll},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
+use pin_project_lite::pin_project;
+use tokio::task::coop;
 use tokio_stream::Stream;
 
 use crate::{
@@ -15,7 +17,6 @@ use crate::{
     channel::{Channel, Outgoing},
     encode::{EncodeError, Fields, Frame},
     event::NoJson,
-    guard::guard,
 };
 
 /// The item of a stream, checked where the signature names it: how its values are written.
@@ -116,29 +117,49 @@ impl<T> Yielder<T> {
     }
 }
 
-/// A stream in `yield_all!`.
-// What it takes to push an item is in the pointer, so that no bound is left here: one that is not met is reported where
-// this is made, and not again where it is awaited.
-pub struct Part<'a, T, S, E> {
-    yielder: &'a Yielder<T>,
-    stream: S,
-    push_next: PushNext<T, S, E>,
+pin_project! {
+    /// A stream in `yield_all!`: writes the frames of its items, each before the next is asked for, up to the first error.
+    ///
+    /// It is its own future, since an `async` block would hold the stream twice: as what it was given, and pinned.
+    // What it takes to push an item is in the pointer, so that no bound is left here: one that is not met is reported
+    // where this is made, and not again where it is awaited.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Part<'a, T, S, E> {
+        yielder: &'a Yielder<T>,
+        #[pin]
+        stream: S,
+        push_next: PushNext<T, S, E>,
+    }
 }
 
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<(), E>>>;
 
 impl<T, S, E> Part<'_, T, S, E> {
-    /// Writes the frames of the items, each before the next is asked for, up to the first error.
-    pub async fn push_all(self) -> Result<(), E> {
-        let mut stream = pin!(self.stream);
+    /// The future.
+    pub fn push_all(self) -> Self {
+        self
+    }
+}
+
+impl<T, S, E> Future for Part<'_, T, S, E> {
+    type Output = Result<(), E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        let mut this = self.project();
         loop {
-            let next = poll_fn(|cx| (self.push_next)(self.yielder, stream.as_mut(), cx));
-            match guard(next).await {
+            // A cancellation point, see `guard`.
+            let turn = ready!(coop::poll_proceed(cx));
+            let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
+            turn.made_progress();
+            match next {
                 Some(pushed) => pushed?,
-                None => return Ok(()),
+                None => return Poll::Ready(Ok(())),
             }
-            self.yielder.flushed().await;
+            // No waker is kept, see `Handover`.
+            if this.yielder.channel.is_due() {
+                return Poll::Pending;
+            }
         }
     }
 }
