@@ -80,12 +80,19 @@ struct State {
     asked: Option<CloseReason>,
     /// Why it has ended.
     ended: Option<CloseReason>,
-    tasks: Vec<JoinHandle<()>>,
-    hooks: Vec<Hook>,
+    /// In a box, as what few streams have.
+    started: Option<Box<Started>>,
     /// Made for the first who waits for it.
     over: Option<CancellationToken>,
     /// Made for a stream that waits for its moment in a shutdown, and may still be asked to end before.
     asked_in_shutdown: Option<CancellationToken>,
+}
+
+/// What ends with the stream.
+#[derive(Default)]
+struct Started {
+    tasks: Vec<JoinHandle<()>>,
+    hooks: Vec<Hook>,
 }
 
 type Hook = Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -157,7 +164,7 @@ impl Connection {
             spawned.abort();
             return;
         }
-        let tasks = &mut state.tasks;
+        let tasks = &mut state.started.get_or_insert_default().tasks;
         let finished: Vec<_> = tasks.extract_if(.., |task| task.is_finished()).collect();
         tasks.push(spawned);
         drop(state);
@@ -180,7 +187,7 @@ impl Connection {
         let hook: Hook = Box::new(move |reason| Box::pin(hook(reason)));
         let mut state = self.state();
         match state.ended {
-            None => state.hooks.push(hook),
+            None => state.started.get_or_insert_default().hooks.push(hook),
             Some(reason) => {
                 drop(state);
                 self.finish(reason, Vec::new(), vec![hook], None, Span::current());
@@ -313,14 +320,14 @@ impl Connection {
     pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
         state.ended = Some(reason);
-        let tasks = std::mem::take(&mut state.tasks);
-        let hooks = std::mem::take(&mut state.hooks);
+        let started = state.started.take();
         let over = state.over.clone();
         drop(state);
         if let Some(over) = over {
             over.cancel();
         }
-        if !tasks.is_empty() || !hooks.is_empty() {
+        if let Some(started) = started {
+            let Started { tasks, hooks } = *started;
             self.finish(reason, tasks, hooks, alive, span.clone());
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use axum::http::{Method, request::Parts};
 use bytes::{Bytes, BytesMut};
 
-use crate::{EventId, encode, metrics::Instruments, telemetry};
+use crate::{EventId, encode, keep_alive::Beat, metrics::Instruments, telemetry};
 
 /// When what was yielded goes to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,9 +159,10 @@ impl Endpoint {
                 encode::retry_line(&mut buffer, retry);
                 buffer.freeze()
             }),
-            keep_alive: self
-                .keep_alive
-                .map(|after| (after, self.keep_alive_frame())),
+            keep_alive: self.keep_alive.map(|after| {
+                let frame = self.keep_alive_frame();
+                Arc::new(Beat { after, frame })
+            }),
         }
     }
 
@@ -190,8 +191,7 @@ pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
 pub(crate) struct Frames {
     /// Sent with the head of the response.
     pub(crate) first: Option<Bytes>,
-    /// Sent after this much silence.
-    pub(crate) keep_alive: Option<(Duration, Bytes)>,
+    pub(crate) keep_alive: Option<Arc<Beat>>,
 }
 
 /// What all the streams of an endpoint that is on a router share.

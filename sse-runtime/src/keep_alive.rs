@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,12 +15,18 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+/// What is sent after how much silence: the same for all streams of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) after: Duration,
+    pub(crate) frame: Bytes,
+}
+
 pin_project! {
     /// Ready whenever a frame is due. The timer is moved only when it fires, not with every event.
     #[derive(Debug)]
     pub(crate) struct KeepAlive {
-        after: Duration,
-        frame: Bytes,
+        beat: Arc<Beat>,
         last: Instant,
         #[pin]
         timer: Sleep,
@@ -27,13 +34,12 @@ pin_project! {
 }
 
 impl KeepAlive {
-    pub(crate) fn new((after, frame): (Duration, Bytes)) -> Self {
+    pub(crate) fn new(beat: Arc<Beat>) -> Self {
         let last = Instant::now();
         Self {
-            after,
-            frame,
+            timer: sleep_until(last + beat.after),
+            beat,
             last,
-            timer: sleep_until(last + after),
         }
     }
 
@@ -47,11 +53,11 @@ impl KeepAlive {
         loop {
             // A generator that used up the task's budget must not hold back the timer.
             ready!(poll_unconstrained(this.timer.as_mut(), cx));
-            let due = *this.last + *this.after;
+            let due = *this.last + this.beat.after;
             if due <= this.timer.deadline() {
                 *this.last = Instant::now();
-                this.timer.as_mut().reset(*this.last + *this.after);
-                return Poll::Ready(this.frame.clone());
+                this.timer.as_mut().reset(*this.last + this.beat.after);
+                return Poll::Ready(this.beat.frame.clone());
             }
             this.timer.as_mut().reset(due);
         }
