@@ -197,7 +197,10 @@ impl Readers {
     }
 
     fn take_waiting(&mut self) -> Vec<Waker> {
-        self.waiting.iter_mut().filter_map(Option::take).collect()
+        // Once, whatever the crowd: a publish allocates the same for however many.
+        let mut waiting = Vec::with_capacity(self.waiting.len());
+        waiting.extend(self.waiting.iter_mut().filter_map(Option::take));
+        waiting
     }
 
     fn count(&self) -> usize {
@@ -309,10 +312,12 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         drop(state);
         drop(evicted);
         let is_resuming = matches!(from, From::Behind(_));
-        let gap = gap.map(|reason| Gap {
-            reason,
-            missed: None,
-            position: self.id(behind),
+        let gap = gap.map(|reason| {
+            Box::new(Gap {
+                reason,
+                missed: None,
+                position: self.id(behind),
+            })
         });
         Box::new(Cursor {
             ring: self,
@@ -354,7 +359,7 @@ struct Cursor<T> {
     behind: u64,
     place: usize,
     /// Still to be told.
-    gap: Option<Gap>,
+    gap: Option<Box<Gap>>,
     /// Still to be given, before what is behind.
     kept: Vec<Arc<Entry<T>>>,
     /// It has not read yet, so what is missed was missed while it was away.
@@ -448,7 +453,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
     fn take_gap(&mut self) -> Option<Gap> {
         let gap = self.gap.take()?;
         self.is_resuming = false;
-        Some(gap)
+        Some(*gap)
     }
 
     fn position(&self) -> EventId {

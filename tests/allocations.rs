@@ -1,0 +1,116 @@
+//! What a stream allocates.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use allocation_counter::{AllocationInfo, measure};
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody as _},
+    extract::{Request, State},
+};
+use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use tokio::runtime::Runtime;
+use tower_service::Service as _;
+
+#[derive(Clone, serde::Serialize)]
+struct Tick {
+    seq: u64,
+    symbol: &'static str,
+    price: f64,
+}
+
+fn tick(seq: u64) -> Tick {
+    Tick {
+        seq,
+        symbol: "ACME",
+        price: 101.25,
+    }
+}
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = Tick> {
+    for seq in 0.. {
+        yield_!(tick(seq));
+    }
+}
+
+#[sse_endpoint("/topic")]
+async fn topic(State(topic): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
+    yield_all!(topic.subscribe(Start::Now));
+}
+
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+fn app(topic_of: &Topic<Tick>) -> Router {
+    Router::new()
+        .sse(ticks)
+        .sse(topic)
+        .with_state(topic_of.clone())
+}
+
+fn open(runtime: &Runtime, app: &mut Router, path: &str) -> Body {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let Ok(response) = runtime.block_on(app.call(request));
+    response.into_body()
+}
+
+/// The next frame, if there is one.
+fn next(body: &mut Body) -> Option<Bytes> {
+    let mut cx = Context::from_waker(Waker::noop());
+    // After a frame a body may stand aside once.
+    for _ in 0..2 {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut cx) {
+            return frame.unwrap().unwrap().into_data().ok();
+        }
+    }
+    None
+}
+
+#[test]
+fn a_yield_of_a_small_struct_allocates_nothing() {
+    let runtime = runtime();
+    let mut app = app(&Topic::in_memory(1));
+    let mut body = open(&runtime, &mut app, "/ticks");
+    let _entered = runtime.enter();
+    for _ in 0..100 {
+        next(&mut body).unwrap();
+    }
+    let allocated = measure(|| {
+        for _ in 0..1_000 {
+            assert!(next(&mut body).unwrap().starts_with(b"data: {"));
+        }
+    });
+    assert_eq!(allocated.count_total, 0);
+}
+
+#[test]
+fn a_publish_allocates_the_same_for_however_many() {
+    let runtime = runtime();
+    let publish_to = |subscribers: usize| {
+        let topic = Topic::in_memory(16);
+        let mut app = app(&topic);
+        let mut bodies: Vec<Body> = (0..subscribers)
+            .map(|_| open(&runtime, &mut app, "/topic"))
+            .collect();
+        let _entered = runtime.enter();
+        let mut allocated = AllocationInfo::default();
+        // The first fill what is filled once.
+        for seq in 0..100 {
+            for body in &mut bodies {
+                while next(body).is_some() {}
+            }
+            allocated = measure(|| drop(topic.publish_now(&tick(seq)).unwrap()));
+        }
+        allocated.count_total
+    };
+    let counts = [1, 10, 1_000].map(publish_to);
+    assert_eq!(counts, [counts[0]; 3]);
+    // With nobody to wake there is one less.
+    assert!(publish_to(0) <= counts[0]);
+}
