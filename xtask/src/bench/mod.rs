@@ -101,8 +101,9 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
             continue;
         }
         println!("\n== {} ({} s)", scenario.name, start.elapsed().as_secs());
-        let measured = scenario.measure(&rig, &size, has_nchan)?;
+        let (measured, failed) = scenario.measure(&rig, &size, has_nchan)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
+        results.failed.insert(scenario.name.to_owned(), failed);
         // Whatever comes, this need not be measured again: `--continue`.
         results.write(&kept)?;
     }

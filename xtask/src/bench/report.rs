@@ -18,8 +18,15 @@ pub(crate) fn markdown(results: &Results, size: &Size) -> String {
 }
 
 fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
-    for line in results.machine.iter().chain(&results.left_out) {
+    for line in &results.machine {
         writeln!(out, "- {line}")?;
+    }
+    for line in results
+        .left_out
+        .iter()
+        .chain(results.failed.values().flatten())
+    {
+        writeln!(out, "- left out: {line}")?;
     }
     let verdicts: Vec<_> = BARS.iter().map(|bar| (bar, bar.judge(results))).collect();
     let count = |is_met: bool| {
@@ -80,12 +87,13 @@ fn what(bar: &Bar) -> String {
 }
 
 fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result {
-    const FIGURES: [&str; 11] = [
+    const FIGURES: [&str; 12] = [
         "events/s",
         "deliveries/s",
         "cpu us/event",
         "p50 us",
         "p99 us",
+        "delivered",
         "left ms",
         "KiB/stream",
         "opened/s",

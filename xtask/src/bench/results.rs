@@ -16,6 +16,9 @@ pub(crate) struct Results {
     pub(crate) machine: Vec<String>,
     /// Who was not there, and why.
     pub(crate) left_out: Vec<String>,
+    /// Turns that came to nothing, by the scenario's name.
+    #[serde(default)]
+    pub(crate) failed: BTreeMap<String, Vec<String>>,
     /// By the scenario's name.
     pub(crate) scenarios: BTreeMap<String, Measured>,
 }
