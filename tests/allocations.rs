@@ -1,8 +1,9 @@
-//! What a stream allocates.
+//! What a stream allocates, and what it holds while it waits.
 
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use allocation_counter::{AllocationInfo, measure};
@@ -12,7 +13,8 @@ use axum::{
     extract::{Request, State},
 };
 use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
 #[derive(Clone, serde::Serialize)]
@@ -37,6 +39,12 @@ async fn ticks() -> impl Stream<Item = Tick> {
     }
 }
 
+#[sse_endpoint("/quiet")]
+async fn quiet() -> impl Stream<Item = Tick> {
+    std::future::pending::<()>().await;
+    yield_!(tick(0));
+}
+
 #[sse_endpoint("/topic")]
 async fn topic(State(topic): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
     yield_all!(topic.subscribe(Start::Now));
@@ -50,6 +58,7 @@ fn runtime() -> Runtime {
 fn app(topic_of: &Topic<Tick>) -> Router {
     Router::new()
         .sse(ticks)
+        .sse(quiet)
         .sse(topic)
         .with_state(topic_of.clone())
 }
@@ -113,4 +122,36 @@ fn a_publish_allocates_the_same_for_however_many() {
     assert_eq!(counts, [counts[0]; 3]);
     // With nobody to wake there is one less.
     assert!(publish_to(0) <= counts[0]);
+}
+
+/// Beside what is tokio's: the timer of its keep-alive, and the token that it waits for.
+#[test]
+fn a_stream_that_waits_holds_no_more_than_a_kibibyte() {
+    const STREAMS: usize = 1_000;
+    let runtime = runtime();
+    let mut app = app(&Topic::in_memory(16));
+    let _entered = runtime.enter();
+    let server = CancellationToken::new();
+    let mut tokios = Vec::with_capacity(1);
+    let of_tokio = measure(|| {
+        let timer = Box::pin(sleep(Duration::from_secs(15)));
+        let ending = server.child_token();
+        tokios.push((timer, Box::pin(ending.clone().cancelled_owned()), ending));
+    });
+    for path in ["/quiet", "/topic"] {
+        // What all of them share.
+        let _first = open(&runtime, &mut app, path);
+        let mut bodies = Vec::with_capacity(STREAMS);
+        let held = measure(|| {
+            for _ in 0..STREAMS {
+                let mut body = open(&runtime, &mut app, path);
+                assert_eq!(next(&mut body), None);
+                bodies.push(body);
+            }
+        });
+        let each = held.bytes_current / STREAMS as i64;
+        let own = each - of_tokio.bytes_current;
+        println!("{path}: {each} bytes, {own} without what is tokio's");
+        assert!((1..=1024).contains(&own), "{path}: {own} bytes");
+    }
 }
