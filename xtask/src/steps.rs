@@ -97,6 +97,8 @@ pub(crate) fn tests() -> Vec<Step> {
                 "sse-macros",
                 "--package",
                 "sse-runtime",
+                "--package",
+                "xtask",
             ],
         ),
         Step::cargo(

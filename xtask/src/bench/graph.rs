@@ -96,7 +96,8 @@ where
     X::CoordDescType: ValueFormatter<f64>,
 {
     let most = lines.iter().flat_map(|(.., points)| points);
-    let most = most.map(|(_, y)| *y).fold(0.0, f64::max) * 1.08;
+    // With room for the legend above all lines.
+    let most = most.map(|(_, y)| *y).fold(0.0, f64::max) * 1.5;
     // Without a ground of its own: the page's shines through.
     let area = SVGBackend::new(path, (760, 400)).into_drawing_area();
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
@@ -114,6 +115,7 @@ where
         .label_style(text(13))
         .x_desc(below)
         .x_label_formatter(&|x| format!("{x}"))
+        .y_label_formatter(&|y| format!("{y}"))
         .draw()?;
     for (name, colour, points) in lines {
         if points.is_empty() {
@@ -127,7 +129,7 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .label_font(text(14))
         .border_style(INK.mix(0.3))
         .draw()?;
