@@ -1,6 +1,6 @@
 //! A browser without a window, through `WebDriver`.
 
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{net::TcpListener, time::Duration};
 
 use serde_json::json;
 use thirtyfour::{
@@ -64,14 +64,10 @@ impl Browser {
         }
         let log = capabilities.set_browser_log_level(LoggingPrefsLogLevel::All);
         log.map_err(|error| error.to_string())?;
-        Self::start(Path::new("chromedriver"), capabilities, scripts).await
+        Self::start("chromedriver", capabilities, scripts).await
     }
 
-    pub(crate) async fn firefox(
-        geckodriver: &Path,
-        scripts: String,
-        scheme: Scheme,
-    ) -> Result<Self, String> {
+    pub(crate) async fn firefox(scripts: String, scheme: Scheme) -> Result<Self, String> {
         let mut capabilities = DesiredCapabilities::firefox();
         let mut preferences = FirefoxPreferences::new();
         let preferred = match scheme {
@@ -86,10 +82,10 @@ impl Browser {
             .and_then(|()| capabilities.add_arg("--height=1000"))
             .and_then(|()| capabilities.set_headless())
             .map_err(|error| error.to_string())?;
-        Self::start(geckodriver, capabilities, scripts).await
+        Self::start("geckodriver", capabilities, scripts).await
     }
 
-    async fn start<C>(program: &Path, capabilities: C, scripts: String) -> Result<Self, String>
+    async fn start<C>(program: &str, capabilities: C, scripts: String) -> Result<Self, String>
     where
         C: Into<thirtyfour::Capabilities>,
     {
@@ -100,7 +96,7 @@ impl Browser {
             .stderr(std::process::Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{program}: {error}"))?;
         let listens = timeout(PATIENCE, async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 // There is nothing that tells.
@@ -109,7 +105,7 @@ impl Browser {
         });
         listens
             .await
-            .map_err(|_| format!("{} does not listen", program.display()))?;
+            .map_err(|_| format!("{program} does not listen"))?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await;
         Ok(Self {
             driver: driver.map_err(|error| error.to_string())?,

@@ -169,7 +169,6 @@ pub(crate) struct Programs {
     pub(crate) js: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) python_scripts: PathBuf,
-    pub(crate) geckodriver: PathBuf,
 }
 
 /// One that reads streams.

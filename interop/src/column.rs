@@ -136,9 +136,7 @@ impl Column {
     /// Starts it. Pages load their scripts from `server`.
     pub(crate) async fn start(self, programs: &Programs, server: &str) -> Result<Client, String> {
         let chromium = async || Browser::chromium(server.to_owned(), Scheme::Light).await;
-        let firefox = async || {
-            Browser::firefox(&programs.geckodriver, server.to_owned(), Scheme::Light).await
-        };
+        let firefox = async || Browser::firefox(server.to_owned(), Scheme::Light).await;
         Ok(match self {
             Self::Chromium => Client::Page(chromium().await?, "eventSource"),
             Self::Firefox => Client::Page(firefox().await?, "eventSource"),

@@ -2,16 +2,12 @@
 //! `target/interop`. What is there already is left as it is.
 
 use std::{
-    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::client::{Programs, scripts};
-
-/// Not a package of Debian's. From crates.io it is built here, once.
-pub(crate) const GECKODRIVER: &str = "0.37.1";
 
 pub(crate) fn install() -> Result<Programs, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interop");
@@ -21,7 +17,6 @@ pub(crate) fn install() -> Result<Programs, String> {
         js: js(&root)?,
         python: python(&root)?,
         python_scripts: scripts().join("python"),
-        geckodriver: geckodriver(&root)?,
     })
 }
 
@@ -57,20 +52,6 @@ fn python(root: &Path) -> Result<PathBuf, String> {
         run(Command::new(&python).args(pip).arg(&file))
     })?;
     Ok(python)
-}
-
-fn geckodriver(root: &Path) -> Result<PathBuf, String> {
-    let folder = root.join("geckodriver");
-    once(&folder.join("installed"), GECKODRIVER.as_bytes(), || {
-        let install = ["install", "geckodriver", "--locked", "--debug", "--version"];
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsStr::new("cargo").to_owned());
-        run(Command::new(cargo)
-            .args(install)
-            .arg(GECKODRIVER)
-            .arg("--root")
-            .arg(&folder))
-    })?;
-    Ok(folder.join("bin/geckodriver"))
 }
 
 /// `install`, unless it was done for this `what` before.

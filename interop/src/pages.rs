@@ -94,7 +94,7 @@ pub(crate) async fn look(
     ] {
         let browser = match kind {
             Kind::Chromium => Browser::chromium(String::new(), scheme).await,
-            Kind::Firefox => Browser::firefox(&programs.geckodriver, String::new(), scheme).await,
+            Kind::Firefox => Browser::firefox(String::new(), scheme).await,
         };
         let browser = match browser {
             Ok(browser) => browser,

@@ -7,16 +7,23 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, ExitCode},
 };
 
 use serde_json::Value;
 
-use crate::steps::{root, succeed};
+use crate::{
+    steps::{root, succeed},
+    tool::Tool,
+};
 
-/// The same as of `gungraun` in `benches/Cargo.toml`, which refuses any other.
-const RUNNER: &str = "0.20.0";
+/// Starts valgrind, and reads what that says. The version is that of `gungraun` in `benches/Cargo.toml`, which refuses any
+/// other.
+const RUNNER: Tool = Tool {
+    name: "gungraun-runner",
+    version: "0.20.0",
+};
 
 /// How much more is no accident.
 const TOLERATED: f64 = 0.05;
@@ -46,7 +53,7 @@ pub(crate) fn run(bless: bool) -> ExitCode {
 }
 
 fn count() -> io::Result<Counts> {
-    let runner = runner()?;
+    let runner = RUNNER.install()?.join(RUNNER.name);
     // Whatever an earlier run has left is not this one's.
     let home = root().join("target/guard");
     if home.exists() {
@@ -69,21 +76,6 @@ fn count() -> io::Result<Counts> {
     let mut counts = Counts::new();
     collect(&home, &mut counts)?;
     Ok(counts)
-}
-
-/// Starts valgrind, and reads what that says; it is built without optimisation, which is quicker.
-fn runner() -> io::Result<PathBuf> {
-    let tools = root().join("target/tools").join(RUNNER);
-    let runner = tools.join("bin/gungraun-runner");
-    if !runner.exists() {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["install", "gungraun-runner", "--version", RUNNER]);
-        cargo
-            .args(["--locked", "--debug", "--quiet", "--root"])
-            .arg(&tools);
-        succeed(&mut cargo)?;
-    }
-    runner.canonicalize()
 }
 
 /// Reads the summaries in a folder, and in those within.

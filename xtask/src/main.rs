@@ -4,6 +4,7 @@
 mod bench;
 mod guard;
 mod steps;
+mod tool;
 
 use std::{env, process::ExitCode};
 

@@ -1,11 +1,13 @@
 //! The steps of a run, and the table at its end.
 
 use std::{
-    io,
+    env, io, iter,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
+
+use crate::tool::Tool;
 
 /// One command of cargo's, by the name that the table shows.
 pub(crate) struct Step {
@@ -14,6 +16,8 @@ pub(crate) struct Step {
     env: Option<(&'static str, &'static str)>,
     /// The programs that it needs, each with the Debian package that brings it.
     needs: Vec<(&'static str, &'static str)>,
+    /// One that is not a package of Debian's.
+    tool: Option<Tool>,
 }
 
 impl Step {
@@ -23,6 +27,7 @@ impl Step {
             args: args.iter().map(ToString::to_string).collect(),
             env: None,
             needs: Vec::new(),
+            tool: None,
         }
     }
 
@@ -36,14 +41,20 @@ impl Step {
         self
     }
 
-    fn succeeds(&self) -> bool {
-        Command::new("cargo")
-            .args(&self.args)
-            .envs(self.env)
-            .current_dir(root())
-            .stdin(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+    fn tool(mut self, tool: Tool) -> Self {
+        self.tool = Some(tool);
+        self
+    }
+
+    fn run(&self) -> io::Result<()> {
+        let mut cargo = Command::new("cargo");
+        cargo.args(&self.args).envs(self.env).current_dir(root());
+        if let Some(tool) = self.tool {
+            let path = env::var_os("PATH").unwrap_or_default();
+            let folders = iter::once(tool.install()?).chain(env::split_paths(&path));
+            cargo.env("PATH", env::join_paths(folders).map_err(io::Error::other)?);
+        }
+        succeed(&mut cargo)
     }
 }
 
@@ -182,6 +193,10 @@ pub(crate) fn interop(only: &[&str]) -> Step {
     args.extend(only);
     // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and ports.
     Step::cargo("interop", &args)
+        .tool(Tool {
+            name: "geckodriver",
+            version: "0.37.1",
+        })
         .needs("curl", "curl")
         .needs("chromium", "chromium")
         .needs("chromedriver", "chromium-driver")
@@ -259,11 +274,12 @@ impl Report {
             return;
         }
         let start = Instant::now();
-        let passed = step.succeeds();
-        let outcome = if passed {
-            Outcome::Passed(start.elapsed())
-        } else {
-            Outcome::Failed(start.elapsed())
+        let outcome = match step.run() {
+            Ok(()) => Outcome::Passed(start.elapsed()),
+            Err(error) => {
+                println!("{error}");
+                Outcome::Failed(start.elapsed())
+            }
         };
         self.rows.push((step.name, outcome));
     }
