@@ -11,7 +11,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{EventId, encode::EncodeError, endpoint::Flush, topic::Gap};
+use crate::{
+    EventId,
+    encode::{self, EncodeError, Fields},
+    endpoint::Flush,
+    topic::Gap,
+};
 
 /// How much is gathered under `flush = "ready"` before it is due.
 pub(crate) const DUE: usize = 16 * 1024;
@@ -46,6 +51,8 @@ pub struct Outgoing {
     more_follow: bool,
     /// How far a topic was read, where that is further than what was sent of it.
     read_to: Option<EventId>,
+    /// Where the client begins to read a topic, which it has to know to come back, until something else gives it an id.
+    starts_at: Option<Box<EventId>>,
     /// The ids are the handler's own, and not those of a topic.
     has_own_ids: bool,
     topics: Topics,
@@ -162,6 +169,22 @@ impl Outgoing {
         (taken, std::mem::take(&mut self.events))
     }
 
+    /// Gives an id to a client that has none, and has nothing of the topic yet: whoever loses it now has a place to come back
+    /// to. It is the place where reading began, and so right whatever was read since.
+    fn tell_start(&mut self) {
+        if let Some(start) = self.starts_at.take()
+            && self.last_id.is_none()
+        {
+            let fields = Fields {
+                id: Some((*start).clone()),
+                ..Fields::default()
+            };
+            encode::bare_frame(&mut self.buffer, &fields);
+            self.read_to = self.read_to.take().filter(|read_to| *read_to != *start);
+            self.last_id = Some(*start);
+        }
+    }
+
     /// Whether others follow what was just written, without anybody waiting for them.
     pub(crate) fn more_follow(&mut self, more: bool) {
         self.more_follow = more;
@@ -192,6 +215,7 @@ impl Channel {
             events: 0,
             more_follow: false,
             read_to: None,
+            starts_at: None,
             has_own_ids: false,
             topics: Topics::default(),
         })))
@@ -261,10 +285,11 @@ impl Channel {
     /// could not be sent.
     pub(crate) fn take_unless_failed(&self) -> Result<(Bytes, u64), EncodeError> {
         let mut outgoing = self.lock();
-        match outgoing.failure.take() {
-            Some(failure) => Err(failure),
-            None => Ok(outgoing.take()),
+        if let Some(failure) = outgoing.failure.take() {
+            return Err(failure);
         }
+        outgoing.tell_start();
+        Ok(outgoing.take())
     }
 
     /// Takes what is left of what was written together, if there is something: it goes out before the generator goes on.
@@ -306,6 +331,14 @@ impl Channel {
         let read_to = outgoing.read_to.take()?;
         outgoing.last_id = Some(read_to.clone());
         Some(read_to)
+    }
+
+    /// A topic is read from this place on, as the client's id says, or would say.
+    pub(crate) fn starts_at(&self, position: &EventId) {
+        let mut outgoing = self.lock();
+        if outgoing.last_id.is_none() && outgoing.starts_at.is_none() {
+            outgoing.starts_at = Some(Box::new(position.clone()));
+        }
     }
 
     /// A topic is read from here on.

@@ -60,8 +60,12 @@ pub struct Update<T> {
 
 impl<T> Subscription<T> {
     pub(crate) fn new(reader: Box<dyn Reader<T>>, is_resumed: bool) -> Self {
+        let position = reader.position();
+        if is_resumed {
+            Channel::with_current(|channel| channel.starts_at(&position));
+        }
         Self {
-            position: reader.position(),
+            position,
             reader,
             batch: Vec::new().into_iter(),
             more: false,
