@@ -152,6 +152,35 @@ async fn nothing_is_lost_of_what_hyper_answered_before_a_stream() {
     }
 }
 
+/// hyper may ask once more for the answer that was taken out of its hands, in the turn in which it was taken: it does so
+/// where the response before ended between two looks at its body.
+#[tokio::test]
+async fn an_answer_that_was_taken_is_asked_for_once() {
+    async fn ends_late() -> Body {
+        Body::new(EndsLate {
+            data: Some("x"),
+            has_waited: false,
+        })
+    }
+    let app = app().route("/ends-late", get(ends_late));
+    let mut client = Client::connect(serve(app).await).await;
+    for _ in 0..2 {
+        client.send(ask("/ends-late").as_bytes()).await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "x");
+        assert_eq!(client.chunk().await, Ok(None));
+        client.send(ask("/two").as_bytes()).await;
+        expect_two(&mut client).await;
+    }
+    client
+        .send((ask("/ends-late") + &ask("/two")).as_bytes())
+        .await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "x");
+    assert_eq!(client.chunk().await, Ok(None));
+    expect_two(&mut client).await;
+}
+
 /// A request that arrives in two pieces, the second while the stream before it runs.
 #[tokio::test]
 async fn half_a_request_behind_a_stream_is_not_torn() {
@@ -387,6 +416,31 @@ impl http_body::Body for Frames {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.0.next().map(Ok))
+    }
+}
+
+/// Has to be asked twice for its end.
+struct EndsLate {
+    data: Option<&'static str>,
+    has_waited: bool,
+}
+
+impl http_body::Body for EndsLate {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes())))));
+        }
+        if !std::mem::replace(&mut self.has_waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(None)
     }
 }
 

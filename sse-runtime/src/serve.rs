@@ -370,6 +370,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             answer: self.each.app.clone().call(request),
             course,
             taking: asked.map(|asked| (asked, self.each.shutdown.clone())),
+            was_taken: false,
             #[cfg(feature = "http2")]
             flow,
         }
@@ -383,6 +384,7 @@ struct Answer {
     course: Option<Course>,
     /// Where it is taken over if it is an event stream.
     taking: Option<(Asked, Shutdown)>,
+    was_taken: bool,
     /// Of HTTP/2.
     #[cfg(feature = "http2")]
     flow: Option<Flow>,
@@ -393,6 +395,9 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.was_taken {
+            return Poll::Pending;
+        }
         let answer = ready!(Pin::new(&mut this.answer).poll(cx));
         let has_arrived = this.course.as_ref().is_none_or(|course| {
             course.set_answered();
@@ -404,8 +409,11 @@ impl Future for Answer {
             let Ok(response) = answer;
             return match asked.take(response, &shutdown) {
                 Some(response) => Poll::Ready(Ok(response)),
-                // hyper is taken apart next, and never polls this again.
-                None => Poll::Pending,
+                // hyper is taken apart at the end of its turn, in which it may ask once more.
+                None => {
+                    this.was_taken = true;
+                    Poll::Pending
+                }
             };
         }
         #[cfg(feature = "http2")]
