@@ -359,10 +359,14 @@ impl Outgoing {
             let written = if len - self.written <= COPIED {
                 TOGETHER.with_borrow_mut(|together| {
                     together.clear();
+                    // Of what is far larger it is the end that is left.
+                    let mut written = self.written;
                     for part in parts {
-                        together.extend_from_slice(part);
+                        let left = &part[written.min(part.len())..];
+                        written -= part.len() - left.len();
+                        together.extend_from_slice(left);
                     }
-                    socket.as_mut().poll_write(cx, &together[self.written..])
+                    socket.as_mut().poll_write(cx, together)
                 })
             } else {
                 let mut parts = parts.map(IoSlice::new);
@@ -444,7 +448,58 @@ async fn close<Io: Transport>(mut socket: Socket<Io>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+
+    /// Takes a few bytes at a time.
+    struct Narrow {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let len = buf.len().min(self.room);
+            self.taken.extend_from_slice(&buf[..len]);
+            Poll::Ready(Ok(len))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn of_a_large_event_no_more_is_copied_than_is_left() {
+        let data: Bytes = (0..1_000_000).map(|byte| (byte % 251) as u8).collect();
+        let mut outgoing = Outgoing {
+            head: Bytes::from_static(b"head\r\n\r\n"),
+            data: data.clone(),
+            is_chunked: true,
+            is_last: true,
+            written: 0,
+        };
+        let mut narrow = Narrow {
+            room: 999,
+            taken: Vec::new(),
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let written = outgoing.poll_write(Pin::new(&mut narrow), &mut cx);
+        assert!(matches!(written, Poll::Ready(Ok(()))), "{written:?}");
+        let whole = [&b"head\r\n\r\nF4240\r\n"[..], &data, b"\r\n0\r\n\r\n"].concat();
+        assert!(narrow.taken == whole, "what was written is not the frame");
+        let held = TOGETHER.with_borrow(Vec::capacity);
+        assert!(held <= 2 * COPIED, "the thread keeps {held} bytes");
+    }
 
     #[test]
     fn a_size_is_written_in_hexadecimal_digits() {
