@@ -276,6 +276,59 @@ async fn a_client_that_stops_reading() {
     tokio::join!(stall("/each"), stall("/ready"), stall("/huge"));
 }
 
+/// Small events, each of which goes out by itself.
+#[sse_endpoint("/drips", flush = "ready", max_duration = "1s", keep_alive = "off")]
+async fn drips(
+    connection: Connection,
+    State(told): State<Told>,
+) -> impl Stream<Item = Text<String>> {
+    let _meter = told.watch(&connection, "/drips");
+    let _running = told.generators.enter();
+    loop {
+        tokio::task::yield_now().await;
+        yield_!(Text("x".repeat(EVENT)));
+    }
+}
+
+/// The same, for who logs out.
+#[sse_endpoint("/drips-until", flush = "ready", keep_alive = "off")]
+async fn drips_until(
+    connection: Connection,
+    State(told): State<Told>,
+) -> impl Stream<Item = Text<String>> {
+    let _meter = told.watch(&connection, "/drips-until");
+    let _running = told.generators.enter();
+    connection.close_when(sleep(Duration::from_secs(1)));
+    loop {
+        tokio::task::yield_now().await;
+        yield_!(Text("x".repeat(EVENT)));
+    }
+}
+
+/// Whoever may not stay does not stay longer by not reading.
+#[tokio::test]
+async fn a_stream_that_is_held_up_ends_when_it_has_to() {
+    let (told, mut reasons) = Told::new();
+    let app = Router::new()
+        .sse(drips)
+        .sse(drips_until)
+        .with_state(told.clone());
+    let server = server_of(app).send_timeout(NEVER).tcp_user_timeout(NEVER);
+    let addr = serve_as(server).await;
+    for (path, reason) in [
+        ("/drips", CloseReason::MaxDuration),
+        ("/drips-until", CloseReason::Revoked),
+    ] {
+        let mut client = Client::connect_narrow(addr).await;
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes())
+            .await;
+        let closed = next(&mut reasons).await;
+        assert_eq!((closed.path, closed.reason), (path, reason));
+        assert_eq!(closed.alive, 0, "the generator was there: {closed:?}");
+    }
+}
+
 /// Longer in all than the limit, and never as long without a byte: what the system holds back for it must not hide that.
 #[tokio::test]
 async fn a_client_that_reads_slowly_is_not_stalled() {

@@ -431,10 +431,11 @@ fn failing(source: EncodeError, endpoint: &Endpoint) -> State {
     })
 }
 
-/// What has to be with the kernel before the generator goes on: each event, or what was due. Without the latter, hyper
-/// would gather hundreds of KiB for a client that does not read, and not poll the body, nor its deadline, until it does.
+/// What has to be with the kernel before the generator goes on: each event, or what was due. Where flushes are counted it
+/// is all that was written, since that costs nothing: a body that goes on while its client takes nothing has its next frame
+/// taken out of its hands, and is not polled, nor is its deadline, until that client reads.
 fn close_behind(frame: &Bytes, gate: &mut Gate, endpoint: &Endpoint) {
-    if endpoint.flush == Flush::Each || frame.len() >= DUE {
+    if gate.counts_flushes() || endpoint.flush == Flush::Each || frame.len() >= DUE {
         gate.close();
     }
 }

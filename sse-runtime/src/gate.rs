@@ -36,6 +36,11 @@ impl Gate {
         }
     }
 
+    /// Whether it is known when what was written is with the kernel.
+    pub(crate) fn counts_flushes(&self) -> bool {
+        self.wire.is_some()
+    }
+
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
             // hyper encodes a frame into its buffer before it polls or flushes again, and a flush finishes only when
