@@ -558,6 +558,63 @@ async fn the_body_that_is_driven_is_the_one_that_came_out_of_the_layers() {
     generators.until_alive(0).await;
 }
 
+#[sse_endpoint("/silent", keep_alive = "off")]
+async fn silent(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// Nothing is written that would show that it has gone.
+#[tokio::test]
+async fn a_client_that_leaves_is_seen_however_much_it_has_sent_behind_its_request() {
+    let generators = Generators::new();
+    let app = Router::new().sse(silent).with_state(generators.clone());
+    let addr = serve(app).await;
+    for sent in [1_000_000, 9_000_000] {
+        let mut client = Client::get(addr, "/silent").await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+        let (mut socket, _) = client.into_parts();
+        // So much is too much, and breaks the stream off.
+        let is_broken_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
+        assert!(sent > 1_000_000 || !is_broken_off);
+        if sent == 1_000_000 {
+            assert_eq!(generators.count().alive, 1);
+            drop(socket);
+        }
+        generators.until_alive(0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_too_far_behind_a_stream_is_not_answered() {
+    #[sse_endpoint("/until")]
+    async fn until(State(numbers): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
+        let mut numbers = numbers;
+        for number in 1..=3 {
+            let _ = numbers.wait_for(|last| *last >= number).await;
+            yield_!(number);
+        }
+    }
+    let (numbers, receiver) = watch::channel(1);
+    let app = Router::new()
+        .sse(until)
+        .route("/page/{bytes}", get(page))
+        .with_state(receiver);
+    let mut client = Client::get(serve(app).await, "/until").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    client.send(ask("/page/5").repeat(20_000).as_bytes()).await;
+    // When the second is there, the server's system has told of what was sent before it.
+    numbers.send_replace(2);
+    assert_eq!(client.expect_chunk().await, "data: 2\n\n");
+    numbers.send_replace(3);
+    assert_eq!(client.expect_chunk().await, "data: 3\n\n");
+    assert_eq!(client.chunk().await, Ok(None));
+    assert_eq!(soon("the connection to end", client.rest()).await, "");
+}
+
 /// Its value cannot be sent.
 #[sse_endpoint("/fails")]
 async fn fails() -> impl Stream<Item = u32> {

@@ -78,8 +78,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | a client whose request's body does not arrive | 30 s, and more for what does | [`body_read_timeout`](Self::body_read_timeout) |
 /// | a head of more than 64 KiB, or 100 fields | at once | |
 ///
-/// A client that leaves is noticed at once, also where it has sent up to 64 KiB of further requests behind the one for a
-/// stream, which plain `axum::serve` notices at the next write.
+/// A client that leaves is noticed at once, also where it has sent further requests behind the one for a stream, which
+/// plain `axum::serve` notices at the next write. Of those 64 KiB are kept, and answered behind the stream; what is more is
+/// thrown away, and ends the connection behind the stream, or at once where it is 8 MiB. Over HTTP/2 and where hyper has
+/// [kept the stream](Self::takeover), it is not read.
 ///
 /// # How it stops
 ///

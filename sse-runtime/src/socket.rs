@@ -170,11 +170,11 @@ impl Transport for tokio::net::UnixStream {
     fn forget_unsent(&self) {}
 }
 
-/// How much of a client's next requests is read while it is sent an event stream, in bytes. Whoever sends more is seen
-/// leaving at the next write.
+/// How much of a client's next requests is kept while it is sent an event stream, in bytes. Under hyper, whoever sends more
+/// is seen leaving at the next write.
 const AHEAD: usize = 64 * 1024;
 
-/// How much of what a client still sends is thrown away after the end, in bytes.
+/// How much of what a client sends too much is thrown away, in bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// A socket that counts its flushes, gives up a client that takes nothing, and sees one leave that has sent more than its
@@ -188,7 +188,8 @@ pub(crate) struct Socket<Io: Transport> {
     /// hyper waits for something to read, and sees a client leave itself.
     hyper_reads: bool,
     send_timeout: Duration,
-    /// How much was thrown away.
+    /// What a client sends is thrown away from here on, and how much of it was.
+    is_flooded: bool,
     discarded: usize,
     /// Runs while the client takes nothing; in a box, since most clients never let it come to that.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -203,6 +204,7 @@ impl<Io: Transport> Socket<Io> {
             ahead: BytesMut::new(),
             hyper_reads: false,
             send_timeout,
+            is_flooded: false,
             discarded: 0,
             blocked: None,
         }
@@ -296,6 +298,27 @@ impl<Io: Transport> Socket<Io> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Looks whether the client is there still, where nobody but us reads. What comes is kept, and where that is too much,
+    /// thrown away, up to a limit. It is an error when the client has left, or goes on beyond that.
+    pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.is_flooded {
+            self.poll_ahead(cx)?;
+            self.is_flooded = self.ahead.len() >= AHEAD;
+        }
+        if self.is_flooded
+            && let Poll::Ready(discarded) = self.poll_discard(cx)
+        {
+            discarded?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+
+    /// Whether what comes next is not what the client has sent next.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.is_flooded
     }
 
     /// Reads what there is, and keeps it. It is an error when the client has left.

@@ -260,7 +260,7 @@ impl<Io: Transport> TakenOver<Io> {
             ..
         } = *self;
         drop(body);
-        if keeps_alive && !shutdown.has_begun() {
+        if keeps_alive && !socket.is_flooded() && !shutdown.has_begun() {
             return Ok(Some(socket));
         }
         // In a box, since it has a timer, and most streams never come to this.
@@ -272,7 +272,7 @@ impl<Io: Transport> TakenOver<Io> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {
-        self.socket.poll_ahead(cx)?;
+        self.socket.poll_watch(cx)?;
         loop {
             // Also while its last frame is not written: it may be told to end, which waits for no client.
             let asked = self.poll_body(cx)?;
