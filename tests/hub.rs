@@ -457,6 +457,23 @@ async fn names_at_random_cost_no_memory() {
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 
+#[tokio::test]
+async fn a_name_is_no_place_to_store_something() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
+    let longest = "x".repeat(1024);
+    let answer = client.get(&format!("/rooms/{longest}")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer = client.get(&format!("/rooms/{longest}x")).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let long = longest.clone() + "x";
+    let run = hub.produce(&long, async |_| ()).unwrap_err();
+    assert_eq!(run, HubError::NameTooLong);
+    let several = hub.subscribe(["a", &long], Start::Now).unwrap_err();
+    assert_eq!(several, HubError::NameTooLong);
+    assert_eq!(hub.names(), [longest]);
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Runs
 // ---------------------------------------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ use super::{Cursor, Subscription, Topic, merged};
 ///
 /// A topic that somebody has, or reads, is not dropped. One that was dropped begins anew when it is asked for again, and who
 /// comes back with an id of the one before is told of a gap. Whoever asks for names at random gets a
-/// [`HubError`], which is a `429`, when there are [too many](Self::max_topics), and not the memory.
+/// [`HubError`], which is a `429`, when there are [too many](Self::max_topics), or a `400`, where one has more than 1,024
+/// bytes, and not the memory.
 ///
 /// Clones are the same hub.
 pub struct Hub<T>(Arc<Inner<T>>);
@@ -89,6 +90,9 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// How many topics there may be, by default.
 const MAX_TOPICS: usize = 10_000;
+
+/// How long a name is at most, in bytes: a path holds 64 KiB, and so many topics would hold as many of them.
+const LONGEST_NAME: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
     /// A hub whose topics are made so. `make` runs under the hub's lock, and must not ask the hub for anything.
@@ -136,7 +140,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// [`HubError::Full`], where there is none and no room for one.
+    /// [`HubError::Full`], where there is none and no room for one, and [`HubError::NameTooLong`].
     pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
         let mut state = self.state_with_room(&[name])?;
         Ok(self.slot(&mut state, name).topic.clone())
@@ -175,8 +179,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// [`HubError::Full`], and [`HubError::TooManyNames`], where the id would be longer than a header may be: at 4,000 bytes,
-    /// which are about 100 short names.
+    /// [`HubError::Full`], [`HubError::NameTooLong`], and [`HubError::TooManyNames`], where the id would be longer than a header
+    /// may be: at 4,000 bytes, which are about 100 short names.
     pub fn subscribe<N>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -226,7 +230,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// [`HubError::Full`].
+    /// [`HubError::Full`], and [`HubError::NameTooLong`].
     ///
     /// # Panics
     ///
@@ -306,6 +310,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// The state, with room for these topics.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
+        if names.iter().any(|name| name.len() > LONGEST_NAME) {
+            return Err(HubError::NameTooLong);
+        }
         let max = self.0.max_topics;
         let is_room = |state: &State<T>| {
             let is_new = |name: &&&str| !state.topics.contains_key(**name);
@@ -464,7 +471,7 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 
 /// Why a [`Hub`] has no topic to give.
 ///
-/// As a response [`Full`](Self::Full) is `429` with a `Retry-After`, and [`TooManyNames`](Self::TooManyNames) is `400`.
+/// As a response [`Full`](Self::Full) is `429` with a `Retry-After`, and all else `400`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -478,6 +485,9 @@ pub enum HubError {
         "the positions in so many topics are no id that a client could send back; read fewer at once"
     )]
     TooManyNames,
+    /// A name has more than 1,024 bytes.
+    #[error("the name of a topic has at most 1,024 bytes; name it by a hash of what is longer")]
+    NameTooLong,
 }
 
 impl IntoResponse for HubError {
@@ -489,7 +499,7 @@ impl IntoResponse for HubError {
                 let headers = [(header::RETRY_AFTER, after)];
                 (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
             }
-            Self::TooManyNames => StatusCode::BAD_REQUEST.into_response(),
+            Self::TooManyNames | Self::NameTooLong => StatusCode::BAD_REQUEST.into_response(),
         }
     }
 }
