@@ -7,7 +7,7 @@ use std::{
     hash::Hash,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -108,9 +108,20 @@ impl StreamLimit {
     /// Behind a proxy that is the proxy's: take a header with [`per_key`](Self::per_key) that the proxy sets, and that
     /// clients cannot. Requests without an address are not
     /// limited: those of a Unix socket, and under plain `axum::serve` all, unless it is `into_make_service_with_connect_info`.
+    /// The first of them is warned of in the log.
     pub fn per_peer(max: usize) -> Self {
-        Self::per_key(max, |request| {
-            let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+        let warned = Once::new();
+        Self::per_key(max, move |request| {
+            let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+            let Some(ConnectInfo(peer)) = peer else {
+                warned.call_once(|| {
+                    tracing::warn!(
+                        "a request without an address is not limited by `StreamLimit::per_peer`; under `axum::serve` \
+                         addresses come with `into_make_service_with_connect_info::<SocketAddr>()`"
+                    );
+                });
+                return None;
+            };
             Some(network(peer.ip()))
         })
     }

@@ -46,7 +46,8 @@ use super::{Cursor, Subscription, Topic, merged};
 /// ```
 ///
 /// A topic that somebody has, or reads, is not dropped. One that was dropped begins anew when it is asked for again, and who
-/// comes back with an id of the one before is told of a gap. Whoever asks for names at random gets a
+/// comes back with an id of the one before is told of a gap. So a hub is no store: where a topic's events, or that it is
+/// [finished](Topic::finish), must not be forgotten, keep a clone of it, or let none be idle: `idle(Duration::MAX)`. Whoever asks for names at random gets a
 /// [`HubError`], which is a `429`, when there are [too many](Self::max_topics), or a `400`, where one has more than 1,024
 /// bytes, and not the memory.
 ///
@@ -108,8 +109,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }))
     }
 
-    /// How long a topic is kept that nobody has and nobody reads, with the events that it holds; 5 minutes by default, and for
-    /// ever with `Duration::MAX`. So long a run that has ended can be
+    /// How long a topic is kept at least that nobody has and nobody reads, with the events that it holds; 5 minutes by default,
+    /// and for ever with `Duration::MAX`. Topics are looked at each quarter of it. So long a run that has ended can be
     /// replayed as well, see [`produce`](Self::produce).
     ///
     /// # Panics
@@ -223,6 +224,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// and any tab that asks for the name reads it, from its `Last-Event-ID` on. It is the one thing here that
     /// outlives a client. When it ends, the topic is [finished](Topic::finish), and kept for the hub's [`idle`](Self::idle)
     /// time, in which it can be replayed; after that the name is free for another run.
+    ///
+    /// Whoever asks late reads from the oldest event that the topic holds, so let it hold a whole run. A name that was run, or whose
+    /// topic was finished otherwise, is not run again before it is dropped.
     ///
     /// However many ask for it at once, it is started once. An error that it returns, or a panic, is logged, and readers see an end
     /// as any other: whoever has to tell them apart publishes an event at the end of the run, and one before an error. A

@@ -200,7 +200,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.publish(encoded).await
     }
 
-    /// Publishes without waiting, where there is nothing to wait for, as in memory: for what is not `async`.
+    /// Publishes without waiting, where there is nothing to wait for, as in memory: for what is not `async`, and under a lock
+    /// where to look and to publish must be one, as of a bid and the highest one so far.
     ///
     /// # Errors
     ///

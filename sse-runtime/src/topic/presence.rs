@@ -99,7 +99,8 @@ where
         }))
     }
 
-    /// Somebody is there, until the guard is dropped, and the grace time is over.
+    /// Somebody is there, until the guard is dropped, and the grace time is over. `who` has to be the same after a reconnect: a
+    /// user, a session; [`Connection::id`](crate::Connection::id) is not.
     ///
     /// Outside of a tokio runtime there is no grace time.
     pub fn join(&self, who: K) -> Here<K> {
