@@ -264,7 +264,12 @@ impl<Io: Transport> TakenOver<Io> {
             return Ok(Some(socket));
         }
         // In a box, since it has a timer, and most streams never come to this.
-        Box::pin(close(socket)).await?;
+        let linger = if shutdown.has_begun() {
+            LINGER_IN_SHUTDOWN
+        } else {
+            LINGER
+        };
+        Box::pin(close(socket, linger)).await?;
         Ok(None)
     }
 
@@ -433,17 +438,20 @@ impl SizeLine {
 /// How long a client has to close its side, after the end of its last response.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long where the server stops: a client that keeps connections for later may not look at this one before.
+const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
+
 /// Closes a connection that has come to its end.
 ///
 /// The system answers what comes for a socket that is gone, or was not read, with a reset, and a reset destroys what the
 /// client has not read yet: the end of the stream. So our side is closed alone, and what still comes is thrown away until
 /// the client has closed its own.
-async fn close<Io: Transport>(mut socket: Socket<Io>) -> io::Result<()> {
+async fn close<Io: Transport>(mut socket: Socket<Io>, linger: Duration) -> io::Result<()> {
     let closing = async {
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await?;
         poll_fn(|cx| socket.poll_discard(cx)).await
     };
-    timeout(LINGER, closing).await.unwrap_or(Ok(()))
+    timeout(linger, closing).await.unwrap_or(Ok(()))
 }
 
 #[cfg(test)]
