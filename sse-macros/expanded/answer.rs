@@ -27,8 +27,9 @@ pub fn answer() -> ::sse_runtime::SseRoute<
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { if let ::core::result::Result::Err(error) = __stream
-                .try_part($($operand)*).push_all(). await { return
+                { use ::sse_runtime::__private::ItemByItem as _; if let
+                ::core::result::Result::Err(error) = __stream.try_part($($operand)*)
+                .push_all(). await { return
                 ::core::result::Result::Err(::sse_runtime::__private::Exit::Stream(error));
                 } }
             };
@@ -60,6 +61,7 @@ pub fn answer() -> ::sse_runtime::SseRoute<
                     ::sse_runtime::__private::return_in_stream(Err(Interrupted)),
                 }
                 {
+                    use ::sse_runtime::__private::ItemByItem as _;
                     if let ::core::result::Result::Err(error) = __stream
                         .try_part(room.others())
                         .push_all()

@@ -11,8 +11,9 @@ fn clock() -> ::sse_runtime::SseRoute<fn() -> ::sse_runtime::__private::Generato
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { let ::core::result::Result::Ok(()) = __stream.part($($operand)*)
-                .push_all(). await; }
+                { use ::sse_runtime::__private::ItemByItem as _; let
+                ::core::result::Result::Ok(()) = __stream.part($($operand)*).push_all().
+                await; }
             };
         }
         let mut every = tokio::time::interval(Duration::from_secs(1));

@@ -10,11 +10,13 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::__private::Generato
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { let ::core::result::Result::Ok(()) = __stream.part($($operand)*)
-                .push_all(). await; }
+                { use ::events::__private::ItemByItem as _; let
+                ::core::result::Result::Ok(()) = __stream.part($($operand)*).push_all().
+                await; }
             };
         }
         {
+            use ::events::__private::ItemByItem as _;
             let ::core::result::Result::Ok(()) = __stream
                 .part(tokio_stream::iter(Key::ALL))
                 .push_all()

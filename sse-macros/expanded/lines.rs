@@ -17,9 +17,9 @@ fn lines() -> ::sse_runtime::SseRoute<
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { if let ::core::result::Result::Err(error) = __stream
-                .try_part($($operand)*).push_all(). await { return
-                ::core::result::Result::Err(error); } }
+                { use ::sse_runtime::__private::ItemByItem as _; if let
+                ::core::result::Result::Err(error) = __stream.try_part($($operand)*)
+                .push_all(). await { return ::core::result::Result::Err(error); } }
             };
         }
         {

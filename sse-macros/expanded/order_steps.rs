@@ -20,8 +20,9 @@ fn order_steps() -> ::sse_runtime::SseRoute<
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { let ::core::result::Result::Ok(()) = __stream.part($($operand)*)
-                .push_all(). await; }
+                { use ::sse_runtime::__private::ItemByItem as _; let
+                ::core::result::Result::Ok(()) = __stream.part($($operand)*).push_all().
+                await; }
             };
         }
         {

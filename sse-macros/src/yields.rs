@@ -53,6 +53,7 @@ impl Yield {
         let push = Ident::new(if is_open { "push_item" } else { "push" }, ours(at));
         let try_all = |exit: TokenStream| {
             quote_spanned! {ours(at)=> {
+                use #private::ItemByItem as _;
                 if let ::core::result::Result::Err(error) = #stream.try_part #operand.push_all().await {
                     return ::core::result::Result::Err(#exit);
                 }
@@ -65,6 +66,7 @@ impl Yield {
                 #stream.flushed().await;
             }),
             (Self::All, Form::Stream | Form::Response) => quote_spanned!(ours(at)=> {
+                use #private::ItemByItem as _;
                 let ::core::result::Result::Ok(()) = #stream.part #operand.push_all().await;
             }),
             (Self::All, Form::TryStream) => try_all(quote_spanned!(ours(at)=> error)),

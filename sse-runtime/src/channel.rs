@@ -114,14 +114,31 @@ pub(crate) enum TopicEnd {
 impl Outgoing {
     /// An event is written.
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
-        self.events += 1;
+        self.wrote_together(1, id);
+    }
+
+    /// So many events are written, the last of them with this id.
+    pub(crate) fn wrote_together(&mut self, events: u64, id: Option<EventId>) {
+        self.events += events;
         self.remember(id);
     }
 
     /// Writes a frame that others have as well. A large one is not copied: those who are slow to take it hold it together;
     /// nor is one that nothing comes before.
+    // Inlined with what it calls, as far as it is a copy: there may be nothing else for an event of a topic.
+    #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
-        if self.ahead.is_empty() && self.buffer.is_empty() && self.lone.is_none() {
+        self.accompany();
+        if frame.len() < SHARED && !self.buffer.is_empty() {
+            self.buffer.extend_from_slice(frame);
+        } else {
+            self.share_apart(frame);
+        }
+    }
+
+    /// The same of a frame that is large, or the first.
+    fn share_apart(&mut self, frame: &Bytes) {
+        if self.ahead.is_empty() && self.buffer.is_empty() {
             self.lone = Some(frame.clone());
             return;
         }
@@ -136,7 +153,14 @@ impl Outgoing {
     }
 
     /// Lets something follow a lone frame: small ones go out together.
+    #[inline]
     fn accompany(&mut self) {
+        if self.lone.is_some() {
+            self.keep_lone();
+        }
+    }
+
+    fn keep_lone(&mut self) {
         if let Some(lone) = self.lone.take() {
             if lone.len() < SHARED {
                 self.buffer.extend_from_slice(&lone);
@@ -146,9 +170,16 @@ impl Outgoing {
         }
     }
 
+    #[inline]
     fn len(&self) -> usize {
         let ahead: usize = self.ahead.iter().map(Bytes::len).sum();
         self.lone.as_ref().map_or(0, Bytes::len) + ahead + self.buffer.len()
+    }
+
+    /// Whether so much is written that it has to be taken before there is more.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= DUE
     }
 
     fn take(&mut self) -> (Bytes, u64) {
@@ -271,7 +302,7 @@ impl Channel {
         outgoing.failure.is_some()
             || match outgoing.flush {
                 Flush::Each if !outgoing.more_follow => true,
-                Flush::Each | Flush::Ready => outgoing.len() >= DUE,
+                Flush::Each | Flush::Ready => outgoing.is_full(),
             }
     }
 

@@ -20,7 +20,7 @@ pub use crate::{
         retry_after_member, serialize_inside,
     },
     sse_event::{Named, NamedData, SaidBySerde, Shape, event_id, is_text},
-    yielder::{Item, Yielder, kind},
+    yielder::{Item, ItemByItem, Yielder, kind},
 };
 use crate::{payload::ErrorPayload, route::SseRoute};
 

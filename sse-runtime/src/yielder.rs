@@ -17,6 +17,7 @@ use crate::{
     channel::{Channel, Outgoing},
     encode::{EncodeError, Fields, Frame},
     event::NoJson,
+    topic::Subscription,
 };
 
 /// The item of a stream, checked where the signature names it: how its values are written.
@@ -119,6 +120,7 @@ impl<T> Yielder<T> {
 
 pin_project! {
     /// A stream in `yield_all!`: writes the frames of its items, each before the next is asked for, up to the first error.
+    /// What waits of a topic is written together, see [`ItemByItem`].
     ///
     /// It is its own future, since an `async` block would hold the stream twice: as what it was given, and pinned.
     // What it takes to push an item is in the pointer, so that no bound is left here: one that is not met is reported
@@ -135,9 +137,27 @@ pin_project! {
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<(), E>>>;
 
-impl<T, S, E> Part<'_, T, S, E> {
-    /// The future.
-    pub fn push_all(self) -> Self {
+/// How a stream in `yield_all!` is written: item by item, unless its [`Part`] has a `push_all` of its own, which the compiler
+/// prefers to that of a trait.
+pub trait ItemByItem {
+    /// The future that writes all of it.
+    #[must_use = "futures do nothing unless polled"]
+    fn push_all(self) -> Self;
+}
+
+impl<T, S, E> ItemByItem for Part<'_, T, S, E> {
+    fn push_all(self) -> Self {
+        self
+    }
+}
+
+impl<T, E> Part<'_, T, Subscription<T>, E> {
+    /// As [`ItemByItem::push_all`], with what waits together written at once.
+    pub fn push_all(mut self) -> Self {
+        self.push_next = |yielder, updates, cx| {
+            let pushed = updates.get_mut().poll_push(&yielder.channel, cx);
+            pushed.map(|pushed| pushed.map(Ok))
+        };
         self
     }
 }

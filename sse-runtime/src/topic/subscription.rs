@@ -147,12 +147,7 @@ impl<T> Subscription<T> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
         loop {
             if let Some(delivery) = self.batch.next() {
-                let mut more = true;
-                if self.batch.len() == 0 {
-                    // A reader that waits holds no room for a batch.
-                    self.batch = Vec::new().into_iter();
-                    more = self.more;
-                }
+                let more = self.more_follow();
                 return Poll::Ready(Some(Ok(self.hand_out(delivery, more))));
             }
             if self.has_ended {
@@ -187,6 +182,49 @@ impl<T> Subscription<T> {
                 }
             }
         }
+    }
+
+    /// Writes the next update, and with it those that were read together with it, until it is time to send: under one lock,
+    /// and with nothing but a copy of its bytes for each. `None` when the topic is finished.
+    ///
+    /// It leaves behind what a `yield_!` of each would.
+    pub(crate) fn poll_push(
+        &mut self,
+        channel: &Channel,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<()>> {
+        let Some(mut update) = ready!(self.poll_update(cx)) else {
+            return Poll::Ready(None);
+        };
+        channel.write(|outgoing| {
+            update.put_into(outgoing);
+            let mut events = 1;
+            while !outgoing.is_full()
+                && let Some(delivery) = self.batch.next()
+            {
+                delivery.put_into(outgoing);
+                events += 1;
+                update.delivery = delivery;
+            }
+            if events > 1 {
+                self.position = update.id().clone();
+                update.more = self.more_follow();
+            }
+            outgoing.wrote_together(events, Some(update.id().clone()));
+            outgoing.more_follow(update.more);
+            Ok(())
+        });
+        Poll::Ready(Some(()))
+    }
+
+    /// Whether others wait behind what was taken from the batch last.
+    fn more_follow(&mut self) -> bool {
+        if self.batch.len() > 0 {
+            return true;
+        }
+        // A reader that waits holds no room for a batch.
+        self.batch = Vec::new().into_iter();
+        self.more
     }
 
     fn hand_out(&mut self, delivery: Delivery<T>, more: bool) -> Update<T> {
@@ -258,6 +296,15 @@ impl<T> Update<T> {
     pub fn id(&self) -> &EventId {
         self.delivery.id()
     }
+
+    /// Its frame, with the gap before it.
+    fn put_into(&self, outgoing: &mut Outgoing) {
+        if let Some(gap) = &self.gap {
+            gap.put_into(&mut outgoing.buffer);
+            outgoing.wrote(None);
+        }
+        self.delivery.put_into(outgoing);
+    }
 }
 
 impl<T> Deref for Update<T> {
@@ -287,11 +334,7 @@ impl<T> Yield<T, kind::Shared> for Update<T> {
 #[diagnostic::do_not_recommend]
 impl<T> Yield<T, kind::SharedReference> for &Update<T> {
     fn write_to(self, outgoing: &mut Outgoing, _: &Item<T>) -> Result<(), EncodeError> {
-        if let Some(gap) = &self.gap {
-            gap.put_into(&mut outgoing.buffer);
-            outgoing.wrote(None);
-        }
-        self.delivery.put_into(outgoing);
+        self.put_into(outgoing);
         outgoing.wrote(Some(self.id().clone()));
         outgoing.more_follow(self.more);
         Ok(())
