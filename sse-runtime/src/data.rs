@@ -100,11 +100,15 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
 
     /// Whatever has no say of its own in this module: the value as JSON.
     fn json(self) -> &'s mut JsonSerializer<'f> {
-        let head = self.take_head().unwrap_or_default();
-        self.json_with(head)
+        let head = self.take_head();
+        self.write_json(head)
     }
 
     fn json_with(self, head: Head) -> &'s mut JsonSerializer<'f> {
+        self.write_json(Some(head))
+    }
+
+    fn write_json(self, head: Option<Head>) -> &'s mut JsonSerializer<'f> {
         let buffer = self.frame.start_json(head);
         self.json.insert(json::serializer(Buffer(buffer)))
     }

@@ -58,7 +58,7 @@ pub struct Frame<'a> {
     id: Option<EventId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Set {
     event: bool,
     id: bool,
@@ -66,22 +66,29 @@ struct Set {
 }
 
 impl<'a> Frame<'a> {
-    /// Starts a frame with the fields that are set on the event.
-    pub(crate) fn new(buffer: &'a mut BytesMut, fields: &Fields) -> Self {
+    /// Starts a frame that has what its value brings, and nothing else.
+    #[inline]
+    pub(crate) fn of_value(buffer: &'a mut BytesMut) -> Self {
         if buffer.capacity() == 0 {
             buffer.reserve(FIRST_CAPACITY);
         }
-        let frame = Self {
+        Self {
             start: buffer.len(),
             buffer,
             is_whole: false,
-            set: Set {
-                event: fields.event.is_some(),
-                id: fields.id.is_some(),
-                retry: fields.retry.is_some(),
-            },
+            set: Set::default(),
             default_event: None,
             id: None,
+        }
+    }
+
+    /// Starts a frame with the fields that are set on the event.
+    pub(crate) fn new(buffer: &'a mut BytesMut, fields: &Fields) -> Self {
+        let mut frame = Self::of_value(buffer);
+        frame.set = Set {
+            event: fields.event.is_some(),
+            id: fields.id.is_some(),
+            retry: fields.retry.is_some(),
         };
         if let Some(comment) = &fields.comment {
             line(frame.buffer, "", comment.as_str());
@@ -128,8 +135,13 @@ impl<'a> Frame<'a> {
     }
 
     /// Starts the `data` field of JSON; [`end_json`](Self::end_json) ends it.
-    pub(crate) fn start_json(&mut self, head: Head) -> &mut BytesMut {
-        self.head(head);
+    ///
+    /// A value without a head, as most are, has no name but the frame's own.
+    #[inline]
+    pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
+        if head.is_some() || self.default_event.is_some() {
+            self.head(head.unwrap_or_default());
+        }
         self.buffer.put_slice(b"data: ");
         self.buffer
     }

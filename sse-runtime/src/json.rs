@@ -74,12 +74,17 @@ impl Formatter for SingleLine {
     }
 }
 
+#[inline]
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    let bytes = text.as_bytes();
     // Most text is, and most is short: to see it costs less than to begin to look for two bytes.
     if text.is_ascii() {
-        return writer.write_all(bytes);
+        return writer.write_all(text.as_bytes());
     }
+    write_beyond_ascii(writer, text)
+}
+
+fn write_beyond_ascii<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
+    let bytes = text.as_bytes();
     let mut start = 0;
     // U+0085 is C2 85, U+2028 is E2 80 A8, U+2029 is E2 80 A9.
     for at in memchr::memchr2_iter(0xc2, 0xe2, bytes) {

@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use crate::{
     Event, Payload,
     channel::{Channel, Outgoing},
-    encode::{EncodeError, Fields, Frame},
+    encode::{EncodeError, Frame},
     event::NoJson,
     topic::Subscription,
 };
@@ -277,7 +277,7 @@ impl<T> Yield<T, kind::Value> for T {
 #[diagnostic::do_not_recommend]
 impl<T> Yield<T, kind::Reference> for &T {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
-        let mut frame = Frame::new(&mut outgoing.buffer, &Fields::default());
+        let mut frame = Frame::of_value(&mut outgoing.buffer);
         item.encode(self, &mut frame)?;
         let id = frame.finish();
         outgoing.wrote(id);
