@@ -232,8 +232,14 @@ impl Look<'_> {
     }
 
     async fn violations(&self) -> Result<(), String> {
+        // What is on its way from one colour to another has that of neither; what waits for its connection is pale on purpose.
         let run = "const done = arguments[arguments.length - 1];
-            axe.run().then(({ violations }) => done(violations.map(({ id, nodes }) =>
+            const settled = async () => {
+                while (document.querySelector('.stale')) await new Promise((next) => setTimeout(next, 20));
+                const moves = document.getAnimations().filter(({ effect }) => effect.getComputedTiming().endTime !== Infinity);
+                await Promise.allSettled(moves.map(({ finished }) => finished));
+            };
+            settled().then(() => axe.run()).then(({ violations }) => done(violations.map(({ id, nodes }) =>
                 `${id}: ${nodes.map((node) => node.html + ' ' + node.failureSummary).join('; ')}`)));";
         self.driver
             .execute(self.axe, Vec::new())
