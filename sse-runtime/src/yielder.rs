@@ -137,7 +137,7 @@ pin_project! {
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<(), E>>>;
 
-/// How a stream in `yield_all!` is written: item by item, unless its [`Part`] has a `push_all` of its own, which the compiler
+/// How a stream in `yield_all!` is written: item by item, unless its `Part` has a `push_all` of its own, which the compiler
 /// prefers to that of a trait.
 pub trait ItemByItem {
     /// The future that writes all of it.
