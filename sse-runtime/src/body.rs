@@ -21,14 +21,14 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::{
     CloseReason, EventId,
     arrival::Arrival,
-    channel::{Channel, DUE, TopicEnd},
+    channel::{Channel, DUE, Taken, TopicEnd},
     encode::{self, EncodeError, Fields},
     end_guard::EndGuard,
     endpoint::{self, About, End, Endpoint, Flush},
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
-    shutdown,
+    shutdown, turn,
     unread::Unread,
 };
 
@@ -41,6 +41,9 @@ pin_project! {
         gate: Gate,
         // Whether the head is on its way, which waits for no event.
         head_sent: bool,
+        // The turn in which the generator was polled last, and left waiting: all that wakes it was told so, and so were the
+        // timers.
+        waits_in: Option<u64>,
         first: Option<Bytes>,
         #[pin]
         keep_alive: Option<KeepAlive>,
@@ -131,6 +134,7 @@ impl SseBody {
             channel,
             gate: Gate::new(arrival.wire),
             head_sent: false,
+            waits_in: None,
             first: frames.first.clone(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint
@@ -169,6 +173,10 @@ impl SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Bytes, u64), StreamError>>> {
         let mut this = self.project();
+        // Behind its frame there is nothing to be found yet.
+        if this.waits_in.is_some() && *this.waits_in == turn::current(cx) {
+            return Poll::Pending;
+        }
         let endpoint = &this.about.endpoint;
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state
@@ -234,7 +242,7 @@ impl SseBody {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
                     if let Some(rest) = this.channel.take_rest() {
-                        close_behind(&rest, this.gate, endpoint);
+                        close_behind(&rest, false, this.gate, endpoint);
                         return Poll::Ready(Some(Ok((rest, 0))));
                     }
                     let entered = (this.guard.enter_span(), this.channel.enter());
@@ -248,7 +256,11 @@ impl SseBody {
                             continue;
                         }
                         Poll::Pending => {
-                            let (bytes, events) = match this.channel.take_unless_failed() {
+                            let Taken {
+                                bytes,
+                                events,
+                                mut waits,
+                            } = match this.channel.take_unless_failed() {
                                 Ok(taken) => taken,
                                 Err(source) => {
                                     *this.state = failing(source, endpoint);
@@ -264,13 +276,15 @@ impl SseBody {
                                 if let Some(id) = this.channel.take_read_to() {
                                     frame = endpoint::with_id(&id, &frame);
                                 }
-                                close_behind(&frame, this.gate, endpoint);
+                                close_behind(&frame, false, this.gate, endpoint);
                                 return Poll::Ready(Some(Ok((frame, 0))));
                             }
-                            if let Some(keep_alive) = this.keep_alive.as_pin_mut() {
-                                keep_alive.sent();
+                            if let Some(mut keep_alive) = this.keep_alive.as_pin_mut() {
+                                keep_alive.as_mut().sent();
+                                waits = waits && keep_alive.poll_due(cx).is_pending();
                             }
-                            close_behind(&bytes, this.gate, endpoint);
+                            *this.waits_in = waits.then(|| turn::current(cx)).flatten();
+                            close_behind(&bytes, waits, this.gate, endpoint);
                             return Poll::Ready(Some(Ok((bytes, events))));
                         }
                     }
@@ -433,9 +447,10 @@ fn failing(source: EncodeError, endpoint: &Endpoint) -> State {
 
 /// What has to be with the kernel before the generator goes on: each event, or what was due. Where flushes are counted it
 /// is all that was written, since that costs nothing: a body that goes on while its client takes nothing has its next frame
-/// taken out of its hands, and is not polled, nor is its deadline, until that client reads.
-fn close_behind(frame: &Bytes, gate: &mut Gate, endpoint: &Endpoint) {
-    if gate.counts_flushes() || endpoint.flush == Flush::Each || frame.len() >= DUE {
+/// taken out of its hands, and is not polled, nor is its deadline, until that client reads. Where they are not, whoever
+/// drives the body writes when it is told that there is no more, and need not be told twice: a generator that waits says so.
+fn close_behind(frame: &Bytes, waits: bool, gate: &mut Gate, endpoint: &Endpoint) {
+    if gate.counts_flushes() || !waits && (endpoint.flush == Flush::Each || frame.len() >= DUE) {
         gate.close();
     }
 }

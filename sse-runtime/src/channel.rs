@@ -49,6 +49,8 @@ pub struct Outgoing {
     events: u64,
     /// What was written last is followed by others at once, and goes out with them.
     more_follow: bool,
+    /// The generator has stopped, or is about to, for what is written to be taken. Nothing else wakes it.
+    stops: bool,
     /// How far a topic was read, where that is further than what was sent of it.
     read_to: Option<EventId>,
     /// Where the client begins to read a topic, which it has to know to come back, until something else gives it an id.
@@ -56,6 +58,23 @@ pub struct Outgoing {
     /// The ids are the handler's own, and not those of a topic.
     has_own_ids: bool,
     topics: Topics,
+}
+
+/// What was taken behind a poll of the generator.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Empty where nothing was written.
+    pub(crate) bytes: Bytes,
+    pub(crate) events: u64,
+    /// The generator waits for something that wakes it, so there is no need to poll it again before that.
+    pub(crate) waits: bool,
+}
+
+/// A frame that is being written. A user's `Serialize` runs meanwhile: a topic that it reads is not read in this stream, and
+/// finds no channel.
+struct Writing<'a> {
+    outgoing: MutexGuard<'a, Outgoing>,
+    _hidden: Entered,
 }
 
 /// What has become of the topics that the generator reads, or has read.
@@ -245,6 +264,7 @@ impl Channel {
             failure: None,
             events: 0,
             more_follow: false,
+            stops: false,
             read_to: None,
             starts_at: None,
             has_own_ids: false,
@@ -265,9 +285,11 @@ impl Channel {
         outgoing.last_id = last_id;
     }
 
-    /// Marks that the response begins here.
+    /// Marks that the response begins here, and that the generator stops until its head is on its way.
     pub(crate) fn begin(&self) {
-        self.lock().begun = true;
+        let mut outgoing = self.lock();
+        outgoing.begun = true;
+        outgoing.stops = true;
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -282,28 +304,40 @@ impl Channel {
 
     /// Lets `write` add a frame. After a failure nothing is added any more.
     pub(crate) fn write(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
-        // A user's `Serialize` runs under the lock: a topic that it reads is not read in this stream, and finds no channel.
-        let _hidden = Entered(CURRENT.take());
-        let mut outgoing = self.lock();
-        outgoing.begun = true;
-        if outgoing.failure.is_some() {
-            return;
-        }
-        outgoing.accompany();
-        outgoing.more_follow = false;
-        if let Err(error) = write(&mut outgoing) {
-            outgoing.failure = Some(error);
+        if let Some(mut writing) = self.start_write()
+            && let Err(error) = write(&mut writing.outgoing)
+        {
+            writing.outgoing.failure = Some(error);
         }
     }
 
-    /// Whether the generator has to wait until the body has taken what is written.
+    // Apart from `write`, of which there is one for each endpoint.
+    fn start_write(&self) -> Option<Writing<'_>> {
+        let hidden = Entered(CURRENT.take());
+        let mut outgoing = self.lock();
+        outgoing.begun = true;
+        if outgoing.failure.is_some() {
+            return None;
+        }
+        outgoing.accompany();
+        outgoing.more_follow = false;
+        Some(Writing {
+            outgoing,
+            _hidden: hidden,
+        })
+    }
+
+    /// Whether the generator has to stop until the body has taken what is written. It does then, and goes on only when it is
+    /// polled again.
     pub(crate) fn is_due(&self) -> bool {
-        let outgoing = self.lock();
-        outgoing.failure.is_some()
+        let mut outgoing = self.lock();
+        let is_due = outgoing.failure.is_some()
             || match outgoing.flush {
                 Flush::Each if !outgoing.more_follow => true,
                 Flush::Each | Flush::Ready => outgoing.is_full(),
-            }
+            };
+        outgoing.stops |= is_due;
+        is_due
     }
 
     /// Takes the whole frames that were written since the last time, and says how many events they are; empty where there
@@ -312,21 +346,31 @@ impl Channel {
         self.lock().take()
     }
 
-    /// What there is to do behind a poll of the generator that left it waiting: to take what it has written, unless a value
+    /// What there is to do behind a poll of the generator that did not end it: to take what it has written, unless a value
     /// could not be sent.
-    pub(crate) fn take_unless_failed(&self) -> Result<(Bytes, u64), EncodeError> {
+    pub(crate) fn take_unless_failed(&self) -> Result<Taken, EncodeError> {
         let mut outgoing = self.lock();
         if let Some(failure) = outgoing.failure.take() {
             return Err(failure);
         }
         outgoing.tell_start();
-        Ok(outgoing.take())
+        let (bytes, events) = outgoing.take();
+        Ok(Taken {
+            bytes,
+            events,
+            waits: !outgoing.stops && !outgoing.rest_is_due,
+        })
     }
 
-    /// Takes what is left of what was written together, if there is something: it goes out before the generator goes on.
+    /// Takes what is left of what was written together, if there is something: it goes out before the generator goes on, which
+    /// it does otherwise.
     pub(crate) fn take_rest(&self) -> Option<Bytes> {
         let mut outgoing = self.lock();
-        outgoing.rest_is_due.then(|| outgoing.take().0)
+        if outgoing.rest_is_due {
+            return Some(outgoing.take().0);
+        }
+        outgoing.stops = false;
+        None
     }
 
     /// Lets whatever the generator polls find the channel, until the guard is dropped.

@@ -180,6 +180,7 @@ pub mod testing;
 mod tls;
 mod told;
 mod topic;
+mod turn;
 mod unread;
 #[cfg(doc)]
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]

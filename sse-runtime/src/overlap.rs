@@ -47,17 +47,29 @@ impl Mounting {
     }
 
     /// Calls `mount`, which puts it on a router, and says more than axum where there is no room for it.
+    // There is one of it for each endpoint, so it does next to nothing itself.
     #[track_caller]
     pub(crate) fn by<R>(self, mount: impl FnOnce() -> R) -> R {
         // What `mount` owns is gone after a panic.
         match panic::catch_unwind(AssertUnwindSafe(mount)) {
             Ok(mounted) => {
-                all().insert((self.method, self.path), self.mounted);
+                self.remember();
                 mounted
             }
-            Err(panic) if is_overlap(&*panic) => panic!("{}", self.problem()),
-            Err(other) => panic::resume_unwind(other),
+            Err(panic) => self.explain(panic),
         }
+    }
+
+    fn remember(self) {
+        all().insert((self.method, self.path), self.mounted);
+    }
+
+    #[track_caller]
+    fn explain(self, panic: Box<dyn Any + Send>) -> ! {
+        if is_overlap(&*panic) {
+            panic!("{}", self.problem());
+        }
+        panic::resume_unwind(panic)
     }
 
     fn problem(&self) -> String {

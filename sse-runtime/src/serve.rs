@@ -240,7 +240,7 @@ impl Each {
         self: &Arc<Self>,
         socket: Socket<Io>,
         peer: Option<SocketAddr>,
-    ) -> Result<Option<Box<TakenOver<Io>>>, Broken> {
+    ) -> Result<Option<TakenOver<Io>>, Broken> {
         let slot = Slot::default();
         let mut service = self.service(socket.wire(), peer);
         service.slot = self.takeover.then(|| slot.clone());
@@ -275,7 +275,7 @@ impl Each {
         Ok(connection.into_parts().map(|parts| {
             let mut socket = parts.io.into_inner();
             socket.give_back(&parts.read_buf);
-            Box::new(TakenOver::new(stream, socket))
+            TakenOver::new(stream, socket)
         }))
     }
 

@@ -65,6 +65,7 @@ use crate::{
     Shutdown,
     arrival::asks_to_close,
     socket::{Socket, Transport},
+    turn,
 };
 
 /// A request whose answer can be taken over, if it is an event stream.
@@ -206,6 +207,8 @@ pub(crate) struct TakenOver<Io: Transport> {
     next: Option<Next>,
     outgoing: Outgoing,
     keeps_alive: bool,
+    /// How often it was polled, see [`turn`].
+    turns: u64,
 }
 
 #[derive(Debug)]
@@ -235,6 +238,7 @@ impl<Io: Transport> TakenOver<Io> {
                 written: 0,
             },
             keeps_alive,
+            turns: 0,
         }
     }
 
@@ -249,7 +253,7 @@ impl<Io: Transport> TakenOver<Io> {
     ///
     /// Dropping the future breaks the connection off, and drops the body.
     pub(crate) async fn send(
-        mut self: Box<Self>,
+        mut self,
         shutdown: &Shutdown,
     ) -> Result<Option<Socket<Io>>, Box<dyn Error + Send + Sync>> {
         poll_fn(|cx| self.poll_send(cx)).await?;
@@ -258,7 +262,7 @@ impl<Io: Transport> TakenOver<Io> {
             socket,
             keeps_alive,
             ..
-        } = *self;
+        } = self;
         drop(body);
         if keeps_alive && !socket.is_flooded() && !shutdown.has_begun() {
             return Ok(Some(socket));
@@ -278,6 +282,8 @@ impl<Io: Transport> TakenOver<Io> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {
         self.socket.poll_watch(cx)?;
+        self.turns += 1;
+        let _turn = turn::enter(self.turns, cx);
         loop {
             // Also while its last frame is not written: it may be told to end, which waits for no client.
             let asked = self.poll_body(cx)?;

@@ -85,7 +85,7 @@ impl<T> Yielder<T> {
             next.map(|next| {
                 next.map(|value| {
                     yielder.push(value);
-                    Ok(())
+                    Ok(Pushed::Some)
                 })
             })
         };
@@ -103,7 +103,7 @@ impl<T> Yielder<T> {
     {
         let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
             let next = stream.poll_next(cx);
-            next.map(|next| next.map(|value| value.push_to(yielder)))
+            next.map(|next| next.map(|value| value.push_to(yielder).map(|()| Pushed::Some)))
         };
         Part {
             yielder: self,
@@ -135,7 +135,16 @@ pin_project! {
 }
 
 type PushNext<T, S, E> =
-    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<(), E>>>;
+    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<Pushed, E>>>;
+
+/// What was taken of a stream, and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Some of it.
+    Some,
+    /// All there is for now: whoever has asked is woken when there is more, as where there was nothing.
+    AllThereIs,
+}
 
 /// How a stream in `yield_all!` is written: item by item, unless its `Part` has a `push_all` of its own, which the compiler
 /// prefers to that of a trait.
@@ -172,12 +181,12 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
             let turn = ready!(coop::poll_proceed(cx));
             let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
             turn.made_progress();
-            match next {
+            let pushed = match next {
                 Some(pushed) => pushed?,
                 None => return Poll::Ready(Ok(())),
-            }
-            // No waker is kept, see `Handover`.
-            if this.yielder.channel.is_due() {
+            };
+            // No waker is kept for what is due, see `Handover`.
+            if pushed == Pushed::AllThereIs || this.yielder.channel.is_due() {
                 return Poll::Pending;
             }
         }

@@ -96,8 +96,12 @@ impl<T> Deref for Delivery<T> {
 /// What a reader is given.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// The next event, and all there is.
-    Event(Delivery<T>),
+    /// The next event, and all there is for now.
+    Event {
+        delivery: Delivery<T>,
+        /// Whoever has asked is woken when there is more, as where there was nothing.
+        waits: bool,
+    },
     /// The next events, at least one, and whether there are more behind them.
     Events {
         batch: Vec<Delivery<T>>,

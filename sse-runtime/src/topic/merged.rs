@@ -117,10 +117,12 @@ impl<T> Reader<T> for Merged<T> {
             }
             match named.reader.poll_read(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Read::Event(mut delivery)) => {
+                Poll::Ready(Read::Event { mut delivery, .. }) => {
                     named.position = delivery.id().clone();
                     delivery.id = Some(self.id());
-                    return Poll::Ready(Read::Event(delivery));
+                    // The others were not asked.
+                    let waits = false;
+                    return Poll::Ready(Read::Event { delivery, waits });
                 }
                 Poll::Ready(Read::Events { mut batch, more }) => {
                     for delivery in &mut batch {

@@ -420,12 +420,22 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             let first = usize::try_from(self.behind - oldest).unwrap_or(usize::MAX);
             let mut waiting = state.held.range(first..).map(|(_, entry)| entry);
             let count = waiting.len();
-            // Most readers are never more than one event behind.
+            // Most readers are never more than one event behind, and wait for the next.
             if count == 1
                 && let Some(entry) = waiting.next()
             {
                 self.behind += 1;
-                return Poll::Ready(Read::Event(deliver(entry)));
+                let delivery = deliver(entry);
+                let waits = !state.finished;
+                let waited = if waits {
+                    state.readers.wait(self.place, cx)
+                } else {
+                    None
+                };
+                drop(state);
+                // Not under the lock: to drop a waker may drop a task.
+                drop(waited);
+                return Poll::Ready(Read::Event { delivery, waits });
             }
             let mut batch = Vec::with_capacity(count.min(BATCH));
             let mut bytes = 0;
@@ -445,7 +455,6 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         }
         let waited = state.readers.wait(self.place, cx);
         drop(state);
-        // Not under the lock: to drop a waker may drop a task.
         drop(waited);
         Poll::Pending
     }

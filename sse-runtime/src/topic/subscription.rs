@@ -20,7 +20,7 @@ use crate::{
     Event, EventId,
     channel::{Channel, Outgoing, Reading, TopicEnd},
     encode::EncodeError,
-    yielder::{Item, Yield, kind},
+    yielder::{Item, Pushed, Yield, kind},
 };
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
@@ -37,6 +37,8 @@ pub struct Subscription<T> {
     batch: vec::IntoIter<Delivery<T>>,
     /// Others wait behind the batch.
     more: bool,
+    /// What was handed out last was all there is, and whoever asked for it is woken when there is more.
+    waits: bool,
     /// The id of what was handed out last.
     position: EventId,
     /// The stream that it is read in, whose end depends on this one's.
@@ -69,6 +71,7 @@ impl<T> Subscription<T> {
             reader,
             batch: Vec::new().into_iter(),
             more: false,
+            waits: false,
             // Also where it is dropped before it is polled, as by a `select!` that something else has ended.
             reading: Channel::with_current(Channel::read_topic),
             untold: None,
@@ -145,6 +148,7 @@ impl<T> Subscription<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
+        self.waits = false;
         loop {
             if let Some(delivery) = self.batch.next() {
                 let more = self.more_follow();
@@ -163,7 +167,8 @@ impl<T> Subscription<T> {
                 return Poll::Pending;
             };
             match read {
-                Read::Event(delivery) => {
+                Read::Event { delivery, waits } => {
+                    self.waits = waits;
                     return Poll::Ready(Some(Ok(self.hand_out(delivery, false))));
                 }
                 Read::Events { batch, more } => {
@@ -192,7 +197,7 @@ impl<T> Subscription<T> {
         &mut self,
         channel: &Channel,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<()>> {
+    ) -> Poll<Option<Pushed>> {
         let Some(mut update) = ready!(self.poll_update(cx)) else {
             return Poll::Ready(None);
         };
@@ -214,7 +219,11 @@ impl<T> Subscription<T> {
             outgoing.more_follow(update.more);
             Ok(())
         });
-        Poll::Ready(Some(()))
+        Poll::Ready(Some(if self.waits {
+            Pushed::AllThereIs
+        } else {
+            Pushed::Some
+        }))
     }
 
     /// Whether others wait behind what was taken from the batch last.
