@@ -168,11 +168,20 @@ fn publish(bench: Bench, events: u64) -> Bench {
     bench
 }
 
-// The event that a thousand were woken for, to each of them.
+// The event that a thousand were woken for, to each of them: its frame, and that there is no more.
 #[library_benchmark]
 #[bench::thousand(published())]
 fn deliver(bench: Bench) -> Bench {
-    read(black_box(bench))
+    let mut bench = black_box(bench);
+    let entered = bench.runtime.enter();
+    let mut cx = Context::from_waker(Waker::noop());
+    for body in &mut bench.bodies {
+        let frame = Pin::new(&mut *body).poll_frame(&mut cx);
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "no frame");
+        assert!(Pin::new(body).poll_frame(&mut cx).is_pending(), "a frame");
+    }
+    drop(entered);
+    bench
 }
 
 fn published() -> Bench {

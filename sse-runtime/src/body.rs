@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep, sleep_until};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     CloseReason, EventId,
@@ -28,6 +28,7 @@ use crate::{
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
+    registered::Registered,
     shutdown, turn,
     unread::Unread,
 };
@@ -51,7 +52,7 @@ pin_project! {
         deadline: Option<Pin<Box<Sleep>>>,
         // Until the stream is asked to end.
         #[pin]
-        ending: Option<WaitForCancellationFutureOwned>,
+        ending: Option<UntilAsked>,
         // What the deadline is about.
         over: CloseReason,
         unread: Unread,
@@ -60,6 +61,31 @@ pin_project! {
         about: Arc<About>,
         // Dropped last: what the stream started ends behind the generator.
         guard: EndGuard,
+    }
+}
+
+pin_project! {
+    /// Until the stream is asked for something, by a token that is cancelled.
+    #[derive(Debug)]
+    struct UntilAsked {
+        token: CancellationToken,
+        #[pin]
+        cancelled: Registered<WaitForCancellationFutureOwned>,
+    }
+}
+
+impl UntilAsked {
+    fn new(token: CancellationToken) -> Self {
+        Self {
+            cancelled: Registered::new(token.clone().cancelled_owned()),
+            token,
+        }
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let is_cancelled = |_: &_| this.token.is_cancelled();
+        this.cancelled.poll_where(is_cancelled, cx)
     }
 }
 
@@ -140,7 +166,7 @@ impl SseBody {
             deadline: endpoint
                 .max_duration
                 .map(|limit| Box::pin(sleep(spread(limit)))),
-            ending: Some(arrival.guard.connection().ending().cancelled_owned()),
+            ending: Some(UntilAsked::new(arrival.guard.connection().ending())),
             over: CloseReason::MaxDuration,
             unread,
             linger: None,
@@ -200,7 +226,7 @@ impl SseBody {
         // Before the generator, which may wait for ever, or never.
         if let Some(ending) = this.ending.as_mut().as_pin_mut()
             && let State::Running(_) = this.state
-            && poll_unconstrained(ending, cx).is_ready()
+            && ending.poll(cx).is_ready()
         {
             let connection = this.guard.connection();
             this.ending.set(None);
@@ -213,9 +239,9 @@ impl SseBody {
                 }
                 // Until then it may still be asked to end at once.
                 let asked = connection.asked_in_shutdown();
-                this.ending.set(Some(asked.cancelled_owned()));
+                this.ending.set(Some(UntilAsked::new(asked)));
                 if let Some(ending) = this.ending.as_mut().as_pin_mut()
-                    && poll_unconstrained(ending, cx).is_ready()
+                    && ending.poll(cx).is_ready()
                 {
                     this.ending.set(None);
                 }

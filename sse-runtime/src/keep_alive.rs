@@ -15,6 +15,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use crate::registered::Registered;
+
 /// What is sent after how much silence: the same for all streams of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Beat {
@@ -29,7 +31,7 @@ pin_project! {
         beat: Arc<Beat>,
         last: Instant,
         #[pin]
-        timer: Sleep,
+        timer: Registered<Sleep>,
     }
 }
 
@@ -37,7 +39,7 @@ impl KeepAlive {
     pub(crate) fn new(beat: Arc<Beat>) -> Self {
         let last = Instant::now();
         Self {
-            timer: sleep_until(last + beat.after),
+            timer: Registered::new(sleep_until(last + beat.after)),
             beat,
             last,
         }
@@ -52,14 +54,17 @@ impl KeepAlive {
         let mut this = self.project();
         loop {
             // A generator that used up the task's budget must not hold back the timer.
-            ready!(poll_unconstrained(this.timer.as_mut(), cx));
+            ready!(this.timer.as_mut().poll_where(Sleep::is_elapsed, cx));
             let due = *this.last + this.beat.after;
-            if due <= this.timer.deadline() {
+            let is_due = due <= this.timer.future().deadline();
+            if is_due {
                 *this.last = Instant::now();
-                this.timer.as_mut().reset(*this.last + this.beat.after);
+            }
+            let next = *this.last + this.beat.after;
+            this.timer.as_mut().future_mut().reset(next);
+            if is_due {
                 return Poll::Ready(this.beat.frame.clone());
             }
-            this.timer.as_mut().reset(due);
         }
     }
 }

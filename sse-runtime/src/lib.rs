@@ -123,6 +123,7 @@ mod metrics;
 mod moment;
 mod overlap;
 mod payload;
+mod registered;
 mod request_body;
 mod response;
 #[cfg(any(doc, doctest))]

@@ -22,12 +22,21 @@ struct Turn {
     waker: Identity,
 }
 
-/// Which waker it is: what [`Waker::will_wake`] compares.
-type Identity = (usize, usize);
+/// Which waker it is: what [`Waker::will_wake`] compares. It says something of a waker that is alive somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    data: usize,
+    vtable: usize,
+}
 
-fn identity(waker: &Waker) -> Identity {
-    let vtable: *const _ = waker.vtable();
-    (waker.data().addr(), vtable.addr())
+impl Identity {
+    pub(crate) fn of(waker: &Waker) -> Self {
+        let vtable: *const _ = waker.vtable();
+        Self {
+            data: waker.data().addr(),
+            vtable: vtable.addr(),
+        }
+    }
 }
 
 /// Holds the turn that was the current one before.
@@ -38,7 +47,7 @@ pub(crate) struct Entered(Option<Turn>);
 pub(crate) fn enter(number: u64, cx: &Context<'_>) -> Entered {
     let turn = Turn {
         number,
-        waker: identity(cx.waker()),
+        waker: Identity::of(cx.waker()),
     };
     Entered(CURRENT.replace(Some(turn)))
 }
@@ -46,7 +55,7 @@ pub(crate) fn enter(number: u64, cx: &Context<'_>) -> Entered {
 /// The number of the turn in which this waker is polled.
 pub(crate) fn current(cx: &Context<'_>) -> Option<u64> {
     let turn = CURRENT.get()?;
-    (turn.waker == identity(cx.waker())).then_some(turn.number)
+    (turn.waker == Identity::of(cx.waker())).then_some(turn.number)
 }
 
 impl Drop for Entered {
