@@ -5,6 +5,7 @@
 //! it waits.
 
 use std::{
+    num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -44,8 +45,7 @@ pin_project! {
         head_sent: bool,
         // The turn in which the generator was polled last, and left waiting: all that wakes it was told so, and so were the
         // timers.
-        waits_in: Option<u64>,
-        first: Option<Bytes>,
+        waits_in: Option<NonZeroU64>,
         #[pin]
         keep_alive: Option<KeepAlive>,
         // In a box, as what few streams have.
@@ -161,7 +161,6 @@ impl SseBody {
             gate: Gate::new(arrival.wire),
             head_sent: false,
             waits_in: None,
-            first: frames.first.clone(),
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint
                 .max_duration
@@ -218,7 +217,7 @@ impl SseBody {
         if !*this.head_sent {
             *this.head_sent = true;
             this.gate.close();
-            if let Some(first) = this.first.take() {
+            if let Some(first) = this.about.frames.first.clone() {
                 return Poll::Ready(Some(Ok((first, 0))));
             }
         }

@@ -36,7 +36,8 @@ pub(crate) struct Channel(Arc<Mutex<Outgoing>>);
 pub struct Outgoing {
     pub(crate) buffer: BytesMut,
     /// What comes before the buffer: large frames that others have as well, and what was written before them.
-    ahead: VecDeque<Bytes>,
+    #[expect(clippy::box_collection, reason = "most streams never have any")]
+    ahead: Option<Box<VecDeque<Bytes>>>,
     /// A frame that others have as well, and that is all there is: most streams of a topic never need a buffer.
     lone: Option<Bytes>,
     /// A part of it was taken, and the rest is to follow.
@@ -157,7 +158,7 @@ impl Outgoing {
 
     /// The same of a frame that is large, or the first.
     fn share_apart(&mut self, frame: &Bytes) {
-        if self.ahead.is_empty() && self.buffer.is_empty() {
+        if self.ahead.is_none() && self.buffer.is_empty() {
             self.lone = Some(frame.clone());
             return;
         }
@@ -165,10 +166,11 @@ impl Outgoing {
             self.buffer.extend_from_slice(frame);
             return;
         }
+        let ahead = self.ahead.get_or_insert_default();
         if !self.buffer.is_empty() {
-            self.ahead.push_back(self.buffer.split().freeze());
+            ahead.push_back(self.buffer.split().freeze());
         }
-        self.ahead.push_back(frame.clone());
+        ahead.push_back(frame.clone());
     }
 
     /// Lets something follow a lone frame: small ones go out together.
@@ -184,14 +186,15 @@ impl Outgoing {
             if lone.len() < SHARED {
                 self.buffer.extend_from_slice(&lone);
             } else {
-                self.ahead.push_back(lone);
+                self.ahead.get_or_insert_default().push_back(lone);
             }
         }
     }
 
     #[inline]
     fn len(&self) -> usize {
-        let ahead: usize = self.ahead.iter().map(Bytes::len).sum();
+        let ahead = self.ahead.iter().flat_map(|ahead| ahead.iter());
+        let ahead: usize = ahead.map(Bytes::len).sum();
         self.lone.as_ref().map_or(0, Bytes::len) + ahead + self.buffer.len()
     }
 
@@ -203,7 +206,7 @@ impl Outgoing {
 
     fn take(&mut self) -> (Bytes, u64) {
         // Where a part is taken, the rest comes next, and its events are counted now.
-        let taken = match self.lone.take().or_else(|| self.ahead.pop_front()) {
+        let taken = match self.lone.take().or_else(|| self.take_ahead()) {
             Some(shared) => shared,
             // To split what is empty would cost an allocation, each time that a generator waits.
             None if self.buffer.is_empty() => Bytes::new(),
@@ -215,8 +218,17 @@ impl Outgoing {
                 taken.freeze()
             }
         };
-        self.rest_is_due = !self.ahead.is_empty() || !self.buffer.is_empty();
+        self.rest_is_due = self.ahead.is_some() || !self.buffer.is_empty();
         (taken, std::mem::take(&mut self.events))
+    }
+
+    fn take_ahead(&mut self) -> Option<Bytes> {
+        let ahead = self.ahead.as_mut()?;
+        let next = ahead.pop_front();
+        if ahead.is_empty() {
+            self.ahead = None;
+        }
+        next
     }
 
     /// Gives an id to a client that has none, and has nothing of the topic yet: whoever loses it now has a place to come back
@@ -255,7 +267,7 @@ impl Channel {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Outgoing {
             buffer: BytesMut::new(),
-            ahead: VecDeque::new(),
+            ahead: None,
             lone: None,
             rest_is_due: false,
             last_id: None,

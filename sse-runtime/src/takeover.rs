@@ -46,6 +46,7 @@ use std::{
     fmt::Write as _,
     future::poll_fn,
     io::{self, IoSlice},
+    num::NonZeroU64,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -208,7 +209,7 @@ pub(crate) struct TakenOver<Io: Transport> {
     outgoing: Outgoing,
     keeps_alive: bool,
     /// How often it was polled, see [`turn`].
-    turns: u64,
+    turns: NonZeroU64,
 }
 
 #[derive(Debug)]
@@ -238,7 +239,7 @@ impl<Io: Transport> TakenOver<Io> {
                 written: 0,
             },
             keeps_alive,
-            turns: 0,
+            turns: NonZeroU64::MIN,
         }
     }
 
@@ -282,7 +283,7 @@ impl<Io: Transport> TakenOver<Io> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {
         self.socket.poll_watch(cx)?;
-        self.turns += 1;
+        self.turns = self.turns.saturating_add(1);
         let _turn = turn::enter(self.turns, cx);
         loop {
             // Also while its last frame is not written: it may be told to end, which waits for no client.

@@ -9,6 +9,8 @@
 
 use std::{
     cell::Cell,
+    num::{NonZeroU64, NonZeroUsize},
+    ptr::NonNull,
     task::{Context, Waker},
 };
 
@@ -18,7 +20,7 @@ thread_local! {
 
 #[derive(Clone, Copy, Debug)]
 struct Turn {
-    number: u64,
+    number: NonZeroU64,
     waker: Identity,
 }
 
@@ -26,15 +28,14 @@ struct Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     data: usize,
-    vtable: usize,
+    vtable: NonZeroUsize,
 }
 
 impl Identity {
     pub(crate) fn of(waker: &Waker) -> Self {
-        let vtable: *const _ = waker.vtable();
         Self {
             data: waker.data().addr(),
-            vtable: vtable.addr(),
+            vtable: NonNull::from(waker.vtable()).addr(),
         }
     }
 }
@@ -44,7 +45,7 @@ impl Identity {
 pub(crate) struct Entered(Option<Turn>);
 
 /// Begins a turn, which lasts until the guard is dropped. No other of the same connection may have its number.
-pub(crate) fn enter(number: u64, cx: &Context<'_>) -> Entered {
+pub(crate) fn enter(number: NonZeroU64, cx: &Context<'_>) -> Entered {
     let turn = Turn {
         number,
         waker: Identity::of(cx.waker()),
@@ -53,7 +54,7 @@ pub(crate) fn enter(number: u64, cx: &Context<'_>) -> Entered {
 }
 
 /// The number of the turn in which this waker is polled.
-pub(crate) fn current(cx: &Context<'_>) -> Option<u64> {
+pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
     let turn = CURRENT.get()?;
     (turn.waker == Identity::of(cx.waker())).then_some(turn.number)
 }
