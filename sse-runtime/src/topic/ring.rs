@@ -381,7 +381,11 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         // Dropped behind the lock.
         let _evicted;
         let mut state = self.ring.state();
-        _evicted = state.evict(&self.ring.capacity);
+        // Nothing else makes an event go that was held when it was published.
+        _evicted = match self.ring.capacity.age {
+            Some(_) => state.evict(&self.ring.capacity),
+            None => Vec::new(),
+        };
         let oldest = state.behind_oldest();
         if self.behind < oldest {
             let reason = if mem::take(&mut self.is_resuming) {

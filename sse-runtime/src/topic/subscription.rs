@@ -41,6 +41,8 @@ pub struct Subscription<T> {
     waits: bool,
     /// The id of what was handed out last.
     position: EventId,
+    /// The stream that it is read in knows the position, if it is to.
+    is_told: bool,
     /// The stream that it is read in, whose end depends on this one's.
     reading: Option<Reading>,
     /// To be told with the next update, since there is no stream to tell it in.
@@ -72,6 +74,7 @@ impl<T> Subscription<T> {
             batch: Vec::new().into_iter(),
             more: false,
             waits: false,
+            is_told: false,
             // Also where it is dropped before it is polled, as by a `select!` that something else has ended.
             reading: Channel::with_current(Channel::read_topic),
             untold: None,
@@ -161,8 +164,9 @@ impl<T> Subscription<T> {
                 self.reading = Channel::with_current(Channel::read_topic);
             }
             let Poll::Ready(read) = self.reader.poll_read(cx) else {
-                if self.is_resumed {
-                    Channel::with_current(|channel| channel.has_read_to(&self.position));
+                if self.is_resumed && !self.is_told {
+                    let tell = |channel: &Channel| channel.has_read_to(&self.position);
+                    self.is_told = Channel::with_current(tell).is_some();
                 }
                 return Poll::Pending;
             };
@@ -177,6 +181,7 @@ impl<T> Subscription<T> {
                 }
                 Read::Gap(gap) => {
                     self.position = gap.position.clone();
+                    self.is_told = false;
                     return Poll::Ready(Some(Err(gap)));
                 }
                 Read::Lagged => {
@@ -219,6 +224,8 @@ impl<T> Subscription<T> {
             outgoing.more_follow(update.more);
             Ok(())
         });
+        // By the id of what was written last.
+        self.is_told = true;
         Poll::Ready(Some(if self.waits {
             Pushed::AllThereIs
         } else {
@@ -238,6 +245,7 @@ impl<T> Subscription<T> {
 
     fn hand_out(&mut self, delivery: Delivery<T>, more: bool) -> Update<T> {
         self.position = delivery.id().clone();
+        self.is_told = false;
         Update {
             delivery,
             more,
