@@ -3,7 +3,7 @@
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::{
-    io,
+    io, panic,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,11 +13,14 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{
     Bind, Shutdown, StreamLimit,
+    listen::Listener,
     serve::{Connections, Each, Patience},
     shutdown::{DRAIN, LAST, LONGEST, Signal, Signals},
 };
@@ -295,7 +298,33 @@ impl Server {
         };
         let listener = addr.bind().await?;
         tracing::info!(address = %listener, "listening");
-        let mut signals = Signals::new()?;
+        let signals = Signals::new()?;
+        // In a task: whoever is blocked on this future, as `main` mostly is, would be woken by each connection that ends, and
+        // by each that comes, which is a thread that goes to sleep and wakes up.
+        let serving = self.serve_on(
+            listener,
+            signals,
+            #[cfg(feature = "tls")]
+            tls,
+        );
+        let serving = tokio::spawn(serving.in_current_span());
+        match AbortOnDropHandle::new(serving).await {
+            Ok(()) => Ok(()),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => panic::resume_unwind(panic),
+                // The runtime shuts down.
+                Err(_) => Ok(()),
+            },
+        }
+    }
+
+    /// Serves what has been made ready for it.
+    async fn serve_on(
+        self,
+        listener: Listener,
+        mut signals: Signals,
+        #[cfg(feature = "tls")] tls: Option<Tls>,
+    ) {
         let shutdown = self
             .shutdown
             .unwrap_or_else(|| Shutdown::within(self.drain));
@@ -354,6 +383,5 @@ impl Server {
         }
         shutdown.closed().await;
         tracing::info!("stopped");
-        Ok(())
     }
 }
