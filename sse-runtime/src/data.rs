@@ -11,11 +11,11 @@ use serde::{
     Serialize,
     ser::{self, Error as _, SerializeStruct, SerializeStructVariant},
 };
-use serde_json::{Error, Value, ser::Compound};
+use serde_json::{Error, Value};
 
 use crate::{
     encode::{Frame, Head},
-    json::{self, Buffer, SingleLine},
+    json_value::{Fields, Place, ValueSerializer},
 };
 
 thread_local! {
@@ -60,25 +60,17 @@ pub fn with_head<S: serde::Serializer>(
 
 /// Writes the `data` field of `value`, and the fields that it brings.
 pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> Result<(), Error> {
-    let mut json = None;
     value.serialize(DataSerializer {
         frame,
-        json: &mut json,
+        place: &mut Place::default(),
         was_asked: Cell::new(false),
-    })?;
-    if json.is_some() {
-        frame.end_json();
-    }
-    Ok(())
+    })
 }
-
-type JsonSerializer<'f> = serde_json::Serializer<Buffer<'f>, SingleLine>;
 
 /// Writes one value: the fields of its head, then its data.
 struct DataSerializer<'s, 'f, 'b> {
     frame: &'f mut Frame<'b>,
-    /// Where the serializer of the JSON lives, once there is one: what serde hands back borrows from it.
-    json: &'s mut Option<JsonSerializer<'f>>,
+    place: &'s mut Place<'f>,
     was_asked: Cell<bool>,
 }
 
@@ -99,18 +91,20 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     }
 
     /// Whatever has no say of its own in this module: the value as JSON.
-    fn json(self) -> &'s mut JsonSerializer<'f> {
+    fn json(self) -> ValueSerializer<'s, 'f> {
         let head = self.take_head();
         self.write_json(head)
     }
 
-    fn json_with(self, head: Head) -> &'s mut JsonSerializer<'f> {
+    fn json_with(self, head: Head) -> ValueSerializer<'s, 'f> {
         self.write_json(Some(head))
     }
 
-    fn write_json(self, head: Option<Head>) -> &'s mut JsonSerializer<'f> {
-        let buffer = self.frame.start_json(head);
-        self.json.insert(json::serializer(Buffer(buffer)))
+    fn write_json(self, head: Option<Head>) -> ValueSerializer<'s, 'f> {
+        ValueSerializer {
+            buffer: self.frame.start_json(head),
+            place: self.place,
+        }
     }
 
     /// The one value of a variant or of a struct that has a head.
@@ -145,13 +139,13 @@ macro_rules! as_json {
 impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     type Ok = ();
     type Error = Error;
-    type SerializeSeq = Compound<'s, Buffer<'f>, SingleLine>;
+    type SerializeSeq = <ValueSerializer<'s, 'f> as ser::Serializer>::SerializeSeq;
     type SerializeTuple = Self::SerializeSeq;
     type SerializeTupleStruct = Self::SerializeSeq;
     type SerializeTupleVariant = Self::SerializeSeq;
     type SerializeMap = Self::SerializeSeq;
-    type SerializeStruct = Self::SerializeSeq;
-    type SerializeStructVariant = StructVariant<Self::SerializeSeq>;
+    type SerializeStruct = Fields<'f>;
+    type SerializeStructVariant = StructVariant<'f>;
 
     as_json! {
         serialize_bool(bool), serialize_char(char), serialize_str(&str), serialize_bytes(&[u8]),
@@ -292,15 +286,12 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
 }
 
 /// The fields of a variant: with its tag around them, as serde has it, or without, where the event's name says it.
-enum StructVariant<C> {
-    Tagged(C),
-    Untagged(C),
+enum StructVariant<'f> {
+    Tagged(Fields<'f>),
+    Untagged(Fields<'f>),
 }
 
-impl<C> SerializeStructVariant for StructVariant<C>
-where
-    C: SerializeStruct<Ok = (), Error = Error> + SerializeStructVariant<Ok = (), Error = Error>,
-{
+impl SerializeStructVariant for StructVariant<'_> {
     type Ok = ();
     type Error = Error;
 
@@ -309,10 +300,8 @@ where
         key: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        match self {
-            Self::Tagged(fields) => SerializeStructVariant::serialize_field(fields, key, value),
-            Self::Untagged(fields) => SerializeStruct::serialize_field(fields, key, value),
-        }
+        let (Self::Tagged(fields) | Self::Untagged(fields)) = self;
+        SerializeStruct::serialize_field(fields, key, value)
     }
 
     fn end(self) -> Result<(), Error> {

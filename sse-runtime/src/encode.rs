@@ -50,6 +50,8 @@ pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
     is_whole: bool,
+    /// The line of JSON is still to be ended.
+    is_in_line: bool,
     /// What was set on the event; the value does not set it again.
     set: Set,
     /// The name for a value that has none of its own.
@@ -76,6 +78,7 @@ impl<'a> Frame<'a> {
             start: buffer.len(),
             buffer,
             is_whole: false,
+            is_in_line: false,
             set: Set::default(),
             default_event: None,
             id: None,
@@ -134,7 +137,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Starts the `data` field of JSON; [`end_json`](Self::end_json) ends it.
+    /// Starts the `data` field of JSON, which is the last line of the frame.
     ///
     /// A value without a head, as most are, has no name but the frame's own.
     #[inline]
@@ -143,12 +146,8 @@ impl<'a> Frame<'a> {
             self.head(head.unwrap_or_default());
         }
         self.buffer.put_slice(b"data: ");
+        self.is_in_line = true;
         self.buffer
-    }
-
-    /// Ends the line that [`start_json`](Self::start_json) started.
-    pub(crate) fn end_json(&mut self) {
-        self.buffer.put_u8(b'\n');
     }
 
     /// Writes the `data` field as text.
@@ -159,7 +158,11 @@ impl<'a> Frame<'a> {
 
     /// Ends the frame; returns the id that the value brought.
     pub(crate) fn finish(mut self) -> Option<EventId> {
-        self.buffer.put_u8(b'\n');
+        if self.is_in_line {
+            self.buffer.put_slice(b"\n\n");
+        } else {
+            self.buffer.put_u8(b'\n');
+        }
         self.is_whole = true;
         self.id.take()
     }

@@ -15,6 +15,9 @@ pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
     Serializer::with_formatter(writer, SingleLine)
 }
 
+/// The serializer that writes into a connection's buffer.
+pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
+
 /// A buffer that JSON is written into, mostly a byte or a word at a time: it grows, and takes each at once.
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);

@@ -115,6 +115,7 @@ mod guard;
 mod http2;
 mod id;
 mod json;
+mod json_value;
 mod keep_alive;
 mod last_event_id;
 mod limit;
