@@ -157,6 +157,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Ends the frame; returns the id that the value brought.
+    #[inline]
     pub(crate) fn finish(mut self) -> Option<EventId> {
         if self.is_in_line {
             self.buffer.put_slice(b"\n\n");

@@ -153,7 +153,7 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
     ) -> Result<Self::SerializeStruct, Error> {
         let mut fields = Fields::new(self.buffer);
         if name.starts_with(VERBATIM) {
-            fields.state = State::Verbatim;
+            fields.opening = None;
         }
         Ok(fields)
     }
@@ -178,23 +178,16 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
 /// The fields of a struct, or of a variant.
 pub(crate) struct Fields<'b> {
     buffer: &'b mut BytesMut,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing is written, not even the brace.
-    First,
-    Rest,
-    /// The one field holds what is written in the struct's place.
-    Verbatim,
+    /// What comes before the next name: the brace, then commas. There is none where the one field holds what is written in
+    /// the struct's place.
+    opening: Option<u8>,
 }
 
 impl<'b> Fields<'b> {
     fn new(buffer: &'b mut BytesMut) -> Self {
         Self {
             buffer,
-            state: State::First,
+            opening: Some(b'{'),
         }
     }
 
@@ -212,13 +205,15 @@ impl<'b> Fields<'b> {
     }
 
     fn short_key(&mut self, key: ShortKey) {
-        if let Some(opening) = self.next() {
+        if let Some(opening) = self.opening {
+            self.opening = Some(b',');
             key.write(self.buffer, opening);
         }
     }
 
     fn any_key(&mut self, name: &str) -> Result<(), Error> {
-        if let Some(opening) = self.next() {
+        if let Some(opening) = self.opening {
+            self.opening = Some(b',');
             self.buffer.put_u8(opening);
             string(self.buffer, name)?;
             self.buffer.put_u8(b':');
@@ -226,22 +221,11 @@ impl<'b> Fields<'b> {
         Ok(())
     }
 
-    /// What comes before the next name; nothing where the names are not written.
-    fn next(&mut self) -> Option<u8> {
-        let opening = match self.state {
-            State::First => b'{',
-            State::Rest => b',',
-            State::Verbatim => return None,
-        };
-        self.state = State::Rest;
-        Some(opening)
-    }
-
     fn close(&mut self) {
-        match self.state {
-            State::First => self.buffer.put_slice(b"{}"),
-            State::Rest => self.buffer.put_u8(b'}'),
-            State::Verbatim => {}
+        match self.opening {
+            Some(b',') => self.buffer.put_u8(b'}'),
+            Some(_) => self.buffer.put_slice(b"{}"),
+            None => {}
         }
     }
 }
@@ -261,7 +245,7 @@ impl SerializeStruct for Fields<'_> {
             buffer: self.buffer,
             place: &mut Place {
                 json: None,
-                is_verbatim: self.state == State::Verbatim,
+                is_verbatim: self.opening.is_none(),
             },
         })
     }
