@@ -12,10 +12,10 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -37,6 +37,12 @@ use tokio::{
     sync::watch,
 };
 use tokio_stream::StreamExt as _;
+use tracing::span;
+use tracing_subscriber::{
+    layer::{self, Layer, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
 use support::{BrokenOff, Client, Generators, serve_as, soon};
 
@@ -702,4 +708,137 @@ async fn a_server_that_stops_closes_a_connection_behind_its_stream() {
     shutdown.begin();
     assert_eq!(soon("the connection to end", client.rest()).await, "");
     soon("the server to end", serving).await.unwrap().unwrap();
+}
+
+#[sse_endpoint("/topic")]
+async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
+    yield_all!(topic.subscribe(Start::Now));
+}
+
+/// How often generators are polled: their span is entered each time.
+#[derive(Clone, Default)]
+struct Polls(Arc<AtomicUsize>);
+
+impl<S> Layer<S> for Polls
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_enter(&self, id: &span::Id, context: layer::Context<'_, S>) {
+        let span = context.span(id).expect("a span that is entered");
+        if span.name() == "event_stream" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A reader that has taken all there is waits for more, so nobody asks it again behind each event.
+#[tokio::test]
+async fn who_waits_is_not_asked_behind_each_event() {
+    const EVENTS: u32 = 100;
+    let polls = Polls::default();
+    // See `support::log`.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+    let _default = tracing_subscriber::registry()
+        .with(polls.clone())
+        .set_default();
+    let topic = Topic::in_memory(16);
+    let app = Router::new().sse(of_topic).with_state(topic.clone());
+    let mut client = Client::get(serve(app).await, "/topic").await;
+    client.head().await;
+    for event in 0..EVENTS {
+        topic.publish_now(&event).unwrap();
+        client.expect_chunk().await;
+    }
+    let polls = polls.0.load(Ordering::Relaxed);
+    // A few are for other reasons.
+    let once = EVENTS as usize..EVENTS as usize * 3 / 2;
+    assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
+}
+
+/// A layer's body that publishes the next event behind each that it passes on, in the same turn of the connection's task.
+struct Publishing {
+    body: Body,
+    topic: Topic<u32>,
+    next: u32,
+    own: Option<Arc<OwnWaker>>,
+}
+
+/// As sets of futures have it, a waker of its own for the body, which is polled where that was woken, and not otherwise.
+#[derive(Default)]
+struct OwnWaker {
+    was_woken: AtomicBool,
+    outer: Mutex<Option<Waker>>,
+}
+
+impl Wake for OwnWaker {
+    fn wake(self: Arc<Self>) {
+        self.was_woken.store(true, Ordering::SeqCst);
+        if let Some(outer) = self.outer.lock().unwrap().take() {
+            outer.wake();
+        }
+    }
+}
+
+impl http_body::Body for Publishing {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let polled = match &this.own {
+            None => Pin::new(&mut this.body).poll_frame(cx),
+            Some(own) => {
+                *own.outer.lock().unwrap() = Some(cx.waker().clone());
+                if !own.was_woken.swap(false, Ordering::SeqCst) {
+                    return Poll::Pending;
+                }
+                let waker = Waker::from(Arc::clone(own));
+                Pin::new(&mut this.body).poll_frame(&mut Context::from_waker(&waker))
+            }
+        };
+        if polled.is_ready() {
+            if let Some(own) = &this.own {
+                own.was_woken.store(true, Ordering::SeqCst);
+            }
+            this.next += 1;
+            this.topic.publish_now(&this.next).unwrap();
+        }
+        polled
+    }
+}
+
+#[tokio::test]
+async fn what_comes_in_the_turn_of_the_event_before_it_is_not_missed() {
+    for has_own_waker in [false, true] {
+        let topic = Topic::in_memory(16);
+        let publishes = topic.clone();
+        let app = Router::new().sse(of_topic).with_state(topic.clone());
+        let app = app.layer(map_response(move |response: Response| {
+            let topic = publishes.clone();
+            async move {
+                let own = has_own_waker.then(Arc::<OwnWaker>::default);
+                if let Some(own) = &own {
+                    own.was_woken.store(true, Ordering::SeqCst);
+                }
+                response.map(|body| {
+                    Body::new(Publishing {
+                        body,
+                        topic,
+                        next: 0,
+                        own,
+                    })
+                })
+            }
+        }));
+        let mut client = Client::get(serve(app).await, "/topic").await;
+        client.head().await;
+        topic.publish_now(&0).unwrap();
+        for event in 0..1_000_u32 {
+            let chunk = client.expect_chunk().await;
+            assert!(chunk.ends_with(&format!("data: {event}\n\n")), "{chunk}");
+        }
+    }
 }
