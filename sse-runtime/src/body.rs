@@ -389,13 +389,7 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
     match ending {
         // It comes back for what it has not read.
         Ending::Finished if lags => say_goodbye(why, channel, endpoint),
-        Ending::Finished if is_over || endpoint.end == End::Stop => channel.write(|outgoing| {
-            let done = EventId::done(outgoing.last_id.as_ref());
-            if outgoing.last_id.as_ref() != Some(&done) {
-                encode::done_frame(&mut outgoing.buffer, &done);
-            }
-            Ok(())
-        }),
+        Ending::Finished if is_over || endpoint.end == End::Stop => say_done(channel),
         Ending::Finished => {}
         Ending::Failed(write_error) => write_error(channel, endpoint),
         Ending::Rejected(response) => {
@@ -428,6 +422,17 @@ fn end_generator(state: &mut State, endpoint: &Endpoint, guard: &EndGuard) {
             "a destructor of the generator panicked"
         );
     }
+}
+
+/// The last frame of a stream that is over for good, unless the generator has sent it.
+fn say_done(channel: &Channel) {
+    channel.write(|outgoing| {
+        let done = EventId::done(outgoing.last_id.as_ref());
+        if outgoing.last_id.as_ref() != Some(&done) {
+            encode::done_frame(&mut outgoing.buffer, &done);
+        }
+        Ok(())
+    });
 }
 
 /// The last frame of a stream that is ended: what its client could not know otherwise.

@@ -48,8 +48,7 @@ pub struct Outgoing {
     failure: Option<EncodeError>,
     /// Events that were written and not taken yet.
     events: u64,
-    /// What was written last is followed by others at once, and goes out with them.
-    more_follow: bool,
+    next: Next,
     /// The generator has stopped, or is about to, for what is written to be taken. Nothing else wakes it.
     stops: bool,
     /// How far a topic was read, where that is further than what was sent of it.
@@ -59,6 +58,17 @@ pub struct Outgoing {
     /// The ids are the handler's own, and not those of a topic.
     has_own_ids: bool,
     topics: Topics,
+}
+
+/// What comes behind what was written last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Whatever the generator does.
+    Unknown,
+    /// Others, at once, and it goes out with them.
+    Others,
+    /// Whoever wrote it waits for more, and is woken when there is.
+    Wait,
 }
 
 /// What was taken behind a poll of the generator.
@@ -76,6 +86,17 @@ pub(crate) struct Taken {
 struct Writing<'a> {
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
+}
+
+impl Writing<'_> {
+    fn end(mut self, written: Result<(), EncodeError>) -> bool {
+        if let Err(error) = written {
+            self.outgoing.failure = Some(error);
+            self.outgoing.stops = true;
+            return true;
+        }
+        self.outgoing.has_to_stop()
+    }
 }
 
 /// What has become of the topics that the generator reads, or has read.
@@ -247,9 +268,20 @@ impl Outgoing {
         }
     }
 
-    /// Whether others follow what was just written, without anybody waiting for them.
-    pub(crate) fn more_follow(&mut self, more: bool) {
-        self.more_follow = more;
+    pub(crate) fn followed_by(&mut self, next: Next) {
+        self.next = next;
+    }
+
+    /// Whether the generator has to stop until the body has taken what is written. It is to stop then, and goes on only when it
+    /// is polled again.
+    fn has_to_stop(&mut self) -> bool {
+        let is_due = match (self.next, self.flush) {
+            (Next::Wait, _) => false,
+            (Next::Unknown, Flush::Each) => true,
+            (Next::Others, Flush::Each) | (_, Flush::Ready) => self.is_full(),
+        };
+        self.stops |= is_due;
+        is_due
     }
 
     /// The id that a frame has set stays with the client until another does.
@@ -275,7 +307,7 @@ impl Channel {
             begun: false,
             failure: None,
             events: 0,
-            more_follow: false,
+            next: Next::Unknown,
             stops: false,
             read_to: None,
             starts_at: None,
@@ -314,13 +346,17 @@ impl Channel {
         outgoing.begun || !outgoing.buffer.is_empty()
     }
 
-    /// Lets `write` add a frame. After a failure nothing is added any more.
-    pub(crate) fn write(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
-        if let Some(mut writing) = self.start_write()
-            && let Err(error) = write(&mut writing.outgoing)
-        {
-            writing.outgoing.failure = Some(error);
-        }
+    /// Lets `write` add a frame, and says whether the generator has to stop behind it. After a failure nothing is added any
+    /// more.
+    pub(crate) fn write(
+        &self,
+        write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
+    ) -> bool {
+        let Some(mut writing) = self.start_write() else {
+            return true;
+        };
+        let written = write(&mut writing.outgoing);
+        writing.end(written)
     }
 
     // Apart from `write`, of which there is one for each endpoint.
@@ -329,27 +365,15 @@ impl Channel {
         let mut outgoing = self.lock();
         outgoing.begun = true;
         if outgoing.failure.is_some() {
+            outgoing.stops = true;
             return None;
         }
         outgoing.accompany();
-        outgoing.more_follow = false;
+        outgoing.next = Next::Unknown;
         Some(Writing {
             outgoing,
             _hidden: hidden,
         })
-    }
-
-    /// Whether the generator has to stop until the body has taken what is written. It does then, and goes on only when it is
-    /// polled again.
-    pub(crate) fn is_due(&self) -> bool {
-        let mut outgoing = self.lock();
-        let is_due = outgoing.failure.is_some()
-            || match outgoing.flush {
-                Flush::Each if !outgoing.more_follow => true,
-                Flush::Each | Flush::Ready => outgoing.is_full(),
-            };
-        outgoing.stops |= is_due;
-        is_due
     }
 
     /// Takes the whole frames that were written since the last time, and says how many events they are; empty where there
@@ -466,7 +490,8 @@ pub(crate) struct Entered(Option<Channel>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        // `set` would look whether there is something to be set for the first time.
+        drop(CURRENT.replace(self.0.take()));
     }
 }
 

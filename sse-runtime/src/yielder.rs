@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -51,11 +52,18 @@ impl<T> fmt::Debug for Item<T> {
 pub struct Yielder<T> {
     item: Item<T>,
     channel: Channel,
+    /// Whether the generator has to stop behind what was pushed last. Nobody else sees it: it is atomic for a reference to be
+    /// held over an await.
+    has_to_stop: AtomicBool,
 }
 
 impl<T> Yielder<T> {
     pub(crate) fn new(item: Item<T>, channel: Channel) -> Self {
-        Self { item, channel }
+        Self {
+            item,
+            channel,
+            has_to_stop: AtomicBool::new(false),
+        }
     }
 
     /// Marks that the response begins: the generator goes on once its head is on its way.
@@ -66,8 +74,14 @@ impl<T> Yielder<T> {
 
     /// Writes the frame of `value`.
     pub fn push<Kind>(&self, value: impl Yield<T, Kind>) {
-        self.channel
+        let stop = self
+            .channel
             .write(|outgoing| value.write_to(outgoing, &self.item));
+        self.has_to_stop.store(stop, Ordering::Relaxed);
+    }
+
+    fn has_to_stop(&self) -> bool {
+        self.has_to_stop.load(Ordering::Relaxed)
     }
 
     /// Writes the frame of what can be nothing but the item, since its type is left open.
@@ -85,7 +99,7 @@ impl<T> Yielder<T> {
             next.map(|next| {
                 next.map(|value| {
                     yielder.push(value);
-                    Ok(Pushed::Some)
+                    Ok(yielder.has_to_stop())
                 })
             })
         };
@@ -103,7 +117,12 @@ impl<T> Yielder<T> {
     {
         let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
             let next = stream.poll_next(cx);
-            next.map(|next| next.map(|value| value.push_to(yielder).map(|()| Pushed::Some)))
+            next.map(|next| {
+                next.map(|value| {
+                    value.push_to(yielder)?;
+                    Ok(yielder.has_to_stop())
+                })
+            })
         };
         Part {
             yielder: self,
@@ -114,7 +133,7 @@ impl<T> Yielder<T> {
 
     /// Waits until what was pushed is on its way.
     pub fn flushed(&self) -> Handover<'_> {
-        Handover::new(&self.channel, self.channel.is_due())
+        Handover::new(&self.channel, self.has_to_stop())
     }
 }
 
@@ -134,17 +153,9 @@ pin_project! {
     }
 }
 
+/// Writes what comes next of the stream; whether the generator has to stop behind it.
 type PushNext<T, S, E> =
-    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<Pushed, E>>>;
-
-/// What was taken of a stream, and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// Some of it.
-    Some,
-    /// All there is for now: whoever has asked is woken when there is more, as where there was nothing.
-    AllThereIs,
-}
+    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
 /// How a stream in `yield_all!` is written: item by item, unless its `Part` has a `push_all` of its own, which the compiler
 /// prefers to that of a trait.
@@ -181,13 +192,12 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
             let turn = ready!(coop::poll_proceed(cx));
             let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
             turn.made_progress();
-            let pushed = match next {
-                Some(pushed) => pushed?,
+            // No waker is kept, see `Handover`; or else it is the stream that wakes whoever asked.
+            match next {
+                Some(Ok(false)) => {}
+                Some(Ok(true)) => return Poll::Pending,
+                Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => return Poll::Ready(Ok(())),
-            };
-            // No waker is kept for what is due, see `Handover`.
-            if pushed == Pushed::AllThereIs || this.yielder.channel.is_due() {
-                return Poll::Pending;
             }
         }
     }

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     Event, EventId,
-    channel::{Channel, Outgoing, Reading, TopicEnd},
+    channel::{Channel, Next, Outgoing, Reading, TopicEnd},
     encode::EncodeError,
-    yielder::{Item, Pushed, Yield, kind},
+    yielder::{Item, Yield, kind},
 };
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
@@ -195,18 +195,19 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, and with it those that were read together with it, until it is time to send: under one lock,
-    /// and with nothing but a copy of its bytes for each. `None` when the topic is finished.
+    /// and with nothing but a copy of its bytes for each. Says whether the generator has to stop behind it; `None` when the topic
+    /// is finished.
     ///
     /// It leaves behind what a `yield_!` of each would.
     pub(crate) fn poll_push(
         &mut self,
         channel: &Channel,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Pushed>> {
+    ) -> Poll<Option<bool>> {
         let Some(mut update) = ready!(self.poll_update(cx)) else {
             return Poll::Ready(None);
         };
-        channel.write(|outgoing| {
+        let stop = channel.write(|outgoing| {
             update.put_into(outgoing);
             let mut events = 1;
             while !outgoing.is_full()
@@ -221,16 +222,16 @@ impl<T> Subscription<T> {
                 update.more = self.more_follow();
             }
             outgoing.wrote_together(events, Some(update.id().clone()));
-            outgoing.more_follow(update.more);
+            outgoing.followed_by(if self.waits {
+                Next::Wait
+            } else {
+                update.next()
+            });
             Ok(())
         });
         // By the id of what was written last.
         self.is_told = true;
-        Poll::Ready(Some(if self.waits {
-            Pushed::AllThereIs
-        } else {
-            Pushed::Some
-        }))
+        Poll::Ready(Some(stop || self.waits))
     }
 
     /// Whether others wait behind what was taken from the batch last.
@@ -314,6 +315,14 @@ impl<T> Update<T> {
         self.delivery.id()
     }
 
+    fn next(&self) -> Next {
+        if self.more {
+            Next::Others
+        } else {
+            Next::Unknown
+        }
+    }
+
     /// Its frame, with the gap before it.
     fn put_into(&self, outgoing: &mut Outgoing) {
         if let Some(gap) = &self.gap {
@@ -353,7 +362,7 @@ impl<T> Yield<T, kind::SharedReference> for &Update<T> {
     fn write_to(self, outgoing: &mut Outgoing, _: &Item<T>) -> Result<(), EncodeError> {
         self.put_into(outgoing);
         outgoing.wrote(Some(self.id().clone()));
-        outgoing.more_follow(self.more);
+        outgoing.followed_by(self.next());
         Ok(())
     }
 }
