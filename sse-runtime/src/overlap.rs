@@ -10,7 +10,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use axum::http::Method;
+use axum::{Router, http::Method, routing::MethodRouter};
 
 use crate::endpoint::Endpoint;
 
@@ -46,12 +46,15 @@ impl Mounting {
         }
     }
 
-    /// Calls `mount`, which puts it on a router, and says more than axum where there is no room for it.
-    // There is one of it for each endpoint, so it does next to nothing itself.
+    /// Puts it on a router, and says more than axum where there is no room for it.
     #[track_caller]
-    pub(crate) fn by<R>(self, mount: impl FnOnce() -> R) -> R {
-        // What `mount` owns is gone after a panic.
-        match panic::catch_unwind(AssertUnwindSafe(mount)) {
+    pub(crate) fn mount<S>(self, router: Router<S>, routes: MethodRouter<S>) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        // The router is gone after a panic.
+        let mount = AssertUnwindSafe(|| router.route(self.path, routes));
+        match panic::catch_unwind(mount) {
             Ok(mounted) => {
                 self.remember();
                 mounted

@@ -99,7 +99,7 @@ impl<H> SseRoute<H> {
     where
         Self: Mount<S, M>,
     {
-        self.mount().1
+        self.mount()
     }
 }
 
@@ -158,9 +158,9 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
     note = "each argument is an axum extractor, and only the last may read the body"
 )]
 pub trait Mount<S, M> {
-    /// The path, and what answers there.
+    /// What answers at its path.
     #[doc(hidden)]
-    fn mount(self) -> (&'static str, MethodRouter<S>);
+    fn mount(self) -> MethodRouter<S>;
 }
 
 /// The kind of [`Mount`] that an endpoint in a layer is.
@@ -178,11 +178,11 @@ where
         + Sync
         + 'static,
 {
-    fn mount(self) -> (&'static str, MethodRouter<S>) {
+    fn mount(self) -> MethodRouter<S> {
         let Layered { handler, layer } = self.handler;
-        let (path, routes) = SseRoute::new(handler, self.endpoint).mount();
+        let routes = SseRoute::new(handler, self.endpoint).mount();
         // Not `layer`, which would stand before the 405 of the path and of what else is mounted there.
-        (path, routes.route_layer(layer))
+        routes.route_layer(layer)
     }
 }
 
@@ -215,8 +215,7 @@ where
     {
         let route = endpoint.into_sse_route();
         let mounting = Mounting::new(&route.endpoint);
-        let (path, routes) = route.mount();
-        mounting.by(|| self.route(path, routes))
+        mounting.mount(self, route.mount())
     }
 }
 
@@ -228,17 +227,16 @@ struct Mounted<H> {
 }
 
 impl<H> SseRoute<H> {
-    fn into_routes<S, T>(self) -> (&'static str, MethodRouter<S>)
+    fn into_routes<S, T>(self) -> MethodRouter<S>
     where
         Mounted<H>: Handler<T, S>,
         T: 'static,
         S: Clone + Send + Sync + 'static,
     {
-        let path = self.endpoint.path;
         let filter = method_filter(&self.endpoint.method);
         let about = Arc::new(About::new(self.endpoint));
         let handler = self.handler;
-        (path, on(filter, Mounted { handler, about }))
+        on(filter, Mounted { handler, about })
     }
 }
 
@@ -315,7 +313,7 @@ macro_rules! impl_arity {
             $($ty: FromRequestParts<S> + Send + 'static,)*
             $($last: FromRequest<S, $m> + Send + 'static, $m: 'static,)?
         {
-            fn mount(self) -> (&'static str, MethodRouter<S>) {
+            fn mount(self) -> MethodRouter<S> {
                 self.into_routes()
             }
         }

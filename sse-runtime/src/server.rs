@@ -299,16 +299,13 @@ impl Server {
         let listener = addr.bind().await?;
         tracing::info!(address = %listener, "listening");
         let signals = Signals::new()?;
-        // In a task: whoever is blocked on this future, as `main` mostly is, would be woken by each connection that ends, and
-        // by each that comes, which is a thread that goes to sleep and wakes up.
-        let serving = self.serve_on(
+        let serving = self.spawn(
             listener,
             signals,
             #[cfg(feature = "tls")]
             tls,
         );
-        let serving = tokio::spawn(serving.in_current_span());
-        match AbortOnDropHandle::new(serving).await {
+        match serving.await {
             Ok(()) => Ok(()),
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => panic::resume_unwind(panic),
@@ -316,6 +313,23 @@ impl Server {
                 Err(_) => Ok(()),
             },
         }
+    }
+
+    /// Serves in a task: whoever is blocked on [`serve`](Self::serve), as `main` mostly is, would be woken by each connection that
+    /// ends, and by each that comes, which is a thread that goes to sleep and wakes up.
+    fn spawn(
+        self,
+        listener: Listener,
+        signals: Signals,
+        #[cfg(feature = "tls")] tls: Option<Tls>,
+    ) -> AbortOnDropHandle<()> {
+        let serving = self.serve_on(
+            listener,
+            signals,
+            #[cfg(feature = "tls")]
+            tls,
+        );
+        AbortOnDropHandle::new(tokio::spawn(serving.in_current_span()))
     }
 
     /// Serves what has been made ready for it.
