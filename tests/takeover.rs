@@ -8,20 +8,20 @@ mod support;
 
 use std::{
     convert::Infallible,
-    future::pending,
+    future::{pending, poll_fn},
     net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Wake, Waker, ready},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn, map_response},
@@ -30,13 +30,16 @@ use axum::{
 };
 use http_body::Frame;
 use hyper_util::rt::TokioIo;
-use sse_runtime::{RouterExt as _, Server, Shutdown, Start, Stream, Text, Topic, sse_endpoint};
+use sse_runtime::{
+    Connection, RouterExt as _, Server, Shutdown, Start, Stream, Text, Topic, sse_endpoint,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-    sync::watch,
+    sync::{Notify, watch},
 };
 use tokio_stream::StreamExt as _;
+use tower_service::Service as _;
 use tracing::span;
 use tracing_subscriber::{
     layer::{self, Layer, SubscriberExt as _},
@@ -840,5 +843,94 @@ async fn what_comes_in_the_turn_of_the_event_before_it_is_not_missed() {
             let chunk = client.expect_chunk().await;
             assert!(chunk.ends_with(&format!("data: {event}\n\n")), "{chunk}");
         }
+    }
+}
+
+/// Ends when it is told to.
+#[sse_endpoint("/until", keep_alive = "off")]
+async fn until(
+    State((topic, over)): State<(Topic<u32>, Arc<Notify>)>,
+    connection: Connection,
+) -> impl Stream<Item = u32> {
+    connection.close_when(async move { over.notified().await });
+    yield_all!(topic.subscribe(Start::Now));
+}
+
+/// A layer's body that gathers what there is, as with `now_or_never`: behind the first it looks with a waker that wakes nobody.
+struct Gathering(Body);
+
+impl http_body::Body for Gathering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let first = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        let mut gathered = Vec::new();
+        let mut next = first;
+        let mut nobody = Context::from_waker(Waker::noop());
+        while let Some(frame) = next {
+            gathered.extend(frame?.into_data().unwrap());
+            match Pin::new(&mut self.0).poll_frame(&mut nobody) {
+                Poll::Ready(another) => next = another,
+                Poll::Pending => break,
+            }
+        }
+        let gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
+        Poll::Ready(gathered.map(|gathered| Ok(Frame::data(gathered.into()))))
+    }
+}
+
+#[tokio::test]
+async fn who_looks_in_between_for_nobody_stops_no_end() {
+    let topic = Topic::in_memory(16);
+    let over = Arc::new(Notify::new());
+    let gather = async |response: Response| response.map(|body| Body::new(Gathering(body)));
+    let app = Router::new()
+        .sse(until)
+        .with_state((topic.clone(), Arc::clone(&over)))
+        .layer(map_response(gather));
+    let mut client = Client::get(serve(app).await, "/until").await;
+    client.head().await;
+    topic.publish_now(&0).unwrap();
+    let event = client.expect_chunk().await;
+    assert!(event.ends_with("data: 0\n\n"), "{event}");
+    over.notify_one();
+    client.read_to(r#"{"reason":"revoked"}"#).await;
+}
+
+/// A stream of this process, which one client after the other has an event of.
+type Shared = Arc<tokio::sync::Mutex<Body>>;
+
+#[sse_endpoint("/one")]
+async fn one(State(shared): State<Shared>) -> impl Stream<Item = Text<String>> {
+    let frame = {
+        let mut body = shared.lock().await;
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    };
+    let event = frame.unwrap().unwrap().into_data().unwrap();
+    yield_!(Text(String::from_utf8(event.to_vec()).unwrap()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_handed_on_is_looked_at_in_whatever_turn() {
+    let topic = Topic::in_memory(16);
+    let mut router = Router::new().sse(of_topic).with_state(topic.clone());
+    let request = Request::get("/topic").body(Body::empty()).unwrap();
+    let body = router.call(request).await.unwrap().into_body();
+    let shared = Arc::new(tokio::sync::Mutex::new(body));
+    let app = Router::new().sse(one).with_state(Arc::clone(&shared));
+    let addr = serve(app).await;
+    for event in 0..20 {
+        let mut client = Client::get(addr, "/one").await;
+        client.head().await;
+        // Behind some turns in which there is nothing.
+        while topic.subscribers() == 0 || shared.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        topic.publish_now(&event).unwrap();
+        client.read_to(&format!("data: data: {event}\n")).await;
     }
 }

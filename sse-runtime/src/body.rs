@@ -202,6 +202,8 @@ impl SseBody {
         if this.waits_in.is_some() && *this.waits_in == turn::current(cx) {
             return Poll::Pending;
         }
+        // Whoever looks with another waker, in the middle of a turn, has what wakes the generator wake that one.
+        *this.waits_in = None;
         let endpoint = &this.about.endpoint;
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state

@@ -46,7 +46,6 @@ use std::{
     fmt::Write as _,
     future::poll_fn,
     io::{self, IoSlice},
-    num::NonZeroU64,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -66,7 +65,7 @@ use crate::{
     Shutdown,
     arrival::asks_to_close,
     socket::{Socket, Transport},
-    turn,
+    turn::Turns,
 };
 
 /// A request whose answer can be taken over, if it is an event stream.
@@ -208,8 +207,8 @@ pub(crate) struct TakenOver<Io: Transport> {
     next: Option<Next>,
     outgoing: Outgoing,
     keeps_alive: bool,
-    /// How often it was polled, see [`turn`].
-    turns: NonZeroU64,
+    /// Each time that it is polled is one.
+    turns: Turns,
 }
 
 #[derive(Debug)]
@@ -239,7 +238,7 @@ impl<Io: Transport> TakenOver<Io> {
                 written: 0,
             },
             keeps_alive,
-            turns: NonZeroU64::MIN,
+            turns: Turns::new(),
         }
     }
 
@@ -283,8 +282,7 @@ impl<Io: Transport> TakenOver<Io> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {
         self.socket.poll_watch(cx)?;
-        self.turns = self.turns.saturating_add(1);
-        let _turn = turn::enter(self.turns, cx);
+        let _turn = self.turns.enter(cx);
         loop {
             // Also while its last frame is not written: it may be told to end, which waits for no client.
             let asked = self.poll_body(cx)?;

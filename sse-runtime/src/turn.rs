@@ -11,6 +11,7 @@ use std::{
     cell::Cell,
     num::{NonZeroU64, NonZeroUsize},
     ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Waker},
 };
 
@@ -40,18 +41,35 @@ impl Identity {
     }
 }
 
+/// The turns of one stream. No two of the process have the same number: a body that one stream was made of may be handed on
+/// to the next, in a turn that it knows nothing of.
+#[derive(Debug)]
+pub(crate) struct Turns(NonZeroU64);
+
+/// How many a stream has before it comes to the numbers of another.
+const EACH: u64 = 1 << 32;
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let first = NEXT.fetch_add(EACH, Ordering::Relaxed);
+        Self(NonZeroU64::new(first).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// Begins the next, which lasts until the guard is dropped.
+    pub(crate) fn enter(&mut self, cx: &Context<'_>) -> Entered {
+        self.0 = self.0.saturating_add(1);
+        let turn = Turn {
+            number: self.0,
+            waker: Identity::of(cx.waker()),
+        };
+        Entered(CURRENT.replace(Some(turn)))
+    }
+}
+
 /// Holds the turn that was the current one before.
 #[derive(Debug)]
 pub(crate) struct Entered(Option<Turn>);
-
-/// Begins a turn, which lasts until the guard is dropped. No other of the same connection may have its number.
-pub(crate) fn enter(number: NonZeroU64, cx: &Context<'_>) -> Entered {
-    let turn = Turn {
-        number,
-        waker: Identity::of(cx.waker()),
-    };
-    Entered(CURRENT.replace(Some(turn)))
-}
 
 /// The number of the turn in which this waker is polled.
 pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
