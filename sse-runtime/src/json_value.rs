@@ -196,28 +196,30 @@ impl<'b> Fields<'b> {
     #[inline]
     fn key(&mut self, name: &str) -> Result<(), Error> {
         match ShortKey::new(name) {
-            Some(key) => {
-                self.short_key(key);
-                Ok(())
-            }
+            Some(key) => self.short_key(key),
             None => self.any_key(name),
         }
     }
 
-    fn short_key(&mut self, key: ShortKey) {
-        if let Some(opening) = self.opening {
-            self.opening = Some(b',');
-            key.write(self.buffer, opening);
-        }
+    fn short_key(&mut self, key: ShortKey) -> Result<(), Error> {
+        let Some(opening) = self.opening else {
+            // The one name that there may be is longer.
+            return Err(another_field());
+        };
+        self.opening = Some(b',');
+        key.write(self.buffer, opening);
+        Ok(())
     }
 
     fn any_key(&mut self, name: &str) -> Result<(), Error> {
-        if let Some(opening) = self.opening {
-            self.opening = Some(b',');
-            self.buffer.put_u8(opening);
-            string(self.buffer, name)?;
-            self.buffer.put_u8(b':');
-        }
+        let Some(opening) = self.opening else {
+            let is_its_own = name.starts_with(VERBATIM);
+            return is_its_own.then_some(()).ok_or_else(another_field);
+        };
+        self.opening = Some(b',');
+        self.buffer.put_u8(opening);
+        string(self.buffer, name)?;
+        self.buffer.put_u8(b':');
         Ok(())
     }
 
@@ -228,6 +230,12 @@ impl<'b> Fields<'b> {
             None => {}
         }
     }
+}
+
+/// serde puts the tag of an internally tagged enum among the fields of what is in it, and here there are none.
+#[cold]
+fn another_field() -> Error {
+    ser::Error::custom("a `RawValue`, or a number of any precision, cannot hold the tag of an enum")
 }
 
 impl SerializeStruct for Fields<'_> {
@@ -632,6 +640,34 @@ mod tests {
         };
         let value = nested(Some(Box::new(nested(None))));
         assert_eq!(ours(&value), of_serde_json(&value));
+    }
+
+    #[test]
+    fn a_raw_value_takes_no_tag() {
+        #[derive(Serialize)]
+        #[serde(tag = "type")]
+        enum Tagged {
+            Short(Box<RawValue>),
+            #[serde(rename = "with a name that is long")]
+            Long(Box<RawValue>),
+        }
+        #[derive(Serialize)]
+        #[serde(tag = "a tag with a name that is long")]
+        enum LongTag {
+            Raw(Box<RawValue>),
+        }
+        let raw = || RawValue::from_string("{}".to_owned()).unwrap();
+        fn is_refused<T: Serialize>(value: &T) -> bool {
+            let mut buffer = BytesMut::new();
+            let ours = value.serialize(ValueSerializer {
+                buffer: &mut buffer,
+                place: &mut Place::default(),
+            });
+            ours.is_err() && serde_json::to_string(value).is_err()
+        }
+        assert!(is_refused(&Tagged::Short(raw())));
+        assert!(is_refused(&Tagged::Long(raw())));
+        assert!(is_refused(&LongTag::Raw(raw())));
     }
 
     /// What `serde_json::Number` is under `arbitrary_precision`, which would change every other test.
