@@ -476,3 +476,19 @@ async fn a_plain_axum_serve_ends_at_a_second_signal() {
     server.signal("INT").await;
     assert!(server.exit().await.success());
 }
+
+/// Whoever drops it may want its address at once.
+#[tokio::test]
+async fn a_server_that_is_dropped_has_left_its_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let connecting = within("the server to accept", async {
+        let mut client = Client::get(addr, "/nothing").await;
+        client.head().await
+    });
+    tokio::select! {
+        _ = server_of(Router::new()).serve(listener) => panic!("nobody has stopped it"),
+        head = connecting => assert!(head.status_line.contains("404")),
+    }
+    std::net::TcpListener::bind(addr).unwrap();
+}

@@ -168,7 +168,6 @@ impl Listener {
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     self.complain(&error);
-                    // Whoever leaves meanwhile ends the pause, since the next call tries again.
                     sleep(PAUSE).await;
                 }
             }

@@ -23,7 +23,10 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
 use tower_service::Service as _;
 
 #[cfg(feature = "http2")]
@@ -57,6 +60,12 @@ pub(crate) struct Patience {
 /// How much of a request's head, or of a response, is held for one HTTP/1 connection, in bytes.
 const BUFFER: usize = 64 * 1024;
 
+/// How long what is left of a connection that has ended, which is the memory of its task, may wait to be forgotten.
+///
+/// To be told of each end would wake whoever is blocked on the server, as `main` mostly is: a thread that goes to sleep and
+/// wakes up for each client that leaves.
+const FORGOTTEN: Duration = Duration::from_secs(1);
+
 /// The open connections of a server. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -84,12 +93,15 @@ impl Connections {
             std::future::pending::<Infallible>().await
         };
         let mut renewed = pin!(renewed);
+        let mut forgetting = interval(FORGOTTEN);
+        forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 accepted = listener.accept() => self.open(accepted),
-                Some(_) = self.open.join_next() => {}
+                _ = forgetting.tick(), if !self.open.is_empty() => {}
                 never = &mut renewed => match never {},
             }
+            while self.open.try_join_next().is_some() {}
         }
     }
 

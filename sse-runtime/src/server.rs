@@ -3,7 +3,9 @@
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::{
-    io, panic,
+    future::Future,
+    io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,8 +15,6 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument as _;
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -299,103 +299,82 @@ impl Server {
         let listener = addr.bind().await?;
         tracing::info!(address = %listener, "listening");
         let signals = Signals::new()?;
-        let serving = self.spawn(
+        self.serve_on(
             listener,
             signals,
             #[cfg(feature = "tls")]
             tls,
-        );
-        match serving.await {
-            Ok(()) => Ok(()),
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => panic::resume_unwind(panic),
-                // The runtime shuts down.
-                Err(_) => Ok(()),
-            },
-        }
+        )
+        .await;
+        Ok(())
     }
 
-    /// Serves in a task: whoever is blocked on [`serve`](Self::serve), as `main` mostly is, would be woken by each connection that
-    /// ends, and by each that comes, which is a thread that goes to sleep and wakes up.
-    fn spawn(
-        self,
-        listener: Listener,
-        signals: Signals,
-        #[cfg(feature = "tls")] tls: Option<Tls>,
-    ) -> AbortOnDropHandle<()> {
-        let serving = self.serve_on(
-            listener,
-            signals,
-            #[cfg(feature = "tls")]
-            tls,
-        );
-        AbortOnDropHandle::new(tokio::spawn(serving.in_current_span()))
-    }
-
-    /// Serves what has been made ready for it.
-    async fn serve_on(
+    /// Serves what has been made ready for it. In a box, since it is compiled here then, and not with each program.
+    fn serve_on(
         self,
         listener: Listener,
         mut signals: Signals,
         #[cfg(feature = "tls")] tls: Option<Tls>,
-    ) {
-        let shutdown = self
-            .shutdown
-            .unwrap_or_else(|| Shutdown::within(self.drain));
-        let mut connections = Connections::new(Each {
-            app: self.app,
-            max_streams: self.max_streams,
-            patience: self.patience,
-            shutdown: shutdown.clone(),
-            takeover: self.takeover,
-            #[cfg(feature = "tls")]
-            tls,
-        });
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let shutdown = self
+                .shutdown
+                .unwrap_or_else(|| Shutdown::within(self.drain));
+            let mut connections = Connections::new(Each {
+                app: self.app,
+                max_streams: self.max_streams,
+                patience: self.patience,
+                shutdown: shutdown.clone(),
+                takeover: self.takeover,
+                #[cfg(feature = "tls")]
+                tls,
+            });
 
-        let stopping = async {
-            let signal = signals.next().await;
-            if signal == Signal::Terminate {
-                tracing::info!(delay = ?self.drain_delay, "told to stop, and not ready any more");
-                self.is_ready.store(false, Ordering::Relaxed);
-                tokio::select! {
-                    () = tokio::time::sleep(self.drain_delay) => {}
-                    // A second one does not wait.
-                    _ = signals.next() => return,
+            let stopping = async {
+                let signal = signals.next().await;
+                if signal == Signal::Terminate {
+                    tracing::info!(delay = ?self.drain_delay, "told to stop, and not ready any more");
+                    self.is_ready.store(false, Ordering::Relaxed);
+                    tokio::select! {
+                        () = tokio::time::sleep(self.drain_delay) => {}
+                        // A second one does not wait.
+                        _ = signals.next() => return,
+                    }
                 }
+                shutdown.begin_within(signal.drain(self.drain));
+                signals.next().await;
+            };
+            let serving = async {
+                tokio::select! {
+                    never = connections.accept(&listener) => match never {},
+                    () = shutdown.begun() => {}
+                }
+                // Whoever comes now is for another server.
+                drop(listener);
+                self.is_ready.store(false, Ordering::Relaxed);
+                let drain = shutdown.left();
+                let open = connections.count();
+                tracing::info!(connections = open, ?drain, "draining");
+                let closed = connections.closed();
+                timeout(drain.saturating_add(LAST), closed).await.is_ok()
+            };
+            let all_closed = tokio::select! {
+                all_closed = serving => all_closed,
+                () = stopping => false,
+            };
+            if !all_closed {
+                tracing::warn!(
+                    connections = connections.count(),
+                    "connections are closed that were still open after the drain time, or at the second signal"
+                );
+                // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
+                // waited for.
+                shutdown.set_over();
+                connections.abort();
+                let _ = timeout(ABORT, connections.closed()).await;
             }
-            shutdown.begin_within(signal.drain(self.drain));
-            signals.next().await;
-        };
-        let serving = async {
-            tokio::select! {
-                never = connections.accept(&listener) => match never {},
-                () = shutdown.begun() => {}
-            }
-            // Whoever comes now is for another server.
-            drop(listener);
-            self.is_ready.store(false, Ordering::Relaxed);
-            let drain = shutdown.left();
-            let open = connections.count();
-            tracing::info!(connections = open, ?drain, "draining");
-            let closed = connections.closed();
-            timeout(drain.saturating_add(LAST), closed).await.is_ok()
-        };
-        let all_closed = tokio::select! {
-            all_closed = serving => all_closed,
-            () = stopping => false,
-        };
-        if !all_closed {
-            tracing::warn!(
-                connections = connections.count(),
-                "connections are closed that were still open after the drain time, or at the second signal"
-            );
-            // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
-            // waited for.
-            shutdown.set_over();
-            connections.abort();
-            let _ = timeout(ABORT, connections.closed()).await;
-        }
-        shutdown.closed().await;
-        tracing::info!("stopped");
+            shutdown.closed().await;
+            tracing::info!("stopped");
+        })
     }
 }
