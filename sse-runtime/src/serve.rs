@@ -40,7 +40,7 @@ use crate::{
     listen::{self, Accepted, Listener},
     request_body::{Course, RequestBody},
     socket::{Socket, Transport, Wire},
-    takeover::{Asked, Slot, TakenOver},
+    takeover::{Asked, Behind, Slot, TakenOver},
     told::Tell as _,
 };
 
@@ -238,10 +238,14 @@ impl Each {
         mut socket: Socket<Io>,
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
-        while let Some(stream) = Box::pin(self.serve_requests(socket, peer)).await? {
-            match stream.send(&self.shutdown).await? {
-                Some(unused) => socket = unused,
-                None => break,
+        while let Some(mut stream) = Box::pin(self.serve_requests(socket, peer)).await? {
+            stream.send().await?;
+            match stream.end(&self.shutdown) {
+                Behind::Next(unused) => socket = unused,
+                Behind::Nothing(closing) => {
+                    closing.await?;
+                    break;
+                }
             }
         }
         Ok(())

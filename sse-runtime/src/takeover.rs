@@ -44,7 +44,7 @@ use std::{
     cell::RefCell,
     error::Error,
     fmt::Write as _,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -211,6 +211,14 @@ pub(crate) struct TakenOver<Io: Transport> {
     turns: Turns,
 }
 
+/// What comes behind the end of a stream.
+pub(crate) enum Behind<Io: Transport> {
+    /// The next request.
+    Next(Socket<Io>),
+    /// Nothing, once it is closed. In a box, since it has a timer, and most streams never come to this.
+    Nothing(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>),
+}
+
 #[derive(Debug)]
 enum Next {
     Data(Bytes),
@@ -242,21 +250,21 @@ impl<Io: Transport> TakenOver<Io> {
         }
     }
 
-    /// Sends it to its end; the socket, where it can be used for the next request.
+    /// Sends it to its end, where it lies: as long as it lasts there is nothing of it twice.
     ///
     /// # Errors
     ///
-    /// Where the client has left, or takes nothing, and where the body fails. To drop the socket then breaks the
-    /// connection off.
+    /// Where the client has left, or takes nothing, and where the body fails. To drop it then breaks the connection off.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future breaks the connection off, and drops the body.
-    pub(crate) async fn send(
-        mut self,
-        shutdown: &Shutdown,
-    ) -> Result<Option<Socket<Io>>, Box<dyn Error + Send + Sync>> {
-        poll_fn(|cx| self.poll_send(cx)).await?;
+    /// Dropping the future changes nothing.
+    pub(crate) async fn send(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        poll_fn(|cx| self.poll_send(cx)).await
+    }
+
+    /// What becomes of the connection behind its end.
+    pub(crate) fn end(self, shutdown: &Shutdown) -> Behind<Io> {
         let Self {
             body,
             socket,
@@ -264,17 +272,16 @@ impl<Io: Transport> TakenOver<Io> {
             ..
         } = self;
         drop(body);
-        if keeps_alive && !socket.is_flooded() && !shutdown.has_begun() {
-            return Ok(Some(socket));
+        let is_stopping = shutdown.has_begun();
+        if keeps_alive && !socket.is_flooded() && !is_stopping {
+            return Behind::Next(socket);
         }
-        // In a box, since it has a timer, and most streams never come to this.
-        let linger = if shutdown.has_begun() {
+        let linger = if is_stopping {
             LINGER_IN_SHUTDOWN
         } else {
             LINGER
         };
-        Box::pin(close(socket, linger)).await?;
-        Ok(None)
+        Behind::Nothing(Box::pin(close(socket, linger)))
     }
 
     fn poll_send(

@@ -16,7 +16,7 @@ const MODULES: usize = 10;
 const EACH: usize = 10;
 
 /// How often both are built from nothing, in turns.
-const CLEANS: usize = 3;
+const CLEANS: usize = 2;
 
 /// How often one of them is edited and checked.
 const EDITS: usize = 5;
