@@ -1,12 +1,14 @@
 //! [`Connections`]: from a listener to the app, one task for each connection, HTTP/1 and HTTP/2 on one port.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     error::Error,
     future::{Future, poll_fn},
+    mem,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,10 +25,8 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    task::JoinSet,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 #[cfg(feature = "http2")]
@@ -60,29 +60,85 @@ pub(crate) struct Patience {
 /// How much of a request's head, or of a response, is held for one HTTP/1 connection, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// How long what is left of a connection that has ended, which is the memory of its task, may wait to be forgotten.
-///
-/// To be told of each end would wake whoever is blocked on the server, as `main` mostly is: a thread that goes to sleep and
-/// wakes up for each client that leaves.
-const FORGOTTEN: Duration = Duration::from_secs(1);
-
 /// The open connections of a server. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Connections {
     each: Arc<Each>,
-    open: JoinSet<()>,
+    open: Arc<Open>,
+}
+
+/// Those that are open, to be waited for, and to be ended.
+///
+/// A connection takes itself out when it ends, and wakes nobody: whoever is blocked on the server, as `main` mostly is, is a
+/// thread that would go to sleep and wake up for each client that leaves.
+#[derive(Debug, Default)]
+struct Open {
+    tasks: TaskTracker,
+    /// By the number of a connection; `None` as long as it is not known how to end it. A tree, which keeps no room for a crowd
+    /// that has left.
+    aborting: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
+}
+
+/// A connection that is open, until it is dropped.
+#[derive(Debug)]
+struct Entered {
+    open: Arc<Open>,
+    number: u64,
+}
+
+impl Open {
+    fn aborting(&self) -> MutexGuard<'_, BTreeMap<u64, Option<AbortHandle>>> {
+        self.aborting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn<F>(self: &Arc<Self>, number: u64, connection: impl FnOnce(Entered) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.aborting().insert(number, None);
+        let entered = Entered {
+            open: Arc::clone(self),
+            number,
+        };
+        // Not under the lock: a runtime that shuts down drops the task here.
+        let task = self.tasks.spawn(connection(entered));
+        // Unless it has ended already.
+        if let Some(place) = self.aborting().get_mut(&number) {
+            *place = Some(task.abort_handle());
+        }
+    }
+
+    fn abort(&self) {
+        let aborting = mem::take(&mut *self.aborting());
+        for task in aborting.into_values().flatten() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let task = self.open.aborting().remove(&self.number);
+        drop(task);
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.open.abort();
+    }
 }
 
 impl Connections {
     pub(crate) fn new(each: Each) -> Self {
         Self {
             each: Arc::new(each),
-            open: JoinSet::new(),
+            open: Arc::default(),
         }
     }
 
     /// Accepts until it is dropped.
-    pub(crate) async fn accept(&mut self, listener: &Listener) -> Infallible {
+    pub(crate) async fn accept(&self, listener: &Listener) -> Infallible {
         #[cfg(feature = "tls")]
         let tls = self.each.tls.clone();
         let renewed = async {
@@ -92,43 +148,43 @@ impl Connections {
             }
             std::future::pending::<Infallible>().await
         };
-        let mut renewed = pin!(renewed);
-        let mut forgetting = interval(FORGOTTEN);
-        forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => self.open(accepted),
-                _ = forgetting.tick(), if !self.open.is_empty() => {}
-                never = &mut renewed => match never {},
+        let accepting = async {
+            for number in 0.. {
+                self.open(number, listener.accept().await);
             }
-            while self.open.try_join_next().is_some() {}
+            std::future::pending().await
+        };
+        tokio::select! {
+            never = accepting => never,
+            never = renewed => never,
         }
     }
 
-    /// Waits until none is open.
-    pub(crate) async fn closed(&mut self) {
-        while self.open.join_next().await.is_some() {}
+    /// Waits until none is open, of those that there are.
+    pub(crate) async fn closed(&self) {
+        self.open.tasks.close();
+        self.open.tasks.wait().await;
     }
 
     /// How many are open.
     pub(crate) fn count(&self) -> usize {
-        self.open.len()
+        self.open.tasks.len()
     }
 
     /// Ends those that are open, each at its next `.await`.
-    pub(crate) fn abort(&mut self) {
-        self.open.abort_all();
+    pub(crate) fn abort(&self) {
+        self.open.abort();
     }
 
-    fn open(&mut self, accepted: Accepted) {
+    fn open(&self, number: u64, accepted: Accepted) {
         let each = Arc::clone(&self.each);
         match accepted {
             Accepted::Tcp(socket, peer) => {
                 listen::prepare(&socket, peer, each.patience.tcp_user);
-                each.spawn(socket, Some(peer), &mut self.open);
+                each.spawn(socket, Some(peer), &self.open, number);
             }
             #[cfg(unix)]
-            Accepted::Unix(socket) => each.spawn(socket, None, &mut self.open),
+            Accepted::Unix(socket) => each.spawn(socket, None, &self.open, number),
         }
     }
 }
@@ -154,17 +210,22 @@ impl Each {
         self: Arc<Self>,
         io: Io,
         peer: Option<SocketAddr>,
-        open: &mut JoinSet<()>,
+        open: &Arc<Open>,
+        number: u64,
     ) {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
-            open.spawn(async move {
+            open.spawn(number, |entered| async move {
                 let served = Box::pin(self.serve_tls(tls, io, peer)).await;
                 log(peer, served);
+                drop(entered);
             });
             return;
         }
-        open.spawn(async move { log(peer, self.serve_plain(io, peer).await) });
+        open.spawn(number, |entered| async move {
+            log(peer, self.serve_plain(io, peer).await);
+            drop(entered);
+        });
     }
 
     // The task of a connection is as large as the largest of what it awaits, for as long as it lives. So what comes before a

@@ -320,7 +320,7 @@ impl Server {
             let shutdown = self
                 .shutdown
                 .unwrap_or_else(|| Shutdown::within(self.drain));
-            let mut connections = Connections::new(Each {
+            let connections = Connections::new(Each {
                 app: self.app,
                 max_streams: self.max_streams,
                 patience: self.patience,
