@@ -2,7 +2,7 @@
 //!
 //! Behind each frame that it has sent the [`takeover`](crate::takeover) asks the body for the next. Mostly there is none: the
 //! generator was polled a moment ago, with this very waker, and waits for something that wakes it. In the same turn the body
-//! knows that, and is spared half of what an event costs.
+//! knows that, and does not ask it again.
 //!
 //! It is sound since whatever wakes that waker begins another turn, in which the body looks again. A layer may poll the body
 //! from a task, or with a waker, of its own; there it finds no turn, and always looks.
