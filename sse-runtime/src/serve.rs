@@ -25,7 +25,7 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
@@ -300,7 +300,13 @@ impl Each {
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
         while let Some(mut stream) = Box::pin(self.serve_requests(socket, peer)).await? {
-            stream.send().await?;
+            if let Err(broken) = stream.send().await {
+                // To close a socket costs more than the end of a generator, which may hold what others wait for. So of many who
+                // leave at once all generators end first.
+                stream.end_body();
+                yield_now().await;
+                return Err(broken);
+            }
             match stream.end(&self.shutdown) {
                 Behind::Next(unused) => socket = unused,
                 Behind::Nothing(closing) => {

@@ -263,6 +263,11 @@ impl<Io: Transport> TakenOver<Io> {
         poll_fn(|cx| self.poll_send(cx)).await
     }
 
+    /// Ends the generator, and leaves the connection as it is.
+    pub(crate) fn end_body(&mut self) {
+        self.body = Body::empty();
+    }
+
     /// What becomes of the connection behind its end.
     pub(crate) fn end(self, shutdown: &Shutdown) -> Behind<Io> {
         let Self {

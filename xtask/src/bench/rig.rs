@@ -50,6 +50,7 @@ pub(crate) enum Load {
         steps: Vec<usize>,
     },
     Leave {
+        rounds: usize,
         seconds: f64,
     },
 }
@@ -69,7 +70,7 @@ pub(crate) struct Outcome {
     pub(crate) published: f64,
     pub(crate) own_core: f64,
     pub(crate) resident: Vec<(usize, u64)>,
-    pub(crate) left_ms: Option<f64>,
+    pub(crate) left_ms: Vec<f64>,
     pub(crate) errors: Vec<String>,
 }
 

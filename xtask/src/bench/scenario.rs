@@ -4,7 +4,7 @@ use std::io;
 
 use super::{
     builds,
-    results::{Measured, Sample},
+    results::{Measured, Sample, Spread},
     rig::{Load, Outcome, Program, Rig},
     search,
 };
@@ -182,7 +182,10 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
         load(
             "leave",
             200,
-            Load::Leave { seconds: 5.0 },
+            Load::Leave {
+                rounds: 3 * turns,
+                seconds: 5.0,
+            },
             Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
         ),
         load(
@@ -308,7 +311,10 @@ fn figures(load: &Load, outcome: &Outcome) -> Sample {
         Load::Idle { .. } => {
             figures.push(("opened/s", outcome.opened_per_second));
         }
-        Load::Leave { .. } => figures.extend(outcome.left_ms.map(|left| ("left ms", left))),
+        Load::Leave { .. } => {
+            let left = Spread::of(outcome.left_ms.clone());
+            figures.extend(left.map(|left| ("left ms", left.median)));
+        }
     }
     let mut figures: Sample = figures
         .into_iter()

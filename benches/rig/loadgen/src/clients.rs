@@ -155,6 +155,7 @@ impl Clients {
     /// Closes all at once.
     pub(crate) fn close(&mut self) {
         self.clients.clear();
+        self.totals.ready = 0;
     }
 }
 

@@ -55,8 +55,8 @@ enum Load {
     Tick { warm_up: f64, seconds: f64 },
     /// Streams are opened up to each of these numbers, and to the whole one, and nothing is sent.
     Idle { steps: Vec<usize> },
-    /// All are closed at once.
-    Leave { seconds: f64 },
+    /// All are opened and closed at once, so many times.
+    Leave { rounds: usize, seconds: f64 },
 }
 
 #[derive(Default, serde::Serialize)]
@@ -80,8 +80,8 @@ struct Outcome {
     own_core: f64,
     /// KiB of the server's, at so many streams.
     resident: Vec<(usize, u64)>,
-    /// Until no generator was left, where that came about.
-    left_ms: Option<f64>,
+    /// Until no generator was left, of each round.
+    left_ms: Vec<f64>,
     /// The first that went wrong.
     errors: Vec<String>,
 }
@@ -161,12 +161,14 @@ impl Plan {
                 measured.end(self, &clients, &mut outcome);
             }
             Load::Idle { steps } => self.idle(&mut clients, steps, &mut outcome),
-            Load::Leave { seconds } => {
-                self.open(&mut clients, &mut outcome);
-                self.leave(&mut clients, *seconds, &mut outcome);
+            Load::Leave { rounds, seconds } => {
+                for _ in 0..*rounds {
+                    self.open(&mut clients, &mut outcome);
+                    self.leave(&mut clients, *seconds, &mut outcome);
+                }
             }
         }
-        outcome.ready = clients.totals.ready;
+        outcome.ready = outcome.ready.max(clients.totals.ready);
         outcome.errors = std::mem::take(&mut clients.totals.errors);
         outcome
     }
@@ -264,13 +266,13 @@ impl Plan {
     }
 
     fn leave(&self, clients: &mut Clients, seconds: f64, outcome: &mut Outcome) {
+        outcome.ready = clients.totals.ready;
         let start = Instant::now();
         clients.close();
         while start.elapsed() < Duration::from_secs_f64(seconds) {
             match control::get(self.control, "/stats") {
                 Ok(stats) if stats.open == 0 => {
-                    outcome.left_ms = Some(start.elapsed().as_secs_f64() * 1e3);
-                    return;
+                    return outcome.left_ms.push(start.elapsed().as_secs_f64() * 1e3);
                 }
                 Ok(_) => thread::sleep(Duration::from_millis(1)),
                 Err(error) => return clients.totals.errors.push(format!("/stats: {error}")),
