@@ -227,9 +227,9 @@ impl Model {
             return Seen::Gap(reason, Some(missed), told);
         }
         let mut bytes = 0;
-        for number in (reader.behind + 1..=self.last()).take(64) {
+        for number in (reader.behind + 1..=self.last()).take(256) {
             bytes += self.of(number).len;
-            if bytes > 16 * 1024 && !reader.taken.is_empty() {
+            if bytes > 32 * 1024 && !reader.taken.is_empty() {
                 break;
             }
             reader.taken.push_back(number);

@@ -304,7 +304,7 @@ async fn a_million_events_and_readers_that_come_and_go() {
     })
     .await;
     let pinned = alive.load(Ordering::Relaxed) - HELD;
-    assert!(pinned <= 64, "{pinned}");
+    assert!(pinned <= 256, "{pinned}");
 
     // It goes on: what was on its way, then how many it missed, then the rest.
     topic.finish();

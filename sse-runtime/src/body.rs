@@ -480,9 +480,11 @@ fn failing(source: EncodeError, endpoint: &Endpoint) -> State {
 /// What has to be with the kernel before the generator goes on: each event, or what was due. Where flushes are counted it
 /// is all that was written, since that costs nothing: a body that goes on while its client takes nothing has its next frame
 /// taken out of its hands, and is not polled, nor is its deadline, until that client reads. Where they are not, whoever
-/// drives the body writes when it is told that there is no more, and need not be told twice: a generator that waits says so.
+/// drives the body writes when it is told that there is no more, and need not be told twice: a generator that waits says so,
+/// unless it has left much.
 fn close_behind(frame: &Bytes, waits: bool, gate: &mut Gate, endpoint: &Endpoint) {
-    if gate.counts_flushes() || !waits && (endpoint.flush == Flush::Each || frame.len() >= DUE) {
+    let is_due = frame.len() >= DUE || endpoint.flush == Flush::Each && !waits;
+    if gate.counts_flushes() || is_due {
         gate.close();
     }
 }

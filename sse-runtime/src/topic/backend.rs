@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::{gap::Gap, publish::PublishError};
+use super::{batch::Batch, gap::Gap, publish::PublishError};
 use crate::{EventId, channel::Outgoing};
 
 /// An event that was published: its value, and its bytes, which all its readers share.
@@ -68,16 +68,31 @@ impl<T> Clone for Delivery<T> {
 }
 
 impl<T> Delivery<T> {
+    pub(crate) fn of(entry: &Arc<Entry<T>>) -> Self {
+        Self {
+            entry: Arc::clone(entry),
+            id: None,
+        }
+    }
+
     pub(crate) fn id(&self) -> &EventId {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
 
+    /// Writes its frame where others can follow.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
+        if self.id.is_none() {
+            outgoing.share(&self.entry.frame);
+        } else {
+            self.copy_into(&mut outgoing.buffer);
+        }
+    }
+
+    pub(crate) fn copy_into(&self, buffer: &mut BytesMut) {
         let Entry { frame, id_line, .. } = &*self.entry;
         match &self.id {
-            None => outgoing.share(frame),
+            None => buffer.put_slice(frame),
             Some(id) => {
-                let buffer = &mut outgoing.buffer;
                 buffer.put_slice(format!("id: {id}\n").as_bytes());
                 buffer.put_slice(&frame[*id_line..]);
             }
@@ -102,10 +117,13 @@ pub(crate) enum Read<T> {
         /// Whoever has asked is woken when there is more, as where there was nothing.
         waits: bool,
     },
-    /// The next events, at least one, and whether there are more behind them.
+    /// The next events, which others may have as well.
     Events {
-        batch: Vec<Delivery<T>>,
+        batch: Arc<Batch<T>>,
+        /// There are more behind them.
         more: bool,
+        /// As above, for whoever takes all of them at once.
+        waits: bool,
     },
     Gap(Gap),
     /// The reader is to end, and to come back: what it would read next is held elsewhere.

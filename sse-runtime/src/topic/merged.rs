@@ -9,6 +9,7 @@ use std::{
 use super::{
     Start,
     backend::{From, Read, Reader},
+    batch::Batch,
     gap::Gap,
     position::Position,
 };
@@ -124,12 +125,17 @@ impl<T> Reader<T> for Merged<T> {
                     let waits = false;
                     return Poll::Ready(Read::Event { delivery, waits });
                 }
-                Poll::Ready(Read::Events { mut batch, more }) => {
-                    for delivery in &mut batch {
+                Poll::Ready(Read::Events { batch, more, .. }) => {
+                    let mut deliveries = batch.deliveries().to_vec();
+                    for delivery in &mut deliveries {
                         self.readers[turn].position = delivery.id().clone();
                         delivery.id = Some(self.id());
                     }
-                    return Poll::Ready(Read::Events { batch, more });
+                    return Poll::Ready(Read::Events {
+                        batch: Batch::new(deliveries),
+                        more,
+                        waits: false,
+                    });
                 }
                 Poll::Ready(Read::Gap(gap)) => {
                     named.position = gap.position;

@@ -1,6 +1,7 @@
 //! [`Topic`]: one event for many clients, encoded once, replayed without gaps.
 
 pub(crate) mod backend;
+mod batch;
 mod gap;
 mod hub;
 pub(crate) mod merged;
@@ -50,8 +51,9 @@ pub use subscription::{Mapped, Only, Subscription, Update};
 /// # Ok(()) }
 /// ```
 ///
-/// A subscriber is a cursor, and not a queue: a slow one costs no memory and holds up nobody. The body of that endpoint may
-/// as well be `yield_all!(prices.subscribe(last));`.
+/// A subscriber is a cursor, and not a queue: a slow one holds what it has read and not dealt with yet, at most 256 events, and
+/// 32 KiB of their frames, and holds up nobody. The body of that endpoint may as well be
+/// `yield_all!(prices.subscribe(last));`: those who are equally far behind send the same bytes then, without a copy.
 ///
 /// # Resuming
 ///

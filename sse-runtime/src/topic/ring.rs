@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     Start,
     backend::{Backend, Delivery, Encoded, Entry, From, Publishing, Read, Reader},
+    batch::Batch,
     gap::{Gap, GapReason},
     position::{Epoch, Position, Sent},
     publish::PublishError,
@@ -48,7 +49,7 @@ pub(crate) trait NewestOf<T>: Send {
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<Arc<Entry<T>>>;
 
     /// Those behind a number, in order.
-    fn behind(&self, number: u64) -> Vec<Arc<Entry<T>>>;
+    fn behind(&self, number: u64) -> VecDeque<Arc<Entry<T>>>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -79,7 +80,7 @@ where
         superseded.map(|(_, entry)| entry)
     }
 
-    fn behind(&self, number: u64) -> Vec<Arc<Entry<T>>> {
+    fn behind(&self, number: u64) -> VecDeque<Arc<Entry<T>>> {
         let newest = self.newest.values();
         let mut behind: Vec<_> = newest.filter(|(of, _)| *of > number).collect();
         behind.sort_unstable_by_key(|(of, _)| *of);
@@ -120,6 +121,14 @@ struct State<T> {
     overflow: Overflow<T>,
     finished: bool,
     readers: Readers,
+    /// What was read last by one who was several events behind, until there is more to read.
+    batch: Option<Behind<T>>,
+}
+
+/// The batch of whoever has read up to this number.
+struct Behind<T> {
+    number: u64,
+    batch: Arc<Batch<T>>,
 }
 
 impl<T> State<T> {
@@ -132,6 +141,23 @@ impl<T> State<T> {
         let (_, entry) = self.held.pop_front()?;
         self.bytes -= entry.frame.len();
         Some(entry)
+    }
+
+    /// The next events behind this number, of which there are some; with them what is given up for them, to be dropped behind
+    /// the lock.
+    fn batch_behind(&mut self, number: u64) -> (Arc<Batch<T>>, Option<Behind<T>>) {
+        if let Some(behind) = &self.batch
+            && behind.number == number
+        {
+            return (Arc::clone(&behind.batch), None);
+        }
+        let first = usize::try_from(number - self.behind_oldest()).unwrap_or(usize::MAX);
+        let batch = Batch::of(self.held.range(first..).map(|(_, entry)| entry));
+        let behind = Behind {
+            number,
+            batch: Arc::clone(&batch),
+        };
+        (batch, self.batch.replace(behind))
     }
 
     /// Takes out what has become too old, too many, or too large. The newest stays, however large it is.
@@ -220,6 +246,7 @@ impl<T> Ring<T> {
                 overflow,
                 finished: false,
                 readers: Readers::default(),
+                batch: None,
             }),
         }
     }
@@ -254,13 +281,14 @@ impl<T> Ring<T> {
         state.bytes += len;
         state.last = number;
         let evicted = state.evict(&self.capacity);
+        let batch = state.batch.take();
         let waiting = state.readers.take_waiting();
         drop(state);
         // Not under the lock, which is the first thing that whoever is woken wants.
         for waker in waiting {
             waker.wake();
         }
-        drop((superseded, evicted));
+        drop((superseded, evicted, batch));
         Ok(id)
     }
 }
@@ -324,7 +352,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             behind,
             place,
             gap,
-            kept: Vec::new(),
+            kept: VecDeque::new(),
             is_resuming,
         })
     }
@@ -348,10 +376,6 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
     }
 }
 
-/// How many events a reader takes at once, and how many bytes: what is one write to a client.
-const BATCH: usize = 64;
-const BATCH_BYTES: usize = 16 * 1024;
-
 /// A reader of a [`Ring`].
 struct Cursor<T> {
     ring: Arc<Ring<T>>,
@@ -361,7 +385,7 @@ struct Cursor<T> {
     /// Still to be told.
     gap: Option<Box<Gap>>,
     /// Still to be given, before what is behind.
-    kept: Vec<Arc<Entry<T>>>,
+    kept: VecDeque<Arc<Entry<T>>>,
     /// It has not read yet, so what is missed was missed while it was away.
     is_resuming: bool,
 }
@@ -372,10 +396,12 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             return Poll::Ready(Read::Gap(gap));
         }
         if !self.kept.is_empty() {
-            let kept = mem::take(&mut self.kept);
+            let batch = Batch::of(&self.kept);
+            self.kept.drain(..batch.deliveries().len());
             return Poll::Ready(Read::Events {
-                batch: kept.iter().map(deliver).collect(),
-                more: false,
+                batch,
+                more: !self.kept.is_empty(),
+                waits: false,
             });
         }
         // Dropped behind the lock.
@@ -395,14 +421,16 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             };
             // Where reading goes on, what of the time before that is left, and the id to tell.
             let (go_on, kept, told) = match &state.overflow {
-                Overflow::Skip => (oldest, Vec::new(), oldest),
+                Overflow::Skip => (oldest, VecDeque::new(), oldest),
                 Overflow::Latest => {
                     let newest = state.last.saturating_sub(1).max(oldest);
-                    (newest, Vec::new(), newest)
+                    (newest, VecDeque::new(), newest)
                 }
                 // Whoever leaves in the middle of them comes back for the rest.
                 Overflow::LatestBy(newest) => (state.last, newest.behind(self.behind), self.behind),
-                Overflow::Disconnect if reason == GapReason::TooOld => (oldest, Vec::new(), oldest),
+                Overflow::Disconnect if reason == GapReason::TooOld => {
+                    (oldest, VecDeque::new(), oldest)
+                }
                 Overflow::Disconnect => return Poll::Ready(Read::Lagged),
             };
             drop(state);
@@ -420,46 +448,28 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             return self.poll_read(cx);
         }
         self.is_resuming = false;
-        if self.behind < state.last {
-            let first = usize::try_from(self.behind - oldest).unwrap_or(usize::MAX);
-            let mut waiting = state.held.range(first..).map(|(_, entry)| entry);
-            let count = waiting.len();
-            // Most readers are never more than one event behind, and wait for the next.
-            if count == 1
-                && let Some(entry) = waiting.next()
-            {
-                self.behind += 1;
-                let delivery = deliver(entry);
-                let waits = !state.finished;
-                let waited = if waits {
-                    state.readers.wait(self.place, cx)
-                } else {
-                    None
-                };
-                drop(state);
-                // Not under the lock: to drop a waker may drop a task.
-                drop(waited);
-                return Poll::Ready(Read::Event { delivery, waits });
-            }
-            let mut batch = Vec::with_capacity(count.min(BATCH));
-            let mut bytes = 0;
-            for entry in waiting.take(BATCH) {
-                bytes += entry.frame.len();
-                if bytes > BATCH_BYTES && !batch.is_empty() {
-                    break;
-                }
-                batch.push(deliver(entry));
-            }
-            let more = count > batch.len();
-            self.behind += batch.len() as u64;
-            return Poll::Ready(Read::Events { batch, more });
+        let count = state.last - self.behind;
+        // Most readers are never more than one event behind, and wait for the next.
+        if count == 1
+            && let Some((_, entry)) = state.held.back()
+        {
+            let delivery = Delivery::of(entry);
+            self.behind += 1;
+            let waits = self.wait(state, cx);
+            return Poll::Ready(Read::Event { delivery, waits });
+        }
+        if count > 0 {
+            let (batch, replaced) = state.batch_behind(self.behind);
+            self.behind += batch.deliveries().len() as u64;
+            let more = self.behind < state.last;
+            let waits = !more && self.wait(state, cx);
+            drop(replaced);
+            return Poll::Ready(Read::Events { batch, more, waits });
         }
         if state.finished {
             return Poll::Ready(Read::End);
         }
-        let waited = state.readers.wait(self.place, cx);
-        drop(state);
-        drop(waited);
+        self.wait(state, cx);
         Poll::Pending
     }
 
@@ -483,10 +493,17 @@ impl<T> fmt::Debug for Cursor<T> {
     }
 }
 
-fn deliver<T>(entry: &Arc<Entry<T>>) -> Delivery<T> {
-    Delivery {
-        entry: Arc::clone(entry),
-        id: None,
+impl<T> Cursor<T> {
+    /// Is woken when there is more to read; `false` where there will never be.
+    fn wait(&self, mut state: MutexGuard<'_, State<T>>, cx: &Context<'_>) -> bool {
+        if state.finished {
+            return false;
+        }
+        let waited = state.readers.wait(self.place, cx);
+        drop(state);
+        // Not under the lock: to drop a waker may drop a task.
+        drop(waited);
+        true
     }
 }
 
@@ -500,7 +517,79 @@ impl<T> Drop for Cursor<T> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
+    use super::super::batch::BYTES;
     use super::*;
+
+    fn ring(overflow: Overflow<u64>) -> Arc<Ring<u64>> {
+        let capacity = Capacity {
+            events: 10,
+            bytes: usize::MAX,
+            age: None,
+        };
+        Arc::new(Ring::new(capacity, overflow))
+    }
+
+    fn publish(ring: &Ring<u64>, value: u64, len: usize) {
+        let frame = BytesMut::zeroed(len);
+        ring.add(Encoded { value, frame }).unwrap();
+    }
+
+    fn read(reader: &mut Box<dyn Reader<u64>>) -> Arc<Batch<u64>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match reader.poll_read(&mut cx) {
+            Poll::Ready(Read::Events { batch, .. }) => batch,
+            other => panic!("not several events: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn those_who_are_as_far_behind_share_what_they_send() {
+        let ring = ring(Overflow::Skip);
+        let mut readers: Vec<_> = (0..4)
+            .map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)))
+            .collect();
+        publish(&ring, 1, 100);
+        publish(&ring, 2, 100);
+        let [first, second] = [0, 1].map(|reader: usize| read(&mut readers[reader]));
+        assert!(Arc::ptr_eq(&first, &second));
+        let len: usize = first
+            .deliveries()
+            .iter()
+            .map(|it| it.entry.frame.len())
+            .sum();
+        assert_eq!(first.frames().len(), len);
+
+        // Whoever comes later gets what has come since as well.
+        publish(&ring, 3, 100);
+        let values = |batch: Arc<Batch<u64>>| {
+            let values = batch.deliveries().iter().map(|it| **it);
+            values.collect::<Vec<_>>()
+        };
+        assert_eq!(values(read(&mut readers[2])), [1, 2, 3]);
+        publish(&ring, 4, 100);
+        assert_eq!(values(read(&mut readers[0])), [3, 4]);
+        assert_eq!(values(read(&mut readers[3])), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_bounded() {
+        let newest = NewestByKey::new(|value: &u64| value % 20);
+        let ring = ring(Overflow::LatestBy(Box::new(newest)));
+        let mut reader = Arc::clone(&ring).subscribe(From::Start(Start::Now));
+        for value in 20..40 {
+            publish(&ring, value, BYTES / 3);
+        }
+        let mut values = Vec::new();
+        for _ in 0..10 {
+            let batch = read(&mut reader);
+            assert_eq!(batch.deliveries().len(), 2);
+            assert!(batch.frames().len() <= BYTES);
+            values.extend(batch.deliveries().iter().map(|it| **it));
+        }
+        assert_eq!(values, (20..40).collect::<Vec<_>>());
+    }
 
     #[test]
     fn the_places_of_a_crowd_go_with_it() {

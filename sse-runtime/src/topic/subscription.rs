@@ -5,8 +5,8 @@ use std::{
     future::poll_fn,
     ops::Deref,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    vec,
 };
 
 use tokio::task::coop;
@@ -14,6 +14,7 @@ use tokio_stream::Stream;
 
 use super::{
     backend::{Delivery, Read, Reader},
+    batch::Batch,
     gap::Gap,
 };
 use crate::{
@@ -34,7 +35,10 @@ use crate::{
 /// topic's events does not come back with an ancient id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
-    batch: vec::IntoIter<Delivery<T>>,
+    /// What was read, and not handed out to its end.
+    batch: Option<Arc<Batch<T>>>,
+    /// How many of the batch were.
+    handed_out: usize,
     /// Others wait behind the batch.
     more: bool,
     /// What was handed out last was all there is, and whoever asked for it is woken when there is more.
@@ -71,7 +75,8 @@ impl<T> Subscription<T> {
         Self {
             position,
             reader,
-            batch: Vec::new().into_iter(),
+            batch: None,
+            handed_out: 0,
             more: false,
             waits: false,
             is_told: false,
@@ -153,7 +158,7 @@ impl<T> Subscription<T> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
         self.waits = false;
         loop {
-            if let Some(delivery) = self.batch.next() {
+            if let Some(delivery) = self.take_next() {
                 let more = self.more_follow();
                 return Poll::Ready(Some(Ok(self.hand_out(delivery, more))));
             }
@@ -175,9 +180,11 @@ impl<T> Subscription<T> {
                     self.waits = waits;
                     return Poll::Ready(Some(Ok(self.hand_out(delivery, false))));
                 }
-                Read::Events { batch, more } => {
-                    self.batch = batch.into_iter();
+                Read::Events { batch, more, waits } => {
+                    self.batch = Some(batch);
+                    self.handed_out = 0;
                     self.more = more;
+                    self.waits = waits;
                 }
                 Read::Gap(gap) => {
                     self.position = gap.position.clone();
@@ -195,8 +202,8 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, and with it those that were read together with it, until it is time to send: under one lock,
-    /// and with nothing but a copy of its bytes for each. Says whether the generator has to stop behind it; `None` when the topic
-    /// is finished.
+    /// and all of a batch in one piece, which is not copied. Says whether the generator has to stop behind it; `None` when the
+    /// topic is finished.
     ///
     /// It leaves behind what a `yield_!` of each would.
     pub(crate) fn poll_push(
@@ -207,41 +214,54 @@ impl<T> Subscription<T> {
         let Some(mut update) = ready!(self.poll_update(cx)) else {
             return Poll::Ready(None);
         };
+        let mut waits = self.waits;
         let stop = channel.write(|outgoing| {
-            update.put_into(outgoing);
             let mut events = 1;
-            while !outgoing.is_full()
-                && let Some(delivery) = self.batch.next()
-            {
-                delivery.put_into(outgoing);
-                events += 1;
-                update.delivery = delivery;
+            match self.batch.take() {
+                Some(batch) if self.handed_out == 1 && update.gap.is_none() => {
+                    outgoing.share(batch.frames());
+                    events = batch.deliveries().len();
+                    update.delivery.clone_from(&batch.deliveries()[events - 1]);
+                }
+                batch => {
+                    self.batch = batch;
+                    update.put_into(outgoing);
+                    while !outgoing.is_full()
+                        && let Some(delivery) = self.take_next()
+                    {
+                        delivery.put_into(outgoing);
+                        events += 1;
+                        update.delivery = delivery;
+                    }
+                }
             }
-            if events > 1 {
-                self.position = update.id().clone();
-                update.more = self.more_follow();
-            }
-            outgoing.wrote_together(events, Some(update.id().clone()));
-            outgoing.followed_by(if self.waits {
-                Next::Wait
-            } else {
-                update.next()
-            });
+            update.more = self.more_follow();
+            waits &= !update.more;
+            self.position = update.id().clone();
+            outgoing.wrote_together(events as u64, Some(update.id().clone()));
+            outgoing.followed_by(if waits { Next::Wait } else { update.next() });
             Ok(())
         });
         // By the id of what was written last.
         self.is_told = true;
-        Poll::Ready(Some(stop || self.waits))
+        Poll::Ready(Some(stop || waits))
     }
 
-    /// Whether others wait behind what was taken from the batch last.
-    fn more_follow(&mut self) -> bool {
-        if self.batch.len() > 0 {
-            return true;
+    /// The next one of the batch.
+    fn take_next(&mut self) -> Option<Delivery<T>> {
+        let deliveries = self.batch.as_ref()?.deliveries();
+        let delivery = deliveries.get(self.handed_out)?.clone();
+        self.handed_out += 1;
+        if self.handed_out == deliveries.len() {
+            // A reader that waits holds no batch.
+            self.batch = None;
         }
-        // A reader that waits holds no room for a batch.
-        self.batch = Vec::new().into_iter();
-        self.more
+        Some(delivery)
+    }
+
+    /// Whether others wait behind what was handed out last.
+    fn more_follow(&self) -> bool {
+        self.batch.is_some() || self.more
     }
 
     fn hand_out(&mut self, delivery: Delivery<T>, more: bool) -> Update<T> {
