@@ -15,13 +15,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     CloseReason, EventId,
     arrival::Arrival,
+    asked::UntilAsked,
     channel::{Channel, DUE, Taken, TopicEnd},
     encode::{self, EncodeError, Fields},
     end_guard::EndGuard,
@@ -29,64 +28,34 @@ use crate::{
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
-    registered::Registered,
     shutdown, turn,
     unread::Unread,
 };
 
-pin_project! {
-    #[derive(Debug)]
-    pub(crate) struct SseBody {
-        // Dropped first: the generator's destructors run before anybody is told that it is gone.
-        state: State,
-        channel: Channel,
-        gate: Gate,
-        // Whether the head is on its way, which waits for no event.
-        head_sent: bool,
-        // The turn in which the generator was polled last, and left waiting: all that wakes it was told so, and so were the
-        // timers.
-        waits_in: Option<NonZeroU64>,
-        #[pin]
-        keep_alive: Option<KeepAlive>,
-        // In a box, as what few streams have.
-        deadline: Option<Pin<Box<Sleep>>>,
-        // Until the stream is asked to end.
-        #[pin]
-        ending: Option<UntilAsked>,
-        // What the deadline is about.
-        over: CloseReason,
-        unread: Unread,
-        // Started at the end, where a request body is still to come.
-        linger: Option<Pin<Box<Sleep>>>,
-        about: Arc<About>,
-        // Dropped last: what the stream started ends behind the generator.
-        guard: EndGuard,
-    }
-}
-
-pin_project! {
-    /// Until the stream is asked for something, by a token that is cancelled.
-    #[derive(Debug)]
-    struct UntilAsked {
-        token: CancellationToken,
-        #[pin]
-        cancelled: Registered<WaitForCancellationFutureOwned>,
-    }
-}
-
-impl UntilAsked {
-    fn new(token: CancellationToken) -> Self {
-        Self {
-            cancelled: Registered::new(token.clone().cancelled_owned()),
-            token,
-        }
-    }
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let is_cancelled = |_: &_| this.token.is_cancelled();
-        this.cancelled.poll_where(is_cancelled, cx)
-    }
+/// What a turn looks at is in here; what it seldom needs is in boxes.
+#[derive(Debug)]
+pub(crate) struct SseBody {
+    // Dropped first: the generator's destructors run before anybody is told that it is gone.
+    state: State,
+    channel: Channel,
+    gate: Gate,
+    /// Whether the head is on its way, which waits for no event.
+    head_sent: bool,
+    /// The turn in which the generator was polled last, and left waiting: all that wakes it was told so, and so were the
+    /// timers.
+    waits_in: Option<NonZeroU64>,
+    keep_alive: Option<KeepAlive>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Until the stream is asked to end.
+    ending: Option<UntilAsked>,
+    /// What the deadline is about.
+    over: CloseReason,
+    unread: Unread,
+    /// Started at the end, where a request body is still to come.
+    linger: Option<Pin<Box<Sleep>>>,
+    about: Arc<About>,
+    // Dropped last: what the stream started ends behind the generator.
+    guard: EndGuard,
 }
 
 /// How long a stream that has ended waits for the rest of a request body that nobody reads.
@@ -100,7 +69,7 @@ enum State {
     /// The generator runs, or waits.
     Running(Coroutine),
     /// The stream breaks off, once all that was written before is on its way.
-    Failing(StreamError),
+    Failing(Box<StreamError>),
     /// What is written is the rest.
     Ended,
 }
@@ -185,7 +154,7 @@ impl http_body::Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let polled = self.as_mut().poll_bytes(cx);
         if let Poll::Ready(Some(Ok((bytes, events)))) = &polled {
-            self.project().guard.record().sent(*events, bytes.len());
+            self.guard.record().sent(*events, bytes.len());
         }
         polled.map_ok(|(bytes, _)| Frame::data(bytes))
     }
@@ -197,18 +166,18 @@ impl SseBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Bytes, u64), StreamError>>> {
-        let mut this = self.project();
+        let this = self.get_mut();
         // Behind its frame there is nothing to be found yet.
-        if this.waits_in.is_some() && *this.waits_in == turn::current(cx) {
+        if this.waits_in.is_some() && this.waits_in == turn::current(cx) {
             return Poll::Pending;
         }
         // Whoever looks with another waker, in the middle of a turn, has what wakes the generator wake that one.
-        *this.waits_in = None;
+        this.waits_in = None;
         let endpoint = &this.about.endpoint;
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state
         {
-            end_generator(this.state, endpoint, this.guard);
+            end_generator(&mut this.state, endpoint, &this.guard);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
                 endpoint: endpoint.name,
@@ -216,8 +185,8 @@ impl SseBody {
             })));
         }
 
-        if !*this.head_sent {
-            *this.head_sent = true;
+        if !this.head_sent {
+            this.head_sent = true;
             this.gate.close();
             if let Some(first) = this.about.frames.first.clone() {
                 return Poll::Ready(Some(Ok((first, 0))));
@@ -225,26 +194,26 @@ impl SseBody {
         }
 
         // Before the generator, which may wait for ever, or never.
-        if let Some(ending) = this.ending.as_mut().as_pin_mut()
+        if let Some(ending) = &mut this.ending
             && let State::Running(_) = this.state
             && ending.poll(cx).is_ready()
         {
             let connection = this.guard.connection();
-            this.ending.set(None);
+            this.ending = None;
             if let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) {
                 let end = shutdown.end(endpoint.when_shut_down());
                 let is_earlier = |deadline: &Pin<Box<Sleep>>| end < deadline.deadline();
                 if this.deadline.as_ref().is_none_or(is_earlier) {
-                    *this.deadline = Some(Box::pin(sleep_until(end)));
-                    *this.over = CloseReason::Shutdown;
+                    this.deadline = Some(Box::pin(sleep_until(end)));
+                    this.over = CloseReason::Shutdown;
                 }
                 // Until then it may still be asked to end at once.
                 let asked = connection.asked_in_shutdown();
-                this.ending.set(Some(UntilAsked::new(asked)));
-                if let Some(ending) = this.ending.as_mut().as_pin_mut()
+                this.ending = Some(UntilAsked::new(asked));
+                if let Some(ending) = &mut this.ending
                     && ending.poll(cx).is_ready()
                 {
-                    this.ending.set(None);
+                    this.ending = None;
                 }
             }
         }
@@ -257,28 +226,28 @@ impl SseBody {
             let was_cancelled = this.ending.is_none();
             let asked = was_cancelled.then(|| this.guard.connection().asked());
             let asked = asked.flatten();
-            if let Some(why) = asked.or(is_over.then_some(*this.over)) {
-                say_goodbye(why, this.channel, endpoint);
-                end_generator(this.state, endpoint, this.guard);
+            if let Some(why) = asked.or(is_over.then_some(this.over)) {
+                say_goodbye(why, &this.channel, endpoint);
+                end_generator(&mut this.state, endpoint, &this.guard);
                 this.guard.end(why);
             }
         }
 
         loop {
-            match this.state {
+            match &mut this.state {
                 State::Running(coroutine) => {
                     ready!(this.gate.poll_open(cx));
                     if let Some(rest) = this.channel.take_rest() {
-                        close_behind(&rest, false, this.gate, endpoint);
+                        close_behind(&rest, false, &mut this.gate, endpoint);
                         return Poll::Ready(Some(Ok((rest, 0))));
                     }
                     let entered = (this.guard.enter_span(), this.channel.enter());
-                    let polled = poll(coroutine, this.channel, endpoint, cx);
+                    let polled = poll(coroutine, &this.channel, endpoint, cx);
                     drop(entered);
                     match polled {
                         Poll::Ready((ended, why)) => {
                             // The generator is dropped here, and what it started ends behind it.
-                            *this.state = ended;
+                            this.state = ended;
                             this.guard.end(why);
                             continue;
                         }
@@ -290,28 +259,27 @@ impl SseBody {
                             } = match this.channel.take_unless_failed() {
                                 Ok(taken) => taken,
                                 Err(source) => {
-                                    *this.state = failing(source, endpoint);
+                                    this.state = failing(source, endpoint);
                                     this.guard.end(CloseReason::Failed);
                                     continue;
                                 }
                             };
                             if bytes.is_empty() {
-                                let Some(keep_alive) = this.keep_alive.as_pin_mut() else {
+                                let Some(keep_alive) = &mut this.keep_alive else {
                                     return Poll::Pending;
                                 };
                                 let mut frame = ready!(keep_alive.poll_due(cx));
                                 if let Some(id) = this.channel.take_read_to() {
                                     frame = endpoint::with_id(&id, &frame);
                                 }
-                                close_behind(&frame, false, this.gate, endpoint);
+                                close_behind(&frame, false, &mut this.gate, endpoint);
                                 return Poll::Ready(Some(Ok((frame, 0))));
                             }
-                            if let Some(mut keep_alive) = this.keep_alive.as_pin_mut() {
-                                keep_alive.as_mut().sent();
-                                waits = waits && keep_alive.poll_due(cx).is_pending();
+                            if let Some(keep_alive) = &mut this.keep_alive {
+                                waits &= keep_alive.poll_sent(cx).is_pending();
                             }
-                            *this.waits_in = waits.then(|| turn::current(cx)).flatten();
-                            close_behind(&bytes, waits, this.gate, endpoint);
+                            this.waits_in = waits.then(|| turn::current(cx)).flatten();
+                            close_behind(&bytes, waits, &mut this.gate, endpoint);
                             return Poll::Ready(Some(Ok((bytes, events))));
                         }
                     }
@@ -324,9 +292,9 @@ impl SseBody {
                     }
                     // hyper throws away what it holds when a body fails.
                     ready!(this.gate.poll_open(cx));
-                    let failing = std::mem::replace(this.state, State::Ended);
+                    let failing = std::mem::replace(&mut this.state, State::Ended);
                     if let State::Failing(error) = failing {
-                        return Poll::Ready(Some(Err(error)));
+                        return Poll::Ready(Some(Err(*error)));
                     }
                 }
                 State::Ended => {
@@ -366,9 +334,9 @@ fn poll(
             path = endpoint.path,
             "the generator panicked; its connection is closed"
         );
-        let failing = State::Failing(StreamError::Panicked {
+        let failing = State::Failing(Box::new(StreamError::Panicked {
             endpoint: endpoint.name,
-        });
+        }));
         return Poll::Ready((failing, CloseReason::Panicked));
     };
     polled
@@ -401,9 +369,9 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
                 status = response.status().as_u16(),
                 "the generator ended with the response's error after the response had begun; its connection is closed"
             );
-            let failing = State::Failing(StreamError::RejectedTooLate {
+            let failing = State::Failing(Box::new(StreamError::RejectedTooLate {
                 endpoint: endpoint.name,
-            });
+            }));
             return (failing, why);
         }
     }
@@ -471,10 +439,10 @@ fn failing(source: EncodeError, endpoint: &Endpoint) -> State {
         error = %source,
         "a value that the generator yielded could not be sent; its connection is closed"
     );
-    State::Failing(StreamError::Encode {
+    State::Failing(Box::new(StreamError::Encode {
         endpoint: endpoint.name,
         source,
-    })
+    }))
 }
 
 /// What has to be with the kernel before the generator goes on: each event, or what was due. Where flushes are counted it

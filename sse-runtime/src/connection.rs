@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use crate::{CloseReason, Moment, Shutdown, end_guard::Alive, endpoint::OnShutdown};
+use crate::{CloseReason, Moment, Shutdown, asked::ask, end_guard::Alive, endpoint::OnShutdown};
 
 /// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
 ///
@@ -261,9 +261,9 @@ impl Connection {
         state.asked.get_or_insert(reason);
         let asked_in_shutdown = state.asked_in_shutdown.clone();
         drop(state);
-        self.0.ending.cancel();
+        ask(&self.0.ending);
         if let Some(asked) = asked_in_shutdown {
-            asked.cancel();
+            ask(&asked);
         }
     }
 

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use pin_project_lite::pin_project;
 use tokio::{
     task::coop::unconstrained,
     time::{Instant, Sleep, sleep_until},
@@ -24,46 +23,49 @@ pub(crate) struct Beat {
     pub(crate) frame: Bytes,
 }
 
-pin_project! {
-    /// Ready whenever a frame is due. The timer is moved only when it fires, not with every event.
-    #[derive(Debug)]
-    pub(crate) struct KeepAlive {
-        beat: Arc<Beat>,
-        last: Instant,
-        #[pin]
-        timer: Registered<Sleep>,
-    }
+/// Ready whenever a frame is due. The timer is moved only when it fires, not with every event.
+#[derive(Debug)]
+pub(crate) struct KeepAlive {
+    beat: Arc<Beat>,
+    last: Instant,
+    /// When the timer fires.
+    fires_at: Instant,
+    timer: Registered<Sleep>,
 }
 
 impl KeepAlive {
     pub(crate) fn new(beat: Arc<Beat>) -> Self {
         let last = Instant::now();
+        let fires_at = last + beat.after;
         Self {
-            timer: Registered::new(sleep_until(last + beat.after)),
+            timer: Registered::new(sleep_until(fires_at)),
             beat,
             last,
+            fires_at,
         }
     }
 
-    /// Something was sent just now.
-    pub(crate) fn sent(self: Pin<&mut Self>) {
-        *self.project().last = Instant::now();
+    /// Something was sent just now. To be asked for what is due behind it costs a look at the clock, mostly.
+    pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        self.last = Instant::now();
+        if self.last < self.fires_at && self.timer.wakes(cx) {
+            return Poll::Pending;
+        }
+        self.poll_due(cx)
     }
 
-    pub(crate) fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Bytes> {
-        let mut this = self.project();
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {
             // A generator that used up the task's budget must not hold back the timer.
-            ready!(this.timer.as_mut().poll_where(Sleep::is_elapsed, cx));
-            let due = *this.last + this.beat.after;
-            let is_due = due <= this.timer.future().deadline();
+            ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
+            let is_due = self.last + self.beat.after <= self.fires_at;
             if is_due {
-                *this.last = Instant::now();
+                self.last = Instant::now();
             }
-            let next = *this.last + this.beat.after;
-            this.timer.as_mut().future_mut().reset(next);
+            self.fires_at = self.last + self.beat.after;
+            self.timer.future_mut().reset(self.fires_at);
             if is_due {
-                return Poll::Ready(this.beat.frame.clone());
+                return Poll::Ready(self.beat.frame.clone());
             }
         }
     }

@@ -91,6 +91,7 @@
 #[path = "private.rs"]
 pub mod __private;
 mod arrival;
+mod asked;
 mod body;
 mod channel;
 #[cfg(any(doc, doctest))]

@@ -9,54 +9,49 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project_lite::pin_project;
-
 use crate::{keep_alive::poll_unconstrained, turn::Identity};
 
-pin_project! {
-    #[derive(Debug)]
-    pub(crate) struct Registered<F> {
-        #[pin]
-        future: F,
-        // The waker that it wakes.
-        waker: Option<Identity>,
-    }
+/// The future is in a box: it is seldom touched, and what is asked for it with every event is close to the rest that is.
+#[derive(Debug)]
+pub(crate) struct Registered<F> {
+    future: Pin<Box<F>>,
+    /// The waker that it wakes.
+    waker: Option<Identity>,
 }
 
 impl<F: Future> Registered<F> {
     pub(crate) fn new(future: F) -> Self {
         Self {
-            future,
+            future: Box::pin(future),
             waker: None,
         }
     }
 
-    pub(crate) fn future(&self) -> &F {
-        &self.future
+    /// To be changed; it wakes nobody then, as far as is known here.
+    pub(crate) fn future_mut(&mut self) -> Pin<&mut F> {
+        self.waker = None;
+        self.future.as_mut()
     }
 
-    /// To be changed; it wakes nobody then, as far as is known here.
-    pub(crate) fn future_mut(self: Pin<&mut Self>) -> Pin<&mut F> {
-        let this = self.project();
-        *this.waker = None;
-        this.future
+    /// Whether it wakes this waker.
+    pub(crate) fn wakes(&self, cx: &Context<'_>) -> bool {
+        self.waker == Some(Identity::of(cx.waker()))
     }
 
     /// Polls it without asking the task's budget, if it `may_be_ready`, or would wake somebody else.
     ///
     /// It is not missed when it becomes ready behind that question: then it wakes this waker.
     pub(crate) fn poll_where(
-        self: Pin<&mut Self>,
+        &mut self,
         may_be_ready: impl FnOnce(&F) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        let this = self.project();
-        let waker = Identity::of(cx.waker());
-        if *this.waker == Some(waker) && !may_be_ready(&this.future) {
+        if self.wakes(cx) && !may_be_ready(&self.future) {
             return Poll::Pending;
         }
-        let polled = poll_unconstrained(this.future, cx);
-        *this.waker = polled.is_pending().then_some(waker);
+        let polled = poll_unconstrained(self.future.as_mut(), cx);
+        let is_pending = polled.is_pending();
+        self.waker = is_pending.then(|| Identity::of(cx.waker()));
         polled
     }
 }

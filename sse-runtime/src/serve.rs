@@ -25,7 +25,7 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::{AbortHandle, yield_now};
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
@@ -40,7 +40,7 @@ use crate::{
     listen::{self, Accepted, Listener},
     request_body::{Course, RequestBody},
     socket::{Socket, Transport, Wire},
-    takeover::{Asked, Behind, Slot, TakenOver},
+    takeover::{Asked, Behind, Closing, Slot, TakenOver},
     told::Tell as _,
 };
 
@@ -205,6 +205,91 @@ pub(crate) struct Each {
 /// What ends a connection, and nothing else. Clients come and go, and what they send is theirs, so it is for `debug`.
 type Broken = Box<dyn Error + Send + Sync>;
 
+/// What goes on before an event stream, or instead of one, up to one that is taken over. In a box that goes when the stream
+/// begins: it is ten times as large.
+type Requests<Io> = Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, Broken>> + Send>>;
+
+/// A connection's task: requests and event streams in turns.
+///
+/// A state machine by hand, since a stream may last for hours, and is woken for each event. What `async` makes of the same has
+/// room for the stream three times, as it moves from one variable to the next, and four states, one inside of the other, each
+/// in a line of its own of the processor's cache.
+struct Serving<Io: Transport> {
+    // Dropped first, and `entered` last: whoever waits for the connection waits for all of it.
+    stage: Stage<Io>,
+    /// Why the stream has broken off, whose socket is still open.
+    broken: Option<Broken>,
+    each: Arc<Each>,
+    peer: Option<SocketAddr>,
+    entered: Option<Entered>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "it is the small ones that do not last")]
+enum Stage<Io: Transport> {
+    Requests(Requests<Io>),
+    Stream(TakenOver<Io>),
+    Closing(Closing),
+    Over,
+}
+
+impl<Io: Transport> Serving<Io> {
+    fn behind_stream(&mut self) {
+        if let Stage::Stream(stream) = mem::replace(&mut self.stage, Stage::Over) {
+            self.stage = match stream.end(&self.each.shutdown) {
+                Behind::Next(socket) => {
+                    let requests = Arc::clone(&self.each).serve_requests(socket, self.peer);
+                    Stage::Requests(Box::pin(requests))
+                }
+                Behind::Nothing(closing) => Stage::Closing(closing),
+            };
+        }
+    }
+
+    fn end(&mut self, served: Result<(), Broken>) {
+        self.stage = Stage::Over;
+        if let Err(error) = served {
+            let peer = self.peer.map(tracing::field::display);
+            tracing::debug!(peer, %error, "a connection ended with an error");
+        }
+        self.entered = None;
+    }
+}
+
+impl<Io: Transport> Future for Serving<Io> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if let Some(broken) = this.broken.take() {
+            this.end(Err(broken));
+        }
+        loop {
+            match &mut this.stage {
+                Stage::Stream(stream) => match ready!(stream.poll_send(cx)) {
+                    Ok(()) => this.behind_stream(),
+                    Err(broken) => {
+                        // To close a socket costs more than the end of a generator, which may hold what others wait for. So of
+                        // many who leave at once all generators end first.
+                        stream.end_body();
+                        this.broken = Some(broken);
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Requests(requests) => match ready!(requests.as_mut().poll(cx)) {
+                    Ok(Some(stream)) => this.stage = Stage::Stream(stream),
+                    served => this.end(served.map(drop)),
+                },
+                Stage::Closing(closing) => {
+                    let closed = ready!(closing.as_mut().poll(cx));
+                    this.end(closed.map_err(Into::into));
+                }
+                Stage::Over => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
 impl Each {
     fn spawn<Io: Transport>(
         self: Arc<Self>,
@@ -215,21 +300,32 @@ impl Each {
     ) {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
-            open.spawn(number, |entered| async move {
-                let served = Box::pin(self.serve_tls(tls, io, peer)).await;
-                log(peer, served);
-                drop(entered);
+            let requests = Arc::clone(&self).serve_tls(tls, io, peer);
+            open.spawn(number, |entered| {
+                self.serving(Box::pin(requests), peer, entered)
             });
             return;
         }
-        open.spawn(number, |entered| async move {
-            log(peer, self.serve_plain(io, peer).await);
-            drop(entered);
+        let requests = Arc::clone(&self).serve_plain(io, peer);
+        open.spawn(number, |entered| {
+            self.serving(Box::pin(requests), peer, entered)
         });
     }
 
-    // The task of a connection is as large as the largest of what it awaits, for as long as it lives. So what comes before a
-    // stream, or instead of one, is in a box that goes with it.
+    fn serving<Io: Transport>(
+        self: Arc<Self>,
+        requests: Requests<Io>,
+        peer: Option<SocketAddr>,
+        entered: Entered,
+    ) -> Serving<Io> {
+        Serving {
+            stage: Stage::Requests(requests),
+            broken: None,
+            each: self,
+            peer,
+            entered: Some(entered),
+        }
+    }
 
     /// What the client chooses in the handshake (RFC 7301).
     #[cfg(feature = "tls")]
@@ -238,12 +334,12 @@ impl Each {
         tls: Tls,
         io: Io,
         peer: Option<SocketAddr>,
-    ) -> Result<(), Broken> {
+    ) -> Result<Option<TakenOver<tokio_rustls::server::TlsStream<Io>>>, Broken> {
         let shaking_hands = Box::pin(tls.accept(io));
         let io = tokio::select! {
             biased;
             io = tokio::time::timeout(self.patience.header_read, shaking_hands) => io??,
-            () = self.shutdown.begun() => return Ok(()),
+            () = self.shutdown.begun() => return Ok(None),
         };
         #[cfg(feature = "http2")]
         let is_http2 = crate::tls::is_h2(&io);
@@ -252,9 +348,10 @@ impl Each {
         if is_http2 {
             // It has to say so again, and may say nothing.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
-            return Box::pin(self.serve_http2(socket, peer)).await;
+            Box::pin(self.serve_http2(socket, peer)).await?;
+            return Ok(None);
         }
-        self.serve_http1(socket, peer).await
+        self.serve_requests(socket, peer).await
     }
 
     /// HTTP/1, or HTTP/2 where the client begins with its preface.
@@ -262,17 +359,18 @@ impl Each {
         self: Arc<Self>,
         io: Io,
         peer: Option<SocketAddr>,
-    ) -> Result<(), Broken> {
+    ) -> Result<Option<TakenOver<Io>>, Broken> {
         let socket = Socket::new(io, self.patience.send);
         #[cfg(feature = "http2")]
         let socket = {
             let (socket, is_http2) = Box::pin(self.preface(socket)).await?;
             if is_http2 {
-                return Box::pin(self.serve_http2(socket, peer)).await;
+                Box::pin(self.serve_http2(socket, peer)).await?;
+                return Ok(None);
             }
             socket
         };
-        self.serve_http1(socket, peer).await
+        self.serve_requests(socket, peer).await
     }
 
     /// Whether the client begins with the preface of HTTP/2 (RFC 9113, section 3.4): all of it, since hyper waits for the
@@ -294,33 +392,9 @@ impl Each {
         }
     }
 
-    async fn serve_http1<Io: Transport>(
-        self: Arc<Self>,
-        mut socket: Socket<Io>,
-        peer: Option<SocketAddr>,
-    ) -> Result<(), Broken> {
-        while let Some(mut stream) = Box::pin(self.serve_requests(socket, peer)).await? {
-            if let Err(broken) = stream.send().await {
-                // To close a socket costs more than the end of a generator, which may hold what others wait for. So of many who
-                // leave at once all generators end first.
-                stream.end_body();
-                yield_now().await;
-                return Err(broken);
-            }
-            match stream.end(&self.shutdown) {
-                Behind::Next(unused) => socket = unused,
-                Behind::Nothing(closing) => {
-                    closing.await?;
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Lets hyper answer requests, up to the one whose answer is an event stream that is taken over.
     async fn serve_requests<Io: Transport>(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         socket: Socket<Io>,
         peer: Option<SocketAddr>,
     ) -> Result<Option<TakenOver<Io>>, Broken> {
@@ -398,13 +472,6 @@ impl Each {
             peer,
             slot: None,
         }
-    }
-}
-
-fn log(peer: Option<SocketAddr>, served: Result<(), Broken>) {
-    if let Err(error) = served {
-        let peer = peer.map(tracing::field::display);
-        tracing::debug!(peer, %error, "a connection ended with an error");
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_layer::Layer;
 
 use crate::{
+    asked::ask,
     endpoint::OnShutdown,
     told::{Tell, Told},
 };
@@ -101,7 +102,7 @@ impl Shutdown {
     pub(crate) fn begin_within(&self, within: Duration) {
         let (since, within) = (Instant::now(), within.min(LONGEST));
         self.0.draining.get_or_init(|| Draining { since, within });
-        self.0.begun.cancel();
+        ask(&self.0.begun);
     }
 
     /// Whether it has begun.

@@ -215,9 +215,12 @@ pub(crate) struct TakenOver<Io: Transport> {
 pub(crate) enum Behind<Io: Transport> {
     /// The next request.
     Next(Socket<Io>),
-    /// Nothing, once it is closed. In a box, since it has a timer, and most streams never come to this.
-    Nothing(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>),
+    /// Nothing, once it is closed.
+    Nothing(Closing),
 }
+
+/// In a box, since it has a timer, and most streams never come to this.
+pub(crate) type Closing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 #[derive(Debug)]
 enum Next {
@@ -250,19 +253,6 @@ impl<Io: Transport> TakenOver<Io> {
         }
     }
 
-    /// Sends it to its end, where it lies: as long as it lasts there is nothing of it twice.
-    ///
-    /// # Errors
-    ///
-    /// Where the client has left, or takes nothing, and where the body fails. To drop it then breaks the connection off.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future changes nothing.
-    pub(crate) async fn send(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        poll_fn(|cx| self.poll_send(cx)).await
-    }
-
     /// Ends the generator, and leaves the connection as it is.
     pub(crate) fn end_body(&mut self) {
         self.body = Body::empty();
@@ -289,7 +279,12 @@ impl<Io: Transport> TakenOver<Io> {
         Behind::Nothing(Box::pin(close(socket, linger)))
     }
 
-    fn poll_send(
+    /// Sends it to its end.
+    ///
+    /// # Errors
+    ///
+    /// Where the client has left, or takes nothing, and where the body fails. To drop it then breaks the connection off.
+    pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {

@@ -7,7 +7,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use axum::body::{Body, HttpBody as _};
@@ -27,10 +27,13 @@ struct Dropped {
     drainer: Option<Waker>,
 }
 
-/// Where a request body goes when it is dropped before its end.
+/// Where a request body goes when it is dropped before its end. In a box, as what few streams have.
 #[derive(Debug, Default)]
-pub(crate) struct Unread {
-    slot: Option<Slot>,
+pub(crate) struct Unread(Option<Box<Draining>>);
+
+#[derive(Debug)]
+struct Draining {
+    slot: Slot,
     body: Option<Body>,
     drained: usize,
 }
@@ -46,16 +49,19 @@ impl Unread {
             body: Some(body),
             slot: Arc::clone(&slot),
         });
-        let unread = Self {
-            slot: Some(slot),
-            ..Self::default()
+        let draining = Draining {
+            slot,
+            body: None,
+            drained: 0,
         };
-        (watched, unread)
+        (watched, Self(Some(Box::new(draining))))
     }
 
     /// Whether some of it is still to come.
     pub(crate) fn is_draining(&self) -> bool {
-        self.body.is_some()
+        self.0
+            .as_ref()
+            .is_some_and(|draining| draining.body.is_some())
     }
 
     /// Reads what is there to read, and throws it away.
@@ -65,11 +71,22 @@ impl Unread {
     /// Where the body breaks off: its client has left in the middle of it, or its framing is bad. hyper reads nothing
     /// from the connection after that, so it would never see the client leave.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
-        let Some(slot) = &self.slot else {
+        let Some(draining) = &mut self.0 else {
             return Ok(());
         };
+        let Poll::Ready(drained) = draining.poll_drain(cx) else {
+            return Ok(());
+        };
+        self.0 = None;
+        drained
+    }
+}
+
+impl Draining {
+    /// Ready at the end of what there is to be read.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.body.is_none() {
-            let mut dropped = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             self.body = dropped.body.take();
             // The handler may drop it at any time from now on, and wait for something else.
             if self.body.is_none() {
@@ -77,23 +94,20 @@ impl Unread {
             }
         }
         let Some(body) = &mut self.body else {
-            return Ok(());
+            return Poll::Pending;
         };
-        let drained = loop {
-            match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Some(Ok(frame))) => {
+        loop {
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
                     self.drained += frame.data_ref().map_or(0, Bytes::len);
                     if self.drained > LIMIT {
-                        break Ok(());
+                        return Poll::Ready(Ok(()));
                     }
                 }
-                Poll::Ready(None) => break Ok(()),
-                Poll::Ready(Some(Err(error))) => break Err(error),
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
             }
-        };
-        *self = Self::default();
-        drained
+        }
     }
 }
 
