@@ -9,6 +9,7 @@ mod support;
 use std::{
     convert::Infallible,
     future::{pending, poll_fn},
+    io::Read as _,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -593,6 +594,40 @@ async fn a_client_that_leaves_is_seen_however_much_it_has_sent_behind_its_reques
             drop(socket);
         }
         generators.until_alive(0).await;
+    }
+}
+
+/// What a generator holds may be what others wait for, and a socket takes its time to close.
+#[tokio::test]
+async fn of_many_who_leave_at_once_all_generators_end_before_a_socket_is_closed() {
+    const MANY: usize = 100;
+    let generators = Generators::new();
+    let addr = serve(Router::new().sse(silent).with_state(generators.clone())).await;
+    let mut clients = Vec::new();
+    for _ in 0..MANY {
+        let mut client = Client::get(addr, "/silent").await;
+        client.head().await;
+        client.expect_chunk().await;
+        let socket = client.into_parts().0.into_std().unwrap();
+        socket.set_nonblocking(false).unwrap();
+        clients.push(socket);
+    }
+    generators.until_started(MANY).await;
+
+    // The server has this thread, so it sees none of them leave before all have.
+    for client in &clients {
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    let closed = clients.into_iter().map(|mut client| {
+        let generators = generators.clone();
+        tokio::task::spawn_blocking(move || {
+            let rest = client.read(&mut [0; 64]).unwrap();
+            (rest, generators.count().alive)
+        })
+    });
+    let closed: Vec<_> = closed.collect();
+    for closed in closed {
+        assert_eq!(soon("a socket to be closed", closed).await.unwrap(), (0, 0));
     }
 }
 
