@@ -19,11 +19,15 @@ use crate::{
 };
 
 /// How much is gathered under `flush = "ready"` before it is due.
-pub(crate) const DUE: usize = 16 * 1024;
+pub(crate) const DUE: usize = 32 * 1024;
 
 /// A buffer that grew beyond this is given up when it is taken: what is left of it would keep all of it alive, as long as
 /// the stream lives.
 const LARGE: usize = 64 * 1024;
+
+/// From this size on what was taken at once was a burst, whose buffer is given up when it is over: the stream may be quiet for
+/// hours.
+const BURST: usize = 8 * 1024;
 
 /// From this size on it is cheaper to share a frame than to copy it, in bytes.
 const SHARED: usize = 4 * 1024;
@@ -42,6 +46,8 @@ pub struct Outgoing {
     lone: Option<Bytes>,
     /// A part of it was taken, and the rest is to follow.
     rest_is_due: bool,
+    /// The buffer is as large as for a burst.
+    has_burst: bool,
     pub(crate) last_id: Option<EventId>,
     flush: Flush,
     begun: bool,
@@ -233,6 +239,7 @@ impl Outgoing {
             None if self.buffer.is_empty() => Bytes::new(),
             None => {
                 let taken = self.buffer.split();
+                self.has_burst |= taken.len() > BURST;
                 if taken.len() > LARGE {
                     self.buffer = BytesMut::new();
                 }
@@ -302,6 +309,7 @@ impl Channel {
             ahead: None,
             lone: None,
             rest_is_due: false,
+            has_burst: false,
             last_id: None,
             flush: Flush::default(),
             begun: false,
@@ -391,10 +399,14 @@ impl Channel {
         }
         outgoing.tell_start();
         let (bytes, events) = outgoing.take();
+        let waits = !outgoing.stops && !outgoing.rest_is_due;
+        if waits && std::mem::take(&mut outgoing.has_burst) {
+            outgoing.buffer = BytesMut::new();
+        }
         Ok(Taken {
             bytes,
             events,
-            waits: !outgoing.stops && !outgoing.rest_is_due,
+            waits,
         })
     }
 
@@ -523,5 +535,23 @@ mod tests {
         write(&channel, LARGE + 1);
         assert_eq!(channel.take().0.len(), LARGE + 1);
         assert_eq!(channel.lock().buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_burst_does_not_stay_in_memory_once_it_is_over() {
+        let channel = Channel::new();
+        let capacity = || channel.lock().buffer.capacity();
+        write(&channel, DUE);
+        let taken = channel.take_unless_failed().unwrap();
+        assert_eq!((taken.bytes.len(), taken.waits), (DUE, false));
+        assert!(capacity() > 0, "there may be more of it");
+
+        // The generator goes on, writes what is left, and waits.
+        assert!(channel.take_rest().is_none());
+        write(&channel, 10);
+        channel.lock().stops = false;
+        let taken = channel.take_unless_failed().unwrap();
+        assert_eq!((taken.bytes.len(), taken.waits), (10, true));
+        assert_eq!(capacity(), 0);
     }
 }

@@ -16,7 +16,7 @@ pub enum Flush {
     /// Each event, before the generator goes on.
     #[default]
     Each,
-    /// As soon as the generator waits, or 16 KiB are due.
+    /// As soon as the generator waits, or 32 KiB are due.
     Ready,
 }
 

@@ -262,7 +262,7 @@ pub use topic::{
 /// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` and a blank line) after this much silence |
 /// | `keep_alive_event` | an event name | none | the keep-alive is an event of this name, with `null` for data, so that scripts see it |
 /// | `retry` | a duration | none | the reconnection time, sent with the head |
-/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event is with the kernel before the generator goes on; `ready`: events that are yielded without waiting in between share a write, up to 16 KiB |
+/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event is with the kernel before the generator goes on; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
 /// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not come back at once |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it; `stop` leaves the event `done` as its last, whose id asks for that |
 /// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |

@@ -224,7 +224,10 @@ struct Serving<Io: Transport> {
     entered: Option<Entered>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it is the small ones that do not last")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is the small ones that do not last"
+)]
 enum Stage<Io: Transport> {
     Requests(Requests<Io>),
     Stream(TakenOver<Io>),

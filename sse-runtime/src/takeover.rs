@@ -339,7 +339,7 @@ struct Outgoing {
 }
 
 /// Up to this size what is written is copied together, which costs less than to hand it to the system in pieces.
-const COPIED: usize = 16 * 1024;
+const COPIED: usize = 24 * 1024;
 
 thread_local! {
     /// Where it is copied together: once for the thread, since nothing is left in it.
