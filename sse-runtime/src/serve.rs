@@ -26,6 +26,8 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::AbortHandle;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
@@ -337,7 +339,7 @@ impl Each {
         tls: Tls,
         io: Io,
         peer: Option<SocketAddr>,
-    ) -> Result<Option<TakenOver<tokio_rustls::server::TlsStream<Io>>>, Broken> {
+    ) -> Result<Option<TakenOver<TlsStream<Io>>>, Broken> {
         let shaking_hands = Box::pin(tls.accept(io));
         let io = tokio::select! {
             biased;

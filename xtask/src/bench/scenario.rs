@@ -29,7 +29,7 @@ impl Size {
     pub(crate) const FULL: Self = Self {
         name: "full",
         turns: 3,
-        seconds: 2.5,
+        seconds: 2.0,
         many: 10_000,
         burst: 1,
         is_full: true,

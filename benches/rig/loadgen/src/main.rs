@@ -255,7 +255,7 @@ impl Plan {
         let mut opening = Duration::ZERO;
         for step in steps.iter().chain([&self.streams]) {
             opening += clients.open(*step, self.address, &self.path);
-            clients.poll_for(Duration::from_millis(700));
+            clients.poll_for(Duration::from_millis(400));
             let resident = process::resident(self.pid);
             outcome.resident.push((*step, resident));
         }
