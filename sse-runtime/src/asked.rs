@@ -1,10 +1,12 @@
 //! [`UntilAsked`]: how a stream hears that it is to end, without looking for it.
 //!
 //! Whether its token is cancelled is a lock, and two lines of memory that nothing else of an event is in. Streams are asked
-//! to end far less often than they send, so those that ask count: a stream looks at its token where somebody was asked since.
+//! to end far less often than they send, so those that ask say so in one place for all: a stream looks at its token while
+//! somebody is being asked, and where somebody was since it looked last.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    mem,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
 };
 
@@ -12,14 +14,19 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::registered::Registered;
 
-/// How often streams of this process were asked to end.
-static ASKED: AtomicUsize = AtomicUsize::new(0);
+/// How many streams are being asked, in the low bits, and how many have been.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+/// What is added for one that has been asked.
+const ONE: u64 = 1 << 16;
 
 /// Asks those to end that hear of this token.
 pub(crate) fn ask(token: &CancellationToken) {
-    // Before it is cancelled: whoever is woken by that sees the count.
-    ASKED.fetch_add(1, Ordering::Release);
+    // A stream may be polled between any two of these. As long as it is being asked it looks at its token, whatever it has seen
+    // before; and once it has been, there is something that it has not seen.
+    ASKED.fetch_add(1, Ordering::AcqRel);
     token.cancel();
+    ASKED.fetch_add(ONE - 1, Ordering::AcqRel);
 }
 
 /// Until a stream is asked to end, by [`ask`].
@@ -27,8 +34,8 @@ pub(crate) fn ask(token: &CancellationToken) {
 pub(crate) struct UntilAsked {
     token: CancellationToken,
     cancelled: Registered<WaitForCancellationFutureOwned>,
-    /// The count when the token was looked at last.
-    seen: usize,
+    /// What was said when the token was looked at last.
+    seen: u64,
 }
 
 impl UntilAsked {
@@ -49,9 +56,54 @@ impl UntilAsked {
         cancelled.poll_where(
             |_| {
                 let asked = ASKED.load(Ordering::Acquire);
-                std::mem::replace(seen, asked) != asked && token.is_cancelled()
+                let is_news = mem::replace(seen, asked) != asked || !asked.is_multiple_of(ONE);
+                is_news && token.is_cancelled()
             },
             cx,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Barrier,
+            atomic::{AtomicBool, Ordering},
+        },
+        task::Waker,
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_looked_at_while_it_is_asked_hears_of_it_all_the_same() {
+        for _ in 0..50 {
+            // To cancel it takes a while, since there are many.
+            let all = CancellationToken::new();
+            let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
+            let mut until = UntilAsked::new(all.child_token());
+            let (begin, was_asked) = (Barrier::new(2), AtomicBool::new(false));
+            let hears = thread::scope(|scope| {
+                let looking = scope.spawn(|| {
+                    let mut cx = Context::from_waker(Waker::noop());
+                    assert!(until.poll(&mut cx).is_pending());
+                    begin.wait();
+                    while !was_asked.load(Ordering::Acquire) {
+                        if until.poll(&mut cx).is_ready() {
+                            return true;
+                        }
+                    }
+                    until.poll(&mut cx).is_ready()
+                });
+                begin.wait();
+                ask(&all);
+                was_asked.store(true, Ordering::Release);
+                looking.join().unwrap()
+            });
+            assert!(hears);
+            drop(crowd);
+        }
     }
 }

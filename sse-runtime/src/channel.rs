@@ -30,7 +30,7 @@ const LARGE: usize = 64 * 1024;
 const BURST: usize = 8 * 1024;
 
 /// From this size on it is cheaper to share a frame than to copy it, in bytes.
-const SHARED: usize = 4 * 1024;
+pub(crate) const SHARED: usize = 4 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Channel(Arc<Mutex<Outgoing>>);
@@ -195,6 +195,7 @@ impl Outgoing {
         }
         let ahead = self.ahead.get_or_insert_default();
         if !self.buffer.is_empty() {
+            self.has_burst |= self.buffer.len() > BURST;
             ahead.push_back(self.buffer.split().freeze());
         }
         ahead.push_back(frame.clone());
@@ -553,5 +554,21 @@ mod tests {
         let taken = channel.take_unless_failed().unwrap();
         assert_eq!((taken.bytes.len(), taken.waits), (10, true));
         assert_eq!(capacity(), 0);
+    }
+
+    #[test]
+    fn nor_does_one_with_a_large_frame_behind_it() {
+        let channel = Channel::new();
+        write(&channel, BURST + 1);
+        let large = Bytes::from(vec![b'x'; SHARED]);
+        channel.write(|outgoing| {
+            outgoing.share(&large);
+            Ok(())
+        });
+        channel.lock().stops = false;
+        assert_eq!(channel.take().0.len(), BURST + 1);
+        let taken = channel.take_unless_failed().unwrap();
+        assert_eq!((taken.bytes.len(), taken.waits), (SHARED, true));
+        assert_eq!(channel.lock().buffer.capacity(), 0);
     }
 }

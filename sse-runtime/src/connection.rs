@@ -273,7 +273,7 @@ impl Connection {
         let is_asked = state.asked.is_some();
         let token = state.asked_in_shutdown.get_or_insert_default();
         if is_asked {
-            token.cancel();
+            ask(token);
         }
         token.clone()
     }

@@ -79,6 +79,15 @@ impl<T> Delivery<T> {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
 
+    /// How long its frame is.
+    pub(crate) fn len(&self) -> usize {
+        let Entry { frame, id_line, .. } = &*self.entry;
+        match &self.id {
+            None => frame.len(),
+            Some(id) => format!("id: {id}\n").len() + frame.len() - id_line,
+        }
+    }
+
     /// Writes its frame where others can follow.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {

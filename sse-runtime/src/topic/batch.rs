@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
-use super::backend::{Delivery, Entry};
+use super::backend::Delivery;
+use crate::channel::SHARED;
 
 /// How many events a reader takes at once: one that is slow has them, however old they become.
 const EVENTS: usize = 256;
@@ -18,37 +19,43 @@ pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
     /// All their frames, in one piece: made for the first who sends them so.
     frames: OnceLock<Bytes>,
+    /// One of them is large. All share its bytes, however far behind they are; another copy would be for those of this batch alone.
+    has_large: bool,
 }
 
 impl<T> Batch<T> {
-    pub(crate) fn new(deliveries: Vec<Delivery<T>>) -> Arc<Self> {
+    /// As many of these, which begin with one at least, as go together.
+    pub(crate) fn of(from: impl IntoIterator<Item = Delivery<T>>) -> Arc<Self> {
+        let from = from.into_iter().take(EVENTS);
+        let mut deliveries = Vec::with_capacity(from.size_hint().0);
+        let mut bytes = 0;
+        let mut has_large = false;
+        for delivery in from {
+            let len = delivery.len();
+            bytes += len;
+            if bytes > BYTES && !deliveries.is_empty() {
+                break;
+            }
+            has_large |= len >= SHARED;
+            deliveries.push(delivery);
+        }
         Arc::new(Self {
             deliveries,
             frames: OnceLock::new(),
+            has_large,
         })
-    }
-
-    /// As many as go together.
-    pub(crate) fn of<'a>(entries: impl IntoIterator<Item = &'a Arc<Entry<T>>>) -> Arc<Self>
-    where
-        T: 'a,
-    {
-        let mut bytes = 0;
-        let fits = |entry: &&Arc<Entry<T>>| {
-            let is_first = bytes == 0;
-            bytes += entry.frame.len();
-            is_first || bytes <= BYTES
-        };
-        let entries = entries.into_iter().take(EVENTS).take_while(fits);
-        Self::new(entries.map(Delivery::of).collect())
     }
 
     pub(crate) fn deliveries(&self) -> &[Delivery<T>] {
         &self.deliveries
     }
 
-    pub(crate) fn frames(&self) -> &Bytes {
-        self.frames.get_or_init(|| {
+    /// Their frames in one piece, unless they go one by one.
+    pub(crate) fn frames(&self) -> Option<&Bytes> {
+        if self.has_large {
+            return None;
+        }
+        Some(self.frames.get_or_init(|| {
             let len = self
                 .deliveries
                 .iter()
@@ -58,6 +65,6 @@ impl<T> Batch<T> {
                 delivery.copy_into(&mut frames);
             }
             frames.freeze()
-        })
+        }))
     }
 }

@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     fmt,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use super::{
     Start,
-    backend::{From, Read, Reader},
+    backend::{Delivery, From, Read, Reader},
     batch::Batch,
     gap::Gap,
     position::Position,
@@ -26,6 +27,17 @@ pub(crate) struct Merged<T> {
     readers: Vec<Named<T>>,
     /// Whose turn it is.
     turn: usize,
+    /// What was read, and not given yet: with the ids of several topics it is more than goes together.
+    rest: Option<Rest<T>>,
+}
+
+/// What is left of a batch of one reader.
+struct Rest<T> {
+    reader: usize,
+    batch: Arc<Batch<T>>,
+    given: usize,
+    /// That reader has more behind it.
+    more: bool,
 }
 
 struct Named<T> {
@@ -82,6 +94,7 @@ impl<T> Merged<T> {
         Self {
             readers: readers.into_iter().map(named).collect(),
             turn: 0,
+            rest: None,
         }
     }
 
@@ -96,6 +109,37 @@ impl<T> Merged<T> {
     }
 }
 
+impl<T> Merged<T> {
+    /// As many as go together, with the ids of all.
+    fn give(&mut self, mut rest: Rest<T>) -> Read<T> {
+        let deliveries = rest.batch.deliveries().iter().skip(rest.given);
+        let batch = Batch::of(deliveries.map(|delivery| {
+            self.readers[rest.reader].position = delivery.id().clone();
+            Delivery {
+                id: Some(self.id()),
+                ..delivery.clone()
+            }
+        }));
+        // The one that did not fit any more was looked at as well.
+        if let Some(last) = rest
+            .batch
+            .deliveries()
+            .get(rest.given + batch.deliveries().len() - 1)
+        {
+            self.readers[rest.reader].position = last.id().clone();
+        }
+        rest.given += batch.deliveries().len();
+        let is_rest = rest.given < rest.batch.deliveries().len();
+        let more = is_rest || rest.more;
+        self.rest = is_rest.then_some(rest);
+        Read::Events {
+            batch,
+            more,
+            waits: false,
+        }
+    }
+}
+
 impl<T> fmt::Debug for Merged<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Merged")
@@ -104,10 +148,13 @@ impl<T> fmt::Debug for Merged<T> {
     }
 }
 
-impl<T> Reader<T> for Merged<T> {
+impl<T: Send + Sync> Reader<T> for Merged<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
         if let Some(gap) = self.take_gap() {
             return Poll::Ready(Read::Gap(gap));
+        }
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(self.give(rest));
         }
         for _ in 0..self.readers.len() {
             let turn = self.turn;
@@ -126,16 +173,12 @@ impl<T> Reader<T> for Merged<T> {
                     return Poll::Ready(Read::Event { delivery, waits });
                 }
                 Poll::Ready(Read::Events { batch, more, .. }) => {
-                    let mut deliveries = batch.deliveries().to_vec();
-                    for delivery in &mut deliveries {
-                        self.readers[turn].position = delivery.id().clone();
-                        delivery.id = Some(self.id());
-                    }
-                    return Poll::Ready(Read::Events {
-                        batch: Batch::new(deliveries),
+                    return Poll::Ready(self.give(Rest {
+                        reader: turn,
+                        batch,
+                        given: 0,
                         more,
-                        waits: false,
-                    });
+                    }));
                 }
                 Poll::Ready(Read::Gap(gap)) => {
                     named.position = gap.position;
@@ -173,5 +216,56 @@ impl<T> Reader<T> for Merged<T> {
 
     fn position(&self) -> EventId {
         self.id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use bytes::BytesMut;
+
+    use super::super::{
+        backend::{Backend as _, Encoded},
+        batch::BYTES,
+        ring::{Capacity, Overflow, Ring},
+    };
+    use super::*;
+
+    #[test]
+    fn what_is_given_at_once_is_bounded_with_its_ids() {
+        const EVENTS: u64 = 200;
+        let capacity = Capacity {
+            events: 1_000,
+            bytes: usize::MAX,
+            age: None,
+        };
+        let rings: Vec<_> = (0..60)
+            .map(|_| Arc::new(Ring::new(capacity, Overflow::Skip)))
+            .collect();
+        let named = rings.iter().enumerate().map(|(number, ring)| {
+            let reader = Arc::clone(ring).subscribe(From::Start(Start::Now));
+            (format!("name-{number}"), reader)
+        });
+        let mut merged = Merged::new(named);
+        for value in 0..EVENTS {
+            let frame = BytesMut::zeroed(10);
+            let published = rings[7].publish_now(Encoded { value, frame });
+            published.unwrap().unwrap();
+        }
+
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut values = Vec::new();
+        while let Poll::Ready(read) = merged.poll_read(&mut cx) {
+            let Read::Events { batch, more, .. } = read else {
+                panic!("not several events: {read:?}");
+            };
+            assert!(batch.deliveries().iter().map(Delivery::len).sum::<usize>() <= BYTES);
+            values.extend(batch.deliveries().iter().map(|delivery| **delivery));
+            let last = batch.deliveries().last().unwrap().id().to_string();
+            assert_eq!(merged.position().to_string(), last);
+            assert_eq!(more, (values.len() as u64) < EVENTS);
+        }
+        assert_eq!(values, (0..EVENTS).collect::<Vec<_>>());
     }
 }

@@ -121,7 +121,7 @@ struct State<T> {
     overflow: Overflow<T>,
     finished: bool,
     readers: Readers,
-    /// What was read last by one who was several events behind, until there is more to read.
+    /// What was read last by one who was several events behind, until there is more to read, or nobody who may want it.
     batch: Option<Behind<T>>,
 }
 
@@ -129,6 +129,13 @@ struct State<T> {
 struct Behind<T> {
     number: u64,
     batch: Arc<Batch<T>>,
+}
+
+/// What a topic does not hold any more, to be dropped behind the lock: a user's destructor may ask for it.
+#[must_use = "it is dropped behind the lock"]
+struct Gone<T> {
+    _entries: Vec<Arc<Entry<T>>>,
+    _batch: Option<Behind<T>>,
 }
 
 impl<T> State<T> {
@@ -152,7 +159,8 @@ impl<T> State<T> {
             return (Arc::clone(&behind.batch), None);
         }
         let first = usize::try_from(number - self.behind_oldest()).unwrap_or(usize::MAX);
-        let batch = Batch::of(self.held.range(first..).map(|(_, entry)| entry));
+        let behind = self.held.range(first..);
+        let batch = Batch::of(behind.map(|(_, entry)| Delivery::of(entry)));
         let behind = Behind {
             number,
             batch: Arc::clone(&batch),
@@ -161,24 +169,38 @@ impl<T> State<T> {
     }
 
     /// Takes out what has become too old, too many, or too large. The newest stays, however large it is.
-    ///
-    /// It is for the caller to drop behind the lock: a user's destructor may ask for it.
-    #[must_use = "it is dropped behind the lock"]
-    fn evict(&mut self, capacity: &Capacity) -> Vec<Arc<Entry<T>>> {
-        let mut evicted = Vec::new();
+    fn evict(&mut self, capacity: &Capacity) -> Gone<T> {
+        let mut entries = Vec::new();
         while self.held.len() > capacity.events.max(1)
             || (self.bytes > capacity.bytes && self.held.len() > 1)
         {
-            evicted.extend(self.take_oldest());
+            entries.extend(self.take_oldest());
         }
         if let Some(age) = capacity.age {
             let now = Instant::now();
             let is_old = |at: Instant| now.duration_since(at) > age;
             while self.held.front().is_some_and(|(at, _)| is_old(*at)) {
-                evicted.extend(self.take_oldest());
+                entries.extend(self.take_oldest());
             }
         }
-        evicted
+        let oldest = self.behind_oldest();
+        Gone {
+            _entries: entries,
+            _batch: self.batch.take_if(|behind| behind.number < oldest),
+        }
+    }
+
+    /// Has this reader woken when there is more; with it what goes, to be dropped behind the lock.
+    fn wait(&mut self, place: usize, cx: &Context<'_>) -> (Option<Waker>, Option<Behind<T>>) {
+        let waited = self.readers.wait(place, cx);
+        let has_all = self.readers.all_wait();
+        (waited, self.batch.take_if(|_| has_all))
+    }
+
+    fn leave(&mut self, place: usize) -> (Option<Waker>, Option<Behind<T>>) {
+        let waited = self.readers.leave(place);
+        let has_all = self.readers.all_wait();
+        (waited, self.batch.take_if(|_| has_all))
     }
 }
 
@@ -186,6 +208,8 @@ impl<T> State<T> {
 #[derive(Debug, Default)]
 struct Readers {
     waiting: Vec<Option<Waker>>,
+    /// How many of them wait.
+    wait: usize,
     /// Places that nobody has, none of them the last.
     free: BTreeSet<usize>,
 }
@@ -201,6 +225,7 @@ impl Readers {
 
     fn leave(&mut self, place: usize) -> Option<Waker> {
         let waker = self.waiting[place].take();
+        self.wait -= usize::from(waker.is_some());
         self.free.insert(place);
         // What a crowd took is given back as it goes, and no publisher goes through it any more.
         while let Some(last) = self.waiting.len().checked_sub(1)
@@ -218,12 +243,21 @@ impl Readers {
     fn wait(&mut self, place: usize, cx: &Context<'_>) -> Option<Waker> {
         match &mut self.waiting[place] {
             Some(waker) if waker.will_wake(cx.waker()) => None,
-            place => place.replace(cx.waker().clone()),
+            place => {
+                self.wait += usize::from(place.is_none());
+                place.replace(cx.waker().clone())
+            }
         }
+    }
+
+    /// Nobody has anything left to read.
+    fn all_wait(&self) -> bool {
+        self.wait == self.count()
     }
 
     fn take_waiting(&mut self) -> Vec<Waker> {
         // Once, whatever the crowd: a publish allocates the same for however many.
+        self.wait = 0;
         let mut waiting = Vec::with_capacity(self.waiting.len());
         waiting.extend(self.waiting.iter_mut().filter_map(Option::take));
         waiting
@@ -265,22 +299,25 @@ impl<T> Ring<T> {
 
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
         let now = Instant::now();
+        // Dropped behind the lock also where a user's key function panics.
+        let entry;
         let mut state = self.state();
         if state.finished {
             return Err(PublishError::Finished);
         }
         let number = state.last + 1;
         let id = self.id(number);
-        let entry = Arc::new(Entry::new(id.clone(), encoded));
+        entry = Arc::new(Entry::new(id.clone(), encoded));
         let len = entry.frame.len();
         let superseded = match &mut state.overflow {
             Overflow::LatestBy(newest) => newest.published(number, &entry),
             Overflow::Skip | Overflow::Latest | Overflow::Disconnect => None,
         };
-        state.held.push_back((now, entry));
+        state.held.push_back((now, Arc::clone(&entry)));
         state.bytes += len;
         state.last = number;
-        let evicted = state.evict(&self.capacity);
+        let gone = state.evict(&self.capacity);
+        // Whoever is as far behind has more to read now.
         let batch = state.batch.take();
         let waiting = state.readers.take_waiting();
         drop(state);
@@ -288,7 +325,7 @@ impl<T> Ring<T> {
         for waker in waiting {
             waker.wake();
         }
-        drop((superseded, evicted, batch));
+        drop((superseded, gone, batch));
         Ok(id)
     }
 }
@@ -318,7 +355,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 
     fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>> {
         let mut state = self.state();
-        let evicted = state.evict(&self.capacity);
+        let gone = state.evict(&self.capacity);
         let (oldest, last) = (state.behind_oldest(), state.last);
         let (behind, gap) = match &from {
             From::Start(Start::Now) => (last, None),
@@ -338,7 +375,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         };
         let place = state.readers.enter();
         drop(state);
-        drop(evicted);
+        drop(gone);
         let is_resuming = matches!(from, From::Behind(_));
         let gap = gap.map(|reason| {
             Box::new(Gap {
@@ -396,7 +433,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             return Poll::Ready(Read::Gap(gap));
         }
         if !self.kept.is_empty() {
-            let batch = Batch::of(&self.kept);
+            let batch = Batch::of(self.kept.iter().map(Delivery::of));
             self.kept.drain(..batch.deliveries().len());
             return Poll::Ready(Read::Events {
                 batch,
@@ -405,13 +442,14 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             });
         }
         // Dropped behind the lock.
-        let _evicted;
+        let _gone;
+        let _waited;
+        let _replaced;
         let mut state = self.ring.state();
         // Nothing else makes an event go that was held when it was published.
-        _evicted = match self.ring.capacity.age {
-            Some(_) => state.evict(&self.ring.capacity),
-            None => Vec::new(),
-        };
+        if self.ring.capacity.age.is_some() {
+            _gone = state.evict(&self.ring.capacity);
+        }
         let oldest = state.behind_oldest();
         if self.behind < oldest {
             let reason = if mem::take(&mut self.is_resuming) {
@@ -450,27 +488,31 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         self.is_resuming = false;
         let count = state.last - self.behind;
         // Most readers are never more than one event behind, and wait for the next.
-        if count == 1
+        let read = if count == 1
             && let Some((_, entry)) = state.held.back()
         {
-            let delivery = Delivery::of(entry);
             self.behind += 1;
-            let waits = self.wait(state, cx);
-            return Poll::Ready(Read::Event { delivery, waits });
-        }
-        if count > 0 {
-            let (batch, replaced) = state.batch_behind(self.behind);
+            Read::Event {
+                delivery: Delivery::of(entry),
+                waits: !state.finished,
+            }
+        } else if count > 0 {
+            let batch;
+            (batch, _replaced) = state.batch_behind(self.behind);
             self.behind += batch.deliveries().len() as u64;
             let more = self.behind < state.last;
-            let waits = !more && self.wait(state, cx);
-            drop(replaced);
-            return Poll::Ready(Read::Events { batch, more, waits });
-        }
-        if state.finished {
+            let waits = !more && !state.finished;
+            Read::Events { batch, more, waits }
+        } else if state.finished {
             return Poll::Ready(Read::End);
+        } else {
+            _waited = state.wait(self.place, cx);
+            return Poll::Pending;
+        };
+        if let Read::Event { waits: true, .. } | Read::Events { waits: true, .. } = read {
+            _waited = state.wait(self.place, cx);
         }
-        self.wait(state, cx);
-        Poll::Pending
+        Poll::Ready(read)
     }
 
     fn take_gap(&mut self) -> Option<Gap> {
@@ -493,30 +535,24 @@ impl<T> fmt::Debug for Cursor<T> {
     }
 }
 
-impl<T> Cursor<T> {
-    /// Is woken when there is more to read; `false` where there will never be.
-    fn wait(&self, mut state: MutexGuard<'_, State<T>>, cx: &Context<'_>) -> bool {
-        if state.finished {
-            return false;
-        }
-        let waited = state.readers.wait(self.place, cx);
-        drop(state);
-        // Not under the lock: to drop a waker may drop a task.
-        drop(waited);
-        true
-    }
-}
-
 impl<T> Drop for Cursor<T> {
     fn drop(&mut self) {
-        let waker = self.ring.state().readers.leave(self.place);
+        let left = self.ring.state().leave(self.place);
         // Not under the lock: to drop a waker may drop a task.
-        drop(waker);
+        drop(left);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::{
+            TryLockError, Weak,
+            atomic::{AtomicBool, AtomicUsize, Ordering},
+        },
+    };
+
     use bytes::BytesMut;
 
     use super::super::batch::BYTES;
@@ -559,7 +595,7 @@ mod tests {
             .iter()
             .map(|it| it.entry.frame.len())
             .sum();
-        assert_eq!(first.frames().len(), len);
+        assert_eq!(first.frames().unwrap().len(), len);
 
         // Whoever comes later gets what has come since as well.
         publish(&ring, 3, 100);
@@ -585,10 +621,116 @@ mod tests {
         for _ in 0..10 {
             let batch = read(&mut reader);
             assert_eq!(batch.deliveries().len(), 2);
-            assert!(batch.frames().len() <= BYTES);
+            assert!(batch.deliveries().iter().map(Delivery::len).sum::<usize>() <= BYTES);
             values.extend(batch.deliveries().iter().map(|it| **it));
         }
         assert_eq!(values, (20..40).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
+        let capacity = Capacity {
+            events: 10,
+            bytes: usize::MAX,
+            age: Some(Duration::from_secs(1)),
+        };
+        let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
+        let [mut first, mut second, third] =
+            [0; 3].map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+        let is_held = || ring.state().batch.is_some();
+        let publish_two = || {
+            publish(&ring, 1, 100);
+            publish(&ring, 2, 100);
+        };
+        publish_two();
+        read(&mut first);
+        read(&mut second);
+        assert!(is_held());
+        drop(third);
+        assert!(!is_held(), "the others wait for the next event");
+
+        publish_two();
+        read(&mut first);
+        assert!(is_held());
+        read(&mut second);
+        assert!(!is_held());
+
+        publish_two();
+        read(&mut first);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        drop(Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+        assert!(!is_held(), "its events are too old");
+    }
+
+    /// Notes whether the lock of its topic was held when it was dropped.
+    struct Touchy {
+        ring: Weak<Ring<Touchy>>,
+        was_locked: Arc<AtomicBool>,
+    }
+
+    impl Drop for Touchy {
+        fn drop(&mut self) {
+            if let Some(ring) = self.ring.upgrade()
+                && let Err(TryLockError::WouldBlock) = ring.state.try_lock()
+            {
+                self.was_locked.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_is_dropped_behind_the_lock() {
+        let capacity = Capacity {
+            events: 1_000,
+            bytes: usize::MAX,
+            age: Some(Duration::from_secs(2)),
+        };
+        // Its third one has a key that panics.
+        let calls = AtomicUsize::new(0);
+        let key = move |_: &Touchy| {
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            assert!(call != 2, "a key function that panics");
+            call
+        };
+        let newest = Overflow::LatestBy(Box::new(NewestByKey::new(key)));
+        let was_locked = Arc::new(AtomicBool::new(false));
+        let publish = |ring: &Arc<Ring<Touchy>>| {
+            let value = Touchy {
+                ring: Arc::downgrade(ring),
+                was_locked: Arc::clone(&was_locked),
+            };
+            let frame = BytesMut::zeroed(10);
+            ring.add(Encoded { value, frame }).unwrap();
+        };
+
+        let panicking = Arc::new(Ring::new(capacity, newest));
+        publish(&panicking);
+        publish(&panicking);
+        let panicked = catch_unwind(AssertUnwindSafe(|| publish(&panicking)));
+        assert!(panicked.is_err());
+        assert!(!was_locked.load(Ordering::Relaxed), "after a panic");
+
+        let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
+        let [mut first, mut second] =
+            [0; 2].map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut read = |reader: &mut Box<dyn Reader<Touchy>>| drop(reader.poll_read(&mut cx));
+        publish(&ring);
+        publish(&ring);
+        read(&mut second);
+        for _ in 0..300 {
+            tokio::time::advance(Duration::from_millis(5)).await;
+            publish(&ring);
+        }
+        // Its batch begins with those that go first.
+        read(&mut first);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        // And is replaced.
+        read(&mut second);
+        drop((first, second));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        drop(Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+        assert!(!was_locked.load(Ordering::Relaxed));
     }
 
     #[test]

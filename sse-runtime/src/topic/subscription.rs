@@ -217,22 +217,24 @@ impl<T> Subscription<T> {
         let mut waits = self.waits;
         let stop = channel.write(|outgoing| {
             let mut events = 1;
-            match self.batch.take() {
-                Some(batch) if self.handed_out == 1 && update.gap.is_none() => {
-                    outgoing.share(batch.frames());
-                    events = batch.deliveries().len();
-                    update.delivery.clone_from(&batch.deliveries()[events - 1]);
-                }
-                batch => {
-                    self.batch = batch;
-                    update.put_into(outgoing);
-                    while !outgoing.is_full()
-                        && let Some(delivery) = self.take_next()
-                    {
-                        delivery.put_into(outgoing);
-                        events += 1;
-                        update.delivery = delivery;
-                    }
+            let whole = self.batch.take_if(|batch| {
+                let is_whole = self.handed_out == 1 && update.gap.is_none();
+                is_whole && batch.frames().is_some()
+            });
+            if let Some(batch) = whole
+                && let Some(frames) = batch.frames()
+            {
+                outgoing.share(frames);
+                events = batch.deliveries().len();
+                update.delivery.clone_from(&batch.deliveries()[events - 1]);
+            } else {
+                update.put_into(outgoing);
+                while !outgoing.is_full()
+                    && let Some(delivery) = self.take_next()
+                {
+                    delivery.put_into(outgoing);
+                    events += 1;
+                    update.delivery = delivery;
                 }
             }
             update.more = self.more_follow();
