@@ -173,11 +173,13 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
         load("burst-1", 1, burst.clone(), Entrant::bursts()),
         load("burst-16", 16, burst, Entrant::bursts()),
         load("fan-1k", 1_000, fan_out(50), Entrant::on("/fanout", &six)),
-        load(
+        scenario(
             "fan-10k",
             size.many,
-            fan_out(50_000 / size.many as u64),
+            Kind::Load(fan_out(50_000 / size.many as u64)),
             Entrant::on("/fanout", &six),
+            // Everybody has two states there, a third apart, and falls into one or the other.
+            if size.is_full { 5 } else { turns },
         ),
         load(
             "leave",
@@ -198,7 +200,8 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             },
             Entrant::on("/tick", &[FLOOR, OURS, PLAIN, BY_HAND]),
         ),
-        load("idle", size.many, idle, idlers),
+        // Memory is the same each time.
+        scenario("idle", size.many, Kind::Load(idle), idlers, turns.min(2)),
         scenario(
             "most-1k",
             1_000,

@@ -22,8 +22,8 @@ pub(crate) fn most(
     streams: usize,
     size: &Size,
 ) -> io::Result<Sample> {
-    // To 7 %, or as a whole number of events has it.
-    let fine = if size.is_full { 1.07 } else { 1.3 };
+    // To a tenth, or as a whole number of events has it.
+    let fine = if size.is_full { 1.1 } else { 1.3 };
     let mut best: Option<(u64, Outcome)> = None;
     let mut failed: Option<u64> = None;
     let mut rate = FROM / streams as u64;
