@@ -228,12 +228,17 @@ impl Model {
         }
         let mut bytes = 0;
         for number in (reader.behind + 1..=self.last()).take(256) {
-            bytes += self.of(number).len;
-            if bytes > 32 * 1024 && !reader.taken.is_empty() {
+            let len = self.of(number).len;
+            bytes += len;
+            let is_large = len >= 4 * 1024;
+            if !reader.taken.is_empty() && (is_large || bytes > 32 * 1024) {
                 break;
             }
             reader.taken.push_back(number);
             reader.behind = number;
+            if is_large {
+                break;
+            }
         }
         if !reader.taken.is_empty() {
             return self.read(reader);

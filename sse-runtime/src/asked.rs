@@ -25,8 +25,17 @@ pub(crate) fn ask(token: &CancellationToken) {
     // A stream may be polled between any two of these. As long as it is being asked it looks at its token, whatever it has seen
     // before; and once it has been, there is something that it has not seen.
     ASKED.fetch_add(1, Ordering::AcqRel);
+    let _asking = Asking;
     token.cancel();
-    ASKED.fetch_add(ONE - 1, Ordering::AcqRel);
+}
+
+/// Dropped when it is over, also where a waker panics.
+struct Asking;
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        ASKED.fetch_add(ONE - 1, Ordering::AcqRel);
+    }
 }
 
 /// Until a stream is asked to end, by [`ask`].

@@ -19,8 +19,6 @@ pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
     /// All their frames, in one piece: made for the first who sends them so.
     frames: OnceLock<Bytes>,
-    /// One of them is large. All share its bytes, however far behind they are; another copy would be for those of this batch alone.
-    has_large: bool,
 }
 
 impl<T> Batch<T> {
@@ -29,20 +27,22 @@ impl<T> Batch<T> {
         let from = from.into_iter().take(EVENTS);
         let mut deliveries = Vec::with_capacity(from.size_hint().0);
         let mut bytes = 0;
-        let mut has_large = false;
         for delivery in from {
             let len = delivery.len();
             bytes += len;
-            if bytes > BYTES && !deliveries.is_empty() {
+            // A large one goes alone: all share its bytes, however far behind they are, and those of a batch would have a copy.
+            let is_large = len >= SHARED;
+            if !deliveries.is_empty() && (is_large || bytes > BYTES) {
                 break;
             }
-            has_large |= len >= SHARED;
             deliveries.push(delivery);
+            if is_large {
+                break;
+            }
         }
         Arc::new(Self {
             deliveries,
             frames: OnceLock::new(),
-            has_large,
         })
     }
 
@@ -50,21 +50,14 @@ impl<T> Batch<T> {
         &self.deliveries
     }
 
-    /// Their frames in one piece, unless they go one by one.
-    pub(crate) fn frames(&self) -> Option<&Bytes> {
-        if self.has_large {
-            return None;
-        }
-        Some(self.frames.get_or_init(|| {
-            let len = self
-                .deliveries
-                .iter()
-                .map(|delivery| delivery.entry.frame.len());
-            let mut frames = BytesMut::with_capacity(len.sum());
+    pub(crate) fn frames(&self) -> &Bytes {
+        self.frames.get_or_init(|| {
+            let len = self.deliveries.iter().map(Delivery::len).sum();
+            let mut frames = BytesMut::with_capacity(len);
             for delivery in &self.deliveries {
                 delivery.copy_into(&mut frames);
             }
             frames.freeze()
-        }))
+        })
     }
 }

@@ -330,7 +330,8 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
 
     /// A reader that was overtaken is told so, and gets the newest event of each key, of those that it has not seen: for
     /// what only the last state matters of, such as prices by their symbol. It holds the newest event of each key for ever,
-    /// so the keys must be few. `key` runs under the topic's lock, and must not ask the topic for anything.
+    /// so the keys must be few. `key` runs under the topic's lock, as do `Hash`, `Eq` and `Drop` of what it returns, and none of
+    /// them must ask the topic for anything.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,

@@ -217,14 +217,9 @@ impl<T> Subscription<T> {
         let mut waits = self.waits;
         let stop = channel.write(|outgoing| {
             let mut events = 1;
-            let whole = self.batch.take_if(|batch| {
-                let is_whole = self.handed_out == 1 && update.gap.is_none();
-                is_whole && batch.frames().is_some()
-            });
-            if let Some(batch) = whole
-                && let Some(frames) = batch.frames()
-            {
-                outgoing.share(frames);
+            let is_whole = self.handed_out == 1 && update.gap.is_none();
+            if let Some(batch) = self.batch.take_if(|_| is_whole) {
+                outgoing.share(batch.frames());
                 events = batch.deliveries().len();
                 update.delivery.clone_from(&batch.deliveries()[events - 1]);
             } else {
