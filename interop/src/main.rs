@@ -200,6 +200,10 @@ async fn column_cells(
                     Cell::Fault(reason)
                 }
                 (Err(error), _) => Cell::Failed(error),
+                // How long it waits is drawn by lot, and may be as long by luck.
+                (Ok(()), Some(Known::Fault { reason, .. })) if property == Property::Retry => {
+                    Cell::Fault(reason)
+                }
                 (Ok(()), Some(_)) => {
                     Cell::Failed("works now: take it out of what is known".to_owned())
                 }
