@@ -1,0 +1,221 @@
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        TryLockError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::{channel::SHARED, topic::batch::BYTES};
+
+fn ring(overflow: Overflow<u64>) -> Arc<Ring<u64>> {
+    let capacity = Capacity {
+        events: 10,
+        bytes: usize::MAX,
+        age: None,
+    };
+    Arc::new(Ring::new(capacity, overflow))
+}
+
+fn publish(ring: &Ring<u64>, value: u64, len: usize) {
+    let frame = BytesMut::zeroed(len);
+    ring.add(Encoded { value, frame }).unwrap();
+}
+
+fn read(reader: &mut Box<dyn Reader<u64>>) -> Arc<Batch<u64>> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match reader.poll_read(&mut cx) {
+        Poll::Ready(Read::Events { batch, .. }) => batch,
+        other => panic!("not several events: {other:?}"),
+    }
+}
+
+#[test]
+fn those_who_are_as_far_behind_share_what_they_send() {
+    let ring = ring(Overflow::Skip);
+    let mut readers: Vec<_> = (0..4)
+        .map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)))
+        .collect();
+    publish(&ring, 1, 100);
+    publish(&ring, 2, 100);
+    let [first, second] = [0, 1].map(|reader: usize| read(&mut readers[reader]));
+    assert!(Arc::ptr_eq(&first, &second));
+    let len: usize = first
+        .deliveries()
+        .iter()
+        .map(|it| it.entry.frame.len())
+        .sum();
+    assert_eq!(first.frames().len(), len);
+
+    // Whoever comes later gets what has come since as well.
+    publish(&ring, 3, 100);
+    let values = |batch: Arc<Batch<u64>>| {
+        let values = batch.deliveries().iter().map(|it| **it);
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(values(read(&mut readers[2])), [1, 2, 3]);
+    publish(&ring, 4, 100);
+    assert_eq!(values(read(&mut readers[0])), [3, 4]);
+    assert_eq!(values(read(&mut readers[3])), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_is_read_at_once_is_bounded() {
+    let newest = NewestByKey::new(|value: &u64| value % 100);
+    let ring = ring(Overflow::LatestBy(Box::new(newest)));
+    let mut reader = Arc::clone(&ring).subscribe(From::Start(Start::Now));
+    for value in 100..200 {
+        publish(&ring, value, 1_000);
+    }
+    let mut values = Vec::new();
+    while values.len() < 100 {
+        let batch = read(&mut reader);
+        assert!(batch.frames().len() <= BYTES);
+        values.extend(batch.deliveries().iter().map(|it| **it));
+    }
+    assert_eq!(values, (100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_large_event_is_copied_into_no_batch() {
+    let ring = ring(Overflow::Skip);
+    let mut reader = Arc::clone(&ring).subscribe(From::Start(Start::Now));
+    for (value, len) in [(1, 100), (2, 100), (3, SHARED), (4, 100), (5, 100)] {
+        publish(&ring, value, len);
+    }
+    let values = [0; 3].map(|_| {
+        let batch = read(&mut reader);
+        let values = batch.deliveries().iter().map(|it| **it);
+        values.collect::<Vec<_>>()
+    });
+    assert_eq!(values, [vec![1, 2], vec![3], vec![4, 5]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
+    let capacity = Capacity {
+        events: 10,
+        bytes: usize::MAX,
+        age: Some(Duration::from_secs(1)),
+    };
+    let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
+    let [mut first, mut second, third] =
+        [0; 3].map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+    let is_held = || ring.state().batch.is_some();
+    let publish_two = || {
+        publish(&ring, 1, 100);
+        publish(&ring, 2, 100);
+    };
+    publish_two();
+    read(&mut first);
+    assert!(is_held());
+    publish(&ring, 3, 100);
+    assert!(!is_held(), "there is more to read");
+    read(&mut second);
+    drop((first, second));
+    assert!(is_held());
+    drop(third);
+    assert!(!is_held(), "there is nobody left");
+
+    // Each of those who come back, and wait, finds what was read before.
+    let start = From::Start(Start::First);
+    let mut back = Arc::clone(&ring).subscribe(start.clone());
+    let first = read(&mut back);
+    let mut next = Arc::clone(&ring).subscribe(start);
+    assert!(Arc::ptr_eq(&first, &read(&mut next)));
+
+    tokio::time::advance(Duration::from_secs(2)).await;
+    drop(Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+    assert!(!is_held(), "its events are too old");
+}
+
+/// Notes whether the lock of its topic was held when it was dropped.
+struct Touchy {
+    ring: Weak<Ring<Touchy>>,
+    was_locked: Arc<AtomicBool>,
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        if let Some(ring) = self.ring.upgrade()
+            && let Err(TryLockError::WouldBlock) = ring.state.try_lock()
+        {
+            self.was_locked.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_is_dropped_behind_the_lock() {
+    let capacity = Capacity {
+        events: 1_000,
+        bytes: usize::MAX,
+        age: Some(Duration::from_secs(2)),
+    };
+    // Its third one has a key that panics.
+    let calls = AtomicUsize::new(0);
+    let key = move |_: &Touchy| {
+        let call = calls.fetch_add(1, Ordering::Relaxed);
+        assert!(call != 2, "a key function that panics");
+        call
+    };
+    let newest = Overflow::LatestBy(Box::new(NewestByKey::new(key)));
+    let was_locked = Arc::new(AtomicBool::new(false));
+    let publish = |ring: &Arc<Ring<Touchy>>| {
+        let value = Touchy {
+            ring: Arc::downgrade(ring),
+            was_locked: Arc::clone(&was_locked),
+        };
+        let frame = BytesMut::zeroed(10);
+        ring.add(Encoded { value, frame }).unwrap();
+    };
+
+    let panicking = Arc::new(Ring::new(capacity, newest));
+    publish(&panicking);
+    publish(&panicking);
+    let panicked = catch_unwind(AssertUnwindSafe(|| publish(&panicking)));
+    assert!(panicked.is_err());
+    assert!(!was_locked.load(Ordering::Relaxed), "after a panic");
+
+    let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
+    let [mut first, mut second] =
+        [0; 2].map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut read = |reader: &mut Box<dyn Reader<Touchy>>| drop(reader.poll_read(&mut cx));
+    publish(&ring);
+    publish(&ring);
+    read(&mut second);
+    for _ in 0..300 {
+        tokio::time::advance(Duration::from_millis(5)).await;
+        publish(&ring);
+    }
+    // Its batch begins with those that go first.
+    read(&mut first);
+    tokio::time::advance(Duration::from_millis(600)).await;
+    // And is replaced.
+    read(&mut second);
+    drop((first, second));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    drop(Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+    assert!(!was_locked.load(Ordering::Relaxed));
+}
+
+#[test]
+fn the_places_of_a_crowd_go_with_it() {
+    let mut readers = Readers::default();
+    let mut places: Vec<usize> = (0..10_000).map(|_| readers.enter()).collect();
+    let stays = places.remove(3);
+    fastrand::Rng::with_seed(7).shuffle(&mut places);
+    for place in places {
+        readers.leave(place);
+    }
+    assert_eq!(readers.count(), 1);
+    assert_eq!(readers.waiting.len(), stays + 1);
+    assert!(readers.waiting.capacity() < 1_000);
+    // The next ones take what is free.
+    assert_eq!(readers.enter(), 0);
+    assert_eq!(readers.count(), 2);
+}
