@@ -130,18 +130,20 @@ async fn an_event_is_on_the_wire_however_much_budget_its_generator_has_spent() {
     }
 }
 
-#[sse_endpoint("/blocks-first")]
-async fn blocks_first(State(block): State<Block>) -> impl Stream<Item = u32> {
+#[sse_endpoint("/blocks-after-a-wait")]
+async fn blocks_after_a_wait(State(block): State<Block>) -> impl Stream<Item = u32> {
+    tokio::task::yield_now().await;
     block.block();
     yield_!(1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_head_is_on_the_wire_before_a_generator_that_blocks_first() {
+async fn head_is_flushed_after_the_first_wait() {
     let (block, watcher) = Block::new();
-    let addr = serve(Router::new().sse(blocks_first).with_state(block)).await;
+    let app = Router::new().sse(blocks_after_a_wait).with_state(block);
+    let addr = serve(app).await;
 
-    let mut lines = lines(addr, "/blocks-first");
+    let mut lines = lines(addr, "/blocks-after-a-wait");
     assert!(lines.any(|line| line.is_empty()), "the end of the head");
     watcher.saw("the head");
     assert!(lines.any(|line| line == "data: 1"));

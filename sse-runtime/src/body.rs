@@ -144,6 +144,46 @@ impl SseBody {
     }
 }
 
+impl SseBody {
+    /// Polls the generator to its first wait, before the head of the response is on its way: what it subscribes to in its
+    /// first statements, it is subscribed to when the client has read the head.
+    ///
+    /// The waker that it leaves behind may be another than the body's. The body polls the generator again once the head, and
+    /// what the generator has written by now, has been flushed, so no wakeup is lost.
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
+        if let State::Running(coroutine) = &mut self.state
+            && !self.channel.has_stopped()
+        {
+            let entered = (self.guard.enter_span(), self.channel.enter());
+            let polled = poll(coroutine, &self.channel, &self.about.endpoint, cx);
+            drop(entered);
+            if let Poll::Ready((ended, why)) = polled {
+                self.state = ended;
+                self.guard.end(why);
+            }
+        }
+    }
+
+    /// What the first write of the body holds: the reconnection time, and what the generator has written before the head.
+    fn take_first(&mut self) -> (Bytes, u64) {
+        let taken = self.channel.take_unless_failed();
+        let (written, events) = match taken {
+            Ok(Taken { bytes, events, .. }) => (bytes, events),
+            Err(source) => {
+                self.state = failing(source, &self.about.endpoint);
+                self.guard.end(CloseReason::Failed);
+                self.channel.take()
+            }
+        };
+        let bytes = match &self.about.frames.first {
+            Some(first) if written.is_empty() => first.clone(),
+            Some(first) => [&first[..], &written].concat().into(),
+            None => written,
+        };
+        (bytes, events)
+    }
+}
+
 impl http_body::Body for SseBody {
     type Data = Bytes;
     type Error = StreamError;
@@ -173,10 +213,10 @@ impl SseBody {
         }
         // Whoever looks with another waker, in the middle of a turn, has what wakes the generator wake that one.
         this.waits_in = None;
-        let endpoint = &this.about.endpoint;
         if let Err(source) = this.unread.poll_drain(cx)
             && let State::Running(_) = this.state
         {
+            let endpoint = &this.about.endpoint;
             end_generator(&mut this.state, endpoint, &this.guard);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
@@ -188,11 +228,13 @@ impl SseBody {
         if !this.head_sent {
             this.head_sent = true;
             this.gate.close();
-            if let Some(first) = this.about.frames.first.clone() {
-                return Poll::Ready(Some(Ok((first, 0))));
+            let (first, events) = this.take_first();
+            if !first.is_empty() {
+                return Poll::Ready(Some(Ok((first, events))));
             }
         }
 
+        let endpoint = &this.about.endpoint;
         // Before the generator, which may wait for ever, or never.
         if let Some(ending) = &mut this.ending
             && let State::Running(_) = this.state

@@ -338,15 +338,18 @@ impl Channel {
         outgoing.last_id = last_id;
     }
 
-    /// Marks that the response begins here, and that the generator stops until its head is on its way.
+    /// Marks that the response begins here.
     pub(crate) fn begin(&self) {
-        let mut outgoing = self.lock();
-        outgoing.begun = true;
-        outgoing.stops = true;
+        self.lock().begun = true;
     }
 
     pub(crate) fn has_begun(&self) -> bool {
         self.lock().begun
+    }
+
+    /// Whether the generator has stopped for the body to take what it has written.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.lock().stops
     }
 
     /// Whether there is a stream to answer with: what was yielded, or a gap that the client is to be told of.

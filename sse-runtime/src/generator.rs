@@ -249,28 +249,29 @@ impl Generator {
                 // As axum has it: the connection breaks off.
                 resume_unwind(panic)
             }
-            Before::Begun => return this.stream_response(None, arrival, unread, about),
+            Before::Begun => {
+                let is_head = arrival.is_head;
+                let (head, version) = (response::head(&arrival), arrival.version);
+                let mut body = SseBody::new(this, None, arrival, unread, about);
+                // A client that has read the head may rely on what the generator subscribes to first.
+                if !is_head {
+                    poll_fn(|cx| {
+                        body.start(cx);
+                        Poll::Ready(())
+                    })
+                    .await;
+                }
+                return response::stream(version, head, body);
+            }
             Before::Ended(ending) => {
-                return this.stream_response(Some(ending), arrival, unread, about);
+                let (head, version) = (response::head(&arrival), arrival.version);
+                let body = SseBody::new(this, Some(ending), arrival, unread, about);
+                return response::stream(version, head, body);
             }
         };
         drop(this);
         arrival.guard.end(reason);
         response
-    }
-
-    /// The response that carries the stream; `ended` is how the generator ended, where it did so already.
-    fn stream_response(
-        self,
-        ended: Option<Ending>,
-        arrival: Arrival,
-        unread: Unread,
-        about: &Arc<About>,
-    ) -> Response {
-        let version = arrival.version;
-        let head = response::head(&arrival);
-        let body = SseBody::new(self, ended, arrival, unread, about);
-        response::stream(version, head, body)
     }
 }
 

@@ -281,7 +281,7 @@ pub use topic::{
 ///
 /// | return type | statements before the first that yields | in the stream |
 /// | --- | --- | --- |
-/// | `impl Stream<Item = T>` | part of the stream: the head is sent at once | `?` does not compile |
+/// | `impl Stream<Item = T>` | part of the stream: the head is sent at the generator's first wait | `?` does not compile |
 /// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` are its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |

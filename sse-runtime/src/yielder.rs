@@ -66,7 +66,7 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Marks that the response begins: the generator goes on once its head is on its way.
+    /// Marks that the response begins. The generator stops here once, so that what stood before it can still be told apart.
     pub fn begin(&self) -> Handover<'_> {
         self.channel.begin();
         Handover::new(&self.channel, true)

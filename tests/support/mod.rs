@@ -290,6 +290,11 @@ impl Client {
         (self.socket, self.received)
     }
 
+    /// What was received and not taken, as text.
+    pub fn received(&self) -> String {
+        String::from_utf8_lossy(&self.received).into_owned()
+    }
+
     /// The next bytes, so many.
     pub async fn take(&mut self, bytes: usize) -> Vec<u8> {
         while self.received.len() < bytes {

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 use tower_service::Service;
 
-use super::Events;
+use super::{Events, patience::or_give_up};
 use crate::end_guard::Alive;
 
 /// A client of a [`Router`], without a socket in between.
@@ -119,11 +119,17 @@ impl Request {
     async fn send(mut self) -> Response {
         let (alive, gone) = mpsc::channel(1);
         self.request.extensions_mut().insert(Alive(alive));
+        let asked = format!("{} {}", self.request.method(), self.request.uri());
         let ready =
             poll_fn(|cx| Service::<http::Request<Body>>::poll_ready(&mut self.app, cx)).await;
         let Ok(()) = ready;
-        let Ok(response) = self.app.call(self.request).await;
-        Response { response, gone }
+        let answering = self.app.call(self.request);
+        let Ok(response) = or_give_up(format!("the response to {asked}"), answering).await;
+        Response {
+            response,
+            asked,
+            gone,
+        }
     }
 }
 
@@ -140,6 +146,8 @@ impl IntoFuture for Request {
 #[derive(Debug)]
 pub struct Response {
     response: axum::response::Response,
+    /// The method and the URI of the request.
+    asked: String,
     gone: mpsc::Receiver<()>,
 }
 
@@ -174,22 +182,26 @@ impl Response {
     pub fn events(self) -> Events {
         assert!(
             self.is_stream(),
-            "expected a stream, found {} with {:?}",
+            "expected a stream from {}, found {} with {:?}",
+            self.asked,
             self.status(),
             self.headers()
         );
-        Events::new(self.response.into_body(), self.gone)
+        Events::new(self.response.into_body(), self.asked, self.gone)
     }
 
-    /// The whole body as text. Of a stream that never ends this never returns.
+    /// The whole body as text.
     ///
     /// # Panics
     ///
-    /// Where the body breaks off, or is not UTF-8.
+    /// Panics if the body breaks off or is not UTF-8, or if a stream has not ended after 30 s, or a week of tokio's paused
+    /// clock.
     pub async fn text(self) -> String {
-        let body = match axum::body::to_bytes(self.response.into_body(), usize::MAX).await {
+        let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
+        let what = format!("the end of the body of {}", self.asked);
+        let body = match or_give_up(what, whole).await {
             Ok(body) => body,
-            Err(error) => panic!("the body broke off: {error}"),
+            Err(error) => panic!("the body of {} broke off: {error}", self.asked),
         };
         match String::from_utf8(body.to_vec()) {
             Ok(text) => text,

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
 use axum::body::{Body, HttpBody as _};
 use tokio::sync::mpsc;
 
-use super::decode::{Decoder, Frame, ReceivedEvent};
+use super::{
+    decode::{Decoder, Frame, ReceivedEvent},
+    patience::or_give_up,
+};
 
 /// The events of a stream. The generator runs while one is awaited, and not otherwise.
 ///
@@ -18,6 +21,8 @@ pub struct Events {
     received: VecDeque<Frame>,
     /// The id of the event that was handed out last.
     seen: String,
+    /// The method and the URI of the request.
+    asked: String,
     gone: mpsc::Receiver<()>,
 }
 
@@ -27,12 +32,13 @@ pub struct Events {
 pub struct BrokenOff(#[source] axum::Error);
 
 impl Events {
-    pub(super) fn new(body: Body, gone: mpsc::Receiver<()>) -> Self {
+    pub(super) fn new(body: Body, asked: String, gone: mpsc::Receiver<()>) -> Self {
         Self {
             body,
             decoder: Decoder::default(),
             received: VecDeque::new(),
             seen: String::new(),
+            asked,
             gone,
         }
     }
@@ -43,12 +49,21 @@ impl Events {
     ///
     /// [`BrokenOff`], where the stream ends as an error.
     ///
+    /// # Panics
+    ///
+    /// Panics if no event comes within 30 s, or within a week of tokio's paused clock, and the stream does not end either.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: what has been received waits for the next call.
     pub async fn next(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
+        let asked = self.asked.clone();
+        or_give_up(format!("an event of {asked}"), self.receive_event()).await
+    }
+
+    async fn receive_event(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
         loop {
-            match self.next_frame().await? {
+            match self.receive_frame().await? {
                 Some(Frame::Event(event)) => return Ok(Some(event)),
                 Some(Frame::Comment(_)) => {}
                 None => return Ok(None),
@@ -66,6 +81,11 @@ impl Events {
     ///
     /// As [`next`](Self::next).
     pub async fn next_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
+        let asked = self.asked.clone();
+        or_give_up(format!("a frame of {asked}"), self.receive_frame()).await
+    }
+
+    async fn receive_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
         loop {
             if let Some(frame) = self.received.pop_front() {
                 if let Frame::Event(event) = &frame {
@@ -132,6 +152,7 @@ impl Events {
     pub async fn leave(mut self) {
         drop(self.body);
         // Nothing is ever sent: this returns when nobody is left who could.
-        self.gone.recv().await;
+        let what = format!("the generator of {} to be dropped", self.asked);
+        or_give_up(what, self.gone.recv()).await;
     }
 }

@@ -38,6 +38,7 @@ mod client;
 mod decode;
 mod events;
 mod named;
+mod patience;
 
 pub use client::{Client, Request, Response};
 pub use decode::{Frame, ReceivedEvent};
