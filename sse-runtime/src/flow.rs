@@ -1,61 +1,172 @@
-//! [`Flow`]: whether the client of a stream on an HTTP/2 connection takes what it is sent.
+//! [`Flow`]: what a stream on an HTTP/2 connection has handed to hyper, and whether its client takes it.
 //!
-//! On HTTP/1 a socket that cannot be written to is all there is to see. Of the streams of an HTTP/2 connection one may
-//! be held back by its client alone: then hyper does not poll its body, and nothing in the body can notice. So it is seen
-//! where hyper asks for the body, and told to whoever has the request.
+//! On HTTP/1 a socket that cannot be written to is all there is to see. A stream of an HTTP/2 connection can be held back by
+//! its client alone, and hyper then does not poll its body, so nothing in the body can notice. The state that decides is
+//! therefore kept here, where hyper's calls go through, and is shared with the request.
 
-#[cfg(feature = "http2")]
-use std::sync::atomic::AtomicU64;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+#[cfg(feature = "http2")]
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize},
+    task::Waker,
+};
 
-/// What the task that drives a stream and its body tell each other, and its request.
-// Only that it was stalled is read in another task, when that is told by something else, so no order is needed.
+#[cfg(feature = "http2")]
+use atomic_waker::AtomicWaker;
+
+/// State shared by the task that drives a stream, the stream's body, the pieces of it that hyper holds, and the request.
+// A counter orders nothing but itself; the waker orders a released piece before the look that follows it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Pieces of the body that hyper was handed.
+    /// What hyper holds of this stream, and of its whole connection.
     #[cfg(feature = "http2")]
-    handed_over: AtomicU64,
-    /// Whether it has asked for more since the last of them.
+    unsent: Unsent,
     #[cfg(feature = "http2")]
-    was_asked: AtomicBool,
-    stalled: AtomicBool,
+    connection: Arc<Unsent>,
+    /// Pieces that hyper was handed and pieces that it has written, added up: it changes whenever the stream progresses.
+    #[cfg(feature = "http2")]
+    progress: AtomicU64,
+    /// Whether the client has to take something before the stream goes on.
+    #[cfg(feature = "http2")]
+    is_blocked: AtomicBool,
+    /// Woken when hyper has written a piece.
+    #[cfg(feature = "http2")]
+    waiting: AtomicWaker,
+    is_stalled: AtomicBool,
 }
 
 impl Flow {
-    /// Whether the stream was given up because its client took nothing.
+    /// Whether the stream was reset because its client stopped reading.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.0.stalled.load(Ordering::Relaxed)
+        self.0.is_stalled.load(Ordering::Relaxed)
+    }
+}
+
+/// Pieces of bodies that hyper holds and has not written to the socket.
+#[cfg(feature = "http2")]
+#[derive(Debug, Default)]
+pub(crate) struct Unsent {
+    pieces: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// An upper bound of [`Unsent`].
+#[cfg(feature = "http2")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// A small piece costs hyper more than the bytes that it holds.
+    pub(crate) pieces: usize,
+    pub(crate) bytes: usize,
+}
+
+#[cfg(feature = "http2")]
+impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.pieces.load(Ordering::Relaxed) == 0
+    }
+
+    fn is_below(&self, bound: Bound) -> bool {
+        self.pieces.load(Ordering::Relaxed) < bound.pieces
+            && self.bytes.load(Ordering::Relaxed) < bound.bytes
+    }
+
+    fn add(&self, bytes: usize) {
+        self.pieces.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.pieces.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 #[cfg(feature = "http2")]
 impl Flow {
-    /// hyper asks for more.
-    pub(crate) fn asked(&self) {
-        self.0.was_asked.store(true, Ordering::Relaxed);
+    /// The flow of a new stream of a connection.
+    pub(crate) fn new(connection: &Arc<Unsent>) -> Self {
+        Self(Arc::new(State {
+            connection: Arc::clone(connection),
+            ..State::default()
+        }))
     }
 
-    /// hyper is handed a piece, for which it waits for room at the client before it asks for the next.
-    pub(crate) fn handed_over(&self) {
-        self.0.handed_over.fetch_add(1, Ordering::Relaxed);
-        self.0.was_asked.store(false, Ordering::Relaxed);
+    /// Whether hyper may be handed another piece.
+    ///
+    /// A stream of which hyper holds nothing always may: else streams whose clients do not read would block the others of
+    /// their connection.
+    fn has_room(&self, stream: Bound, connection: Bound) -> bool {
+        let State {
+            unsent,
+            connection: all,
+            ..
+        } = &*self.0;
+        unsent.is_empty() || unsent.is_below(stream) && all.is_below(connection)
     }
 
-    /// How many pieces hyper was handed, if it has not asked for more since the last of them.
-    pub(crate) fn waits_behind(&self) -> Option<u64> {
-        let handed_over = self.0.handed_over.load(Ordering::Relaxed);
-        let waits = handed_over > 0 && !self.0.was_asked.load(Ordering::Relaxed);
-        waits.then_some(handed_over)
+    /// hyper asks for the next piece: whether there is room for it. If not, `waker` is woken when hyper has written one of
+    /// this stream.
+    pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
+        let mut has_room = self.has_room(stream, connection);
+        if !has_room {
+            self.0.waiting.register(waker);
+            has_room = self.has_room(stream, connection);
+        }
+        self.0.is_blocked.store(!has_room, Ordering::Relaxed);
+        has_room
     }
 
-    /// The stream is given up.
+    /// hyper is handed a piece. It asks for the next once the client has room for a byte of this one.
+    pub(crate) fn hand_over(&self, bytes: usize) -> InHyper {
+        self.0.unsent.add(bytes);
+        self.0.connection.add(bytes);
+        self.0.progress.fetch_add(1, Ordering::Relaxed);
+        self.0.is_blocked.store(true, Ordering::Relaxed);
+        InHyper {
+            flow: self.clone(),
+            bytes,
+        }
+    }
+
+    /// The progress that the stream has made so far, if it cannot go on before its client takes something.
+    pub(crate) fn blocked_since(&self) -> Option<u64> {
+        let is_blocked = self.0.is_blocked.load(Ordering::Relaxed);
+        is_blocked.then(|| self.0.progress.load(Ordering::Relaxed))
+    }
+
+    /// The stream is reset because its client stopped reading.
     pub(crate) fn set_stalled(&self) {
-        self.0.stalled.store(true, Ordering::Relaxed);
+        self.0.is_stalled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A piece that hyper holds; dropped when it is written, or its stream is gone.
+#[cfg(feature = "http2")]
+#[derive(Debug)]
+pub(crate) struct InHyper {
+    flow: Flow,
+    bytes: usize,
+}
+
+#[cfg(feature = "http2")]
+impl Drop for InHyper {
+    fn drop(&mut self) {
+        let State {
+            unsent,
+            connection,
+            progress,
+            waiting,
+            ..
+        } = &*self.flow.0;
+        unsent.remove(self.bytes);
+        connection.remove(self.bytes);
+        progress.fetch_add(1, Ordering::Relaxed);
+        waiting.wake();
     }
 }

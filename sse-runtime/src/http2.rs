@@ -2,6 +2,7 @@
 //! nothing.
 
 use std::{
+    convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{
@@ -12,21 +13,31 @@ use std::{
     time::Duration,
 };
 
-use axum::body::{Body, HttpBody};
-use bytes::Bytes;
+use axum::{
+    body::{Body, HttpBody},
+    http::Request,
+    response::Response,
+};
+use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tokio_util::task::TaskTracker;
 
-use crate::{flow::Flow, keep_alive::poll_unconstrained};
+use crate::{
+    flow::{Bound, Flow, InHyper, Unsent},
+    keep_alive::poll_unconstrained,
+    serve::{Answer, Service},
+};
 
 /// What every client of HTTP/2 begins with, and none of HTTP/1.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How many streams one HTTP/2 connection may have open: a browser has one connection for all its tabs, and a proxy one for
-/// many browsers.
-pub(crate) const STREAMS: u32 = 1_000;
+/// How many streams one HTTP/2 connection may have open.
+///
+/// A browser has one connection for all its tabs. A proxy that needs more streams opens another connection.
+pub(crate) const STREAMS: u32 = 250;
 
 /// How large the head of a request may be, in bytes: as on HTTP/1.
 pub(crate) const HEAD: u32 = 64 * 1024;
@@ -110,9 +121,9 @@ tokio::task_local! {
     static DRIVEN: Arc<OnceLock<Flow>>;
 }
 
-/// Tells the task that this runs in by what it sees whether its client takes anything.
-pub(crate) fn drive(flow: &Flow) {
-    // Outside of such a task there is nobody to tell.
+/// Gives the flow of a stream to the task that drives it, which is the current one.
+fn drive(flow: &Flow) {
+    // Outside of such a task nobody waits for it.
     let _ = DRIVEN.try_with(|driven| driven.set(flow.clone()));
 }
 
@@ -123,7 +134,7 @@ pin_project! {
         stream: Option<F>,
         flow: Arc<OnceLock<Flow>>,
         send_timeout: Duration,
-        // Runs while the client takes nothing, since so many pieces were handed over.
+        // Runs while the stream cannot go on, restarted whenever it has made progress.
         #[pin]
         blocked: Option<Sleep>,
         since: u64,
@@ -154,16 +165,16 @@ impl<F: Future<Output = ()>> Future for Driven<F> {
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        let Some((flow, handed_over)) = this
+        let Some((flow, progress)) = this
             .flow
             .get()
-            .and_then(|flow| Some((flow, flow.waits_behind()?)))
+            .and_then(|flow| Some((flow, flow.blocked_since()?)))
         else {
             this.blocked.set(None);
             return Poll::Pending;
         };
-        if this.blocked.is_none() || *this.since != handed_over {
-            *this.since = handed_over;
+        if this.blocked.is_none() || *this.since != progress {
+            *this.since = progress;
             this.blocked.set(Some(sleep(*this.send_timeout)));
         }
         if let Some(blocked) = this.blocked.as_mut().as_pin_mut() {
@@ -175,13 +186,77 @@ impl<F: Future<Output = ()>> Future for Driven<F> {
     }
 }
 
+/// Hands the requests of an HTTP/2 connection to the app.
+#[derive(Debug)]
+pub(crate) struct Http2Service {
+    service: Service,
+    /// What hyper holds of all its streams.
+    unsent: Arc<Unsent>,
+}
+
+impl Http2Service {
+    pub(crate) fn new(service: Service) -> Self {
+        Self {
+            service,
+            unsent: Arc::default(),
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Http2Service {
+    type Response = Response<Pieces>;
+    type Error = Infallible;
+    type Future = Http2Answer;
+
+    fn call(&self, mut request: Request<Incoming>) -> Http2Answer {
+        let flow = Flow::new(&self.unsent);
+        request.extensions_mut().insert(flow.clone());
+        let answer = self.service.call(request);
+        Http2Answer { answer, flow }
+    }
+}
+
+/// The app's answer to a request of HTTP/2.
+pub(crate) struct Http2Answer {
+    answer: Answer,
+    flow: Flow,
+}
+
+impl Future for Http2Answer {
+    type Output = Result<Response<Pieces>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Ok(response) = ready!(Pin::new(&mut this.answer).poll(cx));
+        // It is hyper that polls here, in the stream's task, whatever tasks the layers have the request in.
+        drive(&this.flow);
+        let flow = this.flow.clone();
+        Poll::Ready(Ok(response.map(|body| Pieces::new(body, flow))))
+    }
+}
+
 /// How much hyper is handed at once, in bytes: a frame of HTTP/2, by default.
 ///
 /// It takes whatever it is handed as soon as the client has room for a byte of it, holds it for as long as the client
 /// likes, and asks for more. So what waits has to wait before it, where it is seen.
 const PIECE: usize = 16 * 1024;
 
-/// A response's body, in pieces, which says when hyper asks for them.
+/// How much hyper may hold of one stream.
+const UNSENT_OF_STREAM: Bound = Bound {
+    pieces: 64,
+    bytes: STREAM_BUFFER,
+};
+
+/// How much hyper may hold of all streams of a connection, apart from one piece of each.
+///
+/// It is what waits between the tasks of the streams and that of the connection, so it bounds no client that reads. A piece
+/// of a few bytes takes hyper some 400.
+const UNSENT_OF_CONNECTION: Bound = Bound {
+    pieces: 2 * 1024,
+    bytes: 1024 * 1024,
+};
+
+/// A response's body, in pieces, which hands hyper no more of them than it may hold.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     body: Body,
@@ -191,40 +266,68 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    pub(crate) fn of(body: Body, flow: Flow) -> Body {
-        if body.is_end_stream() {
-            return body;
-        }
-        Body::new(Self {
+    pub(crate) fn new(body: Body, flow: Flow) -> Self {
+        Self {
             body,
             rest: Bytes::new(),
             flow,
-        })
+        }
+    }
+}
+
+/// Bytes of a body that hyper holds until they are written.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    bytes: Bytes,
+    _in_hyper: InHyper,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.bytes.advance(len);
     }
 }
 
 impl HttpBody for Pieces {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
         let this = &mut *self;
-        this.flow.asked();
+        let flow = &this.flow;
+        if !flow.poll_room(UNSENT_OF_STREAM, UNSENT_OF_CONNECTION, cx.waker()) {
+            return Poll::Pending;
+        }
         if this.rest.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => this.rest = data,
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
                 },
-                end => return Poll::Ready(end),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
-        this.flow.handed_over();
-        let len = this.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(len)))))
+        let bytes = this.rest.split_to(this.rest.len().min(PIECE));
+        let piece = Piece {
+            _in_hyper: flow.hand_over(bytes.len()),
+            bytes,
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

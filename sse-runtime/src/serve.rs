@@ -13,8 +13,6 @@ use std::{
     time::Duration,
 };
 
-#[cfg(feature = "http2")]
-use axum::http::Version;
 use axum::{
     Router,
     body::{Body, HttpBody as _},
@@ -32,9 +30,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 #[cfg(feature = "http2")]
-use crate::flow::Flow;
-#[cfg(feature = "http2")]
-use crate::http2::{HEAD, PREFACE, Pieces, STREAM_BUFFER, STREAMS, Streams, drive};
+use crate::http2::{HEAD, Http2Service, PREFACE, STREAM_BUFFER, STREAMS, Streams};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{
@@ -447,7 +443,7 @@ impl Each {
         socket: Socket<Io>,
         peer: Option<SocketAddr>,
     ) -> Result<(), Broken> {
-        let service = self.service(socket.wire(), peer);
+        let service = Http2Service::new(self.service(socket.wire(), peer));
         let streams = Streams::new(self.patience.send, self.shutdown.closing().clone());
         let open = streams.open().clone();
         let connection = hyper::server::conn::http2::Builder::new(streams)
@@ -482,7 +478,7 @@ impl Each {
 
 /// Hands the requests of one connection to the app, and tells it what they came in on.
 #[derive(Clone, Debug)]
-struct Service {
+pub(crate) struct Service {
     each: Arc<Each>,
     wire: Wire,
     peer: Option<SocketAddr>,
@@ -515,34 +511,23 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         if let Some(limit) = &self.each.max_streams {
             limit.tell(extensions);
         }
-        #[cfg(feature = "http2")]
-        let flow = (request.version() == Version::HTTP_2).then(|| {
-            let flow = Flow::default();
-            request.extensions_mut().insert(flow.clone());
-            flow
-        });
         Answer {
             answer: self.each.app.clone().call(request),
             course,
             taking: asked.map(|asked| (asked, self.each.shutdown.clone())),
             was_taken: false,
-            #[cfg(feature = "http2")]
-            flow,
         }
     }
 }
 
 /// The app's answer to a request.
-struct Answer {
+pub(crate) struct Answer {
     answer: RouteFuture<Infallible>,
     /// Of a request that has a body.
     course: Option<Course>,
     /// Where it is taken over if it is an event stream.
     taking: Option<(Asked, Shutdown)>,
     was_taken: bool,
-    /// Of HTTP/2.
-    #[cfg(feature = "http2")]
-    flow: Option<Flow>,
 }
 
 impl Future for Answer {
@@ -570,12 +555,6 @@ impl Future for Answer {
                     Poll::Pending
                 }
             };
-        }
-        #[cfg(feature = "http2")]
-        if let Some(flow) = this.flow.take() {
-            // Here it is hyper that polls, whatever tasks the layers have the request in.
-            drive(&flow);
-            return Poll::Ready(answer.map(|answer| answer.map(|body| Pieces::of(body, flow))));
         }
         Poll::Ready(answer)
     }

@@ -86,6 +86,13 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// thrown away, and ends the connection behind the stream, or at once where it is 8 MiB. Over HTTP/2 and where hyper has
 /// [kept the stream](Self::takeover), it is not read.
 ///
+/// # What an HTTP/2 client can cost
+///
+/// A connection has at most 250 open streams. Of what the client has not read, the server holds at most 1 MiB for each connection, and
+/// beyond that at most 16 KiB for each of its streams, apart from the event that the generator yielded last; the generator
+/// does not run meanwhile. So an unread stream costs no more than one over HTTP/1, whatever windows its client
+/// announces, and [`max_streams`](Self::max_streams) bounds the sum.
+///
 /// # How it stops
 ///
 /// After SIGTERM it is not [`ready`](Self::ready), goes on accepting for the [`drain_delay`](Self::drain_delay), since load

@@ -1,0 +1,169 @@
+//! What an HTTP/2 client that never reads can make the server hold: its windows are as large as they can be.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+mod support;
+
+use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
+
+use support::within;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Interest},
+    net::{TcpSocket, TcpStream},
+    process::{Child, Command},
+    task::JoinSet,
+};
+/// How long the server keeps a client that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much the streams of one connection may cost, in KiB.
+const LIMIT: usize = 64 * 1024;
+
+/// Streams that a client asks for on one connection.
+const STREAMS: u32 = 1_000;
+
+/// A server in a process of its own, so that its memory can be measured.
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_firehose"))
+            .arg(SEND_TIMEOUT.as_millis().to_string())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let addr = within("the server to listen", lines.next_line()).await;
+        let addr = addr.unwrap().unwrap().parse().unwrap();
+        Self { child, addr }
+    }
+
+    /// The largest size that the process has had so far, in KiB.
+    fn peak(&self) -> usize {
+        let status = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let size = line.unwrap().split_whitespace().nth(1).unwrap();
+        size.parse().unwrap()
+    }
+
+    /// A client whose system takes a few KiB, and no more.
+    async fn connect(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(self.addr).await.unwrap()
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&len[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// Asks for `path` as often as it can, with windows of 2^31-1 bytes (RFC 9113, section 6.9).
+async fn ask(socket: &mut (impl AsyncWrite + Unpin), path: &str) {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+    let largest = (1_u32 << 31) - 1;
+    let window_of_streams = [&[0, 4], &largest.to_be_bytes()[..]].concat();
+    let more_for_connection = (largest - 65_535).to_be_bytes();
+    let len = u8::try_from(path.len()).unwrap();
+    let head = [&[0x82, 0x86, 0x01, 4], &b"test"[..], &[0x04, len]].concat();
+    let head = [&head, path.as_bytes()].concat();
+    let mut bytes = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, &window_of_streams),
+        &frame(WINDOW_UPDATE, 0, 0, &more_for_connection),
+    ]
+    .concat();
+    for number in 0..STREAMS {
+        bytes.extend(frame(HEADERS, 5, 2 * number + 1, &head));
+    }
+    socket.write_all(&bytes).await.unwrap();
+    socket.flush().await.unwrap();
+}
+
+/// The server resets a connection whose client does not read.
+async fn until_reset(socket: &TcpStream) {
+    within("the connection to be reset", socket.ready(Interest::ERROR))
+        .await
+        .unwrap();
+}
+
+/// By how much the server has grown, in KiB.
+async fn growth(connections: usize, path: &'static str) -> usize {
+    let server = Server::start().await;
+    let before = server.peak();
+    let mut clients = JoinSet::new();
+    for _ in 0..connections {
+        let mut socket = server.connect().await;
+        clients.spawn(async move {
+            ask(&mut socket, path).await;
+            until_reset(&socket).await;
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    server.peak() - before
+}
+
+#[tokio::test]
+async fn unread_connection_costs_at_most_64_mib() {
+    for path in ["/each", "/ready", "/topic"] {
+        let grown = growth(1, path).await;
+        assert!(grown < LIMIT, "{path}: {grown} KiB");
+    }
+}
+
+/// The bound is one of each connection, so that the server's is that times the connections that it accepts.
+#[tokio::test]
+async fn unread_connections_cost_as_much_each() {
+    const CONNECTIONS: usize = 4;
+    for path in ["/each", "/ready", "/topic"] {
+        let grown = growth(CONNECTIONS, path).await;
+        assert!(grown < CONNECTIONS * LIMIT, "{path}: {grown} KiB");
+    }
+}
+
+/// Streams whose windows are full hold more together than their connection may hold: one that is read goes on.
+#[tokio::test]
+async fn unread_streams_do_not_block_others() {
+    const UNREAD: usize = 100;
+    const READ: usize = 4 * 1024 * 1024;
+    let server = Server::start().await;
+    let socket = TcpStream::connect(server.addr).await.unwrap();
+    let (client, connection) = h2::client::Builder::new()
+        .initial_connection_window_size(64 * 1024 * 1024)
+        .handshake::<_, bytes::Bytes>(socket)
+        .await
+        .unwrap();
+    let _driving = tokio::spawn(connection);
+    let get = async || {
+        let request = http::Request::get("http://test/ready").body(()).unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        within("the head", response).await.unwrap().into_body()
+    };
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        unread.push(get().await);
+    }
+    let mut body = get().await;
+    let mut read = 0;
+    while read < READ {
+        let data = within("the next bytes", body.data()).await;
+        let len = data.unwrap().unwrap().len();
+        body.flow_control().release_capacity(len).unwrap();
+        read += len;
+    }
+}
