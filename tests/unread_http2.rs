@@ -7,15 +7,32 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use support::within;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Interest},
     net::{TcpSocket, TcpStream},
     process::{Child, Command},
     task::JoinSet,
 };
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    },
+};
+
 /// How long the server keeps a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,9 +49,13 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_firehose"))
-            .arg(SEND_TIMEOUT.as_millis().to_string())
+    async fn start(files: Option<&Path>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firehose"));
+        command.arg(SEND_TIMEOUT.as_millis().to_string());
+        if let Some(files) = files {
+            command.args([files.join("tls.crt"), files.join("tls.key")]);
+        }
+        let mut child = command
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -101,7 +122,7 @@ async fn until_reset(socket: &TcpStream) {
 
 /// By how much the server has grown, in KiB.
 async fn growth(connections: usize, path: &'static str) -> usize {
-    let server = Server::start().await;
+    let server = Server::start(None).await;
     let before = server.peak();
     let mut clients = JoinSet::new();
     for _ in 0..connections {
@@ -135,12 +156,53 @@ async fn unread_connections_cost_as_much_each() {
     }
 }
 
+/// A certificate in files, and a client that trusts it and speaks HTTP/2.
+fn certificate() -> (TempDir, TlsConnector) {
+    let files = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let cert = files.path().join("tls.crt");
+    fs::write(&cert, made.cert.pem()).unwrap();
+    let key = made.signing_key.serialize_pem();
+    fs::write(files.path().join("tls.key"), key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(&cert).unwrap())
+        .unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols.push(b"h2".to_vec());
+    (files, TlsConnector::from(Arc::new(config)))
+}
+
+/// It is reset in time, although rustls has room for all that its streams may hold.
+#[tokio::test]
+async fn unread_tls_connection_costs_at_most_64_mib() {
+    let (files, connector) = certificate();
+    for path in ["/each", "/ready", "/topic"] {
+        let server = Server::start(Some(files.path())).await;
+        let before = server.peak();
+        let name = ServerName::try_from("localhost").unwrap();
+        let shaking_hands = connector.connect(name, server.connect().await);
+        let mut socket = within("the handshake", shaking_hands).await.unwrap();
+        let start = Instant::now();
+        ask(&mut socket, path).await;
+        until_reset(socket.get_ref().0).await;
+        let took = start.elapsed();
+        assert!(took < 2 * SEND_TIMEOUT, "{path}: {took:?}");
+        let grown = server.peak() - before;
+        assert!(grown < LIMIT, "{path}: {grown} KiB");
+    }
+}
+
 /// Streams whose windows are full hold more together than their connection may hold: one that is read goes on.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
     const UNREAD: usize = 100;
     const READ: usize = 4 * 1024 * 1024;
-    let server = Server::start().await;
+    let server = Server::start(None).await;
     let socket = TcpStream::connect(server.addr).await.unwrap();
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(64 * 1024 * 1024)

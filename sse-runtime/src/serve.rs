@@ -31,8 +31,6 @@ use tower_service::Service as _;
 
 #[cfg(feature = "http2")]
 use crate::http2::{HEAD, Http2Service, PREFACE, STREAM_BUFFER, STREAMS, Streams};
-#[cfg(feature = "tls")]
-use crate::tls::Tls;
 use crate::{
     Shutdown, StreamLimit,
     listen::{self, Accepted, Listener},
@@ -41,6 +39,8 @@ use crate::{
     takeover::{Asked, Behind, Closing, Slot, TakenOver},
     told::Tell as _,
 };
+#[cfg(feature = "tls")]
+use crate::{socket::Metered, tls::Tls};
 
 /// How long a server waits for what its clients have to do.
 #[derive(Clone, Copy, Debug)]
@@ -335,8 +335,8 @@ impl Each {
         tls: Tls,
         io: Io,
         peer: Option<SocketAddr>,
-    ) -> Result<Option<TakenOver<TlsStream<Io>>>, Broken> {
-        let shaking_hands = Box::pin(tls.accept(io));
+    ) -> Result<Option<TakenOver<TlsStream<Metered<Io>>>>, Broken> {
+        let shaking_hands = Box::pin(tls.accept(Metered::new(io)));
         let io = tokio::select! {
             biased;
             io = tokio::time::timeout(self.patience.header_read, shaking_hands) => io??,

@@ -155,6 +155,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the system forget what it has not sent yet, when this is dropped, instead of keeping it for a client that
     /// takes nothing.
     fn forget_unsent(&self);
+
+    /// How many bytes have reached the system so far; `None` if each finished write has reached it.
+    fn sent(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Transport for TcpStream {
@@ -168,6 +173,83 @@ impl Transport for TcpStream {
 impl Transport for tokio::net::UnixStream {
     // Its peer's buffer is all there is.
     fn forget_unsent(&self) {}
+}
+
+/// A transport that counts what it has sent, for a layer that buffers what it is asked to write.
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+pub(crate) struct Metered<Io> {
+    io: Io,
+    sent: u64,
+}
+
+#[cfg(feature = "tls")]
+impl<Io: Transport> Metered<Io> {
+    pub(crate) fn new(io: Io) -> Self {
+        Self { io, sent: 0 }
+    }
+
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(len)) = written {
+            self.sent = self.sent.saturating_add(len as u64);
+        }
+        written
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<Io: Transport> Transport for Metered<Io> {
+    fn forget_unsent(&self) {
+        self.io.forget_unsent();
+    }
+
+    fn sent(&self) -> Option<u64> {
+        Some(self.sent)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<Io: Transport> AsyncRead for Metered<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<Io: Transport> AsyncWrite for Metered<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 /// How much of a client's next requests is kept while it is sent an event stream, in bytes. Under hyper, whoever sends more
@@ -193,6 +275,8 @@ pub(crate) struct Socket<Io: Transport> {
     discarded: usize,
     /// Runs while the client takes nothing; in a box, since most clients never let it come to that.
     blocked: Option<Pin<Box<Sleep>>>,
+    /// How much the transport had sent when it was last written to.
+    sent: Option<u64>,
 }
 
 impl<Io: Transport> Socket<Io> {
@@ -207,6 +291,7 @@ impl<Io: Transport> Socket<Io> {
             is_flooded: false,
             discarded: 0,
             blocked: None,
+            sent: None,
         }
     }
 
@@ -241,10 +326,18 @@ impl<Io: Transport> Socket<Io> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(written) = written {
-            let written = self.explain(written);
+        let sent = self.io.sent();
+        let has_progressed = match sent {
+            Some(_) => sent != self.sent,
+            None => written.is_ready(),
+        };
+        self.sent = sent;
+        let written = written.map(|written| self.explain(written));
+        if has_progressed {
             self.blocked = None;
-            return Poll::Ready(written);
+        }
+        if written.is_ready() {
+            return written;
         }
         let limit = self.send_timeout;
         let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -281,6 +374,7 @@ impl<Io: Transport> Socket<Io> {
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         ready!(self.give_up(cx, flushed))?;
+        self.blocked = None;
         self.wire.finish_flush();
         Poll::Ready(Ok(()))
     }

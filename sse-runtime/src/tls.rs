@@ -148,6 +148,11 @@ impl<Io: Transport> Transport for TlsStream<Io> {
     fn forget_unsent(&self) {
         self.get_ref().0.forget_unsent();
     }
+
+    /// rustls takes 64 KiB that the system has no room for, so a write that has finished may have sent nothing.
+    fn sent(&self) -> Option<u64> {
+        self.get_ref().0.sent()
+    }
 }
 
 /// The files, and what was read from them last.
