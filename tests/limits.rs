@@ -57,6 +57,18 @@ async fn rejects(
     yield_!(0);
 }
 
+/// Begins its response with the next event.
+#[sse_endpoint("/prepares")]
+async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = shared.generators.enter();
+    let mut events = shared.events;
+    events.mark_unchanged();
+    if events.changed().await.is_err() {
+        return Err(StatusCode::GONE);
+    }
+    yield_!(0);
+}
+
 fn app() -> (Router<Shared>, Shared, watch::Sender<u32>) {
     let (happen, events_of) = watch::channel(0);
     let shared = Shared {
@@ -175,10 +187,38 @@ async fn what_is_no_stream_takes_no_place() {
         assert_eq!(finishes.chunk().await, Ok(None));
     }
     let _inside = try_to_get_in(addr, "").await.unwrap();
-    // Whoever asks for the head alone is not refused for want of room.
-    let (_, head) = ask(addr, "HEAD /events", "").await;
-    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     try_to_get_in(addr, "").await.unwrap_err();
+}
+
+/// What stands before the response runs for `HEAD` as well, so it takes a place for as long as that does.
+#[tokio::test]
+async fn head_takes_a_place_until_its_response() {
+    const PLACES: usize = 5;
+    const CLIENTS: usize = 100;
+    let (_, shared, happen) = app();
+    let generators = shared.generators.clone();
+    let app = Router::new().sse(prepares).layer(StreamLimit::new(PLACES));
+    let addr = serve(app.with_state(shared)).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(async move { ask(addr, "HEAD /prepares", "").await.1.status_line });
+    }
+    for _ in PLACES..CLIENTS {
+        let refused = within("a client to be refused", clients.join_next()).await;
+        assert_eq!(
+            refused.unwrap().unwrap(),
+            "HTTP/1.1 503 Service Unavailable"
+        );
+    }
+    assert_eq!(generators.count().started, PLACES);
+    happen.send(1).unwrap();
+    while let Some(answered) = clients.join_next().await {
+        assert_eq!(answered.unwrap(), "HTTP/1.1 200 OK");
+    }
+    // The places are free again.
+    generators.until_alive(0).await;
+    let _waits = Client::get(addr, "/prepares").await;
+    generators.until_started(PLACES + 1).await;
 }
 
 #[tokio::test]

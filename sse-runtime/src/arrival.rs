@@ -44,13 +44,7 @@ impl Arrival {
         }
         let instruments = about.instruments(parts);
         let is_head = parts.method == Method::HEAD;
-        // It starts no stream.
-        let places = if is_head {
-            Ok(Vec::new())
-        } else {
-            limit::take_places(parts)
-        };
-        let places = places.map_err(|full| {
+        let places = limit::take_places(parts).map_err(|full| {
             instruments.rejected(full);
             tracing::debug!(
                 endpoint = about.endpoint.name,

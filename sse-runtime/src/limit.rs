@@ -52,7 +52,8 @@ use crate::{
 /// run for those who are refused, too.
 ///
 /// Nobody who has a stream is sent away for somebody else. A place is taken before the extractors run, and free again when
-/// the generator is gone, whatever ended it. Requests for something else than an event stream go through, and
+/// the generator is gone, whatever ended it. A `HEAD` request takes a place until its response, since it runs what stands before
+/// that. Requests for something else than an event stream go through, and
 /// clones of one limit, as a router makes them, count together.
 ///
 /// # Over the limit
