@@ -561,7 +561,7 @@ async fn what_is_set_on_the_event_wins_over_the_value() {
     );
     assert_eq!(
         wire!(Chat: Event::json(Chat::Numbered { seq: 7, text: None }).retry(Duration::from_secs(1))),
-        "retry: 1000\nevent: numbered\nid: 7\ndata: {\"seq\":7,\"T\":null}\n\n"
+        "event: numbered\nid: 7\nretry: 1000\ndata: {\"seq\":7,\"T\":null}\n\n"
     );
     assert_eq!(
         wire!(Chat: Event::json(Chat::Finished).with_comment("last")),

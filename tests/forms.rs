@@ -427,7 +427,7 @@ async fn values_references_and_events_mix() {
     let text = get(Router::new().sse(mixed), "/mixed").await.text().await;
     assert_eq!(
         text,
-        "data: null\n\ndata: 1\n\ndata: 2\n\nid: 2\ndata: 2\n\nevent: three\ndata: 3\n\n: between\n\ndata: [DONE]\n\n"
+        "data: null\n\ndata: 1\n\ndata: 2\n\nid: 2\ndata: 2\n\nevent: three\ndata: 3\n\n: between\ndata: [DONE]\n\n"
     );
 }
 

@@ -44,7 +44,10 @@ async fn ask(addr: SocketAddr, path: &str) -> (Client, Head) {
 
 fn assert_event_stream(head: &Head) {
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
-    assert_eq!(head.get("content-type"), Some("text/event-stream"));
+    assert_eq!(
+        head.get("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
 }
 
 #[tokio::test]

@@ -587,7 +587,10 @@ impl Frames {
     async fn of(mut client: Client) -> Self {
         let head = client.head().await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
-        assert_eq!(head.get("content-type"), Some("text/event-stream"));
+        assert_eq!(
+            head.get("content-type"),
+            Some("text/event-stream; charset=utf-8")
+        );
         assert_eq!(head.get("content-encoding"), None);
         Self {
             client,
@@ -885,7 +888,7 @@ async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     servers.world.generators.until_alive(1).await;
     // Twice the time that the other one had.
     for _ in 0..8 {
-        alive.expect(":\n\n").await;
+        alive.expect(":\n").await;
     }
     servers.world.next.notify_one();
     alive.expect(&number(2)).await;

@@ -117,8 +117,8 @@ async fn the_readmes_programs_are_whole_and_do_the_same() {
     let seen = curl(&["--include", "--no-buffer", "--max-time", "2", url]);
     for line in [
         "HTTP/1.1 200 OK\r\n",
-        "content-type: text/event-stream\r\n",
-        "cache-control: no-cache, no-transform\r\n",
+        "content-type: text/event-stream; charset=utf-8\r\n",
+        "cache-control: no-cache, no-store, no-transform\r\n",
         "x-accel-buffering: no\r\n",
         "connection: keep-alive\r\n",
     ] {

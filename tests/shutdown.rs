@@ -121,7 +121,7 @@ async fn to_the_end(client: &mut Client) -> String {
 fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")
-        .and_then(|rest| rest.strip_suffix("\n\n"));
+        .and_then(|rest| rest.strip_suffix('\n'));
     let retry = retry.unwrap_or_else(|| panic!("expected a last `retry`, found {frame:?}"));
     retry.parse().unwrap()
 }

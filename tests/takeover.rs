@@ -268,7 +268,10 @@ async fn head_has_no_body_before_a_stream_nor_behind_it() {
     client.send(requests.concat().as_bytes()).await;
     for _ in 0..2 {
         let head = client.head().await;
-        assert_eq!(head.get("content-type"), Some("text/event-stream"));
+        assert_eq!(
+            head.get("content-type"),
+            Some("text/event-stream; charset=utf-8")
+        );
         expect_two(&mut client).await;
     }
 }

@@ -105,15 +105,21 @@ async fn send(server: &Server, request: &str) -> (Client, Head) {
 /// The headers that are the same on every version.
 fn assert_event_stream(head: &Head) {
     assert!(head.status_line.ends_with(" 200 OK"), "{head:?}");
-    assert_eq!(head.get("content-type"), Some("text/event-stream"));
-    assert_eq!(head.get("cache-control"), Some("no-cache, no-transform"));
+    assert_eq!(
+        head.get("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert_eq!(
+        head.get("cache-control"),
+        Some("no-cache, no-store, no-transform")
+    );
     assert_eq!(head.get("x-accel-buffering"), Some("no"));
     assert_eq!(head.get("content-length"), None);
 }
 
 fn assert_event_stream_headers(headers: &HeaderMap) {
-    assert_eq!(headers["content-type"], "text/event-stream");
-    assert_eq!(headers["cache-control"], "no-cache, no-transform");
+    assert_eq!(headers["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(headers["cache-control"], "no-cache, no-store, no-transform");
     assert_eq!(headers["x-accel-buffering"], "no");
     assert!(!headers.contains_key("content-length"));
 }

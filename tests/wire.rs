@@ -112,13 +112,13 @@ async fn every_field_has_its_line() {
     assert_eq!(wire(event).await, bytes);
 
     for (event, bytes) in [
-        (Event::comment("warming up"), ": warming up\n\n"),
+        (Event::comment("warming up"), ": warming up\n"),
         (Event::empty().id(""), "id: \n\n"),
         (Event::empty().id("7"), "id: 7\n\n"),
-        (Event::empty().retry(Duration::ZERO), "retry: 0\n\n"),
+        (Event::empty().retry(Duration::ZERO), "retry: 0\n"),
         (
             Event::empty().retry(Duration::from_micros(1500)),
-            "retry: 2\n\n",
+            "retry: 2\n",
         ),
         (
             Event::text("").event("deleted"),

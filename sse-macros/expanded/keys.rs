@@ -1,6 +1,14 @@
+::core::compile_error! {
+    "`end = \"stop\"` sends an event `done`, which `events = \"own\"` excludes; `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+}
+#[allow(warnings)]
 pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::__private::Generator> {
     type __Item = Key;
-    async fn keys(__stream: ::events::__private::Yielder<__Item>) -> () {
+    async fn keys(
+        __stream: ::events::__private::Yielder<__Item>,
+    ) -> <[(); ::core::compile_error! {
+        "`keep_alive_event` sends events that the function does not yield, which `events = \"own\"` excludes; `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+    }] as ::events::__private::Fallible>::Ok {
         #[allow(unused_macros)]
         macro_rules! yield_ {
             ($($operand:tt)*) => {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The keys, each with a value that a message can show.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 13] = [
     ("method", "method = POST"),
     ("keep_alive", "keep_alive = \"15s\""),
     ("keep_alive_event", "keep_alive_event = \"ping\""),
@@ -28,6 +28,8 @@ const KEYS: [(&str, &str); 11] = [
     ("allow", "allow(unread_capture)"),
     ("crate", "crate = ::sse_runtime"),
     ("on_shutdown", "on_shutdown = \"finish\""),
+    ("on_cut", "on_cut = \"end\""),
+    ("events", "events = \"own\""),
 ];
 
 /// Timers reach far, but a longer time is a slip of the unit.
@@ -45,6 +47,8 @@ pub(crate) struct Args {
     pub(crate) end: Key<End>,
     pub(crate) error_event: Key<LitStr>,
     pub(crate) on_shutdown: Key<OnShutdown>,
+    pub(crate) on_cut: Key<OnCut>,
+    pub(crate) events: Key<Events>,
     pub(crate) allow: Vec<Ident>,
     pub(crate) runtime: Key<Path>,
 }
@@ -70,6 +74,18 @@ pub(crate) enum End {
 pub(crate) enum OnShutdown {
     Close,
     Finish,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum OnCut {
+    Abort,
+    End,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Events {
+    All,
+    Own,
 }
 
 /// A key that was given at most once, with its span beside its value.
@@ -124,7 +140,35 @@ impl Args {
                 "`keep_alive_event` names an event that `keep_alive = \"off\"` never sends; leave one out",
             );
         }
+        args.check_own_events(errors);
         args
+    }
+
+    /// `events = "own"` excludes the keys that send events which the function does not yield.
+    fn check_own_events(&self, errors: &mut Errors) {
+        let way_out = match (self.events.get(), self.method.get()) {
+            (Some(Events::Own), _) => "remove one of the two",
+            (None, Some(method)) if method != "GET" => {
+                "`events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+            }
+            _ => return,
+        };
+        if let (Some(End::Stop), Some(span)) = (self.end.get(), self.end.span()) {
+            errors.at_span(
+                span,
+                format_args!(
+                    "`end = \"stop\"` sends an event `done`, which `events = \"own\"` excludes; {way_out}"
+                ),
+            );
+        }
+        if let Some(span) = self.keep_alive_event.span() {
+            errors.at_span(
+                span,
+                format_args!(
+                    "`keep_alive_event` sends events that the function does not yield, which `events = \"own\"` excludes; {way_out}"
+                ),
+            );
+        }
     }
 
     /// Parses what stands between two commas; an error in one part does not hide those in the others.
@@ -225,6 +269,14 @@ impl Args {
             "on_shutdown" => {
                 let choices = [("close", OnShutdown::Close), ("finish", OnShutdown::Finish)];
                 self.on_shutdown.set(key, choice(value, choices), errors);
+            }
+            "on_cut" => {
+                let choices = [("abort", OnCut::Abort), ("end", OnCut::End)];
+                self.on_cut.set(key, choice(value, choices), errors);
+            }
+            "events" => {
+                let choices = [("all", Events::All), ("own", Events::Own)];
+                self.events.set(key, choice(value, choices), errors);
             }
             "error_event" => self.error_event.set(key, event_name(key, value), errors),
             _ => self.runtime.set(key, runtime_path(value), errors),

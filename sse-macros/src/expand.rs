@@ -26,7 +26,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{parse_quote, spanned::Spanned as _};
 
 use crate::{
-    args::{Args, End, Flush, KeepAlive, OnShutdown},
+    args::{Args, End, Events, Flush, KeepAlive, OnCut, OnShutdown},
     attributes::Attributes,
     check,
     endpoint::{self, Endpoint, Form, Returns},
@@ -257,6 +257,8 @@ fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
         end,
         error_event,
         on_shutdown,
+        on_cut,
+        events,
         ..
     } = &endpoint.args;
     let private = endpoint.runtime.internals();
@@ -310,6 +312,14 @@ fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
         on_shutdown.get().map(|what| match what {
             OnShutdown::Close => quote!(.on_shutdown(#private::OnShutdown::Close)),
             OnShutdown::Finish => quote!(.on_shutdown(#private::OnShutdown::Finish)),
+        }),
+        on_cut.get().map(|what| match what {
+            OnCut::Abort => quote!(.on_cut(#private::OnCut::Abort)),
+            OnCut::End => quote!(.on_cut(#private::OnCut::End)),
+        }),
+        events.get().map(|events| match events {
+            Events::All => quote!(.events(#private::EventsKey::All)),
+            Events::Own => quote!(.events(#private::EventsKey::Own)),
         }),
     ];
     let keys = keys.iter().flatten();

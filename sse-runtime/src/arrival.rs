@@ -70,6 +70,7 @@ impl Arrival {
                 Seen {
                     wire: wire.clone(),
                     flow,
+                    ends_connection: parts.version <= Version::HTTP_10,
                 },
                 parts.extensions.get().cloned(),
             ),

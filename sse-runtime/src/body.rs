@@ -21,14 +21,16 @@ use crate::{
     CloseReason, EventId,
     arrival::Arrival,
     asked::UntilAsked,
-    channel::{Channel, DUE, Taken, TopicEnd},
-    encode::{self, EncodeError, Fields},
+    channel::{Channel, DUE, Taken, TopicEnd, WriteFailure},
+    encode::{self, EncodeError},
     end_guard::EndGuard,
-    endpoint::{self, About, End, Endpoint, Flush},
+    ending::{LastFrame, StreamEnd},
+    endpoint::{self, About, Endpoint, Flush},
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
-    shutdown, turn,
+    topic::Gap,
+    turn,
     unread::Unread,
 };
 
@@ -81,6 +83,13 @@ pub(crate) enum StreamError {
     Encode {
         endpoint: &'static str,
         source: EncodeError,
+    },
+    #[error("a client of the endpoint `{endpoint}` missed events")]
+    Gap { endpoint: &'static str, source: Gap },
+    #[error("the stream of the endpoint `{endpoint}` was cut: {reason}")]
+    Cut {
+        endpoint: &'static str,
+        reason: CloseReason,
     },
     #[error("the endpoint `{endpoint}` panicked")]
     Panicked { endpoint: &'static str },
@@ -217,7 +226,7 @@ impl SseBody {
             && let State::Running(_) = this.state
         {
             let endpoint = &this.about.endpoint;
-            end_generator(&mut this.state, endpoint, &this.guard);
+            end_generator(&mut this.state, State::Ended, endpoint, &this.guard);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
                 endpoint: endpoint.name,
@@ -269,8 +278,8 @@ impl SseBody {
             let asked = was_cancelled.then(|| this.guard.connection().asked());
             let asked = asked.flatten();
             if let Some(why) = asked.or(is_over.then_some(this.over)) {
-                say_goodbye(why, &this.channel, endpoint);
-                end_generator(&mut this.state, endpoint, &this.guard);
+                let ended = end_stream(why, false, &this.channel, endpoint);
+                end_generator(&mut this.state, ended, endpoint, &this.guard);
                 this.guard.end(why);
             }
         }
@@ -336,6 +345,7 @@ impl SseBody {
                     ready!(this.gate.poll_open(cx));
                     let failing = std::mem::replace(&mut this.state, State::Ended);
                     if let State::Failing(error) = failing {
+                        this.guard.break_off();
                         return Poll::Ready(Some(Err(*error)));
                     }
                 }
@@ -384,26 +394,20 @@ fn poll(
     polled
 }
 
-/// What a generator's ending leaves to be sent, and why the stream ends.
+/// Ends a stream whose generator has ended: writes what is left to be sent, and says why it ends.
 fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, CloseReason) {
-    // A generator that ended behind a value that could not be sent has not finished.
-    if let Some(failing) = encode_failure(channel, endpoint) {
+    // A generator that ended after a value that could not be sent has not finished.
+    if let Some(failing) = write_failure(channel, endpoint) {
         return (failing, CloseReason::Failed);
     }
     let topics = channel.topic_end();
-    let lags = topics == Some(TopicEnd::Lagged);
     let why = match ending {
-        Ending::Finished if lags => CloseReason::Lagged,
+        Ending::Finished if topics == Some(TopicEnd::Lagged) => CloseReason::Lagged,
         Ending::Finished => CloseReason::Finished,
-        Ending::Failed(_) | Ending::Rejected(_) => CloseReason::Failed,
-    };
-    let is_over = topics == Some(TopicEnd::Over);
-    match ending {
-        // It comes back for what it has not read.
-        Ending::Finished if lags => say_goodbye(why, channel, endpoint),
-        Ending::Finished if is_over || endpoint.end == End::Stop => say_done(channel),
-        Ending::Finished => {}
-        Ending::Failed(write_error) => write_error(channel, endpoint),
+        Ending::Failed(write_error) => {
+            write_error(channel, endpoint);
+            CloseReason::Failed
+        }
         Ending::Rejected(response) => {
             tracing::error!(
                 endpoint = endpoint.name,
@@ -414,19 +418,52 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
             let failing = State::Failing(Box::new(StreamError::RejectedTooLate {
                 endpoint: endpoint.name,
             }));
-            return (failing, why);
+            return (failing, CloseReason::Failed);
         }
-    }
-    match encode_failure(channel, endpoint) {
+    };
+    let ended = end_stream(why, topics == Some(TopicEnd::Over), channel, endpoint);
+    match write_failure(channel, endpoint) {
         Some(failing) => (failing, CloseReason::Failed),
-        None => (State::Ended, why),
+        None => (ended, why),
     }
 }
 
+/// Writes the last frame of a stream that ends for this reason. The state says whether its response then breaks off.
+fn end_stream(reason: CloseReason, is_over: bool, channel: &Channel, endpoint: &Endpoint) -> State {
+    let end = StreamEnd::of(reason, endpoint, is_over);
+    if let Some(frame) = end.last_frame {
+        channel.write_last(|outgoing| match frame {
+            LastFrame::Done => {
+                // Unless the generator has sent it.
+                let done = EventId::done(outgoing.last_id.as_ref());
+                if outgoing.last_id.as_ref() != Some(&done) {
+                    encode::done_frame(&mut outgoing.buffer, &done);
+                }
+            }
+            LastFrame::Retry(retry) => encode::retry_line(&mut outgoing.buffer, retry),
+            LastFrame::Close => encode::close_frame(&mut outgoing.buffer, reason),
+        });
+    }
+    if !end.breaks_off {
+        return State::Ended;
+    }
+    tracing::warn!(
+        endpoint = endpoint.name,
+        path = endpoint.path,
+        %reason,
+        "the stream was cut before its generator ended; its response breaks off, so that its client does not take it for a \
+         complete answer"
+    );
+    State::Failing(Box::new(StreamError::Cut {
+        endpoint: endpoint.name,
+        reason,
+    }))
+}
+
 /// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
-fn end_generator(state: &mut State, endpoint: &Endpoint, guard: &EndGuard) {
+fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &EndGuard) {
     let _entered = guard.enter_span();
-    let generator = std::mem::replace(state, State::Ended);
+    let generator = std::mem::replace(state, ended);
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
         tracing::error!(
             endpoint = endpoint.name,
@@ -436,54 +473,40 @@ fn end_generator(state: &mut State, endpoint: &Endpoint, guard: &EndGuard) {
     }
 }
 
-/// The last frame of a stream that is over for good, unless the generator has sent it.
-fn say_done(channel: &Channel) {
-    channel.write(|outgoing| {
-        let done = EventId::done(outgoing.last_id.as_ref());
-        if outgoing.last_id.as_ref() != Some(&done) {
-            encode::done_frame(&mut outgoing.buffer, &done);
-        }
-        Ok(())
-    });
+/// The state after a value that could not be sent, if there was one.
+fn write_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {
+    let failure = channel.take_failure()?;
+    Some(failing(failure, endpoint))
 }
 
-/// The last frame of a stream that is ended: what its client could not know otherwise.
-fn say_goodbye(why: CloseReason, channel: &Channel, endpoint: &Endpoint) {
-    channel.write(|outgoing| {
-        match why {
-            // When to come back: to a server that has been started anew, and not together with everybody else.
-            CloseReason::Shutdown => {
-                let fields = Fields {
-                    retry: Some(shutdown::retry(endpoint.retry)),
-                    ..Fields::default()
-                };
-                encode::bare_frame(&mut outgoing.buffer, &fields);
+fn failing(failure: WriteFailure, endpoint: &Endpoint) -> State {
+    let Endpoint { name, path, .. } = *endpoint;
+    State::Failing(Box::new(match failure {
+        WriteFailure::Encode(source) => {
+            tracing::error!(
+                endpoint = name,
+                path,
+                error = %source,
+                "a value that the generator yielded could not be sent; its connection is closed"
+            );
+            StreamError::Encode {
+                endpoint: name,
+                source,
             }
-            // The refusal that the client gets when it comes back is invisible to a script.
-            CloseReason::Expired | CloseReason::Revoked | CloseReason::Lagged => {
-                encode::close_frame(&mut outgoing.buffer, why);
-            }
-            _ => {}
         }
-        Ok(())
-    });
-}
-
-fn encode_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {
-    let source = channel.take_failure()?;
-    Some(failing(source, endpoint))
-}
-
-fn failing(source: EncodeError, endpoint: &Endpoint) -> State {
-    tracing::error!(
-        endpoint = endpoint.name,
-        path = endpoint.path,
-        error = %source,
-        "a value that the generator yielded could not be sent; its connection is closed"
-    );
-    State::Failing(Box::new(StreamError::Encode {
-        endpoint: endpoint.name,
-        source,
+        WriteFailure::Gap(source) => {
+            tracing::warn!(
+                endpoint = name,
+                path,
+                gap = %source,
+                "a client missed events of a topic, and the endpoint sends no event `gap`: its response breaks off. Take gaps \
+                 with `recv`, or add `events = \"all\"`"
+            );
+            StreamError::Gap {
+                endpoint: name,
+                source,
+            }
+        }
     }))
 }
 

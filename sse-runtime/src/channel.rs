@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     EventId,
     encode::{self, EncodeError, Fields},
-    endpoint::Flush,
+    endpoint::{Endpoint, Flush},
     topic::Gap,
 };
 
@@ -51,7 +51,11 @@ pub struct Outgoing {
     pub(crate) last_id: Option<EventId>,
     flush: Flush,
     begun: bool,
-    failure: Option<EncodeError>,
+    failure: Option<WriteFailure>,
+    /// The events `gap` may be written.
+    sends_gaps: bool,
+    /// Frames that hold only an id may be written.
+    sends_bare_ids: bool,
     /// Events that were written and not taken yet.
     events: u64,
     next: Next,
@@ -64,6 +68,14 @@ pub struct Outgoing {
     /// The ids are the handler's own, and not those of a topic.
     has_own_ids: bool,
     topics: Topics,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug)]
+pub(crate) enum WriteFailure {
+    Encode(EncodeError),
+    /// Events are missing, and the endpoint sends only what its function yields.
+    Gap(Gap),
 }
 
 /// What comes behind what was written last.
@@ -97,7 +109,7 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn end(mut self, written: Result<(), EncodeError>) -> bool {
         if let Err(error) = written {
-            self.outgoing.failure = Some(error);
+            self.outgoing.failure = Some(WriteFailure::Encode(error));
             self.outgoing.stops = true;
             return true;
         }
@@ -219,6 +231,12 @@ impl Outgoing {
         }
     }
 
+    /// Whether there is nothing to take: a frame without fields is none, and nobody would wake a generator that stops for it.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
+    }
+
     #[inline]
     fn len(&self) -> usize {
         let ahead = self.ahead.iter().flat_map(|ahead| ahead.iter());
@@ -260,11 +278,23 @@ impl Outgoing {
         next
     }
 
+    /// Writes the event `gap`. The stream fails if its endpoint does not send such events.
+    pub(crate) fn write_gap(&mut self, gap: &Gap) {
+        if self.sends_gaps {
+            self.accompany();
+            gap.put_into(&mut self.buffer);
+            self.wrote(Some(gap.position().clone()));
+        } else if self.failure.is_none() {
+            self.failure = Some(WriteFailure::Gap(gap.clone()));
+        }
+    }
+
     /// Gives an id to a client that has none, and has nothing of the topic yet: whoever loses it now has a place to come back
     /// to. It is the place where reading began, and so right whatever was read since.
     fn tell_start(&mut self) {
         if let Some(start) = self.starts_at.take()
             && self.last_id.is_none()
+            && self.sends_bare_ids
         {
             let fields = Fields {
                 id: Some((*start).clone()),
@@ -285,7 +315,7 @@ impl Outgoing {
     fn has_to_stop(&mut self) -> bool {
         let is_due = match (self.next, self.flush) {
             (Next::Wait, _) => false,
-            (Next::Unknown, Flush::Each) => true,
+            (Next::Unknown, Flush::Each) => !self.is_empty(),
             (Next::Others, Flush::Each) | (_, Flush::Ready) => self.is_full(),
         };
         self.stops |= is_due;
@@ -315,6 +345,8 @@ impl Channel {
             flush: Flush::default(),
             begun: false,
             failure: None,
+            sends_gaps: true,
+            sends_bare_ids: true,
             events: 0,
             next: Next::Unknown,
             stops: false,
@@ -332,9 +364,11 @@ impl Channel {
     }
 
     /// What the request and the attribute say, before the generator is polled for the first time.
-    pub(crate) fn open(&self, flush: Flush, last_id: Option<EventId>) {
+    pub(crate) fn open(&self, endpoint: &Endpoint, last_id: Option<EventId>) {
         let mut outgoing = self.lock();
-        outgoing.flush = flush;
+        outgoing.flush = endpoint.flush;
+        outgoing.sends_gaps = endpoint.sends_framework_events();
+        outgoing.sends_bare_ids = endpoint.sends_bare_ids();
         outgoing.last_id = last_id;
     }
 
@@ -355,7 +389,7 @@ impl Channel {
     /// Whether there is a stream to answer with: what was yielded, or a gap that the client is to be told of.
     pub(crate) fn has_content(&self) -> bool {
         let outgoing = self.lock();
-        outgoing.begun || !outgoing.buffer.is_empty()
+        outgoing.begun || !outgoing.buffer.is_empty() || outgoing.failure.is_some()
     }
 
     /// Lets `write` add a frame, and says whether the generator has to stop behind it. After a failure nothing is added any
@@ -369,6 +403,13 @@ impl Channel {
         };
         let written = write(&mut writing.outgoing);
         writing.end(written)
+    }
+
+    /// Lets `write` add the last frame of the stream, also after a failure.
+    pub(crate) fn write_last(&self, write: impl FnOnce(&mut Outgoing)) {
+        let mut outgoing = self.lock();
+        outgoing.accompany();
+        write(&mut outgoing);
     }
 
     // Apart from `write`, of which there is one for each endpoint.
@@ -396,7 +437,7 @@ impl Channel {
 
     /// What there is to do behind a poll of the generator that did not end it: to take what it has written, unless a value
     /// could not be sent.
-    pub(crate) fn take_unless_failed(&self) -> Result<Taken, EncodeError> {
+    pub(crate) fn take_unless_failed(&self) -> Result<Taken, WriteFailure> {
         let mut outgoing = self.lock();
         if let Some(failure) = outgoing.failure.take() {
             return Err(failure);
@@ -435,12 +476,9 @@ impl Channel {
         CURRENT.with_borrow(|current| current.as_ref().map(use_it))
     }
 
-    /// Tells the client of a gap.
+    /// Writes the event `gap`, see [`Outgoing::write_gap`].
     pub(crate) fn tell(&self, gap: &Gap) {
-        let mut outgoing = self.lock();
-        outgoing.accompany();
-        gap.put_into(&mut outgoing.buffer);
-        outgoing.wrote(Some(gap.position().clone()));
+        self.lock().write_gap(gap);
     }
 
     /// A topic was read up to here, and there is nothing behind it yet.
@@ -455,6 +493,9 @@ impl Channel {
     /// Takes the id that the client does not know of yet.
     pub(crate) fn take_read_to(&self) -> Option<EventId> {
         let mut outgoing = self.lock();
+        if !outgoing.sends_bare_ids {
+            return None;
+        }
         let read_to = outgoing.read_to.take()?;
         outgoing.last_id = Some(read_to.clone());
         Some(read_to)
@@ -490,8 +531,8 @@ impl Channel {
         is_over.then_some(TopicEnd::Over)
     }
 
-    /// Takes the error that a value's `Serialize` returned.
-    pub(crate) fn take_failure(&self) -> Option<EncodeError> {
+    /// Takes why nothing more can be written, if that is so.
+    pub(crate) fn take_failure(&self) -> Option<WriteFailure> {
         self.lock().failure.take()
     }
 }

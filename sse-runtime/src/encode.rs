@@ -42,7 +42,8 @@ pub struct Head {
 /// Room for a few small events; what does not fit grows.
 const FIRST_CAPACITY: usize = 512;
 
-/// One frame on its way into the buffer: the fields, the data, and the blank line that ends it.
+/// One frame on its way into the buffer: the fields in the order `event`, `id`, `retry`, `data`, after a comment, and the
+/// blank line that ends it.
 ///
 /// Unless it is finished, on an error and on a panic, the buffer is left as it was before: half a frame is never sent.
 #[derive(Debug)]
@@ -52,19 +53,12 @@ pub struct Frame<'a> {
     is_whole: bool,
     /// The line of JSON is still to be ended.
     is_in_line: bool,
-    /// What was set on the event; the value does not set it again.
-    set: Set,
+    /// What was set on the event, until it is written. The value does not set it again.
+    fields: Option<&'a Fields>,
     /// The name for a value that has none of its own.
     default_event: Option<&'a str>,
     /// The id that the value brought.
     id: Option<EventId>,
-}
-
-#[derive(Debug, Default)]
-struct Set {
-    event: bool,
-    id: bool,
-    retry: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -79,35 +73,16 @@ impl<'a> Frame<'a> {
             buffer,
             is_whole: false,
             is_in_line: false,
-            set: Set::default(),
+            fields: None,
             default_event: None,
             id: None,
         }
     }
 
     /// Starts a frame with the fields that are set on the event.
-    pub(crate) fn new(buffer: &'a mut BytesMut, fields: &Fields) -> Self {
+    pub(crate) fn new(buffer: &'a mut BytesMut, fields: &'a Fields) -> Self {
         let mut frame = Self::of_value(buffer);
-        frame.set = Set {
-            event: fields.event.is_some(),
-            id: fields.id.is_some(),
-            retry: fields.retry.is_some(),
-        };
-        if let Some(comment) = &fields.comment {
-            line(frame.buffer, "", comment.as_str());
-        }
-        // An empty name is none, as the standard has it.
-        if let Some(event) = &fields.event
-            && !event.as_str().is_empty()
-        {
-            line(frame.buffer, "event", event.as_str());
-        }
-        if let Some(id) = &fields.id {
-            line(frame.buffer, "id", id);
-        }
-        if let Some(retry) = fields.retry {
-            line(frame.buffer, "retry", milliseconds(retry));
-        }
+        frame.fields = Some(fields);
         frame
     }
 
@@ -117,23 +92,28 @@ impl<'a> Frame<'a> {
         self
     }
 
-    /// Writes the fields that the value brings, but for those that are set on the event.
+    /// Writes all fields before the data: those that are set on the event, and otherwise those that the value brings.
     fn head(&mut self, head: Head) {
-        if let Some(event) = head.event.or(self.default_event)
-            && !self.set.event
+        let set = self.fields.take();
+        if let Some(comment) = set.and_then(|set| set.comment.as_ref()) {
+            line(self.buffer, "", comment.as_str());
+        }
+        let name = set.and_then(|set| set.event.as_ref());
+        let name = name.map(EventName::as_str);
+        // An empty name sets none (WHATWG, "dispatch the event", step 4).
+        if let Some(event) = name.or(head.event).or(self.default_event)
+            && !event.is_empty()
         {
             line(self.buffer, "event", event);
         }
-        if let Some(id) = head.id
-            && !self.set.id
-        {
+        if let Some(id) = set.and_then(|set| set.id.as_ref()) {
+            line(self.buffer, "id", id);
+        } else if let Some(id) = head.id {
             line(self.buffer, "id", &id);
             self.id = Some(id);
         }
-        if let Some(retry) = head.retry
-            && !self.set.retry
-        {
-            line(self.buffer, "retry", milliseconds(retry));
+        if let Some(retry) = set.and_then(|set| set.retry).or(head.retry) {
+            retry_line(self.buffer, retry);
         }
     }
 
@@ -142,7 +122,7 @@ impl<'a> Frame<'a> {
     /// A value without a head, as most are, has no name but the frame's own.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
-        if head.is_some() || self.default_event.is_some() {
+        if head.is_some() || self.default_event.is_some() || self.fields.is_some() {
             self.head(head.unwrap_or_default());
         }
         self.buffer.put_slice(b"data: ");
@@ -162,10 +142,23 @@ impl<'a> Frame<'a> {
         if self.is_in_line {
             self.buffer.put_slice(b"\n\n");
         } else {
-            self.buffer.put_u8(b'\n');
+            self.finish_line();
         }
         self.is_whole = true;
         self.id.take()
+    }
+
+    /// Ends a frame whose last line is ended. Without data it is still to be written, and needs its blank line for an `id`, which
+    /// takes effect with it, and for an `event`, which would name the next event without it. A comment and a `retry` are
+    /// complete as lines; some decoders hand out an event at each blank line.
+    fn finish_line(&mut self) {
+        let without_data = self.fields;
+        if without_data.is_some() {
+            self.head(Head::default());
+        }
+        if without_data.is_none_or(|fields| fields.event.is_some() || fields.id.is_some()) {
+            self.buffer.put_u8(b'\n');
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Alive(
 pub(crate) struct Seen {
     pub(crate) wire: Option<Wire>,
     pub(crate) flow: Option<Flow>,
+    /// The end of the body is that of the connection, as in HTTP/1.0.
+    pub(crate) ends_connection: bool,
 }
 
 impl Seen {
@@ -68,6 +70,15 @@ impl EndGuard {
 
     pub(crate) fn span(&self) -> &Span {
         self.record.span()
+    }
+
+    /// The response breaks off. Only a reset tells that from its end if both end the connection.
+    pub(crate) fn break_off(&self) {
+        if self.seen.ends_connection
+            && let Some(wire) = &self.seen.wire
+        {
+            wire.reset_when_closed();
+        }
     }
 
     /// Runs what follows in the stream's span, where anybody wants it: to enter one that is disabled is not free.

@@ -39,6 +39,24 @@ pub enum OnShutdown {
     Finish,
 }
 
+/// How the response of a stream that was cut before its generator ended is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCut {
+    /// It breaks off, so that the client does not take it for a whole answer.
+    Abort,
+    /// It ends as a whole response does.
+    End,
+}
+
+/// The events that a stream may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// Those that the function yields, and those of the framework: `done`, `gap`, `close`, the keep-alive's.
+    All,
+    /// Only those that the function yields.
+    Own,
+}
+
 /// An endpoint, as its attribute and its function describe it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -55,6 +73,8 @@ pub struct Endpoint {
     pub(crate) max_duration: Option<Duration>,
     pub(crate) error_event: &'static str,
     on_shutdown: Option<OnShutdown>,
+    on_cut: Option<OnCut>,
+    events: Option<Events>,
 }
 
 /// The default of `keep_alive`: what the standard's authoring notes suggest against proxies that cut quiet connections.
@@ -77,6 +97,8 @@ impl Endpoint {
             max_duration: None,
             error_event: "error",
             on_shutdown: None,
+            on_cut: None,
+            events: None,
         }
     }
 
@@ -140,10 +162,53 @@ impl Endpoint {
         self
     }
 
+    /// The key `on_cut`.
+    pub fn on_cut(mut self, what: OnCut) -> Self {
+        self.on_cut = Some(what);
+        self
+    }
+
+    /// The key `events`.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    fn is_get(&self) -> bool {
+        self.method == Method::GET
+    }
+
+    /// Whether a stream that is cut breaks off. An `EventSource`, which only sends `GET`, reconnects after a clean end and
+    /// resumes; to any other client a clean end says that the answer is complete.
+    pub(crate) fn aborts_when_cut(&self) -> bool {
+        let by_method = if self.is_get() {
+            OnCut::End
+        } else {
+            OnCut::Abort
+        };
+        self.on_cut.unwrap_or(by_method) == OnCut::Abort
+    }
+
+    /// Whether the framework may send events of its own. Protocols over `POST` parse each event, and know none of them.
+    pub(crate) fn sends_framework_events(&self) -> bool {
+        let by_method = if self.is_get() {
+            Events::All
+        } else {
+            Events::Own
+        };
+        self.events.unwrap_or(by_method) == Events::All
+    }
+
+    /// Whether frames that hold only an id are sent. They are for clients that send the id when they reconnect, which an
+    /// `EventSource` does; some other clients take each blank line for an event.
+    pub(crate) fn sends_bare_ids(&self) -> bool {
+        self.is_get() && self.sends_framework_events()
+    }
+
     /// What its streams do when the server stops. A `GET` comes back by itself, so it can be closed; what was sent for
     /// with another method may not be asked for twice.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
-        let by_method = if self.method == Method::GET {
+        let by_method = if self.is_get() {
             OnShutdown::Close
         } else {
             OnShutdown::Finish
@@ -168,22 +233,28 @@ impl Endpoint {
 
     fn keep_alive_frame(&self) -> Bytes {
         match self.keep_alive_event {
-            // The blank line behind the comment is not needed by the standard, and is by some clients.
-            None => Bytes::from_static(b":\n\n"),
+            // Without a blank line: some decoders hand out an event at each blank line after an id or a `retry`.
+            None => Bytes::from_static(b":\n"),
             Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
         }
     }
 }
 
-/// A keep-alive that brings an id along: the comment makes room for it, an event has it as a field.
+/// A keep-alive after which the client knows the id: a frame that holds only the id, or the event with the id as a field.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
-    let rest = keep_alive.strip_prefix(b":").unwrap_or(keep_alive);
-    let mut frame = BytesMut::from(format!("id: {id}").as_bytes());
-    if rest.len() == keep_alive.len() {
-        frame.extend_from_slice(b"\n");
+    let event = keep_alive.as_ref();
+    let name_line = event
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let (name, data) = event.split_at(name_line);
+    if name.starts_with(b":") {
+        format!("id: {id}\n\n").into()
+    } else {
+        [name, format!("id: {id}\n").as_bytes(), data]
+            .concat()
+            .into()
     }
-    frame.extend_from_slice(rest);
-    frame.freeze()
 }
 
 /// See [`Endpoint::frames`].

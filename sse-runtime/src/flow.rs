@@ -122,6 +122,17 @@ impl Flow {
         has_room
     }
 
+    /// Whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper has written a piece.
+    pub(crate) fn poll_written(&self, waker: &Waker) -> bool {
+        let mut is_written = self.0.unsent.is_empty();
+        if !is_written {
+            self.0.waiting.register(waker);
+            is_written = self.0.unsent.is_empty();
+        }
+        self.0.is_blocked.store(!is_written, Ordering::Relaxed);
+        is_written
+    }
+
     /// hyper is handed a piece. It asks for the next once the client has room for a byte of this one.
     pub(crate) fn hand_over(&self, bytes: usize) -> InHyper {
         self.0.unsent.add(bytes);

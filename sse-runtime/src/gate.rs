@@ -8,6 +8,8 @@
 
 use std::task::{Context, Poll};
 
+use tokio::task::coop;
+
 use crate::socket::InFlight;
 
 /// Closed behind each frame, open again when it has been flushed.
@@ -63,7 +65,11 @@ impl Gate {
                 Poll::Ready(())
             }
             None => {
-                self.state = GateState::Open;
+                // Without budget the socket takes nothing in this turn, and a generator that uses up the next turn's as well
+                // would hold back its own frame.
+                if coop::has_budget_remaining() {
+                    self.state = GateState::Open;
+                }
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -22,7 +22,7 @@ use crate::{
     body::SseBody,
     channel::Channel,
     description::Describe,
-    encode::{Fields, Frame},
+    encode::Frame,
     endpoint::{About, Endpoint},
     exit::{End, Exit},
     response,
@@ -207,8 +207,7 @@ impl Generator {
     ) -> Response {
         // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
         let mut this = self;
-        this.channel
-            .open(about.endpoint.flush, arrival.last_id.clone());
+        this.channel.open(&about.endpoint, arrival.last_id.clone());
         let before = if this.prelude {
             let connection = arrival.guard.connection().clone();
             let mut until_end = pin!(connection.until_end(about.endpoint.when_shut_down()));
@@ -323,8 +322,7 @@ fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, err
     Ending::Failed(Box::new(move |channel, endpoint| {
         channel.write(|outgoing| {
             let start = outgoing.buffer.len();
-            let mut frame =
-                Frame::new(&mut outgoing.buffer, &Fields::default()).or_event(endpoint.error_event);
+            let mut frame = Frame::of_value(&mut outgoing.buffer).or_event(endpoint.error_event);
             item.encode(&error, &mut frame)?;
             let id = frame.finish();
             outgoing.wrote(id);

@@ -263,6 +263,10 @@ pub(crate) struct Pieces {
     /// What is left of a frame.
     rest: Bytes,
     flow: Flow,
+    /// hyper was handed a piece.
+    has_begun: bool,
+    /// Why the body has failed, until hyper is told.
+    failed: Option<axum::Error>,
 }
 
 impl Pieces {
@@ -271,7 +275,32 @@ impl Pieces {
             body,
             rest: Bytes::new(),
             flow,
+            has_begun: false,
+            failed: None,
         }
+    }
+
+    fn hand_over(&mut self, bytes: Bytes) -> Frame<Piece> {
+        self.has_begun = true;
+        let _in_hyper = self.flow.hand_over(bytes.len());
+        Frame::data(Piece { bytes, _in_hyper })
+    }
+
+    /// The body has failed, and hyper resets the stream once it knows, which takes back whatever is not on the wire by then: so
+    /// the error waits for the last piece to be written. If there is none, an empty one says when the head is.
+    fn poll_failed(
+        &mut self,
+        error: axum::Error,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        if self.has_begun && self.flow.poll_written(cx.waker()) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.failed = Some(error);
+        if self.has_begun {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(self.hand_over(Bytes::new()))))
     }
 }
 
@@ -305,6 +334,9 @@ impl HttpBody for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
         let this = &mut *self;
+        if let Some(error) = this.failed.take() {
+            return this.poll_failed(error, cx);
+        }
         let flow = &this.flow;
         if !flow.poll_room(UNSENT_OF_STREAM, UNSENT_OF_CONNECTION, cx.waker()) {
             return Poll::Pending;
@@ -318,16 +350,12 @@ impl HttpBody for Pieces {
                         return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                     }
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return this.poll_failed(error, cx),
                 None => return Poll::Ready(None),
             }
         }
         let bytes = this.rest.split_to(this.rest.len().min(PIECE));
-        let piece = Piece {
-            _in_hyper: flow.hand_over(bytes.len()),
-            bytes,
-        };
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(this.hand_over(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -46,6 +46,7 @@
 //! - [`testing`]: a client for the tests of your own endpoints.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
 //! - [What the compiler checks](what_the_compiler_checks): every mistake, and the message that it gets.
+//! - [How a stream ends](how_a_stream_ends): what the client receives, by why it ends.
 //! - [Clients](clients): how each reads a stream, and what it does not.
 //! - [Running it in production](running_in_production): proxies, systemd, Kubernetes, what it takes and what to watch.
 //!
@@ -59,6 +60,7 @@
 //! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
 //! | a value's `Serialize` fails | the connection breaks off, so that no client takes it for an end; logged at `error`; half a frame is never sent |
 //! | the generator panics | the same; other streams and the server go on |
+//! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client takes it for a complete answer; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
 //! | `HEAD` | the head; what stands before the response runs, the stream does not |
 //!
 //! It logs through `tracing`, under the target `sse_runtime`: install a subscriber to see it.
@@ -103,6 +105,7 @@ mod data;
 mod description;
 mod encode;
 mod end_guard;
+mod ending;
 mod endpoint;
 mod event;
 mod exit;
@@ -114,6 +117,9 @@ mod generator;
 mod guard;
 #[cfg(feature = "http2")]
 mod http2;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/how_a_stream_ends.md")]
+pub mod how_a_stream_ends {}
 mod id;
 mod json;
 mod json_value;
@@ -259,7 +265,7 @@ pub use topic::{
 /// | key | value | default | meaning |
 /// | --- | --- | --- | --- |
 /// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others serve `fetch` |
-/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` and a blank line) after this much silence |
+/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` on a line of its own) after this much silence |
 /// | `keep_alive_event` | an event name | none | the keep-alive is an event of this name, with `null` for data, so that scripts see it |
 /// | `retry` | a duration | none | the reconnection time, sent with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event is with the kernel before the generator goes on; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
@@ -267,6 +273,8 @@ pub use topic::{
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it; `stop` leaves the event `done` as its last, whose id asks for that |
 /// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |
 /// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server stops: end at a moment within its drain time, or run on until the stream ends by itself or the drain time does |
+/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response of a stream ends that was cut before its function finished: it breaks off, or it ends like a complete one |
+/// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the event of the keep-alive |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences [warnings](#warnings) of the attribute by their names |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///

@@ -7,7 +7,7 @@ pub use crate::{
     data::with_head,
     description::{ByDisplay, ByError, ByNothing, Describe, Describes},
     encode::Head,
-    endpoint::{End as EndKey, Endpoint, Flush, OnShutdown},
+    endpoint::{End as EndKey, Endpoint, Events as EventsKey, Flush, OnCut, OnShutdown},
     exit::{
         Becomes, End, Exit, before_response, error_before_response, error_in_stream, in_stream,
         return_before_response, return_in_stream,

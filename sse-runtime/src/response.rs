@@ -11,20 +11,23 @@ use crate::{arrival::Arrival, body::SseBody};
 /// Asks nginx, and what speaks its language, not to buffer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// With the charset, which the standard fixes: Python's `requests` decodes text without one as Latin-1.
+pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
+
+/// Chromium writes the streams of `fetch` to its disk cache unless `no-store` is there; without `no-transform` a proxy that
+/// compresses all it may, such as HAProxy, holds events back to compress them better.
+pub(crate) const CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
+
 /// The headers of an event stream for this request.
 ///
 /// `connection` is sent on HTTP/1.1 alone: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an HTTP/1.0 client would
 /// wait for a length that never comes.
 pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    // Without `no-transform` a proxy that compresses whatever it may, as HAProxy does, holds events back to compress them better.
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(
         header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
+        HeaderValue::from_static(CACHE_CONTROL),
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if arrival.version == Version::HTTP_11 && !arrival.closes {

@@ -44,6 +44,8 @@ struct State {
     /// How many event streams are on it.
     streams: AtomicUsize,
     stalled: AtomicBool,
+    /// The connection is to be reset when it is closed.
+    resets: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +77,11 @@ impl Wire {
     /// Whether the connection was given up because its client took nothing.
     pub(crate) fn is_stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection with a reset: its client would take any other end for that of the response.
+    pub(crate) fn reset_when_closed(&self) {
+        self.0.resets.store(true, Ordering::Relaxed);
     }
 
     fn set_stalled(&self) {
@@ -152,8 +159,7 @@ impl Drop for InFlight {
 
 /// What a [`Socket`] is made of.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes the system forget what it has not sent yet, when this is dropped, instead of keeping it for a client that
-    /// takes nothing.
+    /// Makes the system forget what it has not sent yet when this is dropped, and reset the connection.
     fn forget_unsent(&self);
 
     /// How many bytes have reached the system so far; `None` if each finished write has reached it.
@@ -430,6 +436,14 @@ impl<Io: Transport> Socket<Io> {
             self.ahead.extend_from_slice(chunk.filled());
         }
         Ok(())
+    }
+}
+
+impl<Io: Transport> Drop for Socket<Io> {
+    fn drop(&mut self) {
+        if self.wire.0.resets.load(Ordering::Relaxed) {
+            self.io.forget_unsent();
+        }
     }
 }
 

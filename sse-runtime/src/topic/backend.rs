@@ -6,7 +6,7 @@
 use std::{
     fmt,
     future::Future,
-    ops::Deref,
+    ops::{Deref, Range},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -30,24 +30,41 @@ pub(crate) struct Encoded<T> {
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
     pub(crate) value: T,
-    /// Begins with its `id` line, which is so long.
     pub(crate) frame: Bytes,
-    pub(crate) id_line: usize,
+    /// Where the `id` line is in the frame: after the name of the event.
+    pub(crate) id_line: Range<usize>,
 }
 
 impl<T> Entry<T> {
     pub(crate) fn new(id: EventId, Encoded { value, frame }: Encoded<T>) -> Self {
         let id_line = format!("id: {id}\n");
+        let (name, rest) = frame.split_at(name_len(&frame));
         let mut whole = BytesMut::with_capacity(id_line.len() + frame.len());
+        whole.put_slice(name);
         whole.put_slice(id_line.as_bytes());
-        whole.put_slice(&frame);
+        whole.put_slice(rest);
         Self {
             id,
             value,
             frame: whole.freeze(),
-            id_line: id_line.len(),
+            id_line: name.len()..name.len() + id_line.len(),
         }
     }
+}
+
+/// How long the lines are that come before the id of a frame: a comment, and the name of the event.
+fn name_len(frame: &[u8]) -> usize {
+    let mut len = 0;
+    for line in frame.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b":") {
+            len += line.len();
+        } else if line.starts_with(b"event:") {
+            return len + line.len();
+        } else {
+            break;
+        }
+    }
+    len
 }
 
 /// An event on its way to one reader.
@@ -84,7 +101,7 @@ impl<T> Delivery<T> {
         let Entry { frame, id_line, .. } = &*self.entry;
         match &self.id {
             None => frame.len(),
-            Some(id) => format!("id: {id}\n").len() + frame.len() - id_line,
+            Some(id) => format!("id: {id}\n").len() + frame.len() - id_line.len(),
         }
     }
 
@@ -102,8 +119,9 @@ impl<T> Delivery<T> {
         match &self.id {
             None => buffer.put_slice(frame),
             Some(id) => {
+                buffer.put_slice(&frame[..id_line.start]);
                 buffer.put_slice(format!("id: {id}\n").as_bytes());
-                buffer.put_slice(&frame[*id_line..]);
+                buffer.put_slice(&frame[id_line.end..]);
             }
         }
     }

@@ -343,8 +343,7 @@ impl<T> Update<T> {
     /// Its frame, with the gap before it.
     fn put_into(&self, outgoing: &mut Outgoing) {
         if let Some(gap) = &self.gap {
-            gap.put_into(&mut outgoing.buffer);
-            outgoing.wrote(None);
+            outgoing.write_gap(gap);
         }
         self.delivery.put_into(outgoing);
     }
