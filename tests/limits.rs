@@ -87,7 +87,7 @@ async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, He
 }
 
 /// What a browser's `EventSource` sends, as far as it matters here.
-const EVENT_SOURCE: &str = "accept: text/event-stream\r\n";
+const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
 /// The milliseconds or seconds after which whoever was refused may come again.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,9 +105,15 @@ async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refuse
             Ok(client)
         }
         "HTTP/1.1 200 OK" => {
-            assert_eq!(head.get("content-type"), Some("text/event-stream"));
+            assert_eq!(
+                head.get("content-type"),
+                Some("text/event-stream; charset=utf-8")
+            );
             let frame = client.read_to("\n\n").await;
-            let retry = frame.trim_end().strip_prefix("retry: ").unwrap();
+            let retry = frame
+                .strip_prefix("event: close\nretry: ")
+                .and_then(|rest| rest.strip_suffix("\ndata: {\"reason\":\"too_many_streams\"}\n\n"))
+                .unwrap_or_else(|| panic!("{frame:?}"));
             Err(Refused::Retry(retry.parse().unwrap()))
         }
         "HTTP/1.1 503 Service Unavailable" | "HTTP/1.1 429 Too Many Requests" => {
@@ -219,6 +225,43 @@ async fn head_takes_a_place_until_its_response() {
     generators.until_alive(0).await;
     let _waits = Client::get(addr, "/prepares").await;
     generators.until_started(PLACES + 1).await;
+}
+
+/// Whatever else accepts event streams would take an empty `200` for a success.
+#[tokio::test]
+async fn only_an_event_source_gets_200_over_the_limit() {
+    let (app, shared, _happen) = app();
+    let limit = StreamLimit::new(1);
+    let own = limit
+        .clone()
+        .reject_with(|exceeded| (StatusCode::IM_A_TEAPOT, format!("{:?}", exceeded.status())));
+    let app = app.layer(limit).with_state(shared.clone());
+    let own = Router::new().sse(events).layer(own).with_state(shared);
+    let addr = serve(app.nest("/own", own)).await;
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    for headers in [
+        "accept: text/event-stream\r\n",
+        "accept: text/event-stream\r\ncache-control: no-store\r\n",
+        "accept: text/event-stream, */*\r\ncache-control: no-cache\r\n",
+        "cache-control: no-cache\r\n",
+    ] {
+        let (client, head) = ask(addr, "GET /events", headers).await;
+        assert_eq!(head.status_line, "HTTP/1.1 503 Service Unavailable");
+        assert_eq!(head.get("content-type"), Some("application/problem+json"));
+        let length: usize = head.get("content-length").unwrap().parse().unwrap();
+        let mut client = client;
+        let problem: serde_json::Value =
+            serde_json::from_slice(&client.take(length).await).unwrap();
+        assert_eq!(problem["status"], 503);
+        assert_eq!(problem["code"], "too_many_streams");
+
+        let (_, head) = ask(addr, "GET /own/events", headers).await;
+        assert_eq!(head.status_line, "HTTP/1.1 418 I'm a teapot");
+    }
+    for path in ["/events", "/own/events"] {
+        let (_, head) = ask(addr, &format!("GET {path}"), EVENT_SOURCE).await;
+        assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    }
 }
 
 #[tokio::test]

@@ -44,14 +44,14 @@ impl Arrival {
         }
         let instruments = about.instruments(parts);
         let is_head = parts.method == Method::HEAD;
-        let places = limit::take_places(parts).map_err(|full| {
-            instruments.rejected(full);
+        let places = limit::take_places(parts).map_err(|rejected| {
+            instruments.rejected(rejected.full);
             tracing::debug!(
                 endpoint = about.endpoint.name,
-                limit = full.as_str(),
+                limit = rejected.full.as_str(),
                 "there is no room for one more stream"
             );
-            Box::new(full.refuse(&parts.method, &parts.headers))
+            Box::new(rejected.response)
         })?;
         let http1 = parts.version <= Version::HTTP_11;
         let wire: Option<Wire> = parts.extensions.get().cloned();

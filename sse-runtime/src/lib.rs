@@ -206,7 +206,7 @@ pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
-pub use limit::StreamLimit;
+pub use limit::{LimitExceeded, StreamLimit};
 pub use listen::Bind;
 pub use moment::Moment;
 pub use payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text};

@@ -19,10 +19,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
+use serde_json::json;
 use tower_layer::Layer;
 
 use crate::{
-    encode::{self, Fields},
+    encode::{Fields, Frame, Head},
+    response,
     told::{Tell, Told},
 };
 
@@ -58,14 +60,80 @@ use crate::{
 ///
 /// # Over the limit
 ///
-/// A browser's `EventSource` gives up for good at any status but `200`, so a plain one (a `GET` that accepts
-/// nothing but `text/event-stream`) gets a `200` that holds one `retry` of 5 to 15 s, at random, and ends: it comes back by
-/// itself, and gets in when there is room. Everybody else gets `503`, or `429` from a limit per key or peer, with a `Retry-After` of
-/// 5 to 15 s, at random.
+/// The response is `503`, or `429` from a limit per key or peer, with a `Retry-After` of 5 to 15 s, at random, and a problem
+/// (RFC 9457) with the code `too_many_streams` as its body. [`reject_with`](Self::reject_with) replaces it.
+///
+/// A browser's `EventSource` never reconnects after a status other than `200`, so it gets a `200` instead, which sets a
+/// reconnection time of 5 to 15 s, at random, holds the event `close` with `{"reason":"too_many_streams"}` as its data, and
+/// ends. It is recognised by a `GET` whose only `accept` is `text/event-stream` and whose `cache-control` is `no-cache`:
+/// Chromium, Firefox and the `eventsource` package send both, `fetch`, curl and HTTP libraries do not.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
 #[derive(Clone)]
-pub struct StreamLimit(Arc<dyn Places>);
+pub struct StreamLimit {
+    places: Arc<dyn Places>,
+    reject: Option<Reject>,
+}
+
+/// Makes the response to a request over the limit.
+type Reject = Arc<dyn Fn(LimitExceeded) -> Response + Send + Sync>;
+
+/// A request was rejected by a [`StreamLimit`].
+///
+/// As a response it is what the limit sends by default: a problem with `503` or `429`, and `Retry-After`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitExceeded {
+    full: Full,
+    retry_after: Duration,
+}
+
+impl LimitExceeded {
+    fn new(full: Full) -> Self {
+        Self {
+            full,
+            retry_after: Duration::from_millis(fastrand::u64(5_000..15_000)),
+        }
+    }
+
+    /// `503`, or `429` from a limit per key or peer.
+    pub fn status(self) -> StatusCode {
+        match self.full {
+            Full::Total => StatusCode::SERVICE_UNAVAILABLE,
+            Full::Key => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// When the client may try again: in 5 to 15 s, at random, so that rejected clients do not return together.
+    pub fn retry_after(self) -> Duration {
+        self.retry_after
+    }
+}
+
+impl IntoResponse for LimitExceeded {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let problem = json!({
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": "too many event streams are open",
+            "code": TOO_MANY_STREAMS,
+        });
+        let headers = [
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            ),
+            (
+                header::RETRY_AFTER,
+                HeaderValue::from(self.retry_after.as_secs()),
+            ),
+        ];
+        (status, headers, problem.to_string()).into_response()
+    }
+}
+
+/// The code of the problem, and the reason in the event `close`.
+const TOO_MANY_STREAMS: &str = "too_many_streams";
 
 /// Where places are counted.
 trait Places: Send + Sync {
@@ -98,10 +166,10 @@ pub(crate) enum Full {
 impl StreamLimit {
     /// At most `max` streams, of all that go through it.
     pub fn new(max: usize) -> Self {
-        Self(Arc::new(Total {
+        Self::of(Total {
             max,
             open: AtomicUsize::new(0),
-        }))
+        })
     }
 
     /// At most `max` streams of one client address; of IPv6 its first 64 bits, which are what one customer has.
@@ -134,17 +202,58 @@ impl StreamLimit {
         K: Hash + Eq + Clone + Send + Sync + 'static,
         F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
     {
-        Self(Arc::new(PerKey {
+        Self::of(PerKey {
             max,
             key,
             open: Mutex::default(),
-        }))
+        })
+    }
+
+    fn of(places: impl Places + 'static) -> Self {
+        Self {
+            places: Arc::new(places),
+            reject: None,
+        }
+    }
+
+    /// Answers requests over the limit with the response that `reject` makes, instead of the default one.
+    ///
+    /// A browser's `EventSource` still gets its `200`: it would not reconnect after any other response.
+    ///
+    /// ```
+    /// use axum::response::IntoResponse;
+    /// use sse_runtime::StreamLimit;
+    ///
+    /// let limit = StreamLimit::new(500).reject_with(|exceeded| {
+    ///     let after = exceeded.retry_after().as_secs();
+    ///     (exceeded.status(), format!("Try again in {after} seconds.")).into_response()
+    /// });
+    /// ```
+    #[must_use]
+    pub fn reject_with<R: IntoResponse>(
+        mut self,
+        reject: impl Fn(LimitExceeded) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.reject = Some(Arc::new(move |exceeded| reject(exceeded).into_response()));
+        self
+    }
+
+    /// The response to a request for which there is no place.
+    fn reject(&self, full: Full, request: &Parts) -> Response {
+        let exceeded = LimitExceeded::new(full);
+        if is_event_source(&request.method, &request.headers) {
+            return reject_event_source(exceeded);
+        }
+        match &self.reject {
+            Some(reject) => reject(exceeded),
+            None => exceeded.into_response(),
+        }
     }
 }
 
 impl fmt::Debug for StreamLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe(f)
+        self.places.describe(f)
     }
 }
 
@@ -244,14 +353,24 @@ impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
 #[derive(Clone, Debug, Default)]
 struct Limits(Vec<StreamLimit>);
 
-/// Takes a place of each limit; where one has none, those that were taken are free again.
-pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Full> {
+/// A limit that has no place for a request.
+pub(crate) struct Rejected {
+    pub(crate) full: Full,
+    pub(crate) response: Response,
+}
+
+/// Takes a place of each limit; if one has none, those that were taken are free again.
+pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> {
     let Some(Limits(limits)) = request.extensions.get() else {
         return Ok(Vec::new());
     };
-    let places = limits
-        .iter()
-        .filter_map(|limit| Arc::clone(&limit.0).take(request));
+    let places = limits.iter().filter_map(|limit| {
+        let taken = Arc::clone(&limit.places).take(request)?;
+        Some(taken.map_err(|full| {
+            let response = limit.reject(full, request);
+            Box::new(Rejected { full, response })
+        }))
+    });
     places.collect()
 }
 
@@ -266,45 +385,39 @@ impl Full {
             Self::Key => "key",
         }
     }
-
-    /// What is said to whoever finds no room.
-    pub(crate) fn refuse(self, method: &Method, headers: &HeaderMap) -> Response {
-        let after = retry_after();
-        if is_event_source(method, headers) {
-            let mut frame = BytesMut::new();
-            let fields = Fields {
-                retry: Some(after),
-                ..Fields::default()
-            };
-            encode::bare_frame(&mut frame, &fields);
-            let headers = [
-                (header::CONTENT_TYPE, "text/event-stream"),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
-            return (headers, frame.freeze()).into_response();
-        }
-        let status = match self {
-            Self::Total => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Key => StatusCode::TOO_MANY_REQUESTS,
-        };
-        let after = HeaderValue::from(after.as_secs());
-        (status, [(header::RETRY_AFTER, after)]).into_response()
-    }
 }
 
-/// When whoever found no room may try again, so that not all of them do at once.
-fn retry_after() -> Duration {
-    Duration::from_millis(fastrand::u64(5_000..15_000))
+/// The response to an `EventSource`: it ends, and the client reconnects after the time that it sets.
+fn reject_event_source(exceeded: LimitExceeded) -> Response {
+    let mut frame = BytesMut::new();
+    let fields = Fields {
+        event: Some("close".into()),
+        retry: Some(exceeded.retry_after),
+        ..Fields::default()
+    };
+    let mut writing = Frame::new(&mut frame, &fields);
+    writing.text(
+        Head::default(),
+        &json!({ "reason": TOO_MANY_STREAMS }).to_string(),
+    );
+    writing.finish();
+    let headers = [
+        (header::CONTENT_TYPE, response::CONTENT_TYPE),
+        (header::CACHE_CONTROL, response::CACHE_CONTROL),
+    ];
+    (headers, frame.freeze()).into_response()
 }
 
-/// Whether any status but `200` would stop this client for good.
+/// Whether the client never reconnects after a status other than `200`. Many others accept event streams, and would take an
+/// empty `200` for a success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    let is_only = |name, value: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_some_and(|only| only == value) && values.next().is_none()
+    };
     method == Method::GET
-        && accepted
-            .next()
-            .is_some_and(|accept| accept == "text/event-stream")
-        && accepted.next().is_none()
+        && is_only(header::ACCEPT, "text/event-stream")
+        && is_only(header::CACHE_CONTROL, "no-cache")
 }
 
 /// Limits the streams of the requests that go through it.
@@ -320,7 +433,10 @@ impl Tell for StreamLimit {
     fn tell(&self, extensions: &mut Extensions) {
         let Limits(limits) = extensions.get_or_insert_default();
         // Whoever goes through one twice, in two layers, has one place.
-        if !limits.iter().any(|limit| Arc::ptr_eq(&limit.0, &self.0)) {
+        if !limits
+            .iter()
+            .any(|limit| Arc::ptr_eq(&limit.places, &self.places))
+        {
             limits.push(self.clone());
         }
     }
