@@ -162,6 +162,46 @@ async fn what_is_not_compiled_does_not_leave() {
 }
 
 #[tokio::test]
+async fn conditional_yield_does_not_begin_response() {
+    #[sse_endpoint("/statement/{n}")]
+    async fn statement(
+        Path(n): Path<String>,
+    ) -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {
+        #[cfg(any())]
+        yield_!("gone");
+        let n: u64 = n.parse()?;
+        yield_!(n);
+    }
+    #[sse_endpoint("/nested/{n}")]
+    async fn nested(
+        #[cfg(any())] gone: Gone,
+        Path(n): Path<String>,
+    ) -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {
+        match n.len() {
+            #[cfg(any())]
+            0 => yield_!("gone"),
+            _ => {
+                #[cfg(any())]
+                yield_!("gone");
+            }
+        }
+        #[cfg(not(any()))]
+        yield_!(n.parse()?);
+        yield_!(n.parse()?);
+    }
+    let client = Client::new(Router::new().sse(statement).sse(nested));
+    let response = client.get("/statement/x").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let mut events = client.get("/statement/1").await.events();
+    assert_eq!(values(&mut events).await, [1]);
+    // The conditional `yield_!` is there, so this error is one of the stream.
+    let mut events = client.get("/nested/x").await.events();
+    assert_eq!(events.expect_event().await.event, "error");
+    let mut events = client.get("/nested/2").await.events();
+    assert_eq!(values(&mut events).await, [2, 2]);
+}
+
+#[tokio::test]
 async fn a_closure_in_a_macro_leaves_itself() {
     #[sse_endpoint("/closures")]
     async fn closures() -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {

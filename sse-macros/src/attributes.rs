@@ -12,33 +12,29 @@ pub(crate) struct Attributes {
     inner: Vec<Attribute>,
 }
 
+/// The attributes of the function that is left behind.
+const OUTER: [&str; 10] = [
+    "doc",
+    "cfg",
+    "deprecated",
+    "allow",
+    "expect",
+    "warn",
+    "deny",
+    "forbid",
+    "must_use",
+    "cfg_attr",
+];
+
+/// Whether an attribute goes onto the function that is left behind.
+pub(crate) fn stays_outside(meta: &Meta) -> bool {
+    OUTER.iter().any(|name| meta.path().is_ident(name))
+}
+
 impl Attributes {
     pub(crate) fn split(attributes: &[Attribute]) -> Self {
-        const OUTER: [&str; 10] = [
-            "doc",
-            "cfg",
-            "deprecated",
-            "allow",
-            "expect",
-            "warn",
-            "deny",
-            "forbid",
-            "must_use",
-            "cfg_attr",
-        ];
-        let (outer, inner) = attributes.iter().cloned().partition(|attribute| {
-            let path = match &attribute.meta {
-                // `cfg_attr(condition, attribute)` goes where its attribute goes.
-                Meta::List(list) if list.path.is_ident("cfg_attr") => {
-                    match applied(list.tokens.clone()) {
-                        Some(applied) => return OUTER.iter().any(|name| applied == name),
-                        None => list.path.clone(),
-                    }
-                }
-                meta => meta.path().clone(),
-            };
-            OUTER.iter().any(|name| path.is_ident(name))
-        });
+        let attributes = attributes.iter().cloned();
+        let (outer, inner) = attributes.partition(|attribute| stays_outside(&attribute.meta));
         let mut split = Self { outer, inner };
         for attribute in split.outer.iter_mut().chain(&mut split.inner) {
             attribute.style = syn::AttrStyle::Outer;
@@ -72,16 +68,6 @@ impl Attributes {
             .map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned())
             .collect();
         lines.join("\n")
-    }
-}
-
-/// The name of the attribute that a `cfg_attr` applies.
-fn applied(tokens: TokenStream) -> Option<Ident> {
-    let mut tokens = tokens.into_iter();
-    tokens.find(|token| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ','))?;
-    match tokens.next()? {
-        TokenTree::Ident(name) => Some(name),
-        _ => None,
     }
 }
 

@@ -102,12 +102,6 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
                 "endpoints are free functions; pass shared data with `State<T>`",
             ),
             FnArg::Typed(arg) => {
-                if let Some(attribute) = arg.attrs.first() {
-                    errors.at(
-                        attribute,
-                        "an endpoint's argument takes no attributes; remove this",
-                    );
-                }
                 if let Some(problem) = problem_of(&arg.ty) {
                     errors.at(&arg.ty, problem);
                 }

@@ -173,6 +173,7 @@ impl Endpoint {
             statements,
         } = function;
         refuse_second_attributes(&mut function, errors);
+        refuse_argument_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
         // What does not parse is not judged.
@@ -229,6 +230,27 @@ fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Errors) {
         errors.at(attribute, problem);
         false
     });
+}
+
+/// Removes the attributes of arguments that the compiler would refuse as well.
+fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
+    const TAKEN: [&str; 6] = ["allow", "cfg_attr", "deny", "expect", "forbid", "warn"];
+    for input in &mut function.sig.inputs {
+        let FnArg::Typed(argument) = input else {
+            continue;
+        };
+        argument.attrs.retain(|attribute| {
+            let is_taken = TAKEN.iter().any(|name| attribute.path().is_ident(name));
+            if !is_taken {
+                let problem = match attribute.path().is_ident("doc") {
+                    true => "an argument has no doc comment; describe it in that of the endpoint",
+                    false => "an endpoint's argument takes `#[cfg]` and the attributes of lints only; remove this",
+                };
+                errors.at(attribute, problem);
+            }
+            is_taken
+        });
+    }
 }
 
 const FORMS: &str =

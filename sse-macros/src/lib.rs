@@ -9,6 +9,7 @@ mod attributes;
 mod body;
 mod case;
 mod check;
+mod conditional;
 mod early;
 mod endpoint;
 mod errors;
@@ -63,6 +64,9 @@ pub fn sse_error(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
 
 /// The item, which is there in any case, and all the errors at once.
 fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    if let Some(both) = conditional::both_outcomes(&attribute, &item) {
+        return both;
+    }
     let mut errors = errors::Errors::default();
     let args = args::Args::parse(attribute, &mut errors);
     match endpoint::function(item, &mut errors) {

@@ -281,7 +281,8 @@ pub use topic::{
 /// # Arguments
 ///
 /// axum's extractors, at most 16, in axum's order: the last may take the body. What they reject is answered as axum
-/// answers it. [`LastEventId`] is one more.
+/// answers it. [`LastEventId`] is one more. `#[cfg]` works on an argument, as it does everywhere in the body: a `yield_!`
+/// that is not compiled does not count as the first.
 ///
 /// # Return types
 ///

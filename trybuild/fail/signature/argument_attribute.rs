@@ -1,8 +1,10 @@
 use sse_runtime::{Stream, sse_endpoint};
 
 #[sse_endpoint("/ticks")]
-async fn ticks(#[allow(unused)] method: axum::http::Method) -> impl Stream<Item = u32> {
-    yield_!(1);
+async fn ticks(#[serde(default)] method: axum::http::Method) -> impl Stream<Item = u32> {
+    yield_!(method.as_str().len() as u32);
 }
 
-fn main() {}
+fn main() {
+    let _ = ticks();
+}

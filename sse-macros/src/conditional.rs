@@ -1,0 +1,397 @@
+//! Conditional code: `#[cfg(…)]` inside an endpoint.
+//!
+//! An attribute macro receives code that the compiler may remove after it, and only the compiler can evaluate a
+//! predicate. So the endpoint is written twice, once with the conditional code under `#[cfg(predicate)]` and once
+//! without it under `#[cfg(not(predicate))]`. The compiler removes one of them, and the attribute expands the other,
+//! for each predicate in turn.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{
+    Attribute, Block, Expr, ExprMatch, ExprStruct, FnArg, ItemFn, ItemMacro, Macro, MacroDelimiter,
+    Meta, PatStruct, Signature, Stmt, Token,
+    parse::{ParseStream, Parser as _},
+    punctuated::Punctuated,
+    visit_mut::{self, VisitMut},
+};
+
+use crate::{args::Args, attributes, errors::Errors, runtime::Runtime};
+
+/// The endpoint for both outcomes of its first predicate; `None` if nothing in it is conditional.
+pub(crate) fn both_outcomes(attribute: &TokenStream, item: &TokenStream) -> Option<TokenStream> {
+    if !mentions_cfg(item.clone()) {
+        return None;
+    }
+    // An item that isn't a function, or does not parse, is reported elsewhere.
+    let function: ItemFn = syn::parse2(item.clone()).ok()?;
+    let predicate = first_predicate(&function)?;
+    let args = Args::parse(attribute.clone(), &mut Errors::default());
+    let runtime = Runtime::new(args.runtime.get());
+    let [with, without] = [true, false].map(|holds| decided(&function, &predicate, holds));
+    Some(quote! {
+        #[cfg(#predicate)]
+        #[#runtime::sse_endpoint(#attribute)]
+        #with
+
+        #[cfg(not(#predicate))]
+        #[#runtime::sse_endpoint(#attribute)]
+        #without
+    })
+}
+
+fn mentions_cfg(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions_cfg(group.stream()),
+        TokenTree::Ident(ident) => ident == "cfg" || ident == "cfg_attr",
+        _ => false,
+    })
+}
+
+fn first_predicate(function: &ItemFn) -> Option<TokenStream> {
+    let mut reader = Reader {
+        task: Task::Find(None),
+    };
+    reader.function(&mut function.clone());
+    match reader.task {
+        Task::Find(found) => found,
+        Task::Decide { .. } => None,
+    }
+}
+
+/// The function as it is if the predicate holds, or if it does not.
+fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
+    let mut function = function.clone();
+    let predicate = predicate.to_string();
+    let mut reader = Reader {
+        task: Task::Decide { predicate, holds },
+    };
+    reader.function(&mut function);
+    function
+}
+
+enum Task {
+    /// Finds the first predicate.
+    Find(Option<TokenStream>),
+    /// Removes one predicate, and what stands under it if it does not hold.
+    Decide { predicate: String, holds: bool },
+}
+
+/// Visits everything that the compiler can remove: one walk for both tasks, so that what was found is decided.
+struct Reader {
+    task: Task,
+}
+
+/// Where an attribute stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    OnFunction,
+    Inside,
+}
+
+/// What becomes of a node.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Same,
+    /// Its attributes have changed.
+    Changed,
+    Removed,
+}
+
+impl Reader {
+    fn function(&mut self, function: &mut ItemFn) {
+        self.attributes(&mut function.attrs, Place::OnFunction);
+        self.visit_item_fn_mut(function);
+    }
+
+    fn attributes(&mut self, attributes: &mut Vec<Attribute>, place: Place) -> Outcome {
+        let mut outcome = Outcome::Same;
+        let mut at = 0;
+        while let Some(attribute) = attributes.get(at) {
+            let Some((predicate, applied)) = condition(attribute, place) else {
+                at += 1;
+                continue;
+            };
+            match &mut self.task {
+                Task::Find(found) => {
+                    found.get_or_insert(predicate);
+                    at += 1;
+                }
+                Task::Decide {
+                    predicate: other, ..
+                } if *other != predicate.to_string() => at += 1,
+                Task::Decide { holds, .. } => {
+                    attributes.remove(at);
+                    outcome = Outcome::Changed;
+                    match applied {
+                        None if !*holds => return Outcome::Removed,
+                        Some(applied) if *holds => {
+                            let applied =
+                                applied.into_iter().map(|meta| syn::parse_quote!(#[#meta]));
+                            attributes.splice(at..at, applied);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Whether a node with these attributes stays.
+    fn keeps(&mut self, attributes: &mut Vec<Attribute>) -> bool {
+        self.attributes(attributes, Place::Inside) != Outcome::Removed
+    }
+
+    /// Whether a node stays whose attributes only its tokens tell.
+    fn keeps_parsed<T: ToTokens>(
+        &mut self,
+        node: &mut T,
+        parse: impl Fn(TokenStream) -> Option<T>,
+    ) -> bool {
+        let split = |input: ParseStream<'_>| {
+            let attributes = input.call(Attribute::parse_outer)?;
+            Ok((attributes, input.parse::<TokenStream>()?))
+        };
+        let Ok((mut attributes, rest)) = split.parse2(node.to_token_stream()) else {
+            return true;
+        };
+        match self.attributes(&mut attributes, Place::Inside) {
+            Outcome::Removed => return false,
+            Outcome::Changed => {
+                if let Some(parsed) = parse(quote!(#(#attributes)* #rest)) {
+                    *node = parsed;
+                }
+            }
+            Outcome::Same => {}
+        }
+        true
+    }
+
+    fn keeps_statement(&mut self, statement: &mut Stmt) -> bool {
+        match statement {
+            Stmt::Local(local) => self.keeps(&mut local.attrs),
+            Stmt::Macro(call) => self.keeps(&mut call.attrs),
+            Stmt::Item(_) | Stmt::Expr(..) => self.keeps_parsed(statement, |tokens| {
+                let statements = Block::parse_within.parse2(tokens).ok()?;
+                let [statement] = <[Stmt; 1]>::try_from(statements).ok()?;
+                Some(statement)
+            }),
+        }
+    }
+
+    fn expressions(&mut self, list: &mut Punctuated<Expr, Token![,]>) {
+        list.retain(|expr| self.keeps_parsed(expr, |tokens| syn::parse2(tokens).ok()));
+    }
+
+    /// Reads the tokens of a macro, as far as there are statements or expressions in them.
+    fn tokens(&mut self, tokens: TokenStream, delimiter: Delimiter) -> TokenStream {
+        if !mentions_cfg(tokens.clone()) {
+            return tokens;
+        }
+        if delimiter == Delimiter::Brace
+            && let Ok(stmts) = Block::parse_within.parse2(tokens.clone())
+        {
+            let mut block = Block {
+                brace_token: syn::token::Brace::default(),
+                stmts,
+            };
+            self.visit_block_mut(&mut block);
+            let statements = block.stmts;
+            return quote!(#(#statements)*);
+        }
+        let list = Punctuated::<Expr, Token![,]>::parse_terminated;
+        if let Ok(mut list) = list.parse2(tokens.clone()) {
+            // Its elements are the macro's; what is inside them is not.
+            for expr in &mut list {
+                self.visit_expr_mut(expr);
+            }
+            return list.into_token_stream();
+        }
+        let tokens = tokens.into_iter().map(|token| match token {
+            TokenTree::Group(group) => {
+                let inside = self.tokens(group.stream(), group.delimiter());
+                let mut rewritten = Group::new(group.delimiter(), inside);
+                rewritten.set_span(group.span());
+                TokenTree::Group(rewritten)
+            }
+            token => token,
+        });
+        tokens.collect()
+    }
+}
+
+impl VisitMut for Reader {
+    fn visit_signature_mut(&mut self, signature: &mut Signature) {
+        signature.inputs.retain(|input| match input {
+            FnArg::Typed(argument) => self.keeps(&mut argument.attrs),
+            FnArg::Receiver(receiver) => self.keeps(&mut receiver.attrs),
+        });
+        visit_mut::visit_signature_mut(self, signature);
+    }
+
+    fn visit_block_mut(&mut self, block: &mut Block) {
+        block
+            .stmts
+            .retain_mut(|statement| self.keeps_statement(statement));
+        visit_mut::visit_block_mut(self, block);
+    }
+
+    fn visit_expr_match_mut(&mut self, expr: &mut ExprMatch) {
+        expr.arms.retain_mut(|arm| self.keeps(&mut arm.attrs));
+        visit_mut::visit_expr_match_mut(self, expr);
+    }
+
+    fn visit_expr_struct_mut(&mut self, expr: &mut ExprStruct) {
+        expr.fields.retain(|field| self.keeps(&mut field.attrs));
+        visit_mut::visit_expr_struct_mut(self, expr);
+    }
+
+    fn visit_pat_struct_mut(&mut self, pat: &mut PatStruct) {
+        pat.fields.retain(|field| self.keeps(&mut field.attrs));
+        visit_mut::visit_pat_struct_mut(self, pat);
+    }
+
+    fn visit_expr_mut(&mut self, expr: &mut Expr) {
+        match expr {
+            Expr::Array(array) => self.expressions(&mut array.elems),
+            Expr::Call(call) => self.expressions(&mut call.args),
+            Expr::MethodCall(call) => self.expressions(&mut call.args),
+            Expr::Tuple(tuple) => self.expressions(&mut tuple.elems),
+            _ => {}
+        }
+        visit_mut::visit_expr_mut(self, expr);
+    }
+
+    fn visit_macro_mut(&mut self, call: &mut Macro) {
+        let delimiter = match call.delimiter {
+            MacroDelimiter::Brace(_) => Delimiter::Brace,
+            MacroDelimiter::Paren(_) => Delimiter::Parenthesis,
+            MacroDelimiter::Bracket(_) => Delimiter::Bracket,
+        };
+        call.tokens = self.tokens(std::mem::take(&mut call.tokens), delimiter);
+    }
+
+    // The rules of a macro are expanded later, conditional or not.
+    fn visit_item_macro_mut(&mut self, _: &mut ItemMacro) {}
+}
+
+/// The predicate of an attribute that matters, with the attributes that a `cfg_attr` applies.
+fn condition(attribute: &Attribute, place: Place) -> Option<(TokenStream, Option<Vec<Meta>>)> {
+    let Meta::List(list) = &attribute.meta else {
+        return None;
+    };
+    if list.path.is_ident("cfg") {
+        // The compiler sees the function's own.
+        return (place == Place::Inside).then(|| (list.tokens.clone(), None));
+    }
+    if !list.path.is_ident("cfg_attr") {
+        return None;
+    }
+    let is_comma =
+        |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',');
+    let mut tokens = list.tokens.clone().into_iter();
+    let predicate = tokens.by_ref().take_while(|token| !is_comma(token));
+    let predicate: TokenStream = predicate.collect();
+    let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
+    let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
+    let matters = match place {
+        // Those that stay outside work as they are; the others are given to the function inside one by one.
+        Place::OnFunction => !applied.iter().all(attributes::stays_outside),
+        Place::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
+    };
+    matters.then_some((predicate, Some(applied)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The statements of both outcomes of `a`.
+    fn outcomes(function: &str) -> [String; 2] {
+        let function: ItemFn = syn::parse_str(function).unwrap();
+        let predicate = first_predicate(&function).unwrap();
+        assert_eq!(predicate.to_string(), "a");
+        [true, false].map(|holds| {
+            decided(&function, &predicate, holds)
+                .into_token_stream()
+                .to_string()
+        })
+    }
+
+    fn normalized(function: &str) -> String {
+        let function: ItemFn = syn::parse_str(function).unwrap();
+        function.into_token_stream().to_string()
+    }
+
+    #[test]
+    fn conditional_code_is_there_or_gone() {
+        for (function, with, without) in [
+            (
+                "fn f() { #[cfg(a)] yield_!(1); b(); }",
+                "fn f() { yield_!(1); b(); }",
+                "fn f() { b(); }",
+            ),
+            (
+                "fn f() { loop { #[cfg(a)] { yield_!(1); } b() } }",
+                "fn f() { loop { { yield_!(1); } b() } }",
+                "fn f() { loop { b() } }",
+            ),
+            (
+                "fn f() { #[cfg(a)] let b = yield_!(1); #[cfg(a)] b = 2; #[cfg(a)] fn g() {} }",
+                "fn f() { let b = yield_!(1); b = 2; fn g() {} }",
+                "fn f() {}",
+            ),
+            (
+                "fn f() { match b { #[cfg(a)] 1 => yield_!(1), _ => {} } }",
+                "fn f() { match b { 1 => yield_!(1), _ => {} } }",
+                "fn f() { match b { _ => {} } }",
+            ),
+            (
+                "fn f() { g(#[cfg(a)] { yield_!(1); }, B { #[cfg(a)] c: 1, ..d }, [#[cfg(a)] 1]); }",
+                "fn f() { g({ yield_!(1); }, B { c: 1, ..d }, [1]); }",
+                "fn f() { g(B { ..d }, []); }",
+            ),
+            (
+                "fn f() { select! { b = c() => { #[cfg(a)] yield_!(1); d() } } }",
+                "fn f() { select! { b = c() => { yield_!(1); d() } } }",
+                "fn f() { select! { b = c() => { d() } } }",
+            ),
+            (
+                "fn f() { yield_!(B { c: match d { #[cfg(a)] 1 => 2, _ => 3 } }); }",
+                "fn f() { yield_!(B { c: match d { 1 => 2, _ => 3 } }); }",
+                "fn f() { yield_!(B { c: match d { _ => 3 } }); }",
+            ),
+            (
+                "fn f(#[cfg(a)] b: B, #[cfg(a)] c: C) { #[cfg(d)] g(); }",
+                "fn f(b: B, c: C) { #[cfg(d)] g(); }",
+                "fn f() { #[cfg(d)] g(); }",
+            ),
+            (
+                "#[cfg_attr(a, instrument(skip(b)), doc = \"c\")] fn f() {}",
+                "#[instrument(skip(b))] #[doc = \"c\"] fn f() {}",
+                "fn f() {}",
+            ),
+            (
+                "fn f(#[cfg_attr(a, cfg(b))] c: C) {}",
+                "fn f(#[cfg(b)] c: C) {}",
+                "fn f(c: C) {}",
+            ),
+        ] {
+            let expected = [with, without].map(normalized);
+            assert_eq!(outcomes(function), expected, "{function}");
+        }
+    }
+
+    #[test]
+    fn attributes_for_the_compiler_are_left_alone() {
+        for function in [
+            "#[cfg(a)] fn f() {}",
+            "#[cfg_attr(a, doc = \"b\")] fn f() {}",
+            "fn f(#[cfg_attr(a, allow(unused))] b: B) { let c = if cfg!(a) { 1 } else { 2 }; }",
+            "fn f() { macro_rules! g { () => { #[cfg(a)] yield_!(1); } } }",
+        ] {
+            let function: ItemFn = syn::parse_str(function).unwrap();
+            assert!(first_predicate(&function).is_none());
+        }
+    }
+}
