@@ -12,7 +12,7 @@ use crate::{
     body::{self, Body},
     early,
     errors::Errors,
-    loops,
+    loops, misplaced,
     runtime::Runtime,
     suspects::{self, Suspect},
     types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
@@ -166,6 +166,16 @@ fn with_unread_body(item: TokenStream) -> Option<Function> {
     })
 }
 
+impl Function {
+    /// What an attribute above this one has made of the function, as an error at that attribute.
+    pub(crate) fn rewritten(&self) -> Option<syn::Error> {
+        match &self.statements {
+            Statements::Read(statements) => misplaced::above(&self.function.sig.ident, statements),
+            Statements::Unread(_) => None,
+        }
+    }
+}
+
 impl Endpoint {
     pub(crate) fn new(args: Args, function: Function, errors: &mut Errors) -> Self {
         let Function {
@@ -216,19 +226,11 @@ impl Endpoint {
 /// Takes attributes away that would make something else of the function.
 fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Errors) {
     function.attrs.retain(|attribute| {
-        let segments = &attribute.path().segments;
-        let tokio = segments.first().is_some_and(|first| first.ident == "tokio");
-        let last = segments.last().map(|last| last.ident.to_string());
-        let problem = match last.as_deref() {
-            Some("sse_endpoint") => "this is an endpoint already; remove this attribute",
-            Some("debug_handler") => "an endpoint is no plain handler; remove this attribute",
-            Some("main" | "test") if tokio => {
-                "an endpoint is run by the router that it is on; remove this attribute"
-            }
-            _ => return true,
-        };
-        errors.at(attribute, problem);
-        false
+        let problem = misplaced::below(attribute.path());
+        if let Some(problem) = &problem {
+            errors.at(attribute, problem);
+        }
+        problem.is_none()
     });
 }
 

@@ -33,6 +33,12 @@ impl Errors {
     }
 }
 
+impl From<syn::Error> for Errors {
+    fn from(error: syn::Error) -> Self {
+        Self(vec![error])
+    }
+}
+
 /// The choices, as a message lists them.
 pub(crate) fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();

@@ -91,7 +91,7 @@ fn in_braces_of(endpoint: &Endpoint, code: &TokenStream) -> TokenStream {
 }
 
 /// What stands in for an endpoint that no route can be made of: whoever mounts it is not told a second time.
-fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
+pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     let attributes = Attributes::split(&endpoint.function.attrs);
     let errors = errors.into_compile_errors();
     let signature = signature(endpoint, &attributes, true);

@@ -16,6 +16,7 @@ mod errors;
 mod expand;
 mod lints;
 mod loops;
+mod misplaced;
 mod path;
 mod runtime;
 mod serde_attribute;
@@ -71,9 +72,14 @@ fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let args = args::Args::parse(attribute, &mut errors);
     match endpoint::function(item, &mut errors) {
         Ok(function) => {
+            let rewritten = function.rewritten();
             let endpoint = endpoint::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
-            expand::expand(&endpoint, errors)
+            match rewritten {
+                // Its code is not the user's, so nothing else that is wrong with it is worth saying.
+                Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
+                _ => expand::expand(&endpoint, errors),
+            }
         }
         Err(item) => {
             let errors = errors.into_compile_errors();

@@ -341,7 +341,8 @@ pub use topic::{
 /// A function of the same name that takes nothing and returns the route: `Router::new().sse(clock)`,
 /// `.sse(clock().layer(auth))`, `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the visibility go onto it. Other
 /// attributes go onto the function inside: write `#[tracing::instrument]` below this one, and the generator is polled
-/// in its span to the end. `#[axum::debug_handler]` has no place there: the function inside is no handler.
+/// in its span to the end. An attribute that reads only the signature, such as `#[utoipa::path]`, goes above this one.
+/// `#[axum::debug_handler]` goes nowhere: the function is not a plain handler.
 ///
 /// # Warnings
 ///

@@ -1,0 +1,137 @@
+//! Attributes of other crates that stand on the wrong side of ours, or have no place on an endpoint.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens as _;
+use syn::{Attribute, Path, Stmt, parse::Parser as _};
+
+/// Crates whose `main` and `test` run a function themselves.
+const RUNTIMES: [&str; 7] = [
+    "actix_rt",
+    "actix_web",
+    "async_std",
+    "ntex",
+    "rocket",
+    "smol_potat",
+    "tokio",
+];
+
+/// Attributes of other web frameworks that make a route of a function.
+const ROUTES: [&str; 10] = [
+    "connect", "delete", "endpoint", "get", "head", "options", "patch", "post", "put", "trace",
+];
+const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
+
+/// Why an attribute cannot stand below ours, with the way out.
+pub(crate) fn below(path: &Path) -> Option<String> {
+    without_place(path).or_else(|| {
+        // The items that it writes are found beside the function, not inside it.
+        let is_utoipa = names(path) == ["utoipa", "path"];
+        is_utoipa.then(|| {
+            "`#[utoipa::path]` reads the signature and goes above `#[sse_endpoint]`; move it there".to_owned()
+        })
+    })
+}
+
+/// Why an attribute cannot stand on an endpoint at all.
+fn without_place(path: &Path) -> Option<String> {
+    let names = names(path);
+    let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);
+    let problem = match names.last()?.as_str() {
+        "sse_endpoint" => "this is an endpoint already; remove this attribute",
+        "debug_handler" | "debug_middleware" => {
+            "an endpoint is not a plain handler, and is mounted with `.sse(…)`; remove this attribute"
+        }
+        "main" | "test" if first_is(&RUNTIMES) => {
+            "an endpoint is run by the router that it is on; remove this attribute"
+        }
+        name if first_is(&FRAMEWORKS) && ROUTES.contains(&name) => {
+            "an endpoint is a route already, mounted with `.sse(…)`; remove this attribute"
+        }
+        "async_trait" => "`#[async_trait]` goes on traits; remove this attribute",
+        _ => return None,
+    };
+    Some(problem.to_owned())
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let segments = path.segments.iter();
+    segments.map(|segment| segment.ident.to_string()).collect()
+}
+
+/// The error at an attribute above ours that has rewritten the body, if one has.
+///
+/// What it has written carries its span, which tells it. A function of which it has written the name too is its own,
+/// as of a macro that writes whole endpoints.
+pub(crate) fn above(name: &Ident, statements: &[Stmt]) -> Option<syn::Error> {
+    if source(name.span()).is_some_and(|source| is_attribute(&source)) {
+        return None;
+    }
+    let ours = source(Span::call_site());
+    let body = statements.iter().map(Stmt::to_token_stream).collect();
+    let at = find(body, &|span| {
+        source(span).is_some_and(|source| is_attribute(&source) && Some(&source) != ours.as_ref())
+    })?;
+    let attribute = source(at)?;
+    let attribute = Attribute::parse_outer.parse_str(&attribute).ok();
+    let attribute = attribute.and_then(|mut attributes| attributes.pop());
+    let problem = attribute.and_then(|attribute| without_place(attribute.path()));
+    Some(syn::Error::new(
+        at,
+        problem.unwrap_or_else(|| {
+            "this attribute has rewritten the function before `#[sse_endpoint]` could read it; move it below \
+             `#[sse_endpoint]`"
+                .to_owned()
+        }),
+    ))
+}
+
+fn source(span: Span) -> Option<String> {
+    span.source_text()
+}
+
+fn is_attribute(source: &str) -> bool {
+    source.starts_with("#[")
+}
+
+/// The first token that the predicate is true for.
+fn find(tokens: TokenStream, is_it: &impl Fn(Span) -> bool) -> Option<Span> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Group(group) => find(group.stream(), is_it),
+        token => Some(token.span()).filter(|span| is_it(*span)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_below_are_told_by_their_paths() {
+        for path in [
+            "debug_handler",
+            "axum::debug_handler",
+            "axum_macros::debug_handler",
+            "tokio::main",
+            "tokio::test",
+            "actix_web::main",
+            "utoipa::path",
+            "rocket::get",
+            "sse_endpoint",
+            "sse_runtime::sse_endpoint",
+        ] {
+            assert!(below(&syn::parse_str(path).unwrap()).is_some(), "{path}");
+        }
+        for path in [
+            "doc",
+            "instrument",
+            "tracing::instrument",
+            "test",
+            "path",
+            "get",
+            "my::main",
+            "fastrace::trace",
+        ] {
+            assert!(below(&syn::parse_str(path).unwrap()).is_none(), "{path}");
+        }
+    }
+}
