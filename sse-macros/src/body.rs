@@ -83,14 +83,14 @@ pub(crate) fn read(
     errors: &mut Errors,
 ) -> Body {
     let first_yield = statements.iter().position(yields(&statements));
-    refuse_tail_value(&mut statements, form, errors);
+    let returns_stream = refuse_tail_value(&mut statements, form, first_yield.is_some(), errors);
     let mut reader = Reader {
         form,
         runtime,
         errors,
         place: Place::BeforeResponse,
         scope: Scope::Endpoint,
-        yields: first_yield.is_some(),
+        yields: first_yield.is_some() || returns_stream,
         unknown_macro: false,
         endpoint: name.to_string(),
     };
@@ -155,23 +155,69 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
     find.0
 }
 
-/// Reports a value at the end of the function, where it is sure to be one by its looks.
-fn refuse_tail_value(statements: &mut [Stmt], form: Option<Form>, errors: &mut Errors) {
-    let Some(Stmt::Expr(tail, semicolon @ None)) = statements.last_mut() else {
-        return;
+/// Reports a value at the end of the function that is surely one by its looks; returns whether it is a stream, which
+/// says that the function was not meant to yield.
+fn refuse_tail_value(
+    statements: &mut [Stmt],
+    form: Option<Form>,
+    yields: bool,
+    errors: &mut Errors,
+) -> bool {
+    const RETURNS_STREAM: &str = "an endpoint yields its events and does not return a stream; write \
+                                  `yield_all!(…);` with the stream inside, or `yield_!(…)` in place of its `yield`";
+    let (tail, semicolon) = match statements.last_mut() {
+        Some(Stmt::Expr(tail, semicolon @ None)) => (tail, semicolon),
+        Some(Stmt::Macro(call)) if call.semi_token.is_none() && is_generator(&call.mac) => {
+            errors.at(&*call, RETURNS_STREAM);
+            call.semi_token = Some(parse_quote!(;));
+            return true;
+        }
+        _ => return false,
     };
-    let problem = if is_call_of(tail, "Ok") {
+    let is_stream = is_stream(tail, yields);
+    let problem = if is_stream {
+        RETURNS_STREAM
+    } else if is_call_of(tail, "Ok") {
         "the end of the function ends the stream; remove this"
     } else if is_call_of(tail, "Err") && form != Some(Form::Stream) {
         "the end of the function ends the stream; to end it with an error, write `return Err(…);`"
     } else if is_call_of(tail, "Err") || is_call_of(tail, "Some") || is_literal(tail) {
         "the end of the function ends the stream; `yield_!(…)` this value, or remove it"
     } else {
-        return;
+        return false;
     };
     errors.at(&*tail, problem);
     // Nothing of it is reported a second time by the compiler.
     *semicolon = Some(parse_quote!(;));
+    is_stream
+}
+
+/// Whether the value at the end of a function can be nothing but the stream that was to be returned.
+fn is_stream(tail: &Expr, yields: bool) -> bool {
+    match tail {
+        Expr::Macro(call) => is_generator(&call.mac),
+        Expr::Call(call) if is_call_of(tail, "Ok") => call.args.first().is_some_and(|value| {
+            is_stream(value, yields)
+                || (!yields && matches!(value, Expr::Call(_) | Expr::MethodCall(_)))
+        }),
+        // `Box::pin(stream! { … })` and its like.
+        Expr::Call(call) => call
+            .args
+            .iter()
+            .any(|value| matches!(value, Expr::Macro(call) if is_generator(&call.mac))),
+        Expr::Path(_) => !yields,
+        _ => false,
+    }
+}
+
+/// Whether a macro makes a stream of its tokens.
+fn is_generator(mac: &Macro) -> bool {
+    let name = mac.path.segments.last();
+    name.is_some_and(|name| {
+        OWN_GENERATORS
+            .iter()
+            .any(|generator| name.ident == generator)
+    })
 }
 
 fn is_literal(expr: &Expr) -> bool {
@@ -339,11 +385,11 @@ impl Reader<'_> {
         let Some(form) = self.form else {
             return unheard(Some(operand));
         };
-        if call == Yield::One && form.stream_fails() && is_call_of(&operand, "Ok") {
-            self.errors.at(
-                &operand,
-                "yield the value itself, without `Ok`; end with `?` or `return Err(…)`",
-            );
+        if call == Yield::One
+            && form.stream_fails()
+            && let Some(problem) = result_problem(&operand)
+        {
+            self.errors.at(&operand, problem);
             return unheard(Some(operand));
         }
         let at = mac.path.span();
@@ -581,6 +627,18 @@ impl VisitMut for Reader<'_> {
     // A macro inside a type or a pattern leaves nothing.
     fn visit_type_mut(&mut self, _: &mut syn::Type) {}
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
+}
+
+/// Why a `Result` that is written out is not what `yield_!` takes in a stream that can fail. In one that cannot, the
+/// compiler knows whether the item is a `Result` by another name.
+fn result_problem(operand: &Expr) -> Option<&'static str> {
+    if is_call_of(operand, "Err") {
+        Some("an error ends the stream: write `return Err(…);` in place of this `yield_!`")
+    } else if is_call_of(operand, "Ok") {
+        Some("yield the value itself, without `Ok`; end with `?` or `return Err(…)`")
+    } else {
+        None
+    }
 }
 
 /// What was refused, for the compiler to resolve its names, and no more.

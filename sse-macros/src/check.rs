@@ -79,6 +79,7 @@ pub(crate) fn has_route(sig: &Signature) -> bool {
     sig.inputs.len() <= MOST_EXTRACTORS
         && sig.generics.params.is_empty()
         && sig.variadic.is_none()
+        && early_body(sig).is_none()
         && sig.inputs.iter().all(|input| match input {
             FnArg::Receiver(_) => false,
             FnArg::Typed(arg) => problem_of(&arg.ty).is_none(),
@@ -108,10 +109,19 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
             }
         }
     }
+    if let Some(early) = early_body(&endpoint.function.sig) {
+        let found = spelled(early);
+        errors.at(
+            early,
+            format_args!(
+                "`{found}` reads the body, which only the last argument can; move it to the end"
+            ),
+        );
+    }
     check_second(
         endpoint,
         errors,
-        |ty| last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str())),
+        reads_the_body,
         "the body can be read once, by the last argument; an extractor before it reads it already",
     );
     check_second(
@@ -120,6 +130,36 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         |ty| last_name(ty).is_some_and(|name| name == "Path"),
         "one `Path` holds all the captures: `Path((a, b)): Path<(A, B)>`",
     );
+}
+
+fn reads_the_body(ty: &Type) -> bool {
+    last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str()))
+}
+
+/// The one extractor of the body, if it is not the last argument.
+///
+/// A type of the user's own that has the name of one of axum's is not meant if its path says so: `crate::Json<T>`.
+fn early_body(sig: &Signature) -> Option<&Type> {
+    const CRATES: [&str; 4] = ["axum", "axum_extra", "bytes", "std"];
+    let is_axums = |ty: &Type| match ty {
+        Type::Path(path) => {
+            let segments = &path.path.segments;
+            segments.len() == 1 || CRATES.iter().any(|name| segments[0].ident == name)
+        }
+        _ => false,
+    };
+    let types = sig.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(arg) => Some(&*arg.ty),
+        FnArg::Receiver(_) => None,
+    });
+    let types: Vec<&Type> = types.collect();
+    let (_, rest) = types.split_last()?;
+    if types.iter().filter(|ty| reads_the_body(ty)).count() > 1 {
+        return None;
+    }
+    rest.iter()
+        .find(|ty| reads_the_body(ty) && is_axums(ty))
+        .copied()
 }
 
 /// Why a type is no extractor.

@@ -14,7 +14,7 @@ pub use crate::{
     },
     generator::{Generator, StreamError},
     guard::guard,
-    signature::{Fallible, ItemOf, Items, Probe, Rejection},
+    signature::{Fallible, ItemOf, Items, Probe, Refusal, Rejection},
     sse_error::{
         HideMember, Inside, Member, Problem, ShowMember, inside, respond, retry_after,
         retry_after_member, serialize_inside,
@@ -30,11 +30,8 @@ pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<
 }
 
 /// The error of a response, checked where the signature names it.
-pub fn rejection<R>() -> Rejection<R>
-where
-    Result<(), R>: axum::response::IntoResponse,
-{
-    Rejection::new()
+pub fn rejection<R: Refusal>() -> Rejection<R> {
+    R::rejection()
 }
 
 /// The route of an endpoint.

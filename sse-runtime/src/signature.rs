@@ -28,6 +28,29 @@ impl<R> Rejection<R> {
     }
 }
 
+/// What the error of a response is: a response.
+///
+/// A trait of ours, since axum's message does not name [`SseError`](derive@crate::SseError).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the response of this endpoint",
+    label = "this is not a response",
+    note = "derive `sse_runtime::SseError` for it, which gives each variant a status; or implement `axum::response::IntoResponse`; or name a type that is one, such as `axum::http::StatusCode`"
+)]
+pub trait Refusal: Sized {
+    #[doc(hidden)]
+    fn rejection() -> Rejection<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<R> Refusal for R
+where
+    Result<(), R>: IntoResponse,
+{
+    fn rejection() -> Rejection<R> {
+        Rejection::new()
+    }
+}
+
 impl<R> fmt::Debug for Rejection<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection").finish_non_exhaustive()

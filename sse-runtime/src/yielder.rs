@@ -92,10 +92,11 @@ impl<T> Yielder<T> {
     /// Another stream as a part of this one.
     pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible>
     where
-        S: Stream<Item: Yield<T, Kind>>,
+        S: Whole,
+        S::Item: Yield<T, Kind>,
     {
         let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
-            let next = stream.poll_next(cx);
+            let next = stream.poll_item(cx);
             next.map(|next| {
                 next.map(|value| {
                     yielder.push(value);
@@ -113,10 +114,11 @@ impl<T> Yielder<T> {
     /// Another stream, whose items may be errors, as a part of this one.
     pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E>
     where
-        S: Stream<Item: TryYield<T, E, Kind>>,
+        S: Whole,
+        S::Item: TryYield<T, E, Kind>,
     {
         let push_next = |yielder: &Self, stream: Pin<&mut S>, cx: &mut Context<'_>| {
-            let next = stream.poll_next(cx);
+            let next = stream.poll_item(cx);
             next.map(|next| {
                 next.map(|value| {
                     value.push_to(yielder)?;
@@ -248,11 +250,38 @@ impl Future for Handover<'_> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this stream yields; its item is `{T}`",
     label = "the item of this stream is `{T}`",
-    note = "`yield_!` takes a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; a stream goes to `yield_all!`"
+    note = "`yield_!` takes a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; a stream goes to `yield_all!`",
+    note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`"
 )]
 pub trait Yield<T, Kind> {
     #[doc(hidden)]
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError>;
+}
+
+/// What `yield_all!` takes: a stream.
+///
+/// A trait of ours, since the message about axum's and tokio's lists their implementations and not the way out.
+#[diagnostic::on_unimplemented(
+    message = "`yield_all!` takes a stream, and `{Self}` is not one",
+    label = "not a stream",
+    note = "to yield the values of a collection or an iterator, write `for value in … {{ yield_!(value) }}`, or wrap it: `yield_all!(tokio_stream::iter(…))`",
+    note = "a single value goes to `yield_!`, a receiver into its wrapper in `tokio_stream::wrappers`"
+)]
+pub trait Whole {
+    /// What the stream yields.
+    type Item;
+
+    #[doc(hidden)]
+    fn poll_item(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S: Stream> Whole for S {
+    type Item = S::Item;
+
+    fn poll_item(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.poll_next(cx)
+    }
 }
 
 /// What tells the values apart that `yield_!` takes.

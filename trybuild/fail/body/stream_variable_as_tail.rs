@@ -1,0 +1,13 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    let ticks = async_stream::stream! {
+        yield 1;
+    };
+    ticks
+}
+
+fn main() {
+    let _ = ticks();
+}

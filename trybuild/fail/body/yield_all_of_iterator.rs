@@ -1,0 +1,10 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_all!(1..3);
+}
+
+fn main() {
+    let _ = ticks();
+}

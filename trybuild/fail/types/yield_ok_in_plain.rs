@@ -1,0 +1,10 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint("/ticks")]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(Ok(1));
+}
+
+fn main() {
+    let _ = ticks();
+}
