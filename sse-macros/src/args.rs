@@ -176,6 +176,13 @@ impl Args {
         let parse = |input: ParseStream<'_>| {
             if input.peek(syn::Lit) {
                 self.path_literal(first, input, errors)?;
+            } else if first && is_expression(&input.fork()) {
+                let expression = input.parse::<TokenStream>()?;
+                return Err(syn::Error::new_spanned(
+                    expression,
+                    "the route is a string literal, because it is checked here; write it out: \
+                     `#[sse_endpoint(\"/ticks\")]`",
+                ));
             } else {
                 let key = input.call(Ident::parse_any).map_err(|error| {
                     syn::Error::new(error.span(), "expected a key, such as `retry = \"3s\"`")
@@ -333,7 +340,31 @@ const WARNINGS: [&str; 8] = [
     FINISH_WITHOUT_END,
 ];
 
+/// Whether something stands for the route that is not a literal: a constant, a path, a macro, a call.
+fn is_expression(input: ParseStream<'_>) -> bool {
+    let Ok(expr) = input.parse::<syn::Expr>() else {
+        return false;
+    };
+    match &expr {
+        // A word alone may be a key without its value.
+        syn::Expr::Path(path) => path.path.get_ident().is_none_or(|name| {
+            let name = name.to_string();
+            did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
+        }),
+        // So may a word with parentheses.
+        syn::Expr::Call(call) => match &*call.func {
+            syn::Expr::Path(path) => path.path.get_ident().is_none(),
+            _ => true,
+        },
+        syn::Expr::Assign(_) => false,
+        _ => true,
+    }
+}
+
 fn unknown_key(name: &str) -> String {
+    if ["path", "route", "uri", "url"].contains(&name) {
+        return "the route comes first, without a key: `#[sse_endpoint(\"/ticks\")]`".to_owned();
+    }
     let known = KEYS.map(|(name, _)| name);
     let options = known.join(", ");
     match did_you_mean(name, known) {

@@ -1,0 +1,12 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+pub const TICKS: &str = "/ticks";
+
+#[sse_endpoint(TICKS)]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+fn main() {
+    let _ = ticks();
+}

@@ -1,0 +1,10 @@
+use sse_runtime::{Stream, sse_endpoint};
+
+#[sse_endpoint(ticks_path)]
+async fn ticks() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+fn main() {
+    let _ = ticks();
+}
