@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    convert::Infallible,
     fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -231,6 +232,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// However many ask for it at once, it is started once. An error that it returns, or a panic, is logged, and readers see an end
     /// as any other: whoever has to tell them apart publishes an event at the end of the run, and one before an error. A
     /// topic that others publish to as well, a chat's room, is none for a run, which finishes it: take another hub.
+    ///
+    /// The producer ends with `()`, with a `Result<(), E>`, or never.
     ///
     /// # Errors
     ///
@@ -471,6 +474,32 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
     fn outcome(self) -> Result<(), String> {
         self.map_err(|error| error.to_string())
     }
+}
+
+impl Outcome for Infallible {
+    fn outcome(self) -> Result<(), String> {
+        match self {}
+    }
+}
+
+/// A run that never ends: an `async` block whose last expression is a `loop` that nothing leaves has the type `!`.
+impl Outcome for Never {
+    fn outcome(self) -> Result<(), String> {
+        self
+    }
+}
+
+/// The type `!`, which only a signature can name on stable.
+type Never = <fn() -> ! as Returns>::Output;
+
+/// Names the return type of a function.
+#[doc(hidden)]
+pub trait Returns {
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
 }
 
 /// Why a [`Hub`] has no topic to give.
