@@ -13,6 +13,7 @@ use syn::{
 use crate::{
     errors::{Errors, did_you_mean, one_of},
     path,
+    reserved::RESERVED_NAME,
 };
 
 /// The keys, each with a value that a message can show.
@@ -329,7 +330,7 @@ pub(crate) const DETACHED_TASK: &str = "detached_task";
 pub(crate) const BUSY_LOOP: &str = "busy_loop";
 pub(crate) const EARLY_YIELD: &str = "early_yield";
 pub(crate) const FINISH_WITHOUT_END: &str = "finish_without_end";
-const WARNINGS: [&str; 8] = [
+const WARNINGS: [&str; 9] = [
     UNREAD_CAPTURE,
     FEW_CAPTURES,
     BODY_ON_GET,
@@ -338,6 +339,7 @@ const WARNINGS: [&str; 8] = [
     BUSY_LOOP,
     EARLY_YIELD,
     FINISH_WITHOUT_END,
+    RESERVED_NAME,
 ];
 
 /// Whether something stands for the route that is not a literal: a constant, a path, a macro, a call.

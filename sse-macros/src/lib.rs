@@ -18,6 +18,7 @@ mod lints;
 mod loops;
 mod misplaced;
 mod path;
+mod reserved;
 mod runtime;
 mod serde_attribute;
 mod sse_attribute;

@@ -9,6 +9,7 @@ use crate::{
     },
     endpoint::Endpoint,
     path,
+    reserved::{self, RESERVED_NAME},
     suspects::Suspect,
     types::{last_name, spelled, type_arguments},
     warning::Warning,
@@ -39,6 +40,7 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings.extend(endpoint.suspects.iter().map(of_body));
     warnings.extend(finish_without_end(endpoint));
     warnings.extend(early_yield(endpoint));
+    warnings.extend(reserved_names(endpoint));
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
 }
@@ -120,6 +122,32 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
         message: "from here on errors are events, not statuses\n\
                   help: move this call below each `?` and `return Err(…)` that is to be a status"
             .to_owned(),
+    })
+}
+
+/// Keys that name an event as the framework or `EventSource` names others.
+fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
+    let keep_alive = endpoint.args.keep_alive_event.get().and_then(|name| {
+        let problem = match name.value().as_str() {
+            "message" => Some(
+                "a page receives events of the name `message` in `onmessage`, among those of the stream; take another \
+                 name"
+                    .to_owned(),
+            ),
+            name => reserved::problem(name),
+        };
+        Some((name, problem?))
+    });
+    // `error` is what an error is called if the key is not given.
+    let error = endpoint.args.error_event.get().and_then(|name| {
+        let problem = reserved::problem(&name.value()).filter(|_| name.value() != "error");
+        Some((name, problem?))
+    });
+    let named = keep_alive.into_iter().chain(error);
+    named.map(|(name, message)| Warning {
+        name: RESERVED_NAME,
+        span: name.span(),
+        message,
     })
 }
 

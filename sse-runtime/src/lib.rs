@@ -358,6 +358,7 @@ pub use topic::{
 /// | `busy_loop` | a `loop` or `while true` in which nothing waits, yields or leaves, so that the thread is never given up |
 /// | `early_yield` | the response and the stream have the same error, and between the first `yield_!` and the next that yields stands a `?` or a `return Err(…)`, which would be a status if the first came later |
 /// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that nothing leaves |
+/// | `reserved_name` | `keep_alive_event` or `error_event` is the name of an event of the framework (`close`, `done`, `gap`, and for the keep-alive `error`) or of `EventSource` (`open`, and for the keep-alive `message`) |
 ///
 /// What a body does counts where it is written out from its crate on (`std::fs::read(…)`, not `read(…)`), and outside of
 /// closures: `spawn_blocking(|| std::fs::read(…))` is right.
@@ -425,7 +426,7 @@ pub use sse_macros::sse_endpoint;
 /// | `message` | variant, struct | no name: a browser's `onmessage` gets it |
 /// | `text` | variant, struct of one unnamed field | the data is this text as it is, not as JSON |
 /// | `id` | field | it is the event's id as well: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is nothing but the id |
-/// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework gives events of its own |
+/// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework gives events of its own, and `open`, which `EventSource` does |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
 /// Names are checked when they are compiled: they have no line breaks, are not empty, and no two variants have the same.

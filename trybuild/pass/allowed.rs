@@ -56,6 +56,16 @@ async fn finish_without_end() -> impl Stream<Item = u32> {
     }
 }
 
+#[sse_endpoint("/reserved", keep_alive_event = "open", error_event = "done", allow(reserved_name))]
+async fn reserved_name() -> impl Stream<Item = u32> {
+    yield_!(0);
+}
+
+#[sse_endpoint("/default", keep_alive_event = "ping", error_event = "error")]
+async fn default_error_event() -> impl Stream<Item = u32> {
+    yield_!(0);
+}
+
 fn main() {
     let _: Router = Router::new()
         .sse(unread_capture)
@@ -66,5 +76,7 @@ fn main() {
         .sse(two)
         .sse(busy_loop)
         .sse(early_yield)
-        .sse(finish_without_end);
+        .sse(finish_without_end)
+        .sse(reserved_name)
+        .sse(default_error_event);
 }

@@ -9,6 +9,7 @@ use crate::{
     args::{event_name, runtime_path},
     case::Case,
     errors::{Errors, one_of},
+    reserved::{self, RESERVED_NAME},
     runtime::Runtime,
     serde_attribute,
     sse_attribute::{self, Place},
@@ -51,12 +52,6 @@ const ON_FIELD: Place = Place {
 };
 
 const PLACES: [Place; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
-
-/// The names that the framework gives events of its own.
-const RESERVED: [&str; 4] = ["close", "done", "error", "gap"];
-
-/// The warning about them.
-pub(crate) const RESERVED_NAME: &str = "reserved_name";
 
 pub(crate) struct Model {
     pub(crate) input: DeriveInput,
@@ -250,7 +245,7 @@ impl Reader<'_> {
     }
 
     fn warn_of_reserved(&mut self, event: Option<&str>, name: &Ident, said: &Said) {
-        let Some(event) = event.filter(|event| RESERVED.contains(event)) else {
+        let Some(message) = event.and_then(reserved::problem) else {
             return;
         };
         if said.allows || self.allows {
@@ -258,10 +253,11 @@ impl Reader<'_> {
         }
         self.warnings.push(Warning {
             name: RESERVED_NAME,
-            span: said.event.as_ref().map_or_else(|| name.span(), syn::LitStr::span),
-            message: format!(
-                "the framework sends events of the name `{event}` itself, and a client cannot tell them apart; take another"
-            ),
+            span: said
+                .event
+                .as_ref()
+                .map_or_else(|| name.span(), syn::LitStr::span),
+            message,
         });
     }
 

@@ -1,0 +1,18 @@
+//! Names of events that clients receive from the framework, or from their own `EventSource`.
+
+/// The warning about them.
+pub(crate) const RESERVED_NAME: &str = "reserved_name";
+
+/// Why an event should not have this name.
+pub(crate) fn problem(event: &str) -> Option<String> {
+    match event {
+        "close" | "done" | "error" | "gap" => Some(format!(
+            "the framework sends events of the name `{event}` itself, and a client cannot tell them apart; take another"
+        )),
+        "open" => Some(
+            "`EventSource` fires `open` itself when it has connected, and `onopen` receives both; take another name"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
