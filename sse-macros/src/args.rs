@@ -330,7 +330,8 @@ pub(crate) const DETACHED_TASK: &str = "detached_task";
 pub(crate) const BUSY_LOOP: &str = "busy_loop";
 pub(crate) const EARLY_YIELD: &str = "early_yield";
 pub(crate) const FINISH_WITHOUT_END: &str = "finish_without_end";
-const WARNINGS: [&str; 9] = [
+pub(crate) const LOCK_ACROSS_YIELD: &str = "lock_across_yield";
+const WARNINGS: [&str; 10] = [
     UNREAD_CAPTURE,
     FEW_CAPTURES,
     BODY_ON_GET,
@@ -340,6 +341,7 @@ const WARNINGS: [&str; 9] = [
     EARLY_YIELD,
     FINISH_WITHOUT_END,
     RESERVED_NAME,
+    LOCK_ACROSS_YIELD,
 ];
 
 /// Whether something stands for the route that is not a literal: a constant, a path, a macro, a call.

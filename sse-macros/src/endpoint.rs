@@ -12,6 +12,7 @@ use crate::{
     body::{self, Body},
     early,
     errors::Errors,
+    locks::{self, Held},
     loops, misplaced,
     runtime::Runtime,
     suspects::{self, Suspect},
@@ -27,6 +28,8 @@ pub(crate) struct Endpoint {
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) suspects: Vec<Suspect>,
+    /// Guards of locks that are held across a `yield_!`.
+    pub(crate) held_locks: Vec<Held>,
     /// A loop of its own that nothing leaves.
     pub(crate) never_ending: Option<Span>,
     /// A first `yield_!` with something below it that can fail before the next one.
@@ -187,13 +190,14 @@ impl Endpoint {
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
         // What does not parse is not judged.
-        let (suspects, never_ending, early_yield) = match &statements {
+        let (suspects, held_locks, never_ending, early_yield) = match &statements {
             Statements::Read(statements) => (
                 suspects::find(statements),
+                locks::held_across_yield(statements),
                 loops::never_ending(statements),
                 early::early_yield(statements),
             ),
-            Statements::Unread(_) => (Vec::new(), None, None),
+            Statements::Unread(_) => (Vec::new(), Vec::new(), None, None),
         };
         let runtime = Runtime::new(args.runtime.get());
         let body = match statements {
@@ -209,6 +213,7 @@ impl Endpoint {
             returns,
             body,
             suspects,
+            held_locks,
             never_ending,
             early_yield,
         }

@@ -15,6 +15,7 @@ mod endpoint;
 mod errors;
 mod expand;
 mod lints;
+mod locks;
 mod loops;
 mod misplaced;
 mod path;

@@ -5,9 +5,10 @@ use syn::{LitStr, Type, spanned::Spanned as _};
 use crate::{
     args::{
         BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
-        FINISH_WITHOUT_END, OnShutdown, UNREAD_CAPTURE,
+        FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, OnShutdown, UNREAD_CAPTURE,
     },
     endpoint::Endpoint,
+    locks::Held,
     path,
     reserved::{self, RESERVED_NAME},
     suspects::Suspect,
@@ -41,6 +42,7 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings.extend(finish_without_end(endpoint));
     warnings.extend(early_yield(endpoint));
     warnings.extend(reserved_names(endpoint));
+    warnings.extend(endpoint.held_locks.iter().map(lock_across_yield));
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
 }
@@ -123,6 +125,23 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
                   help: move this call below each `?` and `return Err(…)` that is to be a status"
             .to_owned(),
     })
+}
+
+/// A lock that a client holds for as long as it takes to read.
+fn lock_across_yield(Held { at, call, name }: &Held) -> Warning {
+    let way_out = match name {
+        Some(name) => format!("copy what the event needs and `drop({name})` before"),
+        None => {
+            "bind what the event needs to a variable first, so that the guard is dropped".to_owned()
+        }
+    };
+    Warning {
+        name: LOCK_ACROSS_YIELD,
+        span: *at,
+        message: format!(
+            "the guard of this `.{call}()` is held across a `yield_!`, so a slow client holds the lock; {way_out}"
+        ),
+    }
 }
 
 /// Keys that name an event as the framework or `EventSource` names others.

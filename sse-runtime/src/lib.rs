@@ -308,8 +308,9 @@ pub use topic::{
 /// on its way. It works wherever an `.await` would, also inside of `tokio::select!`; in a closure or an `async` block
 /// of its own it is an error (an attribute does not see into other macros, so there it may compile; an event that was
 /// yielded is then sent, whatever becomes of the block). `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
-/// them where the item is one. A yield is an `.await`: a lock's guard cannot be held across it, so clone what it guards
-/// first. Both are in scope inside of the function, and nowhere else. It takes several types; what
+/// them where the item is one. A yield is an `.await` that lasts until the client has read: a guard of a lock in std
+/// does not compile across it, and one of tokio's keeps the lock (see the warning `lock_across_yield`), so clone what it
+/// guards first. Both are in scope inside of the function, and nowhere else. It takes several types; what
 /// may be of any type that is asked for (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is taken
 /// for the item.
 ///
@@ -358,6 +359,7 @@ pub use topic::{
 /// | `busy_loop` | a `loop` or `while true` in which nothing waits, yields or leaves, so that the thread is never given up |
 /// | `early_yield` | the response and the stream have the same error, and between the first `yield_!` and the next that yields stands a `?` or a `return Err(…)`, which would be a status if the first came later |
 /// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that nothing leaves |
+/// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of an event of the framework (`close`, `done`, `gap`, and for the keep-alive `error`) or of `EventSource` (`open`, and for the keep-alive `message`) |
 ///
 /// What a body does counts where it is written out from its crate on (`std::fs::read(…)`, not `read(…)`), and outside of

@@ -1,8 +1,11 @@
 //! Each warning is silent where the attribute allows it.
 #![deny(warnings)]
 
-use axum::{Json, Router};
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State};
 use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use tokio::sync::Mutex;
 
 #[sse_endpoint("/rooms/{room}", allow(unread_capture))]
 async fn unread_capture() -> impl Stream<Item = u32> {
@@ -56,6 +59,12 @@ async fn finish_without_end() -> impl Stream<Item = u32> {
     }
 }
 
+#[sse_endpoint("/lock", allow(lock_across_yield))]
+async fn lock_across_yield(State(lock): State<Arc<Mutex<u32>>>) -> impl Stream<Item = u32> {
+    let guard = lock.lock().await;
+    yield_!(*guard);
+}
+
 #[sse_endpoint("/reserved", keep_alive_event = "open", error_event = "done", allow(reserved_name))]
 async fn reserved_name() -> impl Stream<Item = u32> {
     yield_!(0);
@@ -67,7 +76,7 @@ async fn default_error_event() -> impl Stream<Item = u32> {
 }
 
 fn main() {
-    let _: Router = Router::new()
+    let _: Router<Arc<Mutex<u32>>> = Router::new()
         .sse(unread_capture)
         .sse(few_captures)
         .sse(body_on_get)
@@ -77,6 +86,7 @@ fn main() {
         .sse(busy_loop)
         .sse(early_yield)
         .sse(finish_without_end)
+        .sse(lock_across_yield)
         .sse(reserved_name)
         .sse(default_error_event);
 }

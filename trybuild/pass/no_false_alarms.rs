@@ -114,6 +114,17 @@ async fn sleep(_: u32) {}
 
 /// Functions of the user's own that have the names of std's.
 mod own {
+    pub struct Lock;
+
+    impl Lock {
+        pub async fn read(&self) -> Option<u32> {
+            None
+        }
+
+        pub async fn write(&self, value: u32) -> u32 {
+            value
+        }
+    }
     pub mod std {
         pub mod fs {
             pub fn read(_: &str) -> u32 {
@@ -451,8 +462,36 @@ fn end() -> ! {
     std::process::exit(1)
 }
 
+/// Locks whose guards are gone before anything is yielded, and methods that only have the name of one.
+#[sse_endpoint("/locks")]
+async fn locks() -> impl Stream<Item = u32> {
+    let lock = tokio::sync::RwLock::new(1);
+    let guard = lock.read().await;
+    let tick = *guard;
+    drop(guard);
+    yield_!(tick);
+    let tick = {
+        let mut guard = lock.write().await;
+        *guard += 1;
+        *guard
+    };
+    yield_!(tick);
+    yield_!(*lock.read().await);
+    let tick = *lock.read().await;
+    yield_!(tick);
+    if *lock.read().await == 1 {
+        yield_!(1);
+    }
+    while let Some(tick) = own::Lock.read().await {
+        yield_!(tick);
+        let tick = own::Lock.write(tick).await;
+        yield_!(tick);
+    }
+}
+
 fn main() {
     let _: Router = Router::new()
+        .sse(locks)
         .sse(json)
         .sse(bytes)
         .sse(form)

@@ -1,0 +1,513 @@
+//! Guards of asynchronous locks that are held across a `yield_!`: a client that reads slowly then holds the lock.
+//!
+//! A guard is known by the call that returns it, `….lock().await` and its like, and followed by its name to the end
+//! of its block, to a `drop`, or to wherever it is moved. The value that a `match`, a `for`, an `if let` or a
+//! `while let` reads holds its guards throughout the block.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use syn::{
+    Block, Expr, ExprAwait, ExprCall, ExprForLoop, ExprIf, ExprLet, ExprMatch, ExprMethodCall,
+    ExprWhile, Item, Local, Macro, Pat, Stmt,
+    visit::{self, Visit},
+};
+
+use crate::{
+    tokens,
+    yields::{Operand, YIELD, YIELD_ALL, Yield, operand},
+};
+
+/// A guard that is held across a `yield_!`.
+pub(crate) struct Held {
+    /// The call that returned it.
+    pub(crate) at: Span,
+    /// The name of that call.
+    pub(crate) call: String,
+    /// Its variable, if it has one.
+    pub(crate) name: Option<String>,
+}
+
+/// Reads the statements before anything in them is rewritten.
+pub(crate) fn held_across_yield(statements: &[Stmt]) -> Vec<Held> {
+    let mut reader = Reader::default();
+    for statement in statements {
+        reader.visit_stmt(statement);
+    }
+    reader.held
+}
+
+#[derive(Default)]
+struct Reader {
+    /// The guards that are held at the place that is read.
+    guards: Vec<Guard>,
+    held: Vec<Held>,
+}
+
+struct Guard {
+    name: Option<Ident>,
+    /// The call that returned it.
+    call: Ident,
+    is_reported: bool,
+}
+
+impl Reader {
+    /// Reads what ends with a scope, and with it the guards that begin in it.
+    fn scope(&mut self, read: impl FnOnce(&mut Self)) {
+        let outside = self.guards.len();
+        read(self);
+        self.guards.truncate(outside);
+    }
+
+    fn hold(&mut self, name: Option<Ident>, call: &Ident) {
+        self.guards.push(Guard {
+            name,
+            call: call.clone(),
+            is_reported: false,
+        });
+    }
+
+    /// The variable is dropped or moved; whatever else happens to the guard then, nothing is known of it.
+    fn release(&mut self, name: &Ident) -> Option<Guard> {
+        let named = |guard: &Guard| guard.name.as_ref() == Some(name);
+        let at = self.guards.iter().rposition(named)?;
+        // The scopes count what they hold, so it stays, without its name and never reported.
+        let guard = &mut self.guards[at];
+        let released = Guard {
+            name: guard.name.take(),
+            call: guard.call.clone(),
+            is_reported: guard.is_reported,
+        };
+        guard.is_reported = true;
+        Some(released)
+    }
+
+    fn yields(&mut self) {
+        for guard in &mut self.guards {
+            if !std::mem::replace(&mut guard.is_reported, true) {
+                self.held.push(Held {
+                    at: guard.call.span(),
+                    call: guard.call.to_string(),
+                    name: guard.name.as_ref().map(Ident::to_string),
+                });
+            }
+        }
+    }
+
+    /// Holds what the value of a `match` or its like holds throughout the block.
+    fn hold_scrutinee(&mut self, pat: Option<&Pat>, scrutinee: &Expr) {
+        match guard_call(scrutinee) {
+            // The guard itself, or a `Result` or an `Option` of it.
+            Some(call) if pat.is_some_and(|pat| call.fits(pat)) => {
+                self.hold(pat.and_then(variable), call.name);
+            }
+            Some(_) => {}
+            None => {
+                let mut temporaries = Temporaries::default();
+                temporaries.visit_expr(scrutinee);
+                for call in temporaries.calls {
+                    self.hold(None, &call);
+                }
+            }
+        }
+    }
+
+    fn let_scrutinees(&mut self, cond: &Expr) {
+        match cond {
+            Expr::Let(ExprLet { pat, expr, .. }) => self.hold_scrutinee(Some(pat), expr),
+            Expr::Binary(binary) => {
+                self.let_scrutinees(&binary.left);
+                self.let_scrutinees(&binary.right);
+            }
+            Expr::Paren(paren) => self.let_scrutinees(&paren.expr),
+            _ => {}
+        }
+    }
+
+    /// The tokens of a macro that no parser reads.
+    fn foreign_macro(&mut self, tokens: TokenStream) {
+        let names: Vec<Ident> = self
+            .guards
+            .iter()
+            .filter_map(|guard| guard.name.clone())
+            .collect();
+        for name in names {
+            if mentions_drop(tokens.clone(), &name) {
+                self.release(&name);
+            }
+        }
+        let names = [YIELD.to_owned(), YIELD_ALL.to_owned()];
+        if tokens::find_call(tokens, &names).is_some() {
+            self.yields();
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_block(&mut self, block: &'ast Block) {
+        self.scope(|reader| visit::visit_block(reader, block));
+    }
+
+    fn visit_local(&mut self, local: &'ast Local) {
+        let Some(init) = &local.init else { return };
+        // A guard that gets another name is held as before.
+        if let (Some(from), Some(to)) = (path_name(&init.expr), variable(&local.pat)) {
+            if let Some(guard) = self.release(from).filter(|guard| !guard.is_reported) {
+                self.hold(Some(to), &guard.call);
+            }
+            return;
+        }
+        visit::visit_local(self, local);
+        if let Some(call) = guard_call(&init.expr)
+            && call.fits(&local.pat)
+            && let Some(name) = variable(&local.pat)
+        {
+            self.hold(Some(name), call.name);
+        }
+    }
+
+    fn visit_expr(&mut self, expr: &'ast Expr) {
+        match expr {
+            // What they take with them is moved; nothing in them is part of the generator.
+            Expr::Closure(_) | Expr::Async(_) => {
+                let mut moved = Moved::default();
+                visit::visit_expr(&mut moved, expr);
+                for name in moved.0 {
+                    self.release(&name);
+                }
+            }
+            Expr::Path(_) => {
+                if let Some(name) = path_name(expr) {
+                    self.release(name);
+                }
+            }
+            Expr::Match(ExprMatch { expr, arms, .. }) => {
+                self.visit_expr(expr);
+                let whole = arms
+                    .iter()
+                    .map(|arm| &arm.pat)
+                    .find(|pat| variable(pat).is_some());
+                self.scope(|reader| {
+                    reader.hold_scrutinee(whole, expr);
+                    for arm in arms {
+                        reader.scope(|reader| visit::visit_arm(reader, arm));
+                    }
+                });
+            }
+            Expr::ForLoop(ExprForLoop { expr, body, .. }) => {
+                self.visit_expr(expr);
+                self.scope(|reader| {
+                    reader.hold_scrutinee(None, expr);
+                    reader.visit_block(body);
+                });
+            }
+            Expr::While(ExprWhile { cond, body, .. }) => {
+                self.visit_expr(cond);
+                self.scope(|reader| {
+                    reader.let_scrutinees(cond);
+                    reader.visit_block(body);
+                });
+            }
+            Expr::If(ExprIf {
+                cond,
+                then_branch,
+                else_branch,
+                ..
+            }) => {
+                self.visit_expr(cond);
+                self.scope(|reader| {
+                    reader.let_scrutinees(cond);
+                    reader.visit_block(then_branch);
+                });
+                if let Some((_, otherwise)) = else_branch {
+                    self.visit_expr(otherwise);
+                }
+            }
+            Expr::Yield(_) => {
+                visit::visit_expr(self, expr);
+                self.yields();
+            }
+            // Places and borrows move nothing.
+            Expr::Field(inner) => self.visit_place(&inner.base),
+            Expr::Index(inner) => {
+                self.visit_place(&inner.expr);
+                self.visit_expr(&inner.index);
+            }
+            Expr::Reference(inner) => self.visit_place(&inner.expr),
+            Expr::Unary(inner) => self.visit_place(&inner.expr),
+            Expr::MethodCall(ExprMethodCall { receiver, args, .. }) => {
+                self.visit_place(receiver);
+                for arg in args {
+                    self.visit_expr(arg);
+                }
+            }
+            Expr::Assign(inner) => {
+                self.visit_expr(&inner.right);
+                self.visit_place(&inner.left);
+            }
+            Expr::Call(ExprCall { args, .. }) => {
+                for arg in args {
+                    self.visit_expr(arg);
+                }
+            }
+            _ => visit::visit_expr(self, expr),
+        }
+    }
+
+    fn visit_macro(&mut self, call: &'ast Macro) {
+        if call.path.get_ident().and_then(Yield::named).is_none() {
+            return self.foreign_macro(call.tokens.clone());
+        }
+        if let Ok(Operand::One(operand)) = call.parse_body_with(operand) {
+            Visit::visit_expr(self, &operand);
+        }
+        self.yields();
+    }
+
+    fn visit_item(&mut self, _: &'ast Item) {}
+    fn visit_pat(&mut self, _: &'ast Pat) {}
+}
+
+impl Reader {
+    fn visit_place(&mut self, expr: &Expr) {
+        if path_name(expr).is_none() {
+            Visit::visit_expr(self, expr);
+        }
+    }
+}
+
+/// The names that a closure or a block mentions.
+#[derive(Default)]
+struct Moved(Vec<Ident>);
+
+impl<'ast> Visit<'ast> for Moved {
+    fn visit_expr(&mut self, expr: &'ast Expr) {
+        self.0.extend(path_name(expr).cloned());
+        visit::visit_expr(self, expr);
+    }
+}
+
+/// The guards that live as long as the value that is computed with them.
+#[derive(Default)]
+struct Temporaries {
+    calls: Vec<Ident>,
+}
+
+impl<'ast> Visit<'ast> for Temporaries {
+    fn visit_expr(&mut self, expr: &'ast Expr) {
+        match expr {
+            Expr::Closure(_) | Expr::Async(_) | Expr::Block(_) => return,
+            // Something is done with the guard, so it is not what is returned.
+            Expr::MethodCall(call) => self.calls.extend(call_of_guard(&call.receiver)),
+            Expr::Field(field) => self.calls.extend(call_of_guard(&field.base)),
+            Expr::Index(index) => self.calls.extend(call_of_guard(&index.expr)),
+            Expr::Unary(unary) => self.calls.extend(call_of_guard(&unary.expr)),
+            Expr::Reference(reference) => self.calls.extend(call_of_guard(&reference.expr)),
+            _ => {}
+        }
+        visit::visit_expr(self, expr);
+    }
+
+    fn visit_macro(&mut self, _: &'ast Macro) {}
+}
+
+/// The call, if the value is a guard and nothing around it.
+fn call_of_guard(expr: &Expr) -> Option<Ident> {
+    let call = guard_call(expr)?;
+    (call.holds == Holds::Guard).then(|| call.name.clone())
+}
+
+/// A call that returns a guard.
+#[derive(Clone, Copy)]
+struct GuardCall<'a> {
+    name: &'a Ident,
+    holds: Holds,
+}
+
+/// What such a call returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Guard,
+    /// A `Result` of a guard.
+    Result,
+}
+
+impl GuardCall<'_> {
+    /// Whether a pattern takes the guard, and not something else that a method of this name returns.
+    fn fits(&self, pat: &Pat) -> bool {
+        match (self.holds, pat) {
+            (_, Pat::Type(typed)) => self.fits(&typed.pat),
+            (Holds::Guard, pat) => matches!(pat, Pat::Ident(_)),
+            (Holds::Result, pat) => matches!(pat, Pat::Ident(_) | Pat::TupleStruct(_)),
+        }
+    }
+}
+
+/// tokio's methods that wait for a guard.
+const LOCK: [&str; 6] = [
+    "lock",
+    "lock_owned",
+    "read",
+    "read_owned",
+    "write",
+    "write_owned",
+];
+/// Those that do not wait, and return a `Result`. std's guards are not `Send`, so it is not they.
+const TRY_LOCK: [&str; 6] = [
+    "try_lock",
+    "try_lock_owned",
+    "try_read",
+    "try_read_owned",
+    "try_write",
+    "try_write_owned",
+];
+
+fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
+    let is_one_of = |names: &[&str], call: &ExprMethodCall| {
+        call.args.is_empty() && names.iter().any(|name| call.method == name)
+    };
+    match expr {
+        Expr::Paren(paren) => guard_call(&paren.expr),
+        Expr::Group(group) => guard_call(&group.expr),
+        Expr::Await(ExprAwait { base, .. }) => match &**base {
+            Expr::MethodCall(call) if is_one_of(&LOCK, call) => Some(GuardCall {
+                name: &call.method,
+                holds: Holds::Guard,
+            }),
+            // `timeout(limit, mutex.lock()).await`
+            Expr::Call(ExprCall { args, .. }) => args.iter().find_map(|arg| match arg {
+                Expr::MethodCall(call) if is_one_of(&LOCK, call) => Some(GuardCall {
+                    name: &call.method,
+                    holds: Holds::Result,
+                }),
+                _ => None,
+            }),
+            _ => None,
+        },
+        Expr::MethodCall(call) if is_one_of(&TRY_LOCK, call) => Some(GuardCall {
+            name: &call.method,
+            holds: Holds::Result,
+        }),
+        Expr::MethodCall(call) if call.method == "unwrap" || call.method == "expect" => {
+            unwrapped(guard_call(&call.receiver)?)
+        }
+        Expr::Try(inner) => unwrapped(guard_call(&inner.expr)?),
+        _ => None,
+    }
+}
+
+/// The guard in a `Result`.
+fn unwrapped(call: GuardCall<'_>) -> Option<GuardCall<'_>> {
+    (call.holds == Holds::Result).then_some(GuardCall {
+        holds: Holds::Guard,
+        ..call
+    })
+}
+
+/// The variable that a pattern binds its value to: `guard`, `Ok(guard)`.
+fn variable(pat: &Pat) -> Option<Ident> {
+    match pat {
+        Pat::Ident(binding) => Some(binding.ident.clone()),
+        Pat::Type(typed) => variable(&typed.pat),
+        Pat::TupleStruct(tuple) if tuple.elems.len() == 1 => variable(&tuple.elems[0]),
+        _ => None,
+    }
+}
+
+fn path_name(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Path(path) if path.qself.is_none() => path.path.get_ident(),
+        Expr::Paren(paren) => path_name(&paren.expr),
+        Expr::Group(group) => path_name(&group.expr),
+        _ => None,
+    }
+}
+
+/// Whether there is a `drop(name)` in the tokens.
+fn mentions_drop(tokens: TokenStream, name: &Ident) -> bool {
+    let mut follows_drop = false;
+    tokens.into_iter().any(|token| {
+        let found = match &token {
+            TokenTree::Group(group) => {
+                (follows_drop && *name == group.stream().to_string())
+                    || mentions_drop(group.stream(), name)
+            }
+            _ => false,
+        };
+        follows_drop = matches!(&token, TokenTree::Ident(ident) if ident == "drop");
+        found
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(code: &str) -> Vec<String> {
+        let block: Block = syn::parse_str(code).unwrap();
+        let held = held_across_yield(&block.stmts);
+        held.into_iter().map(|held| held.call).collect()
+    }
+
+    #[test]
+    fn guards_across_a_yield_are_found() {
+        for code in [
+            "{ let a = b.lock().await; yield_!(a.c); }",
+            "{ let mut a: Guard = b.lock().await; loop { yield_!(1); } }",
+            "{ let _a = b.lock().await; yield_all!(c()); }",
+            "{ let a = b.clone().lock_owned().await; if c { yield_!(1); } }",
+            "{ loop { let a = b.read().await; for c in a.iter() { yield_!(c); } } }",
+            "{ let a = b.write().await; tokio::select! { c = d() => yield_!(c), } }",
+            "{ let a = b.lock().await; { drop(c); } yield_!(*a); }",
+            "{ let a = b.lock().await; yield_!(1); drop(a); }",
+            "{ let a = b.lock().await; let c = a; yield_!(1); }",
+            "{ let a = b.try_lock().unwrap(); yield_!(1); }",
+            "{ let Ok(a) = b.try_lock() else { return }; yield_!(1); }",
+            "{ if let Ok(a) = b.try_write() { yield_!(1); } }",
+            "{ let a = timeout(c, b.lock()).await?; yield_!(1); }",
+            "{ for a in b.lock().await.iter() { yield_!(a); } }",
+            "{ while let Some(a) = b.lock().await.recv().await { yield_!(a); } }",
+            "{ if let Some(a) = b.read().await.get(c) { yield_!(a); } }",
+            "{ match b.lock().await.kind { c => yield_!(1), _ => {} } }",
+            "{ match b.lock().await { a => yield_!(1) } }",
+        ] {
+            assert_eq!(held(code).len(), 1, "{code}: {:?}", held(code));
+        }
+    }
+
+    #[test]
+    fn guards_that_are_gone_are_not() {
+        for code in [
+            "{ let a = b.lock().await; drop(a); yield_!(1); }",
+            "{ let a = b.lock().await; std::mem::drop(a); yield_!(1); }",
+            "{ { let a = b.lock().await; c(&a); } yield_!(1); }",
+            "{ let c = { let a = b.lock().await; a.clone() }; yield_!(c); }",
+            "{ let a = b.lock().await.clone(); yield_!(a); }",
+            "{ let a = *b.lock().await; yield_!(a); }",
+            "{ let _ = b.lock().await; yield_!(1); }",
+            "{ yield_!(b.lock().await.c); }",
+            "{ yield_!(1); let a = b.lock().await; c(&a); }",
+            "{ loop { let a = b.lock().await; c(&a); drop(a); yield_!(1); } }",
+            "{ if b.lock().await.is_empty() { yield_!(1); } }",
+            "{ while b.lock().await.pop().is_some() { yield_!(1); } }",
+            "{ let a = b.lock().await; if c { drop(a); yield_!(1); return; } d(&a); }",
+            "{ let a = b.lock().await; finish(a); yield_!(1); }",
+            "{ let a = b.lock().await; let c = RwLockWriteGuard::downgrade(a); yield_!(1); }",
+            "{ let a = b.lock().await; spawn(async move { a.c() }); yield_!(1); }",
+            "{ let a = b.lock().await; select! { c = d() => { drop(a); yield_!(1); } } }",
+            "{ let a = file.read(&mut buffer).await; yield_!(1); }",
+            "{ let a = socket.read().await?; yield_!(1); }",
+            "{ while let Some(a) = socket.read().await { yield_!(1); } }",
+            "{ let Some(a) = b.lock().await.pop() else { return }; yield_!(a); }",
+            "{ if let Ok(a) = b.try_lock() { drop(a); yield_!(1); } }",
+            "{ let a = stdout().lock(); yield_!(1); }",
+            "{ let a = async { let c = b.lock().await; c.d }; yield_!(a.await); }",
+        ] {
+            assert_eq!(held(code), [""; 0], "{code}");
+        }
+    }
+
+    #[test]
+    fn a_guard_is_reported_once() {
+        let code = "{ let a = b.lock().await; yield_!(1); yield_!(2); let c = d.read().await; yield_!(3); }";
+        assert_eq!(held(code), ["lock", "read"]);
+    }
+}
