@@ -5,7 +5,10 @@ use std::{
     future::{Future, ready},
     io,
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +16,8 @@ use std::{
 use tokio::net::{UnixListener, UnixStream};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs},
-    time::sleep,
+    sync::Notify,
+    time::timeout,
 };
 
 /// Where a server listens: an address, or a listener that is bound already, of TCP or of a Unix socket.
@@ -96,15 +100,15 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// When it was said last that nothing can be accepted.
-    complained: Mutex<Option<Instant>>,
+    /// When it was last logged that no connection can be accepted.
+    logged: Mutex<Option<Instant>>,
 }
 
 impl From<Kind> for Listener {
     fn from(kind: Kind) -> Self {
         Self {
             kind,
-            complained: Mutex::new(None),
+            logged: Mutex::new(None),
         }
     }
 }
@@ -140,9 +144,30 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
-/// How long nothing is accepted after the system could not: what it is short of, file descriptors mostly, comes back
-/// when others leave.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait before accepting again after the system could not, which mostly has no file descriptors left: doubled with
+/// each failure, up to the longest. A connection of this server that closes ends the wait.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a listener that cannot accept is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reports closed connections to a listener that has no file descriptors left.
+#[derive(Debug, Default)]
+pub(crate) struct FreedDescriptors {
+    /// To report one costs waking a thread, so it is done only while the listener waits.
+    is_awaited: AtomicBool,
+    freed: Notify,
+}
+
+impl FreedDescriptors {
+    /// A connection has been closed.
+    pub(crate) fn report(&self) {
+        if self.is_awaited.load(Ordering::SeqCst) {
+            self.freed.notify_one();
+        }
+    }
+}
 
 impl Listener {
     /// The next connection.
@@ -150,7 +175,9 @@ impl Listener {
     /// # Cancel safety
     ///
     /// Dropping the future loses no connection.
-    pub(crate) async fn accept(&self) -> Accepted {
+    pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
+        // Not before the first failure. A descriptor that is freed from then on leaves a permit.
+        let mut pause = Duration::ZERO;
         loop {
             let accepted = match &self.kind {
                 Kind::Tcp(listener) => {
@@ -164,23 +191,29 @@ impl Listener {
                 }
             };
             match accepted {
-                Ok(accepted) => return accepted,
+                Ok(accepted) => {
+                    descriptors.is_awaited.store(false, Ordering::SeqCst);
+                    return accepted;
+                }
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
-                    self.complain(&error);
-                    sleep(PAUSE).await;
+                    self.log(&error);
+                    if !descriptors.is_awaited.swap(true, Ordering::SeqCst) {
+                        // One may have been freed between the failure and this.
+                        continue;
+                    }
+                    pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                    let _ = timeout(pause, descriptors.freed.notified()).await;
                 }
             }
         }
     }
-}
 
-impl Listener {
-    /// Says so once in a while, and not for each client that leaves and leaves room for nobody.
-    fn complain(&self, error: &io::Error) {
-        let last = self.complained.lock();
+    /// Logs that no connection can be accepted, unless it has done so just now.
+    fn log(&self, error: &io::Error) {
+        let last = self.logged.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= PAUSE) {
+        if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *last = Some(Instant::now());
             tracing::error!(%error, "no connection can be accepted");
         }

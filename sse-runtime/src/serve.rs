@@ -33,7 +33,7 @@ use tower_service::Service as _;
 use crate::http2::{HEAD, Http2Service, PREFACE, STREAM_BUFFER, STREAMS, Streams};
 use crate::{
     Shutdown, StreamLimit,
-    listen::{self, Accepted, Listener},
+    listen::{self, Accepted, FreedDescriptors, Listener},
     request_body::{Course, RequestBody},
     socket::{Socket, Transport, Wire},
     takeover::{Asked, Behind, Closing, Slot, TakenOver},
@@ -75,6 +75,7 @@ struct Open {
     /// By the number of a connection; `None` as long as it is not known how to end it. A tree, which keeps no room for a crowd
     /// that has left.
     aborting: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
+    descriptors: FreedDescriptors,
 }
 
 /// A connection that is open, until it is dropped.
@@ -118,6 +119,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let task = self.open.aborting().remove(&self.number);
         drop(task);
+        self.open.descriptors.report();
     }
 }
 
@@ -148,7 +150,7 @@ impl Connections {
         };
         let accepting = async {
             for number in 0.. {
-                self.open(number, listener.accept().await);
+                self.open(number, listener.accept(&self.open.descriptors).await);
             }
             std::future::pending().await
         };

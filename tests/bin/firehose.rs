@@ -63,7 +63,9 @@ async fn main() -> io::Result<()> {
     if let [_, cert, key] = &arguments[..] {
         server = server.tls(cert, key);
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     server.serve(listener).await
 }
