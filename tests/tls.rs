@@ -187,3 +187,20 @@ async fn a_server_without_its_certificate_does_not_start() {
         "names the file: {error}"
     );
 }
+
+/// A FIFO that nobody writes to, as a network file system that does not answer, blocks whoever reads it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_stops_while_its_certificate_is_read() {
+    let files = TempDir::new().unwrap();
+    let fifo = files.path().join("tls.pem");
+    let made = Command::new("mkfifo").arg(&fifo).status().await;
+    assert!(made.unwrap().success());
+    let shutdown = Shutdown::new();
+    let server = Server::new(Router::new())
+        .tls(&fifo, &fifo)
+        .shutdown(shutdown.clone());
+    let serving = tokio::spawn(server.serve("127.0.0.1:0"));
+    shutdown.begin();
+    let served = within("the server to stop", serving).await;
+    served.unwrap().unwrap();
+}

@@ -298,14 +298,20 @@ impl Server {
     /// # Ok(()) }
     /// ```
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
+        let mut signals = Signals::new()?;
         #[cfg(feature = "tls")]
-        let tls = match &self.tls {
-            Some((cert, key)) => Some(Tls::load(cert, key)?),
+        let tls = match self.tls.clone() {
+            Some((cert, key)) => tokio::select! {
+                biased;
+                tls = Tls::load_on_thread(cert, key) => Some(tls?),
+                // The files may be on a file system that does not answer.
+                _ = signals.next() => return Ok(()),
+                () = self.shutdown_begun() => return Ok(()),
+            },
             None => None,
         };
         let listener = addr.bind().await?;
         tracing::info!(address = %listener, "listening");
-        let signals = Signals::new()?;
         self.serve_on(
             listener,
             signals,
@@ -314,6 +320,15 @@ impl Server {
         )
         .await;
         Ok(())
+    }
+
+    /// Waits until the shutdown of the caller's begins; for ever, if there is none.
+    #[cfg(feature = "tls")]
+    async fn shutdown_begun(&self) {
+        match &self.shutdown {
+            Some(shutdown) => shutdown.begun().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Serves what has been made ready for it. In a box, since it is compiled here then, and not with each program.

@@ -5,12 +5,14 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    thread,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task,
+    sync::oneshot,
+    time::timeout,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -43,6 +45,22 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
+    /// Loads the files as [`load`](Self::load) does, without blocking the caller's thread.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if one of the files cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves a thread behind that ends when the files have been read.
+    pub(crate) async fn load_on_thread(cert: PathBuf, key: PathBuf) -> io::Result<Self> {
+        let loading = on_thread(move || Self::load(&cert, &key));
+        // A thread that panicked has printed that.
+        let loaded = loading.await.map_err(io::Error::other)?;
+        Ok(loaded?)
+    }
+
     /// Reads the certificate chain and the key, each from a PEM file; one file may hold both.
     ///
     /// It blocks for as long as the file system does.
@@ -116,10 +134,20 @@ impl Tls {
 
     async fn look(&self) {
         let pair = Arc::clone(&self.pair);
-        // The files may be on a network. A panic in there has been printed, and the end of the runtime needs no word.
-        let Ok(found) = task::spawn_blocking(move || pair.read()).await else {
-            return;
+        let mut reading = on_thread(move || pair.read());
+        let found = match timeout(LOOK, &mut reading).await {
+            Ok(found) => found,
+            Err(_) => {
+                tracing::warn!(
+                    cert = %self.pair.cert.display(),
+                    key = %self.pair.key.display(),
+                    "the certificate has not been read for a minute, since its file system does not answer: the old one stays in use"
+                );
+                reading.await
+            }
         };
+        // A thread that panicked has printed that.
+        let Ok(found) = found else { return };
         match found {
             Ok(found) => {
                 if self.pair.replace(found) {
@@ -142,6 +170,18 @@ impl Tls {
 pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
     let (_, connection) = stream.get_ref();
     connection.alpn_protocol() == Some(H2)
+}
+
+/// Runs `read` on a thread of its own.
+///
+/// A file system may never answer, and the end of a runtime waits for `spawn_blocking`: the process would never exit.
+fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || {
+        // Nobody waits for it once the server has stopped.
+        let _ = sender.send(read());
+    });
+    receiver
 }
 
 impl<Io: Transport> Transport for TlsStream<Io> {
