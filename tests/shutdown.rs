@@ -269,6 +269,19 @@ impl Process {
     }
 }
 
+/// What the system does by itself, since nobody listens.
+#[tokio::test]
+async fn signal_ends_process_without_signals() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    for (name, number) in [("TERM", 15), ("INT", 2)] {
+        let mut server = Process::start("no-signals", "5000").await;
+        let _client = Client::get(server.addr, "/quiet").await.head().await;
+        server.signal(name).await;
+        assert_eq!(server.exit().await.signal(), Some(number));
+    }
+}
+
 /// SIGTERM to a server with 1,000 streams that would go on for ever, and one that finishes.
 async fn drains_and_exits_with_success(drain_delay: &str) {
     const CLIENTS: usize = 1_000;

@@ -35,9 +35,12 @@ struct State {
     /// Whether the client has to take something before the stream goes on.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
-    /// Woken when hyper has written a piece.
+    /// Woken when hyper holds no more than `resume_at` pieces of this stream: half of what it held when the stream began to
+    /// wait, since to wake it for each of them costs more than an event.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
+    #[cfg(feature = "http2")]
+    resume_at: AtomicUsize,
     is_stalled: AtomicBool,
 }
 
@@ -67,13 +70,14 @@ pub(crate) struct Bound {
 
 #[cfg(feature = "http2")]
 impl Unsent {
-    fn is_empty(&self) -> bool {
-        self.pieces.load(Ordering::Relaxed) == 0
+    // A stream that waits sets the count at which it is woken before it looks at this one, and a piece that is written is
+    // taken off this one before it looks at that, so that one of the two sees the other.
+    fn pieces(&self) -> usize {
+        self.pieces.load(Ordering::SeqCst)
     }
 
     fn is_below(&self, bound: Bound) -> bool {
-        self.pieces.load(Ordering::Relaxed) < bound.pieces
-            && self.bytes.load(Ordering::Relaxed) < bound.bytes
+        self.pieces() < bound.pieces && self.bytes.load(Ordering::Relaxed) < bound.bytes
     }
 
     fn add(&self, bytes: usize) {
@@ -81,9 +85,10 @@ impl Unsent {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn remove(&self, bytes: usize) {
-        self.pieces.fetch_sub(1, Ordering::Relaxed);
+    /// How many pieces are left.
+    fn remove(&self, bytes: usize) -> usize {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.pieces.fetch_sub(1, Ordering::SeqCst) - 1
     }
 }
 
@@ -107,17 +112,29 @@ impl Flow {
             connection: all,
             ..
         } = &*self.0;
-        unsent.is_empty() || unsent.is_below(stream) && all.is_below(connection)
+        unsent.pieces() == 0 || unsent.is_below(stream) && all.is_below(connection)
     }
 
-    /// hyper asks for the next piece: whether there is room for it. If not, `waker` is woken when hyper has written one of
+    /// hyper asks for the next piece: whether there is room for it. If not, `waker` is woken when hyper has written some of
     /// this stream.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
-        let mut has_room = self.has_room(stream, connection);
-        if !has_room {
-            self.0.waiting.register(waker);
-            has_room = self.has_room(stream, connection);
-        }
+        let has_room = loop {
+            if self.has_room(stream, connection) {
+                break true;
+            }
+            let State {
+                unsent,
+                waiting,
+                resume_at,
+                ..
+            } = &*self.0;
+            let half = unsent.pieces() / 2;
+            resume_at.store(half, Ordering::SeqCst);
+            waiting.register(waker);
+            if unsent.pieces() > half {
+                break false;
+            }
+        };
         self.0.is_blocked.store(!has_room, Ordering::Relaxed);
         has_room
     }
@@ -173,11 +190,13 @@ impl Drop for InHyper {
             connection,
             progress,
             waiting,
+            resume_at,
             ..
         } = &*self.flow.0;
-        unsent.remove(self.bytes);
         connection.remove(self.bytes);
         progress.fetch_add(1, Ordering::Relaxed);
-        waiting.wake();
+        if unsent.remove(self.bytes) <= resume_at.load(Ordering::SeqCst) {
+            waiting.wake();
+        }
     }
 }

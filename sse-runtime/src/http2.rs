@@ -243,7 +243,7 @@ const PIECE: usize = 16 * 1024;
 
 /// How much hyper may hold of one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
-    pieces: 64,
+    pieces: 1024,
     bytes: STREAM_BUFFER,
 };
 
@@ -252,7 +252,7 @@ const UNSENT_OF_STREAM: Bound = Bound {
 /// It is what waits between the tasks of the streams and that of the connection, so it bounds no client that reads. A piece
 /// of a few bytes takes hyper some 400.
 const UNSENT_OF_CONNECTION: Bound = Bound {
-    pieces: 2 * 1024,
+    pieces: 8 * 1024,
     bytes: 1024 * 1024,
 };
 

@@ -124,6 +124,7 @@ pub struct Server {
     drain_delay: Duration,
     drain: Duration,
     shutdown: Option<Shutdown>,
+    signals: bool,
     takeover: bool,
     #[cfg(feature = "tls")]
     tls: Option<(PathBuf, PathBuf)>,
@@ -145,6 +146,7 @@ impl Server {
             drain_delay: DRAIN_DELAY,
             drain: DRAIN,
             shutdown: None,
+            signals: true,
             takeover: true,
             #[cfg(feature = "tls")]
             tls: None,
@@ -260,6 +262,29 @@ impl Server {
         self
     }
 
+    /// Whether SIGINT and SIGTERM (Ctrl-C, if there are no signals) stop the server; `true` by default.
+    ///
+    /// A signal that a program has listened for once never ends it by itself again, for as long as the process lives: with `true`
+    /// that is so from the moment at which the server starts, and stays so after it has ended. Programs that go on after their
+    /// server, or handle signals themselves, turn it off and stop the server by a [`shutdown`](Self::shutdown):
+    ///
+    /// ```no_run
+    /// # use {axum::Router, sse_runtime::{Server, Shutdown}};
+    /// # async fn run(app: Router, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::new(app).signals(false).shutdown(shutdown.clone());
+    /// tokio::try_join!(server.serve("127.0.0.1:3000"), async {
+    ///     stop.await;
+    ///     shutdown.begin();
+    ///     Ok(())
+    /// })?;
+    /// # Ok(()) }
+    /// ```
+    pub fn signals(mut self, signals: bool) -> Self {
+        self.signals = signals;
+        self
+    }
+
     /// Whether event streams over HTTP/1 are driven on their socket, without hyper, for as long as they last; `true` by default.
     ///
     /// A quiet stream costs about a quarter of the memory then, and an event less time. What a client sees is the same: turn it
@@ -269,7 +294,7 @@ impl Server {
         self
     }
 
-    /// Serves on `addr` until a signal.
+    /// Serves on `addr` until a [signal](Self::signals), or its [shutdown](Self::shutdown).
     ///
     /// # Errors
     ///
@@ -298,7 +323,15 @@ impl Server {
     /// # Ok(()) }
     /// ```
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
-        let mut signals = Signals::new()?;
+        #[cfg_attr(
+            not(feature = "tls"),
+            expect(unused_mut, reason = "nothing is waited for")
+        )]
+        let mut signals = if self.signals {
+            Signals::new()?
+        } else {
+            Signals::none()
+        };
         #[cfg(feature = "tls")]
         let tls = match self.tls.clone() {
             Some((cert, key)) => tokio::select! {

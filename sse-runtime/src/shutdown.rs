@@ -261,8 +261,10 @@ pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
 
-/// SIGINT and SIGTERM.
-pub(crate) struct Signals {
+/// SIGINT and SIGTERM, unless nobody listens for them.
+pub(crate) struct Signals(Option<Listening>);
+
+struct Listening {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -290,22 +292,38 @@ impl Signal {
 }
 
 impl Signals {
+    /// Listens for both. The system's own reaction to them is off from now on, for as long as the process lives.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(unix)]
-        {
+        let listening = {
             use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self {
+            Listening {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
-            })
-        }
+            }
+        };
         #[cfg(not(unix))]
-        Ok(Self {})
+        let listening = Listening {};
+        Ok(Self(Some(listening)))
+    }
+
+    /// Listens for none, and never has a next one.
+    pub(crate) fn none() -> Self {
+        Self(None)
     }
 
     /// The next of them.
-    #[cfg(unix)]
     pub(crate) async fn next(&mut self) -> Signal {
+        match &mut self.0 {
+            Some(listening) => listening.next().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Listening {
+    #[cfg(unix)]
+    async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
@@ -314,7 +332,7 @@ impl Signals {
 
     /// The next Ctrl-C.
     #[cfg(not(unix))]
-    pub(crate) async fn next(&mut self) -> Signal {
+    async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             // There is nothing that could be waited for.
             std::future::pending::<()>().await;

@@ -1,5 +1,6 @@
 //! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`,
-//! or `server plain DRAIN_MS` for `axum::serve` with the layer and the signal.
+//! `server plain DRAIN_MS` for `axum::serve` with the layer and the signal, or `server no-signals DRAIN_MS` for a server that
+//! leaves signals alone.
 #![allow(
     clippy::print_stdout,
     reason = "it says where it listens, for the test to read"
@@ -55,13 +56,15 @@ async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let is_plain = env::args().nth(1).as_deref() == Some("plain");
+    let has_signals = env::args().nth(1).as_deref() != Some("no-signals");
     let mut millis = env::args()
         .skip(1)
         .map(|argument| argument.replace("plain", "0"))
+        .map(|argument| argument.replace("no-signals", "0"))
         .map(|argument| argument.parse().map(Duration::from_millis));
     let (Some(Ok(delay)), Some(Ok(drain))) = (millis.next(), millis.next()) else {
         return Err(std::io::Error::other(
-            "usage: server DRAIN_DELAY_MS|plain DRAIN_MS",
+            "usage: server DRAIN_DELAY_MS|plain|no-signals DRAIN_MS",
         ));
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -91,6 +94,7 @@ async fn main() -> std::io::Result<()> {
         .ready("/readyz")
         .drain_delay(delay)
         .drain(drain)
+        .signals(has_signals)
         .serve(listener)
         .await
 }
