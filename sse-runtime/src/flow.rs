@@ -139,13 +139,17 @@ impl Flow {
         has_room
     }
 
-    /// Whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper has written a piece.
+    /// Whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper has written all of it.
     pub(crate) fn poll_written(&self, waker: &Waker) -> bool {
-        let mut is_written = self.0.unsent.is_empty();
-        if !is_written {
-            self.0.waiting.register(waker);
-            is_written = self.0.unsent.is_empty();
-        }
+        let State {
+            unsent,
+            waiting,
+            resume_at,
+            ..
+        } = &*self.0;
+        resume_at.store(0, Ordering::SeqCst);
+        waiting.register(waker);
+        let is_written = unsent.pieces() == 0;
         self.0.is_blocked.store(!is_written, Ordering::Relaxed);
         is_written
     }
