@@ -182,7 +182,7 @@ async fn the_hook_is_told_why_when_all_else_is_gone() {
             CloseReason::Revoked,
             "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
         ),
-        ("rejected", CloseReason::Failed, "403 Forbidden"),
+        ("rejected", CloseReason::Rejected, "403 Forbidden"),
         ("panicked_before", CloseReason::Panicked, ""),
         ("revoked_before", CloseReason::Revoked, "403 Forbidden"),
         ("expired_before", CloseReason::Expired, "401 Unauthorized"),

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::{Router, extract::Path};
+use axum::{Router, extract::Path, http::StatusCode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sse_runtime::{
     CloseReason, Connection, RouterExt as _, Shutdown, Start, Stream, StreamLimit, Topic,
@@ -98,6 +98,27 @@ async fn lags(
     yield_all!(updates);
 }
 
+/// Yields more than one write holds, without a wait in between.
+#[sse_endpoint("/counts/{how}", flush = "ready", retry = "3s")]
+async fn counts(
+    Path(how): Path<String>,
+    connection: Connection,
+    axum::Extension(told): axum::Extension<Told>,
+) -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
+    watch(&connection, told);
+    let events = match how.as_str() {
+        "ten" | "ten-and-fail" => 10,
+        "many" => 20_000,
+        _ => return Err(StatusCode::NOT_FOUND),
+    };
+    for _ in 0..events {
+        yield_!(1);
+    }
+    if how == "ten-and-fail" {
+        Err("as asked".to_owned())?;
+    }
+}
+
 struct Running {
     addr: SocketAddr,
     shutdown: Shutdown,
@@ -113,6 +134,7 @@ impl Running {
         let (tell, told) = mpsc::unbounded_channel();
         let shutdown = Shutdown::within(Duration::from_millis(100));
         let app = Router::new().sse(ends).sse(stays).sse(floods).sse(lags);
+        let app = app.sse(counts);
         let app = Router::new()
             .nest("/api", app)
             .layer(StreamLimit::new(1))
@@ -157,9 +179,9 @@ impl Running {
         within("the span to close", async {
             loop {
                 let text = self.log.text();
-                let closed = text
-                    .lines()
-                    .find(|line| line.contains(&connection) && line.contains("telemetry: close "));
+                let closed = text.lines().find(|line| {
+                    line.contains(&connection) && line.contains("sse_runtime: close ")
+                });
                 if let Some(closed) = closed {
                     return closed.to_owned();
                 }
@@ -189,6 +211,29 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         assert_eq!(client.expect_chunk().await, "data: \"first\"\n\n");
         ids.push((server.closed(why).await, why));
     }
+
+    let error = "event: error\ndata: \"as asked\"\n\n".len();
+    for (how, events, bytes, why) in [
+        ("ten", 10, 90, CloseReason::Finished),
+        ("ten-and-fail", 11, 90 + error, CloseReason::Failed),
+        ("many", 20_000, 180_000, CloseReason::Finished),
+    ] {
+        let client = Client::get(addr, &format!("/api/counts/{how}")).await;
+        let (id, ()) = tokio::join!(server.closed(why), async {
+            let mut client = client;
+            client.head().await;
+            while client.chunk().await.unwrap().is_some() {}
+        });
+        let span = server.span(id).await;
+        let bytes = "retry: 3000\n".len() + bytes;
+        let counted = format!("events={events} bytes={bytes} ");
+        assert!(span.contains(&counted), "{how}: {counted} is not in {span}");
+    }
+    let not_found = Client::get(addr, "/api/counts/none").await.head().await;
+    assert_eq!(not_found.status_line, "HTTP/1.1 404 Not Found");
+    let id = server.closed(CloseReason::Rejected).await;
+    let span = server.span(id).await;
+    assert!(span.contains("reason=\"rejected\""), "{span}");
 
     let mut lags = Client::get(addr, "/api/lags").await;
     lags.head().await;
@@ -300,5 +345,5 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         6.0
     );
     let durations = server.metric("sse_server_stream_duration_count");
-    assert_eq!(durations.len(), 10, "{durations:?}");
+    assert_eq!(durations.len(), 12, "{durations:?}");
 }

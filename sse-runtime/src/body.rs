@@ -129,7 +129,7 @@ impl SseBody {
             None => State::Running(coroutine),
             Some(ending) => {
                 let (state, why) = settle(ending, &channel, endpoint);
-                arrival.guard.end(why);
+                end(&mut arrival.guard, &channel, frames.first.as_ref(), why);
                 state
             }
         };
@@ -168,7 +168,8 @@ impl SseBody {
             drop(entered);
             if let Poll::Ready((ended, why)) = polled {
                 self.state = ended;
-                self.guard.end(why);
+                let first = self.about.frames.first.as_ref();
+                end(&mut self.guard, &self.channel, first, why);
             }
         }
     }
@@ -180,7 +181,8 @@ impl SseBody {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
                 self.state = failing(source, &self.about.endpoint);
-                self.guard.end(CloseReason::Failed);
+                let first = self.about.frames.first.as_ref();
+                end(&mut self.guard, &self.channel, first, CloseReason::Failed);
                 self.channel.take()
             }
         };
@@ -202,7 +204,9 @@ impl http_body::Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let polled = self.as_mut().poll_bytes(cx);
-        if let Poll::Ready(Some(Ok((bytes, events)))) = &polled {
+        if let Poll::Ready(Some(Ok((bytes, events)))) = &polled
+            && !self.guard.has_ended()
+        {
             self.guard.record().sent(*events, bytes.len());
         }
         polled.map_ok(|(bytes, _)| Frame::data(bytes))
@@ -280,7 +284,7 @@ impl SseBody {
             if let Some(why) = asked.or(is_over.then_some(this.over)) {
                 let ended = end_stream(why, false, &this.channel, endpoint);
                 end_generator(&mut this.state, ended, endpoint, &this.guard);
-                this.guard.end(why);
+                end(&mut this.guard, &this.channel, None, why);
             }
         }
 
@@ -299,7 +303,7 @@ impl SseBody {
                         Poll::Ready((ended, why)) => {
                             // The generator is dropped here, and what it started ends behind it.
                             this.state = ended;
-                            this.guard.end(why);
+                            end(&mut this.guard, &this.channel, None, why);
                             continue;
                         }
                         Poll::Pending => {
@@ -311,7 +315,8 @@ impl SseBody {
                                 Ok(taken) => taken,
                                 Err(source) => {
                                     this.state = failing(source, endpoint);
-                                    this.guard.end(CloseReason::Failed);
+                                    let why = CloseReason::Failed;
+                                    end(&mut this.guard, &this.channel, None, why);
                                     continue;
                                 }
                             };
@@ -365,6 +370,17 @@ impl SseBody {
             }
         }
     }
+}
+
+/// Ends the stream for everybody but its client, who has yet to be sent what is written. That is counted here, before the
+/// stream's account is closed, with the `first` line if that has not been sent either.
+fn end(guard: &mut EndGuard, channel: &Channel, first: Option<&Bytes>, why: CloseReason) {
+    let (events, bytes) = channel.count_rest();
+    let bytes = bytes + first.map_or(0, Bytes::len);
+    if bytes > 0 {
+        guard.record().sent(events, bytes);
+    }
+    guard.end(why);
 }
 
 /// Polls the generator; ready with the state that follows it, and why.

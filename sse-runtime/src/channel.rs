@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -139,7 +140,7 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn end(&mut self, end: TopicEnd) {
-        if std::mem::replace(&mut self.has_ended, true) {
+        if mem::replace(&mut self.has_ended, true) {
             return;
         }
         let topics = &mut self.channel.lock().topics;
@@ -266,7 +267,7 @@ impl Outgoing {
             }
         };
         self.rest_is_due = self.ahead.is_some() || !self.buffer.is_empty();
-        (taken, std::mem::take(&mut self.events))
+        (taken, mem::take(&mut self.events))
     }
 
     fn take_ahead(&mut self) -> Option<Bytes> {
@@ -429,6 +430,12 @@ impl Channel {
         })
     }
 
+    /// Counts what is written and not taken, events and bytes. The events are not counted again when they are taken.
+    pub(crate) fn count_rest(&self) -> (u64, usize) {
+        let mut outgoing = self.lock();
+        (mem::take(&mut outgoing.events), outgoing.len())
+    }
+
     /// Takes the whole frames that were written since the last time, and says how many events they are; empty where there
     /// are none.
     pub(crate) fn take(&self) -> (Bytes, u64) {
@@ -445,7 +452,7 @@ impl Channel {
         outgoing.tell_start();
         let (bytes, events) = outgoing.take();
         let waits = !outgoing.stops && !outgoing.rest_is_due;
-        if waits && std::mem::take(&mut outgoing.has_burst) {
+        if waits && mem::take(&mut outgoing.has_burst) {
             outgoing.buffer = BytesMut::new();
         }
         Ok(Taken {

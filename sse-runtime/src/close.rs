@@ -10,6 +10,9 @@ pub enum CloseReason {
     Finished,
     /// The generator ended with an error, or a value of it could not be sent.
     Failed,
+    /// The endpoint answered with another response before its stream began: the rejection of an extractor, or what the function
+    /// returned as the response's error.
+    Rejected,
     /// The client left, or its connection broke off. It is said wherever the body is dropped before its end, so also
     /// where a layer drops it (a timeout before the response), and for `HEAD`.
     ClientGone,
@@ -32,6 +35,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Those of streams that have begun.
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 10] = [
         Self::Finished,
@@ -51,6 +55,7 @@ impl CloseReason {
         match self {
             Self::Finished => "finished",
             Self::Failed => "failed",
+            Self::Rejected => "rejected",
             Self::ClientGone => "client_gone",
             Self::Shutdown => "shutdown",
             Self::MaxDuration => "max_duration",

@@ -60,6 +60,10 @@ impl EndGuard {
         }
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -42,7 +42,7 @@ impl StreamEnd {
                 (Some(LastFrame::Done), false)
             }
             // What the generator failed with is its last frame.
-            CloseReason::Finished | CloseReason::Failed => (None, false),
+            CloseReason::Finished | CloseReason::Failed | CloseReason::Rejected => (None, false),
             CloseReason::Panicked => (None, true),
             CloseReason::Shutdown if !cut => (
                 Some(LastFrame::Retry(shutdown::retry(endpoint.retry))),

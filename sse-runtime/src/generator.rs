@@ -230,7 +230,7 @@ impl Generator {
             Before::Begun
         };
         let (reason, response) = match before {
-            Before::Ended(Ending::Rejected(response)) => (CloseReason::Failed, response),
+            Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
             // Nothing was yielded, no gap was found and nothing went wrong: there is no content.
             Before::Ended(Ending::Finished) if !this.channel.has_content() => {
                 let nothing = StatusCode::NO_CONTENT.into_response();

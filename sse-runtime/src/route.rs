@@ -283,7 +283,7 @@ macro_rules! impl_arity {
                         let $ty = match $ty::from_request_parts(&mut parts, &state).await {
                             Ok(argument) => argument,
                             Err(rejection) => {
-                                arrival.guard.end(CloseReason::Failed);
+                                arrival.guard.end(CloseReason::Rejected);
                                 return rejection.into_response();
                             }
                         };
@@ -293,7 +293,7 @@ macro_rules! impl_arity {
                         let $last = match $last::from_request(request, &state).await {
                             Ok(argument) => argument,
                             Err(rejection) => {
-                                arrival.guard.end(CloseReason::Failed);
+                                arrival.guard.end(CloseReason::Rejected);
                                 return rejection.into_response();
                             }
                         };

@@ -28,6 +28,7 @@ impl Record {
         instruments: &Arc<Instruments>,
     ) -> Self {
         let span = tracing::info_span!(
+            target: "sse_runtime",
             "event_stream",
             endpoint = endpoint.name,
             connection = connection.id(),
@@ -78,7 +79,7 @@ impl Record {
         self.span.record("reason", reason.as_str());
         if std::mem::take(&mut self.is_open) {
             self.instruments.closed(reason, duration);
-            tracing::debug!(parent: &self.span, "the stream has ended");
+            tracing::debug!(target: "sse_runtime", parent: &self.span, "the stream has ended");
         }
     }
 }
