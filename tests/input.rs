@@ -21,7 +21,8 @@ use axum::{
     http::Method,
 };
 use sse_runtime::{
-    Comment, EventId, EventName, LastEventId, RouterExt as _, Stream, sse_endpoint, testing::Client,
+    Comment, EventName, EventNameError, LastEventId, RouterExt as _, Stream, sse_endpoint,
+    testing::Client,
 };
 
 use server::server_of;
@@ -172,14 +173,31 @@ async fn a_value_that_cannot_be_serialised_reaches_nobody_over_a_socket() {
     assert_eq!(String::from_utf8(received).unwrap(), "data: null\n\n");
 }
 
+/// All that Python's `str.splitlines` splits at, which some clients read streams with.
+const LINE_BREAKS: [char; 10] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
 #[test]
-fn what_would_forge_a_field_is_an_error_where_it_is_built() {
-    for text in ["a\nb", "a\rb", "a\r\nb"] {
-        assert!(EventId::new(text).is_err());
-        assert!(EventName::new(text).is_err());
-        assert!(Comment::new(text).is_err());
+fn names_and_comments_refuse_every_line_break() {
+    for found in LINE_BREAKS {
+        let text = format!("ü{found}b");
+        let Err(EventNameError::LineBreak(error)) = EventName::new(text.clone()) else {
+            panic!("{text:?} is a name");
+        };
+        assert_eq!(error.at, 2);
+        assert_eq!(Comment::new(text.clone()), Err(error));
+        assert!(text.parse::<EventName>().is_err());
+        assert!(text.parse::<Comment>().is_err());
+        let literal: &'static str = format!("a{found}b").leak();
+        assert_eq!(EventName::from(literal).as_str(), "a\u{fffd}b");
+        assert_eq!(Comment::from(literal).as_str(), "a\u{fffd}b");
     }
-    assert!(EventId::new("a\0b").is_err());
+    // Other white space is none, nor is other text.
+    for text in ["a\tb", "a\u{a0}b", "a\u{2000}b", "zürich ☃"] {
+        assert_eq!(EventName::new(text).unwrap().as_str(), text);
+        assert_eq!(Comment::new(text).unwrap().as_str(), text);
+    }
 }
 
 #[sse_endpoint("/resumes")]

@@ -287,8 +287,13 @@ fn json_value() -> impl Strategy<Value = Json> {
     })
 }
 
+/// What a name and a comment cannot hold.
+const LINE_BREAKS: [char; 10] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
 fn model() -> impl Strategy<Value = Model> {
-    let one_line = || text().prop_map(|text| text.replace(['\r', '\n'], ""));
+    let one_line = || text().prop_map(|text| text.replace(LINE_BREAKS, ""));
     let name = one_line().prop_filter("a name", |name| EventName::new(name.clone()).is_ok());
     let id = one_line().prop_filter("an id", |id| EventId::new(id.clone()).is_ok());
     let data = prop_oneof![

@@ -2,22 +2,38 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-const LINE_BREAKS: [char; 2] = ['\r', '\n'];
+/// The line breaks of the standard, which are LF and CR, and those that Python's `str.splitlines`
+/// adds: clients that use it would read what follows as a field.
+///
+/// `sse-macros` has the same list for names that are checked at compile time.
+const LINE_BREAKS: [char; 10] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
 
-/// A literal is the program's own text: instead of failing, a line break in it becomes visible.
+/// The byte offset of the first line break.
+fn line_break(text: &str) -> Option<usize> {
+    // Most names are plain ASCII, and checked for each event.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain {
+        return None;
+    }
+    text.find(LINE_BREAKS)
+}
+
+/// Makes a line break in a literal visible, because a literal cannot return an error.
 fn one_line(text: &'static str) -> Cow<'static, str> {
-    if text.contains(LINE_BREAKS) {
-        Cow::Owned(text.replace(LINE_BREAKS, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
+    match line_break(text) {
+        None => Cow::Borrowed(text),
+        Some(_) => Cow::Owned(text.replace(LINE_BREAKS, "\u{fffd}")),
     }
 }
 
 /// The name of an event: what a browser's `addEventListener` listens for.
 ///
-/// It cannot be empty (that would be a plain `message`) and cannot hold a line break, so that input cannot forge a
-/// field. From a string it returns a [`Result`]; from a `&'static str` it cannot fail: a line break in a literal
-/// becomes U+FFFD.
+/// It cannot be empty (that would be a plain `message`) and cannot hold a line break, so that input
+/// cannot forge a field. Unicode's line breaks count too: VT, FF, FS, GS, RS, U+0085, U+2028 and
+/// U+2029, because some clients split lines at them. Converting a `String` returns a [`Result`].
+/// Converting a `&'static str` cannot fail: a line break in a literal becomes U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -36,13 +52,13 @@ impl EventName {
     ///
     /// # Errors
     ///
-    /// [`EventNameError`], where the text is empty or holds a line break.
+    /// Returns an error if the text is empty or contains a line break.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Result<Self, EventNameError> {
         let name = name.into();
         if name.is_empty() {
             return Err(EventNameError::Empty);
         }
-        match name.find(LINE_BREAKS) {
+        match line_break(&name) {
             Some(at) => Err(EventNameError::LineBreak(LineBreak { at })),
             None => Ok(Self(name)),
         }
@@ -76,8 +92,9 @@ impl fmt::Display for EventName {
 
 /// A comment: a line that clients skip, which keeps a quiet connection alive or helps whoever reads along.
 ///
-/// It cannot hold a line break. From a string it returns a [`Result`]; from a `&'static str` it cannot fail: a line
-/// break in a literal becomes U+FFFD.
+/// It cannot hold a line break, nor one of Unicode's (see [`EventName`]). Converting a `String`
+/// returns a [`Result`]. Converting a `&'static str` cannot fail: a line break in a literal becomes
+/// U+FFFD.
 ///
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
 ///
@@ -97,10 +114,10 @@ impl Comment {
     ///
     /// # Errors
     ///
-    /// [`LineBreak`], where the text holds one.
+    /// Returns an error if the text contains a line break.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, LineBreak> {
         let text = text.into();
-        match text.find(LINE_BREAKS) {
+        match line_break(&text) {
             Some(at) => Err(LineBreak { at }),
             None => Ok(Self(text)),
         }
@@ -146,12 +163,14 @@ impl<T: Into<Field>, Field> IntoField<Field> for T {
     }
 }
 
-/// A line break where it would have forged a field.
+/// A line break in text that has to stay on one line of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is a line break at byte {at}, where the stream has one line; remove or escape it")]
+#[error(
+    "the text has a line break at byte {at} (Unicode's, such as U+2028, count too); remove or escape it"
+)]
 #[non_exhaustive]
 pub struct LineBreak {
-    /// Its place, in bytes from the start.
+    /// Its byte offset.
     pub at: usize,
 }
 
@@ -172,8 +191,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_break_is_an_error_where_it_is_built() {
-        for text in ["a\nb", "a\rb", "a\r\nevent: x"] {
+    fn a_line_break_is_an_error() {
+        for text in ["a\nb", "a\rb", "a\r\nevent: x", "a\u{2028}b"] {
             assert_eq!(
                 EventName::new(text),
                 Err(EventNameError::LineBreak(LineBreak { at: 1 }))
