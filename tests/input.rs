@@ -10,9 +10,12 @@ mod log;
 #[path = "support/server.rs"]
 mod server;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -21,7 +24,7 @@ use axum::{
     http::Method,
 };
 use sse_runtime::{
-    Comment, EventName, EventNameError, LastEventId, RouterExt as _, Stream, sse_endpoint,
+    Comment, EventId, EventName, EventNameError, LastEventId, RouterExt as _, Stream, sse_endpoint,
     testing::Client,
 };
 
@@ -197,6 +200,46 @@ fn names_and_comments_refuse_every_line_break() {
     for text in ["a\tb", "a\u{a0}b", "a\u{2000}b", "zürich ☃"] {
         assert_eq!(EventName::new(text).unwrap().as_str(), text);
         assert_eq!(Comment::new(text).unwrap().as_str(), text);
+    }
+}
+
+/// What the header `Last-Event-ID` brings back from every client, and nothing else.
+#[test]
+fn an_id_is_visible_ascii() {
+    let all: String = ('!'..='~').collect();
+    assert_eq!(EventId::new(all.clone()).unwrap().to_string(), all);
+    let refused = [
+        "☃",
+        "zürich-7",
+        "a b",
+        " a",
+        "a ",
+        "a\tb",
+        "a\0b",
+        "a\u{7f}",
+        "a\nb",
+        "a\u{2028}b",
+    ];
+    for text in refused {
+        let error = EventId::new(text).unwrap_err();
+        assert!(error.to_string().contains("percent-encod"), "{error}");
+        assert_eq!(text.parse::<EventId>(), Err(error));
+        let json = serde_json::to_string(text).unwrap();
+        assert!(serde_json::from_str::<EventId>(&json).is_err(), "{json}");
+        assert!(
+            panic::catch_unwind(|| EventId::from(text)).is_err(),
+            "{text:?}"
+        );
+    }
+    assert!(panic::catch_unwind(|| EventId::from("step~done")).is_err());
+    assert!(serde_json::from_str::<EventId>("\"step~done\"").is_err());
+    // Without text there is no way to make a bad one.
+    for id in [
+        EventId::from(-1),
+        EventId::from(u128::MAX),
+        EventId::from(uuid::Uuid::nil()),
+    ] {
+        assert_eq!(EventId::new(id.to_string()).unwrap(), id);
     }
 }
 

@@ -161,7 +161,7 @@ async fn names(_visit: Visit) -> impl Stream<Item = u32> {
 async fn ids(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(Event::json(&1).id(1));
     yield_!(Event::json(&2).id("b-2"));
-    yield_!(Event::json(&3).id("3 ä"));
+    yield_!(Event::json(&3).id("3~%C3%A4"));
     pending::<()>().await;
 }
 

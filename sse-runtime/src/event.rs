@@ -70,8 +70,9 @@ impl<T> Event<T> {
 
     /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
     ///
-    /// A number or a UUID is an id as it is; text goes through [`EventId::new`], which fails for what would forge a
-    /// field. Where that cannot become an error of the stream, decide what to do without:
+    /// It takes a number, a UUID or a literal. Other text goes through [`EventId::new`], which returns
+    /// an error if it is not visible ASCII. If that cannot become an error of the stream, send the
+    /// event without an id:
     ///
     /// ```
     /// # use sse_runtime::{Event, EventId};
@@ -82,6 +83,11 @@ impl<T> Event<T> {
     /// }
     /// # drop(event);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if a literal is not an id, see [`EventId::from_static`].
+    #[track_caller]
     pub fn id(mut self, id: impl IntoField<EventId>) -> Self {
         self.fields.id = Some(id.into_field());
         self

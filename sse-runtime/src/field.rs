@@ -153,11 +153,13 @@ impl FromStr for Comment {
 )]
 pub trait IntoField<Field> {
     #[doc(hidden)]
+    #[track_caller]
     fn into_field(self) -> Field;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: Into<Field>, Field> IntoField<Field> for T {
+    #[track_caller]
     fn into_field(self) -> Field {
         self.into()
     }

@@ -14,13 +14,17 @@ const MAX_LEN: usize = 4096;
 
 /// The `id` of an event: what a browser sends back in `Last-Event-ID` when it reconnects.
 ///
-/// It cannot hold a control character (a line break would forge a field, and NUL makes every client ignore the id), nor a
-/// space at either end (HTTP trims it, so the cursor would come back changed), and is at most 4096 bytes long. The
-/// empty id is allowed, and the default: it clears the client's cursor.
+/// It is visible ASCII, `!` (0x21) to `~` (0x7E), because nothing else comes back unchanged from
+/// every client: a line break would forge a field, NUL makes clients ignore the id, and npm's
+/// `eventsource` and undici fail to send other characters, or send them as Latin-1. Spaces are
+/// refused too, inside as well as at the ends: HTTP trims the outer ones, and in a query string a
+/// space turns into `+`. Percent-encode other text. It is at most 4096 bytes long, and does not end
+/// with `~done`, the reserved suffix of a stream that is over ([`Event::done`](crate::Event::done)).
+/// The empty id is allowed, and the default: it clears the client's cursor.
 ///
-/// From a number or a UUID it cannot fail; from a string that is only known at run time it returns a [`Result`]. From a
-/// `&'static str` it cannot fail either: a literal is the program's own text, and what it should not hold becomes
-/// U+FFFD.
+/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`]. Converting
+/// a `&'static str` panics if the text is not an id, like `HeaderValue::from_static`, because a
+/// literal is the program's own text; [`from_static`](Self::from_static) checks it at compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -29,7 +33,9 @@ const MAX_LEN: usize = 4096;
 ///
 /// assert_eq!(EventId::from(7_u64).to_string(), "7");
 /// assert_eq!(EventId::new("orders-7")?.to_string(), "orders-7");
-/// assert_eq!(EventId::new("7\ndata: forged"), Err(EventIdError::ControlCharacter { at: 1 }));
+///
+/// let forged = EventId::new("7\ndata: forged");
+/// assert!(matches!(forged, Err(EventIdError::NotVisibleAscii { at: 1, .. })));
 /// # Ok::<(), EventIdError>(())
 /// ```
 #[derive(Clone)]
@@ -45,26 +51,61 @@ enum Repr {
 }
 
 impl EventId {
-    /// An id from text.
+    /// Creates an id from text.
     ///
     /// # Errors
     ///
-    /// [`EventIdError`] says which rule the text breaks, and where.
+    /// Returns an error if the text is not visible ASCII, ends with the reserved suffix `~done`, or
+    /// is longer than 4096 bytes.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, EventIdError> {
         let text = text.into();
         if text.len() > MAX_LEN {
             return Err(EventIdError::TooLong { len: text.len() });
         }
-        if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
-            return Err(EventIdError::ControlCharacter { at });
-        }
-        if text.starts_with(' ') || text.ends_with(' ') {
-            return Err(EventIdError::OuterSpace);
+        if let Some((at, found)) = text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
+            return Err(EventIdError::NotVisibleAscii { at, found });
         }
         if text.ends_with(DONE) {
             return Err(EventIdError::Reserved);
         }
         Ok(Self(Repr::Text(text)))
+    }
+
+    /// Creates an id from a literal. In a `const` it is checked at compile time.
+    ///
+    /// ```
+    /// use sse_runtime::EventId;
+    ///
+    /// const START: EventId = EventId::from_static("start");
+    /// assert_eq!(START.to_string(), "start");
+    /// ```
+    ///
+    /// ```compile_fail
+    /// const BROKEN: sse_runtime::EventId = sse_runtime::EventId::from_static("a\nb");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the text is not an id, see [`EventId::new`].
+    #[track_caller]
+    pub const fn from_static(text: &'static str) -> Self {
+        let bytes = text.as_bytes();
+        assert!(bytes.len() <= MAX_LEN, "an event id has at most 4096 bytes");
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(
+                bytes[at].is_ascii_graphic(),
+                "an event id is visible ASCII without spaces; percent-encode the text"
+            );
+            at += 1;
+        }
+        if let Some((_, end)) = bytes.split_last_chunk() {
+            assert!(
+                !matches!(end, b"~done"),
+                "an event id cannot end with `~done`, which marks the end of a stream"
+            );
+        }
+        Self(Repr::Text(Cow::Borrowed(text)))
     }
 
     /// The id that says "nothing comes after this": a stream that ended for good leaves it with its client.
@@ -142,14 +183,13 @@ impl FromStr for EventId {
     }
 }
 
+/// # Panics
+///
+/// Panics if the text is not an id, see [`EventId::new`].
 impl From<&'static str> for EventId {
+    #[track_caller]
     fn from(text: &'static str) -> Self {
-        let broken = |c: char| c.is_control();
-        let text = match text.trim_matches(' ') {
-            clean if clean.len() == text.len() && !clean.contains(broken) => Cow::Borrowed(clean),
-            clean => Cow::Owned(clean.replace(broken, "\u{fffd}")),
-        };
-        Self(Repr::Text(text))
+        Self::from_static(text)
     }
 }
 
@@ -181,7 +221,7 @@ from_displayed!(uuid::Uuid);
 /// The empty id, which clears the client's cursor.
 impl Default for EventId {
     fn default() -> Self {
-        Self::from("")
+        Self::from_static("")
     }
 }
 
@@ -203,20 +243,20 @@ impl<'de> serde::Deserialize<'de> for EventId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventIdError {
-    /// A control character, such as a line break or NUL, stands at this byte.
+    /// A character that is not visible ASCII, such as a line break, a space, or `ü`.
     #[error(
-        "an event id cannot hold a control character, and there is one at byte {at}; escape or encode it"
+        "an event id is visible ASCII without spaces, and there is {found:?} at byte {at}; \
+         percent-encode the text, as `percent_encoding::utf8_percent_encode` does"
     )]
-    ControlCharacter {
-        /// Its place, in bytes from the start.
+    NotVisibleAscii {
+        /// Its byte offset.
         at: usize,
+        /// The character.
+        found: char,
     },
-    /// It starts or ends with a space, which HTTP would trim from `Last-Event-ID`.
-    #[error("an event id cannot start or end with a space; trim or encode it")]
-    OuterSpace,
-    /// It ends with the suffix that this framework gives to the id of a stream that is over for good.
+    /// The text ends with the suffix that this crate gives to the id of a stream that is over.
     #[error(
-        "an event id cannot end with `~done`, which marks the end of a stream; add something behind it"
+        "an event id cannot end with `~done`, which marks the end of a stream; append something to it"
     )]
     Reserved,
     /// It is longer than 4096 bytes, more than servers take in a header.
@@ -232,26 +272,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_would_forge_or_lose_the_cursor() {
-        for (text, error) in [
-            ("1\ndata: spoof", EventIdError::ControlCharacter { at: 1 }),
-            ("\r", EventIdError::ControlCharacter { at: 0 }),
-            ("é\0", EventIdError::ControlCharacter { at: 2 }),
-            ("a\u{85}", EventIdError::ControlCharacter { at: 1 }),
-            (" 1", EventIdError::OuterSpace),
-            ("1 ", EventIdError::OuterSpace),
-            ("9~done", EventIdError::Reserved),
+    fn only_visible_ascii_is_an_id() {
+        for (text, at, found) in [
+            ("1\ndata: spoof", 1, '\n'),
+            ("\r", 0, '\r'),
+            ("a\0", 1, '\0'),
+            ("a\u{85}", 1, '\u{85}'),
+            (" 1", 0, ' '),
+            ("1 ", 1, ' '),
+            ("zürich", 1, 'ü'),
         ] {
+            let error = EventIdError::NotVisibleAscii { at, found };
             assert_eq!(EventId::new(text), Err(error), "{text:?}");
         }
+        assert_eq!(EventId::new("9~done"), Err(EventIdError::Reserved));
         let long = "x".repeat(4097);
         assert_eq!(EventId::new(long), Err(EventIdError::TooLong { len: 4097 }));
     }
 
     #[test]
-    fn a_literal_cannot_fail_and_cannot_forge() {
-        assert_eq!(EventId::from("tick").to_string(), "tick");
-        assert_eq!(EventId::from(" a\nb ").to_string(), "a\u{fffd}b");
+    fn a_literal_is_checked() {
+        const ID: EventId = EventId::from_static("tick~don");
+        assert_eq!(ID, EventId::from("tick~don"));
+        for text in ["~done", "a b", "é"] {
+            assert!(
+                std::panic::catch_unwind(|| EventId::from(text)).is_err(),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -141,15 +141,18 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_utf8_and_unescaped() {
-        let snowman = EventId::new("☃ 1").unwrap();
-        assert_eq!(
-            extract("/", Some("☃ 1".as_bytes())).await,
-            Ok(Some(snowman.clone()))
-        );
-        assert_eq!(
-            extract("/?lastEventId=%E2%98%83+1", None).await,
-            Ok(Some(snowman))
-        );
+        for (uri, header) in [
+            ("/", Some("☃ 1".as_bytes())),
+            ("/?lastEventId=%E2%98%83+1", None),
+        ] {
+            assert_eq!(extract(uri, header).await, Ok(Some("☃ 1".to_owned())));
+            // Any client may send it, but it is not the id of an event.
+            let error = extract::<EventId>(uri, header).await.unwrap_err();
+            assert!(
+                matches!(error, LastEventIdError::NotParsed { .. }),
+                "{error:?}"
+            );
+        }
     }
 
     #[tokio::test]
