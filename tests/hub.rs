@@ -357,6 +357,42 @@ async fn a_composite_id_travels() {
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
 }
 
+#[tokio::test]
+async fn done_of_several_stops_if_every_epoch_is_the_same() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    round(&hub, &["a", "b"], 1);
+    let position = hub.subscribe(["a", "b"], Start::Now).unwrap().position();
+    hub.topic("a").unwrap().finish();
+    hub.topic("b").unwrap().finish();
+    let done = format!("{position}~done");
+    let stopped = client.get("/several/a,b").last_event_id(&done).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+    let mut foreign = done.clone();
+    let at = foreign.find("b=").unwrap() + 2;
+    foreign.replace_range(at..at + 12, "zzzzzzzzzzzz");
+    let mut events = client
+        .get("/several/a,b")
+        .last_event_id(&foreign)
+        .await
+        .events();
+    let gap = events.expect_event().await;
+    assert!(
+        gap.event == "gap" && gap.data.contains("other_epoch"),
+        "{gap:?}"
+    );
+    assert_eq!(events.expect_event().await.data, "\"b 1\"");
+    // It has not seen the end of `c`.
+    let mut events = client
+        .get("/several/a,b,c")
+        .last_event_id(&done)
+        .await
+        .events();
+    has_subscribed(&mut events);
+    publish(&hub, "c", &"c 1");
+    assert_eq!(events.expect_event().await.data, "\"c 1\"");
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Topics by name
 // ---------------------------------------------------------------------------------------------------------------------

@@ -264,8 +264,9 @@ async fn end_stop_leaves_done_which_is_answered_with_204() {
 
     let response = client.get("/once").last_event_id(&id).await;
     assert_eq!(response.status(), 204);
+    // A query parameter is a script's own doing, so it is left to the handler.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
-    assert_eq!(response.status(), 204);
+    assert!(response.is_stream());
     // Any other id is a client that has not seen the end.
     assert!(client.get("/once").last_event_id(7).await.is_stream());
 }

@@ -26,7 +26,7 @@ use sse_runtime::{
     Event, LastEventId, PublishError, RouterExt as _, SseEvent, Start, Stream, Topic, sse_endpoint,
     testing,
 };
-use support::{Client, Generators, serve, within};
+use support::{Client, Generators, log::Log, serve, within};
 use tokio::sync::Notify;
 use tokio_stream::StreamExt as _;
 use tower_service::Service as _;
@@ -473,6 +473,117 @@ async fn a_topic_that_is_finished_is_replayed_then_ends_then_stops_its_client() 
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }
+}
+
+/// Reads a topic in the form that can still answer with a status.
+#[sse_endpoint("/checked")]
+async fn checked(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = u64>, StatusCode> {
+    tokio::task::yield_now().await;
+    yield_all!(topic.subscribe(last));
+}
+
+/// Counts its runs, and has ids of its own.
+#[sse_endpoint("/counted", end = "stop")]
+async fn counted(
+    State(runs): State<Generators>,
+    LastEventId(last): LastEventId<u64>,
+) -> impl Stream<Item = String> {
+    let _run = runs.enter();
+    yield_!(Event::json(format!("{last:?}")).id(7));
+}
+
+async fn ask(addr: SocketAddr, path: &str, id: &str) -> Client {
+    let mut client = Client::connect(addr).await;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nlast-event-id: {id}\r\n\r\n");
+    client.send(request.as_bytes()).await;
+    client
+}
+
+#[tokio::test]
+async fn done_stops_clients_of_the_same_topic_only() {
+    let log = Log::capture_debug();
+    let (topic, epoch) = four_of_ten().await;
+    let app = Router::new().sse(numbers).sse(all).sse(checked);
+    let addr = serve(app.with_state(topic.clone())).await;
+    for is_finished in [false, true] {
+        if is_finished {
+            topic.finish();
+        }
+        for path in ["/numbers", "/all", "/checked"] {
+            for (sent, reason) in [
+                ("0123456789ab-7~done".to_owned(), "other_epoch"),
+                ("of-another-job~done".to_owned(), "unknown"),
+                ("7~done".to_owned(), "unknown"),
+                ("~done".to_owned(), "unknown"),
+                (format!("{epoch}-11~done"), "unknown"),
+            ] {
+                let mut client = ask(addr, path, &sent).await;
+                assert_eq!(
+                    client.head().await.status_line,
+                    "HTTP/1.1 200 OK",
+                    "{path} {sent}"
+                );
+                let told = gap(reason, "null", format_args!("{epoch}-6"));
+                let mut got = String::new();
+                while !got.contains("data: 10\n") {
+                    got.push_str(&client.expect_chunk().await);
+                }
+                assert!(got.starts_with(&told), "{path} {sent}: {got}");
+            }
+            // It has received all of this topic, or its handler said that it was enough.
+            let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
+            let head = client.head().await;
+            assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
+        }
+    }
+    let text = log.text();
+    for id in [format!("{epoch}-10~done"), "0123456789ab-7~done".to_owned()] {
+        assert!(text.contains("DEBUG") && text.contains(&id), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn done_in_the_query_is_left_to_the_handler() {
+    let (topic, epoch) = four_of_ten().await;
+    topic.finish();
+    let runs = Generators::new();
+    let app = Router::new().sse(all).with_state(topic);
+    let app = app.merge(Router::new().sse(counted).with_state(runs.clone()));
+    let addr = serve(app).await;
+    let mut client = come_back(addr, "/all", format!("{epoch}-10~done").as_bytes(), true).await;
+    let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
+    assert_eq!(client.expect_chunk().await, done);
+    assert_eq!(client.chunk().await, Ok(None));
+    let mut client = come_back(addr, "/all", b"0123456789ab-7~done", true).await;
+    let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
+    assert!(client.expect_chunk().await.starts_with(&told));
+
+    let mut client = come_back(addr, "/counted", b"7~done", true).await;
+    let first = client.expect_chunk().await;
+    assert!(first.contains("Done") && first.contains('7'), "{first}");
+    // A header is the browser's own doing: this endpoint has no topic, so it has sent any such id.
+    for sent in ["7~done", "0123456789ab-7~done"] {
+        let mut client = ask(addr, "/counted", sent).await;
+        assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
+    }
+    assert_eq!(runs.count().started, 1);
+}
+
+#[tokio::test]
+async fn done_names_the_position_if_nothing_was_sent() {
+    let topic: Topic<u64> = Topic::in_memory(4);
+    let epoch = epoch(&topic);
+    topic.finish();
+    let addr = serve(Router::new().sse(all).with_state(topic)).await;
+    let mut client = Client::get(addr, "/all").await;
+    client.head().await;
+    let done = format!("event: done\nid: {epoch}-0~done\ndata: null\n\n");
+    assert_eq!(client.expect_chunk().await, done);
+    let mut client = ask(addr, "/all", &format!("{epoch}-0~done")).await;
+    assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
 }
 
 /// Answers when there is something to answer.

@@ -1,8 +1,8 @@
 //! What the stream needs to know of the request.
 
 use axum::{
-    http::{HeaderMap, Method, StatusCode, Version, header, request::Parts},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, Method, Version, header, request::Parts},
+    response::Response,
 };
 
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     end_guard::{EndGuard, Seen},
     endpoint::About,
     flow::Flow,
-    id, last_event_id, limit,
+    last_event_id::{self, SentDone},
+    limit,
     socket::{InFlight, Wire},
     telemetry::Record,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Arrival {
     /// The client closes the connection after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
+    /// The client returns to a stream that told it that it is over.
+    pub(crate) done: Option<SentDone>,
     /// The socket, where it can say that it has taken what was written. It looks out for the client from now on.
     pub(crate) wire: Option<InFlight>,
     /// Ends with the stream.
@@ -33,15 +36,9 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// # Errors
     ///
-    /// The answer, where the client comes back to a stream that told it that it is over for good, and where there is no
-    /// room for one more.
+    /// Returns the response if there is no room for one more stream.
     pub(crate) fn new(parts: &Parts, about: &About) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
-        if let Some(Ok(sent)) = &sent
-            && sent.ends_with(id::DONE)
-        {
-            return Err(Box::new(StatusCode::NO_CONTENT.into_response()));
-        }
         let instruments = about.instruments(parts);
         let is_head = parts.method == Method::HEAD;
         let places = limit::take_places(parts).map_err(|rejected| {
@@ -61,7 +58,8 @@ impl Arrival {
         Ok(Self {
             version: parts.version,
             closes: asks_to_close(&parts.headers),
-            last_id: sent.and_then(|sent| EventId::new(sent.ok()?).ok()),
+            last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
+            done: SentDone::of(parts),
             is_head,
             guard: EndGuard::new(
                 connection,
@@ -76,6 +74,14 @@ impl Arrival {
             ),
             wire: wire.filter(|_| http1).as_ref().map(Wire::enter),
         })
+    }
+}
+
+impl Arrival {
+    /// The id that the client has sent of a stream that is over, for the log.
+    pub(crate) fn sent_done(&self) -> Option<String> {
+        self.done.as_ref()?;
+        Some(EventId::done(self.last_id.as_ref()).to_string())
     }
 }
 

@@ -69,6 +69,20 @@ pub struct Outgoing {
     /// The ids are the handler's own, and not those of a topic.
     has_own_ids: bool,
     topics: Topics,
+    returning: Returning,
+}
+
+/// What a client gets that returns with the header of a stream that is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Returning {
+    /// What the generator does, as any other client. The client has sent no such id, or one of
+    /// another topic.
+    #[default]
+    Reads,
+    /// Nothing has asked for the id so far.
+    Unknown,
+    /// A `204`: the id is of the topic that is read.
+    Stops,
 }
 
 /// Why nothing more can be written.
@@ -355,6 +369,7 @@ impl Channel {
             starts_at: None,
             has_own_ids: false,
             topics: Topics::default(),
+            returning: Returning::default(),
         })))
     }
 
@@ -385,6 +400,40 @@ impl Channel {
     /// Whether the generator has stopped for the body to take what it has written.
     pub(crate) fn has_stopped(&self) -> bool {
         self.lock().stops
+    }
+
+    /// The client returns with the header of a stream that is over.
+    pub(crate) fn open_for_done(&self) {
+        self.lock().returning = Returning::Unknown;
+    }
+
+    pub(crate) fn returning(&self) -> Returning {
+        self.lock().returning
+    }
+
+    /// Whether anything was written.
+    pub(crate) fn is_written_to(&self) -> bool {
+        self.lock().len() > 0
+    }
+
+    /// A topic is read from where the client's id says. `is_done` says that the client has received
+    /// the end of that topic.
+    pub(crate) fn judges(&self, is_done: bool) {
+        let returning = &mut self.lock().returning;
+        if *returning == Returning::Unknown {
+            *returning = match is_done {
+                true => Returning::Stops,
+                false => Returning::Reads,
+            };
+        }
+    }
+
+    /// A topic has ended here. A client without an id needs one, to be stopped when it returns.
+    pub(crate) fn ends_at(&self, position: &EventId) {
+        let mut outgoing = self.lock();
+        if outgoing.last_id.is_none() {
+            outgoing.last_id = Some(position.clone());
+        }
     }
 
     /// Whether there is a stream to answer with: what was yielded, or a gap that the client is to be told of.

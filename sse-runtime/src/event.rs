@@ -184,8 +184,15 @@ impl Event {
     /// No Content`, which stops an `EventSource` for good.
     ///
     /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with the suffix
-    /// `~done`. Every endpoint answers an id that ends so with `204`, before its extractors run; only a layer comes
-    /// before that. End the generator after it: what is yielded behind it is sent all the same.
+    /// `~done`. When a browser sends such an id back in `Last-Event-ID`, the endpoint answers `204`
+    /// after its extractors have run and without running its function. If one of the extractors is a
+    /// [`LastEventId`](crate::LastEventId) of an [`EventId`], the function runs until it reads a topic
+    /// with it: an id of that topic's epoch is answered with `204`, and any other is a
+    /// [`Gap`](crate::Gap). A function that writes without reading a topic is stopped there, and the
+    /// answer is `204`. So subscribe before the first `yield_!`. An id in the query parameter is never
+    /// answered with `204`: the function receives
+    /// [`LastEventIdError::Done`](crate::LastEventIdError::Done). End the generator after this event:
+    /// what is yielded after it is sent all the same.
     ///
     /// With the key `end = "stop"` every generator that finishes leaves it, as does a topic that is over.
     ///

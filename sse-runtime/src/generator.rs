@@ -20,11 +20,12 @@ use crate::{
     CloseReason, Payload,
     arrival::Arrival,
     body::SseBody,
-    channel::Channel,
+    channel::{Channel, Returning},
     description::Describe,
     encode::Frame,
     endpoint::{About, Endpoint},
     exit::{End, Exit},
+    last_event_id::SentDone,
     response,
     signature::Rejection,
     unread::Unread,
@@ -208,19 +209,53 @@ impl Generator {
         // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
         let mut this = self;
         this.channel.open(&about.endpoint, arrival.last_id.clone());
-        let before = if this.prelude {
+        // The id of the end of a stream stops its client, unless it is of a topic that is another one by
+        // now. That is for the topic to say, so the head waits until the generator reads it.
+        let is_asked = arrival.done.as_ref().map(SentDone::is_asked_for);
+        let waits_for_topic = is_asked == Some(true) && !arrival.is_head;
+        if waits_for_topic {
+            this.channel.open_for_done();
+        }
+        let before = if is_asked == Some(false) {
+            Before::Done
+        } else if this.prelude || waits_for_topic {
             let connection = arrival.guard.connection().clone();
             let mut until_end = pin!(connection.until_end(about.endpoint.when_shut_down()));
+            let mut passed_mark = false;
             poll_fn(|cx| {
                 if unread.poll_drain(cx).is_err() {
                     return Poll::Ready(Before::ClientGone);
                 }
-                let entered = (arrival.guard.span().enter(), this.channel.enter());
-                let polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(cx)));
-                drop(entered);
+                let mut polled;
+                loop {
+                    let entered = (arrival.guard.span().enter(), this.channel.enter());
+                    polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(cx)));
+                    drop(entered);
+                    match this.channel.returning() {
+                        Returning::Stops => return Poll::Ready(Before::Done),
+                        Returning::Reads => break,
+                        // It reads no topic by the id, so the id is one of its own.
+                        Returning::Unknown if this.channel.is_written_to() => {
+                            return Poll::Ready(Before::Done);
+                        }
+                        // The mark before the response, where the generator stops once.
+                        Returning::Unknown
+                            if !passed_mark
+                                && matches!(polled, Ok(Poll::Pending))
+                                && this.channel.has_begun() =>
+                        {
+                            passed_mark = true;
+                        }
+                        Returning::Unknown => break,
+                    }
+                }
                 match polled {
                     Err(panic) => Poll::Ready(Before::Panicked(panic)),
                     Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
+                    Ok(Poll::Pending) if waits_for_topic => match this.channel.returning() {
+                        Returning::Reads => Poll::Ready(Before::Begun),
+                        _ => until_end.as_mut().poll(cx).map(Before::Closed),
+                    },
                     Ok(Poll::Pending) if this.channel.has_begun() => Poll::Ready(Before::Begun),
                     Ok(Poll::Pending) => until_end.as_mut().poll(cx).map(Before::Closed),
                 }
@@ -229,10 +264,26 @@ impl Generator {
         } else {
             Before::Begun
         };
+        if waits_for_topic && let Before::Begun = before {
+            tracing::debug!(
+                endpoint = about.endpoint.name,
+                id = arrival.sent_done(),
+                "the client has received the end of another stream, so it gets a gap"
+            );
+        }
         let (reason, response) = match before {
             Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
             // Nothing was yielded, no gap was found and nothing went wrong: there is no content.
             Before::Ended(Ending::Finished) if !this.channel.has_content() => {
+                let nothing = StatusCode::NO_CONTENT.into_response();
+                (CloseReason::Finished, nothing)
+            }
+            Before::Done => {
+                tracing::debug!(
+                    endpoint = about.endpoint.name,
+                    id = arrival.sent_done(),
+                    "the client has received the end of the stream, so it is answered with 204"
+                );
                 let nothing = StatusCode::NO_CONTENT.into_response();
                 (CloseReason::Finished, nothing)
             }
@@ -279,6 +330,8 @@ enum Before {
     /// The response begins.
     Begun,
     Ended(Ending),
+    /// The client has received the end of the stream.
+    Done,
     /// The stream was ended from outside.
     Closed(CloseReason),
     ClientGone,

@@ -118,6 +118,15 @@ impl EventId {
         Self(Repr::Text(text.into()))
     }
 
+    /// The id of the last event, which a client has sent, perhaps with the suffix of a stream that is
+    /// over.
+    pub(crate) fn last_of(mut sent: String) -> Option<Self> {
+        if sent.ends_with(DONE) {
+            sent.truncate(sent.len() - DONE.len());
+        }
+        Self::new(sent).ok().filter(|id| !id.text().is_empty())
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         matches!(&self.0, Repr::Text(text) if text.ends_with(DONE))
     }

@@ -1,13 +1,21 @@
 //! [`LastEventId`]: where a client that comes back left off.
 
-use std::{convert::Infallible, str::FromStr};
+use std::{
+    any::TypeId,
+    convert::Infallible,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     extract::FromRequestParts,
     http::{HeaderName, request::Parts},
 };
 
-use crate::EventId;
+use crate::{EventId, id};
 
 const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -20,6 +28,10 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// It never rejects. An id that is not UTF-8 or does not parse as `T` (an older deployment may have written it) is
 /// handed to the handler as an error: a `400` would stop a browser from ever reconnecting. Take it apart with
 /// `LastEventId(last)` to tell the two apart, or with [`ok`](Self::ok) where both mean "from the start".
+///
+/// An id that ends with `~done` is the one that [`Event::done()`](crate::Event::done) leaves with a
+/// client. In the header it never reaches an endpoint that takes no `LastEventId` of an [`EventId`];
+/// otherwise it is [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -52,6 +64,14 @@ pub enum LastEventIdError {
     /// It is not UTF-8, which every id of a stream is.
     #[error("the last event id is not UTF-8, so no event stream has sent it; treat it as unknown")]
     NotUtf8,
+    /// The client has received the end of a stream, and asks again: by the query parameter, or by the
+    /// header with the id of a topic that may be another one.
+    #[error("the client has received the end of the stream after {last:?}")]
+    #[non_exhaustive]
+    Done {
+        /// The id before the suffix `~done`.
+        last: String,
+    },
     /// It does not parse as what the handler asked for.
     #[error("the last event id {sent:?} is not one of this stream ({reason}); treat it as unknown")]
     NotParsed {
@@ -65,14 +85,24 @@ pub enum LastEventIdError {
 impl<S, T> FromRequestParts<S> for LastEventId<T>
 where
     S: Sync,
-    T: FromStr,
+    T: FromStr + 'static,
     T::Err: std::fmt::Display,
 {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        if TypeId::of::<T>() == TypeId::of::<EventId>()
+            && let Some(done) = parts.extensions.get::<SentDone>()
+        {
+            done.0.store(true, Ordering::Relaxed);
+        }
         let id = sent(parts).transpose().and_then(|sent: Option<String>| {
             let Some(sent) = sent else { return Ok(None) };
+            if let Some(last) = sent.strip_suffix(id::DONE) {
+                return Err(LastEventIdError::Done {
+                    last: last.to_owned(),
+                });
+            }
             match sent.parse::<T>() {
                 Ok(id) => Ok(Some(id)),
                 Err(error) => Err(LastEventIdError::NotParsed {
@@ -82,6 +112,26 @@ where
             }
         });
         Ok(Self(id))
+    }
+}
+
+/// The client returns with the header of a stream that is over. It says whether the endpoint has
+/// asked for an id that may be a topic's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SentDone(Arc<AtomicBool>);
+
+impl SentDone {
+    /// `None` unless the header has such an id.
+    pub(crate) fn of(parts: &Parts) -> Option<Self> {
+        let id = parts.headers.get(HEADER)?;
+        id.as_bytes()
+            .ends_with(id::DONE.as_bytes())
+            .then(Self::default)
+    }
+
+    /// Whether a topic may have to judge the id.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -107,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    async fn extract<T: FromStr>(
+    async fn extract<T: FromStr + 'static>(
         uri: &str,
         header: Option<&[u8]>,
     ) -> Result<Option<T>, LastEventIdError>

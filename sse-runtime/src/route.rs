@@ -277,6 +277,9 @@ macro_rules! impl_arity {
                     Err(answer) => return Box::pin(std::future::ready(*answer)),
                 };
                 parts.extensions.insert(arrival.guard.connection().clone());
+                if let Some(done) = &arrival.done {
+                    parts.extensions.insert(done.clone());
+                }
                 let (body, unread) = Unread::watch(body);
                 Box::pin(async move {
                     $(

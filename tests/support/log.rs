@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tracing::Level;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 /// Captures until it is dropped.
@@ -18,22 +19,32 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn capture() -> Self {
-        Self::with(Lines::default(), FmtSpan::NONE)
+        Self::with(Lines::default(), FmtSpan::NONE, Level::INFO)
+    }
+
+    /// The lines of the level `debug` as well.
+    #[allow(
+        dead_code,
+        reason = "most tests look at the lines that are on by default"
+    )]
+    pub(crate) fn capture_debug() -> Self {
+        Self::with(Lines::default(), FmtSpan::NONE, Level::DEBUG)
     }
 
     /// The ends of spans as well.
     #[allow(dead_code, reason = "most tests look at the lines alone")]
     pub(crate) fn capture_spans() -> Self {
-        Self::with(Lines::default(), FmtSpan::CLOSE)
+        Self::with(Lines::default(), FmtSpan::CLOSE, Level::INFO)
     }
 
-    fn with(lines: Lines, spans: FmtSpan) -> Self {
+    fn with(lines: Lines, spans: FmtSpan, level: Level) -> Self {
         // A callsite that is reached first where nobody listens is remembered as one that nobody is interested in, and
         // what is remembered is corrected by another thread. With somebody who always listens there is nothing to remember.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_span_events(spans)
+            .with_max_level(level)
             .with_writer(lines.clone())
             .finish();
         Self {

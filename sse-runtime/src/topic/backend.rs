@@ -165,6 +165,8 @@ pub(crate) enum From {
     Start(super::Start),
     /// Behind this id, as a client has sent it.
     Behind(String),
+    /// The same, but the client has received the end of the stream after it.
+    Done(String),
     /// The client has sent something that is no id.
     Unknown,
 }
@@ -205,4 +207,7 @@ pub(crate) trait Reader<T>: fmt::Debug + Send {
 
     /// The id behind all that was read.
     fn position(&self) -> EventId;
+
+    /// Whether the client has received the end of all that is read here.
+    fn is_done(&self) -> bool;
 }

@@ -65,9 +65,10 @@ pub(crate) fn fits(names: &[String]) -> bool {
 /// Where each of the topics starts, whose names stand in the id as they are given.
 pub(crate) fn split(from: &From, start: Start, names: &[&str]) -> Vec<From> {
     let each = |from: &From| vec![from.clone(); names.len()];
-    let From::Behind(id) = from else {
+    let (From::Behind(id) | From::Done(id)) = from else {
         return each(from);
     };
+    let is_done = matches!(from, From::Done(_));
     let Some(positions) = id.strip_prefix(VERSION) else {
         // Of one topic it may be the topic's own.
         let is_one = names.len() == 1;
@@ -75,6 +76,7 @@ pub(crate) fn split(from: &From, start: Start, names: &[&str]) -> Vec<From> {
     };
     let positions: HashMap<_, _> = form_urlencoded::parse(positions.as_bytes()).collect();
     let of = |name: &&str| match positions.get(*name) {
+        Some(position) if is_done => From::Done(position.clone().into_owned()),
         Some(position) => From::Behind(position.clone().into_owned()),
         // It was not read then.
         None => From::Start(start),
@@ -216,6 +218,10 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
 
     fn position(&self) -> EventId {
         self.id()
+    }
+
+    fn is_done(&self) -> bool {
+        !self.readers.is_empty() && self.readers.iter().all(|named| named.reader.is_done())
     }
 }
 

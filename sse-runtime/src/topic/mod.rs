@@ -137,6 +137,7 @@ impl LastEventId {
             from: match self.0 {
                 Ok(Some(id)) => From::Behind(id.to_string()),
                 Ok(None) => From::Start(start),
+                Err(LastEventIdError::Done { last }) => From::Done(last),
                 Err(LastEventIdError::NotParsed { .. } | LastEventIdError::NotUtf8) => {
                     From::Unknown
                 }

@@ -340,6 +340,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         let mut state = self.state();
         let gone = state.evict(&self.capacity);
         let (oldest, last) = (state.behind_oldest(), state.last);
+        let is_done = matches!(from, From::Done(_));
         let (behind, gap) = match &from {
             From::Start(Start::Now) => (last, None),
             From::Start(Start::First) => (oldest, None),
@@ -348,10 +349,12 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 (behind, None)
             }
             From::Unknown => (oldest, Some(GapReason::Unknown)),
-            From::Behind(id) => match Sent::parse(id) {
+            From::Behind(id) | From::Done(id) => match Sent::parse(id) {
                 None => (oldest, Some(GapReason::Unknown)),
                 Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
                 Some(sent) if sent.number > last => (oldest, Some(GapReason::Unknown)),
+                // It has read all that there is.
+                Some(_) if is_done && state.finished => (last, None),
                 // What is not held any more is found out by reading.
                 Some(sent) => (sent.number, None),
             },
@@ -359,7 +362,8 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         let place = state.readers.enter();
         drop(state);
         drop(gone);
-        let is_resuming = matches!(from, From::Behind(_));
+        let is_resuming = matches!(from, From::Behind(_) | From::Done(_));
+        let is_done = is_done && gap.is_none();
         let gap = gap.map(|reason| {
             Box::new(Gap {
                 reason,
@@ -374,6 +378,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             gap,
             kept: VecDeque::new(),
             is_resuming,
+            is_done,
         })
     }
 
@@ -408,6 +413,8 @@ struct Cursor<T> {
     kept: VecDeque<Arc<Entry<T>>>,
     /// It has not read yet, so what is missed was missed while it was away.
     is_resuming: bool,
+    /// The client has received the end of this topic.
+    is_done: bool,
 }
 
 impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
@@ -506,6 +513,10 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
 
     fn position(&self) -> EventId {
         self.ring.id(self.behind)
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
     }
 }
 

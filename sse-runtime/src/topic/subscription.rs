@@ -70,7 +70,10 @@ impl<T> Subscription<T> {
     pub(crate) fn new(reader: Box<dyn Reader<T>>, is_resumed: bool) -> Self {
         let position = reader.position();
         if is_resumed {
-            Channel::with_current(|channel| channel.starts_at(&position));
+            Channel::with_current(|channel| {
+                channel.starts_at(&position);
+                channel.judges(reader.is_done());
+            });
         }
         Self {
             position,
@@ -273,6 +276,12 @@ impl<T> Subscription<T> {
 
     fn end(&mut self, end: TopicEnd) {
         self.has_ended = true;
+        if self.is_resumed {
+            Channel::with_current(|channel| {
+                channel.judges(self.reader.is_done());
+                channel.ends_at(&self.position);
+            });
+        }
         if let Some(reading) = &mut self.reading {
             reading.end(end);
         }
