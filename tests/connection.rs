@@ -357,12 +357,11 @@ async fn a_thousand_random_endings_run_each_hook_once() {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_or_hangs_is_its_own_affair() {
+async fn a_hook_that_panics_ends_nothing_else() {
     #[sse_endpoint("/hooks")]
     async fn hooks(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         connection.on_close(|_| async { panic!("in a hook") });
         connection.on_close(|_| pending());
-        connection.spawn(async { panic!("in a task") });
         told.watch(&connection);
         tokio::task::yield_now().await;
         yield_!(1);
@@ -380,13 +379,66 @@ async fn a_hook_that_panics_or_hangs_is_its_own_affair() {
     // On the paused clock, to which a hang for ever would be as short.
     assert!(start.elapsed() < Duration::from_secs(10));
     let log = log.text();
-    for what in [
-        "a task of a stream panicked",
-        "a close hook panicked",
-        "a close hook took too long",
-    ] {
+    for what in ["a close hook panicked", "a close hook took too long"] {
         assert!(log.contains(what), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_task_that_panics_ends_its_stream() {
+    /// Waits for something else than its task.
+    #[sse_endpoint("/waits")]
+    async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
+        told.watch(&connection);
+        yield_!(1);
+        connection.spawn(async { panic!("in a task") });
+        pending::<()>().await;
+    }
+    /// Waits for nothing.
+    #[sse_endpoint("/floods")]
+    async fn floods(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
+        told.watch(&connection);
+        connection.spawn(async { panic!("in a task") });
+        loop {
+            yield_!(1);
+        }
+    }
+    /// Has not begun its response.
+    #[sse_endpoint("/decides")]
+    async fn decides(
+        connection: Connection,
+        State(told): State<Told>,
+    ) -> Result<impl Stream<Item = u32>, StatusCode> {
+        told.watch(&connection);
+        connection.spawn(async { panic!("in a task") });
+        pending::<()>().await;
+        yield_!(1);
+    }
+    let log = Log::capture();
+    let (told, mut reasons) = Told::new();
+    let app = Router::new().sse(waits).sse(floods).sse(decides);
+    let client = testing::Client::new(app.with_state(told));
+    for path in ["/waits", "/floods"] {
+        let mut events = client.get(path).await.events();
+        let mut last = events.expect_event().await;
+        let broken_off = loop {
+            match events.next().await {
+                Ok(Some(event)) => last = event,
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        assert!(broken_off, "{path}");
+        assert_eq!((last.event.as_str(), last.id.as_str()), ("error", "~done"));
+        let (_, reason, _) = reasons.recv().await.unwrap();
+        assert_eq!(reason, CloseReason::Panicked, "{path}");
+    }
+    let response = client.get("/decides").await;
+    assert_eq!(response.status(), 500);
+    let (_, reason, _) = reasons.recv().await.unwrap();
+    assert_eq!(reason, CloseReason::Panicked);
+    let log = log.text();
+    assert!(log.contains("a task of a stream panicked"), "{log}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use axum::{
 use proptest::prelude::*;
 use sse_runtime::{
     Event, EventId, Gap, GapReason, Hub, HubError, LastEventId, Presence, PresenceChange,
-    PublishError, RouterExt as _, Start, Stream, Subscription, Topic, sse_endpoint, testing,
+    RouterExt as _, Start, Stream, Subscription, Topic, sse_endpoint, testing,
 };
 use support::within;
 use tokio::sync::mpsc;
@@ -536,6 +536,21 @@ impl Answers {
     }
 }
 
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum OutOfWords {
+    Shown {
+        code: &'static str,
+        status: u16,
+    },
+    #[serde(serialize_with = "fails")]
+    Broken,
+}
+
+fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
+    Err(serde::ser::Error::custom("as asked"))
+}
+
 /// Five words, unless its name is that of something that goes wrong.
 #[sse_endpoint("/answers/{id}")]
 async fn answer(
@@ -553,10 +568,22 @@ async fn answer(
         started.fetch_add(1, Ordering::Relaxed);
         for number in 1..=5 {
             words.acquire().await.unwrap().forget();
-            assert!(name != "panics" || number < 3, "as asked");
-            topic.publish(&format!("word {number}")).await?;
+            if number == 3 {
+                match name.as_str() {
+                    "panics" => panic!("as asked"),
+                    "fails" => {
+                        return Err(OutOfWords::Shown {
+                            code: "out_of_words",
+                            status: 503,
+                        });
+                    }
+                    "fails-unseen" => return Err(OutOfWords::Broken),
+                    _ => {}
+                }
+            }
+            topic.publish(&format!("word {number}")).await.unwrap();
         }
-        Ok::<_, PublishError>(())
+        Ok(())
     })?;
     yield_all!(answer.subscribe(last.or(Start::First)));
 }
@@ -668,19 +695,87 @@ async fn a_run_that_is_stopped_ends_its_readers() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
 }
 
+/// The words, then the error that the stream ends with, and its id.
+async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, String) {
+    let mut words = Vec::new();
+    loop {
+        let event = within("an event", events.next()).await.unwrap();
+        let event = event.expect("an error before the end");
+        assert_ne!(event.event, "done", "{event:?}");
+        if event.event == "error" {
+            within("the end", events.expect_end()).await;
+            return (words, event.data, event.id);
+        }
+        words.push(event.json());
+    }
+}
+
+const WITHOUT_DETAILS: &str = r#"{"title":"Internal Server Error","status":500}"#;
+
 #[tokio::test(start_paused = true)]
-async fn a_run_that_panics_ends_its_readers() {
-    let answers = Answers::new();
-    let client = answers.client();
-    let mut events = client.get("/answers/panics").await.events();
-    answers.words.add_permits(5);
-    assert_eq!(words(&mut events).await, five()[..2]);
-    // Kept as any other that has ended.
-    pass(IDLE / 2).await;
-    let mut again = client.get("/answers/panics").await.events();
-    assert_eq!(words(&mut again).await, five()[..2]);
-    pass(IDLE * 2).await;
-    assert_eq!(answers.hub.len(), 0);
+async fn every_reader_of_a_failed_run_gets_its_error() {
+    for (name, error) in [
+        ("fails", r#"{"code":"out_of_words","status":503}"#),
+        ("panics", WITHOUT_DETAILS),
+        ("fails-unseen", WITHOUT_DETAILS),
+    ] {
+        let answers = Answers::new();
+        let client = answers.client();
+        let path = format!("/answers/{name}");
+        let mut events = client.get(&path).await.events();
+        answers.words.add_permits(5);
+        let first = events.expect_event().await;
+        let (words, data, id) = words_and_error(&mut events).await;
+        assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
+
+        // One that joins later, and one that lost the connection before the end.
+        pass(IDLE / 2).await;
+        let mut again = client.get(&path).await.events();
+        let all = words_and_error(&mut again).await;
+        assert_eq!(all, (five()[..2].to_vec(), data.clone(), id.clone()));
+        let mut back = client.get(&path).last_event_id(&first.id).await.events();
+        let rest = words_and_error(&mut back).await;
+        assert_eq!(rest, (five()[1..2].to_vec(), data, id.clone()));
+
+        let stopped = client.get(&path).last_event_id(&id).await;
+        assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+        assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+        pass(IDLE * 2).await;
+        assert_eq!(answers.hub.len(), 0);
+    }
+}
+
+/// Says itself that it is done, as a handler does that does not know how the run ended.
+#[sse_endpoint("/says_done/{id}")]
+async fn says_done(
+    Path(id): Path<String>,
+    State(hub): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, StatusCode> {
+    let answer = hub.get(&id).ok_or(StatusCode::NOT_FOUND)?;
+    let mut updates = answer.subscribe(last.or(Start::First));
+    while let Some(update) = updates.next().await {
+        yield_!(update);
+    }
+    yield_!(Event::done());
+}
+
+#[tokio::test]
+async fn a_failed_run_is_never_done() {
+    let hub = hub(10);
+    let topic = hub.produce("a", async |_| Err("no".to_owned())).unwrap();
+    let mut updates = topic.subscribe(Start::First);
+    assert!(within("the end", updates.next()).await.is_none());
+    assert!(updates.has_failed());
+    let app = Router::new().sse(says_done).sse(several);
+    let client = testing::Client::new(app.with_state(hub.clone()));
+    hub.topic("b").unwrap().finish();
+    for path in ["/says_done/a", "/several/a,b"] {
+        let mut events = client.get(path).await.events();
+        let (words, data, id) = words_and_error(&mut events).await;
+        assert_eq!((words, data.as_str()), (vec![], "\"no\""));
+        assert!(id.ends_with("~done"), "{id}");
+    }
 }
 
 #[tokio::test]

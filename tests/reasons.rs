@@ -16,8 +16,8 @@ use std::{
 use axum::{Router, extract::Path, http::StatusCode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Shutdown, Start, Stream, StreamLimit, Topic,
-    sse_endpoint,
+    CloseReason, Connection, Hub, HubError, RouterExt as _, Shutdown, Start, Stream, StreamLimit,
+    Topic, sse_endpoint,
 };
 use support::{Client, log::Log, server_of, within};
 use tokio::{
@@ -119,6 +119,40 @@ async fn counts(
     }
 }
 
+/// Reads a run that fails, or panics.
+#[sse_endpoint("/runs/{how}")]
+async fn runs(
+    Path(how): Path<String>,
+    connection: Connection,
+    axum::Extension(told): axum::Extension<Told>,
+) -> Result<impl Stream<Item = u32>, HubError> {
+    watch(&connection, told);
+    let hub: Hub<u32> = Hub::new(|| Topic::in_memory(4));
+    let run = hub.produce("run", async move |topic| {
+        topic.publish(&1).await.map_err(|error| error.to_string())?;
+        assert_ne!(how, "panicked", "as asked");
+        Err("as asked".to_owned())
+    })?;
+    yield_all!(run.subscribe(Start::First));
+}
+
+/// Reads what a task of its own sends, which panics.
+#[sse_endpoint("/task")]
+async fn task(
+    connection: Connection,
+    axum::Extension(told): axum::Extension<Told>,
+) -> impl Stream<Item = u32> {
+    watch(&connection, told);
+    let (sender, mut numbers) = mpsc::channel(1);
+    connection.spawn(async move {
+        let _ = sender.send(1).await;
+        panic!("as asked");
+    });
+    while let Some(number) = numbers.recv().await {
+        yield_!(number);
+    }
+}
+
 struct Running {
     addr: SocketAddr,
     shutdown: Shutdown,
@@ -133,8 +167,14 @@ impl Running {
         let log = Log::capture_spans();
         let (tell, told) = mpsc::unbounded_channel();
         let shutdown = Shutdown::within(Duration::from_millis(100));
-        let app = Router::new().sse(ends).sse(stays).sse(floods).sse(lags);
-        let app = app.sse(counts);
+        let app = Router::new()
+            .sse(counts)
+            .sse(ends)
+            .sse(stays)
+            .sse(floods)
+            .sse(lags)
+            .sse(runs)
+            .sse(task);
         let app = Router::new()
             .nest("/api", app)
             .layer(StreamLimit::new(1))
@@ -197,7 +237,7 @@ impl Running {
 async fn each_reason_is_the_same_in_hook_span_and_metric() {
     let mut server = Running::start().await;
     let addr = server.addr;
-    let mut ids = Vec::new();
+    let (mut ids, mut runs_of) = (Vec::new(), Vec::new());
     for (how, why) in [
         ("finished", CloseReason::Finished),
         ("failed", CloseReason::Failed),
@@ -234,6 +274,32 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
     let id = server.closed(CloseReason::Rejected).await;
     let span = server.span(id).await;
     assert!(span.contains("reason=\"rejected\""), "{span}");
+    for (how, why, is_cut) in [
+        ("runs/failed", CloseReason::Failed, false),
+        ("runs/panicked", CloseReason::Panicked, false),
+        ("task", CloseReason::Panicked, true),
+    ] {
+        let mut client = Client::get(addr, &format!("/api/{how}")).await;
+        client.head().await;
+        let mut text = String::new();
+        let end = loop {
+            match client.chunk().await {
+                Ok(Some(chunk)) => text.push_str(&chunk),
+                end => break end,
+            }
+        };
+        assert_eq!(end.is_err(), is_cut, "{how}");
+        assert!(text.contains("data: 1\n"), "{how}: {text}");
+        let error = text
+            .split("\n\n")
+            .find(|frame| frame.contains("event: error"));
+        let error = error.unwrap_or_else(|| panic!("{how}: {text}"));
+        assert!(
+            error.contains("~done") && !text.contains("event: done"),
+            "{how}: {text}"
+        );
+        runs_of.push((server.closed(why).await, why));
+    }
 
     let mut lags = Client::get(addr, "/api/lags").await;
     lags.head().await;
@@ -277,7 +343,7 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
     let why = CloseReason::Shutdown;
     ids.push((server.closed(why).await, why));
 
-    for &(id, why) in &ids {
+    for &(id, why) in ids.iter().chain(&runs_of) {
         let span = server.span(id).await;
         for field in [
             &format!("reason=\"{why}\""),
@@ -316,6 +382,16 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         let labels = format!("http_route=\"{route}\",reason=\"{why}\"");
         assert_eq!(closed.get(&labels), Some(&1.0), "{labels} of {closed:?}");
     }
+    for (route, why, count) in [
+        ("runs/{how}", "failed", 1.0),
+        ("runs/{how}", "panicked", 1.0),
+        ("runs/{how}", "finished", 0.0),
+        ("task", "panicked", 1.0),
+        ("task", "finished", 0.0),
+    ] {
+        let labels = format!("http_route=\"/api/{route}\",reason=\"{why}\"");
+        assert_eq!(closed.get(&labels), Some(&count), "{labels} of {closed:?}");
+    }
     let ends = r#"http_route="/api/ends/{how}""#;
     let stays = r#"http_route="/api/stays""#;
     // What has not happened is there as a zero, so that its first time is an increase.
@@ -346,4 +422,5 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
     );
     let durations = server.metric("sse_server_stream_duration_count");
     assert_eq!(durations.len(), 12, "{durations:?}");
+    assert_eq!(durations.len(), 13, "{durations:?}");
 }

@@ -29,7 +29,7 @@ use crate::{
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
     keep_alive::{KeepAlive, poll_unconstrained},
-    topic::Gap,
+    topic::{Gap, failure::Failure},
     turn,
     unread::Unread,
 };
@@ -52,6 +52,8 @@ pub(crate) struct SseBody {
     ending: Option<UntilAsked>,
     /// What the deadline is about.
     over: CloseReason,
+    /// How often the generator was polled after one of the stream's tasks had panicked.
+    polls_after_panic: u32,
     unread: Unread,
     /// Started at the end, where a request body is still to come.
     linger: Option<Pin<Box<Sleep>>>,
@@ -65,6 +67,10 @@ pub(crate) struct SseBody {
 /// hyper closes a connection on which some of it is left, the system answers what still comes with a reset, and a reset
 /// destroys what the client has not read yet: the last events of the stream.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How often a generator is polled after one of its stream's tasks has panicked, unless it waits
+/// earlier: it may have read some of what that task has sent, or go on without it.
+const READS_ON: u32 = 1024;
 
 #[derive(Debug)]
 enum State {
@@ -91,6 +97,8 @@ pub(crate) enum StreamError {
         endpoint: &'static str,
         reason: CloseReason,
     },
+    #[error("the run that the endpoint `{endpoint}` reads has failed")]
+    RunFailed { endpoint: &'static str },
     #[error("the endpoint `{endpoint}` panicked")]
     Panicked { endpoint: &'static str },
     #[error(
@@ -145,6 +153,7 @@ impl SseBody {
                 .map(|limit| Box::pin(sleep(spread(limit)))),
             ending: Some(UntilAsked::new(arrival.guard.connection().ending())),
             over: CloseReason::MaxDuration,
+            polls_after_panic: 0,
             unread,
             linger: None,
             about: Arc::clone(about),
@@ -281,8 +290,16 @@ impl SseBody {
             let was_cancelled = this.ending.is_none();
             let asked = was_cancelled.then(|| this.guard.connection().asked());
             let asked = asked.flatten();
-            if let Some(why) = asked.or(is_over.then_some(this.over)) {
-                let ended = end_stream(why, false, &this.channel, endpoint);
+            let why = asked.or(is_over.then_some(this.over));
+            // What the task has sent before it panicked is still to be read.
+            let reads_on = why == Some(CloseReason::Panicked) && this.polls_after_panic < READS_ON;
+            if reads_on {
+                this.polls_after_panic += 1;
+            } else if let Some(why) = why {
+                let ended = match why {
+                    CloseReason::Panicked => task_panicked(&this.channel, endpoint),
+                    _ => end_stream(why, false, &this.channel, endpoint),
+                };
                 end_generator(&mut this.state, ended, endpoint, &this.guard);
                 end(&mut this.guard, &this.channel, None, why);
             }
@@ -320,6 +337,13 @@ impl SseBody {
                                     continue;
                                 }
                             };
+                            // The generator has read what there was.
+                            if bytes.is_empty() && this.polls_after_panic > 0 {
+                                let ended = task_panicked(&this.channel, endpoint);
+                                end_generator(&mut this.state, ended, endpoint, &this.guard);
+                                this.guard.end(CloseReason::Panicked);
+                                continue;
+                            }
                             if bytes.is_empty() {
                                 let Some(keep_alive) = &mut this.keep_alive else {
                                     return Poll::Pending;
@@ -416,10 +440,22 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
     if let Some(failing) = write_failure(channel, endpoint) {
         return (failing, CloseReason::Failed);
     }
+    match &ending {
+        Ending::TaskPanicked => {
+            return (task_panicked(channel, endpoint), CloseReason::Panicked);
+        }
+        Ending::Finished => {
+            if let Some(failure) = channel.topic_failure() {
+                return (run_failed(&failure, channel, endpoint), failure.reason);
+            }
+        }
+        Ending::Failed(_) | Ending::Rejected(_) => {}
+    }
     let topics = channel.topic_end();
     let why = match ending {
         Ending::Finished if topics == Some(TopicEnd::Lagged) => CloseReason::Lagged,
         Ending::Finished => CloseReason::Finished,
+        Ending::TaskPanicked => CloseReason::Panicked,
         Ending::Failed(write_error) => {
             write_error(channel, endpoint);
             CloseReason::Failed
@@ -487,6 +523,42 @@ fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &E
             "a destructor of the generator panicked"
         );
     }
+}
+
+/// The last event of a stream that reads a run that has failed, or whose task has panicked.
+fn say_failure(failure: &Failure, channel: &Channel, endpoint: &Endpoint) {
+    if endpoint.sends_framework_events() {
+        // Not `write_last`: the error's `Serialize` is a user's.
+        channel.write(|outgoing| {
+            failure.write_to(outgoing, endpoint.error_event);
+            Ok(())
+        });
+    }
+}
+
+/// Ends a stream that reads a run that has failed. Without the event that says so its response breaks
+/// off, so that its client does not take it for a complete answer.
+fn run_failed(failure: &Failure, channel: &Channel, endpoint: &Endpoint) -> State {
+    say_failure(failure, channel, endpoint);
+    if endpoint.sends_framework_events() {
+        return State::Ended;
+    }
+    State::Failing(Box::new(StreamError::RunFailed {
+        endpoint: endpoint.name,
+    }))
+}
+
+/// Ends a stream whose task has panicked, as a panic of the generator does.
+fn task_panicked(channel: &Channel, endpoint: &Endpoint) -> State {
+    tracing::error!(
+        endpoint = endpoint.name,
+        path = endpoint.path,
+        "a task of the stream panicked; its connection is closed"
+    );
+    say_failure(&Failure::panicked(), channel, endpoint);
+    State::Failing(Box::new(StreamError::Panicked {
+        endpoint: endpoint.name,
+    }))
 }
 
 /// The state after a value that could not be sent, if there was one.

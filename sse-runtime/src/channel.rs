@@ -16,7 +16,7 @@ use crate::{
     EventId,
     encode::{self, EncodeError, Fields},
     endpoint::{Endpoint, Flush},
-    topic::Gap,
+    topic::{Gap, failure::Failure},
 };
 
 /// How much is gathered under `flush = "ready"` before it is due.
@@ -143,6 +143,8 @@ struct Topics {
     is_over: bool,
     /// One was too slow, and none was begun since.
     lags: bool,
+    /// Why the run of one has failed, which is how the stream ends.
+    failure: Option<Arc<Failure>>,
 }
 
 /// A topic that the generator reads.
@@ -166,6 +168,14 @@ impl Reading {
     }
 }
 
+impl Reading {
+    /// The run of the topic has failed.
+    pub(crate) fn fails(&self, failure: Arc<Failure>) {
+        let topics = &mut self.channel.lock().topics;
+        topics.failure.get_or_insert(failure);
+    }
+}
+
 impl Drop for Reading {
     fn drop(&mut self) {
         if !self.has_ended {
@@ -186,6 +196,11 @@ pub(crate) enum TopicEnd {
 }
 
 impl Outgoing {
+    /// Whether the run of a topic that was read has failed, so that the stream is not done.
+    pub(crate) fn reads_failed_run(&self) -> bool {
+        self.topics.failure.is_some()
+    }
+
     /// An event is written.
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
         self.wrote_together(1, id);
@@ -578,6 +593,7 @@ impl Channel {
 
     /// What the end of a generator means that has read topics: its stream is over for good only where all of them are, and it has
     /// read each to its end.
+    /// A run that has failed is [`topic_failure`](Self::topic_failure).
     pub(crate) fn topic_end(&self) -> Option<TopicEnd> {
         let topics = &self.lock().topics;
         if topics.lags {
@@ -585,6 +601,11 @@ impl Channel {
         }
         let is_over = topics.is_over && topics.reading == 0 && !topics.was_left;
         is_over.then_some(TopicEnd::Over)
+    }
+
+    /// Why the run of a topic that was read has failed.
+    pub(crate) fn topic_failure(&self) -> Option<Arc<Failure>> {
+        self.lock().topics.failure.clone()
     }
 
     /// Takes why nothing more can be written, if that is so.

@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -18,6 +19,7 @@ use axum::{
     http::{Extensions, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
+use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,
     task::{JoinError, JoinHandle},
@@ -82,6 +84,12 @@ struct State {
     ended: Option<CloseReason>,
     /// In a box, as what few streams have.
     started: Option<Box<Started>>,
+    /// How many of its tasks are being polled.
+    polling: usize,
+    /// One of its tasks has panicked.
+    has_panicked: bool,
+    /// Of the stream that waits for tasks that are being polled.
+    until_polled: Option<Waker>,
     /// Made for the first who waits for it.
     over: Option<CancellationToken>,
     /// Made for a stream that waits for its moment in a shutdown, and may still be asked to end before.
@@ -141,7 +149,8 @@ impl Connection {
 
     /// Starts a task that ends with the stream: it is aborted at its next `.await`, and joined before the close hooks
     /// run; one that never awaits holds the hooks up until it ends. A panic in it is logged, and ends
-    /// nothing else. Of a stream that has ended nothing is started.
+    /// the stream as a panic of the generator does, after an event with the endpoint's `error_event`:
+    /// what the task would have sent is missing. After the stream's end nothing is started.
     ///
     /// # Panics
     ///
@@ -157,6 +166,10 @@ impl Connection {
             return;
         }
         // Not under the lock: a runtime that shuts down drops the task here, and its destructors may come back.
+        let task = Watched {
+            task,
+            connection: Arc::downgrade(&self.0),
+        };
         let spawned = runtime.spawn(task.in_current_span());
         let mut state = self.state();
         if state.ended.is_some() {
@@ -264,6 +277,37 @@ impl Connection {
         ask(&self.0.ending);
         if let Some(asked) = asked_in_shutdown {
             ask(&asked);
+        }
+    }
+
+    /// Waits until none of its tasks is in the middle of a poll, and says whether one has panicked. The
+    /// locals of a task that panics are dropped first, and with them perhaps the sender whose receiver
+    /// the generator reads.
+    pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.state();
+        if state.polling > 0 && !state.has_panicked {
+            state.until_polled = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(state.has_panicked)
+    }
+
+    fn task_is_polled(&self) {
+        self.state().polling += 1;
+    }
+
+    fn task_was_polled(&self, has_panicked: bool) {
+        let mut state = self.state();
+        state.polling -= 1;
+        state.has_panicked |= has_panicked;
+        let has_ended = state.ended.is_some();
+        let waker = state.until_polled.take();
+        drop(state);
+        if has_panicked && !has_ended {
+            self.close(CloseReason::Panicked);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
@@ -384,6 +428,32 @@ impl Connection {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half way.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pin_project! {
+    /// A task of a stream, whose panic is the stream's.
+    struct Watched<F> {
+        #[pin]
+        task: F,
+        // Not the connection itself, which owns the task.
+        connection: Weak<Inner>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(connection) = this.connection.upgrade().map(Connection) else {
+            return this.task.poll(cx);
+        };
+        connection.task_is_polled();
+        let polled = catch_unwind(AssertUnwindSafe(|| this.task.poll(cx)));
+        connection.task_was_polled(polled.is_err());
+        drop(connection);
+        polled.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
+    task::{Poll, ready},
 };
 
 use axum::{
@@ -17,7 +17,7 @@ use axum::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    CloseReason, Payload,
+    CloseReason, Connection, Payload,
     arrival::Arrival,
     body::SseBody,
     channel::{Channel, Returning},
@@ -46,6 +46,8 @@ pub struct Generator {
 /// How a generator ended.
 pub(crate) enum Ending {
     Finished,
+    /// A task of its stream has panicked.
+    TaskPanicked,
     /// An error before the response.
     Rejected(Response),
     /// An error in the stream. `log` is for the operator, and has been sent to the client as the event's data.
@@ -55,11 +57,29 @@ pub(crate) enum Ending {
 /// Writes the event that an error in the stream becomes, with the endpoint's name for it.
 type WriteError = Box<dyn FnOnce(&Channel, &Endpoint) + Send>;
 
-pub(crate) struct Coroutine(Pin<Box<dyn Future<Output = Ending> + Send>>);
+pub(crate) struct Coroutine {
+    function: Pin<Box<dyn Future<Output = Ending> + Send>>,
+    /// Whose tasks may panic while the function reads what they send.
+    connection: Option<Connection>,
+    /// The function has finished, but a task of its stream may be panicking at this moment.
+    has_finished: bool,
+}
 
 impl Coroutine {
     pub(crate) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Ending> {
-        self.0.as_mut().poll(cx)
+        if !self.has_finished {
+            match ready!(self.function.as_mut().poll(cx)) {
+                Ending::Finished => self.has_finished = true,
+                ending => return Poll::Ready(ending),
+            }
+        }
+        let Some(connection) = &self.connection else {
+            return Poll::Ready(Ending::Finished);
+        };
+        Poll::Ready(match ready!(connection.poll_tasks(cx)) {
+            true => Ending::TaskPanicked,
+            false => Ending::Finished,
+        })
     }
 }
 
@@ -189,7 +209,11 @@ impl Generator {
         let channel = Channel::new();
         let coroutine = run(Yielder::new(item, channel.clone()));
         Self {
-            coroutine: Coroutine(Box::pin(coroutine)),
+            coroutine: Coroutine {
+                function: Box::pin(coroutine),
+                connection: None,
+                has_finished: false,
+            },
             channel,
             prelude,
         }
@@ -208,6 +232,7 @@ impl Generator {
     ) -> Response {
         // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
         let mut this = self;
+        this.coroutine.connection = Some(arrival.guard.connection().clone());
         this.channel.open(&about.endpoint, arrival.last_id.clone());
         // The id of the end of a stream stops its client, unless it is of a topic that is another one by
         // now. That is for the topic to say, so the head waits until the generator reads it.
@@ -287,6 +312,10 @@ impl Generator {
                 let nothing = StatusCode::NO_CONTENT.into_response();
                 (CloseReason::Finished, nothing)
             }
+            Before::Ended(Ending::TaskPanicked) if !this.channel.has_content() => {
+                let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                (CloseReason::Panicked, failed)
+            }
             // Likely nobody is left to read it. axum's own extractors answer the same.
             Before::ClientGone => {
                 let refused = StatusCode::BAD_REQUEST.into_response();
@@ -343,6 +372,7 @@ fn refusal(why: CloseReason) -> StatusCode {
     match why {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,
         CloseReason::Revoked => StatusCode::FORBIDDEN,
+        CloseReason::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::{batch::Batch, gap::Gap, publish::PublishError};
+use super::{batch::Batch, failure::Failure, gap::Gap, publish::PublishError};
 use crate::{EventId, channel::Outgoing};
 
 /// An event that was published: its value, and its bytes, which all its readers share.
@@ -157,6 +157,8 @@ pub(crate) enum Read<T> {
     Lagged,
     /// The topic is finished, and the reader has all of it.
     End,
+    /// The same, but its run has failed.
+    Failed(Arc<Failure>),
 }
 
 /// Where a reader starts.
@@ -188,6 +190,9 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
 
     /// Nothing is published any more.
     fn finish(&self);
+
+    /// Nothing is published any more, because the run that did has failed.
+    fn fail(&self, failure: Arc<Failure>);
 
     fn is_finished(&self) -> bool;
 }

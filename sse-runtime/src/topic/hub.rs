@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    convert::Infallible,
     fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    thread,
     time::Duration,
 };
 
@@ -19,7 +19,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Cursor, Subscription, Topic, merged};
+use super::{
+    Cursor, Subscription, Topic,
+    failure::{Failure, Outcome, RunError},
+    merged,
+};
 
 /// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
 /// it for a while: after 5 minutes, unless [`idle`](Hub::idle) says otherwise.
@@ -229,9 +233,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Whoever asks late reads from the oldest event that the topic holds, so let it hold a whole run. A name that was run, or whose
     /// topic was finished otherwise, is not run again before it is dropped.
     ///
-    /// However many ask for it at once, it is started once. An error that it returns, or a panic, is logged, and readers see an end
-    /// as any other: whoever has to tell them apart publishes an event at the end of the run, and one before an error. A
-    /// topic that others publish to as well, a chat's room, is none for a run, which finishes it: take another hub.
+    /// However many ask for it at once, it is started once. If it returns an error or panics, that is
+    /// logged, and every reader's stream ends with the endpoint's `error_event` after what was published:
+    /// the error as JSON if it is [`Serialize`](serde::Serialize), or a problem without details. A stream
+    /// that ends so has the reason [`Failed`](crate::CloseReason::Failed) or
+    /// [`Panicked`](crate::CloseReason::Panicked), is never `done`, and stops a client that returns with
+    /// that event's id. Do not start a run on a topic that others publish to as well, such as a chat
+    /// room: the run's end finishes it. Use another hub.
     ///
     /// The producer ends with `()`, with a `Result<(), E>`, or never.
     ///
@@ -264,10 +272,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///     yield_all!(answer.subscribe(last.or(Start::First)));
     /// }
     /// ```
-    pub fn produce<F, Fut>(&self, name: &str, producer: F) -> Result<Topic<T>, HubError>
+    pub fn produce<F, Fut, Kind>(&self, name: &str, producer: F) -> Result<Topic<T>, HubError>
     where
         F: FnOnce(Topic<T>) -> Fut,
-        Fut: Future<Output: Outcome> + Send + 'static,
+        Fut: Future<Output: Outcome<Kind>> + Send + 'static,
     {
         let runtime = Handle::current();
         let mut state = self.state_with_room(&[name])?;
@@ -280,14 +288,17 @@ impl<T: Send + Sync + 'static> Hub<T> {
         slot.run = Run::Starting;
         // The producer is a user's, and may use the hub.
         drop(state);
-        let finish = FinishOnDrop(topic.clone());
+        let end = EndOnDrop {
+            topic: topic.clone(),
+            name: name.to_owned(),
+        };
         let run = producer(topic.clone());
-        let of = name.to_owned();
         let run = runtime.spawn(async move {
-            // Also where the run panics, or is stopped.
-            let _finish = finish;
-            if let Err(error) = run.await.outcome() {
-                tracing::error!(name = of, error, "a run ended with an error");
+            // Also if the run panics, or is stopped.
+            let end = end;
+            if let Err(RunError { failure, log }) = run.await.outcome() {
+                tracing::error!(name = end.name, error = log, "a run ended with an error");
+                end.topic.fail(failure);
             }
         });
         // It is still there: somebody has its topic, which is here.
@@ -445,61 +456,21 @@ impl<T> fmt::Debug for Hub<T> {
     }
 }
 
-/// Finishes a topic when its run is gone.
-struct FinishOnDrop<T: Send + Sync + 'static>(Topic<T>);
+/// Ends a topic when its run is gone, unless it has failed already.
+struct EndOnDrop<T: Send + Sync + 'static> {
+    topic: Topic<T>,
+    name: String,
+}
 
-impl<T: Send + Sync + 'static> Drop for FinishOnDrop<T> {
+impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
     fn drop(&mut self) {
-        self.0.finish();
+        if thread::panicking() {
+            tracing::error!(name = self.name, "a run panicked");
+            self.topic.fail(Failure::panicked());
+        } else {
+            self.topic.finish();
+        }
     }
-}
-
-/// What a run may end with: nothing, or a `Result` whose error is logged.
-#[diagnostic::on_unimplemented(
-    message = "a run of `Hub::produce` ends with nothing, or with a `Result<(), E>`, not with `{Self}`",
-    label = "this is neither"
-)]
-pub trait Outcome {
-    #[doc(hidden)]
-    fn outcome(self) -> Result<(), String>;
-}
-
-impl Outcome for () {
-    fn outcome(self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl<E: fmt::Display> Outcome for Result<(), E> {
-    fn outcome(self) -> Result<(), String> {
-        self.map_err(|error| error.to_string())
-    }
-}
-
-impl Outcome for Infallible {
-    fn outcome(self) -> Result<(), String> {
-        match self {}
-    }
-}
-
-/// A run that never ends: an `async` block whose last expression is a `loop` that nothing leaves has the type `!`.
-impl Outcome for Never {
-    fn outcome(self) -> Result<(), String> {
-        self
-    }
-}
-
-/// The type `!`, which only a signature can name on stable.
-type Never = <fn() -> ! as Returns>::Output;
-
-/// Names the return type of a function.
-#[doc(hidden)]
-pub trait Returns {
-    type Output;
-}
-
-impl<T> Returns for fn() -> T {
-    type Output = T;
 }
 
 /// Why a [`Hub`] has no topic to give.

@@ -11,6 +11,7 @@ use super::{
     Start,
     backend::{Delivery, From, Read, Reader},
     batch::Batch,
+    failure::Failure,
     gap::Gap,
     position::Position,
 };
@@ -29,6 +30,8 @@ pub(crate) struct Merged<T> {
     turn: usize,
     /// What was read, and not given yet: with the ids of several topics it is more than goes together.
     rest: Option<Rest<T>>,
+    /// That of the first that has failed.
+    failure: Option<Arc<Failure>>,
 }
 
 /// What is left of a batch of one reader.
@@ -97,6 +100,7 @@ impl<T> Merged<T> {
             readers: readers.into_iter().map(named).collect(),
             turn: 0,
             rest: None,
+            failure: None,
         }
     }
 
@@ -191,11 +195,18 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 }
                 Poll::Ready(Read::Lagged) => return Poll::Ready(Read::Lagged),
                 Poll::Ready(Read::End) => named.has_ended = true,
+                Poll::Ready(Read::Failed(failure)) => {
+                    named.has_ended = true;
+                    self.failure.get_or_insert(failure);
+                }
             }
         }
         // Of no topic there is no end either: somebody may come back with a name.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
-            return Poll::Ready(Read::End);
+            return Poll::Ready(match &self.failure {
+                None => Read::End,
+                Some(failure) => Read::Failed(Arc::clone(failure)),
+            });
         }
         Poll::Pending
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 mod batch;
+pub(crate) mod failure;
 mod gap;
 mod hub;
 pub(crate) mod merged;
@@ -17,8 +18,10 @@ use bytes::BytesMut;
 
 use crate::{Event, EventId, LastEventId, LastEventIdError, Payload, encode::Frame, yielder::Item};
 use backend::{Backend, Encoded, From};
+use failure::Failure;
+pub use failure::Outcome;
 pub use gap::{Gap, GapReason};
-pub use hub::{Hub, HubError, Outcome};
+pub use hub::{Hub, HubError};
 pub use presence::{Here, Presence, PresenceChange};
 pub use publish::PublishError;
 use ring::{Capacity, NewestByKey, Overflow, Ring};
@@ -255,6 +258,11 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// once.
     pub fn finish(&self) {
         self.backend.finish();
+    }
+
+    /// Ends the topic as failed: its readers get what is left, then the error.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.backend.fail(Arc::new(failure));
     }
 
     /// Whether it is finished.

@@ -17,6 +17,7 @@ use super::{
     Start,
     backend::{Backend, Delivery, Encoded, Entry, From, Publishing, Read, Reader},
     batch::Batch,
+    failure::Failure,
     gap::{Gap, GapReason},
     position::{Epoch, Position, Sent},
     publish::PublishError,
@@ -120,6 +121,8 @@ struct State<T> {
     last: u64,
     overflow: Overflow<T>,
     finished: bool,
+    /// Why it is finished, if it is because of that.
+    failure: Option<Arc<Failure>>,
     readers: Readers,
     /// What was read last by one who was several events behind, until there is more to read, or nobody left: after a deploy all
     /// come back to the same place, one after the other.
@@ -262,6 +265,7 @@ impl<T> Ring<T> {
                 last: 0,
                 overflow,
                 finished: false,
+                failure: None,
                 readers: Readers::default(),
                 batch: None,
             }),
@@ -310,6 +314,23 @@ impl<T> Ring<T> {
         }
         drop((superseded, gone, batch));
         Ok(id)
+    }
+}
+
+impl<T> Ring<T> {
+    /// The first end is the one that counts.
+    fn end(&self, failure: Option<Arc<Failure>>) {
+        let mut state = self.state();
+        if state.finished {
+            return;
+        }
+        state.finished = true;
+        state.failure = failure;
+        let waiting = state.readers.take_waiting();
+        drop(state);
+        for waker in waiting {
+            waker.wake();
+        }
     }
 }
 
@@ -387,13 +408,11 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
     }
 
     fn finish(&self) {
-        let mut state = self.state();
-        state.finished = true;
-        let waiting = state.readers.take_waiting();
-        drop(state);
-        for waker in waiting {
-            waker.wake();
-        }
+        self.end(None);
+    }
+
+    fn fail(&self, failure: Arc<Failure>) {
+        self.end(Some(failure));
     }
 
     fn is_finished(&self) -> bool {
@@ -493,6 +512,8 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             let more = self.behind < state.last;
             let waits = !more && !state.finished;
             Read::Events { batch, more, waits }
+        } else if let Some(failure) = &state.failure {
+            return Poll::Ready(Read::Failed(Arc::clone(failure)));
         } else if state.finished {
             return Poll::Ready(Read::End);
         } else {

@@ -54,6 +54,7 @@ pub struct Subscription<T> {
     /// The client's id says where it starts, so the client is to have one.
     is_resumed: bool,
     has_ended: bool,
+    has_failed: bool,
 }
 
 /// An event of a topic, on its way to one client: its value, and its bytes, which were encoded when it was published.
@@ -88,6 +89,7 @@ impl<T> Subscription<T> {
             untold: None,
             is_resumed,
             has_ended: false,
+            has_failed: false,
         }
     }
 
@@ -133,6 +135,13 @@ impl<T> Subscription<T> {
     /// ```
     pub fn position(&self) -> EventId {
         self.position.clone()
+    }
+
+    /// Whether the subscription has ended because the [run](super::Hub::produce) that published has
+    /// failed or panicked. In an endpoint the stream then ends with the error by itself, so this is for
+    /// other readers.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Those updates alone that `filter` lets through. Gaps are told all the same. [`Start::Latest`](super::Start::Latest) counts
@@ -198,6 +207,13 @@ impl<T> Subscription<T> {
                     self.end(TopicEnd::Lagged);
                 }
                 Read::End => {
+                    self.end(TopicEnd::Over);
+                }
+                Read::Failed(failure) => {
+                    self.has_failed = true;
+                    if let Some(reading) = &mut self.reading {
+                        reading.fails(failure);
+                    }
                     self.end(TopicEnd::Over);
                 }
             }
