@@ -66,7 +66,9 @@ async fn start_answer(
     let Some(question) = request.messages.last() else {
         return Err(Answer::no_messages());
     };
-    answers.produce(&id, |answer| write(model.answer(&question.content), answer))?;
+    let producer = |answer| write(model.answer(&question.content), answer);
+    // Nobody reads it here.
+    drop(answers.produce(&id, Start::First, producer)?);
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -87,9 +89,8 @@ async fn answer(
     last: LastEventId,
 ) -> Result<impl Stream<Item = Piece>, StatusCode> {
     let answer = answers.get(&id).ok_or(StatusCode::NOT_FOUND)?;
+    // It ends with `done`, or with `error` if the run has failed.
     yield_all!(answer.subscribe(last.or(Start::First)));
-    // Nothing more will come. Where `finished` has not, it was stopped, or has failed.
-    yield_!(Event::done());
 }
 
 /// Ends an answer: its readers get what is written, then their end. One that has ended is left as it is.

@@ -503,7 +503,7 @@ async fn a_name_is_no_place_to_store_something() {
     let answer = client.get(&format!("/rooms/{longest}x")).await;
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     let long = longest.clone() + "x";
-    let run = hub.produce(&long, async |_| ()).unwrap_err();
+    let run = hub.produce(&long, Start::First, async |_| ()).unwrap_err();
     assert_eq!(run, HubError::NameTooLong);
     let several = hub.subscribe(["a", &long], Start::Now).unwrap_err();
     assert_eq!(several, HubError::NameTooLong);
@@ -564,7 +564,7 @@ async fn answer(
         words,
     } = answers;
     let name = id.clone();
-    let answer = hub.produce(&id, |topic| async move {
+    let updates = hub.produce(&id, last, |topic| async move {
         started.fetch_add(1, Ordering::Relaxed);
         for number in 1..=5 {
             words.acquire().await.unwrap().forget();
@@ -585,7 +585,7 @@ async fn answer(
         }
         Ok(())
     })?;
-    yield_all!(answer.subscribe(last.or(Start::First)));
+    yield_all!(updates);
 }
 
 async fn words(events: &mut testing::Events) -> Vec<String> {
@@ -657,6 +657,93 @@ async fn a_run_goes_on_when_its_client_leaves_and_is_joined_from_the_id() {
         five()
     );
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
+}
+
+/// However its client has got the id: a resume never starts a run, which may cost money, and the
+/// second answer would be glued to the first.
+#[tokio::test(start_paused = true)]
+async fn a_client_with_an_id_never_starts_a_run() {
+    let answers = Answers::new();
+    let client = answers.client();
+    answers.words.add_permits(100);
+    let mut events = client.get("/answers/1").await.events();
+    events.expect_event().await;
+    let last = events.expect_event().await.id;
+    events.leave().await;
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.len(), 0, "the run is gone");
+
+    let foreign = "0123456789ab-7";
+    for (sent, reason) in [
+        (last.as_str(), "other_epoch"),
+        (foreign, "other_epoch"),
+        ("7", "unknown"),
+        ("☃", "unknown"),
+        ("0123456789ab-7~done", "other_epoch"),
+    ] {
+        let mut back = client.get("/answers/1").last_event_id(sent).await.events();
+        let gap = back.expect_event().await;
+        let told = format!(r#"{{"reason":"{reason}","missed":null}}"#);
+        assert_eq!((gap.event.as_str(), gap.data), ("gap", told), "{sent}");
+        let done = back.expect_event().await;
+        assert_eq!(done.event, "done");
+        back.expect_end().await;
+        // It returns by itself, and is stopped.
+        let again = client.get("/answers/1").last_event_id(&done.id).await;
+        assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
+        // By the query parameter as well it starts nothing.
+        let path = format!("/answers/1?lastEventId={last}");
+        assert_eq!(
+            client.get(&path).await.events().expect_event().await.event,
+            "gap"
+        );
+    }
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+    assert_eq!(answers.hub.len(), 0, "nothing is kept for it");
+    // Without an id the name is free.
+    let mut events = client.get("/answers/1").await.events();
+    assert_eq!(words(&mut events).await, five());
+    assert_eq!(answers.started.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_name_runs_again_if_the_caller_says_so() {
+    let hub = hub(10);
+    let say = |text: &'static str| {
+        move |topic: Topic<String>| async move { topic.publish(&text.to_owned()).await.map(drop) }
+    };
+    let all = async |mut updates: Subscription<String>| {
+        let mut all = Vec::new();
+        while let Some(update) = within("an update", updates.next()).await {
+            all.push((*update).clone());
+        }
+        all
+    };
+    let first = hub.produce("a", Start::First, say("first")).unwrap();
+    let position = first.position();
+    assert_eq!(all(first).await, ["first"]);
+    let replayed = hub.produce("a", Start::First, say("second")).unwrap();
+    assert_eq!(all(replayed).await, ["first"]);
+    // A client with an id of the run that has ended still resumes it.
+    let resumed = hub
+        .produce_again("a", position.clone(), say("never"))
+        .unwrap();
+    assert_eq!(all(resumed).await, ["first"]);
+
+    let again = hub.produce_again("a", Start::First, say("second")).unwrap();
+    assert_eq!(all(again).await, ["second"]);
+    let mut old = hub.produce_again("a", position, say("never")).unwrap();
+    let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
+    assert_eq!(gap.reason(), GapReason::OtherEpoch);
+
+    // One that has not ended is joined.
+    let waits = hub
+        .produce_again("b", Start::First, |_| pending::<()>())
+        .unwrap();
+    let _joined = hub.produce_again("b", Start::First, say("never")).unwrap();
+    assert_eq!(hub.get("b").unwrap().subscribers(), 2);
+    drop(waits);
+    hub.stop("b");
 }
 
 #[tokio::test(start_paused = true)]
@@ -763,8 +850,8 @@ async fn says_done(
 #[tokio::test]
 async fn a_failed_run_is_never_done() {
     let hub = hub(10);
-    let topic = hub.produce("a", async |_| Err("no".to_owned())).unwrap();
-    let mut updates = topic.subscribe(Start::First);
+    let failing = async |_| Err("no".to_owned());
+    let mut updates = hub.produce("a", Start::First, failing).unwrap();
     assert!(within("the end", updates.next()).await.is_none());
     assert!(updates.has_failed());
     let app = Router::new().sse(says_done).sse(several);
@@ -782,12 +869,13 @@ async fn a_failed_run_is_never_done() {
 async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
     let hub = hub(10);
     let asked = hub.clone();
-    let topic = hub
-        .produce("a", move |topic| {
+    let mut updates = hub
+        .produce("a", Start::First, move |topic| {
             // Before the run itself: the hub is not held meanwhile.
             let other = asked.topic("b").unwrap();
             // Nor is there another run beside it, though it has not begun.
-            let again = asked.produce("a", |_| -> Pending<()> { panic!("started twice") });
+            let twice = |_| -> Pending<()> { panic!("started twice") };
+            let again = asked.produce("a", Start::First, twice);
             assert!(again.is_ok());
             async move {
                 other.publish(&"beside".to_owned()).await?;
@@ -795,7 +883,6 @@ async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
             }
         })
         .unwrap();
-    let mut updates = topic.subscribe(Start::First);
     let first = within("the run", updates.next()).await;
     assert_eq!(*first.unwrap(), "here");
     assert!(within("its end", updates.next()).await.is_none());
@@ -804,7 +891,7 @@ async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
 
     let panics = hub.clone();
     let panicked = tokio::spawn(async move {
-        panics.produce("c", |_| {
+        panics.produce("c", Start::First, |_| {
             if true {
                 panic!("as asked");
             }
@@ -962,14 +1049,13 @@ async fn what_is_dropped_with_a_topic_may_ask_the_hub() {
 async fn a_run_that_is_stopped_before_it_begins_does_not() {
     let hub: Hub<String> = Hub::new(|| Topic::in_memory(4));
     let (begun, mut has_begun) = mpsc::unbounded_channel();
-    let topic = hub
-        .produce("a", |_| {
+    let mut updates = hub
+        .produce("a", Start::First, |_| {
             assert!(hub.stop("a"));
             async move { begun.send(()).unwrap() }
         })
         .unwrap();
     // The end is what tells that it is gone.
-    let mut updates = topic.subscribe(Start::First);
     assert!(within("the end", updates.next()).await.is_none());
     assert!(has_begun.try_recv().is_err());
 }

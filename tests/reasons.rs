@@ -128,12 +128,12 @@ async fn runs(
 ) -> Result<impl Stream<Item = u32>, HubError> {
     watch(&connection, told);
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(4));
-    let run = hub.produce("run", async move |topic| {
+    let run = hub.produce("run", Start::First, async move |topic| {
         topic.publish(&1).await.map_err(|error| error.to_string())?;
         assert_ne!(how, "panicked", "as asked");
         Err("as asked".to_owned())
     })?;
-    yield_all!(run.subscribe(Start::First));
+    yield_all!(run);
 }
 
 /// Reads what a task of its own sends, which panics.

@@ -21,8 +21,10 @@ use tokio::{
 
 use super::{
     Cursor, Subscription, Topic,
+    backend::Backend as _,
     failure::{Failure, Outcome, RunError},
     merged,
+    ring::Ring,
 };
 
 /// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
@@ -77,6 +79,13 @@ struct Slot<T> {
     /// Since when nobody has used it, as far as anybody has looked.
     unused_since: Option<Instant>,
     run: Run,
+}
+
+/// What becomes of a name whose run has ended, if it is asked for without an id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Replay,
+    Restart,
 }
 
 #[derive(Default)]
@@ -206,6 +215,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             from,
             start,
             is_resumed,
+            ..
         } = cursor.into();
         // All of them, or none: who is refused has made no topic.
         let mut state = self.state_with_room(&names)?;
@@ -223,37 +233,46 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(Subscription::new(merged, is_resumed))
     }
 
-    /// Starts a run that publishes to the topic of this name, unless there is one already, and returns the topic.
+    /// Starts a run that publishes to the topic of this name, unless there is one already, and reads it
+    /// from `cursor` on.
     ///
-    /// It is detached from any client: an answer that a language model is writing goes on when its reader reloads the page,
-    /// and any tab that asks for the name reads it, from its `Last-Event-ID` on. It is the one thing here that
-    /// outlives a client. When it ends, the topic is [finished](Topic::finish), and kept for the hub's [`idle`](Self::idle)
-    /// time, in which it can be replayed; after that the name is free for another run.
+    /// The run is detached from any client: an answer that a language model is writing goes on when its
+    /// reader reloads the page, and any tab that asks for the name reads it. It is the one thing here
+    /// that outlives a client. When it ends, the topic is [finished](Topic::finish) and kept for the
+    /// hub's [`idle`](Self::idle) time, in which it can be replayed. After that the name is free for
+    /// another run.
     ///
-    /// Whoever asks late reads from the oldest event that the topic holds, so let it hold a whole run. A name that was run, or whose
-    /// topic was finished otherwise, is not run again before it is dropped.
+    /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id reads
+    /// from the oldest event that the topic holds, unless [`last.or(…)`](crate::LastEventId::or) says
+    /// otherwise, so let the topic hold a whole run. **A client that has an id never starts a run**: it
+    /// resumes the one that it has read. If that is gone, or its id cannot be read and there is no run,
+    /// it receives a [`Gap`](super::Gap) and an end that stops it. Where there is no client to resume, as
+    /// in a `POST` that starts the run, pass [`Start::First`](crate::Start::First) and drop the
+    /// subscription.
     ///
-    /// However many ask for it at once, it is started once. If it returns an error or panics, that is
-    /// logged, and every reader's stream ends with the endpoint's `error_event` after what was published:
-    /// the error as JSON if it is [`Serialize`](serde::Serialize), or a problem without details. A stream
-    /// that ends so has the reason [`Failed`](crate::CloseReason::Failed) or
-    /// [`Panicked`](crate::CloseReason::Panicked), is never `done`, and stops a client that returns with
-    /// that event's id. Do not start a run on a topic that others publish to as well, such as a chat
-    /// room: the run's end finishes it. Use another hub.
+    /// However many ask for it at once, it is started once. A name whose run has ended is replayed, and
+    /// not run again before its topic is dropped, unless [`produce_again`](Self::produce_again) asks for
+    /// it. If the run returns an error or panics, that is logged, and every reader's stream ends with
+    /// the endpoint's `error_event` after what was published: the error as JSON if it is
+    /// [`Serialize`](serde::Serialize), or a problem without details. A stream that ends so has the
+    /// reason [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), is
+    /// never `done`, and stops a client that returns with that event's id. Do not start a run on a topic
+    /// that others publish to as well, such as a chat room: the run's end finishes it. Use another hub.
     ///
     /// The producer ends with `()`, with a `Result<(), E>`, or never.
     ///
     /// # Errors
     ///
-    /// [`HubError::Full`], and [`HubError::NameTooLong`].
+    /// Returns an error if the hub is full ([`HubError::Full`]) or the name is too long
+    /// ([`HubError::NameTooLong`]).
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     ///
     /// ```
     /// use axum::extract::{Path, State};
-    /// use sse_runtime::{Hub, HubError, LastEventId, PublishError, Start, Stream, sse_endpoint};
+    /// use sse_runtime::{Hub, HubError, LastEventId, PublishError, Stream, sse_endpoint};
     ///
     /// # async fn next_word() -> Option<String> { None }
     /// #[sse_endpoint("/answers/{id}")]
@@ -262,32 +281,99 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///     State(answers): State<Hub<String>>,
     ///     last: LastEventId,
     /// ) -> Result<impl Stream<Item = String>, HubError> {
-    ///     let answer = answers.produce(&id, |topic| async move {
+    ///     let answer = answers.produce(&id, last, |topic| async move {
     ///         while let Some(word) = next_word().await {
     ///             topic.publish(&word).await?;
     ///         }
     ///         Ok::<(), PublishError>(())
     ///     })?;
-    ///     // Whoever comes for the first time reads it from the beginning.
-    ///     yield_all!(answer.subscribe(last.or(Start::First)));
+    ///     yield_all!(answer);
     /// }
     /// ```
-    pub fn produce<F, Fut, Kind>(&self, name: &str, producer: F) -> Result<Topic<T>, HubError>
+    pub fn produce<F, Fut, Kind>(
+        &self,
+        name: &str,
+        cursor: impl Into<Cursor>,
+        producer: F,
+    ) -> Result<Subscription<T>, HubError>
+    where
+        F: FnOnce(Topic<T>) -> Fut,
+        Fut: Future<Output: Outcome<Kind>> + Send + 'static,
+    {
+        self.run(name, cursor.into(), Again::Replay, producer)
+    }
+
+    /// Starts a run like [`produce`](Self::produce), but a name whose run has ended runs again if the
+    /// client has no id: the second message of a conversation is answered, and not the first one's
+    /// answer replayed. A run that has not ended is joined, and its producer is not called.
+    ///
+    /// Readers of the run that has ended keep it to its end. A client that returns with an id of it
+    /// receives a [`Gap`](super::Gap) and reads the new one.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error like [`produce`](Self::produce).
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime.
+    pub fn produce_again<F, Fut, Kind>(
+        &self,
+        name: &str,
+        cursor: impl Into<Cursor>,
+        producer: F,
+    ) -> Result<Subscription<T>, HubError>
+    where
+        F: FnOnce(Topic<T>) -> Fut,
+        Fut: Future<Output: Outcome<Kind>> + Send + 'static,
+    {
+        self.run(name, cursor.into(), Again::Restart, producer)
+    }
+
+    fn run<F, Fut, Kind>(
+        &self,
+        name: &str,
+        cursor: Cursor,
+        again: Again,
+        producer: F,
+    ) -> Result<Subscription<T>, HubError>
     where
         F: FnOnce(Topic<T>) -> Fut,
         Fut: Future<Output: Outcome<Kind>> + Send + 'static,
     {
         let runtime = Handle::current();
+        let cursor = cursor.for_run();
+        if cursor.has_id() {
+            if name.len() > LONGEST_NAME {
+                return Err(HubError::NameTooLong);
+            }
+            return Ok(match self.get(name) {
+                Some(topic) => topic.subscribe(cursor),
+                None => {
+                    let gone = Arc::new(Ring::gone());
+                    Subscription::new(gone.subscribe(cursor.from), cursor.is_resumed)
+                }
+            });
+        }
         let mut state = self.state_with_room(&[name])?;
-        let slot = self.slot(&mut state, name);
+        let mut slot = self.slot(&mut state, name);
+        // Dropped after the lock: a value in it may ask for the hub.
+        let mut replaced = None;
+        if again == Again::Restart && slot.topic.is_finished() {
+            replaced = state.topics.remove(name);
+            slot = self.slot(&mut state, name);
+        }
         let topic = slot.topic.clone();
         // A run that has ended has finished its topic: what is there is to be replayed.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
-            return Ok(topic);
+            drop(state);
+            return Ok(topic.subscribe(cursor));
         }
         slot.run = Run::Starting;
         // The producer is a user's, and may use the hub.
         drop(state);
+        drop(replaced);
+        let subscription = topic.subscribe(cursor);
         let end = EndOnDrop {
             topic: topic.clone(),
             name: name.to_owned(),
@@ -301,14 +387,16 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 end.topic.fail(failure);
             }
         });
-        // It is still there: somebody has its topic, which is here.
-        if let Some(slot) = self.0.state().topics.get_mut(name) {
+        // It is still there, unless the run has ended and the name runs again.
+        if let Some(slot) = self.0.state().topics.get_mut(name)
+            && Arc::ptr_eq(&slot.topic.backend, &topic.backend)
+        {
             if let Run::Stopped = slot.run {
                 run.abort();
             }
             slot.run = Run::Started(run.abort_handle());
         }
-        Ok(topic)
+        Ok(subscription)
     }
 
     /// Stops the run of this name at its next `.await`: its readers get what it has published, then their end. Whether there was

@@ -95,6 +95,26 @@ pub struct Cursor {
     start: Start,
     /// A client's id says where, or would say so.
     is_resumed: bool,
+    /// Nobody has said where a client without an id starts.
+    is_default: bool,
+}
+
+impl Cursor {
+    /// Where the reading of a run starts: a client without an id gets it from its beginning.
+    fn for_run(mut self) -> Self {
+        if self.is_default {
+            self.start = Start::First;
+            if let From::Start(start) = &mut self.from {
+                *start = Start::First;
+            }
+        }
+        self
+    }
+
+    /// Whether the client has sent an id, even one that cannot be read.
+    fn has_id(&self) -> bool {
+        !matches!(self.from, From::Start(_))
+    }
 }
 
 impl std::convert::From<Start> for Cursor {
@@ -103,6 +123,7 @@ impl std::convert::From<Start> for Cursor {
             from: From::Start(start),
             start,
             is_resumed: false,
+            is_default: false,
         }
     }
 }
@@ -113,13 +134,17 @@ impl std::convert::From<EventId> for Cursor {
             from: From::Behind(id.to_string()),
             start: Start::Now,
             is_resumed: true,
+            is_default: true,
         }
     }
 }
 
 impl std::convert::From<LastEventId> for Cursor {
     fn from(last: LastEventId) -> Self {
-        last.or(Start::Now)
+        Self {
+            is_default: true,
+            ..last.or(Start::Now)
+        }
     }
 }
 
@@ -147,6 +172,7 @@ impl LastEventId {
             },
             start,
             is_resumed: true,
+            is_default: false,
         }
     }
 }

@@ -7,6 +7,9 @@ use std::fmt::{self, Write as _};
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
+    /// That of all runs that are gone. A client that was told so returns with an id of this epoch.
+    pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
+
     /// One that no other topic has, but by a chance of one in 2⁶⁰.
     pub(crate) fn new() -> Self {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

@@ -272,6 +272,19 @@ impl<T> Ring<T> {
         }
     }
 
+    /// What is read of a run that is gone: nothing, after a gap.
+    pub(crate) fn gone() -> Self {
+        let nothing = Capacity {
+            events: 0,
+            bytes: 0,
+            age: None,
+        };
+        let mut gone = Self::new(nothing, Overflow::Skip);
+        gone.epoch = Epoch::GONE;
+        gone.state().finished = true;
+        gone
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // A user's key function may panic in here, before anything has been changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
