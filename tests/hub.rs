@@ -358,6 +358,48 @@ async fn a_composite_id_travels() {
 }
 
 #[tokio::test]
+async fn a_client_learns_where_a_new_name_starts() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    publish(&hub, "a", &"a 1");
+    let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
+    // `b` is new to it, and nothing is sent before it loses the connection.
+    let mut events = client
+        .get("/several/a,b")
+        .last_event_id(&of_a)
+        .await
+        .events();
+    has_subscribed(&mut events);
+    let held = events.last_event_id().to_owned();
+    let held = if held.is_empty() {
+        of_a.to_string()
+    } else {
+        held
+    };
+    events.leave().await;
+    publish(&hub, "b", &"b 1");
+    let mut back = client
+        .get("/several/a,b")
+        .last_event_id(&held)
+        .await
+        .events();
+    let missed = within("what was missed", back.next())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(missed.data, "\"b 1\"", "{held}");
+
+    // It is told once, and not at all if its id holds every name.
+    let mut events = client
+        .get("/several/b,a")
+        .last_event_id(&missed.id)
+        .await
+        .events();
+    has_subscribed(&mut events);
+    assert_eq!(events.last_event_id(), "");
+}
+
+#[tokio::test]
 async fn done_of_several_stops_if_every_epoch_is_the_same() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));

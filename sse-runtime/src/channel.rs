@@ -323,7 +323,6 @@ impl Outgoing {
     /// to. It is the place where reading began, and so right whatever was read since.
     fn tell_start(&mut self) {
         if let Some(start) = self.starts_at.take()
-            && self.last_id.is_none()
             && self.sends_bare_ids
         {
             let fields = Fields {
@@ -356,6 +355,7 @@ impl Outgoing {
     pub(crate) fn remember(&mut self, id: Option<EventId>) {
         if let Some(id) = id {
             self.has_own_ids = !id.is_of_topic();
+            self.starts_at = None;
             self.last_id = Some(id);
             // The client stands here now, which may be further.
             self.read_to = None;
@@ -443,10 +443,11 @@ impl Channel {
         }
     }
 
-    /// A topic has ended here. A client without an id needs one, to be stopped when it returns.
+    /// A topic has ended here. A client that still has to learn where it stands needs this id, to be
+    /// stopped when it returns.
     pub(crate) fn ends_at(&self, position: &EventId) {
         let mut outgoing = self.lock();
-        if outgoing.last_id.is_none() {
+        if outgoing.starts_at.take().is_some() || outgoing.last_id.is_none() {
             outgoing.last_id = Some(position.clone());
         }
     }
@@ -578,6 +579,11 @@ impl Channel {
         if outgoing.last_id.is_none() && outgoing.starts_at.is_none() {
             outgoing.starts_at = Some(Box::new(position.clone()));
         }
+    }
+
+    /// The same, though the client has an id: it does not hold this place.
+    pub(crate) fn starts_anew_at(&self, position: &EventId) {
+        self.lock().starts_at = Some(Box::new(position.clone()));
     }
 
     /// A topic is read from here on.

@@ -224,13 +224,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
             .map(|name| self.slot(&mut state, name).topic.clone());
         let topics: Vec<_> = topics.collect();
         drop(state);
+        let lacks_a_name = merged::lacks_a_name(&from, &names);
         let each = merged::split(&from, start, &names);
         let readers = topics
             .into_iter()
             .zip(each)
             .map(|(topic, from)| topic.backend.subscribe(from));
         let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
-        Ok(Subscription::new(merged, is_resumed))
+        let subscription = Subscription::new(merged, is_resumed);
+        if lacks_a_name {
+            subscription.tell_position();
+        }
+        Ok(subscription)
     }
 
     /// Starts a run that publishes to the topic of this name, unless there is one already, and reads it

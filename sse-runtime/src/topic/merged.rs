@@ -1,7 +1,7 @@
 //! [`Merged`]: several topics under one id, which holds the position in each.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
     task::{Context, Poll},
@@ -63,6 +63,21 @@ pub(crate) fn fits(names: &[String]) -> bool {
         .iter()
         .map(|name| name.len() + "=&".len() + Position::LONGEST);
     VERSION.len() + lengths.sum::<usize>() <= LONGEST
+}
+
+/// Whether the id that a client has sent holds some of these names, but not all. What is published of
+/// the others while the client is away would be lost.
+pub(crate) fn lacks_a_name(from: &From, names: &[&str]) -> bool {
+    let (From::Behind(id) | From::Done(id)) = from else {
+        return false;
+    };
+    let Some(positions) = id.strip_prefix(VERSION) else {
+        return false;
+    };
+    let held: HashSet<_> = form_urlencoded::parse(positions.as_bytes())
+        .map(|(name, _)| name)
+        .collect();
+    names.iter().any(|name| !held.contains(*name))
 }
 
 /// Where each of the topics starts, whose names stand in the id as they are given.

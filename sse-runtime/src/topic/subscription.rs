@@ -93,6 +93,11 @@ impl<T> Subscription<T> {
         }
     }
 
+    /// Tells the client where it starts, though it has an id.
+    pub(crate) fn tell_position(&self) {
+        Channel::with_current(|channel| channel.starts_anew_at(&self.position));
+    }
+
     /// The next update; `None` when the topic is finished.
     ///
     /// # Cancel safety
