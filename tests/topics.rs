@@ -93,9 +93,11 @@ struct Reader {
     /// Behind what was taken out of the topic last.
     behind: u64,
     /// Taken, and not handed out yet.
-    taken: VecDeque<u64>,
+    taken: VecDeque<(u64, u64)>,
     /// Behind what was handed out last: what the client would come back with.
     seen: u64,
+    /// How many events behind that it was told that it will not get.
+    told: u64,
     /// Of which it was told nothing yet.
     gap: Option<(GapReason, u64)>,
     has_read: bool,
@@ -174,8 +176,9 @@ impl Model {
 
     /// What the next read has to return.
     fn read(&mut self, reader: &mut Reader) -> Seen {
-        if let Some(number) = reader.taken.pop_front() {
+        if let Some((number, told)) = reader.taken.pop_front() {
             reader.seen = number;
+            reader.told = told;
             return Seen::Event(number);
         }
         if reader.has_ended {
@@ -187,7 +190,7 @@ impl Model {
             return Seen::Gap(reason, None, position);
         }
         self.evict();
-        if reader.behind < self.behind_oldest {
+        if reader.behind < self.behind_oldest || reader.told > 0 {
             let was_away = is_first && reader.resumes;
             let (go_on, kept) = match self.overflow {
                 Overflow::Disconnect if !was_away => {
@@ -209,13 +212,19 @@ impl Model {
                     (self.last(), newest.into())
                 }
             };
-            let missed = go_on - reader.behind - kept.len() as u64;
+            let superseded = go_on - reader.behind - kept.len() as u64;
+            let missed = superseded - std::mem::take(&mut reader.told);
             let told = match self.overflow {
-                Overflow::LatestBy => reader.behind,
+                Overflow::LatestBy => {
+                    reader.told = superseded;
+                    reader.behind
+                }
                 _ => go_on,
             };
             reader.behind = go_on;
-            reader.taken = kept;
+            let count = kept.len() as u64;
+            let after = |(given, number)| (number, go_on - number - (count - given));
+            reader.taken = (1..).zip(kept).map(after).collect();
             if missed == 0 {
                 return self.read(reader);
             }
@@ -234,7 +243,7 @@ impl Model {
             if !reader.taken.is_empty() && (is_large || bytes > 32 * 1024) {
                 break;
             }
-            reader.taken.push_back(number);
+            reader.taken.push_back((number, 0));
             reader.behind = number;
             if is_large {
                 break;
@@ -286,6 +295,7 @@ impl Model {
             behind,
             taken: VecDeque::new(),
             seen: behind,
+            told: 0,
             gap,
             has_read: false,
             resumes: matches!(from, From::Number(_) | From::OtherEpoch | From::Garbage),
@@ -390,7 +400,7 @@ async fn compare(
                 let Some(reader) = chosen(reader) else {
                     continue;
                 };
-                let seen = readers[reader].seen;
+                let Reader { seen, told, .. } = readers[reader];
                 model.evict();
                 readers[reader] = Reader {
                     subscription: topic.subscribe(readers[reader].subscription.position()),
@@ -399,6 +409,7 @@ async fn compare(
                     behind: seen,
                     taken: VecDeque::new(),
                     seen,
+                    told,
                     gap: None,
                     has_read: false,
                     resumes: true,
@@ -491,6 +502,58 @@ proptest! {
 // ---------------------------------------------------------------------------------------------------------------------
 // Threads
 // ---------------------------------------------------------------------------------------------------------------------
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// However often a client leaves, also among the newest events of each key: what it has seen and
+    /// what it was told that it missed is everything, once.
+    #[test]
+    fn latest_by_accounts_for_each_event_once(
+        events in 1..6_usize,
+        steps in prop::collection::vec((0..12_usize, 0..6_usize, any::<bool>()), 1..60),
+    ) {
+        let topic: Topic<Item> = Topic::builder()
+            .events(events)
+            .latest_by(|item: &Item| item.key)
+            .build();
+        let mut updates = topic.subscribe(Start::Now);
+        let (mut published, mut accounted, mut seen) = (0, 0, 0);
+        let mut read = |updates: &mut Subscription<Item>, times: usize| {
+            for _ in 0..times {
+                match poll_once(updates.recv(), Waker::noop()) {
+                    Poll::Ready(Some(Ok(update))) => {
+                        assert!(update.number > seen, "{} after {seen}", update.number);
+                        seen = update.number;
+                        accounted += 1;
+                    }
+                    Poll::Ready(Some(Err(gap))) => accounted += gap.missed().unwrap(),
+                    Poll::Ready(None) => panic!("nothing has ended"),
+                    Poll::Pending => break,
+                }
+            }
+            accounted
+        };
+        for (publishes, reads, leaves) in steps {
+            for _ in 0..publishes {
+                published += 1;
+                let key = u8::try_from(published * 7 % 5).unwrap();
+                let item = Item { number: published, key, fill: String::new() };
+                topic.publish_now(&item).unwrap();
+            }
+            read(&mut updates, reads);
+            if leaves {
+                let id = updates.position().to_string();
+                updates = topic.subscribe(EventId::new(id).unwrap());
+            }
+        }
+        assert_eq!(read(&mut updates, usize::MAX), published);
+    }
+}
 
 /// A reader that holds everything that it sees against the numbers that must come.
 struct Exact {

@@ -24,12 +24,38 @@ impl Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
+    /// How many of the events after it the client was told that it will not get: it left among the
+    /// newest of each key. Mostly 0, and then not written.
+    told: u32,
     pub(crate) number: u64,
 }
 
+/// How many digits a number and what was told have at most.
+const DIGITS: usize = 20;
+
 impl Position {
     /// How long an id is at most, in bytes.
-    pub(crate) const LONGEST: usize = EPOCH + "-".len() + 20;
+    pub(crate) const LONGEST: usize = EPOCH + "-".len() + DIGITS;
+
+    pub(crate) fn new(epoch: Epoch, number: u64) -> Self {
+        Self {
+            epoch,
+            told: 0,
+            number,
+        }
+    }
+
+    /// The position of a client that was told that it will not get so many events after it. If that
+    /// makes the id too long, which takes a billion events, it is left out, and told once more.
+    pub(crate) fn with_told(epoch: Epoch, number: u64, told: u64) -> Self {
+        let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
+        let fits = digits(number) + "-".len() + digits(told) <= DIGITS;
+        Self {
+            epoch,
+            told: u32::try_from(told).ok().filter(|_| fits).unwrap_or(0),
+            number,
+        }
+    }
 }
 
 /// How many digits an epoch has.
@@ -40,13 +66,21 @@ const EPOCH: usize = 12;
 pub(crate) struct Sent<'a> {
     pub(crate) epoch: &'a str,
     pub(crate) number: u64,
+    pub(crate) told: u64,
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { epoch, number } = self;
+        let Self {
+            epoch,
+            number,
+            told,
+        } = self;
         for digit in epoch.0 {
             f.write_char(digit.into())?;
+        }
+        if *told > 0 {
+            write!(f, ".{told}")?;
         }
         write!(f, "-{number}")
     }
@@ -61,14 +95,26 @@ impl Epoch {
 impl<'a> Sent<'a> {
     /// `None`, where no topic has written this.
     pub(crate) fn parse(id: &'a str) -> Option<Self> {
-        let (epoch, digits) = id.split_once('-')?;
-        let number: u64 = digits.parse().ok()?;
-        // `+7` and `007` parse, and are not what was written.
-        let is_ours = number.to_string() == digits
-            && epoch.len() == EPOCH
-            && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        is_ours.then_some(Self { epoch, number })
+        let (epoch, number) = id.split_once('-')?;
+        let number = parse(number)?;
+        let (epoch, told) = match epoch.split_once('.') {
+            None => (epoch, 0),
+            Some((epoch, told)) => (epoch, parse(told).filter(|told| *told > 0)?),
+        };
+        let is_ours =
+            epoch.len() == EPOCH && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_ours.then_some(Self {
+            epoch,
+            number,
+            told,
+        })
     }
+}
+
+/// A number as it was written: `+7` and `007` would parse as well.
+fn parse(digits: &str) -> Option<u64> {
+    let number: u64 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
 }
 
 #[cfg(test)]
@@ -78,11 +124,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let epoch = Epoch::new();
-        let position = Position { epoch, number: 42 };
-        let id = position.to_string();
-        let sent = Sent::parse(&id).unwrap();
-        assert!(epoch.is(sent.epoch));
-        assert_eq!(sent.number, 42);
+        for (number, told, read) in [
+            (42, 0, 0),
+            (42, 7, 7),
+            (999_999_999, u32::MAX.into(), u32::MAX.into()),
+            (u64::MAX, 0, 0),
+            // Too long, or too many.
+            (u64::MAX, 1, 0),
+            (1, 1 << 32, 0),
+        ] {
+            let id = Position::with_told(epoch, number, told).to_string();
+            assert!(id.len() <= Position::LONGEST);
+            let sent = Sent::parse(&id).unwrap();
+            assert!(epoch.is(sent.epoch));
+            assert_eq!((sent.number, sent.told), (number, read));
+        }
     }
 
     #[test]
@@ -97,6 +153,11 @@ mod tests {
             "0123456789ab-+7",
             "0123456789ab-07",
             "0123456789ab--7",
+            "0123456789ab.-7",
+            "0123456789ab.0-7",
+            "0123456789ab.07-7",
+            "0123456789ab.7.7-7",
+            "0123456789ab-7-7",
             "0123456789ab-18446744073709551616",
             "0123456789a-7",
             "0123456789é-7",

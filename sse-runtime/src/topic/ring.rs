@@ -49,8 +49,8 @@ pub(crate) trait NewestOf<T>: Send {
     /// Takes a new event, and returns the one that it supersedes.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<Arc<Entry<T>>>;
 
-    /// Those behind a number, in order.
-    fn behind(&self, number: u64) -> VecDeque<Arc<Entry<T>>>;
+    /// Those behind a number, in order, with their numbers.
+    fn behind(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -81,12 +81,11 @@ where
         superseded.map(|(_, entry)| entry)
     }
 
-    fn behind(&self, number: u64) -> VecDeque<Arc<Entry<T>>> {
+    fn behind(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)> {
         let newest = self.newest.values();
-        let mut behind: Vec<_> = newest.filter(|(of, _)| *of > number).collect();
+        let mut behind: Vec<_> = newest.filter(|(of, _)| *of > number).cloned().collect();
         behind.sort_unstable_by_key(|(of, _)| *of);
-        let entries = behind.into_iter().map(|(_, entry)| Arc::clone(entry));
-        entries.collect()
+        behind
     }
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -291,10 +290,12 @@ impl<T> Ring<T> {
     }
 
     fn id(&self, number: u64) -> EventId {
-        EventId::position(Position {
-            epoch: self.epoch,
-            number,
-        })
+        EventId::position(Position::new(self.epoch, number))
+    }
+
+    /// The id of a client that was told that it will not get so many events behind this number.
+    fn id_with_told(&self, number: u64, told: u64) -> EventId {
+        EventId::position(Position::with_told(self.epoch, number, told))
     }
 
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
@@ -375,6 +376,8 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         let gone = state.evict(&self.capacity);
         let (oldest, last) = (state.behind_oldest(), state.last);
         let is_done = matches!(from, From::Done(_));
+        let by_key = matches!(state.overflow, Overflow::LatestBy(_));
+        let mut told = 0;
         let (behind, gap) = match &from {
             From::Start(Start::Now) => (last, None),
             From::Start(Start::First) => (oldest, None),
@@ -386,11 +389,19 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             From::Behind(id) | From::Done(id) => match Sent::parse(id) {
                 None => (oldest, Some(GapReason::Unknown)),
                 Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
-                Some(sent) if sent.number > last => (oldest, Some(GapReason::Unknown)),
+                Some(sent)
+                    if sent.number.saturating_add(sent.told) > last
+                        || (sent.told > 0 && !by_key) =>
+                {
+                    (oldest, Some(GapReason::Unknown))
+                }
                 // It has read all that there is.
                 Some(_) if is_done && state.finished => (last, None),
                 // What is not held any more is found out by reading.
-                Some(sent) => (sent.number, None),
+                Some(sent) => {
+                    told = sent.told;
+                    (sent.number, None)
+                }
             },
         };
         let place = state.readers.enter();
@@ -408,6 +419,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         Box::new(Cursor {
             ring: self,
             behind,
+            told,
             place,
             gap,
             kept: VecDeque::new(),
@@ -438,11 +450,13 @@ struct Cursor<T> {
     ring: Arc<Ring<T>>,
     /// The number of what was read last.
     behind: u64,
+    /// How many of those behind it the client was told that it will not get, by the id that it has sent.
+    told: u64,
     place: usize,
     /// Still to be told.
     gap: Option<Box<Gap>>,
     /// Still to be given, before what is behind.
-    kept: VecDeque<Arc<Entry<T>>>,
+    kept: VecDeque<Delivery<T>>,
     /// It has not read yet, so what is missed was missed while it was away.
     is_resuming: bool,
     /// The client has received the end of this topic.
@@ -455,7 +469,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             return Poll::Ready(Read::Gap(gap));
         }
         if !self.kept.is_empty() {
-            let batch = Batch::of(self.kept.iter().map(Delivery::of));
+            let batch = Batch::of(self.kept.iter().cloned());
             self.kept.drain(..batch.deliveries().len());
             return Poll::Ready(Read::Events {
                 batch,
@@ -473,36 +487,50 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             _gone = state.evict(&self.ring.capacity);
         }
         let oldest = state.behind_oldest();
-        if self.behind < oldest {
+        // A client that left among the newest of each key goes on with those: of the others it was told.
+        if self.behind < oldest || self.told > 0 {
             let reason = if mem::take(&mut self.is_resuming) {
                 GapReason::TooOld
             } else {
                 GapReason::Overtaken
             };
             // Where reading goes on, what of the time before that is left, and the id to tell.
-            let (go_on, kept, told) = match &state.overflow {
-                Overflow::Skip => (oldest, VecDeque::new(), oldest),
+            let (go_on, kept) = match &state.overflow {
+                Overflow::Skip => (oldest, Vec::new()),
                 Overflow::Latest => {
                     let newest = state.last.saturating_sub(1).max(oldest);
-                    (newest, VecDeque::new(), newest)
+                    (newest, Vec::new())
                 }
-                // Whoever leaves in the middle of them comes back for the rest.
-                Overflow::LatestBy(newest) => (state.last, newest.behind(self.behind), self.behind),
-                Overflow::Disconnect if reason == GapReason::TooOld => {
-                    (oldest, VecDeque::new(), oldest)
-                }
+                Overflow::LatestBy(newest) => (state.last, newest.behind(self.behind)),
+                Overflow::Disconnect if reason == GapReason::TooOld => (oldest, Vec::new()),
                 Overflow::Disconnect => return Poll::Ready(Read::Lagged),
             };
+            let by_key = matches!(state.overflow, Overflow::LatestBy(_));
             drop(state);
-            let missed = go_on - self.behind - kept.len() as u64;
+            let superseded = go_on - self.behind - kept.len() as u64;
+            let missed = superseded - mem::take(&mut self.told);
+            // A client that leaves in the middle of the kept ones returns for the rest, and its id says
+            // how many of those behind it are not to be counted again.
+            let position = match by_key {
+                true => self.ring.id_with_told(self.behind, superseded),
+                false => self.ring.id(go_on),
+            };
+            let count = kept.len() as u64;
+            let kept = (1..).zip(kept).map(|(given, (number, entry))| {
+                let superseded = go_on - number - (count - given);
+                Delivery {
+                    id: (superseded > 0).then(|| self.ring.id_with_told(number, superseded)),
+                    ..Delivery::of(&entry)
+                }
+            });
+            self.kept = kept.collect();
             self.behind = go_on;
-            self.kept = kept;
             // All may be there that was to come, since nothing of it was superseded.
             if missed > 0 {
                 return Poll::Ready(Read::Gap(Gap {
                     reason,
                     missed: Some(missed),
-                    position: self.ring.id(told),
+                    position,
                 }));
             }
             return self.poll_read(cx);
@@ -546,7 +574,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
     }
 
     fn position(&self) -> EventId {
-        self.ring.id(self.behind)
+        self.ring.id_with_told(self.behind, self.told)
     }
 
     fn is_done(&self) -> bool {
