@@ -7,7 +7,7 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::{Future, Pending, pending},
     pin::pin,
     sync::{
@@ -533,6 +533,110 @@ async fn names_at_random_cost_no_memory() {
     assert_eq!(full, HubError::Full);
     assert_eq!(hub.len(), 2);
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
+}
+
+/// Those who are refused, and those who leave, are not looked for among all.
+#[tokio::test(start_paused = true)]
+async fn a_full_hub_drops_the_longest_unused_topic() {
+    let hub = hub(10).idle(IDLE).max_topics(4);
+    let run = async |name: &str| {
+        let say =
+            |topic: Topic<String>| async move { topic.publish(&String::new()).await.map(drop) };
+        let mut updates = hub.produce(name, Start::First, say).unwrap();
+        while within("the end", updates.next()).await.is_some() {}
+        advance(Duration::from_secs(1)).await;
+    };
+    publish(&hub, "room", &1);
+    advance(Duration::from_secs(1)).await;
+    for name in ["a", "b", "c"] {
+        run(name).await;
+    }
+    // Somebody reads `a` again, so `b` is unused longest; the room is not finished.
+    assert!(hub.get("a").is_some());
+    advance(Duration::from_secs(1)).await;
+    let names = |hub: &Hub<String>| BTreeSet::from_iter(hub.names());
+    run("d").await;
+    assert_eq!(
+        names(&hub),
+        BTreeSet::from(["room", "c", "a", "d"].map(str::to_owned))
+    );
+    let e = hub.topic("e").unwrap();
+    let f = hub.topic("f").unwrap();
+    assert_eq!(
+        names(&hub),
+        BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
+    );
+    let reader = hub.get("d").unwrap().subscribe(Start::First);
+    // The last one that nobody uses.
+    let g = hub.topic("g").unwrap();
+    assert_eq!(
+        names(&hub),
+        BTreeSet::from(["d", "e", "f", "g"].map(str::to_owned))
+    );
+    for _ in 0..3 {
+        assert_eq!(hub.topic("h").unwrap_err(), HubError::Full);
+    }
+    // Whoever asks for more than there is room for has made nobody leave.
+    drop(reader);
+    assert_eq!(
+        hub.subscribe(["h", "i"], Start::Now).unwrap_err(),
+        HubError::Full
+    );
+    assert!(hub.get("d").is_some());
+    assert!(hub.topic("h").is_ok());
+    assert!(hub.get("d").is_none());
+    drop((e, f, g));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_topic_leaves_a_hub_that_keeps_them_for_ever() {
+    let hub = hub(10).idle(Duration::MAX).max_topics(1);
+    publish(&hub, "a", &1);
+    assert_eq!(hub.topic("b").unwrap_err(), HubError::Full);
+    assert_eq!(hub.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn unread_runs_leave_when_the_hub_holds_too_much() {
+    const EACH: usize = 100_000;
+    let hub = hub(10).max_bytes(10 * EACH);
+    let in_use = hub.topic("in use").unwrap();
+    in_use.publish_now(&"x".repeat(EACH)).unwrap();
+    for number in 0..100 {
+        let say = move |topic: Topic<String>| async move {
+            topic.publish(&"x".repeat(EACH)).await.map(drop)
+        };
+        let name = number.to_string();
+        let mut updates = hub.produce(&name, Start::First, say).unwrap();
+        while within("the end", updates.next()).await.is_some() {}
+        // An event counts twice, as a value and as a frame.
+        assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
+    }
+    // The newest are there.
+    assert!(hub.get("99").is_some() && hub.get("0").is_none());
+    assert!(hub.get("in use").is_some());
+    // What is in use stays, and nothing new is made meanwhile.
+    for _ in 0..9 {
+        in_use.publish_now(&"x".repeat(EACH)).unwrap();
+    }
+    assert_eq!(hub.topic("new").unwrap_err(), HubError::Full);
+    assert!(hub.topic("in use").is_ok());
+    drop(in_use);
+    assert!(hub.topic("new").is_ok());
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_a_line_each() {
+    use axum::response::IntoResponse as _;
+    let log = support::log::Log::capture();
+    for _ in 0..1_000 {
+        assert_eq!(
+            HubError::Full.into_response().status(),
+            StatusCode::TOO_MANY_REQUESTS
+        );
+    }
+    let lines = log.text().matches("topics were refused").count();
+    assert!((1..10).contains(&lines), "{lines} lines");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 mod support;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     pin::pin,
     sync::{
@@ -82,6 +82,8 @@ struct Model {
 struct Published {
     key: u8,
     len: usize,
+    /// How many bytes it takes to hold it.
+    cost: usize,
     at: Instant,
 }
 
@@ -151,7 +153,15 @@ impl Model {
     fn evict(&mut self) {
         loop {
             let held = self.last() - self.behind_oldest;
-            let bytes: usize = self.held().map(|number| self.of(number).len).sum();
+            // The newest of each key stay.
+            let mut all: BTreeSet<u64> = self.held().collect();
+            if let Overflow::LatestBy = self.overflow {
+                let newest: BTreeMap<u8, u64> = (1..=self.last())
+                    .map(|number| (self.of(number).key, number))
+                    .collect();
+                all.extend(newest.into_values());
+            }
+            let bytes: usize = all.iter().map(|number| self.of(*number).cost).sum();
             let is_old = |at: Instant| self.age.is_some_and(|age| at.elapsed() > age);
             let evicts = held > self.events as u64
                 || (bytes > self.bytes && held > 1)
@@ -163,12 +173,13 @@ impl Model {
         }
     }
 
-    fn publish(&mut self, key: u8, json: usize) {
+    fn publish(&mut self, key: u8, json: usize, cost: usize) {
         let number = self.last() + 1;
         let id = format!("{}-{number}", self.epoch);
         self.published.push(Published {
             key,
             len: "id: \ndata: \n\n".len() + id.len() + json,
+            cost,
             at: Instant::now(),
         });
         self.evict();
@@ -351,6 +362,11 @@ async fn compare(
         Overflow::Disconnect => builder.disconnect(),
     }
     .build();
+    // It holds everything, and so says what each event costs.
+    let unlimited: Topic<Item> = Topic::builder()
+        .events(usize::MAX)
+        .bytes(usize::MAX)
+        .build();
     let (epoch, first) = parts(&topic.subscribe(Start::Now).position());
     assert_eq!(first, 0);
     let mut model = Model {
@@ -377,7 +393,10 @@ async fn compare(
                 assert_eq!(published.is_ok(), !model.finished);
                 if let Ok(id) = published {
                     assert_eq!(number(&id), item.number);
-                    model.publish(key, serde_json::to_vec(&item).unwrap().len());
+                    let before = unlimited.held_bytes();
+                    unlimited.publish(&item).await.unwrap();
+                    let cost = unlimited.held_bytes() - before;
+                    model.publish(key, serde_json::to_vec(&item).unwrap().len(), cost);
                     readers.iter_mut().for_each(Reader::assert_woken);
                 }
             }
@@ -553,6 +572,48 @@ proptest! {
         }
         assert_eq!(read(&mut updates, usize::MAX), published);
     }
+}
+
+/// What is held is the value, the frame and what is around them, whatever the frame's length.
+#[test]
+fn bytes_count_what_is_held() {
+    const LIMIT: usize = 1024 * 1024;
+    let numbers: Topic<u32> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
+    for number in 0..100_000 {
+        numbers.publish_now(&number).unwrap();
+    }
+    let mut held = 0;
+    let mut updates = numbers.subscribe(Start::First);
+    while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
+        held += 1;
+    }
+    // A frame has 35 bytes, an entry and its allocations have at least 100 more.
+    assert!((1..LIMIT / 135).contains(&held), "{held} events");
+
+    let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
+    for _ in 0..100 {
+        texts.publish_now(&"x".repeat(LIMIT / 16)).unwrap();
+    }
+    let mut held = 0;
+    let mut updates = texts.subscribe(Start::First);
+    while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
+        held += 1;
+    }
+    // The text is there twice, as the value and as the frame.
+    assert!((1..=8).contains(&held), "{held} texts");
+    assert!(texts.held_bytes() <= LIMIT);
+
+    // The newest of each key stays, and counts.
+    let by_key: Topic<u32> = Topic::builder()
+        .events(1)
+        .latest_by(|key: &u32| *key)
+        .build();
+    by_key.publish_now(&0).unwrap();
+    let one = by_key.held_bytes();
+    for number in 0..1_000 {
+        by_key.publish_now(&(number % 10)).unwrap();
+    }
+    assert!((10 * one..11 * one).contains(&by_key.held_bytes()));
 }
 
 /// A reader that holds everything that it sees against the numbers that must come.

@@ -6,9 +6,10 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     ops::{Deref, Range},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     task::{Context, Poll},
 };
 
@@ -35,6 +36,10 @@ pub(crate) struct Entry<T> {
     pub(crate) id_line: Range<usize>,
 }
 
+/// What an event takes beside its entry and its frame: the counts of its `Arc`, the rounding of two
+/// allocations, and its place in the ring, which has as many to spare.
+const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
+
 impl<T> Entry<T> {
     pub(crate) fn new(id: EventId, Encoded { value, frame }: Encoded<T>) -> Self {
         let id_line = format!("id: {id}\n");
@@ -49,6 +54,16 @@ impl<T> Entry<T> {
             frame: whole.freeze(),
             id_line: name.len()..name.len() + id_line.len(),
         }
+    }
+
+    /// How many bytes it takes to hold it. Nobody knows what a value has on the heap: if it has
+    /// something, it is taken to be as much as was written of it.
+    pub(crate) fn cost(&self) -> usize {
+        let heap = match mem::needs_drop::<T>() {
+            true => self.frame.len() - self.id_line.len(),
+            false => 0,
+        };
+        size_of::<Self>() + OVERHEAD + self.frame.len() + heap
     }
 }
 
@@ -187,6 +202,12 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>>;
 
     fn subscribers(&self) -> usize;
+
+    /// How many bytes it holds.
+    fn held_bytes(&self) -> usize;
+
+    /// Adds what it holds, now and later, to a sum over several.
+    fn count_in(&self, sum: &Arc<AtomicUsize>);
 
     /// Nothing is published any more.
     fn finish(&self);

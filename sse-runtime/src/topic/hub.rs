@@ -1,10 +1,13 @@
 //! [`Hub`]: topics by name, made on first use, and runs that go on without their client.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -23,6 +26,7 @@ use super::{
     Cursor, Subscription, Topic,
     backend::Backend as _,
     failure::{Failure, Outcome, RunError},
+    lease::{Freed, Usage},
     merged,
     ring::Ring,
 };
@@ -52,11 +56,14 @@ use super::{
 ///     .max_topics(10_000);
 /// ```
 ///
-/// A topic that somebody has, or reads, is not dropped. One that was dropped begins anew when it is asked for again, and who
-/// comes back with an id of the one before is told of a gap. So a hub is no store: where a topic's events, or that it is
-/// [finished](Topic::finish), must not be forgotten, keep a clone of it, or let none be idle: `idle(Duration::MAX)`. Whoever asks for names at random gets a
-/// [`HubError`], which is a `429`, when there are [too many](Self::max_topics), or a `400`, where one has more than 1,024
-/// bytes, and not the memory.
+/// A topic that has a handle or a subscription is in use, and is not dropped. One that was dropped
+/// begins again when it is asked for, and a client that returns with an id of the one before receives a
+/// gap. So a hub is not a store: if a topic's events, or that it is [finished](Topic::finish), must not
+/// be forgotten, keep a clone of it, or let none be idle: `idle(Duration::MAX)`.
+///
+/// Memory is bounded: when there are [too many](Self::max_topics) topics, or they [hold too
+/// much](Self::max_bytes), those that nobody uses leave, finished ones first. If all are in use, a new
+/// name gets a [`HubError`], which is a `429`; a name of more than 1,024 bytes gets a `400`.
 ///
 /// Clones are the same hub.
 pub struct Hub<T>(Arc<Inner<T>>);
@@ -65,19 +72,31 @@ struct Inner<T> {
     make: Box<dyn Fn() -> Topic<T> + Send + Sync>,
     idle: Duration,
     max_topics: usize,
+    max_bytes: usize,
+    /// Made with the first topic, when the hub is set up.
+    freed: OnceLock<Arc<Freed>>,
     state: Mutex<State<T>>,
 }
 
 struct State<T> {
     topics: HashMap<String, Slot<T>>,
+    /// Those that nobody uses, the longest unused first: finished ones, and others.
+    finished: Unused,
+    unfinished: Unused,
+    /// Tells those apart that became unused at one moment.
+    next: u64,
     /// A task looks for topics that nobody uses.
     is_swept: bool,
 }
 
+/// Names, by when they became unused.
+type Unused = BTreeMap<(Instant, u64), String>;
+
 struct Slot<T> {
     topic: Topic<T>,
-    /// Since when nobody has used it, as far as anybody has looked.
-    unused_since: Option<Instant>,
+    usage: Arc<Usage>,
+    /// Its place among those that nobody uses.
+    unused: Option<(Instant, u64)>,
     run: Run,
 }
 
@@ -106,6 +125,9 @@ const IDLE: Duration = Duration::from_secs(300);
 /// How many topics there may be, by default.
 const MAX_TOPICS: usize = 10_000;
 
+/// How many bytes all topics hold, by default.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
 /// How long a name is at most, in bytes: a path holds 64 KiB, and so many topics would hold as many of them.
 const LONGEST_NAME: usize = 1024;
 
@@ -116,8 +138,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
             make: Box::new(make),
             idle: IDLE,
             max_topics: MAX_TOPICS,
+            max_bytes: MAX_BYTES,
+            freed: OnceLock::new(),
             state: Mutex::new(State {
                 topics: HashMap::new(),
+                finished: Unused::new(),
+                unfinished: Unused::new(),
+                next: 0,
                 is_swept: false,
             }),
         }))
@@ -134,13 +161,27 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.with(|inner| inner.idle = idle)
     }
 
-    /// How many topics there may be at once; 10,000 by default.
+    /// How many topics there may be at once; 10,000 by default. When there are as many, the one that
+    /// has been unused longest makes room for a new one: a finished one first. [`HubError::Full`] says
+    /// that all are in use, or that [`idle`](Self::idle) is `Duration::MAX`, with which none leaves.
     ///
     /// # Panics
     ///
     /// Where the hub has been cloned already.
     pub fn max_topics(self, max: usize) -> Self {
         self.with(|inner| inner.max_topics = max)
+    }
+
+    /// How many bytes all topics together hold before those leave that nobody uses, finished ones first
+    /// and the longest unused first; 256 MiB by default. It counts as
+    /// [`TopicBuilder::bytes`](super::TopicBuilder::bytes) does. Topics in use stay, within their own
+    /// limits, but no new one is made while they hold too much.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the hub has been cloned already.
+    pub fn max_bytes(self, max: usize) -> Self {
+        self.with(|inner| inner.max_bytes = max)
     }
 
     fn with(mut self, set: impl FnOnce(&mut Inner<T>)) -> Self {
@@ -158,15 +199,16 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`HubError::Full`], where there is none and no room for one, and [`HubError::NameTooLong`].
     pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
         let mut state = self.state_with_room(&[name])?;
-        Ok(self.slot(&mut state, name).topic.clone())
+        Ok(self.lease(&mut state, name))
     }
 
     /// The topic of this name, if there is one. It counts as use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
-        let slot = state.topics.get_mut(name)?;
-        slot.unused_since = None;
-        Some(slot.topic.clone())
+        state
+            .topics
+            .contains_key(name)
+            .then(|| self.lease(&mut state, name))
     }
 
     /// The names of the topics that there are, in no order. To look does not count as use.
@@ -177,6 +219,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// How many topics there are.
     pub fn len(&self) -> usize {
         self.0.state().topics.len()
+    }
+
+    /// How many bytes all topics together hold, as [`max_bytes`](Self::max_bytes) counts them.
+    pub fn held_bytes(&self) -> usize {
+        self.0.freed().bytes.load(Ordering::Relaxed)
     }
 
     /// Whether there are none.
@@ -219,19 +266,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
         } = cursor.into();
         // All of them, or none: who is refused has made no topic.
         let mut state = self.state_with_room(&names)?;
-        let topics = names
-            .iter()
-            .map(|name| self.slot(&mut state, name).topic.clone());
+        let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
         drop(state);
         let lacks_a_name = merged::lacks_a_name(&from, &names);
         let each = merged::split(&from, start, &names);
         let readers = topics
-            .into_iter()
+            .iter()
             .zip(each)
-            .map(|(topic, from)| topic.backend.subscribe(from));
+            .map(|(topic, from)| Arc::clone(&topic.backend).subscribe(from));
         let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
-        let subscription = Subscription::new(merged, is_resumed);
+        let leases = topics.into_iter().filter_map(|topic| topic.lease);
+        let subscription = Subscription::new(merged, is_resumed).using(leases.collect());
         if lacks_a_name {
             subscription.tell_position();
         }
@@ -361,14 +407,15 @@ impl<T: Send + Sync + 'static> Hub<T> {
             });
         }
         let mut state = self.state_with_room(&[name])?;
-        let mut slot = self.slot(&mut state, name);
+        let mut topic = self.lease(&mut state, name);
         // Dropped after the lock: a value in it may ask for the hub.
         let mut replaced = None;
-        if again == Again::Restart && slot.topic.is_finished() {
-            replaced = state.topics.remove(name);
-            slot = self.slot(&mut state, name);
+        if again == Again::Restart && topic.is_finished() {
+            let old = state.topics.remove(name);
+            let new = self.lease(&mut state, name);
+            replaced = Some((old, std::mem::replace(&mut topic, new)));
         }
-        let topic = slot.topic.clone();
+        let slot = self.slot(&mut state, name);
         // A run that has ended has finished its topic: what is there is to be replayed.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
             drop(state);
@@ -424,62 +471,187 @@ impl<T: Send + Sync + 'static> Hub<T> {
         if names.iter().any(|name| name.len() > LONGEST_NAME) {
             return Err(HubError::NameTooLong);
         }
-        let max = self.0.max_topics;
-        let is_room = |state: &State<T>| {
-            let is_new = |name: &&&str| !state.topics.contains_key(**name);
-            state.topics.len() + names.iter().filter(is_new).count() <= max
-        };
         let mut state = self.0.state();
-        if !is_room(&state) {
-            let old = self.0.sweep(&mut state);
+        loop {
+            let is_new = |name: &&&str| !state.topics.contains_key(**name);
+            let new = names.iter().filter(is_new).count();
+            if new == 0 {
+                return Ok(state);
+            }
+            let excess = self.0.freed().excess();
+            let missing = (state.topics.len() + new).saturating_sub(self.0.max_topics);
+            if missing == 0 && excess == 0 {
+                return Ok(state);
+            }
+            let old = self.0.make_room(&mut state, names, missing, excess);
+            let Some(old) = old else {
+                return Err(HubError::Full);
+            };
             drop(state);
             drop(old);
             state = self.0.state();
-            if !is_room(&state) {
-                return Err(HubError::Full);
-            }
         }
-        Ok(state)
     }
 
-    /// The topic of this name, made where there is none; there is room for it.
+    /// The topic of this name, made if there is none; there is room for it. It is in use until the
+    /// handle is dropped, with its clones and subscriptions.
+    fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
+        let slot = self.slot(state, name);
+        Topic {
+            lease: Some(slot.usage.lease()),
+            ..slot.topic.clone()
+        }
+    }
+
+    /// The topic of this name, made if there is none.
     fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
         if !state.topics.contains_key(name) {
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
         }
-        let slot = state.topics.entry(name.to_owned());
-        let slot = slot.or_insert_with(|| Slot {
-            topic: (self.0.make)(),
-            unused_since: None,
-            run: Run::None,
+        let State {
+            topics,
+            finished,
+            unfinished,
+            ..
+        } = state;
+        let slot = topics.entry(name.to_owned()).or_insert_with(|| {
+            let topic = (self.0.make)();
+            let freed = self.0.freed();
+            topic.backend.count_in(&freed.bytes);
+            Slot {
+                topic,
+                usage: Usage::new(name, freed),
+                unused: None,
+                run: Run::None,
+            }
         });
-        slot.unused_since = None;
+        if let Some(unused) = slot.unused.take() {
+            finished.remove(&unused);
+            unfinished.remove(&unused);
+        }
         slot
     }
 }
 
+impl<T: Send + Sync + 'static> State<T> {
+    /// Takes note of those that nobody uses any more.
+    fn note_unused(&mut self, freed: &Freed) {
+        for usage in freed.take() {
+            let Some(since) = usage.unused_since() else {
+                continue;
+            };
+            let Some(slot) = self.topics.get_mut(&usage.name) else {
+                continue;
+            };
+            if !Arc::ptr_eq(&slot.usage, &usage) {
+                continue;
+            }
+            if let Some(unused) = slot.unused.take() {
+                self.finished.remove(&unused);
+                self.unfinished.remove(&unused);
+            }
+            let place = (since, self.next);
+            self.next += 1;
+            slot.unused = Some(place);
+            let unused = match slot.topic.is_finished() {
+                true => &mut self.finished,
+                false => &mut self.unfinished,
+            };
+            unused.insert(place, usage.name.clone());
+        }
+    }
+
+    /// Takes out a topic that was noted, unless somebody uses it again.
+    fn take_unused(&mut self, name: &str) -> Option<Slot<T>> {
+        let slot = self.topics.get_mut(name)?;
+        if let Some(unused) = slot.unused.take() {
+            self.finished.remove(&unused);
+            self.unfinished.remove(&unused);
+        }
+        slot.usage.unused_since()?;
+        self.topics.remove(name)
+    }
+}
+
 impl<T: Send + Sync + 'static> Inner<T> {
+    fn freed(&self) -> &Arc<Freed> {
+        self.freed
+            .get_or_init(|| Arc::new(Freed::new(self.max_bytes)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // A user's `make` may panic in here, before anything has been changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the topics that nobody has used for long enough, to be dropped behind the lock: a value in them may ask for
-    /// the hub when it is dropped.
-    #[must_use = "it is dropped behind the lock"]
+    /// Takes out the longest unused topics, finished ones first, until so many, and so many bytes, are
+    /// gone: `None` if there are not enough. The names stay. They are dropped after the lock: a value in
+    /// them may ask for the hub.
+    fn make_room(
+        &self,
+        state: &mut State<T>,
+        but: &[&str],
+        topics: usize,
+        bytes: usize,
+    ) -> Option<Vec<Slot<T>>> {
+        if self.idle == Duration::MAX {
+            return None;
+        }
+        state.note_unused(self.freed());
+        let mut names = Vec::new();
+        let mut freed = 0;
+        for name in state.finished.values().chain(state.unfinished.values()) {
+            if names.len() >= topics && freed >= bytes {
+                break;
+            }
+            if !but.contains(&name.as_str()) {
+                freed += state
+                    .topics
+                    .get(name)
+                    .map_or(0, |slot| slot.topic.held_bytes());
+                names.push(name.clone());
+            }
+        }
+        if names.len() < topics || freed < bytes {
+            return None;
+        }
+        let old = names.iter().filter_map(|name| state.take_unused(name));
+        Some(old.collect())
+    }
+
+    /// Takes out the topics that nobody has used for long enough, and those that are too much, to be
+    /// dropped after the lock: a value in them may ask for the hub when it is dropped.
+    #[must_use = "it is dropped after the lock"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
-        let is_old = |_: &String, slot: &mut Slot<T>| {
-            // Only the hub gives topics away, and it is locked.
-            if Arc::strong_count(&slot.topic.backend) > 1 {
-                slot.unused_since = None;
-                return false;
+        state.note_unused(self.freed());
+        let is_old =
+            |((since, _), _): &(&(Instant, u64), &String)| now.duration_since(*since) >= self.idle;
+        let finished = state.finished.iter().take_while(is_old);
+        let unfinished = state.unfinished.iter().take_while(is_old);
+        let names: Vec<_> = finished
+            .chain(unfinished)
+            .map(|(_, name)| name.clone())
+            .collect();
+        let mut old: Vec<_> = names
+            .iter()
+            .filter_map(|name| state.take_unused(name))
+            .collect();
+        let gone: usize = old.iter().map(|slot| slot.topic.held_bytes()).sum();
+        let mut excess = self.freed().excess().saturating_sub(gone);
+        while excess > 0 && self.idle < Duration::MAX {
+            let next = state
+                .finished
+                .values()
+                .chain(state.unfinished.values())
+                .next();
+            let Some(name) = next.cloned() else { break };
+            if let Some(slot) = state.take_unused(&name) {
+                excess = excess.saturating_sub(slot.topic.held_bytes().max(1));
+                old.push(slot);
             }
-            let since = *slot.unused_since.get_or_insert(now);
-            now.duration_since(since) >= self.idle
-        };
-        let old = state.topics.extract_if(is_old);
-        old.map(|(_, slot)| slot).collect()
+        }
+        old
     }
 
     /// Starts a task that sweeps for as long as there are topics.
@@ -493,13 +665,17 @@ impl<T: Send + Sync + 'static> Inner<T> {
         };
         state.is_swept = true;
         let every = (self.idle / 4).max(Duration::from_millis(10));
+        let freed = Arc::clone(self.freed());
         let mut sweeping = Sweeping {
             hub: Weak::clone(weak),
             is_done: false,
         };
         runtime.spawn(async move {
             loop {
-                sleep(every).await;
+                tokio::select! {
+                    () = sleep(every) => {}
+                    () = freed.is_over.notified() => {}
+                }
                 let Some(inner) = sweeping.hub.upgrade() else {
                     return;
                 };
@@ -591,7 +767,7 @@ impl IntoResponse for HubError {
     fn into_response(self) -> Response {
         match self {
             Self::Full => {
-                tracing::warn!(error = %self, "a topic was refused");
+                warn_once_a_second(self);
                 let after = HeaderValue::from(fastrand::u64(5..15));
                 let headers = [(header::RETRY_AFTER, after)];
                 (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
@@ -599,4 +775,19 @@ impl IntoResponse for HubError {
             Self::TooManyNames | Self::NameTooLong => StatusCode::BAD_REQUEST.into_response(),
         }
     }
+}
+
+/// Those who are refused may be many, and a line for each would be a load of its own.
+fn warn_once_a_second(error: HubError) {
+    static LAST: Mutex<Option<std::time::Instant>> = Mutex::new(None);
+    static SINCE: AtomicUsize = AtomicUsize::new(0);
+    let refused = SINCE.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+        return;
+    }
+    *last = Some(std::time::Instant::now());
+    drop(last);
+    SINCE.store(0, Ordering::Relaxed);
+    tracing::warn!(%error, refused, "topics were refused");
 }

@@ -5,6 +5,7 @@ mod batch;
 pub(crate) mod failure;
 mod gap;
 mod hub;
+mod lease;
 pub(crate) mod merged;
 pub(crate) mod position;
 mod presence;
@@ -22,6 +23,7 @@ use failure::Failure;
 pub use failure::Outcome;
 pub use gap::{Gap, GapReason};
 pub use hub::{Hub, HubError};
+use lease::Lease;
 pub use presence::{Here, Presence, PresenceChange};
 pub use publish::PublishError;
 use ring::{Capacity, NewestByKey, Overflow, Ring};
@@ -69,6 +71,8 @@ pub use subscription::{Mapped, Only, Subscription, Update};
 pub struct Topic<T> {
     backend: Arc<dyn Backend<T>>,
     encode: Encode<T>,
+    /// Of a hub: the topic is in use.
+    lease: Option<Lease>,
 }
 
 type Encode<T> = Arc<Item<T>>;
@@ -269,7 +273,13 @@ impl<T: Send + Sync + 'static> Topic<T> {
         let Cursor {
             from, is_resumed, ..
         } = cursor.into();
-        Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
+        let reader = Arc::clone(&self.backend).subscribe(from);
+        Subscription::new(reader, is_resumed).using(self.lease.clone().into_iter().collect())
+    }
+
+    /// How many bytes the topic holds, as [`TopicBuilder::bytes`] counts them.
+    pub fn held_bytes(&self) -> usize {
+        self.backend.held_bytes()
     }
 
     /// How many subscriptions there are.
@@ -302,6 +312,7 @@ impl<T> Clone for Topic<T> {
         Self {
             backend: Arc::clone(&self.backend),
             encode: Arc::clone(&self.encode),
+            lease: self.lease.clone(),
         }
     }
 }
@@ -344,7 +355,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// How many bytes of frames are held at most; 64 MiB by default. The newest event is held however large it is.
+    /// How many bytes are held at most; 64 MiB by default. The newest event is held however large it is.
+    ///
+    /// An event counts with its value, its frame and some 200 bytes of overhead. What a value owns on
+    /// the heap (text, collections) is not known, and is taken to be as large as the frame. With
+    /// [`latest_by`](Self::latest_by) the newest event of each key counts too, and stays.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
@@ -388,6 +403,7 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         Topic {
             backend: Arc::new(Ring::new(self.capacity, self.overflow)),
             encode: self.encode,
+            lease: None,
         }
     }
 }

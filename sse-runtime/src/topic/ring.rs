@@ -6,7 +6,10 @@ use std::{
     fmt,
     hash::Hash,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -46,8 +49,8 @@ pub(crate) enum Overflow<T> {
 
 /// The newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Takes a new event, and returns the one that it supersedes.
-    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<Arc<Entry<T>>>;
+    /// Takes a new event, and returns the one that it supersedes, with its number.
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
     /// Those behind a number, in order, with their numbers.
     fn behind(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
@@ -75,10 +78,9 @@ where
     K: Hash + Eq + Send,
     F: Fn(&T) -> K + Send,
 {
-    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<Arc<Entry<T>>> {
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)> {
         let key = (self.key)(&entry.value);
-        let superseded = self.newest.insert(key, (number, Arc::clone(entry)));
-        superseded.map(|(_, entry)| entry)
+        self.newest.insert(key, (number, Arc::clone(entry)))
     }
 
     fn behind(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)> {
@@ -111,12 +113,17 @@ pub(crate) struct Ring<T> {
     epoch: Epoch,
     capacity: Capacity,
     state: Mutex<State<T>>,
+    /// Where it counts what it holds, beside others.
+    sum: OnceLock<Arc<AtomicUsize>>,
 }
 
 struct State<T> {
     /// Their numbers are without a gap, and `last` is that of the newest.
     held: VecDeque<(Instant, Arc<Entry<T>>)>,
+    /// Of all that is held, in the ring or as the newest of its key.
     bytes: usize,
+    /// The numbers of the newest event of each key.
+    newest: BTreeSet<u64>,
     last: u64,
     overflow: Overflow<T>,
     finished: bool,
@@ -148,8 +155,11 @@ impl<T> State<T> {
     }
 
     fn take_oldest(&mut self) -> Option<Arc<Entry<T>>> {
+        let number = self.behind_oldest() + 1;
         let (_, entry) = self.held.pop_front()?;
-        self.bytes -= entry.frame.len();
+        if !self.newest.contains(&number) {
+            self.bytes -= entry.cost();
+        }
         Some(entry)
     }
 
@@ -261,6 +271,7 @@ impl<T> Ring<T> {
             state: Mutex::new(State {
                 held: VecDeque::new(),
                 bytes: 0,
+                newest: BTreeSet::new(),
                 last: 0,
                 overflow,
                 finished: false,
@@ -268,7 +279,17 @@ impl<T> Ring<T> {
                 readers: Readers::default(),
                 batch: None,
             }),
+            sum: OnceLock::new(),
         }
+    }
+
+    /// Takes out what is too much, and counts what that has changed since `before`.
+    fn evict(&self, state: &mut State<T>, before: usize) -> Gone<T> {
+        let gone = state.evict(&self.capacity);
+        if let Some(sum) = self.sum.get() {
+            sum.fetch_add(state.bytes.wrapping_sub(before), Ordering::Relaxed);
+        }
+        gone
     }
 
     /// What is read of a run that is gone: nothing, after a gap.
@@ -309,15 +330,25 @@ impl<T> Ring<T> {
         let number = state.last + 1;
         let id = self.id(number);
         entry = Arc::new(Entry::new(id.clone(), encoded));
-        let len = entry.frame.len();
+        let before = state.bytes;
         let superseded = match &mut state.overflow {
-            Overflow::LatestBy(newest) => newest.published(number, &entry),
+            Overflow::LatestBy(newest) => {
+                let superseded = newest.published(number, &entry);
+                state.newest.insert(number);
+                superseded
+            }
             Overflow::Skip | Overflow::Latest | Overflow::Disconnect => None,
         };
+        if let Some((superseded, entry)) = &superseded {
+            state.newest.remove(superseded);
+            if *superseded <= state.behind_oldest() {
+                state.bytes -= entry.cost();
+            }
+        }
         state.held.push_back((now, Arc::clone(&entry)));
-        state.bytes += len;
+        state.bytes += entry.cost();
         state.last = number;
-        let gone = state.evict(&self.capacity);
+        let gone = self.evict(&mut state, before);
         // Whoever is as far behind has more to read now.
         let batch = state.batch.take();
         let waiting = state.readers.take_waiting();
@@ -328,6 +359,14 @@ impl<T> Ring<T> {
         }
         drop((superseded, gone, batch));
         Ok(id)
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        if let Some(sum) = self.sum.get() {
+            sum.fetch_sub(self.state().bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -373,7 +412,8 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 
     fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>> {
         let mut state = self.state();
-        let gone = state.evict(&self.capacity);
+        let before = state.bytes;
+        let gone = self.evict(&mut state, before);
         let (oldest, last) = (state.behind_oldest(), state.last);
         let is_done = matches!(from, From::Done(_));
         let by_key = matches!(state.overflow, Overflow::LatestBy(_));
@@ -432,6 +472,17 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         self.state().readers.count()
     }
 
+    fn held_bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    fn count_in(&self, sum: &Arc<AtomicUsize>) {
+        let state = self.state();
+        if self.sum.set(Arc::clone(sum)).is_ok() {
+            sum.fetch_add(state.bytes, Ordering::Relaxed);
+        }
+    }
+
     fn finish(&self) {
         self.end(None);
     }
@@ -484,7 +535,8 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
         let mut state = self.ring.state();
         // Nothing else makes an event go that was held when it was published.
         if self.ring.capacity.age.is_some() {
-            _gone = state.evict(&self.ring.capacity);
+            let before = state.bytes;
+            _gone = self.ring.evict(&mut state, before);
         }
         let oldest = state.behind_oldest();
         // A client that left among the newest of each key goes on with those: of the others it was told.

@@ -1,0 +1,112 @@
+//! [`Lease`]: who uses a topic of a hub, so that the hub knows which topics nobody uses, and since when.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// A handle or a subscription of a topic of a hub. The topic is in use as long as there is one.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Usage>);
+
+/// How a topic of a hub is used.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) name: String,
+    users: AtomicUsize,
+    /// When the last user has gone.
+    since: Mutex<Instant>,
+    /// It is among the freed ones of its hub, once at most.
+    is_listed: AtomicBool,
+    hub: Arc<Freed>,
+}
+
+/// What the topics of a hub tell it: a lock of its own, because a lease may be dropped under any other.
+#[derive(Debug)]
+pub(crate) struct Freed {
+    list: Mutex<Vec<Arc<Usage>>>,
+    /// How many bytes all its topics hold.
+    pub(crate) bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+    /// The topics hold too much, and one of them may leave.
+    pub(crate) is_over: Notify,
+}
+
+impl Freed {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            list: Mutex::default(),
+            bytes: Arc::default(),
+            max_bytes,
+            is_over: Notify::new(),
+        }
+    }
+
+    /// How many bytes there are too many.
+    pub(crate) fn excess(&self) -> usize {
+        self.bytes
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.max_bytes)
+    }
+
+    /// Takes those that nobody has used at some time since the last call.
+    pub(crate) fn take(&self) -> Vec<Arc<Usage>> {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        for usage in &*list {
+            usage.is_listed.store(false, Ordering::Release);
+        }
+        std::mem::take(&mut *list)
+    }
+}
+
+impl Usage {
+    pub(crate) fn new(name: &str, hub: &Arc<Freed>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            users: AtomicUsize::new(0),
+            since: Mutex::new(Instant::now()),
+            is_listed: AtomicBool::new(false),
+            hub: Arc::clone(hub),
+        })
+    }
+
+    /// A use of the topic. Only its hub makes one from nothing, under its lock.
+    pub(crate) fn lease(self: &Arc<Self>) -> Lease {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        Lease(Arc::clone(self))
+    }
+
+    /// Since when nobody uses it.
+    pub(crate) fn unused_since(&self) -> Option<Instant> {
+        let is_unused = self.users.load(Ordering::Acquire) == 0;
+        is_unused.then(|| *self.since.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Clone for Lease {
+    fn clone(&self) -> Self {
+        self.0.lease()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let usage = &self.0;
+        // Before the count, so that whoever sees nobody sees this as well.
+        *usage.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if usage.users.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let hub = &usage.hub;
+        let mut list = hub.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if !usage.is_listed.swap(true, Ordering::AcqRel) {
+            list.push(Arc::clone(usage));
+        }
+        drop(list);
+        if hub.excess() > 0 {
+            hub.is_over.notify_one();
+        }
+    }
+}
