@@ -909,6 +909,43 @@ async fn a_run_that_waits_is_not_idle() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_without_readers_is_abandoned() {
+    let after = Duration::from_secs(600);
+    let mut answers = Answers::new();
+    answers.hub = hub(100).idle(IDLE).abandon_after(after);
+    let client = answers.client();
+    let mut events = client.get("/answers/1").await.events();
+    answers.words.add_permits(1);
+    let first = events.expect_event().await;
+    // As long as somebody reads it, it goes on.
+    pass(after * 2).await;
+    assert!(!answers.hub.get("1").unwrap().is_finished());
+    events.leave().await;
+    pass(after / 2).await;
+    assert!(!answers.hub.get("1").unwrap().is_finished());
+    let back = client.get("/answers/1").last_event_id(&first.id).await;
+    back.events().leave().await;
+    pass(after / 2 + Duration::from_secs(5)).await;
+    assert!(
+        !answers.hub.get("1").unwrap().is_finished(),
+        "it was read meanwhile"
+    );
+    pass(after / 2).await;
+    // It has not finished, so it does not look so.
+    let mut back = client
+        .get("/answers/1")
+        .last_event_id(&first.id)
+        .await
+        .events();
+    let (words, data, id) = words_and_error(&mut back).await;
+    assert_eq!((words, data.as_str()), (vec![], WITHOUT_DETAILS));
+    let stopped = client.get("/answers/1").last_event_id(&id).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.len(), 0);
+}
+
 #[tokio::test]
 async fn a_run_that_is_stopped_ends_its_readers() {
     let answers = Answers::new();

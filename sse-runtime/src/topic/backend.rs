@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::{batch::Batch, failure::Failure, gap::Gap, publish::PublishError};
 use crate::{EventId, channel::Outgoing};
@@ -202,6 +203,9 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>>;
 
     fn subscribers(&self) -> usize;
+
+    /// Since when it has had no reader; `None` if it has one.
+    fn unread_since(&self) -> Option<Instant>;
 
     /// How many bytes it holds.
     fn held_bytes(&self) -> usize;

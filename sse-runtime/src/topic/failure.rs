@@ -143,6 +143,16 @@ pub struct RunError {
     pub(crate) log: String,
 }
 
+impl RunError {
+    pub(crate) fn abandoned() -> Self {
+        Self {
+            failure: Failure::hidden(),
+            log: "it was abandoned: it had no reader for as long as the hub's `abandon_after`"
+                .to_owned(),
+        }
+    }
+}
+
 /// The kinds of [`Outcome`].
 #[derive(Debug)]
 pub enum Nothing {}

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    future::Future,
+    future::{Future, pending},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -73,6 +73,7 @@ struct Inner<T> {
     idle: Duration,
     max_topics: usize,
     max_bytes: usize,
+    abandon_after: Option<Duration>,
     /// Made with the first topic, when the hub is set up.
     freed: OnceLock<Arc<Freed>>,
     state: Mutex<State<T>>,
@@ -139,6 +140,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             idle: IDLE,
             max_topics: MAX_TOPICS,
             max_bytes: MAX_BYTES,
+            abandon_after: None,
             freed: OnceLock::new(),
             state: Mutex::new(State {
                 topics: HashMap::new(),
@@ -182,6 +184,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Panics if the hub has been cloned already.
     pub fn max_bytes(self, max: usize) -> Self {
         self.with(|inner| inner.max_bytes = max)
+    }
+
+    /// How long a [run](Self::produce) goes on without a reader; for ever by default. It counts from the
+    /// run's start, and from when its last reader has left. A run that is abandoned is stopped at its
+    /// next `.await`, and ends as failed: a reader that returns gets what was published, then an error
+    /// without details.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the hub has been cloned already.
+    pub fn abandon_after(self, after: Duration) -> Self {
+        self.with(|inner| inner.abandon_after = Some(after))
     }
 
     fn with(mut self, set: impl FnOnce(&mut Inner<T>)) -> Self {
@@ -430,11 +444,16 @@ impl<T: Send + Sync + 'static> Hub<T> {
             topic: topic.clone(),
             name: name.to_owned(),
         };
+        let abandon_after = self.0.abandon_after;
         let run = producer(topic.clone());
         let run = runtime.spawn(async move {
             // Also if the run panics, or is stopped.
             let end = end;
-            if let Err(RunError { failure, log }) = run.await.outcome() {
+            let outcome = tokio::select! {
+                outcome = run => outcome.outcome(),
+                () = abandoned(&end.topic, abandon_after) => Err(RunError::abandoned()),
+            };
+            if let Err(RunError { failure, log }) = outcome {
                 tracing::error!(name = end.name, error = log, "a run ended with an error");
                 end.topic.fail(failure);
             }
@@ -722,6 +741,23 @@ impl<T> fmt::Debug for Hub<T> {
             .field("idle", &self.0.idle)
             .field("max_topics", &self.0.max_topics)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits until a run has had no reader for so long.
+async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
+    let Some(after) = after else {
+        return pending().await;
+    };
+    loop {
+        let left = match topic.backend.unread_since() {
+            None => after,
+            Some(since) => after.saturating_sub(since.elapsed()),
+        };
+        if left.is_zero() {
+            return;
+        }
+        sleep(left).await;
     }
 }
 

@@ -124,6 +124,8 @@ struct State<T> {
     bytes: usize,
     /// The numbers of the newest event of each key.
     newest: BTreeSet<u64>,
+    /// Since when there is no reader.
+    unread_since: Option<Instant>,
     last: u64,
     overflow: Overflow<T>,
     finished: bool,
@@ -207,6 +209,9 @@ impl<T> State<T> {
     fn leave(&mut self, place: usize) -> (Option<Waker>, Option<Behind<T>>) {
         let waited = self.readers.leave(place);
         let was_last = self.readers.count() == 0;
+        if was_last {
+            self.unread_since = Some(Instant::now());
+        }
         (waited, self.batch.take_if(|_| was_last))
     }
 }
@@ -272,6 +277,7 @@ impl<T> Ring<T> {
                 held: VecDeque::new(),
                 bytes: 0,
                 newest: BTreeSet::new(),
+                unread_since: Some(Instant::now()),
                 last: 0,
                 overflow,
                 finished: false,
@@ -445,6 +451,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             },
         };
         let place = state.readers.enter();
+        state.unread_since = None;
         drop(state);
         drop(gone);
         let is_resuming = matches!(from, From::Behind(_) | From::Done(_));
@@ -470,6 +477,10 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 
     fn subscribers(&self) -> usize {
         self.state().readers.count()
+    }
+
+    fn unread_since(&self) -> Option<Instant> {
+        self.state().unread_since
     }
 
     fn held_bytes(&self) -> usize {
