@@ -10,7 +10,7 @@ use std::sync::{
 };
 #[cfg(feature = "http2")]
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize},
+    sync::atomic::{AtomicU32, AtomicU64},
     task::Waker,
 };
 
@@ -29,18 +29,18 @@ struct State {
     unsent: Unsent,
     #[cfg(feature = "http2")]
     connection: Arc<Unsent>,
-    /// Pieces that hyper was handed and pieces that it has written, added up: it changes whenever the stream progresses.
+    /// Pieces that hyper was handed so far.
     #[cfg(feature = "http2")]
-    progress: AtomicU64,
+    handed_over: AtomicU64,
     /// Whether the client has to take something before the stream goes on.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
-    /// Woken when hyper holds no more than `resume_at` pieces of this stream: half of what it held when the stream began to
-    /// wait, since to wake it for each of them costs more than an event.
+    /// Woken when hyper holds fewer than `resume_below` pieces of this stream: half of what it held when the stream began to
+    /// wait, since to wake it for each of them costs more than an event. Zero while it does not wait.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]
-    resume_at: AtomicUsize,
+    resume_below: AtomicU32,
     is_stalled: AtomicBool,
 }
 
@@ -51,44 +51,52 @@ impl Flow {
     }
 }
 
-/// Pieces of bodies that hyper holds and has not written to the socket.
+/// Pieces of bodies that hyper holds and has not written to the socket: how many, and their bytes.
+///
+/// Both in one number, since they change together, for each event and in two tasks: the pieces in its upper half.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
-pub(crate) struct Unsent {
-    pieces: AtomicUsize,
-    bytes: AtomicUsize,
-}
+pub(crate) struct Unsent(AtomicU64);
 
 /// An upper bound of [`Unsent`].
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     /// A small piece costs hyper more than the bytes that it holds.
-    pub(crate) pieces: usize,
-    pub(crate) bytes: usize,
+    pub(crate) pieces: u32,
+    pub(crate) bytes: u32,
 }
 
 #[cfg(feature = "http2")]
 impl Unsent {
+    const PIECE: u64 = 1 << 32;
+
     // A stream that waits sets the count at which it is woken before it looks at this one, and a piece that is written is
-    // taken off this one before it looks at that, so that one of the two sees the other.
-    fn pieces(&self) -> usize {
-        self.pieces.load(Ordering::SeqCst)
+    // taken off this one before it looks at that, so that one of the two sees the other: both are sequentially consistent.
+    fn load(&self) -> (u32, u32) {
+        Self::split(self.0.load(Ordering::SeqCst))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "these are its halves")]
+    fn split(unsent: u64) -> (u32, u32) {
+        ((unsent >> 32) as u32, unsent as u32)
     }
 
     fn is_below(&self, bound: Bound) -> bool {
-        self.pieces() < bound.pieces && self.bytes.load(Ordering::Relaxed) < bound.bytes
+        let (pieces, bytes) = self.load();
+        pieces < bound.pieces && bytes < bound.bytes
     }
 
-    fn add(&self, bytes: usize) {
-        self.pieces.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    fn add(&self, bytes: u16) {
+        self.0
+            .fetch_add(Self::PIECE + u64::from(bytes), Ordering::SeqCst);
     }
 
     /// How many pieces are left.
-    fn remove(&self, bytes: usize) -> usize {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.pieces.fetch_sub(1, Ordering::SeqCst) - 1
+    fn remove(&self, bytes: u16) -> u32 {
+        let piece = Self::PIECE + u64::from(bytes);
+        let before = self.0.fetch_sub(piece, Ordering::SeqCst);
+        Self::split(before - piece).0
     }
 }
 
@@ -102,64 +110,52 @@ impl Flow {
         }))
     }
 
-    /// Whether hyper may be handed another piece.
+    /// hyper asks for the next piece: whether it may have it. If not, `waker` is woken when hyper has written some of this
+    /// stream.
     ///
-    /// A stream of which hyper holds nothing always may: else streams whose clients do not read would block the others of
-    /// their connection.
-    fn has_room(&self, stream: Bound, connection: Bound) -> bool {
-        let State {
-            unsent,
-            connection: all,
-            ..
-        } = &*self.0;
-        unsent.pieces() == 0 || unsent.is_below(stream) && all.is_below(connection)
-    }
-
-    /// hyper asks for the next piece: whether there is room for it. If not, `waker` is woken when hyper has written some of
-    /// this stream.
+    /// A stream of which hyper holds nothing always has room: else streams whose clients do not read would block the others
+    /// of their connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
+        let state = &*self.0;
         let has_room = loop {
-            if self.has_room(stream, connection) {
+            let (pieces, bytes) = state.unsent.load();
+            if pieces == 0
+                || pieces < stream.pieces
+                    && bytes < stream.bytes
+                    && state.connection.is_below(connection)
+            {
                 break true;
             }
-            let State {
-                unsent,
-                waiting,
-                resume_at,
-                ..
-            } = &*self.0;
-            let half = unsent.pieces() / 2;
-            resume_at.store(half, Ordering::SeqCst);
-            waiting.register(waker);
-            if unsent.pieces() > half {
+            let resume_below = pieces / 2 + 1;
+            state.waiting.register(waker);
+            state.resume_below.store(resume_below, Ordering::SeqCst);
+            if state.unsent.load().0 >= resume_below {
                 break false;
             }
         };
-        self.0.is_blocked.store(!has_room, Ordering::Relaxed);
+        state.is_blocked.store(!has_room, Ordering::Relaxed);
         has_room
     }
 
     /// Whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper has written all of it.
     pub(crate) fn poll_written(&self, waker: &Waker) -> bool {
-        let State {
-            unsent,
-            waiting,
-            resume_at,
-            ..
-        } = &*self.0;
-        resume_at.store(0, Ordering::SeqCst);
-        waiting.register(waker);
-        let is_written = unsent.pieces() == 0;
-        self.0.is_blocked.store(!is_written, Ordering::Relaxed);
+        let state = &*self.0;
+        state.waiting.register(waker);
+        state.resume_below.store(1, Ordering::SeqCst);
+        let is_written = state.unsent.load().0 == 0;
+        state.is_blocked.store(!is_written, Ordering::Relaxed);
         is_written
     }
 
     /// hyper is handed a piece. It asks for the next once the client has room for a byte of this one.
-    pub(crate) fn hand_over(&self, bytes: usize) -> InHyper {
-        self.0.unsent.add(bytes);
-        self.0.connection.add(bytes);
-        self.0.progress.fetch_add(1, Ordering::Relaxed);
-        self.0.is_blocked.store(true, Ordering::Relaxed);
+    pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
+        let state = &*self.0;
+        state.unsent.add(bytes);
+        state.connection.add(bytes);
+        // Nobody else writes it.
+        let handed_over = state.handed_over.load(Ordering::Relaxed);
+        state.handed_over.store(handed_over + 1, Ordering::Relaxed);
+        state.is_blocked.store(true, Ordering::Relaxed);
         InHyper {
             flow: self.clone(),
             bytes,
@@ -167,9 +163,12 @@ impl Flow {
     }
 
     /// The progress that the stream has made so far, if it cannot go on before its client takes something.
-    pub(crate) fn blocked_since(&self) -> Option<u64> {
-        let is_blocked = self.0.is_blocked.load(Ordering::Relaxed);
-        is_blocked.then(|| self.0.progress.load(Ordering::Relaxed))
+    pub(crate) fn blocked_since(&self) -> Option<Progress> {
+        let state = &*self.0;
+        state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
+            handed_over: state.handed_over.load(Ordering::Relaxed),
+            unsent: state.unsent.load().0,
+        })
     }
 
     /// The stream is reset because its client stopped reading.
@@ -178,29 +177,31 @@ impl Flow {
     }
 }
 
+/// How far a stream has come: pieces that hyper was handed, and how many of those it has not written.
+#[cfg(feature = "http2")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    handed_over: u64,
+    unsent: u32,
+}
+
 /// A piece that hyper holds; dropped when it is written, or its stream is gone.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {
     flow: Flow,
-    bytes: usize,
+    bytes: u16,
 }
 
 #[cfg(feature = "http2")]
 impl Drop for InHyper {
     fn drop(&mut self) {
-        let State {
-            unsent,
-            connection,
-            progress,
-            waiting,
-            resume_at,
-            ..
-        } = &*self.flow.0;
-        connection.remove(self.bytes);
-        progress.fetch_add(1, Ordering::Relaxed);
-        if unsent.remove(self.bytes) <= resume_at.load(Ordering::SeqCst) {
-            waiting.wake();
+        let state = &*self.flow.0;
+        state.connection.remove(self.bytes);
+        let left = state.unsent.remove(self.bytes);
+        if left < state.resume_below.load(Ordering::SeqCst) {
+            state.resume_below.store(0, Ordering::SeqCst);
+            state.waiting.wake();
         }
     }
 }

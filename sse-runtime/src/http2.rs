@@ -26,7 +26,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    flow::{Bound, Flow, InHyper, Unsent},
+    flow::{Bound, Flow, InHyper, Progress, Unsent},
     keep_alive::poll_unconstrained,
     serve::{Answer, Service},
 };
@@ -137,7 +137,7 @@ pin_project! {
         // Runs while the stream cannot go on, restarted whenever it has made progress.
         #[pin]
         blocked: Option<Sleep>,
-        since: u64,
+        since: Option<Progress>,
     }
 }
 
@@ -148,7 +148,7 @@ impl<F> Driven<F> {
             flow: Arc::default(),
             send_timeout,
             blocked: None,
-            since: 0,
+            since: None,
         }
     }
 }
@@ -173,8 +173,8 @@ impl<F: Future<Output = ()>> Future for Driven<F> {
             this.blocked.set(None);
             return Poll::Pending;
         };
-        if this.blocked.is_none() || *this.since != progress {
-            *this.since = progress;
+        if this.blocked.is_none() || *this.since != Some(progress) {
+            *this.since = Some(progress);
             this.blocked.set(Some(sleep(*this.send_timeout)));
         }
         if let Some(blocked) = this.blocked.as_mut().as_pin_mut() {
@@ -239,12 +239,12 @@ impl Future for Http2Answer {
 ///
 /// It takes whatever it is handed as soon as the client has room for a byte of it, holds it for as long as the client
 /// likes, and asks for more. So what waits has to wait before it, where it is seen.
-const PIECE: usize = 16 * 1024;
+const PIECE: u16 = 16 * 1024;
 
 /// How much hyper may hold of one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
-    pieces: 1024,
-    bytes: STREAM_BUFFER,
+    pieces: 2 * 1024,
+    bytes: 64 * 1024,
 };
 
 /// How much hyper may hold of all streams of a connection, apart from one piece of each.
@@ -252,7 +252,7 @@ const UNSENT_OF_STREAM: Bound = Bound {
 /// It is what waits between the tasks of the streams and that of the connection, so it bounds no client that reads. A piece
 /// of a few bytes takes hyper some 400.
 const UNSENT_OF_CONNECTION: Bound = Bound {
-    pieces: 8 * 1024,
+    pieces: 16 * 1024,
     bytes: 1024 * 1024,
 };
 
@@ -280,10 +280,13 @@ impl Pieces {
         }
     }
 
-    fn hand_over(&mut self, bytes: Bytes) -> Frame<Piece> {
+    /// Hands over so much of the rest.
+    fn hand_over(&mut self, len: u16) -> Frame<Piece> {
         self.has_begun = true;
-        let _in_hyper = self.flow.hand_over(bytes.len());
-        Frame::data(Piece { bytes, _in_hyper })
+        Frame::data(Piece {
+            bytes: self.rest.split_to(usize::from(len)),
+            _in_hyper: self.flow.hand_over(len),
+        })
     }
 
     /// The body has failed, and hyper resets the stream once it knows, which takes back whatever is not on the wire by then: so
@@ -300,7 +303,7 @@ impl Pieces {
         if self.has_begun {
             return Poll::Pending;
         }
-        Poll::Ready(Some(Ok(self.hand_over(Bytes::new()))))
+        Poll::Ready(Some(Ok(self.hand_over(0))))
     }
 }
 
@@ -354,8 +357,8 @@ impl HttpBody for Pieces {
                 None => return Poll::Ready(None),
             }
         }
-        let bytes = this.rest.split_to(this.rest.len().min(PIECE));
-        Poll::Ready(Some(Ok(this.hand_over(bytes))))
+        let len = u16::try_from(this.rest.len()).map_or(PIECE, |len| len.min(PIECE));
+        Poll::Ready(Some(Ok(this.hand_over(len))))
     }
 
     fn is_end_stream(&self) -> bool {
