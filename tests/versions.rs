@@ -15,7 +15,7 @@ use axum::{
 };
 use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use reqwest::{Response, Version, header::HeaderMap};
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 
@@ -328,4 +328,68 @@ async fn head_over_http_2_starts_nothing() {
     assert_event_stream_headers(response.headers());
     assert_eq!(response.text().await.unwrap(), "");
     assert_eq!(server.generators.count().started, 0);
+}
+
+/// A request with both framings may be an attack, after which hyper closes the connection (RFC 9112, section 6.1).
+#[tokio::test]
+async fn http_1_1_says_close_alone_after_both_framings() {
+    for server in [
+        serve(body_app()).await,
+        support::serve_plain(body_app()).await,
+    ] {
+        for framings in [
+            "content-length: 4\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 4",
+        ] {
+            let mut client = Client::connect(server).await;
+            let head = format!("POST /body HTTP/1.1\r\nhost: test\r\n{framings}\r\n\r\n");
+            client
+                .send(format!("{head}1\r\nx\r\n0\r\n\r\n").as_bytes())
+                .await;
+            let head = client.head().await;
+            assert_eq!(head.get("connection"), Some("close"), "{framings}");
+        }
+    }
+}
+
+#[sse_endpoint("/body", method = POST)]
+async fn body(body: String) -> impl Stream<Item = String> {
+    yield_!(body);
+}
+
+fn body_app() -> Router {
+    Router::new().sse(body)
+}
+
+/// Responds once the server stops.
+#[sse_endpoint("/stopping", on_shutdown = "finish", allow(finish_without_end))]
+async fn stopping(
+    State((generators, shutdown)): State<(Generators, Shutdown)>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    shutdown.begun().await;
+    yield_!(1);
+}
+
+#[tokio::test]
+async fn http_1_1_says_close_alone_in_shutdown() {
+    let shutdown = Shutdown::new();
+    let generators = Generators::new();
+    let app = Router::new()
+        .sse(stopping)
+        .with_state((generators.clone(), shutdown.clone()));
+    let server = support::server_of(app).shutdown(shutdown.clone());
+    let addr = support::serve_as(server).await;
+    let mut clients = Vec::new();
+    for method in ["HEAD", "GET"] {
+        let mut client = Client::connect(addr).await;
+        let request = format!("{method} /stopping HTTP/1.1\r\nhost: test\r\n\r\n");
+        client.send(request.as_bytes()).await;
+        clients.push(client);
+    }
+    generators.until_started(2).await;
+    shutdown.begin();
+    for client in &mut clients {
+        assert_eq!(client.head().await.get("connection"), Some("close"));
+    }
 }

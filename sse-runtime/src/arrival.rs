@@ -22,7 +22,7 @@ pub(crate) struct Arrival {
     pub(crate) version: Version,
     /// Only the head is asked for.
     pub(crate) is_head: bool,
-    /// The client closes the connection after this response.
+    /// The connection is closed after this response, or may be.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
     /// The client returns to a stream that told it that it is over.
@@ -57,7 +57,10 @@ impl Arrival {
         let record = Record::new(parts, &about.endpoint, &connection, &instruments);
         Ok(Self {
             version: parts.version,
-            closes: asks_to_close(&parts.headers),
+            // After both a `transfer-encoding` and a `content-length`, which may be an attack, hyper closes the connection, and
+            // has removed one of the two.
+            closes: asks_to_close(&parts.headers)
+                || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
             done: SentDone::of(parts),
             is_head,

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{arrival::Arrival, body::SseBody};
+use crate::{Shutdown, arrival::Arrival, body::SseBody};
 
 /// Asks nginx, and what speaks its language, not to buffer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -30,8 +30,14 @@ pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
         HeaderValue::from_static(CACHE_CONTROL),
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    if arrival.version == Version::HTTP_11 && !arrival.closes {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+    if arrival.version == Version::HTTP_11 {
+        // hyper may find out only later, or say so in a second `connection`.
+        let shutdown = arrival.guard.connection().shutdown();
+        if shutdown.is_some_and(Shutdown::has_begun) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if !arrival.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
     }
     headers
 }
