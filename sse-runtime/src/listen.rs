@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::{Future, ready},
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -45,34 +45,58 @@ impl Bind for UnixListener {
 }
 
 macro_rules! bind_address {
-    ($($addr:ty),*) => {$(
+    ($($addr:ty: |$value:ident| $name:expr),* $(,)?) => {$(
         impl Bind for $addr {
             fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
-                bind(self)
+                let $value = &self;
+                let name = $name.to_string();
+                bind(self, name)
             }
         }
     )*};
 }
 
 bind_address!(
-    &str,
-    String,
-    SocketAddr,
-    (&str, u16),
-    (std::net::IpAddr, u16),
-    (std::net::Ipv4Addr, u16)
+    &str: |addr| addr,
+    String: |addr| addr,
+    SocketAddr: |addr| addr,
+    (&str, u16): |addr| format_args!("{}:{}", addr.0, addr.1),
+    (IpAddr, u16): |addr| SocketAddr::from(*addr),
+    (Ipv4Addr, u16): |addr| SocketAddr::from(*addr),
 );
 
 /// How many clients may wait to be accepted: after a restart they all come back at once, and whoever finds no room waits
 /// seconds for the next try. The system may allow less.
 const BACKLOG: u32 = 4096;
 
+/// Why a server cannot listen where it was told to.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to listen on `{name}`: {source}")]
+struct BindError {
+    name: String,
+    source: io::Error,
+}
+
 /// Listens on the first of the addresses that can be had, as [`TcpListener::bind`] does.
-async fn bind(addr: impl ToSocketAddrs) -> io::Result<Listener> {
+async fn bind(addr: impl ToSocketAddrs, name: String) -> io::Result<Listener> {
+    let bound = async {
+        let addrs = tokio::net::lookup_host(addr).await?;
+        listen_on_first(addrs, listen)
+    };
+    match bound.await {
+        Ok(listener) => Ok(Kind::Tcp(listener).into()),
+        Err(source) => Err(io::Error::new(source.kind(), BindError { name, source })),
+    }
+}
+
+fn listen_on_first<T>(
+    addrs: impl Iterator<Item = SocketAddr>,
+    listen: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
     let mut failed = None;
-    for addr in tokio::net::lookup_host(addr).await? {
-        match listen(addr) {
-            Ok(listener) => return Ok(Kind::Tcp(listener).into()),
+    for addr in addrs {
+        match listen(addr).or_else(|error| listen_without_ipv6(addr, error, &listen)) {
+            Ok(listener) => return Ok(listener),
             Err(error) => failed = Some(error),
         }
     }
@@ -82,6 +106,26 @@ async fn bind(addr: impl ToSocketAddrs) -> io::Result<Listener> {
             "the address resolves to nothing; write one such as `127.0.0.1:3000`",
         )
     }))
+}
+
+/// `[::]` means every address of the machine, also on a system that has been built or started without IPv6.
+fn listen_without_ipv6<T>(
+    addr: SocketAddr,
+    error: io::Error,
+    listen: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let is_about_ipv6 = !matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+    );
+    if addr.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) || !is_about_ipv6 {
+        return Err(error);
+    }
+    let Ok(listener) = listen((Ipv4Addr::UNSPECIFIED, addr.port()).into()) else {
+        return Err(error);
+    };
+    tracing::warn!(%addr, %error, "there is no IPv6: the server listens on IPv4 alone");
+    Ok(listener)
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -261,5 +305,46 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
     if let Err(error) = set() {
         // The peer may be gone already.
         tracing::debug!(%peer, %error, "a socket's options could not be set");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without_ipv6(addr: SocketAddr) -> io::Result<SocketAddr> {
+        match addr {
+            SocketAddr::V4(_) => Ok(addr),
+            SocketAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    #[test]
+    fn any_address_is_ipv4_without_ipv6() {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000));
+        let listener = listen_on_first([any].into_iter(), without_ipv6);
+        let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000));
+        assert_eq!(listener.map_err(|error| error.kind()), Ok(ipv4));
+        // Of one address another is no replacement.
+        let one = SocketAddr::from((Ipv6Addr::LOCALHOST, 3000));
+        assert!(listen_on_first([one].into_iter(), without_ipv6).is_err());
+    }
+
+    #[tokio::test]
+    async fn bind_error_names_its_address() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        let error = addr.to_string().bind().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&addr.to_string()), "{error}");
+        for (error, name) in [
+            (("127.0.0.1", addr.port()).bind().await, addr.to_string()),
+            ((addr.ip(), addr.port()).bind().await, addr.to_string()),
+            (addr.bind().await, addr.to_string()),
+            ("not an address".bind().await, "not an address".to_owned()),
+        ] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&name), "{error}");
+        }
     }
 }
