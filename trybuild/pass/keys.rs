@@ -14,6 +14,7 @@ use sse_runtime::{RouterExt, Stream, sse_endpoint};
     max_duration = "1h",
     end = "reconnect",
     error_event = "oops",
+    events = "all",
     allow(unread_capture, few_captures),
     crate = ::sse_runtime,
 )]
