@@ -154,7 +154,7 @@ impl Teller {
     }
 }
 
-fn start(command: &mut Command) -> Result<Child, String> {
+pub(crate) fn start(command: &mut Command) -> Result<Child, String> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -166,6 +166,7 @@ fn start(command: &mut Command) -> Result<Child, String> {
 /// Where the programs of the clients are.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
+    pub(crate) node: PathBuf,
     pub(crate) js: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) python_scripts: PathBuf,
@@ -190,8 +191,9 @@ impl Client {
         match self {
             Self::Page(browser, client) => browser.read(client, ask).await,
             Self::Node(programs, client) => {
-                let node = programs.js.join("node.js");
-                Reading::program(asked(Command::new("node").arg(node).arg(client), &ask))
+                let script = programs.js.join("node.js");
+                let mut node = Command::new(&programs.node);
+                Reading::program(asked(node.arg(script).arg(client), &ask))
             }
             Self::Python(programs, script) => {
                 let script = programs.python_scripts.join(script);

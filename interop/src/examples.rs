@@ -168,7 +168,7 @@ impl OpenAi {
                 python
             }
             Self::Node => {
-                let mut node = Command::new("node");
+                let mut node = Command::new(&programs.node);
                 node.arg(programs.js.join("openai_chat.js"));
                 node
             }

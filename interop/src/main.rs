@@ -2,32 +2,39 @@
 //! docs say. `cargo xtask interop` runs it.
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
+mod answers;
 mod browser;
 mod client;
 mod column;
 mod docs;
 mod examples;
+mod hypermedia;
 mod install;
 mod pages;
 mod property;
 mod proxies;
+mod sdk;
 mod server;
 mod table;
 mod versions;
 
 use std::{
-    env,
+    env, fmt,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
+use answers::Case;
 use client::Programs;
 use column::{Column, Known};
 use examples::{Chat, OpenAi};
+use hypermedia::{Library, Trait};
 use property::{Property, judge};
+use sdk::Sdk;
 use server::Trials;
 use table::{Cell, Table};
-use tokio::{net::TcpListener, process::Command};
+use tokio::{net::TcpListener, process::Command, sync::Semaphore, task::JoinHandle};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -80,17 +87,37 @@ async fn run(only: &[String]) -> Result<bool, String> {
         )
     });
     let sdks: Vec<_> = sdks.collect();
+    // A few at a time: each of them loads for a second or more, and there are many other clients.
+    let places = Arc::new(Semaphore::new(2));
+    let protocols = Sdk::ALL.into_iter().filter(|sdk| chosen(sdk.name()));
+    let protocols = protocols.map(|sdk| {
+        let (programs, places) = (programs.clone(), places.clone());
+        let cells = tokio::spawn(async move {
+            let _place = places.acquire().await;
+            sdk.cells(&programs).await
+        });
+        (sdk.name(), cells)
+    });
+    let protocols: Vec<_> = protocols.collect();
+    let libraries = Library::ALL.into_iter().filter(|one| chosen(one.name()));
+    let libraries = libraries.map(|library| {
+        let (server, trials, places) = (server.clone(), trials.clone(), places.clone());
+        let cells = tokio::spawn(async move {
+            let _place = places.acquire().await;
+            library.cells(&server, &trials).await
+        });
+        (library.name(), cells)
+    });
+    let libraries: Vec<_> = libraries.collect();
 
-    let mut table = Table::new(Property::ALL.map(|row| row.title().to_owned()).to_vec());
-    for (name, cells) in clients {
-        table.column(name, cells.await.map_err(|error| error.to_string())?);
-    }
-    let mut chat = Table::new(Chat::ALL.map(|row| row.title().to_owned()).to_vec());
-    for (name, cells) in sdks {
-        chat.column(name, cells.await.map_err(|error| error.to_string())?);
-    }
-    println!("\n{table}\n{chat}");
-    let mut right = table.is_right() && chat.is_right();
+    let tables = Tables {
+        clients: table(Property::ALL.map(Property::title), clients).await?,
+        openai: table(Chat::ALL.map(Chat::title), sdks).await?,
+        protocols: table(Case::ALL.map(Case::title), protocols).await?,
+        hypermedia: table(Trait::ALL.map(Trait::title), libraries).await?,
+    };
+    println!("\n{tables}");
+    let mut right = tables.are_right();
 
     let proxies = if chosen("proxies") {
         let proxies = tokio::task::spawn_blocking(proxies::table);
@@ -108,7 +135,7 @@ async fn run(only: &[String]) -> Result<bool, String> {
     }
     match proxies {
         // What is not whole is not what the docs show.
-        Some(proxies) if only.is_empty() && right => documented(&table, &chat, &proxies),
+        Some(proxies) if only.is_empty() && right => documented(&tables, &proxies),
         _ => Ok(right),
     }
 }
@@ -124,7 +151,7 @@ fn images() -> PathBuf {
 }
 
 /// Whether the docs have these tables.
-fn documented(table: &Table, chat: &Table, proxies: &Table) -> Result<bool, String> {
+fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     const README: &str = "README.md";
     const CLIENTS: &str = "sse-runtime/docs/clients.md";
     const PRODUCTION: &str = "sse-runtime/docs/running_in_production.md";
@@ -139,20 +166,66 @@ fn documented(table: &Table, chat: &Table, proxies: &Table) -> Result<bool, Stri
         .map(|(title, rows)| (*title, rows.as_slice()));
     let mut agree = true;
     for (file, name, text) in [
-        (CLIENTS, "clients", table.to_string()),
-        (CLIENTS, "openai", chat.to_string()),
+        (CLIENTS, "clients", tables.clients.to_string()),
+        (CLIENTS, "openai", tables.openai.to_string()),
+        (CLIENTS, "protocols", tables.protocols.to_string()),
+        (CLIENTS, "hypermedia", tables.hypermedia.to_string()),
         (PRODUCTION, "proxies", proxies.to_string()),
-        (README, "summary", table.summary(&groups)),
+        (README, "summary", tables.clients.summary(&groups)),
     ] {
         agree &= docs::agree(file, name, &text)?;
     }
     // A date changes every day: it is that of the last time the tables were written.
     if docs::is_overwriting() {
         docs::agree(CLIENTS, "versions", &versions::of_clients())?;
+        docs::agree(CLIENTS, "protocol versions", &versions::of_protocols())?;
         docs::agree(PRODUCTION, "versions", &versions::of_proxies())?;
         docs::agree(README, "versions", &versions::of_clients())?;
     }
     Ok(agree)
+}
+
+/// The tables of the page "Clients".
+struct Tables {
+    clients: Table,
+    openai: Table,
+    protocols: Table,
+    hypermedia: Table,
+}
+
+impl Tables {
+    fn all(&self) -> [&Table; 4] {
+        [
+            &self.clients,
+            &self.openai,
+            &self.protocols,
+            &self.hypermedia,
+        ]
+    }
+
+    fn are_right(&self) -> bool {
+        self.all().into_iter().all(Table::is_right)
+    }
+}
+
+impl fmt::Display for Tables {
+    /// Without a table of which no column was chosen.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = self.all().into_iter().filter(|table| !table.is_empty());
+        all.try_for_each(|table| writeln!(f, "{table}"))
+    }
+}
+
+/// Waits for the columns, and makes a table of them.
+async fn table<const ROWS: usize>(
+    rows: [&str; ROWS],
+    columns: Vec<(&'static str, JoinHandle<Vec<Cell>>)>,
+) -> Result<Table, String> {
+    let mut table = Table::new(rows.map(str::to_owned).to_vec());
+    for (name, cells) in columns {
+        table.column(name, cells.await.map_err(|error| error.to_string())?);
+    }
+    Ok(table)
 }
 
 async fn build_examples() -> Result<(), String> {
@@ -195,18 +268,11 @@ async fn column_cells(
                 trials,
             );
             match (judged.await, known) {
-                (Ok(()), None) => Cell::Ok,
-                (Err(error), Some(Known::Fault { seen, reason })) if error.starts_with(seen) => {
-                    Cell::Fault(reason)
-                }
-                (Err(error), _) => Cell::Failed(error),
                 // How long it waits is drawn by lot, and may be as long by luck.
                 (Ok(()), Some(Known::Fault { reason, .. })) if property == Property::Retry => {
                     Cell::Fault(reason)
                 }
-                (Ok(()), Some(_)) => {
-                    Cell::Failed("works now: take it out of what is known".to_owned())
-                }
+                (judged, known) => Cell::of(judged, known),
             }
         };
         if let Cell::Failed(error) = &cell {

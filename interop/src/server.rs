@@ -103,7 +103,7 @@ async fn note(State(trials): State<Trials>, request: Request, next: Next) -> Res
 }
 
 /// A generator that runs. As its local it tells when it is dropped.
-struct Visit(watch::Sender<Visits>);
+pub(crate) struct Visit(watch::Sender<Visits>);
 
 impl FromRequestParts<Trials> for Visit {
     type Rejection = Infallible;
@@ -307,6 +307,7 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .sse(done)
         .sse(stop)
         .sse(leaving)
+        .merge(crate::hypermedia::routes())
         .layer(from_fn_with_state(trials.clone(), note))
         .route("/", get(Html("<!doctype html><title>interop</title>")))
         .route("/page.js", file.clone())

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::column::Known;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     Ok,
@@ -15,6 +17,21 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
+    /// The cell of a client that was judged, and of which this is known.
+    pub(crate) fn of(judged: Result<(), String>, known: Option<Known>) -> Self {
+        match (judged, known) {
+            (_, Some(Known::NotApplicable(reason))) => Self::NotApplicable(reason),
+            (Ok(()), None) => Self::Ok,
+            (Err(error), Some(Known::Fault { seen, reason })) if error.starts_with(seen) => {
+                Self::Fault(reason)
+            }
+            (Err(error), _) => Self::Failed(error),
+            (Ok(()), Some(Known::Fault { .. })) => {
+                Self::Failed("works now: remove it from the known faults".to_owned())
+            }
+        }
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -51,6 +68,10 @@ impl Table {
     pub(crate) fn column(&mut self, name: &'static str, cells: Vec<Cell>) {
         assert_eq!(cells.len(), self.rows.len(), "{name}");
         self.columns.push((name, cells));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
     }
 
     /// Whether nothing failed, and nothing was left out.

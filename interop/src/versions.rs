@@ -2,16 +2,40 @@
 
 use std::{fs, path::Path, process::Command, time::SystemTime};
 
+/// The libraries of the table of clients. All others are of the tables of protocols and pages.
+const NPM: [&str; 4] = [
+    "@microsoft/fetch-event-source",
+    "eventsource",
+    "eventsource-parser",
+    "openai",
+];
+const PYPI: [&str; 5] = ["httpx", "httpx-sse", "openai", "requests", "sseclient-py"];
+
+/// The official clients of other protocols, and the libraries of pages.
+const PROTOCOLS_NPM: [&str; 10] = [
+    "@a2a-js/sdk",
+    "@ag-ui/client",
+    "@anthropic-ai/sdk",
+    "@hotwired/turbo",
+    "@modelcontextprotocol/sdk",
+    "ai",
+    "htmx-ext-sse",
+    "htmx.org",
+    "htmx4",
+    "openai",
+];
+const PROTOCOLS_PYPI: [&str; 4] = ["a2a-sdk", "anthropic", "mcp", "openai"];
+
 /// The date, and a version for each of them.
 pub(crate) fn of_clients() -> String {
     let mut all = vec![
         says("chromium", "--version"),
         says("firefox-esr", "--version"),
         says("curl", "--version"),
-        says("node", "--version").replace('v', "Node.js "),
+        node(),
     ];
-    all.extend(npm());
-    all.extend(pypi());
+    all.extend(npm(&NPM));
+    all.extend(pypi(&PYPI));
     all.extend(
         [
             "eventsource-client",
@@ -20,6 +44,13 @@ pub(crate) fn of_clients() -> String {
         ]
         .map(crates_io),
     );
+    format!("On {}, with {}.", today(), all.join(", "))
+}
+
+pub(crate) fn of_protocols() -> String {
+    let mut all = vec![says("chromium", "--version"), node()];
+    all.extend(npm(&PROTOCOLS_NPM));
+    all.extend(pypi(&PROTOCOLS_PYPI));
     format!("On {}, with {}.", today(), all.join(", "))
 }
 
@@ -56,21 +87,47 @@ fn says(program: &str, argument: &str) -> String {
     words.join(" ")
 }
 
-fn npm() -> Vec<String> {
+/// It is a package of npm's as well.
+fn node() -> String {
+    let node = dependencies()
+        .into_iter()
+        .find(|(name, _)| name.starts_with("node-"));
+    let (_, version) = node.unwrap_or_default();
+    format!("Node.js {version}")
+}
+
+fn npm(names: &[&str]) -> Vec<String> {
+    let packages = dependencies().into_iter();
+    packages
+        .filter(|(name, _)| names.contains(&name.as_str()))
+        .map(|(name, version)| match version.strip_prefix("npm:") {
+            // Another version of a package, installed under this name.
+            Some(package) => format!("npm {}", package.replace('@', " ")),
+            None => format!("npm {name} {version}"),
+        })
+        .collect()
+}
+
+/// The packages of npm by name, with their versions.
+fn dependencies() -> Vec<(String, String)> {
     let file = read("clients/js/package.json");
     let file: serde_json::Value = serde_json::from_str(&file).unwrap_or_default();
     let packages = file["dependencies"].as_object().into_iter().flatten();
     packages
-        .map(|(name, version)| format!("npm {name} {}", version.as_str().unwrap_or_default()))
+        .map(|(name, version)| {
+            (
+                name.clone(),
+                version.as_str().unwrap_or_default().to_owned(),
+            )
+        })
         .collect()
 }
 
-fn pypi() -> Vec<String> {
+fn pypi(names: &[&str]) -> Vec<String> {
     let file = read("clients/python/requirements.txt");
-    let ours = ["httpx", "httpx-sse", "openai", "requests", "sseclient-py"];
     file.lines()
         .filter_map(|line| line.split_once("=="))
-        .filter(|(name, _)| ours.contains(name))
+        .filter(|(name, _)| names.contains(name))
         .map(|(name, version)| format!("PyPI {name} {version}"))
         .collect()
 }

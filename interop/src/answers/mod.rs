@@ -1,0 +1,155 @@
+//! Answers in the formats of other protocols, written as a user of the framework would write them: an endpoint for each
+//! format. What happens in the middle of an answer is the first part of its path.
+
+mod a2a;
+mod ag_ui;
+mod ai_sdk;
+mod anthropic;
+mod mcp;
+mod openai;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Path, rejection::PathRejection},
+    http::request::Parts,
+};
+use serde::Deserialize;
+use sse_runtime::{Payload, PublishError, RouterExt as _, Topic};
+use tokio::{sync::Notify, time::sleep};
+
+/// The text of every answer, in the pieces in which it is sent.
+pub(crate) const PIECES: [&str; 3] = ["Server", "-Sent", " Events"];
+
+/// The events of an answer before the one at this index hold its first piece and nothing else of the text.
+const MIDDLE: usize = 3;
+
+/// Several times the keep-alive of the endpoints, which is 100 ms.
+const QUIET: Duration = Duration::from_millis(350);
+
+/// The message of an answer that fails.
+pub(crate) const FAILURE: &str = "the parrot is asleep";
+
+/// What happens in the middle of an answer, or before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Case {
+    Plain,
+    KeepAlive,
+    LateStart,
+    Topic,
+    Error,
+    MaxDuration,
+    Shutdown,
+}
+
+impl Case {
+    /// `Shutdown` is the last, since it ends the server.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::KeepAlive,
+        Self::LateStart,
+        Self::Topic,
+        Self::Error,
+        Self::MaxDuration,
+        Self::Shutdown,
+    ];
+
+    /// The first part of the path.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::KeepAlive => "keep_alive",
+            Self::LateStart => "late_start",
+            Self::Topic => "topic",
+            Self::Error => "error",
+            Self::MaxDuration => "max_duration",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The title of its row in the docs.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Plain => "an answer, to its end",
+            Self::KeepAlive => "keep-alives after an id and `retry`",
+            Self::LateStart => "`retry` and keep-alives before a late first event",
+            Self::Topic => "an answer read from a topic that finishes",
+            Self::Error => "an error in the middle is the API's error",
+            Self::MaxDuration => "cut by `max_duration`: an error, not an end",
+            Self::Shutdown => "cut by a shutdown: an error, not an end",
+        }
+    }
+}
+
+/// Notified when an answer waits for the server's shutdown.
+pub(crate) type Waiting = Arc<Notify>;
+
+/// The case of a request, as an extractor.
+struct Script {
+    case: Case,
+    waiting: Waiting,
+}
+
+impl FromRequestParts<Waiting> for Script {
+    type Rejection = PathRejection;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        waiting: &Waiting,
+    ) -> Result<Self, PathRejection> {
+        let Path(case) = Path::from_request_parts(parts, waiting).await?;
+        Ok(Self {
+            case,
+            waiting: Arc::clone(waiting),
+        })
+    }
+}
+
+/// An answer cannot go on. Each format has an error of its own for it.
+struct Failed;
+
+impl Script {
+    /// Plays what happens before the event at this index of an answer.
+    async fn before(&self, index: usize) -> Result<(), Failed> {
+        match (self.case, index) {
+            (Case::LateStart, 0) | (Case::KeepAlive, MIDDLE) => sleep(QUIET).await,
+            (Case::Error, MIDDLE) => return Err(Failed),
+            (Case::MaxDuration, MIDDLE) => std::future::pending::<()>().await,
+            (Case::Shutdown, MIDDLE) => {
+                self.waiting.notify_one();
+                std::future::pending::<()>().await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn reads_topic(&self) -> bool {
+        self.case == Case::Topic
+    }
+}
+
+/// A topic that holds these events and has finished.
+async fn finished_topic<T: Payload<Kind> + Clone + Send + Sync + 'static, Kind>(
+    events: Vec<T>,
+) -> Result<Topic<T>, PublishError> {
+    let topic = Topic::in_memory(events.len());
+    for event in &events {
+        topic.publish(event).await?;
+    }
+    topic.finish();
+    Ok(topic)
+}
+
+pub(crate) fn app(waiting: Waiting) -> Router {
+    let answers = Router::new()
+        .sse(anthropic::messages)
+        .sse(openai::completions)
+        .sse(ai_sdk::chat)
+        .sse(ag_ui::agent)
+        .sse(mcp::mcp)
+        .merge(a2a::app());
+    Router::new().nest("/{case}", answers).with_state(waiting)
+}
