@@ -286,6 +286,7 @@ fn curl(ask: &Ask) -> Result<Reading, String> {
     let mut curl = start(
         Command::new("curl")
             .args(["--silent", "--no-buffer", "--request", ask.method])
+            .args(["--header", "accept: text/event-stream"])
             .arg(&ask.url),
     )?;
     let stdout = curl.stdout.take().ok_or("no standard output")?;

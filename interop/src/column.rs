@@ -125,6 +125,10 @@ impl Column {
                 seen: "it came back after the 204",
                 reason: "comes back after a `204` again and again: drop it at `done`",
             }),
+            (Self::ReqwestEventsource, P::Refused) => Some(Fault {
+                seen: "it does not return: Stopped",
+                reason: "stops at any status but `200`: ask again after `Retry-After`",
+            }),
             (Self::EventsourceClient, P::Retry) => Some(Fault {
                 seen: "it came back after ",
                 reason: "waits for half of it up to all of it, at random",

@@ -32,11 +32,12 @@ pub(crate) enum Property {
     Retry,
     Done,
     Stop,
+    Refused,
     Restart,
 }
 
 impl Property {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Order,
         Self::Many,
         Self::Large,
@@ -56,6 +57,7 @@ impl Property {
         Self::Retry,
         Self::Done,
         Self::Stop,
+        Self::Refused,
         Self::Restart,
     ];
 
@@ -109,6 +111,7 @@ impl Property {
             Self::Retry => "waits for as long as `retry` says",
             Self::Done => "`Event::done()` stops it",
             Self::Stop => "`end = \"stop\"` stops it",
+            Self::Refused => "refused by a limit: returns, or receives `503`",
             Self::Restart => "a restart of the server, no loss untold",
         }
     }
@@ -135,6 +138,7 @@ impl Property {
             Self::Retry => "retry",
             Self::Done => "done",
             Self::Stop => "stop",
+            Self::Refused => "refused",
             Self::Restart => "prices",
         }
     }
@@ -184,6 +188,7 @@ pub(crate) async fn judge(
         Property::IdAlone => trial.id_alone().await,
         Property::Retry => trial.retry().await,
         Property::Done | Property::Stop => trial.done().await,
+        Property::Refused => trial.refused().await,
         Property::Restart => examples::restart(client).await,
     }
 }
@@ -354,6 +359,32 @@ impl Trial<'_> {
         expect(&reading.event().await?, "message", "1")?;
         expect(&reading.event().await?, "done", "null")?;
         self.stops(reading).await
+    }
+
+    /// A `200` is for a client that returns after it, and stops at any other status. All others need the status.
+    async fn refused(&mut self) -> Result<(), String> {
+        let mut reading = self.read().await?;
+        let returns = |visits: &Visits| visits.requests.len() > 1;
+        let stops = async {
+            loop {
+                match reading.next().await {
+                    Ok(Told::Event(_)) => {}
+                    Ok(told) => return format!("{told:?}"),
+                    // It may have ended with an exception.
+                    Err(error) => return error,
+                }
+            }
+        };
+        let stopped = tokio::select! {
+            returned = self.visits.wait_for(returns) => return returned.map(drop).map_err(|error| error.to_string()),
+            stopped = stops => stopped,
+        };
+        if self.comes_back {
+            return Err(format!("it does not return: {stopped}"));
+        }
+        let visits = self.visits.borrow();
+        let status = visits.requests.first().and_then(|asked| asked.status);
+        same("status", &status, &Some(StatusCode::SERVICE_UNAVAILABLE))
     }
 
     /// It comes back once, is answered 204, and stays away. One that does not come back sees no more than the end.

@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use sse_runtime::{Event, LastEventId, RouterExt as _, Stream, Text, sse_endpoint};
+use sse_runtime::{Event, LastEventId, RouterExt as _, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::{sync::watch, time::sleep};
 
 /// How long it is told to wait where it is: longer than any client waits by itself, so that one that does not listen comes
@@ -280,6 +280,12 @@ async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
+/// Its limit has no room for anyone.
+#[sse_endpoint("/{trial}/refused")]
+async fn refused(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
 /// The endpoints, and what pages need: one to start from, the clients in `js`, and the libraries that npm has brought there.
 pub(crate) fn app(trials: Trials, js: &Path) -> Router {
     let js = js.to_owned();
@@ -307,6 +313,7 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .sse(done)
         .sse(stop)
         .sse(leaving)
+        .sse(refused().layer(StreamLimit::new(0)))
         .merge(crate::hypermedia::routes())
         .layer(from_fn_with_state(trials.clone(), note))
         .route("/", get(Html("<!doctype html><title>interop</title>")))

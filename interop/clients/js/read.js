@@ -30,7 +30,8 @@ export async function parser({ createParser }, url, told, method = 'GET') {
     },
   });
   try {
-    const response = await fetch(url, { method, signal: leaving.signal });
+    const headers = { accept: 'text/event-stream' };
+    const response = await fetch(url, { method, headers, signal: leaving.signal });
     for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
       parser.feed(text);
     }
