@@ -29,6 +29,8 @@ pub(crate) enum Sdk {
     AnthropicNode,
     OpenAiPython,
     OpenAiNode,
+    ResponsesPython,
+    ResponsesNode,
     Vercel,
     AgUi,
     A2aPython,
@@ -46,11 +48,13 @@ struct Report {
 }
 
 impl Sdk {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::AnthropicPython,
         Self::AnthropicNode,
         Self::OpenAiPython,
         Self::OpenAiNode,
+        Self::ResponsesPython,
+        Self::ResponsesNode,
         Self::Vercel,
         Self::AgUi,
         Self::A2aPython,
@@ -65,6 +69,8 @@ impl Sdk {
             Self::AnthropicNode => "anthropic Node",
             Self::OpenAiPython => "openai Python",
             Self::OpenAiNode => "openai Node",
+            Self::ResponsesPython => "openai Python, Responses",
+            Self::ResponsesNode => "openai Node, Responses",
             Self::Vercel => "AI SDK",
             Self::AgUi => "AG-UI",
             Self::A2aPython => "A2A Python",
@@ -90,6 +96,8 @@ impl Sdk {
             Self::AnthropicNode => node("anthropic.js"),
             Self::OpenAiPython => python("openai_answers.py"),
             Self::OpenAiNode => node("openai.js"),
+            Self::ResponsesPython => python("openai_responses.py"),
+            Self::ResponsesNode => node("openai_responses.js"),
             Self::Vercel => node("ai_sdk.js"),
             Self::AgUi => node("ag_ui.js"),
             Self::A2aPython => python("a2a_answers.py"),
@@ -104,8 +112,8 @@ impl Sdk {
         match self {
             Self::AnthropicPython => "APIConnectionError",
             Self::AnthropicNode => "APIConnectionError",
-            Self::OpenAiPython => "RemoteProtocolError",
-            Self::OpenAiNode => "TypeError: terminated",
+            Self::OpenAiPython | Self::ResponsesPython => "RemoteProtocolError",
+            Self::OpenAiNode | Self::ResponsesNode => "TypeError: terminated",
             Self::Vercel => "TypeError: terminated",
             Self::AgUi => "TypeError: terminated",
             Self::A2aPython => "A2AClientError",

@@ -7,6 +7,7 @@ mod ai_sdk;
 mod anthropic;
 mod mcp;
 mod openai;
+mod openai_responses;
 
 use std::{sync::Arc, time::Duration};
 
@@ -147,6 +148,7 @@ pub(crate) fn app(waiting: Waiting) -> Router {
     let answers = Router::new()
         .sse(anthropic::messages)
         .sse(openai::completions)
+        .sse(openai_responses::responses)
         .sse(ai_sdk::chat)
         .sse(ag_ui::agent)
         .sse(mcp::mcp)
