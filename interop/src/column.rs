@@ -111,11 +111,6 @@ impl Column {
                 reason: "remembers the ids of events only, not that of a keep-alive (as of a filtered topic); \
                          `keep_alive_event` makes an event of it",
             }),
-            (Self::FetchEventSource, P::Comments) => Some(Fault {
-                seen: "data: \"\" instead of \"2\"",
-                reason: "hands out an event without data for each comment: skip what has no data, or use \
-                         `keep_alive_event`",
-            }),
             (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {
                 seen: "it came back after the 204",
                 reason: "comes back after a `204` again and again, unless its `onopen` and `onerror` are made to \

@@ -1,6 +1,9 @@
 import { HttpAgent } from '@ag-ui/client';
 import { each } from './answers.js';
 
+// If the connection breaks, the client rejects a promise of its own as well, which no one can await.
+process.on('unhandledRejection', () => {});
+
 await each(async (url, receive) => {
   const agent = new HttpAgent({
     url: `${url}/agent`,
