@@ -3,6 +3,8 @@ import { each } from './answers.js';
 
 // If the connection breaks, the client rejects a promise of its own as well, which no one can await.
 process.on('unhandledRejection', () => {});
+// It also logs what it reports.
+console.error = () => {};
 
 await each(async (url, receive) => {
   const agent = new HttpAgent({
