@@ -53,7 +53,7 @@ pub(crate) struct SseBody {
     /// What the deadline is about.
     over: CloseReason,
     /// How often the generator was polled after one of the stream's tasks had panicked.
-    polls_after_panic: u32,
+    polls_after_panic: u16,
     unread: Unread,
     /// Started at the end, where a request body is still to come.
     linger: Option<Pin<Box<Sleep>>>,
@@ -70,7 +70,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How often a generator is polled after one of its stream's tasks has panicked, unless it waits
 /// earlier: it may have read some of what that task has sent, or go on without it.
-const READS_ON: u32 = 1024;
+const READS_ON: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
@@ -173,7 +173,13 @@ impl SseBody {
             && !self.channel.has_stopped()
         {
             let entered = (self.guard.enter_span(), self.channel.enter());
-            let polled = poll(coroutine, &self.channel, &self.about.endpoint, cx);
+            let polled = poll(
+                coroutine,
+                &self.channel,
+                &self.guard,
+                &self.about.endpoint,
+                cx,
+            );
             drop(entered);
             if let Poll::Ready((ended, why)) = polled {
                 self.state = ended;
@@ -314,7 +320,7 @@ impl SseBody {
                         return Poll::Ready(Some(Ok((rest, 0))));
                     }
                     let entered = (this.guard.enter_span(), this.channel.enter());
-                    let polled = poll(coroutine, &this.channel, endpoint, cx);
+                    let polled = poll(coroutine, &this.channel, &this.guard, endpoint, cx);
                     drop(entered);
                     match polled {
                         Poll::Ready((ended, why)) => {
@@ -411,13 +417,14 @@ fn end(guard: &mut EndGuard, channel: &Channel, first: Option<&Bytes>, why: Clos
 fn poll(
     coroutine: &mut Coroutine,
     channel: &Channel,
+    guard: &EndGuard,
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<(State, CloseReason)> {
     // Nobody sees what a panic left behind: the generator is dropped with all that it holds. What it had written are
     // whole frames.
     let polled = catch_unwind(AssertUnwindSafe(|| {
-        let ended = coroutine.poll(cx);
+        let ended = coroutine.poll(guard.connection(), cx);
         ended.map(|ending| settle(ending, channel, endpoint))
     }));
     let Ok(polled) = polled else {

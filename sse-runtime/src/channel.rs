@@ -136,7 +136,7 @@ impl Writing<'_> {
 #[derive(Debug, Default)]
 struct Topics {
     /// Some are read that have not ended.
-    reading: usize,
+    reading: u32,
     /// One was left before its end.
     was_left: bool,
     /// One has ended, and there will never be more of it.
@@ -428,7 +428,7 @@ impl Channel {
 
     /// Whether anything was written.
     pub(crate) fn is_written_to(&self) -> bool {
-        self.lock().len() > 0
+        !self.lock().is_empty()
     }
 
     /// A topic is read from where the client's id says. `is_done` says that the client has received

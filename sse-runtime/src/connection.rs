@@ -84,12 +84,6 @@ struct State {
     ended: Option<CloseReason>,
     /// In a box, as what few streams have.
     started: Option<Box<Started>>,
-    /// How many of its tasks are being polled.
-    polling: usize,
-    /// One of its tasks has panicked.
-    has_panicked: bool,
-    /// Of the stream that waits for tasks that are being polled.
-    until_polled: Option<Waker>,
     /// Made for the first who waits for it.
     over: Option<CancellationToken>,
     /// Made for a stream that waits for its moment in a shutdown, and may still be asked to end before.
@@ -100,6 +94,12 @@ struct State {
 #[derive(Default)]
 struct Started {
     tasks: Vec<JoinHandle<()>>,
+    /// How many of the tasks are being polled.
+    polling: usize,
+    /// One of the tasks has panicked.
+    has_panicked: bool,
+    /// Of the stream that waits for tasks that are being polled.
+    until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
 
@@ -285,25 +285,34 @@ impl Connection {
     /// the generator reads.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
-        if state.polling > 0 && !state.has_panicked {
-            state.until_polled = Some(cx.waker().clone());
+        let Some(started) = &mut state.started else {
+            return Poll::Ready(false);
+        };
+        if started.polling > 0 && !started.has_panicked {
+            started.until_polled = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(state.has_panicked)
+        Poll::Ready(started.has_panicked)
     }
 
     fn task_is_polled(&self) {
-        self.state().polling += 1;
+        let mut state = self.state();
+        // After the end there is nobody to be told.
+        if state.ended.is_none() {
+            state.started.get_or_insert_default().polling += 1;
+        }
     }
 
     fn task_was_polled(&self, has_panicked: bool) {
         let mut state = self.state();
-        state.polling -= 1;
-        state.has_panicked |= has_panicked;
-        let has_ended = state.ended.is_some();
-        let waker = state.until_polled.take();
+        let Some(started) = &mut state.started else {
+            return;
+        };
+        started.polling -= 1;
+        started.has_panicked |= has_panicked;
+        let waker = started.until_polled.take();
         drop(state);
-        if has_panicked && !has_ended {
+        if has_panicked {
             self.close(CloseReason::Panicked);
         }
         if let Some(waker) = waker {
@@ -371,7 +380,7 @@ impl Connection {
             over.cancel();
         }
         if let Some(started) = started {
-            let Started { tasks, hooks } = *started;
+            let Started { tasks, hooks, .. } = *started;
             self.finish(reason, tasks, hooks, alive, span.clone());
         }
     }

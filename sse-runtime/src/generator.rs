@@ -59,27 +59,29 @@ type WriteError = Box<dyn FnOnce(&Channel, &Endpoint) + Send>;
 
 pub(crate) struct Coroutine {
     function: Pin<Box<dyn Future<Output = Ending> + Send>>,
-    /// Whose tasks may panic while the function reads what they send.
-    connection: Option<Connection>,
-    /// The function has finished, but a task of its stream may be panicking at this moment.
-    has_finished: bool,
 }
 
 impl Coroutine {
-    pub(crate) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Ending> {
-        if !self.has_finished {
-            match ready!(self.function.as_mut().poll(cx)) {
-                Ending::Finished => self.has_finished = true,
-                ending => return Poll::Ready(ending),
+    /// Polls the function, and after it the tasks of its stream: one may be panicking at this moment, and
+    /// the function may have read all that it has sent.
+    pub(crate) fn poll(
+        &mut self,
+        connection: &Connection,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Ending> {
+        let ending = ready!(self.function.as_mut().poll(cx));
+        if !matches!(ending, Ending::Finished) {
+            return Poll::Ready(ending);
+        }
+        match connection.poll_tasks(cx) {
+            Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
+            Poll::Ready(false) => Poll::Ready(Ending::Finished),
+            Poll::Pending => {
+                // It has finished, and says so again.
+                self.function = Box::pin(async { Ending::Finished });
+                Poll::Pending
             }
         }
-        let Some(connection) = &self.connection else {
-            return Poll::Ready(Ending::Finished);
-        };
-        Poll::Ready(match ready!(connection.poll_tasks(cx)) {
-            true => Ending::TaskPanicked,
-            false => Ending::Finished,
-        })
     }
 }
 
@@ -211,8 +213,6 @@ impl Generator {
         Self {
             coroutine: Coroutine {
                 function: Box::pin(coroutine),
-                connection: None,
-                has_finished: false,
             },
             channel,
             prelude,
@@ -232,7 +232,6 @@ impl Generator {
     ) -> Response {
         // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
         let mut this = self;
-        this.coroutine.connection = Some(arrival.guard.connection().clone());
         this.channel.open(&about.endpoint, arrival.last_id.clone());
         // The id of the end of a stream stops its client, unless it is of a topic that is another one by
         // now. That is for the topic to say, so the head waits until the generator reads it.
@@ -254,7 +253,8 @@ impl Generator {
                 let mut polled;
                 loop {
                     let entered = (arrival.guard.span().enter(), this.channel.enter());
-                    polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(cx)));
+                    polled =
+                        catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(&connection, cx)));
                     drop(entered);
                     match this.channel.returning() {
                         Returning::Stops => return Poll::Ready(Before::Done),

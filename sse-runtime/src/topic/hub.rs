@@ -26,7 +26,7 @@ use super::{
     Cursor, Subscription, Topic,
     backend::Backend as _,
     failure::{Failure, Outcome, RunError},
-    lease::{Freed, Usage},
+    lease::{Freed, InUse, Usage},
     merged,
     ring::Ring,
 };
@@ -286,12 +286,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let lacks_a_name = merged::lacks_a_name(&from, &names);
         let each = merged::split(&from, start, &names);
         let readers = topics
-            .iter()
+            .into_iter()
             .zip(each)
-            .map(|(topic, from)| Arc::clone(&topic.backend).subscribe(from));
+            .map(|(topic, from)| topic.backend.subscribe(from));
         let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
-        let leases = topics.into_iter().filter_map(|topic| topic.lease);
-        let subscription = Subscription::new(merged, is_resumed).using(leases.collect());
+        let subscription = Subscription::new(merged, is_resumed);
         if lacks_a_name {
             subscription.tell_position();
         }
@@ -436,6 +435,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             return Ok(topic.subscribe(cursor));
         }
         slot.run = Run::Starting;
+        let usage = Arc::clone(&slot.usage);
         // The producer is a user's, and may use the hub.
         drop(state);
         drop(replaced);
@@ -445,7 +445,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             name: name.to_owned(),
         };
         let abandon_after = self.0.abandon_after;
-        let run = producer(topic.clone());
+        let run = producer(topic);
         let run = runtime.spawn(async move {
             // Also if the run panics, or is stopped.
             let end = end;
@@ -460,7 +460,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         });
         // It is still there, unless the run has ended and the name runs again.
         if let Some(slot) = self.0.state().topics.get_mut(name)
-            && Arc::ptr_eq(&slot.topic.backend, &topic.backend)
+            && Arc::ptr_eq(&slot.usage, &usage)
         {
             if let Run::Stopped = slot.run {
                 run.abort();
@@ -517,7 +517,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
         let slot = self.slot(state, name);
         Topic {
-            lease: Some(slot.usage.lease()),
+            backend: Arc::new(InUse::new(&slot.topic.backend, slot.usage.lease())),
             ..slot.topic.clone()
         }
     }

@@ -1,15 +1,124 @@
 //! [`Lease`]: who uses a topic of a hub, so that the hub knows which topics nobody uses, and since when.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use tokio::{sync::Notify, time::Instant};
 
+use super::{
+    PublishError,
+    backend::{Backend, Encoded, From, Publishing, Read, Reader},
+    failure::Failure,
+    gap::Gap,
+};
+use crate::EventId;
+
 /// A handle or a subscription of a topic of a hub. The topic is in use as long as there is one.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
+
+/// The back end of a handle that a hub has given away: its topic is in use until all clones of the
+/// handle are dropped, with their subscriptions. Other topics need no room for that.
+pub(crate) struct InUse<T> {
+    backend: Arc<dyn Backend<T>>,
+    _lease: Lease,
+}
+
+/// A reader of it.
+struct Reading<T> {
+    reader: Box<dyn Reader<T>>,
+    _topic: Arc<InUse<T>>,
+}
+
+impl<T> InUse<T> {
+    pub(crate) fn new(backend: &Arc<dyn Backend<T>>, lease: Lease) -> Self {
+        Self {
+            backend: Arc::clone(backend),
+            _lease: lease,
+        }
+    }
+}
+
+impl<T> fmt::Debug for InUse<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.backend.fmt(f)
+    }
+}
+
+impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
+    fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
+        self.backend.publish(event)
+    }
+
+    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
+        self.backend.publish_now(event)
+    }
+
+    fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>> {
+        Box::new(Reading {
+            reader: Arc::clone(&self.backend).subscribe(from),
+            _topic: self,
+        })
+    }
+
+    fn subscribers(&self) -> usize {
+        self.backend.subscribers()
+    }
+
+    fn unread_since(&self) -> Option<Instant> {
+        self.backend.unread_since()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.backend.held_bytes()
+    }
+
+    fn count_in(&self, sum: &Arc<AtomicUsize>) {
+        self.backend.count_in(sum);
+    }
+
+    fn finish(&self) {
+        self.backend.finish();
+    }
+
+    fn fail(&self, failure: Arc<Failure>) {
+        self.backend.fail(failure);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.backend.is_finished()
+    }
+}
+
+impl<T> fmt::Debug for Reading<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reader.fmt(f)
+    }
+}
+
+impl<T: Send + Sync + 'static> Reader<T> for Reading<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
+        self.reader.poll_read(cx)
+    }
+
+    fn take_gap(&mut self) -> Option<Gap> {
+        self.reader.take_gap()
+    }
+
+    fn position(&self) -> EventId {
+        self.reader.position()
+    }
+
+    fn is_done(&self) -> bool {
+        self.reader.is_done()
+    }
+}
 
 /// How a topic of a hub is used.
 #[derive(Debug)]
@@ -82,12 +191,6 @@ impl Usage {
     pub(crate) fn unused_since(&self) -> Option<Instant> {
         let is_unused = self.users.load(Ordering::Acquire) == 0;
         is_unused.then(|| *self.since.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Clone for Lease {
-    fn clone(&self) -> Self {
-        self.0.lease()
     }
 }
 

@@ -23,7 +23,6 @@ use failure::Failure;
 pub use failure::Outcome;
 pub use gap::{Gap, GapReason};
 pub use hub::{Hub, HubError};
-use lease::Lease;
 pub use presence::{Here, Presence, PresenceChange};
 pub use publish::PublishError;
 use ring::{Capacity, NewestByKey, Overflow, Ring};
@@ -71,8 +70,6 @@ pub use subscription::{Mapped, Only, Subscription, Update};
 pub struct Topic<T> {
     backend: Arc<dyn Backend<T>>,
     encode: Encode<T>,
-    /// Of a hub: the topic is in use.
-    lease: Option<Lease>,
 }
 
 type Encode<T> = Arc<Item<T>>;
@@ -273,8 +270,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         let Cursor {
             from, is_resumed, ..
         } = cursor.into();
-        let reader = Arc::clone(&self.backend).subscribe(from);
-        Subscription::new(reader, is_resumed).using(self.lease.clone().into_iter().collect())
+        Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
     }
 
     /// How many bytes the topic holds, as [`TopicBuilder::bytes`] counts them.
@@ -312,7 +308,6 @@ impl<T> Clone for Topic<T> {
         Self {
             backend: Arc::clone(&self.backend),
             encode: Arc::clone(&self.encode),
-            lease: self.lease.clone(),
         }
     }
 }
@@ -403,7 +398,6 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         Topic {
             backend: Arc::new(Ring::new(self.capacity, self.overflow)),
             encode: self.encode,
-            lease: None,
         }
     }
 }

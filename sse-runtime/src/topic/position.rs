@@ -66,7 +66,7 @@ const EPOCH: usize = 12;
 pub(crate) struct Sent<'a> {
     pub(crate) epoch: &'a str,
     pub(crate) number: u64,
-    pub(crate) told: u64,
+    pub(crate) told: u32,
 }
 
 impl fmt::Display for Position {
@@ -99,7 +99,10 @@ impl<'a> Sent<'a> {
         let number = parse(number)?;
         let (epoch, told) = match epoch.split_once('.') {
             None => (epoch, 0),
-            Some((epoch, told)) => (epoch, parse(told).filter(|told| *told > 0)?),
+            Some((epoch, told)) => {
+                let told = parse(told).filter(|told| *told > 0)?;
+                (epoch, u32::try_from(told).ok()?)
+            }
         };
         let is_ours =
             epoch.len() == EPOCH && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -127,7 +130,7 @@ mod tests {
         for (number, told, read) in [
             (42, 0, 0),
             (42, 7, 7),
-            (999_999_999, u32::MAX.into(), u32::MAX.into()),
+            (999_999_999, u32::MAX.into(), u32::MAX),
             (u64::MAX, 0, 0),
             // Too long, or too many.
             (u64::MAX, 1, 0),

@@ -436,7 +436,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 None => (oldest, Some(GapReason::Unknown)),
                 Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
                 Some(sent)
-                    if sent.number.saturating_add(sent.told) > last
+                    if sent.number.saturating_add(sent.told.into()) > last
                         || (sent.told > 0 && !by_key) =>
                 {
                     (oldest, Some(GapReason::Unknown))
@@ -513,7 +513,7 @@ struct Cursor<T> {
     /// The number of what was read last.
     behind: u64,
     /// How many of those behind it the client was told that it will not get, by the id that it has sent.
-    told: u64,
+    told: u32,
     place: usize,
     /// Still to be told.
     gap: Option<Box<Gap>>,
@@ -571,7 +571,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
             let by_key = matches!(state.overflow, Overflow::LatestBy(_));
             drop(state);
             let superseded = go_on - self.behind - kept.len() as u64;
-            let missed = superseded - mem::take(&mut self.told);
+            let missed = superseded - u64::from(mem::take(&mut self.told));
             // A client that leaves in the middle of the kept ones returns for the rest, and its id says
             // how many of those behind it are not to be counted again.
             let position = match by_key {
@@ -637,7 +637,7 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
     }
 
     fn position(&self) -> EventId {
-        self.ring.id_with_told(self.behind, self.told)
+        self.ring.id_with_told(self.behind, self.told.into())
     }
 
     fn is_done(&self) -> bool {

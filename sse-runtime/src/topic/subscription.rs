@@ -16,7 +16,6 @@ use super::{
     backend::{Delivery, Read, Reader},
     batch::Batch,
     gap::Gap,
-    lease::Lease,
 };
 use crate::{
     Event, EventId,
@@ -56,8 +55,6 @@ pub struct Subscription<T> {
     is_resumed: bool,
     has_ended: bool,
     has_failed: bool,
-    /// Of topics of a hub: they are in use.
-    leases: Vec<Lease>,
 }
 
 /// An event of a topic, on its way to one client: its value, and its bytes, which were encoded when it was published.
@@ -93,14 +90,7 @@ impl<T> Subscription<T> {
             is_resumed,
             has_ended: false,
             has_failed: false,
-            leases: Vec::new(),
         }
-    }
-
-    /// Keeps topics of a hub in use.
-    pub(crate) fn using(mut self, leases: Vec<Lease>) -> Self {
-        self.leases = leases;
-        self
     }
 
     /// Tells the client where it starts, though it has an id.
