@@ -599,7 +599,7 @@ fn failing(failure: WriteFailure, endpoint: &Endpoint) -> State {
             );
             StreamError::Gap {
                 endpoint: name,
-                source,
+                source: *source,
             }
         }
     }))

@@ -90,7 +90,8 @@ pub(crate) enum Returning {
 pub(crate) enum WriteFailure {
     Encode(EncodeError),
     /// Events are missing, and the endpoint sends only what its function yields.
-    Gap(Gap),
+    // In a box, since few streams ever have one.
+    Gap(Box<Gap>),
 }
 
 /// What comes behind what was written last.
@@ -315,7 +316,7 @@ impl Outgoing {
             gap.put_into(&mut self.buffer);
             self.wrote(Some(gap.position().clone()));
         } else if self.failure.is_none() {
-            self.failure = Some(WriteFailure::Gap(gap.clone()));
+            self.failure = Some(WriteFailure::Gap(Box::new(gap.clone())));
         }
     }
 
