@@ -162,8 +162,8 @@ impl<'a> Events<'a> {
 
     async fn frame(&mut self) -> Result<Frame, String> {
         loop {
-            while let Some(at) = self.text.windows(2).position(|two| two == b"\n\n") {
-                let frame = self.text.split_to(at + 2);
+            while let Some(len) = frame_len(&self.text) {
+                let frame = self.text.split_to(len);
                 let frame = std::str::from_utf8(&frame).map_err(said)?;
                 if let Some(frame) = self.understand(frame.trim_end())? {
                     return Ok(frame);
@@ -220,6 +220,14 @@ impl<'a> Events<'a> {
             Body::Http2(_) => None,
         }
     }
+}
+
+/// How long the first frame is, if it is whole: a comment and a `retry` are a line.
+fn frame_len(text: &[u8]) -> Option<usize> {
+    let is_line = text.starts_with(b":") || text.starts_with(b"retry: ");
+    let end: &[u8] = if is_line { b"\n" } else { b"\n\n" };
+    let at = text.windows(end.len()).position(|found| found == end)?;
+    Some(at + end.len())
 }
 
 /// A connection that ended before there was a response.

@@ -96,10 +96,11 @@ impl Cause {
             // No stream begins.
             HalfHead => &[],
             // The extractor fails, or is dropped before it does.
-            HalfBody => &["failed", "client_gone"],
+            HalfBody => &["rejected", "client_gone"],
             Closed | Reset | HalfBodyUnread | Pipelined | LeftBeforeHead | HeadOnly
             | StreamReset | ConnectionDropped => &["client_gone"],
-            Failed | Rejected => &["failed"],
+            Failed => &["failed"],
+            Rejected => &["rejected"],
             Stalled | Finished | Panicked | Expired | Revoked | MaxDuration | Shutdown => {
                 std::slice::from_ref(match self {
                     Stalled => &"stalled",
