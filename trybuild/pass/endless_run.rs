@@ -3,10 +3,10 @@
 
 use std::convert::Infallible;
 
-use sse_runtime::Hub;
+use sse_runtime::{Hub, Start};
 
 async fn ticks(hub: Hub<u32>) -> Result<(), sse_runtime::HubError> {
-    hub.produce("ticks", |topic| async move {
+    hub.produce("ticks", Start::First, |topic| async move {
         loop {
             tokio::task::yield_now().await;
             if let Err(error) = topic.publish(&1).await {
@@ -14,16 +14,16 @@ async fn ticks(hub: Hub<u32>) -> Result<(), sse_runtime::HubError> {
             }
         }
     })?;
-    hub.produce("pending", |_| async { std::future::pending::<Infallible>().await })?;
-    hub.produce("never", |_| async { panic!("never") })?;
-    hub.produce("fails", |topic| async move {
+    hub.produce("pending", Start::First, |_| async { std::future::pending::<Infallible>().await })?;
+    hub.produce("never", Start::First, |_| async { panic!("never") })?;
+    hub.produce("fails", Start::First, |topic| async move {
         loop {
             topic.publish(&1).await?;
         }
         #[allow(unreachable_code)]
         Ok::<(), sse_runtime::PublishError>(())
     })?;
-    hub.produce("infallible", |_| async { Ok::<(), Infallible>(()) })?;
+    hub.produce("infallible", Start::First, |_| async { Ok::<(), Infallible>(()) })?;
     Ok(())
 }
 
