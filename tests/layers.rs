@@ -7,8 +7,8 @@ use std::{future::pending, net::SocketAddr, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::State,
-    http::{HeaderValue, Method, StatusCode},
+    extract::{FromRequestParts, State},
+    http::{HeaderValue, Method, StatusCode, request::Parts},
     middleware::map_response,
     response::Response,
     routing::get,
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};
 
-use support::{Client, Generators, Head, serve, within};
+use support::{Client, Generators, Head, log::Log, serve, within};
 
 /// What happens.
 #[sse_endpoint("/events")]
@@ -244,4 +244,61 @@ async fn another_method_than_the_endpoints_is_refused() {
     let head = client.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 405 Method Not Allowed");
     assert_eq!(head.get("allow"), Some("GET,HEAD"));
+}
+
+/// An extractor that panics.
+struct Panics;
+
+impl<S: Sync> FromRequestParts<S> for Panics {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        panic!("a secret");
+    }
+}
+
+#[sse_endpoint("/extractor")]
+async fn panicking_extractor(_panics: Panics) -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/prelude")]
+async fn panicking_prelude() -> Result<impl Stream<Item = u32>, StatusCode> {
+    if true {
+        panic!("a secret");
+    }
+    yield_!(1);
+}
+
+#[sse_endpoint("/layer")]
+async fn panicking_layer() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[tokio::test]
+async fn panic_before_response_is_logged_once() {
+    let panics = map_response(async |_: Response| -> Response { panic!("a secret") });
+    let app = Router::new()
+        .sse(panicking_extractor)
+        .sse(panicking_prelude)
+        .sse(panicking_layer().layer(panics));
+    let log = Log::capture();
+    let addr = serve(app).await;
+    for path in ["/extractor", "/prelude", "/layer"] {
+        let client = Client::get(addr, &format!("{path}?token=x")).await;
+        // The connection breaks off, and says nothing of why.
+        assert_eq!(client.rest().await, "");
+        let text = log.text();
+        let lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains(&format!("path=\"{path}\"")))
+            .collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        assert!(
+            lines[0].contains("ERROR") && lines[0].contains("GET"),
+            "{text}"
+        );
+        assert!(!text.contains("token"), "{text}");
+    }
+    assert!(!log.text().contains("a secret"));
 }

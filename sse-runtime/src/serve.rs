@@ -7,6 +7,7 @@ use std::{
     future::{Future, poll_fn},
     mem,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -17,7 +18,7 @@ use axum::{
     Router,
     body::{Body, HttpBody as _},
     extract::ConnectInfo,
-    http::Request,
+    http::{Method, Request, Uri},
     response::Response,
     routing::future::RouteFuture,
 };
@@ -513,8 +514,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         if let Some(limit) = &self.each.max_streams {
             limit.tell(extensions);
         }
+        let line = RequestLine {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+        };
+        let mut app = self.each.app.clone();
         Answer {
-            answer: self.each.app.clone().call(request),
+            answer: line.log_panic(|| app.call(request)),
+            line,
             course,
             taking: asked.map(|asked| (asked, self.each.shutdown.clone())),
             was_taken: false,
@@ -522,9 +529,30 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
+/// What a request asks for.
+struct RequestLine {
+    method: Method,
+    uri: Uri,
+}
+
+impl RequestLine {
+    /// Logs a panic of the app's before it breaks off the connection. The query may hold secrets, and so may the panic's message.
+    fn log_panic<T>(&self, run: impl FnOnce() -> T) -> T {
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            tracing::error!(
+                method = %self.method,
+                path = self.uri.path(),
+                "a handler, an extractor or a layer panicked before the response, which breaks off"
+            );
+            resume_unwind(panic)
+        })
+    }
+}
+
 /// The app's answer to a request.
 pub(crate) struct Answer {
     answer: RouteFuture<Infallible>,
+    line: RequestLine,
     /// Of a request that has a body.
     course: Option<Course>,
     /// Where it is taken over if it is an event stream.
@@ -540,7 +568,7 @@ impl Future for Answer {
         if this.was_taken {
             return Poll::Pending;
         }
-        let answer = ready!(Pin::new(&mut this.answer).poll(cx));
+        let answer = ready!(this.line.log_panic(|| Pin::new(&mut this.answer).poll(cx)));
         let has_arrived = this.course.as_ref().is_none_or(|course| {
             course.set_answered();
             course.has_arrived()

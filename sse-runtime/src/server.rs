@@ -93,6 +93,11 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// does not run meanwhile. So an unread stream costs no more than one over HTTP/1, whatever windows its client
 /// announces, and [`max_streams`](Self::max_streams) bounds the sum.
 ///
+/// # Panics of the app
+///
+/// A handler, extractor or layer that panics before the response breaks off its connection (over HTTP/2 its stream), and the log has an
+/// `error` line with the method and the path. Under plain `axum::serve` the panic hook's message is all there is.
+///
 /// # How it stops
 ///
 /// After SIGTERM it is not [`ready`](Self::ready), goes on accepting for the [`drain_delay`](Self::drain_delay), since load
