@@ -187,14 +187,27 @@ async fn a_new_certificate_is_taken_up_within_a_minute() {
     // The connection from before goes on.
     passes_through(&mut client, &mut served).await;
 
-    // And again, with no word where nothing has changed.
-    tokio::time::sleep(LOOK).await;
-    files.write(&old);
-    until_shown(&tls, &old).await;
+    assert_eq!(log.text().matches("the certificate has changed").count(), 1);
+    reloading.abort();
+}
+
+#[tokio::test]
+async fn unchanged_certificate_is_not_logged() {
+    let log = Log::capture();
+    let (old, new) = (make(), make());
+    let files = Files::of(&old);
+    let tls = files.load().unwrap();
+    tls.look().await;
+    assert_eq!(log.text(), "");
+    for made in [&new, &old] {
+        files.write(made);
+        tls.look().await;
+        assert!(shows(&tls, made).await);
+    }
+    tls.look().await;
     let log = log.text();
     assert_eq!(log.matches("the certificate has changed").count(), 2);
-    assert!(!log.contains("could not be loaded"), "{log}");
-    reloading.abort();
+    assert_eq!(log.lines().count(), 2, "{log}");
 }
 
 #[tokio::test]
