@@ -69,6 +69,15 @@ async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32
     yield_!(0);
 }
 
+/// More than anybody takes.
+#[sse_endpoint("/floods")]
+async fn floods(State(shared): State<Shared>) -> impl Stream<Item = String> {
+    let _running = shared.generators.enter();
+    loop {
+        yield_!("x".repeat(1_000));
+    }
+}
+
 fn app() -> (Router<Shared>, Shared, watch::Sender<u32>) {
     let (happen, events_of) = watch::channel(0);
     let shared = Shared {
@@ -343,4 +352,84 @@ async fn where_one_limit_is_full_the_others_keep_their_places() {
         try_to_get_in(addr, "user: a\r\n").await.unwrap_err();
     }
     let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+}
+
+/// One place for each user, which the newest stream takes.
+async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
+    let (app, shared, happen) = app();
+    let generators = shared.generators.clone();
+    let newest = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
+    let app = app.sse(prepares).sse(floods).layer(newest.newest_wins());
+    (serve(app.with_state(shared)).await, generators, happen)
+}
+
+const USER: &str = "user: a\r\n";
+
+#[tokio::test]
+async fn newest_stream_of_a_key_ends_its_oldest() {
+    let (addr, generators, happen) = newest_of_each_user().await;
+    let mut other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+    let mut old = try_to_get_in(addr, USER).await.unwrap();
+    let mut new = try_to_get_in(addr, USER).await.unwrap();
+    let frame = "event: close\nid: ~done\ndata: {\"reason\":\"superseded\"}\n\n";
+    assert_eq!(old.expect_chunk().await, frame);
+    assert_eq!(old.chunk().await, Ok(None));
+    generators.until_alive(2).await;
+
+    // The client of the old one reconnects, and is stopped.
+    let returns = format!("{USER}last-event-id: ~done\r\n");
+    let (_, head) = ask(addr, "GET /events", &returns).await;
+    assert_eq!(head.status_line, "HTTP/1.1 204 No Content");
+    happen.send(7).unwrap();
+    assert_eq!(new.expect_chunk().await, "data: 7\n\n");
+    assert_eq!(other.expect_chunk().await, "data: 7\n\n");
+    assert_eq!(generators.count().alive, 2);
+}
+
+/// Only a stream that begins ends another.
+#[tokio::test]
+async fn rejected_request_supersedes_nothing() {
+    let (addr, generators, happen) = newest_of_each_user().await;
+    let mut stays = try_to_get_in(addr, USER).await.unwrap();
+    for (line, status) in [
+        ("GET /rejects/1", "HTTP/1.1 403 Forbidden"),
+        ("GET /rejects/x", "HTTP/1.1 400 Bad Request"),
+        ("HEAD /events", "HTTP/1.1 200 OK"),
+    ] {
+        let (_, head) = ask(addr, line, USER).await;
+        assert_eq!(head.status_line, status);
+    }
+    // Of those that prepare their response there are no more than places either.
+    let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
+    let mut prepares = Client::connect(addr).await;
+    prepares.send(request.as_bytes()).await;
+    generators.until_started(2).await;
+    let mut newer = Client::connect(addr).await;
+    newer.send(request.as_bytes()).await;
+    assert_eq!(prepares.head().await.status_line, "HTTP/1.1 409 Conflict");
+    generators.until_started(3).await;
+    // The stream goes on until the response of the newer one begins.
+    generators.until_alive(2).await;
+    happen.send(1).unwrap();
+    assert_eq!(newer.head().await.status_line, "HTTP/1.1 200 OK");
+    stays.read_to("superseded").await;
+    generators.until_alive(0).await;
+}
+
+/// A predecessor that is stuck holds its place no longer.
+#[tokio::test]
+async fn unread_stream_is_superseded_at_once() {
+    let (addr, generators, _happen) = newest_of_each_user().await;
+    let mut unread = Client::connect_narrow(addr).await;
+    let request = format!("GET /floods HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
+    unread.send(request.as_bytes()).await;
+    generators.until_started(1).await;
+    let _new = try_to_get_in(addr, USER).await.unwrap();
+    generators.until_alive(1).await;
+}
+
+#[test]
+#[should_panic(expected = "per_key")]
+fn newest_wins_panics_for_all_streams() {
+    let _ = StreamLimit::new(1).newest_wins();
 }

@@ -175,9 +175,12 @@ impl Running {
             .sse(lags)
             .sse(runs)
             .sse(task);
+        let newest = StreamLimit::per_peer(1).newest_wins();
+        let newest = Router::new().nest("/api/newest", Router::new().sse(stays).layer(newest));
         let app = Router::new()
             .nest("/api", app)
             .layer(StreamLimit::new(1))
+            .merge(newest)
             .layer(axum::Extension::<Told>(tell));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -311,6 +314,15 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
     let why = CloseReason::Lagged;
     ids.push((server.closed(why).await, why));
 
+    let mut old = Client::get(addr, "/api/newest/stays").await;
+    old.head().await;
+    old.expect_chunk().await;
+    let new = Client::get(addr, "/api/newest/stays").await;
+    let why = CloseReason::Superseded;
+    ids.push((server.closed(why).await, why));
+    drop(new);
+    server.closed(CloseReason::ClientGone).await;
+
     // A client that stops reading, with a buffer that is soon full.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
@@ -377,6 +389,7 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
             CloseReason::ClientGone | CloseReason::Shutdown => "/api/stays",
             CloseReason::Stalled => "/api/floods",
             CloseReason::Lagged => "/api/lags",
+            CloseReason::Superseded => "/api/newest/stays",
             _ => "/api/ends/{how}",
         };
         let labels = format!("http_route=\"{route}\",reason=\"{why}\"");
@@ -421,5 +434,5 @@ async fn each_reason_is_the_same_in_hook_span_and_metric() {
         6.0
     );
     let durations = server.metric("sse_server_stream_duration_count");
-    assert_eq!(durations.len(), 15, "{durations:?}");
+    assert_eq!(durations.len(), 17, "{durations:?}");
 }

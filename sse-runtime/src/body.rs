@@ -128,6 +128,7 @@ impl SseBody {
         } = &**about;
         if !arrival.is_head {
             arrival.guard.record().open();
+            arrival.guard.begin();
         }
 
         let Generator {
@@ -500,7 +501,11 @@ fn end_stream(reason: CloseReason, is_over: bool, channel: &Channel, endpoint: &
                 }
             }
             LastFrame::Retry(retry) => encode::retry_line(&mut outgoing.buffer, retry),
-            LastFrame::Close => encode::close_frame(&mut outgoing.buffer, reason),
+            LastFrame::Close => encode::close_frame(&mut outgoing.buffer, reason, None),
+            LastFrame::CloseForGood => {
+                let done = EventId::done(outgoing.last_id.as_ref());
+                encode::close_frame(&mut outgoing.buffer, reason, Some(&done));
+            }
         });
     }
     if !end.breaks_off {

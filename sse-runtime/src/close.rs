@@ -30,6 +30,8 @@ pub enum CloseReason {
     /// The client read a [`Topic`](crate::Topic) more slowly than was published, and that
     /// [disconnects](crate::TopicBuilder::disconnect) those.
     Lagged,
+    /// A newer stream of the same key has taken its place, see [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
+    Superseded,
     /// The generator panicked.
     Panicked,
 }
@@ -37,7 +39,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// Those of streams that have begun.
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Finished,
         Self::Failed,
         Self::ClientGone,
@@ -47,6 +49,7 @@ impl CloseReason {
         Self::Revoked,
         Self::Stalled,
         Self::Lagged,
+        Self::Superseded,
         Self::Panicked,
     ];
 
@@ -63,6 +66,7 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::Stalled => "stalled",
             Self::Lagged => "lagged",
+            Self::Superseded => "superseded",
             Self::Panicked => "panicked",
         }
     }

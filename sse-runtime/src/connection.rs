@@ -269,6 +269,15 @@ impl Connection {
         });
     }
 
+    /// A newer stream takes its place.
+    pub(crate) fn supersede(&self) {
+        self.close(CloseReason::Superseded);
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakConnection {
+        WeakConnection(Arc::downgrade(&self.0))
+    }
+
     fn close(&self, reason: CloseReason) {
         let mut state = self.state();
         state.asked.get_or_insert(reason);
@@ -463,6 +472,18 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         connection.task_was_polled(polled.is_err());
         drop(connection);
         polled.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+/// A connection that others may end, and do not keep alive.
+pub(crate) struct WeakConnection(Weak<Inner>);
+
+impl WeakConnection {
+    /// A newer stream takes its place, if it has not ended before.
+    pub(crate) fn supersede(&self) {
+        if let Some(inner) = self.0.upgrade() {
+            Connection(inner).supersede();
+        }
     }
 }
 

@@ -194,8 +194,12 @@ pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
 }
 
 /// Writes the event `close`, which says why a stream is ended.
-pub(crate) fn close_frame(buffer: &mut BytesMut, why: CloseReason) {
-    buffer.put_slice(b"event: close\ndata: {\"reason\":\"");
+pub(crate) fn close_frame(buffer: &mut BytesMut, why: CloseReason, id: Option<&EventId>) {
+    line(buffer, "event", "close");
+    if let Some(id) = id {
+        line(buffer, "id", id);
+    }
+    buffer.put_slice(b"data: {\"reason\":\"");
     buffer.put_slice(why.as_str().as_bytes());
     buffer.put_slice(b"\"}\n\n");
 }

@@ -50,6 +50,9 @@ impl EndGuard {
         seen: Seen,
         alive: Option<Alive>,
     ) -> Self {
+        for place in &places {
+            place.bind(&connection);
+        }
         Self {
             connection,
             record,
@@ -57,6 +60,13 @@ impl EndGuard {
             seen,
             alive,
             has_ended: false,
+        }
+    }
+
+    /// The stream begins.
+    pub(crate) fn begin(&self) {
+        for place in &self.places {
+            place.begin();
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) enum LastFrame {
     Retry(Duration),
     /// The event `close`, with the reason.
     Close,
+    /// The same, with an id that stops a client that reconnects.
+    CloseForGood,
 }
 
 impl StreamEnd {
@@ -55,6 +57,7 @@ impl StreamEnd {
             | CloseReason::Expired
             | CloseReason::Revoked
             | CloseReason::Lagged => (Some(LastFrame::Close), cut),
+            CloseReason::Superseded => (Some(LastFrame::CloseForGood), cut),
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
         Self {

@@ -372,6 +372,7 @@ fn refusal(why: CloseReason) -> StatusCode {
     match why {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,
         CloseReason::Revoked => StatusCode::FORBIDDEN,
+        CloseReason::Superseded => StatusCode::CONFLICT,
         CloseReason::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }

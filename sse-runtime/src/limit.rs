@@ -1,5 +1,7 @@
 //! [`StreamLimit`]: how many streams may be open, and what is said to whoever finds no room.
 
+mod newest;
+
 use std::{
     any::type_name,
     collections::{HashMap, hash_map::Entry},
@@ -22,7 +24,9 @@ use bytes::BytesMut;
 use serde_json::json;
 use tower_layer::Layer;
 
+use self::newest::NewestWins;
 use crate::{
+    Connection,
     encode::{Fields, Frame, Head},
     response,
     told::{Tell, Told},
@@ -53,7 +57,7 @@ use crate::{
 /// Wherever it stands, it counts at the endpoint, behind all layers: auth runs first, and a `401` takes no place; and layers
 /// run for those who are refused, too.
 ///
-/// Nobody who has a stream is sent away for somebody else. A place is taken before the extractors run, and free again when
+/// A stream never ends for that of somebody else; for a newer one of the same key it does with [`newest_wins`](Self::newest_wins). A place is taken before the extractors run, and free again when
 /// the generator is gone, whatever ended it. A `HEAD` request takes a place until its response, since it runs what stands before
 /// that. Requests for something else than an event stream go through, and
 /// clones of one limit, as a router makes them, count together.
@@ -140,13 +144,33 @@ trait Places: Send + Sync {
     /// Takes one: `None`, where this limit is not about the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>>;
 
+    /// The same limit, at which the oldest stream of a key ends for a new one; `None` if there are no keys.
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>>;
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
 /// A place of one stream; free again when it is dropped.
-pub(crate) struct Place(
-    #[allow(dead_code, reason = "dropping it is the message")] Box<dyn Send + Sync>,
-);
+pub(crate) struct Place(Box<dyn Held>);
+
+impl Place {
+    /// The stream is that of this connection.
+    pub(crate) fn bind(&self, connection: &Connection) {
+        self.0.bind(connection);
+    }
+
+    /// The stream begins: nothing rejects its request any more.
+    pub(crate) fn begin(&self) {
+        self.0.begin();
+    }
+}
+
+/// What holds a place. By default it does not matter whose it is.
+trait Held: Send + Sync {
+    fn bind(&self, _: &Connection) {}
+
+    fn begin(&self) {}
+}
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,6 +231,38 @@ impl StreamLimit {
             key,
             open: Mutex::default(),
         })
+    }
+
+    /// Lets a new stream of a key in that has no place left, and ends the oldest stream of that key instead.
+    ///
+    /// That is right for keys whose streams replace each other, such as a session or a page: a page that is reloaded does not wait
+    /// until the server has noticed that its predecessor is gone, which may take a minute, and behind a proxy longer. The
+    /// oldest stream ends when the response of the new one begins, so a request that is rejected ends none. Its place is free
+    /// at once, also if its client does not read.
+    ///
+    /// It ends with [`Superseded`](crate::CloseReason::Superseded), after the event `close` with `{"reason":"superseded"}` as its data and
+    /// an id that stops the client: if it reconnects with that, it gets `204`, and ends no stream. Under `events = "own"` it
+    /// receives neither, and a client that reconnects by itself ends the new stream in turn.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the limit is not one per key or peer: a stream never ends for that of somebody else.
+    ///
+    /// ```
+    /// use sse_runtime::StreamLimit;
+    ///
+    /// let one_per_page = StreamLimit::per_key(1, |request| request.headers.get("x-page").cloned()).newest_wins();
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn newest_wins(self) -> Self {
+        let Some(places) = self.places.newest_wins() else {
+            panic!("`newest_wins` is for a `StreamLimit::per_key` or `per_peer`");
+        };
+        Self {
+            places,
+            reject: self.reject,
+        }
     }
 
     fn of(places: impl Places + 'static) -> Self {
@@ -283,6 +339,10 @@ impl Places for Total {
         })
     }
 
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
+        None
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamLimit")
             .field("max", &self.max)
@@ -292,6 +352,8 @@ impl Places for Total {
 }
 
 struct OfTotal(Arc<Total>);
+
+impl Held for OfTotal {}
 
 impl Drop for OfTotal {
     fn drop(&mut self) {
@@ -323,6 +385,10 @@ where
         Some(Ok(Place(Box::new(OfKey { limit: self, key }))))
     }
 
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
+        Some(Arc::new(NewestWins::new(self)))
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamLimit")
             .field("max", &self.max)
@@ -334,6 +400,13 @@ where
 struct OfKey<K: Hash + Eq + Clone, F> {
     limit: Arc<PerKey<K, F>>,
     key: K,
+}
+
+impl<K, F> Held for OfKey<K, F>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    F: Send + Sync,
+{
 }
 
 impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
