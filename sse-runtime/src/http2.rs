@@ -243,7 +243,7 @@ const PIECE: u16 = 16 * 1024;
 
 /// How much hyper may hold of one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
-    pieces: 2 * 1024,
+    pieces: 8 * 1024,
     bytes: 64 * 1024,
 };
 

@@ -88,10 +88,14 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// # What an HTTP/2 client can cost
 ///
-/// A connection has at most 250 open streams. Of what the client has not read, the server holds at most 1 MiB for each connection, and
-/// beyond that at most 16 KiB for each of its streams, apart from the event that the generator yielded last; the generator
+/// A connection has at most 250 open streams. Of what the client has not read, the server holds at most 1 MiB for each connection, with up to 6 MiB of hyper's own
+/// if its events are tiny, and beyond that at most 16 KiB for each of its streams, apart from the event that the generator yielded last; the generator
 /// does not run meanwhile. So an unread stream costs no more than one over HTTP/1, whatever windows its client
 /// announces, and [`max_streams`](Self::max_streams) bounds the sum.
+///
+/// A flood of PING, SETTINGS or PRIORITY frames is answered or ignored in constant memory, and costs CPU time for as long as it lasts
+/// (some 200 ns a frame). hyper has no limit to set for it: limit the rate per address in front of the server if that
+/// matters.
 ///
 /// # Panics of the app
 ///
