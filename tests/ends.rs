@@ -18,7 +18,8 @@ use std::{
 
 use axum::{Extension, Router, extract::Path, http::StatusCode};
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Server, Shutdown, Start, Stream, Topic, sse_endpoint,
+    CloseReason, Connection, RouterExt as _, Server, Shutdown, Start, Stream, StreamLimit, Topic,
+    sse_endpoint,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -92,6 +93,15 @@ endpoint!(
 );
 endpoint!(get_stop, "/get-stop/{how}", "1h", end = "stop");
 
+/// One stream of each path that ends so.
+fn newest() -> StreamLimit {
+    StreamLimit::per_key(1, |request| {
+        let path = request.uri.path();
+        path.ends_with("/superseded").then(|| path.to_owned())
+    })
+    .newest_wins()
+}
+
 fn app(reasons: Reasons) -> Router {
     Router::new()
         .sse(get)
@@ -102,6 +112,7 @@ fn app(reasons: Reasons) -> Router {
         .sse(post_all_short)
         .sse(get_stop)
         .layer(Extension(reasons))
+        .layer(newest())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,15 +173,23 @@ async fn run(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     } else {
         "POST"
     };
-    let shut_down = || {
+    let newer = format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+    let after_first = || {
         if shuts_down {
             shutdown.begin();
+        }
+        if path.ends_with("/superseded") {
+            tokio::spawn(async move {
+                let mut socket = TcpStream::connect(addr).await.unwrap();
+                socket.write_all(newer.as_bytes()).await.unwrap();
+                while socket.read_buf(&mut Vec::new()).await.unwrap() > 0 {}
+            });
         }
     };
     let (body, finish) = within("the end of the stream", async {
         match http {
-            Http::Two => read_http2(addr, method, path, shut_down).await,
-            _ => read_http1(addr, http, method, path, shut_down).await,
+            Http::Two => read_http2(addr, method, path, after_first).await,
+            _ => read_http1(addr, http, method, path, after_first).await,
         }
     })
     .await;
@@ -280,10 +299,8 @@ async fn returning(path: &str, frames: &str) -> u16 {
     let (reasons, _reason) = mpsc::unbounded_channel();
     let addr = support::serve(app(reasons)).await;
     let mut request = reqwest::Client::new().get(format!("http://{addr}{path}"));
-    let id = frames
-        .lines()
-        .filter_map(|line| line.strip_prefix("id: "))
-        .last();
+    let ids = frames.lines().filter_map(|line| line.strip_prefix("id: "));
+    let id = ids.fold(None, |_, id| Some(id));
     if let Some(id) = id {
         request = request.header("last-event-id", id);
     }
@@ -309,7 +326,7 @@ fn describe(frames: &str) -> String {
     }
 }
 
-const CAUSES: [(&str, &str); 9] = [
+const CAUSES: [(&str, &str); 10] = [
     ("finished", "the generator returns"),
     ("topic finished", "the topic that it reads is finished"),
     ("failed", "the generator returns an error"),
@@ -319,6 +336,7 @@ const CAUSES: [(&str, &str); 9] = [
     ("expired", "`Connection::expires_at`"),
     ("revoked", "`Connection::close_when`"),
     ("lagged", "the topic disconnects a slow reader"),
+    ("superseded", "a newer stream of its key takes its place"),
 ];
 
 async fn run_cause(stack: Stack, http: Http, endpoint: &str, cause: &str) -> Ended {
