@@ -26,11 +26,6 @@ const PROXIES: [(&str, &str, &str); 10] = [
 const FAULTS: &[(&str, &str, &str)] = &[
     ("caddy", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
     ("caddy_default", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
-    (
-        "nginx_default",
-        BREAKS_OFF,
-        "speaks HTTP/1.0 to the server, which has no other end than this: `proxy_http_version 1.1`",
-    ),
     ("haproxy_default", LEAVES, "`option abortonclose`"),
     (
         "haproxy_default",
