@@ -45,8 +45,10 @@ fn tick(seq: u64) -> Tick {
     }
 }
 
+// Each generator waits once, so that nothing of what is measured happens before the head.
 #[sse_endpoint("/each")]
 async fn each() -> impl Stream<Item = Tick> {
+    tokio::task::yield_now().await;
     for seq in 0..EVENTS {
         yield_!(tick(seq));
     }
@@ -54,6 +56,7 @@ async fn each() -> impl Stream<Item = Tick> {
 
 #[sse_endpoint("/ready", flush = "ready")]
 async fn ready() -> impl Stream<Item = Tick> {
+    tokio::task::yield_now().await;
     for seq in 0..EVENTS {
         yield_!(tick(seq));
     }
@@ -61,6 +64,7 @@ async fn ready() -> impl Stream<Item = Tick> {
 
 #[sse_endpoint("/topic")]
 async fn topic(State(topic): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
+    tokio::task::yield_now().await;
     yield_all!(topic.subscribe(Start::First));
 }
 

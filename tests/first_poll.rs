@@ -164,6 +164,7 @@ fn app() -> Router {
         .sse(presence)
         .sse(broadcasts)
         .sse(watches)
+        .sse(after_ready_awaits)
         .with_state(sources)
         .layer(map_response(move |response: Response| {
             let publisher = publisher.clone();
@@ -225,6 +226,42 @@ async fn http2_subscribes_before_the_head() {
     let client = reqwest::Client::builder();
     let client = client.http2_prior_knowledge().build().unwrap();
     hear_all(client, serve).await;
+}
+
+/// An await that is ready at once is no wait, though it uses up a part of the task's budget.
+#[sse_endpoint("/after-ready-awaits/{awaits}")]
+async fn after_ready_awaits(
+    Path(awaits): Path<usize>,
+    State(topic): State<Topic<u64>>,
+) -> impl Stream<Item = u64> {
+    for _ in 0..awaits {
+        std::future::ready(()).await;
+    }
+    yield_all!(topic.subscribe(Start::Now));
+}
+
+#[tokio::test]
+async fn ready_awaits_are_no_wait() {
+    for awaits in [10, 126, 127, 128, 300, 2_000] {
+        let path = format!("/after-ready-awaits/{awaits}");
+        hear(&reqwest::Client::new(), serve(app()).await, &path).await;
+        hear(&reqwest::Client::new(), serve_plain(app()).await, &path).await;
+    }
+}
+
+/// A generator that never waits, and yields nothing.
+#[tokio::test]
+async fn endless_empty_frames_block_nobody() {
+    #[sse_endpoint("/empties")]
+    async fn empties() -> impl Stream<Item = u64> {
+        loop {
+            yield_!(sse_runtime::Event::empty());
+        }
+    }
+    let app = Router::new().sse(empties).merge(app());
+    let addr = serve(app).await;
+    let _hot = Client::get(addr, "/empties").await;
+    hear(&reqwest::Client::new(), addr, "/stream").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1035,3 +1035,28 @@ async fn whoever_lags_is_told_whatever_else_ends() {
         "{text:?}"
     );
 }
+
+/// The bare id that tells a client where it starts must not come after the id that stops it.
+#[tokio::test]
+async fn done_is_the_last_id_of_a_stream() {
+    #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]
+    async fn ends_at_once(
+        State(topic): State<Topic<u64>>,
+        last: LastEventId,
+    ) -> impl Stream<Item = u64> {
+        let _updates = topic.subscribe(last);
+        yield_!(1);
+    }
+    let app = Router::new().sse(ends_at_once);
+    let addr = serve(app.with_state(Topic::in_memory(4))).await;
+    let mut client = Client::get(addr, "/ends-at-once").await;
+    client.head().await;
+    let mut text = String::new();
+    while let Some(chunk) = client.chunk().await.unwrap() {
+        text.push_str(&chunk);
+    }
+    assert!(
+        text.ends_with("event: done\nid: ~done\ndata: null\n\n"),
+        "{text}"
+    );
+}

@@ -15,7 +15,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::{
+    task::coop,
+    time::{Sleep, sleep, sleep_until},
+};
 
 use crate::{
     CloseReason, EventId,
@@ -169,7 +172,9 @@ impl SseBody {
     ///
     /// The waker that it leaves behind may be another than the body's. The body polls the generator again once the head, and
     /// what the generator has written by now, has been flushed, so no wakeup is lost.
-    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
+    ///
+    /// Returns `false` if the generator does not wait but has used up the task's budget, and is to be polled again in the next turn.
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.channel.has_stopped()
         {
@@ -186,13 +191,27 @@ impl SseBody {
                 self.state = ended;
                 let first = self.about.frames.first.as_ref();
                 end(&mut self.guard, &self.channel, first, why);
+                return true;
             }
         }
+        self.channel.has_stopped() || coop::has_budget_remaining()
     }
 
     /// What the first write of the body holds: the reconnection time, and what the generator has written before the head.
     fn take_first(&mut self) -> (Bytes, u64) {
-        let taken = self.channel.take_unless_failed();
+        let taken = match self.state {
+            State::Running(_) => self.channel.take_unless_failed(),
+            // What a generator writes that has ended is complete.
+            State::Failing(_) | State::Ended => {
+                let (bytes, events) = self.channel.take();
+                let waits = false;
+                Ok(Taken {
+                    bytes,
+                    events,
+                    waits,
+                })
+            }
+        };
         let (written, events) = match taken {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
@@ -256,7 +275,7 @@ impl SseBody {
 
         if !this.head_sent {
             this.head_sent = true;
-            this.gate.close();
+            this.gate.close_for_head();
             let (first, events) = this.take_first();
             if !first.is_empty() {
                 return Poll::Ready(Some(Ok((first, events))));
@@ -348,7 +367,8 @@ impl SseBody {
                             if bytes.is_empty() && this.polls_after_panic > 0 {
                                 let ended = task_panicked(&this.channel, endpoint);
                                 end_generator(&mut this.state, ended, endpoint, &this.guard);
-                                this.guard.end(CloseReason::Panicked);
+                                let why = CloseReason::Panicked;
+                                end(&mut this.guard, &this.channel, None, why);
                                 continue;
                             }
                             if bytes.is_empty() {

@@ -115,21 +115,40 @@ pub(crate) struct Taken {
     pub(crate) waits: bool,
 }
 
+/// Whether a generator stops after what it has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stop {
+    No,
+    /// Until the body has taken it.
+    UntilTaken,
+    /// Nothing was written, so that the body has nothing to take, and a loop of this would never stop.
+    Yields,
+}
+
 /// A frame that is being written. A user's `Serialize` runs meanwhile: a topic that it reads is not read in this stream, and
 /// finds no channel.
 struct Writing<'a> {
+    /// How much there was before.
+    before: usize,
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
 }
 
 impl Writing<'_> {
-    fn end(mut self, written: Result<(), EncodeError>) -> bool {
+    fn end(mut self, written: Result<(), EncodeError>) -> Stop {
         if let Err(error) = written {
             self.outgoing.failure = Some(WriteFailure::Encode(error));
             self.outgoing.stops = true;
-            return true;
+            return Stop::UntilTaken;
         }
-        self.outgoing.has_to_stop()
+        if self.outgoing.len() == self.before {
+            return Stop::Yields;
+        }
+        match self.outgoing.has_to_stop() {
+            true => Stop::UntilTaken,
+            false => Stop::No,
+        }
     }
 }
 
@@ -345,7 +364,7 @@ impl Outgoing {
     fn has_to_stop(&mut self) -> bool {
         let is_due = match (self.next, self.flush) {
             (Next::Wait, _) => false,
-            (Next::Unknown, Flush::Each) => !self.is_empty(),
+            (Next::Unknown, Flush::Each) => true,
             (Next::Others, Flush::Each) | (_, Flush::Ready) => self.is_full(),
         };
         self.stops |= is_due;
@@ -464,9 +483,9 @@ impl Channel {
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
-    ) -> bool {
+    ) -> Stop {
         let Some(mut writing) = self.start_write() else {
-            return true;
+            return Stop::UntilTaken;
         };
         let written = write(&mut writing.outgoing);
         writing.end(written)
@@ -491,6 +510,7 @@ impl Channel {
         outgoing.accompany();
         outgoing.next = Next::Unknown;
         Some(Writing {
+            before: outgoing.len(),
             outgoing,
             _hidden: hidden,
         })

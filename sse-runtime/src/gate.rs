@@ -23,6 +23,8 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 enum GateState {
     Open,
+    /// Until hyper had a turn in which it could write the head.
+    Head,
     /// Until a flush finishes after this one.
     Flush(u64),
     /// Until hyper had its turn.
@@ -41,6 +43,14 @@ impl Gate {
     /// Whether it is known when what was written is with the kernel.
     pub(crate) fn counts_flushes(&self) -> bool {
         self.wire.is_some()
+    }
+
+    /// Closes it for the head of the response.
+    pub(crate) fn close_for_head(&mut self) {
+        self.close();
+        if self.wire.is_none() {
+            self.state = GateState::Head;
+        }
     }
 
     pub(crate) fn close(&mut self) {
@@ -65,9 +75,11 @@ impl Gate {
                 Poll::Ready(())
             }
             None => {
-                // Without budget the socket takes nothing in this turn, and a generator that uses up the next turn's as well
-                // would hold back its own frame.
-                if coop::has_budget_remaining() {
+                // The generator was polled in this turn. If it has used up the turn's budget, the socket takes nothing, and a
+                // generator that uses up the next one as well would hold back the head for ever.
+                let may_write =
+                    !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
+                if may_write {
                     self.state = GateState::Open;
                 }
                 cx.waker().wake_by_ref();

@@ -333,13 +333,16 @@ impl Generator {
                 let (head, version) = (response::head(&arrival), arrival.version);
                 let mut body = SseBody::new(this, None, arrival, unread, about);
                 // A client that has read the head may rely on what the generator subscribes to first.
-                if !is_head {
-                    poll_fn(|cx| {
-                        body.start(cx);
-                        Poll::Ready(())
-                    })
-                    .await;
-                }
+                let mut turns = if is_head { 0 } else { TURNS_BEFORE_HEAD };
+                poll_fn(|cx| {
+                    if turns == 0 || body.start(cx) {
+                        return Poll::Ready(());
+                    }
+                    turns -= 1;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                })
+                .await;
                 return response::stream(version, head, body);
             }
             Before::Ended(ending) => {
@@ -353,6 +356,10 @@ impl Generator {
         response
     }
 }
+
+/// How many turns of the task a generator that does not wait may take before the head is sent without it: an await of a future
+/// that is ready uses up a part of a turn, and is no wait.
+const TURNS_BEFORE_HEAD: u32 = 64;
 
 /// What came of the statements before the response.
 enum Before {

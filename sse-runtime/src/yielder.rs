@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU8, Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 
 use crate::{
     Event, Payload,
-    channel::{Channel, Outgoing},
+    channel::{Channel, Outgoing, Stop},
     encode::{EncodeError, Frame},
     event::NoJson,
     topic::Subscription,
@@ -52,9 +52,8 @@ impl<T> fmt::Debug for Item<T> {
 pub struct Yielder<T> {
     item: Item<T>,
     channel: Channel,
-    /// Whether the generator has to stop behind what was pushed last. Nobody else sees it: it is atomic for a reference to be
-    /// held over an await.
-    has_to_stop: AtomicBool,
+    /// The [`Stop`] after what was pushed last. Nobody else sees it: it is atomic for a reference to be held over an await.
+    stop: AtomicU8,
 }
 
 impl<T> Yielder<T> {
@@ -62,14 +61,14 @@ impl<T> Yielder<T> {
         Self {
             item,
             channel,
-            has_to_stop: AtomicBool::new(false),
+            stop: AtomicU8::new(Stop::No as u8),
         }
     }
 
     /// Marks that the response begins. The generator stops here once, so that what stood before it can still be told apart.
     pub fn begin(&self) -> Handover<'_> {
         self.channel.begin();
-        Handover::new(&self.channel, true)
+        Handover::new(&self.channel, Stop::UntilTaken as u8)
     }
 
     /// Writes the frame of `value`.
@@ -77,11 +76,11 @@ impl<T> Yielder<T> {
         let stop = self
             .channel
             .write(|outgoing| value.write_to(outgoing, &self.item));
-        self.has_to_stop.store(stop, Ordering::Relaxed);
+        self.stop.store(stop as u8, Ordering::Relaxed);
     }
 
     fn has_to_stop(&self) -> bool {
-        self.has_to_stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
     /// Writes the frame of what can be nothing but the item, since its type is left open.
@@ -135,7 +134,7 @@ impl<T> Yielder<T> {
 
     /// Waits until what was pushed is on its way.
     pub fn flushed(&self) -> Handover<'_> {
-        Handover::new(&self.channel, self.has_to_stop())
+        Handover::new(&self.channel, self.stop.load(Ordering::Relaxed))
     }
 }
 
@@ -219,11 +218,11 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
     _channel: &'a Channel,
-    stop: bool,
+    stop: u8,
 }
 
 impl<'a> Handover<'a> {
-    fn new(channel: &'a Channel, stop: bool) -> Self {
+    fn new(channel: &'a Channel, stop: u8) -> Self {
         Self {
             _channel: channel,
             stop,
@@ -234,12 +233,18 @@ impl<'a> Handover<'a> {
 impl Future for Handover<'_> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        // No waker is kept: whoever polled the generator goes on to take what it wrote, and polls it again.
-        if std::mem::take(&mut self.stop) {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        const NO: u8 = Stop::No as u8;
+        const YIELDS: u8 = Stop::Yields as u8;
+        match std::mem::replace(&mut self.stop, NO) {
+            NO => Poll::Ready(()),
+            // Every `yield_!` is a cancellation point, also one that has written nothing.
+            YIELDS => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            // No waker is kept: whoever polled the generator goes on to take what it wrote, and polls it again.
+            _ => Poll::Pending,
         }
     }
 }

@@ -71,6 +71,10 @@ impl<T> Entry<T> {
 /// How long the lines are that come before the id of a frame: a comment, and the name of the event.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
+    // Most events have no name.
+    if frame.starts_with(b"data:") {
+        return len;
+    }
     for line in frame.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b":") {
             len += line.len();

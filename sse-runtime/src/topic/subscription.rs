@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Event, EventId,
-    channel::{Channel, Next, Outgoing, Reading, TopicEnd},
+    channel::{Channel, Next, Outgoing, Reading, Stop, TopicEnd},
     encode::EncodeError,
     yielder::{Item, Yield, kind},
 };
@@ -265,7 +265,7 @@ impl<T> Subscription<T> {
         });
         // By the id of what was written last.
         self.is_told = true;
-        Poll::Ready(Some(stop || waits))
+        Poll::Ready(Some(stop == Stop::UntilTaken || waits))
     }
 
     /// The next one of the batch.
