@@ -122,14 +122,14 @@ pub(crate) enum Stop {
     No,
     /// Until the body has taken it.
     UntilTaken,
-    /// Nothing was written, so that the body has nothing to take, and a loop of this would never stop.
+    /// Only for this turn: nothing was written, at least nothing into the buffer, so that a loop of this would never stop.
     Yields,
 }
 
 /// A frame that is being written. A user's `Serialize` runs meanwhile: a topic that it reads is not read in this stream, and
 /// finds no channel.
 struct Writing<'a> {
-    /// How much there was before.
+    /// How much was in the buffer before, and there is nothing after it.
     before: usize,
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
@@ -142,7 +142,7 @@ impl Writing<'_> {
             self.outgoing.stops = true;
             return Stop::UntilTaken;
         }
-        if self.outgoing.len() == self.before {
+        if self.outgoing.buffer.len() == self.before && self.outgoing.lone.is_none() {
             return Stop::Yields;
         }
         match self.outgoing.has_to_stop() {
@@ -510,7 +510,7 @@ impl Channel {
         outgoing.accompany();
         outgoing.next = Next::Unknown;
         Some(Writing {
-            before: outgoing.len(),
+            before: outgoing.buffer.len(),
             outgoing,
             _hidden: hidden,
         })

@@ -62,6 +62,7 @@ pub(crate) struct Coroutine {
 }
 
 impl Coroutine {
+    #[inline]
     /// Polls the function, and after it the tasks of its stream: one may be panicking at this moment, and
     /// the function may have read all that it has sent.
     pub(crate) fn poll(
