@@ -165,9 +165,11 @@ pub(crate) fn tests() -> Vec<Step> {
 
 /// The tests of what is sent, when, and to whom no more, with all of it in hyper's hands; not those that take long.
 fn without_takeover() -> Step {
-    const TESTS: [&str; 12] = [
+    const TESTS: [&str; 14] = [
         "connection",
         "disconnect",
+        "ends",
+        "first_poll",
         "flush",
         "forms",
         "hostile",
