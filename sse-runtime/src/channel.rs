@@ -136,18 +136,20 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    // With one way out, so that what it drops is inlined as well.
+    #[inline]
     fn end(mut self, written: Result<(), EncodeError>) -> Stop {
-        if let Err(error) = written {
-            self.outgoing.failure = Some(WriteFailure::Encode(error));
-            self.outgoing.stops = true;
-            return Stop::UntilTaken;
-        }
-        if self.outgoing.buffer.len() == self.before && self.outgoing.lone.is_none() {
-            return Stop::Yields;
-        }
-        match self.outgoing.has_to_stop() {
-            true => Stop::UntilTaken,
-            false => Stop::No,
+        let before = self.before;
+        let outgoing = &mut *self.outgoing;
+        match written {
+            Err(error) => {
+                outgoing.failure = Some(WriteFailure::Encode(error));
+                outgoing.stops = true;
+                Stop::UntilTaken
+            }
+            Ok(()) if outgoing.buffer.len() == before && outgoing.lone.is_none() => Stop::Yields,
+            Ok(()) if outgoing.has_to_stop() => Stop::UntilTaken,
+            Ok(()) => Stop::No,
         }
     }
 }
@@ -361,6 +363,7 @@ impl Outgoing {
 
     /// Whether the generator has to stop until the body has taken what is written. It is to stop then, and goes on only when it
     /// is polled again.
+    #[inline]
     fn has_to_stop(&mut self) -> bool {
         let is_due = match (self.next, self.flush) {
             (Next::Wait, _) => false,
@@ -372,14 +375,19 @@ impl Outgoing {
     }
 
     /// The id that a frame has set stays with the client until another does.
+    #[inline]
     pub(crate) fn remember(&mut self, id: Option<EventId>) {
         if let Some(id) = id {
-            self.has_own_ids = !id.is_of_topic();
-            self.starts_at = None;
-            self.last_id = Some(id);
-            // The client stands here now, which may be further.
-            self.read_to = None;
+            self.remember_id(id);
         }
+    }
+
+    fn remember_id(&mut self, id: EventId) {
+        self.has_own_ids = !id.is_of_topic();
+        self.starts_at = None;
+        self.last_id = Some(id);
+        // The client stands here now, which may be further.
+        self.read_to = None;
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Frame<'a> {
     default_event: Option<&'a str>,
     /// The id that the value brought.
     id: Option<EventId>,
+    /// There are fields to write even if the value brings none.
+    has_fields: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -76,6 +78,7 @@ impl<'a> Frame<'a> {
             fields: None,
             default_event: None,
             id: None,
+            has_fields: false,
         }
     }
 
@@ -83,16 +86,19 @@ impl<'a> Frame<'a> {
     pub(crate) fn new(buffer: &'a mut BytesMut, fields: &'a Fields) -> Self {
         let mut frame = Self::of_value(buffer);
         frame.fields = Some(fields);
+        frame.has_fields = true;
         frame
     }
 
     /// Names the event, unless its value has a name of its own.
     pub(crate) fn or_event(mut self, name: &'a str) -> Self {
         self.default_event = Some(name);
+        self.has_fields = true;
         self
     }
 
     /// Writes all fields before the data: those that are set on the event, and otherwise those that the value brings.
+    #[inline(never)]
     fn head(&mut self, head: Head) {
         let set = self.fields.take();
         if let Some(comment) = set.and_then(|set| set.comment.as_ref()) {
@@ -122,7 +128,7 @@ impl<'a> Frame<'a> {
     /// A value without a head, as most are, has no name but the frame's own.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
-        if head.is_some() || self.default_event.is_some() || self.fields.is_some() {
+        if head.is_some() || self.has_fields {
             self.head(head.unwrap_or_default());
         }
         self.buffer.put_slice(b"data: ");
@@ -151,6 +157,7 @@ impl<'a> Frame<'a> {
     /// Ends a frame whose last line is ended. Without data it is still to be written, and needs its blank line for an `id`, which
     /// takes effect with it, and for an `event`, which would name the next event without it. A comment and a `retry` are
     /// complete as lines; some decoders hand out an event at each blank line.
+    #[inline(never)]
     fn finish_line(&mut self) {
         let without_data = self.fields;
         if without_data.is_some() {
