@@ -771,3 +771,25 @@ async fn a_stream_among_others_that_is_read_slowly_is_not_stalled() {
     }
     assert!(reasons.try_recv().is_err());
 }
+
+/// One event that fits into a few of the server's writes, of which the client takes a little at a time.
+#[tokio::test]
+async fn small_window_that_is_read_slowly_is_not_stalled() {
+    const WINDOW: u32 = 1000;
+    let (server, _told, mut reasons) = server();
+    let addr = serve_as(server).await;
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (client, connection) = h2::client::Builder::new()
+        .initial_window_size(WINDOW)
+        .handshake(socket)
+        .await
+        .unwrap();
+    let _driving = tokio::spawn(connection);
+    let mut stream = http2_get(&client, "/huge").await;
+    let start = Instant::now();
+    while start.elapsed() < SEND_TIMEOUT * 3 {
+        http2_data(&mut stream).await.unwrap().unwrap();
+        sleep(SEND_TIMEOUT / 7).await;
+    }
+    assert!(reasons.try_recv().is_err());
+}

@@ -32,6 +32,9 @@ struct State {
     /// Pieces that hyper was handed so far.
     #[cfg(feature = "http2")]
     handed_over: AtomicU64,
+    /// How often hyper took bytes off a piece, to write them.
+    #[cfg(feature = "http2")]
+    advanced: AtomicU64,
     /// Whether the client has to take something before the stream goes on.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
@@ -168,6 +171,7 @@ impl Flow {
         state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
             handed_over: state.handed_over.load(Ordering::Relaxed),
             unsent: state.unsent.load().0,
+            advanced: state.advanced.load(Ordering::Relaxed),
         })
     }
 
@@ -177,12 +181,14 @@ impl Flow {
     }
 }
 
-/// How far a stream has come: pieces that hyper was handed, and how many of those it has not written.
+/// How far a stream has come: pieces that hyper was handed, how many of those it has not written, and how often it took
+/// bytes off one. A client with a small window takes a piece in many parts.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     handed_over: u64,
     unsent: u32,
+    advanced: u64,
 }
 
 /// A piece that hyper holds; dropped when it is written, or its stream is gone.
@@ -191,6 +197,14 @@ pub(crate) struct Progress {
 pub(crate) struct InHyper {
     flow: Flow,
     bytes: u16,
+}
+
+#[cfg(feature = "http2")]
+impl InHyper {
+    /// hyper took bytes off the piece.
+    pub(crate) fn advance(&self) {
+        self.flow.0.advanced.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(feature = "http2")]

@@ -285,7 +285,7 @@ impl Pieces {
         self.has_begun = true;
         Frame::data(Piece {
             bytes: self.rest.split_to(usize::from(len)),
-            _in_hyper: self.flow.hand_over(len),
+            in_hyper: self.flow.hand_over(len),
         })
     }
 
@@ -311,7 +311,7 @@ impl Pieces {
 #[derive(Debug)]
 pub(crate) struct Piece {
     bytes: Bytes,
-    _in_hyper: InHyper,
+    in_hyper: InHyper,
 }
 
 impl Buf for Piece {
@@ -325,6 +325,9 @@ impl Buf for Piece {
 
     fn advance(&mut self, len: usize) {
         self.bytes.advance(len);
+        if len > 0 {
+            self.in_hyper.advance();
+        }
     }
 }
 
