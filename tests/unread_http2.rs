@@ -8,6 +8,7 @@
 mod support;
 
 use std::{
+    fmt::Write as _,
     fs,
     net::SocketAddr,
     path::Path,
@@ -16,12 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::within;
+use axum::{Router, extract::Path as Segment};
+use sse_runtime::{Connection, RouterExt as _, Stream, sse_endpoint};
+use support::{serve, within};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Interest},
     net::{TcpSocket, TcpStream},
     process::{Child, Command},
+    sync::mpsc,
     task::JoinSet,
 };
 use tokio_rustls::{
@@ -227,5 +231,117 @@ async fn unread_streams_do_not_block_others() {
         let len = data.unwrap().unwrap().len();
         body.flow_control().release_capacity(len).unwrap();
         read += len;
+    }
+}
+
+/// Numbers that the generator yields without waiting.
+#[sse_endpoint("/burst/{events}", flush = "each")]
+async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
+    for number in 0..events {
+        yield_!(number);
+    }
+}
+
+/// Numbers that a task sends, so that the generator waits for each of them.
+#[sse_endpoint("/sent/{events}", flush = "each")]
+async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
+    let (sender, mut receiver) = mpsc::channel(1);
+    connection.spawn(async move {
+        for number in 0..events {
+            if sender.send(number).await.is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(number) = receiver.recv().await {
+        yield_!(number);
+    }
+}
+
+/// What a stream of so many numbers is on the wire.
+fn numbers(events: u32) -> String {
+    (0..events).fold(String::new(), |mut text, number| {
+        write!(text, "data: {number}\n\n").unwrap();
+        text
+    })
+}
+
+/// Reads a stream with a client of the crate `h2` as it is by default, which ends its connection if too many small DATA frames
+/// wait to be read.
+async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
+    let request = http::Request::get(format!("http://test{path}"))
+        .body(())
+        .unwrap();
+    let mut client = client.clone().ready().await.unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let mut body = within("the head", response).await.unwrap().into_body();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut text = String::new();
+    while let Some(data) = within("the next bytes", body.data()).await {
+        let data = data.unwrap_or_else(|error| panic!("{path}: {error}, {} bytes", text.len()));
+        body.flow_control().release_capacity(data.len()).unwrap();
+        text.push_str(std::str::from_utf8(&data).unwrap());
+    }
+    text
+}
+
+async fn connect_h2(addr: SocketAddr) -> h2::client::SendRequest<bytes::Bytes> {
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn burst_arrives_if_h2_client_reads_late() {
+    let addr = serve(Router::new().sse(burst)).await;
+    for events in [200, 1_000, 30_000] {
+        let client = connect_h2(addr).await;
+        let text = read_late(&client, format!("/burst/{events}")).await;
+        assert!(text == numbers(events), "{events}: {} bytes", text.len());
+    }
+}
+
+#[tokio::test]
+async fn sent_burst_arrives_if_h2_client_reads_late() {
+    let addr = serve(Router::new().sse(sent)).await;
+    for events in [200, 1_000, 30_000] {
+        let client = connect_h2(addr).await;
+        let text = read_late(&client, format!("/sent/{events}")).await;
+        assert!(text == numbers(events), "{events}: {} bytes", text.len());
+    }
+}
+
+/// The client has one budget for all streams of a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_of_one_connection_arrive_if_read_late() {
+    let addr = serve(Router::new().sse(burst)).await;
+    let client = connect_h2(addr).await;
+    let mut streams = JoinSet::new();
+    for _ in 0..20 {
+        let client = client.clone();
+        streams.spawn(async move { read_late(&client, "/burst/200".to_owned()).await });
+    }
+    while let Some(text) = streams.join_next().await {
+        assert_eq!(text.unwrap(), numbers(200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn burst_arrives_if_reqwest_pauses() {
+    let addr = serve(Router::new().sse(burst)).await;
+    for events in [200, 1_000, 30_000] {
+        let client = reqwest::Client::builder()
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let url = format!("http://{addr}/burst/{events}");
+        let mut response = within("the head", client.get(url).send()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut text = String::new();
+        while let Some(bytes) = within("the next bytes", response.chunk()).await.unwrap() {
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+        assert!(text == numbers(events), "{events}: {} bytes", text.len());
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{
 use std::{
     sync::atomic::{AtomicU32, AtomicU64},
     task::Waker,
+    time::{Duration, Instant},
 };
 
 #[cfg(feature = "http2")]
@@ -28,7 +29,7 @@ struct State {
     #[cfg(feature = "http2")]
     unsent: Unsent,
     #[cfg(feature = "http2")]
-    connection: Arc<Unsent>,
+    connection: Arc<OfConnection>,
     /// Pieces that hyper was handed so far.
     #[cfg(feature = "http2")]
     handed_over: AtomicU64,
@@ -103,10 +104,63 @@ impl Unsent {
     }
 }
 
+/// State shared by all streams of a connection.
+#[cfg(feature = "http2")]
+#[derive(Debug, Default)]
+pub(crate) struct OfConnection {
+    /// What hyper holds of all of them.
+    unsent: Unsent,
+    small: SmallPieces,
+}
+
+/// How many small pieces may go out at a rate of their own, over all streams of a connection.
+///
+/// Each is a DATA frame. The crate `h2` as a client closes the connection if about a hundred small ones wait for its app
+/// (`too_many_data_frames`), and whether the app has read them is not seen here.
+#[cfg(feature = "http2")]
+#[derive(Debug)]
+struct SmallPieces {
+    start: Instant,
+    /// When all that went out is forgotten, in nanoseconds after `start`.
+    forgotten: AtomicU64,
+}
+
+#[cfg(feature = "http2")]
+impl SmallPieces {
+    /// How many may go out in a burst.
+    const BURST: u32 = 48;
+
+    /// How long until one more may follow them.
+    const EACH: Duration = Duration::from_millis(10);
+
+    /// Whether one more may go out, which is counted.
+    fn admit(&self) -> bool {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(self.start.elapsed());
+        let next = |forgotten: u64| {
+            let next = forgotten.max(now) + nanos(Self::EACH);
+            (next - now <= nanos(Self::EACH * Self::BURST)).then_some(next)
+        };
+        self.forgotten
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .is_ok()
+    }
+}
+
+#[cfg(feature = "http2")]
+impl Default for SmallPieces {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            forgotten: AtomicU64::new(0),
+        }
+    }
+}
+
 #[cfg(feature = "http2")]
 impl Flow {
     /// The flow of a new stream of a connection.
-    pub(crate) fn new(connection: &Arc<Unsent>) -> Self {
+    pub(crate) fn new(connection: &Arc<OfConnection>) -> Self {
         Self(Arc::new(State {
             connection: Arc::clone(connection),
             ..State::default()
@@ -125,7 +179,7 @@ impl Flow {
             if pieces == 0
                 || pieces < stream.pieces
                     && bytes < stream.bytes
-                    && state.connection.is_below(connection)
+                    && state.connection.unsent.is_below(connection)
             {
                 break true;
             }
@@ -150,11 +204,16 @@ impl Flow {
         is_written
     }
 
+    /// Whether a small piece may go out by itself, which is counted.
+    pub(crate) fn admit_small(&self) -> bool {
+        self.0.connection.small.admit()
+    }
+
     /// hyper is handed a piece. It asks for the next once the client has room for a byte of this one.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);
-        state.connection.add(bytes);
+        state.connection.unsent.add(bytes);
         // Nobody else writes it.
         let handed_over = state.handed_over.load(Ordering::Relaxed);
         state.handed_over.store(handed_over + 1, Ordering::Relaxed);
@@ -211,7 +270,7 @@ impl InHyper {
 impl Drop for InHyper {
     fn drop(&mut self) {
         let state = &*self.flow.0;
-        state.connection.remove(self.bytes);
+        state.connection.unsent.remove(self.bytes);
         let left = state.unsent.remove(self.bytes);
         if left < state.resume_below.load(Ordering::SeqCst) {
             state.resume_below.store(0, Ordering::SeqCst);

@@ -15,10 +15,10 @@ use std::{
 
 use axum::{
     body::{Body, HttpBody},
-    http::Request,
+    http::{HeaderMap, Request},
     response::Response,
 };
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -26,7 +26,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    flow::{Bound, Flow, InHyper, Progress, Unsent},
+    flow::{Bound, Flow, InHyper, OfConnection, Progress},
     keep_alive::poll_unconstrained,
     serve::{Answer, Service},
 };
@@ -190,15 +190,14 @@ impl<F: Future<Output = ()>> Future for Driven<F> {
 #[derive(Debug)]
 pub(crate) struct Http2Service {
     service: Service,
-    /// What hyper holds of all its streams.
-    unsent: Arc<Unsent>,
+    connection: Arc<OfConnection>,
 }
 
 impl Http2Service {
     pub(crate) fn new(service: Service) -> Self {
         Self {
             service,
-            unsent: Arc::default(),
+            connection: Arc::default(),
         }
     }
 }
@@ -209,7 +208,7 @@ impl hyper::service::Service<Request<Incoming>> for Http2Service {
     type Future = Http2Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Http2Answer {
-        let flow = Flow::new(&self.unsent);
+        let flow = Flow::new(&self.connection);
         request.extensions_mut().insert(flow.clone());
         let answer = self.service.call(request);
         Http2Answer { answer, flow }
@@ -239,7 +238,10 @@ impl Future for Http2Answer {
 ///
 /// It takes whatever it is handed as soon as the client has room for a byte of it, holds it for as long as the client
 /// likes, and asks for more. So what waits has to wait before it, where it is seen.
-const PIECE: u16 = 16 * 1024;
+const PIECE: usize = 16 * 1024;
+
+/// A piece of fewer bytes is small: a client of the crate `h2` has few of them wait for its app.
+const SMALL: usize = 256;
 
 /// How much hyper may hold of one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
@@ -257,53 +259,121 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
 };
 
 /// A response's body, in pieces, which hands hyper no more of them than it may hold.
+///
+/// Once too many of them were small, what the body yields without waiting is gathered until it is not. A body that waits has
+/// what is gathered handed over, as soon as hyper has written the piece before it. No timer delays anything.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     body: Body,
     /// What is left of a frame.
     rest: Bytes,
+    /// The next piece, as long as it is small.
+    gathered: BytesMut,
+    /// The body had nothing to add to what is gathered when it was last polled.
+    has_waited: bool,
     flow: Flow,
     /// hyper was handed a piece.
     has_begun: bool,
-    /// Why the body has failed, until hyper is told.
-    failed: Option<axum::Error>,
+    /// What the body ended with, until hyper has everything before it.
+    last: Option<Last>,
 }
+
+#[derive(Debug)]
+enum Last {
+    End,
+    Trailers(HeaderMap),
+    Failed(axum::Error),
+}
+
+type Polled = Poll<Option<Result<Frame<Piece>, axum::Error>>>;
 
 impl Pieces {
     pub(crate) fn new(body: Body, flow: Flow) -> Self {
         Self {
             body,
             rest: Bytes::new(),
+            gathered: BytesMut::new(),
+            has_waited: false,
             flow,
             has_begun: false,
-            failed: None,
+            last: None,
         }
     }
 
-    /// Hands over so much of the rest.
-    fn hand_over(&mut self, len: u16) -> Frame<Piece> {
+    fn hand_over(&mut self, bytes: Bytes) -> Polled {
         self.has_begun = true;
-        Frame::data(Piece {
-            bytes: self.rest.split_to(usize::from(len)),
+        self.has_waited = false;
+        // No piece has more.
+        let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        Poll::Ready(Some(Ok(Frame::data(Piece {
+            bytes,
             in_hyper: self.flow.hand_over(len),
-        })
+        }))))
+    }
+
+    fn hand_over_gathered(&mut self) -> Polled {
+        let bytes = self.gathered.split().freeze();
+        self.hand_over(bytes)
+    }
+
+    /// Hands over some of the rest, or gathers it.
+    fn take_rest(&mut self) -> Polled {
+        let is_small = self.rest.len() < SMALL;
+        if self.gathered.is_empty() && (!is_small || self.flow.admit_small()) {
+            let bytes = self.rest.split_to(self.rest.len().min(PIECE));
+            return self.hand_over(bytes);
+        }
+        let len = self.rest.len().min(PIECE - self.gathered.len());
+        self.gathered.extend_from_slice(&self.rest.split_to(len));
+        self.has_waited = false;
+        if self.gathered.len() < SMALL {
+            return Poll::Pending;
+        }
+        self.hand_over_gathered()
+    }
+
+    /// The body waits, or lets others go first: only one that still has nothing in the next turn waits.
+    fn poll_waiting(&mut self, cx: &Context<'_>) -> Polled {
+        if self.gathered.is_empty() {
+            return Poll::Pending;
+        }
+        if !self.has_waited {
+            self.has_waited = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.flow.poll_written(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.hand_over_gathered()
+    }
+
+    fn poll_last(&mut self, last: Last, cx: &Context<'_>) -> Polled {
+        match last {
+            Last::End => {
+                self.last = Some(last);
+                Poll::Ready(None)
+            }
+            Last::Trailers(trailers) => {
+                self.last = Some(Last::End);
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Last::Failed(error) => self.poll_failed(error, cx),
+        }
     }
 
     /// The body has failed, and hyper resets the stream once it knows, which takes back whatever is not on the wire by then: so
     /// the error waits for the last piece to be written. If there is none, an empty one says when the head is.
-    fn poll_failed(
-        &mut self,
-        error: axum::Error,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+    fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_begun && self.flow.poll_written(cx.waker()) {
+            self.last = Some(Last::End);
             return Poll::Ready(Some(Err(error)));
         }
-        self.failed = Some(error);
+        self.last = Some(Last::Failed(error));
         if self.has_begun {
             return Poll::Pending;
         }
-        Poll::Ready(Some(Ok(self.hand_over(0))))
+        self.hand_over(Bytes::new())
     }
 }
 
@@ -335,50 +405,70 @@ impl HttpBody for Pieces {
     type Data = Piece;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
-        if let Some(error) = this.failed.take() {
-            return this.poll_failed(error, cx);
+        if this.rest.is_empty()
+            && this.gathered.is_empty()
+            && let Some(last) = this.last.take()
+        {
+            return this.poll_last(last, cx);
         }
         let flow = &this.flow;
         if !flow.poll_room(UNSENT_OF_STREAM, UNSENT_OF_CONNECTION, cx.waker()) {
             return Poll::Pending;
         }
-        if this.rest.is_empty() {
-            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.rest = data,
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().unwrap_or_default();
-                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                    }
-                },
-                Some(Err(error)) => return this.poll_failed(error, cx),
-                None => return Poll::Ready(None),
+        loop {
+            if !this.rest.is_empty() {
+                let taken = this.take_rest();
+                if taken.is_ready() {
+                    return taken;
+                }
             }
+            if this.last.is_some() {
+                return this.hand_over_gathered();
+            }
+            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+                return this.poll_waiting(cx);
+            };
+            let last = match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) if data.is_empty() => return this.hand_over_gathered(),
+                Some(Ok(Ok(data))) => {
+                    this.rest = data;
+                    continue;
+                }
+                Some(Ok(Err(frame))) => Last::Trailers(frame.into_trailers().unwrap_or_default()),
+                Some(Err(error)) => Last::Failed(error),
+                None => Last::End,
+            };
+            if this.gathered.is_empty() {
+                return this.poll_last(last, cx);
+            }
+            this.last = Some(last);
         }
-        let len = u16::try_from(this.rest.len()).map_or(PIECE, |len| len.min(PIECE));
-        Poll::Ready(Some(Ok(this.hand_over(len))))
     }
 
     fn is_end_stream(&self) -> bool {
-        // A body that has failed may be at its end, but the error is still to come.
-        self.failed.is_none() && self.rest.is_empty() && self.body.is_end_stream()
+        let is_empty = self.rest.is_empty() && self.gathered.is_empty();
+        is_empty
+            && match self.last {
+                None => self.body.is_end_stream(),
+                Some(Last::End) => true,
+                // They are still to come, even if the body is at its end.
+                Some(Last::Trailers(_) | Last::Failed(_)) => false,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.failed.is_some() {
-            return SizeHint::default();
-        }
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
+        let held = (self.rest.len() + self.gathered.len()) as u64;
+        let mut hint = match self.last {
+            None => self.body.size_hint(),
+            Some(Last::End | Last::Trailers(_)) => SizeHint::with_exact(0),
+            Some(Last::Failed(_)) => SizeHint::default(),
+        };
         if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + rest);
+            hint.set_upper(upper + held);
         }
-        hint.set_lower(hint.lower() + rest);
+        hint.set_lower(hint.lower() + held);
         hint
     }
 }

@@ -97,6 +97,15 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// (some 200 ns a frame). hyper has no limit to set for it: limit the rate per address in front of the server if that
 /// matters.
 ///
+/// # Small events over HTTP/2
+///
+/// Clients of the crate `h2`, and so `reqwest`, close a connection with all its streams (`ENHANCE_YOUR_CALM`,
+/// `too_many_data_frames`) if more than about a hundred DATA frames of less than 256 bytes wait for the app to read them.
+/// So once a connection has sent 48 such frames at once, or 100 per second, an event shares a frame with those that its
+/// generator yields without waiting, until the frame has 256 bytes. No timer delays it. A generator that waits has its
+/// events sent at once; a client that does not read such a stream still closes the connection after about a hundred of
+/// them. Plain `axum::serve` sends one frame for each event with `flush = "each"`; there, use `flush = "ready"` for bursts.
+///
 /// # Panics of the app
 ///
 /// A handler, extractor or layer that panics before the response breaks off its connection (over HTTP/2 its stream), and the log has an
