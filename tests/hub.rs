@@ -28,7 +28,7 @@ use sse_runtime::{
     Event, EventId, Gap, GapReason, Hub, HubError, LastEventId, Presence, PresenceChange,
     RouterExt as _, Start, Stream, Subscription, Topic, sse_endpoint, testing,
 };
-use support::within;
+use support::{BrokenOff, Client, serve, within};
 use tokio::sync::mpsc;
 use tokio::{
     sync::Semaphore,
@@ -1263,4 +1263,95 @@ fn whoever_is_there_leaves_with_the_runtime() {
     assert_eq!(presence.present(), ["stays"]);
     drop(stays);
     assert_eq!(presence.count(), 0);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Failed and stopped runs
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Publishes half an answer and fails.
+async fn half(topic: Topic<String>) -> Result<(), String> {
+    topic.publish(&"half".to_owned()).await.unwrap();
+    Err("upstream".to_owned())
+}
+
+/// Writes an end marker of its own, and then waits as a handler does that knows nothing of failures.
+#[sse_endpoint("/own_marker", method = POST)]
+async fn own_marker(
+    State(hub): State<Hub<String>>,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let mut run = hub.produce_again("post", Start::First, half)?;
+    while let Some(word) = run.next().await {
+        yield_!(word);
+    }
+    yield_!(Event::text("[DONE]"));
+    pending::<()>().await;
+}
+
+/// The same, read with an `EventSource`.
+#[sse_endpoint("/own_event/{how}")]
+async fn own_event(
+    Path(how): Path<String>,
+    State(hub): State<Hub<String>>,
+) -> impl Stream<Item = String> {
+    let Ok(mut run) = hub.produce_again("get", Start::First, half) else {
+        return;
+    };
+    let mut words = Vec::new();
+    while let Some(word) = run.next().await {
+        words.push(word);
+    }
+    match &*how {
+        "event" => yield_!(Event::text("all").event("end")),
+        "all" => yield_all!(tokio_stream::iter(words)),
+        _ => yield_!(Event::comment("bye")),
+    }
+    pending::<()>().await;
+}
+
+/// Has an error of its own for the run that failed.
+#[sse_endpoint("/own_error")]
+async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
+    let run = hub.produce_again("error", Start::First, half);
+    let mut run = run.map_err(|error| error.to_string())?;
+    while let Some(word) = run.next().await {
+        yield_!(word);
+    }
+    Err("my own".to_owned())?;
+}
+
+#[tokio::test]
+async fn a_failed_run_is_followed_by_nothing() {
+    let app = Router::new().sse(own_marker).sse(own_event).sse(own_error);
+    let addr = serve(app.with_state(hub(10))).await;
+    let mut client = Client::post(addr, "/own_marker", 0, b"").await;
+    client.head().await;
+    let half = within("a word", client.expect_chunk()).await;
+    assert!(half.ends_with("data: \"half\"\n\n"), "{half:?}");
+    let end = within("the end", client.chunk()).await;
+    assert_eq!(end, Err(BrokenOff));
+
+    for how in ["event", "all", "comment"] {
+        let mut client = Client::get(addr, &format!("/own_event/{how}")).await;
+        client.head().await;
+        let error = within("the error", client.expect_chunk()).await;
+        assert!(error.starts_with("event: error\nid: "), "{how}: {error:?}");
+        assert!(
+            error.ends_with("data: \"upstream\"\n\n"),
+            "{how}: {error:?}"
+        );
+        assert_eq!(within("the end", client.chunk()).await, Ok(None), "{how}");
+    }
+
+    let mut client = Client::get(addr, "/own_error").await;
+    client.head().await;
+    let mut text = String::new();
+    while !text.contains("\"my own\"") {
+        text.push_str(&within("the error", client.expect_chunk()).await);
+    }
+    assert!(
+        text.contains("\"half\"") && !text.contains("upstream"),
+        "{text}"
+    );
+    assert_eq!(within("the end", client.chunk()).await, Ok(None));
 }

@@ -215,9 +215,10 @@ impl SseBody {
         let (written, events) = match taken {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
-                self.state = failing(source, &self.about.endpoint);
+                let why = source.reason();
+                self.state = failing(source, &self.channel, &self.about.endpoint);
                 let first = self.about.frames.first.as_ref();
-                end(&mut self.guard, &self.channel, first, CloseReason::Failed);
+                end(&mut self.guard, &self.channel, first, why);
                 self.channel.take()
             }
         };
@@ -357,8 +358,8 @@ impl SseBody {
                             } = match this.channel.take_unless_failed() {
                                 Ok(taken) => taken,
                                 Err(source) => {
-                                    this.state = failing(source, endpoint);
-                                    let why = CloseReason::Failed;
+                                    let why = source.reason();
+                                    this.state = failing(source, &this.channel, endpoint);
                                     end(&mut this.guard, &this.channel, None, why);
                                     continue;
                                 }
@@ -465,8 +466,8 @@ fn poll(
 /// Ends a stream whose generator has ended: writes what is left to be sent, and says why it ends.
 fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, CloseReason) {
     // A generator that ended after a value that could not be sent has not finished.
-    if let Some(failing) = write_failure(channel, endpoint) {
-        return (failing, CloseReason::Failed);
+    if let Some(failed) = write_failure(channel, endpoint) {
+        return failed;
     }
     match &ending {
         Ending::TaskPanicked => {
@@ -502,10 +503,7 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
         }
     };
     let ended = end_stream(why, topics == Some(TopicEnd::Over), channel, endpoint);
-    match write_failure(channel, endpoint) {
-        Some(failing) => (failing, CloseReason::Failed),
-        None => (ended, why),
-    }
+    write_failure(channel, endpoint).unwrap_or((ended, why))
 }
 
 /// Writes the last frame of a stream that ends for this reason. The state says whether its response then breaks off.
@@ -561,7 +559,7 @@ fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &E
 fn say_failure(failure: &Failure, channel: &Channel, endpoint: &Endpoint) {
     if endpoint.sends_framework_events() {
         // Not `write_last`: the error's `Serialize` is a user's.
-        channel.write(|outgoing| {
+        channel.write_error(|outgoing| {
             failure.write_to(outgoing, endpoint.error_event);
             Ok(())
         });
@@ -593,13 +591,14 @@ fn task_panicked(channel: &Channel, endpoint: &Endpoint) -> State {
     }))
 }
 
-/// The state after a value that could not be sent, if there was one.
-fn write_failure(channel: &Channel, endpoint: &Endpoint) -> Option<State> {
+/// The state after a value that could not be sent, if there was one, and why the stream ends.
+fn write_failure(channel: &Channel, endpoint: &Endpoint) -> Option<(State, CloseReason)> {
     let failure = channel.take_failure()?;
-    Some(failing(failure, endpoint))
+    let why = failure.reason();
+    Some((failing(failure, channel, endpoint), why))
 }
 
-fn failing(failure: WriteFailure, endpoint: &Endpoint) -> State {
+fn failing(failure: WriteFailure, channel: &Channel, endpoint: &Endpoint) -> State {
     let Endpoint { name, path, .. } = *endpoint;
     State::Failing(Box::new(match failure {
         WriteFailure::Encode(source) => {
@@ -627,6 +626,7 @@ fn failing(failure: WriteFailure, endpoint: &Endpoint) -> State {
                 source: *source,
             }
         }
+        WriteFailure::Run(failure) => return run_failed(&failure, channel, endpoint),
     }))
 }
 

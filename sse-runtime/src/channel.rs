@@ -13,7 +13,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    EventId,
+    CloseReason, EventId,
     encode::{self, EncodeError, Fields},
     endpoint::{Endpoint, Flush},
     topic::{Gap, failure::Failure},
@@ -92,6 +92,18 @@ pub(crate) enum WriteFailure {
     /// Events are missing, and the endpoint sends only what its function yields.
     // In a box, since few streams ever have one.
     Gap(Box<Gap>),
+    /// A run that the stream reads has failed, and the generator has yielded since.
+    Run(Arc<Failure>),
+}
+
+impl WriteFailure {
+    /// Why the stream ends.
+    pub(crate) fn reason(&self) -> CloseReason {
+        match self {
+            Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
+            Self::Run(failure) => failure.reason,
+        }
+    }
 }
 
 /// What comes behind what was written last.
@@ -218,11 +230,6 @@ pub(crate) enum TopicEnd {
 }
 
 impl Outgoing {
-    /// Whether the run of a topic that was read has failed, so that the stream is not done.
-    pub(crate) fn reads_failed_run(&self) -> bool {
-        self.topics.failure.is_some()
-    }
-
     /// An event is written.
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
         self.wrote_together(1, id);
@@ -486,8 +493,8 @@ impl Channel {
         outgoing.begun || !outgoing.buffer.is_empty() || outgoing.failure.is_some()
     }
 
-    /// Lets `write` add a frame, and says whether the generator has to stop behind it. After a failure nothing is added any
-    /// more.
+    /// Lets `write` add a frame, and says whether the generator has to stop after it. After a failure, or after a run that
+    /// the stream reads has failed, nothing is added any more.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
@@ -497,6 +504,12 @@ impl Channel {
         };
         let written = write(&mut writing.outgoing);
         writing.end(written)
+    }
+
+    /// Lets `write` add the error that the stream ends with, also after a run that it reads has failed.
+    pub(crate) fn write_error(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
+        self.lock().topics.failure = None;
+        self.write(write);
     }
 
     /// Lets `write` add the last frame of the stream, also after a failure.
@@ -511,6 +524,12 @@ impl Channel {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
         outgoing.begun = true;
+        // What follows half an answer would make it look complete.
+        if outgoing.failure.is_none()
+            && let Some(failure) = outgoing.topics.failure.take()
+        {
+            outgoing.failure = Some(WriteFailure::Run(failure));
+        }
         if outgoing.failure.is_some() {
             outgoing.stops = true;
             return None;

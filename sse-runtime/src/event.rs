@@ -133,10 +133,6 @@ impl<T> Event<T> {
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        self.done
-    }
-
     /// Whether it is more to a client than its fields.
     pub(crate) fn has_data(&self) -> bool {
         !matches!(self.data, Data::None)

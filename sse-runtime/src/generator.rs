@@ -412,7 +412,7 @@ impl<E> fmt::Debug for StreamError<E> {
 
 fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, error: E) -> Ending {
     Ending::Failed(Box::new(move |channel, endpoint| {
-        channel.write(|outgoing| {
+        channel.write_error(|outgoing| {
             let start = outgoing.buffer.len();
             let mut frame = Frame::of_value(&mut outgoing.buffer).or_event(endpoint.error_event);
             item.encode(&error, &mut frame)?;

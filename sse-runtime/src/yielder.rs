@@ -364,10 +364,6 @@ fn write_event<T>(
     outgoing: &mut Outgoing,
     json: impl FnOnce(&T, &mut Frame<'_>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    // What a run has not finished is not done: the stream ends with the run's error instead.
-    if event.is_done() && outgoing.reads_failed_run() {
-        return Ok(());
-    }
     let has_data = event.has_data();
     let id = event.encode(outgoing.last_id.as_ref(), &mut outgoing.buffer, json)?;
     if has_data {

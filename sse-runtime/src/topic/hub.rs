@@ -318,7 +318,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// not run again before its topic is dropped, unless [`produce_again`](Self::produce_again) asks for
     /// it. If the run returns an error or panics, that is logged, and every reader's stream ends with
     /// the endpoint's `error_event` after what was published: the error as JSON if it is
-    /// [`Serialize`](serde::Serialize), or a problem without details. A stream that ends so has the
+    /// [`Serialize`](serde::Serialize), or a problem without details. Nothing that a handler yields after
+    /// the failed run is sent, so a marker of its own, such as `[DONE]`, cannot make half an answer look
+    /// complete; an error that it returns is sent in place of the run's. A stream that ends so has the
     /// reason [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), is
     /// never `done`, and stops a client that returns with that event's id. Do not start a run on a topic
     /// that others publish to as well, such as a chat room: the run's end finishes it. Use another hub.

@@ -143,8 +143,9 @@ impl<T> Subscription<T> {
     }
 
     /// Whether the subscription has ended because the [run](super::Hub::produce) that published has
-    /// failed or panicked. In an endpoint the stream then ends with the error by itself, so this is for
-    /// other readers.
+    /// failed or panicked. In an endpoint the stream then ends with the error by itself, at the latest
+    /// at the handler's next `yield_!`, so this is for other readers, and for a handler that returns an
+    /// error of its own.
     pub fn has_failed(&self) -> bool {
         self.has_failed
     }
