@@ -8,7 +8,7 @@ mod support;
 
 use std::{
     fmt::Write as _,
-    future::Future,
+    future::{Future, pending},
     net::SocketAddr,
     pin::pin,
     sync::Arc,
@@ -23,11 +23,11 @@ use axum::{
     http::{Request, StatusCode},
 };
 use sse_runtime::{
-    Event, LastEventId, PublishError, RouterExt as _, SseEvent, Start, Stream, Topic, sse_endpoint,
-    testing,
+    Event, LastEventId, LastEventIdError, PublishError, RouterExt as _, SseEvent, Start, Stream,
+    Topic, sse_endpoint, testing,
 };
 use support::{Client, Generators, log::Log, serve, within};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_stream::StreamExt as _;
 use tower_service::Service as _;
 
@@ -570,6 +570,65 @@ async fn done_in_the_query_is_left_to_the_handler() {
         assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
     }
     assert_eq!(runs.count().started, 1);
+}
+
+/// Takes the id, and waits for something else than a topic.
+#[sse_endpoint("/waits", keep_alive = "1s")]
+async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
+    pending::<()>().await;
+    yield_!(1);
+}
+
+/// The same after its mark.
+#[sse_endpoint("/waits_begun", keep_alive = "1s")]
+async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    if true {
+        pending::<()>().await;
+        yield_!(1);
+    }
+}
+
+/// Resumes by an id of its own, after which there is nothing left.
+#[sse_endpoint("/resumes", end = "stop")]
+async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
+    let from = match last {
+        Err(LastEventIdError::Done { last, .. }) => last.parse().unwrap_or(0),
+        _ => 0,
+    };
+    for number in from + 1..=3_u64 {
+        yield_!(Event::json(number).id(number));
+    }
+}
+
+/// Uses up the turn of its task before it subscribes.
+#[sse_endpoint("/busy")]
+async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    let free = Semaphore::new(1);
+    for _ in 0..1_000 {
+        drop(free.acquire().await);
+    }
+    yield_all!(topic.subscribe(last));
+}
+
+#[tokio::test]
+async fn done_stops_clients_of_streams_without_topics() {
+    let (topic, epoch) = four_of_ten().await;
+    let app = Router::new().sse(waits).sse(waits_begun).sse(resumes);
+    let addr = serve(app.sse(busy).with_state(topic)).await;
+    for (path, id) in [
+        ("/waits", "made-up~done"),
+        ("/waits_begun", "made-up~done"),
+        ("/resumes", "3~done"),
+    ] {
+        let mut client = ask(addr, path, id).await;
+        let head = within("the head", client.head()).await;
+        assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
+    }
+    let mut client = ask(addr, "/busy", "0123456789ab-7~done").await;
+    let text = within("the events", client.read_to("data: 10\n")).await;
+    let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
+    assert!(text.contains(&told), "{text}");
 }
 
 #[tokio::test]

@@ -309,6 +309,10 @@ impl Outgoing {
         self.len() >= DUE
     }
 
+    fn has_failure(&self) -> bool {
+        self.failure.is_some() || self.topics.failure.is_some()
+    }
+
     fn take(&mut self) -> (Bytes, u64) {
         // Where a part is taken, the rest comes next, and its events are counted now.
         let taken = match self.lone.take().or_else(|| self.take_ahead()) {
@@ -487,10 +491,17 @@ impl Channel {
         }
     }
 
-    /// Whether there is a stream to answer with: what was yielded, or a gap that the client is to be told of.
+    /// Whether there is a stream to answer with: what was yielded, a gap that the client is to receive, or a failure. To a
+    /// client that has received the end of the stream, that it has begun again says nothing.
     pub(crate) fn has_content(&self) -> bool {
         let outgoing = self.lock();
-        outgoing.begun || !outgoing.buffer.is_empty() || outgoing.failure.is_some()
+        let begins = outgoing.begun && outgoing.returning != Returning::Unknown;
+        begins || !outgoing.is_empty() || outgoing.has_failure()
+    }
+
+    /// Whether a value could not be sent, or a run that is read has failed.
+    pub(crate) fn has_failure(&self) -> bool {
+        self.lock().has_failure()
     }
 
     /// Lets `write` add a frame, and says whether the generator has to stop after it. After a failure, or after a run that

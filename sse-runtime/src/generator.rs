@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pin_project_lite::pin_project;
+use tokio::task::coop;
 
 use crate::{
     CloseReason, Connection, Payload,
@@ -280,7 +281,23 @@ impl Generator {
                     Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
                     Ok(Poll::Pending) if waits_for_topic => match this.channel.returning() {
                         Returning::Reads => Poll::Ready(Before::Begun),
-                        _ => until_end.as_mut().poll(cx).map(Before::Closed),
+                        Returning::Unknown if this.prelude && !this.channel.has_begun() => {
+                            until_end.as_mut().poll(cx).map(Before::Closed)
+                        }
+                        // A run that has failed is told, whatever the client has received before.
+                        Returning::Unknown if this.channel.has_failure() => {
+                            Poll::Ready(Before::Begun)
+                        }
+                        // It waits for something else than a topic that would judge the id.
+                        Returning::Unknown if coop::has_budget_remaining() => {
+                            Poll::Ready(Before::Done)
+                        }
+                        // It waits only for its next turn.
+                        Returning::Unknown => {
+                            cx.waker().wake_by_ref();
+                            until_end.as_mut().poll(cx).map(Before::Closed)
+                        }
+                        Returning::Stops => until_end.as_mut().poll(cx).map(Before::Closed),
                     },
                     Ok(Poll::Pending) if this.channel.has_begun() => Poll::Ready(Before::Begun),
                     Ok(Poll::Pending) => until_end.as_mut().poll(cx).map(Before::Closed),
