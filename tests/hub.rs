@@ -1355,3 +1355,42 @@ async fn a_failed_run_is_followed_by_nothing() {
     );
     assert_eq!(within("the end", client.chunk()).await, Ok(None));
 }
+
+/// Runs as the last message of a conversation does.
+#[sse_endpoint("/resumed/{id}")]
+async fn resumed(
+    Path(id): Path<String>,
+    State(hub): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let run = hub.produce(&id, last, |topic| async move {
+        topic.publish(&"started".to_owned()).await.map(drop)
+    })?;
+    yield_all!(run);
+}
+
+#[tokio::test]
+async fn a_name_without_a_run_is_a_run_that_is_gone() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(resumed).with_state(hub.clone()));
+    let _held = hub.topic("held").unwrap();
+    let _read = hub.subscribe(["read", "held"], Start::Now).unwrap();
+    for path in ["/resumed/held", "/resumed/read", "/resumed/gone"] {
+        for sent in ["0123456789ab-7", "nonsense", "0123456789ab-7~done"] {
+            let mut back = client.get(path).last_event_id(sent).await.events();
+            let gap = within("a gap", back.expect_event()).await;
+            assert_eq!(gap.event, "gap", "{path} {sent}");
+            let done = within("the end", back.expect_event()).await;
+            assert_eq!(done.event, "done", "{path} {sent}");
+            within("the end", back.expect_end()).await;
+            let again = client.get(path).last_event_id(&done.id).await;
+            assert_eq!(again.status(), StatusCode::NO_CONTENT, "{path} {sent}");
+        }
+    }
+    let request = client.get("/resumed/two").header("last-event-id", "");
+    let mut back = request.header("last-event-id", "AAAA-3").await.events();
+    assert_eq!(within("a gap", back.expect_event()).await.event, "gap");
+    // A client without an id starts it where it is only read so far.
+    let mut first = client.get("/resumed/held").await.events();
+    assert_eq!(first.expect_event().await.data, "\"started\"");
+}

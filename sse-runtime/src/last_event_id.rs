@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderName, request::Parts},
+    http::{HeaderName, HeaderValue, request::Parts},
 };
 
 use crate::{EventId, id};
@@ -21,7 +21,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
 /// An extractor: the id of the last event that the client has seen, if it has seen one.
 ///
-/// It is the header `Last-Event-ID`, which a browser sends when it reconnects; without it the query parameter
+/// It is the header `Last-Event-ID`, the first that is not empty, which a browser sends when it reconnects; without it the query parameter
 /// `lastEventId` or `last_event_id`, since a script that makes a new `EventSource` cannot set headers. An empty id is
 /// none.
 ///
@@ -126,7 +126,7 @@ pub(crate) struct SentDone(Arc<AtomicBool>);
 impl SentDone {
     /// `None` unless the header has such an id.
     pub(crate) fn of(parts: &Parts) -> Option<Self> {
-        let id = parts.headers.get(HEADER)?;
+        let id = in_header(parts)?;
         id.as_bytes()
             .ends_with(id::DONE.as_bytes())
             .then(Self::default)
@@ -138,10 +138,15 @@ impl SentDone {
     }
 }
 
+/// The first id in a header. A proxy may have added an empty one.
+fn in_header(parts: &Parts) -> Option<&HeaderValue> {
+    let mut sent = parts.headers.get_all(HEADER).into_iter();
+    sent.find(|id| !id.is_empty())
+}
+
 /// What the client sent, if it sent something.
 pub(crate) fn sent(parts: &Parts) -> Option<Result<String, LastEventIdError>> {
-    let header = parts.headers.get(HEADER).filter(|id| !id.is_empty());
-    if let Some(header) = header {
+    if let Some(header) = in_header(parts) {
         let id = String::from_utf8(header.as_bytes().to_vec());
         return Some(id.map_err(|_| LastEventIdError::NotUtf8));
     }

@@ -413,7 +413,17 @@ impl<T: Send + Sync + 'static> Hub<T> {
             if name.len() > LONGEST_NAME {
                 return Err(HubError::NameTooLong);
             }
-            return Ok(match self.get(name) {
+            let mut state = self.0.state();
+            // Others may hold the name, or read it, though nothing has run.
+            let has_run =
+                |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
+            let topic = state
+                .topics
+                .get(name)
+                .is_some_and(has_run)
+                .then(|| self.lease(&mut state, name));
+            drop(state);
+            return Ok(match topic {
                 Some(topic) => topic.subscribe(cursor),
                 None => {
                     let gone = Arc::new(Ring::gone());
