@@ -1356,6 +1356,32 @@ async fn a_failed_run_is_followed_by_nothing() {
     assert_eq!(within("the end", client.chunk()).await, Ok(None));
 }
 
+#[tokio::test]
+async fn several_fail_while_others_live() {
+    let hub = hub(10);
+    let mut run = hub.produce("f", Start::First, half).unwrap();
+    while within("a word", run.next()).await.is_some() {}
+    publish(&hub, "live", &"live 1");
+    let mut updates = hub.subscribe(["f", "live"], Start::First).unwrap();
+    let mut words = BTreeSet::new();
+    while let Some(update) = within("a word", updates.next()).await {
+        words.insert((*update).clone());
+    }
+    assert!(updates.has_failed());
+    assert!(words.contains("half"), "{words:?}");
+
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    let path = "/several/f,live";
+    let at = hub.subscribe(["f", "live"], Start::Now).unwrap().position();
+    let mut events = client.get(path).last_event_id(at).await.events();
+    let (_, data, id) = words_and_error(&mut events).await;
+    assert_eq!(data, "\"upstream\"");
+    // It is stopped, whatever the other goes on with.
+    publish(&hub, "live", &"live 2");
+    let stopped = client.get(path).last_event_id(&id).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+}
+
 /// Runs as the last message of a conversation does.
 #[sse_endpoint("/resumed/{id}")]
 async fn resumed(

@@ -244,4 +244,7 @@ pub(crate) trait Reader<T>: fmt::Debug + Send {
 
     /// Whether the client has received the end of all that is read here.
     fn is_done(&self) -> bool;
+
+    /// Whether a run that is read here has failed.
+    fn has_failed(&self) -> bool;
 }

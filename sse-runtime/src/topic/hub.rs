@@ -247,7 +247,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Reads several topics as one: each event has an id that holds the position in all of them, so that a client that comes
     /// back gets what it missed of each. They are made where there are none. Events of one topic are in order; between topics
-    /// there is no order. It ends when all of them are finished.
+    /// there is no order. It ends when all of them are finished, or as failed when one of them is a [run](Self::produce) that
+    /// has failed and nothing of that is left to be read.
     ///
     /// The names that the client comes back with may be others. A name that its id does not hold is new to it, and starts as for a
     /// client without an id: `last.or(Start::Latest(50))` is 50 events of it. One that it left out in between is such a

@@ -118,6 +118,10 @@ impl<T: Send + Sync + 'static> Reader<T> for Reading<T> {
     fn is_done(&self) -> bool {
         self.reader.is_done()
     }
+
+    fn has_failed(&self) -> bool {
+        self.reader.has_failed()
+    }
 }
 
 /// How a topic of a hub is used.

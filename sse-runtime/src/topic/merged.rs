@@ -11,7 +11,6 @@ use super::{
     Start,
     backend::{Delivery, From, Read, Reader},
     batch::Batch,
-    failure::Failure,
     gap::Gap,
     position::Position,
 };
@@ -30,8 +29,6 @@ pub(crate) struct Merged<T> {
     turn: usize,
     /// What was read, and not given yet: with the ids of several topics it is more than goes together.
     rest: Option<Rest<T>>,
-    /// That of the first that has failed.
-    failure: Option<Arc<Failure>>,
 }
 
 /// What is left of a batch of one reader.
@@ -115,7 +112,6 @@ impl<T> Merged<T> {
             readers: readers.into_iter().map(named).collect(),
             turn: 0,
             rest: None,
-            failure: None,
         }
     }
 
@@ -210,18 +206,13 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 }
                 Poll::Ready(Read::Lagged) => return Poll::Ready(Read::Lagged),
                 Poll::Ready(Read::End) => named.has_ended = true,
-                Poll::Ready(Read::Failed(failure)) => {
-                    named.has_ended = true;
-                    self.failure.get_or_insert(failure);
-                }
+                // The others may never end.
+                Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
         // Of no topic there is no end either: somebody may come back with a name.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
-            return Poll::Ready(match &self.failure {
-                None => Read::End,
-                Some(failure) => Read::Failed(Arc::clone(failure)),
-            });
+            return Poll::Ready(Read::End);
         }
         Poll::Pending
     }
@@ -247,7 +238,14 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
     }
 
     fn is_done(&self) -> bool {
-        !self.readers.is_empty() && self.readers.iter().all(|named| named.reader.is_done())
+        let mut readers = self.readers.iter().map(|named| &named.reader);
+        // What has failed ends all of them.
+        let has_received_failure = readers.clone().any(|of| of.is_done() && of.has_failed());
+        has_received_failure || !self.readers.is_empty() && readers.all(|of| of.is_done())
+    }
+
+    fn has_failed(&self) -> bool {
+        self.readers.iter().any(|named| named.reader.has_failed())
     }
 }
 

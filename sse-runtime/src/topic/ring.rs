@@ -643,6 +643,10 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
     fn is_done(&self) -> bool {
         self.is_done
     }
+
+    fn has_failed(&self) -> bool {
+        self.ring.state().failure.is_some()
+    }
 }
 
 impl<T> fmt::Debug for Cursor<T> {
