@@ -1420,3 +1420,30 @@ async fn a_name_without_a_run_is_a_run_that_is_gone() {
     let mut first = client.get("/resumed/held").await.events();
     assert_eq!(first.expect_event().await.data, "\"started\"");
 }
+
+/// Reads a run that somebody else stops.
+#[sse_endpoint("/read_stopped", method = POST)]
+async fn read_stopped(
+    State(hub): State<Hub<String>>,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let run = hub.produce("s", Start::First, |topic| async move {
+        topic.publish(&"half".to_owned()).await.unwrap();
+        pending::<()>().await;
+    })?;
+    yield_all!(run);
+}
+
+#[tokio::test]
+async fn a_stopped_run_is_a_cut_for_a_post() {
+    let hub = hub(10);
+    let app = Router::new().sse(read_stopped).with_state(hub.clone());
+    let addr = serve(app).await;
+    for when in ["while it is read", "before"] {
+        let mut client = Client::post(addr, "/read_stopped", 0, b"").await;
+        client.head().await;
+        within("a word", client.expect_chunk()).await;
+        hub.stop("s");
+        let end = within("the end", client.chunk()).await;
+        assert_eq!(end, Err(BrokenOff), "{when}");
+    }
+}

@@ -102,6 +102,8 @@ pub(crate) enum StreamError {
     },
     #[error("the run that the endpoint `{endpoint}` reads has failed")]
     RunFailed { endpoint: &'static str },
+    #[error("the run that the endpoint `{endpoint}` reads was stopped")]
+    RunStopped { endpoint: &'static str },
     #[error("the endpoint `{endpoint}` panicked")]
     Panicked { endpoint: &'static str },
     #[error(
@@ -569,6 +571,11 @@ fn say_failure(failure: &Failure, channel: &Channel, endpoint: &Endpoint) {
 /// Ends a stream that reads a run that has failed. Without the event that says so its response breaks
 /// off, so that its client does not take it for a complete answer.
 fn run_failed(failure: &Failure, channel: &Channel, endpoint: &Endpoint) -> State {
+    if failure.is_stop {
+        return State::Failing(Box::new(StreamError::RunStopped {
+            endpoint: endpoint.name,
+        }));
+    }
     say_failure(failure, channel, endpoint);
     if endpoint.sends_framework_events() {
         return State::Ended;

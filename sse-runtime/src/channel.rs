@@ -57,6 +57,8 @@ pub struct Outgoing {
     sends_gaps: bool,
     /// Frames that hold only an id may be written.
     sends_bare_ids: bool,
+    /// A response that was cut breaks off.
+    aborts_when_cut: bool,
     /// Events that were written and not taken yet.
     events: u64,
     next: Next,
@@ -203,10 +205,12 @@ impl Reading {
 }
 
 impl Reading {
-    /// The run of the topic has failed.
+    /// The run of the topic has failed, or was stopped.
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
-        let topics = &mut self.channel.lock().topics;
-        topics.failure.get_or_insert(failure);
+        let mut outgoing = self.channel.lock();
+        if !failure.is_stop || outgoing.aborts_when_cut {
+            outgoing.topics.failure.get_or_insert(failure);
+        }
     }
 }
 
@@ -416,6 +420,7 @@ impl Channel {
             failure: None,
             sends_gaps: true,
             sends_bare_ids: true,
+            aborts_when_cut: false,
             events: 0,
             next: Next::Unknown,
             stops: false,
@@ -439,6 +444,7 @@ impl Channel {
         outgoing.flush = endpoint.flush;
         outgoing.sends_gaps = endpoint.sends_framework_events();
         outgoing.sends_bare_ids = endpoint.sends_bare_ids();
+        outgoing.aborts_when_cut = endpoint.aborts_when_cut();
         outgoing.last_id = last_id;
     }
 

@@ -21,6 +21,8 @@ use crate::{
 /// that errors of its endpoint have.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
+    /// It was stopped: an end to whoever asked for that, and a cut where half an answer must not look whole.
+    pub(crate) is_stop: bool,
     /// Writes the error. `None` if there is nothing that a client may see.
     error: Option<Mutex<Write>>,
 }
@@ -38,7 +40,16 @@ impl Failure {
     pub(crate) fn panicked() -> Self {
         Self {
             reason: CloseReason::Panicked,
+            is_stop: false,
             error: None,
+        }
+    }
+
+    /// The run was stopped before its end.
+    pub(crate) fn stopped() -> Self {
+        Self {
+            is_stop: true,
+            ..Self::hidden()
         }
     }
 
@@ -46,6 +57,7 @@ impl Failure {
     fn hidden() -> Self {
         Self {
             reason: CloseReason::Failed,
+            is_stop: false,
             error: None,
         }
     }
@@ -58,6 +70,7 @@ impl Failure {
         let write: Write = Box::new(move |frame| item.encode(&error, frame));
         Self {
             reason: CloseReason::Failed,
+            is_stop: false,
             error: Some(Mutex::new(write)),
         }
     }

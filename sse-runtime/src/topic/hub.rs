@@ -456,16 +456,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let end = EndOnDrop {
             topic: topic.clone(),
             name: name.to_owned(),
+            is_stopped: true,
         };
         let abandon_after = self.0.abandon_after;
         let run = producer(topic);
         let run = runtime.spawn(async move {
             // Also if the run panics, or is stopped.
-            let end = end;
+            let mut end = end;
             let outcome = tokio::select! {
                 outcome = run => outcome.outcome(),
                 () = abandoned(&end.topic, abandon_after) => Err(RunError::abandoned()),
             };
+            end.is_stopped = false;
             if let Err(RunError { failure, log }) = outcome {
                 tracing::error!(name = end.name, error = log, "a run ended with an error");
                 end.topic.fail(failure);
@@ -483,8 +485,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Stops the run of this name at its next `.await`: its readers get what it has published, then their end. Whether there was
-    /// one that ran.
+    /// Stops the run of this name at its next `.await`, and returns whether there was one that ran.
+    ///
+    /// Its readers get what it has published, then their end: a `GET` ends with `done`, which stops its client. A stream whose
+    /// response breaks off when it is cut (`on_cut = "abort"`, the default of all other methods) breaks off with the reason
+    /// [`Failed`](crate::CloseReason::Failed), and nothing that its handler yields afterwards is sent, so that half an answer
+    /// does not look complete. [`Subscription::has_failed`] stays `false`.
     pub fn stop(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {
@@ -778,6 +784,8 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,
+    /// Until it has run to its end.
+    is_stopped: bool,
 }
 
 impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
@@ -785,6 +793,8 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
         if thread::panicking() {
             tracing::error!(name = self.name, "a run panicked");
             self.topic.fail(Failure::panicked());
+        } else if self.is_stopped {
+            self.topic.fail(Failure::stopped());
         } else {
             self.topic.finish();
         }

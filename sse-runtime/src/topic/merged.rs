@@ -11,6 +11,7 @@ use super::{
     Start,
     backend::{Delivery, From, Read, Reader},
     batch::Batch,
+    failure::Failure,
     gap::Gap,
     position::Position,
 };
@@ -29,6 +30,8 @@ pub(crate) struct Merged<T> {
     turn: usize,
     /// What was read, and not given yet: with the ids of several topics it is more than goes together.
     rest: Option<Rest<T>>,
+    /// One was stopped.
+    stop: Option<Arc<Failure>>,
 }
 
 /// What is left of a batch of one reader.
@@ -112,6 +115,7 @@ impl<T> Merged<T> {
             readers: readers.into_iter().map(named).collect(),
             turn: 0,
             rest: None,
+            stop: None,
         }
     }
 
@@ -206,13 +210,20 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 }
                 Poll::Ready(Read::Lagged) => return Poll::Ready(Read::Lagged),
                 Poll::Ready(Read::End) => named.has_ended = true,
+                Poll::Ready(Read::Failed(failure)) if failure.is_stop => {
+                    named.has_ended = true;
+                    self.stop = Some(failure);
+                }
                 // The others may never end.
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
         // Of no topic there is no end either: somebody may come back with a name.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
-            return Poll::Ready(Read::End);
+            return Poll::Ready(match &self.stop {
+                None => Read::End,
+                Some(stop) => Read::Failed(Arc::clone(stop)),
+            });
         }
         Poll::Pending
     }

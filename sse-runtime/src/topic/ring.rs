@@ -645,7 +645,8 @@ impl<T: Send + Sync + 'static> Reader<T> for Cursor<T> {
     }
 
     fn has_failed(&self) -> bool {
-        self.ring.state().failure.is_some()
+        let state = self.ring.state();
+        state.failure.as_ref().is_some_and(|end| !end.is_stop)
     }
 }
 

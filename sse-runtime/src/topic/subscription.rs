@@ -216,7 +216,7 @@ impl<T> Subscription<T> {
                     self.end(TopicEnd::Over);
                 }
                 Read::Failed(failure) => {
-                    self.has_failed = true;
+                    self.has_failed = !failure.is_stop;
                     if let Some(reading) = &mut self.reading {
                         reading.fails(failure);
                     }
