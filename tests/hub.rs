@@ -1421,7 +1421,7 @@ async fn a_name_without_a_run_is_a_run_that_is_gone() {
     assert_eq!(first.expect_event().await.data, "\"started\"");
 }
 
-/// Reads a run that somebody else stops.
+/// Reads a run that somebody else stops, and writes an end marker of its own.
 #[sse_endpoint("/read_stopped", method = POST)]
 async fn read_stopped(
     State(hub): State<Hub<String>>,
@@ -1431,6 +1431,7 @@ async fn read_stopped(
         pending::<()>().await;
     })?;
     yield_all!(run);
+    yield_!(Event::text("[DONE]"));
 }
 
 #[tokio::test]

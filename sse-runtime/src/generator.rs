@@ -307,7 +307,10 @@ impl Generator {
         } else {
             Before::Begun
         };
-        if waits_for_topic && let Before::Begun = before {
+        if waits_for_topic
+            && let Before::Begun = before
+            && this.channel.returning() == Returning::Reads
+        {
             tracing::debug!(
                 endpoint = about.endpoint.name,
                 id = arrival.sent_done(),
