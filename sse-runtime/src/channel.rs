@@ -313,6 +313,17 @@ impl Outgoing {
         self.len() >= DUE
     }
 
+    /// Stops the generator. What follows half an answer would make it look complete, so a run that has failed is the stream's
+    /// failure from here on.
+    #[cold]
+    fn refuse_write(&mut self) {
+        if self.failure.is_none() {
+            self.failure = self.topics.failure.take().map(WriteFailure::Run);
+        }
+        self.stops = true;
+    }
+
+    #[inline]
     fn has_failure(&self) -> bool {
         self.failure.is_some() || self.topics.failure.is_some()
     }
@@ -541,14 +552,8 @@ impl Channel {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
         outgoing.begun = true;
-        // What follows half an answer would make it look complete.
-        if outgoing.failure.is_none()
-            && let Some(failure) = outgoing.topics.failure.take()
-        {
-            outgoing.failure = Some(WriteFailure::Run(failure));
-        }
-        if outgoing.failure.is_some() {
-            outgoing.stops = true;
+        if outgoing.has_failure() {
+            outgoing.refuse_write();
             return None;
         }
         outgoing.accompany();

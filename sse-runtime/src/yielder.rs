@@ -234,17 +234,17 @@ impl Future for Handover<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        const NO: u8 = Stop::No as u8;
+        const UNTIL_TAKEN: u8 = Stop::UntilTaken as u8;
         const YIELDS: u8 = Stop::Yields as u8;
-        match std::mem::replace(&mut self.stop, NO) {
-            NO => Poll::Ready(()),
+        match std::mem::replace(&mut self.stop, Stop::No as u8) {
+            // No waker is kept: whoever polled the generator goes on to take what it wrote, and polls it again.
+            UNTIL_TAKEN => Poll::Pending,
             // Every `yield_!` is a cancellation point, also one that has written nothing.
             YIELDS => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            // No waker is kept: whoever polled the generator goes on to take what it wrote, and polls it again.
-            _ => Poll::Pending,
+            _ => Poll::Ready(()),
         }
     }
 }
