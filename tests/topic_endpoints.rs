@@ -579,6 +579,17 @@ async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
     yield_!(1);
 }
 
+/// The same, without ever waiting.
+#[sse_endpoint("/spins")]
+async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
+    loop {
+        tokio::task::consume_budget().await;
+        if false {
+            yield_!(1);
+        }
+    }
+}
+
 /// The same after its mark.
 #[sse_endpoint("/waits_begun", keep_alive = "1s")]
 async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
@@ -614,10 +625,15 @@ async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream
 #[tokio::test]
 async fn done_stops_clients_of_streams_without_topics() {
     let (topic, epoch) = four_of_ten().await;
-    let app = Router::new().sse(waits).sse(waits_begun).sse(resumes);
+    let app = Router::new()
+        .sse(waits)
+        .sse(spins)
+        .sse(waits_begun)
+        .sse(resumes);
     let addr = serve(app.sse(busy).with_state(topic)).await;
     for (path, id) in [
         ("/waits", "made-up~done"),
+        ("/spins", "made-up~done"),
         ("/waits_begun", "made-up~done"),
         ("/resumes", "3~done"),
     ] {

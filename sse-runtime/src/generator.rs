@@ -248,6 +248,7 @@ impl Generator {
             let connection = arrival.guard.connection().clone();
             let mut until_end = pin!(connection.until_end(about.endpoint.when_shut_down()));
             let mut passed_mark = false;
+            let mut turns = TURNS_BEFORE_HEAD;
             poll_fn(|cx| {
                 if unread.poll_drain(cx).is_err() {
                     return Poll::Ready(Before::ClientGone);
@@ -289,11 +290,12 @@ impl Generator {
                             Poll::Ready(Before::Begun)
                         }
                         // It waits for something else than a topic that would judge the id.
-                        Returning::Unknown if coop::has_budget_remaining() => {
+                        Returning::Unknown if coop::has_budget_remaining() || turns == 0 => {
                             Poll::Ready(Before::Done)
                         }
                         // It waits only for its next turn.
                         Returning::Unknown => {
+                            turns -= 1;
                             cx.waker().wake_by_ref();
                             until_end.as_mut().poll(cx).map(Before::Closed)
                         }
