@@ -94,7 +94,10 @@ pub(crate) enum StreamError {
         source: EncodeError,
     },
     #[error("a client of the endpoint `{endpoint}` missed events")]
-    Gap { endpoint: &'static str, source: Gap },
+    Gap {
+        endpoint: &'static str,
+        source: Box<Gap>,
+    },
     #[error("the stream of the endpoint `{endpoint}` was cut: {reason}")]
     Cut {
         endpoint: &'static str,
@@ -438,6 +441,8 @@ fn end(guard: &mut EndGuard, channel: &Channel, first: Option<&Bytes>, why: Clos
 }
 
 /// Polls the generator; ready with the state that follows it, and why.
+// It is called where the generator is begun as well, and inlined for where each event is polled.
+#[inline]
 fn poll(
     coroutine: &mut Coroutine,
     channel: &Channel,
@@ -630,7 +635,7 @@ fn failing(failure: WriteFailure, channel: &Channel, endpoint: &Endpoint) -> Sta
             );
             StreamError::Gap {
                 endpoint: name,
-                source: *source,
+                source,
             }
         }
         WriteFailure::Run(failure) => return run_failed(&failure, channel, endpoint),

@@ -150,11 +150,14 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    // With one way out, so that what it drops is inlined as well.
+    // Taken apart, so that the drop of each part is inlined.
     #[inline]
-    fn end(mut self, written: Result<(), EncodeError>) -> Stop {
-        let before = self.before;
-        let outgoing = &mut *self.outgoing;
+    fn end(self, written: Result<(), EncodeError>) -> Stop {
+        let Self {
+            before,
+            mut outgoing,
+            _hidden,
+        } = self;
         match written {
             Err(error) => {
                 outgoing.failure = Some(WriteFailure::Encode(error));
@@ -206,6 +209,7 @@ impl Reading {
 
 impl Reading {
     /// The run of the topic has failed, or was stopped.
+    #[cold]
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
         let mut outgoing = self.channel.lock();
         if !failure.is_stop || outgoing.aborts_when_cut {
@@ -357,6 +361,7 @@ impl Outgoing {
     }
 
     /// Writes the event `gap`. The stream fails if its endpoint does not send such events.
+    #[cold]
     pub(crate) fn write_gap(&mut self, gap: &Gap) {
         if self.sends_gaps {
             self.accompany();
