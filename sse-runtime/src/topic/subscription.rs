@@ -309,6 +309,7 @@ impl<T> Subscription<T> {
         }
     }
 
+    #[inline(always)]
     fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
         loop {
             match ready!(self.poll_recv(cx)) {
@@ -446,6 +447,7 @@ impl<T, F: FnMut(&T) -> bool> Only<T, F> {
         }
     }
 
+    #[inline(always)]
     fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
         loop {
             match ready!(self.updates.poll_update(cx)) {
