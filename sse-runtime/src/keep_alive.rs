@@ -54,10 +54,17 @@ impl KeepAlive {
         self.poll_due(cx)
     }
 
+    #[inline]
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        // A generator that used up the task's budget must not hold back the timer.
+        ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
+        self.poll_fired(cx)
+    }
+
+    /// The timer has fired, which it also does for a frame that was sent meanwhile.
+    #[inline(never)]
+    fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {
-            // A generator that used up the task's budget must not hold back the timer.
-            ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
             let is_due = self.last + self.beat.after <= self.fires_at;
             if is_due {
                 self.last = Instant::now();
@@ -67,6 +74,7 @@ impl KeepAlive {
             if is_due {
                 return Poll::Ready(self.beat.frame.clone());
             }
+            ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
         }
     }
 }

@@ -70,11 +70,19 @@ impl Unread {
     ///
     /// Where the body breaks off: its client has left in the middle of it, or its framing is bad. hyper reads nothing
     /// from the connection after that, so it would never see the client leave.
+    // Most requests have no body, or one that was read, and it is asked for with each event.
+    #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
-        let Some(draining) = &mut self.0 else {
-            return Ok(());
-        };
-        let Poll::Ready(drained) = draining.poll_drain(cx) else {
+        match self.0 {
+            None => Ok(()),
+            Some(_) => self.poll_rest(cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
+        let drained = self.0.as_mut().map(|draining| draining.poll_drain(cx));
+        let Some(Poll::Ready(drained)) = drained else {
             return Ok(());
         };
         self.0 = None;
