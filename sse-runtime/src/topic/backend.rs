@@ -105,6 +105,7 @@ impl<T> Clone for Delivery<T> {
 }
 
 impl<T> Delivery<T> {
+    #[inline]
     pub(crate) fn of(entry: &Arc<Entry<T>>) -> Self {
         Self {
             entry: Arc::clone(entry),
@@ -117,12 +118,18 @@ impl<T> Delivery<T> {
     }
 
     /// How long its frame is.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        let Entry { frame, id_line, .. } = &*self.entry;
         match &self.id {
-            None => frame.len(),
-            Some(id) => format!("id: {id}\n").len() + frame.len() - id_line.len(),
+            None => self.entry.frame.len(),
+            Some(id) => self.len_with(id),
         }
+    }
+
+    #[inline(never)]
+    fn len_with(&self, id: &EventId) -> usize {
+        let Entry { frame, id_line, .. } = &*self.entry;
+        format!("id: {id}\n").len() + frame.len() - id_line.len()
     }
 
     /// Writes its frame where others can follow.
