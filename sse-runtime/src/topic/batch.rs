@@ -29,16 +29,19 @@ impl<T> Batch<T> {
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            bytes += len;
             // A large one goes alone: all share its bytes, however far behind they are, and those of a batch would have a copy.
-            let is_large = len >= SHARED;
-            if !deliveries.is_empty() && (is_large || bytes > BYTES) {
+            if len >= SHARED {
+                if deliveries.is_empty() {
+                    deliveries.push(delivery);
+                }
+                break;
+            }
+            // Never of the first, which is smaller than a large one.
+            bytes += len;
+            if bytes > BYTES {
                 break;
             }
             deliveries.push(delivery);
-            if is_large {
-                break;
-            }
         }
         Arc::new(Self {
             deliveries,
