@@ -172,8 +172,8 @@ impl SseBody {
 }
 
 impl SseBody {
-    /// Polls the generator to its first wait, before the head of the response is on its way: what it subscribes to in its
-    /// first statements, it is subscribed to when the client has read the head.
+    /// Polls the generator to its first wait, before the head of the response is on its way: by the time
+    /// the client has read the head, the subscriptions made in its first statements exist.
     ///
     /// The waker that it leaves behind may be another than the body's. The body polls the generator again once the head, and
     /// what the generator has written by now, has been flushed, so no wakeup is lost.

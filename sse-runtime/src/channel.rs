@@ -74,7 +74,7 @@ pub struct Outgoing {
     returning: Returning,
 }
 
-/// What a client gets that returns with the header of a stream that is over.
+/// What to send to a client that reconnects with the `Last-Event-ID` header of a stream that is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Returning {
     /// What the generator does, as any other client. The client has sent no such id, or one of
@@ -298,7 +298,8 @@ impl Outgoing {
         }
     }
 
-    /// Whether there is nothing to take: a frame without fields is none, and nobody would wake a generator that stops for it.
+    /// Whether there is nothing to take. A frame without fields does not count: if the generator stopped for one, nothing would
+    /// wake it.
     #[inline]
     fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
@@ -513,8 +514,8 @@ impl Channel {
         }
     }
 
-    /// Whether there is a stream to answer with: what was yielded, a gap that the client is to receive, or a failure. To a
-    /// client that has received the end of the stream, that it has begun again says nothing.
+    /// Whether there is anything to respond with: something that was yielded, a gap that the client should receive, or a
+    /// failure. For a client that has already received the end of the stream, the mere start of a stream does not count.
     pub(crate) fn has_content(&self) -> bool {
         let outgoing = self.lock();
         let begins = outgoing.begun && outgoing.returning != Returning::Unknown;

@@ -188,8 +188,8 @@ impl Event {
     /// after its extractors have run and without running its function. If one of the extractors is a
     /// [`LastEventId`](crate::LastEventId) of an [`EventId`], the function runs until it reads a topic
     /// with it: an id of that topic's epoch is answered with `204`, and any other is a
-    /// [`Gap`](crate::Gap). A function that writes without reading a topic is stopped there, and the
-    /// answer is `204`. So subscribe before the first `yield_!`. An id in the query parameter is never
+    /// [`Gap`](crate::Gap). If the function writes anything before it has read a topic, it is
+    /// stopped there and the response is `204`. So subscribe before the first `yield_!`. An id in the query parameter is never
     /// answered with `204`: the function receives
     /// [`LastEventIdError::Done`](crate::LastEventIdError::Done). End the generator after this event:
     /// what is yielded after it is sent all the same.

@@ -380,8 +380,8 @@ impl Generator {
     }
 }
 
-/// How many turns of the task a generator that does not wait may take before the head is sent without it: an await of a future
-/// that is ready uses up a part of a turn, and is no wait.
+/// How many turns of the task a generator that does not wait may take before the head is sent without it: awaiting
+/// a future that is already ready uses up part of a turn but does not count as waiting.
 const TURNS_BEFORE_HEAD: u32 = 64;
 
 /// What came of the statements before the response.

@@ -260,8 +260,8 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
 
 /// A response's body, in pieces, which hands hyper no more of them than it may hold.
 ///
-/// Once too many of them were small, what the body yields without waiting is gathered until it is not. A body that waits has
-/// what is gathered handed over, as soon as hyper has written the piece before it. No timer delays anything.
+/// After too many small pieces, what the body yields without waiting is gathered until it is no longer small. Once the body
+/// waits, what has been gathered is handed over as soon as hyper has written the piece before it. No timer delays anything.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     body: Body,
@@ -362,8 +362,9 @@ impl Pieces {
         }
     }
 
-    /// The body has failed, and hyper resets the stream once it knows, which takes back whatever is not on the wire by then: so
-    /// the error waits for the last piece to be written. If there is none, an empty one says when the head is.
+    /// The body has failed. hyper resets the stream as soon as it sees the error, which discards everything not yet on the wire,
+    /// so the error is held back until the last piece is written. If there is no piece, an empty one shows when
+    /// the head is written.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_begun && self.flow.poll_written(cx.waker()) {
             self.last = Some(Last::End);

@@ -32,8 +32,9 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// An id that ends with `~done` is the one that [`Event::done()`](crate::Event::done) leaves with a
 /// client. In the header it never reaches an endpoint that takes no `LastEventId` of an [`EventId`];
 /// otherwise it is [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands. Subscribe before the stream first
-/// waits for something else, or yields: a stream that has not subscribed by then reads no topic by the id, so its client is
-/// stopped with a `204`. In a function that returns a `Result`, the stream begins with the first statement that yields, and
+/// waits for anything else or yields: a stream that has not subscribed by then is treated as one that does not read a topic by
+/// the id, so its client is stopped with a `204`.
+/// In a function that returns a `Result`, the stream begins with the first statement that yields, and
 /// what is awaited before does not count.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).

@@ -308,9 +308,9 @@ pub use topic::{
 /// on its way. It works wherever an `.await` would, also inside of `tokio::select!`; in a closure or an `async` block
 /// of its own it is an error (an attribute does not see into other macros, so there it may compile; an event that was
 /// yielded is then sent, whatever becomes of the block). `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
-/// them where the item is one. A yield is an `.await` that lasts until the client has read: a guard of a lock in std
-/// does not compile across it, and one of tokio's keeps the lock (see the warning `lock_across_yield`), so clone what it
-/// guards first. Both are in scope inside of the function, and nowhere else. It takes several types; what
+/// them where the item is one. A yield is an `.await` that lasts until the client has read: holding a std lock guard
+/// across it does not compile, and a tokio guard keeps the lock held (see the warning `lock_across_yield`), so clone the
+/// guarded value first. Both macros are in scope only inside the function. It takes several types; what
 /// may be of any type that is asked for (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is taken
 /// for the item.
 ///

@@ -57,10 +57,10 @@ use crate::{
 /// Wherever it stands, it counts at the endpoint, behind all layers: auth runs first, and a `401` takes no place; and layers
 /// run for those who are refused, too.
 ///
-/// A stream never ends for that of somebody else; for a newer one of the same key it does with [`newest_wins`](Self::newest_wins). A place is taken before the extractors run, and free again when
-/// the generator is gone, whatever ended it. A `HEAD` request takes a place until its response, since it runs what stands before
-/// that. Requests for something else than an event stream go through, and
-/// clones of one limit, as a router makes them, count together.
+/// A stream is never ended to make room for someone else's; with [`newest_wins`](Self::newest_wins), a newer stream of the same
+/// key replaces the oldest. A place is taken before the extractors run and released when the generator is dropped, whatever ended
+/// it. A `HEAD` request holds a place until its response, since it runs the statements before the response. Requests for
+/// anything other than an event stream go through, and clones of one limit, such as those a router makes, count together.
 ///
 /// # Over the limit
 ///
@@ -233,12 +233,12 @@ impl StreamLimit {
         })
     }
 
-    /// Lets a new stream of a key in that has no place left, and ends the oldest stream of that key instead.
+    /// When a key has no place left, admits its new stream and ends its oldest one instead.
     ///
     /// That is right for keys whose streams replace each other, such as a session or a page: a page that is reloaded does not wait
     /// until the server has noticed that its predecessor is gone, which may take a minute, and behind a proxy longer. The
-    /// oldest stream ends when the response of the new one begins, so a request that is rejected ends none. Its place is free
-    /// at once, also if its client does not read.
+    /// oldest stream ends when the response of the new one begins, so a request that is rejected ends none. Its place is
+    /// freed at once, even if its client is not reading.
     ///
     /// It ends with [`Superseded`](crate::CloseReason::Superseded), after the event `close` with `{"reason":"superseded"}` as its data and
     /// an id that stops the client: if it reconnects with that, it gets `204`, and ends no stream. Under `events = "own"` it
@@ -246,7 +246,7 @@ impl StreamLimit {
     ///
     /// # Panics
     ///
-    /// Panics if the limit is not one per key or peer: a stream never ends for that of somebody else.
+    /// Panics if the limit is not per key or per peer: a stream is never ended to make room for someone else's.
     ///
     /// ```
     /// use sse_runtime::StreamLimit;

@@ -88,9 +88,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// # What an HTTP/2 client can cost
 ///
-/// A connection has at most 250 open streams. Of what the client has not read, the server holds at most 1 MiB for each connection, with up to 6 MiB of hyper's own
-/// if its events are tiny, and beyond that at most 16 KiB for each of its streams, apart from the event that the generator yielded last; the generator
-/// does not run meanwhile. So an unread stream costs no more than one over HTTP/1, whatever windows its client
+/// A connection has at most 250 open streams. The server buffers at most 1 MiB of unread data per connection, plus up to 6 MiB of
+/// hyper's own overhead if the events are tiny. On top of that it buffers at most 16 KiB per stream, not counting the event
+/// yielded last; the generator does not run in the meantime.
+/// So an unread stream costs no more than one over HTTP/1, whatever windows its client
 /// announces, and [`max_streams`](Self::max_streams) bounds the sum.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is answered or ignored in constant memory, and costs CPU time for as long as it lasts
@@ -282,9 +283,10 @@ impl Server {
 
     /// Whether SIGINT and SIGTERM (Ctrl-C, if there are no signals) stop the server; `true` by default.
     ///
-    /// A signal that a program has listened for once never ends it by itself again, for as long as the process lives: with `true`
-    /// that is so from the moment at which the server starts, and stays so after it has ended. Programs that go on after their
-    /// server, or handle signals themselves, turn it off and stop the server by a [`shutdown`](Self::shutdown):
+    /// Once a program has listened for a signal, that signal no longer terminates the process by default, for as long as the
+    /// process lives. With `true`, this applies from the moment the server starts, even after the server has ended. Programs
+    /// that keep running after their server, or handle signals themselves, should pass `false` and stop the server with a
+    /// [`shutdown`](Self::shutdown):
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::{Server, Shutdown}};

@@ -51,7 +51,7 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the oldest out of those that have begun, or have not, if there are too many.
+    /// If there are too many streams that have begun (or, without `has_begun`, that have not), removes the oldest of them.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
         if streams.iter().filter(alike).count() <= self.limit.max {

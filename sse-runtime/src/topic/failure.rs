@@ -21,7 +21,7 @@ use crate::{
 /// that errors of its endpoint have.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// It was stopped: an end to whoever asked for that, and a cut where half an answer must not look whole.
+    /// The run was stopped on request: streams end cleanly, or break off if half an answer must not look complete.
     pub(crate) is_stop: bool,
     /// Writes the error. `None` if there is nothing that a client may see.
     error: Option<Mutex<Write>>,

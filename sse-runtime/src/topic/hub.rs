@@ -56,13 +56,14 @@ use super::{
 ///     .max_topics(10_000);
 /// ```
 ///
-/// A topic that has a handle or a subscription is in use, and is not dropped. One that was dropped
-/// begins again when it is asked for, and a client that returns with an id of the one before receives a
-/// gap. So a hub is not a store: if a topic's events, or that it is [finished](Topic::finish), must not
-/// be forgotten, keep a clone of it, or let none be idle: `idle(Duration::MAX)`.
+/// A topic that has a handle or a subscription is in use, and is not dropped. A dropped
+/// topic starts over when it is next asked for, and a client that reconnects with an id from the old one
+/// receives a gap. So a hub is not a store: if a topic's events, or the fact that it is
+/// [finished](Topic::finish), must not be forgotten, keep a clone of the topic, or never drop idle topics:
+/// `idle(Duration::MAX)`.
 ///
 /// Memory is bounded: when there are [too many](Self::max_topics) topics, or they [hold too
-/// much](Self::max_bytes), those that nobody uses leave, finished ones first. If all are in use, a new
+/// much](Self::max_bytes), unused ones are dropped, finished ones first. If all are in use, a new
 /// name gets a [`HubError`], which is a `429`; a name of more than 1,024 bytes gets a `400`.
 ///
 /// Clones are the same hub.
@@ -163,9 +164,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.with(|inner| inner.idle = idle)
     }
 
-    /// How many topics there may be at once; 10,000 by default. When there are as many, the one that
-    /// has been unused longest makes room for a new one: a finished one first. [`HubError::Full`] says
-    /// that all are in use, or that [`idle`](Self::idle) is `Duration::MAX`, with which none leaves.
+    /// How many topics there may be at once; 10,000 by default. At the maximum, the topic
+    /// that has been unused longest is dropped to make room for a new one, finished ones first.
+    /// [`HubError::Full`] means that all are in use, or that [`idle`](Self::idle) is `Duration::MAX`, so
+    /// that none is ever dropped.
     ///
     /// # Panics
     ///
@@ -174,10 +176,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.with(|inner| inner.max_topics = max)
     }
 
-    /// How many bytes all topics together hold before those leave that nobody uses, finished ones first
-    /// and the longest unused first; 256 MiB by default. It counts as
-    /// [`TopicBuilder::bytes`](super::TopicBuilder::bytes) does. Topics in use stay, within their own
-    /// limits, but no new one is made while they hold too much.
+    /// How many bytes all topics together may hold before unused ones are dropped: finished ones first,
+    /// then those unused longest; 256 MiB by default. Bytes are counted as in
+    /// [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use stay, within their own
+    /// limits, but no new topic is created while they hold too much.
     ///
     /// # Panics
     ///
@@ -247,8 +249,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Reads several topics as one: each event has an id that holds the position in all of them, so that a client that comes
     /// back gets what it missed of each. They are made where there are none. Events of one topic are in order; between topics
-    /// there is no order. It ends when all of them are finished, or as failed when one of them is a [run](Self::produce) that
-    /// has failed and nothing of that is left to be read.
+    /// there is no order. The subscription ends when all of them are finished. It ends as failed once one of them is a
+    /// [run](Self::produce) that has failed and everything published by that run has been read.
     ///
     /// The names that the client comes back with may be others. A name that its id does not hold is new to it, and starts as for a
     /// client without an id: `last.or(Start::Latest(50))` is 50 events of it. One that it left out in between is such a
@@ -315,7 +317,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// in a `POST` that starts the run, pass [`Start::First`](crate::Start::First) and drop the
     /// subscription.
     ///
-    /// However many ask for it at once, it is started once. A name whose run has ended is replayed, and
+    /// However many clients ask for it at the same time, the run is started only once. A name whose run has ended is replayed, and
     /// not run again before its topic is dropped, unless [`produce_again`](Self::produce_again) asks for
     /// it. If the run returns an error or panics, that is logged, and every reader's stream ends with
     /// the endpoint's `error_event` after what was published: the error as JSON if it is
@@ -374,8 +376,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// client has no id: the second message of a conversation is answered, and not the first one's
     /// answer replayed. A run that has not ended is joined, and its producer is not called.
     ///
-    /// Readers of the run that has ended keep it to its end. A client that returns with an id of it
-    /// receives a [`Gap`](super::Gap) and reads the new one.
+    /// Clients still reading the old run read it to its end. A client that reconnects with an id from
+    /// the old run receives a [`Gap`](super::Gap) and reads the new one.
     ///
     /// # Errors
     ///
@@ -622,9 +624,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the longest unused topics, finished ones first, until so many, and so many bytes, are
-    /// gone: `None` if there are not enough. The names stay. They are dropped after the lock: a value in
-    /// them may ask for the hub.
+    /// Removes the topics unused longest, finished ones first, until the given numbers of topics and of
+    /// bytes are freed; `None` if there are not enough. The names stay. The removed topics must be dropped
+    /// after the lock is released, since the destructor of a value in them may use the hub.
     fn make_room(
         &self,
         state: &mut State<T>,
@@ -763,7 +765,7 @@ impl<T> fmt::Debug for Hub<T> {
     }
 }
 
-/// Waits until a run has had no reader for so long.
+/// Waits until a run has had no reader for the duration `after`.
 async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     let Some(after) = after else {
         return pending().await;
@@ -836,7 +838,7 @@ impl IntoResponse for HubError {
     }
 }
 
-/// Those who are refused may be many, and a line for each would be a load of its own.
+/// There may be many refused clients, and logging a line for each would add load of its own.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<std::time::Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

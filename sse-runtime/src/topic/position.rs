@@ -45,8 +45,9 @@ impl Position {
         }
     }
 
-    /// The position of a client that was told that it will not get so many events after it. If that
-    /// makes the id too long, which takes a billion events, it is left out, and told once more.
+    /// The position of a client that has been informed that it will miss `told` of the events after it.
+    /// If the count would make the id too long, which takes a billion events, it is left out, and those
+    /// events are reported once more.
     pub(crate) fn with_told(epoch: Epoch, number: u64, told: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(told) <= DIGITS;

@@ -320,7 +320,7 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// The id of a client that was told that it will not get so many events behind this number.
+    /// The id for a client that has been informed that it will miss `told` of the events after this number.
     fn id_with_told(&self, number: u64, told: u64) -> EventId {
         EventId::position(Position::with_told(self.epoch, number, told))
     }
