@@ -163,7 +163,8 @@ impl<T> Event<T> {
 impl Event {
     /// An event whose data is this text as it is, not as JSON.
     ///
-    /// LF, CR and CRLF are one line break each, and arrive as LF. It takes a `String` or a `&'static str`.
+    /// LF, CR and CRLF are one line break each, and arrive as LF. It takes a `String` or a `&'static str`. For text that you do
+    /// not trust, see [`Text`](crate::Text).
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
         Self::with(Data::Text(text.into()))
     }

@@ -71,6 +71,10 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 ///
 /// LF, CR and CRLF are one line break each, and arrive as LF, since the format has no other.
 ///
+/// Unicode's other line breaks, such as U+2028, are sent as they are. Clients that split at them against the standard, such as
+/// those that use Python's `splitlines`, read what follows as a field of its own. Send text from untrusted sources as JSON, in
+/// which they are escaped.
+///
 /// ```
 /// use sse_runtime::{Stream, Text, sse_endpoint};
 ///
