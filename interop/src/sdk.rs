@@ -1,4 +1,4 @@
-//! The official clients of other protocols at [`answers`](crate::answers): what each makes of an answer in which something
+//! The official clients of other protocols at [`answers`]: what each makes of an answer in which something
 //! happens.
 
 use std::{process::Stdio, time::Duration};
