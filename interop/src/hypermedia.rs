@@ -24,7 +24,7 @@ pub(crate) enum Library {
     Turbo,
 }
 
-/// What is asked of each library.
+/// The properties that each library is tested for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trait {
     Fragments,

@@ -38,7 +38,7 @@ pub(crate) enum Sdk {
     McpNode,
 }
 
-/// What a client reported of one case.
+/// A client's report on one case.
 #[derive(Debug, Deserialize)]
 struct Report {
     received: String,

@@ -12,7 +12,7 @@ pub(crate) struct Attributes {
     inner: Vec<Attribute>,
 }
 
-/// The attributes of the function that is left behind.
+/// The attributes of the function that the macro emits.
 const OUTER: [&str; 10] = [
     "doc",
     "cfg",
@@ -26,7 +26,7 @@ const OUTER: [&str; 10] = [
     "cfg_attr",
 ];
 
-/// Whether an attribute goes onto the function that is left behind.
+/// Whether an attribute goes onto the function that the macro emits.
 pub(crate) fn stays_outside(meta: &Meta) -> bool {
     OUTER.iter().any(|name| meta.path().is_ident(name))
 }

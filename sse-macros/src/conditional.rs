@@ -81,14 +81,14 @@ struct Reader {
     task: Task,
 }
 
-/// Where an attribute stands.
+/// The position of an attribute.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     OnFunction,
     Inside,
 }
 
-/// What becomes of a node.
+/// The result of visiting a node.
 #[derive(PartialEq, Eq)]
 enum Outcome {
     Same,

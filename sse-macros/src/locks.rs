@@ -322,7 +322,7 @@ struct GuardCall<'a> {
     holds: Holds,
 }
 
-/// What such a call returns.
+/// The return value of such a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
     Guard,

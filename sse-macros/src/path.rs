@@ -75,7 +75,7 @@ fn refusals(path: &str) -> Vec<String> {
     problems
 }
 
-/// What is wrong with the names of captures that axum accepts.
+/// Problems in the names of captures that axum itself accepts.
 fn names(captures: &[&str], path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, &name) in captures.iter().enumerate() {
@@ -140,7 +140,7 @@ fn optional_mark(path: &str) -> Option<usize> {
     (is_capture && (after.is_empty() || after.starts_with(['/', '}', '>']))).then_some(mark)
 }
 
-/// Where a character stands outside of all braces.
+/// The position of a character outside all braces.
 fn outside_captures(path: &str, mark: char) -> Option<usize> {
     let mut is_inside = false;
     path.char_indices().find_map(|(at, char)| {
@@ -174,7 +174,7 @@ fn of_axum_0_7(segment: &str) -> Option<String> {
 /// The captures of a path, and what the router finds wrong with it.
 #[derive(Default)]
 struct Scan<'a> {
-    /// What stands between the braces of each capture.
+    /// The text between the braces of each capture.
     captures: Vec<&'a str>,
     problems: Vec<String>,
 }
@@ -246,7 +246,7 @@ fn scan(path: &str) -> Scan<'_> {
     scan
 }
 
-/// What is wrong with a capture, and the token at which reading goes on.
+/// A problem in a capture, and the token at which reading goes on.
 struct Problem {
     message: String,
     end: usize,

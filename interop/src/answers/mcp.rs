@@ -21,7 +21,7 @@ pub(super) struct Message {
     params: Value,
 }
 
-/// What is answered instead of a stream.
+/// The response instead of a stream.
 pub(super) enum Answer {
     Accepted,
     Json(Value),

@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_millis(350);
 /// The message of an answer that fails.
 pub(crate) const FAILURE: &str = "the parrot is asleep";
 
-/// What happens in the middle of an answer, or before it.
+/// The variants of an answer: complete, disturbed in its middle or before it, or cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Case {
