@@ -8,12 +8,12 @@ use axum::{
 use crate::{
     Connection, EventId,
     end_guard::{EndGuard, Seen},
-    endpoint::About,
     flow::Flow,
     last_event_id::{self, SentDone},
     limit,
-    socket::{InFlight, Wire},
+    mounted::About,
     telemetry::Record,
+    wire::{InFlight, Wire},
 };
 
 /// Taken before the extractors run, which may take the request apart.

@@ -21,18 +21,20 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, EventId,
+    CloseReason, EventId, Gap,
     arrival::Arrival,
     asked::UntilAsked,
     channel::{Channel, DUE, Taken, TopicEnd, WriteFailure},
     encode::{self, EncodeError},
     end_guard::EndGuard,
     ending::{LastFrame, StreamEnd},
-    endpoint::{self, About, Endpoint, Flush},
+    endpoint::{Endpoint, Flush},
     gate::Gate,
     generator::{Coroutine, Ending, Generator},
-    keep_alive::{KeepAlive, poll_unconstrained},
-    topic::{Gap, failure::Failure},
+    keep_alive::KeepAlive,
+    mounted::{self, About},
+    poll::poll_unconstrained,
+    run_failure::Failure,
     turn,
     unread::Unread,
 };
@@ -383,7 +385,7 @@ impl SseBody {
                                 };
                                 let mut frame = ready!(keep_alive.poll_due(cx));
                                 if let Some(id) = this.channel.take_read_to() {
-                                    frame = endpoint::with_id(&id, &frame);
+                                    frame = mounted::with_id(&id, &frame);
                                 }
                                 close_behind(&frame, false, &mut this.gate, endpoint);
                                 return Poll::Ready(Some(Ok((frame, 0))));
@@ -526,10 +528,10 @@ fn end_stream(reason: CloseReason, is_over: bool, channel: &Channel, endpoint: &
                 }
             }
             LastFrame::Retry(retry) => encode::retry_line(&mut outgoing.buffer, retry),
-            LastFrame::Close => encode::close_frame(&mut outgoing.buffer, reason, None),
+            LastFrame::Close => encode::close_frame(&mut outgoing.buffer, reason.as_str(), None),
             LastFrame::CloseForGood => {
                 let done = EventId::done(outgoing.last_id.as_ref());
-                encode::close_frame(&mut outgoing.buffer, reason, Some(&done));
+                encode::close_frame(&mut outgoing.buffer, reason.as_str(), Some(&done));
             }
         });
     }

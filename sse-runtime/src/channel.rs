@@ -13,10 +13,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    CloseReason, EventId,
+    CloseReason, EventId, Gap,
     encode::{self, EncodeError, Fields},
     endpoint::{Endpoint, Flush},
-    topic::{Gap, failure::Failure},
+    run_failure::Failure,
 };
 
 /// How much is gathered under `flush = "ready"` before it is due.

@@ -28,7 +28,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use crate::{CloseReason, Moment, Shutdown, asked::ask, end_guard::Alive, endpoint::OnShutdown};
+use crate::{CloseReason, Moment, Shutdown, asked::ask, endpoint::OnShutdown};
+
+/// Held as long as there is something of the stream, for the test client to wait for.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive(
+    #[allow(dead_code, reason = "dropping it is the message")] pub(crate) tokio::sync::mpsc::Sender<()>,
+);
 
 /// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
 ///

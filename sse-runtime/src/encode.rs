@@ -8,7 +8,7 @@ use std::{fmt, fmt::Write as _, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 
-use crate::{CloseReason, Comment, EventId, EventName};
+use crate::{Comment, EventId, EventName};
 
 /// A value could not be serialised.
 #[derive(Debug, thiserror::Error)]
@@ -200,14 +200,14 @@ pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     buffer.put_slice(b"data: null\n\n");
 }
 
-/// Writes the event `close`, which says why a stream is ended.
-pub(crate) fn close_frame(buffer: &mut BytesMut, why: CloseReason, id: Option<&EventId>) {
+/// Writes the event `close` with the reason of the end.
+pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&EventId>) {
     line(buffer, "event", "close");
     if let Some(id) = id {
         line(buffer, "id", id);
     }
     buffer.put_slice(b"data: {\"reason\":\"");
-    buffer.put_slice(why.as_str().as_bytes());
+    buffer.put_slice(reason.as_bytes());
     buffer.put_slice(b"\"}\n\n");
 }
 

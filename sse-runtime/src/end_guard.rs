@@ -1,17 +1,11 @@
 //! [`EndGuard`]: a stream ends once, for one reason, wherever that is noticed first.
 
-use tokio::sync::mpsc;
 use tracing::{Span, span::Entered};
 
 use crate::{
-    CloseReason, Connection, Shutdown, flow::Flow, limit::Place, socket::Wire, telemetry::Record,
+    CloseReason, Connection, Shutdown, connection::Alive, flow::Flow, limit::Place,
+    telemetry::Record, wire::Wire,
 };
-
-/// Held as long as there is something of the stream, for the test client to wait for.
-#[derive(Clone, Debug)]
-pub(crate) struct Alive(
-    #[allow(dead_code, reason = "dropping it is the message")] pub(crate) mpsc::Sender<()>,
-);
 
 /// Where it is seen that a client takes nothing any more.
 #[derive(Debug)]

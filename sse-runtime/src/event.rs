@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::BytesMut;
 
 use crate::{
-    Comment, EventId, EventName, IntoField, PublishError,
+    Comment, EventId, EventName, IntoField,
     encode::{EncodeError, Fields, Frame, Head},
 };
 
@@ -36,14 +36,14 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "an event does nothing unless it is yielded"]
 pub struct Event<T = NoJson> {
-    fields: Fields,
-    data: Data<T>,
+    pub(crate) fields: Fields,
+    pub(crate) data: Data<T>,
     /// Whether the id becomes the one that stops a client for good, see [`Event::done`].
-    done: bool,
+    pub(crate) done: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Data<T> {
+pub(crate) enum Data<T> {
     None,
     Json(T),
     Text(Cow<'static, str>),
@@ -111,25 +111,6 @@ impl<T> Event<T> {
             fields: Fields::default(),
             data,
             done: false,
-        }
-    }
-
-    /// What a topic encodes.
-    ///
-    /// # Errors
-    ///
-    /// Where the event has what is not shared: an id, an end, or nothing to share.
-    pub(crate) fn for_topic(self) -> Result<(Fields, T), PublishError> {
-        let not = |what| Err(PublishError::NotForTopics { what });
-        if self.done {
-            return not("an end");
-        }
-        if self.fields.id.is_some() {
-            return not("an id");
-        }
-        match self.data {
-            Data::Json(value) => Ok((self.fields, value)),
-            Data::Text(_) | Data::None => not("no value"),
         }
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::task::coop;
 
-use crate::socket::InFlight;
+use crate::wire::InFlight;
 
 /// Closed behind each frame, open again when it has been flushed.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     flow::{Bound, Flow, InHyper, OfConnection, Progress},
-    keep_alive::poll_unconstrained,
+    poll::poll_unconstrained,
     serve::{Answer, Service},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use crate::topic::{merged, position::Position};
+use crate::position::{MERGED_PREFIX, Position};
 
 /// What an id ends with once there is nothing more to come: a client that comes back with it is answered `204`.
 ///
@@ -143,7 +143,7 @@ impl EventId {
     pub(crate) fn is_of_topic(&self) -> bool {
         match &self.0 {
             Repr::Number(_) => false,
-            Repr::Text(text) => text.starts_with(merged::VERSION),
+            Repr::Text(text) => text.starts_with(MERGED_PREFIX),
             Repr::Position(_) => true,
         }
     }

@@ -1,18 +1,13 @@
 //! The frame that is sent when nothing else was for a while.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{
-    task::coop::unconstrained,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::registered::Registered;
 
@@ -77,12 +72,4 @@ impl KeepAlive {
             ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
         }
     }
-}
-
-/// Polls a timer, or the like, without asking the task's budget.
-pub(crate) fn poll_unconstrained<F: Future>(
-    timer: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    Pin::new(&mut unconstrained(timer)).poll(cx)
 }

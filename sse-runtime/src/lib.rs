@@ -112,6 +112,7 @@ mod exit;
 mod field;
 mod first_ok;
 mod flow;
+mod gap;
 mod gate;
 mod generator;
 mod guard;
@@ -127,17 +128,23 @@ mod keep_alive;
 mod last_event_id;
 mod limit;
 mod listen;
+mod media_type;
 mod metrics;
 mod moment;
+mod mounted;
 mod overlap;
 mod payload;
+mod poll;
+mod position;
 mod registered;
 mod request_body;
+mod respond;
 mod response;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/resuming.md")]
 pub mod resuming {}
 mod route;
+mod run_failure;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/running_in_production.md")]
 ///
@@ -191,6 +198,7 @@ mod told;
 mod topic;
 mod turn;
 mod unread;
+mod wire;
 #[cfg(doc)]
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
@@ -204,6 +212,7 @@ pub use connection::{Connection, NoConnection};
 pub use event::{Event, NoJson};
 pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
 pub use first_ok::{FirstOk, first_ok};
+pub use gap::{Gap, GapReason};
 pub use id::{EventId, EventIdError};
 pub use last_event_id::{LastEventId, LastEventIdError};
 pub use limit::{LimitExceeded, StreamLimit};
@@ -224,8 +233,8 @@ pub use tls::TlsError;
 pub use tokio_stream::Stream;
 pub use told::{Tell, Told};
 pub use topic::{
-    Cursor, Gap, GapReason, Here, Hub, HubError, Mapped, Only, Outcome, Presence, PresenceChange,
-    PublishError, Start, Subscription, Topic, TopicBuilder, Update,
+    Cursor, Here, Hub, HubError, Mapped, Only, Outcome, Presence, PresenceChange, PublishError,
+    Start, Subscription, Topic, TopicBuilder, Update,
 };
 
 /// Turns an async function that yields into an event endpoint.

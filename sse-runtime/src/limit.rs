@@ -28,7 +28,7 @@ use self::newest::NewestWins;
 use crate::{
     Connection,
     encode::{Fields, Frame, Head},
-    response,
+    media_type,
     told::{Tell, Told},
 };
 
@@ -475,8 +475,8 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
     );
     writing.finish();
     let headers = [
-        (header::CONTENT_TYPE, response::CONTENT_TYPE),
-        (header::CACHE_CONTROL, response::CACHE_CONTROL),
+        (header::CONTENT_TYPE, media_type::CONTENT_TYPE),
+        (header::CACHE_CONTROL, media_type::CACHE_CONTROL),
     ];
     (headers, frame.freeze()).into_response()
 }

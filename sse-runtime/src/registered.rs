@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{keep_alive::poll_unconstrained, turn::Identity};
+use crate::{poll::poll_unconstrained, turn::Identity};
 
 /// The future is in a box: it is seldom touched, and what is asked for it with every event is close to the rest that is.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{keep_alive::poll_unconstrained, shutdown::LONGEST};
+use crate::{poll::poll_unconstrained, shutdown::LONGEST};
 
 /// A body that has to arrive until its request is answered, so that nobody keeps a handler by sending a byte now and then.
 ///

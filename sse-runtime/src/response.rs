@@ -6,17 +6,15 @@ use axum::{
     response::Response,
 };
 
-use crate::{Shutdown, arrival::Arrival, body::SseBody};
+use crate::{
+    Shutdown,
+    arrival::Arrival,
+    body::SseBody,
+    media_type::{CACHE_CONTROL, CONTENT_TYPE},
+};
 
 /// Asks nginx, and what speaks its language, not to buffer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// With the charset, which the standard fixes: Python's `requests` decodes text without one as Latin-1.
-pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
-
-/// Chromium writes the streams of `fetch` to its disk cache unless `no-store` is there; without `no-transform` a proxy that
-/// compresses all it may, such as HAProxy, holds events back to compress them better.
-pub(crate) const CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
 
 /// The headers of an event stream for this request.
 ///

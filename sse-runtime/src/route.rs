@@ -14,12 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    CloseReason,
-    arrival::Arrival,
-    endpoint::{About, Endpoint},
-    generator::Generator,
-    overlap::Mounting,
-    unread::Unread,
+    CloseReason, arrival::Arrival, endpoint::Endpoint, generator::Generator, mounted::About,
+    overlap::Mounting, respond::respond, unread::Unread,
 };
 
 /// The route of an endpoint: what the function that [`sse_endpoint`](crate::sse_endpoint) leaves behind returns.
@@ -301,9 +297,8 @@ macro_rules! impl_arity {
                             }
                         };
                     )?
-                    (self.handler)($($ty,)* $($last,)?)
-                        .respond(arrival, unread, &self.about)
-                        .await
+                    let generator = (self.handler)($($ty,)* $($last,)?);
+                    respond(generator, arrival, unread, &self.about).await
                 })
             }
         }

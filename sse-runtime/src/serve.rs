@@ -36,9 +36,10 @@ use crate::{
     Shutdown, StreamLimit,
     listen::{self, Accepted, FreedDescriptors, Listener},
     request_body::{Course, RequestBody},
-    socket::{Socket, Transport, Wire},
+    socket::{Socket, Transport},
     takeover::{Asked, Behind, Closing, Slot, TakenOver},
     told::Tell as _,
+    wire::Wire,
 };
 #[cfg(feature = "tls")]
 use crate::{socket::Metered, tls::Tls};

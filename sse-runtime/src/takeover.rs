@@ -21,7 +21,7 @@
 //!   only a request whose body has been read to its end, or that has none, is taken over
 //!   ([`Course::has_arrived`](crate::request_body::Course::has_arrived)).
 //! - The body is the one that came out of the router, with all layers around it; it is dropped when the client leaves, as
-//!   hyper would drop it. Whatever it knows of the connection, it knows by the [`Wire`](crate::socket::Wire) in its request, whose flushes
+//!   hyper would drop it. Whatever it knows of the connection, it knows by the [`Wire`](crate::wire::Wire) in its request, whose flushes
 //!   are counted here as well.
 //! - A [`Socket`] gives up a client that takes nothing, and is what TLS is spoken on as well: nothing here knows of either.
 //!

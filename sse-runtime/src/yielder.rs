@@ -18,7 +18,6 @@ use crate::{
     channel::{Channel, Outgoing, Stop},
     encode::{EncodeError, Frame},
     event::NoJson,
-    topic::Subscription,
 };
 
 /// The item of a stream, checked where the signature names it: how its values are written.
@@ -51,7 +50,7 @@ impl<T> fmt::Debug for Item<T> {
 #[derive(Debug)]
 pub struct Yielder<T> {
     item: Item<T>,
-    channel: Channel,
+    pub(crate) channel: Channel,
     /// The [`Stop`] after what was pushed last. Nobody else sees it: it is atomic for a reference to be held over an await.
     stop: AtomicU8,
 }
@@ -150,7 +149,7 @@ pin_project! {
         yielder: &'a Yielder<T>,
         #[pin]
         stream: S,
-        push_next: PushNext<T, S, E>,
+        pub(crate) push_next: PushNext<T, S, E>,
     }
 }
 
@@ -168,17 +167,6 @@ pub trait ItemByItem {
 
 impl<T, S, E> ItemByItem for Part<'_, T, S, E> {
     fn push_all(self) -> Self {
-        self
-    }
-}
-
-impl<T, E> Part<'_, T, Subscription<T>, E> {
-    /// As [`ItemByItem::push_all`], with what waits together written at once.
-    pub fn push_all(mut self) -> Self {
-        self.push_next = |yielder, updates, cx| {
-            let pushed = updates.get_mut().poll_push(&yielder.channel, cx);
-            pushed.map(|pushed| pushed.map(Ok))
-        };
         self
     }
 }

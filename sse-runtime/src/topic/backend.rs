@@ -16,8 +16,8 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{batch::Batch, failure::Failure, gap::Gap, publish::PublishError};
-use crate::{EventId, channel::Outgoing};
+use super::{batch::Batch, publish::PublishError};
+use crate::{EventId, Gap, channel::Outgoing, run_failure::Failure};
 
 /// An event that was published: its value, and its bytes, which all its readers share.
 #[derive(Debug)]

@@ -25,11 +25,12 @@ use tokio::{
 use super::{
     Cursor, Subscription, Topic,
     backend::Backend as _,
-    failure::{Failure, Outcome, RunError},
     lease::{Freed, InUse, Usage},
     merged,
+    outcome::{Outcome, RunError},
     ring::Ring,
 };
+use crate::run_failure::Failure;
 
 /// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
 /// it for a while: after 5 minutes, unless [`idle`](Hub::idle) says otherwise.

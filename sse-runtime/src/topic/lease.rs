@@ -14,10 +14,8 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     PublishError,
     backend::{Backend, Encoded, From, Publishing, Read, Reader},
-    failure::Failure,
-    gap::Gap,
 };
-use crate::EventId;
+use crate::{EventId, Gap, run_failure::Failure};
 
 /// A handle or a subscription of a topic of a hub. The topic is in use as long as there is one.
 #[derive(Debug)]

@@ -11,14 +11,12 @@ use super::{
     Start,
     backend::{Delivery, From, Read, Reader},
     batch::Batch,
-    failure::Failure,
-    gap::Gap,
-    position::Position,
 };
-use crate::EventId;
-
-/// What such an id begins with: its version. No id of a single topic does.
-pub(crate) const VERSION: &str = "m1:";
+use crate::{
+    EventId, Gap,
+    position::{MERGED_PREFIX, Position},
+    run_failure::Failure,
+};
 
 /// Longer ids would not come back: they travel in a header.
 const LONGEST: usize = 4_000;
@@ -62,7 +60,7 @@ pub(crate) fn fits(names: &[String]) -> bool {
     let lengths = names
         .iter()
         .map(|name| name.len() + "=&".len() + Position::LONGEST);
-    VERSION.len() + lengths.sum::<usize>() <= LONGEST
+    MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
 /// Whether the id that a client has sent holds some of these names, but not all. What is published of
@@ -71,7 +69,7 @@ pub(crate) fn lacks_a_name(from: &From, names: &[&str]) -> bool {
     let (From::Behind(id) | From::Done(id)) = from else {
         return false;
     };
-    let Some(positions) = id.strip_prefix(VERSION) else {
+    let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
         return false;
     };
     let held: HashSet<_> = form_urlencoded::parse(positions.as_bytes())
@@ -87,7 +85,7 @@ pub(crate) fn split(from: &From, start: Start, names: &[&str]) -> Vec<From> {
         return each(from);
     };
     let is_done = matches!(from, From::Done(_));
-    let Some(positions) = id.strip_prefix(VERSION) else {
+    let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
         // Of one topic it may be the topic's own.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &From::Unknown });
@@ -120,7 +118,7 @@ impl<T> Merged<T> {
     }
 
     fn id(&self) -> EventId {
-        let mut id = VERSION.to_owned();
+        let mut id = MERGED_PREFIX.to_owned();
         for (number, Named { name, position, .. }) in self.readers.iter().enumerate() {
             let separator = if number == 0 { "" } else { "&" };
             id.push_str(&format!("{separator}{name}={position}"));

@@ -2,12 +2,10 @@
 
 pub(crate) mod backend;
 mod batch;
-pub(crate) mod failure;
-mod gap;
 mod hub;
 mod lease;
 pub(crate) mod merged;
-pub(crate) mod position;
+mod outcome;
 mod presence;
 mod publish;
 mod ring;
@@ -17,12 +15,13 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
-use crate::{Event, EventId, LastEventId, LastEventIdError, Payload, encode::Frame, yielder::Item};
+use crate::{
+    Event, EventId, LastEventId, LastEventIdError, Payload, encode::Frame, run_failure::Failure,
+    yielder::Item,
+};
 use backend::{Backend, Encoded, From};
-use failure::Failure;
-pub use failure::Outcome;
-pub use gap::{Gap, GapReason};
 pub use hub::{Hub, HubError};
+pub use outcome::Outcome;
 pub use presence::{Here, Presence, PresenceChange};
 pub use publish::PublishError;
 use ring::{Capacity, NewestByKey, Overflow, Ring};
@@ -251,7 +250,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     }
 
     fn encode(&self, event: Event<T>) -> Result<Encoded<T>, PublishError> {
-        let (fields, value) = event.for_topic()?;
+        let (fields, value) = publish::shared(event)?;
         let mut frame = BytesMut::new();
         let mut writing = Frame::new(&mut frame, &fields);
         self.encode.encode(&value, &mut writing)?;

@@ -5,7 +5,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::encode::EncodeError;
+use crate::{
+    Event,
+    encode::{EncodeError, Fields},
+    event::Data,
+};
 
 /// An event was not published. Nobody has got it.
 ///
@@ -37,5 +41,24 @@ impl IntoResponse for PublishError {
         }
         tracing::error!(error = %self, "an event was not published");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+/// Takes an event apart into what all readers of a topic share.
+///
+/// # Errors
+///
+/// Returns an error if the event has an id or an end, which only the topic may set, or no value.
+pub(crate) fn shared<T>(event: Event<T>) -> Result<(Fields, T), PublishError> {
+    let not = |what| Err(PublishError::NotForTopics { what });
+    if event.done {
+        return not("an end");
+    }
+    if event.fields.id.is_some() {
+        return not("an id");
+    }
+    match event.data {
+        Data::Json(value) => Ok((event.fields, value)),
+        Data::Text(_) | Data::None => not("no value"),
     }
 }

@@ -20,12 +20,13 @@ use super::{
     Start,
     backend::{Backend, Delivery, Encoded, Entry, From, Publishing, Read, Reader},
     batch::Batch,
-    failure::Failure,
-    gap::{Gap, GapReason},
-    position::{Epoch, Position, Sent},
     publish::PublishError,
 };
-use crate::EventId;
+use crate::{
+    EventId, Gap, GapReason,
+    position::{Epoch, Position, Sent},
+    run_failure::Failure,
+};
 
 /// How much is held. Whatever is reached first makes the oldest event go.
 #[derive(Clone, Copy, Debug)]

@@ -15,13 +15,12 @@ use tokio_stream::Stream;
 use super::{
     backend::{Delivery, Read, Reader},
     batch::Batch,
-    gap::Gap,
 };
 use crate::{
-    Event, EventId,
+    Event, EventId, Gap,
     channel::{Channel, Next, Outgoing, Reading, Stop, TopicEnd},
     encode::EncodeError,
-    yielder::{Item, Yield, kind},
+    yielder::{Item, Part, Yield, kind},
 };
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
@@ -326,6 +325,17 @@ impl<T> Subscription<T> {
                 }
             }
         }
+    }
+}
+
+impl<T, E> Part<'_, T, Subscription<T>, E> {
+    /// Like [`ItemByItem::push_all`](crate::yielder::ItemByItem::push_all), with what waits together written at once.
+    pub fn push_all(mut self) -> Self {
+        self.push_next = |yielder, updates, cx| {
+            let pushed = updates.get_mut().poll_push(&yielder.channel, cx);
+            pushed.map(|pushed| pushed.map(Ok))
+        };
+        self
     }
 }
 

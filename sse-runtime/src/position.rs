@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
+/// The start of an id that holds the positions in several topics.
+pub(crate) const MERGED_PREFIX: &str = "m1:";
+
 /// What tells one life of a topic from another: the ids of a process that was restarted are not those of the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);

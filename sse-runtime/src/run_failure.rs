@@ -1,16 +1,14 @@
 //! [`Failure`]: how a run ended that did not finish, for all of its readers.
 
 use std::{
-    convert::Infallible,
     fmt,
     sync::{Mutex, PoisonError},
 };
 
 use serde::Serialize;
 
-use super::PublishError;
 use crate::{
-    CloseReason, EventId, HubError, Payload,
+    CloseReason, EventId, Payload,
     channel::Outgoing,
     encode::{EncodeError, Fields, Frame},
     payload::{AsJson, ErrorPayload},
@@ -54,7 +52,7 @@ impl Failure {
     }
 
     /// The error is not for clients.
-    fn hidden() -> Self {
+    pub(crate) fn hidden() -> Self {
         Self {
             reason: CloseReason::Failed,
             is_stop: false,
@@ -62,7 +60,7 @@ impl Failure {
         }
     }
 
-    fn shown<E, Kind>(error: E) -> Self
+    pub(crate) fn shown<E, Kind>(error: E) -> Self
     where
         E: ErrorPayload<Kind> + Send + 'static,
     {
@@ -112,7 +110,7 @@ impl Failure {
     }
 
     /// The error as its readers get it, for the log.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let mut outgoing = bytes::BytesMut::new();
         let mut frame = Frame::of_value(&mut outgoing);
         if let Some(write) = &self.error
@@ -133,114 +131,3 @@ impl fmt::Debug for Failure {
             .finish_non_exhaustive()
     }
 }
-
-/// What a run may end with: nothing, or a `Result` whose error its readers get.
-///
-/// An error that is [`Serialize`] is sent to readers as the event `error`, like the error of a stream. An
-/// `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`] or a [`HubError`] is logged, and
-/// readers get a problem without details. The parameter tells them apart and is inferred.
-#[diagnostic::on_unimplemented(
-    message = "a run of `Hub::produce` ends with nothing, or with a `Result<(), E>`, not with `{Self}`",
-    label = "this is neither, or its error cannot be serialised",
-    note = "derive `serde::Serialize` for an error that readers may see, and convert any other into `Box<dyn std::error::Error + Send + Sync>`, which is only logged"
-)]
-pub trait Outcome<Kind> {
-    #[doc(hidden)]
-    fn outcome(self) -> Result<(), RunError>;
-}
-
-/// How a run failed, and what the log says about it.
-#[derive(Debug)]
-pub struct RunError {
-    pub(crate) failure: Failure,
-    pub(crate) log: String,
-}
-
-impl RunError {
-    pub(crate) fn abandoned() -> Self {
-        Self {
-            failure: Failure::hidden(),
-            log: "it was abandoned: it had no reader for as long as the hub's `abandon_after`"
-                .to_owned(),
-        }
-    }
-}
-
-/// The kinds of [`Outcome`].
-#[derive(Debug)]
-pub enum Nothing {}
-
-/// See [`Outcome`].
-#[derive(Debug)]
-pub struct Shown<Kind>(Kind);
-
-/// See [`Outcome`].
-#[derive(Debug)]
-pub enum Logged {}
-
-impl Outcome<Nothing> for () {
-    fn outcome(self) -> Result<(), RunError> {
-        Ok(())
-    }
-}
-
-impl Outcome<Nothing> for Infallible {
-    fn outcome(self) -> Result<(), RunError> {
-        match self {}
-    }
-}
-
-/// A run that never ends: an `async` block whose last expression is a `loop` that nothing leaves has the type `!`.
-impl Outcome<Nothing> for Never {
-    fn outcome(self) -> Result<(), RunError> {
-        self
-    }
-}
-
-/// The type `!`, which only a signature can name on stable.
-type Never = <fn() -> ! as Returns>::Output;
-
-/// Names the return type of a function.
-#[doc(hidden)]
-pub trait Returns {
-    type Output;
-}
-
-impl<T> Returns for fn() -> T {
-    type Output = T;
-}
-
-#[diagnostic::do_not_recommend]
-impl<E, Kind> Outcome<Shown<Kind>> for Result<(), E>
-where
-    E: ErrorPayload<Kind> + Send + 'static,
-{
-    fn outcome(self) -> Result<(), RunError> {
-        self.map_err(|error| {
-            let failure = Failure::shown(error);
-            let log = failure.describe();
-            RunError { failure, log }
-        })
-    }
-}
-
-macro_rules! logged {
-    ($($error:ty),*) => {$(
-        #[diagnostic::do_not_recommend]
-        impl Outcome<Logged> for Result<(), $error> {
-            fn outcome(self) -> Result<(), RunError> {
-                self.map_err(|error| RunError {
-                    failure: Failure::hidden(),
-                    log: error.to_string(),
-                })
-            }
-        }
-    )*};
-}
-
-logged!(
-    std::io::Error,
-    Box<dyn std::error::Error + Send + Sync>,
-    PublishError,
-    HubError
-);
