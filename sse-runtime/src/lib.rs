@@ -92,59 +92,31 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-mod arrival;
-mod asked;
-mod body;
-mod channel;
+mod config;
+mod endpoint;
+mod event;
+mod generator;
+mod lifecycle;
+mod poll;
+mod server;
+mod stream;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
+mod topic;
+
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/clients.md")]
 pub mod clients {}
-mod close;
-mod connection;
-mod data;
-mod description;
-mod encode;
-mod end_guard;
-mod ending;
-mod endpoint;
-mod event;
-mod exit;
-mod field;
-mod first_ok;
-mod flow;
-mod gap;
-mod gate;
-mod generator;
-mod guard;
-#[cfg(feature = "http2")]
-mod http2;
+
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/how_a_stream_ends.md")]
 pub mod how_a_stream_ends {}
-mod id;
-mod json;
-mod json_value;
-mod keep_alive;
-mod last_event_id;
-mod limit;
-mod listen;
-mod media_type;
-mod metrics;
-mod moment;
-mod mounted;
-mod overlap;
-mod payload;
-mod poll;
-mod position;
-mod registered;
-mod request_body;
-mod respond;
-mod response;
+
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/resuming.md")]
 pub mod resuming {}
-mod route;
-mod run_failure;
+
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/running_in_production.md")]
 ///
@@ -180,58 +152,45 @@ mod run_failure;
 #[doc = include_str!("../docs/proxies/varnish.vcl")]
 /// ```
 pub mod running_in_production {}
-mod serve;
-mod server;
-mod shutdown;
-mod signature;
-mod socket;
-mod sse_error;
-mod sse_event;
-mod takeover;
-mod telemetry;
-#[cfg(feature = "testing")]
-#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
-pub mod testing;
-#[cfg(feature = "tls")]
-mod tls;
-mod told;
-mod topic;
-mod turn;
-mod unread;
-mod wire;
+
 #[cfg(doc)]
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
-mod yielder;
 
 /// The axum that this crate builds on, for the derives, and for those who want to be sure that it is theirs.
 #[doc(no_inline)]
 pub use axum;
-pub use close::CloseReason;
-pub use connection::{Connection, NoConnection};
-pub use event::{Event, NoJson};
-pub use field::{Comment, EventName, EventNameError, IntoField, LineBreak};
-pub use first_ok::{FirstOk, first_ok};
-pub use gap::{Gap, GapReason};
-pub use id::{EventId, EventIdError};
-pub use last_event_id::{LastEventId, LastEventIdError};
-pub use limit::{LimitExceeded, StreamLimit};
-pub use listen::Bind;
-pub use moment::Moment;
-pub use payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text};
-pub use route::{
+pub use endpoint::route::{
     ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
 };
-pub use server::{Server, serve};
-pub use shutdown::Shutdown;
-pub use sse_error::SseError;
-pub use sse_event::SseEvent;
+pub use event::{
+    event::{Event, NoJson},
+    gap::{Gap, GapReason},
+    id::{EventId, EventIdError},
+    last_event_id::{LastEventId, LastEventIdError},
+    name::{Comment, EventName, EventNameError, IntoField, LineBreak},
+    payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text},
+    problem::SseError,
+    sse_event::SseEvent,
+};
+pub use generator::first_ok::{FirstOk, first_ok};
+pub use lifecycle::{
+    close_reason::CloseReason,
+    connection::{Connection, NoConnection},
+    deadline::Moment,
+    extension_layer::{Tell, Told},
+    shutdown::Shutdown,
+    stream_limit::{LimitExceeded, StreamLimit},
+};
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
-pub use tls::TlsError;
+pub use server::tls::TlsError;
+pub use server::{
+    listener::Bind,
+    server::{Server, serve},
+};
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
-pub use told::{Tell, Told};
 pub use topic::{
     Cursor, Here, Hub, HubError, Mapped, Only, Outcome, Presence, PresenceChange, PublishError,
     Start, Subscription, Topic, TopicBuilder, Update,

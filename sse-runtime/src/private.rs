@@ -4,25 +4,29 @@ pub use axum::http::Method;
 pub use serde;
 
 pub use crate::{
-    data::with_head,
-    description::{ByDisplay, ByError, ByNothing, Describe, Describes},
-    encode::Head,
-    endpoint::{End as EndKey, Endpoint, Events as EventsKey, Flush, OnCut, OnShutdown},
-    exit::{
-        Becomes, End, Exit, before_response, error_before_response, error_in_stream, in_stream,
-        return_before_response, return_in_stream,
+    config::{End as EndKey, Endpoint, Events as EventsKey, Flush, OnCut, OnShutdown},
+    event::{
+        data::with_head,
+        describe::{ByDisplay, ByError, ByNothing, Describe, Describes},
+        frame::Head,
+        problem::{
+            HideMember, Inside, Member, Problem, ShowMember, inside, respond, retry_after,
+            retry_after_member, serialize_inside,
+        },
+        sse_event::{Named, NamedData, SaidBySerde, Shape, event_id, is_text},
     },
-    generator::{Generator, StreamError},
-    guard::guard,
-    signature::{Fallible, ItemOf, Items, Probe, Refusal, Rejection},
-    sse_error::{
-        HideMember, Inside, Member, Problem, ShowMember, inside, respond, retry_after,
-        retry_after_member, serialize_inside,
+    generator::{
+        checkpoint::guard,
+        exit::{
+            Becomes, End, Exit, before_response, error_before_response, error_in_stream, in_stream,
+            return_before_response, return_in_stream,
+        },
+        generator::{Generator, StreamError},
+        signature::{Fallible, ItemOf, Items, Probe, Refusal, Rejection},
+        yielder::{Item, ItemByItem, Yielder, kind},
     },
-    sse_event::{Named, NamedData, SaidBySerde, Shape, event_id, is_text},
-    yielder::{Item, ItemByItem, Yielder, kind},
 };
-use crate::{payload::ErrorPayload, route::SseRoute};
+use crate::{endpoint::route::SseRoute, event::payload::ErrorPayload};
 
 /// The error of a stream, checked where the signature names it.
 pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {

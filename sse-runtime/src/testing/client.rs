@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tower_service::Service;
 
 use super::{Events, patience::or_give_up};
-use crate::connection::Alive;
+use crate::lifecycle::connection::Alive;
 
 /// A client of a [`Router`], without a socket in between.
 ///

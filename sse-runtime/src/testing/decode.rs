@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use serde::de::DeserializeOwned;
 
 use super::named;
-use crate::SseEvent;
+use crate::event::sse_event::SseEvent;
 
 /// What a stream holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,7 @@ use serde::{
 };
 use serde_json::{Error, de::StrRead};
 
-use crate::{
-    SseEvent,
-    sse_event::{Named, NamedData, Shape},
-};
+use crate::event::sse_event::{Named, NamedData, Shape, SseEvent};
 
 pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result<T, Error> {
     match &T::SHAPE {

@@ -17,7 +17,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::{batch::Batch, publish::PublishError};
-use crate::{EventId, Gap, channel::Outgoing, run_failure::Failure};
+use crate::{
+    event::{gap::Gap, id::EventId},
+    generator::{handoff::Outgoing, run_failure::Failure},
+};
 
 /// An event that was published: its value, and its bytes, which all its readers share.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 
 use super::backend::Delivery;
-use crate::channel::SHARED;
+use crate::generator::handoff::SHARED;
 
 /// How many events a reader takes at once: one that is slow has them, however old they become.
 const EVENTS: usize = 256;

@@ -30,7 +30,7 @@ use super::{
     outcome::{Outcome, RunError},
     ring::Ring,
 };
-use crate::run_failure::Failure;
+use crate::generator::run_failure::Failure;
 
 /// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
 /// it for a while: after 5 minutes, unless [`idle`](Hub::idle) says otherwise.

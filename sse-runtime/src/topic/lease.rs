@@ -15,7 +15,10 @@ use super::{
     PublishError,
     backend::{Backend, Encoded, From, Publishing, Read, Reader},
 };
-use crate::{EventId, Gap, run_failure::Failure};
+use crate::{
+    event::{gap::Gap, id::EventId},
+    generator::run_failure::Failure,
+};
 
 /// A handle or a subscription of a topic of a hub. The topic is in use as long as there is one.
 #[derive(Debug)]

@@ -13,9 +13,12 @@ use super::{
     batch::Batch,
 };
 use crate::{
-    EventId, Gap,
-    position::{MERGED_PREFIX, Position},
-    run_failure::Failure,
+    event::{
+        gap::Gap,
+        id::EventId,
+        position::{MERGED_PREFIX, Position},
+    },
+    generator::run_failure::Failure,
 };
 
 /// Longer ids would not come back: they travel in a header.

@@ -16,8 +16,14 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 use crate::{
-    Event, EventId, LastEventId, LastEventIdError, Payload, encode::Frame, run_failure::Failure,
-    yielder::Item,
+    event::{
+        event::Event,
+        frame::Frame,
+        id::EventId,
+        last_event_id::{LastEventId, LastEventIdError},
+        payload::Payload,
+    },
+    generator::{run_failure::Failure, yielder::Item},
 };
 use backend::{Backend, Encoded, From};
 pub use hub::{Hub, HubError};

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::{HubError, PublishError};
-use crate::{payload::ErrorPayload, run_failure::Failure};
+use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 
 /// What a run may end with: nothing, or a `Result` whose error its readers get.
 ///

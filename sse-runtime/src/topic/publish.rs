@@ -5,10 +5,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{
-    Event,
-    encode::{EncodeError, Fields},
-    event::Data,
+use crate::event::{
+    event::{Data, Event},
+    frame::{EncodeError, Fields},
 };
 
 /// An event was not published. Nobody has got it.

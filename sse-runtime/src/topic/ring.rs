@@ -23,9 +23,12 @@ use super::{
     publish::PublishError,
 };
 use crate::{
-    EventId, Gap, GapReason,
-    position::{Epoch, Position, Sent},
-    run_failure::Failure,
+    event::{
+        gap::{Gap, GapReason},
+        id::EventId,
+        position::{Epoch, Position, Sent},
+    },
+    generator::run_failure::Failure,
 };
 
 /// How much is held. Whatever is reached first makes the oldest event go.

@@ -17,10 +17,11 @@ use super::{
     batch::Batch,
 };
 use crate::{
-    Event, EventId, Gap,
-    channel::{Channel, Next, Outgoing, Reading, Stop, TopicEnd},
-    encode::EncodeError,
-    yielder::{Item, Part, Yield, kind},
+    event::{event::Event, frame::EncodeError, gap::Gap, id::EventId},
+    generator::{
+        handoff::{Channel, Next, Outgoing, Reading, Stop, TopicEnd},
+        yielder::{Item, Part, Yield, kind},
+    },
 };
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
@@ -329,7 +330,7 @@ impl<T> Subscription<T> {
 }
 
 impl<T, E> Part<'_, T, Subscription<T>, E> {
-    /// Like [`ItemByItem::push_all`](crate::yielder::ItemByItem::push_all), with what waits together written at once.
+    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), with what waits together written at once.
     pub fn push_all(mut self) -> Self {
         self.push_next = |yielder, updates, cx| {
             let pushed = updates.get_mut().poll_push(&yielder.channel, cx);

@@ -1,0 +1,313 @@
+//! The serializer behind the `data` field: JSON, unless the value says at its top that it derives
+//! [`SseEvent`](crate::SseEvent).
+//!
+//! Such a value is `Serialize` as serde's derive has it, so to every other serializer it is a plain enum or struct. To
+//! this one it brings a [`Head`] as well, and then an enum's variant is written without its tag, which is the event's
+//! name. The two meet by a handshake, see [`with_head`], since serde has no door for it.
+
+use std::cell::Cell;
+
+use serde::{
+    Serialize,
+    ser::{self, Error as _, SerializeStruct, SerializeStructVariant},
+};
+use serde_json::{Error, Value};
+
+use crate::event::{
+    frame::{Frame, Head},
+    json::value::{Fields, Place, ValueSerializer},
+};
+
+thread_local! {
+    /// Whether the serializer that was just asked is a [`DataSerializer`].
+    static IS_OURS: Cell<bool> = const { Cell::new(false) };
+    /// The head on its way from the value to the serializer: it is here only inside of [`with_head`].
+    static HEAD: Cell<Option<Head>> = const { Cell::new(None) };
+}
+
+/// Serialises a value that has a head: `serialize` is what serde's derive says of it.
+///
+/// Our serializer tells by its `is_human_readable` that it was asked: that method is the one that a serializer can
+/// be called by without being used up, and whatever wraps a serializer hands it on. Only then is the head made, left
+/// here, and taken out again by the serializer's next method. It never outlasts this call, whatever the value does.
+pub fn with_head<S: serde::Serializer>(
+    serializer: S,
+    head: impl FnOnce() -> Head,
+    serialize: impl FnOnce(S) -> Result<S::Ok, S::Error>,
+) -> Result<S::Ok, S::Error> {
+    /// A panic in the value is no reason to leave its head to the next one.
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            HEAD.set(None);
+        }
+    }
+
+    IS_OURS.set(false);
+    let _ = serializer.is_human_readable();
+    if !IS_OURS.replace(false) {
+        return serialize(serializer);
+    }
+    // A value that this one is seen through as has said what the event is.
+    if let Some(outer) = HEAD.take() {
+        HEAD.set(Some(outer));
+        return serialize(serializer);
+    }
+    let _clear = Clear;
+    HEAD.set(Some(head()));
+    serialize(serializer)
+}
+
+/// Writes the `data` field of `value`, and the fields that it brings.
+pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> Result<(), Error> {
+    value.serialize(DataSerializer {
+        frame,
+        place: &mut Place::default(),
+        was_asked: Cell::new(false),
+    })
+}
+
+/// Writes one value: the fields of its head, then its data.
+struct DataSerializer<'s, 'f, 'b> {
+    frame: &'f mut Frame<'b>,
+    place: &'s mut Place<'f>,
+    was_asked: Cell<bool>,
+}
+
+impl<'s, 'f> DataSerializer<'s, 'f, '_> {
+    fn take_head(&self) -> Option<Head> {
+        // Without the question nobody has left anything, so that a plain value does not look.
+        self.was_asked.get().then(|| HEAD.take()).flatten()
+    }
+
+    /// The head of a value whose tag is the event's name.
+    fn take_tag(&self) -> Option<Head> {
+        let head = self.take_head()?;
+        if head.is_whole {
+            HEAD.set(Some(head));
+            return None;
+        }
+        Some(head)
+    }
+
+    /// Whatever has no say of its own in this module: the value as JSON.
+    fn json(self) -> ValueSerializer<'s, 'f> {
+        let head = self.take_head();
+        self.write_json(head)
+    }
+
+    fn json_with(self, head: Head) -> ValueSerializer<'s, 'f> {
+        self.write_json(Some(head))
+    }
+
+    fn write_json(self, head: Option<Head>) -> ValueSerializer<'s, 'f> {
+        ValueSerializer {
+            buffer: self.frame.start_json(head),
+            place: self.place,
+        }
+    }
+
+    /// The one value of a variant or of a struct that has a head.
+    fn content<T: Serialize + ?Sized>(self, head: Head, value: &T) -> Result<(), Error> {
+        if !head.is_text {
+            return value.serialize(self.json_with(head));
+        }
+        match value.serialize(serde_json::value::Serializer)? {
+            Value::String(text) => {
+                self.frame.text(head, &text);
+                Ok(())
+            }
+            _ => Err(Error::custom("`#[sse(text)]` is on what is no text")),
+        }
+    }
+
+    /// What has a head and no content: an event all the same, with empty data.
+    fn nothing(self, head: Head) {
+        self.frame.text(head, "");
+    }
+}
+
+/// Values without a say of their own.
+macro_rules! as_json {
+    ($($method:ident($type:ty)),* $(,)?) => {$(
+        fn $method(self, value: $type) -> Result<(), Error> {
+            self.json().$method(value)
+        }
+    )*};
+}
+
+impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = <ValueSerializer<'s, 'f> as ser::Serializer>::SerializeSeq;
+    type SerializeTuple = Self::SerializeSeq;
+    type SerializeTupleStruct = Self::SerializeSeq;
+    type SerializeTupleVariant = Self::SerializeSeq;
+    type SerializeMap = Self::SerializeSeq;
+    type SerializeStruct = Fields<'f>;
+    type SerializeStructVariant = StructVariant<'f>;
+
+    as_json! {
+        serialize_bool(bool), serialize_char(char), serialize_str(&str), serialize_bytes(&[u8]),
+        serialize_i8(i8), serialize_i16(i16), serialize_i32(i32), serialize_i64(i64), serialize_i128(i128),
+        serialize_u8(u8), serialize_u16(u16), serialize_u32(u32), serialize_u64(u64), serialize_u128(u128),
+        serialize_f32(f32), serialize_f64(f64),
+    }
+
+    fn serialize_none(self) -> Result<(), Error> {
+        self.json().serialize_none()
+    }
+
+    fn serialize_unit(self) -> Result<(), Error> {
+        self.json().serialize_unit()
+    }
+
+    // What JSON sees through, an event is seen through too.
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        match self.take_tag() {
+            Some(head) => self.content(head, value),
+            None => value.serialize(self),
+        }
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Result<(), Error> {
+        match self.take_tag() {
+            Some(head) => self.nothing(head),
+            None => self.json().serialize_unit_struct(name)?,
+        }
+        Ok(())
+    }
+
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+    ) -> Result<(), Error> {
+        match self.take_tag() {
+            Some(head) => self.nothing(head),
+            None => self.json().serialize_unit_variant(name, index, variant)?,
+        }
+        Ok(())
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        match self.take_tag() {
+            Some(head) => self.content(head, value),
+            None => self
+                .json()
+                .serialize_newtype_variant(name, index, variant, value),
+        }
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStructVariant, Error> {
+        match self.take_tag() {
+            Some(head) => {
+                let fields = self.json_with(head).serialize_struct(variant, len)?;
+                Ok(StructVariant::Untagged(fields))
+            }
+            None => {
+                let fields = self
+                    .json()
+                    .serialize_struct_variant(name, index, variant, len)?;
+                Ok(StructVariant::Tagged(fields))
+            }
+        }
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, Error> {
+        self.json().serialize_seq(len)
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, Error> {
+        self.json().serialize_tuple(len)
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleStruct, Error> {
+        self.json().serialize_tuple_struct(name, len)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleVariant, Error> {
+        self.json()
+            .serialize_tuple_variant(name, index, variant, len)
+    }
+
+    fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, Error> {
+        self.json().serialize_map(len)
+    }
+
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStruct, Error> {
+        self.json().serialize_struct(name, len)
+    }
+
+    fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
+        self.json().collect_str(value)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        IS_OURS.set(true);
+        self.was_asked.set(true);
+        true
+    }
+}
+
+/// The fields of a variant: with its tag around them, as serde has it, or without, where the event's name says it.
+enum StructVariant<'f> {
+    Tagged(Fields<'f>),
+    Untagged(Fields<'f>),
+}
+
+impl SerializeStructVariant for StructVariant<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        let (Self::Tagged(fields) | Self::Untagged(fields)) = self;
+        SerializeStruct::serialize_field(fields, key, value)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        match self {
+            Self::Tagged(fields) => SerializeStructVariant::end(fields),
+            Self::Untagged(fields) => SerializeStruct::end(fields),
+        }
+    }
+}

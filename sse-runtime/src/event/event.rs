@@ -1,0 +1,195 @@
+//! [`Event`]: a value with the fields that WHATWG gives an event.
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::BytesMut;
+
+use crate::event::{
+    frame::{EncodeError, Fields, Frame, Head},
+    id::EventId,
+    name::{Comment, EventName, IntoField},
+};
+
+/// An event with its fields, for the streams that need more than a value: `yield_!` takes both.
+///
+/// Its methods have the names of the fields in
+/// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// `T` is the type of its JSON: the stream's item, or a reference to it. Text, comments and the like hold no JSON, so
+/// they go into every stream.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_runtime::{Event, Stream, sse_endpoint};
+///
+/// #[derive(serde::Serialize)]
+/// struct Tick { price: u32 }
+///
+/// #[sse_endpoint("/ticks")]
+/// async fn ticks() -> impl Stream<Item = Tick> {
+///     yield_!(Event::comment("warming up"));
+///     for seq in 1_u64..=3 {
+///         let tick = Tick { price: 100 };
+///         yield_!(Event::json(&tick).id(seq).event("tick").retry(Duration::from_secs(3)));
+///     }
+///     yield_!(Event::done());
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "an event does nothing unless it is yielded"]
+pub struct Event<T = NoJson> {
+    pub(crate) fields: Fields,
+    pub(crate) data: Data<T>,
+    /// Whether the id becomes the one that stops a client for good, see [`Event::done`].
+    pub(crate) done: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Data<T> {
+    None,
+    Json(T),
+    Text(Cow<'static, str>),
+}
+
+/// The type of the JSON of an [`Event`] that holds none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoJson {}
+
+impl<T> Event<T> {
+    /// An event whose data is `value`, or what it refers to, as the stream's items are sent: as one line of JSON,
+    /// unless the item is [`Text`](crate::Text) or [`Html`](axum::response::Html).
+    pub fn json(value: T) -> Self {
+        Self::with(Data::Json(value))
+    }
+
+    /// Sets the `event` field, which is what `addEventListener` listens for; without it the event is a `message`.
+    ///
+    /// Text that is only known at run time goes through [`EventName::new`].
+    pub fn event(mut self, name: impl IntoField<EventName>) -> Self {
+        self.fields.event = Some(name.into_field());
+        self
+    }
+
+    /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
+    ///
+    /// It takes a number, a UUID or a literal. Other text goes through [`EventId::new`], which returns
+    /// an error if it is not visible ASCII. If that cannot become an error of the stream, send the
+    /// event without an id:
+    ///
+    /// ```
+    /// # use sse_runtime::{Event, EventId};
+    /// # let (value, key) = (1, String::from("orders/7"));
+    /// let mut event = Event::json(value);
+    /// if let Ok(id) = EventId::new(key) {
+    ///     event = event.id(id);
+    /// }
+    /// # drop(event);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if a literal is not an id, see [`EventId::from_static`].
+    #[track_caller]
+    pub fn id(mut self, id: impl IntoField<EventId>) -> Self {
+        self.fields.id = Some(id.into_field());
+        self
+    }
+
+    /// Sets the `retry` field: how long the client waits before it reconnects, in whole milliseconds, rounded up,
+    /// and at most 2³¹ - 1 of them (24.8 days), which is all that a browser's timer holds.
+    pub fn retry(mut self, delay: Duration) -> Self {
+        self.fields.retry = Some(delay);
+        self
+    }
+
+    /// Puts a comment in front of the fields, in the same frame.
+    pub fn with_comment(mut self, comment: impl IntoField<Comment>) -> Self {
+        self.fields.comment = Some(comment.into_field());
+        self
+    }
+
+    fn with(data: Data<T>) -> Self {
+        Self {
+            fields: Fields::default(),
+            data,
+            done: false,
+        }
+    }
+
+    /// Whether it is more to a client than its fields.
+    pub(crate) fn has_data(&self) -> bool {
+        !matches!(self.data, Data::None)
+    }
+
+    /// Writes the frame, and returns the id that the client now holds, where the event sets one.
+    pub(crate) fn encode(
+        mut self,
+        last: Option<&EventId>,
+        buffer: &mut BytesMut,
+        json: impl FnOnce(&T, &mut Frame<'_>) -> Result<(), EncodeError>,
+    ) -> Result<Option<EventId>, EncodeError> {
+        if self.done {
+            let id = self.fields.id.as_ref().or(last);
+            self.fields.id = Some(EventId::done(id));
+        }
+        let mut frame = Frame::new(buffer, &self.fields);
+        match &self.data {
+            Data::None => {}
+            Data::Json(value) => json(value, &mut frame)?,
+            Data::Text(text) => frame.text(Head::default(), text),
+        }
+        let id = frame.finish();
+        Ok(self.fields.id.or(id))
+    }
+}
+
+impl Event {
+    /// An event whose data is this text as it is, not as JSON.
+    ///
+    /// LF, CR and CRLF are one line break each, and arrive as LF. It takes a `String` or a `&'static str`. For text that you do
+    /// not trust, see [`Text`](crate::Text).
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::with(Data::Text(text.into()))
+    }
+
+    /// A comment, which clients skip. Text that is only known at run time goes through [`Comment::new`].
+    pub fn comment(comment: impl IntoField<Comment>) -> Self {
+        Self::empty().with_comment(comment)
+    }
+
+    /// A frame without data: it dispatches nothing, but its `id` and `retry` take effect.
+    ///
+    /// With an id it moves the client's cursor past what was filtered out for it.
+    pub fn empty() -> Self {
+        Self::with(Data::None)
+    }
+
+    /// An event `done` that says that nothing more will ever come: a client that reconnects after it is answered `204
+    /// No Content`, which stops an `EventSource` for good.
+    ///
+    /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with the suffix
+    /// `~done`. When a browser sends such an id back in `Last-Event-ID`, the endpoint answers `204`
+    /// after its extractors have run and without running its function. If one of the extractors is a
+    /// [`LastEventId`](crate::LastEventId) of an [`EventId`], the function runs until it reads a topic
+    /// with it: an id of that topic's epoch is answered with `204`, and any other is a
+    /// [`Gap`](crate::Gap). If the function writes anything before it has read a topic, it is
+    /// stopped there and the response is `204`. So subscribe before the first `yield_!`. An id in the query parameter is never
+    /// answered with `204`: the function receives
+    /// [`LastEventIdError::Done`](crate::LastEventIdError::Done). End the generator after this event:
+    /// what is yielded after it is sent all the same.
+    ///
+    /// With the key `end = "stop"` every generator that finishes leaves it, as does a topic that is over.
+    ///
+    /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model):
+    /// any status but 200 fails the connection for good.
+    pub fn done() -> Self {
+        let mut event = Self::text("null").event("done");
+        event.done = true;
+        event
+    }
+}
+
+impl<T> From<T> for Event<T> {
+    fn from(value: T) -> Self {
+        Self::json(value)
+    }
+}

@@ -1,0 +1,329 @@
+//! [`EventId`]: the `id` of an event, and the cursor that a client comes back with.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use crate::event::position::{MERGED_PREFIX, Position};
+
+/// What an id ends with once there is nothing more to come: a client that comes back with it is answered `204`.
+///
+/// All of it is unreserved in a URL (RFC 3986, section 2.3), so that it survives a query string that nobody escaped.
+pub(crate) const DONE: &str = "~done";
+
+/// Longer ids would come back in a header that servers refuse, and a refusal stops a browser for good.
+const MAX_LEN: usize = 4096;
+
+/// The `id` of an event: what a browser sends back in `Last-Event-ID` when it reconnects.
+///
+/// It is visible ASCII, `!` (0x21) to `~` (0x7E), because nothing else comes back unchanged from
+/// every client: a line break would forge a field, NUL makes clients ignore the id, and npm's
+/// `eventsource` and undici fail to send other characters, or send them as Latin-1. Spaces are
+/// refused too, inside as well as at the ends: HTTP trims the outer ones, and in a query string a
+/// space turns into `+`. Percent-encode other text. It is at most 4096 bytes long, and does not end
+/// with `~done`, the reserved suffix of a stream that is over ([`Event::done`](crate::Event::done)).
+/// The empty id is allowed, and the default: it clears the client's cursor.
+///
+/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`]. Converting
+/// a `&'static str` panics if the text is not an id, like `HeaderValue::from_static`, because a
+/// literal is the program's own text; [`from_static`](Self::from_static) checks it at compile time.
+///
+/// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+///
+/// ```
+/// use sse_runtime::{EventId, EventIdError};
+///
+/// assert_eq!(EventId::from(7_u64).to_string(), "7");
+/// assert_eq!(EventId::new("orders-7")?.to_string(), "orders-7");
+///
+/// let forged = EventId::new("7\ndata: forged");
+/// assert!(matches!(forged, Err(EventIdError::NotVisibleAscii { at: 1, .. })));
+/// # Ok::<(), EventIdError>(())
+/// ```
+#[derive(Clone)]
+pub struct EventId(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    // The commonest id is a counter: it is written without being a string first.
+    Number(u64),
+    Text(Cow<'static, str>),
+    // Of a topic: shared by all who get the event.
+    Position(Position),
+}
+
+impl EventId {
+    /// Creates an id from text.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is not visible ASCII, ends with the reserved suffix `~done`, or
+    /// is longer than 4096 bytes.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, EventIdError> {
+        let text = text.into();
+        if text.len() > MAX_LEN {
+            return Err(EventIdError::TooLong { len: text.len() });
+        }
+        if let Some((at, found)) = text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
+            return Err(EventIdError::NotVisibleAscii { at, found });
+        }
+        if text.ends_with(DONE) {
+            return Err(EventIdError::Reserved);
+        }
+        Ok(Self(Repr::Text(text)))
+    }
+
+    /// Creates an id from a literal. In a `const` it is checked at compile time.
+    ///
+    /// ```
+    /// use sse_runtime::EventId;
+    ///
+    /// const START: EventId = EventId::from_static("start");
+    /// assert_eq!(START.to_string(), "start");
+    /// ```
+    ///
+    /// ```compile_fail
+    /// const BROKEN: sse_runtime::EventId = sse_runtime::EventId::from_static("a\nb");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the text is not an id, see [`EventId::new`].
+    #[track_caller]
+    pub const fn from_static(text: &'static str) -> Self {
+        let bytes = text.as_bytes();
+        assert!(bytes.len() <= MAX_LEN, "an event id has at most 4096 bytes");
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(
+                bytes[at].is_ascii_graphic(),
+                "an event id is visible ASCII without spaces; percent-encode the text"
+            );
+            at += 1;
+        }
+        if let Some((_, end)) = bytes.split_last_chunk() {
+            assert!(
+                !matches!(end, b"~done"),
+                "an event id cannot end with `~done`, which marks the end of a stream"
+            );
+        }
+        Self(Repr::Text(Cow::Borrowed(text)))
+    }
+
+    /// The id that says "nothing comes after this": a stream that ended for good leaves it with its client.
+    pub(crate) fn done(last: Option<&Self>) -> Self {
+        let text = match last {
+            Some(last) if last.is_done() => return last.clone(),
+            Some(last) => format!("{last}{DONE}"),
+            None => DONE.to_owned(),
+        };
+        Self(Repr::Text(text.into()))
+    }
+
+    /// The id of the last event, which a client has sent, perhaps with the suffix of a stream that is
+    /// over.
+    pub(crate) fn last_of(mut sent: String) -> Option<Self> {
+        if sent.ends_with(DONE) {
+            sent.truncate(sent.len() - DONE.len());
+        }
+        Self::new(sent).ok().filter(|id| !id.text().is_empty())
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(&self.0, Repr::Text(text) if text.ends_with(DONE))
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Repr::Number(number) => Cow::Owned(number.to_string()),
+            Repr::Text(text) => Cow::Borrowed(text),
+            Repr::Position(position) => Cow::Owned(position.to_string()),
+        }
+    }
+
+    /// Whether it is a position in a topic, or in several.
+    pub(crate) fn is_of_topic(&self) -> bool {
+        match &self.0 {
+            Repr::Number(_) => false,
+            Repr::Text(text) => text.starts_with(MERGED_PREFIX),
+            Repr::Position(_) => true,
+        }
+    }
+
+    pub(crate) fn position(position: Position) -> Self {
+        Self(Repr::Position(position))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Number(number) => number.fmt(f),
+            Repr::Text(text) => text.fmt(f),
+            Repr::Position(position) => position.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EventId").field(&self.text()).finish()
+    }
+}
+
+// `5` the number and "5" the text are one id: they are the same bytes on the wire.
+impl PartialEq for EventId {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for EventId {}
+
+impl std::hash::Hash for EventId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
+impl FromStr for EventId {
+    type Err = EventIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text.to_owned())
+    }
+}
+
+/// # Panics
+///
+/// Panics if the text is not an id, see [`EventId::new`].
+impl From<&'static str> for EventId {
+    #[track_caller]
+    fn from(text: &'static str) -> Self {
+        Self::from_static(text)
+    }
+}
+
+macro_rules! from_unsigned {
+    ($($number:ty),*) => {$(
+        impl From<$number> for EventId {
+            fn from(number: $number) -> Self {
+                Self(Repr::Number(u64::from(number)))
+            }
+        }
+    )*};
+}
+
+macro_rules! from_displayed {
+    ($($value:ty),*) => {$(
+        impl From<$value> for EventId {
+            fn from(value: $value) -> Self {
+                Self(Repr::Text(value.to_string().into()))
+            }
+        }
+    )*};
+}
+
+from_unsigned!(u8, u16, u32, u64);
+from_displayed!(usize, u128, i8, i16, i32, i64, i128, isize);
+#[cfg(feature = "uuid")]
+from_displayed!(uuid::Uuid);
+
+/// The empty id, which clears the client's cursor.
+impl Default for EventId {
+    fn default() -> Self {
+        Self::from_static("")
+    }
+}
+
+/// As text, a number too: that is what a client reads in `lastEventId`.
+impl serde::Serialize for EventId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for EventId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::new(text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text cannot be an [`EventId`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventIdError {
+    /// A character that is not visible ASCII, such as a line break, a space, or `ü`.
+    #[error(
+        "an event id is visible ASCII without spaces, and there is {found:?} at byte {at}; \
+         percent-encode the text, as `percent_encoding::utf8_percent_encode` does"
+    )]
+    NotVisibleAscii {
+        /// Its byte offset.
+        at: usize,
+        /// The character.
+        found: char,
+    },
+    /// The text ends with the suffix that this crate gives to the id of a stream that is over.
+    #[error(
+        "an event id cannot end with `~done`, which marks the end of a stream; append something to it"
+    )]
+    Reserved,
+    /// It is longer than 4096 bytes, more than servers take in a header.
+    #[error("an event id has at most 4096 bytes, and this one has {len}; send a shorter key")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_visible_ascii_is_an_id() {
+        for (text, at, found) in [
+            ("1\ndata: spoof", 1, '\n'),
+            ("\r", 0, '\r'),
+            ("a\0", 1, '\0'),
+            ("a\u{85}", 1, '\u{85}'),
+            (" 1", 0, ' '),
+            ("1 ", 1, ' '),
+            ("zürich", 1, 'ü'),
+        ] {
+            let error = EventIdError::NotVisibleAscii { at, found };
+            assert_eq!(EventId::new(text), Err(error), "{text:?}");
+        }
+        assert_eq!(EventId::new("9~done"), Err(EventIdError::Reserved));
+        let long = "x".repeat(4097);
+        assert_eq!(EventId::new(long), Err(EventIdError::TooLong { len: 4097 }));
+    }
+
+    #[test]
+    fn a_literal_is_checked() {
+        const ID: EventId = EventId::from_static("tick~don");
+        assert_eq!(ID, EventId::from("tick~don"));
+        for text in ["~done", "a b", "é"] {
+            assert!(
+                std::panic::catch_unwind(|| EventId::from(text)).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_and_its_text_are_one_id() {
+        assert_eq!(EventId::from(5_u64), EventId::new("5").unwrap());
+        assert_eq!(EventId::from(-5).to_string(), "-5");
+        assert_eq!(EventId::from(u128::MAX).to_string(), u128::MAX.to_string());
+        assert_eq!(EventId::new("").unwrap().to_string(), "");
+    }
+
+    #[test]
+    fn done_is_said_once() {
+        let done = EventId::done(Some(&EventId::from(7_u8)));
+        assert_eq!(done.to_string(), "7~done");
+        assert_eq!(EventId::done(Some(&done)), done);
+        assert_eq!(EventId::done(None).to_string(), "~done");
+    }
+}

@@ -1,0 +1,229 @@
+//! [`LastEventId`]: where a client that comes back left off.
+
+use std::{
+    any::TypeId,
+    convert::Infallible,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, HeaderValue, request::Parts},
+};
+
+use crate::event::id::{self, EventId};
+
+const HEADER: HeaderName = HeaderName::from_static("last-event-id");
+
+/// An extractor: the id of the last event that the client has seen, if it has seen one.
+///
+/// It is the header `Last-Event-ID`, the first that is not empty, which a browser sends when it reconnects; without it the query parameter
+/// `lastEventId` or `last_event_id`, since a script that makes a new `EventSource` cannot set headers. An empty id is
+/// none.
+///
+/// It never rejects. An id that is not UTF-8 or does not parse as `T` (an older deployment may have written it) is
+/// handed to the handler as an error: a `400` would stop a browser from ever reconnecting. Take it apart with
+/// `LastEventId(last)` to tell the two apart, or with [`ok`](Self::ok) where both mean "from the start".
+///
+/// An id that ends with `~done` is the one that [`Event::done()`](crate::Event::done) leaves with a
+/// client. In the header it never reaches an endpoint that takes no `LastEventId` of an [`EventId`];
+/// otherwise it is [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands. Subscribe before the stream first
+/// waits for anything else or yields: a stream that has not subscribed by then is treated as one that does not read a topic by
+/// the id, so its client is stopped with a `204`.
+/// In a function that returns a `Result`, the stream begins with the first statement that yields, and
+/// what is awaited before does not count.
+///
+/// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
+///
+/// ```
+/// use sse_runtime::{Event, LastEventId, Stream, sse_endpoint};
+///
+/// #[sse_endpoint("/numbers")]
+/// async fn numbers(last: LastEventId<u64>) -> impl Stream<Item = u64> {
+///     // An id that we cannot read is as good as none: start over.
+///     let seen = last.ok().unwrap_or(0);
+///     for number in seen + 1..=10 {
+///         yield_!(Event::json(number).id(number));
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
+
+impl<T> LastEventId<T> {
+    /// The id, where there is one that could be read: what [`Result::ok`] is to a result.
+    pub fn ok(self) -> Option<T> {
+        self.0.ok().flatten()
+    }
+}
+
+/// Why a `Last-Event-ID` could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LastEventIdError {
+    /// It is not UTF-8, which every id of a stream is.
+    #[error("the last event id is not UTF-8, so no event stream has sent it; treat it as unknown")]
+    NotUtf8,
+    /// The client has received the end of a stream, and asks again: by the query parameter, or by the
+    /// header with the id of a topic that may be another one.
+    #[error("the client has received the end of the stream after {last:?}")]
+    #[non_exhaustive]
+    Done {
+        /// The id before the suffix `~done`.
+        last: String,
+    },
+    /// It does not parse as what the handler asked for.
+    #[error("the last event id {sent:?} is not one of this stream ({reason}); treat it as unknown")]
+    NotParsed {
+        /// What the client sent.
+        sent: String,
+        /// What its parser says.
+        reason: String,
+    },
+}
+
+impl<S, T> FromRequestParts<S> for LastEventId<T>
+where
+    S: Sync,
+    T: FromStr + 'static,
+    T::Err: std::fmt::Display,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        if TypeId::of::<T>() == TypeId::of::<EventId>()
+            && let Some(done) = parts.extensions.get::<SentDone>()
+        {
+            done.0.store(true, Ordering::Relaxed);
+        }
+        let id = sent(parts).transpose().and_then(|sent: Option<String>| {
+            let Some(sent) = sent else { return Ok(None) };
+            if let Some(last) = sent.strip_suffix(id::DONE) {
+                return Err(LastEventIdError::Done {
+                    last: last.to_owned(),
+                });
+            }
+            match sent.parse::<T>() {
+                Ok(id) => Ok(Some(id)),
+                Err(error) => Err(LastEventIdError::NotParsed {
+                    reason: error.to_string(),
+                    sent,
+                }),
+            }
+        });
+        Ok(Self(id))
+    }
+}
+
+/// The client returns with the header of a stream that is over. It says whether the endpoint has
+/// asked for an id that may be a topic's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SentDone(Arc<AtomicBool>);
+
+impl SentDone {
+    /// `None` unless the header has such an id.
+    pub(crate) fn of(parts: &Parts) -> Option<Self> {
+        let id = in_header(parts)?;
+        id.as_bytes()
+            .ends_with(id::DONE.as_bytes())
+            .then(Self::default)
+    }
+
+    /// Whether a topic may have to judge the id.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The first id in a header. A proxy may have added an empty one.
+fn in_header(parts: &Parts) -> Option<&HeaderValue> {
+    let mut sent = parts.headers.get_all(HEADER).into_iter();
+    sent.find(|id| !id.is_empty())
+}
+
+/// What the client sent, if it sent something.
+pub(crate) fn sent(parts: &Parts) -> Option<Result<String, LastEventIdError>> {
+    if let Some(header) = in_header(parts) {
+        let id = String::from_utf8(header.as_bytes().to_vec());
+        return Some(id.map_err(|_| LastEventIdError::NotUtf8));
+    }
+    let query = parts.uri.query()?;
+    let named = |name: &str| {
+        form_urlencoded::parse(query.as_bytes())
+            .find(|(key, id)| key == name && !id.is_empty())
+            .map(|(_, id)| Ok(id.into_owned()))
+    };
+    named("lastEventId").or_else(|| named("last_event_id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn extract<T: FromStr + 'static>(
+        uri: &str,
+        header: Option<&[u8]>,
+    ) -> Result<Option<T>, LastEventIdError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let mut request = Request::get(uri);
+        if let Some(header) = header {
+            request = request.header("last-event-id", header);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let Ok(LastEventId(id)) = LastEventId::from_request_parts(&mut parts, &()).await;
+        id
+    }
+
+    #[tokio::test]
+    async fn the_header_goes_before_the_query() {
+        assert_eq!(extract::<u64>("/", None).await, Ok(None));
+        assert_eq!(extract("/", Some(b"7")).await, Ok(Some(7_u64)));
+        assert_eq!(extract("/?lastEventId=8", None).await, Ok(Some(8_u64)));
+        assert_eq!(extract("/?last_event_id=9", None).await, Ok(Some(9_u64)));
+        assert_eq!(
+            extract("/?lastEventId=8", Some(b"7")).await,
+            Ok(Some(7_u64))
+        );
+        assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
+        // An empty one is none, and hides nothing.
+        let uri = "/?lastEventId=&last_event_id=9";
+        assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
+    }
+
+    #[tokio::test]
+    async fn it_is_utf8_and_unescaped() {
+        for (uri, header) in [
+            ("/", Some("☃ 1".as_bytes())),
+            ("/?lastEventId=%E2%98%83+1", None),
+        ] {
+            assert_eq!(extract(uri, header).await, Ok(Some("☃ 1".to_owned())));
+            // Any client may send it, but it is not the id of an event.
+            let error = extract::<EventId>(uri, header).await.unwrap_err();
+            assert!(
+                matches!(error, LastEventIdError::NotParsed { .. }),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_handed_over() {
+        assert_eq!(
+            extract::<EventId>("/", Some(b"\xff")).await,
+            Err(LastEventIdError::NotUtf8)
+        );
+        let error = extract::<u64>("/", Some(b"v1:9")).await.unwrap_err();
+        assert!(
+            matches!(&error, LastEventIdError::NotParsed { sent, .. } if sent == "v1:9"),
+            "{error:?}"
+        );
+    }
+}

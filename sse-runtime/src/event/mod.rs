@@ -1,0 +1,19 @@
+//! The first stage: a value becomes the bytes of an event.
+//!
+//! [`payload`] says which values can be sent, [`frame`] writes the fields, [`data`] and [`json`] write
+//! the `data` field. Nothing in here knows about requests, streams or sockets.
+
+pub(crate) mod data;
+pub(crate) mod describe;
+pub(crate) mod event;
+pub(crate) mod frame;
+pub(crate) mod gap;
+pub(crate) mod id;
+pub(crate) mod json;
+pub(crate) mod last_event_id;
+pub(crate) mod media_type;
+pub(crate) mod name;
+pub(crate) mod payload;
+pub(crate) mod position;
+pub(crate) mod problem;
+pub(crate) mod sse_event;

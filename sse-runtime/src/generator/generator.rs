@@ -1,0 +1,257 @@
+//! [`Generator`]: the user's function on its way from arguments to a response.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Poll, ready},
+};
+
+use axum::response::Response;
+use pin_project_lite::pin_project;
+
+use crate::{
+    config::Endpoint,
+    event::{describe::Describe, frame::Frame, payload::Payload},
+    generator::{
+        exit::{End, Exit},
+        handoff::Channel,
+        signature::Rejection,
+        yielder::{Item, Yielder},
+    },
+    lifecycle::connection::Connection,
+};
+
+/// The coroutine that an endpoint's function is, with its types forgotten: boxed once, polled where it lies, first by
+/// the handler until the response begins, then by the body.
+#[derive(Debug)]
+#[must_use = "a generator does nothing unless a request drives it"]
+pub struct Generator {
+    pub(crate) coroutine: Coroutine,
+    pub(crate) channel: Channel,
+    /// Whether statements stand before the response, that can still answer something else.
+    pub(crate) prelude: bool,
+}
+
+/// How a generator ended.
+pub(crate) enum Ending {
+    Finished,
+    /// A task of its stream has panicked.
+    TaskPanicked,
+    /// An error before the response.
+    Rejected(Response),
+    /// An error in the stream. `log` is for the operator, and has been sent to the client as the event's data.
+    Failed(WriteError),
+}
+
+/// Writes the event that an error in the stream becomes, with the endpoint's name for it.
+type WriteError = Box<dyn FnOnce(&Channel, &Endpoint) + Send>;
+
+pub(crate) struct Coroutine {
+    function: Pin<Box<dyn Future<Output = Ending> + Send>>,
+}
+
+impl Coroutine {
+    #[inline]
+    /// Polls the function, and after it the tasks of its stream: one may be panicking at this moment, and
+    /// the function may have read all that it has sent.
+    pub(crate) fn poll(
+        &mut self,
+        connection: &Connection,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Ending> {
+        let ending = ready!(self.function.as_mut().poll(cx));
+        if !matches!(ending, Ending::Finished) {
+            return Poll::Ready(ending);
+        }
+        match connection.poll_tasks(cx) {
+            Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
+            Poll::Ready(false) => Poll::Ready(Ending::Finished),
+            Poll::Pending => {
+                // It has finished, and says so again.
+                self.function = Box::pin(async { Ending::Finished });
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Coroutine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Coroutine")
+    }
+}
+
+pin_project! {
+    /// A function's coroutine, and what its end means. An `async` block around it would hold it twice: as what it was
+    /// given, and as what it awaits.
+    struct Ends<F, M> {
+        #[pin]
+        coroutine: F,
+        meaning: Option<M>,
+    }
+}
+
+impl<F, M> Ends<F, M>
+where
+    F: Future,
+    M: FnOnce(F::Output) -> Ending,
+{
+    fn new(coroutine: F, meaning: M) -> Self {
+        Self {
+            coroutine,
+            meaning: Some(meaning),
+        }
+    }
+}
+
+impl<F, M> Future for Ends<F, M>
+where
+    F: Future,
+    M: FnOnce(F::Output) -> Ending,
+{
+    type Output = Ending;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Ending> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.coroutine.poll(cx)
+            && let Some(meaning) = this.meaning.take()
+        {
+            return Poll::Ready(meaning(output));
+        }
+        Poll::Pending
+    }
+}
+
+impl Generator {
+    /// `impl Stream<Item = T>`.
+    pub fn stream<T, F>(item: Item<T>, run: impl FnOnce(Yielder<T>) -> F) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+    {
+        Self::new(item, false, |yielder| {
+            Ends::new(run(yielder), |()| Ending::Finished)
+        })
+    }
+
+    /// `impl Stream<Item = Result<T, E>>`.
+    pub fn try_stream<T, E, F>(
+        item: Item<T>,
+        error: StreamError<E>,
+        run: impl FnOnce(Yielder<T>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Result<End, E>> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        E: Send + 'static,
+    {
+        Self::new(item, false, |yielder| {
+            Ends::new(run(yielder), |ended| match ended {
+                Ok(End { .. }) => Ending::Finished,
+                Err(failure) => failed(error, failure),
+            })
+        })
+    }
+
+    /// `Result<impl Stream<Item = T>, R>`.
+    pub fn response<T, R, F>(
+        item: Item<T>,
+        Rejection { answer }: Rejection<R>,
+        run: impl FnOnce(Yielder<T>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Result<End, R>> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        R: 'static,
+    {
+        Self::new(item, true, |yielder| {
+            Ends::new(run(yielder), move |ended| match ended {
+                Ok(End { .. }) => Ending::Finished,
+                Err(rejection) => Ending::Rejected(answer(rejection)),
+            })
+        })
+    }
+
+    /// `Result<impl Stream<Item = Result<T, E>>, R>`.
+    pub fn try_response<T, E, R, F>(
+        item: Item<T>,
+        error: StreamError<E>,
+        Rejection { answer }: Rejection<R>,
+        run: impl FnOnce(Yielder<T>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Result<End, Exit<R, E>>> + 'static,
+        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        E: Send + 'static,
+        R: 'static,
+    {
+        Self::new(item, true, |yielder| {
+            Ends::new(run(yielder), move |ended| match ended {
+                Ok(End { .. }) => Ending::Finished,
+                Err(Exit::Response(rejection)) => Ending::Rejected(answer(rejection)),
+                Err(Exit::Stream(failure)) => failed(error, failure),
+            })
+        })
+    }
+
+    fn new<T, F>(item: Item<T>, prelude: bool, run: impl FnOnce(Yielder<T>) -> F) -> Self
+    where
+        F: Future<Output = Ending> + Send + 'static,
+    {
+        let channel = Channel::new();
+        let coroutine = run(Yielder::new(item, channel.clone()));
+        Self {
+            coroutine: Coroutine {
+                function: Box::pin(coroutine),
+            },
+            channel,
+            prelude,
+        }
+    }
+}
+
+/// The error of a stream: how it is written for the client, and what it says to the log.
+pub struct StreamError<E> {
+    item: Item<E>,
+    describe: Describe<E>,
+}
+
+impl<E> StreamError<E> {
+    pub(crate) fn new<Kind>(describe: Describe<E>) -> Self
+    where
+        E: Payload<Kind>,
+    {
+        Self {
+            item: Item::new(),
+            describe,
+        }
+    }
+}
+
+impl<E> fmt::Debug for StreamError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamError").finish_non_exhaustive()
+    }
+}
+
+fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, error: E) -> Ending {
+    Ending::Failed(Box::new(move |channel, endpoint| {
+        channel.write_error(|outgoing| {
+            let start = outgoing.buffer.len();
+            let mut frame = Frame::of_value(&mut outgoing.buffer).or_event(endpoint.error_event);
+            item.encode(&error, &mut frame)?;
+            let id = frame.finish();
+            outgoing.wrote(id);
+            let frame = String::from_utf8_lossy(&outgoing.buffer[start..]);
+            tracing::warn!(
+                endpoint = endpoint.name,
+                path = endpoint.path,
+                error = describe(&error),
+                frame = frame.trim_end(),
+                "the generator ended with an error, which was sent to the client as this frame"
+            );
+            Ok(())
+        });
+    }))
+}

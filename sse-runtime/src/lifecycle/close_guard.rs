@@ -1,0 +1,126 @@
+//! [`EndGuard`]: a stream ends once, for one reason, wherever that is noticed first.
+
+use tracing::{Span, span::Entered};
+
+use crate::lifecycle::{
+    close_reason::CloseReason,
+    connection::{Alive, Connection},
+    flow_control::Flow,
+    record::Record,
+    shutdown::Shutdown,
+    stream_limit::Place,
+    wire::Wire,
+};
+
+/// Where it is seen that a client takes nothing any more.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) wire: Option<Wire>,
+    pub(crate) flow: Option<Flow>,
+    /// The end of the body is that of the connection, as in HTTP/1.0.
+    pub(crate) ends_connection: bool,
+}
+
+impl Seen {
+    fn is_stalled(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::is_stalled)
+            || self.flow.as_ref().is_some_and(Flow::is_stalled)
+    }
+}
+
+/// Ends the connection with what has it: with the reason that was said, or because the client has gone. The first
+/// reason is the one that counts.
+#[derive(Debug)]
+pub(crate) struct EndGuard {
+    connection: Connection,
+    record: Record,
+    /// Free for others from the end on.
+    places: Vec<Place>,
+    seen: Seen,
+    alive: Option<Alive>,
+    has_ended: bool,
+}
+
+impl EndGuard {
+    pub(crate) fn new(
+        connection: Connection,
+        record: Record,
+        places: Vec<Place>,
+        seen: Seen,
+        alive: Option<Alive>,
+    ) -> Self {
+        for place in &places {
+            place.bind(&connection);
+        }
+        Self {
+            connection,
+            record,
+            places,
+            seen,
+            alive,
+            has_ended: false,
+        }
+    }
+
+    /// The stream begins.
+    pub(crate) fn begin(&self) {
+        for place in &self.places {
+            place.begin();
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        self.record.span()
+    }
+
+    /// The response breaks off. Only a reset tells that from its end if both end the connection.
+    pub(crate) fn break_off(&self) {
+        if self.seen.ends_connection
+            && let Some(wire) = &self.seen.wire
+        {
+            wire.reset_when_closed();
+        }
+    }
+
+    /// Runs what follows in the stream's span, where anybody wants it: to enter one that is disabled is not free.
+    pub(crate) fn enter_span(&self) -> Option<Entered<'_>> {
+        let span = self.span();
+        (!span.is_disabled()).then(|| span.enter())
+    }
+
+    /// The generator is gone.
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        self.record.ended(reason);
+        self.places.clear();
+        self.connection
+            .end(reason, self.alive.take(), self.record.span());
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let is_over = self.connection.shutdown().is_some_and(Shutdown::is_over);
+        self.end(if self.seen.is_stalled() {
+            CloseReason::Stalled
+        } else if is_over {
+            CloseReason::Shutdown
+        } else {
+            CloseReason::ClientGone
+        });
+    }
+}

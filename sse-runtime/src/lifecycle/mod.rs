@@ -1,0 +1,16 @@
+//! How a stream lives and ends, and who observes it: why it closed, what ends with it, the limits that
+//! it counts towards, its span and its metrics.
+
+pub(crate) mod close_guard;
+pub(crate) mod close_reason;
+pub(crate) mod connection;
+pub(crate) mod deadline;
+pub(crate) mod ending;
+pub(crate) mod extension_layer;
+pub(crate) mod flow_control;
+pub(crate) mod metrics;
+pub(crate) mod record;
+pub(crate) mod shutdown;
+pub(crate) mod stop_signal;
+pub(crate) mod stream_limit;
+pub(crate) mod wire;

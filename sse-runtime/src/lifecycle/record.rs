@@ -1,0 +1,94 @@
+//! [`Record`]: what operators are told of a stream, by its span and by metrics.
+
+use std::sync::Arc;
+
+use axum::{extract::MatchedPath, http::request::Parts};
+use tokio::time::Instant;
+use tracing::{Span, field};
+
+use crate::{
+    config::Endpoint,
+    lifecycle::{close_reason::CloseReason, connection::Connection, metrics::Instruments},
+};
+
+/// The account of one stream. It is closed by [`ended`](Self::ended).
+#[derive(Debug)]
+pub(crate) struct Record {
+    span: Span,
+    arrived: Instant,
+    instruments: Arc<Instruments>,
+    /// Whether the response has begun.
+    is_open: bool,
+    events: u64,
+    bytes: u64,
+}
+
+impl Record {
+    pub(crate) fn new(
+        parts: &Parts,
+        endpoint: &Endpoint,
+        connection: &Connection,
+        instruments: &Arc<Instruments>,
+    ) -> Self {
+        let span = tracing::info_span!(
+            target: "sse_runtime",
+            "event_stream",
+            endpoint = endpoint.name,
+            connection = connection.id(),
+            route = route(parts, endpoint),
+            peer = connection.peer().map(field::display),
+            events = field::Empty,
+            bytes = field::Empty,
+            duration = field::Empty,
+            reason = field::Empty,
+        );
+        Self {
+            span,
+            arrived: Instant::now(),
+            instruments: Arc::clone(instruments),
+            is_open: false,
+            events: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The span that the stream's code runs in.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// The response begins.
+    pub(crate) fn open(&mut self) {
+        self.is_open = true;
+        self.instruments.opened();
+    }
+
+    /// So many events, and so many bytes, go to the connection.
+    pub(crate) fn sent(&mut self, events: u64, bytes: usize) {
+        if self.events == 0 && events > 0 {
+            self.instruments.first_event(self.arrived.elapsed());
+        }
+        self.events += events;
+        self.bytes += bytes as u64;
+        self.instruments.sent(events, bytes as u64);
+    }
+
+    /// The stream has ended.
+    pub(crate) fn ended(&mut self, reason: CloseReason) {
+        let duration = self.arrived.elapsed();
+        self.span.record("events", self.events);
+        self.span.record("bytes", self.bytes);
+        self.span.record("duration", field::debug(duration));
+        self.span.record("reason", reason.as_str());
+        if std::mem::take(&mut self.is_open) {
+            self.instruments.closed(reason, duration);
+            tracing::debug!(target: "sse_runtime", parent: &self.span, "the stream has ended");
+        }
+    }
+}
+
+/// The path as the router has it, with what the endpoint is nested in.
+pub(crate) fn route<'a>(parts: &'a Parts, endpoint: &Endpoint) -> &'a str {
+    let matched = parts.extensions.get::<MatchedPath>();
+    matched.map_or(endpoint.path, MatchedPath::as_str)
+}

@@ -1,0 +1,520 @@
+//! [`StreamLimit`]: how many streams may be open, and what is said to whoever finds no room.
+
+mod newest;
+
+use std::{
+    any::type_name,
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, Once, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    extract::ConnectInfo,
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::BytesMut;
+use serde_json::json;
+use tower_layer::Layer;
+
+use self::newest::NewestWins;
+use crate::{
+    event::{
+        frame::{Fields, Frame, Head},
+        media_type,
+    },
+    lifecycle::{
+        connection::Connection,
+        extension_layer::{Tell, Told},
+    },
+};
+
+/// A limit to the event streams that are open at once: a layer, around a router, or around one endpoint.
+///
+/// ```
+/// use axum::Router;
+/// use sse_runtime::{RouterExt, StreamLimit, Stream, sse_endpoint};
+///
+/// # #[sse_endpoint("/clock")]
+/// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
+/// # #[sse_endpoint("/prices")]
+/// # async fn prices() -> impl Stream<Item = u8> { yield_!(1) }
+/// # #[derive(Clone, PartialEq, Eq, Hash)]
+/// # struct User;
+/// let app: Router = Router::new()
+///     .sse(clock)
+///     .sse(prices().layer(StreamLimit::new(500)))               // of this endpoint
+///     .layer(StreamLimit::per_peer(20))                         // of one address
+///     .layer(StreamLimit::per_key(6, |request| {                // of one user, whom a layer has found out about
+///         request.extensions.get::<User>().cloned()
+///     }))
+///     .layer(StreamLimit::new(20_000));                         // of all
+/// ```
+///
+/// Wherever it stands, it counts at the endpoint, behind all layers: auth runs first, and a `401` takes no place; and layers
+/// run for those who are refused, too.
+///
+/// A stream is never ended to make room for someone else's; with [`newest_wins`](Self::newest_wins), a newer stream of the same
+/// key replaces the oldest. A place is taken before the extractors run and released when the generator is dropped, whatever ended
+/// it. A `HEAD` request holds a place until its response, since it runs the statements before the response. Requests for
+/// anything other than an event stream go through, and clones of one limit, such as those a router makes, count together.
+///
+/// # Over the limit
+///
+/// The response is `503`, or `429` from a limit per key or peer, with a `Retry-After` of 5 to 15 s, at random, and a problem
+/// (RFC 9457) with the code `too_many_streams` as its body. [`reject_with`](Self::reject_with) replaces it.
+///
+/// A browser's `EventSource` never reconnects after a status other than `200`, so it gets a `200` instead, which sets a
+/// reconnection time of 5 to 15 s, at random, holds the event `close` with `{"reason":"too_many_streams"}` as its data, and
+/// ends. It is recognised by a `GET` whose only `accept` is `text/event-stream` and whose `cache-control` is `no-cache`:
+/// Chromium, Firefox and the `eventsource` package send both, `fetch`, curl and HTTP libraries do not.
+///
+/// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
+#[derive(Clone)]
+pub struct StreamLimit {
+    places: Arc<dyn Places>,
+    reject: Option<Reject>,
+}
+
+/// Makes the response to a request over the limit.
+type Reject = Arc<dyn Fn(LimitExceeded) -> Response + Send + Sync>;
+
+/// A request was rejected by a [`StreamLimit`].
+///
+/// As a response it is what the limit sends by default: a problem with `503` or `429`, and `Retry-After`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitExceeded {
+    full: Full,
+    retry_after: Duration,
+}
+
+impl LimitExceeded {
+    fn new(full: Full) -> Self {
+        Self {
+            full,
+            retry_after: Duration::from_millis(fastrand::u64(5_000..15_000)),
+        }
+    }
+
+    /// `503`, or `429` from a limit per key or peer.
+    pub fn status(self) -> StatusCode {
+        match self.full {
+            Full::Total => StatusCode::SERVICE_UNAVAILABLE,
+            Full::Key => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// When the client may try again: in 5 to 15 s, at random, so that rejected clients do not return together.
+    pub fn retry_after(self) -> Duration {
+        self.retry_after
+    }
+}
+
+impl IntoResponse for LimitExceeded {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let problem = json!({
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": "too many event streams are open",
+            "code": TOO_MANY_STREAMS,
+        });
+        let headers = [
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            ),
+            (
+                header::RETRY_AFTER,
+                HeaderValue::from(self.retry_after.as_secs()),
+            ),
+        ];
+        (status, headers, problem.to_string()).into_response()
+    }
+}
+
+/// The code of the problem, and the reason in the event `close`.
+const TOO_MANY_STREAMS: &str = "too_many_streams";
+
+/// Where places are counted.
+trait Places: Send + Sync {
+    /// Takes one: `None`, where this limit is not about the request.
+    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>>;
+
+    /// The same limit, at which the oldest stream of a key ends for a new one; `None` if there are no keys.
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>>;
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// A place of one stream; free again when it is dropped.
+pub(crate) struct Place(Box<dyn Held>);
+
+impl Place {
+    /// The stream is that of this connection.
+    pub(crate) fn bind(&self, connection: &Connection) {
+        self.0.bind(connection);
+    }
+
+    /// The stream begins: nothing rejects its request any more.
+    pub(crate) fn begin(&self) {
+        self.0.begin();
+    }
+}
+
+/// What holds a place. By default it does not matter whose it is.
+trait Held: Send + Sync {
+    fn bind(&self, _: &Connection) {}
+
+    fn begin(&self) {}
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+/// There is no place left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Of all that go through the limit.
+    Total,
+    /// For this key.
+    Key,
+}
+
+impl StreamLimit {
+    /// At most `max` streams, of all that go through it.
+    pub fn new(max: usize) -> Self {
+        Self::of(Total {
+            max,
+            open: AtomicUsize::new(0),
+        })
+    }
+
+    /// At most `max` streams of one client address; of IPv6 its first 64 bits, which are what one customer has.
+    ///
+    /// Behind a proxy that is the proxy's: take a header with [`per_key`](Self::per_key) that the proxy sets, and that
+    /// clients cannot. Requests without an address are not
+    /// limited: those of a Unix socket, and under plain `axum::serve` all, unless it is `into_make_service_with_connect_info`.
+    /// The first of them is warned of in the log.
+    pub fn per_peer(max: usize) -> Self {
+        let warned = Once::new();
+        Self::per_key(max, move |request| {
+            let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+            let Some(ConnectInfo(peer)) = peer else {
+                warned.call_once(|| {
+                    tracing::warn!(
+                        "a request without an address is not limited by `StreamLimit::per_peer`; under `axum::serve` \
+                         addresses come with `into_make_service_with_connect_info::<SocketAddr>()`"
+                    );
+                });
+                return None;
+            };
+            Some(network(peer.ip()))
+        })
+    }
+
+    /// At most `max` streams of one key, which is taken from the request: its headers, or what layers have put into its
+    /// extensions, also those inside of this one. It is not about requests whose key is `None`.
+    pub fn per_key<K, F>(max: usize, key: F) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
+    {
+        Self::of(PerKey {
+            max,
+            key,
+            open: Mutex::default(),
+        })
+    }
+
+    /// When a key has no place left, admits its new stream and ends its oldest one instead.
+    ///
+    /// That is right for keys whose streams replace each other, such as a session or a page: a page that is reloaded does not wait
+    /// until the server has noticed that its predecessor is gone, which may take a minute, and behind a proxy longer. The
+    /// oldest stream ends when the response of the new one begins, so a request that is rejected ends none. Its place is
+    /// freed at once, even if its client is not reading.
+    ///
+    /// It ends with [`Superseded`](crate::CloseReason::Superseded), after the event `close` with `{"reason":"superseded"}` as its data and
+    /// an id that stops the client: if it reconnects with that, it gets `204`, and ends no stream. Under `events = "own"` it
+    /// receives neither, and a client that reconnects by itself ends the new stream in turn.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the limit is not per key or per peer: a stream is never ended to make room for someone else's.
+    ///
+    /// ```
+    /// use sse_runtime::StreamLimit;
+    ///
+    /// let one_per_page = StreamLimit::per_key(1, |request| request.headers.get("x-page").cloned()).newest_wins();
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn newest_wins(self) -> Self {
+        let Some(places) = self.places.newest_wins() else {
+            panic!("`newest_wins` is for a `StreamLimit::per_key` or `per_peer`");
+        };
+        Self {
+            places,
+            reject: self.reject,
+        }
+    }
+
+    fn of(places: impl Places + 'static) -> Self {
+        Self {
+            places: Arc::new(places),
+            reject: None,
+        }
+    }
+
+    /// Answers requests over the limit with the response that `reject` makes, instead of the default one.
+    ///
+    /// A browser's `EventSource` still gets its `200`: it would not reconnect after any other response.
+    ///
+    /// ```
+    /// use axum::response::IntoResponse;
+    /// use sse_runtime::StreamLimit;
+    ///
+    /// let limit = StreamLimit::new(500).reject_with(|exceeded| {
+    ///     let after = exceeded.retry_after().as_secs();
+    ///     (exceeded.status(), format!("Try again in {after} seconds.")).into_response()
+    /// });
+    /// ```
+    #[must_use]
+    pub fn reject_with<R: IntoResponse>(
+        mut self,
+        reject: impl Fn(LimitExceeded) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.reject = Some(Arc::new(move |exceeded| reject(exceeded).into_response()));
+        self
+    }
+
+    /// The response to a request for which there is no place.
+    fn reject(&self, full: Full, request: &Parts) -> Response {
+        let exceeded = LimitExceeded::new(full);
+        if is_event_source(&request.method, &request.headers) {
+            return reject_event_source(exceeded);
+        }
+        match &self.reject {
+            Some(reject) => reject(exceeded),
+            None => exceeded.into_response(),
+        }
+    }
+}
+
+impl fmt::Debug for StreamLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.places.describe(f)
+    }
+}
+
+/// What one customer has of the address space (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+struct Total {
+    max: usize,
+    open: AtomicUsize,
+}
+
+impl Places for Total {
+    fn take(self: Arc<Self>, _: &Parts) -> Option<Result<Place, Full>> {
+        let more = |open: usize| (open < self.max).then_some(open + 1);
+        // Only the count itself is shared, so no order with anything else is needed.
+        let taken = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        Some(match taken {
+            Ok(_) => Ok(Place(Box::new(OfTotal(self)))),
+            Err(_) => Err(Full::Total),
+        })
+    }
+
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
+        None
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamLimit")
+            .field("max", &self.max)
+            .field("open", &self.open.load(Ordering::Relaxed))
+            .finish()
+    }
+}
+
+struct OfTotal(Arc<Total>);
+
+impl Held for OfTotal {}
+
+impl Drop for OfTotal {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct PerKey<K, F> {
+    max: usize,
+    key: F,
+    /// Keys that have streams, and how many. None is zero.
+    open: Mutex<HashMap<K, usize>>,
+}
+
+impl<K, F> Places for PerKey<K, F>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
+{
+    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>> {
+        let key = (self.key)(request)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.get(&key).copied().unwrap_or(0);
+        if count >= self.max {
+            return Some(Err(Full::Key));
+        }
+        open.insert(key.clone(), count + 1);
+        drop(open);
+        Some(Ok(Place(Box::new(OfKey { limit: self, key }))))
+    }
+
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
+        Some(Arc::new(NewestWins::new(self)))
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamLimit")
+            .field("max", &self.max)
+            .field("key", &type_name::<K>())
+            .finish_non_exhaustive()
+    }
+}
+
+struct OfKey<K: Hash + Eq + Clone, F> {
+    limit: Arc<PerKey<K, F>>,
+    key: K,
+}
+
+impl<K, F> Held for OfKey<K, F>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    F: Send + Sync,
+{
+}
+
+impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
+    fn drop(&mut self) {
+        let open = self.limit.open.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = open.entry(self.key.clone()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// The limits that a request went through, the outermost first.
+#[derive(Clone, Debug, Default)]
+struct Limits(Vec<StreamLimit>);
+
+/// A limit that has no place for a request.
+pub(crate) struct Rejected {
+    pub(crate) full: Full,
+    pub(crate) response: Response,
+}
+
+/// Takes a place of each limit; if one has none, those that were taken are free again.
+pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> {
+    let Some(Limits(limits)) = request.extensions.get() else {
+        return Ok(Vec::new());
+    };
+    let places = limits.iter().filter_map(|limit| {
+        let taken = Arc::clone(&limit.places).take(request)?;
+        Some(taken.map_err(|full| {
+            let response = limit.reject(full, request);
+            Box::new(Rejected { full, response })
+        }))
+    });
+    places.collect()
+}
+
+impl Full {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 2] = [Self::Total, Self::Key];
+
+    /// Its name in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Key => "key",
+        }
+    }
+}
+
+/// The response to an `EventSource`: it ends, and the client reconnects after the time that it sets.
+fn reject_event_source(exceeded: LimitExceeded) -> Response {
+    let mut frame = BytesMut::new();
+    let fields = Fields {
+        event: Some("close".into()),
+        retry: Some(exceeded.retry_after),
+        ..Fields::default()
+    };
+    let mut writing = Frame::new(&mut frame, &fields);
+    writing.text(
+        Head::default(),
+        &json!({ "reason": TOO_MANY_STREAMS }).to_string(),
+    );
+    writing.finish();
+    let headers = [
+        (header::CONTENT_TYPE, media_type::CONTENT_TYPE),
+        (header::CACHE_CONTROL, media_type::CACHE_CONTROL),
+    ];
+    (headers, frame.freeze()).into_response()
+}
+
+/// Whether the client never reconnects after a status other than `200`. Many others accept event streams, and would take an
+/// empty `200` for a success.
+fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
+    let is_only = |name, value: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_some_and(|only| only == value) && values.next().is_none()
+    };
+    method == Method::GET
+        && is_only(header::ACCEPT, "text/event-stream")
+        && is_only(header::CACHE_CONTROL, "no-cache")
+}
+
+/// Limits the streams of the requests that go through it.
+impl<S> Layer<S> for StreamLimit {
+    type Service = Told<S, Self>;
+
+    fn layer(&self, inner: S) -> Told<S, Self> {
+        Told::new(inner, self.clone())
+    }
+}
+
+impl Tell for StreamLimit {
+    fn tell(&self, extensions: &mut Extensions) {
+        let Limits(limits) = extensions.get_or_insert_default();
+        // Whoever goes through one twice, in two layers, has one place.
+        if !limits
+            .iter()
+            .any(|limit| Arc::ptr_eq(&limit.places, &self.places))
+        {
+            limits.push(self.clone());
+        }
+    }
+}

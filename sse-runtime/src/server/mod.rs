@@ -1,0 +1,12 @@
+//! The server: connections, their sockets, and the streams on them that it drives itself.
+
+pub(crate) mod body_timeout;
+pub(crate) mod connections;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
+pub(crate) mod listener;
+pub(crate) mod server;
+pub(crate) mod socket;
+pub(crate) mod takeover;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;

@@ -1,0 +1,94 @@
+//! [`About`]: an endpoint that is on a router, with everything that its streams share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::request::Parts;
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    config::Endpoint,
+    event::{frame, id::EventId},
+    lifecycle::{metrics::Instruments, record},
+    stream::keep_alive::Beat,
+};
+
+/// A keep-alive after which the client knows the id: a frame that holds only the id, or the event with the id as a field.
+pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
+    let event = keep_alive.as_ref();
+    let name_line = event
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let (name, data) = event.split_at(name_line);
+    if name.starts_with(b":") {
+        format!("id: {id}\n\n").into()
+    } else {
+        [name, format!("id: {id}\n").as_bytes(), data]
+            .concat()
+            .into()
+    }
+}
+
+/// The frames that are the same for every client, encoded once, when the endpoint is mounted.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    /// Sent with the head of the response.
+    pub(crate) first: Option<Bytes>,
+    pub(crate) keep_alive: Option<Arc<Beat>>,
+}
+
+impl Frames {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            first: endpoint.retry.map(|retry| {
+                let mut buffer = BytesMut::new();
+                frame::retry_line(&mut buffer, retry);
+                buffer.freeze()
+            }),
+            keep_alive: endpoint.keep_alive.map(|after| {
+                let frame = keep_alive_frame(endpoint);
+                Arc::new(Beat { after, frame })
+            }),
+        }
+    }
+}
+
+fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
+    match endpoint.keep_alive_event {
+        // Without a blank line: some decoders hand out an event at each blank line after an id or a `retry`.
+        None => Bytes::from_static(b":\n"),
+        Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
+    }
+}
+
+/// What all the streams of an endpoint that is on a router share.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) frames: Frames,
+    /// Asked for with the first request of a route, when whoever installs a recorder has done so. One route is the rule; a
+    /// router that is nested twice has an endpoint at two.
+    instruments: Mutex<Vec<Arc<Instruments>>>,
+}
+
+impl About {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            frames: Frames::new(&endpoint),
+            endpoint,
+            instruments: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn instruments(&self, parts: &Parts) -> Arc<Instruments> {
+        let route = record::route(parts, &self.endpoint);
+        let known = self.instruments.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if let Some(instruments) = known.iter().find(|known| known.is_of(route)) {
+            return Arc::clone(instruments);
+        }
+        let instruments = Arc::new(Instruments::new(route));
+        known.push(Arc::clone(&instruments));
+        instruments
+    }
+}

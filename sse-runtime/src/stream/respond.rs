@@ -1,0 +1,209 @@
+//! [`respond`]: from a generator to a response.
+
+use std::{
+    any::Any,
+    future::{Future as _, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use tokio::task::coop;
+
+use crate::{
+    event::last_event_id::SentDone,
+    generator::{
+        generator::{Ending, Generator},
+        handoff::Returning,
+    },
+    lifecycle::close_reason::CloseReason,
+    stream::{body::SseBody, drain::Unread, mounted::About, request_context::Arrival, response},
+};
+
+/// Runs what stands before the response, and makes the rest its body.
+///
+/// # Cancel safety
+///
+/// Dropping it drops the generator: a client that leaves before the response ends it there.
+pub(crate) async fn respond(
+    generator: Generator,
+    mut arrival: Arrival,
+    mut unread: Unread,
+    about: &Arc<About>,
+) -> Response {
+    // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
+    let mut this = generator;
+    this.channel.open(&about.endpoint, arrival.last_id.clone());
+    // The id of the end of a stream stops its client, unless it is of a topic that is another one by
+    // now. That is for the topic to say, so the head waits until the generator reads it.
+    let is_asked = arrival.done.as_ref().map(SentDone::is_asked_for);
+    let waits_for_topic = is_asked == Some(true) && !arrival.is_head;
+    if waits_for_topic {
+        this.channel.open_for_done();
+    }
+    let before = if is_asked == Some(false) {
+        Before::Done
+    } else if this.prelude || waits_for_topic {
+        let connection = arrival.guard.connection().clone();
+        let mut until_end = pin!(connection.until_end(about.endpoint.when_shut_down()));
+        let mut passed_mark = false;
+        let mut turns = TURNS_BEFORE_HEAD;
+        poll_fn(|cx| {
+            if unread.poll_drain(cx).is_err() {
+                return Poll::Ready(Before::ClientGone);
+            }
+            let mut polled;
+            loop {
+                let entered = (arrival.guard.span().enter(), this.channel.enter());
+                polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(&connection, cx)));
+                drop(entered);
+                match this.channel.returning() {
+                    Returning::Stops => return Poll::Ready(Before::Done),
+                    Returning::Reads => break,
+                    // It reads no topic by the id, so the id is one of its own.
+                    Returning::Unknown if this.channel.is_written_to() => {
+                        return Poll::Ready(Before::Done);
+                    }
+                    // The mark before the response, where the generator stops once.
+                    Returning::Unknown
+                        if !passed_mark
+                            && matches!(polled, Ok(Poll::Pending))
+                            && this.channel.has_begun() =>
+                    {
+                        passed_mark = true;
+                    }
+                    Returning::Unknown => break,
+                }
+            }
+            match polled {
+                Err(panic) => Poll::Ready(Before::Panicked(panic)),
+                Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
+                Ok(Poll::Pending) if waits_for_topic => match this.channel.returning() {
+                    Returning::Reads => Poll::Ready(Before::Begun),
+                    Returning::Unknown if this.prelude && !this.channel.has_begun() => {
+                        until_end.as_mut().poll(cx).map(Before::Closed)
+                    }
+                    // A run that has failed is told, whatever the client has received before.
+                    Returning::Unknown if this.channel.has_failure() => Poll::Ready(Before::Begun),
+                    // It waits for something else than a topic that would judge the id.
+                    Returning::Unknown if coop::has_budget_remaining() || turns == 0 => {
+                        Poll::Ready(Before::Done)
+                    }
+                    // It waits only for its next turn.
+                    Returning::Unknown => {
+                        turns -= 1;
+                        cx.waker().wake_by_ref();
+                        until_end.as_mut().poll(cx).map(Before::Closed)
+                    }
+                    Returning::Stops => until_end.as_mut().poll(cx).map(Before::Closed),
+                },
+                Ok(Poll::Pending) if this.channel.has_begun() => Poll::Ready(Before::Begun),
+                Ok(Poll::Pending) => until_end.as_mut().poll(cx).map(Before::Closed),
+            }
+        })
+        .await
+    } else {
+        Before::Begun
+    };
+    if waits_for_topic
+        && let Before::Begun = before
+        && this.channel.returning() == Returning::Reads
+    {
+        tracing::debug!(
+            endpoint = about.endpoint.name,
+            id = arrival.sent_done(),
+            "the client has received the end of another stream, so it gets a gap"
+        );
+    }
+    let (reason, response) = match before {
+        Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
+        // Nothing was yielded, no gap was found and nothing went wrong: there is no content.
+        Before::Ended(Ending::Finished) if !this.channel.has_content() => {
+            let nothing = StatusCode::NO_CONTENT.into_response();
+            (CloseReason::Finished, nothing)
+        }
+        Before::Done => {
+            tracing::debug!(
+                endpoint = about.endpoint.name,
+                id = arrival.sent_done(),
+                "the client has received the end of the stream, so it is answered with 204"
+            );
+            let nothing = StatusCode::NO_CONTENT.into_response();
+            (CloseReason::Finished, nothing)
+        }
+        Before::Ended(Ending::TaskPanicked) if !this.channel.has_content() => {
+            let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            (CloseReason::Panicked, failed)
+        }
+        // Likely nobody is left to read it. axum's own extractors answer the same.
+        Before::ClientGone => {
+            let refused = StatusCode::BAD_REQUEST.into_response();
+            (CloseReason::ClientGone, refused)
+        }
+        Before::Closed(why) => (why, refusal(why).into_response()),
+        Before::Panicked(panic) => {
+            drop(this);
+            arrival.guard.end(CloseReason::Panicked);
+            // As axum has it: the connection breaks off.
+            resume_unwind(panic)
+        }
+        Before::Begun => {
+            let is_head = arrival.is_head;
+            let (head, version) = (response::head(&arrival), arrival.version);
+            let mut body = SseBody::new(this, None, arrival, unread, about);
+            // A client that has read the head may rely on what the generator subscribes to first.
+            let mut turns = if is_head { 0 } else { TURNS_BEFORE_HEAD };
+            poll_fn(|cx| {
+                if turns == 0 || body.start(cx) {
+                    return Poll::Ready(());
+                }
+                turns -= 1;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            return response::stream(version, head, body);
+        }
+        Before::Ended(ending) => {
+            let (head, version) = (response::head(&arrival), arrival.version);
+            let body = SseBody::new(this, Some(ending), arrival, unread, about);
+            return response::stream(version, head, body);
+        }
+    };
+    drop(this);
+    arrival.guard.end(reason);
+    response
+}
+
+/// How many turns of the task a generator that does not wait may take before the head is sent without it: awaiting
+/// a future that is already ready uses up part of a turn but does not count as waiting.
+const TURNS_BEFORE_HEAD: u32 = 64;
+
+/// What came of the statements before the response.
+enum Before {
+    /// The response begins.
+    Begun,
+    Ended(Ending),
+    /// The client has received the end of the stream.
+    Done,
+    /// The stream was ended from outside.
+    Closed(CloseReason),
+    ClientGone,
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// The status for who is ended before there is a stream.
+fn refusal(why: CloseReason) -> StatusCode {
+    match why {
+        CloseReason::Expired => StatusCode::UNAUTHORIZED,
+        CloseReason::Revoked => StatusCode::FORBIDDEN,
+        CloseReason::Superseded => StatusCode::CONFLICT,
+        CloseReason::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

@@ -1,0 +1,50 @@
+//! The head of the response.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
+    response::Response,
+};
+
+use crate::{
+    event::media_type::{CACHE_CONTROL, CONTENT_TYPE},
+    lifecycle::shutdown::Shutdown,
+    stream::{body::SseBody, request_context::Arrival},
+};
+
+/// Asks nginx, and what speaks its language, not to buffer.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The headers of an event stream for this request.
+///
+/// `connection` is sent on HTTP/1.1 alone: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an HTTP/1.0 client would
+/// wait for a length that never comes.
+pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static(CACHE_CONTROL),
+    );
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    if arrival.version == Version::HTTP_11 {
+        // hyper may find out only later, or say so in a second `connection`.
+        let shutdown = arrival.guard.connection().shutdown();
+        if shutdown.is_some_and(Shutdown::has_begun) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if !arrival.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+    }
+    headers
+}
+
+pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Response {
+    let mut response = Response::new(Body::new(body));
+    *response.headers_mut() = head;
+    if version == Version::HTTP_10 {
+        // Else hyper adds `connection: keep-alive` where the client asked for it.
+        *response.version_mut() = version;
+    }
+    response
+}
