@@ -177,7 +177,7 @@ pub use generator::first_ok::{FirstOk, first_ok};
 pub use lifecycle::{
     close_reason::CloseReason,
     connection::{Connection, NoConnection},
-    deadline::Moment,
+    deadline::IntoDeadline,
     extension_layer::{Tell, Told},
     shutdown::Shutdown,
     stream_limit::{LimitExceeded, StreamLimit},

@@ -3,6 +3,8 @@
 
 mod bench;
 mod guard;
+#[cfg(test)]
+mod layering;
 mod steps;
 mod tool;
 

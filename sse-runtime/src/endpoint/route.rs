@@ -15,10 +15,13 @@ use tower_service::Service;
 
 use crate::{
     config::Endpoint,
-    endpoint::route_conflict::Mounting,
+    endpoint::route_conflict::RouteConflict,
     generator::generator::Generator,
     lifecycle::close_reason::CloseReason,
-    stream::{drain::Unread, mounted::About, request_context::Arrival, respond::respond},
+    stream::{
+        drain::BodyDrain, mounted::MountedEndpoint, request_context::RequestContext,
+        respond::respond,
+    },
 };
 
 /// The route of an endpoint: what the function that [`sse_endpoint`](crate::sse_endpoint) leaves behind returns.
@@ -213,8 +216,8 @@ where
         SseRoute<H>: Mount<S, M>,
     {
         let route = endpoint.into_sse_route();
-        let mounting = Mounting::new(&route.endpoint);
-        mounting.mount(self, route.mount())
+        let conflict = RouteConflict::new(&route.endpoint);
+        conflict.mount(self, route.mount())
     }
 }
 
@@ -222,7 +225,7 @@ where
 #[derive(Clone, Debug)]
 struct Mounted<H> {
     handler: H,
-    about: Arc<About>,
+    mounted: Arc<MountedEndpoint>,
 }
 
 impl<H> SseRoute<H> {
@@ -233,9 +236,9 @@ impl<H> SseRoute<H> {
         S: Clone + Send + Sync + 'static,
     {
         let filter = method_filter(&self.endpoint.method);
-        let about = Arc::new(About::new(self.endpoint));
+        let mounted = Arc::new(MountedEndpoint::new(self.endpoint));
         let handler = self.handler;
-        on(filter, Mounted { handler, about })
+        on(filter, Mounted { handler, mounted })
     }
 }
 
@@ -271,21 +274,21 @@ macro_rules! impl_arity {
 
             fn call(self, request: Request, state: S) -> Self::Future {
                 let (mut parts, body) = request.into_parts();
-                let mut arrival = match Arrival::new(&parts, &self.about) {
-                    Ok(arrival) => arrival,
+                let mut context = match RequestContext::new(&parts, &self.mounted) {
+                    Ok(context) => context,
                     Err(answer) => return Box::pin(std::future::ready(*answer)),
                 };
-                parts.extensions.insert(arrival.guard.connection().clone());
-                if let Some(done) = &arrival.done {
+                parts.extensions.insert(context.guard.connection().clone());
+                if let Some(done) = &context.done {
                     parts.extensions.insert(done.clone());
                 }
-                let (body, unread) = Unread::watch(body);
+                let (body, drain) = BodyDrain::watch(body);
                 Box::pin(async move {
                     $(
                         let $ty = match $ty::from_request_parts(&mut parts, &state).await {
                             Ok(argument) => argument,
                             Err(rejection) => {
-                                arrival.guard.end(CloseReason::Rejected);
+                                context.guard.end(CloseReason::Rejected);
                                 return rejection.into_response();
                             }
                         };
@@ -295,13 +298,13 @@ macro_rules! impl_arity {
                         let $last = match $last::from_request(request, &state).await {
                             Ok(argument) => argument,
                             Err(rejection) => {
-                                arrival.guard.end(CloseReason::Rejected);
+                                context.guard.end(CloseReason::Rejected);
                                 return rejection.into_response();
                             }
                         };
                     )?
                     let generator = (self.handler)($($ty,)* $($last,)?);
-                    respond(generator, arrival, unread, &self.about).await
+                    respond(generator, context, drain, &self.mounted).await
                 })
             }
         }

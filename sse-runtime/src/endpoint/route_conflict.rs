@@ -15,7 +15,7 @@ use axum::{Router, http::Method, routing::MethodRouter};
 use crate::config::Endpoint;
 
 /// An endpoint on its way onto a router.
-pub(crate) struct Mounting {
+pub(crate) struct RouteConflict {
     method: Method,
     path: &'static str,
     mounted: Mounted,
@@ -32,7 +32,7 @@ struct Mounted {
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
-impl Mounting {
+impl RouteConflict {
     /// An endpoint that is mounted where the caller is.
     #[track_caller]
     pub(crate) fn new(endpoint: &Endpoint) -> Self {

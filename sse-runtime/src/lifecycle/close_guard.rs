@@ -1,52 +1,52 @@
-//! [`EndGuard`]: a stream ends once, for one reason, wherever that is noticed first.
+//! [`CloseGuard`]: a stream ends once, for one reason, wherever that is noticed first.
 
 use tracing::{Span, span::Entered};
 
 use crate::lifecycle::{
     close_reason::CloseReason,
     connection::{Alive, Connection},
-    flow_control::Flow,
+    flow_control::FlowControl,
     record::Record,
     shutdown::Shutdown,
     stream_limit::Place,
     wire::Wire,
 };
 
-/// Where it is seen that a client takes nothing any more.
+/// The sources that know whether a client has stopped reading.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
-    pub(crate) flow: Option<Flow>,
+    pub(crate) flow: Option<FlowControl>,
     /// The end of the body is that of the connection, as in HTTP/1.0.
     pub(crate) ends_connection: bool,
 }
 
-impl Seen {
+impl StallSources {
     fn is_stalled(&self) -> bool {
         self.wire.as_ref().is_some_and(Wire::is_stalled)
-            || self.flow.as_ref().is_some_and(Flow::is_stalled)
+            || self.flow.as_ref().is_some_and(FlowControl::is_stalled)
     }
 }
 
 /// Ends the connection with what has it: with the reason that was said, or because the client has gone. The first
 /// reason is the one that counts.
 #[derive(Debug)]
-pub(crate) struct EndGuard {
+pub(crate) struct CloseGuard {
     connection: Connection,
     record: Record,
     /// Free for others from the end on.
     places: Vec<Place>,
-    seen: Seen,
+    stall: StallSources,
     alive: Option<Alive>,
     has_ended: bool,
 }
 
-impl EndGuard {
+impl CloseGuard {
     pub(crate) fn new(
         connection: Connection,
         record: Record,
         places: Vec<Place>,
-        seen: Seen,
+        stall: StallSources,
         alive: Option<Alive>,
     ) -> Self {
         for place in &places {
@@ -56,7 +56,7 @@ impl EndGuard {
             connection,
             record,
             places,
-            seen,
+            stall,
             alive,
             has_ended: false,
         }
@@ -87,8 +87,8 @@ impl EndGuard {
 
     /// The response breaks off. Only a reset tells that from its end if both end the connection.
     pub(crate) fn break_off(&self) {
-        if self.seen.ends_connection
-            && let Some(wire) = &self.seen.wire
+        if self.stall.ends_connection
+            && let Some(wire) = &self.stall.wire
         {
             wire.reset_when_closed();
         }
@@ -112,10 +112,10 @@ impl EndGuard {
     }
 }
 
-impl Drop for EndGuard {
+impl Drop for CloseGuard {
     fn drop(&mut self) {
         let is_over = self.connection.shutdown().is_some_and(Shutdown::is_over);
-        self.end(if self.seen.is_stalled() {
+        self.end(if self.stall.is_stalled() {
             CloseReason::Stalled
         } else if is_over {
             CloseReason::Shutdown

@@ -31,7 +31,8 @@ use tracing::{Instrument as _, Span};
 use crate::{
     config::OnShutdown,
     lifecycle::{
-        close_reason::CloseReason, deadline::Moment, shutdown::Shutdown, stop_signal::ask,
+        close_reason::CloseReason, deadline::IntoDeadline, shutdown::Shutdown,
+        stop_signal::signal_stop,
     },
 };
 
@@ -225,7 +226,7 @@ impl Connection {
     ///
     /// The client is told by `event: close` with `{"reason":"expired"}`, since a script does not see the `401` that
     /// follows.
-    pub fn expires_at(&self, when: impl Moment) {
+    pub fn expires_at(&self, when: impl IntoDeadline) {
         let when = when.instant();
         self.close_after(CloseReason::Expired, async move {
             match when {
@@ -295,9 +296,9 @@ impl Connection {
         state.asked.get_or_insert(reason);
         let asked_in_shutdown = state.asked_in_shutdown.clone();
         drop(state);
-        ask(&self.0.ending);
+        signal_stop(&self.0.ending);
         if let Some(asked) = asked_in_shutdown {
-            ask(&asked);
+            signal_stop(&asked);
         }
     }
 
@@ -347,7 +348,7 @@ impl Connection {
         let is_asked = state.asked.is_some();
         let token = state.asked_in_shutdown.get_or_insert_default();
         if is_asked {
-            ask(token);
+            signal_stop(token);
         }
         token.clone()
     }

@@ -1,4 +1,4 @@
-//! [`Moment`]: when something is over, on whichever clock.
+//! [`IntoDeadline`]: when something is over, on whichever clock.
 
 use std::time::SystemTime;
 
@@ -9,13 +9,13 @@ use tokio::time::Instant;
     message = "`{Self}` is not a moment",
     note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
 )]
-pub trait Moment {
+pub trait IntoDeadline {
     /// `None`, where it is too far away for a timer.
     #[doc(hidden)]
     fn instant(self) -> Option<Instant>;
 }
 
-impl Moment for SystemTime {
+impl IntoDeadline for SystemTime {
     fn instant(self) -> Option<Instant> {
         // What is over is over now.
         let left = self.duration_since(Self::now()).unwrap_or_default();
@@ -23,13 +23,13 @@ impl Moment for SystemTime {
     }
 }
 
-impl Moment for Instant {
+impl IntoDeadline for Instant {
     fn instant(self) -> Option<Instant> {
         Some(self)
     }
 }
 
-impl Moment for std::time::Instant {
+impl IntoDeadline for std::time::Instant {
     fn instant(self) -> Option<Instant> {
         Some(Instant::from_std(self))
     }

@@ -1,4 +1,4 @@
-//! [`Flow`]: what a stream on an HTTP/2 connection has handed to hyper, and whether its client takes it.
+//! [`FlowControl`]: what a stream on an HTTP/2 connection has handed to hyper, and whether its client takes it.
 //!
 //! On HTTP/1 a socket that cannot be written to is all there is to see. A stream of an HTTP/2 connection can be held back by
 //! its client alone, and hyper then does not poll its body, so nothing in the body can notice. The state that decides is
@@ -21,7 +21,7 @@ use atomic_waker::AtomicWaker;
 /// State shared by the task that drives a stream, the stream's body, the pieces of it that hyper holds, and the request.
 // A counter orders nothing but itself; the waker orders a released piece before the look that follows it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Flow(Arc<State>);
+pub(crate) struct FlowControl(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -48,7 +48,7 @@ struct State {
     is_stalled: AtomicBool,
 }
 
-impl Flow {
+impl FlowControl {
     /// Whether the stream was reset because its client stopped reading.
     pub(crate) fn is_stalled(&self) -> bool {
         self.0.is_stalled.load(Ordering::Relaxed)
@@ -158,7 +158,7 @@ impl Default for SmallPieces {
 }
 
 #[cfg(feature = "http2")]
-impl Flow {
+impl FlowControl {
     /// The flow of a new stream of a connection.
     pub(crate) fn new(connection: &Arc<OfConnection>) -> Self {
         Self(Arc::new(State {
@@ -254,7 +254,7 @@ pub(crate) struct Progress {
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {
-    flow: Flow,
+    flow: FlowControl,
     bytes: u16,
 }
 

@@ -18,7 +18,7 @@ use crate::{
     config::OnShutdown,
     lifecycle::{
         extension_layer::{Tell, Told},
-        stop_signal::ask,
+        stop_signal::signal_stop,
     },
 };
 
@@ -104,7 +104,7 @@ impl Shutdown {
     pub(crate) fn begin_within(&self, within: Duration) {
         let (since, within) = (Instant::now(), within.min(LONGEST));
         self.0.draining.get_or_init(|| Draining { since, within });
-        ask(&self.0.begun);
+        signal_stop(&self.0.begun);
     }
 
     /// Whether it has begun.

@@ -1,8 +1,8 @@
-//! [`UntilAsked`]: how a stream hears that it is to end, without looking for it.
+//! [`StopSignal`]: how a stream learns that it must end, without looking for it at each poll.
 //!
-//! Whether its token is cancelled is a lock, and two lines of memory that nothing else of an event is in. Streams are asked
-//! to end far less often than they send, so those that ask say so in one place for all: a stream looks at its token while
-//! somebody is being asked, and where somebody was since it looked last.
+//! Checking a cancellation token takes a lock and touches two cache lines that nothing else of an event touches. Streams
+//! are told to stop far less often than they send, so [`signal_stop`] also counts in one place for the whole process. A
+//! stream looks at its token only while some token is being cancelled, and once after the count has moved.
 
 use std::{
     mem,
@@ -12,46 +12,46 @@ use std::{
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::poll::cached::Registered;
+use crate::poll::cached::CachedPoll;
 
-/// How many streams are being asked, in the low bits, and how many have been.
-static ASKED: AtomicU64 = AtomicU64::new(0);
+/// The number of tokens that are being cancelled, in the low bits, and of those that have been, above.
+static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
-/// What is added for one that has been asked.
+/// One token that has been cancelled.
 const ONE: u64 = 1 << 16;
 
-/// Asks those to end that hear of this token.
-pub(crate) fn ask(token: &CancellationToken) {
-    // A stream may be polled between any two of these. As long as it is being asked it looks at its token, whatever it has seen
-    // before; and once it has been, there is something that it has not seen.
-    ASKED.fetch_add(1, Ordering::AcqRel);
-    let _asking = Asking;
+/// Cancels a token, and with it the streams that listen to it.
+pub(crate) fn signal_stop(token: &CancellationToken) {
+    // A stream may be polled between any two of these steps. While the token is being cancelled, the stream looks at it
+    // whatever it has seen before; afterwards the count differs from the one that the stream has seen.
+    SIGNALLED.fetch_add(1, Ordering::AcqRel);
+    let _signalling = Signalling;
     token.cancel();
 }
 
-/// Dropped when it is over, also where a waker panics.
-struct Asking;
+/// Counts the cancellation as done when dropped, also if a waker panics.
+struct Signalling;
 
-impl Drop for Asking {
+impl Drop for Signalling {
     fn drop(&mut self) {
-        ASKED.fetch_add(ONE - 1, Ordering::AcqRel);
+        SIGNALLED.fetch_add(ONE - 1, Ordering::AcqRel);
     }
 }
 
-/// Until a stream is asked to end, by [`ask`].
+/// Ready once a token has been cancelled by [`signal_stop`].
 #[derive(Debug)]
-pub(crate) struct UntilAsked {
+pub(crate) struct StopSignal {
     token: CancellationToken,
-    cancelled: Registered<WaitForCancellationFutureOwned>,
-    /// What was said when the token was looked at last.
+    cancelled: CachedPoll<WaitForCancellationFutureOwned>,
+    /// The count when the token was last looked at.
     seen: u64,
 }
 
-impl UntilAsked {
+impl StopSignal {
     pub(crate) fn new(token: CancellationToken) -> Self {
         Self {
-            seen: ASKED.load(Ordering::Acquire),
-            cancelled: Registered::new(token.clone().cancelled_owned()),
+            seen: SIGNALLED.load(Ordering::Acquire),
+            cancelled: CachedPoll::new(token.clone().cancelled_owned()),
             token,
         }
     }
@@ -64,8 +64,9 @@ impl UntilAsked {
         } = self;
         cancelled.poll_where(
             |_| {
-                let asked = ASKED.load(Ordering::Acquire);
-                let is_news = mem::replace(seen, asked) != asked || !asked.is_multiple_of(ONE);
+                let signalled = SIGNALLED.load(Ordering::Acquire);
+                let is_news =
+                    mem::replace(seen, signalled) != signalled || !signalled.is_multiple_of(ONE);
                 is_news && token.is_cancelled()
             },
             cx,
@@ -89,10 +90,10 @@ mod tests {
     #[test]
     fn whoever_is_looked_at_while_it_is_asked_hears_of_it_all_the_same() {
         for _ in 0..50 {
-            // To cancel it takes a while, since there are many.
+            // Cancelling takes a while, since there are many child tokens.
             let all = CancellationToken::new();
             let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
-            let mut until = UntilAsked::new(all.child_token());
+            let mut until = StopSignal::new(all.child_token());
             let (begin, was_asked) = (Barrier::new(2), AtomicBool::new(false));
             let hears = thread::scope(|scope| {
                 let looking = scope.spawn(|| {
@@ -107,7 +108,7 @@ mod tests {
                     until.poll(&mut cx).is_ready()
                 });
                 begin.wait();
-                ask(&all);
+                signal_stop(&all);
                 was_asked.store(true, Ordering::Release);
                 looking.join().unwrap()
             });

@@ -1,4 +1,4 @@
-//! [`Registered`]: a future that is polled again only where that may say something new.
+//! [`CachedPoll`]: a future that is polled again only where that may say something new.
 //!
 //! A stream looks at its timers with every event, and all that it finds is that they are not over. To ask that of the future is
 //! a tenth of the event; to see that it was asked before, with the same waker, is nothing.
@@ -9,17 +9,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::poll::{epoch::Identity, poll_unconstrained};
+use crate::poll::{epoch::WakerId, poll_unconstrained};
 
 /// The future is in a box: it is seldom touched, and what is asked for it with every event is close to the rest that is.
 #[derive(Debug)]
-pub(crate) struct Registered<F> {
+pub(crate) struct CachedPoll<F> {
     future: Pin<Box<F>>,
     /// The waker that it wakes.
-    waker: Option<Identity>,
+    waker: Option<WakerId>,
 }
 
-impl<F: Future> Registered<F> {
+impl<F: Future> CachedPoll<F> {
     pub(crate) fn new(future: F) -> Self {
         Self {
             future: Box::pin(future),
@@ -35,7 +35,7 @@ impl<F: Future> Registered<F> {
 
     /// Whether it wakes this waker.
     pub(crate) fn wakes(&self, cx: &Context<'_>) -> bool {
-        self.waker == Some(Identity::of(cx.waker()))
+        self.waker == Some(WakerId::of(cx.waker()))
     }
 
     /// Polls it without asking the task's budget, if it `may_be_ready`, or would wake somebody else.
@@ -51,7 +51,7 @@ impl<F: Future> Registered<F> {
         }
         let polled = poll_unconstrained(self.future.as_mut(), cx);
         let is_pending = polled.is_pending();
-        self.waker = is_pending.then(|| Identity::of(cx.waker()));
+        self.waker = is_pending.then(|| WakerId::of(cx.waker()));
         polled
     }
 }

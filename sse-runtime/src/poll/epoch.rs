@@ -22,17 +22,17 @@ thread_local! {
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     number: NonZeroU64,
-    waker: Identity,
+    waker: WakerId,
 }
 
 /// Which waker it is: what [`Waker::will_wake`] compares. It says something of a waker that is alive somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct WakerId {
     data: usize,
     vtable: NonZeroUsize,
 }
 
-impl Identity {
+impl WakerId {
     pub(crate) fn of(waker: &Waker) -> Self {
         Self {
             data: waker.data().addr(),
@@ -44,12 +44,12 @@ impl Identity {
 /// The turns of one stream. No two of the process have the same number: a body that one stream was made of may be handed on
 /// to the next, in a turn that it knows nothing of.
 #[derive(Debug)]
-pub(crate) struct Turns(NonZeroU64);
+pub(crate) struct PollEpochs(NonZeroU64);
 
 /// How many a stream has before it comes to the numbers of another.
 const EACH: u64 = 1 << 32;
 
-impl Turns {
+impl PollEpochs {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let first = NEXT.fetch_add(EACH, Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Turns {
         self.0 = self.0.saturating_add(1);
         let turn = Turn {
             number: self.0,
-            waker: Identity::of(cx.waker()),
+            waker: WakerId::of(cx.waker()),
         };
         Entered(CURRENT.replace(Some(turn)))
     }
@@ -74,7 +74,7 @@ pub(crate) struct Entered(Option<Turn>);
 /// The number of the turn in which this waker is polled.
 pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
     let turn = CURRENT.get()?;
-    (turn.waker == Identity::of(cx.waker())).then_some(turn.number)
+    (turn.waker == WakerId::of(cx.waker())).then_some(turn.number)
 }
 
 impl Drop for Entered {

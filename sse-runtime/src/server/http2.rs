@@ -26,9 +26,9 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    lifecycle::flow_control::{Bound, Flow, InHyper, OfConnection, Progress},
+    lifecycle::flow_control::{Bound, FlowControl, InHyper, OfConnection, Progress},
     poll::poll_unconstrained,
-    server::connections::{Answer, Service},
+    server::service::{ResponseFuture, Service},
 };
 
 /// What every client of HTTP/2 begins with, and none of HTTP/1.
@@ -107,7 +107,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let driven = Driven::new(stream, self.send_timeout);
+        let driven = StallTimeout::new(stream, self.send_timeout);
         let open = self.open.enter();
         self.closing.spawn(async move {
             let _open = open;
@@ -118,21 +118,21 @@ where
 
 tokio::task_local! {
     /// Where the answer to a request finds the task that drives its stream.
-    static DRIVEN: Arc<OnceLock<Flow>>;
+    static DRIVEN: Arc<OnceLock<FlowControl>>;
 }
 
 /// Gives the flow of a stream to the task that drives it, which is the current one.
-fn drive(flow: &Flow) {
+fn drive(flow: &FlowControl) {
     // Outside of such a task nobody waits for it.
     let _ = DRIVEN.try_with(|driven| driven.set(flow.clone()));
 }
 
 pin_project! {
     /// Drives one stream, and gives it up when its client takes nothing for too long: dropping it resets the stream.
-    struct Driven<F> {
+    struct StallTimeout<F> {
         #[pin]
         stream: Option<F>,
-        flow: Arc<OnceLock<Flow>>,
+        flow: Arc<OnceLock<FlowControl>>,
         send_timeout: Duration,
         // Runs while the stream cannot go on, restarted whenever it has made progress.
         #[pin]
@@ -141,7 +141,7 @@ pin_project! {
     }
 }
 
-impl<F> Driven<F> {
+impl<F> StallTimeout<F> {
     fn new(stream: F, send_timeout: Duration) -> Self {
         Self {
             stream: Some(stream),
@@ -153,7 +153,7 @@ impl<F> Driven<F> {
     }
 }
 
-impl<F: Future<Output = ()>> Future for Driven<F> {
+impl<F: Future<Output = ()>> Future for StallTimeout<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -203,26 +203,26 @@ impl Http2Service {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Http2Service {
-    type Response = Response<Pieces>;
+    type Response = Response<BoundedBody>;
     type Error = Infallible;
-    type Future = Http2Answer;
+    type Future = Http2ResponseFuture;
 
-    fn call(&self, mut request: Request<Incoming>) -> Http2Answer {
-        let flow = Flow::new(&self.connection);
+    fn call(&self, mut request: Request<Incoming>) -> Http2ResponseFuture {
+        let flow = FlowControl::new(&self.connection);
         request.extensions_mut().insert(flow.clone());
         let answer = self.service.call(request);
-        Http2Answer { answer, flow }
+        Http2ResponseFuture { answer, flow }
     }
 }
 
 /// The app's answer to a request of HTTP/2.
-pub(crate) struct Http2Answer {
-    answer: Answer,
-    flow: Flow,
+pub(crate) struct Http2ResponseFuture {
+    answer: ResponseFuture,
+    flow: FlowControl,
 }
 
-impl Future for Http2Answer {
-    type Output = Result<Response<Pieces>, Infallible>;
+impl Future for Http2ResponseFuture {
+    type Output = Result<Response<BoundedBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -230,7 +230,7 @@ impl Future for Http2Answer {
         // It is hyper that polls here, in the stream's task, whatever tasks the layers have the request in.
         drive(&this.flow);
         let flow = this.flow.clone();
-        Poll::Ready(Ok(response.map(|body| Pieces::new(body, flow))))
+        Poll::Ready(Ok(response.map(|body| BoundedBody::new(body, flow))))
     }
 }
 
@@ -263,7 +263,7 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
 /// After too many small pieces, what the body yields without waiting is gathered until it is no longer small. Once the body
 /// waits, what has been gathered is handed over as soon as hyper has written the piece before it. No timer delays anything.
 #[derive(Debug)]
-pub(crate) struct Pieces {
+pub(crate) struct BoundedBody {
     body: Body,
     /// What is left of a frame.
     rest: Bytes,
@@ -271,7 +271,7 @@ pub(crate) struct Pieces {
     gathered: BytesMut,
     /// The body had nothing to add to what is gathered when it was last polled.
     has_waited: bool,
-    flow: Flow,
+    flow: FlowControl,
     /// hyper was handed a piece.
     has_begun: bool,
     /// What the body ended with, until hyper has everything before it.
@@ -287,8 +287,8 @@ enum Last {
 
 type Polled = Poll<Option<Result<Frame<Piece>, axum::Error>>>;
 
-impl Pieces {
-    pub(crate) fn new(body: Body, flow: Flow) -> Self {
+impl BoundedBody {
+    pub(crate) fn new(body: Body, flow: FlowControl) -> Self {
         Self {
             body,
             rest: Bytes::new(),
@@ -402,7 +402,7 @@ impl Buf for Piece {
     }
 }
 
-impl HttpBody for Pieces {
+impl HttpBody for BoundedBody {
     type Data = Piece;
     type Error = axum::Error;
 

@@ -1,11 +1,13 @@
 //! The server: connections, their sockets, and the streams on them that it drives itself.
 
 pub(crate) mod body_timeout;
+pub(crate) mod connection_task;
 pub(crate) mod connections;
 #[cfg(feature = "http2")]
 pub(crate) mod http2;
 pub(crate) mod listener;
 pub(crate) mod server;
+pub(crate) mod service;
 pub(crate) mod socket;
 pub(crate) mod takeover;
 #[cfg(feature = "tls")]

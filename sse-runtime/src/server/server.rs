@@ -24,7 +24,8 @@ use crate::{
         stream_limit::StreamLimit,
     },
     server::{
-        connections::{Connections, Each, Patience},
+        connection_task::{ConnectionContext, Timeouts},
+        connections::Connections,
         listener::{Bind, Listener},
     },
 };
@@ -143,7 +144,7 @@ pub struct Server {
     app: Router,
     is_ready: Arc<AtomicBool>,
     max_streams: Option<StreamLimit>,
-    patience: Patience,
+    timeouts: Timeouts,
     drain_delay: Duration,
     drain: Duration,
     shutdown: Option<Shutdown>,
@@ -160,7 +161,7 @@ impl Server {
             app,
             is_ready: Arc::new(AtomicBool::new(true)),
             max_streams: None,
-            patience: Patience {
+            timeouts: Timeouts {
                 header_read: IDLE,
                 body_read: PATIENCE,
                 send: PATIENCE,
@@ -214,7 +215,7 @@ impl Server {
     /// counts as taken. Without TLS nothing less than about 32 KiB, and what the client's system makes room for at once,
     /// does so over HTTP/1: with the default a client has to read some 5 KB/s of a stream that has as much to say.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
-        self.patience.send = limit.min(LONGEST);
+        self.timeouts.send = limit.min(LONGEST);
         self
     }
 
@@ -222,7 +223,7 @@ impl Server {
     /// response before, so it is also how long a connection is kept that nothing is asked on; 75 s by default, since
     /// load balancers keep theirs for 60 s. Its connection is closed then.
     pub fn header_read_timeout(mut self, limit: Duration) -> Self {
-        self.patience.header_read = limit.min(LONGEST);
+        self.timeouts.header_read = limit.min(LONGEST);
         self
     }
 
@@ -231,7 +232,7 @@ impl Server {
     ///
     /// The time between a client's bytes counts, and not what the handler takes between reading them.
     pub fn body_read_timeout(mut self, limit: Duration) -> Self {
-        self.patience.body_read = limit.min(LONGEST);
+        self.timeouts.body_read = limit.min(LONGEST);
         self
     }
 
@@ -244,7 +245,7 @@ impl Server {
     /// Less than 1 s is 1 s. With the keep-alive of 15 s a peer that vanishes is found within a minute. Over HTTP/2 it is also asked by PINGs. The option
     /// `TCP_USER_TIMEOUT` (RFC 5482) is Linux's; elsewhere there are the probes, and for data the system's own limit.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
-        self.patience.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
+        self.timeouts.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
         self
     }
 
@@ -399,10 +400,10 @@ impl Server {
             let shutdown = self
                 .shutdown
                 .unwrap_or_else(|| Shutdown::within(self.drain));
-            let connections = Connections::new(Each {
+            let connections = Connections::new(ConnectionContext {
                 app: self.app,
                 max_streams: self.max_streams,
-                patience: self.patience,
+                timeouts: self.timeouts,
                 shutdown: shutdown.clone(),
                 takeover: self.takeover,
                 #[cfg(feature = "tls")]

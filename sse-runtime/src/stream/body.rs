@@ -33,18 +33,18 @@ use crate::{
         run_failure::Failure,
     },
     lifecycle::{
-        close_guard::EndGuard,
+        close_guard::CloseGuard,
         close_reason::CloseReason,
         ending::{LastFrame, StreamEnd},
-        stop_signal::UntilAsked,
+        stop_signal::StopSignal,
     },
     poll::{epoch, poll_unconstrained},
     stream::{
-        drain::Unread,
-        flush_gate::Gate,
+        drain::BodyDrain,
+        flush_gate::FlushGate,
         keep_alive::KeepAlive,
-        mounted::{self, About},
-        request_context::Arrival,
+        mounted::{self, MountedEndpoint},
+        request_context::RequestContext,
     },
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct SseBody {
     // Dropped first: the generator's destructors run before anybody is told that it is gone.
     state: State,
     channel: Channel,
-    gate: Gate,
+    gate: FlushGate,
     /// Whether the head is on its way, which waits for no event.
     head_sent: bool,
     /// The turn in which the generator was polled last, and left waiting: all that wakes it was told so, and so were the
@@ -63,17 +63,17 @@ pub(crate) struct SseBody {
     keep_alive: Option<KeepAlive>,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Until the stream is asked to end.
-    ending: Option<UntilAsked>,
+    ending: Option<StopSignal>,
     /// What the deadline is about.
     over: CloseReason,
     /// How often the generator was polled after one of the stream's tasks had panicked.
     polls_after_panic: u16,
-    unread: Unread,
+    drain: BodyDrain,
     /// Started at the end, where a request body is still to come.
     linger: Option<Pin<Box<Sleep>>>,
-    about: Arc<About>,
+    mounted: Arc<MountedEndpoint>,
     // Dropped last: what the stream started ends behind the generator.
-    guard: EndGuard,
+    guard: CloseGuard,
 }
 
 /// How long a stream that has ended waits for the rest of a request body that nobody reads.
@@ -138,16 +138,16 @@ impl SseBody {
     pub(crate) fn new(
         generator: Generator,
         ended: Option<Ending>,
-        mut arrival: Arrival,
-        unread: Unread,
-        about: &Arc<About>,
+        mut context: RequestContext,
+        drain: BodyDrain,
+        mounted: &Arc<MountedEndpoint>,
     ) -> Self {
-        let About {
+        let MountedEndpoint {
             endpoint, frames, ..
-        } = &**about;
-        if !arrival.is_head {
-            arrival.guard.record().open();
-            arrival.guard.begin();
+        } = &**mounted;
+        if !context.is_head {
+            context.guard.record().open();
+            context.guard.begin();
         }
 
         let Generator {
@@ -157,27 +157,27 @@ impl SseBody {
             None => State::Running(coroutine),
             Some(ending) => {
                 let (state, why) = settle(ending, &channel, endpoint);
-                end(&mut arrival.guard, &channel, frames.first.as_ref(), why);
+                end(&mut context.guard, &channel, frames.first.as_ref(), why);
                 state
             }
         };
         Self {
             state,
             channel,
-            gate: Gate::new(arrival.wire),
+            gate: FlushGate::new(context.wire),
             head_sent: false,
             waits_in: None,
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
             deadline: endpoint
                 .max_duration
                 .map(|limit| Box::pin(sleep(spread(limit)))),
-            ending: Some(UntilAsked::new(arrival.guard.connection().ending())),
+            ending: Some(StopSignal::new(context.guard.connection().ending())),
             over: CloseReason::MaxDuration,
             polls_after_panic: 0,
-            unread,
+            drain,
             linger: None,
-            about: Arc::clone(about),
-            guard: arrival.guard,
+            mounted: Arc::clone(mounted),
+            guard: context.guard,
         }
     }
 }
@@ -199,13 +199,13 @@ impl SseBody {
                 coroutine,
                 &self.channel,
                 &self.guard,
-                &self.about.endpoint,
+                &self.mounted.endpoint,
                 cx,
             );
             drop(entered);
             if let Poll::Ready((ended, why)) = polled {
                 self.state = ended;
-                let first = self.about.frames.first.as_ref();
+                let first = self.mounted.frames.first.as_ref();
                 end(&mut self.guard, &self.channel, first, why);
                 return true;
             }
@@ -232,13 +232,13 @@ impl SseBody {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
                 let why = source.reason();
-                self.state = failing(source, &self.channel, &self.about.endpoint);
-                let first = self.about.frames.first.as_ref();
+                self.state = failing(source, &self.channel, &self.mounted.endpoint);
+                let first = self.mounted.frames.first.as_ref();
                 end(&mut self.guard, &self.channel, first, why);
                 self.channel.take()
             }
         };
-        let bytes = match &self.about.frames.first {
+        let bytes = match &self.mounted.frames.first {
             Some(first) if written.is_empty() => first.clone(),
             Some(first) => [&first[..], &written].concat().into(),
             None => written,
@@ -278,10 +278,10 @@ impl SseBody {
         }
         // Whoever looks with another waker, in the middle of a turn, has what wakes the generator wake that one.
         this.waits_in = None;
-        if let Err(source) = this.unread.poll_drain(cx)
+        if let Err(source) = this.drain.poll_drain(cx)
             && let State::Running(_) = this.state
         {
-            let endpoint = &this.about.endpoint;
+            let endpoint = &this.mounted.endpoint;
             end_generator(&mut this.state, State::Ended, endpoint, &this.guard);
             this.guard.end(CloseReason::ClientGone);
             return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
@@ -299,7 +299,7 @@ impl SseBody {
             }
         }
 
-        let endpoint = &this.about.endpoint;
+        let endpoint = &this.mounted.endpoint;
         // Before the generator, which may wait for ever, or never.
         if let Some(ending) = &mut this.ending
             && let State::Running(_) = this.state
@@ -316,7 +316,7 @@ impl SseBody {
                 }
                 // Until then it may still be asked to end at once.
                 let asked = connection.asked_in_shutdown();
-                this.ending = Some(UntilAsked::new(asked));
+                this.ending = Some(StopSignal::new(asked));
                 if let Some(ending) = &mut this.ending
                     && ending.poll(cx).is_ready()
                 {
@@ -427,7 +427,7 @@ impl SseBody {
                     if !bytes.is_empty() {
                         return Poll::Ready(Some(Ok((bytes, events))));
                     }
-                    if !this.unread.is_draining() {
+                    if !this.drain.is_draining() {
                         return Poll::Ready(None);
                     }
                     // The loop has drained what was there, and is woken for more, or at the end of our patience.
@@ -442,7 +442,7 @@ impl SseBody {
 
 /// Ends the stream for everybody but its client, who has yet to be sent what is written. That is counted here, before the
 /// stream's account is closed, with the `first` line if that has not been sent either.
-fn end(guard: &mut EndGuard, channel: &Channel, first: Option<&Bytes>, why: CloseReason) {
+fn end(guard: &mut CloseGuard, channel: &Channel, first: Option<&Bytes>, why: CloseReason) {
     let (events, bytes) = channel.count_rest();
     let bytes = bytes + first.map_or(0, Bytes::len);
     if bytes > 0 {
@@ -457,7 +457,7 @@ fn end(guard: &mut EndGuard, channel: &Channel, first: Option<&Bytes>, why: Clos
 fn poll(
     coroutine: &mut Coroutine,
     channel: &Channel,
-    guard: &EndGuard,
+    guard: &CloseGuard,
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<(State, CloseReason)> {
@@ -561,7 +561,7 @@ fn end_stream(reason: CloseReason, is_over: bool, channel: &Channel, endpoint: &
 }
 
 /// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
-fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &EndGuard) {
+fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &CloseGuard) {
     let _entered = guard.enter_span();
     let generator = std::mem::replace(state, ended);
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
@@ -658,7 +658,7 @@ fn failing(failure: WriteFailure, channel: &Channel, endpoint: &Endpoint) -> Sta
 /// taken out of its hands, and is not polled, nor is its deadline, until that client reads. Where they are not, whoever
 /// drives the body writes when it is told that there is no more, and need not be told twice: a generator that waits says so,
 /// unless it has left much.
-fn close_behind(frame: &Bytes, waits: bool, gate: &mut Gate, endpoint: &Endpoint) {
+fn close_behind(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: &Endpoint) {
     let is_due = frame.len() >= DUE || endpoint.flush == Flush::Each && !waits;
     if gate.counts_flushes() || is_due {
         gate.close();

@@ -29,7 +29,7 @@ struct Dropped {
 
 /// Where a request body goes when it is dropped before its end. In a box, as what few streams have.
 #[derive(Debug, Default)]
-pub(crate) struct Unread(Option<Box<Draining>>);
+pub(crate) struct BodyDrain(Option<Box<Draining>>);
 
 #[derive(Debug)]
 struct Draining {
@@ -38,14 +38,14 @@ struct Draining {
     drained: usize,
 }
 
-impl Unread {
+impl BodyDrain {
     /// Hands out the body, and keeps a way to get it back. A request without a body costs nothing.
     pub(crate) fn watch(body: Body) -> (Body, Self) {
         if body.is_end_stream() {
             return (body, Self::default());
         }
         let slot = Slot::default();
-        let watched = Body::new(Watched {
+        let watched = Body::new(DrainOnDrop {
             body: Some(body),
             slot: Arc::clone(&slot),
         });
@@ -120,13 +120,13 @@ impl Draining {
 }
 
 /// A request body that comes back when it is dropped before its end.
-struct Watched {
+struct DrainOnDrop {
     /// `None` after its end.
     body: Option<Body>,
     slot: Slot,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for DrainOnDrop {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -155,7 +155,7 @@ impl http_body::Body for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
             let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! [`Gate`]: when a frame has been handed to the kernel, and the generator may go on.
+//! [`FlushGate`]: when a frame has been handed to the kernel, and the generator may go on.
 //!
 //! hyper pulls a body faster than the socket takes it, and "return `Pending` once and wake yourself" is no flush: when
 //! the socket's write is pending, the generator would be polled first. Under [`serve`](crate::serve()) the socket counts
@@ -14,7 +14,7 @@ use crate::lifecycle::wire::InFlight;
 
 /// Closed behind each frame, open again when it has been flushed.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct FlushGate {
     /// Says that there is a stream on the wire, as long as there is one.
     wire: Option<InFlight>,
     state: GateState,
@@ -31,7 +31,7 @@ enum GateState {
     Turn,
 }
 
-impl Gate {
+impl FlushGate {
     /// A gate that is open; without a wire that counts its flushes it is best effort.
     pub(crate) fn new(wire: Option<InFlight>) -> Self {
         Self {

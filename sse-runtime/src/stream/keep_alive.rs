@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::poll::cached::Registered;
+use crate::poll::cached::CachedPoll;
 
 /// What is sent after how much silence: the same for all streams of an endpoint.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct KeepAlive {
     last: Instant,
     /// When the timer fires.
     fires_at: Instant,
-    timer: Registered<Sleep>,
+    timer: CachedPoll<Sleep>,
 }
 
 impl KeepAlive {
@@ -33,7 +33,7 @@ impl KeepAlive {
         let last = Instant::now();
         let fires_at = last + beat.after;
         Self {
-            timer: Registered::new(sleep_until(fires_at)),
+            timer: CachedPoll::new(sleep_until(fires_at)),
             beat,
             last,
             fires_at,

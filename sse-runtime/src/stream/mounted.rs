@@ -1,4 +1,4 @@
-//! [`About`]: an endpoint that is on a router, with everything that its streams share.
+//! [`MountedEndpoint`]: an endpoint that is on a router, with everything that its streams share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,7 +63,7 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 
 /// What all the streams of an endpoint that is on a router share.
 #[derive(Debug)]
-pub(crate) struct About {
+pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
     /// Asked for with the first request of a route, when whoever installs a recorder has done so. One route is the rule; a
@@ -71,7 +71,7 @@ pub(crate) struct About {
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 
-impl About {
+impl MountedEndpoint {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self {
             frames: Frames::new(&endpoint),

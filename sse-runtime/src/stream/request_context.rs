@@ -11,19 +11,19 @@ use crate::{
         last_event_id::{self, SentDone},
     },
     lifecycle::{
-        close_guard::{EndGuard, Seen},
+        close_guard::{CloseGuard, StallSources},
         connection::Connection,
-        flow_control::Flow,
+        flow_control::FlowControl,
         record::Record,
         stream_limit,
         wire::{InFlight, Wire},
     },
-    stream::mounted::About,
+    stream::mounted::MountedEndpoint,
 };
 
 /// Taken before the extractors run, which may take the request apart.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct RequestContext {
     pub(crate) version: Version,
     /// Only the head is asked for.
     pub(crate) is_head: bool,
@@ -35,21 +35,21 @@ pub(crate) struct Arrival {
     /// The socket, where it can say that it has taken what was written. It looks out for the client from now on.
     pub(crate) wire: Option<InFlight>,
     /// Ends with the stream.
-    pub(crate) guard: EndGuard,
+    pub(crate) guard: CloseGuard,
 }
 
-impl Arrival {
+impl RequestContext {
     /// # Errors
     ///
     /// Returns the response if there is no room for one more stream.
-    pub(crate) fn new(parts: &Parts, about: &About) -> Result<Self, Box<Response>> {
+    pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
-        let instruments = about.instruments(parts);
+        let instruments = mounted.instruments(parts);
         let is_head = parts.method == Method::HEAD;
         let places = stream_limit::take_places(parts).map_err(|rejected| {
             instruments.rejected(rejected.full);
             tracing::debug!(
-                endpoint = about.endpoint.name,
+                endpoint = mounted.endpoint.name,
                 limit = rejected.full.as_str(),
                 "there is no room for one more stream"
             );
@@ -57,9 +57,9 @@ impl Arrival {
         })?;
         let http1 = parts.version <= Version::HTTP_11;
         let wire: Option<Wire> = parts.extensions.get().cloned();
-        let flow: Option<Flow> = parts.extensions.get().cloned();
+        let flow: Option<FlowControl> = parts.extensions.get().cloned();
         let connection = Connection::new(&parts.extensions);
-        let record = Record::new(parts, &about.endpoint, &connection, &instruments);
+        let record = Record::new(parts, &mounted.endpoint, &connection, &instruments);
         Ok(Self {
             version: parts.version,
             // After both a `transfer-encoding` and a `content-length`, which may be an attack, hyper closes the connection, and
@@ -69,11 +69,11 @@ impl Arrival {
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
             done: SentDone::of(parts),
             is_head,
-            guard: EndGuard::new(
+            guard: CloseGuard::new(
                 connection,
                 record,
                 places,
-                Seen {
+                StallSources {
                     wire: wire.clone(),
                     flow,
                     ends_connection: parts.version <= Version::HTTP_10,
@@ -85,7 +85,7 @@ impl Arrival {
     }
 }
 
-impl Arrival {
+impl RequestContext {
     /// The id that the client has sent of a stream that is over, for the log.
     pub(crate) fn sent_done(&self) -> Option<String> {
         self.done.as_ref()?;

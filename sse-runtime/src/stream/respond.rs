@@ -22,7 +22,10 @@ use crate::{
         handoff::Returning,
     },
     lifecycle::close_reason::CloseReason,
-    stream::{body::SseBody, drain::Unread, mounted::About, request_context::Arrival, response},
+    stream::{
+        body::SseBody, drain::BodyDrain, mounted::MountedEndpoint, request_context::RequestContext,
+        response,
+    },
 };
 
 /// Runs what stands before the response, and makes the rest its body.
@@ -32,34 +35,35 @@ use crate::{
 /// Dropping it drops the generator: a client that leaves before the response ends it there.
 pub(crate) async fn respond(
     generator: Generator,
-    mut arrival: Arrival,
-    mut unread: Unread,
-    about: &Arc<About>,
+    mut context: RequestContext,
+    mut drain: BodyDrain,
+    mounted: &Arc<MountedEndpoint>,
 ) -> Response {
-    // Dropped before the guard in `arrival`, which tells the hooks that the generator is gone.
+    // Dropped before the guard in `context`, which tells the hooks that the generator is gone.
     let mut this = generator;
-    this.channel.open(&about.endpoint, arrival.last_id.clone());
+    this.channel
+        .open(&mounted.endpoint, context.last_id.clone());
     // The id of the end of a stream stops its client, unless it is of a topic that is another one by
     // now. That is for the topic to say, so the head waits until the generator reads it.
-    let is_asked = arrival.done.as_ref().map(SentDone::is_asked_for);
-    let waits_for_topic = is_asked == Some(true) && !arrival.is_head;
+    let is_asked = context.done.as_ref().map(SentDone::is_asked_for);
+    let waits_for_topic = is_asked == Some(true) && !context.is_head;
     if waits_for_topic {
         this.channel.open_for_done();
     }
     let before = if is_asked == Some(false) {
         Before::Done
     } else if this.prelude || waits_for_topic {
-        let connection = arrival.guard.connection().clone();
-        let mut until_end = pin!(connection.until_end(about.endpoint.when_shut_down()));
+        let connection = context.guard.connection().clone();
+        let mut until_end = pin!(connection.until_end(mounted.endpoint.when_shut_down()));
         let mut passed_mark = false;
         let mut turns = TURNS_BEFORE_HEAD;
         poll_fn(|cx| {
-            if unread.poll_drain(cx).is_err() {
+            if drain.poll_drain(cx).is_err() {
                 return Poll::Ready(Before::ClientGone);
             }
             let mut polled;
             loop {
-                let entered = (arrival.guard.span().enter(), this.channel.enter());
+                let entered = (context.guard.span().enter(), this.channel.enter());
                 polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(&connection, cx)));
                 drop(entered);
                 match this.channel.returning() {
@@ -115,8 +119,8 @@ pub(crate) async fn respond(
         && this.channel.returning() == Returning::Reads
     {
         tracing::debug!(
-            endpoint = about.endpoint.name,
-            id = arrival.sent_done(),
+            endpoint = mounted.endpoint.name,
+            id = context.sent_done(),
             "the client has received the end of another stream, so it gets a gap"
         );
     }
@@ -129,8 +133,8 @@ pub(crate) async fn respond(
         }
         Before::Done => {
             tracing::debug!(
-                endpoint = about.endpoint.name,
-                id = arrival.sent_done(),
+                endpoint = mounted.endpoint.name,
+                id = context.sent_done(),
                 "the client has received the end of the stream, so it is answered with 204"
             );
             let nothing = StatusCode::NO_CONTENT.into_response();
@@ -148,14 +152,14 @@ pub(crate) async fn respond(
         Before::Closed(why) => (why, refusal(why).into_response()),
         Before::Panicked(panic) => {
             drop(this);
-            arrival.guard.end(CloseReason::Panicked);
+            context.guard.end(CloseReason::Panicked);
             // As axum has it: the connection breaks off.
             resume_unwind(panic)
         }
         Before::Begun => {
-            let is_head = arrival.is_head;
-            let (head, version) = (response::head(&arrival), arrival.version);
-            let mut body = SseBody::new(this, None, arrival, unread, about);
+            let is_head = context.is_head;
+            let (head, version) = (response::head(&context), context.version);
+            let mut body = SseBody::new(this, None, context, drain, mounted);
             // A client that has read the head may rely on what the generator subscribes to first.
             let mut turns = if is_head { 0 } else { TURNS_BEFORE_HEAD };
             poll_fn(|cx| {
@@ -170,13 +174,13 @@ pub(crate) async fn respond(
             return response::stream(version, head, body);
         }
         Before::Ended(ending) => {
-            let (head, version) = (response::head(&arrival), arrival.version);
-            let body = SseBody::new(this, Some(ending), arrival, unread, about);
+            let (head, version) = (response::head(&context), context.version);
+            let body = SseBody::new(this, Some(ending), context, drain, mounted);
             return response::stream(version, head, body);
         }
     };
     drop(this);
-    arrival.guard.end(reason);
+    context.guard.end(reason);
     response
 }
 

@@ -9,7 +9,7 @@ use axum::{
 use crate::{
     event::media_type::{CACHE_CONTROL, CONTENT_TYPE},
     lifecycle::shutdown::Shutdown,
-    stream::{body::SseBody, request_context::Arrival},
+    stream::{body::SseBody, request_context::RequestContext},
 };
 
 /// Asks nginx, and what speaks its language, not to buffer.
@@ -19,7 +19,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// `connection` is sent on HTTP/1.1 alone: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an HTTP/1.0 client would
 /// wait for a length that never comes.
-pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
+pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(
@@ -27,12 +27,12 @@ pub(crate) fn head(arrival: &Arrival) -> HeaderMap {
         HeaderValue::from_static(CACHE_CONTROL),
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    if arrival.version == Version::HTTP_11 {
+    if context.version == Version::HTTP_11 {
         // hyper may find out only later, or say so in a second `connection`.
-        let shutdown = arrival.guard.connection().shutdown();
+        let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        } else if !arrival.closes {
+        } else if !context.closes {
             headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
         }
     }

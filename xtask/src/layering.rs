@@ -1,0 +1,209 @@
+//! The layering of the library crates: the table of folders in `docs/architecture.md` is the rule, and the `use` lines
+//! are held to it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use syn::{
+    UseTree,
+    visit::{self, Visit},
+};
+
+use crate::steps::root;
+
+/// Files that may use everything: the front page, and what expanded code calls.
+const EXCEPTED: [&str; 2] = ["lib.rs", "private.rs"];
+
+/// Macros are in scope at the root of their crate only.
+const DERIVES: [&str; 2] = ["SseError", "SseEvent"];
+
+#[test]
+fn imports_point_to_earlier_stages() -> io::Result<()> {
+    let page = fs::read_to_string(root().join("docs/architecture.md"))?;
+    for package in ["sse-runtime", "sse-macros"] {
+        let stages = stages(&page, package);
+        assert!(stages.len() > 2, "the page has no stages of {package}");
+        let src = root().join(package).join("src");
+        let mut faults = Vec::new();
+        for file in files(&src)? {
+            let name = file.strip_prefix(&src).unwrap_or(&file);
+            let code = fs::read_to_string(&file)?;
+            faults.extend(violations(name, &code, &stages));
+        }
+        assert!(
+            faults.is_empty(),
+            "{package}: a stage may use only itself and those before it, in the order of \
+             docs/architecture.md:\n{}",
+            faults.join("\n")
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn upward_imports_are_found() {
+    let stages = ["event", "stream", "server"].map(str::to_owned);
+    let code = "
+        use std::fmt;
+        use super::body::SseBody;
+        use crate::{event::frame, stream::{self, body}, server::socket::Socket};
+        fn f() { crate::server::listen(); }
+    ";
+    let found = violations(Path::new("stream/response.rs"), code, &stages);
+    assert_eq!(
+        found,
+        [
+            "stream/response.rs uses `crate::server::socket::Socket`",
+            "stream/response.rs uses `crate::server::listen`",
+        ]
+    );
+    let nested = violations(
+        Path::new("event/json/line.rs"),
+        "use super::super::super::stream::body;",
+        &stages,
+    );
+    assert_eq!(nested, ["event/json/line.rs uses `crate::stream::body`"]);
+    let from_root = violations(
+        Path::new("event/id.rs"),
+        "use crate::{SseEvent, Topic};",
+        &stages,
+    );
+    assert_eq!(from_root, ["event/id.rs uses `crate::Topic`"]);
+}
+
+/// The folders of a package, in order: the first column of the table below the heading that names the package.
+fn stages(page: &str, package: &str) -> Vec<String> {
+    let heading = format!("`{package}`");
+    let section = page
+        .split("\n## ")
+        .find(|section| section.lines().next().is_some_and(|line| line.contains(&heading)))
+        .unwrap_or_default();
+    let names = section.lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix("| `")?.split_once('`')?;
+        let name = name.strip_suffix('/').or(name.strip_suffix(".rs"))?;
+        Some(name.to_owned())
+    });
+    names.collect()
+}
+
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The paths in a file that lead to a later stage, or past the stages to the root.
+fn violations(file: &Path, code: &str, stages: &[String]) -> Vec<String> {
+    let shown = file.display();
+    let position = |stage: &str| stages.iter().position(|known| known == stage);
+    let Some(own) = file.iter().next().and_then(|first| first.to_str()) else {
+        return Vec::new();
+    };
+    if EXCEPTED.contains(&own) {
+        return Vec::new();
+    }
+    let Some(own) = position(own.trim_end_matches(".rs")) else {
+        return vec![format!("{shown} belongs to no stage")];
+    };
+    let parsed = match syn::parse_file(code) {
+        Ok(parsed) => parsed,
+        Err(error) => return vec![format!("{shown} cannot be parsed: {error}")],
+    };
+    let mut paths = Paths {
+        module: module(file),
+        found: Vec::new(),
+    };
+    paths.visit_file(&parsed);
+    let is_upward = |path: &&Vec<String>| match path.first() {
+        Some(first) if DERIVES.contains(&first.as_str()) => false,
+        Some(first) => position(first).is_none_or(|stage| stage > own),
+        None => true,
+    };
+    let upward = paths.found.iter().filter(is_upward);
+    upward
+        .map(|path| format!("{shown} uses `crate::{}`", path.join("::")))
+        .collect()
+}
+
+/// The path of a file's module, below the root.
+fn module(file: &Path) -> Vec<String> {
+    let mut module: Vec<String> = file
+        .with_extension("")
+        .iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    module.pop_if(|name| name == "mod");
+    module
+}
+
+/// Collects the paths that begin at the crate's root, without `crate`.
+struct Paths {
+    module: Vec<String>,
+    found: Vec<Vec<String>>,
+}
+
+impl Paths {
+    fn add(&mut self, path: &[String]) {
+        match path.first().map(String::as_str) {
+            Some("crate") => self.found.push(path[1..].to_vec()),
+            Some("super") => {
+                let ups = path.iter().take_while(|name| *name == "super").count();
+                let Some(left) = self.module.len().checked_sub(ups) else {
+                    return;
+                };
+                // Within its own stage everything may be used.
+                if left == 0 {
+                    self.found.push(path[ups..].to_vec());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add_tree(&mut self, before: &[String], tree: &UseTree) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => self.add_tree(&with(&path.ident), &path.tree),
+            UseTree::Name(name) => self.add(&with(&name.ident)),
+            UseTree::Rename(rename) => self.add(&with(&rename.ident)),
+            UseTree::Glob(_) => self.add(before),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.add_tree(before, tree);
+                }
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.add_tree(&[], &item.tree);
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.module.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let names: Vec<String> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
+        self.add(&names);
+        visit::visit_path(self, path);
+    }
+}
