@@ -43,7 +43,7 @@ impl Candidate {
     pub(crate) fn new<B>(request: &Request<B>, slot: &Slot) -> Option<Self> {
         let is_http10 = request.version() == Version::HTTP_10;
         let headers = request.headers();
-        // AfterStream both a `transfer-encoding` and a `content-length`, which may be an attack, hyper closes the connection, and
+        // After both a `transfer-encoding` and a `content-length`, which may be an attack, hyper closes the connection, and
         // tells nobody that it will.
         if request.method() == Method::HEAD
             || headers.contains_key(header::EXPECT)
