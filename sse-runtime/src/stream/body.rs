@@ -1,10 +1,30 @@
 //! [`SseBody`]: the response's body, which drives the generator.
 //!
-//! The generator runs when the body is polled, and only then: backpressure and cancellation follow from the shape, with
-//! no task and no channel in between. A client that leaves makes hyper drop the body, and with it the generator, where
-//! it waits.
+//! The generator runs when the body is polled, and only then. Backpressure and cancellation follow
+//! from this shape: there is no task and no queue in between. If the client disconnects, hyper drops
+//! the body, and with it the generator, where it waits.
+//!
+//! # States
+//!
+//! ```text
+//!                  the function returns, or the stream is closed
+//!  Running ------------------------------------------------------> Ended
+//!     |                                                              ^
+//!     |  a value cannot be sent, a panic, a cut                      |  the error is returned
+//!     +----------------------> Failing ------------------------------+
+//! ```
+//!
+//! | state | a poll sends | then |
+//! | --- | --- | --- |
+//! | `Running` | events of the generator once the flush gate is open, or a keep-alive | `Running` |
+//! | `Failing` | what was written before the failure, then the error, once all of it is flushed | `Ended` |
+//! | `Ended` | what is left to send; then it waits for an unread request body, up to two seconds | the end |
+//!
+//! The generator is dropped when the state leaves `Running`, and the stream's span, hooks, limits and
+//! metrics end in the same call ([`CloseGuard::end`]). What is left to send outlives it.
 
 use std::{
+    mem,
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -48,55 +68,55 @@ use crate::{
     },
 };
 
-/// What a turn looks at is in here; what it seldom needs is in boxes.
+/// A stream's body. Fields that most polls do not touch are in boxes, so that a quiet stream is small.
 #[derive(Debug)]
 pub(crate) struct SseBody {
-    // Dropped first: the generator's destructors run before anybody is told that it is gone.
+    // Dropped first: the generator's destructors run before the close hooks are told that it is gone.
     state: State,
     channel: Channel,
     gate: FlushGate,
-    /// Whether the head is on its way, which waits for no event.
+    /// Whether the head is on its way. It does not wait for the first event.
     head_sent: bool,
-    /// The turn in which the generator was polled last, and left waiting: all that wakes it was told so, and so were the
-    /// timers.
+    /// The poll of the task in which the generator was last polled and left waiting. Its wakers, and those of the timers, are
+    /// registered with that poll's waker, so the same poll need not ask them again.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Until the stream is asked to end.
-    ending: Option<StopSignal>,
-    /// What the deadline is about.
-    over: CloseReason,
-    /// How often the generator was polled after one of the stream's tasks had panicked.
+    /// The signal to end; `None` once it was seen.
+    signal: Option<StopSignal>,
+    /// Why the stream closes at its deadline.
+    deadline_reason: CloseReason,
+    /// The number of polls of the generator since one of the stream's tasks panicked.
     polls_after_panic: u16,
     drain: BodyDrain,
-    /// Started at the end, where a request body is still to come.
+    /// Runs at the end of the stream while the request body is still arriving.
     linger: Option<Pin<Box<Sleep>>>,
     mounted: Arc<MountedEndpoint>,
-    // Dropped last: what the stream started ends behind the generator.
+    // Dropped last: what the stream started ends after the generator.
     guard: CloseGuard,
 }
 
-/// How long a stream that has ended waits for the rest of a request body that nobody reads.
+/// How long a stream that has ended waits for the rest of an unread request body.
 ///
-/// hyper closes a connection on which some of it is left, the system answers what still comes with a reset, and a reset
-/// destroys what the client has not read yet: the last events of the stream.
+/// hyper closes a connection on which some of the request is left. The system answers bytes that arrive after that with a
+/// reset, and a reset destroys what the client has not read yet: the last events of the stream.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How often a generator is polled after one of its stream's tasks has panicked, unless it waits
-/// earlier: it may have read some of what that task has sent, or go on without it.
+/// The number of polls that a generator gets after one of its stream's tasks has panicked, unless it waits earlier: it may
+/// still read what that task has sent.
 const READS_ON: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
-    /// The generator runs, or waits.
+    /// The generator runs or waits.
     Running(Coroutine),
-    /// The stream breaks off, once all that was written before is on its way.
+    /// The response breaks off once everything that was written before has been flushed.
     Failing(Box<StreamError>),
-    /// What is written is the rest.
+    /// What was written is all that is left to send.
     Ended,
 }
 
-/// Why a stream breaks off. It is for the server's log: the client sees a body that was cut short.
+/// Why a response breaks off. The client sees only that the body was cut short; the error is for the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("a value that the endpoint `{endpoint}` yielded could not be sent")]
@@ -134,7 +154,7 @@ pub(crate) enum StreamError {
 }
 
 impl SseBody {
-    /// `ended` is how the generator ended, where it did so before there was a body.
+    /// Makes the body of a generator that runs, or of one that has `ended` before there was a body.
     pub(crate) fn new(
         generator: Generator,
         ended: Option<Ending>,
@@ -171,8 +191,8 @@ impl SseBody {
             deadline: endpoint
                 .max_duration
                 .map(|limit| Box::pin(sleep(spread(limit)))),
-            ending: Some(StopSignal::new(context.guard.connection().ending())),
-            over: CloseReason::MaxDuration,
+            signal: Some(StopSignal::new(context.guard.connection().ending())),
+            deadline_reason: CloseReason::MaxDuration,
             polls_after_panic: 0,
             drain,
             linger: None,
@@ -189,7 +209,7 @@ impl SseBody {
     /// The waker that it leaves behind may be another than the body's. The body polls the generator again once the head, and
     /// what the generator has written by now, has been flushed, so no wakeup is lost.
     ///
-    /// Returns `false` if the generator does not wait but has used up the task's budget, and is to be polled again in the next turn.
+    /// Returns `false` if the generator does not wait but has used up the task's budget: it must be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.channel.has_stopped()
@@ -213,11 +233,16 @@ impl SseBody {
         self.channel.has_stopped() || coop::has_budget_remaining()
     }
 
-    /// What the first write of the body holds: the reconnection time, and what the generator has written before the head.
-    fn take_first(&mut self) -> (Bytes, u64) {
+    /// Takes the chunk that shares its write with the head: the reconnection time, and the events that the generator wrote
+    /// before the head. `None` if it was taken before, or is empty.
+    fn take_first(&mut self) -> Option<Chunk> {
+        if mem::replace(&mut self.head_sent, true) {
+            return None;
+        }
+        self.gate.close_for_head();
         let taken = match self.state {
             State::Running(_) => self.channel.take_unless_failed(),
-            // What a generator writes that has ended is complete.
+            // A generator that has ended writes nothing more.
             State::Failing(_) | State::Ended => {
                 let (bytes, events) = self.channel.take();
                 let waits = false;
@@ -243,7 +268,7 @@ impl SseBody {
             Some(first) => [&first[..], &written].concat().into(),
             None => written,
         };
-        (bytes, events)
+        (!bytes.is_empty()).then_some(Chunk { bytes, events })
     }
 }
 
@@ -255,188 +280,243 @@ impl http_body::Body for SseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let polled = self.as_mut().poll_bytes(cx);
-        if let Poll::Ready(Some(Ok((bytes, events)))) = &polled
+        let polled = self.poll_chunk(cx);
+        if let Poll::Ready(Some(Ok(chunk))) = &polled
             && !self.guard.has_ended()
         {
-            self.guard.record().sent(*events, bytes.len());
+            self.guard.record().sent(chunk.events, chunk.bytes.len());
         }
-        polled.map_ok(|(bytes, _)| Frame::data(bytes))
+        polled.map_ok(|chunk| Frame::data(chunk.bytes))
     }
 }
 
+/// What goes out in one piece.
+struct Chunk {
+    bytes: Bytes,
+    events: u64,
+}
+
 impl SseBody {
-    /// What goes out next, and how many events it holds.
-    fn poll_bytes(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Bytes, u64), StreamError>>> {
-        let this = self.get_mut();
-        // Behind its frame there is nothing to be found yet.
-        if this.waits_in.is_some() && this.waits_in == epoch::current(cx) {
+    /// The next chunk; `None` at the end.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
+        if self.is_known_to_wait(cx) {
             return Poll::Pending;
         }
-        // Whoever looks with another waker, in the middle of a turn, has what wakes the generator wake that one.
-        this.waits_in = None;
-        if let Err(source) = this.drain.poll_drain(cx)
-            && let State::Running(_) = this.state
+        if let Err(source) = self.drain.poll_drain(cx)
+            && let State::Running(_) = self.state
         {
-            let endpoint = &this.mounted.endpoint;
-            end_generator(&mut this.state, State::Ended, endpoint, &this.guard);
-            this.guard.end(CloseReason::ClientGone);
-            return Poll::Ready(Some(Err(StreamError::RequestBrokenOff {
-                endpoint: endpoint.name,
-                source,
-            })));
+            return Poll::Ready(Some(Err(self.break_off_request(source))));
         }
-
-        if !this.head_sent {
-            this.head_sent = true;
-            this.gate.close_for_head();
-            let (first, events) = this.take_first();
-            if !first.is_empty() {
-                return Poll::Ready(Some(Ok((first, events))));
-            }
+        if let Some(first) = self.take_first() {
+            return Poll::Ready(Some(Ok(first)));
         }
-
-        let endpoint = &this.mounted.endpoint;
         // Before the generator, which may wait for ever, or never.
-        if let Some(ending) = &mut this.ending
-            && let State::Running(_) = this.state
-            && ending.poll(cx).is_ready()
-        {
-            let connection = this.guard.connection();
-            this.ending = None;
-            if let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) {
-                let end = shutdown.end(endpoint.when_shut_down());
-                let is_earlier = |deadline: &Pin<Box<Sleep>>| end < deadline.deadline();
-                if this.deadline.as_ref().is_none_or(is_earlier) {
-                    this.deadline = Some(Box::pin(sleep_until(end)));
-                    this.over = CloseReason::Shutdown;
-                }
-                // Until then it may still be asked to end at once.
-                let asked = connection.asked_in_shutdown();
-                this.ending = Some(StopSignal::new(asked));
-                if let Some(ending) = &mut this.ending
-                    && ending.poll(cx).is_ready()
-                {
-                    this.ending = None;
-                }
-            }
+        if let State::Running(_) = self.state {
+            self.poll_signal(cx);
+            self.poll_close(cx);
         }
-        if let State::Running(_) = this.state {
-            let is_over = |deadline: &mut Pin<Box<Sleep>>| {
-                poll_unconstrained(deadline.as_mut(), cx).is_ready()
-            };
-            let is_over = this.deadline.as_mut().is_some_and(is_over);
-            // Who may not stay is told so, whatever else ends the stream. Nobody has asked while nothing was cancelled.
-            let was_cancelled = this.ending.is_none();
-            let asked = was_cancelled.then(|| this.guard.connection().asked());
-            let asked = asked.flatten();
-            let why = asked.or(is_over.then_some(this.over));
-            // What the task has sent before it panicked is still to be read.
-            let reads_on = why == Some(CloseReason::Panicked) && this.polls_after_panic < READS_ON;
-            if reads_on {
-                this.polls_after_panic += 1;
-            } else if let Some(why) = why {
-                let ended = match why {
-                    CloseReason::Panicked => task_panicked(&this.channel, endpoint),
-                    _ => end_stream(why, false, &this.channel, endpoint),
-                };
-                end_generator(&mut this.state, ended, endpoint, &this.guard);
-                end(&mut this.guard, &this.channel, None, why);
-            }
-        }
-
         loop {
-            match &mut this.state {
-                State::Running(coroutine) => {
-                    ready!(this.gate.poll_open(cx));
-                    if let Some(rest) = this.channel.take_rest() {
-                        close_behind(&rest, false, &mut this.gate, endpoint);
-                        return Poll::Ready(Some(Ok((rest, 0))));
-                    }
-                    let entered = (this.guard.enter_span(), this.channel.enter());
-                    let polled = poll(coroutine, &this.channel, &this.guard, endpoint, cx);
-                    drop(entered);
-                    match polled {
-                        Poll::Ready((ended, why)) => {
-                            // The generator is dropped here, and what it started ends behind it.
-                            this.state = ended;
-                            end(&mut this.guard, &this.channel, None, why);
-                            continue;
-                        }
-                        Poll::Pending => {
-                            let Taken {
-                                bytes,
-                                events,
-                                mut waits,
-                            } = match this.channel.take_unless_failed() {
-                                Ok(taken) => taken,
-                                Err(source) => {
-                                    let why = source.reason();
-                                    this.state = failing(source, &this.channel, endpoint);
-                                    end(&mut this.guard, &this.channel, None, why);
-                                    continue;
-                                }
-                            };
-                            // The generator has read what there was.
-                            if bytes.is_empty() && this.polls_after_panic > 0 {
-                                let ended = task_panicked(&this.channel, endpoint);
-                                end_generator(&mut this.state, ended, endpoint, &this.guard);
-                                let why = CloseReason::Panicked;
-                                end(&mut this.guard, &this.channel, None, why);
-                                continue;
-                            }
-                            if bytes.is_empty() {
-                                let Some(keep_alive) = &mut this.keep_alive else {
-                                    return Poll::Pending;
-                                };
-                                let mut frame = ready!(keep_alive.poll_due(cx));
-                                if let Some(id) = this.channel.take_read_to() {
-                                    frame = mounted::with_id(&id, &frame);
-                                }
-                                close_behind(&frame, false, &mut this.gate, endpoint);
-                                return Poll::Ready(Some(Ok((frame, 0))));
-                            }
-                            if let Some(keep_alive) = &mut this.keep_alive {
-                                waits &= keep_alive.poll_sent(cx).is_pending();
-                            }
-                            this.waits_in = waits.then(|| epoch::current(cx)).flatten();
-                            close_behind(&bytes, waits, &mut this.gate, endpoint);
-                            return Poll::Ready(Some(Ok((bytes, events))));
-                        }
+            match self.state {
+                State::Running(_) => {
+                    if let Some(chunk) = ready!(self.poll_running(cx)) {
+                        return Poll::Ready(Some(Ok(chunk)));
                     }
                 }
-                State::Failing(_) => {
-                    let (bytes, events) = this.channel.take();
-                    if !bytes.is_empty() {
-                        this.gate.close();
-                        return Poll::Ready(Some(Ok((bytes, events))));
-                    }
-                    // hyper throws away what it holds when a body fails.
-                    ready!(this.gate.poll_open(cx));
-                    let failing = std::mem::replace(&mut this.state, State::Ended);
-                    if let State::Failing(error) = failing {
-                        this.guard.break_off();
-                        return Poll::Ready(Some(Err(*error)));
-                    }
-                }
-                State::Ended => {
-                    let (bytes, events) = this.channel.take();
-                    if !bytes.is_empty() {
-                        return Poll::Ready(Some(Ok((bytes, events))));
-                    }
-                    if !this.drain.is_draining() {
-                        return Poll::Ready(None);
-                    }
-                    // The loop has drained what was there, and is woken for more, or at the end of our patience.
-                    let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-                    ready!(poll_unconstrained(linger.as_mut(), cx));
-                    return Poll::Ready(None);
-                }
+                State::Failing(_) => return self.poll_failing(cx),
+                State::Ended => return self.poll_ended(cx).map(|chunk| chunk.map(Ok)),
             }
         }
+    }
+
+    /// Whether the generator was polled earlier in this poll of the task, and waits for something that wakes it.
+    #[inline]
+    fn is_known_to_wait(&mut self, cx: &Context<'_>) -> bool {
+        if self.waits_in.is_some() && self.waits_in == epoch::current(cx) {
+            return true;
+        }
+        // This may be another waker, in the middle of a poll of the task. Polling the generator registers it.
+        self.waits_in = None;
+        false
+    }
+
+    /// The client has disconnected, or broken off, in the middle of its request.
+    fn break_off_request(&mut self, source: axum::Error) -> StreamError {
+        let endpoint = &self.mounted.endpoint;
+        end_generator(&mut self.state, State::Ended, endpoint, &self.guard);
+        self.guard.end(CloseReason::ClientGone);
+        StreamError::RequestBrokenOff {
+            endpoint: endpoint.name,
+            source,
+        }
+    }
+
+    /// Listens for a signal to end. A shutdown may let the stream run on for a while, which becomes its deadline.
+    #[inline]
+    fn poll_signal(&mut self, cx: &mut Context<'_>) {
+        if let Some(signal) = &mut self.signal
+            && signal.poll(cx).is_ready()
+        {
+            self.signal = None;
+            self.begin_shutdown(cx);
+        }
+    }
+
+    #[cold]
+    fn begin_shutdown(&mut self, cx: &mut Context<'_>) {
+        let connection = self.guard.connection();
+        let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) else {
+            return;
+        };
+        let end = shutdown.end(self.mounted.endpoint.when_shut_down());
+        let is_earlier = |deadline: &Pin<Box<Sleep>>| end < deadline.deadline();
+        if self.deadline.as_ref().is_none_or(is_earlier) {
+            self.deadline = Some(Box::pin(sleep_until(end)));
+            self.deadline_reason = CloseReason::Shutdown;
+        }
+        // Until then the stream may still be closed at once.
+        let mut signal = StopSignal::new(connection.asked_in_shutdown());
+        if signal.poll(cx).is_pending() {
+            self.signal = Some(signal);
+        }
+    }
+
+    /// Closes the stream if its deadline is over, or it was closed from outside.
+    #[inline]
+    fn poll_close(&mut self, cx: &mut Context<'_>) {
+        let is_over =
+            |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
+        let is_over = self.deadline.as_mut().is_some_and(is_over);
+        // A reason from outside wins over the deadline. There is none unless the signal was seen.
+        let asked = match self.signal {
+            Some(_) => None,
+            None => self.guard.connection().asked(),
+        };
+        if let Some(reason) = asked.or(is_over.then_some(self.deadline_reason)) {
+            self.close(reason);
+        }
+    }
+
+    #[cold]
+    fn close(&mut self, reason: CloseReason) {
+        // The events that a task sent before it panicked are still to be read.
+        if reason == CloseReason::Panicked && self.polls_after_panic < READS_ON {
+            self.polls_after_panic += 1;
+            return;
+        }
+        let endpoint = &self.mounted.endpoint;
+        let ended = match reason {
+            CloseReason::Panicked => task_panicked(&self.channel, endpoint),
+            _ => end_stream(reason, false, &self.channel, endpoint),
+        };
+        self.drop_generator(ended, reason);
+    }
+
+    /// Drops the generator where it waits. The state that follows decides how the response ends.
+    fn drop_generator(&mut self, ended: State, reason: CloseReason) {
+        let endpoint = &self.mounted.endpoint;
+        end_generator(&mut self.state, ended, endpoint, &self.guard);
+        end(&mut self.guard, &self.channel, None, reason);
+    }
+
+    /// Polls the generator, and takes what it has written; `None` if the state has changed.
+    #[inline]
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        ready!(self.gate.poll_open(cx));
+        let endpoint = &self.mounted.endpoint;
+        if let Some(bytes) = self.channel.take_rest() {
+            close_gate_after(&bytes, false, &mut self.gate, endpoint);
+            return Poll::Ready(Some(Chunk { bytes, events: 0 }));
+        }
+        let State::Running(coroutine) = &mut self.state else {
+            return Poll::Ready(None);
+        };
+        let entered = (self.guard.enter_span(), self.channel.enter());
+        let polled = poll(coroutine, &self.channel, &self.guard, endpoint, cx);
+        drop(entered);
+        if let Poll::Ready((ended, reason)) = polled {
+            // The generator is dropped here; whatever it started ends after it.
+            self.state = ended;
+            end(&mut self.guard, &self.channel, None, reason);
+            return Poll::Ready(None);
+        }
+        match self.channel.take_unless_failed() {
+            Ok(taken) if !taken.bytes.is_empty() => Poll::Ready(Some(self.send(taken, cx))),
+            Ok(_) if self.polls_after_panic > 0 => {
+                // The generator has read what the panicked task had sent.
+                let ended = task_panicked(&self.channel, &self.mounted.endpoint);
+                self.drop_generator(ended, CloseReason::Panicked);
+                Poll::Ready(None)
+            }
+            Ok(_) => self.poll_keep_alive(cx).map(Some),
+            Err(source) => {
+                let reason = source.reason();
+                self.state = failing(source, &self.channel, endpoint);
+                end(&mut self.guard, &self.channel, None, reason);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// Hands on what the generator has written.
+    #[inline]
+    fn send(&mut self, taken: Taken, cx: &mut Context<'_>) -> Chunk {
+        let Taken {
+            bytes,
+            events,
+            mut waits,
+        } = taken;
+        if let Some(keep_alive) = &mut self.keep_alive {
+            waits &= keep_alive.poll_sent(cx).is_pending();
+        }
+        self.waits_in = waits.then(|| epoch::current(cx)).flatten();
+        close_gate_after(&bytes, waits, &mut self.gate, &self.mounted.endpoint);
+        Chunk { bytes, events }
+    }
+
+    fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+        let Some(keep_alive) = &mut self.keep_alive else {
+            return Poll::Pending;
+        };
+        let mut bytes = ready!(keep_alive.poll_due(cx));
+        if let Some(id) = self.channel.take_read_to() {
+            bytes = mounted::with_id(&id, &bytes);
+        }
+        close_gate_after(&bytes, false, &mut self.gate, &self.mounted.endpoint);
+        Poll::Ready(Chunk { bytes, events: 0 })
+    }
+
+    /// Sends what was written before the failure, then fails.
+    fn poll_failing(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
+        if let Some(chunk) = self.take_chunk() {
+            self.gate.close();
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        // hyper throws away what it holds when a body fails.
+        ready!(self.gate.poll_open(cx));
+        match mem::replace(&mut self.state, State::Ended) {
+            State::Failing(error) => {
+                self.guard.break_off();
+                Poll::Ready(Some(Err(*error)))
+            }
+            State::Running(_) | State::Ended => Poll::Ready(None),
+        }
+    }
+
+    /// Sends the rest, then waits a while for the rest of a request body that nobody reads.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        if let Some(chunk) = self.take_chunk() {
+            return Poll::Ready(Some(chunk));
+        }
+        if self.drain.is_draining() {
+            let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+            ready!(poll_unconstrained(linger.as_mut(), cx));
+        }
+        Poll::Ready(None)
+    }
+
+    fn take_chunk(&self) -> Option<Chunk> {
+        let (bytes, events) = self.channel.take();
+        (!bytes.is_empty()).then_some(Chunk { bytes, events })
     }
 }
 
@@ -563,7 +643,7 @@ fn end_stream(reason: CloseReason, is_over: bool, channel: &Channel, endpoint: &
 /// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
 fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &CloseGuard) {
     let _entered = guard.enter_span();
-    let generator = std::mem::replace(state, ended);
+    let generator = mem::replace(state, ended);
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
         tracing::error!(
             endpoint = endpoint.name,
@@ -658,7 +738,7 @@ fn failing(failure: WriteFailure, channel: &Channel, endpoint: &Endpoint) -> Sta
 /// taken out of its hands, and is not polled, nor is its deadline, until that client reads. Where they are not, whoever
 /// drives the body writes when it is told that there is no more, and need not be told twice: a generator that waits says so,
 /// unless it has left much.
-fn close_behind(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: &Endpoint) {
+fn close_gate_after(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: &Endpoint) {
     let is_due = frame.len() >= DUE || endpoint.flush == Flush::Each && !waits;
     if gate.counts_flushes() || is_due {
         gate.close();
