@@ -15,7 +15,7 @@ use crate::{
     event::{describe::Describe, frame::Frame, payload::Payload},
     generator::{
         exit::{End, Exit},
-        handoff::Channel,
+        handoff::Handoff,
         signature::Rejection,
         yielder::{Item, Yielder},
     },
@@ -28,7 +28,7 @@ use crate::{
 #[must_use = "a generator does nothing unless a request drives it"]
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
-    pub(crate) channel: Channel,
+    pub(crate) handoff: Handoff,
     /// Whether statements stand before the response, that can still answer something else.
     pub(crate) prelude: bool,
 }
@@ -45,7 +45,7 @@ pub(crate) enum Ending {
 }
 
 /// Writes the event that an error in the stream becomes, with the endpoint's name for it.
-type WriteError = Box<dyn FnOnce(&Channel, &Endpoint) + Send>;
+type WriteError = Box<dyn FnOnce(&Handoff, &Endpoint) + Send>;
 
 pub(crate) struct Coroutine {
     function: Pin<Box<dyn Future<Output = Ending> + Send>>,
@@ -199,13 +199,13 @@ impl Generator {
     where
         F: Future<Output = Ending> + Send + 'static,
     {
-        let channel = Channel::new();
-        let coroutine = run(Yielder::new(item, channel.clone()));
+        let handoff = Handoff::default();
+        let coroutine = run(Yielder::new(item, handoff.clone()));
         Self {
             coroutine: Coroutine {
                 function: Box::pin(coroutine),
             },
-            channel,
+            handoff,
             prelude,
         }
     }
@@ -236,14 +236,15 @@ impl<E> fmt::Debug for StreamError<E> {
 }
 
 fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, error: E) -> Ending {
-    Ending::Failed(Box::new(move |channel, endpoint| {
-        channel.write_error(|outgoing| {
-            let start = outgoing.buffer.len();
-            let mut frame = Frame::of_value(&mut outgoing.buffer).or_event(endpoint.error_event);
+    Ending::Failed(Box::new(move |handoff, endpoint| {
+        handoff.write_error(|outgoing| {
+            let start = outgoing.frames.buffer.len();
+            let mut frame =
+                Frame::of_value(&mut outgoing.frames.buffer).or_event(endpoint.error_event);
             item.encode(&error, &mut frame)?;
             let id = frame.finish();
             outgoing.wrote(id);
-            let frame = String::from_utf8_lossy(&outgoing.buffer[start..]);
+            let frame = String::from_utf8_lossy(&outgoing.frames.buffer[start..]);
             tracing::warn!(
                 endpoint = endpoint.name,
                 path = endpoint.path,

@@ -13,7 +13,7 @@ use crate::{
         id::EventId,
         payload::{AsJson, ErrorPayload, Payload},
     },
-    generator::{handoff::Outgoing, yielder::Item},
+    generator::{outgoing::Outgoing, yielder::Item},
     lifecycle::close_reason::CloseReason,
 };
 
@@ -77,7 +77,7 @@ impl Failure {
 
     /// Writes the last event of a stream. Its id stops a client that returns.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, error_event: &'static str) {
-        let id = EventId::done(outgoing.last_id.as_ref());
+        let id = EventId::done(outgoing.ids.last.as_ref());
         let fields = Fields {
             id: Some(id.clone()),
             ..Fields::default()
@@ -85,7 +85,7 @@ impl Failure {
         let shown = self.error.as_ref().is_some_and(|write| {
             // A user's `Serialize` may panic in here. It has changed nothing.
             let write = write.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut frame = Frame::new(&mut outgoing.buffer, &fields).or_event(error_event);
+            let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match write(&mut frame) {
                 Ok(()) => {
                     frame.finish();
@@ -102,7 +102,7 @@ impl Failure {
                 title: "Internal Server Error",
                 status: 500,
             };
-            let mut frame = Frame::new(&mut outgoing.buffer, &fields).or_event(error_event);
+            let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match Payload::<AsJson>::encode(&problem, &mut frame) {
                 Ok(()) => drop(frame.finish()),
                 Err(error) => tracing::error!(%error, "a problem cannot be serialised"),

@@ -19,7 +19,10 @@ use crate::{
         frame::{EncodeError, Frame},
         payload::Payload,
     },
-    generator::handoff::{Channel, Outgoing, Stop},
+    generator::{
+        handoff::Handoff,
+        outgoing::{Outgoing, Stop},
+    },
 };
 
 /// The item of a stream, checked where the signature names it: how its values are written.
@@ -52,30 +55,30 @@ impl<T> fmt::Debug for Item<T> {
 #[derive(Debug)]
 pub struct Yielder<T> {
     item: Item<T>,
-    pub(crate) channel: Channel,
+    pub(crate) handoff: Handoff,
     /// The [`Stop`] after what was pushed last. Nobody else sees it: it is atomic for a reference to be held over an await.
     stop: AtomicU8,
 }
 
 impl<T> Yielder<T> {
-    pub(crate) fn new(item: Item<T>, channel: Channel) -> Self {
+    pub(crate) fn new(item: Item<T>, handoff: Handoff) -> Self {
         Self {
             item,
-            channel,
+            handoff,
             stop: AtomicU8::new(Stop::No as u8),
         }
     }
 
     /// Marks that the response begins. The generator stops here once, so that what stood before it can still be told apart.
     pub fn begin(&self) -> Handover<'_> {
-        self.channel.begin();
-        Handover::new(&self.channel, Stop::UntilTaken as u8)
+        self.handoff.begin();
+        Handover::new(&self.handoff, Stop::UntilTaken as u8)
     }
 
     /// Writes the frame of `value`.
     pub fn push<Kind>(&self, value: impl Yield<T, Kind>) {
         let stop = self
-            .channel
+            .handoff
             .write(|outgoing| value.write_to(outgoing, &self.item));
         self.stop.store(stop as u8, Ordering::Relaxed);
     }
@@ -135,7 +138,7 @@ impl<T> Yielder<T> {
 
     /// Waits until what was pushed is on its way.
     pub fn flushed(&self) -> Handover<'_> {
-        Handover::new(&self.channel, self.stop.load(Ordering::Relaxed))
+        Handover::new(&self.handoff, self.stop.load(Ordering::Relaxed))
     }
 }
 
@@ -207,14 +210,14 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
-    _channel: &'a Channel,
+    _channel: &'a Handoff,
     stop: u8,
 }
 
 impl<'a> Handover<'a> {
-    fn new(channel: &'a Channel, stop: u8) -> Self {
+    fn new(handoff: &'a Handoff, stop: u8) -> Self {
         Self {
-            _channel: channel,
+            _channel: handoff,
             stop,
         }
     }
@@ -320,7 +323,7 @@ impl<T> Yield<T, kind::Value> for T {
 #[diagnostic::do_not_recommend]
 impl<T> Yield<T, kind::Reference> for &T {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
-        let mut frame = Frame::of_value(&mut outgoing.buffer);
+        let mut frame = Frame::of_value(&mut outgoing.frames.buffer);
         item.encode(self, &mut frame)?;
         let id = frame.finish();
         outgoing.wrote(id);
@@ -355,11 +358,15 @@ fn write_event<T>(
     json: impl FnOnce(&T, &mut Frame<'_>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let has_data = event.has_data();
-    let id = event.encode(outgoing.last_id.as_ref(), &mut outgoing.buffer, json)?;
+    let id = event.encode(
+        outgoing.ids.last.as_ref(),
+        &mut outgoing.frames.buffer,
+        json,
+    )?;
     if has_data {
         outgoing.wrote(id);
     } else {
-        outgoing.remember(id);
+        outgoing.ids.remember(id);
     }
     Ok(())
 }

@@ -48,8 +48,11 @@ use crate::{
         id::EventId,
     },
     generator::{
+        frame_buffer::DUE,
         generator::{Coroutine, Ending, Generator},
-        handoff::{Channel, DUE, Taken, TopicEnd, WriteFailure},
+        handoff::Handoff,
+        outgoing::{Taken, WriteFailure},
+        reading::TopicEnd,
         run_failure::Failure,
     },
     lifecycle::{
@@ -73,7 +76,7 @@ use crate::{
 pub(crate) struct SseBody {
     // Dropped first: the generator's destructors run before the close hooks are told that it is gone.
     state: State,
-    channel: Channel,
+    handoff: Handoff,
     gate: FlushGate,
     /// Whether the head is on its way. It does not wait for the first event.
     head_sent: bool,
@@ -171,19 +174,19 @@ impl SseBody {
         }
 
         let Generator {
-            coroutine, channel, ..
+            coroutine, handoff, ..
         } = generator;
         let state = match ended {
             None => State::Running(coroutine),
             Some(ending) => {
-                let (state, why) = settle(ending, &channel, endpoint);
-                end(&mut context.guard, &channel, frames.first.as_ref(), why);
+                let (state, why) = settle(ending, &handoff, endpoint);
+                end(&mut context.guard, &handoff, frames.first.as_ref(), why);
                 state
             }
         };
         Self {
             state,
-            channel,
+            handoff,
             gate: FlushGate::new(context.wire),
             head_sent: false,
             waits_in: None,
@@ -212,12 +215,12 @@ impl SseBody {
     /// Returns `false` if the generator does not wait but has used up the task's budget: it must be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
-            && !self.channel.has_stopped()
+            && !self.handoff.has_stopped()
         {
-            let entered = (self.guard.enter_span(), self.channel.enter());
+            let entered = (self.guard.enter_span(), self.handoff.enter());
             let polled = poll(
                 coroutine,
-                &self.channel,
+                &self.handoff,
                 &self.guard,
                 &self.mounted.endpoint,
                 cx,
@@ -226,11 +229,11 @@ impl SseBody {
             if let Poll::Ready((ended, why)) = polled {
                 self.state = ended;
                 let first = self.mounted.frames.first.as_ref();
-                end(&mut self.guard, &self.channel, first, why);
+                end(&mut self.guard, &self.handoff, first, why);
                 return true;
             }
         }
-        self.channel.has_stopped() || coop::has_budget_remaining()
+        self.handoff.has_stopped() || coop::has_budget_remaining()
     }
 
     /// Takes the chunk that shares its write with the head: the reconnection time, and the events that the generator wrote
@@ -241,10 +244,10 @@ impl SseBody {
         }
         self.gate.close_for_head();
         let taken = match self.state {
-            State::Running(_) => self.channel.take_unless_failed(),
+            State::Running(_) => self.handoff.take_unless_failed(),
             // A generator that has ended writes nothing more.
             State::Failing(_) | State::Ended => {
-                let (bytes, events) = self.channel.take();
+                let (bytes, events) = self.handoff.take();
                 let waits = false;
                 Ok(Taken {
                     bytes,
@@ -257,10 +260,10 @@ impl SseBody {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
                 let why = source.reason();
-                self.state = failing(source, &self.channel, &self.mounted.endpoint);
+                self.state = failing(source, &self.handoff, &self.mounted.endpoint);
                 let first = self.mounted.frames.first.as_ref();
-                end(&mut self.guard, &self.channel, first, why);
-                self.channel.take()
+                end(&mut self.guard, &self.handoff, first, why);
+                self.handoff.take()
             }
         };
         let bytes = match &self.mounted.frames.first {
@@ -405,8 +408,8 @@ impl SseBody {
         }
         let endpoint = &self.mounted.endpoint;
         let ended = match reason {
-            CloseReason::Panicked => task_panicked(&self.channel, endpoint),
-            _ => end_stream(reason, false, &self.channel, endpoint),
+            CloseReason::Panicked => task_panicked(&self.handoff, endpoint),
+            _ => end_stream(reason, false, &self.handoff, endpoint),
         };
         self.drop_generator(ended, reason);
     }
@@ -415,7 +418,7 @@ impl SseBody {
     fn drop_generator(&mut self, ended: State, reason: CloseReason) {
         let endpoint = &self.mounted.endpoint;
         end_generator(&mut self.state, ended, endpoint, &self.guard);
-        end(&mut self.guard, &self.channel, None, reason);
+        end(&mut self.guard, &self.handoff, None, reason);
     }
 
     /// Polls the generator, and takes what it has written; `None` if the state has changed.
@@ -423,35 +426,35 @@ impl SseBody {
     fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         ready!(self.gate.poll_open(cx));
         let endpoint = &self.mounted.endpoint;
-        if let Some(bytes) = self.channel.take_rest() {
+        if let Some(bytes) = self.handoff.take_rest() {
             close_gate_after(&bytes, false, &mut self.gate, endpoint);
             return Poll::Ready(Some(Chunk { bytes, events: 0 }));
         }
         let State::Running(coroutine) = &mut self.state else {
             return Poll::Ready(None);
         };
-        let entered = (self.guard.enter_span(), self.channel.enter());
-        let polled = poll(coroutine, &self.channel, &self.guard, endpoint, cx);
+        let entered = (self.guard.enter_span(), self.handoff.enter());
+        let polled = poll(coroutine, &self.handoff, &self.guard, endpoint, cx);
         drop(entered);
         if let Poll::Ready((ended, reason)) = polled {
             // The generator is dropped here; whatever it started ends after it.
             self.state = ended;
-            end(&mut self.guard, &self.channel, None, reason);
+            end(&mut self.guard, &self.handoff, None, reason);
             return Poll::Ready(None);
         }
-        match self.channel.take_unless_failed() {
+        match self.handoff.take_unless_failed() {
             Ok(taken) if !taken.bytes.is_empty() => Poll::Ready(Some(self.send(taken, cx))),
             Ok(_) if self.polls_after_panic > 0 => {
                 // The generator has read what the panicked task had sent.
-                let ended = task_panicked(&self.channel, &self.mounted.endpoint);
+                let ended = task_panicked(&self.handoff, &self.mounted.endpoint);
                 self.drop_generator(ended, CloseReason::Panicked);
                 Poll::Ready(None)
             }
             Ok(_) => self.poll_keep_alive(cx).map(Some),
             Err(source) => {
                 let reason = source.reason();
-                self.state = failing(source, &self.channel, endpoint);
-                end(&mut self.guard, &self.channel, None, reason);
+                self.state = failing(source, &self.handoff, endpoint);
+                end(&mut self.guard, &self.handoff, None, reason);
                 Poll::Ready(None)
             }
         }
@@ -478,7 +481,7 @@ impl SseBody {
             return Poll::Pending;
         };
         let mut bytes = ready!(keep_alive.poll_due(cx));
-        if let Some(id) = self.channel.take_read_to() {
+        if let Some(id) = self.handoff.take_read_to() {
             bytes = mounted::with_id(&id, &bytes);
         }
         close_gate_after(&bytes, false, &mut self.gate, &self.mounted.endpoint);
@@ -515,15 +518,15 @@ impl SseBody {
     }
 
     fn take_chunk(&self) -> Option<Chunk> {
-        let (bytes, events) = self.channel.take();
+        let (bytes, events) = self.handoff.take();
         (!bytes.is_empty()).then_some(Chunk { bytes, events })
     }
 }
 
 /// Ends the stream for everybody but its client, who has yet to be sent what is written. That is counted here, before the
 /// stream's account is closed, with the `first` line if that has not been sent either.
-fn end(guard: &mut CloseGuard, channel: &Channel, first: Option<&Bytes>, why: CloseReason) {
-    let (events, bytes) = channel.count_rest();
+fn end(guard: &mut CloseGuard, handoff: &Handoff, first: Option<&Bytes>, why: CloseReason) {
+    let (events, bytes) = handoff.count_rest();
     let bytes = bytes + first.map_or(0, Bytes::len);
     if bytes > 0 {
         guard.record().sent(events, bytes);
@@ -536,7 +539,7 @@ fn end(guard: &mut CloseGuard, channel: &Channel, first: Option<&Bytes>, why: Cl
 #[inline]
 fn poll(
     coroutine: &mut Coroutine,
-    channel: &Channel,
+    handoff: &Handoff,
     guard: &CloseGuard,
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
@@ -545,7 +548,7 @@ fn poll(
     // whole frames.
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let ended = coroutine.poll(guard.connection(), cx);
-        ended.map(|ending| settle(ending, channel, endpoint))
+        ended.map(|ending| settle(ending, handoff, endpoint))
     }));
     let Ok(polled) = polled else {
         tracing::error!(
@@ -562,29 +565,29 @@ fn poll(
 }
 
 /// Ends a stream whose generator has ended: writes what is left to be sent, and says why it ends.
-fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, CloseReason) {
+fn settle(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> (State, CloseReason) {
     // A generator that ended after a value that could not be sent has not finished.
-    if let Some(failed) = write_failure(channel, endpoint) {
+    if let Some(failed) = write_failure(handoff, endpoint) {
         return failed;
     }
     match &ending {
         Ending::TaskPanicked => {
-            return (task_panicked(channel, endpoint), CloseReason::Panicked);
+            return (task_panicked(handoff, endpoint), CloseReason::Panicked);
         }
         Ending::Finished => {
-            if let Some(failure) = channel.topic_failure() {
-                return (run_failed(&failure, channel, endpoint), failure.reason);
+            if let Some(failure) = handoff.topic_failure() {
+                return (run_failed(&failure, handoff, endpoint), failure.reason);
             }
         }
         Ending::Failed(_) | Ending::Rejected(_) => {}
     }
-    let topics = channel.topic_end();
+    let topics = handoff.topic_end();
     let why = match ending {
         Ending::Finished if topics == Some(TopicEnd::Lagged) => CloseReason::Lagged,
         Ending::Finished => CloseReason::Finished,
         Ending::TaskPanicked => CloseReason::Panicked,
         Ending::Failed(write_error) => {
-            write_error(channel, endpoint);
+            write_error(handoff, endpoint);
             CloseReason::Failed
         }
         Ending::Rejected(response) => {
@@ -600,27 +603,29 @@ fn settle(ending: Ending, channel: &Channel, endpoint: &Endpoint) -> (State, Clo
             return (failing, CloseReason::Failed);
         }
     };
-    let ended = end_stream(why, topics == Some(TopicEnd::Over), channel, endpoint);
-    write_failure(channel, endpoint).unwrap_or((ended, why))
+    let ended = end_stream(why, topics == Some(TopicEnd::Over), handoff, endpoint);
+    write_failure(handoff, endpoint).unwrap_or((ended, why))
 }
 
 /// Writes the last frame of a stream that ends for this reason. The state says whether its response then breaks off.
-fn end_stream(reason: CloseReason, is_over: bool, channel: &Channel, endpoint: &Endpoint) -> State {
+fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &Endpoint) -> State {
     let end = StreamEnd::of(reason, endpoint, is_over);
     if let Some(frame) = end.last_frame {
-        channel.write_last(|outgoing| match frame {
+        handoff.write_last(|outgoing| match frame {
             LastFrame::Done => {
                 // Unless the generator has sent it.
-                let done = EventId::done(outgoing.last_id.as_ref());
-                if outgoing.last_id.as_ref() != Some(&done) {
-                    frame::done_frame(&mut outgoing.buffer, &done);
+                let done = EventId::done(outgoing.ids.last.as_ref());
+                if outgoing.ids.last.as_ref() != Some(&done) {
+                    frame::done_frame(&mut outgoing.frames.buffer, &done);
                 }
             }
-            LastFrame::Retry(retry) => frame::retry_line(&mut outgoing.buffer, retry),
-            LastFrame::Close => frame::close_frame(&mut outgoing.buffer, reason.as_str(), None),
+            LastFrame::Retry(retry) => frame::retry_line(&mut outgoing.frames.buffer, retry),
+            LastFrame::Close => {
+                frame::close_frame(&mut outgoing.frames.buffer, reason.as_str(), None);
+            }
             LastFrame::CloseForGood => {
-                let done = EventId::done(outgoing.last_id.as_ref());
-                frame::close_frame(&mut outgoing.buffer, reason.as_str(), Some(&done));
+                let done = EventId::done(outgoing.ids.last.as_ref());
+                frame::close_frame(&mut outgoing.frames.buffer, reason.as_str(), Some(&done));
             }
         });
     }
@@ -654,10 +659,10 @@ fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &C
 }
 
 /// The last event of a stream that reads a run that has failed, or whose task has panicked.
-fn say_failure(failure: &Failure, channel: &Channel, endpoint: &Endpoint) {
+fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) {
     if endpoint.sends_framework_events() {
         // Not `write_last`: the error's `Serialize` is a user's.
-        channel.write_error(|outgoing| {
+        handoff.write_error(|outgoing| {
             failure.write_to(outgoing, endpoint.error_event);
             Ok(())
         });
@@ -666,13 +671,13 @@ fn say_failure(failure: &Failure, channel: &Channel, endpoint: &Endpoint) {
 
 /// Ends a stream that reads a run that has failed. Without the event that says so its response breaks
 /// off, so that its client does not take it for a complete answer.
-fn run_failed(failure: &Failure, channel: &Channel, endpoint: &Endpoint) -> State {
+fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> State {
     if failure.is_stop {
         return State::Failing(Box::new(StreamError::RunStopped {
             endpoint: endpoint.name,
         }));
     }
-    say_failure(failure, channel, endpoint);
+    say_failure(failure, handoff, endpoint);
     if endpoint.sends_framework_events() {
         return State::Ended;
     }
@@ -682,26 +687,26 @@ fn run_failed(failure: &Failure, channel: &Channel, endpoint: &Endpoint) -> Stat
 }
 
 /// Ends a stream whose task has panicked, as a panic of the generator does.
-fn task_panicked(channel: &Channel, endpoint: &Endpoint) -> State {
+fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> State {
     tracing::error!(
         endpoint = endpoint.name,
         path = endpoint.path,
         "a task of the stream panicked; its connection is closed"
     );
-    say_failure(&Failure::panicked(), channel, endpoint);
+    say_failure(&Failure::panicked(), handoff, endpoint);
     State::Failing(Box::new(StreamError::Panicked {
         endpoint: endpoint.name,
     }))
 }
 
 /// The state after a value that could not be sent, if there was one, and why the stream ends.
-fn write_failure(channel: &Channel, endpoint: &Endpoint) -> Option<(State, CloseReason)> {
-    let failure = channel.take_failure()?;
+fn write_failure(handoff: &Handoff, endpoint: &Endpoint) -> Option<(State, CloseReason)> {
+    let failure = handoff.take_failure()?;
     let why = failure.reason();
-    Some((failing(failure, channel, endpoint), why))
+    Some((failing(failure, handoff, endpoint), why))
 }
 
-fn failing(failure: WriteFailure, channel: &Channel, endpoint: &Endpoint) -> State {
+fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> State {
     let Endpoint { name, path, .. } = *endpoint;
     State::Failing(Box::new(match failure {
         WriteFailure::Encode(source) => {
@@ -729,7 +734,7 @@ fn failing(failure: WriteFailure, channel: &Channel, endpoint: &Endpoint) -> Sta
                 source,
             }
         }
-        WriteFailure::Run(failure) => return run_failed(&failure, channel, endpoint),
+        WriteFailure::Run(failure) => return run_failed(&failure, handoff, endpoint),
     }))
 }
 

@@ -19,7 +19,7 @@ use crate::{
     event::last_event_id::SentDone,
     generator::{
         generator::{Ending, Generator},
-        handoff::Returning,
+        outgoing::Returning,
     },
     lifecycle::close_reason::CloseReason,
     stream::{
@@ -41,14 +41,14 @@ pub(crate) async fn respond(
 ) -> Response {
     // Dropped before the guard in `context`, which tells the hooks that the generator is gone.
     let mut this = generator;
-    this.channel
+    this.handoff
         .open(&mounted.endpoint, context.last_id.clone());
     // The id of the end of a stream stops its client, unless it is of a topic that is another one by
     // now. That is for the topic to say, so the head waits until the generator reads it.
     let is_asked = context.done.as_ref().map(SentDone::is_asked_for);
     let waits_for_topic = is_asked == Some(true) && !context.is_head;
     if waits_for_topic {
-        this.channel.open_for_done();
+        this.handoff.open_for_done();
     }
     let before = if is_asked == Some(false) {
         Before::Done
@@ -63,21 +63,21 @@ pub(crate) async fn respond(
             }
             let mut polled;
             loop {
-                let entered = (context.guard.span().enter(), this.channel.enter());
+                let entered = (context.guard.span().enter(), this.handoff.enter());
                 polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(&connection, cx)));
                 drop(entered);
-                match this.channel.returning() {
+                match this.handoff.returning() {
                     Returning::Stops => return Poll::Ready(Before::Done),
                     Returning::Reads => break,
                     // It reads no topic by the id, so the id is one of its own.
-                    Returning::Unknown if this.channel.is_written_to() => {
+                    Returning::Unknown if this.handoff.is_written_to() => {
                         return Poll::Ready(Before::Done);
                     }
                     // The mark before the response, where the generator stops once.
                     Returning::Unknown
                         if !passed_mark
                             && matches!(polled, Ok(Poll::Pending))
-                            && this.channel.has_begun() =>
+                            && this.handoff.has_begun() =>
                     {
                         passed_mark = true;
                     }
@@ -87,13 +87,13 @@ pub(crate) async fn respond(
             match polled {
                 Err(panic) => Poll::Ready(Before::Panicked(panic)),
                 Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
-                Ok(Poll::Pending) if waits_for_topic => match this.channel.returning() {
+                Ok(Poll::Pending) if waits_for_topic => match this.handoff.returning() {
                     Returning::Reads => Poll::Ready(Before::Begun),
-                    Returning::Unknown if this.prelude && !this.channel.has_begun() => {
+                    Returning::Unknown if this.prelude && !this.handoff.has_begun() => {
                         until_end.as_mut().poll(cx).map(Before::Closed)
                     }
                     // A run that has failed is told, whatever the client has received before.
-                    Returning::Unknown if this.channel.has_failure() => Poll::Ready(Before::Begun),
+                    Returning::Unknown if this.handoff.has_failure() => Poll::Ready(Before::Begun),
                     // It waits for something else than a topic that would judge the id.
                     Returning::Unknown if coop::has_budget_remaining() || turns == 0 => {
                         Poll::Ready(Before::Done)
@@ -106,7 +106,7 @@ pub(crate) async fn respond(
                     }
                     Returning::Stops => until_end.as_mut().poll(cx).map(Before::Closed),
                 },
-                Ok(Poll::Pending) if this.channel.has_begun() => Poll::Ready(Before::Begun),
+                Ok(Poll::Pending) if this.handoff.has_begun() => Poll::Ready(Before::Begun),
                 Ok(Poll::Pending) => until_end.as_mut().poll(cx).map(Before::Closed),
             }
         })
@@ -116,7 +116,7 @@ pub(crate) async fn respond(
     };
     if waits_for_topic
         && let Before::Begun = before
-        && this.channel.returning() == Returning::Reads
+        && this.handoff.returning() == Returning::Reads
     {
         tracing::debug!(
             endpoint = mounted.endpoint.name,
@@ -127,7 +127,7 @@ pub(crate) async fn respond(
     let (reason, response) = match before {
         Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
         // Nothing was yielded, no gap was found and nothing went wrong: there is no content.
-        Before::Ended(Ending::Finished) if !this.channel.has_content() => {
+        Before::Ended(Ending::Finished) if !this.handoff.has_content() => {
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)
         }
@@ -140,7 +140,7 @@ pub(crate) async fn respond(
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)
         }
-        Before::Ended(Ending::TaskPanicked) if !this.channel.has_content() => {
+        Before::Ended(Ending::TaskPanicked) if !this.handoff.has_content() => {
             let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
             (CloseReason::Panicked, failed)
         }

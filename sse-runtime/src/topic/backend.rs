@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{batch::Batch, publish::PublishError};
 use crate::{
     event::{gap::Gap, id::EventId},
-    generator::{handoff::Outgoing, run_failure::Failure},
+    generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
 /// An event that was published: its value, and its bytes, which all its readers share.
@@ -138,9 +138,9 @@ impl<T> Delivery<T> {
     /// Writes its frame where others can follow.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {
-            outgoing.share(&self.entry.frame);
+            outgoing.frames.share(&self.entry.frame);
         } else {
-            self.copy_into(&mut outgoing.buffer);
+            self.copy_into(&mut outgoing.frames.buffer);
         }
     }
 

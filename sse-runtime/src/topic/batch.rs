@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 
 use super::backend::Delivery;
-use crate::generator::handoff::SHARED;
+use crate::generator::frame_buffer::SHARED;
 
 /// How many events a reader takes at once: one that is slow has them, however old they become.
 const EVENTS: usize = 256;

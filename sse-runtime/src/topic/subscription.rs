@@ -19,7 +19,9 @@ use super::{
 use crate::{
     event::{event::Event, frame::EncodeError, gap::Gap, id::EventId},
     generator::{
-        handoff::{Channel, Next, Outgoing, Reading, Stop, TopicEnd},
+        handoff::Handoff,
+        outgoing::{Next, Outgoing, Stop},
+        reading::{Reading, TopicEnd},
         yielder::{Item, Part, Yield, kind},
     },
 };
@@ -71,9 +73,9 @@ impl<T> Subscription<T> {
     pub(crate) fn new(reader: Box<dyn Reader<T>>, is_resumed: bool) -> Self {
         let position = reader.position();
         if is_resumed {
-            Channel::with_current(|channel| {
-                channel.starts_at(&position);
-                channel.judges(reader.is_done());
+            Handoff::with_current(|handoff| {
+                handoff.lock().ids.starts_at(&position);
+                handoff.lock().judge(reader.is_done());
             });
         }
         Self {
@@ -85,7 +87,7 @@ impl<T> Subscription<T> {
             waits: false,
             is_told: false,
             // Also where it is dropped before it is polled, as by a `select!` that something else has ended.
-            reading: Channel::with_current(Channel::read_topic),
+            reading: Handoff::with_current(Handoff::read_topic),
             untold: None,
             is_resumed,
             has_ended: false,
@@ -95,7 +97,7 @@ impl<T> Subscription<T> {
 
     /// Tells the client where it starts, though it has an id.
     pub(crate) fn tell_position(&self) {
-        Channel::with_current(|channel| channel.starts_anew_at(&self.position));
+        Handoff::with_current(|handoff| handoff.lock().ids.starts_anew_at(&self.position));
     }
 
     /// The next update; `None` when the topic is finished.
@@ -184,12 +186,12 @@ impl<T> Subscription<T> {
                 return Poll::Ready(None);
             }
             if self.reading.is_none() {
-                self.reading = Channel::with_current(Channel::read_topic);
+                self.reading = Handoff::with_current(Handoff::read_topic);
             }
             let Poll::Ready(read) = self.reader.poll_read(cx) else {
                 if self.is_resumed && !self.is_told {
-                    let tell = |channel: &Channel| channel.has_read_to(&self.position);
-                    self.is_told = Channel::with_current(tell).is_some();
+                    let tell = |handoff: &Handoff| handoff.lock().ids.has_read_to(&self.position);
+                    self.is_told = Handoff::with_current(tell).is_some();
                 }
                 return Poll::Pending;
             };
@@ -233,23 +235,23 @@ impl<T> Subscription<T> {
     /// It leaves behind what a `yield_!` of each would.
     pub(crate) fn poll_push(
         &mut self,
-        channel: &Channel,
+        handoff: &Handoff,
         cx: &mut Context<'_>,
     ) -> Poll<Option<bool>> {
         let Some(mut update) = ready!(self.poll_update(cx)) else {
             return Poll::Ready(None);
         };
         let mut waits = self.waits;
-        let stop = channel.write(|outgoing| {
+        let stop = handoff.write(|outgoing| {
             let mut events = 1;
             let is_whole = self.handed_out == 1 && update.gap.is_none();
             if let Some(batch) = self.batch.take_if(|_| is_whole) {
-                outgoing.share(batch.frames());
+                outgoing.frames.share(batch.frames());
                 events = batch.deliveries().len();
                 update.delivery.clone_from(&batch.deliveries()[events - 1]);
             } else {
                 update.put_into(outgoing);
-                while !outgoing.is_full()
+                while !outgoing.frames.is_full()
                     && let Some(delivery) = self.take_next()
                 {
                     delivery.put_into(outgoing);
@@ -299,9 +301,9 @@ impl<T> Subscription<T> {
     fn end(&mut self, end: TopicEnd) {
         self.has_ended = true;
         if self.is_resumed {
-            Channel::with_current(|channel| {
-                channel.judges(self.reader.is_done());
-                channel.ends_at(&self.position);
+            Handoff::with_current(|handoff| {
+                handoff.lock().judge(self.reader.is_done());
+                handoff.lock().ids.ends_at(&self.position);
             });
         }
         if let Some(reading) = &mut self.reading {
@@ -320,7 +322,7 @@ impl<T> Subscription<T> {
                 }
                 Some(Err(gap)) => {
                     let gap = gap.behind(self.untold.take());
-                    if Channel::with_current(|channel| channel.tell(&gap)).is_none() {
+                    if Handoff::with_current(|handoff| handoff.write_gap(&gap)).is_none() {
                         self.untold = Some(Box::new(gap));
                     }
                 }
@@ -333,7 +335,7 @@ impl<T, E> Part<'_, T, Subscription<T>, E> {
     /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), with what waits together written at once.
     pub fn push_all(mut self) -> Self {
         self.push_next = |yielder, updates, cx| {
-            let pushed = updates.get_mut().poll_push(&yielder.channel, cx);
+            let pushed = updates.get_mut().poll_push(&yielder.handoff, cx);
             pushed.map(|pushed| pushed.map(Ok))
         };
         self

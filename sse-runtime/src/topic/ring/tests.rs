@@ -9,7 +9,7 @@ use std::{
 use bytes::BytesMut;
 
 use super::*;
-use crate::{generator::handoff::SHARED, topic::batch::BYTES};
+use crate::{generator::frame_buffer::SHARED, topic::batch::BYTES};
 
 fn ring(overflow: Overflow<u64>) -> Arc<Ring<u64>> {
     let capacity = Capacity {

@@ -1,0 +1,208 @@
+//! [`FrameBuffer`]: frames that were written and not taken yet.
+//!
+//! Most streams of a topic send one shared frame at a time and never need a buffer of their own; others write all of their
+//! frames into one. The order of the bytes is: `lone` or `ahead`, then `buffer`.
+//!
+//! | written so far | a shared frame arrives | it goes |
+//! | --- | --- | --- |
+//! | nothing | of any size | into `lone`, without a copy |
+//! | something | below 4 KiB | into `buffer`, copied |
+//! | something | 4 KiB or more | into `ahead`, after the buffer so far, without a copy |
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// How many bytes are gathered under `flush = "ready"` before they are due.
+pub(crate) const DUE: usize = 32 * 1024;
+
+/// A buffer that grew beyond this many bytes is dropped when it is taken: what is left of it would keep all of it alive for
+/// as long as the stream lives.
+const LARGE: usize = 64 * 1024;
+
+/// From this size on, bytes that were taken at once were a burst. Its buffer is dropped when the burst is over, since the
+/// stream may be quiet for hours.
+const BURST: usize = 8 * 1024;
+
+/// From this size on it is cheaper to share a frame than to copy it, in bytes.
+pub(crate) const SHARED: usize = 4 * 1024;
+
+/// Frames that were written and not taken yet. Only whole frames stay in it.
+#[derive(Debug, Default)]
+pub(crate) struct FrameBuffer {
+    pub(crate) buffer: BytesMut,
+    /// Goes out before the buffer: large shared frames, and what was written before them.
+    #[expect(clippy::box_collection, reason = "most streams never have any")]
+    ahead: Option<Box<VecDeque<Bytes>>>,
+    /// A shared frame that is all there is.
+    lone: Option<Bytes>,
+    /// Whether the buffer has the capacity of a burst.
+    had_burst: bool,
+}
+
+impl FrameBuffer {
+    /// Adds a shared frame. It is not copied if it is large, so that slow clients hold it together, nor if it is all there is.
+    // Inlined together with the copy: for an event of a topic this may be all there is to do.
+    #[inline]
+    pub(crate) fn share(&mut self, frame: &Bytes) {
+        self.settle();
+        if frame.len() < SHARED && !self.buffer.is_empty() {
+            self.buffer.extend_from_slice(frame);
+        } else {
+            self.share_apart(frame);
+        }
+    }
+
+    /// Adds a shared frame that is large, or the first.
+    fn share_apart(&mut self, frame: &Bytes) {
+        if self.ahead.is_none() && self.buffer.is_empty() {
+            self.lone = Some(frame.clone());
+            return;
+        }
+        if frame.len() < SHARED {
+            self.buffer.extend_from_slice(frame);
+            return;
+        }
+        let ahead = self.ahead.get_or_insert_default();
+        if !self.buffer.is_empty() {
+            self.had_burst |= self.buffer.len() > BURST;
+            ahead.push_back(self.buffer.split().freeze());
+        }
+        ahead.push_back(frame.clone());
+    }
+
+    /// Makes room for frames after a lone one: small ones go out together. Call it before writing to `buffer`.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if self.lone.is_some() {
+            self.settle_lone();
+        }
+    }
+
+    fn settle_lone(&mut self) {
+        if let Some(lone) = self.lone.take() {
+            if lone.len() < SHARED {
+                self.buffer.extend_from_slice(&lone);
+            } else {
+                self.ahead.get_or_insert_default().push_back(lone);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
+    }
+
+    /// Whether anything was written since the buffer held `before` bytes, and nothing else.
+    #[inline]
+    pub(crate) fn is_unchanged_since(&self, before: usize) -> bool {
+        self.buffer.len() == before && self.lone.is_none()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        let ahead = self.ahead.iter().flat_map(|ahead| ahead.iter());
+        let ahead: usize = ahead.map(Bytes::len).sum();
+        self.lone.as_ref().map_or(0, Bytes::len) + ahead + self.buffer.len()
+    }
+
+    /// Whether enough is written that it has to be taken before more is.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= DUE
+    }
+
+    /// Takes what goes out next: all that was written, or a part of it if that saves a copy.
+    pub(crate) fn take(&mut self) -> Bytes {
+        match self.lone.take().or_else(|| self.take_ahead()) {
+            Some(shared) => shared,
+            // Splitting an empty buffer would allocate, each time that a generator waits.
+            None if self.buffer.is_empty() => Bytes::new(),
+            None => {
+                let taken = self.buffer.split();
+                self.had_burst |= taken.len() > BURST;
+                if taken.len() > LARGE {
+                    self.buffer = BytesMut::new();
+                }
+                taken.freeze()
+            }
+        }
+    }
+
+    fn take_ahead(&mut self) -> Option<Bytes> {
+        let ahead = self.ahead.as_mut()?;
+        let next = ahead.pop_front();
+        if ahead.is_empty() {
+            self.ahead = None;
+        }
+        next
+    }
+
+    /// Whether a part of what was written is still to be taken.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.ahead.is_some() || !self.buffer.is_empty()
+    }
+
+    /// Drops the capacity that a burst needed. Call it when the generator waits and all was taken.
+    #[inline]
+    pub(crate) fn shrink_after_burst(&mut self) {
+        if std::mem::take(&mut self.had_burst) {
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+
+    fn write(frames: &mut FrameBuffer, len: usize) {
+        frames.settle();
+        // Like a frame that finds no room.
+        frames.buffer.reserve(2 * len);
+        frames.buffer.put_bytes(b'x', len);
+    }
+
+    #[test]
+    fn large_event_does_not_stay_in_memory() {
+        let mut frames = FrameBuffer::default();
+        write(&mut frames, 10);
+        assert_eq!(frames.take().len(), 10);
+        assert!(frames.buffer.capacity() > 0, "a small buffer is reused");
+
+        write(&mut frames, LARGE + 1);
+        assert_eq!(frames.take().len(), LARGE + 1);
+        assert_eq!(frames.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn burst_does_not_stay_in_memory_once_it_is_over() {
+        let mut frames = FrameBuffer::default();
+        write(&mut frames, DUE);
+        assert!(frames.is_full());
+        assert_eq!(frames.take().len(), DUE);
+        assert!(!frames.has_rest());
+        assert!(frames.buffer.capacity() > 0, "there may be more of it");
+
+        write(&mut frames, 10);
+        assert_eq!(frames.take().len(), 10);
+        frames.shrink_after_burst();
+        assert_eq!(frames.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn burst_before_a_large_frame_does_not_stay_either() {
+        let mut frames = FrameBuffer::default();
+        write(&mut frames, BURST + 1);
+        frames.share(&Bytes::from(vec![b'x'; SHARED]));
+        assert_eq!(frames.take().len(), BURST + 1);
+        assert!(frames.has_rest());
+        assert_eq!(frames.take().len(), SHARED);
+        assert!(!frames.has_rest());
+        frames.shrink_after_burst();
+        assert_eq!(frames.buffer.capacity(), 0);
+    }
+}

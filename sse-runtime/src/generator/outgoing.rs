@@ -1,0 +1,378 @@
+//! [`Outgoing`]: what a generator has written and the body has not taken yet, and what both know of the stream.
+//!
+//! # States
+//!
+//! | turn | entered when | the body then |
+//! | --- | --- | --- |
+//! | `Runs` | the body polls the generator | takes what was written when the generator waits for something of its own |
+//! | `Stops` | a frame is due, or nothing more can be written | takes it, and polls again once it is flushed: nothing else wakes the generator |
+//! | `RestDue` | only a part was taken | takes the rest before it polls the generator |
+//!
+//! Independently of that, the stream is in its [`Phase::Prelude`] until the function reaches its first `yield_!`, and nothing
+//! is written after a [`WriteFailure`].
+
+use std::{mem, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    config::{Endpoint, Flush},
+    event::{
+        frame::{self, EncodeError, Fields},
+        gap::Gap,
+        id::EventId,
+    },
+    generator::{
+        client_ids::ClientIds, frame_buffer::FrameBuffer, reading::Topics, run_failure::Failure,
+    },
+    lifecycle::close_reason::CloseReason,
+};
+
+/// What the generator has written and the body has not taken yet.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    pub(crate) frames: FrameBuffer,
+    /// The number of events among the frames.
+    events: u64,
+    pub(crate) ids: ClientIds,
+    pub(crate) topics: Topics,
+    rules: Rules,
+    phase: Phase,
+    turn: Turn,
+    next: Next,
+    failure: Option<WriteFailure>,
+    returning: Returning,
+}
+
+/// What the endpoint says about what may be written.
+#[derive(Debug)]
+struct Rules {
+    flush: Flush,
+    /// `gap` events may be written.
+    sends_gaps: bool,
+    /// Frames that hold only an id may be written.
+    sends_bare_ids: bool,
+    /// A response that is cut breaks off.
+    aborts_when_cut: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            flush: Flush::default(),
+            sends_gaps: true,
+            sends_bare_ids: true,
+            aborts_when_cut: false,
+        }
+    }
+}
+
+/// How far the function has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// It runs the statements before the response.
+    #[default]
+    Prelude,
+    /// The response has begun.
+    Streaming,
+}
+
+/// Whose turn it is, see the module docs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Runs,
+    Stops,
+    RestDue,
+}
+
+/// What to send to a client that reconnects with the `Last-Event-ID` header of a stream that is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Returning {
+    /// What the generator does, as any other client. The client has sent no such id, or one of
+    /// another topic.
+    #[default]
+    Reads,
+    /// Nothing has asked for the id so far.
+    Unknown,
+    /// A `204`: the id is of the topic that is read.
+    Stops,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug)]
+pub(crate) enum WriteFailure {
+    Encode(EncodeError),
+    /// Events are missing, and the endpoint sends only what its function yields.
+    // In a box, since few streams ever have one.
+    Gap(Box<Gap>),
+    /// A run that the stream reads has failed, and the generator has yielded since.
+    Run(Arc<Failure>),
+}
+
+impl WriteFailure {
+    /// Why the stream ends.
+    pub(crate) fn reason(&self) -> CloseReason {
+        match self {
+            Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
+            Self::Run(failure) => failure.reason,
+        }
+    }
+}
+
+/// What follows the frame that was written last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It depends on the generator.
+    #[default]
+    Unknown,
+    /// More frames, at once: they go out together.
+    Others,
+    /// A wait of the writer, which is woken when there is more.
+    Wait,
+}
+
+/// The bytes that were taken after a poll of the generator.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Empty if nothing was written.
+    pub(crate) bytes: Bytes,
+    pub(crate) events: u64,
+    /// The generator waits for something that wakes it, so there is no need to poll it again before that.
+    pub(crate) waits: bool,
+}
+
+/// Whether a generator stops after what it has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stop {
+    No,
+    /// Until the body has taken it.
+    UntilTaken,
+    /// Only for this poll: nothing was written, so that a loop of such yields would never stop.
+    Yields,
+}
+
+impl Outgoing {
+    /// Takes over what the request and the attribute say, before the generator is polled for the first time.
+    pub(crate) fn open(&mut self, endpoint: &Endpoint, last_id: Option<EventId>) {
+        self.rules = Rules {
+            flush: endpoint.flush,
+            sends_gaps: endpoint.sends_framework_events(),
+            sends_bare_ids: endpoint.sends_bare_ids(),
+            aborts_when_cut: endpoint.aborts_when_cut(),
+        };
+        self.ids = ClientIds::new(last_id);
+    }
+
+    /// The buffer to write frames to. A lone shared frame must have been settled, which [`Handoff::write`] does.
+    ///
+    /// [`Handoff::write`]: crate::generator::handoff::Handoff::write
+    #[inline]
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.frames.buffer
+    }
+
+    pub(crate) fn aborts_when_cut(&self) -> bool {
+        self.rules.aborts_when_cut
+    }
+
+    /// Marks that the response has begun.
+    pub(crate) fn begin(&mut self) {
+        self.phase = Phase::Streaming;
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.phase == Phase::Streaming
+    }
+
+    /// Whether the generator has stopped for the body to take what it has written.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.turn == Turn::Stops
+    }
+
+    /// The client reconnects with the last event ID of a stream that is over.
+    pub(crate) fn open_for_done(&mut self) {
+        self.returning = Returning::Unknown;
+    }
+
+    pub(crate) fn returning(&self) -> Returning {
+        self.returning
+    }
+
+    /// A topic is read from where the client's id says. `is_done` says that the client has received the end of that topic.
+    pub(crate) fn judge(&mut self, is_done: bool) {
+        if self.returning == Returning::Unknown {
+            self.returning = match is_done {
+                true => Returning::Stops,
+                false => Returning::Reads,
+            };
+        }
+    }
+
+    /// Whether there is anything to respond with: something that was yielded, a gap that the client should receive, or a
+    /// failure. For a client that has already received the end of the stream, the mere start of a stream does not count.
+    pub(crate) fn has_content(&self) -> bool {
+        let begins = self.has_begun() && self.returning != Returning::Unknown;
+        begins || !self.frames.is_empty() || self.has_failure()
+    }
+
+    /// Whether a value could not be sent, or a run that is read has failed.
+    #[inline]
+    pub(crate) fn has_failure(&self) -> bool {
+        self.failure.is_some() || self.topics.failure.is_some()
+    }
+
+    /// Takes the reason that nothing more can be written, if there is one.
+    pub(crate) fn take_failure(&mut self) -> Option<WriteFailure> {
+        self.failure.take()
+    }
+
+    /// An event with this id was written.
+    pub(crate) fn wrote(&mut self, id: Option<EventId>) {
+        self.wrote_together(1, id);
+    }
+
+    /// Events were written, the last of them with this id.
+    pub(crate) fn wrote_together(&mut self, events: u64, id: Option<EventId>) {
+        self.events += events;
+        self.ids.remember(id);
+    }
+
+    pub(crate) fn followed_by(&mut self, next: Next) {
+        self.next = next;
+    }
+
+    /// Begins a frame; `false` if nothing may be written any more.
+    pub(crate) fn begin_frame(&mut self) -> bool {
+        self.begin();
+        if self.has_failure() {
+            self.refuse_write();
+            return false;
+        }
+        self.frames.settle();
+        self.next = Next::Unknown;
+        true
+    }
+
+    /// Ends the frame that began when the buffer had `before` bytes, and says whether the generator has to stop after it.
+    #[inline]
+    pub(crate) fn end_frame(&mut self, before: usize, written: Result<(), EncodeError>) -> Stop {
+        match written {
+            Err(error) => {
+                self.failure = Some(WriteFailure::Encode(error));
+                self.turn = Turn::Stops;
+                Stop::UntilTaken
+            }
+            // If the generator stopped for a frame without fields, nothing would wake it.
+            Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,
+            Ok(()) if self.is_due() => {
+                self.turn = Turn::Stops;
+                Stop::UntilTaken
+            }
+            Ok(()) => Stop::No,
+        }
+    }
+
+    /// Whether the body has to take what is written before the generator goes on.
+    #[inline]
+    fn is_due(&self) -> bool {
+        match (self.next, self.rules.flush) {
+            (Next::Wait, _) => false,
+            (Next::Unknown, Flush::Each) => true,
+            (Next::Others, Flush::Each) | (_, Flush::Ready) => self.frames.is_full(),
+        }
+    }
+
+    /// Stops the generator. More data after half an answer would make it look complete, so a run that has failed is the
+    /// stream's failure from here on.
+    #[cold]
+    fn refuse_write(&mut self) {
+        if self.failure.is_none() {
+            self.failure = self.topics.failure.take().map(WriteFailure::Run);
+        }
+        self.turn = Turn::Stops;
+    }
+
+    /// Writes the event `gap`. The stream fails if its endpoint does not send such events.
+    #[cold]
+    pub(crate) fn write_gap(&mut self, gap: &Gap) {
+        if self.rules.sends_gaps {
+            self.frames.settle();
+            gap.put_into(self.buffer());
+            self.wrote(Some(gap.position().clone()));
+        } else if self.failure.is_none() {
+            self.failure = Some(WriteFailure::Gap(Box::new(gap.clone())));
+        }
+    }
+
+    /// Takes the id of a topic position that the client does not know of yet, for the keep-alive.
+    pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
+        if !self.rules.sends_bare_ids {
+            return None;
+        }
+        self.ids.take_read_to()
+    }
+
+    /// Gives an id to a client that has none, and has received nothing of the topic yet.
+    fn tell_start(&mut self) {
+        if let Some(start) = self.ids.take_start()
+            && self.rules.sends_bare_ids
+        {
+            let fields = Fields {
+                id: Some(start.clone()),
+                ..Fields::default()
+            };
+            frame::bare_frame(self.buffer(), &fields);
+            self.ids.told_start(start);
+        }
+    }
+
+    /// Counts the events and bytes that are written and not taken. The events are not counted again when they are taken.
+    pub(crate) fn count_rest(&mut self) -> (u64, usize) {
+        (mem::take(&mut self.events), self.frames.len())
+    }
+
+    /// Takes whole frames, and the number of events that were written since the last time; empty if there are none.
+    pub(crate) fn take(&mut self) -> (Bytes, u64) {
+        // If only a part is taken, the rest comes next, and its events are counted now.
+        let taken = self.frames.take();
+        if self.frames.has_rest() {
+            self.turn = Turn::RestDue;
+        } else if self.turn == Turn::RestDue {
+            self.turn = Turn::Runs;
+        }
+        (taken, mem::take(&mut self.events))
+    }
+
+    /// Takes what the generator has written in a poll that did not end it.
+    ///
+    /// # Errors
+    ///
+    /// Returns why nothing more can be written, if that is so.
+    pub(crate) fn take_unless_failed(&mut self) -> Result<Taken, WriteFailure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        self.tell_start();
+        let (bytes, events) = self.take();
+        let waits = self.turn == Turn::Runs;
+        if waits {
+            self.frames.shrink_after_burst();
+        }
+        Ok(Taken {
+            bytes,
+            events,
+            waits,
+        })
+    }
+
+    /// Takes the rest of what was written together; `None` if there is none, and it is the generator's turn.
+    pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
+        if self.turn == Turn::RestDue {
+            return Some(self.take().0);
+        }
+        self.turn = Turn::Runs;
+        None
+    }
+}
