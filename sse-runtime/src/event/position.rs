@@ -67,7 +67,7 @@ const EPOCH: usize = 12;
 
 /// As a client sends it back: whether it can be one of ours has still to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sent<'a> {
+pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,
     pub(crate) number: u64,
     pub(crate) told: u32,
@@ -96,7 +96,7 @@ impl Epoch {
     }
 }
 
-impl<'a> Sent<'a> {
+impl<'a> ParsedId<'a> {
     /// `None`, where no topic has written this.
     pub(crate) fn parse(id: &'a str) -> Option<Self> {
         let (epoch, number) = id.split_once('-')?;
@@ -142,7 +142,7 @@ mod tests {
         ] {
             let id = Position::with_told(epoch, number, told).to_string();
             assert!(id.len() <= Position::LONGEST);
-            let sent = Sent::parse(&id).unwrap();
+            let sent = ParsedId::parse(&id).unwrap();
             assert!(epoch.is(sent.epoch));
             assert_eq!((sent.number, sent.told), (number, read));
         }
@@ -169,7 +169,7 @@ mod tests {
             "0123456789a-7",
             "0123456789é-7",
         ] {
-            assert_eq!(Sent::parse(id), None, "{id:?}");
+            assert_eq!(ParsedId::parse(id), None, "{id:?}");
         }
     }
 }

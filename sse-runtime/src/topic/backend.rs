@@ -193,10 +193,10 @@ pub(crate) enum Read<T> {
 
 /// Where a reader starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum StartAt {
     Start(super::Start),
-    /// Behind this id, as a client has sent it.
-    Behind(String),
+    /// After this id, as a client has sent it.
+    After(String),
     /// The same, but the client has received the end of the stream after it.
     Done(String),
     /// The client has sent something that is no id.
@@ -214,7 +214,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// The same at once; gives the event back, where that takes time.
     fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
 
-    fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>>;
+    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>>;
 
     fn subscribers(&self) -> usize;
 

@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     PublishError,
-    backend::{Backend, Encoded, From, Publishing, Read, Reader},
+    backend::{Backend, Encoded, Publishing, Read, Reader, StartAt},
 };
 use crate::{
     event::{gap::Gap, id::EventId},
@@ -61,7 +61,7 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
         self.backend.publish_now(event)
     }
 
-    fn subscribe(self: Arc<Self>, from: From) -> Box<dyn Reader<T>> {
+    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
         Box::new(Reading {
             reader: Arc::clone(&self.backend).subscribe(from),
             _topic: self,

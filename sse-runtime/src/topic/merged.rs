@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Start,
-    backend::{Delivery, From, Read, Reader},
+    backend::{Delivery, Read, Reader, StartAt},
     batch::Batch,
 };
 use crate::{
@@ -68,8 +68,8 @@ pub(crate) fn fits(names: &[String]) -> bool {
 
 /// Whether the id that a client has sent holds some of these names, but not all. What is published of
 /// the others while the client is away would be lost.
-pub(crate) fn lacks_a_name(from: &From, names: &[&str]) -> bool {
-    let (From::Behind(id) | From::Done(id)) = from else {
+pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
+    let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
     };
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
@@ -82,23 +82,23 @@ pub(crate) fn lacks_a_name(from: &From, names: &[&str]) -> bool {
 }
 
 /// Where each of the topics starts, whose names stand in the id as they are given.
-pub(crate) fn split(from: &From, start: Start, names: &[&str]) -> Vec<From> {
-    let each = |from: &From| vec![from.clone(); names.len()];
-    let (From::Behind(id) | From::Done(id)) = from else {
+pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt> {
+    let each = |from: &StartAt| vec![from.clone(); names.len()];
+    let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return each(from);
     };
-    let is_done = matches!(from, From::Done(_));
+    let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
         // Of one topic it may be the topic's own.
         let is_one = names.len() == 1;
-        return each(if is_one { from } else { &From::Unknown });
+        return each(if is_one { from } else { &StartAt::Unknown });
     };
     let positions: HashMap<_, _> = form_urlencoded::parse(positions.as_bytes()).collect();
     let of = |name: &&str| match positions.get(*name) {
-        Some(position) if is_done => From::Done(position.clone().into_owned()),
-        Some(position) => From::Behind(position.clone().into_owned()),
+        Some(position) if is_done => StartAt::Done(position.clone().into_owned()),
+        Some(position) => StartAt::After(position.clone().into_owned()),
         // It was not read then.
-        None => From::Start(start),
+        None => StartAt::Start(start),
     };
     names.iter().map(of).collect()
 }
@@ -270,7 +270,10 @@ mod tests {
     use super::super::{
         backend::{Backend as _, Encoded},
         batch::BYTES,
-        ring::{Capacity, Overflow, Ring},
+        ring::{
+            Ring,
+            overflow::{Capacity, Overflow},
+        },
     };
     use super::*;
 
@@ -286,7 +289,7 @@ mod tests {
             .map(|_| Arc::new(Ring::new(capacity, Overflow::Skip)))
             .collect();
         let named = rings.iter().enumerate().map(|(number, ring)| {
-            let reader = Arc::clone(ring).subscribe(From::Start(Start::Now));
+            let reader = Arc::clone(ring).subscribe(StartAt::Start(Start::Now));
             (format!("name-{number}"), reader)
         });
         let mut merged = Merged::new(named);

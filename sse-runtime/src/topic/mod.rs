@@ -25,12 +25,15 @@ use crate::{
     },
     generator::{run_failure::Failure, yielder::Item},
 };
-use backend::{Backend, Encoded, From};
+use backend::{Backend, Encoded, StartAt};
 pub use hub::{Hub, HubError};
 pub use outcome::Outcome;
 pub use presence::{Here, Presence, PresenceChange};
 pub use publish::PublishError;
-use ring::{Capacity, NewestByKey, Overflow, Ring};
+use ring::{
+    Ring,
+    overflow::{Capacity, NewestByKey, Overflow},
+};
 pub use subscription::{Mapped, Only, Subscription, Update};
 
 /// Events that many clients get: each is encoded once, when it is published, and all share its bytes.
@@ -96,7 +99,7 @@ pub enum Start {
 /// of the request, with [`or`](LastEventId::or) for clients that come for the first time.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    from: From,
+    from: StartAt,
     /// For what the id knows nothing of.
     start: Start,
     /// A client's id says where, or would say so.
@@ -110,7 +113,7 @@ impl Cursor {
     fn for_run(mut self) -> Self {
         if self.is_default {
             self.start = Start::First;
-            if let From::Start(start) = &mut self.from {
+            if let StartAt::Start(start) = &mut self.from {
                 *start = Start::First;
             }
         }
@@ -119,14 +122,14 @@ impl Cursor {
 
     /// Whether the client has sent an id, even one that cannot be read.
     fn has_id(&self) -> bool {
-        !matches!(self.from, From::Start(_))
+        !matches!(self.from, StartAt::Start(_))
     }
 }
 
-impl std::convert::From<Start> for Cursor {
+impl From<Start> for Cursor {
     fn from(start: Start) -> Self {
         Self {
-            from: From::Start(start),
+            from: StartAt::Start(start),
             start,
             is_resumed: false,
             is_default: false,
@@ -134,10 +137,10 @@ impl std::convert::From<Start> for Cursor {
     }
 }
 
-impl std::convert::From<EventId> for Cursor {
+impl From<EventId> for Cursor {
     fn from(id: EventId) -> Self {
         Self {
-            from: From::Behind(id.to_string()),
+            from: StartAt::After(id.to_string()),
             start: Start::Now,
             is_resumed: true,
             is_default: true,
@@ -145,7 +148,7 @@ impl std::convert::From<EventId> for Cursor {
     }
 }
 
-impl std::convert::From<LastEventId> for Cursor {
+impl From<LastEventId> for Cursor {
     fn from(last: LastEventId) -> Self {
         Self {
             is_default: true,
@@ -169,11 +172,11 @@ impl LastEventId {
     pub fn or(self, start: Start) -> Cursor {
         Cursor {
             from: match self.0 {
-                Ok(Some(id)) => From::Behind(id.to_string()),
-                Ok(None) => From::Start(start),
-                Err(LastEventIdError::Done { last }) => From::Done(last),
+                Ok(Some(id)) => StartAt::After(id.to_string()),
+                Ok(None) => StartAt::Start(start),
+                Err(LastEventIdError::Done { last }) => StartAt::Done(last),
                 Err(LastEventIdError::NotParsed { .. } | LastEventIdError::NotUtf8) => {
-                    From::Unknown
+                    StartAt::Unknown
                 }
             },
             start,

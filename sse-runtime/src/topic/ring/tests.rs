@@ -4,12 +4,20 @@ use std::{
         TryLockError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::BytesMut;
 
-use super::*;
-use crate::{generator::frame_buffer::SHARED, topic::batch::BYTES};
+use super::{overflow::NewestByKey, *};
+use crate::{
+    generator::frame_buffer::SHARED,
+    topic::{
+        backend::Read,
+        batch::{BYTES, Batch},
+    },
+};
 
 fn ring(overflow: Overflow<u64>) -> Arc<Ring<u64>> {
     let capacity = Capacity {
@@ -37,7 +45,7 @@ fn read(reader: &mut Box<dyn Reader<u64>>) -> Arc<Batch<u64>> {
 fn those_who_are_as_far_behind_share_what_they_send() {
     let ring = ring(Overflow::Skip);
     let mut readers: Vec<_> = (0..4)
-        .map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)))
+        .map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)))
         .collect();
     publish(&ring, 1, 100);
     publish(&ring, 2, 100);
@@ -66,7 +74,7 @@ fn those_who_are_as_far_behind_share_what_they_send() {
 fn what_is_read_at_once_is_bounded() {
     let newest = NewestByKey::new(|value: &u64| value % 100);
     let ring = ring(Overflow::LatestBy(Box::new(newest)));
-    let mut reader = Arc::clone(&ring).subscribe(From::Start(Start::Now));
+    let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now));
     for value in 100..200 {
         publish(&ring, value, 1_000);
     }
@@ -82,7 +90,7 @@ fn what_is_read_at_once_is_bounded() {
 #[test]
 fn a_large_event_is_copied_into_no_batch() {
     let ring = ring(Overflow::Skip);
-    let mut reader = Arc::clone(&ring).subscribe(From::Start(Start::Now));
+    let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now));
     for (value, len) in [(1, 100), (2, 100), (3, SHARED), (4, 100), (5, 100)] {
         publish(&ring, value, len);
     }
@@ -103,7 +111,7 @@ async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
     };
     let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
     let [mut first, mut second, third] =
-        [0; 3].map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+        [0; 3].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
     let is_held = || ring.state().batch.is_some();
     let publish_two = || {
         publish(&ring, 1, 100);
@@ -121,14 +129,14 @@ async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
     assert!(!is_held(), "there is nobody left");
 
     // Each of those who come back, and wait, finds what was read before.
-    let start = From::Start(Start::First);
+    let start = StartAt::Start(Start::First);
     let mut back = Arc::clone(&ring).subscribe(start.clone());
     let first = read(&mut back);
     let mut next = Arc::clone(&ring).subscribe(start);
     assert!(Arc::ptr_eq(&first, &read(&mut next)));
 
     tokio::time::advance(Duration::from_secs(2)).await;
-    drop(Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+    drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
     assert!(!is_held(), "its events are too old");
 }
 
@@ -182,7 +190,7 @@ async fn a_value_is_dropped_behind_the_lock() {
 
     let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
     let [mut first, mut second] =
-        [0; 2].map(|_| Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+        [0; 2].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
     let mut cx = Context::from_waker(Waker::noop());
     let mut read = |reader: &mut Box<dyn Reader<Touchy>>| drop(reader.poll_read(&mut cx));
     publish(&ring);
@@ -199,13 +207,13 @@ async fn a_value_is_dropped_behind_the_lock() {
     read(&mut second);
     drop((first, second));
     tokio::time::advance(Duration::from_secs(10)).await;
-    drop(Arc::clone(&ring).subscribe(From::Start(Start::Now)));
+    drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
     assert!(!was_locked.load(Ordering::Relaxed));
 }
 
 #[test]
 fn the_places_of_a_crowd_go_with_it() {
-    let mut readers = Readers::default();
+    let mut readers = Waiters::default();
     let mut places: Vec<usize> = (0..10_000).map(|_| readers.enter()).collect();
     let stays = places.remove(3);
     fastrand::Rng::with_seed(7).shuffle(&mut places);

@@ -1,0 +1,273 @@
+//! [`RingCursor`]: a reader of a [`Ring`].
+//!
+//! ```text
+//!  Gap ----------> Following <------> Newest
+//!                     ^
+//!  Resuming ----------+
+//! ```
+//!
+//! | stage | a read returns | then |
+//! | --- | --- | --- |
+//! | `Gap` | the gap: the client's id cannot be resumed | `Following` |
+//! | `Resuming` | like `Following`, but a gap has the reason `too_old` | `Following` |
+//! | `Following` | the next events; a gap (`overtaken`) if they are not held any more | `Following`, or `Newest` after a gap under `latest_by` |
+//! | `Newest` | the newest event of each key | `Following` |
+
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use super::{Ring, overflow::Overflow, state::State};
+use crate::{
+    event::{
+        gap::{Gap, GapReason},
+        id::EventId,
+    },
+    topic::{
+        backend::{Delivery, Entry, Read, Reader},
+        batch::Batch,
+    },
+};
+
+pub(crate) struct RingCursor<T> {
+    ring: Arc<Ring<T>>,
+    stage: Stage<T>,
+    /// The number of the event that was read last.
+    number: u64,
+    /// How many of the events after it the client has been told that it will not get, by the id that it has sent.
+    told: u32,
+    /// Its place among the ring's waiters.
+    place: usize,
+    /// Whether the client has received the end of this topic.
+    is_done: bool,
+}
+
+/// What the next read begins with, see the module docs.
+#[derive(Debug)]
+pub(crate) enum Stage<T> {
+    Gap(Box<Gap>),
+    Resuming,
+    Following,
+    Newest(VecDeque<Delivery<T>>),
+}
+
+/// Where a reader goes on that has been overtaken.
+struct Detour<T> {
+    number: u64,
+    /// The events before that which are still held, with their numbers.
+    kept: Vec<(u64, Arc<Entry<T>>)>,
+    /// Whether ids say how many events their client has been told that it will not get.
+    counts_told: bool,
+}
+
+impl<T> RingCursor<T> {
+    /// `place` is the one that the reader has taken among the ring's waiters.
+    pub(crate) fn new(
+        ring: Arc<Ring<T>>,
+        stage: Stage<T>,
+        (number, told): (u64, u32),
+        place: usize,
+        is_done: bool,
+    ) -> Self {
+        Self {
+            ring,
+            stage,
+            number,
+            told,
+            place,
+            is_done,
+        }
+    }
+
+    /// Returns what is to be read before the events after `number`.
+    fn take_ahead(&mut self) -> Option<Read<T>> {
+        match &mut self.stage {
+            Stage::Gap(_) => self.take_initial_gap().map(Read::Gap),
+            Stage::Newest(kept) => {
+                let batch = Batch::of(kept.iter().cloned());
+                kept.drain(..batch.deliveries().len());
+                let more = !kept.is_empty();
+                if !more {
+                    self.stage = Stage::Following;
+                }
+                Some(Read::Events {
+                    batch,
+                    more,
+                    waits: false,
+                })
+            }
+            Stage::Resuming | Stage::Following => None,
+        }
+    }
+
+    fn take_initial_gap(&mut self) -> Option<Gap> {
+        match mem::replace(&mut self.stage, Stage::Following) {
+            Stage::Gap(gap) => Some(*gap),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Moves a reader whose next event is not held any more. Returns the gap, unless the client has been told of all of it.
+    fn take_detour(&mut self, reason: GapReason, detour: Detour<T>) -> Option<Gap> {
+        let Detour {
+            number: go_on,
+            kept,
+            counts_told,
+        } = detour;
+        let superseded = go_on - self.number - kept.len() as u64;
+        let missed = superseded - u64::from(mem::take(&mut self.told));
+        // A client that leaves among the kept events returns for the rest, and its id says how many of those after it are not
+        // to be counted again.
+        let position = match counts_told {
+            true => self.ring.id_with_told(self.number, superseded),
+            false => self.ring.id(go_on),
+        };
+        let count = kept.len() as u64;
+        let kept = (1..).zip(kept).map(|(given, (number, entry))| {
+            let superseded = go_on - number - (count - given);
+            Delivery {
+                id: (superseded > 0).then(|| self.ring.id_with_told(number, superseded)),
+                ..Delivery::of(&entry)
+            }
+        });
+        let kept: VecDeque<_> = kept.collect();
+        if !kept.is_empty() {
+            self.stage = Stage::Newest(kept);
+        }
+        self.number = go_on;
+        // If nothing was superseded, every event after the client's id is among the kept ones.
+        (missed > 0).then_some(Gap {
+            reason,
+            missed: Some(missed),
+            position,
+        })
+    }
+}
+
+impl<T> Detour<T> {
+    /// `None` if the overflow policy ends a reader that was overtaken.
+    fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
+        let oldest = state.before_oldest();
+        let (number, kept, counts_told) = match &state.overflow {
+            Overflow::Skip => (oldest, Vec::new(), false),
+            Overflow::Latest => {
+                let newest = state.last.saturating_sub(1).max(oldest);
+                (newest, Vec::new(), false)
+            }
+            Overflow::LatestBy(newest) => (state.last, newest.after(number), true),
+            Overflow::Disconnect if reason == GapReason::TooOld => (oldest, Vec::new(), false),
+            Overflow::Disconnect => return None,
+        };
+        Some(Self {
+            number,
+            kept,
+            counts_told,
+        })
+    }
+}
+
+impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
+        if let Some(read) = self.take_ahead() {
+            return Poll::Ready(read);
+        }
+        // Dropped after the lock.
+        let _evicted;
+        let _waker;
+        let _replaced;
+        let mut state = self.ring.state();
+        // Nothing else removes an event that was young enough when it was published.
+        if self.ring.capacity.age.is_some() {
+            let before = state.bytes;
+            _evicted = self.ring.evict(&mut state, before);
+        }
+        let is_resuming = matches!(
+            mem::replace(&mut self.stage, Stage::Following),
+            Stage::Resuming
+        );
+        // A client that left among the newest of each key goes on with those; of the others it has been told.
+        if self.number < state.before_oldest() || self.told > 0 {
+            let reason = match is_resuming {
+                true => GapReason::TooOld,
+                false => GapReason::Overtaken,
+            };
+            let Some(detour) = Detour::new(&state, self.number, reason) else {
+                return Poll::Ready(Read::Lagged);
+            };
+            drop(state);
+            return match self.take_detour(reason, detour) {
+                Some(gap) => Poll::Ready(Read::Gap(gap)),
+                None => self.poll_read(cx),
+            };
+        }
+        let count = state.last - self.number;
+        // Most readers are never more than one event behind, and wait for the next.
+        let read = if count == 1
+            && let Some((_, entry)) = state.held.back()
+        {
+            self.number += 1;
+            Read::Event {
+                delivery: Delivery::of(entry),
+                waits: !state.finished,
+            }
+        } else if count > 0 {
+            let batch;
+            (batch, _replaced) = state.batch_after(self.number);
+            self.number += batch.deliveries().len() as u64;
+            let more = self.number < state.last;
+            let waits = !more && !state.finished;
+            Read::Events { batch, more, waits }
+        } else if let Some(failure) = &state.failure {
+            return Poll::Ready(Read::Failed(Arc::clone(failure)));
+        } else if state.finished {
+            return Poll::Ready(Read::End);
+        } else {
+            _waker = state.waiters.wait(self.place, cx);
+            return Poll::Pending;
+        };
+        if let Read::Event { waits: true, .. } | Read::Events { waits: true, .. } = read {
+            _waker = state.waiters.wait(self.place, cx);
+        }
+        Poll::Ready(read)
+    }
+
+    fn take_gap(&mut self) -> Option<Gap> {
+        self.take_initial_gap()
+    }
+
+    fn position(&self) -> EventId {
+        self.ring.id_with_told(self.number, self.told.into())
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn has_failed(&self) -> bool {
+        let state = self.ring.state();
+        state.failure.as_ref().is_some_and(|end| !end.is_stop)
+    }
+}
+
+impl<T> fmt::Debug for RingCursor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingCursor")
+            .field("number", &self.number)
+            .field("ring", &self.ring)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Drop for RingCursor<T> {
+    fn drop(&mut self) {
+        let left = self.ring.state().leave(self.place);
+        // After the lock: dropping a waker may drop a task.
+        drop(left);
+    }
+}

@@ -1,0 +1,278 @@
+//! [`Ring`]: the back end in memory. It holds the newest events; a reader is a number in it, not a queue.
+
+pub(crate) mod cursor;
+pub(crate) mod overflow;
+pub(crate) mod state;
+pub(crate) mod waiters;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Start,
+    backend::{Backend, Encoded, Entry, Publishing, Reader, StartAt},
+    publish::PublishError,
+};
+use crate::{
+    event::{
+        gap::{Gap, GapReason},
+        id::EventId,
+        position::{Epoch, ParsedId, Position},
+    },
+    generator::run_failure::Failure,
+};
+use cursor::{RingCursor, Stage};
+use overflow::{Capacity, Overflow};
+use state::{Evicted, State};
+use waiters::Waiters;
+
+/// A topic in memory.
+pub(crate) struct Ring<T> {
+    epoch: Epoch,
+    pub(crate) capacity: Capacity,
+    state: Mutex<State<T>>,
+    /// The bytes of several topics together, which this one adds its own to.
+    sum: OnceLock<Arc<AtomicUsize>>,
+}
+
+impl<T> Ring<T> {
+    pub(crate) fn new(capacity: Capacity, overflow: Overflow<T>) -> Self {
+        Self {
+            epoch: Epoch::new(),
+            capacity,
+            state: Mutex::new(State {
+                held: VecDeque::new(),
+                bytes: 0,
+                newest: BTreeSet::new(),
+                unread_since: Some(Instant::now()),
+                last: 0,
+                overflow,
+                finished: false,
+                failure: None,
+                waiters: Waiters::default(),
+                batch: None,
+            }),
+            sum: OnceLock::new(),
+        }
+    }
+
+    /// Takes out what is too much, and counts what that has changed since `before`.
+    pub(crate) fn evict(&self, state: &mut State<T>, before: usize) -> Evicted<T> {
+        let gone = state.evict(&self.capacity);
+        if let Some(sum) = self.sum.get() {
+            sum.fetch_add(state.bytes.wrapping_sub(before), Ordering::Relaxed);
+        }
+        gone
+    }
+
+    /// What is read of a run that is gone: nothing, after a gap.
+    pub(crate) fn gone() -> Self {
+        let nothing = Capacity {
+            events: 0,
+            bytes: 0,
+            age: None,
+        };
+        let mut gone = Self::new(nothing, Overflow::Skip);
+        gone.epoch = Epoch::GONE;
+        gone.state().finished = true;
+        gone
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
+        // A user's key function may panic in here, before anything has been changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn id(&self, number: u64) -> EventId {
+        EventId::position(Position::new(self.epoch, number))
+    }
+
+    /// The id for a client that has been informed that it will miss `told` of the events after this number.
+    pub(crate) fn id_with_told(&self, number: u64, told: u64) -> EventId {
+        EventId::position(Position::with_told(self.epoch, number, told))
+    }
+
+    fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
+        let now = Instant::now();
+        // Dropped behind the lock also where a user's key function panics.
+        let entry;
+        let mut state = self.state();
+        if state.finished {
+            return Err(PublishError::Finished);
+        }
+        let number = state.last + 1;
+        let id = self.id(number);
+        entry = Arc::new(Entry::new(id.clone(), encoded));
+        let before = state.bytes;
+        let superseded = match &mut state.overflow {
+            Overflow::LatestBy(newest) => {
+                let superseded = newest.published(number, &entry);
+                state.newest.insert(number);
+                superseded
+            }
+            Overflow::Skip | Overflow::Latest | Overflow::Disconnect => None,
+        };
+        if let Some((superseded, entry)) = &superseded {
+            state.newest.remove(superseded);
+            if *superseded <= state.before_oldest() {
+                state.bytes -= entry.cost();
+            }
+        }
+        state.held.push_back((now, Arc::clone(&entry)));
+        state.bytes += entry.cost();
+        state.last = number;
+        let gone = self.evict(&mut state, before);
+        // Whoever is as far behind has more to read now.
+        let batch = state.batch.take();
+        let waiting = state.waiters.take_waiting();
+        drop(state);
+        // Not under the lock, which is the first thing that whoever is woken wants.
+        for waker in waiting {
+            waker.wake();
+        }
+        drop((superseded, gone, batch));
+        Ok(id)
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        if let Some(sum) = self.sum.get() {
+            sum.fetch_sub(self.state().bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T> Ring<T> {
+    /// The first end is the one that counts.
+    fn end(&self, failure: Option<Arc<Failure>>) {
+        let mut state = self.state();
+        if state.finished {
+            return;
+        }
+        state.finished = true;
+        state.failure = failure;
+        let waiting = state.waiters.take_waiting();
+        drop(state);
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Ring")
+            .field("held", &state.held.len())
+            .field("bytes", &state.bytes)
+            .field("last", &state.last)
+            .field("overflow", &state.overflow)
+            .field("finished", &state.finished)
+            .field("readers", &state.waiters.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
+    fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
+        Box::pin(std::future::ready(self.add(event)))
+    }
+
+    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
+        Ok(self.add(event))
+    }
+
+    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
+        let mut state = self.state();
+        let before = state.bytes;
+        let gone = self.evict(&mut state, before);
+        let (oldest, last) = (state.before_oldest(), state.last);
+        let is_done = matches!(from, StartAt::Done(_));
+        let by_key = matches!(state.overflow, Overflow::LatestBy(_));
+        let mut told = 0;
+        let (number, gap) = match &from {
+            StartAt::Start(Start::Now) => (last, None),
+            StartAt::Start(Start::First) => (oldest, None),
+            StartAt::Start(Start::Latest(count)) => {
+                let number = last.saturating_sub(*count as u64).max(oldest);
+                (number, None)
+            }
+            StartAt::Unknown => (oldest, Some(GapReason::Unknown)),
+            StartAt::After(id) | StartAt::Done(id) => match ParsedId::parse(id) {
+                None => (oldest, Some(GapReason::Unknown)),
+                Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
+                Some(sent)
+                    if sent.number.saturating_add(sent.told.into()) > last
+                        || (sent.told > 0 && !by_key) =>
+                {
+                    (oldest, Some(GapReason::Unknown))
+                }
+                // It has read all that there is.
+                Some(_) if is_done && state.finished => (last, None),
+                // What is not held any more is found out by reading.
+                Some(sent) => {
+                    told = sent.told;
+                    (sent.number, None)
+                }
+            },
+        };
+        let place = state.waiters.enter();
+        state.unread_since = None;
+        drop(state);
+        drop(gone);
+        let is_done = is_done && gap.is_none();
+        let stage = match gap {
+            Some(reason) => Stage::Gap(Box::new(Gap {
+                reason,
+                missed: None,
+                position: self.id(number),
+            })),
+            None if matches!(from, StartAt::After(_) | StartAt::Done(_)) => Stage::Resuming,
+            None => Stage::Following,
+        };
+        Box::new(RingCursor::new(self, stage, (number, told), place, is_done))
+    }
+
+    fn subscribers(&self) -> usize {
+        self.state().waiters.count()
+    }
+
+    fn unread_since(&self) -> Option<Instant> {
+        self.state().unread_since
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    fn count_in(&self, sum: &Arc<AtomicUsize>) {
+        let state = self.state();
+        if self.sum.set(Arc::clone(sum)).is_ok() {
+            sum.fetch_add(state.bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn finish(&self) {
+        self.end(None);
+    }
+
+    fn fail(&self, failure: Arc<Failure>) {
+        self.end(Some(failure));
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state().finished
+    }
+}
+
+#[cfg(test)]
+mod tests;

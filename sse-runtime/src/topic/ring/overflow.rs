@@ -1,0 +1,87 @@
+//! [`Overflow`]: what a reader gets if its next event is not held any more.
+
+use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
+
+use crate::topic::backend::Entry;
+
+/// The limits of what is held. The first one that is reached removes the oldest event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) age: Option<Duration>,
+}
+
+/// What a reader gets if its next event is not held any more.
+pub(crate) enum Overflow<T> {
+    /// All events that are held.
+    Skip,
+    /// The newest event.
+    Latest,
+    /// The newest event of each key.
+    LatestBy(Box<dyn NewestOf<T>>),
+    /// Its end.
+    Disconnect,
+}
+
+/// The newest event of each key.
+pub(crate) trait NewestOf<T>: Send {
+    /// Takes a new event, and returns the one that it supersedes, with its number.
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
+
+    /// The newest events after a number, in order, with their numbers.
+    fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+pub(crate) struct NewestByKey<T, K, F> {
+    key: F,
+    newest: HashMap<K, (u64, Arc<Entry<T>>)>,
+}
+
+impl<T, K, F> NewestByKey<T, K, F> {
+    pub(crate) fn new(key: F) -> Self {
+        Self {
+            key,
+            newest: HashMap::new(),
+        }
+    }
+}
+
+impl<T, K, F> NewestOf<T> for NewestByKey<T, K, F>
+where
+    T: Send + Sync,
+    K: Hash + Eq + Send,
+    F: Fn(&T) -> K + Send,
+{
+    fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)> {
+        let key = (self.key)(&entry.value);
+        self.newest.insert(key, (number, Arc::clone(entry)))
+    }
+
+    fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)> {
+        let newest = self.newest.values();
+        let mut after: Vec<_> = newest.filter(|(of, _)| *of > number).cloned().collect();
+        after.sort_unstable_by_key(|(of, _)| *of);
+        after
+    }
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatestBy")
+            .field("key", &type_name::<K>())
+            .field("keys", &self.newest.len())
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for Overflow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skip => f.write_str("Skip"),
+            Self::Latest => f.write_str("Latest"),
+            Self::LatestBy(newest) => newest.fmt(f),
+            Self::Disconnect => f.write_str("Disconnect"),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! [`State`]: the events that a [`Ring`](super::Ring) holds, and its readers, under the ring's lock.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    task::Waker,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    overflow::{Capacity, Overflow},
+    waiters::Waiters,
+};
+use crate::{
+    generator::run_failure::Failure,
+    topic::{
+        backend::{Delivery, Entry},
+        batch::Batch,
+    },
+};
+
+pub(crate) struct State<T> {
+    /// The events that are held. Their numbers have no gaps, and the newest has the number `last`.
+    pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
+    /// The cost of everything that is held, in the ring or as the newest event of its key.
+    pub(crate) bytes: usize,
+    /// The numbers of the newest event of each key.
+    pub(crate) newest: BTreeSet<u64>,
+    /// When the last reader left; `None` while there are readers.
+    pub(crate) unread_since: Option<Instant>,
+    pub(crate) last: u64,
+    pub(crate) overflow: Overflow<T>,
+    pub(crate) finished: bool,
+    /// The failure that finished the topic, if there was one.
+    pub(crate) failure: Option<Arc<Failure>>,
+    pub(crate) waiters: Waiters,
+    /// The last batch built for a lagging reader. It is kept because many readers resume from the same position after a
+    /// deploy, and dropped with the next event or the last reader.
+    pub(crate) batch: Option<CachedBatch<T>>,
+}
+
+/// The batch for readers whose last event has this number.
+pub(crate) struct CachedBatch<T> {
+    pub(crate) number: u64,
+    pub(crate) batch: Arc<Batch<T>>,
+}
+
+/// Events that are not held any more. They must be dropped after the lock, because a user's destructor may take it.
+#[must_use = "drop it after the lock is released"]
+pub(crate) struct Evicted<T> {
+    _entries: Vec<Arc<Entry<T>>>,
+    _batch: Option<CachedBatch<T>>,
+}
+
+impl<T> State<T> {
+    /// The number before the oldest event that is held.
+    pub(crate) fn before_oldest(&self) -> u64 {
+        self.last - self.held.len() as u64
+    }
+
+    fn take_oldest(&mut self) -> Option<Arc<Entry<T>>> {
+        let number = self.before_oldest() + 1;
+        let (_, entry) = self.held.pop_front()?;
+        if !self.newest.contains(&number) {
+            self.bytes -= entry.cost();
+        }
+        Some(entry)
+    }
+
+    /// The next events after this number, of which there is at least one, and the cached batch that they replace, which must be
+    /// dropped after the lock.
+    pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
+        if let Some(behind) = &self.batch
+            && behind.number == number
+        {
+            return (Arc::clone(&behind.batch), None);
+        }
+        let first = usize::try_from(number - self.before_oldest()).unwrap_or(usize::MAX);
+        let behind = self.held.range(first..);
+        let batch = Batch::of(behind.map(|(_, entry)| Delivery::of(entry)));
+        let behind = CachedBatch {
+            number,
+            batch: Arc::clone(&batch),
+        };
+        (batch, self.batch.replace(behind))
+    }
+
+    /// Takes out the events that exceed the capacity. The newest stays, however large it is.
+    pub(crate) fn evict(&mut self, capacity: &Capacity) -> Evicted<T> {
+        let mut entries = Vec::new();
+        while self.held.len() > capacity.events.max(1)
+            || (self.bytes > capacity.bytes && self.held.len() > 1)
+        {
+            entries.extend(self.take_oldest());
+        }
+        if let Some(age) = capacity.age {
+            let now = Instant::now();
+            let is_old = |at: Instant| now.duration_since(at) > age;
+            while self.held.front().is_some_and(|(at, _)| is_old(*at)) {
+                entries.extend(self.take_oldest());
+            }
+        }
+        let oldest = self.before_oldest();
+        Evicted {
+            _entries: entries,
+            _batch: self.batch.take_if(|behind| behind.number < oldest),
+        }
+    }
+
+    /// Removes a reader. The returned values must be dropped after the lock.
+    pub(crate) fn leave(&mut self, place: usize) -> (Option<Waker>, Option<CachedBatch<T>>) {
+        let waited = self.waiters.leave(place);
+        let was_last = self.waiters.count() == 0;
+        if was_last {
+            self.unread_since = Some(Instant::now());
+        }
+        (waited, self.batch.take_if(|_| was_last))
+    }
+}
