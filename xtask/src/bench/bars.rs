@@ -38,6 +38,8 @@ const EVENTS: &str = "events/s";
 const CPU: &str = "cpu us/event";
 const P99: &str = "p99 us";
 const MOST: &str = "deliveries/s";
+const FIRST: &str = "first event p50 us";
+const CALLS: &str = "syscalls/stream";
 
 const fn bar(
     what: &'static str,
@@ -63,6 +65,7 @@ const TOPIC: &str = "burst of a topic's encoded updates";
 const EACH: &str = "burst, `flush = \"each\"`";
 const FAN_1K: &str = "fan-out, 1,000 subscribers at 50/s";
 const FAN_10K: &str = "fan-out, 10,000 subscribers at 5/s";
+const OPEN: &str = "streams opened one after another, until the first event is read";
 const MOST_1K: &str = "most deliveries, 1,000 subscribers";
 const MOST_10K: &str = "most deliveries, 10,000 subscribers";
 const BUT_FLOOR: &[&str] = &[BY_HAND, ACTIX, NCHAN];
@@ -101,6 +104,22 @@ pub(crate) const BARS: &[Bar] = &[
         &[FLOOR_EACH],
         AtLeast(0.85),
     ),
+    bar(
+        READY,
+        ("burst-h2-1", EVENTS),
+        OURS,
+        &[BY_HAND],
+        AtLeast(1.0),
+    ),
+    bar(
+        READY,
+        ("burst-h2-50", EVENTS),
+        OURS,
+        &[BY_HAND],
+        AtLeast(1.0),
+    ),
+    bar(READY, ("burst-h2-1", CPU), OURS, &[BY_HAND], AtMost(1.0)),
+    bar(READY, ("burst-h2-50", CPU), OURS, &[BY_HAND], AtMost(1.0)),
     bar(FAN_1K, ("fan-1k", CPU), OURS, &[BY_HAND], AtMost(0.75)),
     bar(FAN_10K, ("fan-10k", CPU), OURS, &[BY_HAND], AtMost(0.75)),
     bar(FAN_1K, ("fan-1k", CPU), OURS, &[FLOOR], AtMost(1.35)),
@@ -158,6 +177,8 @@ pub(crate) const BARS: &[Bar] = &[
         &[BY_HAND],
         AtLeast(1.0),
     ),
+    bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
+    bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.0)),
     bar(
         "clean release build of 100 endpoints",
         ("builds", builds::CLEAN),

@@ -17,7 +17,7 @@ mod search;
 use std::{fs, io, process::ExitCode, time::Instant};
 
 use results::Results;
-use rig::Rig;
+use rig::{Rig, Tools};
 use scenario::Size;
 
 use crate::steps::{self, root};
@@ -87,6 +87,17 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
             false
         }
     };
+    let has_strace = match steps::install(&[("strace", "strace")]) {
+        Ok(()) => true,
+        Err(reason) => {
+            left_out.push(format!("system calls of an opened stream: {reason}"));
+            false
+        }
+    };
+    let tools = Tools {
+        nchan: has_nchan,
+        strace: has_strace,
+    };
     println!("building the rig");
     let rig = Rig::build()?;
     results.machine = machine::describe(has_nchan);
@@ -101,7 +112,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
             continue;
         }
         println!("\n== {} ({} s)", scenario.name, start.elapsed().as_secs());
-        let (measured, failed) = scenario.measure(&rig, &size, has_nchan)?;
+        let (measured, failed) = scenario.measure(&rig, &size, tools)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
         results.failed.insert(scenario.name.to_owned(), failed);
         // Whatever comes, this need not be measured again: `--continue`.

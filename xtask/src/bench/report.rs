@@ -78,6 +78,8 @@ fn what(bar: &Bar) -> String {
     match bar.scenario {
         "burst-1" => what += ", 1 connection",
         "burst-16" => what += ", 16 connections",
+        "burst-h2-1" => what += ", 1 stream over HTTP/2",
+        "burst-h2-50" => what += ", 50 streams on one HTTP/2 connection",
         _ => {}
     }
     if bar.ours == scenario::PLAIN {
@@ -87,7 +89,7 @@ fn what(bar: &Bar) -> String {
 }
 
 fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result {
-    const FIGURES: [&str; 12] = [
+    const FIGURES: [&str; 15] = [
         "events/s",
         "deliveries/s",
         "cpu us/event",
@@ -97,6 +99,9 @@ fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result
         "left ms",
         "KiB/stream",
         "opened/s",
+        "first event p50 us",
+        "first event p99 us",
+        "syscalls/stream",
         super::builds::CLEAN,
         super::builds::CHECK,
         super::builds::SIZE,

@@ -36,6 +36,7 @@ pub(crate) enum Program {
 pub(crate) enum Load {
     Burst {
         seconds: f64,
+        http2: bool,
     },
     FanOut {
         rate: u64,
@@ -53,6 +54,7 @@ pub(crate) enum Load {
         rounds: usize,
         seconds: f64,
     },
+    Open,
 }
 
 /// What it says.
@@ -72,6 +74,13 @@ pub(crate) struct Outcome {
     pub(crate) resident: Vec<(usize, u64)>,
     pub(crate) left_ms: Vec<f64>,
     pub(crate) errors: Vec<String>,
+}
+
+/// The tools that a scenario can do without, and whether they are installed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tools {
+    pub(crate) nchan: bool,
+    pub(crate) strace: bool,
 }
 
 #[derive(Debug)]
@@ -108,6 +117,7 @@ impl Rig {
         })
     }
 
+    /// A command that runs on one core, and whose output goes to a log named after the program.
     fn pinned(&self, core: &str, program: &Path) -> io::Result<Command> {
         let name = program.file_name().unwrap_or_default();
         let log = File::create(self.scratch.join(name).with_extension("log"))?;
@@ -151,6 +161,40 @@ impl Rig {
                 Server::wait(port, control, nginx, Some(publisher))
             }
         }
+    }
+
+    /// Opens streams on a server under `strace`, and returns how many system calls the server made
+    /// since its start.
+    pub(crate) fn count_syscalls(
+        &self,
+        (name, words): (&str, &[&str]),
+        path: &str,
+        streams: usize,
+    ) -> io::Result<u64> {
+        let table = self.scratch.join("syscalls.txt");
+        let port = free_port()?;
+        let mut strace = self.pinned(SERVER, Path::new("strace"))?;
+        // With `-o` strace ignores SIGTERM by default. If it is interruptible, it passes the signal
+        // on to the server and writes its table.
+        strace.args([
+            "-f",
+            "-c",
+            "-U",
+            "calls,name",
+            "--interruptible=waiting",
+            "-o",
+        ]);
+        strace.arg(&table).arg(self.programs.join(name));
+        strace.arg(port.to_string()).args(words);
+        let strace = Process {
+            child: strace.spawn()?,
+            has_children: true,
+        };
+        let server = Server::wait(port, port, strace, None)?;
+        self.load(&server, path, streams, &Load::Open)?;
+        drop(server);
+        let table = fs::read_to_string(table)?;
+        total_calls(&table).ok_or_else(|| io::Error::other(format!("no total of calls: {table}")))
     }
 
     /// Puts a server under load. Clients that failed are an error.
@@ -261,6 +305,12 @@ impl Drop for Process {
     }
 }
 
+/// The number of calls in the last row of strace's table with the columns `calls` and `name`.
+fn total_calls(table: &str) -> Option<u64> {
+    let total = table.lines().find_map(|line| line.strip_suffix(" total"))?;
+    total.trim().parse().ok()
+}
+
 /// A port that nobody listened on a moment ago.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -276,4 +326,17 @@ fn wait_for(port: u16) -> io::Result<()> {
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn total_calls_reads_the_last_row() {
+        let table = "    calls syscall\n--------- ----------------\n        3 read\n        1 write\n\
+                     --------- ----------------\n        4 total\n";
+        assert_eq!(total_calls(table), Some(4));
+        assert_eq!(total_calls("    calls syscall\n"), None);
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use super::{
     builds,
     results::{Measured, Sample, Spread},
-    rig::{Load, Outcome, Program, Rig},
+    rig::{Load, Outcome, Program, Rig, Tools},
     search,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Size {
     pub(crate) many: usize,
     /// By how much the bursts are smaller.
     pub(crate) burst: u64,
+    /// How many streams are opened one after another.
+    pub(crate) opens: usize,
     /// With what takes long.
     pub(crate) is_full: bool,
 }
@@ -32,6 +34,7 @@ impl Size {
         seconds: 2.0,
         many: 10_000,
         burst: 1,
+        opens: 10_000,
         is_full: true,
     };
     pub(crate) const QUICK: Self = Self {
@@ -40,6 +43,7 @@ impl Size {
         seconds: 1.0,
         many: 10_000,
         burst: 4,
+        opens: 2_000,
         is_full: false,
     };
 }
@@ -66,9 +70,13 @@ pub(crate) const FLOOR_EACH: &str = "floor, a write each";
 pub(crate) const OURS_EACH: &str = "sse-endpoint, flush each";
 pub(crate) const OURS_TOPIC: &str = "sse-endpoint, topic";
 const PLAIN_TOPIC: &str = "sse-endpoint, topic, axum::serve";
+const PLAIN_EACH: &str = "sse-endpoint, flush each, axum::serve";
 
 const SERVE: Program = Program::Own("sse-endpoint", &[]);
 const AXUM_SERVE: Program = Program::Own("sse-endpoint", &["plain"]);
+
+/// How many streams are opened under `strace`.
+const TRACED: usize = 500;
 
 impl Entrant {
     const fn new(name: &'static str, program: Program, path: &'static str) -> Self {
@@ -120,6 +128,24 @@ impl Entrant {
         })
         .to_vec()
     }
+
+    /// Those that speak HTTP/2, with bursts that last about a second.
+    fn http2_bursts() -> Vec<Self> {
+        [
+            (OURS, SERVE, "/burst", 3_200_000),
+            (OURS_TOPIC, SERVE, "/burst-topic", 6_400_000),
+            (OURS_EACH, SERVE, "/burst-each", 640_000),
+            (PLAIN, AXUM_SERVE, "/burst", 3_200_000),
+            (PLAIN_TOPIC, AXUM_SERVE, "/burst-topic", 6_400_000),
+            (PLAIN_EACH, AXUM_SERVE, "/burst-each", 640_000),
+            (BY_HAND, Program::Own("axum-hand", &[]), "/burst", 640_000),
+        ]
+        .map(|(name, program, path, burst)| Self {
+            burst,
+            ..Self::new(name, program, path)
+        })
+        .to_vec()
+    }
 }
 
 #[derive(Debug)]
@@ -159,7 +185,14 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     };
     let six = [FLOOR, OURS, PLAIN, BY_HAND, ACTIX, NCHAN];
     let five = [FLOOR, OURS, PLAIN, BY_HAND, ACTIX];
-    let burst = Load::Burst { seconds: 30.0 };
+    let burst = Load::Burst {
+        seconds: 30.0,
+        http2: false,
+    };
+    let http2_burst = Load::Burst {
+        seconds: 30.0,
+        http2: true,
+    };
     let idle = Load::Idle {
         steps: vec![size.many / 10, size.many / 4, size.many / 2],
     };
@@ -172,6 +205,19 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     let mut all = vec![
         load("burst-1", 1, burst.clone(), Entrant::bursts()),
         load("burst-16", 16, burst, Entrant::bursts()),
+        load(
+            "burst-h2-1",
+            1,
+            http2_burst.clone(),
+            Entrant::http2_bursts(),
+        ),
+        load("burst-h2-50", 50, http2_burst, Entrant::http2_bursts()),
+        load(
+            "open",
+            size.opens,
+            Load::Open,
+            Entrant::on("/first", &[FLOOR, OURS, PLAIN, BY_HAND]),
+        ),
         load("fan-1k", 1_000, fan_out(50), Entrant::on("/fanout", &six)),
         scenario(
             "fan-10k",
@@ -240,7 +286,7 @@ impl Scenario {
         &self,
         rig: &Rig,
         size: &Size,
-        has_nchan: bool,
+        tools: Tools,
     ) -> io::Result<(Measured, Vec<String>)> {
         if let Kind::Builds = self.kind {
             return Ok((builds::measure()?, Vec::new()));
@@ -249,11 +295,11 @@ impl Scenario {
         let mut failed = Vec::new();
         for turn in 1..=self.turns {
             for entrant in &self.entrants {
-                if entrant.name == NCHAN && !has_nchan {
+                if entrant.name == NCHAN && !tools.nchan {
                     continue;
                 }
-                let sample = self.sample(rig, size, entrant);
-                match sample.or_else(|_| self.sample(rig, size, entrant)) {
+                let sample = self.sample(rig, size, entrant, tools);
+                match sample.or_else(|_| self.sample(rig, size, entrant, tools)) {
                     Ok(sample) => {
                         println!("{turn} {:34} {}", entrant.name, line(&sample));
                         let samples = measured.entry(entrant.name.to_owned()).or_default();
@@ -270,7 +316,13 @@ impl Scenario {
         Ok((measured, failed))
     }
 
-    fn sample(&self, rig: &Rig, size: &Size, entrant: &Entrant) -> io::Result<Sample> {
+    fn sample(
+        &self,
+        rig: &Rig,
+        size: &Size,
+        entrant: &Entrant,
+        tools: Tools,
+    ) -> io::Result<Sample> {
         let server = rig.start(entrant.program)?;
         let load = match &self.kind {
             Kind::Load(load) => load,
@@ -289,7 +341,17 @@ impl Scenario {
             let ready = outcome.ready;
             return Err(io::Error::other(format!("{ready} streams opened")));
         }
-        Ok(figures(load, &outcome))
+        let mut figures = figures(load, &outcome);
+        if let (Load::Open, true, Program::Own(name, words)) = (load, tools.strace, entrant.program)
+        {
+            drop(server);
+            let count = |streams| rig.count_syscalls((name, words), entrant.path, streams);
+            // The run without streams makes the calls that start the server.
+            let calls = count(TRACED)?.saturating_sub(count(0)?);
+            let per_stream = calls as f64 / TRACED as f64;
+            figures.insert("syscalls/stream".to_owned(), per_stream);
+        }
+        Ok(figures)
     }
 }
 
@@ -314,6 +376,10 @@ fn figures(load: &Load, outcome: &Outcome) -> Sample {
         Load::Idle { .. } => {
             figures.push(("opened/s", outcome.opened_per_second));
         }
+        Load::Open => figures.extend([
+            ("first event p50 us", outcome.p50_us),
+            ("first event p99 us", outcome.p99_us),
+        ]),
         Load::Leave { .. } => {
             let left = Spread::of(outcome.left_ms.clone());
             figures.extend(left.map(|left| ("left ms", left.median)));

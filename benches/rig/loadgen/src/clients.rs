@@ -1,7 +1,7 @@
 //! [`Clients`]: many streams, read by one thread.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
     time::{Duration, Instant},
@@ -15,10 +15,7 @@ use rustix::{
     net::sockopt::set_socket_linger,
 };
 
-use crate::{
-    decoder::{Decoder, Totals},
-    histogram::Histogram,
-};
+use crate::decoder::{Decoder, Totals};
 
 /// How many requests may be unanswered while streams are opened.
 const UNANSWERED: usize = 128;
@@ -34,6 +31,10 @@ pub(crate) struct Clients {
     buffer: Vec<u8>,
 }
 
+fn request(address: SocketAddr, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n")
+}
+
 struct Client {
     socket: TcpStream,
     decoder: Decoder,
@@ -46,16 +47,7 @@ impl Clients {
             data: EventData::new_u64(0),
         };
         Self {
-            totals: Totals {
-                events: 0,
-                bytes: 0,
-                sample_every: Some(sample_every),
-                latency: Histogram::new(),
-                now: 0,
-                ready: 0,
-                ended: 0,
-                errors: Vec::new(),
-            },
+            totals: Totals::new(Some(sample_every)),
             epoll: epoll::create(CreateFlags::CLOEXEC).expect("an epoll"),
             clients: Vec::new(),
             ready: vec![nothing; 512],
@@ -81,8 +73,7 @@ impl Clients {
 
     /// Asks on a connection that has not asked yet.
     pub(crate) fn ask(&mut self, index: usize, address: SocketAddr, path: &str) {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n");
+        let request = request(address, path);
         let Some(client) = self.clients.get_mut(index) else {
             return;
         };
@@ -150,6 +141,26 @@ impl Clients {
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             self.poll(left.clamp(Duration::from_millis(1), Duration::from_millis(50)));
         }
+    }
+
+    /// Opens a stream on a connection of its own, reads its first event, and closes it.
+    ///
+    /// Returns how long it took until the event was read.
+    pub(crate) fn first_event(&mut self, address: SocketAddr, path: &str) -> io::Result<Duration> {
+        let start = Instant::now();
+        let mut socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(OPENING))?;
+        socket.write_all(request(address, path).as_bytes())?;
+        let mut decoder = Decoder::default();
+        let before = self.totals.events;
+        while self.totals.events == before {
+            let len = socket.read(&mut self.buffer)?;
+            decoder.decode(&self.buffer[..len], &mut self.totals);
+            if len == 0 || decoder.has_ended() {
+                return Err(io::Error::other("no event"));
+            }
+        }
+        Ok(start.elapsed())
     }
 
     /// Closes all at once.

@@ -20,6 +20,21 @@ pub(crate) struct Totals {
     pub(crate) errors: Vec<String>,
 }
 
+impl Totals {
+    pub(crate) fn new(sample_every: Option<u64>) -> Self {
+        Self {
+            events: 0,
+            bytes: 0,
+            sample_every,
+            latency: Histogram::new(),
+            now: 0,
+            ready: 0,
+            ended: 0,
+            errors: Vec::new(),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Decoder {
     state: State,
@@ -87,6 +102,12 @@ impl Decoder {
                 State::Ended => return,
             };
         }
+    }
+
+    /// Decodes a part of a body that has no chunks.
+    pub(crate) fn decode_body(&mut self, data: &[u8], totals: &mut Totals) {
+        totals.bytes += data.len() as u64;
+        self.data(data, totals);
     }
 
     fn head<'a>(&mut self, bytes: &'a [u8], totals: &mut Totals) -> &'a [u8] {
@@ -198,16 +219,8 @@ mod tests {
             1f\r\nid: 1\ndata: {\"seq\":0,\"t\":40}\n\n\r\n\
             c\r\n:\n\ndata: {\"t\"\r\n6\r\n:30}\n\n\r\n0\r\n\r\n";
         for cut in 0..response.len() {
-            let mut totals = Totals {
-                events: 0,
-                bytes: 0,
-                sample_every: Some(1),
-                latency: Histogram::new(),
-                now: 50,
-                ready: 0,
-                ended: 0,
-                errors: Vec::new(),
-            };
+            let mut totals = Totals::new(Some(1));
+            totals.now = 50;
             let mut decoder = Decoder::default();
             decoder.decode(&response[..cut], &mut totals);
             decoder.decode(&response[cut..], &mut totals);
@@ -219,6 +232,22 @@ mod tests {
             assert_eq!(totals.latency.quantile(0.5), 10);
             assert_eq!(totals.latency.quantile(1.0), 20);
             assert!(totals.errors.is_empty());
+        }
+    }
+
+    #[test]
+    fn decode_body_counts_events_that_are_cut() {
+        let body = b"id: 1\ndata: {\"t\":40}\n\n:\n\ndata: {\"t\":30}\n\n";
+        for cut in 0..body.len() {
+            let mut totals = Totals::new(None);
+            let mut decoder = Decoder::default();
+            decoder.decode_body(&body[..cut], &mut totals);
+            decoder.decode_body(&body[cut..], &mut totals);
+            assert_eq!(
+                (totals.events, totals.bytes),
+                (2, body.len() as u64),
+                "{cut}"
+            );
         }
     }
 }

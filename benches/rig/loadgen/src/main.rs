@@ -1,5 +1,6 @@
-//! A load generator for event streams: one thread, epoll, HTTP/1.1. It is told what to do by one JSON object, a [`Plan`],
-//! as its argument, and prints one, an [`Outcome`].
+//! A load generator for event streams: one thread, epoll, HTTP/1.1, or one HTTP/2 connection for a
+//! burst. It is told what to do by one JSON object, a [`Plan`], as its argument, and prints one, an
+//! [`Outcome`].
 //!
 //! ```sh
 //! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
@@ -12,6 +13,7 @@ mod clients;
 mod control;
 mod decoder;
 mod histogram;
+mod http2;
 mod process;
 
 use std::{
@@ -23,6 +25,8 @@ use std::{
 };
 
 use clients::Clients;
+use decoder::Totals;
+use http2::Http2;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[derive(serde::Deserialize)]
@@ -44,6 +48,8 @@ enum Load {
     Burst {
         /// How long it may take.
         seconds: f64,
+        /// All streams are on one HTTP/2 connection, instead of an HTTP/1.1 connection each.
+        http2: bool,
     },
     /// The server publishes so often in a second.
     FanOut {
@@ -57,6 +63,8 @@ enum Load {
     Idle { steps: Vec<usize> },
     /// All are opened and closed at once, so many times.
     Leave { rounds: usize, seconds: f64 },
+    /// Streams are opened one after another, each closed after its first event.
+    Open,
 }
 
 #[derive(Default, serde::Serialize)]
@@ -110,25 +118,25 @@ struct Measured {
 }
 
 impl Measured {
-    fn start(plan: &Plan, clients: &Clients) -> Self {
+    fn start(plan: &Plan, totals: &Totals) -> Self {
         Self {
             server: process::cpu(plan.pid),
             own: process::cpu(std::process::id()),
-            events: clients.totals.events,
-            bytes: clients.totals.bytes,
+            events: totals.events,
+            bytes: totals.bytes,
             start: Instant::now(),
         }
     }
 
-    fn end(self, plan: &Plan, clients: &Clients, outcome: &mut Outcome) {
+    fn end(self, plan: &Plan, totals: &Totals, outcome: &mut Outcome) {
         outcome.seconds = self.start.elapsed().as_secs_f64();
         outcome.cpu_us = (process::cpu(plan.pid) - self.server) as f64 / 1e3;
         let own = process::cpu(std::process::id()) - self.own;
         outcome.own_core = own as f64 / 1e9 / outcome.seconds;
-        outcome.events = clients.totals.events - self.events;
-        outcome.bytes = clients.totals.bytes - self.bytes;
-        outcome.p50_us = clients.totals.latency.quantile(0.5) as f64 / 1e3;
-        outcome.p99_us = clients.totals.latency.quantile(0.99) as f64 / 1e3;
+        outcome.events = totals.events - self.events;
+        outcome.bytes = totals.bytes - self.bytes;
+        outcome.p50_us = totals.latency.quantile(0.5) as f64 / 1e3;
+        outcome.p99_us = totals.latency.quantile(0.99) as f64 / 1e3;
     }
 }
 
@@ -143,7 +151,14 @@ impl Plan {
         let mut clients = Clients::new(sample_every);
         let mut outcome = Outcome::default();
         match &self.load {
-            Load::Burst { seconds } => self.burst(&mut clients, *seconds, &mut outcome),
+            Load::Burst {
+                seconds,
+                http2: false,
+            } => self.burst(&mut clients, *seconds, &mut outcome),
+            Load::Burst {
+                seconds,
+                http2: true,
+            } => self.burst_over_http2(&mut clients.totals, *seconds, &mut outcome),
             Load::FanOut {
                 rate,
                 warm_up,
@@ -156,9 +171,9 @@ impl Plan {
                 self.open(&mut clients, &mut outcome);
                 clients.poll_for(Duration::from_secs_f64(*warm_up));
                 clients.totals.latency.clear();
-                let measured = Measured::start(self, &clients);
+                let measured = Measured::start(self, &clients.totals);
                 clients.poll_for(Duration::from_secs_f64(*seconds));
-                measured.end(self, &clients, &mut outcome);
+                measured.end(self, &clients.totals, &mut outcome);
             }
             Load::Idle { steps } => self.idle(&mut clients, steps, &mut outcome),
             Load::Leave { rounds, seconds } => {
@@ -167,6 +182,7 @@ impl Plan {
                     self.leave(&mut clients, *seconds, &mut outcome);
                 }
             }
+            Load::Open => self.open_in_turn(&mut clients, &mut outcome),
         }
         outcome.ready = outcome.ready.max(clients.totals.ready);
         outcome.errors = std::mem::take(&mut clients.totals.errors);
@@ -184,7 +200,7 @@ impl Plan {
         for _ in 0..self.streams {
             clients.connect(self.address);
         }
-        let measured = Measured::start(self, clients);
+        let measured = Measured::start(self, &clients.totals);
         let limit = Instant::now() + Duration::from_secs_f64(seconds);
         for index in 0..clients.len() {
             clients.ask(index, self.address, &self.path);
@@ -196,7 +212,33 @@ impl Plan {
             let late = format!("not at its end after {seconds} s");
             clients.totals.errors.push(late);
         }
-        measured.end(self, clients, outcome);
+        measured.end(self, &clients.totals, outcome);
+    }
+
+    fn burst_over_http2(&self, totals: &mut Totals, seconds: f64, outcome: &mut Outcome) {
+        let connection = match Http2::connect(self.address) {
+            Ok(connection) => connection,
+            Err(error) => return totals.errors.push(format!("connect: {error}")),
+        };
+        let measured = Measured::start(self, totals);
+        let limit = Duration::from_secs_f64(seconds);
+        if let Err(error) = connection.burst(self.streams, &self.path, limit, totals) {
+            totals.errors.push(error.to_string());
+        }
+        measured.end(self, totals, outcome);
+    }
+
+    fn open_in_turn(&self, clients: &mut Clients, outcome: &mut Outcome) {
+        // The latency is that of the streams, not of their events.
+        clients.totals.sample_every = None;
+        let measured = Measured::start(self, &clients.totals);
+        for _ in 0..self.streams {
+            match clients.first_event(self.address, &self.path) {
+                Ok(took) => clients.totals.latency.add(took.as_nanos() as u64),
+                Err(error) => return clients.totals.errors.push(format!("open: {error}")),
+            }
+        }
+        measured.end(self, &clients.totals, outcome);
     }
 
     fn fan_out(
@@ -214,9 +256,9 @@ impl Plan {
         let start = Instant::now();
         clients.poll_for(Duration::from_secs_f64(warm_up));
         clients.totals.latency.clear();
-        let measured = Measured::start(self, clients);
+        let measured = Measured::start(self, &clients.totals);
         clients.poll_for(Duration::from_secs_f64(seconds));
-        measured.end(self, clients, outcome);
+        measured.end(self, &clients.totals, outcome);
         clients.totals.sample_every = None;
         // A server that is busy answers only if it is read meanwhile.
         let (answer, answered) = mpsc::channel();
@@ -260,9 +302,9 @@ impl Plan {
             outcome.resident.push((*step, resident));
         }
         outcome.opened_per_second = self.streams as f64 / opening.as_secs_f64();
-        let measured = Measured::start(self, clients);
+        let measured = Measured::start(self, &clients.totals);
         clients.poll_for(Duration::from_millis(500));
-        measured.end(self, clients, outcome);
+        measured.end(self, &clients.totals, outcome);
     }
 
     fn leave(&self, clients: &mut Clients, seconds: f64, outcome: &mut Outcome) {

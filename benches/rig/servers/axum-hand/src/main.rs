@@ -28,6 +28,15 @@ async fn burst(Query(burst): Query<Burst>) -> Sse<impl Stream<Item = Result<Even
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
+async fn first() -> Sse<impl Stream<Item = Result<Event, Error>>> {
+    let events = stream! {
+        let _open = Open::new();
+        yield Event::default().json_data(Tick::new(0));
+        std::future::pending::<()>().await;
+    };
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
 fn ticks(ticks: &Ticks) -> impl Stream<Item = Result<Event, Error>> + use<> {
     let mut ticks = ticks.subscribe();
     stream! {
@@ -74,6 +83,7 @@ async fn main() -> std::io::Result<()> {
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };
     let app = Router::new()
         .route("/burst", get(burst))
+        .route("/first", get(first))
         .route("/fanout", get(fan_out))
         .route("/quiet", get(quiet))
         .route("/tick", get(tick))

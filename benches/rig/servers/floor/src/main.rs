@@ -47,6 +47,8 @@ enum Kind {
     /// By its place.
     FanOut(usize),
     Tick,
+    /// Gets one event at once.
+    First,
     Burst {
         next: u64,
         count: u64,
@@ -186,7 +188,7 @@ impl Floor {
                     moved.kind = Kind::FanOut(place);
                 }
             }
-            Kind::Tick | Kind::Burst { .. } => {}
+            Kind::Tick | Kind::First | Kind::Burst { .. } => {}
         }
         self.open -= 1;
     }
@@ -223,6 +225,7 @@ impl Floor {
                 self.timers.push_back((peer::now() + SECOND, key, 0));
                 Kind::Tick
             }
+            "/first" => Kind::First,
             "/burst" => Kind::Burst {
                 next: 0,
                 count: number,
@@ -237,7 +240,11 @@ impl Floor {
         };
         client.kind = kind;
         self.open += 1;
-        self.send(key, HEAD);
+        let mut head = HEAD.to_vec();
+        if path == "/first" {
+            write_chunk(&mut head, 0);
+        }
+        self.send(key, &head);
         if let Kind::Burst { .. } = self.clients[&key].kind {
             self.watch(key, EventFlags::OUT);
         }

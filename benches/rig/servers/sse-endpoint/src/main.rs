@@ -51,6 +51,13 @@ async fn burst_topic(
     }
 }
 
+#[sse_endpoint("/first")]
+async fn first() -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    yield_!(Tick::new(0));
+    std::future::pending::<()>().await;
+}
+
 #[sse_endpoint("/fanout")]
 async fn fan_out(State(live): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
     let _open = Open::new();
@@ -89,6 +96,7 @@ async fn main() -> std::io::Result<()> {
         .sse(burst)
         .sse(burst_each)
         .sse(burst_topic)
+        .sse(first)
         .sse(fan_out)
         .sse(tick)
         .route("/rate", get(rate))

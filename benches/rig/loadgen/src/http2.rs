@@ -1,0 +1,107 @@
+//! [`Http2`]: streams of one HTTP/2 connection, with prior knowledge (h2c), read by one thread.
+
+use std::{cell::RefCell, error::Error, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use h2::client::{self, ResponseFuture, SendRequest};
+use http::{Request, StatusCode, header::ACCEPT};
+use tokio::{
+    net::TcpStream,
+    runtime::{self, Runtime},
+    time::timeout,
+};
+
+use crate::decoder::{Decoder, Totals};
+
+/// The windows of a stream and of the connection that Chromium announces, in bytes: they don't hold up
+/// a server whose client reads promptly.
+const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 15 * 1024 * 1024;
+
+/// A connection, and the runtime that drives it on the current thread.
+pub(crate) struct Http2 {
+    address: SocketAddr,
+    runtime: Runtime,
+    requests: SendRequest<Bytes>,
+}
+
+impl Http2 {
+    /// Connects, and requests nothing yet.
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Box<dyn Error>> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let requests = runtime.block_on(async {
+            let socket = TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            let (requests, connection) = client::Builder::new()
+                .initial_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .enable_push(false)
+                .handshake(socket)
+                .await?;
+            // A connection that fails ends its streams with the same error.
+            tokio::spawn(connection);
+            Ok::<_, Box<dyn Error>>(requests)
+        })?;
+        Ok(Self {
+            address,
+            runtime,
+            requests,
+        })
+    }
+
+    /// Requests a path on `streams` streams at once, and reads all responses to their ends.
+    ///
+    /// Returns an error if a stream fails, or if it takes longer than `limit`.
+    pub(crate) fn burst(
+        &self,
+        streams: usize,
+        path: &str,
+        limit: Duration,
+        totals: &mut Totals,
+    ) -> Result<(), Box<dyn Error>> {
+        let totals = RefCell::new(totals);
+        let all = async {
+            let mut requests = self.requests.clone();
+            let mut responses = FuturesUnordered::new();
+            for _ in 0..streams {
+                let request = Request::get(format!("http://{}{path}", self.address))
+                    .header(ACCEPT, "text/event-stream")
+                    .body(())?;
+                requests = requests.ready().await?;
+                let (response, _) = requests.send_request(request, true)?;
+                responses.push(read(response, &totals));
+            }
+            while let Some(read) = responses.next().await {
+                read?;
+            }
+            Ok::<_, Box<dyn Error>>(())
+        };
+        self.runtime.block_on(async { timeout(limit, all).await })?
+    }
+}
+
+/// Reads a response to its end, and lets the server send as much again at once.
+async fn read(
+    response: ResponseFuture,
+    totals: &RefCell<&mut Totals>,
+) -> Result<(), Box<dyn Error>> {
+    let response = response.await?;
+    if response.status() != StatusCode::OK {
+        return Err(response.status().to_string().into());
+    }
+    totals.borrow_mut().ready += 1;
+    let mut body = response.into_body();
+    let mut decoder = Decoder::default();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        let mut totals = totals.borrow_mut();
+        totals.now = peer::now();
+        decoder.decode_body(&data, &mut totals);
+    }
+    totals.borrow_mut().ended += 1;
+    Ok(())
+}
