@@ -216,8 +216,8 @@ mod tests {
     #[test]
     fn events_are_counted_wherever_the_bytes_are_cut() {
         let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-            1f\r\nid: 1\ndata: {\"seq\":0,\"t\":40}\n\n\r\n\
-            c\r\n:\n\ndata: {\"t\"\r\n6\r\n:30}\n\n\r\n0\r\n\r\n";
+            1e\r\nid: 1\ndata: {\"seq\":0,\"t\":40}\n\n\r\n\
+            d\r\n:\n\ndata: {\"t\"\r\n6\r\n:30}\n\n\r\n0\r\n\r\n";
         for cut in 0..response.len() {
             let mut totals = Totals::new(Some(1));
             totals.now = 50;
