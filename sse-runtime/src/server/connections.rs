@@ -97,6 +97,7 @@ impl Connections {
 
     /// Accepts until it is dropped.
     pub(crate) async fn accept(&self, listener: &Listener) -> Infallible {
+        listener.prepare(self.context.timeouts.tcp_user);
         #[cfg(feature = "tls")]
         let tls = self.context.tls.clone();
         let renewed = async {

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::{SockRef, Socket, TcpKeepalive};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 use tokio::{
@@ -214,6 +215,18 @@ impl FreedDescriptors {
 }
 
 impl Listener {
+    /// Sets the options that connections inherit, so that they need not be set for each: seven system calls.
+    pub(crate) fn prepare(&self, user_timeout: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Kind::Tcp(listener) = &self.kind
+            && let Err(error) = set_options(&SockRef::from(listener), user_timeout)
+        {
+            tracing::debug!(%error, "a listener's options could not be set");
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = user_timeout;
+    }
+
     /// The next connection.
     ///
     /// # Cancel safety
@@ -281,36 +294,69 @@ fn is_of_one_client(error: &io::Error) -> bool {
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
-/// Sends what is written at once, and finds out about a peer that vanished.
+/// Sets the options of a connection, unless it has inherited them from its listener.
 ///
-/// A peer that is gone without a word (RFC 9293, section 3.8.3) is seen only by what it does not acknowledge: data, for
-/// at most `user_timeout`, or, where there is none on its way, probes.
+/// On Linux a connection inherits them if its handshake ends after [`Listener::prepare`]. It has then all of them, since the
+/// one that is checked here is set last.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
-    let set = || {
-        socket.set_nodelay(true)?;
-        let socket = socket2::SockRef::from(socket);
-        let probes = socket2::TcpKeepalive::new()
-            // Whole seconds, and none of them is an error, behind which nothing would be set.
-            .with_time((user_timeout / 2).max(Duration::from_secs(1)))
-            .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
-        #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
-        let probes = probes.with_retries(3);
-        socket.set_tcp_keepalive(&probes)?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(user_timeout))?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_notsent_lowat(UNSENT)?;
-        io::Result::Ok(())
-    };
-    if let Err(error) = set() {
+    let socket = SockRef::from(socket);
+    #[cfg(target_os = "linux")]
+    if matches!(socket.tcp_notsent_lowat(), Ok(UNSENT)) {
+        return;
+    }
+    if let Err(error) = set_options(&socket, user_timeout) {
         // The peer may be gone already.
         tracing::debug!(%peer, %error, "a socket's options could not be set");
     }
 }
 
+/// Sends what is written at once, and detects a peer that has vanished.
+///
+/// A peer that is gone without a word (RFC 9293, section 3.8.3) is noticed only by what it does not acknowledge: data, for
+/// at most `user_timeout`, or probes if there is none in flight.
+fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let probes = TcpKeepalive::new()
+        // The system counts whole seconds and refuses zero, after which the other options would not be set.
+        .with_time((user_timeout / 2).max(Duration::from_secs(1)))
+        .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
+    #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+    let probes = probes.with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(user_timeout))?;
+    // Last, see `prepare`.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A connection that was in the backlog before the server started, and one that came after.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn options_are_inherited_or_set() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _early = TcpStream::connect(addr).await.unwrap();
+        let user_timeout = Duration::from_secs(30);
+        set_options(&SockRef::from(&listener), user_timeout).unwrap();
+        let _late = TcpStream::connect(addr).await.unwrap();
+        for is_inherited in [false, true] {
+            let (socket, peer) = listener.accept().await.unwrap();
+            assert_eq!(socket.nodelay().unwrap(), is_inherited);
+            prepare(&socket, peer, user_timeout);
+            assert!(socket.nodelay().unwrap());
+            let socket = SockRef::from(&socket);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(user_timeout));
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), user_timeout / 2);
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+        }
+    }
 
     fn without_ipv6(addr: SocketAddr) -> io::Result<SocketAddr> {
         match addr {
