@@ -13,8 +13,8 @@ use syn::{
 
 use crate::steps::root;
 
-/// Files that may use everything: the front page, and what expanded code calls.
-const EXCEPTED: [&str; 2] = ["lib.rs", "private.rs"];
+/// Files that may use everything: the front page, the functions that expanded code calls, and tests of the whole.
+const EXCEPTED: [&str; 3] = ["lib.rs", "private.rs", "tests.rs"];
 
 /// Macros are in scope at the root of their crate only.
 const DERIVES: [&str; 2] = ["SseError", "SseEvent"];
@@ -78,7 +78,12 @@ fn stages(page: &str, package: &str) -> Vec<String> {
     let heading = format!("`{package}`");
     let section = page
         .split("\n## ")
-        .find(|section| section.lines().next().is_some_and(|line| line.contains(&heading)))
+        .find(|section| {
+            section
+                .lines()
+                .next()
+                .is_some_and(|line| line.contains(&heading))
+        })
         .unwrap_or_default();
     let names = section.lines().filter_map(|line| {
         let (name, _) = line.strip_prefix("| `")?.split_once('`')?;
@@ -196,6 +201,9 @@ impl<'ast> Visit<'ast> for Paths {
         visit::visit_item_mod(self, item);
         self.module.pop();
     }
+
+    // `pub(crate)` is not an import.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<String> = path
