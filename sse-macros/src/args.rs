@@ -3,7 +3,6 @@
 use std::{fmt, time::Duration};
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::ToTokens as _;
 use syn::{
     Ident, LitStr, Path, Token,
     ext::IdentExt as _,
@@ -11,9 +10,12 @@ use syn::{
 };
 
 use crate::{
+    comma_list::split_at_commas,
     errors::{Errors, did_you_mean, one_of},
+    event_name::event_name,
     path,
     reserved::RESERVED_NAME,
+    runtime::runtime_path,
 };
 
 /// The keys, each with a value that a message can show.
@@ -377,28 +379,6 @@ fn unknown_key(name: &str) -> String {
     }
 }
 
-/// The tokens between the commas; a comma at the end adds no part.
-pub(crate) fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {
-    let mut parts = Vec::new();
-    let mut part = TokenStream::new();
-    for token in tokens {
-        match &token {
-            TokenTree::Punct(comma) if comma.as_char() == ',' => {
-                if part.is_empty() {
-                    errors.at(comma, "nothing stands before this `,`; remove it");
-                } else {
-                    parts.push(std::mem::take(&mut part));
-                }
-            }
-            _ => part.extend([token]),
-        }
-    }
-    if !part.is_empty() {
-        parts.push(part);
-    }
-    parts
-}
-
 /// The tokens of a value: all up to the next `key =`, where a comma was forgotten.
 fn value(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut value = TokenStream::new();
@@ -459,26 +439,6 @@ fn duration(key: &Ident, value: &TokenStream, zero: bool) -> syn::Result<Duratio
     }
 }
 
-/// What `sse_runtime::EventName` refuses as well: some clients split lines at Unicode's line breaks.
-const LINE_BREAKS: [char; 10] = [
-    '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
-];
-
-pub(crate) fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr> {
-    let Ok(name) = syn::parse2::<LitStr>(value.clone()) else {
-        return Err(syn::Error::new_spanned(
-            value,
-            format_args!("expected the name of an event, as a string: `{key} = \"ping\"`"),
-        ));
-    };
-    let problem = match name.value() {
-        text if text.is_empty() => "an event name cannot be empty",
-        text if text.contains(LINE_BREAKS) => "an event name is one line",
-        _ => return Ok(name),
-    };
-    Err(syn::Error::new_spanned(name, problem))
-}
-
 fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) -> syn::Result<T> {
     let given = syn::parse2::<LitStr>(value.clone()).map(|given| given.value());
     match choices
@@ -491,30 +451,4 @@ fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) 
             Err(syn::Error::new_spanned(value, one_of(&names)))
         }
     }
-}
-
-pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
-    let path = match syn::parse2::<LitStr>(value.clone()) {
-        Ok(text) => text.parse_with(Path::parse_mod_style),
-        Err(_) => Path::parse_mod_style.parse2(value.clone()),
-    };
-    let Ok(path) = path else {
-        return Err(syn::Error::new_spanned(
-            value,
-            "expected the path of the crate: `crate = ::sse_runtime`",
-        ));
-    };
-    // `$crate`, as a macro of the user's own says it, is one word here.
-    let first = path.segments[0].ident.to_string();
-    let absolute = path.leading_colon.is_some() || first == "crate" || first == "$crate";
-    if absolute {
-        return Ok(path);
-    }
-    let given = path.to_token_stream().to_string().replace(' ', "");
-    Err(syn::Error::new_spanned(
-        path,
-        format_args!(
-            "`{given}` depends on what is in scope; write `::{given}`, or `crate::{given}`"
-        ),
-    ))
 }

@@ -14,8 +14,9 @@ use syn::{
 };
 
 use crate::{
-    endpoint::Form,
     errors::Errors,
+    known_macros::{KNOWN_MACROS, OWN_GENERATORS},
+    returns::Form,
     runtime::{Runtime, ours},
     tokens::{self, Leaving},
     yields::{Operand, YIELD, YIELD_ALL, Yield, arity, leaves_its_type_open, operand},
@@ -36,43 +37,6 @@ impl Body {
         }
     }
 }
-
-/// Macros of std and of tracing that yield nothing, whatever is in them. Of all others we cannot know.
-pub(crate) const KNOWN_MACROS: [&str; 27] = [
-    "assert",
-    "assert_eq",
-    "assert_ne",
-    "column",
-    "concat",
-    "dbg",
-    "debug",
-    "debug_assert",
-    "env",
-    "eprintln",
-    "error",
-    "file",
-    "format",
-    "include_str",
-    "info",
-    "line",
-    "matches",
-    "panic",
-    "pin",
-    "print",
-    "println",
-    "stringify",
-    "todo",
-    "trace",
-    "unreachable",
-    "vec",
-    "warn",
-];
-
-/// tokio's macros, which wait, and do nothing else of their own.
-pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
-
-/// Macros whose `return` and `?` are those of a generator of their own.
-const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];
 
 /// Reads the statements of an endpoint, and rewrites them for its form.
 pub(crate) fn read(

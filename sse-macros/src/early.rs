@@ -11,7 +11,8 @@ use syn::{
 };
 
 use crate::{
-    body::{KNOWN_MACROS, TOKIOS_MACROS, is_call_of, yields},
+    body::{is_call_of, yields},
+    known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
     tokens::{self, Leaving},
     yields::Yield,
 };

@@ -1,11 +1,7 @@
 //! The model: what the attribute, the signature and the body say together.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::ToTokens as _;
-use syn::{
-    AssocType, FnArg, GenericArgument, Item, ItemFn, PathArguments, ReturnType, Stmt, Type,
-    TypeImplTrait, TypeParamBound, spanned::Spanned as _,
-};
+use syn::{FnArg, Item, ItemFn, Stmt, Type};
 
 use crate::{
     args::Args,
@@ -14,9 +10,9 @@ use crate::{
     errors::Errors,
     locks::{self, Held},
     loops, misplaced,
+    returns::{Returns, returns},
     runtime::Runtime,
     suspects::{self, Suspect},
-    types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
 };
 
 pub(crate) struct Endpoint {
@@ -46,72 +42,6 @@ enum Statements {
     Read(Vec<Stmt>),
     /// They do not parse.
     Unread(TokenStream),
-}
-
-/// What the return type says: what the stream carries, and when the response begins.
-pub(crate) struct Returns {
-    /// `impl Stream<Item = …>`, as the user wrote it.
-    pub(crate) stream: TypeImplTrait,
-    /// What stands behind `Item =`.
-    pub(crate) carried: Type,
-    /// Where `T` is named in it.
-    pub(crate) item: Span,
-    /// Where the error of the stream is named, for a stream that can fail.
-    pub(crate) stream_error: Option<Span>,
-    /// For a response that can fail.
-    pub(crate) response: Option<Response>,
-}
-
-/// The `Result` around the stream.
-pub(crate) struct Response {
-    /// It, with `()` where the stream stood: its error can be asked for, an `impl Trait` cannot.
-    pub(crate) result: TokenStream,
-    /// Where its error is named.
-    pub(crate) error: Span,
-}
-
-/// Where an error leads, in which part of which form.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// `impl Stream<Item = T>`
-    Stream,
-    /// `impl Stream<Item = Result<T, E>>`
-    TryStream,
-    /// `Result<impl Stream<Item = T>, R>`
-    Response,
-    /// `Result<impl Stream<Item = Result<T, E>>, R>`
-    TryResponse,
-}
-
-impl Form {
-    pub(crate) fn has_prelude(self) -> bool {
-        matches!(self, Self::Response | Self::TryResponse)
-    }
-
-    pub(crate) fn stream_fails(self) -> bool {
-        matches!(self, Self::TryStream | Self::TryResponse)
-    }
-}
-
-impl Returns {
-    pub(crate) fn form(&self) -> Form {
-        match (&self.response, &self.stream_error) {
-            (None, None) => Form::Stream,
-            (None, Some(_)) => Form::TryStream,
-            (Some(_), None) => Form::Response,
-            (Some(_), Some(_)) => Form::TryResponse,
-        }
-    }
-
-    /// Whether the response and the stream fail with one error, as far as it is spelled.
-    pub(crate) fn has_one_error(&self) -> bool {
-        match (&self.response, &self.carried) {
-            (Some(response), Type::Path(carried)) => {
-                with_unit(&carried.path).to_string() == response.result.to_string()
-            }
-            _ => false,
-        }
-    }
 }
 
 /// The function under the attribute; else the item as it was, to be left where it stands.
@@ -258,154 +188,4 @@ fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
             is_taken
         });
     }
-}
-
-const FORMS: &str =
-    "an endpoint returns `impl Stream<Item = T>`, or `Result<impl Stream<Item = T>, E>`";
-
-fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns> {
-    let ty = match &function.sig.output {
-        ReturnType::Type(_, ty) => unwrap_groups(ty),
-        ReturnType::Default => {
-            errors.at(
-                &function.sig.ident,
-                format_args!("{FORMS}; this one returns nothing"),
-            );
-            return None;
-        }
-    };
-    match ty {
-        Type::ImplTrait(stream) => carried(stream, None, errors),
-        Type::Path(path) => {
-            let arguments = type_arguments(ty, "Result").unwrap_or_default();
-            let Some(Type::ImplTrait(stream)) = arguments.first() else {
-                return unknown(ty, errors);
-            };
-            let response = Response {
-                result: with_unit(&path.path),
-                error: arguments
-                    .get(1)
-                    .map_or(ty.span(), syn::spanned::Spanned::span),
-            };
-            carried(stream, Some(response), errors)
-        }
-        _ => unknown(ty, errors),
-    }
-}
-
-fn unknown(ty: &Type, errors: &mut Errors) -> Option<Returns> {
-    let found = spelled(ty);
-    errors.at(ty, format_args!("{FORMS}; found `{found}`"));
-    None
-}
-
-/// `Result<impl Stream<…>, E>` as `Result<(), E>`.
-fn with_unit(path: &syn::Path) -> TokenStream {
-    let mut path = path.clone();
-    if let Some(segment) = path.segments.last_mut()
-        && let PathArguments::AngleBracketed(arguments) = &mut segment.arguments
-        && let Some(GenericArgument::Type(ty)) = arguments.args.first_mut()
-    {
-        // Where it stands, a missing error type is reported, and put.
-        let end = ty.to_token_stream().into_iter().last();
-        let end = end.map_or_else(Span::call_site, |token| token.span());
-        *ty = syn::parse_quote_spanned!(end=> ());
-    }
-    path.into_token_stream()
-}
-
-fn carried(
-    stream: &TypeImplTrait,
-    response: Option<Response>,
-    errors: &mut Errors,
-) -> Option<Returns> {
-    let mut stream = stream.clone();
-    name_item(&mut stream, errors);
-    let Some((bound, carried)) = item_of(&mut stream) else {
-        errors.at(
-            stream,
-            "say what the stream carries: `impl Stream<Item = T>`",
-        );
-        return None;
-    };
-    if bound == "Iterator" {
-        errors.at(stream, format_args!("{FORMS}; found an `Iterator`"));
-        return None;
-    }
-    if matches!(carried, Type::ImplTrait(_)) {
-        errors.at(
-            carried,
-            "the item is one concrete type; write it out instead of `impl Trait`",
-        );
-        return None;
-    }
-    if borrows(carried) {
-        let found = spelled(carried);
-        let written = carried.clone();
-        make_static(carried);
-        errors.at(
-            written,
-            format_args!(
-                "`{found}` borrows, and an item outlives what it could borrow from; write an owned type, or `{}`",
-                spelled(carried)
-            ),
-        );
-    }
-    let carried = carried.clone();
-    let result = type_arguments(unwrap_groups(&carried), "Result");
-    let (item, stream_error) = match result.as_deref() {
-        None => (carried.span(), None),
-        Some([item, error]) => (item.span(), Some(error.span())),
-        // An alias, such as `anyhow::Result<T>`, hides its error.
-        Some(_) => (carried.span(), Some(carried.span())),
-    };
-    Some(Returns {
-        stream,
-        item,
-        stream_error,
-        carried,
-        response,
-    })
-}
-
-/// `Stream<T>` as `Stream<Item = T>`; says that it has to be.
-fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
-    for argument in stream.bounds.iter_mut().flat_map(generic_arguments) {
-        if let GenericArgument::Type(item) = argument {
-            errors.at(
-                &*item,
-                format_args!("name what the stream carries: `Item = {}`", spelled(item)),
-            );
-            *argument = syn::parse_quote!(Item = #item);
-        }
-    }
-}
-
-/// The name of the trait that has an `Item`, and what stands behind `Item =`.
-pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Type)> {
-    stream.bounds.iter_mut().find_map(|bound| {
-        let name = match bound {
-            TypeParamBound::Trait(bound) => bound.path.segments.last()?.ident.clone(),
-            _ => return None,
-        };
-        generic_arguments(bound).find_map(|argument| match argument {
-            GenericArgument::AssocType(AssocType { ident, ty, .. }) if ident == "Item" => {
-                Some((name.clone(), ty))
-            }
-            _ => None,
-        })
-    })
-}
-
-/// The arguments in the angle brackets at the end of a bound.
-fn generic_arguments(bound: &mut TypeParamBound) -> impl Iterator<Item = &mut GenericArgument> {
-    let last = match bound {
-        TypeParamBound::Trait(bound) => bound.path.segments.last_mut(),
-        _ => None,
-    };
-    let arguments = last.and_then(|last| match &mut last.arguments {
-        PathArguments::AngleBracketed(arguments) => Some(arguments.args.iter_mut()),
-        _ => None,
-    });
-    arguments.into_iter().flatten()
 }

@@ -29,9 +29,11 @@ use crate::{
     args::{Args, End, Events, Flush, KeepAlive, OnCut, OnShutdown},
     attributes::Attributes,
     check,
-    endpoint::{self, Endpoint, Form, Returns},
+    description::describe,
+    endpoint::Endpoint,
     errors::Errors,
     lints,
+    returns::{self, Form, Returns},
     runtime::{Runtime, ours, yielder},
     warning::Warning,
     yields,
@@ -232,7 +234,7 @@ fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
         None => ITEM,
     };
     let items = alias(name, returns.carried.span());
-    if let Some((_, item)) = endpoint::item_of(&mut stream) {
+    if let Some((_, item)) = returns::item_of(&mut stream) {
         *item = parse_quote!(#items);
     }
     let private = runtime.private(at);
@@ -373,16 +375,6 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     quote_spanned! {span=>
         |#(#arguments),*| #private::Generator::#constructor(#item, #error #rejection #run)
     }
-}
-
-/// How a type describes itself to the log.
-pub(crate) fn describe(ty: impl ToTokens, runtime: &Runtime) -> TokenStream {
-    let private = runtime.internals();
-    quote!({
-        #[allow(unused_imports)]
-        use #private::{ByDisplay as _, ByError as _, ByNothing as _};
-        (&#private::Describes::<#ty>::new()).description()
-    })
 }
 
 /// A type of the signature, and the runtime that checks it: both where the user wrote the type.

@@ -11,7 +11,7 @@ use syn::{
 };
 
 use crate::{
-    body::{KNOWN_MACROS, TOKIOS_MACROS},
+    known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
     yields::YIELD,
 };
 

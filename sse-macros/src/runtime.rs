@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Path;
+use syn::{LitStr, Path, parse::Parser as _};
 
 /// `::sse_runtime`, or what the key `crate` says.
 pub(crate) struct Runtime(Path);
@@ -42,6 +42,33 @@ impl ToTokens for Runtime {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         self.0.to_tokens(tokens);
     }
+}
+
+/// Reads the value of the key `crate`.
+pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
+    let path = match syn::parse2::<LitStr>(value.clone()) {
+        Ok(text) => text.parse_with(Path::parse_mod_style),
+        Err(_) => Path::parse_mod_style.parse2(value.clone()),
+    };
+    let Ok(path) = path else {
+        return Err(syn::Error::new_spanned(
+            value,
+            "expected the path of the crate: `crate = ::sse_runtime`",
+        ));
+    };
+    // `$crate`, as a macro of the user's own says it, is one word here.
+    let first = path.segments[0].ident.to_string();
+    let absolute = path.leading_colon.is_some() || first == "crate" || first == "$crate";
+    if absolute {
+        return Ok(path);
+    }
+    let given = path.to_token_stream().to_string().replace(' ', "");
+    Err(syn::Error::new_spanned(
+        path,
+        format_args!(
+            "`{given}` depends on what is in scope; write `::{given}`, or `crate::{given}`"
+        ),
+    ))
 }
 
 /// The name of the yielder, which no code of the user's can say, at a place in it.

@@ -8,7 +8,7 @@ use syn::{
 };
 
 use crate::{
-    args::split_at_commas,
+    comma_list::split_at_commas,
     errors::{Errors, did_you_mean},
 };
 

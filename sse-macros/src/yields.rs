@@ -8,7 +8,7 @@ use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{Expr, ExprAwait, ExprTry, parse::ParseStream};
 
 use crate::{
-    endpoint::Form,
+    returns::Form,
     runtime::{Runtime, ours, yielder},
 };
 

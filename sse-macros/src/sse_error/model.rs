@@ -4,10 +4,9 @@ use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
 
 use crate::{
-    args::runtime_path,
     case::Case,
     errors::Errors,
-    runtime::Runtime,
+    runtime::{Runtime, runtime_path},
     serde_attribute,
     sse_attribute::{self, Entry, Place},
 };

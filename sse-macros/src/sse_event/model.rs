@@ -6,11 +6,11 @@ use proc_macro2::{Ident, Span};
 use syn::{Attribute, Data, DeriveInput, Fields, Index, Member, Type};
 
 use crate::{
-    args::{event_name, runtime_path},
     case::Case,
     errors::{Errors, one_of},
+    event_name::event_name,
     reserved::{self, RESERVED_NAME},
-    runtime::Runtime,
+    runtime::{Runtime, runtime_path},
     serde_attribute,
     sse_attribute::{self, Place},
     warning::Warning,

@@ -1,0 +1,27 @@
+//! Lists in the parentheses of an attribute.
+
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::errors::Errors;
+
+/// The tokens between the commas; a comma at the end adds no part.
+pub(crate) fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {
+    let mut parts = Vec::new();
+    let mut part = TokenStream::new();
+    for token in tokens {
+        match &token {
+            TokenTree::Punct(comma) if comma.as_char() == ',' => {
+                if part.is_empty() {
+                    errors.at(comma, "nothing stands before this `,`; remove it");
+                } else {
+                    parts.push(std::mem::take(&mut part));
+                }
+            }
+            _ => part.extend([token]),
+        }
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}

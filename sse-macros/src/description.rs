@@ -1,0 +1,16 @@
+//! The description of an error in the log.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+
+use crate::runtime::Runtime;
+
+/// How a type describes itself to the log.
+pub(crate) fn describe(ty: impl ToTokens, runtime: &Runtime) -> TokenStream {
+    let private = runtime.internals();
+    quote!({
+        #[allow(unused_imports)]
+        use #private::{ByDisplay as _, ByError as _, ByNothing as _};
+        (&#private::Describes::<#ty>::new()).description()
+    })
+}

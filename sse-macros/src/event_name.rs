@@ -1,0 +1,25 @@
+//! The name of an event, as an attribute gives it.
+
+use proc_macro2::{Ident, TokenStream};
+use syn::LitStr;
+
+/// What `sse_runtime::EventName` refuses as well: some clients split lines at Unicode's line breaks.
+const LINE_BREAKS: [char; 10] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
+/// Reads the value of a key that names an event.
+pub(crate) fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr> {
+    let Ok(name) = syn::parse2::<LitStr>(value.clone()) else {
+        return Err(syn::Error::new_spanned(
+            value,
+            format_args!("expected the name of an event, as a string: `{key} = \"ping\"`"),
+        ));
+    };
+    let problem = match name.value() {
+        text if text.is_empty() => "an event name cannot be empty",
+        text if text.contains(LINE_BREAKS) => "an event name is one line",
+        _ => return Ok(name),
+    };
+    Err(syn::Error::new_spanned(name, problem))
+}

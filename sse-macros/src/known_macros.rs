@@ -1,0 +1,38 @@
+//! The macros of other crates that the attribute knows, by the last names of their paths.
+
+/// Macros of std and of tracing that yield nothing, whatever is in them. Of all others we cannot know.
+pub(crate) const KNOWN_MACROS: [&str; 27] = [
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "column",
+    "concat",
+    "dbg",
+    "debug",
+    "debug_assert",
+    "env",
+    "eprintln",
+    "error",
+    "file",
+    "format",
+    "include_str",
+    "info",
+    "line",
+    "matches",
+    "panic",
+    "pin",
+    "print",
+    "println",
+    "stringify",
+    "todo",
+    "trace",
+    "unreachable",
+    "vec",
+    "warn",
+];
+
+/// tokio's macros, which wait, and do nothing else of their own.
+pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
+
+/// Macros whose `return` and `?` are those of a generator of their own.
+pub(crate) const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];
