@@ -7,7 +7,10 @@ use std::{env, fs, path::Path};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 
-use super::endpoint;
+use super::{
+    derive::{sse_error, sse_event},
+    endpoint::endpoint,
+};
 
 /// Compares the expansion of an endpoint with its file.
 #[track_caller]
@@ -163,7 +166,7 @@ fn chat_event() {
             Finished,
         }
     };
-    compare("chat_event", super::sse_event::derive(item));
+    compare("chat_event", sse_event::derive(item));
 }
 
 /// An error of both sides.
@@ -178,7 +181,7 @@ fn ask_error() {
             Database(#[from] sqlx::Error),
         }
     };
-    compare("ask_error", super::sse_error::derive(item));
+    compare("ask_error", sse_error::derive(item));
 }
 
 /// Everything at once: both kinds of errors, arguments, keys, an attribute, a macro that nobody can see into.

@@ -4,6 +4,10 @@
 //! an endpoint that can fail on both sides of the response, `?` and `return Err(…)` say on which side they stand.
 //! Nothing else is touched.
 
+pub(super) mod known_macros;
+pub(super) mod tokens;
+pub(super) mod yields;
+
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
@@ -13,13 +17,15 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-use crate::{
-    errors::Errors,
+use self::{
     known_macros::{KNOWN_MACROS, OWN_GENERATORS},
-    returns::Form,
-    runtime::{Runtime, ours},
-    tokens::{self, Leaving},
+    tokens::Leaving,
     yields::{Operand, YIELD, YIELD_ALL, Yield, arity, leaves_its_type_open, operand},
+};
+use super::returns::Form;
+use crate::support::{
+    errors::Errors,
+    runtime_path::{Runtime, ours},
 };
 
 pub(crate) struct Body {
@@ -46,7 +52,7 @@ pub(crate) fn read(
     name: &Ident,
     errors: &mut Errors,
 ) -> Body {
-    let first_yield = statements.iter().position(yields(&statements));
+    let first_yield = statements.iter().position(yield_predicate(&statements));
     let returns_stream = refuse_tail_value(&mut statements, form, first_yield.is_some(), errors);
     let mut reader = Reader {
         form,
@@ -79,7 +85,7 @@ pub(crate) fn read(
 }
 
 /// Tells which of the statements yield, as far as their tokens say.
-pub(crate) fn yields(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
+pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
     let yielding = yielding_macros(statements);
     move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
 }

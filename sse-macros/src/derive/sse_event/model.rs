@@ -6,14 +6,18 @@ use proc_macro2::{Ident, Span};
 use syn::{Attribute, Data, DeriveInput, Fields, Index, Member, Type};
 
 use crate::{
-    case::Case,
-    errors::{Errors, one_of},
-    event_name::event_name,
-    reserved::{self, RESERVED_NAME},
-    runtime::{Runtime, runtime_path},
-    serde_attribute,
-    sse_attribute::{self, Place},
-    warning::Warning,
+    derive::{
+        case::Case,
+        serde_attribute,
+        sse_attribute::{self, Place},
+    },
+    support::{
+        errors::{Errors, one_of},
+        event_name::event_name,
+        reserved_name::{self, RESERVED_NAME},
+        runtime_path::{Runtime, runtime_path},
+        warning::Warning,
+    },
 };
 
 const ON_ENUM: Place = Place {
@@ -245,7 +249,7 @@ impl Reader<'_> {
     }
 
     fn warn_of_reserved(&mut self, event: Option<&str>, name: &Ident, said: &Said) {
-        let Some(message) = event.and_then(reserved::problem) else {
+        let Some(message) = event.and_then(reserved_name::problem) else {
             return;
         };
         if said.allows || self.allows {

@@ -6,7 +6,7 @@ mod model;
 
 use proc_macro2::TokenStream;
 
-use crate::errors::Errors;
+use crate::support::errors::Errors;
 
 pub(crate) fn derive(input: syn::DeriveInput) -> TokenStream {
     let mut errors = Errors::default();

@@ -11,10 +11,8 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::{
-    loops::Endless,
-    yields::{Operand, Yield, operand},
-};
+use super::loops::Endless;
+use crate::endpoint::body::yields::{Operand, Yield, operand};
 
 pub(crate) enum Suspect {
     /// A call that holds the thread.

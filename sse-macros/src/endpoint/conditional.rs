@@ -15,7 +15,8 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-use crate::{args::Args, attributes, errors::Errors, runtime::Runtime};
+use super::{args::Args, attributes};
+use crate::support::{errors::Errors, runtime_path::Runtime};
 
 /// The endpoint for both outcomes of its first predicate; `None` if nothing in it is conditional.
 pub(crate) fn both_outcomes(attribute: &TokenStream, item: &TokenStream) -> Option<TokenStream> {

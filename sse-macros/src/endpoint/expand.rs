@@ -25,18 +25,20 @@ use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{parse_quote, spanned::Spanned as _};
 
-use crate::{
+use super::{
     args::{Args, End, Events, Flush, KeepAlive, OnCut, OnShutdown},
     attributes::Attributes,
+    body::yields,
     check,
-    description::describe,
-    endpoint::Endpoint,
-    errors::Errors,
-    lints,
+    model::Endpoint,
     returns::{self, Form, Returns},
-    runtime::{Runtime, ours, yielder},
+    warnings,
+};
+use crate::support::{
+    description::describe,
+    errors::Errors,
+    runtime_path::{Runtime, ours, yielder},
     warning::Warning,
-    yields,
 };
 
 /// The names of the types in the signature, inside the expansion.
@@ -59,7 +61,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
     let failed = !errors.is_empty();
-    let warnings = lints::warnings(endpoint);
+    let warnings = warnings::warnings(endpoint);
     let warnings = warnings.iter().map(Warning::write).filter(|_| !failed);
 
     let mut errors = errors.into_compile_errors();

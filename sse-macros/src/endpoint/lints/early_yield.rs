@@ -10,10 +10,11 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::{
-    body::{is_call_of, yields},
+use crate::endpoint::body::{
+    is_call_of,
     known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
     tokens::{self, Leaving},
+    yield_predicate,
     yields::Yield,
 };
 
@@ -21,7 +22,7 @@ use crate::{
 ///
 /// Only a plain statement counts: in a loop or a branch, what stands below it belongs to the stream.
 pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
-    let yields = yields(statements);
+    let yields = yield_predicate(statements);
     let mut rest = statements.iter().skip_while(|statement| !yields(statement));
     let Stmt::Macro(first) = rest.next()? else {
         return None;

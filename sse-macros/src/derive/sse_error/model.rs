@@ -4,11 +4,15 @@ use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
 
 use crate::{
-    case::Case,
-    errors::Errors,
-    runtime::{Runtime, runtime_path},
-    serde_attribute,
-    sse_attribute::{self, Entry, Place},
+    derive::{
+        case::Case,
+        serde_attribute,
+        sse_attribute::{self, Entry, Place},
+    },
+    support::{
+        errors::Errors,
+        runtime_path::{Runtime, runtime_path},
+    },
 };
 
 const ON_ENUM: Place = Place {

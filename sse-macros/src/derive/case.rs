@@ -2,7 +2,7 @@
 
 use syn::LitStr;
 
-use crate::errors::one_of;
+use crate::support::errors::one_of;
 
 /// The names of the rules, as serde has them.
 const RULES: [(&str, Case); 8] = [

@@ -7,9 +7,9 @@ use syn::{
     parse::{ParseStream, Parser as _},
 };
 
-use crate::{
+use crate::support::{
     comma_list::split_at_commas,
-    errors::{Errors, did_you_mean},
+    errors::{Errors, did_you_mean, one_of},
 };
 
 /// Where an attribute stands, and what it can say there: each key with an example.
@@ -113,9 +113,7 @@ pub(crate) fn entries(
                 attribute,
                 format_args!(
                     "say in parentheses what is meant: {}",
-                    crate::errors::one_of(
-                        examples.iter().map(|example| format!("#[sse({example})]"))
-                    )
+                    one_of(examples.iter().map(|example| format!("#[sse({example})]")))
                 ),
             );
             continue;

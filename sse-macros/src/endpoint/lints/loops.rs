@@ -10,7 +10,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::{
+use crate::endpoint::body::{
     known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
     yields::YIELD,
 };

@@ -2,8 +2,8 @@
 
 use syn::{FnArg, Generics, Signature, Type};
 
-use crate::{
-    endpoint::Endpoint,
+use super::model::Endpoint;
+use crate::support::{
     errors::Errors,
     types::{borrows, is_short, last_name, spelled},
 };

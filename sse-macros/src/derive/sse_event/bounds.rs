@@ -7,7 +7,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::{serde_attribute, types::unwrap_groups};
+use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
 /// The predicates, as the type says them itself or as its fields need them.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {

@@ -7,7 +7,7 @@ use syn::{
     TypeParamBound, spanned::Spanned as _,
 };
 
-use crate::{
+use crate::support::{
     errors::Errors,
     types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
 };

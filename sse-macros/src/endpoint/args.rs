@@ -9,13 +9,13 @@ use syn::{
     parse::{ParseStream, Parser as _},
 };
 
-use crate::{
+use super::path;
+use crate::support::{
     comma_list::split_at_commas,
     errors::{Errors, did_you_mean, one_of},
     event_name::event_name,
-    path,
-    reserved::RESERVED_NAME,
-    runtime::runtime_path,
+    reserved_name::RESERVED_NAME,
+    runtime_path::runtime_path,
 };
 
 /// The keys, each with a value that a message can show.

@@ -27,7 +27,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::{Data, spanned::Spanned as _};
 
 use super::model::{Model, Problem, Transparent};
-use crate::{description::describe, errors::Errors, runtime::Runtime};
+use crate::support::{description::describe, errors::Errors, runtime_path::Runtime};
 
 pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let failed = !errors.is_empty();

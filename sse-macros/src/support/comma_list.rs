@@ -2,7 +2,7 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use crate::errors::Errors;
+use super::errors::Errors;
 
 /// The tokens between the commas; a comma at the end adds no part.
 pub(crate) fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {

@@ -10,7 +10,7 @@ use proc_macro2::{
 };
 use syn::{Macro, parse_quote};
 
-use crate::yields::Yield;
+use super::yields::Yield;
 
 /// What becomes of the tokens that leave the function.
 pub(crate) trait Leaving {

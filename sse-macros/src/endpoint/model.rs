@@ -3,17 +3,19 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use syn::{FnArg, Item, ItemFn, Stmt, Type};
 
-use crate::{
+use super::{
     args::Args,
     body::{self, Body},
-    early,
-    errors::Errors,
-    locks::{self, Held},
-    loops, misplaced,
+    lints::{
+        blocking::{self, Suspect},
+        early_yield,
+        locks::{self, Held},
+        loops,
+    },
+    misplaced,
     returns::{Returns, returns},
-    runtime::Runtime,
-    suspects::{self, Suspect},
 };
+use crate::support::{errors::Errors, runtime_path::Runtime};
 
 pub(crate) struct Endpoint {
     pub(crate) args: Args,
@@ -122,10 +124,10 @@ impl Endpoint {
         // What does not parse is not judged.
         let (suspects, held_locks, never_ending, early_yield) = match &statements {
             Statements::Read(statements) => (
-                suspects::find(statements),
+                blocking::find(statements),
                 locks::held_across_yield(statements),
                 loops::never_ending(statements),
-                early::early_yield(statements),
+                early_yield::early_yield(statements),
             ),
             Statements::Unread(_) => (Vec::new(), Vec::new(), None, None),
         };

@@ -11,7 +11,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::{
+use crate::endpoint::body::{
     tokens,
     yields::{Operand, YIELD, YIELD_ALL, Yield, operand},
 };

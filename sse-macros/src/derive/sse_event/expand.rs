@@ -32,7 +32,10 @@ use super::{
     bounds::bounds,
     model::{Model, Shape, ShapeData},
 };
-use crate::{errors::Errors, runtime::Runtime, serde_attribute, warning::Warning};
+use crate::{
+    derive::serde_attribute,
+    support::{errors::Errors, runtime_path::Runtime, warning::Warning},
+};
 
 pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let failed = !errors.is_empty();

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
-use crate::runtime::Runtime;
+use super::runtime_path::Runtime;
 
 /// How a type describes itself to the log.
 pub(crate) fn describe(ty: impl ToTokens, runtime: &Runtime) -> TokenStream {

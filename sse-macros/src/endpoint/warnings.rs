@@ -2,16 +2,17 @@
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 
-use crate::{
+use super::{
     args::{
         BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
         FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, OnShutdown, UNREAD_CAPTURE,
     },
-    endpoint::Endpoint,
-    locks::Held,
+    lints::{blocking::Suspect, locks::Held},
+    model::Endpoint,
     path,
-    reserved::{self, RESERVED_NAME},
-    suspects::Suspect,
+};
+use crate::support::{
+    reserved_name::{self, RESERVED_NAME},
     types::{last_name, spelled, type_arguments},
     warning::Warning,
 };
@@ -153,13 +154,13 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
                  name"
                     .to_owned(),
             ),
-            name => reserved::problem(name),
+            name => reserved_name::problem(name),
         };
         Some((name, problem?))
     });
     // `error` is what an error is called if the key is not given.
     let error = endpoint.args.error_event.get().and_then(|name| {
-        let problem = reserved::problem(&name.value()).filter(|_| name.value() != "error");
+        let problem = reserved_name::problem(&name.value()).filter(|_| name.value() != "error");
         Some((name, problem?))
     });
     let named = keep_alive.into_iter().chain(error);

@@ -8,8 +8,8 @@ use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{Expr, ExprAwait, ExprTry, parse::ParseStream};
 
 use crate::{
-    returns::Form,
-    runtime::{Runtime, ours, yielder},
+    endpoint::returns::Form,
+    support::runtime_path::{Runtime, ours, yielder},
 };
 
 /// The two macros, by their names.

@@ -1,0 +1,43 @@
+//! The attribute `#[sse_endpoint]`.
+
+mod args;
+mod attributes;
+mod body;
+mod check;
+mod conditional;
+mod expand;
+mod lints;
+mod misplaced;
+mod model;
+mod path;
+mod returns;
+mod warnings;
+
+use proc_macro2::TokenStream;
+
+use crate::support::errors::Errors;
+
+/// The item, which is there in any case, and all the errors at once.
+pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    if let Some(both) = conditional::both_outcomes(&attribute, &item) {
+        return both;
+    }
+    let mut errors = Errors::default();
+    let args = args::Args::parse(attribute, &mut errors);
+    match model::function(item, &mut errors) {
+        Ok(function) => {
+            let rewritten = function.rewritten();
+            let endpoint = model::Endpoint::new(args, function, &mut errors);
+            check::check(&endpoint, &mut errors);
+            match rewritten {
+                // Its code is not the user's, so nothing else that is wrong with it is worth saying.
+                Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
+                _ => expand::expand(&endpoint, errors),
+            }
+        }
+        Err(item) => {
+            let errors = errors.into_compile_errors();
+            quote::quote!(#(#errors)* #item)
+        }
+    }
+}
