@@ -9,12 +9,11 @@ use syn::{
     parse::{ParseStream, Parser as _},
 };
 
-use super::path;
+use super::{lints::names::WARNINGS, path};
 use crate::support::{
     comma_list::split_at_commas,
     errors::{Errors, did_you_mean, one_of},
     event_name::event_name,
-    reserved_name::RESERVED_NAME,
     runtime_path::runtime_path,
 };
 
@@ -322,29 +321,6 @@ impl Args {
         Ok(())
     }
 }
-
-/// The warnings that `allow(…)` silences.
-pub(crate) const UNREAD_CAPTURE: &str = "unread_capture";
-pub(crate) const FEW_CAPTURES: &str = "few_captures";
-pub(crate) const BODY_ON_GET: &str = "body_on_get";
-pub(crate) const BLOCKING_CALL: &str = "blocking_call";
-pub(crate) const DETACHED_TASK: &str = "detached_task";
-pub(crate) const BUSY_LOOP: &str = "busy_loop";
-pub(crate) const EARLY_YIELD: &str = "early_yield";
-pub(crate) const FINISH_WITHOUT_END: &str = "finish_without_end";
-pub(crate) const LOCK_ACROSS_YIELD: &str = "lock_across_yield";
-const WARNINGS: [&str; 10] = [
-    UNREAD_CAPTURE,
-    FEW_CAPTURES,
-    BODY_ON_GET,
-    BLOCKING_CALL,
-    DETACHED_TASK,
-    BUSY_LOOP,
-    EARLY_YIELD,
-    FINISH_WITHOUT_END,
-    RESERVED_NAME,
-    LOCK_ACROSS_YIELD,
-];
 
 /// Whether something stands for the route that is not a literal: a constant, a path, a macro, a call.
 fn is_expression(input: ParseStream<'_>) -> bool {

@@ -6,6 +6,7 @@ mod body;
 mod check;
 mod conditional;
 mod expand;
+mod function;
 mod lints;
 mod misplaced;
 mod model;
@@ -24,7 +25,7 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
     }
     let mut errors = Errors::default();
     let args = args::Args::parse(attribute, &mut errors);
-    match model::function(item, &mut errors) {
+    match function::function(item, &mut errors) {
         Ok(function) => {
             let rewritten = function.rewritten();
             let endpoint = model::Endpoint::new(args, function, &mut errors);

@@ -3,11 +3,14 @@
 use syn::{LitStr, Type, spanned::Spanned as _};
 
 use super::{
-    args::{
-        BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
-        FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, OnShutdown, UNREAD_CAPTURE,
+    args::OnShutdown,
+    lints::{
+        Held, Suspect,
+        names::{
+            BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
+            FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, UNREAD_CAPTURE,
+        },
     },
-    lints::{blocking::Suspect, locks::Held},
     model::Endpoint,
     path,
 };
@@ -39,11 +42,11 @@ const LEAVE_THE_PATH: [&str; 14] = [
 pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let mut warnings = of_captures(endpoint);
     warnings.extend(of_method(endpoint));
-    warnings.extend(endpoint.suspects.iter().map(of_body));
+    warnings.extend(endpoint.findings.suspects.iter().map(of_body));
     warnings.extend(finish_without_end(endpoint));
     warnings.extend(early_yield(endpoint));
     warnings.extend(reserved_names(endpoint));
-    warnings.extend(endpoint.held_locks.iter().map(lock_across_yield));
+    warnings.extend(endpoint.findings.held_locks.iter().map(lock_across_yield));
     warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
     warnings
 }
@@ -107,7 +110,7 @@ fn busy_loop(is_empty: bool) -> &'static str {
 fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     let finishes = matches!(endpoint.args.on_shutdown.get(), Some(OnShutdown::Finish));
     let span = endpoint.args.on_shutdown.span().filter(|_| finishes)?;
-    endpoint.never_ending.map(|_| Warning {
+    endpoint.findings.never_ending.map(|_| Warning {
         name: FINISH_WITHOUT_END,
         span,
         message: "this stream never ends by itself, so `finish` always waits for the whole drain time; leave the key \
@@ -118,7 +121,7 @@ fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
 
 /// A `yield_!` that makes an event of what could be a status, without a word of the compiler's: both are one type.
 fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
-    let span = endpoint.early_yield?;
+    let span = endpoint.findings.early_yield?;
     endpoint.returns.as_ref()?.has_one_error().then(|| Warning {
         name: EARLY_YIELD,
         span,
