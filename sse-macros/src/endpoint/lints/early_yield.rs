@@ -11,10 +11,9 @@ use syn::{
 };
 
 use crate::endpoint::body::{
-    is_call_of,
+    facts::{is_call_of, yield_predicate},
     known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
     tokens::{self, Leaving},
-    yield_predicate,
     yields::Yield,
 };
 

@@ -4,13 +4,16 @@
 //! of its block, to a `drop`, or to wherever it is moved. The value that a `match`, a `for`, an `if let` or a
 //! `while let` reads holds its guards throughout the block.
 
+mod guard_call;
+
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::{
-    Block, Expr, ExprAwait, ExprCall, ExprForLoop, ExprIf, ExprLet, ExprMatch, ExprMethodCall,
-    ExprWhile, Item, Local, Macro, Pat, Stmt,
+    Block, Expr, ExprAsync, ExprCall, ExprClosure, ExprForLoop, ExprIf, ExprLet, ExprMatch,
+    ExprMethodCall, ExprPath, ExprWhile, ExprYield, Item, Local, Macro, Pat, Stmt,
     visit::{self, Visit},
 };
 
+use self::guard_call::{Holds, guard_call};
 use crate::endpoint::body::{
     tokens,
     yields::{Operand, YIELD, YIELD_ALL, Yield, operand},
@@ -164,67 +167,69 @@ impl<'ast> Visit<'ast> for Reader {
         }
     }
 
+    // A closure or a block takes what it mentions with it; nothing in it is part of the generator.
+    fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
+        self.release_moved(|moved| visit::visit_expr_closure(moved, closure));
+    }
+
+    fn visit_expr_async(&mut self, block: &'ast ExprAsync) {
+        self.release_moved(|moved| visit::visit_expr_async(moved, block));
+    }
+
+    fn visit_expr_path(&mut self, path: &'ast ExprPath) {
+        if let Some(name) = single_name(path) {
+            self.release(name);
+        }
+    }
+
+    fn visit_expr_match(&mut self, ExprMatch { expr, arms, .. }: &'ast ExprMatch) {
+        self.visit_expr(expr);
+        let whole = arms
+            .iter()
+            .map(|arm| &arm.pat)
+            .find(|pat| variable(pat).is_some());
+        self.scope(|reader| {
+            reader.hold_scrutinee(whole, expr);
+            for arm in arms {
+                reader.scope(|reader| visit::visit_arm(reader, arm));
+            }
+        });
+    }
+
+    fn visit_expr_for_loop(&mut self, ExprForLoop { expr, body, .. }: &'ast ExprForLoop) {
+        self.visit_expr(expr);
+        self.scope(|reader| {
+            reader.hold_scrutinee(None, expr);
+            reader.visit_block(body);
+        });
+    }
+
+    fn visit_expr_while(&mut self, ExprWhile { cond, body, .. }: &'ast ExprWhile) {
+        self.visit_expr(cond);
+        self.scope(|reader| {
+            reader.let_scrutinees(cond);
+            reader.visit_block(body);
+        });
+    }
+
+    fn visit_expr_if(&mut self, expr: &'ast ExprIf) {
+        self.visit_expr(&expr.cond);
+        self.scope(|reader| {
+            reader.let_scrutinees(&expr.cond);
+            reader.visit_block(&expr.then_branch);
+        });
+        if let Some((_, otherwise)) = &expr.else_branch {
+            self.visit_expr(otherwise);
+        }
+    }
+
+    fn visit_expr_yield(&mut self, expr: &'ast ExprYield) {
+        visit::visit_expr_yield(self, expr);
+        self.yields();
+    }
+
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
-            // What they take with them is moved; nothing in them is part of the generator.
-            Expr::Closure(_) | Expr::Async(_) => {
-                let mut moved = Moved::default();
-                visit::visit_expr(&mut moved, expr);
-                for name in moved.0 {
-                    self.release(&name);
-                }
-            }
-            Expr::Path(_) => {
-                if let Some(name) = path_name(expr) {
-                    self.release(name);
-                }
-            }
-            Expr::Match(ExprMatch { expr, arms, .. }) => {
-                self.visit_expr(expr);
-                let whole = arms
-                    .iter()
-                    .map(|arm| &arm.pat)
-                    .find(|pat| variable(pat).is_some());
-                self.scope(|reader| {
-                    reader.hold_scrutinee(whole, expr);
-                    for arm in arms {
-                        reader.scope(|reader| visit::visit_arm(reader, arm));
-                    }
-                });
-            }
-            Expr::ForLoop(ExprForLoop { expr, body, .. }) => {
-                self.visit_expr(expr);
-                self.scope(|reader| {
-                    reader.hold_scrutinee(None, expr);
-                    reader.visit_block(body);
-                });
-            }
-            Expr::While(ExprWhile { cond, body, .. }) => {
-                self.visit_expr(cond);
-                self.scope(|reader| {
-                    reader.let_scrutinees(cond);
-                    reader.visit_block(body);
-                });
-            }
-            Expr::If(ExprIf {
-                cond,
-                then_branch,
-                else_branch,
-                ..
-            }) => {
-                self.visit_expr(cond);
-                self.scope(|reader| {
-                    reader.let_scrutinees(cond);
-                    reader.visit_block(then_branch);
-                });
-                if let Some((_, otherwise)) = else_branch {
-                    self.visit_expr(otherwise);
-                }
-            }
-            Expr::Yield(_) => {
-                visit::visit_expr(self, expr);
-                self.yields();
-            }
             // Places and borrows move nothing.
             Expr::Field(inner) => self.visit_place(&inner.base),
             Expr::Index(inner) => {
@@ -267,6 +272,14 @@ impl<'ast> Visit<'ast> for Reader {
 }
 
 impl Reader {
+    fn release_moved(&mut self, visit: impl FnOnce(&mut Moved)) {
+        let mut moved = Moved::default();
+        visit(&mut moved);
+        for name in moved.0 {
+            self.release(&name);
+        }
+    }
+
     fn visit_place(&mut self, expr: &Expr) {
         if path_name(expr).is_none() {
             Visit::visit_expr(self, expr);
@@ -315,93 +328,6 @@ fn call_of_guard(expr: &Expr) -> Option<Ident> {
     (call.holds == Holds::Guard).then(|| call.name.clone())
 }
 
-/// A call that returns a guard.
-#[derive(Clone, Copy)]
-struct GuardCall<'a> {
-    name: &'a Ident,
-    holds: Holds,
-}
-
-/// The return value of such a call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    Guard,
-    /// A `Result` of a guard.
-    Result,
-}
-
-impl GuardCall<'_> {
-    /// Whether a pattern takes the guard, and not something else that a method of this name returns.
-    fn fits(&self, pat: &Pat) -> bool {
-        match (self.holds, pat) {
-            (_, Pat::Type(typed)) => self.fits(&typed.pat),
-            (Holds::Guard, pat) => matches!(pat, Pat::Ident(_)),
-            (Holds::Result, pat) => matches!(pat, Pat::Ident(_) | Pat::TupleStruct(_)),
-        }
-    }
-}
-
-/// tokio's methods that wait for a guard.
-const LOCK: [&str; 6] = [
-    "lock",
-    "lock_owned",
-    "read",
-    "read_owned",
-    "write",
-    "write_owned",
-];
-/// Those that do not wait, and return a `Result`. std's guards are not `Send`, so it is not they.
-const TRY_LOCK: [&str; 6] = [
-    "try_lock",
-    "try_lock_owned",
-    "try_read",
-    "try_read_owned",
-    "try_write",
-    "try_write_owned",
-];
-
-fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
-    let is_one_of = |names: &[&str], call: &ExprMethodCall| {
-        call.args.is_empty() && names.iter().any(|name| call.method == name)
-    };
-    match expr {
-        Expr::Paren(paren) => guard_call(&paren.expr),
-        Expr::Group(group) => guard_call(&group.expr),
-        Expr::Await(ExprAwait { base, .. }) => match &**base {
-            Expr::MethodCall(call) if is_one_of(&LOCK, call) => Some(GuardCall {
-                name: &call.method,
-                holds: Holds::Guard,
-            }),
-            // `timeout(limit, mutex.lock()).await`
-            Expr::Call(ExprCall { args, .. }) => args.iter().find_map(|arg| match arg {
-                Expr::MethodCall(call) if is_one_of(&LOCK, call) => Some(GuardCall {
-                    name: &call.method,
-                    holds: Holds::Result,
-                }),
-                _ => None,
-            }),
-            _ => None,
-        },
-        Expr::MethodCall(call) if is_one_of(&TRY_LOCK, call) => Some(GuardCall {
-            name: &call.method,
-            holds: Holds::Result,
-        }),
-        Expr::MethodCall(call) if call.method == "unwrap" || call.method == "expect" => {
-            unwrapped(guard_call(&call.receiver)?)
-        }
-        Expr::Try(inner) => unwrapped(guard_call(&inner.expr)?),
-        _ => None,
-    }
-}
-
-/// The guard in a `Result`.
-fn unwrapped(call: GuardCall<'_>) -> Option<GuardCall<'_>> {
-    (call.holds == Holds::Result).then_some(GuardCall {
-        holds: Holds::Guard,
-        ..call
-    })
-}
-
 /// The variable that a pattern binds its value to: `guard`, `Ok(guard)`.
 fn variable(pat: &Pat) -> Option<Ident> {
     match pat {
@@ -412,9 +338,13 @@ fn variable(pat: &Pat) -> Option<Ident> {
     }
 }
 
+fn single_name(path: &ExprPath) -> Option<&Ident> {
+    path.path.get_ident().filter(|_| path.qself.is_none())
+}
+
 fn path_name(expr: &Expr) -> Option<&Ident> {
     match expr {
-        Expr::Path(path) if path.qself.is_none() => path.path.get_ident(),
+        Expr::Path(path) => single_name(path),
         Expr::Paren(paren) => path_name(&paren.expr),
         Expr::Group(group) => path_name(&group.expr),
         _ => None,
@@ -438,76 +368,4 @@ fn mentions_drop(tokens: TokenStream, name: &Ident) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held(code: &str) -> Vec<String> {
-        let block: Block = syn::parse_str(code).unwrap();
-        let held = held_across_yield(&block.stmts);
-        held.into_iter().map(|held| held.call).collect()
-    }
-
-    #[test]
-    fn guards_across_a_yield_are_found() {
-        for code in [
-            "{ let a = b.lock().await; yield_!(a.c); }",
-            "{ let mut a: Guard = b.lock().await; loop { yield_!(1); } }",
-            "{ let _a = b.lock().await; yield_all!(c()); }",
-            "{ let a = b.clone().lock_owned().await; if c { yield_!(1); } }",
-            "{ loop { let a = b.read().await; for c in a.iter() { yield_!(c); } } }",
-            "{ let a = b.write().await; tokio::select! { c = d() => yield_!(c), } }",
-            "{ let a = b.lock().await; { drop(c); } yield_!(*a); }",
-            "{ let a = b.lock().await; yield_!(1); drop(a); }",
-            "{ let a = b.lock().await; let c = a; yield_!(1); }",
-            "{ let a = b.try_lock().unwrap(); yield_!(1); }",
-            "{ let Ok(a) = b.try_lock() else { return }; yield_!(1); }",
-            "{ if let Ok(a) = b.try_write() { yield_!(1); } }",
-            "{ let a = timeout(c, b.lock()).await?; yield_!(1); }",
-            "{ for a in b.lock().await.iter() { yield_!(a); } }",
-            "{ while let Some(a) = b.lock().await.recv().await { yield_!(a); } }",
-            "{ if let Some(a) = b.read().await.get(c) { yield_!(a); } }",
-            "{ match b.lock().await.kind { c => yield_!(1), _ => {} } }",
-            "{ match b.lock().await { a => yield_!(1) } }",
-        ] {
-            assert_eq!(held(code).len(), 1, "{code}: {:?}", held(code));
-        }
-    }
-
-    #[test]
-    fn guards_that_are_gone_are_not() {
-        for code in [
-            "{ let a = b.lock().await; drop(a); yield_!(1); }",
-            "{ let a = b.lock().await; std::mem::drop(a); yield_!(1); }",
-            "{ { let a = b.lock().await; c(&a); } yield_!(1); }",
-            "{ let c = { let a = b.lock().await; a.clone() }; yield_!(c); }",
-            "{ let a = b.lock().await.clone(); yield_!(a); }",
-            "{ let a = *b.lock().await; yield_!(a); }",
-            "{ let _ = b.lock().await; yield_!(1); }",
-            "{ yield_!(b.lock().await.c); }",
-            "{ yield_!(1); let a = b.lock().await; c(&a); }",
-            "{ loop { let a = b.lock().await; c(&a); drop(a); yield_!(1); } }",
-            "{ if b.lock().await.is_empty() { yield_!(1); } }",
-            "{ while b.lock().await.pop().is_some() { yield_!(1); } }",
-            "{ let a = b.lock().await; if c { drop(a); yield_!(1); return; } d(&a); }",
-            "{ let a = b.lock().await; finish(a); yield_!(1); }",
-            "{ let a = b.lock().await; let c = RwLockWriteGuard::downgrade(a); yield_!(1); }",
-            "{ let a = b.lock().await; spawn(async move { a.c() }); yield_!(1); }",
-            "{ let a = b.lock().await; select! { c = d() => { drop(a); yield_!(1); } } }",
-            "{ let a = file.read(&mut buffer).await; yield_!(1); }",
-            "{ let a = socket.read().await?; yield_!(1); }",
-            "{ while let Some(a) = socket.read().await { yield_!(1); } }",
-            "{ let Some(a) = b.lock().await.pop() else { return }; yield_!(a); }",
-            "{ if let Ok(a) = b.try_lock() { drop(a); yield_!(1); } }",
-            "{ let a = stdout().lock(); yield_!(1); }",
-            "{ let a = async { let c = b.lock().await; c.d }; yield_!(a.await); }",
-        ] {
-            assert_eq!(held(code), [""; 0], "{code}");
-        }
-    }
-
-    #[test]
-    fn a_guard_is_reported_once() {
-        let code = "{ let a = b.lock().await; yield_!(1); yield_!(2); let c = d.read().await; yield_!(3); }";
-        assert_eq!(held(code), ["lock", "read"]);
-    }
-}
+mod tests;

@@ -1,0 +1,72 @@
+//! Facts about the statements, read from their looks before anything is rewritten.
+
+use quote::ToTokens as _;
+use syn::{Expr, ExprCall, ExprYield, Item, Stmt};
+
+use super::{
+    tokens,
+    yields::{YIELD, YIELD_ALL},
+};
+
+/// Tells which of the statements yield, as far as their tokens say.
+pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
+    let yielding = yielding_macros(statements);
+    move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
+}
+
+/// `yield_!`, `yield_all!`, and the function's own macros that hold one of them.
+fn yielding_macros(statements: &[Stmt]) -> Vec<String> {
+    let mut names = vec![YIELD.to_owned(), YIELD_ALL.to_owned()];
+    for statement in statements {
+        if let Stmt::Item(Item::Macro(item)) = statement
+            && let Some(name) = &item.ident
+            && tokens::find_call(item.mac.tokens.clone(), &names).is_some()
+        {
+            names.push(name.to_string());
+        }
+    }
+    names
+}
+
+fn is_macro_definition(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Item(Item::Macro(item)) if item.ident.is_some())
+}
+
+fn finds(statement: &Stmt, names: &[String]) -> bool {
+    tokens::find_call(statement.to_token_stream(), names).is_some()
+        || contains_yield_keyword(statement)
+}
+
+fn contains_yield_keyword(statement: &Stmt) -> bool {
+    struct Find(bool);
+    impl<'ast> syn::visit::Visit<'ast> for Find {
+        fn visit_expr_yield(&mut self, _: &'ast ExprYield) {
+            self.0 = true;
+        }
+    }
+    let mut find = Find(false);
+    syn::visit::Visit::visit_stmt(&mut find, statement);
+    find.0
+}
+
+/// Whether it calls a variant of `Result`, as far as its path tells: `Ok(…)` and `Result::Ok(…)`, not `Reply::Ok(…)`.
+pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
+    let Expr::Call(ExprCall { func, .. }) = expr else {
+        return false;
+    };
+    let Expr::Path(path) = &**func else {
+        return false;
+    };
+    let mut segments = path.path.segments.iter().rev();
+    segments.next().is_some_and(|last| last.ident == name)
+        && segments.next().is_none_or(|owner| owner.ident == "Result")
+}
+
+/// Whether an expression is a value that is written out.
+pub(super) fn is_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Lit(_) | Expr::Struct(_) | Expr::Array(_) => true,
+        Expr::Tuple(tuple) => !tuple.elems.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! What `return`, `?` and `.await` become.
+//!
+//! Where an error was reported, the expression is left as it is: the function that it stands in returns an error type
+//! then, and the compiler has nothing to add.
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Expr, ExprAwait, ExprReturn, ExprTry};
+
+use super::{Place, Reader, Scope};
+use crate::endpoint::{
+    body::facts::{is_call_of, is_literal},
+    returns::Form,
+};
+
+impl Reader<'_> {
+    /// What `return` with nothing behind it becomes.
+    fn finish(&self, token: Span) -> TokenStream {
+        let private = self.runtime.internals();
+        match self.form {
+            None | Some(Form::Stream) => quote_spanned!(token=> return),
+            Some(_) => quote_spanned!(token=>
+                return ::core::result::Result::Ok(#private::End::END)
+            ),
+        }
+    }
+
+    /// Says where the errors of an endpoint that can fail on both sides lead: a function of the runtime.
+    pub(super) fn side(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
+        let name = match self.place {
+            Place::BeforeResponse => before,
+            Place::InStream => in_stream,
+        };
+        let (private, name) = (self.runtime.private(at), Ident::new(name, at));
+        quote_spanned!(at=> #private::#name)
+    }
+
+    /// Whether `what` stands where no error can go; says so.
+    pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
+        let message = match (self.form, self.place) {
+            (Some(Form::Stream), _) => format!(
+                "{what} cannot end this stream: its item is not a `Result`, and the response has begun\n\
+                 help: make the item a `Result<T, E>`, and the error becomes an event; or return \
+                 `Result<impl Stream<…>, E>`, and what stands before the first `yield_!` answers with a status"
+            ),
+            (Some(Form::Response), Place::InStream) => format!(
+                "the response has begun, so {what} cannot become a status\n\
+                 help: make the item a `Result<T, E>`, and the error becomes an event; or move this before the \
+                 first `yield_!`"
+            ),
+            _ => return false,
+        };
+        self.errors.at(at, message);
+        true
+    }
+
+    pub(super) fn rewrite_return(&mut self, expr: &ExprReturn) -> Option<TokenStream> {
+        let form = self.form?;
+        let token = expr.return_token.span;
+        let Some(value) = &expr.expr else {
+            return Some(self.finish(token));
+        };
+        let is_err = is_call_of(value, "Err");
+        if is_call_of(value, "Ok") || is_literal(value) || (form == Form::Stream && !is_err) {
+            self.errors.at(
+                expr,
+                "a stream ends with `return;`, without a value; hand values over with `yield_!(…)` before it",
+            );
+            return None;
+        }
+        if self.refuses_errors(expr, "`return Err(…)`") || form != Form::TryResponse {
+            return None;
+        }
+        let side = self.side("return_before_response", "return_in_stream", token);
+        Some(quote_spanned!(token=> return #side(#value)))
+    }
+
+    pub(super) fn rewrite_try(
+        &mut self,
+        ExprTry {
+            expr: base,
+            question_token,
+            ..
+        }: &mut ExprTry,
+    ) {
+        if self.scope != Scope::Endpoint || self.refuses_errors(*question_token, "`?`") {
+            return;
+        }
+        if self.form == Some(Form::TryResponse) {
+            **base = self.call(base, |reader, at| {
+                reader.side("before_response", "in_stream", at)
+            });
+        }
+    }
+
+    /// A call of a function of the runtime around `base`, that is underlined as `base` is.
+    fn call(&self, base: &Expr, function: impl FnOnce(&Self, Span) -> TokenStream) -> Expr {
+        let (first, last) = ends(base);
+        let function = function(self, first);
+        let mut operand = Group::new(Delimiter::Parenthesis, base.to_token_stream());
+        operand.set_span(last);
+        Expr::Verbatim(quote!(#function #operand))
+    }
+
+    pub(super) fn rewrite_await(&self, ExprAwait { base, .. }: &mut ExprAwait) {
+        **base = self.call(base, |reader, at| {
+            let private = reader.runtime.private(at);
+            quote_spanned!(at=> #private::guard)
+        });
+    }
+}
+
+/// The spans of the first token and of the last.
+fn ends(tokens: &impl ToTokens) -> (Span, Span) {
+    let mut tokens = tokens
+        .to_token_stream()
+        .into_iter()
+        .map(|token| token.span());
+    let first = tokens.next().unwrap_or_else(Span::call_site);
+    (first, tokens.last().unwrap_or(first))
+}

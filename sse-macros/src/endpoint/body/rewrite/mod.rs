@@ -1,0 +1,264 @@
+//! Rewrites the statements for the form of the endpoint.
+//!
+//! `.await` becomes a cancellation point. `yield_!` is written out. `return` says what the generator's output is, and in
+//! an endpoint that can fail on both sides of the response, `?` and `return Err(…)` say on which side they stand.
+//! Nothing else is touched.
+
+mod exits;
+mod yield_calls;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::{
+    Expr, ExprAwait, ExprCall, ExprTry, Item, Macro, Stmt,
+    visit_mut::{self, VisitMut},
+};
+
+use super::{
+    known_macros::{KNOWN_MACROS, OWN_GENERATORS},
+    tokens::{self, Leaving},
+    yields::Yield,
+};
+use crate::{
+    endpoint::returns::Form,
+    support::{errors::Errors, runtime_path::Runtime},
+};
+
+/// What the statements hold.
+pub(super) struct Seen {
+    pub(super) yields: bool,
+    /// A macro that may yield, as nobody can see.
+    pub(super) unknown_macro: bool,
+}
+
+/// Rewrites the statements; `first_yield` is the first of them that is part of the stream.
+pub(super) fn rewrite(
+    statements: &mut [Stmt],
+    first_yield: Option<usize>,
+    form: Option<Form>,
+    runtime: &Runtime,
+    endpoint: &Ident,
+    errors: &mut Errors,
+) -> Seen {
+    let mut reader = Reader {
+        form,
+        runtime,
+        errors,
+        place: Place::BeforeResponse,
+        scope: Scope::Endpoint,
+        seen: Seen {
+            yields: false,
+            unknown_macro: false,
+        },
+        endpoint: endpoint.to_string(),
+    };
+    for (at, statement) in statements.iter_mut().enumerate() {
+        if form.is_none_or(|form| !form.has_prelude()) || first_yield == Some(at) {
+            reader.place = Place::InStream;
+        }
+        reader.visit_stmt_mut(statement);
+    }
+    reader.seen
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    BeforeResponse,
+    InStream,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The endpoint's own coroutine.
+    Endpoint,
+    Closure,
+    AsyncBlock,
+    /// The arguments of a `spawn(…)`.
+    Spawned,
+}
+
+struct Reader<'a> {
+    /// `None`, where the return type is unknown: nothing is said of what depends on it.
+    form: Option<Form>,
+    runtime: &'a Runtime,
+    errors: &'a mut Errors,
+    place: Place,
+    scope: Scope,
+    seen: Seen,
+    endpoint: String,
+}
+
+impl Reader<'_> {
+    fn within(&mut self, scope: Scope, visit: impl FnOnce(&mut Self)) {
+        // What is spawned stays spawned, whatever is in it.
+        let scope = match self.scope {
+            Scope::Spawned => Scope::Spawned,
+            _ => scope,
+        };
+        let outer = std::mem::replace(&mut self.scope, scope);
+        visit(self);
+        self.scope = outer;
+    }
+
+    fn visit_macro_call(&mut self, call: &mut Macro) -> Option<Expr> {
+        match call.path.get_ident().and_then(Yield::named) {
+            Some(name) => Some(self.rewrite_yield(name, call)),
+            None => {
+                self.visit_foreign_macro(call);
+                None
+            }
+        }
+    }
+
+    /// Rewrites the tokens of a macro that is not ours.
+    fn visit_foreign_macro(&mut self, call: &mut Macro) {
+        let name = call.path.segments.last().map(|last| last.ident.to_string());
+        let name = name.unwrap_or_default();
+        self.seen.unknown_macro |= !KNOWN_MACROS.contains(&name.as_str());
+        let is_ours = self.scope == Scope::Endpoint && !OWN_GENERATORS.contains(&name.as_str());
+        if is_ours && self.form.is_some() {
+            let tokens = std::mem::take(&mut call.tokens);
+            call.tokens = tokens::rewrite(tokens, self);
+        }
+    }
+}
+
+impl Leaving for Reader<'_> {
+    fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
+        match syn::parse2::<Expr>(quote!(#token #operand)) {
+            Ok(Expr::Return(expr)) => self
+                .rewrite_return(&expr)
+                .unwrap_or_else(|| expr.into_token_stream()),
+            // Something that only looks like it.
+            _ => quote!(#token #operand),
+        }
+    }
+
+    fn on_try(&mut self, question: TokenTree) -> TokenStream {
+        if !self.refuses_errors(&question, "`?`") && self.form == Some(Form::TryResponse) {
+            let at = question.span();
+            let side = self.side("error_before_response", "error_in_stream", at);
+            return quote_spanned!(at=> .map_err(#side) #question);
+        }
+        question.into()
+    }
+
+    fn on_yield(&mut self, call: Yield, mac: Macro) -> TokenStream {
+        self.rewrite_yield(call, &mac).into_token_stream()
+    }
+}
+
+impl VisitMut for Reader<'_> {
+    fn visit_expr_mut(&mut self, expr: &mut Expr) {
+        match expr {
+            Expr::Closure(_) => self.within(Scope::Closure, |reader| {
+                visit_mut::visit_expr_mut(reader, expr);
+            }),
+            Expr::Async(_) => self.within(Scope::AsyncBlock, |reader| {
+                visit_mut::visit_expr_mut(reader, expr);
+            }),
+            // The compiler says that a `!` is missing.
+            Expr::Call(ExprCall { func, .. }) if matches!(&**func, Expr::Path(path) if path.path.get_ident().and_then(Yield::named).is_some()) =>
+            {
+                self.seen.yields = true;
+            }
+            Expr::Call(ExprCall { func, args, .. }) if is_spawn(func) => {
+                self.visit_expr_mut(func);
+                for arg in args {
+                    match arg {
+                        Expr::Async(_) | Expr::Closure(_) => {
+                            self.within(Scope::Spawned, |reader| reader.visit_expr_mut(arg));
+                        }
+                        // What is computed before the task starts is the endpoint's own.
+                        _ => self.visit_expr_mut(arg),
+                    }
+                }
+            }
+            Expr::Await(ExprAwait {
+                base, await_token, ..
+            }) if is_yield(base) => {
+                self.errors.at(
+                    *await_token,
+                    "`yield_!` waits by itself; remove this `.await`",
+                );
+                self.visit_expr_mut(base);
+                *expr = (**base).clone();
+            }
+            Expr::Try(ExprTry {
+                expr: base,
+                question_token,
+                ..
+            }) if is_yield(base) => {
+                self.errors
+                    .at(*question_token, "`yield_!` does not fail; remove this `?`");
+                self.visit_expr_mut(base);
+                *expr = (**base).clone();
+            }
+            Expr::Await(inner) => {
+                self.visit_expr_mut(&mut inner.base);
+                self.rewrite_await(inner);
+            }
+            Expr::Try(inner) => {
+                self.visit_expr_mut(&mut inner.expr);
+                self.rewrite_try(inner);
+            }
+            Expr::Return(inner) => {
+                if let Some(value) = &mut inner.expr {
+                    self.visit_expr_mut(value);
+                }
+                if self.scope == Scope::Endpoint
+                    && let Some(rewritten) = self.rewrite_return(inner)
+                {
+                    let attributes = std::mem::take(&mut inner.attrs);
+                    *expr = Expr::Verbatim(quote!(#(#attributes)* #rewritten));
+                }
+            }
+            Expr::Yield(inner) => *expr = self.rewrite_yield_keyword(inner),
+            Expr::Macro(call) => {
+                if let Some(replacement) = self.visit_macro_call(&mut call.mac) {
+                    let attributes = std::mem::take(&mut call.attrs);
+                    *expr = Expr::Verbatim(quote!(#(#attributes)* #replacement));
+                }
+            }
+            _ => visit_mut::visit_expr_mut(self, expr),
+        }
+    }
+
+    fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
+        if let Stmt::Macro(call) = statement {
+            if let Some(block) = self.visit_macro_call(&mut call.mac) {
+                // A block needs no semicolon, and with one the compiler would ask to remove it.
+                let attributes = std::mem::take(&mut call.attrs);
+                *statement = Stmt::Expr(Expr::Verbatim(quote!(#(#attributes)* #block)), None);
+            }
+            return;
+        }
+        visit_mut::visit_stmt_mut(self, statement);
+    }
+
+    fn visit_item_mut(&mut self, item: &mut Item) {
+        // What a macro yields, it yields where it is called.
+        if !matches!(item, Item::Macro(_)) {
+            self.refuse_yields_of(item);
+        }
+    }
+
+    fn visit_macro_mut(&mut self, call: &mut Macro) {
+        self.visit_foreign_macro(call);
+    }
+
+    // A macro inside a type or a pattern leaves nothing.
+    fn visit_type_mut(&mut self, _: &mut syn::Type) {}
+    fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
+}
+
+/// Whether it is a call of `yield_!` or `yield_all!`.
+fn is_yield(expr: &Expr) -> bool {
+    matches!(expr, Expr::Macro(call) if call.mac.path.get_ident().and_then(Yield::named).is_some())
+}
+
+fn is_spawn(func: &Expr) -> bool {
+    ["spawn", "spawn_blocking", "spawn_local"].iter().any(|spawn| {
+        matches!(func, Expr::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == spawn))
+    })
+}

@@ -1,0 +1,145 @@
+//! What `yield_!`, `yield_all!` and the keyword `yield` become.
+
+use proc_macro2::{Delimiter, Group, Ident, TokenStream};
+use quote::{ToTokens as _, quote};
+use syn::{
+    Expr, ExprYield, Item, Macro, UnOp, parse_quote_spanned, spanned::Spanned as _,
+    visit_mut::VisitMut as _,
+};
+
+use super::{Reader, Scope};
+use crate::{
+    endpoint::body::{
+        facts::is_call_of,
+        tokens,
+        yields::{Operand, YIELD, YIELD_ALL, Yield, arity, leaves_its_type_open, operand},
+    },
+    support::runtime_path::ours,
+};
+
+impl Reader<'_> {
+    /// What stands for a call of `yield_!` or `yield_all!`.
+    pub(super) fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
+        self.seen.yields = true;
+        let refused = self.refusal(call);
+        let (operand, refused) = match mac.parse_body_with(operand) {
+            Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
+            Ok(Operand::One(operand)) => (Some(operand), refused),
+            Ok(Operand::More(operand)) => (Some(operand), refused.or(Some(arity(call).to_owned()))),
+            // The compiler says what is wrong with it; an editor that completes it finds it in the expansion.
+            Err(_) => (Some(Expr::Verbatim(mac.tokens.clone())), refused),
+        };
+        match (operand, refused) {
+            (Some(operand), None) => self.hand_over(call, operand, mac),
+            (operand, refused) => {
+                if let Some(problem) = refused {
+                    self.errors.at(mac, problem);
+                }
+                unheard(operand)
+            }
+        }
+    }
+
+    fn hand_over(&mut self, call: Yield, mut operand: Expr, mac: &Macro) -> Expr {
+        let is_open = leaves_its_type_open(&operand);
+        self.visit_expr_mut(&mut operand);
+        let Some(form) = self.form else {
+            return unheard(Some(operand));
+        };
+        if call == Yield::One
+            && form.stream_fails()
+            && let Some(problem) = result_problem(&operand)
+        {
+            self.errors.at(&operand, problem);
+            return unheard(Some(operand));
+        }
+        let at = mac.path.span();
+        let mut parentheses = Group::new(Delimiter::Parenthesis, operand.to_token_stream());
+        parentheses.set_span(match operand {
+            // What is wrong with it may be that it ends.
+            Expr::Verbatim(_) => mac.delimiter.span().join(),
+            _ => ours(at),
+        });
+        Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
+    }
+
+    /// Why nothing can be yielded here.
+    fn refusal(&self, call: Yield) -> Option<String> {
+        let name = call.name();
+        let problem = match self.scope {
+            Scope::Endpoint => return None,
+            Scope::Closure => format!(
+                "`{name}!` cannot be used inside a closure, which is not part of the generator; use a loop, or collect first"
+            ),
+            Scope::AsyncBlock => format!(
+                "`{name}!` cannot be used inside an `async` block, which is a future of its own; `.await` its result, and yield that"
+            ),
+            Scope::Spawned => format!(
+                "a spawned task cannot yield, since it runs beside the stream; send through a channel, and `{name}!` what arrives"
+            ),
+        };
+        Some(problem)
+    }
+
+    pub(super) fn rewrite_yield_keyword(&mut self, expr: &ExprYield) -> Expr {
+        // Of `yield!(value)`, which is a negation in parentheses, only the value is meant.
+        let value = expr.expr.as_deref().map(|value| match value {
+            Expr::Unary(not) => match (not.op, &*not.expr) {
+                (UnOp::Not(_), Expr::Paren(paren)) => paren.expr.to_token_stream(),
+                _ => value.to_token_stream(),
+            },
+            value => value.to_token_stream(),
+        });
+        if !cfg!(nightly) {
+            let spelled = value
+                .as_ref()
+                .map_or("…".to_owned(), TokenStream::to_string);
+            self.errors.at(
+                expr.yield_token,
+                format_args!("`yield` is unstable; on stable Rust write `yield_!({spelled})`"),
+            );
+        }
+        let name = Ident::new(YIELD, expr.yield_token.span());
+        let mac: Macro = parse_quote_spanned!(name.span()=> #name!(#value));
+        self.rewrite_yield(Yield::One, &mac)
+    }
+
+    /// An item inside the function is its own affair, but it cannot yield for us.
+    pub(super) fn refuse_yields_of(&mut self, item: &mut Item) {
+        let names = [YIELD.to_owned(), YIELD_ALL.to_owned()];
+        let Some(span) = tokens::find_call(item.to_token_stream(), &names) else {
+            return;
+        };
+        self.seen.yields = true;
+        let owner = match item {
+            Item::Fn(function) => format!("`{}`", function.sig.ident),
+            _ => "an item inside it".to_owned(),
+        };
+        self.errors.at_span(
+            span,
+            format_args!(
+                "`yield_!` belongs to the endpoint `{}`, not to {owner}; return the values, and yield them here",
+                self.endpoint
+            ),
+        );
+        *item = Item::Verbatim(tokens::without_calls(item.to_token_stream(), &names));
+    }
+}
+
+/// Why a `Result` that is written out is not what `yield_!` takes in a stream that can fail. In one that cannot, the
+/// compiler knows whether the item is a `Result` by another name.
+fn result_problem(operand: &Expr) -> Option<&'static str> {
+    if is_call_of(operand, "Err") {
+        Some("an error ends the stream: write `return Err(…);` in place of this `yield_!`")
+    } else if is_call_of(operand, "Ok") {
+        Some("yield the value itself, without `Ok`; end with `?` or `return Err(…)`")
+    } else {
+        None
+    }
+}
+
+/// What was refused, for the compiler to resolve its names, and no more.
+fn unheard(operand: Option<Expr>) -> Expr {
+    let operand = operand.map(|operand| quote!(let _ = #operand;));
+    Expr::Verbatim(quote!({ #operand }))
+}

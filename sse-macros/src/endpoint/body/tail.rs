@@ -1,0 +1,74 @@
+//! A value at the end of the function, where an endpoint has none.
+
+use syn::{Expr, Macro, Stmt, parse_quote};
+
+use super::{
+    facts::{is_call_of, is_literal},
+    known_macros::OWN_GENERATORS,
+};
+use crate::{endpoint::returns::Form, support::errors::Errors};
+
+/// Reports a value at the end of the function that is surely one by its looks; returns whether it is a stream, which
+/// says that the function was not meant to yield.
+pub(super) fn refuse_tail_value(
+    statements: &mut [Stmt],
+    form: Option<Form>,
+    yields: bool,
+    errors: &mut Errors,
+) -> bool {
+    const RETURNS_STREAM: &str = "an endpoint yields its events and does not return a stream; write \
+                                  `yield_all!(…);` with the stream inside, or `yield_!(…)` in place of its `yield`";
+    let (tail, semicolon) = match statements.last_mut() {
+        Some(Stmt::Expr(tail, semicolon @ None)) => (tail, semicolon),
+        Some(Stmt::Macro(call)) if call.semi_token.is_none() && is_generator(&call.mac) => {
+            errors.at(&*call, RETURNS_STREAM);
+            call.semi_token = Some(parse_quote!(;));
+            return true;
+        }
+        _ => return false,
+    };
+    let is_stream = is_stream(tail, yields);
+    let problem = if is_stream {
+        RETURNS_STREAM
+    } else if is_call_of(tail, "Ok") {
+        "the end of the function ends the stream; remove this"
+    } else if is_call_of(tail, "Err") && form != Some(Form::Stream) {
+        "the end of the function ends the stream; to end it with an error, write `return Err(…);`"
+    } else if is_call_of(tail, "Err") || is_call_of(tail, "Some") || is_literal(tail) {
+        "the end of the function ends the stream; `yield_!(…)` this value, or remove it"
+    } else {
+        return false;
+    };
+    errors.at(&*tail, problem);
+    // Nothing of it is reported a second time by the compiler.
+    *semicolon = Some(parse_quote!(;));
+    is_stream
+}
+
+/// Whether the value at the end of a function can be nothing but the stream that was to be returned.
+fn is_stream(tail: &Expr, yields: bool) -> bool {
+    match tail {
+        Expr::Macro(call) => is_generator(&call.mac),
+        Expr::Call(call) if is_call_of(tail, "Ok") => call.args.first().is_some_and(|value| {
+            is_stream(value, yields)
+                || (!yields && matches!(value, Expr::Call(_) | Expr::MethodCall(_)))
+        }),
+        // `Box::pin(stream! { … })` and its like.
+        Expr::Call(call) => call
+            .args
+            .iter()
+            .any(|value| matches!(value, Expr::Macro(call) if is_generator(&call.mac))),
+        Expr::Path(_) => !yields,
+        _ => false,
+    }
+}
+
+/// Whether a macro makes a stream of its tokens.
+fn is_generator(mac: &Macro) -> bool {
+    let name = mac.path.segments.last();
+    name.is_some_and(|name| {
+        OWN_GENERATORS
+            .iter()
+            .any(|generator| name.ident == generator)
+    })
+}

@@ -1,0 +1,92 @@
+//! Calls that return the guard of a lock, known by the names of their methods.
+
+use proc_macro2::Ident;
+use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
+
+/// A call that returns a guard.
+#[derive(Clone, Copy)]
+pub(super) struct GuardCall<'a> {
+    pub(super) name: &'a Ident,
+    pub(super) holds: Holds,
+}
+
+/// The return value of such a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    Guard,
+    /// A `Result` of a guard.
+    Result,
+}
+
+impl GuardCall<'_> {
+    /// Whether a pattern takes the guard, and not something else that a method of this name returns.
+    pub(super) fn fits(&self, pat: &Pat) -> bool {
+        match (self.holds, pat) {
+            (_, Pat::Type(typed)) => self.fits(&typed.pat),
+            (Holds::Guard, pat) => matches!(pat, Pat::Ident(_)),
+            (Holds::Result, pat) => matches!(pat, Pat::Ident(_) | Pat::TupleStruct(_)),
+        }
+    }
+}
+
+/// tokio's methods that wait for a guard.
+const LOCK: [&str; 6] = [
+    "lock",
+    "lock_owned",
+    "read",
+    "read_owned",
+    "write",
+    "write_owned",
+];
+/// Those that do not wait, and return a `Result`. std's guards are not `Send`, so it is not they.
+const TRY_LOCK: [&str; 6] = [
+    "try_lock",
+    "try_lock_owned",
+    "try_read",
+    "try_read_owned",
+    "try_write",
+    "try_write_owned",
+];
+
+/// The call in an expression whose value is a guard, or a `Result` of one.
+pub(super) fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
+    let is_one_of = |names: &[&str], call: &ExprMethodCall| {
+        call.args.is_empty() && names.iter().any(|name| call.method == name)
+    };
+    match expr {
+        Expr::Paren(paren) => guard_call(&paren.expr),
+        Expr::Group(group) => guard_call(&group.expr),
+        Expr::Await(ExprAwait { base, .. }) => match &**base {
+            Expr::MethodCall(call) if is_one_of(&LOCK, call) => Some(GuardCall {
+                name: &call.method,
+                holds: Holds::Guard,
+            }),
+            // `timeout(limit, mutex.lock()).await`
+            Expr::Call(ExprCall { args, .. }) => args.iter().find_map(|arg| match arg {
+                Expr::MethodCall(call) if is_one_of(&LOCK, call) => Some(GuardCall {
+                    name: &call.method,
+                    holds: Holds::Result,
+                }),
+                _ => None,
+            }),
+            _ => None,
+        },
+        Expr::MethodCall(call) if is_one_of(&TRY_LOCK, call) => Some(GuardCall {
+            name: &call.method,
+            holds: Holds::Result,
+        }),
+        Expr::MethodCall(call) if call.method == "unwrap" || call.method == "expect" => {
+            unwrapped(guard_call(&call.receiver)?)
+        }
+        Expr::Try(inner) => unwrapped(guard_call(&inner.expr)?),
+        _ => None,
+    }
+}
+
+/// The guard in a `Result`.
+fn unwrapped(call: GuardCall<'_>) -> Option<GuardCall<'_>> {
+    (call.holds == Holds::Result).then_some(GuardCall {
+        holds: Holds::Guard,
+        ..call
+    })
+}

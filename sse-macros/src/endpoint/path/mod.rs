@@ -1,0 +1,176 @@
+//! The rules of a path: those of axum 0.8 and its router, `matchit`, and a few of our own for paths that axum would
+//! read in another way than they are meant.
+
+mod scan;
+
+use self::scan::{scan, segment_at};
+
+/// Everything that is wrong with a path; the one literal is underlined for all of it.
+pub(crate) fn problems(path: &str) -> Vec<String> {
+    let (mut problems, path) = without_foreign_syntax(path);
+    problems.extend(refusals(&path));
+    problems.extend(names(&captures(&path), &path));
+    problems
+}
+
+/// The names of the captures, a wildcard's without its star.
+pub(crate) fn captures(path: &str) -> Vec<&str> {
+    let captures = scan(path).captures.into_iter();
+    captures
+        .map(|capture| capture.trim_start_matches('*'))
+        .collect()
+}
+
+/// Reports the syntax of URLs and of other routers; returns the path with the syntax of axum in its place.
+fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
+    let mut problems = Vec::new();
+    let mut path = path.to_owned();
+    if let Some(mark) = optional_mark(&path) {
+        path.remove(mark);
+        let segment = segment_at(&path, mark);
+        problems.push(format!(
+            "`{segment}` cannot be optional; write one endpoint for the path with it, and one for the path without it"
+        ));
+    }
+    for (mark, name) in [('?', "query"), ('#', "fragment")] {
+        if let Some(at) = outside_captures(&path, mark) {
+            path.truncate(at);
+            problems.push(format!(
+                "a route has no {name}; write `\"{path}\"`, and read the {name} in the endpoint"
+            ));
+        }
+    }
+    if let Some(segment) = path.split('/').find(|segment| in_angles(segment).is_some()) {
+        let new = in_angles(segment).unwrap_or_default();
+        let segments = path.split('/');
+        let segments: Vec<String> = segments
+            .map(|segment| in_angles(segment).unwrap_or_else(|| segment.to_owned()))
+            .collect();
+        let rewritten = segments.join("/");
+        problems.push(format!("write `{new}`, not `{segment}`: `\"{rewritten}\"`"));
+        path = rewritten;
+    }
+    (problems, path)
+}
+
+/// Everything for which axum refuses a path; empty exactly if it accepts the path.
+fn refusals(path: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !path.starts_with('/') {
+        problems.push(format!("paths start with `/`; did you mean `\"/{path}\"`?"));
+    }
+    let legacy = path
+        .split('/')
+        .find_map(|segment| Some((segment, of_axum_0_7(segment)?)));
+    let Some((segment, new)) = legacy else {
+        problems.extend(scan(path).problems);
+        return problems;
+    };
+    let segments: Vec<String> = path
+        .split('/')
+        .map(|segment| of_axum_0_7(segment).unwrap_or_else(|| segment.to_owned()))
+        .collect();
+    let path = segments.join("/");
+    problems.push(format!("write `{new}`, not `{segment}`: `\"{path}\"`"));
+    problems.extend(scan(&path).problems);
+    problems
+}
+
+/// Problems in the names of captures that axum itself accepts.
+fn names(captures: &[&str], path: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (at, &name) in captures.iter().enumerate() {
+        if let Some(problem) = name_problem(name) {
+            problems.push(problem);
+        } else if captures[..at].contains(&name) {
+            problems.push(format!("in `\"{path}\"`: `{{{name}}}` appears twice"));
+        }
+    }
+    problems
+}
+
+fn name_problem(name: &str) -> Option<String> {
+    if let Some(name) = name.strip_suffix("..") {
+        let name = name.trim_end_matches('.');
+        return Some(format!("write `{{*{name}}}`, not `{{{name}...}}`")).filter(|_| is_name(name));
+    }
+    if is_name(name) {
+        return None;
+    }
+    let own = leading_name(name, "id");
+    Some(match name.split_once(':') {
+        Some(_) => format!(
+            "captures have no patterns, so this one's name would be `{name}`; write `{{{own}}}`, and let the type in \
+             `Path<…>` validate it"
+        ),
+        None => format!(
+            "`{name}` is not a valid capture name; use letters, digits, `_`, `-` and `.`, as in `{{{own}}}`"
+        ),
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(is_part_of_name)
+}
+
+fn is_part_of_name(char: char) -> bool {
+    char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
+}
+
+/// The name that a text begins with; `default`, if there is none.
+fn leading_name(text: &str, default: &str) -> String {
+    let text = text.trim_start_matches(|char| !is_part_of_name(char));
+    let name: String = text
+        .chars()
+        .take_while(|&char| is_part_of_name(char) && char != '.')
+        .collect();
+    if name.is_empty() {
+        default.to_owned()
+    } else {
+        name
+    }
+}
+
+/// The `?` of a capture that is optional in other routers: `{id?}`, `{id}?`, `:id?`.
+fn optional_mark(path: &str) -> Option<usize> {
+    let mark = path.find('?')?;
+    let (before, after) = path.split_at(mark);
+    let after = &after[1..];
+    let segment = before.rsplit('/').next().unwrap_or_default();
+    let is_capture = segment.starts_with([':', '{', '<']);
+    (is_capture && (after.is_empty() || after.starts_with(['/', '}', '>']))).then_some(mark)
+}
+
+/// The position of a character outside all braces.
+fn outside_captures(path: &str, mark: char) -> Option<usize> {
+    let mut is_inside = false;
+    path.char_indices().find_map(|(at, char)| {
+        match char {
+            '{' => is_inside = true,
+            '}' | '/' => is_inside = false,
+            _ => {}
+        }
+        (char == mark && !is_inside).then_some(at)
+    })
+}
+
+/// A capture in angle brackets, as axum writes it.
+fn in_angles(segment: &str) -> Option<String> {
+    let name = segment.strip_prefix('<')?.strip_suffix('>')?;
+    Some(match name.strip_suffix("..") {
+        Some(rest) => format!("{{*{rest}}}"),
+        None => format!("{{{name}}}"),
+    })
+}
+
+/// A segment in the syntax of axum 0.7, which axum 0.8 refuses, in that of axum 0.8.
+fn of_axum_0_7(segment: &str) -> Option<String> {
+    if let Some(name) = segment.strip_prefix(':') {
+        return Some(format!("{{{}}}", leading_name(name, "id")));
+    }
+    let name = segment.strip_prefix('*')?;
+    Some(format!("{{*{}}}", leading_name(name, "rest")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The captures of a path, read like `matchit` reads them.
+
+use super::leading_name;
+
+/// The most captures in one path, not counting a wildcard; `matchit` panics at the next one.
+const MOST_CAPTURES: usize = 25;
+
+/// The captures of a path, and what the router finds wrong with it.
+#[derive(Default)]
+pub(super) struct Scan<'a> {
+    /// The text between the braces of each capture.
+    pub(super) captures: Vec<&'a str>,
+    pub(super) problems: Vec<String>,
+}
+
+/// A character of a path.
+struct Token {
+    at: usize,
+    char: char,
+    /// A doubled brace, which stands for a brace.
+    is_escaped: bool,
+}
+
+impl Token {
+    fn is(&self, char: char) -> bool {
+        self.char == char && !self.is_escaped
+    }
+}
+
+/// Pairs doubled braces from the left, before anything else is read, as `matchit` does.
+fn tokens(path: &str) -> Vec<Token> {
+    let mut chars = path.char_indices().peekable();
+    let mut tokens = Vec::new();
+    while let Some((at, char)) = chars.next() {
+        let is_escaped =
+            matches!(char, '{' | '}') && chars.next_if(|(_, next)| *next == char).is_some();
+        tokens.push(Token {
+            at,
+            char,
+            is_escaped,
+        });
+    }
+    tokens
+}
+
+/// Reads a path as `matchit` does, and goes on after a problem to find the others.
+pub(super) fn scan(path: &str) -> Scan<'_> {
+    let tokens = tokens(path);
+    let mut scan = Scan::default();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        if token.is('}') {
+            let segment = segment_at(path, token.at);
+            scan.problems.push(format!(
+                "the `}}` in `{segment}` closes no capture; write `{{name}}`, or `}}}}` for a brace"
+            ));
+            at = next_slash(&tokens, at);
+        } else if token.is('{') {
+            match capture(path, &tokens, at) {
+                Ok(end) => {
+                    scan.captures.push(&path[token.at + 1..tokens[end].at]);
+                    at = end + 1;
+                }
+                Err(problem) => {
+                    scan.problems.push(problem.message);
+                    at = problem.end;
+                }
+            }
+        } else {
+            at += 1;
+        }
+    }
+    let plain = scan.captures.iter().filter(|name| !name.starts_with('*'));
+    let count = plain.count();
+    if count > MOST_CAPTURES {
+        scan.problems.push(format!(
+            "a path has at most {MOST_CAPTURES} captures, and this one has {count}; take the rest of it as `{{*rest}}`"
+        ));
+    }
+    scan
+}
+
+/// A problem in a capture, and the token at which reading goes on.
+struct Problem {
+    message: String,
+    end: usize,
+}
+
+/// The token that closes the capture which `open` begins.
+fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> {
+    let segment = segment_at(path, tokens[open].at);
+    let first = tokens.get(open + 1);
+    // The first character of a name may be anything but a closing brace, even a doubled one.
+    let is_unnamed = first.is_some_and(|first| first.char == '}');
+    let mut rest = tokens.iter().enumerate().skip(open + 2);
+    let end = rest.find(|(_, token)| !token.is_escaped && matches!(token.char, '}' | '*' | '/'));
+    let problem = |message: String, end: usize| {
+        Err(Problem {
+            message,
+            end: next_slash(tokens, end),
+        })
+    };
+    if is_unnamed && first.is_some_and(|first| first.is('}')) {
+        return problem(unnamed(segment, "id"), open);
+    }
+    let name = |end: usize| &path[tokens[open].at + 1..tokens[end].at];
+    match end {
+        Some((end, token)) if token.char == '}' && !is_unnamed => {
+            if name(end) == "*" {
+                return problem(unnamed(segment, "*rest"), end);
+            }
+            match tokens.get(end + 1) {
+                Some(_) if name(end).starts_with('*') => Err(Problem {
+                    message: format!(
+                        "`{{{}}}` takes all the rest of the path, so it comes last",
+                        name(end)
+                    ),
+                    end: tokens.len(),
+                }),
+                Some(next) if next.char != '/' => {
+                    problem(followed(segment, name(end), tokens, end), end)
+                }
+                _ => Ok(end),
+            }
+        }
+        Some((end, token)) if token.char == '*' => {
+            let own = leading_name(name(end), "rest");
+            problem(
+                format!(
+                    "the `*` of a wildcard stands before its name, once; write `{{*{own}}}`, not `{segment}`"
+                ),
+                end,
+            )
+        }
+        Some((end, token)) if token.char == '/' => {
+            let brace = tokens
+                .iter()
+                .enumerate()
+                .skip(end)
+                .find(|(_, token)| token.is('{') || token.is('}'));
+            match brace {
+                Some((close, token)) if token.is('}') => problem(
+                    format!(
+                        "`{{{}}}` holds a `/`, and a capture is one segment; write `{{a}}/{{b}}`, or `{{*rest}}`",
+                        name(close)
+                    ),
+                    close,
+                ),
+                _ => problem(unclosed(segment), end),
+            }
+        }
+        _ => problem(unclosed(segment), open),
+    }
+}
+
+fn unnamed(segment: &str, name: &str) -> String {
+    format!("the capture in `{segment}` has no name; write `{{{name}}}`")
+}
+
+fn unclosed(segment: &str) -> String {
+    format!("the capture in `{segment}` is not closed; write `{{name}}`, or `{{{{` for a brace")
+}
+
+/// Says that a capture is not the end of its segment.
+fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
+    let rest = &tokens[end + 1..next_slash(tokens, end)];
+    if rest.iter().any(|token| token.is('{')) {
+        return format!(
+            "`{segment}` has two captures, and a segment holds one; put a `/` between them"
+        );
+    }
+    let text: String = rest
+        .iter()
+        .map(|token| match token.is_escaped {
+            true => format!("{0}{0}", token.char),
+            false => token.char.to_string(),
+        })
+        .collect();
+    format!(
+        "nothing can follow `{{{name}}}` in its segment; put a `/` before `{text}`, or capture the whole segment and strip \
+         `{text}` in the endpoint"
+    )
+}
+
+/// The next `/` at or after a token, or the end.
+fn next_slash(tokens: &[Token], at: usize) -> usize {
+    let rest = tokens.iter().skip(at);
+    at + rest.take_while(|token| token.char != '/').count()
+}
+
+/// The segment around a byte of the path.
+pub(super) fn segment_at(path: &str, at: usize) -> &str {
+    let start = path[..at].rfind('/').map_or(0, |slash| slash + 1);
+    let end = path[at..].find('/').map_or(path.len(), |slash| at + slash);
+    path.get(start..end).unwrap_or_default()
+}

@@ -1,0 +1,200 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Whether axum 0.8 takes a path: the checks of its `PathRouter::route`, and its router.
+fn axum_accepts(path: &str) -> bool {
+    let is_legacy = |segment: &str| segment.starts_with([':', '*']);
+    path.starts_with('/')
+        && !path.split('/').any(is_legacy)
+        && matchit::Router::new().insert(path, ()).is_ok()
+}
+
+fn path_of_parts() -> impl Strategy<Value = String> {
+    const PARTS: [&str; 16] = [
+        "/", "/", "/", "{", "}", "{{", "}}", "*", ":", "a", "b.c", "{a}", "{*b}", "{c}/", "ü", "-",
+    ];
+    let parts = proptest::collection::vec(proptest::sample::select(&PARTS[..]), 0..9);
+    (any::<bool>(), parts).prop_map(|(slash, parts)| {
+        let start = if slash { "/" } else { "" };
+        format!("{start}{}", parts.concat())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    #[test]
+    fn refusals_agree_with_the_router(path in path_of_parts()) {
+        prop_assert_eq!(refusals(&path).is_empty(), axum_accepts(&path), "{:?}", refusals(&path));
+    }
+
+    #[test]
+    fn problems_cover_all_refusals(path in "[/{}*:a?#<>.ü ]{0,12}") {
+        prop_assert!(axum_accepts(&path) || !problems(&path).is_empty());
+    }
+
+    #[test]
+    fn ordinary_paths_have_no_problems(
+        segments in proptest::collection::btree_map("[a-z][a-z0-9_-]{0,6}", 0..3_u8, 0..6),
+        ends_with_wildcard in any::<bool>(),
+    ) {
+        let segments = segments.iter().map(|(name, kind)| match kind {
+            0 => name.clone(),
+            1 => format!("{{{name}}}"),
+            _ => format!("v-{{{name}}}"),
+        });
+        let mut path = format!("/{}", segments.collect::<Vec<_>>().join("/"));
+        if ends_with_wildcard {
+            path.push_str("/{*Rest}");
+        }
+        prop_assert_eq!(problems(&path), [""; 0]);
+        prop_assert!(axum_accepts(&path));
+    }
+}
+
+#[test]
+fn number_of_captures_is_limited_like_matchit() {
+    let path = |count: usize| -> String { (0..count).map(|at| format!("/{{a{at}}}")).collect() };
+    assert_eq!(problems(&path(25)), [""; 0]);
+    assert_eq!(problems(&format!("{}/{{*rest}}", path(25))), [""; 0]);
+    assert!(axum_accepts(&format!("{}/{{*rest}}", path(25))));
+    assert_eq!(problems(&path(26)).len(), 1);
+    std::panic::catch_unwind(|| axum_accepts(&path(26))).unwrap_err();
+}
+
+#[test]
+fn axums_paths_pass() {
+    for path in [
+        "/",
+        "/a",
+        "/a/{id}",
+        "/{a}/{*rest}",
+        "/v{version}",
+        "/files-{*rest}",
+        "/{{x}}",
+        "/{{x}}/{id}",
+        "/a/",
+        "//",
+        "/a:b/c*d",
+        "/{user-id}/{kebab.dot}/{größe}",
+    ] {
+        assert_eq!(problems(path), [""; 0], "{path}");
+    }
+    assert_eq!(captures("/{a}/b/{*rest}"), ["a", "rest"]);
+    assert_eq!(captures("/{{x}}/x-{a}"), ["a"]);
+}
+
+#[test]
+fn each_problem_names_the_way_out() {
+    for (path, problem) in [
+        ("ticks", "paths start with `/`; did you mean `\"/ticks\"`?"),
+        ("", "paths start with `/`; did you mean `\"/\"`?"),
+        ("/a/:id", "write `{id}`, not `:id`: `\"/a/{id}\"`"),
+        ("/:a/:b", "write `{a}`, not `:a`: `\"/{a}/{b}\"`"),
+        ("/:{id}", "write `{id}`, not `:{id}`: `\"/{id}\"`"),
+        ("/a/:id.json", "write `{id}`, not `:id.json`: `\"/a/{id}\"`"),
+        ("/a/*rest", "write `{*rest}`, not `*rest`: `\"/a/{*rest}\"`"),
+        ("/a/*", "write `{*rest}`, not `*`: `\"/a/{*rest}\"`"),
+        ("/a/<id>", "write `{id}`, not `<id>`: `\"/a/{id}\"`"),
+        (
+            "/<rest..>",
+            "write `{*rest}`, not `<rest..>`: `\"/{*rest}\"`",
+        ),
+        ("/{rest...}", "write `{*rest}`, not `{rest...}`"),
+        ("/{id}/{id}", "in `\"/{id}/{id}\"`: `{id}` appears twice"),
+        ("/{id}/{*id}", "in `\"/{id}/{*id}\"`: `{id}` appears twice"),
+        ("/{}", "the capture in `{}` has no name; write `{id}`"),
+        ("/{*}", "the capture in `{*}` has no name; write `{*rest}`"),
+        (
+            "/{id",
+            "the capture in `{id` is not closed; write `{name}`, or `{{` for a brace",
+        ),
+        (
+            "/{id/a",
+            "the capture in `{id` is not closed; write `{name}`, or `{{` for a brace",
+        ),
+        (
+            "/{id}}",
+            "the capture in `{id}}` is not closed; write `{name}`, or `{{` for a brace",
+        ),
+        (
+            "/id}",
+            "the `}` in `id}` closes no capture; write `{name}`, or `}}` for a brace",
+        ),
+        (
+            "/{{id}",
+            "the `}` in `{{id}` closes no capture; write `{name}`, or `}}` for a brace",
+        ),
+        (
+            "/{a/b}",
+            "`{a/b}` holds a `/`, and a capture is one segment; write `{a}/{b}`, or `{*rest}`",
+        ),
+        (
+            "/{*rest}/a",
+            "`{*rest}` takes all the rest of the path, so it comes last",
+        ),
+        (
+            "/{*rest}/",
+            "`{*rest}` takes all the rest of the path, so it comes last",
+        ),
+        (
+            "/{*rest}.json",
+            "`{*rest}` takes all the rest of the path, so it comes last",
+        ),
+        (
+            "/{rest*}",
+            "the `*` of a wildcard stands before its name, once; write `{*rest}`, not `{rest*}`",
+        ),
+        (
+            "/{**rest}",
+            "the `*` of a wildcard stands before its name, once; write `{*rest}`, not `{**rest}`",
+        ),
+        (
+            "/{a}{b}",
+            "`{a}{b}` has two captures, and a segment holds one; put a `/` between them",
+        ),
+        (
+            "/{a}-{b}",
+            "`{a}-{b}` has two captures, and a segment holds one; put a `/` between them",
+        ),
+        (
+            "/tasks/{id}:subscribe",
+            "nothing can follow `{id}` in its segment; put a `/` before `:subscribe`, or capture the whole segment and \
+             strip `:subscribe` in the endpoint",
+        ),
+        (
+            "/files/{name}.json",
+            "nothing can follow `{name}` in its segment; put a `/` before `.json`, or capture the whole segment and \
+             strip `.json` in the endpoint",
+        ),
+        (
+            "/{id:[0-9]+}",
+            "captures have no patterns, so this one's name would be `id:[0-9]+`; write `{id}`, and let the type in \
+             `Path<…>` validate it",
+        ),
+        (
+            "/{ id }",
+            "` id ` is not a valid capture name; use letters, digits, `_`, `-` and `.`, as in `{id}`",
+        ),
+        (
+            "/a/{id?}",
+            "`{id}` cannot be optional; write one endpoint for the path with it, and one for the path without it",
+        ),
+        (
+            "/a/{id}?",
+            "`{id}` cannot be optional; write one endpoint for the path with it, and one for the path without it",
+        ),
+        (
+            "/a?b={c",
+            "a route has no query; write `\"/a\"`, and read the query in the endpoint",
+        ),
+        (
+            "/a#b",
+            "a route has no fragment; write `\"/a\"`, and read the fragment in the endpoint",
+        ),
+    ] {
+        assert_eq!(problems(path), [problem], "{path}");
+    }
+    assert_eq!(problems("/{id/{}/{a}b/c}").len(), 4);
+}
