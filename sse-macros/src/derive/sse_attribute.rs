@@ -13,12 +13,12 @@ use crate::support::{
 };
 
 /// Where an attribute stands, and what it can say there: each key with an example.
-pub(crate) struct Place {
+pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, &'static str)],
 }
 
-impl Place {
+impl Target {
     fn example(&self) -> &'static str {
         self.keys.first().map_or("", |(_, example)| *example)
     }
@@ -95,11 +95,11 @@ impl Entry {
     }
 }
 
-/// The entries of all `#[sse(…)]` among these attributes, each of a key that is known at this place.
+/// The entries of all `#[sse(…)]` among these attributes, each of a key that is known at this target.
 pub(crate) fn entries(
     attributes: &[Attribute],
-    place: &Place,
-    others: &[Place],
+    target: &Target,
+    others: &[Target],
     errors: &mut Errors,
 ) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
@@ -108,7 +108,7 @@ pub(crate) fn entries(
             continue;
         }
         let Meta::List(list) = &attribute.meta else {
-            let examples: Vec<_> = place.keys.iter().map(|(_, example)| *example).collect();
+            let examples: Vec<_> = target.keys.iter().map(|(_, example)| *example).collect();
             errors.at(
                 attribute,
                 format_args!(
@@ -119,9 +119,9 @@ pub(crate) fn entries(
             continue;
         };
         for part in split_at_commas(list.tokens.clone(), errors) {
-            match (|input: ParseStream<'_>| entry(input, place))
+            match (|input: ParseStream<'_>| entry(input, target))
                 .parse2(part)
-                .and_then(|entry| known(entry, place, others))
+                .and_then(|entry| known(entry, target, others))
             {
                 Ok(entry) if entries.iter().any(|other| other.key == entry.key) => {
                     errors.at(&entry.key, format_args!("`{}` is given twice", entry.key));
@@ -134,9 +134,9 @@ pub(crate) fn entries(
     entries
 }
 
-fn entry(input: ParseStream<'_>, place: &Place) -> syn::Result<Entry> {
+fn entry(input: ParseStream<'_>, target: &Target) -> syn::Result<Entry> {
     let key = input.call(Ident::parse_any).map_err(|error| {
-        let problem = format_args!("expected a key, such as `{}`", place.example());
+        let problem = format_args!("expected a key, such as `{}`", target.example());
         syn::Error::new(error.span(), problem)
     })?;
     let value = if input.is_empty() {
@@ -158,22 +158,22 @@ fn entry(input: ParseStream<'_>, place: &Place) -> syn::Result<Entry> {
     Ok(Entry { key, value })
 }
 
-fn has_key(place: &Place, name: &str) -> bool {
-    place.keys.iter().any(|(known, _)| *known == name)
+fn has_key(target: &Target, name: &str) -> bool {
+    target.keys.iter().any(|(known, _)| *known == name)
 }
 
-/// Refuses a key that is not known at this place, and says at which it is.
-fn known(entry: Entry, place: &Place, others: &[Place]) -> syn::Result<Entry> {
+/// Refuses a key that is not known at this target, and says at which it is.
+fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
-    let has = |place: &Place| has_key(place, &name);
-    if has(place) {
+    let has = |target: &Target| has_key(target, &name);
+    if has(target) {
         return Ok(entry);
     }
-    let at = place.name;
+    let at = target.name;
     let elsewhere: Vec<_> = others
         .iter()
-        .filter(|place| has(place))
-        .map(|place| place.name)
+        .filter(|target| has(target))
+        .map(|target| target.name)
         .collect();
     if !elsewhere.is_empty() {
         return Err(syn::Error::new(
@@ -181,11 +181,11 @@ fn known(entry: Entry, place: &Place, others: &[Place]) -> syn::Result<Entry> {
             format_args!("`{name}` goes on {}, not on {at}", elsewhere.join(" or ")),
         ));
     }
-    let names = place.keys.iter().map(|(name, _)| *name);
+    let names = target.keys.iter().map(|(name, _)| *name);
     // What others call it.
     let given = match name.as_str() {
-        "name" | "rename" if has_key(place, "event") => "event",
-        "name" | "rename" if has_key(place, "code") => "code",
+        "name" | "rename" if has_key(target, "event") => "event",
+        "name" | "rename" if has_key(target, "code") => "code",
         given => given,
     };
     let meant = match did_you_mean(given, names.clone()) {

@@ -46,7 +46,7 @@ impl Attributes {
     pub(crate) fn inner(&self, yielder: &Ident) -> impl Iterator<Item = TokenStream> {
         self.inner
             .iter()
-            .map(move |attribute| keep_out(attribute, yielder))
+            .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
     /// The lines of the doc comment, as rustdoc joins them.
@@ -72,7 +72,7 @@ impl Attributes {
 }
 
 /// `#[instrument]` records every argument; the yielder is none of the user's.
-fn keep_out(attribute: &Attribute, yielder: &Ident) -> TokenStream {
+fn skip_yielder(attribute: &Attribute, yielder: &Ident) -> TokenStream {
     let is_instrument = attribute
         .path()
         .segments

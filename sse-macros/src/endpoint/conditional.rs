@@ -49,11 +49,11 @@ fn mentions_cfg(tokens: TokenStream) -> bool {
 }
 
 fn first_predicate(function: &ItemFn) -> Option<TokenStream> {
-    let mut reader = Reader {
+    let mut visitor = CfgVisitor {
         task: Task::Find(None),
     };
-    reader.function(&mut function.clone());
-    match reader.task {
+    visitor.function(&mut function.clone());
+    match visitor.task {
         Task::Find(found) => found,
         Task::Decide { .. } => None,
     }
@@ -63,10 +63,10 @@ fn first_predicate(function: &ItemFn) -> Option<TokenStream> {
 fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
     let mut function = function.clone();
     let predicate = predicate.to_string();
-    let mut reader = Reader {
+    let mut visitor = CfgVisitor {
         task: Task::Decide { predicate, holds },
     };
-    reader.function(&mut function);
+    visitor.function(&mut function);
     function
 }
 
@@ -78,13 +78,13 @@ enum Task {
 }
 
 /// Visits everything that the compiler can remove: one walk for both tasks, so that what was found is decided.
-struct Reader {
+struct CfgVisitor {
     task: Task,
 }
 
 /// The position of an attribute.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     OnFunction,
     Inside,
 }
@@ -98,17 +98,17 @@ enum Outcome {
     Removed,
 }
 
-impl Reader {
+impl CfgVisitor {
     fn function(&mut self, function: &mut ItemFn) {
-        self.attributes(&mut function.attrs, Place::OnFunction);
+        self.attributes(&mut function.attrs, Position::OnFunction);
         self.visit_item_fn_mut(function);
     }
 
-    fn attributes(&mut self, attributes: &mut Vec<Attribute>, place: Place) -> Outcome {
+    fn attributes(&mut self, attributes: &mut Vec<Attribute>, position: Position) -> Outcome {
         let mut outcome = Outcome::Same;
         let mut at = 0;
         while let Some(attribute) = attributes.get(at) {
-            let Some((predicate, applied)) = condition(attribute, place) else {
+            let Some((predicate, applied)) = condition(attribute, position) else {
                 at += 1;
                 continue;
             };
@@ -140,7 +140,7 @@ impl Reader {
 
     /// Whether a node with these attributes stays.
     fn keeps(&mut self, attributes: &mut Vec<Attribute>) -> bool {
-        self.attributes(attributes, Place::Inside) != Outcome::Removed
+        self.attributes(attributes, Position::Inside) != Outcome::Removed
     }
 
     /// Whether a node stays whose attributes only its tokens tell.
@@ -156,7 +156,7 @@ impl Reader {
         let Ok((mut attributes, rest)) = split.parse2(node.to_token_stream()) else {
             return true;
         };
-        match self.attributes(&mut attributes, Place::Inside) {
+        match self.attributes(&mut attributes, Position::Inside) {
             Outcome::Removed => return false,
             Outcome::Changed => {
                 if let Some(parsed) = parse(quote!(#(#attributes)* #rest)) {
@@ -221,7 +221,7 @@ impl Reader {
     }
 }
 
-impl VisitMut for Reader {
+impl VisitMut for CfgVisitor {
     fn visit_signature_mut(&mut self, signature: &mut Signature) {
         signature.inputs.retain(|input| match input {
             FnArg::Typed(argument) => self.keeps(&mut argument.attrs),
@@ -277,13 +277,16 @@ impl VisitMut for Reader {
 }
 
 /// The predicate of an attribute that matters, with the attributes that a `cfg_attr` applies.
-fn condition(attribute: &Attribute, place: Place) -> Option<(TokenStream, Option<Vec<Meta>>)> {
+fn condition(
+    attribute: &Attribute,
+    position: Position,
+) -> Option<(TokenStream, Option<Vec<Meta>>)> {
     let Meta::List(list) = &attribute.meta else {
         return None;
     };
     if list.path.is_ident("cfg") {
         // The compiler sees the function's own.
-        return (place == Place::Inside).then(|| (list.tokens.clone(), None));
+        return (position == Position::Inside).then(|| (list.tokens.clone(), None));
     }
     if !list.path.is_ident("cfg_attr") {
         return None;
@@ -295,10 +298,10 @@ fn condition(attribute: &Attribute, place: Place) -> Option<(TokenStream, Option
     let predicate: TokenStream = predicate.collect();
     let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
-    let matters = match place {
+    let matters = match position {
         // Those that stay outside work as they are; the others are given to the function inside one by one.
-        Place::OnFunction => !applied.iter().all(attributes::stays_outside),
-        Place::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
+        Position::OnFunction => !applied.iter().all(attributes::stays_outside),
+        Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };
     matters.then_some((predicate, Some(applied)))
 }

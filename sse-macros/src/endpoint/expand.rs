@@ -37,7 +37,7 @@ use super::{
 use crate::support::{
     description::describe,
     errors::Errors,
-    runtime_path::{Runtime, ours, yielder},
+    runtime_path::{Runtime, internal_span, yielder},
     warning::Warning,
 };
 
@@ -175,7 +175,10 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if let Some(first) = body.first_yield.filter(|_| form.has_prelude()) {
         let at = body.statements[first].span();
         let stream = yielder(at);
-        statements.insert(first, quote_spanned!(ours(at)=> #stream.begin().await;));
+        statements.insert(
+            first,
+            quote_spanned!(internal_span(at)=> #stream.begin().await;),
+        );
     }
     if form == Form::Stream {
         return quote!(#(#statements)*);

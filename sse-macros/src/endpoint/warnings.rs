@@ -5,7 +5,7 @@ use syn::{LitStr, Type, spanned::Spanned as _};
 use super::{
     args::OnShutdown,
     lints::{
-        Held, Suspect,
+        HeldGuard, Suspect,
         names::{
             BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
             FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, UNREAD_CAPTURE,
@@ -132,7 +132,7 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
 }
 
 /// A lock that a client holds for as long as it takes to read.
-fn lock_across_yield(Held { at, call, name }: &Held) -> Warning {
+fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     let way_out = match name {
         Some(name) => format!("copy what the event needs and `drop({name})` before"),
         None => {

@@ -73,10 +73,10 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
 
 /// The name of the yielder, which no code of the user's can say, at a place in it.
 pub(crate) fn yielder(at: Span) -> Ident {
-    Ident::new("__stream", ours(at))
+    Ident::new("__stream", internal_span(at))
 }
 
 /// Our code at the user's place: messages point there, lints and names know that it is ours.
-pub(crate) fn ours(at: Span) -> Span {
+pub(crate) fn internal_span(at: Span) -> Span {
     Span::mixed_site().located_at(at)
 }

@@ -7,7 +7,7 @@ use crate::{
     derive::{
         case::Case,
         serde_attribute,
-        sse_attribute::{self, Entry, Place},
+        sse_attribute::{self, Entry, Target},
     },
     support::{
         errors::Errors,
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-const ON_ENUM: Place = Place {
+const ON_ENUM: Target = Target {
     name: "an enum",
     keys: &[
         ("status", "status = 500"),
@@ -24,7 +24,7 @@ const ON_ENUM: Place = Place {
     ],
 };
 
-const ON_STRUCT: Place = Place {
+const ON_STRUCT: Target = Target {
     name: "a struct",
     keys: &[
         ("status", "status = 429"),
@@ -36,7 +36,7 @@ const ON_STRUCT: Place = Place {
     ],
 };
 
-const ON_VARIANT: Place = Place {
+const ON_VARIANT: Target = Target {
     name: "a variant",
     keys: &[
         ("status", "status = 429"),
@@ -48,12 +48,12 @@ const ON_VARIANT: Place = Place {
     ],
 };
 
-const ON_FIELD: Place = Place {
+const ON_FIELD: Target = Target {
     name: "a field",
     keys: &[("retry_after", "retry_after")],
 };
 
-const PLACES: [Place; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
+const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
 /// What an error is that does not say it: nothing that a client could mend.
 const DEFAULT_STATUS: u16 = 500;
@@ -77,7 +77,7 @@ pub(crate) struct Problem {
     /// The one field of a variant that is what is in it.
     pub(crate) transparent: Option<Transparent>,
     /// The fields that are for the client.
-    pub(crate) fields: Vec<Shown>,
+    pub(crate) fields: Vec<ShownField>,
     pub(crate) retry_after: Option<RetryAfter>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Transparent {
 }
 
 /// A field that is shown, if its type is `Serialize`.
-pub(crate) struct Shown {
+pub(crate) struct ShownField {
     pub(crate) member: Member,
     pub(crate) name: String,
     pub(crate) skip_if: Option<ExprPath>,
@@ -104,7 +104,7 @@ pub(crate) struct RetryAfter {
 
 /// What the attributes of a type or a variant say.
 #[derive(Default)]
-struct Said {
+struct Attrs {
     status: Option<u16>,
     title: Option<LitStr>,
     detail: Option<LitStr>,
@@ -117,45 +117,45 @@ struct Said {
 
 impl Model {
     pub(crate) fn new(input: DeriveInput, errors: &mut Errors) -> Self {
-        let (said, problems) = match &input.data {
+        let (attrs, problems) = match &input.data {
             Data::Enum(data) => {
-                let said = said(&input.attrs, &ON_ENUM, errors);
+                let attrs = read_attrs(&input.attrs, &ON_ENUM, errors);
                 let variants = data.variants.iter().map(|variant| {
-                    let of_variant = self::said(&variant.attrs, &ON_VARIANT, errors);
-                    let of_variant = Said {
-                        status: of_variant.status.or(said.status),
-                        case: said.case,
+                    let of_variant = read_attrs(&variant.attrs, &ON_VARIANT, errors);
+                    let of_variant = Attrs {
+                        status: of_variant.status.or(attrs.status),
+                        case: attrs.case,
                         ..of_variant
                     };
                     let name = &variant.ident;
                     problem(Some(name), name, &of_variant, &variant.fields, errors)
                 });
                 let variants = variants.collect();
-                (said, variants)
+                (attrs, variants)
             }
             Data::Struct(data) => {
-                let said = said(&input.attrs, &ON_STRUCT, errors);
-                let problem = problem(None, &input.ident, &said, &data.fields, errors);
-                (said, vec![problem])
+                let attrs = read_attrs(&input.attrs, &ON_STRUCT, errors);
+                let problem = problem(None, &input.ident, &attrs, &data.fields, errors);
+                (attrs, vec![problem])
             }
             Data::Union(data) => {
                 errors.at(
                     data.union_token,
                     "an error is an enum or a struct: nobody can tell which field of a union is there",
                 );
-                (Said::default(), Vec::new())
+                (Attrs::default(), Vec::new())
             }
         };
         Self {
-            runtime: Runtime::new(said.runtime.as_ref()),
+            runtime: Runtime::new(attrs.runtime.as_ref()),
             input,
             problems,
         }
     }
 }
 
-fn said(attributes: &[Attribute], place: &Place, errors: &mut Errors) -> Said {
-    let mut said = Said::default();
+fn read_attrs(attributes: &[Attribute], target: &Target, errors: &mut Errors) -> Attrs {
+    let mut attrs = Attrs::default();
     if let Some(serde) = serde_attribute::first(attributes) {
         errors.at(
             serde,
@@ -163,30 +163,30 @@ fn said(attributes: &[Attribute], place: &Place, errors: &mut Errors) -> Said {
              `#[sse(code = \"…\")]`, or `#[sse(rename_all = \"…\")]` on the enum",
         );
     }
-    for entry in sse_attribute::entries(attributes, place, &PLACES, errors) {
-        let example = place.keys.iter().find(|(key, _)| entry.key == key);
+    for entry in sse_attribute::entries(attributes, target, &TARGETS, errors) {
+        let example = target.keys.iter().find(|(key, _)| entry.key == key);
         let example = example.map_or("", |(_, example)| *example);
         let read = match entry.key.to_string().as_str() {
-            "status" => status(&entry, example).map(|status| said.status = Some(status)),
-            "title" => entry.text(example).map(|text| said.title = Some(text)),
-            "detail" => entry.text(example).map(|text| said.detail = Some(text)),
-            "transparent" => entry.flag().map(|span| said.transparent = Some(span)),
-            "type" => entry.text(example).map(|text| said.kind = Some(text)),
-            "code" => entry.text(example).map(|text| said.code = Some(text)),
+            "status" => status(&entry, example).map(|status| attrs.status = Some(status)),
+            "title" => entry.text(example).map(|text| attrs.title = Some(text)),
+            "detail" => entry.text(example).map(|text| attrs.detail = Some(text)),
+            "transparent" => entry.flag().map(|span| attrs.transparent = Some(span)),
+            "type" => entry.text(example).map(|text| attrs.kind = Some(text)),
+            "code" => entry.text(example).map(|text| attrs.code = Some(text)),
             "rename_all" => entry
                 .text(example)
                 .and_then(|rule| Case::parse(&rule))
-                .map(|case| said.case = case),
+                .map(|case| attrs.case = case),
             _ => entry
                 .value(example)
                 .and_then(runtime_path)
-                .map(|path| said.runtime = Some(path)),
+                .map(|path| attrs.runtime = Some(path)),
         };
         if let Err(error) = read {
             errors.push(error);
         }
     }
-    said
+    attrs
 }
 
 fn status(entry: &Entry, example: &str) -> syn::Result<u16> {
@@ -204,22 +204,22 @@ fn status(entry: &Entry, example: &str) -> syn::Result<u16> {
 fn problem(
     variant: Option<&Ident>,
     name: &Ident,
-    said: &Said,
+    attrs: &Attrs,
     fields: &Fields,
     errors: &mut Errors,
 ) -> Problem {
     let mut problem = Problem {
         variant: variant.cloned(),
-        status: said.status.unwrap_or(DEFAULT_STATUS),
-        kind: said.kind.clone(),
-        title: said.title.clone(),
-        detail: said.detail.clone(),
-        transparent: said
+        status: attrs.status.unwrap_or(DEFAULT_STATUS),
+        kind: attrs.kind.clone(),
+        title: attrs.title.clone(),
+        detail: attrs.detail.clone(),
+        transparent: attrs
             .transparent
             .and_then(|span| transparent(span, fields, errors)),
-        code: match &said.code {
+        code: match &attrs.code {
             Some(code) => code.value(),
-            None => said.case.apply(name.to_string().trim_start_matches("r#")),
+            None => attrs.case.apply(name.to_string().trim_start_matches("r#")),
         },
         fields: Vec::new(),
         retry_after: None,
@@ -251,7 +251,7 @@ impl Problem {
     fn read_field(&mut self, member: &Member, field: &Field, errors: &mut Errors) {
         let name = shown_name(field, errors);
         let mut is_retry_after = false;
-        for entry in sse_attribute::entries(&field.attrs, &ON_FIELD, &PLACES, errors) {
+        for entry in sse_attribute::entries(&field.attrs, &ON_FIELD, &TARGETS, errors) {
             match entry.flag() {
                 Err(error) => errors.push(error),
                 Ok(span) if self.retry_after.is_some() => errors.at_span(
@@ -280,7 +280,7 @@ impl Problem {
             );
         }
         if let Some(name) = name.filter(|_| !is_retry_after) {
-            self.fields.push(Shown {
+            self.fields.push(ShownField {
                 member: member.clone(),
                 name,
                 skip_if: skip_if(field, errors),

@@ -94,7 +94,7 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     let mut copy = input.clone();
     let name = &input.ident;
     let (_, arguments, _) = input.generics.split_for_impl();
-    OfTheOriginal(parse_quote!(#name #arguments)).visit_derive_input_mut(&mut copy);
+    SelfAsOriginal(parse_quote!(#name #arguments)).visit_derive_input_mut(&mut copy);
     for attributes in attributes_of(&mut copy.data) {
         serde_attribute::retain(attributes);
     }
@@ -126,9 +126,9 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
 }
 
 /// In the copy `Self` would be the copy.
-struct OfTheOriginal(Type);
+struct SelfAsOriginal(Type);
 
-impl OfTheOriginal {
+impl SelfAsOriginal {
     /// `Self::N` as `<Original>::N`.
     fn qualified(&self, path: &syn::Path) -> Option<TokenStream> {
         let mut segments = path.segments.iter();
@@ -138,7 +138,7 @@ impl OfTheOriginal {
     }
 }
 
-impl VisitMut for OfTheOriginal {
+impl VisitMut for SelfAsOriginal {
     fn visit_expr_mut(&mut self, expr: &mut syn::Expr) {
         if let syn::Expr::Path(path) = expr
             && path.qself.is_none()

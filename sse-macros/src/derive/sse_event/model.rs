@@ -9,7 +9,7 @@ use crate::{
     derive::{
         case::Case,
         serde_attribute,
-        sse_attribute::{self, Place},
+        sse_attribute::{self, Target},
     },
     support::{
         errors::{Errors, one_of},
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-const ON_ENUM: Place = Place {
+const ON_ENUM: Target = Target {
     name: "an enum",
     keys: &[
         ("rename_all", "rename_all = \"kebab-case\""),
@@ -29,7 +29,7 @@ const ON_ENUM: Place = Place {
     ],
 };
 
-const ON_STRUCT: Place = Place {
+const ON_STRUCT: Target = Target {
     name: "a struct",
     keys: &[
         ("event", "event = \"tool-call\""),
@@ -40,7 +40,7 @@ const ON_STRUCT: Place = Place {
     ],
 };
 
-const ON_VARIANT: Place = Place {
+const ON_VARIANT: Target = Target {
     name: "a variant",
     keys: &[
         ("event", "event = \"tool-call\""),
@@ -50,12 +50,12 @@ const ON_VARIANT: Place = Place {
     ],
 };
 
-const ON_FIELD: Place = Place {
+const ON_FIELD: Target = Target {
     name: "a field",
     keys: &[("id", "id")],
 };
 
-const PLACES: [Place; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
+const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
 pub(crate) struct Model {
     pub(crate) input: DeriveInput,
@@ -94,7 +94,7 @@ pub(crate) struct Id {
 
 impl Model {
     pub(crate) fn new(input: DeriveInput, errors: &mut Errors) -> Self {
-        let mut reader = Reader {
+        let mut reader = ShapeReader {
             errors,
             warnings: Vec::new(),
             allows: false,
@@ -104,7 +104,7 @@ impl Model {
         };
         let shapes = match &input.data {
             Data::Enum(data) => {
-                reader.said(&input.attrs, &ON_ENUM);
+                reader.read_attrs(&input.attrs, &ON_ENUM);
                 reader.variants(data)
             }
             Data::Struct(data) => {
@@ -118,7 +118,7 @@ impl Model {
                 Vec::new()
             }
         };
-        let Reader {
+        let ShapeReader {
             warnings,
             runtime,
             is_whole,
@@ -134,7 +134,7 @@ impl Model {
     }
 }
 
-struct Reader<'a> {
+struct ShapeReader<'a> {
     errors: &'a mut Errors,
     warnings: Vec<Warning>,
     /// Whether the whole type allows reserved names.
@@ -146,24 +146,24 @@ struct Reader<'a> {
 
 /// What the attributes of a variant or of a struct say.
 #[derive(Default)]
-struct Said {
+struct Attrs {
     event: Option<syn::LitStr>,
     message: Option<Span>,
     text: Option<Span>,
     allows: bool,
 }
 
-impl Reader<'_> {
-    fn said(&mut self, attributes: &[Attribute], place: &Place) -> Said {
-        let mut said = Said::default();
-        for entry in sse_attribute::entries(attributes, place, &PLACES, self.errors) {
+impl ShapeReader<'_> {
+    fn read_attrs(&mut self, attributes: &[Attribute], target: &Target) -> Attrs {
+        let mut attrs = Attrs::default();
+        for entry in sse_attribute::entries(attributes, target, &TARGETS, self.errors) {
             let read = match entry.key.to_string().as_str() {
                 "event" => entry
                     .value("event = \"tool-call\"")
                     .and_then(|value| event_name(&entry.key, value))
-                    .map(|name| said.event = Some(name)),
-                "message" => entry.flag().map(|span| said.message = Some(span)),
-                "text" => entry.flag().map(|span| said.text = Some(span)),
+                    .map(|name| attrs.event = Some(name)),
+                "message" => entry.flag().map(|span| attrs.message = Some(span)),
+                "text" => entry.flag().map(|span| attrs.text = Some(span)),
                 "rename_all" => entry
                     .text("rename_all = \"kebab-case\"")
                     .and_then(|rule| Case::parse(&rule))
@@ -171,7 +171,7 @@ impl Reader<'_> {
                 "allow" => entry
                     .names("allow(reserved_name)")
                     .and_then(|names| allowed(&names))
-                    .map(|()| said.allows = true),
+                    .map(|()| attrs.allows = true),
                 _ => entry
                     .value("crate = ::sse_runtime")
                     .and_then(runtime_path)
@@ -181,8 +181,8 @@ impl Reader<'_> {
                 self.errors.push(error);
             }
         }
-        self.allows |= said.allows && place.name != ON_VARIANT.name;
-        said
+        self.allows |= attrs.allows && target.name != ON_VARIANT.name;
+        attrs
     }
 
     fn variants(&mut self, data: &syn::DataEnum) -> Vec<Shape> {
@@ -224,40 +224,40 @@ impl Reader<'_> {
         name: &Ident,
         attributes: &[Attribute],
         fields: &Fields,
-        place: &Place,
+        target: &Target,
     ) -> Shape {
-        let said = self.said(attributes, place);
-        if let (Some(span), Some(_)) = (said.message, &said.event) {
+        let attrs = self.read_attrs(attributes, target);
+        if let (Some(span), Some(_)) = (attrs.message, &attrs.event) {
             self.errors.at_span(
                 span,
                 "`message` is an event without a name, and this one has a name; leave one out",
             );
         }
-        let event = match (&said.event, said.message) {
+        let event = match (&attrs.event, attrs.message) {
             (Some(event), _) => Some(event.value()),
             (None, Some(_)) => None,
             (None, None) => Some(self.case.apply(name.to_string().trim_start_matches("r#"))),
         };
-        self.warn_of_reserved(event.as_deref(), name, &said);
+        self.warn_of_reserved(event.as_deref(), name, &attrs);
         Shape {
             variant: variant.cloned(),
             event,
-            data: self.data(fields, said.text, place.name),
+            data: self.data(fields, attrs.text, target.name),
             id: self.id(fields),
             is_never_read: serde_attribute::skips_deserializing(attributes),
         }
     }
 
-    fn warn_of_reserved(&mut self, event: Option<&str>, name: &Ident, said: &Said) {
+    fn warn_of_reserved(&mut self, event: Option<&str>, name: &Ident, attrs: &Attrs) {
         let Some(message) = event.and_then(reserved_name::problem) else {
             return;
         };
-        if said.allows || self.allows {
+        if attrs.allows || self.allows {
             return;
         }
         self.warnings.push(Warning {
             name: RESERVED_NAME,
-            span: said
+            span: attrs
                 .event
                 .as_ref()
                 .map_or_else(|| name.span(), syn::LitStr::span),
@@ -265,7 +265,7 @@ impl Reader<'_> {
         });
     }
 
-    fn data(&mut self, fields: &Fields, text: Option<Span>, place: &str) -> ShapeData {
+    fn data(&mut self, fields: &Fields, text: Option<Span>, target: &str) -> ShapeData {
         if let Fields::Unnamed(unnamed) = fields
             && unnamed.unnamed.len() != 1
         {
@@ -276,7 +276,7 @@ impl Reader<'_> {
             self.errors.at(
                 unnamed,
                 format_args!(
-                    "{place} that is an event holds one value, or fields with names; {instead}"
+                    "{target} that is an event holds one value, or fields with names; {instead}"
                 ),
             );
             return ShapeData::Json;
@@ -297,7 +297,7 @@ impl Reader<'_> {
             (Some(span), _) => {
                 self.errors.at_span(
                     span,
-                    format_args!("`text` goes on {place} that holds one text: `Html(String)`"),
+                    format_args!("`text` goes on {target} that holds one text: `Html(String)`"),
                 );
                 ShapeData::Json
             }
@@ -310,7 +310,7 @@ impl Reader<'_> {
     fn id(&mut self, fields: &Fields) -> Option<Id> {
         let mut id = None;
         for (member, field) in fields.members().zip(fields) {
-            for entry in sse_attribute::entries(&field.attrs, &ON_FIELD, &PLACES, self.errors) {
+            for entry in sse_attribute::entries(&field.attrs, &ON_FIELD, &TARGETS, self.errors) {
                 match entry.flag() {
                     Err(error) => self.errors.push(error),
                     Ok(span) if id.is_some() => {

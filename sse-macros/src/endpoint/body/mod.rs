@@ -40,9 +40,9 @@ pub(crate) fn read(
 ) -> Body {
     let first_yield = statements.iter().position(yield_predicate(&statements));
     let returns_stream = refuse_tail_value(&mut statements, form, first_yield.is_some(), errors);
-    let seen = rewrite(&mut statements, first_yield, form, runtime, name, errors);
-    let yields = first_yield.is_some() || returns_stream || seen.yields;
-    if !yields && !seen.unknown_macro {
+    let facts = rewrite(&mut statements, first_yield, form, runtime, name, errors);
+    let yields = first_yield.is_some() || returns_stream || facts.yields;
+    if !yields && !facts.has_unknown_macro {
         errors.at(
             name,
             format_args!(

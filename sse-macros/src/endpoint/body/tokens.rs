@@ -13,7 +13,7 @@ use syn::{Macro, parse_quote};
 use super::yields::Yield;
 
 /// What becomes of the tokens that leave the function.
-pub(crate) trait Leaving {
+pub(crate) trait ExitTokens {
     /// `return` with its operand, which is empty where there is none.
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream;
     /// The tokens for a `?` behind an expression.
@@ -23,12 +23,12 @@ pub(crate) trait Leaving {
 }
 
 /// Rewrites what leaves the function in `tokens`.
-pub(crate) fn rewrite(tokens: TokenStream, leaving: &mut impl Leaving) -> TokenStream {
+pub(crate) fn rewrite(tokens: TokenStream, exits: &mut impl ExitTokens) -> TokenStream {
     let mut rewriter = Rewriter {
         tokens: tokens.into_iter().peekable(),
         out: TokenStream::new(),
         before: Before::Start,
-        leaving,
+        exits,
     };
     while let Some(token) = rewriter.tokens.next() {
         rewriter.token(token);
@@ -40,16 +40,15 @@ struct Rewriter<'a, L> {
     tokens: Peekable<token_stream::IntoIter>,
     out: TokenStream,
     before: Before,
-    leaving: &'a mut L,
+    exits: &'a mut L,
 }
 
-impl<L: Leaving> Rewriter<'_, L> {
+impl<L: ExitTokens> Rewriter<'_, L> {
     fn token(&mut self, token: TokenTree) {
         self.before = match token {
             TokenTree::Ident(name) => self.name(name),
             TokenTree::Group(group) => {
-                let mut inner =
-                    Group::new(group.delimiter(), rewrite(group.stream(), self.leaving));
+                let mut inner = Group::new(group.delimiter(), rewrite(group.stream(), self.exits));
                 inner.set_span(group.span());
                 self.out.extend([TokenTree::Group(inner)]);
                 Before::Operand
@@ -64,8 +63,8 @@ impl<L: Leaving> Rewriter<'_, L> {
 
     fn name(&mut self, name: Ident) -> Before {
         if name == "return" {
-            let operand = rewrite(self.up_to_separator(), self.leaving);
-            let rewritten = self.leaving.on_return(name, operand);
+            let operand = rewrite(self.up_to_separator(), self.exits);
+            let rewritten = self.exits.on_return(name, operand);
             self.out.extend(rewritten);
             return Before::Operand;
         }
@@ -105,7 +104,7 @@ impl<L: Leaving> Rewriter<'_, L> {
                 Before::Operand
             }
             '?' if self.before == Before::Operand => {
-                let rewritten = self.leaving.on_try(TokenTree::Punct(punct));
+                let rewritten = self.exits.on_try(TokenTree::Punct(punct));
                 self.out.extend(rewritten);
                 Before::Operand
             }
@@ -162,7 +161,7 @@ impl<L: Leaving> Rewriter<'_, L> {
             // The body of a macro that is defined in here, whose variables are no expressions yet.
             Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
             Some(operand) => self
-                .leaving
+                .exits
                 .on_yield(call, parse_quote!(#name #bang #operand)),
             None => quote::quote!(#name #bang),
         };
@@ -275,7 +274,7 @@ mod tests {
 
     struct Marked;
 
-    impl Leaving for Marked {
+    impl ExitTokens for Marked {
         fn on_return(&mut self, _: Ident, operand: TokenStream) -> TokenStream {
             quote!(leave(#operand))
         }

@@ -9,7 +9,7 @@ use syn::{Expr, ExprAwait, ExprTry, parse::ParseStream};
 
 use crate::{
     endpoint::returns::Form,
-    support::runtime_path::{Runtime, ours, yielder},
+    support::runtime_path::{Runtime, internal_span, yielder},
 };
 
 /// The two macros, by their names.
@@ -50,9 +50,12 @@ impl Yield {
     ) -> TokenStream {
         let stream = yielder(at);
         let private = runtime.internals();
-        let push = Ident::new(if is_open { "push_item" } else { "push" }, ours(at));
+        let push = Ident::new(
+            if is_open { "push_item" } else { "push" },
+            internal_span(at),
+        );
         let try_all = |exit: TokenStream| {
-            quote_spanned! {ours(at)=> {
+            quote_spanned! {internal_span(at)=> {
                 use #private::ItemByItem as _;
                 if let ::core::result::Result::Err(error) = #stream.try_part #operand.push_all().await {
                     return ::core::result::Result::Err(#exit);
@@ -61,17 +64,17 @@ impl Yield {
         };
         match (self, form) {
             // Two statements: what the value borrowed is given back before the generator waits.
-            (Self::One, _) => quote_spanned!(ours(at)=> {
+            (Self::One, _) => quote_spanned!(internal_span(at)=> {
                 #stream.#push #operand;
                 #stream.flushed().await;
             }),
-            (Self::All, Form::Stream | Form::Response) => quote_spanned!(ours(at)=> {
+            (Self::All, Form::Stream | Form::Response) => quote_spanned!(internal_span(at)=> {
                 use #private::ItemByItem as _;
                 let ::core::result::Result::Ok(()) = #stream.part #operand.push_all().await;
             }),
-            (Self::All, Form::TryStream) => try_all(quote_spanned!(ours(at)=> error)),
+            (Self::All, Form::TryStream) => try_all(quote_spanned!(internal_span(at)=> error)),
             (Self::All, Form::TryResponse) => {
-                try_all(quote_spanned!(ours(at)=> #private::Exit::Stream(error)))
+                try_all(quote_spanned!(internal_span(at)=> #private::Exit::Stream(error)))
             }
         }
     }

@@ -11,7 +11,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use super::loops::Endless;
+use super::loops::EndlessLoop;
 use crate::endpoint::body::yields::{Operand, Yield, operand};
 
 pub(crate) enum Suspect {
@@ -74,12 +74,12 @@ impl Finder {
         self.found.push(Suspect::Blocks { at, call, way_out });
     }
 
-    fn a_loop(&mut self, expr: &Expr) {
+    fn check_loop(&mut self, expr: &Expr) {
         let before = self.found.len();
         visit::visit_expr(self, expr);
         // What blocks in it, or an inner loop, is to blame, and one message is enough.
         let blamed = self.found.len() > before;
-        if let Some(endless) = Endless::of(expr)
+        if let Some(endless) = EndlessLoop::of(expr)
             && !self.in_async_block
             && !blamed
             && endless.is_busy()
@@ -92,7 +92,7 @@ impl Finder {
     }
 
     /// What is computed, and dropped at once.
-    fn dropped(&mut self, expr: &Expr) {
+    fn check_dropped(&mut self, expr: &Expr) {
         if let Expr::Call(ExprCall { func, .. }) = expr
             && let Some((path, at)) = written_path(func)
             && matches!(
@@ -111,12 +111,12 @@ impl<'ast> Visit<'ast> for Finder {
             return;
         }
         match statement {
-            Stmt::Expr(expr, Some(_)) => self.dropped(expr),
+            Stmt::Expr(expr, Some(_)) => self.check_dropped(expr),
             Stmt::Local(Local {
                 pat,
                 init: Some(init),
                 ..
-            }) if is_wild(pat) => self.dropped(&init.expr),
+            }) if is_wild(pat) => self.check_dropped(&init.expr),
             _ => {}
         }
         visit::visit_stmt(self, statement);
@@ -136,7 +136,7 @@ impl<'ast> Visit<'ast> for Finder {
                 self.in_async_block = outer;
                 return;
             }
-            Expr::Loop(_) | Expr::While(_) => return self.a_loop(expr),
+            Expr::Loop(_) | Expr::While(_) => return self.check_loop(expr),
             Expr::Call(call) => self.call(call),
             Expr::MethodCall(call) => self.method_call(call),
             _ => {}

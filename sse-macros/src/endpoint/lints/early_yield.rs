@@ -13,7 +13,7 @@ use syn::{
 use crate::endpoint::body::{
     facts::{is_call_of, yield_predicate},
     known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
-    tokens::{self, Leaving},
+    tokens::{self, ExitTokens},
     yields::Yield,
 };
 
@@ -76,7 +76,7 @@ impl<'ast> Visit<'ast> for Exits {
 }
 
 /// Reads the tokens of a macro; what they would become is of no use here.
-impl Leaving for Exits {
+impl ExitTokens for Exits {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         let value = syn::parse2::<Expr>(operand.clone());
         self.fails |= value.is_ok_and(|value| is_call_of(&value, "Err"));

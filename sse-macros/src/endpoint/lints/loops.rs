@@ -16,13 +16,13 @@ use crate::endpoint::body::{
 };
 
 /// `loop { … }` or `while true { … }`: its keyword, its label, and its body.
-pub(crate) struct Endless<'a> {
+pub(crate) struct EndlessLoop<'a> {
     pub(crate) keyword: Span,
     label: Option<&'a Label>,
     body: &'a Block,
 }
 
-impl<'a> Endless<'a> {
+impl<'a> EndlessLoop<'a> {
     pub(crate) fn of(expr: &'a Expr) -> Option<Self> {
         match expr {
             Expr::Loop(ExprLoop {
@@ -83,7 +83,7 @@ pub(crate) fn never_ending(statements: &[Stmt]) -> Option<Span> {
         let Stmt::Expr(expr, _) = statement else {
             return None;
         };
-        let endless = Endless::of(expr)?;
+        let endless = EndlessLoop::of(expr)?;
         endless.never_ends().then_some(endless.keyword)
     })
 }
@@ -264,7 +264,7 @@ mod tests {
 
     fn is_busy(code: &str) -> bool {
         let expr = syn::parse_str(code).unwrap();
-        Endless::of(&expr).unwrap().is_busy()
+        EndlessLoop::of(&expr).unwrap().is_busy()
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
     fn what_only_waits_ends_no_stream() {
         let never_ends = |code: &str| {
             let expr = syn::parse_str(code).unwrap();
-            Endless::of(&expr).unwrap().never_ends()
+            EndlessLoop::of(&expr).unwrap().never_ends()
         };
         for code in [
             "loop { tick().await; yield_!(now()); }",

@@ -10,14 +10,14 @@ pub(super) mod names;
 use proc_macro2::Span;
 use syn::Stmt;
 
-pub(crate) use self::{blocking::Suspect, locks::Held};
+pub(crate) use self::{blocking::Suspect, locks::HeldGuard};
 
 /// The findings of all lints.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) suspects: Vec<Suspect>,
     /// Guards of locks that are held across a `yield_!`.
-    pub(crate) held_locks: Vec<Held>,
+    pub(crate) held_locks: Vec<HeldGuard>,
     /// A loop of the function's own block that nothing leaves.
     pub(crate) never_ending: Option<Span>,
     /// A first `yield_!` with something below it that can fail before the next one.

@@ -7,13 +7,13 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, ExprAwait, ExprReturn, ExprTry};
 
-use super::{Place, Reader, Scope};
+use super::{BodyRewriter, Scope, Side};
 use crate::endpoint::{
     body::facts::{is_call_of, is_literal},
     returns::Form,
 };
 
-impl Reader<'_> {
+impl BodyRewriter<'_> {
     /// What `return` with nothing behind it becomes.
     fn finish(&self, token: Span) -> TokenStream {
         let private = self.runtime.internals();
@@ -26,10 +26,10 @@ impl Reader<'_> {
     }
 
     /// Says where the errors of an endpoint that can fail on both sides lead: a function of the runtime.
-    pub(super) fn side(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
-        let name = match self.place {
-            Place::BeforeResponse => before,
-            Place::InStream => in_stream,
+    pub(super) fn side_function(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
+        let name = match self.side {
+            Side::BeforeResponse => before,
+            Side::InStream => in_stream,
         };
         let (private, name) = (self.runtime.private(at), Ident::new(name, at));
         quote_spanned!(at=> #private::#name)
@@ -37,13 +37,13 @@ impl Reader<'_> {
 
     /// Whether `what` stands where no error can go; says so.
     pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
-        let message = match (self.form, self.place) {
+        let message = match (self.form, self.side) {
             (Some(Form::Stream), _) => format!(
                 "{what} cannot end this stream: its item is not a `Result`, and the response has begun\n\
                  help: make the item a `Result<T, E>`, and the error becomes an event; or return \
                  `Result<impl Stream<…>, E>`, and what stands before the first `yield_!` answers with a status"
             ),
-            (Some(Form::Response), Place::InStream) => format!(
+            (Some(Form::Response), Side::InStream) => format!(
                 "the response has begun, so {what} cannot become a status\n\
                  help: make the item a `Result<T, E>`, and the error becomes an event; or move this before the \
                  first `yield_!`"
@@ -71,7 +71,7 @@ impl Reader<'_> {
         if self.refuses_errors(expr, "`return Err(…)`") || form != Form::TryResponse {
             return None;
         }
-        let side = self.side("return_before_response", "return_in_stream", token);
+        let side = self.side_function("return_before_response", "return_in_stream", token);
         Some(quote_spanned!(token=> return #side(#value)))
     }
 
@@ -87,8 +87,8 @@ impl Reader<'_> {
             return;
         }
         if self.form == Some(Form::TryResponse) {
-            **base = self.call(base, |reader, at| {
-                reader.side("before_response", "in_stream", at)
+            **base = self.call(base, |rewriter, at| {
+                rewriter.side_function("before_response", "in_stream", at)
             });
         }
     }
@@ -103,8 +103,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn rewrite_await(&self, ExprAwait { base, .. }: &mut ExprAwait) {
-        **base = self.call(base, |reader, at| {
-            let private = reader.runtime.private(at);
+        **base = self.call(base, |rewriter, at| {
+            let private = rewriter.runtime.private(at);
             quote_spanned!(at=> #private::guard)
         });
     }

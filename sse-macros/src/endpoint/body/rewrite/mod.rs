@@ -16,7 +16,7 @@ use syn::{
 
 use super::{
     known_macros::{KNOWN_MACROS, OWN_GENERATORS},
-    tokens::{self, Leaving},
+    tokens::{self, ExitTokens},
     yields::Yield,
 };
 use crate::{
@@ -25,10 +25,10 @@ use crate::{
 };
 
 /// What the statements hold.
-pub(super) struct Seen {
+pub(super) struct YieldFacts {
     pub(super) yields: bool,
     /// A macro that may yield, as nobody can see.
-    pub(super) unknown_macro: bool,
+    pub(super) has_unknown_macro: bool,
 }
 
 /// Rewrites the statements; `first_yield` is the first of them that is part of the stream.
@@ -39,30 +39,30 @@ pub(super) fn rewrite(
     runtime: &Runtime,
     endpoint: &Ident,
     errors: &mut Errors,
-) -> Seen {
-    let mut reader = Reader {
+) -> YieldFacts {
+    let mut rewriter = BodyRewriter {
         form,
         runtime,
         errors,
-        place: Place::BeforeResponse,
+        side: Side::BeforeResponse,
         scope: Scope::Endpoint,
-        seen: Seen {
+        facts: YieldFacts {
             yields: false,
-            unknown_macro: false,
+            has_unknown_macro: false,
         },
         endpoint: endpoint.to_string(),
     };
     for (at, statement) in statements.iter_mut().enumerate() {
         if form.is_none_or(|form| !form.has_prelude()) || first_yield == Some(at) {
-            reader.place = Place::InStream;
+            rewriter.side = Side::InStream;
         }
-        reader.visit_stmt_mut(statement);
+        rewriter.visit_stmt_mut(statement);
     }
-    reader.seen
+    rewriter.facts
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Side {
     BeforeResponse,
     InStream,
 }
@@ -77,18 +77,18 @@ enum Scope {
     Spawned,
 }
 
-struct Reader<'a> {
+struct BodyRewriter<'a> {
     /// `None`, where the return type is unknown: nothing is said of what depends on it.
     form: Option<Form>,
     runtime: &'a Runtime,
     errors: &'a mut Errors,
-    place: Place,
+    side: Side,
     scope: Scope,
-    seen: Seen,
+    facts: YieldFacts,
     endpoint: String,
 }
 
-impl Reader<'_> {
+impl BodyRewriter<'_> {
     fn within(&mut self, scope: Scope, visit: impl FnOnce(&mut Self)) {
         // What is spawned stays spawned, whatever is in it.
         let scope = match self.scope {
@@ -114,7 +114,7 @@ impl Reader<'_> {
     fn visit_foreign_macro(&mut self, call: &mut Macro) {
         let name = call.path.segments.last().map(|last| last.ident.to_string());
         let name = name.unwrap_or_default();
-        self.seen.unknown_macro |= !KNOWN_MACROS.contains(&name.as_str());
+        self.facts.has_unknown_macro |= !KNOWN_MACROS.contains(&name.as_str());
         let is_ours = self.scope == Scope::Endpoint && !OWN_GENERATORS.contains(&name.as_str());
         if is_ours && self.form.is_some() {
             let tokens = std::mem::take(&mut call.tokens);
@@ -123,7 +123,7 @@ impl Reader<'_> {
     }
 }
 
-impl Leaving for Reader<'_> {
+impl ExitTokens for BodyRewriter<'_> {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         match syn::parse2::<Expr>(quote!(#token #operand)) {
             Ok(Expr::Return(expr)) => self
@@ -137,7 +137,7 @@ impl Leaving for Reader<'_> {
     fn on_try(&mut self, question: TokenTree) -> TokenStream {
         if !self.refuses_errors(&question, "`?`") && self.form == Some(Form::TryResponse) {
             let at = question.span();
-            let side = self.side("error_before_response", "error_in_stream", at);
+            let side = self.side_function("error_before_response", "error_in_stream", at);
             return quote_spanned!(at=> .map_err(#side) #question);
         }
         question.into()
@@ -148,26 +148,26 @@ impl Leaving for Reader<'_> {
     }
 }
 
-impl VisitMut for Reader<'_> {
+impl VisitMut for BodyRewriter<'_> {
     fn visit_expr_mut(&mut self, expr: &mut Expr) {
         match expr {
-            Expr::Closure(_) => self.within(Scope::Closure, |reader| {
-                visit_mut::visit_expr_mut(reader, expr);
+            Expr::Closure(_) => self.within(Scope::Closure, |rewriter| {
+                visit_mut::visit_expr_mut(rewriter, expr);
             }),
-            Expr::Async(_) => self.within(Scope::AsyncBlock, |reader| {
-                visit_mut::visit_expr_mut(reader, expr);
+            Expr::Async(_) => self.within(Scope::AsyncBlock, |rewriter| {
+                visit_mut::visit_expr_mut(rewriter, expr);
             }),
             // The compiler says that a `!` is missing.
             Expr::Call(ExprCall { func, .. }) if matches!(&**func, Expr::Path(path) if path.path.get_ident().and_then(Yield::named).is_some()) =>
             {
-                self.seen.yields = true;
+                self.facts.yields = true;
             }
             Expr::Call(ExprCall { func, args, .. }) if is_spawn(func) => {
                 self.visit_expr_mut(func);
                 for arg in args {
                     match arg {
                         Expr::Async(_) | Expr::Closure(_) => {
-                            self.within(Scope::Spawned, |reader| reader.visit_expr_mut(arg));
+                            self.within(Scope::Spawned, |rewriter| rewriter.visit_expr_mut(arg));
                         }
                         // What is computed before the task starts is the endpoint's own.
                         _ => self.visit_expr_mut(arg),

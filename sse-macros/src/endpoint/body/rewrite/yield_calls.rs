@@ -7,20 +7,20 @@ use syn::{
     visit_mut::VisitMut as _,
 };
 
-use super::{Reader, Scope};
+use super::{BodyRewriter, Scope};
 use crate::{
     endpoint::body::{
         facts::is_call_of,
         tokens,
         yields::{Operand, YIELD, YIELD_ALL, Yield, arity, leaves_its_type_open, operand},
     },
-    support::runtime_path::ours,
+    support::runtime_path::internal_span,
 };
 
-impl Reader<'_> {
+impl BodyRewriter<'_> {
     /// What stands for a call of `yield_!` or `yield_all!`.
     pub(super) fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
-        self.seen.yields = true;
+        self.facts.yields = true;
         let refused = self.refusal(call);
         let (operand, refused) = match mac.parse_body_with(operand) {
             Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
@@ -35,7 +35,7 @@ impl Reader<'_> {
                 if let Some(problem) = refused {
                     self.errors.at(mac, problem);
                 }
-                unheard(operand)
+                discard(operand)
             }
         }
     }
@@ -44,21 +44,21 @@ impl Reader<'_> {
         let is_open = leaves_its_type_open(&operand);
         self.visit_expr_mut(&mut operand);
         let Some(form) = self.form else {
-            return unheard(Some(operand));
+            return discard(Some(operand));
         };
         if call == Yield::One
             && form.stream_fails()
             && let Some(problem) = result_problem(&operand)
         {
             self.errors.at(&operand, problem);
-            return unheard(Some(operand));
+            return discard(Some(operand));
         }
         let at = mac.path.span();
         let mut parentheses = Group::new(Delimiter::Parenthesis, operand.to_token_stream());
         parentheses.set_span(match operand {
             // What is wrong with it may be that it ends.
             Expr::Verbatim(_) => mac.delimiter.span().join(),
-            _ => ours(at),
+            _ => internal_span(at),
         });
         Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
     }
@@ -110,7 +110,7 @@ impl Reader<'_> {
         let Some(span) = tokens::find_call(item.to_token_stream(), &names) else {
             return;
         };
-        self.seen.yields = true;
+        self.facts.yields = true;
         let owner = match item {
             Item::Fn(function) => format!("`{}`", function.sig.ident),
             _ => "an item inside it".to_owned(),
@@ -139,7 +139,7 @@ fn result_problem(operand: &Expr) -> Option<&'static str> {
 }
 
 /// What was refused, for the compiler to resolve its names, and no more.
-fn unheard(operand: Option<Expr>) -> Expr {
+fn discard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));
     Expr::Verbatim(quote!({ #operand }))
 }

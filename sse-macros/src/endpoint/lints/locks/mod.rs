@@ -20,7 +20,7 @@ use crate::endpoint::body::{
 };
 
 /// A guard that is held across a `yield_!`.
-pub(crate) struct Held {
+pub(crate) struct HeldGuard {
     /// The call that returned it.
     pub(crate) at: Span,
     /// The name of that call.
@@ -30,19 +30,19 @@ pub(crate) struct Held {
 }
 
 /// Reads the statements before anything in them is rewritten.
-pub(crate) fn held_across_yield(statements: &[Stmt]) -> Vec<Held> {
-    let mut reader = Reader::default();
+pub(crate) fn held_across_yield(statements: &[Stmt]) -> Vec<HeldGuard> {
+    let mut tracker = GuardTracker::default();
     for statement in statements {
-        reader.visit_stmt(statement);
+        tracker.visit_stmt(statement);
     }
-    reader.held
+    tracker.held
 }
 
 #[derive(Default)]
-struct Reader {
+struct GuardTracker {
     /// The guards that are held at the place that is read.
     guards: Vec<Guard>,
-    held: Vec<Held>,
+    held: Vec<HeldGuard>,
 }
 
 struct Guard {
@@ -52,7 +52,7 @@ struct Guard {
     is_reported: bool,
 }
 
-impl Reader {
+impl GuardTracker {
     /// Reads what ends with a scope, and with it the guards that begin in it.
     fn scope(&mut self, read: impl FnOnce(&mut Self)) {
         let outside = self.guards.len();
@@ -86,7 +86,7 @@ impl Reader {
     fn yields(&mut self) {
         for guard in &mut self.guards {
             if !std::mem::replace(&mut guard.is_reported, true) {
-                self.held.push(Held {
+                self.held.push(HeldGuard {
                     at: guard.call.span(),
                     call: guard.call.to_string(),
                     name: guard.name.as_ref().map(Ident::to_string),
@@ -144,9 +144,9 @@ impl Reader {
     }
 }
 
-impl<'ast> Visit<'ast> for Reader {
+impl<'ast> Visit<'ast> for GuardTracker {
     fn visit_block(&mut self, block: &'ast Block) {
-        self.scope(|reader| visit::visit_block(reader, block));
+        self.scope(|tracker| visit::visit_block(tracker, block));
     }
 
     fn visit_local(&mut self, local: &'ast Local) {
@@ -188,35 +188,35 @@ impl<'ast> Visit<'ast> for Reader {
             .iter()
             .map(|arm| &arm.pat)
             .find(|pat| variable(pat).is_some());
-        self.scope(|reader| {
-            reader.hold_scrutinee(whole, expr);
+        self.scope(|tracker| {
+            tracker.hold_scrutinee(whole, expr);
             for arm in arms {
-                reader.scope(|reader| visit::visit_arm(reader, arm));
+                tracker.scope(|tracker| visit::visit_arm(tracker, arm));
             }
         });
     }
 
     fn visit_expr_for_loop(&mut self, ExprForLoop { expr, body, .. }: &'ast ExprForLoop) {
         self.visit_expr(expr);
-        self.scope(|reader| {
-            reader.hold_scrutinee(None, expr);
-            reader.visit_block(body);
+        self.scope(|tracker| {
+            tracker.hold_scrutinee(None, expr);
+            tracker.visit_block(body);
         });
     }
 
     fn visit_expr_while(&mut self, ExprWhile { cond, body, .. }: &'ast ExprWhile) {
         self.visit_expr(cond);
-        self.scope(|reader| {
-            reader.let_scrutinees(cond);
-            reader.visit_block(body);
+        self.scope(|tracker| {
+            tracker.let_scrutinees(cond);
+            tracker.visit_block(body);
         });
     }
 
     fn visit_expr_if(&mut self, expr: &'ast ExprIf) {
         self.visit_expr(&expr.cond);
-        self.scope(|reader| {
-            reader.let_scrutinees(&expr.cond);
-            reader.visit_block(&expr.then_branch);
+        self.scope(|tracker| {
+            tracker.let_scrutinees(&expr.cond);
+            tracker.visit_block(&expr.then_branch);
         });
         if let Some((_, otherwise)) = &expr.else_branch {
             self.visit_expr(otherwise);
@@ -271,7 +271,7 @@ impl<'ast> Visit<'ast> for Reader {
     fn visit_pat(&mut self, _: &'ast Pat) {}
 }
 
-impl Reader {
+impl GuardTracker {
     fn release_moved(&mut self, visit: impl FnOnce(&mut Moved)) {
         let mut moved = Moved::default();
         visit(&mut moved);
