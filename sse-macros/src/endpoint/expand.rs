@@ -21,12 +21,11 @@
 //! signature is written once, so that one that is not found is one error. The golden files under `expanded/` show all
 //! of it.
 
-use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{parse_quote, spanned::Spanned as _};
 
 use super::{
-    args::{Args, End, Events, Flush, KeepAlive, OnCut, OnShutdown},
     attributes::Attributes,
     body::yields,
     check,
@@ -74,7 +73,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let function = function(endpoint, returns.form(), &attributes, &output);
     let aliases = aliases(returns, runtime);
     let declared = declared(returns, runtime);
-    let about = about(endpoint, &attributes.docs());
+    let config = config(endpoint, &attributes.docs());
     let handler = handler(endpoint, returns);
     let signature = signature(endpoint, &attributes, failed);
     let inside = quote! {
@@ -82,7 +81,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
         #aliases
         #function
         #declared
-        #private::route(#about, #handler)
+        #private::route(#config, #handler)
     };
     let block = in_braces_of(endpoint, &inside);
     quote!(#(#errors)* #signature #block)
@@ -252,85 +251,16 @@ fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
 }
 
 /// `Endpoint::new(…)` with the keys that were given.
-fn about(endpoint: &Endpoint, docs: &str) -> TokenStream {
-    let Args {
-        path,
-        method,
-        keep_alive,
-        keep_alive_event,
-        retry,
-        flush,
-        max_duration,
-        end,
-        error_event,
-        on_shutdown,
-        on_cut,
-        events,
-        ..
-    } = &endpoint.args;
+fn config(endpoint: &Endpoint, docs: &str) -> TokenStream {
     let private = endpoint.runtime.internals();
     let item = alias(ITEM, Span::call_site());
     let name = endpoint.function.sig.ident.to_string();
     let name = name.trim_start_matches("r#");
-    let path = path
-        .as_ref()
-        .map_or_else(|| quote!("/"), ToTokens::to_token_stream);
-    let duration = |duration: &std::time::Duration| {
-        let (seconds, nanos) = (
-            Literal::u64_unsuffixed(duration.as_secs()),
-            Literal::u32_unsuffixed(duration.subsec_nanos()),
-        );
-        quote!(::core::time::Duration::new(#seconds, #nanos))
-    };
-    let keys = [
-        Some(docs)
-            .filter(|docs| !docs.is_empty())
-            .map(|docs| quote!(.docs(#docs))),
-        method
-            .get()
-            .map(|method| quote!(.method(#private::Method::#method))),
-        keep_alive.get().map(|keep_alive| match keep_alive {
-            KeepAlive::After(after) => {
-                let after = duration(after);
-                quote!(.keep_alive(::core::option::Option::Some(#after)))
-            }
-            KeepAlive::Off => quote!(.keep_alive(::core::option::Option::None)),
-        }),
-        keep_alive_event
-            .get()
-            .map(|name| quote!(.keep_alive_event(#name))),
-        retry
-            .get()
-            .map(duration)
-            .map(|retry| quote!(.retry(#retry))),
-        flush.get().map(|flush| match flush {
-            Flush::Each => quote!(.flush(#private::Flush::Each)),
-            Flush::Ready => quote!(.flush(#private::Flush::Ready)),
-        }),
-        max_duration
-            .get()
-            .map(duration)
-            .map(|limit| quote!(.max_duration(#limit))),
-        end.get().map(|end| match end {
-            End::Reconnect => quote!(.end(#private::EndKey::Reconnect)),
-            End::Stop => quote!(.end(#private::EndKey::Stop)),
-        }),
-        error_event.get().map(|name| quote!(.error_event(#name))),
-        on_shutdown.get().map(|what| match what {
-            OnShutdown::Close => quote!(.on_shutdown(#private::OnShutdown::Close)),
-            OnShutdown::Finish => quote!(.on_shutdown(#private::OnShutdown::Finish)),
-        }),
-        on_cut.get().map(|what| match what {
-            OnCut::Abort => quote!(.on_cut(#private::OnCut::Abort)),
-            OnCut::End => quote!(.on_cut(#private::OnCut::End)),
-        }),
-        events.get().map(|events| match events {
-            Events::All => quote!(.events(#private::EventsKey::All)),
-            Events::Own => quote!(.events(#private::EventsKey::Own)),
-        }),
-    ];
-    let keys = keys.iter().flatten();
-    quote!(#private::Endpoint::new::<#item>(#path, #name) #(#keys)*)
+    let path = endpoint.args.path.as_ref();
+    let path = path.map_or_else(|| quote!("/"), ToTokens::to_token_stream);
+    let docs = (!docs.is_empty()).then(|| quote!(.docs(#docs)));
+    let keys = endpoint.args.calls(&private);
+    quote!(#private::Endpoint::new::<#item>(#path, #name) #docs #(#keys)*)
 }
 
 /// From the extracted arguments to the generator.

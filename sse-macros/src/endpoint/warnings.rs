@@ -3,7 +3,7 @@
 use syn::{LitStr, Type, spanned::Spanned as _};
 
 use super::{
-    args::OnShutdown,
+    args::{EventName, Method, OnShutdown},
     lints::{
         HeldGuard, Suspect,
         names::{
@@ -47,7 +47,7 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings.extend(early_yield(endpoint));
     warnings.extend(reserved_names(endpoint));
     warnings.extend(endpoint.findings.held_locks.iter().map(lock_across_yield));
-    warnings.retain(|warning| !endpoint.args.allow.iter().any(|name| name == warning.name));
+    warnings.retain(|warning| !endpoint.args.allow.contains(warning.name));
     warnings
 }
 
@@ -67,7 +67,7 @@ fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
 
 /// What the arguments make of the method.
 fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
-    let is_get = endpoint.args.method.get().is_none_or(|name| name == "GET");
+    let is_get = endpoint.args.method.get().is_none_or(Method::is_get);
     endpoint
         .extractors()
         .filter(move |_| is_get)
@@ -150,7 +150,7 @@ fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
 
 /// Keys that name an event as the framework or `EventSource` names others.
 fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
-    let keep_alive = endpoint.args.keep_alive_event.get().and_then(|name| {
+    let keep_alive = endpoint.args.keep_alive_event.get().and_then(|EventName(name)| {
         let problem = match name.value().as_str() {
             "message" => Some(
                 "a page receives events of the name `message` in `onmessage`, among those of the stream; take another \
@@ -162,7 +162,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         Some((name, problem?))
     });
     // `error` is what an error is called if the key is not given.
-    let error = endpoint.args.error_event.get().and_then(|name| {
+    let error = endpoint.args.error_event.get().and_then(|EventName(name)| {
         let problem = reserved_name::problem(&name.value()).filter(|_| name.value() != "error");
         Some((name, problem?))
     });

@@ -1,0 +1,353 @@
+//! The parentheses of the attribute: the route, and the keys.
+
+mod values;
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::quote;
+use syn::{
+    Ident, LitStr, Path, Token,
+    ext::IdentExt as _,
+    parse::{ParseStream, Parser as _},
+};
+
+use self::values::{End, Events, Flush, KeepAlive, MaxDuration, OnCut, Retry, Value};
+pub(crate) use self::values::{EventName, Method, OnShutdown};
+use super::{lints::names::WARNINGS, path};
+use crate::support::{
+    comma_list::split_at_commas,
+    errors::{Errors, did_you_mean, one_of},
+};
+
+/// Declares the keys, one per row: the field of [`Args`] and its type, the name of the key, and an example for messages.
+///
+/// To add a key, add its row here, its type to `values.rs`, and a method of the field's name to the runtime's `Endpoint`.
+macro_rules! keys {
+    ($($field:ident: $ty:ty = $name:literal, $example:literal;)*) => {
+        /// The keys with their examples, in the order of the messages.
+        const KEYS: [(&str, &str); [$($name),*].len()] = [$(($name, $example)),*];
+
+        #[derive(Default)]
+        pub(crate) struct Args {
+            pub(crate) path: Option<LitStr>,
+            $(pub(crate) $field: $ty,)*
+        }
+
+        impl Args {
+            /// Reads the tokens after a key.
+            fn key(
+                &mut self,
+                key: &Ident,
+                input: ParseStream<'_>,
+                errors: &mut Errors,
+            ) -> syn::Result<()> {
+                match key.to_string().as_str() {
+                    $($name => self.$field.read(key, $example, input, errors),)*
+                    unknown => {
+                        // Its value may be anything.
+                        input.parse::<TokenStream>()?;
+                        Err(syn::Error::new_spanned(key, unknown_key(unknown)))
+                    }
+                }
+            }
+
+            /// The calls that hand the keys to the runtime's `Endpoint`, like `.flush(…)`.
+            pub(crate) fn calls(&self, private: &TokenStream) -> Vec<TokenStream> {
+                let arguments = [$((stringify!($field), self.$field.argument(private))),*];
+                let calls = arguments.into_iter().filter_map(|(field, argument)| {
+                    let (method, argument) = (Ident::new(field, Span::call_site()), argument?);
+                    Some(quote!(.#method(#argument)))
+                });
+                calls.collect()
+            }
+        }
+    };
+}
+
+keys! {
+    method: Key<Method> = "method", "method = POST";
+    keep_alive: Key<KeepAlive> = "keep_alive", "keep_alive = \"15s\"";
+    keep_alive_event: Key<EventName> = "keep_alive_event", "keep_alive_event = \"ping\"";
+    retry: Key<Retry> = "retry", "retry = \"3s\"";
+    flush: Key<Flush> = "flush", "flush = \"ready\"";
+    max_duration: Key<MaxDuration> = "max_duration", "max_duration = \"1h\"";
+    end: Key<End> = "end", "end = \"stop\"";
+    error_event: Key<EventName> = "error_event", "error_event = \"error\"";
+    allow: Allow = "allow", "allow(unread_capture)";
+    runtime: Key<Path> = "crate", "crate = ::sse_runtime";
+    on_shutdown: Key<OnShutdown> = "on_shutdown", "on_shutdown = \"finish\"";
+    on_cut: Key<OnCut> = "on_cut", "on_cut = \"end\"";
+    events: Key<Events> = "events", "events = \"own\"";
+}
+
+/// A field of [`Args`] that a key sets.
+trait Field {
+    /// Reads the tokens after the key.
+    fn read(
+        &mut self,
+        key: &Ident,
+        example: &str,
+        input: ParseStream<'_>,
+        errors: &mut Errors,
+    ) -> syn::Result<()>;
+
+    /// The argument for the runtime; `None` if the key was not given, or is for the macro alone.
+    fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
+}
+
+/// A key that was given at most once, with its span beside its value.
+pub(crate) struct Key<T>(Option<(Span, T)>);
+
+impl<T> Default for Key<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Key<T> {
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.as_ref().map(|(_, value)| value)
+    }
+
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.0.as_ref().map(|(span, _)| *span)
+    }
+}
+
+impl<T: Value> Field for Key<T> {
+    fn read(
+        &mut self,
+        key: &Ident,
+        example: &str,
+        input: ParseStream<'_>,
+        errors: &mut Errors,
+    ) -> syn::Result<()> {
+        let takes_a_value = || {
+            let message = format_args!("`{key}` takes a value: `{example}`");
+            Err(syn::Error::new_spanned(key, message))
+        };
+        if !input.peek(Token![=]) {
+            input.parse::<TokenStream>()?;
+            return takes_a_value();
+        }
+        input.parse::<Token![=]>()?;
+        let value = value(input)?;
+        if value.is_empty() {
+            return takes_a_value();
+        }
+        if self.0.is_some() {
+            errors.at(key, format_args!("`{key}` is given twice"));
+        }
+        match T::parse(key, value) {
+            Ok(value) => self.0 = Some((key.span(), value)),
+            Err(error) => errors.push(error),
+        }
+        Ok(())
+    }
+
+    fn argument(&self, private: &TokenStream) -> Option<TokenStream> {
+        self.get()?.argument(private)
+    }
+}
+
+/// The warnings that are not wanted, of all the `allow(…)`.
+#[derive(Default)]
+pub(crate) struct Allow(Vec<Ident>);
+
+impl Allow {
+    pub(crate) fn contains(&self, warning: &str) -> bool {
+        self.0.iter().any(|name| name == warning)
+    }
+}
+
+impl Field for Allow {
+    fn read(
+        &mut self,
+        key: &Ident,
+        example: &str,
+        input: ParseStream<'_>,
+        errors: &mut Errors,
+    ) -> syn::Result<()> {
+        if !input.peek(syn::token::Paren) {
+            input.parse::<TokenStream>()?;
+            let message = format_args!("name the warnings in parentheses: `{example}`");
+            return Err(syn::Error::new_spanned(key, message));
+        }
+        let content;
+        syn::parenthesized!(content in input);
+        for name in content.parse_terminated(Ident::parse_any, Token![,])? {
+            if WARNINGS.contains(&name.to_string().as_str()) {
+                self.0.push(name);
+            } else {
+                errors.at(
+                    &name,
+                    format_args!("there is no warning `{name}`; {}", one_of(WARNINGS)),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn argument(&self, _: &TokenStream) -> Option<TokenStream> {
+        None
+    }
+}
+
+impl Args {
+    pub(crate) fn parse(attribute: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self::default();
+        let mut complained = false;
+        for (at, part) in split_at_commas(attribute, errors).into_iter().enumerate() {
+            let before = errors.is_empty();
+            args.part(at == 0, part, errors);
+            complained |= before && !errors.is_empty() && at == 0;
+        }
+        if args.path.is_none() && !complained {
+            errors.at_span(
+                Span::call_site(),
+                "give the route: `#[sse_endpoint(\"/ticks\")]`",
+            );
+        }
+        if let (Some(KeepAlive::Off), Some(span)) =
+            (args.keep_alive.get(), args.keep_alive_event.span())
+        {
+            errors.at_span(
+                span,
+                "`keep_alive_event` names an event that `keep_alive = \"off\"` never sends; leave one out",
+            );
+        }
+        args.check_own_events(errors);
+        args
+    }
+
+    /// `events = "own"` excludes the keys that send events which the function does not yield.
+    fn check_own_events(&self, errors: &mut Errors) {
+        let way_out = match (self.events.get(), self.method.get()) {
+            (Some(Events::Own), _) => "remove one of the two",
+            (None, Some(method)) if !method.is_get() => {
+                "`events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+            }
+            _ => return,
+        };
+        if let (Some(End::Stop), Some(span)) = (self.end.get(), self.end.span()) {
+            errors.at_span(
+                span,
+                format_args!(
+                    "`end = \"stop\"` sends an event `done`, which `events = \"own\"` excludes; {way_out}"
+                ),
+            );
+        }
+        if let Some(span) = self.keep_alive_event.span() {
+            errors.at_span(
+                span,
+                format_args!(
+                    "`keep_alive_event` sends events that the function does not yield, which `events = \"own\"` excludes; {way_out}"
+                ),
+            );
+        }
+    }
+
+    /// Parses what stands between two commas; an error in one part does not hide those in the others.
+    fn part(&mut self, first: bool, part: TokenStream, errors: &mut Errors) {
+        let parse = |input: ParseStream<'_>| {
+            if input.peek(syn::Lit) {
+                self.path_literal(first, input, errors)?;
+            } else if first && is_expression(&input.fork()) {
+                let expression = input.parse::<TokenStream>()?;
+                return Err(syn::Error::new_spanned(
+                    expression,
+                    "the route is a string literal, because it is checked here; write it out: \
+                     `#[sse_endpoint(\"/ticks\")]`",
+                ));
+            } else {
+                let key = input.call(Ident::parse_any).map_err(|error| {
+                    syn::Error::new(error.span(), "expected a key, such as `retry = \"3s\"`")
+                })?;
+                self.key(&key, input, errors)?;
+            }
+            match input.cursor().token_tree() {
+                Some((extra, _)) => {
+                    // What is left is reported here, and only here.
+                    input.parse::<TokenStream>()?;
+                    Err(syn::Error::new(extra.span(), "expected `,`"))
+                }
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = parse.parse2(part) {
+            errors.push(error);
+        }
+    }
+
+    fn path_literal(
+        &mut self,
+        first: bool,
+        input: ParseStream<'_>,
+        errors: &mut Errors,
+    ) -> syn::Result<()> {
+        let literal: syn::Lit = input.parse()?;
+        let syn::Lit::Str(path) = literal else {
+            return Err(syn::Error::new_spanned(
+                literal,
+                "the route is a string: `#[sse_endpoint(\"/ticks\")]`",
+            ));
+        };
+        if self.path.is_some() {
+            errors.at(&path, "the route is given twice");
+            return Ok(());
+        }
+        if !first {
+            errors.at(&path, "the route comes first, before the keys");
+        }
+        for problem in path::problems(&path.value()) {
+            errors.at(&path, problem);
+        }
+        self.path = Some(path);
+        Ok(())
+    }
+}
+
+/// Whether something stands for the route that is not a literal: a constant, a path, a macro, a call.
+fn is_expression(input: ParseStream<'_>) -> bool {
+    let Ok(expr) = input.parse::<syn::Expr>() else {
+        return false;
+    };
+    match &expr {
+        // A word alone may be a key without its value.
+        syn::Expr::Path(path) => path.path.get_ident().is_none_or(|name| {
+            let name = name.to_string();
+            did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
+        }),
+        // So may a word with parentheses.
+        syn::Expr::Call(call) => match &*call.func {
+            syn::Expr::Path(path) => path.path.get_ident().is_none(),
+            _ => true,
+        },
+        syn::Expr::Assign(_) => false,
+        _ => true,
+    }
+}
+
+fn unknown_key(name: &str) -> String {
+    if ["path", "route", "uri", "url"].contains(&name) {
+        return "the route comes first, without a key: `#[sse_endpoint(\"/ticks\")]`".to_owned();
+    }
+    let known = KEYS.map(|(name, _)| name);
+    let options = known.join(", ");
+    match did_you_mean(name, known) {
+        Some(meant) => format!("unknown key `{name}`; did you mean `{meant}`? (keys: {options})"),
+        None => format!("unknown key `{name}` (keys: {options})"),
+    }
+}
+
+/// The tokens of a value: all up to the next `key =`, where a comma was forgotten.
+fn value(input: ParseStream<'_>) -> syn::Result<TokenStream> {
+    let mut value = TokenStream::new();
+    while !input.is_empty() {
+        let next_key = input.peek(Ident::peek_any) && input.peek2(Token![=]);
+        if next_key && !value.is_empty() {
+            break;
+        }
+        value.extend([input.parse::<TokenTree>()?]);
+    }
+    Ok(value)
+}

@@ -1,0 +1,202 @@
+//! The values of the keys: how each is written, and what the runtime is given for it.
+
+use std::{fmt, time::Duration};
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{ToTokens as _, quote};
+use syn::{LitStr, Path};
+
+use crate::support::{errors::one_of, event_name::event_name, runtime_path::runtime_path};
+
+/// The value of a key.
+pub(super) trait Value: Sized {
+    /// Reads the tokens after the `=`, of which there is at least one.
+    fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self>;
+
+    /// The argument for the method of the runtime's `Endpoint`; `None` if there is no such method.
+    fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
+}
+
+/// `POST`
+pub(crate) struct Method(Ident);
+
+impl Method {
+    pub(crate) fn is_get(&self) -> bool {
+        self.0 == "GET"
+    }
+}
+
+impl Value for Method {
+    fn parse(_: &Ident, value: TokenStream) -> syn::Result<Self> {
+        const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+        match syn::parse2::<Ident>(value.clone()) {
+            Ok(method) if METHODS.contains(&method.to_string().as_str()) => Ok(Self(method)),
+            _ => {
+                let given = value.to_string();
+                let given = given.trim_matches('"').to_uppercase();
+                let message = match METHODS.iter().find(|method| **method == given) {
+                    Some(method) => format!("a method is written `method = {method}`"),
+                    None => one_of(METHODS),
+                };
+                Err(syn::Error::new_spanned(value, message))
+            }
+        }
+    }
+
+    fn argument(&self, private: &TokenStream) -> Option<TokenStream> {
+        let method = &self.0;
+        Some(quote!(#private::Method::#method))
+    }
+}
+
+/// `"15s"`, or `"off"`
+pub(crate) enum KeepAlive {
+    After(Duration),
+    Off,
+}
+
+impl Value for KeepAlive {
+    fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self> {
+        match syn::parse2::<LitStr>(value.clone()) {
+            Ok(off) if off.value() == "off" => Ok(Self::Off),
+            _ => duration(key, &value, Zero::Refused, ", or `\"off\"`").map(Self::After),
+        }
+    }
+
+    fn argument(&self, _: &TokenStream) -> Option<TokenStream> {
+        Some(match self {
+            Self::After(after) => {
+                let after = written(*after);
+                quote!(::core::option::Option::Some(#after))
+            }
+            Self::Off => quote!(::core::option::Option::None),
+        })
+    }
+}
+
+/// `"3s"`, or no time at all
+pub(crate) struct Retry(Duration);
+
+impl Value for Retry {
+    fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self> {
+        duration(key, &value, Zero::Allowed, "").map(Self)
+    }
+
+    fn argument(&self, _: &TokenStream) -> Option<TokenStream> {
+        Some(written(self.0))
+    }
+}
+
+/// `"1h"`
+pub(crate) struct MaxDuration(Duration);
+
+impl Value for MaxDuration {
+    fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self> {
+        duration(key, &value, Zero::Refused, "").map(Self)
+    }
+
+    fn argument(&self, _: &TokenStream) -> Option<TokenStream> {
+        Some(written(self.0))
+    }
+}
+
+/// `"ping"`
+pub(crate) struct EventName(pub(crate) LitStr);
+
+impl Value for EventName {
+    fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self> {
+        event_name(key, value).map(Self)
+    }
+
+    fn argument(&self, _: &TokenStream) -> Option<TokenStream> {
+        Some(self.0.to_token_stream())
+    }
+}
+
+/// The path of the runtime, which the macro itself writes.
+impl Value for Path {
+    fn parse(_: &Ident, value: TokenStream) -> syn::Result<Self> {
+        runtime_path(value)
+    }
+
+    fn argument(&self, _: &TokenStream) -> Option<TokenStream> {
+        None
+    }
+}
+
+/// Declares the values that are one of a few texts, each with the runtime's enum of the same variants.
+macro_rules! choices {
+    ($($name:ident => $runtime:ident { $($text:literal => $variant:ident),* })*) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) enum $name { $($variant),* }
+
+        impl Value for $name {
+            fn parse(_: &Ident, value: TokenStream) -> syn::Result<Self> {
+                choice(value, [$(($text, Self::$variant)),*])
+            }
+
+            fn argument(&self, private: &TokenStream) -> Option<TokenStream> {
+                Some(match self {
+                    $(Self::$variant => quote!(#private::$runtime::$variant)),*
+                })
+            }
+        }
+    )*};
+}
+
+choices! {
+    Flush => Flush { "each" => Each, "ready" => Ready }
+    End => EndKey { "reconnect" => Reconnect, "stop" => Stop }
+    OnShutdown => OnShutdown { "close" => Close, "finish" => Finish }
+    OnCut => OnCut { "abort" => Abort, "end" => End }
+    Events => EventsKey { "all" => All, "own" => Own }
+}
+
+fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) -> syn::Result<T> {
+    let given = syn::parse2::<LitStr>(value.clone()).map(|given| given.value());
+    match choices
+        .iter()
+        .find(|(name, _)| given.as_deref().ok() == Some(name))
+    {
+        Some((_, choice)) => Ok(*choice),
+        None => {
+            let names = choices.map(|(name, _)| format!("\"{name}\""));
+            Err(syn::Error::new_spanned(value, one_of(&names)))
+        }
+    }
+}
+
+/// A longer time is a slip of the unit, though timers reach further.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Whether a duration may be zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zero {
+    Allowed,
+    Refused,
+}
+
+/// Reads a duration; `or` is what messages add to it.
+fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Result<Duration> {
+    let error = |message: fmt::Arguments<'_>| Err(syn::Error::new_spanned(value, message));
+    let Ok(text) = syn::parse2::<LitStr>(value.clone()) else {
+        return error(format_args!("expected a duration such as `\"15s\"`{or}"));
+    };
+    match humantime::parse_duration(&text.value()) {
+        Ok(duration) if duration.is_zero() && zero == Zero::Refused => {
+            error(format_args!("`{key}` must be longer than zero{or}"))
+        }
+        Ok(duration) if duration > LONGEST => error(format_args!("`{key}` is at most `\"30d\"`")),
+        Ok(duration) => Ok(duration),
+        Err(problem) => error(format_args!(
+            "expected a duration such as `\"15s\"`{or}: {problem}"
+        )),
+    }
+}
+
+/// A duration in the expansion.
+fn written(duration: Duration) -> TokenStream {
+    let seconds = Literal::u64_unsuffixed(duration.as_secs());
+    let nanos = Literal::u32_unsuffixed(duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
+}
