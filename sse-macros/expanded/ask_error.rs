@@ -1,20 +1,18 @@
 #[allow(warnings)]
 const _: () = {
+    use ::sse_runtime::__private as __sse;
     #[automatically_derived]
-    impl ::sse_runtime::__private::serde::Serialize for AskError {
-        fn serialize<__S: ::sse_runtime::__private::serde::Serializer>(
+    impl __sse::serde::Serialize for AskError {
+        fn serialize<__S: __sse::serde::Serializer>(
             &self,
             __serializer: __S,
         ) -> ::core::result::Result<__S::Ok, __S::Error> {
-            ::sse_runtime::__private::with_head(
+            __sse::with_head(
                 __serializer,
-                || {
-                    ::sse_runtime::__private::Head::new()
-                        .retry(::sse_runtime::SseError::retry_after(self))
-                },
+                || __sse::Head::new().retry(::sse_runtime::SseError::retry_after(self)),
                 |__serializer| {
-                    use ::sse_runtime::__private::{HideMember as _, ShowMember as _};
-                    let mut __members = ::sse_runtime::__private::serde::Serializer::serialize_map(
+                    use __sse::{HideMember as _, ShowMember as _};
+                    let mut __members = __sse::serde::Serializer::serialize_map(
                         __serializer,
                         ::core::option::Option::None,
                     )?;
@@ -22,12 +20,11 @@ const _: () = {
                     match self {
                         Self::NoRoom { room: __field0, .. } => {
                             __problem.write(&[], &mut __members)?;
-                            ::sse_runtime::__private::Member(__field0)
-                                .member("room", &mut __members)?;
+                            __sse::Member(__field0).member("room", &mut __members)?;
                         }
                         Self::Busy { .. } => {
                             __problem.write(&[], &mut __members)?;
-                            ::sse_runtime::__private::retry_after_member(
+                            __sse::retry_after_member(
                                 ::sse_runtime::SseError::retry_after(self),
                                 "after",
                                 &mut __members,
@@ -37,17 +34,17 @@ const _: () = {
                             __problem.write(&[], &mut __members)?;
                         }
                     }
-                    ::sse_runtime::__private::serde::ser::SerializeMap::end(__members)
+                    __sse::serde::ser::SerializeMap::end(__members)
                 },
             )
         }
     }
     #[automatically_derived]
     impl ::sse_runtime::SseError for AskError {
-        fn problem(&self) -> ::sse_runtime::__private::Problem {
+        fn problem(&self) -> __sse::Problem {
             match self {
                 Self::NoRoom { .. } => {
-                    ::sse_runtime::__private::Problem {
+                    __sse::Problem {
                         status: 404u16,
                         kind: ::core::option::Option::None,
                         title: ::core::option::Option::None,
@@ -56,7 +53,7 @@ const _: () = {
                     }
                 }
                 Self::Busy { .. } => {
-                    ::sse_runtime::__private::Problem {
+                    __sse::Problem {
                         status: 429u16,
                         kind: ::core::option::Option::None,
                         title: ::core::option::Option::Some("Slow down"),
@@ -65,7 +62,7 @@ const _: () = {
                     }
                 }
                 Self::Database { .. } => {
-                    ::sse_runtime::__private::Problem {
+                    __sse::Problem {
                         status: 500u16,
                         kind: ::core::option::Option::None,
                         title: ::core::option::Option::None,
@@ -79,7 +76,7 @@ const _: () = {
             match self {
                 Self::NoRoom { .. } => ::core::option::Option::None,
                 Self::Busy { after: __after, .. } => {
-                    ::sse_runtime::__private::retry_after::<Duration>(__after)
+                    __sse::retry_after::<Duration>(__after)
                 }
                 Self::Database { .. } => ::core::option::Option::None,
             }
@@ -88,14 +85,12 @@ const _: () = {
     #[automatically_derived]
     impl ::sse_runtime::axum::response::IntoResponse for AskError {
         fn into_response(self) -> ::sse_runtime::axum::response::Response {
-            ::sse_runtime::__private::respond(
+            __sse::respond(
                 &self,
                 {
                     #[allow(unused_imports)]
-                    use ::sse_runtime::__private::{
-                        ByDisplay as _, ByError as _, ByNothing as _,
-                    };
-                    (&::sse_runtime::__private::Describes::<Self>::new()).description()
+                    use __sse::{ByDisplay as _, ByError as _, ByNothing as _};
+                    (&__sse::Describes::<Self>::new()).description()
                 },
             )
         }

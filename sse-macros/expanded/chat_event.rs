@@ -1,6 +1,7 @@
 #[allow(warnings)]
 const _: () = {
-    use ::sse_runtime::__private::serde as __serde;
+    use ::sse_runtime::__private as __sse;
+    use __sse::serde as __serde;
     #[derive(__serde::Serialize)]
     #[serde(
         crate = "__serde",
@@ -25,29 +26,25 @@ const _: () = {
             &self,
             __serializer: __S,
         ) -> ::core::result::Result<__S::Ok, __S::Error> {
-            ::sse_runtime::__private::with_head(
+            __sse::with_head(
                 __serializer,
                 || match self {
                     Self::Token { seq: __id, .. } => {
-                        ::sse_runtime::__private::Head::new()
+                        __sse::Head::new()
                             .event("token")
-                            .id(::sse_runtime::__private::event_id::<u64>(__id))
+                            .id(__sse::event_id::<u64>(__id))
                     }
-                    Self::ToolCall { .. } => {
-                        ::sse_runtime::__private::Head::new().event("call")
-                    }
+                    Self::ToolCall { .. } => __sse::Head::new().event("call"),
                     Self::Html { 0: __text, .. } => {
-                        ::sse_runtime::__private::Head::new()
+                        __sse::Head::new()
                             .event("html")
-                            .text(::sse_runtime::__private::is_text::<String>(__text))
+                            .text(__sse::is_text::<String>(__text))
                     }
-                    Self::Plain { .. } => ::sse_runtime::__private::Head::new(),
-                    Self::Finished { .. } => {
-                        ::sse_runtime::__private::Head::new().event("finished")
-                    }
+                    Self::Plain { .. } => __sse::Head::new(),
+                    Self::Finished { .. } => __sse::Head::new().event("finished"),
                 },
                 |__serializer| {
-                    use ::sse_runtime::__private::SaidBySerde as _;
+                    use __sse::SaidBySerde as _;
                     __ChatEvent::serialize(self, __serializer)
                 },
             )
@@ -58,27 +55,27 @@ const _: () = {
     where
         T: __serde::Serialize,
     {
-        const SHAPE: ::sse_runtime::__private::Shape = ::sse_runtime::__private::Shape::Enum(
+        const SHAPE: __sse::Shape = __sse::Shape::Enum(
             &[
-                ::sse_runtime::__private::Named {
+                __sse::Named {
                     event: ::core::option::Option::Some("token"),
-                    data: ::sse_runtime::__private::NamedData::Json,
+                    data: __sse::NamedData::Json,
                 },
-                ::sse_runtime::__private::Named {
+                __sse::Named {
                     event: ::core::option::Option::Some("call"),
-                    data: ::sse_runtime::__private::NamedData::Json,
+                    data: __sse::NamedData::Json,
                 },
-                ::sse_runtime::__private::Named {
+                __sse::Named {
                     event: ::core::option::Option::Some("html"),
-                    data: ::sse_runtime::__private::NamedData::Text,
+                    data: __sse::NamedData::Text,
                 },
-                ::sse_runtime::__private::Named {
+                __sse::Named {
                     event: ::core::option::Option::None,
-                    data: ::sse_runtime::__private::NamedData::Json,
+                    data: __sse::NamedData::Json,
                 },
-                ::sse_runtime::__private::Named {
+                __sse::Named {
                     event: ::core::option::Option::Some("finished"),
-                    data: ::sse_runtime::__private::NamedData::Empty,
+                    data: __sse::NamedData::Empty,
                 },
             ],
         );

@@ -9,20 +9,6 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::__private::Generato
     ) -> <[(); ::core::compile_error! {
         "`keep_alive_event` sends events that the function does not yield, which `events = \"own\"` excludes; `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
     }] as ::events::__private::Fallible>::Ok {
-        #[allow(unused_macros)]
-        macro_rules! yield_ {
-            ($($operand:tt)*) => {
-                { __stream.push($($operand)*); __stream.flushed(). await; }
-            };
-        }
-        #[allow(unused_macros)]
-        macro_rules! yield_all {
-            ($($operand:tt)*) => {
-                { use ::events::__private::ItemByItem as _; let
-                ::core::result::Result::Ok(()) = __stream.part($($operand)*).push_all().
-                await; }
-            };
-        }
         {
             use ::events::__private::ItemByItem as _;
             let ::core::result::Result::Ok(()) = __stream

@@ -1,9 +1,10 @@
 fn room() -> ::sse_runtime::SseRoute<
     fn(Path<u64>, Rooms) -> ::sse_runtime::__private::Generator,
 > {
+    use ::sse_runtime::__private as __sse;
     type __Item = Said;
     async fn room(
-        __stream: ::sse_runtime::__private::Yielder<__Item>,
+        __stream: __sse::Yielder<__Item>,
         Path(room): Path<u64>,
         mut rooms: Rooms,
     ) -> () {
@@ -16,9 +17,8 @@ fn room() -> ::sse_runtime::SseRoute<
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { use ::sse_runtime::__private::ItemByItem as _; let
-                ::core::result::Result::Ok(()) = __stream.part($($operand)*).push_all().
-                await; }
+                { use __sse::ItemByItem as _; let ::core::result::Result::Ok(()) =
+                __stream.part($($operand)*).push_all(). await; }
             };
         }
         macro_rules! say {
@@ -36,16 +36,16 @@ fn room() -> ::sse_runtime::SseRoute<
         }
     }
     fn __declared() -> impl Stream<Item = __Item> {
-        ::sse_runtime::__private::Items::<__Item>::new()
+        __sse::Items::<__Item>::new()
     }
     let _ = __declared;
-    ::sse_runtime::__private::route(
-        ::sse_runtime::__private::Endpoint::new::<__Item>("/rooms/{room}", "room"),
-        |__argument0, __argument1| ::sse_runtime::__private::Generator::stream(
+    __sse::route(
+        __sse::Endpoint::new::<__Item>("/rooms/{room}", "room"),
+        |__argument0, __argument1| __sse::Generator::stream(
             {
                 #[allow(unused_imports)]
-                use ::sse_runtime::__private::ItemOf as _;
-                ::sse_runtime::__private::Probe::<__Item>::new().item()
+                use __sse::ItemOf as _;
+                __sse::Probe::<__Item>::new().item()
             },
             |__stream| room(__stream, __argument0, __argument1),
         ),

@@ -52,7 +52,7 @@ fn clock() {
             }
         },
     );
-    assert!(expanded.lines().count() < 50);
+    assert!(expanded.lines().count() < 35);
 }
 
 /// Every key.
@@ -293,6 +293,40 @@ fn idents(tokens: TokenStream) -> Vec<String> {
         _ => Vec::new(),
     });
     idents.collect()
+}
+
+/// The macros are part of the expansion only if a call may be left that the attribute has not rewritten, or if an editor
+/// needs them to complete or to explain a name.
+#[test]
+fn yield_macros_exist_if_a_call_may_need_them() {
+    let has_macros = |body: TokenStream| {
+        let expanded = endpoint(
+            quote!("/ticks"),
+            quote!(async fn ticks() -> impl Stream<Item = u8> { #body }),
+        );
+        names(expanded, "macro_rules")
+    };
+    for body in [
+        quote!(emit!(1);),
+        quote!(my::emit! { 1 }),
+        quote!(macro_rules! emit { () => { yield_!(1) } } emit!();),
+        quote!(tokio::select! { a = b() => emit!(a) }),
+        quote!(yield_!(1); yie),
+        quote!(yield_!(1); yield_(2);),
+        quote!(yield_!(1); yeild_!(2);),
+        quote!(yield_!(1); println!("{:?}", || yield_!(2));),
+        quote!(yield_!(1); let a = ),
+    ] {
+        assert!(has_macros(body.clone()), "{body}");
+    }
+    for body in [
+        quote!(yield_!(1); yield_all!(a());),
+        quote!(tokio::select! { a = b() => yield_!(a), () = c() => return }),
+        quote!(yield_!(1); tracing::info!(?a, "b {}", c); assert!(d != e);),
+        quote!(yield_!(1); if !(a && !b) {}),
+    ] {
+        assert!(!has_macros(body.clone()), "{body}");
+    }
 }
 
 /// A renamed dependency is never called by its own name.

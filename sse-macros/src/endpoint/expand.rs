@@ -76,7 +76,9 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let config = config(endpoint, &attributes.docs());
     let handler = handler(endpoint, returns);
     let signature = signature(endpoint, &attributes, failed);
+    let import = runtime.import();
     let inside = quote! {
+        #import
         #(#warnings)*
         #aliases
         #function
@@ -125,11 +127,12 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
-    let private = runtime.internals();
+    // Outside of the block, the import has no effect.
     quote! {
         #(#outer)*
         #quiet
-        #vis #fn_token #name #generics() -> #runtime::SseRoute<fn(#(#extractors),*) -> #private::Generator>
+        #vis #fn_token #name #generics()
+            -> #runtime::SseRoute<fn(#(#extractors),*) -> #runtime::__private::Generator>
     }
 }
 
@@ -148,7 +151,10 @@ fn function(
     // The one that we add is not the user's to answer for.
     let many = (inputs.len() == 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let item = alias(ITEM, Span::call_site());
-    let macros = yields::macros(form, &endpoint.runtime);
+    let macros = endpoint
+        .body
+        .needs_yield_macros
+        .then(|| yields::macros(form, &endpoint.runtime));
     let body = body(endpoint, form);
     let async_token = sig.asyncness.unwrap_or_default();
     let fn_token = sig.fn_token;

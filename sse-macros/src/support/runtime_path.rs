@@ -4,24 +4,43 @@ use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{LitStr, Path, parse::Parser as _};
 
-/// `::sse_runtime`, or what the key `crate` says.
-pub(crate) struct Runtime(Path);
+/// The path of the runtime: `::sse_runtime`, or the value of the key `crate`.
+pub(crate) struct Runtime {
+    path: Path,
+    is_renamed: bool,
+}
+
+/// The name of `__private` inside an expansion.
+const PRIVATE: &str = "__sse";
 
 impl Runtime {
     pub(crate) fn new(renamed: Option<&Path>) -> Self {
-        Self(
-            renamed
+        Self {
+            path: renamed
                 .cloned()
                 .unwrap_or_else(|| syn::parse_quote!(::sse_runtime)),
-        )
+            is_renamed: renamed.is_some(),
+        }
     }
 
-    /// The module that expanded code calls, for an expression that the compiler is to underline as `span`.
+    /// The import that gives `__private` a short name, for the top of the block that holds the expansion.
     ///
-    /// An expression is underlined from its first token to its last, so the leading `::` takes the span too. The names
-    /// keep theirs: a crate that is not found is one error then, however often it is named.
+    /// A path from the key `crate` is written out each time instead. If it isn't found, all its mentions are one and the
+    /// same error; an import that fails would be a second one.
+    pub(crate) fn import(&self) -> Option<TokenStream> {
+        let (path, private) = (&self.path, Ident::new(PRIVATE, Span::call_site()));
+        (!self.is_renamed).then(|| quote!(use #path::__private as #private;))
+    }
+
+    /// The module `__private`, for an expression that the compiler underlines as `span`.
+    ///
+    /// An expression is underlined from its first token to its last, so the leading `::` of a path has the span too. The
+    /// names keep theirs, so that a crate that isn't found is one error.
     pub(crate) fn private(&self, span: Span) -> TokenStream {
-        let path = self.0.to_token_stream().into_iter().map(|mut token| {
+        if !self.is_renamed {
+            return Ident::new(PRIVATE, span).into_token_stream();
+        }
+        let path = self.path.to_token_stream().into_iter().map(|mut token| {
             let is_name = matches!(&token, TokenTree::Ident(name) if name != "crate");
             if !is_name {
                 token.set_span(span);
@@ -32,15 +51,18 @@ impl Runtime {
         quote_spanned!(span=> #path::__private)
     }
 
-    /// The same, where nobody will look at it.
+    /// The module `__private`, for code in which the compiler finds no errors.
     pub(crate) fn internals(&self) -> TokenStream {
-        quote!(#self::__private)
+        match self.is_renamed {
+            true => quote!(#self::__private),
+            false => self.private(Span::call_site()),
+        }
     }
 }
 
 impl ToTokens for Runtime {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        self.0.to_tokens(tokens);
+        self.path.to_tokens(tokens);
     }
 }
 

@@ -51,10 +51,12 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let name = &input.ident;
     let describe = describe(quote!(Self), runtime);
     let (params, arguments, clause) = input.generics.split_for_impl();
+    let import = runtime.import();
     quote! {
         #(#errors)*
         #[allow(warnings)]
         const _: () = {
+            #import
             #[automatically_derived]
             impl #params #private::serde::Serialize for #name #arguments #clause {
                 fn serialize<__S: #private::serde::Serializer>(

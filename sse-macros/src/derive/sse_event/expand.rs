@@ -60,11 +60,13 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let mut generics = input.generics.clone();
     generics.make_where_clause().predicates.extend(bounds);
     let (params, arguments, clause) = generics.split_for_impl();
+    let import = runtime.import();
     quote! {
         #(#errors)*
         #(#warnings)*
         #[allow(warnings)]
         const _: () = {
+            #import
             // In the strings that serde takes, `$crate` would be nobody's.
             use #private::serde as __serde;
             #helper

@@ -1,10 +1,12 @@
 //! Facts about the statements, read from their looks before anything is rewritten.
 
+use proc_macro2::{Spacing, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{Expr, ExprCall, ExprYield, Item, Stmt};
 
 use super::{
-    tokens,
+    known_macros::{KNOWN_MACROS, TOKIOS_MACROS},
+    tokens::{self, is_keyword},
     yields::{YIELD, YIELD_ALL},
 };
 
@@ -47,6 +49,37 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
     let mut find = Find(false);
     syn::visit::Visit::visit_stmt(&mut find, statement);
     find.0
+}
+
+/// Whether the rewritten statements may still call `yield_!` or `yield_all!`.
+///
+/// A macro that is not known may call them when it is expanded. So may a word that begins like their names: it is a call
+/// without its `!`, which the compiler explains, or it is being typed, and an editor completes it by the macros in scope.
+pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
+    let mut tokens = statements.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let needs = match token {
+            TokenTree::Group(group) => needs_yield_macros(group.stream()),
+            TokenTree::Ident(word) => {
+                // `word != …` is no call.
+                let is_call = matches!(
+                    tokens.peek(),
+                    Some(TokenTree::Punct(bang))
+                        if bang.as_char() == '!' && bang.spacing() == Spacing::Alone
+                );
+                let is_known = || {
+                    let mut known = KNOWN_MACROS.iter().chain(&TOKIOS_MACROS);
+                    is_keyword(&word) || known.any(|known| word == known)
+                };
+                YIELD_ALL.starts_with(&word.to_string()) || (is_call && !is_known())
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+        };
+        if needs {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether it calls a variant of `Result`, as far as its path tells: `Ok(…)` and `Result::Ok(…)`, not `Reply::Ok(…)`.

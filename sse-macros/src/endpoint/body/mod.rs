@@ -8,9 +8,14 @@ pub(super) mod tokens;
 pub(super) mod yields;
 
 use proc_macro2::{Ident, TokenStream};
+use quote::quote;
 use syn::{Expr, Stmt};
 
-use self::{facts::yield_predicate, rewrite::rewrite, tail::refuse_tail_value};
+use self::{
+    facts::{needs_yield_macros, yield_predicate},
+    rewrite::rewrite,
+    tail::refuse_tail_value,
+};
 use super::returns::Form;
 use crate::support::{errors::Errors, runtime_path::Runtime};
 
@@ -18,6 +23,8 @@ pub(crate) struct Body {
     pub(crate) statements: Vec<Stmt>,
     /// The first statement that yields: the response begins before it.
     pub(crate) first_yield: Option<usize>,
+    /// Whether `yield_!` and `yield_all!` have to be there as macros, beside the calls that were rewritten.
+    pub(crate) needs_yield_macros: bool,
 }
 
 impl Body {
@@ -26,6 +33,7 @@ impl Body {
         Self {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
             first_yield: None,
+            needs_yield_macros: true,
         }
     }
 }
@@ -51,6 +59,7 @@ pub(crate) fn read(
         );
     }
     Body {
+        needs_yield_macros: needs_yield_macros(quote!(#(#statements)*)),
         statements,
         first_yield,
     }

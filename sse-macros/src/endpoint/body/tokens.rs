@@ -196,7 +196,7 @@ enum Before {
     Operand,
 }
 
-fn is_keyword(ident: &Ident) -> bool {
+pub(super) fn is_keyword(ident: &Ident) -> bool {
     const KEYWORDS: [&str; 12] = [
         "return", "break", "move", "in", "if", "else", "match", "while", "let", "mut", "ref",
         "loop",
