@@ -1,10 +1,10 @@
-//! Lists in the parentheses of an attribute.
+//! Comma-separated lists in the parentheses of an attribute.
 
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::errors::Errors;
 
-/// The tokens between the commas; a comma at the end adds no part.
+/// Splits the tokens at commas. A trailing comma does not add an empty part.
 pub(crate) fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<TokenStream> {
     let mut parts = Vec::new();
     let mut part = TokenStream::new();

@@ -1,11 +1,12 @@
-//! The description of an error in the log.
+//! How an error is described in the log.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
 use super::runtime_path::Runtime;
 
-/// How a type describes itself to the log.
+/// An expression that picks the description of `ty`: its `Display`, its `Error` or its type name,
+/// depending on the traits that it implements.
 pub(crate) fn describe(ty: impl ToTokens, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     quote!({

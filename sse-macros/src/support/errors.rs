@@ -1,4 +1,4 @@
-//! Errors are collected, so that all those of an endpoint are reported at once.
+//! A collection of errors, so that all the mistakes in one item are reported at once.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ impl Errors {
         self.0.push(error);
     }
 
-    /// An error that underlines `tokens`.
+    /// Adds an error that underlines `tokens`.
     pub(crate) fn at(&mut self, tokens: impl ToTokens, message: impl fmt::Display) {
         self.push(syn::Error::new_spanned(tokens, message));
     }
@@ -26,7 +26,7 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// What makes the compiler say them.
+    /// The `compile_error!` calls that make the compiler report the errors.
     pub(crate) fn into_compile_errors(self) -> impl DoubleEndedIterator<Item = TokenStream> {
         let errors: Vec<_> = self.0.into_iter().flatten().collect();
         errors.into_iter().map(syn::Error::into_compile_error)
@@ -39,7 +39,7 @@ impl From<syn::Error> for Errors {
     }
 }
 
-/// The choices, as a message lists them.
+/// Formats the accepted names for a message: "expected `a`, `b` or `c`".
 pub(crate) fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match &names[..] {
@@ -49,7 +49,7 @@ pub(crate) fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> Stri
     }
 }
 
-/// The name that was meant, if one is close: at most two letters added, left out, replaced or swapped.
+/// Returns the accepted name that is closest to `given`, if it differs by at most two edits.
 pub(crate) fn did_you_mean<'a>(
     given: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -62,7 +62,7 @@ pub(crate) fn did_you_mean<'a>(
         .map(|(_, name)| name)
 }
 
-/// Levenshtein's distance, one row at a time.
+/// The Levenshtein distance, computed with a single row.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,14 +1,15 @@
-//! The name of an event, as an attribute gives it.
+//! The name of an event in an attribute.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::LitStr;
 
-/// What `sse_runtime::EventName` refuses as well: some clients split lines at Unicode's line breaks.
+/// The characters that `sse_runtime::EventName` refuses: some clients also split lines at Unicode's
+/// line breaks.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
-/// Reads the value of a key that names an event.
+/// Parses the value of a key that names an event.
 pub(crate) fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr> {
     let Ok(name) = syn::parse2::<LitStr>(value.clone()) else {
         return Err(syn::Error::new_spanned(

@@ -1,4 +1,4 @@
-//! What the attribute and the derives share.
+//! Code that the attribute and the derives share.
 
 pub(crate) mod comma_list;
 pub(crate) mod description;

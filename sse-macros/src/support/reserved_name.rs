@@ -1,9 +1,9 @@
-//! Names of events that clients receive from the framework, or from their own `EventSource`.
+//! Event names that clients also receive from the framework, or from their own `EventSource`.
 
-/// The warning about them.
+/// The name of the warning.
 pub(crate) const RESERVED_NAME: &str = "reserved_name";
 
-/// Why an event should not have this name.
+/// Explains why an event should not be called `event`; `None` if the name is free.
 pub(crate) fn problem(event: &str) -> Option<String> {
     match event {
         "close" | "done" | "error" | "gap" => Some(format!(

@@ -1,4 +1,4 @@
-//! The path of the runtime, as expanded code writes it.
+//! The path of the runtime crate in expanded code.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -23,19 +23,22 @@ impl Runtime {
         }
     }
 
-    /// The import that gives `__private` a short name, for the top of the block that holds the expansion.
+    /// The import that gives `__private` its short name, for the top of the block that contains the
+    /// expansion.
     ///
-    /// A path from the key `crate` is written out each time instead. If it isn't found, all its mentions are one and the
-    /// same error; an import that fails would be a second one.
+    /// If the key `crate` renames the runtime, its path is written out every time instead: a path
+    /// that isn't found is reported once, however often it occurs, but a failing import would be a
+    /// second error.
     pub(crate) fn import(&self) -> Option<TokenStream> {
         let (path, private) = (&self.path, Ident::new(PRIVATE, Span::call_site()));
         (!self.is_renamed).then(|| quote!(use #path::__private as #private;))
     }
 
-    /// The module `__private`, for an expression that the compiler underlines as `span`.
+    /// The module `__private`, for an expression that the compiler underlines at `span`.
     ///
-    /// An expression is underlined from its first token to its last, so the leading `::` of a path has the span too. The
-    /// names keep theirs, so that a crate that isn't found is one error.
+    /// The compiler underlines an expression from its first to its last token, so the leading `::`
+    /// of a path needs the span too. The names keep their own spans, so that a crate that isn't
+    /// found is reported once.
     pub(crate) fn private(&self, span: Span) -> TokenStream {
         if !self.is_renamed {
             return Ident::new(PRIVATE, span).into_token_stream();
@@ -51,7 +54,7 @@ impl Runtime {
         quote_spanned!(span=> #path::__private)
     }
 
-    /// The module `__private`, for code in which the compiler finds no errors.
+    /// The module `__private`, for code that the compiler never reports an error in.
     pub(crate) fn internals(&self) -> TokenStream {
         match self.is_renamed {
             true => quote!(#self::__private),
@@ -66,7 +69,7 @@ impl ToTokens for Runtime {
     }
 }
 
-/// Reads the value of the key `crate`.
+/// Parses the value of the key `crate`.
 pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     let path = match syn::parse2::<LitStr>(value.clone()) {
         Ok(text) => text.parse_with(Path::parse_mod_style),
@@ -78,7 +81,7 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
             "expected the path of the crate: `crate = ::sse_runtime`",
         ));
     };
-    // `$crate`, as a macro of the user's own says it, is one word here.
+    // A `$crate` that comes from a `macro_rules!` is a single identifier here.
     let first = path.segments[0].ident.to_string();
     let absolute = path.leading_colon.is_some() || first == "crate" || first == "$crate";
     if absolute {
@@ -93,12 +96,13 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     ))
 }
 
-/// The name of the yielder, which no code of the user's can say, at a place in it.
+/// The variable that holds the yielder. Its hygiene keeps it out of reach of the user's code.
 pub(crate) fn yielder(at: Span) -> Ident {
     Ident::new("__stream", internal_span(at))
 }
 
-/// Our code at the user's place: messages point there, lints and names know that it is ours.
+/// A span for generated code: messages point at `at`, while lints and name resolution treat the
+/// code as the macro's own.
 pub(crate) fn internal_span(at: Span) -> Span {
     Span::mixed_site().located_at(at)
 }

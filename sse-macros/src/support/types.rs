@@ -1,4 +1,4 @@
-//! What a type looks like. What it is, only the compiler knows.
+//! Properties of a type that its tokens show. Only the compiler knows what a name in it refers to.
 
 use quote::ToTokens as _;
 use syn::{
@@ -7,7 +7,7 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-/// The type arguments of a path that ends with this name.
+/// The type arguments of a path whose last segment is `name`.
 pub(crate) fn type_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
     let Type::Path(path) = ty else { return None };
     let segment = path
@@ -25,13 +25,13 @@ pub(crate) fn type_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Typ
     Some(types.collect())
 }
 
-/// The name that the path of a type ends with.
+/// The last segment of a type's path.
 pub(crate) fn last_name(ty: &Type) -> Option<String> {
     let Type::Path(path) = ty else { return None };
     Some(path.path.segments.last()?.ident.to_string())
 }
 
-/// A type without the invisible groups that macros leave, and without parentheses.
+/// Strips parentheses, and the invisible groups that `macro_rules!` leaves around a type.
 pub(crate) fn unwrap_groups(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => unwrap_groups(&group.elem),
@@ -40,7 +40,7 @@ pub(crate) fn unwrap_groups(ty: &Type) -> &Type {
     }
 }
 
-/// A type as a person writes it.
+/// Formats a type the way rustfmt spaces it, for messages.
 pub(crate) fn spelled(ty: &Type) -> String {
     let tokens = ty.to_token_stream().to_string();
     let mut spelled = tokens;
@@ -61,7 +61,7 @@ pub(crate) fn spelled(ty: &Type) -> String {
     spelled
 }
 
-/// Whether a type names a lifetime that ends.
+/// Whether a type contains a lifetime other than `'static`.
 pub(crate) fn borrows(ty: &Type) -> bool {
     struct Find(bool);
     impl<'ast> Visit<'ast> for Find {
@@ -74,7 +74,7 @@ pub(crate) fn borrows(ty: &Type) -> bool {
             visit::visit_type_reference(self, reference);
         }
 
-        // The lifetimes of a function's arguments are its caller's.
+        // The lifetimes in a function's signature belong to its caller.
         fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
         fn visit_parenthesized_generic_arguments(
             &mut self,
@@ -88,7 +88,7 @@ pub(crate) fn borrows(ty: &Type) -> bool {
     find.0
 }
 
-/// Makes every borrow one of what lives for ever.
+/// Replaces every lifetime in a type by `'static`.
 pub(crate) fn make_static(ty: &mut Type) {
     struct Lengthen;
     impl VisitMut for Lengthen {

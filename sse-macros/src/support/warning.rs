@@ -1,9 +1,9 @@
-//! Warnings on stable.
+//! Warnings from a macro on stable Rust.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
-/// A warning, with the span that it underlines and the name that silences it.
+/// A warning, the span that it underlines, and the name that `allow(…)` takes to silence it.
 pub(crate) struct Warning {
     pub(crate) name: &'static str,
     pub(crate) span: Span,
@@ -11,7 +11,8 @@ pub(crate) struct Warning {
 }
 
 impl Warning {
-    /// The use of something deprecated, which is what the compiler warns of on stable.
+    /// Expands to a use of a deprecated constant, the only warning with a free text that a macro
+    /// can cause on stable Rust.
     pub(crate) fn write(&self) -> TokenStream {
         let Self {
             name,
