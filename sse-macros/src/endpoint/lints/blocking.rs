@@ -1,8 +1,8 @@
-//! What compiles in a body, and stops or outlives the streams: calls that block, tasks that nobody ends, loops that
-//! never wait.
+//! Code that compiles but stalls or outlives the stream: blocking calls, detached tasks, busy
+//! loops.
 //!
-//! Only what is written out from its crate on is suspected, so that nobody's own `sleep` is. What stands in closures is
-//! left alone: `spawn_blocking(|| std::fs::read(…))` is right.
+//! A call is only reported if its path starts with the name of its crate, so a local function
+//! called `sleep` is fine. Closures are skipped: `spawn_blocking(|| std::fs::read(…))` is correct.
 
 use proc_macro2::{Span, TokenTree};
 use quote::ToTokens as _;
@@ -15,19 +15,19 @@ use super::loops::EndlessLoop;
 use crate::endpoint::body::yields::{Operand, Yield, operand};
 
 pub(crate) enum Suspect {
-    /// A call that holds the thread.
+    /// A call that blocks the thread.
     Blocks {
         at: Span,
         call: String,
         way_out: String,
     },
-    /// A task whose handle nobody keeps.
+    /// A task whose handle is dropped.
     Detached { at: Span },
-    /// A loop that never gives up the thread.
+    /// A loop that never yields to the executor.
     Spins { at: Span, is_empty: bool },
 }
 
-/// Reads the statements before anything in them is rewritten.
+/// Checks the statements before they are rewritten.
 pub(crate) fn find(statements: &[Stmt]) -> Vec<Suspect> {
     let mut finder = Finder {
         found: Vec::new(),
@@ -56,7 +56,7 @@ impl Finder {
     fn method_call(&mut self, call: &ExprMethodCall) {
         let name = call.method.to_string();
         let way_out = match name.as_str() {
-            // What it opens, it opens by the options that the call began with.
+            // `OpenOptions::open` is only recognizable by the start of the call chain.
             "open" if begins_with_options(call) => "open it by `tokio::fs::OpenOptions`",
             name => match instead_of_method(name) {
                 Some(way_out) => way_out,
@@ -77,7 +77,7 @@ impl Finder {
     fn check_loop(&mut self, expr: &Expr) {
         let before = self.found.len();
         visit::visit_expr(self, expr);
-        // What blocks in it, or an inner loop, is to blame, and one message is enough.
+        // A blocking call or an inner loop has been reported already, and one warning is enough.
         let blamed = self.found.len() > before;
         if let Some(endless) = EndlessLoop::of(expr)
             && !self.in_async_block
@@ -91,7 +91,7 @@ impl Finder {
         }
     }
 
-    /// What is computed, and dropped at once.
+    /// Checks an expression whose value is dropped immediately.
     fn check_dropped(&mut self, expr: &Expr) {
         if let Expr::Call(ExprCall { func, .. }) = expr
             && let Some((path, at)) = written_path(func)
@@ -125,7 +125,7 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) => return,
-            // Its argument may be any value that runs elsewhere.
+            // The argument may be a value that runs elsewhere.
             Expr::Call(call) if runs_elsewhere(&call.func) => return,
             Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
                 return self.visit_expr(&call.receiver);
@@ -152,11 +152,11 @@ impl<'ast> Visit<'ast> for Finder {
         }
     }
 
-    // An item inside the function runs where it is called.
+    // A nested item runs where it is called.
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Whether a statement may not be there: `#[cfg(…)] …`.
+/// Whether a statement may be removed by a `#[cfg(…)]`.
 fn is_conditional(statement: &Stmt) -> bool {
     let mut tokens = statement.to_token_stream().into_iter();
     let is_attribute =
@@ -182,7 +182,7 @@ fn is_wild(pat: &Pat) -> bool {
     }
 }
 
-/// The names of a path, and where the last of them stands.
+/// The segments of a path, and the span of the last one.
 fn written_path(expr: &Expr) -> Option<(Vec<String>, Span)> {
     let Expr::Path(ExprPath {
         qself: None, path, ..
@@ -199,8 +199,8 @@ fn segments(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// What to do instead of a function that blocks. `None`, where it does not, or may not: `TcpListener::bind` is done at
-/// once, and `std::fs::Permissions` is no more than a value.
+/// What to call instead of a blocking function. `None` if the function isn't known to block:
+/// `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
 fn instead_of_call(path: &[&str]) -> Option<String> {
     let way_out = match path {
         ["std", "thread", "sleep"] => "write `tokio::time::sleep(…).await`".to_owned(),
@@ -229,7 +229,7 @@ fn instead_of_call(path: &[&str]) -> Option<String> {
     Some(way_out)
 }
 
-/// The crates whose `block_on` is known.
+/// The crates with a known `block_on`.
 const HAVE_BLOCK_ON: [&str; 8] = [
     "async_io",
     "async_std",
@@ -242,7 +242,7 @@ const HAVE_BLOCK_ON: [&str; 8] = [
 ];
 const BLOCK_ON: &str = "`.await` the future";
 
-/// The same for methods, whose names say that they block.
+/// What to call instead of a method whose name says that it blocks.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
         "blocking_recv" => "write `.recv().await`, or `.await` the receiver of a oneshot",
@@ -258,7 +258,7 @@ fn instead_of_method(name: &str) -> Option<&'static str> {
     Some(way_out)
 }
 
-/// Whether a chain of calls begins with `std::fs::OpenOptions::new()` or its like.
+/// Whether a call chain starts with `std::fs::OpenOptions::new()` or `std::fs::File::options()`.
 fn begins_with_options(call: &ExprMethodCall) -> bool {
     let mut first = &*call.receiver;
     while let Expr::MethodCall(call) = first {

@@ -1,6 +1,7 @@
-//! A `yield_!` that stands above the last `?` that could be a status.
+//! A `yield_!` above the last `?` that could have become a status.
 //!
-//! Where both sides of the response have the same error, the compiler has nothing to say of it: the `?` is an event.
+//! If both sides of the response have the same error type, the compiler accepts it, and the error
+//! becomes an event.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -17,9 +18,10 @@ use crate::endpoint::body::{
     yields::Yield,
 };
 
-/// The first call of `yield_!`, where what follows can fail before it yields.
+/// The first `yield_!`, if a statement between it and the next one can fail.
 ///
-/// Only a plain statement counts: in a loop or a branch, what stands below it belongs to the stream.
+/// Only a plain statement counts. In a loop or a branch, the code after the `yield_!` is part of
+/// the stream.
 pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
     let yields = yield_predicate(statements);
     let mut rest = statements.iter().skip_while(|statement| !yields(statement));
@@ -42,12 +44,12 @@ pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
     None
 }
 
-/// How a statement of the endpoint's own may leave it.
+/// The ways in which a statement can leave the endpoint.
 #[derive(Default)]
 struct Exits {
-    /// By a `?` or a `return Err(…)`.
+    /// A `?` or a `return Err(…)`.
     fails: bool,
-    /// There is a macro in it that may do anything.
+    /// A macro that can do anything.
     unknown: bool,
 }
 
@@ -75,7 +77,7 @@ impl<'ast> Visit<'ast> for Exits {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Reads the tokens of a macro; what they would become is of no use here.
+/// Only looks for exits in the tokens of a macro; the rewritten tokens are dropped.
 impl ExitTokens for Exits {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         let value = syn::parse2::<Expr>(operand.clone());
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_before_the_next_yield_is_told() {
+    fn failure_after_a_first_yield_is_found() {
         for code in [
             "{ yield_!(1); let a = load().await?; yield_!(a); }",
             "{ let a = 1; yield_all!(a); if a { return Err(b); } yield_!(2); }",
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_part_of_the_stream_is_not() {
+    fn failure_inside_the_stream_is_ignored() {
         for code in [
             "{ let a = load().await?; yield_!(a); }",
             "{ yield_!(1); yield_!(load().await?); }",

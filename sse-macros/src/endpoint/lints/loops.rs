@@ -1,7 +1,8 @@
-//! Loops that never give up the thread: nothing in them waits, yields or leaves, as far as their tokens tell.
+//! Loops that never yield to the executor: as far as their tokens show, nothing in them waits,
+//! yields or leaves.
 //!
-//! A macro that we do not know may do any of it, so it ends the suspicion; so does whatever looks like a call that never
-//! returns.
+//! An unknown macro may do any of these, so a loop that contains one isn't reported. Neither is one
+//! with a call that looks like it never returns.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
@@ -15,7 +16,7 @@ use crate::endpoint::body::{
     yields::YIELD,
 };
 
-/// `loop { … }` or `while true { … }`: its keyword, its label, and its body.
+/// A `loop { … }` or `while true { … }`.
 pub(crate) struct EndlessLoop<'a> {
     pub(crate) keyword: Span,
     label: Option<&'a Label>,
@@ -54,12 +55,12 @@ impl<'a> EndlessLoop<'a> {
         self.body.stmts.is_empty()
     }
 
-    /// Whether nothing in it waits, yields or leaves.
+    /// Whether nothing in the loop waits, yields or leaves.
     pub(crate) fn is_busy(&self) -> bool {
         !self.has_way_out(true)
     }
 
-    /// Whether nothing in it leaves, wait as it may.
+    /// Whether nothing leaves the loop, even if it waits.
     pub(crate) fn never_ends(&self) -> bool {
         !self.has_way_out(false)
     }
@@ -77,7 +78,7 @@ impl<'a> EndlessLoop<'a> {
     }
 }
 
-/// A loop of the function's own block that nothing leaves: who comes to it stays.
+/// The keyword of a loop in the function's outermost block that nothing leaves.
 pub(crate) fn never_ending(statements: &[Stmt]) -> Option<Span> {
     statements.iter().find_map(|statement| {
         let Stmt::Expr(expr, _) = statement else {
@@ -92,14 +93,14 @@ fn is_true(cond: &Expr) -> bool {
     matches!(cond, Expr::Lit(ExprLit { lit: Lit::Bool(lit), .. }) if lit.value)
 }
 
-/// Looks for what waits in a loop, or leaves it.
+/// Looks for code that leaves a loop, or waits in it.
 struct WaysOut<'a> {
     own: Option<&'a Lifetime>,
-    /// The labels of the loops and blocks inside, down to the place that is read.
+    /// The labels of the loops and blocks around the current expression, inside of the loop.
     inside: Vec<&'a Lifetime>,
-    /// How many loops that place is in.
+    /// The number of loops around the current expression, inside of the loop.
     loops: usize,
-    /// Whether what waits or yields counts as well.
+    /// Whether to count waiting and yielding as a way out.
     waiting_is_one: bool,
     found: bool,
 }
@@ -126,7 +127,7 @@ impl<'a> WaysOut<'a> {
 impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
-            // They run elsewhere, if they run.
+            // They run elsewhere, if at all.
             Expr::Closure(_) | Expr::Async(_) => return,
             Expr::Loop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
             Expr::While(inner) => return self.inner_loop(inner.label.as_ref(), expr),
@@ -142,7 +143,7 @@ impl<'a> Visit<'a> for WaysOut<'a> {
                     None => self.loops == 0,
                 };
             }
-            // On with a loop around this one.
+            // It continues with a loop around this one.
             Expr::Continue(inner) => {
                 self.found |= inner
                     .label
@@ -172,7 +173,8 @@ impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_item(&mut self, _: &'a Item) {}
 }
 
-/// Whether it is a block that ends with a call: as the `else` of a `let`, that call never returns, whatever its name.
+/// Whether an expression is a block that ends with a call. In the `else` of a `let`, such a call
+/// never returns.
 fn ends_with_call(block: &Expr) -> bool {
     let Expr::Block(ExprBlock { block, .. }) = block else {
         return false;
@@ -183,7 +185,7 @@ fn ends_with_call(block: &Expr) -> bool {
     )
 }
 
-/// The functions of std that never return, by their last names.
+/// Whether a call is one of std's functions that never return, going by the last segment.
 fn never_returns(func: &Expr) -> bool {
     const NEVER_RETURN: [&str; 5] = [
         "abort",
@@ -197,7 +199,7 @@ fn never_returns(func: &Expr) -> bool {
     }))
 }
 
-/// Macros that may leave by a panic.
+/// Macros that may panic.
 const PANIC: [&str; 7] = [
     "assert",
     "assert_eq",
@@ -212,19 +214,20 @@ fn is_one_of(call: &Macro, names: &[&str]) -> bool {
     matches!(call.path.segments.last(), Some(last) if names.iter().any(|name| last.ident == name))
 }
 
-/// Whether a macro surely does nothing but compute.
+/// Whether a macro is known to only compute something.
 fn is_harmless(call: &Macro) -> bool {
     is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC) && !may_leave(call.tokens.clone())
 }
 
-/// Whether a macro surely leaves no loop, wait as it may. `yield_all!` leaves with the first error of its stream.
+/// Whether a macro is known not to leave the loop, even if it waits. `yield_all!` may leave with an
+/// error of its stream.
 fn stays(call: &Macro) -> bool {
     let waits = is_one_of(call, &TOKIOS_MACROS) || is_one_of(call, &[YIELD]);
     let is_known = waits || is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC);
     is_known && !leaves(call.tokens.clone())
 }
 
-/// Whether tokens hold a word that leaves a loop, a `?`, or a macro other than `yield_!`.
+/// Whether tokens contain a `?`, a keyword that leaves a loop, or a macro other than `yield_!`.
 fn leaves(tokens: TokenStream) -> bool {
     let mut before = None;
     tokens.into_iter().any(|token| {
@@ -233,7 +236,7 @@ fn leaves(tokens: TokenStream) -> bool {
             TokenTree::Ident(word) => word == "break" || word == "return",
             TokenTree::Punct(punct) => match punct.as_char() {
                 '?' => true,
-                // `!=` and a negation stand behind other things than a name, or in front of `=`.
+                // A negation isn't preceded by a name, and the `!` of `!=` is joint with the `=`.
                 '!' => {
                     punct.spacing() == Spacing::Alone
                         && matches!(&before, Some(TokenTree::Ident(name)) if name != YIELD)
@@ -247,7 +250,7 @@ fn leaves(tokens: TokenStream) -> bool {
     })
 }
 
-/// Whether tokens hold a word that waits or leaves, a `?`, or another macro.
+/// Whether tokens contain a `?`, a keyword that waits or leaves, or another macro.
 fn may_leave(tokens: TokenStream) -> bool {
     const WORDS: [&str; 5] = ["await", "break", "continue", "return", "yield"];
     tokens.into_iter().any(|token| match token {
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_elsewhere_ends_no_loop() {
+    fn exits_of_other_code_leave_a_loop_busy() {
         for code in [
             "loop {}",
             "while true { count += 1; }",
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_waits_ends_no_stream() {
+    fn waiting_does_not_end_a_loop() {
         let never_ends = |code: &str| {
             let expr = syn::parse_str(code).unwrap();
             EndlessLoop::of(&expr).unwrap().never_ends()
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_end_a_loop_clears_it() {
+    fn possible_exits_clear_a_loop() {
         for code in [
             "loop { work().await; }",
             "loop { yield_!(1); }",

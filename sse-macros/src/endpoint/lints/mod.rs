@@ -1,5 +1,6 @@
-//! Code in the body that is probably wrong, as far as its tokens tell. The lints read the statements before they are
-//! rewritten, and know nothing of the rest of the endpoint: `warnings` decides what is worth a warning.
+//! Lints for code in the body that is probably wrong, as far as its tokens show. They check the
+//! statements before they are rewritten and don't know the rest of the endpoint: `warnings` decides
+//! which findings become warnings.
 
 mod blocking;
 mod early_yield;
@@ -16,11 +17,11 @@ pub(crate) use self::{blocking::Suspect, locks::HeldGuard};
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) suspects: Vec<Suspect>,
-    /// Guards of locks that are held across a `yield_!`.
+    /// Lock guards that are held across a `yield_!`.
     pub(crate) held_locks: Vec<HeldGuard>,
-    /// A loop of the function's own block that nothing leaves.
+    /// A loop in the function's outermost block that nothing leaves.
     pub(crate) never_ending: Option<Span>,
-    /// A first `yield_!` with something below it that can fail before the next one.
+    /// A first `yield_!` followed by code that can fail before the next one.
     pub(crate) early_yield: Option<Span>,
 }
 

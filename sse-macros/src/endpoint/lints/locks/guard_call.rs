@@ -1,4 +1,4 @@
-//! Calls that return the guard of a lock, known by the names of their methods.
+//! Calls that return a lock guard, recognized by their method names.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
@@ -10,7 +10,7 @@ pub(super) struct GuardCall<'a> {
     pub(super) holds: Holds,
 }
 
-/// The return value of such a call.
+/// The return value of a guard call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     Guard,
@@ -19,7 +19,8 @@ pub(super) enum Holds {
 }
 
 impl GuardCall<'_> {
-    /// Whether a pattern takes the guard, and not something else that a method of this name returns.
+    /// Whether a pattern can bind the guard. If not, the method is an unrelated one with the same
+    /// name.
     pub(super) fn fits(&self, pat: &Pat) -> bool {
         match (self.holds, pat) {
             (_, Pat::Type(typed)) => self.fits(&typed.pat),
@@ -38,7 +39,8 @@ const LOCK: [&str; 6] = [
     "write",
     "write_owned",
 ];
-/// Those that do not wait, and return a `Result`. std's guards are not `Send`, so it is not they.
+/// tokio's methods that don't wait and return a `Result`. std's guards aren't `Send`, so they don't
+/// compile in an endpoint anyway.
 const TRY_LOCK: [&str; 6] = [
     "try_lock",
     "try_lock_owned",
@@ -48,7 +50,7 @@ const TRY_LOCK: [&str; 6] = [
     "try_write_owned",
 ];
 
-/// The call in an expression whose value is a guard, or a `Result` of one.
+/// The guard call in an expression whose value is a guard or a `Result` of one.
 pub(super) fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
     let is_one_of = |names: &[&str], call: &ExprMethodCall| {
         call.args.is_empty() && names.iter().any(|name| call.method == name)
@@ -83,7 +85,7 @@ pub(super) fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
     }
 }
 
-/// The guard in a `Result`.
+/// Unwraps the `Result` around a guard.
 fn unwrapped(call: GuardCall<'_>) -> Option<GuardCall<'_>> {
     (call.holds == Holds::Result).then_some(GuardCall {
         holds: Holds::Guard,

@@ -1,8 +1,9 @@
-//! Guards of asynchronous locks that are held across a `yield_!`: a client that reads slowly then holds the lock.
+//! Guards of asynchronous locks that are held across a `yield_!`: a client that reads slowly then
+//! holds the lock.
 //!
-//! A guard is known by the call that returns it, `….lock().await` and its like, and followed by its name to the end
-//! of its block, to a `drop`, or to wherever it is moved. The value that a `match`, a `for`, an `if let` or a
-//! `while let` reads holds its guards throughout the block.
+//! A guard is recognized by the call that returns it, such as `….lock().await`, and tracked by its
+//! variable until the end of the block, a `drop`, or a move. The scrutinee of a `match`, a `for`,
+//! an `if let` or a `while let` keeps its guards alive for the whole block.
 
 mod guard_call;
 
@@ -21,15 +22,15 @@ use crate::endpoint::body::{
 
 /// A guard that is held across a `yield_!`.
 pub(crate) struct HeldGuard {
-    /// The call that returned it.
+    /// The span of the call that returned it.
     pub(crate) at: Span,
-    /// The name of that call.
+    /// The method name of that call.
     pub(crate) call: String,
-    /// Its variable, if it has one.
+    /// The variable that holds it, if any.
     pub(crate) name: Option<String>,
 }
 
-/// Reads the statements before anything in them is rewritten.
+/// Checks the statements before they are rewritten.
 pub(crate) fn held_across_yield(statements: &[Stmt]) -> Vec<HeldGuard> {
     let mut tracker = GuardTracker::default();
     for statement in statements {
@@ -40,20 +41,20 @@ pub(crate) fn held_across_yield(statements: &[Stmt]) -> Vec<HeldGuard> {
 
 #[derive(Default)]
 struct GuardTracker {
-    /// The guards that are held at the place that is read.
+    /// The guards that are held at the current expression.
     guards: Vec<Guard>,
     held: Vec<HeldGuard>,
 }
 
 struct Guard {
     name: Option<Ident>,
-    /// The call that returned it.
+    /// The method that returned it.
     call: Ident,
     is_reported: bool,
 }
 
 impl GuardTracker {
-    /// Reads what ends with a scope, and with it the guards that begin in it.
+    /// Visits a scope, and drops the guards that were acquired in it.
     fn scope(&mut self, read: impl FnOnce(&mut Self)) {
         let outside = self.guards.len();
         read(self);
@@ -68,11 +69,12 @@ impl GuardTracker {
         });
     }
 
-    /// The variable is dropped or moved; whatever else happens to the guard then, nothing is known of it.
+    /// Stops tracking a variable that was dropped or moved.
     fn release(&mut self, name: &Ident) -> Option<Guard> {
         let named = |guard: &Guard| guard.name.as_ref() == Some(name);
         let at = self.guards.iter().rposition(named)?;
-        // The scopes count what they hold, so it stays, without its name and never reported.
+        // `scope` truncates the list by its length, so the guard stays in it, without a name and
+        // marked as reported.
         let guard = &mut self.guards[at];
         let released = Guard {
             name: guard.name.take(),
@@ -95,10 +97,10 @@ impl GuardTracker {
         }
     }
 
-    /// Holds what the value of a `match` or its like holds throughout the block.
+    /// Tracks the guards that a scrutinee keeps alive for the whole block.
     fn hold_scrutinee(&mut self, pat: Option<&Pat>, scrutinee: &Expr) {
         match guard_call(scrutinee) {
-            // The guard itself, or a `Result` or an `Option` of it.
+            // The scrutinee is the guard itself, or a `Result` or an `Option` of it.
             Some(call) if pat.is_some_and(|pat| call.fits(pat)) => {
                 self.hold(pat.and_then(variable), call.name);
             }
@@ -125,7 +127,7 @@ impl GuardTracker {
         }
     }
 
-    /// The tokens of a macro that no parser reads.
+    /// Checks the tokens of a macro with a syntax of its own.
     fn foreign_macro(&mut self, tokens: TokenStream) {
         let names: Vec<Ident> = self
             .guards
@@ -151,7 +153,7 @@ impl<'ast> Visit<'ast> for GuardTracker {
 
     fn visit_local(&mut self, local: &'ast Local) {
         let Some(init) = &local.init else { return };
-        // A guard that gets another name is held as before.
+        // A guard that is bound to another variable is still held.
         if let (Some(from), Some(to)) = (path_name(&init.expr), variable(&local.pat)) {
             if let Some(guard) = self.release(from).filter(|guard| !guard.is_reported) {
                 self.hold(Some(to), &guard.call);
@@ -167,7 +169,8 @@ impl<'ast> Visit<'ast> for GuardTracker {
         }
     }
 
-    // A closure or a block takes what it mentions with it; nothing in it is part of the generator.
+    // A closure or an `async` block moves the variables that it mentions, and its code isn't part
+    // of the generator.
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         self.release_moved(|moved| visit::visit_expr_closure(moved, closure));
     }
@@ -230,7 +233,7 @@ impl<'ast> Visit<'ast> for GuardTracker {
 
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
-            // Places and borrows move nothing.
+            // Places and borrows don't move the guard.
             Expr::Field(inner) => self.visit_place(&inner.base),
             Expr::Index(inner) => {
                 self.visit_place(&inner.expr);
@@ -287,7 +290,7 @@ impl GuardTracker {
     }
 }
 
-/// The names that a closure or a block mentions.
+/// The variables that a closure or a block mentions.
 #[derive(Default)]
 struct Moved(Vec<Ident>);
 
@@ -298,7 +301,7 @@ impl<'ast> Visit<'ast> for Moved {
     }
 }
 
-/// The guards that live as long as the value that is computed with them.
+/// The calls whose guards are temporaries of an expression, and live as long as its value.
 #[derive(Default)]
 struct Temporaries {
     calls: Vec<Ident>,
@@ -308,7 +311,7 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) | Expr::Async(_) | Expr::Block(_) => return,
-            // Something is done with the guard, so it is not what is returned.
+            // The guard is used to compute the value, so it isn't the value itself.
             Expr::MethodCall(call) => self.calls.extend(call_of_guard(&call.receiver)),
             Expr::Field(field) => self.calls.extend(call_of_guard(&field.base)),
             Expr::Index(index) => self.calls.extend(call_of_guard(&index.expr)),
@@ -322,13 +325,13 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_macro(&mut self, _: &'ast Macro) {}
 }
 
-/// The call, if the value is a guard and nothing around it.
+/// The guard call, if the expression is a guard and not a `Result` of one.
 fn call_of_guard(expr: &Expr) -> Option<Ident> {
     let call = guard_call(expr)?;
     (call.holds == Holds::Guard).then(|| call.name.clone())
 }
 
-/// The variable that a pattern binds its value to: `guard`, `Ok(guard)`.
+/// The variable that a pattern binds: `guard` or `Ok(guard)`.
 fn variable(pat: &Pat) -> Option<Ident> {
     match pat {
         Pat::Ident(binding) => Some(binding.ident.clone()),
@@ -351,7 +354,7 @@ fn path_name(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// Whether there is a `drop(name)` in the tokens.
+/// Whether the tokens contain `drop(name)`.
 fn mentions_drop(tokens: TokenStream, name: &Ident) -> bool {
     let mut follows_drop = false;
     tokens.into_iter().any(|token| {

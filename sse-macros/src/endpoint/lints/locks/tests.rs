@@ -35,7 +35,7 @@ fn guards_across_a_yield_are_found() {
 }
 
 #[test]
-fn guards_that_are_gone_are_not() {
+fn released_guards_are_ignored() {
     for code in [
         "{ let a = b.lock().await; drop(a); yield_!(1); }",
         "{ let a = b.lock().await; std::mem::drop(a); yield_!(1); }",
