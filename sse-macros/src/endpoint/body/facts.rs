@@ -1,4 +1,4 @@
-//! Facts about the statements, read from their looks before anything is rewritten.
+//! Facts about the statements that their tokens show.
 
 use proc_macro2::{Spacing, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -10,13 +10,13 @@ use super::{
     yields::{YIELD, YIELD_ALL},
 };
 
-/// Tells which of the statements yield, as far as their tokens say.
+/// Returns a predicate for the statements that yield, as far as their tokens show it.
 pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
     let yielding = yielding_macros(statements);
     move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
 }
 
-/// `yield_!`, `yield_all!`, and the function's own macros that hold one of them.
+/// The names of `yield_!`, `yield_all!`, and the function's own macros that call one of them.
 fn yielding_macros(statements: &[Stmt]) -> Vec<String> {
     let mut names = vec![YIELD.to_owned(), YIELD_ALL.to_owned()];
     for statement in statements {
@@ -53,15 +53,16 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
 
 /// Whether the rewritten statements may still call `yield_!` or `yield_all!`.
 ///
-/// A macro that is not known may call them when it is expanded. So may a word that begins like their names: it is a call
-/// without its `!`, which the compiler explains, or it is being typed, and an editor completes it by the macros in scope.
+/// An unknown macro may call them when it is expanded. An identifier that is a prefix of their
+/// names counts too: either it is a call without its `!`, which the compiler can only explain if
+/// the macro is in scope, or it is being typed, and editors complete it from the macros in scope.
 pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     let mut tokens = statements.into_iter().peekable();
     while let Some(token) = tokens.next() {
         let needs = match token {
             TokenTree::Group(group) => needs_yield_macros(group.stream()),
             TokenTree::Ident(word) => {
-                // `word != …` is no call.
+                // `word != …` isn't a call.
                 let is_call = matches!(
                     tokens.peek(),
                     Some(TokenTree::Punct(bang))
@@ -82,7 +83,8 @@ pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     false
 }
 
-/// Whether it calls a variant of `Result`, as far as its path tells: `Ok(…)` and `Result::Ok(…)`, not `Reply::Ok(…)`.
+/// Whether an expression is a call of a variant of `Result`, going by its path: `Ok(…)` or
+/// `Result::Ok(…)`, but not `Reply::Ok(…)`.
 pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
     let Expr::Call(ExprCall { func, .. }) = expr else {
         return false;

@@ -1,6 +1,6 @@
-//! The macros of other crates that the attribute knows, by the last names of their paths.
+//! Macros of other crates that the attribute knows by the last segment of their paths.
 
-/// Macros of std and of tracing that yield nothing, whatever is in them. Of all others we cannot know.
+/// Macros of std and tracing, which never yield. Any other macro might.
 pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "assert",
     "assert_eq",
@@ -31,8 +31,8 @@ pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "warn",
 ];
 
-/// tokio's macros, which wait, and do nothing else of their own.
+/// tokio's macros, which wait but do nothing else on their own.
 pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
 
-/// Macros whose `return` and `?` are those of a generator of their own.
+/// Macros whose `return` and `?` belong to a generator of their own.
 pub(crate) const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];

@@ -1,4 +1,5 @@
-//! The body: `facts` about it and about its `tail`, and the little that `rewrite` changes.
+//! The body: `facts` and `tail` examine the statements, `rewrite` changes a few expressions in
+//! them.
 
 pub(super) mod facts;
 pub(super) mod known_macros;
@@ -21,14 +22,15 @@ use crate::support::{errors::Errors, runtime_path::Runtime};
 
 pub(crate) struct Body {
     pub(crate) statements: Vec<Stmt>,
-    /// The first statement that yields: the response begins before it.
+    /// The index of the first statement that yields. The response begins before it.
     pub(crate) first_yield: Option<usize>,
-    /// Whether `yield_!` and `yield_all!` have to be there as macros, beside the calls that were rewritten.
+    /// Whether the expansion must define `yield_!` and `yield_all!`, because not all calls were
+    /// rewritten.
     pub(crate) needs_yield_macros: bool,
 }
 
 impl Body {
-    /// A body that does not parse, as it is.
+    /// A body that does not parse, unchanged.
     pub(crate) fn unread(tokens: TokenStream) -> Self {
         Self {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
@@ -38,7 +40,7 @@ impl Body {
     }
 }
 
-/// Reads the statements of an endpoint, and rewrites them for its form.
+/// Examines the statements of an endpoint and rewrites them for its form.
 pub(crate) fn read(
     mut statements: Vec<Stmt>,
     form: Option<Form>,

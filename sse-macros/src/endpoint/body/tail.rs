@@ -1,4 +1,4 @@
-//! A value at the end of the function, where an endpoint has none.
+//! A value at the end of the function, which an endpoint does not have.
 
 use syn::{Expr, Macro, Stmt, parse_quote};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{endpoint::returns::Form, support::errors::Errors};
 
-/// Reports a value at the end of the function that is surely one by its looks; returns whether it is a stream, which
-/// says that the function was not meant to yield.
+/// Reports a tail expression that is certainly a value. Returns whether the value is a stream: then
+/// the function was not meant to yield.
 pub(super) fn refuse_tail_value(
     statements: &mut [Stmt],
     form: Option<Form>,
@@ -40,12 +40,12 @@ pub(super) fn refuse_tail_value(
         return false;
     };
     errors.at(&*tail, problem);
-    // Nothing of it is reported a second time by the compiler.
+    // With a semicolon, the compiler does not report the expression a second time.
     *semicolon = Some(parse_quote!(;));
     is_stream
 }
 
-/// Whether the value at the end of a function can be nothing but the stream that was to be returned.
+/// Whether the tail expression can only be the stream that the user meant to return.
 fn is_stream(tail: &Expr, yields: bool) -> bool {
     match tail {
         Expr::Macro(call) => is_generator(&call.mac),
@@ -53,7 +53,7 @@ fn is_stream(tail: &Expr, yields: bool) -> bool {
             is_stream(value, yields)
                 || (!yields && matches!(value, Expr::Call(_) | Expr::MethodCall(_)))
         }),
-        // `Box::pin(stream! { … })` and its like.
+        // Calls such as `Box::pin(stream! { … })`.
         Expr::Call(call) => call
             .args
             .iter()
@@ -63,7 +63,7 @@ fn is_stream(tail: &Expr, yields: bool) -> bool {
     }
 }
 
-/// Whether a macro makes a stream of its tokens.
+/// Whether a macro turns its tokens into a stream.
 fn is_generator(mac: &Macro) -> bool {
     let name = mac.path.segments.last();
     name.is_some_and(|name| {

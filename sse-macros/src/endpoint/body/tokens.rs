@@ -1,7 +1,9 @@
-//! The tokens of the macros inside an endpoint, which no parser of ours understands: `select!`, `join!`, the user's own.
+//! The tokens of foreign macros in an endpoint, such as `select!` and `join!`, which have a syntax
+//! of their own.
 //!
-//! What leaves the function from in there has to be seen all the same: `yield_!`, `return` and `?`. All three can be
-//! told by their tokens alone; what belongs to a closure, an `async` block or a function in there is left as it is.
+//! The ways out of the function must be found in them too: `yield_!`, `return` and `?`. All three
+//! are recognizable by their tokens. Those inside closures, `async` blocks and functions are left
+//! alone.
 
 use std::iter::Peekable;
 
@@ -12,17 +14,17 @@ use syn::{Macro, parse_quote};
 
 use super::yields::Yield;
 
-/// What becomes of the tokens that leave the function.
+/// Replacements for the tokens that leave the function.
 pub(crate) trait ExitTokens {
-    /// `return` with its operand, which is empty where there is none.
+    /// Replaces a `return` and its operand, which may be empty.
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream;
-    /// The tokens for a `?` behind an expression.
+    /// Replaces a `?` after an expression.
     fn on_try(&mut self, question: TokenTree) -> TokenStream;
-    /// The tokens for a call of `yield_!` or `yield_all!`.
+    /// Replaces a call of `yield_!` or `yield_all!`.
     fn on_yield(&mut self, call: Yield, mac: Macro) -> TokenStream;
 }
 
-/// Rewrites what leaves the function in `tokens`.
+/// Replaces the ways out of the function in `tokens`.
 pub(crate) fn rewrite(tokens: TokenStream, exits: &mut impl ExitTokens) -> TokenStream {
     let mut rewriter = Rewriter {
         tokens: tokens.into_iter().peekable(),
@@ -74,7 +76,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             self.yielded(call, &name);
             return Before::Operand;
         }
-        // A function has a name; without one it is the type of a pointer.
+        // The name tells a function from the type of a function pointer.
         let is_fn = name == "fn" && matches!(self.tokens.peek(), Some(TokenTree::Ident(_)));
         let opens_block = name == "async" || is_fn;
         let before = if is_keyword(&name) {
@@ -86,7 +88,8 @@ impl<L: ExitTokens> Rewriter<'_, L> {
         if !opens_block {
             return before;
         }
-        // Up to and with its block; `async` without one is an `async` closure, which its bars tell.
+        // Copies everything up to the end of the block. An `async` without a block is an `async`
+        // closure, which is recognized by its bars.
         while let Some(next) = self
             .tokens
             .next_if(|next| !is_block(next) && (is_fn || is_ident(next, "move")))
@@ -109,7 +112,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
                 Before::Operand
             }
             '|' => {
-                // The second bar of an `||` between two operands opens no closure.
+                // The second bar of an `||` between two operands does not open a closure.
                 self.out.extend([TokenTree::Punct(punct)]);
                 self.out
                     .extend(self.tokens.next_if(|next| is_punct(next, '|')));
@@ -122,7 +125,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
         }
     }
 
-    /// A closure: its parameters, then a block, or an expression up to the next comma.
+    /// Copies a closure: its parameters, then a block or an expression up to the next comma.
     fn closure(&mut self, bar: Punct) {
         let joint = bar.spacing() == Spacing::Joint;
         self.out.extend([TokenTree::Punct(bar)]);
@@ -133,7 +136,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             open = !is_punct(&next, '|');
             self.out.extend([next]);
         }
-        // With a return type, whose commas are its own, the body is a block.
+        // After a return type, which may contain commas, the body is always a block.
         if self.tokens.peek().is_some_and(|next| is_punct(next, '-')) {
             let mut arrow = self.tokens.clone();
             arrow.next();
@@ -158,7 +161,8 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             .tokens
             .next_if(|next| matches!(next, TokenTree::Group(_)))
         {
-            // The body of a macro that is defined in here, whose variables are no expressions yet.
+            // The body of a `macro_rules!` inside the macro, whose variables aren't expressions
+            // yet.
             Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
             Some(operand) => self
                 .exits
@@ -187,12 +191,12 @@ fn has_dollar(token: &TokenTree) -> bool {
     }
 }
 
-/// What the token before says of the next one.
+/// The role of the previous token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// An expression may begin here.
+    /// An expression can start after it.
     Start,
-    /// An expression has just ended, or may have.
+    /// It ends an expression, or may end one.
     Operand,
 }
 
@@ -216,7 +220,7 @@ fn is_block(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
-/// The first call of one of these macros in `tokens`, at any depth.
+/// The span of the first call of one of the macros in `tokens`, at any depth.
 pub(crate) fn find_call(tokens: TokenStream, names: &[String]) -> Option<Span> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -238,7 +242,7 @@ pub(crate) fn find_call(tokens: TokenStream, names: &[String]) -> Option<Span> {
     None
 }
 
-/// The tokens with every call of one of these macros replaced by `()`.
+/// Replaces every call of one of the macros by `()`.
 pub(crate) fn without_calls(tokens: TokenStream, names: &[String]) -> TokenStream {
     let mut out = TokenStream::new();
     let mut tokens = tokens.into_iter().peekable();
@@ -310,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_left() {
+    fn exits_of_other_code_are_left_alone() {
         for input in [
             quote!(|x| x?, 1),
             quote!(|| {
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_that_are_no_closure_are_told_apart() {
+    fn bars_between_operands_open_no_closure() {
         check(quote!(a || b?), &quote!(a || b.tried()));
         check(
             quote!(matches!(x, A | B) && y?),

@@ -1,7 +1,8 @@
-//! What `yield_!` and `yield_all!` become.
+//! The macros `yield_!` and `yield_all!`.
 //!
-//! Where the reader sees them, they are written out, so that what the compiler says of them points at the user's call.
-//! Inside the user's own macros, which it cannot see into, two `macro_rules` say the same.
+//! Calls that are visible to the attribute are rewritten, so that the compiler's messages point at
+//! them. For calls inside of the user's own macros, which aren't visible, two `macro_rules!` expand
+//! to the same code.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
@@ -12,7 +13,7 @@ use crate::{
     support::runtime_path::{Runtime, internal_span, yielder},
 };
 
-/// The two macros, by their names.
+/// The two macros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Yield {
     One,
@@ -38,8 +39,8 @@ impl Yield {
         }
     }
 
-    /// The block that hands over `operand`, a value or a stream in parentheses, for a call at `at`; of a value that may be
-    /// of any type, it says that it is the item.
+    /// The block that replaces a call at `at`. `operand` is the value or the stream in parentheses.
+    /// `is_open` says that the type of the value must be inferred, so it can only be the item.
     pub(crate) fn write(
         self,
         operand: &Group,
@@ -63,7 +64,8 @@ impl Yield {
             }}
         };
         match (self, form) {
-            // Two statements: what the value borrowed is given back before the generator waits.
+            // There are two statements, so that the borrows of the operand end before the generator
+            // waits.
             (Self::One, _) => quote_spanned!(internal_span(at)=> {
                 #stream.#push #operand;
                 #stream.flushed().await;
@@ -80,10 +82,10 @@ impl Yield {
     }
 }
 
-/// The macros for the places that the reader does not see.
+/// The macro definitions for calls that the attribute does not see.
 pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
     let define = |call: Yield| {
-        // Found by the user's own call, so it has a name that anybody can say.
+        // The user's code refers to the macro, so its name has no hygiene.
         let name = format_ident!("{}", call.name());
         let operand = Group::new(Delimiter::Parenthesis, quote!($($operand)*));
         let body = call.write(&operand, false, form, runtime, Span::call_site());
@@ -96,11 +98,11 @@ pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
     quote!(#one #all)
 }
 
-/// What stands in the parentheses of `yield_!`.
+/// The operand of `yield_!`.
 pub(crate) enum Operand {
     None,
     One(Expr),
-    /// With something behind it.
+    /// Followed by more tokens.
     More(Expr),
 }
 
@@ -124,8 +126,8 @@ pub(crate) fn arity(call: Yield) -> &'static str {
     }
 }
 
-/// Whether what is yielded is of any type that is asked for, as far as it tells: `x.into()`. Then it is the item, and none
-/// of the other types that `yield_!` takes.
+/// Whether the type of an operand must be inferred, like that of `x.into()`. Such an operand is
+/// always the item, never one of the other types that `yield_!` accepts.
 pub(crate) fn leaves_its_type_open(operand: &Expr) -> bool {
     const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
     const UNPACK: [&str; 9] = [

@@ -1,7 +1,7 @@
-//! What `return`, `?` and `.await` become.
+//! Rewrites `return`, `?` and `.await`.
 //!
-//! Where an error was reported, the expression is left as it is: the function that it stands in returns an error type
-//! then, and the compiler has nothing to add.
+//! After an error, an expression is left as it is: the function then returns an error type, so the
+//! compiler has nothing to add.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -14,7 +14,7 @@ use crate::endpoint::{
 };
 
 impl BodyRewriter<'_> {
-    /// What `return` with nothing behind it becomes.
+    /// The replacement for a `return` without a value.
     fn finish(&self, token: Span) -> TokenStream {
         let private = self.runtime.internals();
         match self.form {
@@ -25,7 +25,7 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Says where the errors of an endpoint that can fail on both sides lead: a function of the runtime.
+    /// The function of the runtime that handles an error on this side of the response.
     pub(super) fn side_function(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
         let name = match self.side {
             Side::BeforeResponse => before,
@@ -35,7 +35,7 @@ impl BodyRewriter<'_> {
         quote_spanned!(at=> #private::#name)
     }
 
-    /// Whether `what` stands where no error can go; says so.
+    /// Whether errors are impossible here, in which case it reports `what`.
     pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
         let message = match (self.form, self.side) {
             (Some(Form::Stream), _) => format!(
@@ -93,7 +93,8 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// A call of a function of the runtime around `base`, that is underlined as `base` is.
+    /// Wraps `base` in a call of a function of the runtime. The compiler underlines the call like
+    /// `base`.
     fn call(&self, base: &Expr, function: impl FnOnce(&Self, Span) -> TokenStream) -> Expr {
         let (first, last) = ends(base);
         let function = function(self, first);
@@ -110,7 +111,7 @@ impl BodyRewriter<'_> {
     }
 }
 
-/// The spans of the first token and of the last.
+/// The spans of the first and the last token.
 fn ends(tokens: &impl ToTokens) -> (Span, Span) {
     let mut tokens = tokens
         .to_token_stream()

@@ -1,8 +1,8 @@
 //! Rewrites the statements for the form of the endpoint.
 //!
-//! `.await` becomes a cancellation point. `yield_!` is written out. `return` says what the generator's output is, and in
-//! an endpoint that can fail on both sides of the response, `?` and `return Err(…)` say on which side they stand.
-//! Nothing else is touched.
+//! `.await` becomes a cancellation point, and `yield_!` is expanded. `return` gets the generator's
+//! output as its value. In an endpoint that can fail on both sides of the response, `?` and `return
+//! Err(…)` get the side that they are on. Everything else stays unchanged.
 
 mod exits;
 mod yield_calls;
@@ -24,14 +24,14 @@ use crate::{
     support::{errors::Errors, runtime_path::Runtime},
 };
 
-/// What the statements hold.
+/// The results of the rewriting, besides the statements.
 pub(super) struct YieldFacts {
     pub(super) yields: bool,
-    /// A macro that may yield, as nobody can see.
+    /// There is a macro that may yield without the attribute seeing it.
     pub(super) has_unknown_macro: bool,
 }
 
-/// Rewrites the statements; `first_yield` is the first of them that is part of the stream.
+/// Rewrites the statements. `first_yield` is the first of them that is part of the stream.
 pub(super) fn rewrite(
     statements: &mut [Stmt],
     first_yield: Option<usize>,
@@ -73,12 +73,12 @@ enum Scope {
     Endpoint,
     Closure,
     AsyncBlock,
-    /// The arguments of a `spawn(…)`.
+    /// The arguments of a call of `spawn`.
     Spawned,
 }
 
 struct BodyRewriter<'a> {
-    /// `None`, where the return type is unknown: nothing is said of what depends on it.
+    /// `None` if the return type is unknown. Errors that depend on it aren't reported then.
     form: Option<Form>,
     runtime: &'a Runtime,
     errors: &'a mut Errors,
@@ -90,7 +90,7 @@ struct BodyRewriter<'a> {
 
 impl BodyRewriter<'_> {
     fn within(&mut self, scope: Scope, visit: impl FnOnce(&mut Self)) {
-        // What is spawned stays spawned, whatever is in it.
+        // Code inside of a spawned task is spawned, whatever it is nested in.
         let scope = match self.scope {
             Scope::Spawned => Scope::Spawned,
             _ => scope,
@@ -110,7 +110,7 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Rewrites the tokens of a macro that is not ours.
+    /// Rewrites the tokens of a macro other than `yield_!` and `yield_all!`.
     fn visit_foreign_macro(&mut self, call: &mut Macro) {
         let name = call.path.segments.last().map(|last| last.ident.to_string());
         let name = name.unwrap_or_default();
@@ -129,7 +129,7 @@ impl ExitTokens for BodyRewriter<'_> {
             Ok(Expr::Return(expr)) => self
                 .rewrite_return(&expr)
                 .unwrap_or_else(|| expr.into_token_stream()),
-            // Something that only looks like it.
+            // It only resembles a `return`.
             _ => quote!(#token #operand),
         }
     }
@@ -157,7 +157,7 @@ impl VisitMut for BodyRewriter<'_> {
             Expr::Async(_) => self.within(Scope::AsyncBlock, |rewriter| {
                 visit_mut::visit_expr_mut(rewriter, expr);
             }),
-            // The compiler says that a `!` is missing.
+            // The compiler reports the missing `!`.
             Expr::Call(ExprCall { func, .. }) if matches!(&**func, Expr::Path(path) if path.path.get_ident().and_then(Yield::named).is_some()) =>
             {
                 self.facts.yields = true;
@@ -169,7 +169,7 @@ impl VisitMut for BodyRewriter<'_> {
                         Expr::Async(_) | Expr::Closure(_) => {
                             self.within(Scope::Spawned, |rewriter| rewriter.visit_expr_mut(arg));
                         }
-                        // What is computed before the task starts is the endpoint's own.
+                        // Other arguments are evaluated before the task starts.
                         _ => self.visit_expr_mut(arg),
                     }
                 }
@@ -227,7 +227,7 @@ impl VisitMut for BodyRewriter<'_> {
     fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
         if let Stmt::Macro(call) = statement {
             if let Some(block) = self.visit_macro_call(&mut call.mac) {
-                // A block needs no semicolon, and with one the compiler would ask to remove it.
+                // A block does not need a semicolon, and the compiler would warn about one.
                 let attributes = std::mem::take(&mut call.attrs);
                 *statement = Stmt::Expr(Expr::Verbatim(quote!(#(#attributes)* #block)), None);
             }
@@ -237,7 +237,7 @@ impl VisitMut for BodyRewriter<'_> {
     }
 
     fn visit_item_mut(&mut self, item: &mut Item) {
-        // What a macro yields, it yields where it is called.
+        // A `macro_rules!` yields where it is called.
         if !matches!(item, Item::Macro(_)) {
             self.refuse_yields_of(item);
         }
@@ -247,12 +247,12 @@ impl VisitMut for BodyRewriter<'_> {
         self.visit_foreign_macro(call);
     }
 
-    // A macro inside a type or a pattern leaves nothing.
+    // A macro in a type or a pattern cannot leave the function.
     fn visit_type_mut(&mut self, _: &mut syn::Type) {}
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
 }
 
-/// Whether it is a call of `yield_!` or `yield_all!`.
+/// Whether an expression is a call of `yield_!` or `yield_all!`.
 fn is_yield(expr: &Expr) -> bool {
     matches!(expr, Expr::Macro(call) if call.mac.path.get_ident().and_then(Yield::named).is_some())
 }

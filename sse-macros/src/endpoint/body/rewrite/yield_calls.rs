@@ -1,4 +1,4 @@
-//! What `yield_!`, `yield_all!` and the keyword `yield` become.
+//! Rewrites `yield_!`, `yield_all!` and the keyword `yield`.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream};
 use quote::{ToTokens as _, quote};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl BodyRewriter<'_> {
-    /// What stands for a call of `yield_!` or `yield_all!`.
+    /// The replacement for a call of `yield_!` or `yield_all!`.
     pub(super) fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
         self.facts.yields = true;
         let refused = self.refusal(call);
@@ -26,7 +26,7 @@ impl BodyRewriter<'_> {
             Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
             Ok(Operand::One(operand)) => (Some(operand), refused),
             Ok(Operand::More(operand)) => (Some(operand), refused.or(Some(arity(call).to_owned()))),
-            // The compiler says what is wrong with it; an editor that completes it finds it in the expansion.
+            // The compiler reports the syntax error; the tokens are kept for completion in editors.
             Err(_) => (Some(Expr::Verbatim(mac.tokens.clone())), refused),
         };
         match (operand, refused) {
@@ -56,14 +56,14 @@ impl BodyRewriter<'_> {
         let at = mac.path.span();
         let mut parentheses = Group::new(Delimiter::Parenthesis, operand.to_token_stream());
         parentheses.set_span(match operand {
-            // What is wrong with it may be that it ends.
+            // The operand may end too early, so the error is reported at the delimiters.
             Expr::Verbatim(_) => mac.delimiter.span().join(),
             _ => internal_span(at),
         });
         Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
     }
 
-    /// Why nothing can be yielded here.
+    /// Explains why this scope cannot yield; `None` if it can.
     fn refusal(&self, call: Yield) -> Option<String> {
         let name = call.name();
         let problem = match self.scope {
@@ -82,7 +82,7 @@ impl BodyRewriter<'_> {
     }
 
     pub(super) fn rewrite_yield_keyword(&mut self, expr: &ExprYield) -> Expr {
-        // Of `yield!(value)`, which is a negation in parentheses, only the value is meant.
+        // `yield!(value)` parses as `yield` of a negation in parentheses; only the value was meant.
         let value = expr.expr.as_deref().map(|value| match value {
             Expr::Unary(not) => match (not.op, &*not.expr) {
                 (UnOp::Not(_), Expr::Paren(paren)) => paren.expr.to_token_stream(),
@@ -104,7 +104,7 @@ impl BodyRewriter<'_> {
         self.rewrite_yield(Yield::One, &mac)
     }
 
-    /// An item inside the function is its own affair, but it cannot yield for us.
+    /// Reports yields inside of a nested item, which isn't part of the generator.
     pub(super) fn refuse_yields_of(&mut self, item: &mut Item) {
         let names = [YIELD.to_owned(), YIELD_ALL.to_owned()];
         let Some(span) = tokens::find_call(item.to_token_stream(), &names) else {
@@ -126,8 +126,8 @@ impl BodyRewriter<'_> {
     }
 }
 
-/// Why a `Result` that is written out is not what `yield_!` takes in a stream that can fail. In one that cannot, the
-/// compiler knows whether the item is a `Result` by another name.
+/// Explains why a literal `Ok(…)` or `Err(…)` cannot be yielded by a stream that can fail. In other
+/// streams the item may be a `Result`, which only the compiler knows.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
         Some("an error ends the stream: write `return Err(…);` in place of this `yield_!`")
@@ -138,7 +138,8 @@ fn result_problem(operand: &Expr) -> Option<&'static str> {
     }
 }
 
-/// What was refused, for the compiler to resolve its names, and no more.
+/// The replacement for a refused call. It contains the operand, so that its names are resolved and
+/// count as used.
 fn discard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));
     Expr::Verbatim(quote!({ #operand }))
