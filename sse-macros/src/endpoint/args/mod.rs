@@ -1,4 +1,4 @@
-//! The parentheses of the attribute: the route, and the keys.
+//! The parentheses of the attribute: the path and the keys.
 
 mod values;
 
@@ -18,9 +18,11 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// Declares the keys, one per row: the field of [`Args`] and its type, the name of the key, and an example for messages.
+/// Declares the keys, one per row: the field of [`Args`] and its type, the name of the key, and an
+/// example for messages.
 ///
-/// To add a key, add its row here, its type to `values.rs`, and a method of the field's name to the runtime's `Endpoint`.
+/// To add a key, add a row, a type in `values.rs`, and a method with the field's name to the
+/// runtime's `Endpoint`.
 macro_rules! keys {
     ($($field:ident: $ty:ty = $name:literal, $example:literal;)*) => {
         /// The keys with their examples, in the order of the messages.
@@ -33,7 +35,7 @@ macro_rules! keys {
         }
 
         impl Args {
-            /// Reads the tokens after a key.
+            /// Parses the tokens after a key.
             fn key(
                 &mut self,
                 key: &Ident,
@@ -43,14 +45,14 @@ macro_rules! keys {
                 match key.to_string().as_str() {
                     $($name => self.$field.read(key, $example, input, errors),)*
                     unknown => {
-                        // Its value may be anything.
+                        // The value of an unknown key can be anything.
                         input.parse::<TokenStream>()?;
                         Err(syn::Error::new_spanned(key, unknown_key(unknown)))
                     }
                 }
             }
 
-            /// The calls that hand the keys to the runtime's `Endpoint`, like `.flush(…)`.
+            /// The calls that pass the keys to the runtime's `Endpoint`, like `.flush(…)`.
             pub(crate) fn calls(&self, private: &TokenStream) -> Vec<TokenStream> {
                 let arguments = [$((stringify!($field), self.$field.argument(private))),*];
                 let calls = arguments.into_iter().filter_map(|(field, argument)| {
@@ -79,9 +81,9 @@ keys! {
     events: Key<Events> = "events", "events = \"own\"";
 }
 
-/// A field of [`Args`] that a key sets.
+/// A field of [`Args`] that is set by a key.
 trait Field {
-    /// Reads the tokens after the key.
+    /// Parses the tokens after the key.
     fn read(
         &mut self,
         key: &Ident,
@@ -90,11 +92,11 @@ trait Field {
         errors: &mut Errors,
     ) -> syn::Result<()>;
 
-    /// The argument for the runtime; `None` if the key was not given, or is for the macro alone.
+    /// The argument for the runtime; `None` if the key is missing, or only affects the macro.
     fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
 }
 
-/// A key that was given at most once, with its span beside its value.
+/// The span and the value of a key, if it was given.
 pub(crate) struct Key<T>(Option<(Span, T)>);
 
 impl<T> Default for Key<T> {
@@ -149,7 +151,7 @@ impl<T: Value> Field for Key<T> {
     }
 }
 
-/// The warnings that are not wanted, of all the `allow(…)`.
+/// The names in all `allow(…)`.
 #[derive(Default)]
 pub(crate) struct Allow(Vec<Ident>);
 
@@ -219,7 +221,7 @@ impl Args {
         args
     }
 
-    /// `events = "own"` excludes the keys that send events which the function does not yield.
+    /// Reports keys that send events of their own although `events = "own"` excludes such events.
     fn check_own_events(&self, errors: &mut Errors) {
         let way_out = match (self.events.get(), self.method.get()) {
             (Some(Events::Own), _) => "remove one of the two",
@@ -246,7 +248,8 @@ impl Args {
         }
     }
 
-    /// Parses what stands between two commas; an error in one part does not hide those in the others.
+    /// Parses the tokens between two commas. An error in one part does not hide errors in the
+    /// others.
     fn part(&mut self, first: bool, part: TokenStream, errors: &mut Errors) {
         let parse = |input: ParseStream<'_>| {
             if input.peek(syn::Lit) {
@@ -266,7 +269,8 @@ impl Args {
             }
             match input.cursor().token_tree() {
                 Some((extra, _)) => {
-                    // What is left is reported here, and only here.
+                    // The remaining tokens are consumed, so that they aren't reported a second
+                    // time.
                     input.parse::<TokenStream>()?;
                     Err(syn::Error::new(extra.span(), "expected `,`"))
                 }
@@ -306,18 +310,18 @@ impl Args {
     }
 }
 
-/// Whether something stands for the route that is not a literal: a constant, a path, a macro, a call.
+/// Whether the path is an expression other than a literal: a constant, a macro, a call.
 fn is_expression(input: ParseStream<'_>) -> bool {
     let Ok(expr) = input.parse::<syn::Expr>() else {
         return false;
     };
     match &expr {
-        // A word alone may be a key without its value.
+        // A single identifier may be a key without its value.
         syn::Expr::Path(path) => path.path.get_ident().is_none_or(|name| {
             let name = name.to_string();
             did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
         }),
-        // So may a word with parentheses.
+        // An identifier with parentheses may be one too.
         syn::Expr::Call(call) => match &*call.func {
             syn::Expr::Path(path) => path.path.get_ident().is_none(),
             _ => true,
@@ -339,7 +343,7 @@ fn unknown_key(name: &str) -> String {
     }
 }
 
-/// The tokens of a value: all up to the next `key =`, where a comma was forgotten.
+/// The tokens of a value, up to the next `key =` if a comma is missing.
 fn value(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut value = TokenStream::new();
     while !input.is_empty() {

@@ -1,4 +1,4 @@
-//! The values of the keys: how each is written, and what the runtime is given for it.
+//! The values of the keys: how they are parsed, and which argument the runtime gets for them.
 
 use std::{fmt, time::Duration};
 
@@ -10,10 +10,11 @@ use crate::support::{errors::one_of, event_name::event_name, runtime_path::runti
 
 /// The value of a key.
 pub(super) trait Value: Sized {
-    /// Reads the tokens after the `=`, of which there is at least one.
+    /// Parses the tokens after the `=`, of which there is at least one.
     fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self>;
 
-    /// The argument for the method of the runtime's `Endpoint`; `None` if there is no such method.
+    /// The argument for the method of the runtime's `Endpoint`; `None` if the key has no such
+    /// method.
     fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
 }
 
@@ -74,7 +75,7 @@ impl Value for KeepAlive {
     }
 }
 
-/// `"3s"`, or no time at all
+/// `"3s"`, which may be zero
 pub(crate) struct Retry(Duration);
 
 impl Value for Retry {
@@ -113,7 +114,7 @@ impl Value for EventName {
     }
 }
 
-/// The path of the runtime, which the macro itself writes.
+/// The path of the runtime, which only affects the macro.
 impl Value for Path {
     fn parse(_: &Ident, value: TokenStream) -> syn::Result<Self> {
         runtime_path(value)
@@ -124,7 +125,8 @@ impl Value for Path {
     }
 }
 
-/// Declares the values that are one of a few texts, each with the runtime's enum of the same variants.
+/// Declares values with a fixed set of texts. Each is an enum with the same variants as an enum of
+/// the runtime.
 macro_rules! choices {
     ($($name:ident => $runtime:ident { $($text:literal => $variant:ident),* })*) => {$(
         #[derive(Clone, Copy)]
@@ -166,7 +168,7 @@ fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) 
     }
 }
 
-/// A longer time is a slip of the unit, though timers reach further.
+/// The longest duration that is accepted. A longer one is probably a mistake in the unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Whether a duration may be zero.
@@ -176,7 +178,7 @@ enum Zero {
     Refused,
 }
 
-/// Reads a duration; `or` is what messages add to it.
+/// Parses a duration. `or` is added to messages that list what is accepted.
 fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Result<Duration> {
     let error = |message: fmt::Arguments<'_>| Err(syn::Error::new_spanned(value, message));
     let Ok(text) = syn::parse2::<LitStr>(value.clone()) else {
@@ -194,7 +196,7 @@ fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Resu
     }
 }
 
-/// A duration in the expansion.
+/// The expression for a duration in the expansion.
 fn written(duration: Duration) -> TokenStream {
     let seconds = Literal::u64_unsuffixed(duration.as_secs());
     let nanos = Literal::u32_unsuffixed(duration.subsec_nanos());

@@ -1,11 +1,11 @@
-//! The rules of a path: those of axum 0.8 and its router, `matchit`, and a few of our own for paths that axum would
-//! read in another way than they are meant.
+//! The rules for paths: those of axum 0.8 and its router, `matchit`, and a few more for paths that
+//! axum would interpret differently from what the user meant.
 
 mod scan;
 
 use self::scan::{scan, segment_at};
 
-/// Everything that is wrong with a path; the one literal is underlined for all of it.
+/// Lists everything that is wrong with a path. All problems are reported at the literal.
 pub(crate) fn problems(path: &str) -> Vec<String> {
     let (mut problems, path) = without_foreign_syntax(path);
     problems.extend(refusals(&path));
@@ -13,7 +13,7 @@ pub(crate) fn problems(path: &str) -> Vec<String> {
     problems
 }
 
-/// The names of the captures, a wildcard's without its star.
+/// The names of the captures, without the star of a wildcard.
 pub(crate) fn captures(path: &str) -> Vec<&str> {
     let captures = scan(path).captures.into_iter();
     captures
@@ -21,7 +21,7 @@ pub(crate) fn captures(path: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Reports the syntax of URLs and of other routers; returns the path with the syntax of axum in its place.
+/// Reports the syntax of URLs and of other routers, and returns the path in axum's syntax.
 fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     let mut problems = Vec::new();
     let mut path = path.to_owned();
@@ -53,7 +53,7 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     (problems, path)
 }
 
-/// Everything for which axum refuses a path; empty exactly if it accepts the path.
+/// The reasons for which axum refuses the path. Empty if and only if axum accepts it.
 fn refusals(path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !path.starts_with('/') {
@@ -76,7 +76,7 @@ fn refusals(path: &str) -> Vec<String> {
     problems
 }
 
-/// Problems in the names of captures that axum itself accepts.
+/// Problems with the names of captures, all of which axum accepts.
 fn names(captures: &[&str], path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, &name) in captures.iter().enumerate() {
@@ -117,7 +117,7 @@ fn is_part_of_name(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
-/// The name that a text begins with; `default`, if there is none.
+/// The name at the start of a text, or `default` if there is none.
 fn leading_name(text: &str, default: &str) -> String {
     let text = text.trim_start_matches(|char| !is_part_of_name(char));
     let name: String = text
@@ -131,7 +131,8 @@ fn leading_name(text: &str, default: &str) -> String {
     }
 }
 
-/// The `?` of a capture that is optional in other routers: `{id?}`, `{id}?`, `:id?`.
+/// The position of the `?` of an optional capture, as other routers write it: `{id?}`, `{id}?`,
+/// `:id?`.
 fn optional_mark(path: &str) -> Option<usize> {
     let mark = path.find('?')?;
     let (before, after) = path.split_at(mark);
@@ -141,7 +142,7 @@ fn optional_mark(path: &str) -> Option<usize> {
     (is_capture && (after.is_empty() || after.starts_with(['/', '}', '>']))).then_some(mark)
 }
 
-/// The position of a character outside all braces.
+/// The position of a character outside of all braces.
 fn outside_captures(path: &str, mark: char) -> Option<usize> {
     let mut is_inside = false;
     path.char_indices().find_map(|(at, char)| {
@@ -154,7 +155,7 @@ fn outside_captures(path: &str, mark: char) -> Option<usize> {
     })
 }
 
-/// A capture in angle brackets, as axum writes it.
+/// Translates a capture in angle brackets into axum's syntax.
 fn in_angles(segment: &str) -> Option<String> {
     let name = segment.strip_prefix('<')?.strip_suffix('>')?;
     Some(match name.strip_suffix("..") {
@@ -163,7 +164,7 @@ fn in_angles(segment: &str) -> Option<String> {
     })
 }
 
-/// A segment in the syntax of axum 0.7, which axum 0.8 refuses, in that of axum 0.8.
+/// Translates a segment from the syntax of axum 0.7, which axum 0.8 refuses.
 fn of_axum_0_7(segment: &str) -> Option<String> {
     if let Some(name) = segment.strip_prefix(':') {
         return Some(format!("{{{}}}", leading_name(name, "id")));

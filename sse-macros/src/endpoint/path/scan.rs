@@ -1,11 +1,12 @@
-//! The captures of a path, read like `matchit` reads them.
+//! A scanner for the captures of a path, which follows `matchit`.
 
 use super::leading_name;
 
-/// The most captures in one path, not counting a wildcard; `matchit` panics at the next one.
+/// The maximum number of captures in a path, not counting a wildcard; `matchit` panics if there are
+/// more.
 const MOST_CAPTURES: usize = 25;
 
-/// The captures of a path, and what the router finds wrong with it.
+/// The captures of a path, and the problems that the router has with it.
 #[derive(Default)]
 pub(super) struct Scan<'a> {
     /// The text between the braces of each capture.
@@ -17,7 +18,7 @@ pub(super) struct Scan<'a> {
 struct Token {
     at: usize,
     char: char,
-    /// A doubled brace, which stands for a brace.
+    /// Whether it is a doubled brace, which stands for a single literal one.
     is_escaped: bool,
 }
 
@@ -27,7 +28,8 @@ impl Token {
     }
 }
 
-/// Pairs doubled braces from the left, before anything else is read, as `matchit` does.
+/// Splits a path into characters, pairing doubled braces from the left before anything else, like
+/// `matchit`.
 fn tokens(path: &str) -> Vec<Token> {
     let mut chars = path.char_indices().peekable();
     let mut tokens = Vec::new();
@@ -43,7 +45,7 @@ fn tokens(path: &str) -> Vec<Token> {
     tokens
 }
 
-/// Reads a path as `matchit` does, and goes on after a problem to find the others.
+/// Scans a path like `matchit`, but continues after a problem to find the others.
 pub(super) fn scan(path: &str) -> Scan<'_> {
     let tokens = tokens(path);
     let mut scan = Scan::default();
@@ -80,17 +82,17 @@ pub(super) fn scan(path: &str) -> Scan<'_> {
     scan
 }
 
-/// A problem in a capture, and the token at which reading goes on.
+/// A problem with a capture, and the token at which scanning continues.
 struct Problem {
     message: String,
     end: usize,
 }
 
-/// The token that closes the capture which `open` begins.
+/// Returns the token that closes the capture at `open`.
 fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> {
     let segment = segment_at(path, tokens[open].at);
     let first = tokens.get(open + 1);
-    // The first character of a name may be anything but a closing brace, even a doubled one.
+    // The first character of a name can be anything but a closing brace, even if that is doubled.
     let is_unnamed = first.is_some_and(|first| first.char == '}');
     let mut rest = tokens.iter().enumerate().skip(open + 2);
     let end = rest.find(|(_, token)| !token.is_escaped && matches!(token.char, '}' | '*' | '/'));
@@ -161,7 +163,7 @@ fn unclosed(segment: &str) -> String {
     format!("the capture in `{segment}` is not closed; write `{{name}}`, or `{{{{` for a brace")
 }
 
-/// Says that a capture is not the end of its segment.
+/// The message for a capture that is followed by other text in its segment.
 fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
     let rest = &tokens[end + 1..next_slash(tokens, end)];
     if rest.iter().any(|token| token.is('{')) {
@@ -182,13 +184,13 @@ fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
     )
 }
 
-/// The next `/` at or after a token, or the end.
+/// The next `/` at or after a token, or the end of the path.
 fn next_slash(tokens: &[Token], at: usize) -> usize {
     let rest = tokens.iter().skip(at);
     at + rest.take_while(|token| token.char != '/').count()
 }
 
-/// The segment around a byte of the path.
+/// The segment that contains a byte of the path.
 pub(super) fn segment_at(path: &str, at: usize) -> &str {
     let start = path[..at].rfind('/').map_or(0, |slash| slash + 1);
     let end = path[at..].find('/').map_or(path.len(), |slash| at + slash);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Whether axum 0.8 takes a path: the checks of its `PathRouter::route`, and its router.
+/// Whether axum 0.8 accepts a path: the checks of its `PathRouter::route`, then its router.
 fn axum_accepts(path: &str) -> bool {
     let is_legacy = |segment: &str| segment.starts_with([':', '*']);
     path.starts_with('/')
@@ -64,7 +64,7 @@ fn number_of_captures_is_limited_like_matchit() {
 }
 
 #[test]
-fn axums_paths_pass() {
+fn valid_paths_have_no_problems() {
     for path in [
         "/",
         "/a",
@@ -86,7 +86,7 @@ fn axums_paths_pass() {
 }
 
 #[test]
-fn each_problem_names_the_way_out() {
+fn problems_suggest_a_fix() {
     for (path, problem) in [
         ("ticks", "paths start with `/`; did you mean `\"/ticks\"`?"),
         ("", "paths start with `/`; did you mean `\"/\"`?"),
