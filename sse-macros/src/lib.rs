@@ -1,5 +1,5 @@
-//! The attribute `#[sse_endpoint]` and the derives `SseEvent` and `SseError`. Depend on `sse-runtime`, which re-exports
-//! and documents them.
+//! The attribute `#[sse_endpoint]` and the derives `SseEvent` and `SseError`. Depend on
+//! `sse-runtime`, which re-exports and documents them.
 //!
 //! The attribute is a pipeline; each stage is a module of `endpoint` and uses only those above it:
 //!
@@ -16,7 +16,7 @@
 //! | `warnings` | `Endpoint` | the warnings that `allow(…)` silences |
 //! | `expand` (`attributes`) | `Endpoint` | the tokens of the expansion |
 //!
-//! A derive has two stages, `model` and `expand`, in a folder of `derive`. Both macros use `support`.
+//! A derive has two stages, `model` and `expand`, in a folder of `derive`. All macros use `support`.
 
 mod derive;
 mod endpoint;
@@ -38,7 +38,7 @@ pub fn sse_endpoint(
 pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     match syn::parse(item) {
         Ok(input) => derive::sse_event::derive(input).into(),
-        // The compiler has said what is wrong with it.
+        // The compiler has already reported the syntax error.
         Err(_) => proc_macro::TokenStream::new(),
     }
 }
@@ -49,7 +49,7 @@ pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
 pub fn sse_error(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     match syn::parse(item) {
         Ok(input) => derive::sse_error::derive(input).into(),
-        // The compiler has said what is wrong with it.
+        // The compiler has already reported the syntax error.
         Err(_) => proc_macro::TokenStream::new(),
     }
 }

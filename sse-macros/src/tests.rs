@@ -1,6 +1,7 @@
-//! The expansion as a person would read it: what is in `expanded/` is what users get.
+//! Compares expansions with the golden files in `expanded/`, which show the generated code the way
+//! a reader sees it.
 //!
-//! `UPDATE_EXPANDED=1 cargo test -p sse-macros` writes the files anew.
+//! `UPDATE_EXPANDED=1 cargo test -p sse-macros` updates the files.
 
 use std::{env, fs, path::Path};
 
@@ -12,13 +13,13 @@ use super::{
     endpoint::endpoint,
 };
 
-/// Compares the expansion of an endpoint with its file.
+/// Compares the expansion of an endpoint with its golden file.
 #[track_caller]
 fn check(name: &str, attribute: TokenStream, item: TokenStream) -> String {
     compare(name, endpoint(attribute, item))
 }
 
-/// Compares an expansion with its file.
+/// Compares an expansion with its golden file.
 #[track_caller]
 fn compare(name: &str, expanded: TokenStream) -> String {
     let file = syn::parse2(expanded).expect("an expansion is a list of items");
@@ -35,7 +36,7 @@ fn compare(name: &str, expanded: TokenStream) -> String {
     expanded
 }
 
-/// The smallest endpoint, which has to fit on a screen.
+/// The smallest endpoint, whose expansion must fit on a screen.
 #[test]
 fn clock() {
     let expanded = check(
@@ -55,7 +56,7 @@ fn clock() {
     assert!(expanded.lines().count() < 35);
 }
 
-/// Every key.
+/// All keys.
 #[test]
 fn keys() {
     check(
@@ -80,7 +81,7 @@ fn keys() {
     );
 }
 
-/// Errors in the stream alone: `?` and `return` stay what they are.
+/// Only the stream can fail: `?` and `return` stay unchanged.
 #[test]
 fn lines() {
     check(
@@ -103,7 +104,7 @@ fn lines() {
     );
 }
 
-/// Errors before the response alone: the mark stands before the first statement that yields.
+/// Only the response can fail: it begins before the first statement that yields.
 #[test]
 fn order_steps() {
     check(
@@ -123,7 +124,7 @@ fn order_steps() {
     );
 }
 
-/// Macros that nobody can see into, and one of the user's own.
+/// A foreign macro, and one of the endpoint's own.
 #[test]
 fn room() {
     check(
@@ -169,7 +170,7 @@ fn chat_event() {
     compare("chat_event", sse_event::derive(item));
 }
 
-/// An error of both sides.
+/// An error that can be both a status and an event.
 #[test]
 fn ask_error() {
     let item = syn::parse_quote! {
@@ -184,7 +185,7 @@ fn ask_error() {
     compare("ask_error", sse_error::derive(item));
 }
 
-/// Everything at once: both kinds of errors, arguments, keys, an attribute, a macro that nobody can see into.
+/// Both kinds of errors, arguments, keys, an attribute and a foreign macro.
 #[test]
 fn answer() {
     check(
@@ -223,10 +224,10 @@ fn answer() {
     );
 }
 
-/// What is typed is there at every moment of the typing: an editor looks for it in the expansion to complete it, and the
-/// rest of the file looks for the endpoint.
+/// Every prefix of a body keeps its identifiers, which editors look up in the expansion for
+/// completion, and its function, which the rest of the file refers to.
 #[test]
-fn half_typed() {
+fn prefixes_keep_their_identifiers() {
     let body = quote! {
         let room = find(room).await?;
         let mut ticks = room.ticks(Limit { most: 10 });
@@ -264,7 +265,7 @@ fn half_typed() {
     }
 }
 
-/// The tokens up to each of them, with what is open there closed, as editors hand it over.
+/// Every prefix of the tokens, with its open delimiters closed, like editors pass it to the macro.
 fn cut(tokens: TokenStream) -> Vec<TokenStream> {
     let mut halves = vec![TokenStream::new()];
     let mut before = TokenStream::new();
@@ -295,8 +296,8 @@ fn idents(tokens: TokenStream) -> Vec<String> {
     idents.collect()
 }
 
-/// The macros are part of the expansion only if a call may be left that the attribute has not rewritten, or if an editor
-/// needs them to complete or to explain a name.
+/// `yield_!` and `yield_all!` are defined only if a call may remain that the attribute has not
+/// rewritten, or if an editor or the compiler needs them to complete or explain a name.
 #[test]
 fn yield_macros_exist_if_a_call_may_need_them() {
     let has_macros = |body: TokenStream| {
@@ -329,9 +330,9 @@ fn yield_macros_exist_if_a_call_may_need_them() {
     }
 }
 
-/// A renamed dependency is never called by its own name.
+/// A renamed dependency is never referred to by its original name.
 #[test]
-fn renamed() {
+fn renamed_runtime_is_used_everywhere() {
     let expanded = endpoint(
         quote!("/ticks", method = POST, flush = "ready", crate = ::renamed),
         quote! {
@@ -346,9 +347,9 @@ fn renamed() {
     assert!(!names(expanded, "sse_runtime"));
 }
 
-/// So is one whose endpoint is wrong.
+/// Neither is it if the endpoint has errors.
 #[test]
-fn renamed_and_wrong() {
+fn renamed_runtime_is_used_after_an_error() {
     let expanded = endpoint(
         quote!("/ticks", crate = ::renamed),
         quote!(

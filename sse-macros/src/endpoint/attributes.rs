@@ -1,18 +1,18 @@
-//! The attributes beside ours: each goes where it belongs.
+//! The other attributes of the function, sorted by the function that they belong to.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
 
-/// The attributes by where they belong.
+/// The attributes, split between the two functions of the expansion.
 pub(crate) struct Attributes {
-    /// On the function that is left behind: what its callers, its docs and the lints see.
+    /// On the function that replaces the user's: visible to callers, rustdoc and lints.
     pub(crate) outer: Vec<Attribute>,
-    /// On the user's function inside.
+    /// On the user's function, which is nested inside.
     inner: Vec<Attribute>,
 }
 
-/// The attributes of the function that the macro emits.
+/// The attributes that go onto the outer function.
 const OUTER: [&str; 10] = [
     "doc",
     "cfg",
@@ -26,7 +26,7 @@ const OUTER: [&str; 10] = [
     "cfg_attr",
 ];
 
-/// Whether an attribute goes onto the function that the macro emits.
+/// Whether an attribute goes onto the outer function.
 pub(crate) fn stays_outside(meta: &Meta) -> bool {
     OUTER.iter().any(|name| meta.path().is_ident(name))
 }
@@ -42,14 +42,15 @@ impl Attributes {
         split
     }
 
-    /// Those on the user's function inside, which the yielder is no argument of for any of them.
+    /// The attributes of the user's function, adjusted so that none of them sees the yielder
+    /// argument.
     pub(crate) fn inner(&self, yielder: &Ident) -> impl Iterator<Item = TokenStream> {
         self.inner
             .iter()
             .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
-    /// The lines of the doc comment, as rustdoc joins them.
+    /// The text of the doc comment, with its lines joined like rustdoc joins them.
     pub(crate) fn docs(&self) -> String {
         let lines = self
             .outer
@@ -71,7 +72,7 @@ impl Attributes {
     }
 }
 
-/// `#[instrument]` records every argument; the yielder is none of the user's.
+/// Adds the yielder to the `skip(…)` of `#[instrument]`, which otherwise records every argument.
 fn skip_yielder(attribute: &Attribute, yielder: &Ident) -> TokenStream {
     let is_instrument = attribute
         .path()

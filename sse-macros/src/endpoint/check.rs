@@ -1,4 +1,4 @@
-//! What is wrong with an endpoint as a whole, beyond what parsing its parts has found.
+//! Checks of the signature as a whole, after its parts have been parsed.
 
 use syn::{FnArg, Generics, Signature, Type};
 
@@ -8,10 +8,11 @@ use crate::support::{
     types::{borrows, is_short, last_name, spelled},
 };
 
-/// axum's own limit.
+/// The number of extractors that axum's `Handler` supports.
 const MOST_EXTRACTORS: usize = 16;
 
-/// axum's extractors that take the body. A name is a guess, so one alone says nothing.
+/// The names of axum's extractors that read the body. A name proves nothing alone, so a single
+/// match isn't reported.
 const READ_THE_BODY: [&str; 6] = ["Bytes", "Form", "Json", "Multipart", "RawForm", "String"];
 
 pub(crate) fn check(endpoint: &Endpoint, errors: &mut Errors) {
@@ -74,7 +75,7 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
     }
 }
 
-/// Whether a route can be made of this signature, whatever else is wrong with it.
+/// Whether the endpoint can be mounted with this signature, whatever else is wrong with it.
 pub(crate) fn has_route(sig: &Signature) -> bool {
     sig.inputs.len() <= MOST_EXTRACTORS
         && sig.generics.params.is_empty()
@@ -136,9 +137,10 @@ fn reads_the_body(ty: &Type) -> bool {
     last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str()))
 }
 
-/// The one extractor of the body, if it is not the last argument.
+/// The only extractor of the body, if it isn't the last argument.
 ///
-/// A type of the user's own that has the name of one of axum's is not meant if its path says so: `crate::Json<T>`.
+/// A type that shares the name of an axum type is skipped if its path names another crate:
+/// `crate::Json<T>`.
 fn early_body(sig: &Signature) -> Option<&Type> {
     const CRATES: [&str; 4] = ["axum", "axum_extra", "bytes", "std"];
     let is_axums = |ty: &Type| match ty {
@@ -162,7 +164,7 @@ fn early_body(sig: &Signature) -> Option<&Type> {
         .copied()
 }
 
-/// Why a type is no extractor.
+/// Explains why a type cannot be an extractor; `None` if it can.
 fn problem_of(ty: &Type) -> Option<String> {
     let found = || spelled(ty);
     match ty {
@@ -189,7 +191,7 @@ fn problem_of(ty: &Type) -> Option<String> {
     }
 }
 
-/// Reports the second of two arguments that both are of a kind that there can be one of.
+/// Reports the second argument of a kind that an endpoint can have only one of.
 fn check_second(
     endpoint: &Endpoint,
     errors: &mut Errors,

@@ -1,9 +1,9 @@
 //! Conditional code: `#[cfg(…)]` inside an endpoint.
 //!
-//! An attribute macro receives code that the compiler may remove after it, and only the compiler can evaluate a
-//! predicate. So the endpoint is written twice, once with the conditional code under `#[cfg(predicate)]` and once
-//! without it under `#[cfg(not(predicate))]`. The compiler removes one of them, and the attribute expands the other,
-//! for each predicate in turn.
+//! An attribute macro receives code that the compiler may remove after it, and only the compiler
+//! can evaluate a predicate. So the endpoint is written twice, once with the conditional code under
+//! `#[cfg(predicate)]` and once without it under `#[cfg(not(predicate))]`. The compiler removes one
+//! of them, and the attribute expands the other, for each predicate in turn.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -71,13 +71,14 @@ fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
 }
 
 enum Task {
-    /// Finds the first predicate.
+    /// Find the first predicate.
     Find(Option<TokenStream>),
-    /// Removes one predicate, and what stands under it if it does not hold.
+    /// Remove one predicate, together with its code if it does not hold.
     Decide { predicate: String, holds: bool },
 }
 
-/// Visits everything that the compiler can remove: one walk for both tasks, so that what was found is decided.
+/// Visits all code that the compiler can remove. Both tasks share one walk, so every predicate that
+/// is found is also decided.
 struct CfgVisitor {
     task: Task,
 }
@@ -93,7 +94,7 @@ enum Position {
 #[derive(PartialEq, Eq)]
 enum Outcome {
     Same,
-    /// Its attributes have changed.
+    /// The attributes of the node have changed.
     Changed,
     Removed,
 }
@@ -138,12 +139,12 @@ impl CfgVisitor {
         outcome
     }
 
-    /// Whether a node with these attributes stays.
+    /// Whether the node with these attributes stays.
     fn keeps(&mut self, attributes: &mut Vec<Attribute>) -> bool {
         self.attributes(attributes, Position::Inside) != Outcome::Removed
     }
 
-    /// Whether a node stays whose attributes only its tokens tell.
+    /// Whether a node stays whose attributes are only accessible through its tokens.
     fn keeps_parsed<T: ToTokens>(
         &mut self,
         node: &mut T,
@@ -184,7 +185,7 @@ impl CfgVisitor {
         list.retain(|expr| self.keeps_parsed(expr, |tokens| syn::parse2(tokens).ok()));
     }
 
-    /// Reads the tokens of a macro, as far as there are statements or expressions in them.
+    /// Visits the statements or expressions in the tokens of a macro, as far as they parse.
     fn tokens(&mut self, tokens: TokenStream, delimiter: Delimiter) -> TokenStream {
         if !mentions_cfg(tokens.clone()) {
             return tokens;
@@ -202,7 +203,7 @@ impl CfgVisitor {
         }
         let list = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(mut list) = list.parse2(tokens.clone()) {
-            // Its elements are the macro's; what is inside them is not.
+            // Whether an element stays is up to the macro; the code inside the element is visited.
             for expr in &mut list {
                 self.visit_expr_mut(expr);
             }
@@ -272,11 +273,12 @@ impl VisitMut for CfgVisitor {
         call.tokens = self.tokens(std::mem::take(&mut call.tokens), delimiter);
     }
 
-    // The rules of a macro are expanded later, conditional or not.
+    // A `macro_rules!` is expanded later, and its `#[cfg]` is evaluated then.
     fn visit_item_macro_mut(&mut self, _: &mut ItemMacro) {}
 }
 
-/// The predicate of an attribute that matters, with the attributes that a `cfg_attr` applies.
+/// The predicate of an attribute that affects the expansion, with the attributes that a `cfg_attr`
+/// applies.
 fn condition(
     attribute: &Attribute,
     position: Position,
@@ -285,7 +287,7 @@ fn condition(
         return None;
     };
     if list.path.is_ident("cfg") {
-        // The compiler sees the function's own.
+        // A `#[cfg]` on the function itself is evaluated by the compiler before the macro runs.
         return (position == Position::Inside).then(|| (list.tokens.clone(), None));
     }
     if !list.path.is_ident("cfg_attr") {
@@ -299,7 +301,8 @@ fn condition(
     let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
-        // Those that stay outside work as they are; the others are given to the function inside one by one.
+        // Attributes of the outer function can stay in a `cfg_attr`; the others are moved inside
+        // one by one.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };
@@ -310,7 +313,7 @@ fn condition(
 mod tests {
     use super::*;
 
-    /// The statements of both outcomes of `a`.
+    /// The function in both outcomes of the predicate `a`.
     fn outcomes(function: &str) -> [String; 2] {
         let function: ItemFn = syn::parse_str(function).unwrap();
         let predicate = first_predicate(&function).unwrap();
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn conditional_code_is_there_or_gone() {
+    fn conditional_code_is_kept_or_removed() {
         for (function, with, without) in [
             (
                 "fn f() { #[cfg(a)] yield_!(1); b(); }",
@@ -387,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_for_the_compiler_are_left_alone() {
+    fn compiler_attributes_are_left_alone() {
         for function in [
             "#[cfg(a)] fn f() {}",
             "#[cfg_attr(a, doc = \"b\")] fn f() {}",

@@ -1,4 +1,4 @@
-//! The code that an endpoint becomes.
+//! The expansion of an endpoint.
 //!
 //! ```text
 //! // Input                                          // Output
@@ -16,10 +16,10 @@
 //!                                                   }
 //! ```
 //!
-//! The user's function stays an `async fn` of its arguments, with one more in front: its attributes, its patterns and
-//! what the compiler has to say about them stay what they were. All behaviour lives in the runtime. Each type of the
-//! signature is written once, so that one that is not found is one error. The golden files under `expanded/` show all
-//! of it.
+//! The user's function stays an `async fn` with its arguments and one more in front, so that its
+//! attributes and patterns keep their meaning, and the compiler's messages about them stay the same.
+//! All behaviour is in the runtime. Each type of the signature is written once, so that a type that
+//! isn't found is reported once. The golden files under `expanded/` show complete expansions.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -40,7 +40,7 @@ use crate::support::{
     warning::Warning,
 };
 
-/// The names of the types in the signature, inside the expansion.
+/// The type aliases for the types in the signature.
 const CARRIED: &str = "__Carried";
 const ITEM: &str = "__Item";
 const ERROR: &str = "__Error";
@@ -55,7 +55,7 @@ pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// The whole endpoint. After an error it is still there, and keeps quiet.
+/// The complete expansion. If there were errors, it still exists, with all its warnings silenced.
 fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
@@ -65,7 +65,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
-    // Inside of a type, an error keeps the compiler from finding fault with what follows from it.
+    // An error inside a type suppresses the compiler's errors that would follow from it.
     let output = errors.next_back().map_or_else(
         || output(returns, runtime),
         |error| quote!(<[(); #error] as #private::Fallible>::Ok),
@@ -89,13 +89,14 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     quote!(#(#errors)* #signature #block)
 }
 
-/// Code between the user's braces.
+/// Puts code between the braces of the user's function.
 fn in_braces_of(endpoint: &Endpoint, code: &TokenStream) -> TokenStream {
     let braces = endpoint.function.block.brace_token.span.join();
     quote_spanned!(braces=> { #code })
 }
 
-/// What stands in for an endpoint that no route can be made of: whoever mounts it is not told a second time.
+/// The replacement for an endpoint that cannot be mounted. It has a valid type, so the router does
+/// not report a second error.
 pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     let attributes = Attributes::split(&endpoint.function.attrs);
     let errors = errors.into_compile_errors();
@@ -107,27 +108,29 @@ pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     quote! {
         #(#errors)*
         #signature {
-            // What the user's signature names is used, whatever is wrong with it.
+            // The names in the user's signature count as used, whatever is wrong with the function.
             trait Declared { fn declared #generics (#(_: #types),*) #output #clause; }
             ::core::unreachable!()
         }
     }
 }
 
-/// The signature of what is left behind under the user's name.
+/// The signature of the function that replaces the user's.
 fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> TokenStream {
     let Endpoint {
         runtime, function, ..
     } = endpoint;
     let outer = &attributes.outer;
     let quiet = failed.then(|| quote!(#[allow(warnings)]));
-    // The user's own `fn` and braces: with ours, the compiler would not say that nobody uses the endpoint.
+    // The `fn` token and the braces are the user's: with generated ones, the compiler would not
+    // warn about an unused endpoint.
     let (vis, fn_token, name) = (&function.vis, function.sig.fn_token, &function.sig.ident);
-    // None, but ours: the compiler would propose a parameter for a type that is not found, here and not below.
+    // The angle brackets are empty and generated: without them, the compiler would suggest a type
+    // parameter for a type that isn't found, both here and in the nested function.
     let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
-    // Outside of the block, the import has no effect.
+    // The signature is outside of the block that contains the import, so the path is written out.
     quote! {
         #(#outer)*
         #quiet
@@ -136,7 +139,7 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     }
 }
 
-/// The user's function, with the yielder in front of its arguments.
+/// The user's function, with the yielder as an additional first argument.
 fn function(
     endpoint: &Endpoint,
     form: Form,
@@ -148,7 +151,7 @@ fn function(
     let (name, inputs) = (&sig.ident, &sig.inputs);
     let stream = yielder(Span::call_site());
     let inner = attributes.inner(&stream);
-    // The one that we add is not the user's to answer for.
+    // The yielder is the eighth argument, which is not the user's fault.
     let many = (inputs.len() == 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let item = alias(ITEM, Span::call_site());
     let macros = endpoint
@@ -168,7 +171,7 @@ fn function(
     }
 }
 
-/// The user's statements, with the mark where the response begins, and the end.
+/// The user's statements, the call that begins the response, and the final `return`.
 fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     let private = endpoint.runtime.internals();
     let body = &endpoint.body;
@@ -188,9 +191,11 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if form == Form::Stream {
         return quote!(#(#statements)*);
     }
-    // Braces of ours: the compiler would find the user's own needless around a single statement.
+    // The braces are generated: the compiler would call the user's own unnecessary around a single
+    // statement.
     let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
-    // As a statement it may be unreachable without a warning, and whether it is says nothing about the user's code.
+    // A statement may be unreachable without a warning, and here a warning would not be about the
+    // user's code.
     quote! {
         #block
         #[allow(unreachable_code)]
@@ -198,7 +203,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     }
 }
 
-/// What the coroutine returns when it ends, at the user's return type.
+/// The output of the coroutine, at the span of the user's return type.
 fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let at = returns.stream.span();
     let private = runtime.private(at);
@@ -212,7 +217,7 @@ fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote_spanned!(at=> ::core::result::Result<#private::End, #error>)
 }
 
-/// The types of the signature, each written once.
+/// The aliases for the types of the signature, each of which is written out only here.
 fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let [carried, item, error, rejection] =
         [CARRIED, ITEM, ERROR, REJECTION].map(|name| alias(name, Span::call_site()));
@@ -235,7 +240,8 @@ fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote!(#stream #response)
 }
 
-/// The return type as the user wrote it, so that what it names is used, and is a stream.
+/// A function with the user's return type, so that its names count as used and it is checked to be
+/// a stream.
 fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let mut stream = returns.stream.clone();
     let at = stream.span();
@@ -256,7 +262,7 @@ fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// `Endpoint::new(…)` with the keys that were given.
+/// `Endpoint::new(…)`, with the keys of the attribute.
 fn config(endpoint: &Endpoint, docs: &str) -> TokenStream {
     let private = endpoint.runtime.internals();
     let item = alias(ITEM, Span::call_site());
@@ -269,7 +275,7 @@ fn config(endpoint: &Endpoint, docs: &str) -> TokenStream {
     quote!(#private::Endpoint::new::<#item>(#path, #name) #docs #(#keys)*)
 }
 
-/// From the extracted arguments to the generator.
+/// The closure from the extracted arguments to the generator.
 fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     let runtime = &endpoint.runtime;
     let sig = &endpoint.function.sig;
@@ -278,7 +284,7 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         .map(|at| Ident::new(&format!("__argument{at}"), Span::mixed_site()))
         .collect();
 
-    // Each check stands at the type that it is about, and is made once.
+    // Each check is made once, at the span of the type that it checks.
     let (item, private) = at(ITEM, returns.item, runtime);
     let item = quote_spanned! {returns.item=> {
         #[allow(unused_imports)]
@@ -300,7 +306,8 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         Form::Response => "response",
         Form::TryResponse => "try_response",
     };
-    // A coroutine that is not `Send` is reported here, so it is reported at the user's `async`.
+    // A coroutine that isn't `Send` is reported at this expression, so it has the span of the
+    // user's `async`.
     let span = sig
         .asyncness
         .map_or_else(|| name.span(), |token| token.span);
@@ -318,7 +325,7 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     }
 }
 
-/// A type of the signature, and the runtime that checks it: both where the user wrote the type.
+/// The alias and the path of the runtime, both at the span of the type in the signature.
 fn at(name: &str, span: Span, runtime: &Runtime) -> (Ident, TokenStream) {
     (alias(name, span), runtime.private(span))
 }

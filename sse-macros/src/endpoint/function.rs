@@ -6,7 +6,7 @@ use syn::{FnArg, Item, ItemFn, Stmt};
 use super::misplaced;
 use crate::support::errors::Errors;
 
-/// The user's function, with its body beside it.
+/// The user's function, with its body apart.
 pub(crate) struct Function {
     pub(crate) function: ItemFn,
     pub(crate) statements: Statements,
@@ -14,11 +14,11 @@ pub(crate) struct Function {
 
 pub(crate) enum Statements {
     Read(Vec<Stmt>),
-    /// They do not parse.
+    /// The body does not parse.
     Unread(TokenStream),
 }
 
-/// The function under the attribute; else the item as it was, to be left where it stands.
+/// Parses the function; for any other item, reports an error and returns the item unchanged.
 pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Function, TokenStream> {
     let other = match syn::parse2::<Item>(item.clone()) {
         Ok(Item::Fn(mut function)) => {
@@ -50,10 +50,10 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
     Err(item)
 }
 
-/// A function whose body does not parse.
+/// Parses a function whose body does not parse.
 ///
-/// It goes on as it is: the compiler says what is wrong with it, better than we could and only once; the rest of the
-/// file finds the endpoint all the same; and an editor that completes what is being typed finds it in the expansion.
+/// The body is kept as it is: the compiler reports the syntax error once and well, the rest of the
+/// file can still refer to the endpoint, and an editor can complete the code that is being typed.
 fn with_unread_body(item: TokenStream) -> Option<Function> {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
     let body = match tokens.last_mut() {
@@ -74,7 +74,7 @@ fn with_unread_body(item: TokenStream) -> Option<Function> {
 }
 
 impl Function {
-    /// What an attribute above this one has made of the function, as an error at that attribute.
+    /// The error for an attribute above this one that has rewritten the function.
     pub(crate) fn rewritten(&self) -> Option<syn::Error> {
         match &self.statements {
             Statements::Read(statements) => misplaced::above(&self.function.sig.ident, statements),
@@ -83,7 +83,7 @@ impl Function {
     }
 }
 
-/// Takes attributes away that would make something else of the function.
+/// Reports and removes attributes that would turn the function into something else.
 pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Errors) {
     function.attrs.retain(|attribute| {
         let problem = misplaced::below(attribute.path());
@@ -94,7 +94,7 @@ pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Error
     });
 }
 
-/// Removes the attributes of arguments that the compiler would refuse as well.
+/// Reports and removes attributes of arguments that the compiler would refuse too.
 pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
     const TAKEN: [&str; 6] = ["allow", "cfg_attr", "deny", "expect", "forbid", "warn"];
     for input in &mut function.sig.inputs {

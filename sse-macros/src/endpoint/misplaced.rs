@@ -1,10 +1,11 @@
-//! Attributes of other crates that stand on the wrong side of ours, or have no place on an endpoint.
+//! Attributes of other crates that are on the wrong side of `#[sse_endpoint]`, or don't belong on
+//! an endpoint.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{Attribute, Path, Stmt, parse::Parser as _};
 
-/// Crates whose `main` and `test` run a function themselves.
+/// Crates whose `main` and `test` attributes run the function themselves.
 const RUNTIMES: [&str; 7] = [
     "actix_rt",
     "actix_web",
@@ -15,16 +16,16 @@ const RUNTIMES: [&str; 7] = [
     "tokio",
 ];
 
-/// Attributes of other web frameworks that make a route of a function.
+/// Attributes of other web frameworks that turn a function into a route.
 const ROUTES: [&str; 10] = [
     "connect", "delete", "endpoint", "get", "head", "options", "patch", "post", "put", "trace",
 ];
 const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 
-/// Why an attribute cannot stand below ours, with the way out.
+/// Explains why an attribute cannot be below `#[sse_endpoint]`, and what to do; `None` if it can.
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
-        // The items that it writes are found beside the function, not inside it.
+        // It generates items that must be beside the function, not inside it.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
             "`#[utoipa::path]` reads the signature and goes above `#[sse_endpoint]`; move it there".to_owned()
@@ -32,7 +33,7 @@ pub(crate) fn below(path: &Path) -> Option<String> {
     })
 }
 
-/// Why an attribute cannot stand on an endpoint at all.
+/// Explains why an attribute cannot be on an endpoint at all; `None` if it can.
 fn without_place(path: &Path) -> Option<String> {
     let names = names(path);
     let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);
@@ -58,10 +59,10 @@ fn names(path: &Path) -> Vec<String> {
     segments.map(|segment| segment.ident.to_string()).collect()
 }
 
-/// The error at an attribute above ours that has rewritten the body, if one has.
+/// The error for an attribute above `#[sse_endpoint]` that has rewritten the body.
 ///
-/// What it has written carries its span, which tells it. A function of which it has written the name too is its own,
-/// as of a macro that writes whole endpoints.
+/// Such an attribute is recognized by the spans of the tokens that it generated. If it generated
+/// the function's name too, it is a macro that writes whole endpoints, which is fine.
 pub(crate) fn above(name: &Ident, statements: &[Stmt]) -> Option<syn::Error> {
     if source(name.span()).is_some_and(|source| is_attribute(&source)) {
         return None;
@@ -93,7 +94,7 @@ fn is_attribute(source: &str) -> bool {
     source.starts_with("#[")
 }
 
-/// The first token that the predicate is true for.
+/// The span of the first token that satisfies the predicate.
 fn find(tokens: TokenStream, is_it: &impl Fn(Span) -> bool) -> Option<Span> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Group(group) => find(group.stream(), is_it),
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_below_are_told_by_their_paths() {
+    fn misplaced_attributes_are_known_by_path() {
         for path in [
             "debug_handler",
             "axum::debug_handler",

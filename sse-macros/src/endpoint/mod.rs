@@ -1,4 +1,4 @@
-//! The attribute `#[sse_endpoint]`.
+//! The attribute `#[sse_endpoint]`. The stages are listed in the crate's docs.
 
 mod args;
 mod attributes;
@@ -18,7 +18,7 @@ use proc_macro2::TokenStream;
 
 use crate::support::errors::Errors;
 
-/// The item, which is there in any case, and all the errors at once.
+/// Expands the attribute. The item is part of the output even if there are errors.
 pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     if let Some(both) = conditional::both_outcomes(&attribute, &item) {
         return both;
@@ -31,7 +31,7 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
             let endpoint = model::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
             match rewritten {
-                // Its code is not the user's, so nothing else that is wrong with it is worth saying.
+                // The body isn't the user's code, so any other error in it would only confuse.
                 Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
                 _ => expand::expand(&endpoint, errors),
             }

@@ -1,4 +1,4 @@
-//! The model: what the attribute, the signature and the body say together.
+//! The model: everything that the attribute, the signature and the body declare.
 
 use syn::{FnArg, ItemFn, Type};
 
@@ -14,9 +14,9 @@ use crate::support::{errors::Errors, runtime_path::Runtime};
 pub(crate) struct Endpoint {
     pub(crate) args: Args,
     pub(crate) runtime: Runtime,
-    /// The function without its body.
+    /// The function, with an empty body.
     pub(crate) function: ItemFn,
-    /// `None`, where the return type is not one that we know; that has been said.
+    /// `None` if the return type isn't supported, which has been reported.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) findings: Findings,
@@ -32,7 +32,7 @@ impl Endpoint {
         refuse_argument_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
-        // What does not parse is not judged.
+        // The lints skip a body that does not parse.
         let findings = match &statements {
             Statements::Read(statements) => Findings::of(statements),
             Statements::Unread(_) => Findings::default(),
@@ -54,7 +54,7 @@ impl Endpoint {
         }
     }
 
-    /// The types of the arguments, which are extractors.
+    /// The types of the arguments, all of which are extractors.
     pub(crate) fn extractors(&self) -> impl Iterator<Item = &Type> {
         self.function.sig.inputs.iter().filter_map(|arg| match arg {
             FnArg::Typed(arg) => Some(&*arg.ty),

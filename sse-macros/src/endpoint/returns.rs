@@ -1,4 +1,5 @@
-//! The return type: what the stream carries, and on which sides of the response an endpoint can fail.
+//! The return type: the item of the stream, and the sides of the response on which an endpoint can
+//! fail.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;
@@ -12,29 +13,30 @@ use crate::support::{
     types::{borrows, make_static, spelled, type_arguments, unwrap_groups},
 };
 
-/// What the return type says: what the stream carries, and when the response begins.
+/// The parsed return type.
 pub(crate) struct Returns {
     /// `impl Stream<Item = …>`, as the user wrote it.
     pub(crate) stream: TypeImplTrait,
-    /// What stands behind `Item =`.
+    /// The type after `Item =`.
     pub(crate) carried: Type,
-    /// Where `T` is named in it.
+    /// The span of `T` in it.
     pub(crate) item: Span,
-    /// Where the error of the stream is named, for a stream that can fail.
+    /// The span of the stream's error, if the stream can fail.
     pub(crate) stream_error: Option<Span>,
-    /// For a response that can fail.
+    /// The outer `Result`, if the response can fail.
     pub(crate) response: Option<Response>,
 }
 
 /// The `Result` around the stream.
 pub(crate) struct Response {
-    /// It, with `()` where the stream stood: its error can be asked for, an `impl Trait` cannot.
+    /// The `Result` type, with `()` in place of the stream: its error type can be named by a
+    /// projection, which `impl Trait` does not allow.
     pub(crate) result: TokenStream,
-    /// Where its error is named.
+    /// The span of its error type.
     pub(crate) error: Span,
 }
 
-/// Where an error leads, in which part of which form.
+/// The four forms of a return type, which differ in where errors are allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `impl Stream<Item = T>`
@@ -67,7 +69,7 @@ impl Returns {
         }
     }
 
-    /// Whether the response and the stream fail with one error, as far as it is spelled.
+    /// Whether the response and the stream have the same error type, going by their spelling.
     pub(crate) fn has_one_error(&self) -> bool {
         match (&self.response, &self.carried) {
             (Some(response), Type::Path(carried)) => {
@@ -81,7 +83,7 @@ impl Returns {
 const FORMS: &str =
     "an endpoint returns `impl Stream<Item = T>`, or `Result<impl Stream<Item = T>, E>`";
 
-/// Reads the return type; `None` after an error.
+/// Parses the return type; returns `None` after reporting an error.
 pub(crate) fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns> {
     let ty = match &function.sig.output {
         ReturnType::Type(_, ty) => unwrap_groups(ty),
@@ -118,14 +120,14 @@ fn unknown(ty: &Type, errors: &mut Errors) -> Option<Returns> {
     None
 }
 
-/// `Result<impl Stream<…>, E>` as `Result<(), E>`.
+/// Turns `Result<impl Stream<…>, E>` into `Result<(), E>`.
 fn with_unit(path: &syn::Path) -> TokenStream {
     let mut path = path.clone();
     if let Some(segment) = path.segments.last_mut()
         && let PathArguments::AngleBracketed(arguments) = &mut segment.arguments
         && let Some(GenericArgument::Type(ty)) = arguments.args.first_mut()
     {
-        // Where it stands, a missing error type is reported, and put.
+        // A missing error type is reported at this span.
         let end = ty.to_token_stream().into_iter().last();
         let end = end.map_or_else(Span::call_site, |token| token.span());
         *ty = syn::parse_quote_spanned!(end=> ());
@@ -175,7 +177,7 @@ fn carried(
     let (item, stream_error) = match result.as_deref() {
         None => (carried.span(), None),
         Some([item, error]) => (item.span(), Some(error.span())),
-        // An alias, such as `anyhow::Result<T>`, hides its error.
+        // An alias such as `anyhow::Result<T>` hides its error type.
         Some(_) => (carried.span(), Some(carried.span())),
     };
     Some(Returns {
@@ -187,7 +189,7 @@ fn carried(
     })
 }
 
-/// `Stream<T>` as `Stream<Item = T>`; says that it has to be.
+/// Turns `Stream<T>` into `Stream<Item = T>`, and reports it.
 fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
     for argument in stream.bounds.iter_mut().flat_map(generic_arguments) {
         if let GenericArgument::Type(item) = argument {
@@ -200,7 +202,7 @@ fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
     }
 }
 
-/// The name of the trait that has an `Item`, and what stands behind `Item =`.
+/// The name of the bound with an `Item`, and the type after `Item =`.
 pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Type)> {
     stream.bounds.iter_mut().find_map(|bound| {
         let name = match bound {
@@ -216,7 +218,7 @@ pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Ty
     })
 }
 
-/// The arguments in the angle brackets at the end of a bound.
+/// The generic arguments of a bound's last segment.
 fn generic_arguments(bound: &mut TypeParamBound) -> impl Iterator<Item = &mut GenericArgument> {
     let last = match bound {
         TypeParamBound::Trait(bound) => bound.path.segments.last_mut(),

@@ -1,4 +1,5 @@
-//! What is probably wrong with an endpoint, and cannot be sure: `allow(…)` silences each by its name.
+//! The warnings about code that is probably, but not certainly, wrong. `allow(…)` silences each by
+//! its name.
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 
@@ -20,7 +21,7 @@ use crate::support::{
     warning::Warning,
 };
 
-/// Extractors that surely do not read the path.
+/// Extractors that never read the path.
 const LEAVE_THE_PATH: [&str; 14] = [
     "Bytes",
     "ConnectInfo",
@@ -38,7 +39,7 @@ const LEAVE_THE_PATH: [&str; 14] = [
     "String",
 ];
 
-/// What is probably wrong, but for what the user allows.
+/// All warnings that the user has not silenced.
 pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let mut warnings = of_captures(endpoint);
     warnings.extend(of_method(endpoint));
@@ -51,7 +52,8 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings
 }
 
-/// What the arguments make of the path. `nest("/rooms/{room}", …)` adds captures, so this is never sure.
+/// Compares the arguments with the captures of the path. `nest("/rooms/{room}", …)` may add
+/// captures, so these are only warnings.
 fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     let Some(literal) = &endpoint.args.path else {
         return Vec::new();
@@ -65,7 +67,7 @@ fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     unread.into_iter().chain(few).collect()
 }
 
-/// What the arguments make of the method.
+/// Compares the arguments with the method.
 fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     let is_get = endpoint.args.method.get().is_none_or(Method::is_get);
     endpoint
@@ -74,7 +76,7 @@ fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         .filter_map(body_on_get)
 }
 
-/// What the body does.
+/// The warning for a finding in the body.
 fn of_body(suspect: &Suspect) -> Warning {
     let (name, span, message) = match suspect {
         Suspect::Blocks { at, call, way_out } => (
@@ -106,7 +108,7 @@ fn busy_loop(is_empty: bool) -> &'static str {
     }
 }
 
-/// A key that waits for an end that never comes.
+/// `on_shutdown = "finish"` on a stream that never finishes.
 fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     let finishes = matches!(endpoint.args.on_shutdown.get(), Some(OnShutdown::Finish));
     let span = endpoint.args.on_shutdown.span().filter(|_| finishes)?;
@@ -119,7 +121,8 @@ fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     })
 }
 
-/// A `yield_!` that makes an event of what could be a status, without a word of the compiler's: both are one type.
+/// A `yield_!` that turns a status into an event. The compiler accepts it if both errors have the
+/// same type.
 fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
     let span = endpoint.findings.early_yield?;
     endpoint.returns.as_ref()?.has_one_error().then(|| Warning {
@@ -131,7 +134,7 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
     })
 }
 
-/// A lock that a client holds for as long as it takes to read.
+/// A lock guard that is held until a client has read an event.
 fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     let way_out = match name {
         Some(name) => format!("copy what the event needs and `drop({name})` before"),
@@ -148,7 +151,7 @@ fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     }
 }
 
-/// Keys that name an event as the framework or `EventSource` names others.
+/// Keys that give an event a name that the framework or `EventSource` uses for its own events.
 fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     let keep_alive = endpoint.args.keep_alive_event.get().and_then(|EventName(name)| {
         let problem = match name.value().as_str() {
@@ -161,7 +164,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         };
         Some((name, problem?))
     });
-    // `error` is what an error is called if the key is not given.
+    // `error` is the default of the key, so it is fine.
     let error = endpoint.args.error_event.get().and_then(|EventName(name)| {
         let problem = reserved_name::problem(&name.value()).filter(|_| name.value() != "error");
         Some((name, problem?))
@@ -174,7 +177,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// A capture that none of the arguments reads, as far as their names tell.
+/// A capture that no argument reads, going by the names of their types.
 fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
     let first = captures.first()?;
     let ignores_path =
@@ -186,7 +189,7 @@ fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> O
     })
 }
 
-/// A `Path` that takes fewer values than the path has captures, which axum answers with a 500.
+/// A `Path` with fewer values than the path has captures; axum answers such requests with 500.
 fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     let values = *type_arguments(ty, "Path")?.first()?;
     let (has, takes) = (captures.len(), captured_by(values)?);
@@ -203,7 +206,8 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     })
 }
 
-/// An argument that reads the body of a request that has none. `Form` reads the query then, so it is none of these.
+/// An extractor of the body on a `GET`, whose requests have none. `Form` reads the query of a
+/// `GET`, so it is fine.
 fn body_on_get(ty: &Type) -> Option<Warning> {
     const READ_THE_BODY: [&str; 4] = ["Bytes", "Json", "Multipart", "String"];
     let name = last_name(ty)?;
@@ -224,7 +228,7 @@ fn body_on_get(ty: &Type) -> Option<Warning> {
     })
 }
 
-/// How many captures a type takes; `None`, where its name does not tell.
+/// The number of captures that a type takes; `None` if its name does not show it.
 fn captured_by(values: &Type) -> Option<usize> {
     const SCALARS: [&str; 16] = [
         "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64",
