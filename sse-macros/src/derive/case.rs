@@ -1,10 +1,10 @@
-//! How names are written: `rename_all`, with serde's rules and serde's names for them.
+//! The case conversions of `rename_all`, which follow serde's.
 
 use syn::LitStr;
 
 use crate::support::errors::one_of;
 
-/// The names of the rules, as serde has them.
+/// The conversions by serde's names for them.
 const RULES: [(&str, Case); 8] = [
     ("lowercase", Case::Lower),
     ("UPPERCASE", Case::Upper),
@@ -41,7 +41,7 @@ impl Case {
         }
     }
 
-    /// The name of a variant or a type, which is written `LikeThis`.
+    /// Converts the name of a variant or a type, which is in `PascalCase`.
     pub(crate) fn apply(self, pascal: &str) -> String {
         match self {
             Self::Lower => pascal.to_ascii_lowercase(),
@@ -60,7 +60,7 @@ impl Case {
     }
 }
 
-/// `LikeThis` as `like_this`: each capital starts a word, as serde has it.
+/// Converts `LikeThis` to `like_this`. Like in serde, each capital letter starts a word.
 fn words(pascal: &str) -> String {
     let mut words = String::new();
     for (at, letter) in pascal.char_indices() {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_as_serde_has_it() {
+    fn rules_match_serde() {
         for (rule, expected) in [
             ("lowercase", "toolcall"),
             ("UPPERCASE", "TOOLCALL"),

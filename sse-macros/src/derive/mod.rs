@@ -1,4 +1,4 @@
-//! The derives: `tokens -> model -> expand`, a folder each.
+//! The derives. Each has two stages, `model` and `expand`.
 
 mod case;
 mod serde_attribute;

@@ -1,4 +1,4 @@
-//! What `#[serde(…)]` says, as far as the derives have to know it. serde reads the rest itself.
+//! The parts of `#[serde(…)]` that matter to the derives. serde itself reads the rest.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -6,7 +6,7 @@ use syn::{
     Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
 };
 
-/// The items of one `#[serde(…)]`; `None`, where serde itself will complain of it.
+/// The items of a single `#[serde(…)]`; `None` if it is malformed, which serde reports.
 fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("serde") => list
@@ -16,7 +16,7 @@ fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     }
 }
 
-/// The items of all `#[serde(…)]` among these attributes.
+/// The items of all `#[serde(…)]` in a list of attributes.
 fn items(attributes: &[Attribute]) -> Vec<Meta> {
     attributes.iter().filter_map(of_one).flatten().collect()
 }
@@ -27,39 +27,39 @@ fn has(attributes: &[Attribute], names: &[&str]) -> bool {
         .any(|item| names.iter().any(|name| item.path().is_ident(name)))
 }
 
-/// Whether this is not there for the serializer.
+/// Whether the serializer skips this field or variant.
 pub(crate) fn skips_serializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_serializing"])
 }
 
-/// Whether serde's derive writes a container or a variant in another form than the tag around the content.
+/// Whether serde writes a container or a variant in a form other than a tag around the content.
 pub(crate) fn has_form_of_its_own(attributes: &[Attribute]) -> bool {
     has(attributes, &["untagged", "transparent", "into", "tag"])
 }
 
-/// Whether this is not there for the deserializer.
+/// Whether the deserializer skips this field or variant.
 pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_deserializing"])
 }
 
-/// The item that leaves the tag of one variant out.
+/// The item that removes the tag of a single variant.
 pub(crate) fn untagged(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes)
         .into_iter()
         .find(|item| item.path().is_ident("untagged"))
 }
 
-/// The first item, whatever it says.
+/// The first item.
 pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes).into_iter().next()
 }
 
-/// Whether a function of the user's serialises this, so that its type need not.
+/// Whether a function serializes this field, so that its type need not be `Serialize`.
 pub(crate) fn serializes_by_itself(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }
 
-/// The first item that only serde's own derive could follow.
+/// The first item that only serde's own derive supports.
 pub(crate) fn unread(attributes: &[Attribute]) -> Option<Meta> {
     const READ: [&str; 8] = [
         "alias",
@@ -111,7 +111,7 @@ pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
     Some(predicates.into_iter().collect())
 }
 
-/// The attributes of a container for serde's derive, without those that we say ourselves.
+/// The attributes of a container for serde's derive, without those that the macro sets itself.
 pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     let said = attributes
         .iter()
@@ -130,13 +130,13 @@ pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     quote!(#(#said)*)
 }
 
-/// Leaves of the attributes those that are serde's, and the lints that the user allows.
+/// Keeps only serde's attributes and the lints that the user allows.
 pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
     attributes.retain_mut(|attribute| {
         if let Meta::List(list) = &mut attribute.meta
             && list.path.is_ident("expect")
         {
-            // The copy need not fulfil it.
+            // An `expect` may not be fulfilled in the copy.
             list.path = syn::parse_quote!(allow);
         }
         attribute.path().is_ident("serde") || attribute.path().is_ident("allow")

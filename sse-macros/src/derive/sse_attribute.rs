@@ -12,7 +12,8 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// Where an attribute stands, and what it can say there: each key with an example.
+/// A kind of item that can have `#[sse(…)]`, with the keys that are accepted there and an example
+/// of each.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, &'static str)],
@@ -24,7 +25,7 @@ impl Target {
     }
 }
 
-/// A key, and what stands behind it.
+/// A key and its value.
 pub(crate) struct Entry {
     pub(crate) key: Ident,
     value: Value,
@@ -34,7 +35,7 @@ enum Value {
     None,
     Is(TokenStream),
     List(TokenStream),
-    /// As in a struct, which no attribute has.
+    /// A value after a colon, like in a struct literal, which is an error.
     Colon(TokenStream),
 }
 
@@ -43,7 +44,7 @@ impl Entry {
         self.key.span()
     }
 
-    /// For a key that stands alone.
+    /// The span of a key that takes no value.
     pub(crate) fn flag(&self) -> syn::Result<Span> {
         match &self.value {
             Value::None => Ok(self.span()),
@@ -56,7 +57,7 @@ impl Entry {
         }
     }
 
-    /// For a key with `=` and a value behind it.
+    /// The tokens after `key =`.
     pub(crate) fn value(&self, example: &str) -> syn::Result<TokenStream> {
         match &self.value {
             Value::Is(tokens) if !tokens.is_empty() => Ok(tokens.clone()),
@@ -67,7 +68,7 @@ impl Entry {
         }
     }
 
-    /// For a key with a text behind it.
+    /// The string after `key =`.
     pub(crate) fn text(&self, example: &str) -> syn::Result<syn::LitStr> {
         let value = self.value(example)?;
         match syn::parse2(value.clone()) {
@@ -79,7 +80,7 @@ impl Entry {
         }
     }
 
-    /// For a key with names in parentheses.
+    /// The names in `key(…)`.
     pub(crate) fn names(&self, example: &str) -> syn::Result<Vec<Ident>> {
         match &self.value {
             Value::List(names) => {
@@ -95,7 +96,8 @@ impl Entry {
     }
 }
 
-/// The entries of all `#[sse(…)]` among these attributes, each of a key that is known at this target.
+/// The entries of all `#[sse(…)]` in a list of attributes, without those that the target does not
+/// accept.
 pub(crate) fn entries(
     attributes: &[Attribute],
     target: &Target,
@@ -162,7 +164,7 @@ fn has_key(target: &Target, name: &str) -> bool {
     target.keys.iter().any(|(known, _)| *known == name)
 }
 
-/// Refuses a key that is not known at this target, and says at which it is.
+/// Refuses a key that the target does not accept, and names the targets that do.
 fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
     let has = |target: &Target| has_key(target, &name);
@@ -182,7 +184,7 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
-    // What others call it.
+    // The names that other crates use for it.
     let given = match name.as_str() {
         "name" | "rename" if has_key(target, "event") => "event",
         "name" | "rename" if has_key(target, "code") => "code",

@@ -1,4 +1,4 @@
-//! The code that an error type becomes.
+//! The expansion of `#[derive(SseError)]`.
 //!
 //! ```text
 //! // Input                            // Output
@@ -35,7 +35,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
     let (serialize, problem, retry_after, inside) = if failed {
-        // Whoever sends it is not told a second time.
+        // The impls exist, so uses of the type don't cause more errors.
         let nothing = || quote!(::core::unreachable!());
         (nothing(), nothing(), nothing(), None)
     } else {
@@ -95,7 +95,7 @@ fn has_inside(model: &Model) -> bool {
         .any(|problem| problem.transparent.is_some())
 }
 
-/// The method that finds the error in a transparent variant.
+/// The method that returns the error inside of a transparent variant.
 fn inside(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let arms = each(model, |problem| {
@@ -103,7 +103,7 @@ fn inside(model: &Model) -> TokenStream {
         match &problem.transparent {
             None => quote!(#path { .. } => ::core::option::Option::None,),
             Some(Transparent { member, ty }) => {
-                // A type that is no such error is reported where it is written.
+                // A type that isn't an `SseError` is reported at its span.
                 let check = model.runtime.private(ty.span());
                 let inside = quote_spanned!(ty.span()=> #check::inside::<#ty>(__error));
                 quote!(#path { #member: __error } => #inside,)
@@ -117,7 +117,8 @@ fn inside(model: &Model) -> TokenStream {
     }
 }
 
-/// A method that asks the error inside, where there is one, and else what `arm` makes of the variants.
+/// The body of a method that asks the error inside of a transparent variant, and otherwise runs
+/// `arm`'s arms.
 fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     let arms = each(model, arm);
     if !has_inside(model) {
@@ -132,7 +133,7 @@ fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream)
     }
 }
 
-/// A `match` over the variants, with an arm for each.
+/// A `match` with an arm for each variant.
 fn each(model: &Model, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     match &model.input.data {
         Data::Enum(data) if data.variants.is_empty() => quote!(match *self {}),
@@ -227,10 +228,10 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The members that a field of the same name takes the place of, where it is shown.
+/// The members that a field of the same name replaces, if the field is sent.
 const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 
-/// The arm that says what is said of one variant.
+/// The arm that returns the `Problem` of one variant.
 fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let Problem {
@@ -258,14 +259,14 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The arm that reads the time to wait from one variant.
+/// The arm that returns the time to wait of one variant.
 fn retry_after(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let path = path(problem);
     match &problem.retry_after {
         None => quote!(#path { .. } => ::core::option::Option::None,),
         Some(after) => {
             let (member, ty) = (&after.member, &after.ty);
-            // A type that is no time is reported where it is written.
+            // A type that isn't a time is reported at its span.
             let private = runtime.private(ty.span());
             let read = quote_spanned!(ty.span()=> #private::retry_after::<#ty>(__after));
             quote!(#path { #member: __after, .. } => #read,)

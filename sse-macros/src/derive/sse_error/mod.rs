@@ -1,4 +1,4 @@
-//! `#[derive(SseError)]`: `tokens -> model -> expand`.
+//! `#[derive(SseError)]`
 
 mod expand;
 mod model;

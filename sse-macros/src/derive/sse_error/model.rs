@@ -1,4 +1,4 @@
-//! What the type and its attributes say together.
+//! The model: everything that the type and its attributes declare.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
@@ -55,17 +55,18 @@ const ON_FIELD: Target = Target {
 
 const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
-/// What an error is that does not say it: nothing that a client could mend.
+/// The status of an error that does not declare one. A client cannot do anything about such an
+/// error.
 const DEFAULT_STATUS: u16 = 500;
 
 pub(crate) struct Model {
     pub(crate) input: DeriveInput,
     pub(crate) runtime: Runtime,
-    /// One for a struct; for an enum one for each variant.
+    /// One problem for a struct; one per variant for an enum.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// A variant, or a struct: what its response looks like.
+/// The response for a variant or a struct.
 pub(crate) struct Problem {
     /// `None` for a struct.
     pub(crate) variant: Option<Ident>,
@@ -74,35 +75,35 @@ pub(crate) struct Problem {
     pub(crate) title: Option<LitStr>,
     pub(crate) detail: Option<LitStr>,
     pub(crate) code: String,
-    /// The one field of a variant that is what is in it.
+    /// The field of a transparent variant.
     pub(crate) transparent: Option<Transparent>,
-    /// The fields that are for the client.
+    /// The fields that are sent to the client.
     pub(crate) fields: Vec<ShownField>,
     pub(crate) retry_after: Option<RetryAfter>,
 }
 
-/// The field whose error is the whole error.
+/// The field whose error determines the whole response.
 pub(crate) struct Transparent {
     pub(crate) member: Member,
     pub(crate) ty: Type,
 }
 
-/// A field that is shown, if its type is `Serialize`.
+/// A field that is sent to the client if its type is `Serialize`.
 pub(crate) struct ShownField {
     pub(crate) member: Member,
     pub(crate) name: String,
     pub(crate) skip_if: Option<ExprPath>,
 }
 
-/// The field that says how long to wait.
+/// The field with the time to wait.
 pub(crate) struct RetryAfter {
     pub(crate) member: Member,
     pub(crate) ty: Type,
-    /// `None`, where it is for the header alone.
+    /// `None` if it is only sent as a header.
     pub(crate) name: Option<String>,
 }
 
-/// What the attributes of a type or a variant say.
+/// The attributes of a type or a variant.
 #[derive(Default)]
 struct Attrs {
     status: Option<u16>,
@@ -289,9 +290,9 @@ impl Problem {
     }
 }
 
-/// The name under which a field is shown; `None` for one that is not for the client.
+/// The member name of a field; `None` if the field isn't sent to the client.
 fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
-    // What has no name has none in the response either.
+    // The field of a tuple has no name in the response either.
     let ident = field.ident.as_ref()?;
     if is_internal(field) || serde_attribute::skips_serializing(&field.attrs) {
         return None;
@@ -316,7 +317,7 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     Some(name)
 }
 
-/// Whether it is an error's cause, as thiserror knows it: internals are for the log.
+/// Whether a field is the error's cause, by the rules of thiserror. Causes only go to the log.
 fn is_internal(field: &Field) -> bool {
     let is_named = field
         .ident

@@ -1,4 +1,4 @@
-//! Which bounds `impl Serialize` needs: serde's own heuristic, so that both agree.
+//! The bounds of `impl Serialize`, found by the heuristic of serde's derive, so that both agree.
 
 use quote::quote;
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use syn::{
 
 use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
-/// The predicates, as the type says them itself or as its fields need them.
+/// The predicates that the type declares itself, or that its fields require.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     if let Some(said) = serde_attribute::bound(&input.attrs) {
         return said;
@@ -35,7 +35,7 @@ pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
         .collect()
 }
 
-/// The fields that serde serialises.
+/// The fields that serde serializes.
 fn serialized_fields(data: &Data) -> Vec<&Field> {
     let fields: Vec<&Field> = match data {
         Data::Struct(data) => data.fields.iter().collect(),
@@ -54,7 +54,7 @@ fn serialized_fields(data: &Data) -> Vec<&Field> {
     fields.into_iter().filter(is_there).collect()
 }
 
-/// The type parameters that fields name, and the types that are associated with one.
+/// The type parameters in the types of fields, and the types associated with a parameter.
 struct Used<'a> {
     all: HashSet<&'a syn::Ident>,
     params: HashSet<syn::Ident>,
@@ -84,7 +84,7 @@ impl<'ast> Visit<'ast> for Used<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast Path) {
-        // What stands in `PhantomData<…>` is not there.
+        // `PhantomData<T>` is serializable for every `T`.
         if path
             .segments
             .last()
@@ -100,6 +100,6 @@ impl<'ast> Visit<'ast> for Used<'_> {
         visit::visit_path(self, path);
     }
 
-    // Their tokens say nothing.
+    // The tokens of a macro in a type show nothing.
     fn visit_macro(&mut self, _: &'ast syn::Macro) {}
 }

@@ -1,4 +1,4 @@
-//! The code that an event type becomes.
+//! The expansion of `#[derive(SseEvent)]`.
 //!
 //! ```text
 //! // Input                       // Output
@@ -17,8 +17,8 @@
 //!                                };
 //! ```
 //!
-//! What the fields become is serde's own derive, with all of serde's attributes, on a copy of the type: the one that is
-//! asked for the impl would not let us say a word.
+//! The content is serialized by serde's own derive, with all of serde's attributes, on a copy of the
+//! type. The `impl Serialize` of the type itself adds the head of the event.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -43,7 +43,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let bounds = bounds(&model.input);
     let private = model.runtime.internals();
     let (helper, serialize, shape) = if failed {
-        // Whoever sends it is not told a second time.
+        // The impls exist, so uses of the type don't cause more errors.
         let nothing = quote!(#private::Shape::Enum(&[]));
         (TokenStream::new(), quote!(::core::unreachable!()), nothing)
     } else {
@@ -67,7 +67,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
         #[allow(warnings)]
         const _: () = {
             #import
-            // In the strings that serde takes, `$crate` would be nobody's.
+            // The strings in serde's attributes cannot contain `$crate`, so serde needs a plain
+            // name.
             use #private::serde as __serde;
             #helper
             #[automatically_derived]
@@ -91,7 +92,7 @@ fn helper_name(name: &Ident) -> Ident {
     format_ident!("__{}", name)
 }
 
-/// The copy of the type that serde's derive works on.
+/// The copy of the type for serde's derive.
 fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     let mut copy = input.clone();
     let name = &input.ident;
@@ -127,11 +128,11 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     }
 }
 
-/// In the copy `Self` would be the copy.
+/// Replaces `Self` in the copy, where it would refer to the copy.
 struct SelfAsOriginal(Type);
 
 impl SelfAsOriginal {
-    /// `Self::N` as `<Original>::N`.
+    /// Turns `Self::N` into `<Original>::N`.
     fn qualified(&self, path: &syn::Path) -> Option<TokenStream> {
         let mut segments = path.segments.iter();
         let original = &self.0;
@@ -212,7 +213,7 @@ fn serialize(model: &Model) -> TokenStream {
     }
 }
 
-/// From a variant to its head.
+/// The arm that returns the head of one variant.
 fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     let private = runtime.internals();
     let path = match &shape.variant {
@@ -229,7 +230,7 @@ fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     if let Some(id) = &shape.id {
         let member = &id.member;
         bindings.push(quote!(#member: __id));
-        // A type that is no id is reported where it is written.
+        // A type that isn't an id is reported at its span.
         let at = id.ty.span();
         let check = runtime.private(at);
         let ty = &id.ty;
@@ -244,7 +245,7 @@ fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     quote!(#path { #(#bindings,)* .. } => #head)
 }
 
-/// What a client has to know to read it back.
+/// The `Shape` of the type: what a client must know to parse the events.
 fn shape(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let shapes = model

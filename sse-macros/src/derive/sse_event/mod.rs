@@ -1,4 +1,4 @@
-//! `#[derive(SseEvent)]`: `tokens -> model -> expand`.
+//! `#[derive(SseEvent)]`
 
 mod bounds;
 mod expand;

@@ -1,4 +1,4 @@
-//! What the type and its attributes say together.
+//! The model: everything that the type and its attributes declare.
 
 use std::collections::HashMap;
 
@@ -60,33 +60,34 @@ const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 pub(crate) struct Model {
     pub(crate) input: DeriveInput,
     pub(crate) runtime: Runtime,
-    /// One for a struct; for an enum one for each variant.
+    /// One shape for a struct; one per variant for an enum.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) warnings: Vec<Warning>,
-    /// Whether serde writes it in another form than the tag around the content, which then is the data.
+    /// Whether serde writes the type in a form other than a tag around the content. Then the data
+    /// is everything that serde writes.
     pub(crate) is_whole: bool,
 }
 
-/// A variant, or a struct: what its event looks like.
+/// The event for a variant or a struct.
 pub(crate) struct Shape {
     /// `None` for a struct.
     pub(crate) variant: Option<Ident>,
-    /// `None` for one that arrives as `message`.
+    /// `None` for an event without a name, which arrives as `message`.
     pub(crate) event: Option<String>,
     pub(crate) data: ShapeData,
     pub(crate) id: Option<Id>,
-    /// Whether serde's `Deserialize` does not know it.
+    /// Whether the deserializer skips the variant.
     pub(crate) is_never_read: bool,
 }
 
 pub(crate) enum ShapeData {
     Json,
-    /// With the field that is the text.
+    /// The field that is the text.
     Text(Member, Box<Type>),
     Empty,
 }
 
-/// The field that is the id.
+/// The field with the id.
 pub(crate) struct Id {
     pub(crate) member: Member,
     pub(crate) ty: Type,
@@ -137,14 +138,14 @@ impl Model {
 struct ShapeReader<'a> {
     errors: &'a mut Errors,
     warnings: Vec<Warning>,
-    /// Whether the whole type allows reserved names.
+    /// Whether `allow(reserved_name)` is on the type.
     allows: bool,
     is_whole: bool,
     case: Case,
     runtime: Option<syn::Path>,
 }
 
-/// What the attributes of a variant or of a struct say.
+/// The attributes of a variant or a struct.
 #[derive(Default)]
 struct Attrs {
     event: Option<syn::LitStr>,
@@ -306,7 +307,7 @@ impl ShapeReader<'_> {
         }
     }
 
-    /// The one field that is marked as the id.
+    /// The field that is marked as the id.
     fn id(&mut self, fields: &Fields) -> Option<Id> {
         let mut id = None;
         for (member, field) in fields.members().zip(fields) {
@@ -332,7 +333,7 @@ impl ShapeReader<'_> {
     }
 }
 
-/// The names in `allow(…)`, of which there is one.
+/// Checks the names in `allow(…)`. Only one is accepted.
 fn allowed(names: &[Ident]) -> syn::Result<()> {
     match names.iter().find(|name| *name != RESERVED_NAME) {
         None => Ok(()),
