@@ -1,20 +1,21 @@
 //! The attribute `#[sse_endpoint]` and the derives `SseEvent` and `SseError`. Depend on
 //! `sse-runtime`, which re-exports and documents them.
 //!
-//! The attribute is a pipeline; each stage is a module of `endpoint` and uses only those above it:
+//! The attribute is a pipeline, which `endpoint/mod.rs` runs. Each stage is a module of `endpoint`,
+//! and uses only the modules above it:
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |
-//! | `conditional` | the tokens | two endpoints, one for each outcome of a `#[cfg]` in the body |
-//! | `args` (`path`) | the parentheses of the attribute | `Args`: the route and the keys |
-//! | `function` (`misplaced`) | the item | `Function`: the signature, and the statements beside it |
-//! | `returns` | the return type | `Returns`: the item, and where errors lead |
-//! | `body` | the statements | `Body`: the statements, rewritten |
+//! | `args` (`path`, `warning_names`) | the attribute's parentheses | `Args`: the path and the keys |
+//! | `conditional` (`attributes`) | the function | two functions, if it contains a `#[cfg]` |
+//! | `function` (`misplaced`) | the item | `Function`: the signature, and the statements apart |
+//! | `returns` | the return type | `Returns`: the item, and where errors are allowed |
+//! | `body` | the statements | `Body`: the rewritten statements |
 //! | `lints` | the statements | `Findings`: code that is probably wrong |
 //! | `model` | all of the above | `Endpoint` |
 //! | `check` | `Endpoint` | errors in the signature as a whole |
 //! | `warnings` | `Endpoint` | the warnings that `allow(…)` silences |
-//! | `expand` (`attributes`) | `Endpoint` | the tokens of the expansion |
+//! | `expand` | `Endpoint` | the tokens of the expansion |
 //!
 //! A derive has two stages, `model` and `expand`, in a folder of `derive`. All macros use `support`.
 

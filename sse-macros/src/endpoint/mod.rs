@@ -1,4 +1,4 @@
-//! The attribute `#[sse_endpoint]`. The stages are listed in the crate's docs.
+//! The attribute `#[sse_endpoint]`: a pipeline, whose stages the crate's docs list.
 
 mod args;
 mod attributes;
@@ -12,6 +12,7 @@ mod misplaced;
 mod model;
 mod path;
 mod returns;
+mod warning_names;
 mod warnings;
 
 use proc_macro2::TokenStream;

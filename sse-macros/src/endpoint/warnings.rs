@@ -5,15 +5,13 @@ use syn::{LitStr, Type, spanned::Spanned as _};
 
 use super::{
     args::{EventName, Method, OnShutdown},
-    lints::{
-        HeldGuard, Suspect,
-        names::{
-            BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
-            FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, UNREAD_CAPTURE,
-        },
-    },
+    lints::{HeldGuard, Suspect},
     model::Endpoint,
     path,
+    warning_names::{
+        BLOCKING_CALL, BODY_ON_GET, BUSY_LOOP, DETACHED_TASK, EARLY_YIELD, FEW_CAPTURES,
+        FINISH_WITHOUT_END, LOCK_ACROSS_YIELD, UNREAD_CAPTURE,
+    },
 };
 use crate::support::{
     reserved_name::{self, RESERVED_NAME},

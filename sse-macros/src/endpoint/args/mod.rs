@@ -12,7 +12,7 @@ use syn::{
 
 use self::values::{End, Events, Flush, KeepAlive, MaxDuration, OnCut, Retry, Value};
 pub(crate) use self::values::{EventName, Method, OnShutdown};
-use super::{lints::names::WARNINGS, path};
+use super::{path, warning_names::WARNINGS};
 use crate::support::{
     comma_list::split_at_commas,
     errors::{Errors, did_you_mean, one_of},

@@ -6,7 +6,6 @@ mod blocking;
 mod early_yield;
 mod locks;
 mod loops;
-pub(super) mod names;
 
 use proc_macro2::Span;
 use syn::Stmt;

@@ -1,15 +1,19 @@
 //! The rules for paths: those of axum 0.8 and its router, `matchit`, and a few more for paths that
 //! axum would interpret differently from what the user meant.
 
+mod name;
 mod scan;
 
-use self::scan::{scan, segment_at};
+use self::{
+    name::{leading_name, name_problems},
+    scan::{scan, segment_at},
+};
 
 /// Lists everything that is wrong with a path. All problems are reported at the literal.
 pub(crate) fn problems(path: &str) -> Vec<String> {
     let (mut problems, path) = without_foreign_syntax(path);
     problems.extend(refusals(&path));
-    problems.extend(names(&captures(&path), &path));
+    problems.extend(name_problems(&captures(&path), &path));
     problems
 }
 
@@ -74,61 +78,6 @@ fn refusals(path: &str) -> Vec<String> {
     problems.push(format!("write `{new}`, not `{segment}`: `\"{path}\"`"));
     problems.extend(scan(&path).problems);
     problems
-}
-
-/// Problems with the names of captures, all of which axum accepts.
-fn names(captures: &[&str], path: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (at, &name) in captures.iter().enumerate() {
-        if let Some(problem) = name_problem(name) {
-            problems.push(problem);
-        } else if captures[..at].contains(&name) {
-            problems.push(format!("in `\"{path}\"`: `{{{name}}}` appears twice"));
-        }
-    }
-    problems
-}
-
-fn name_problem(name: &str) -> Option<String> {
-    if let Some(name) = name.strip_suffix("..") {
-        let name = name.trim_end_matches('.');
-        return Some(format!("write `{{*{name}}}`, not `{{{name}...}}`")).filter(|_| is_name(name));
-    }
-    if is_name(name) {
-        return None;
-    }
-    let own = leading_name(name, "id");
-    Some(match name.split_once(':') {
-        Some(_) => format!(
-            "captures have no patterns, so this one's name would be `{name}`; write `{{{own}}}`, and let the type in \
-             `Path<…>` validate it"
-        ),
-        None => format!(
-            "`{name}` is not a valid capture name; use letters, digits, `_`, `-` and `.`, as in `{{{own}}}`"
-        ),
-    })
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(is_part_of_name)
-}
-
-fn is_part_of_name(char: char) -> bool {
-    char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
-}
-
-/// The name at the start of a text, or `default` if there is none.
-fn leading_name(text: &str, default: &str) -> String {
-    let text = text.trim_start_matches(|char| !is_part_of_name(char));
-    let name: String = text
-        .chars()
-        .take_while(|&char| is_part_of_name(char) && char != '.')
-        .collect();
-    if name.is_empty() {
-        default.to_owned()
-    } else {
-        name
-    }
 }
 
 /// The position of the `?` of an optional capture, as other routers write it: `{id?}`, `{id}?`,

@@ -1,6 +1,6 @@
 //! A scanner for the captures of a path, which follows `matchit`.
 
-use super::leading_name;
+use super::name::leading_name;
 
 /// The maximum number of captures in a path, not counting a wildcard; `matchit` panics if there are
 /// more.
