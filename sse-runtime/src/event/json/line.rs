@@ -1,28 +1,29 @@
-//! JSON in one line, for every client that there is.
+//! JSON that every client reads as a single line.
 //!
-//! JSON may hold U+0085, U+2028 and U+2029 unescaped, and compact JSON never holds CR or LF. Clients that split their
-//! input by Unicode's line breaks instead of the standard's (Python's `splitlines` is one) break such data in two, so
-//! the three are escaped; a parser gives the same text back. A `RawValue` comes as its author wrote it, pretty or not,
-//! and is compacted.
+//! JSON may contain U+0085, U+2028 and U+2029 unescaped; compact JSON never contains CR or LF.
+//! Clients that split their input at Unicode's line breaks rather than the standard's (with
+//! Python's `splitlines`, for example) would break such data in two, so the three characters are
+//! escaped. A JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
 
 use std::io;
 
 use bytes::BytesMut;
 use serde_json::ser::{Formatter, Serializer};
 
-/// A serializer of one line.
+/// Creates a serializer of `serde_json` that writes a single line.
 pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
     Serializer::with_formatter(writer, SingleLine)
 }
 
-/// The serializer that writes into a connection's buffer.
+/// A serializer that writes into a connection's buffer.
 pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 
-/// A buffer that JSON is written into, mostly a byte or a word at a time: it grows, and takes each at once.
+/// Appends to a buffer, which grows as needed, so that each write is complete and never fails.
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
-// Inlined where the value is serialised, in the user's crate: what is written is mostly a byte that is known there.
+// Inlined into the user's crate, where the value is serialised: most writes are of a single byte
+// that is a constant there.
 impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -41,7 +42,7 @@ impl io::Write for Buffer<'_> {
     }
 }
 
-/// Compact JSON without the characters that some clients take for the end of a line.
+/// Formats compact JSON, escaping the characters that some clients treat as a line break.
 pub(crate) struct SingleLine;
 
 impl Formatter for SingleLine {
@@ -56,8 +57,8 @@ impl Formatter for SingleLine {
     where
         W: ?Sized + io::Write,
     {
-        // A fragment is a whole, valid JSON text: outside of a string, white space stands only between tokens that
-        // need none, and inside of one there are no raw control characters.
+        // A fragment is a complete, valid JSON text. Outside of strings, white space only separates
+        // tokens that need no separator; inside, control characters are always escaped.
         let mut in_string = false;
         let mut escaped = false;
         let mut start = 0;
@@ -79,7 +80,8 @@ impl Formatter for SingleLine {
 
 #[inline]
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    // Most text is, and most is short: to see it costs less than to begin to look for two bytes.
+    // Most text is short ASCII, and checking for that is cheaper than starting a search for two
+    // bytes.
     if text.is_ascii() {
         return writer.write_all(text.as_bytes());
     }
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_of_every_kind_are_escaped() {
+    fn line_breaks_of_all_kinds_are_escaped() {
         let text = "a\nb\rc\u{85}d\u{2028}e\u{2029}f\u{80}\u{2027}é";
         let line = line(text);
         assert_eq!(line, "\"a\\nb\\rc\\u0085d\\u2028e\\u2029f\u{80}\u{2027}é\"");
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_text_too() {
+    fn line_breaks_in_keys_are_escaped() {
         assert_eq!(line(&json!({ "\u{2028}": 1 })), r#"{"\u2028":1}"#);
     }
 
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_is_null() {
+    fn non_finite_floats_become_null() {
         assert_eq!(line(&[f64::NAN, f64::INFINITY]), "[null,null]");
     }
 }

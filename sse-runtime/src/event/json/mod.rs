@@ -1,5 +1,5 @@
-//! JSON on one line: [`line`] is `serde_json`'s writer for it, [`value`] a serializer of our own that is
-//! faster for the values that streams mostly hold.
+//! JSON on one line: [`line`] configures `serde_json` for it, and [`value`] is a serializer of our
+//! own that is faster for the values that most streams carry.
 
 pub(crate) mod line;
 pub(crate) mod value;

@@ -1,9 +1,10 @@
-//! The serializer of a value as one line of JSON: `serde_json`'s, but for what small structs are made of.
+//! [`ValueSerializer`]: writes a value as one line of JSON, with a fast path for small structs.
 //!
-//! Most events are a struct of a few words and numbers. `serde_json` looks at each byte of each name and text, and writes
-//! `,`, `"`, the name, `"` and `:` one by one; that was half of what a `yield_!` cost. Here `"name":` is made when the
-//! program is compiled and written as two words of memory, and text is looked at eight bytes at a time. What is neither an
-//! object of fields nor plain text is left to `serde_json`, and so is each escape: the bytes are the same.
+//! Most events are a struct of a few words and numbers. `serde_json` inspects each byte of each
+//! name and text, and writes `,`, `"`, the name, `"` and `:` one by one, which took half the time
+//! of a `yield_!`. Here, `"name":` is assembled at compile time and written as two machine words,
+//! and text is checked eight bytes at a time. Everything other than struct fields and plain text is
+//! delegated to `serde_json`, and so is all escaping, so the bytes are the same.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
@@ -17,8 +18,9 @@ use serde_json::{
 
 use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
-/// How the names begin of the structs that stand for their one field, which is JSON: `RawValue`, and the numbers of
-/// `arbitrary_precision`. No struct of anybody else's can have such a name.
+/// The prefix of the names of structs whose only field is JSON that replaces the struct:
+/// `RawValue`, and numbers under `arbitrary_precision`. A Rust identifier cannot contain `$`, so no
+/// other struct has such a name by accident.
 const VERBATIM: &str = "$serde_json::private::";
 
 /// Writes one value.
@@ -27,17 +29,19 @@ pub(crate) struct ValueSerializer<'p, 'b> {
     pub(crate) place: &'p mut Place<'b>,
 }
 
-/// What outlives a [`ValueSerializer`], which is used up by the first call.
+/// State that outlives a [`ValueSerializer`], whose methods consume it.
 #[derive(Default)]
 pub(crate) struct Place<'b> {
-    /// Where the serializer of `serde_json` lives, once there is one: what serde hands back borrows from it.
+    /// The serializer of `serde_json`, once one is needed. The compound serializers that serde
+    /// returns borrow from it.
     json: Option<LineSerializer<'b>>,
-    /// The value is text that is JSON already.
+    /// Whether the value is text that is already JSON.
     is_verbatim: bool,
 }
 
 impl<'p, 'b> ValueSerializer<'p, 'b> {
-    /// The serializer of `serde_json`, for what one call does not write whole.
+    /// Returns the serializer of `serde_json`, for sequences and maps, which take more than one
+    /// call.
     fn json(self) -> &'p mut LineSerializer<'b> {
         self.place
             .json
@@ -45,7 +49,7 @@ impl<'p, 'b> ValueSerializer<'p, 'b> {
     }
 }
 
-/// What `serde_json` writes.
+/// Implements methods that delegate to `serde_json`.
 macro_rules! as_json {
     ($($method:ident($($value:ident: $type:ty)?)),* $(,)?) => {$(
         fn $method(self, $($value: $type)?) -> Result<(), Error> {
@@ -175,11 +179,11 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
     }
 }
 
-/// The fields of a struct, or of a variant.
+/// The fields of a struct or of a struct variant.
 pub(crate) struct Fields<'b> {
     buffer: &'b mut BytesMut,
-    /// What comes before the next name: the brace, then commas. There is none where the one field holds what is written in
-    /// the struct's place.
+    /// The byte before the next name: an opening brace, then commas. `None` if the only field is
+    /// JSON that replaces the struct.
     opening: Option<u8>,
 }
 
@@ -191,8 +195,9 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Writes what comes before a field's value.
-    // Inlined where the name is written down, so that it is the compiler who makes its bytes.
+    /// Writes the name of a field, with the byte before it and the colon after it.
+    // Inlined into the caller, where the name is a constant, so that the compiler assembles its
+    // bytes.
     #[inline]
     fn key(&mut self, name: &str) -> Result<(), Error> {
         match ShortKey::new(name) {
@@ -203,8 +208,9 @@ impl<'b> Fields<'b> {
 
     fn short_key(&mut self, key: ShortKey) -> Result<(), Error> {
         let Some(opening) = self.opening else {
-            // The one name that there may be is longer.
-            return Err(another_field());
+            // The only name that is allowed here starts with `VERBATIM`, which does not fit into a
+            // short key.
+            return Err(unexpected_field());
         };
         self.opening = Some(b',');
         key.write(self.buffer, opening);
@@ -213,8 +219,8 @@ impl<'b> Fields<'b> {
 
     fn any_key(&mut self, name: &str) -> Result<(), Error> {
         let Some(opening) = self.opening else {
-            let is_its_own = name.starts_with(VERBATIM);
-            return is_its_own.then_some(()).ok_or_else(another_field);
+            let is_verbatim = name.starts_with(VERBATIM);
+            return is_verbatim.then_some(()).ok_or_else(unexpected_field);
         };
         self.opening = Some(b',');
         self.buffer.put_u8(opening);
@@ -232,10 +238,14 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// serde puts the tag of an internally tagged enum among the fields of what is in it, and here there are none.
+/// The error for a second field in a struct that is replaced by JSON. serde adds the tag of an
+/// internally tagged enum to the fields of its content, but such a struct has no object to put the
+/// tag into.
 #[cold]
-fn another_field() -> Error {
-    ser::Error::custom("a `RawValue`, or a number of any precision, cannot hold the tag of an enum")
+fn unexpected_field() -> Error {
+    ser::Error::custom(
+        "a `RawValue` or an arbitrary-precision number cannot hold the tag of an enum",
+    )
 }
 
 impl SerializeStruct for Fields<'_> {
@@ -276,7 +286,7 @@ impl SerializeStructVariant for Fields<'_> {
         SerializeStruct::serialize_field(self, name, value)
     }
 
-    /// Ends the variant, and its tag.
+    /// Closes the object of the fields and the object of the tag.
     fn end(mut self) -> Result<(), Error> {
         self.close();
         self.buffer.put_u8(b'}');
@@ -284,10 +294,11 @@ impl SerializeStructVariant for Fields<'_> {
     }
 }
 
-/// `"name":` of a name that needs no escape, as long as it is short: with the byte before it, two words of memory.
+/// A `"name":` that needs no escapes and is short enough to fit into a `u128` together with the
+/// byte before it.
 #[derive(Clone, Copy)]
 struct ShortKey {
-    /// The first byte is the lowest.
+    /// The bytes in little-endian order: the first one is the lowest.
     bytes: u128,
     len: usize,
 }
@@ -312,13 +323,14 @@ impl ShortKey {
 
     fn write(self, buffer: &mut BytesMut, opening: u8) {
         let end = buffer.len() + self.len;
-        // To write all of it, and take back what was too much, is no call of `memcpy`.
+        // Writing all 16 bytes and truncating avoids the call to `memcpy` that a variable length
+        // needs.
         buffer.put_slice(&(self.bytes << 8 | u128::from(opening)).to_le_bytes());
         buffer.truncate(end);
     }
 }
 
-/// Writes a string.
+/// Writes a string, delegating to `serde_json` if it may need escapes.
 fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
     if !is_plain(text) {
         return line::serializer(Buffer(buffer)).serialize_str(text);
@@ -329,11 +341,13 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether nothing in the text has to be escaped, as far as is seen at a glance: it is ASCII without control characters.
+/// Returns `true` if the text is ASCII without control characters, `"` and `\`, and so needs no
+/// escapes. Other text may need none either; the slow path finds out.
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Words overlap rather than that the rest is looked at a byte at a time.
+    // The last word overlaps the one before it, so that no remainder has to be checked byte by
+    // byte.
     if let Some(&last) = bytes.last_chunk() {
         let (words, _) = bytes.as_chunks();
         return words
@@ -350,17 +364,18 @@ fn is_plain(text: &str) -> bool {
     is_plain_word(bytes.iter().fold(spaces, shift_in))
 }
 
-/// The same of eight bytes at once: each that is not plain sets a highest bit.
+/// The same check for eight bytes at once: each byte that is not plain sets a high bit.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
-    const HIGHEST: u64 = EACH << 7;
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
 
-    // A subtraction borrows from the next byte only where it has found one; so none is found without reason.
-    let control = word.wrapping_sub(EACH * 0x20);
-    let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
-    let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
-    (word | control | quote | backslash) & HIGHEST == 0
+    // A subtraction borrows from the next byte only if the current byte matches, so a borrow cannot
+    // turn a plain word into a match.
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    (word | control | quote | backslash) & HIGH_BITS == 0
 }
 
 #[cfg(test)]

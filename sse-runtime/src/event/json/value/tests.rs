@@ -1,4 +1,4 @@
-//! Compares the bytes with those of `serde_json`, for values of every kind.
+//! Compares the output with that of `serde_json` for values of every kind.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -11,7 +11,7 @@ use serde_json::{json, value::RawValue};
 
 use super::*;
 
-fn ours<T: Serialize + ?Sized>(value: &T) -> String {
+fn by_value_serializer<T: Serialize + ?Sized>(value: &T) -> String {
     let mut buffer = BytesMut::new();
     let serialized = value.serialize(ValueSerializer {
         buffer: &mut buffer,
@@ -21,15 +21,15 @@ fn ours<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(buffer.to_vec()).unwrap()
 }
 
-fn of_serde_json<T: Serialize + ?Sized>(value: &T) -> String {
+fn by_serde_json<T: Serialize + ?Sized>(value: &T) -> String {
     let mut line = Vec::new();
     value.serialize(&mut line::serializer(&mut line)).unwrap();
     String::from_utf8(line).unwrap()
 }
 
-/// Whatever a `Serialize` can say.
+/// A value that makes any call that a `Serialize` implementation can make.
 #[derive(Clone, Debug)]
-enum Said {
+enum AnyValue {
     Bool(bool),
     I64(i64),
     U64(u64),
@@ -45,19 +45,19 @@ enum Said {
     Unit,
     UnitStruct,
     UnitVariant(&'static str),
-    Something(Box<Said>),
-    Newtype(Box<Said>),
-    NewtypeVariant(&'static str, Box<Said>),
-    Seq(Vec<Said>),
-    Tuple(Vec<Said>),
-    TupleStruct(Vec<Said>),
-    TupleVariant(&'static str, Vec<Said>),
-    Map(Vec<(String, Said)>),
-    Struct(Vec<(&'static str, Said)>),
-    StructVariant(&'static str, Vec<(&'static str, Said)>),
+    Something(Box<AnyValue>),
+    Newtype(Box<AnyValue>),
+    NewtypeVariant(&'static str, Box<AnyValue>),
+    Seq(Vec<AnyValue>),
+    Tuple(Vec<AnyValue>),
+    TupleStruct(Vec<AnyValue>),
+    TupleVariant(&'static str, Vec<AnyValue>),
+    Map(Vec<(String, AnyValue)>),
+    Struct(Vec<(&'static str, AnyValue)>),
+    StructVariant(&'static str, Vec<(&'static str, AnyValue)>),
 }
 
-impl Serialize for Said {
+impl Serialize for AnyValue {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Bool(value) => to.serialize_bool(*value),
@@ -165,52 +165,53 @@ fn name() -> impl Strategy<Value = &'static str> {
     )
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn any_value() -> impl Strategy<Value = AnyValue> {
     let leaf = prop_oneof![
-        any::<bool>().prop_map(Said::Bool),
-        any::<i64>().prop_map(Said::I64),
-        any::<u64>().prop_map(Said::U64),
-        any::<i128>().prop_map(Said::I128),
-        any::<u128>().prop_map(Said::U128),
-        proptest::num::f32::ANY.prop_map(Said::F32),
-        proptest::num::f64::ANY.prop_map(Said::F64),
-        any::<char>().prop_map(Said::Char),
-        text().prop_map(Said::Text),
-        text().prop_map(Said::Display),
-        any::<Vec<u8>>().prop_map(Said::Bytes),
-        Just(Said::Nothing),
-        Just(Said::Unit),
-        Just(Said::UnitStruct),
-        name().prop_map(Said::UnitVariant),
+        any::<bool>().prop_map(AnyValue::Bool),
+        any::<i64>().prop_map(AnyValue::I64),
+        any::<u64>().prop_map(AnyValue::U64),
+        any::<i128>().prop_map(AnyValue::I128),
+        any::<u128>().prop_map(AnyValue::U128),
+        proptest::num::f32::ANY.prop_map(AnyValue::F32),
+        proptest::num::f64::ANY.prop_map(AnyValue::F64),
+        any::<char>().prop_map(AnyValue::Char),
+        text().prop_map(AnyValue::Text),
+        text().prop_map(AnyValue::Display),
+        any::<Vec<u8>>().prop_map(AnyValue::Bytes),
+        Just(AnyValue::Nothing),
+        Just(AnyValue::Unit),
+        Just(AnyValue::UnitStruct),
+        name().prop_map(AnyValue::UnitVariant),
     ];
     leaf.prop_recursive(4, 40, 5, |inner| {
         let one = || inner.clone().prop_map(Box::new);
         let many = || vec(inner.clone(), 0..5);
         let fields = || vec((name(), inner.clone()), 0..5);
         prop_oneof![
-            one().prop_map(Said::Something),
-            one().prop_map(Said::Newtype),
-            (name(), one()).prop_map(|(variant, value)| Said::NewtypeVariant(variant, value)),
-            many().prop_map(Said::Seq),
-            many().prop_map(Said::Tuple),
-            many().prop_map(Said::TupleStruct),
-            (name(), many()).prop_map(|(variant, values)| Said::TupleVariant(variant, values)),
-            vec((text(), inner.clone()), 0..5).prop_map(Said::Map),
-            fields().prop_map(Said::Struct),
-            (name(), fields()).prop_map(|(variant, values)| Said::StructVariant(variant, values)),
+            one().prop_map(AnyValue::Something),
+            one().prop_map(AnyValue::Newtype),
+            (name(), one()).prop_map(|(variant, value)| AnyValue::NewtypeVariant(variant, value)),
+            many().prop_map(AnyValue::Seq),
+            many().prop_map(AnyValue::Tuple),
+            many().prop_map(AnyValue::TupleStruct),
+            (name(), many()).prop_map(|(variant, values)| AnyValue::TupleVariant(variant, values)),
+            vec((text(), inner.clone()), 0..5).prop_map(AnyValue::Map),
+            fields().prop_map(AnyValue::Struct),
+            (name(), fields())
+                .prop_map(|(variant, values)| AnyValue::StructVariant(variant, values)),
         ]
     })
 }
 
 proptest! {
     #[test]
-    fn the_bytes_are_those_of_serde_json(value in said()) {
-        prop_assert_eq!(ours(&value), of_serde_json(&value));
+    fn output_equals_that_of_serde_json(value in any_value()) {
+        prop_assert_eq!(by_value_serializer(&value), by_serde_json(&value));
     }
 }
 
 #[test]
-fn what_is_not_plain_is_seen_wherever_it_stands() {
+fn is_plain_finds_special_characters_anywhere() {
     for len in 0..=25 {
         for at in 0..=len {
             for special in '\0'..='\u{ff}' {
@@ -242,12 +243,12 @@ struct Raw<'a> {
 }
 
 #[test]
-fn raw_values_are_compacted_wherever_they_stand() {
+fn raw_values_are_compacted_at_any_depth() {
     let raw = RawValue::from_string("{\n \"a b\": [\"\u{2028}\", 1.0]\n}".to_owned()).unwrap();
     let compact = r#"{"a b":["\u2028",1.0]}"#;
-    assert_eq!(ours(&raw), compact);
-    assert_eq!(ours(&Some(&raw)), compact);
-    assert_eq!(ours(&vec![&raw]), format!("[{compact}]"));
+    assert_eq!(by_value_serializer(&raw), compact);
+    assert_eq!(by_value_serializer(&Some(&raw)), compact);
+    assert_eq!(by_value_serializer(&vec![&raw]), format!("[{compact}]"));
     let in_structs = Raw {
         raw: &raw,
         maybe: Some(Box::new(Raw {
@@ -256,12 +257,12 @@ fn raw_values_are_compacted_wherever_they_stand() {
         })),
     };
     let line = format!(r#"{{"raw":{compact},"maybe":{{"raw":{compact},"maybe":null}}}}"#);
-    assert_eq!(ours(&in_structs), line);
-    assert_eq!(of_serde_json(&in_structs), line);
+    assert_eq!(by_value_serializer(&in_structs), line);
+    assert_eq!(by_serde_json(&in_structs), line);
 }
 
 #[test]
-fn a_struct_that_serde_makes_a_map_of_is_one() {
+fn flattened_struct_equals_that_of_serde_json() {
     let raw = RawValue::from_string("[ 1 ]".to_owned()).unwrap();
     let nested = |next| Nested {
         raw: &raw,
@@ -272,11 +273,11 @@ fn a_struct_that_serde_makes_a_map_of_is_one() {
         others: BTreeMap::from([("other\n".to_owned(), json!({ "a": [1, null] }))]),
     };
     let value = nested(Some(Box::new(nested(None))));
-    assert_eq!(ours(&value), of_serde_json(&value));
+    assert_eq!(by_value_serializer(&value), by_serde_json(&value));
 }
 
 #[test]
-fn a_raw_value_takes_no_tag() {
+fn raw_value_with_a_tag_is_an_error() {
     #[derive(Serialize)]
     #[serde(tag = "type")]
     enum Tagged {
@@ -303,7 +304,8 @@ fn a_raw_value_takes_no_tag() {
     assert!(is_refused(&LongTag::Raw(raw())));
 }
 
-/// What `serde_json::Number` is under `arbitrary_precision`, which would change every other test.
+/// Serialises like `serde_json::Number` under `arbitrary_precision`, a feature that would affect
+/// all other tests.
 #[derive(Serialize)]
 #[serde(rename = "$serde_json::private::Number")]
 struct Number {
@@ -312,9 +314,9 @@ struct Number {
 }
 
 #[test]
-fn a_number_of_any_precision_keeps_its_digits() {
+fn arbitrary_precision_number_keeps_its_digits() {
     let number = Number {
         digits: "0.10000000000000000000000000000000001e-999",
     };
-    assert_eq!(ours(&number), number.digits);
+    assert_eq!(by_value_serializer(&number), number.digits);
 }
