@@ -1,9 +1,10 @@
-//! The serializer behind the `data` field: JSON, unless the value says at its top that it derives
-//! [`SseEvent`](crate::SseEvent).
+//! Writes the `data` field: as JSON, unless the value derives [`SseEvent`](crate::SseEvent) or
+//! [`SseError`](crate::SseError).
 //!
-//! Such a value is `Serialize` as serde's derive has it, so to every other serializer it is a plain enum or struct. To
-//! this one it brings a [`Head`] as well, and then an enum's variant is written without its tag, which is the event's
-//! name. The two meet by a handshake, see [`with_head`], since serde has no door for it.
+//! Such a value implements `Serialize` as serde's derive would, so every other serializer sees a
+//! plain enum or struct. [`DataSerializer`] receives a [`Head`] as well, and writes an enum's
+//! variant without its tag, because the tag is the event's name. serde has no way to pass such a
+//! head, so [`with_head`] and the serializer exchange it by a handshake.
 
 use std::cell::Cell;
 
@@ -19,23 +20,24 @@ use crate::event::{
 };
 
 thread_local! {
-    /// Whether the serializer that was just asked is a [`DataSerializer`].
-    static IS_OURS: Cell<bool> = const { Cell::new(false) };
-    /// The head on its way from the value to the serializer: it is here only inside of [`with_head`].
+    /// Whether the serializer that [`with_head`] has just probed is a [`DataSerializer`].
+    static IS_DATA_SERIALIZER: Cell<bool> = const { Cell::new(false) };
+    /// The head on its way from the value to the serializer. It is only set inside [`with_head`].
     static HEAD: Cell<Option<Head>> = const { Cell::new(None) };
 }
 
-/// Serialises a value that has a head: `serialize` is what serde's derive says of it.
+/// Serialises a value that has a head; `serialize` is the code that serde's derive has generated.
 ///
-/// Our serializer tells by its `is_human_readable` that it was asked: that method is the one that a serializer can
-/// be called by without being used up, and whatever wraps a serializer hands it on. Only then is the head made, left
-/// here, and taken out again by the serializer's next method. It never outlasts this call, whatever the value does.
+/// The call to `is_human_readable` probes the serializer: it is the one method that does not
+/// consume a serializer, wrappers forward it, and `DataSerializer` records the call. Only then is
+/// the head created and stored in a thread-local, from which the serializer's next method takes it.
+/// The head never outlives this function, whatever the value does.
 pub fn with_head<S: serde::Serializer>(
     serializer: S,
     head: impl FnOnce() -> Head,
     serialize: impl FnOnce(S) -> Result<S::Ok, S::Error>,
 ) -> Result<S::Ok, S::Error> {
-    /// A panic in the value is no reason to leave its head to the next one.
+    /// Clears the head even if the value panics, so that the next value does not inherit it.
     struct Clear;
     impl Drop for Clear {
         fn drop(&mut self) {
@@ -43,12 +45,13 @@ pub fn with_head<S: serde::Serializer>(
         }
     }
 
-    IS_OURS.set(false);
+    IS_DATA_SERIALIZER.set(false);
     let _ = serializer.is_human_readable();
-    if !IS_OURS.replace(false) {
+    if !IS_DATA_SERIALIZER.replace(false) {
         return serialize(serializer);
     }
-    // A value that this one is seen through as has said what the event is.
+    // A head that has not been taken belongs to an outer value that serialises as this one. The
+    // outer head takes precedence.
     if let Some(outer) = HEAD.take() {
         HEAD.set(Some(outer));
         return serialize(serializer);
@@ -58,29 +61,29 @@ pub fn with_head<S: serde::Serializer>(
     serialize(serializer)
 }
 
-/// Writes the `data` field of `value`, and the fields that it brings.
+/// Writes the `data` field of `value`, preceded by the fields that the value sets.
 pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> Result<(), Error> {
     value.serialize(DataSerializer {
         frame,
         place: &mut Place::default(),
-        was_asked: Cell::new(false),
+        was_probed: Cell::new(false),
     })
 }
 
-/// Writes one value: the fields of its head, then its data.
+/// Writes the fields of one value's head, then its data.
 struct DataSerializer<'s, 'f, 'b> {
     frame: &'f mut Frame<'b>,
     place: &'s mut Place<'f>,
-    was_asked: Cell<bool>,
+    was_probed: Cell<bool>,
 }
 
 impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
-        // Without the question nobody has left anything, so that a plain value does not look.
-        self.was_asked.get().then(|| HEAD.take()).flatten()
+        // Without a probe there is no head, so a plain value does not access the thread-local.
+        self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 
-    /// The head of a value whose tag is the event's name.
+    /// Takes the head of a value whose tag is the event's name and must not be written again.
     fn take_tag(&self) -> Option<Head> {
         let head = self.take_head()?;
         if head.is_whole {
@@ -90,7 +93,8 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
         Some(head)
     }
 
-    /// Whatever has no say of its own in this module: the value as JSON.
+    /// Returns the serializer for a value that is written as JSON, after the fields of its head, if
+    /// any.
     fn json(self) -> ValueSerializer<'s, 'f> {
         let head = self.take_head();
         self.write_json(head)
@@ -107,7 +111,7 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
         }
     }
 
-    /// The one value of a variant or of a struct that has a head.
+    /// Writes the only field of a variant or of a struct that has a head.
     fn content<T: Serialize + ?Sized>(self, head: Head, value: &T) -> Result<(), Error> {
         if !head.is_text {
             return value.serialize(self.json_with(head));
@@ -117,17 +121,19 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
                 self.frame.text(head, &text);
                 Ok(())
             }
-            _ => Err(Error::custom("`#[sse(text)]` is on what is no text")),
+            _ => Err(Error::custom(
+                "`#[sse(text)]` is on a value that is not text",
+            )),
         }
     }
 
-    /// What has a head and no content: an event all the same, with empty data.
-    fn nothing(self, head: Head) {
+    /// Writes a value that has a head and no content, which is an event with empty data.
+    fn empty_data(self, head: Head) {
         self.frame.text(head, "");
     }
 }
 
-/// Values without a say of their own.
+/// Implements methods that write the value as JSON.
 macro_rules! as_json {
     ($($method:ident($type:ty)),* $(,)?) => {$(
         fn $method(self, value: $type) -> Result<(), Error> {
@@ -162,7 +168,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         self.json().serialize_unit()
     }
 
-    // What JSON sees through, an event is seen through too.
+    // Wrappers that do not appear in JSON are transparent to the head as well.
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
         value.serialize(self)
     }
@@ -180,7 +186,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<(), Error> {
         match self.take_tag() {
-            Some(head) => self.nothing(head),
+            Some(head) => self.empty_data(head),
             None => self.json().serialize_unit_struct(name)?,
         }
         Ok(())
@@ -193,7 +199,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         variant: &'static str,
     ) -> Result<(), Error> {
         match self.take_tag() {
-            Some(head) => self.nothing(head),
+            Some(head) => self.empty_data(head),
             None => self.json().serialize_unit_variant(name, index, variant)?,
         }
         Ok(())
@@ -279,13 +285,14 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     }
 
     fn is_human_readable(&self) -> bool {
-        IS_OURS.set(true);
-        self.was_asked.set(true);
+        IS_DATA_SERIALIZER.set(true);
+        self.was_probed.set(true);
         true
     }
 }
 
-/// The fields of a variant: with its tag around them, as serde has it, or without, where the event's name says it.
+/// The fields of a variant: inside its tag like in serde's JSON, or without it if the tag is the
+/// event's name.
 enum StructVariant<'f> {
     Tagged(Fields<'f>),
     Untagged(Fields<'f>),
