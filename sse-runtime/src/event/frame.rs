@@ -1,8 +1,9 @@
-//! The encoder: from an event to its frame, straight into the connection's buffer.
+//! [`Frame`]: writes an event straight into the connection's buffer.
 //!
 //! Source: [WHATWG HTML, "Parsing an event stream"](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
-//! Every line that is written here starts with an ASCII field name or a colon, so a byte order mark in somebody's data
-//! is never the first character of the stream.
+//!
+//! Every line starts with an ASCII field name or a colon, so a byte order mark in the data is never
+//! the first character of the stream.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -13,12 +14,12 @@ use crate::event::{
     name::{Comment, EventName},
 };
 
-/// A value could not be serialised.
+/// The error returned if a value cannot be serialised.
 #[derive(Debug, thiserror::Error)]
 #[error("the value cannot be serialised: {0}")]
 pub struct EncodeError(#[from] serde_json::Error);
 
-/// The fields of a frame that are not its data.
+/// The fields of a frame other than its data.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields {
     pub(crate) comment: Option<Comment>,
@@ -27,7 +28,7 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// The fields that a value brings with it: a variant's name, a field that is the id.
+/// The fields that a value sets: the name of its variant, or an id in one of its fields.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// The `event` field.
@@ -36,38 +37,40 @@ pub struct Head {
     pub id: Option<EventId>,
     /// The `retry` field.
     pub retry: Option<Duration>,
-    /// Whether the data is the value's text as it is, and not JSON.
+    /// Whether the data is the value's text, unchanged, rather than JSON.
     pub is_text: bool,
-    /// Whether serde writes the value without the variant's tag anyway.
+    /// Whether the data is everything that serde writes, because the value has no tag to strip.
     pub is_whole: bool,
 }
 
-/// Room for a few small events; what does not fit grows.
+/// The initial capacity of a buffer, enough for a few small events.
 const FIRST_CAPACITY: usize = 512;
 
-/// One frame on its way into the buffer: the fields in the order `event`, `id`, `retry`, `data`, after a comment, and the
-/// blank line that ends it.
+/// A frame that is being written: a comment, the fields `event`, `id`, `retry` and `data` in this
+/// order, and the blank line that ends it.
 ///
-/// Unless it is finished, on an error and on a panic, the buffer is left as it was before: half a frame is never sent.
+/// If a frame is dropped before it is finished, because of an error or a panic, the buffer is
+/// truncated to its previous length, so half a frame is never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
     is_whole: bool,
-    /// The line of JSON is still to be ended.
+    /// Whether the line of JSON still has to be ended.
     is_in_line: bool,
-    /// What was set on the event, until it is written. The value does not set it again.
+    /// The fields that are set on the event, until they are written. They override those of the
+    /// value.
     fields: Option<&'a Fields>,
-    /// The name for a value that has none of its own.
+    /// The name of the event if the value has none of its own.
     default_event: Option<&'a str>,
-    /// The id that the value brought.
+    /// The id that the value has set.
     id: Option<EventId>,
-    /// There are fields to write even if the value brings none.
+    /// Whether there are fields to write even if the value sets none.
     has_fields: bool,
 }
 
 impl<'a> Frame<'a> {
-    /// Starts a frame that has what its value brings, and nothing else.
+    /// Starts a frame that has only the fields that its value sets.
     #[inline]
     pub(crate) fn of_value(buffer: &'a mut BytesMut) -> Self {
         if buffer.capacity() == 0 {
@@ -93,14 +96,15 @@ impl<'a> Frame<'a> {
         frame
     }
 
-    /// Names the event, unless its value has a name of its own.
+    /// Sets the name of the event if its value has none of its own.
     pub(crate) fn or_event(mut self, name: &'a str) -> Self {
         self.default_event = Some(name);
         self.has_fields = true;
         self
     }
 
-    /// Writes all fields before the data: those that are set on the event, and otherwise those that the value brings.
+    /// Writes all fields before the data: those that are set on the event, or else those of the
+    /// value.
     #[inline(never)]
     fn head(&mut self, head: Head) {
         let set = self.fields.take();
@@ -109,7 +113,7 @@ impl<'a> Frame<'a> {
         }
         let name = set.and_then(|set| set.event.as_ref());
         let name = name.map(EventName::as_str);
-        // An empty name sets none (WHATWG, "dispatch the event", step 4).
+        // An empty name has no effect (WHATWG, "dispatch the event", step 4).
         if let Some(event) = name.or(head.event).or(self.default_event)
             && !event.is_empty()
         {
@@ -126,9 +130,10 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Starts the `data` field of JSON, which is the last line of the frame.
+    /// Starts the `data` field with JSON, which is the last line of the frame.
     ///
-    /// A value without a head, as most are, has no name but the frame's own.
+    /// Most values have no head; then only fields that are set on the event are written before the
+    /// data.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
         if head.is_some() || self.has_fields {
@@ -145,7 +150,7 @@ impl<'a> Frame<'a> {
         text(self.buffer, value);
     }
 
-    /// Ends the frame; returns the id that the value brought.
+    /// Ends the frame and returns the id that the value has set.
     #[inline]
     pub(crate) fn finish(mut self) -> Option<EventId> {
         if self.is_in_line {
@@ -157,16 +162,18 @@ impl<'a> Frame<'a> {
         self.id.take()
     }
 
-    /// Ends a frame whose last line is ended. Without data it is still to be written, and needs its blank line for an `id`, which
-    /// takes effect with it, and for an `event`, which would name the next event without it. A comment and a `retry` are
-    /// complete as lines; some decoders hand out an event at each blank line.
+    /// Ends a frame whose last line is complete.
+    ///
+    /// If the frame has no data, its fields have not been written yet. An `id` needs the blank line
+    /// to take effect, and without it an `event` would name the next event. A comment and a `retry`
+    /// are complete as lines and get none, because some decoders emit an event at each blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
-        let without_data = self.fields;
-        if without_data.is_some() {
+        let unwritten = self.fields;
+        if unwritten.is_some() {
             self.head(Head::default());
         }
-        if without_data.is_none_or(|fields| fields.event.is_some() || fields.id.is_some()) {
+        if unwritten.is_none_or(|fields| fields.event.is_some() || fields.id.is_some()) {
             self.buffer.put_u8(b'\n');
         }
     }
@@ -180,30 +187,31 @@ impl Drop for Frame<'_> {
     }
 }
 
-/// Writes a frame without data, which dispatches nothing.
+/// Writes a frame without data, which dispatches no event.
 pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
     Frame::new(buffer, fields).finish();
 }
 
-/// Writes a `retry` in front of whatever frame comes next.
+/// Writes a `retry` line before the next frame.
 ///
-/// It takes effect as a line, so it needs no blank line of its own; and there are clients to whom a frame without data is an
-/// event with empty data (httpx-sse, fetch-event-source), or nothing at all (reqwest-eventsource, eventsource-client).
+/// The line takes effect by itself, so it needs no blank line. Some clients treat a frame without
+/// data as an event with empty data (httpx-sse, fetch-event-source), and others ignore it
+/// (reqwest-eventsource, eventsource-client).
 pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
 
-/// Writes the event `done`, behind which a client that comes back is told to stop.
+/// Writes the `done` event, after which a client that reconnects is stopped.
 ///
-/// Its id alone would do by the standard, and does for Chromium. Firefox and most libraries remember the ids of events only,
-/// so they would come back for ever.
+/// By the standard, a frame with only the id is enough, and Chromium accepts it. Firefox and most
+/// libraries remember only the ids of dispatched events, so they would reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);
     buffer.put_slice(b"data: null\n\n");
 }
 
-/// Writes the event `close` with the reason of the end.
+/// Writes the `close` event with the reason why the stream is closed.
 pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&EventId>) {
     line(buffer, "event", "close");
     if let Some(id) = id {
@@ -214,15 +222,17 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
     buffer.put_slice(b"\"}\n\n");
 }
 
-/// Writes the `data` field as text: one `data` line for each line of it, where LF, CR and CRLF end a line each.
+/// Writes the `data` field as text: one `data` line for each line of the text. LF, CR and CRLF each
+/// end a line.
 ///
-/// The space behind the colon is the one that clients strip, so a leading space of the text survives; text that ends
-/// with a line break ends with an empty `data` line; empty text is one empty `data` line, and still an event.
+/// Clients strip the space after the colon, so a leading space of the text survives. Text that ends
+/// with a line break ends with an empty `data` line. Empty text is a single empty `data` line, and
+/// is still an event.
 fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
-        // The LF of a CRLF, whose CR has ended the line.
+        // This is the LF of a CRLF, whose CR has already ended the line.
         if at < start {
             continue;
         }
@@ -244,11 +254,12 @@ fn data_line(buffer: &mut BytesMut, line: &[u8]) {
 
 fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
     let written = writeln!(buffer, "{field}: {value}");
-    debug_assert!(written.is_ok(), "a `BytesMut` grows as it is written to");
+    debug_assert!(written.is_ok(), "writing to a `BytesMut` cannot fail");
 }
 
-/// Whole milliseconds, which is all that the field takes; rounded up, so that a pause never becomes none, and at most
-/// what a browser's timer holds, which would take more for none.
+/// Converts a duration into whole milliseconds, the unit of the field. It rounds up, so that a
+/// delay never becomes 0, and caps the result at the maximum of a browser's timer, which treats a
+/// larger delay as 0.
 fn milliseconds(duration: Duration) -> u128 {
     const LONGEST: u128 = i32::MAX as u128;
     duration.as_nanos().div_ceil(1_000_000).min(LONGEST)

@@ -1,14 +1,14 @@
-//! The headers that say that a body holds events, and how it may be stored.
+//! The headers of an event stream: its media type, and how caches may treat it.
 
-/// The media type of a stream.
+/// The media type of an event stream.
 ///
-/// With the charset, which the standard fixes: Python's `requests` decodes text without one as
-/// Latin-1.
+/// It includes the charset, although the standard fixes it, because Python's `requests` decodes
+/// text without one as Latin-1.
 pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// Keeps caches and proxies from storing or delaying events.
 ///
-/// Chromium writes the streams of `fetch` to its disk cache unless `no-store` is there. Without
-/// `no-transform`, a proxy that compresses all it may, such as HAProxy, holds events back to
+/// Without `no-store`, Chromium writes the streams of `fetch` to its disk cache. Without
+/// `no-transform`, a proxy that compresses responses, such as HAProxy, holds events back to
 /// compress them better.
 pub(crate) const CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
