@@ -1,30 +1,34 @@
-//! [`EventId`]: the `id` of an event, and the cursor that a client comes back with.
+//! [`EventId`]: the `id` of an event, which a client sends back when it reconnects.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// What an id ends with once there is nothing more to come: a client that comes back with it is answered `204`.
+/// The suffix of the last id of a stream that is over. A client that reconnects with it gets a
+/// `204`.
 ///
-/// All of it is unreserved in a URL (RFC 3986, section 2.3), so that it survives a query string that nobody escaped.
+/// Its characters are unreserved in a URL (RFC 3986, section 2.3), so it survives in a query string
+/// without escapes.
 pub(crate) const DONE: &str = "~done";
 
-/// Longer ids would come back in a header that servers refuse, and a refusal stops a browser for good.
+/// The maximum length of an id. A browser would send a longer one in a header that servers reject,
+/// and would never reconnect after the rejection.
 const MAX_LEN: usize = 4096;
 
-/// The `id` of an event: what a browser sends back in `Last-Event-ID` when it reconnects.
+/// The `id` of an event, which a browser sends back in `Last-Event-ID` when it reconnects.
 ///
-/// It is visible ASCII, `!` (0x21) to `~` (0x7E), because nothing else comes back unchanged from
-/// every client: a line break would forge a field, NUL makes clients ignore the id, and npm's
+/// It is visible ASCII, `!` (0x21) to `~` (0x7E), because not every client sends other characters
+/// back unchanged: a line break would forge a field, NUL makes clients ignore the id, and npm's
 /// `eventsource` and undici fail to send other characters, or send them as Latin-1. Spaces are
-/// refused too, inside as well as at the ends: HTTP trims the outer ones, and in a query string a
-/// space turns into `+`. Percent-encode other text. It is at most 4096 bytes long, and does not end
-/// with `~done`, the reserved suffix of a stream that is over ([`Event::done`](crate::Event::done)).
-/// The empty id is allowed, and the default: it clears the client's cursor.
+/// rejected too, inside as well as at the ends: HTTP trims the outer ones, and in a query string a
+/// space becomes `+`. Percent-encode other text. An id is at most 4096 bytes long, and does not end
+/// with `~done`, the reserved suffix of a stream that is over
+/// ([`Event::done`](crate::Event::done)). The empty id is allowed, and is the default: it clears
+/// the client's last event ID.
 ///
-/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`]. Converting
-/// a `&'static str` panics if the text is not an id, like `HeaderValue::from_static`, because a
-/// literal is the program's own text; [`from_static`](Self::from_static) checks it at compile time.
+/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`].
+/// Converting a `&'static str` panics if the text is not a valid id, like
+/// `HeaderValue::from_static`; [`from_static`](Self::from_static) checks a literal at compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -43,10 +47,10 @@ pub struct EventId(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    // The commonest id is a counter: it is written without being a string first.
+    // The most common id is a counter, which is written without an intermediate string.
     Number(u64),
     Text(Cow<'static, str>),
-    // Of a topic: shared by all who get the event.
+    // The position of an event in a topic.
     Position(Position),
 }
 
@@ -71,7 +75,7 @@ impl EventId {
         Ok(Self(Repr::Text(text)))
     }
 
-    /// Creates an id from a literal. In a `const` it is checked at compile time.
+    /// Creates an id from a literal, which is checked at compile time in a `const`.
     ///
     /// ```
     /// use sse_runtime::EventId;
@@ -86,16 +90,19 @@ impl EventId {
     ///
     /// # Panics
     ///
-    /// Panics if the text is not an id, see [`EventId::new`].
+    /// Panics if the text is not a valid id, see [`EventId::new`].
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         let bytes = text.as_bytes();
-        assert!(bytes.len() <= MAX_LEN, "an event id has at most 4096 bytes");
+        assert!(
+            bytes.len() <= MAX_LEN,
+            "an event id is at most 4096 bytes long"
+        );
         let mut at = 0;
         while at < bytes.len() {
             assert!(
                 bytes[at].is_ascii_graphic(),
-                "an event id is visible ASCII without spaces; percent-encode the text"
+                "an event id must be visible ASCII without spaces; percent-encode the text"
             );
             at += 1;
         }
@@ -108,7 +115,8 @@ impl EventId {
         Self(Repr::Text(Cow::Borrowed(text)))
     }
 
-    /// The id that says "nothing comes after this": a stream that ended for good leaves it with its client.
+    /// Returns the id that marks the end of a stream: the last id, followed by [`DONE`]. A client
+    /// that reconnects with it is stopped.
     pub(crate) fn done(last: Option<&Self>) -> Self {
         let text = match last {
             Some(last) if last.is_done() => return last.clone(),
@@ -118,8 +126,8 @@ impl EventId {
         Self(Repr::Text(text.into()))
     }
 
-    /// The id of the last event, which a client has sent, perhaps with the suffix of a stream that is
-    /// over.
+    /// Parses an id that a client sent, without the suffix of a stream that is over. Returns `None`
+    /// if the id is invalid or empty.
     pub(crate) fn last_of(mut sent: String) -> Option<Self> {
         if sent.ends_with(DONE) {
             sent.truncate(sent.len() - DONE.len());
@@ -139,7 +147,7 @@ impl EventId {
         }
     }
 
-    /// Whether it is a position in a topic, or in several.
+    /// Returns whether the id is a position in one topic or in several.
     pub(crate) fn is_of_topic(&self) -> bool {
         match &self.0 {
             Repr::Number(_) => false,
@@ -169,7 +177,7 @@ impl fmt::Debug for EventId {
     }
 }
 
-// `5` the number and "5" the text are one id: they are the same bytes on the wire.
+// The number `5` and the text `"5"` are the same id, because they are the same bytes on the wire.
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
@@ -194,7 +202,7 @@ impl FromStr for EventId {
 
 /// # Panics
 ///
-/// Panics if the text is not an id, see [`EventId::new`].
+/// Panics if the text is not a valid id, see [`EventId::new`].
 impl From<&'static str> for EventId {
     #[track_caller]
     fn from(text: &'static str) -> Self {
@@ -227,14 +235,14 @@ from_displayed!(usize, u128, i8, i16, i32, i64, i128, isize);
 #[cfg(feature = "uuid")]
 from_displayed!(uuid::Uuid);
 
-/// The empty id, which clears the client's cursor.
+/// Returns the empty id, which clears the client's last event ID.
 impl Default for EventId {
     fn default() -> Self {
         Self::from_static("")
     }
 }
 
-/// As text, a number too: that is what a client reads in `lastEventId`.
+/// Serialises the id as text, even if it is a number, because `lastEventId` is text in a browser.
 impl serde::Serialize for EventId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -248,30 +256,32 @@ impl<'de> serde::Deserialize<'de> for EventId {
     }
 }
 
-/// Why a text cannot be an [`EventId`].
+/// The error returned for text that is not a valid [`EventId`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventIdError {
-    /// A character that is not visible ASCII, such as a line break, a space, or `ü`.
+    /// The text contains a character that is not visible ASCII, such as a line break, a space, or
+    /// `ü`.
     #[error(
-        "an event id is visible ASCII without spaces, and there is {found:?} at byte {at}; \
-         percent-encode the text, as `percent_encoding::utf8_percent_encode` does"
+        "an event id must be visible ASCII without spaces, but has {found:?} at byte {at}; \
+         percent-encode the text, for example with `percent_encoding::utf8_percent_encode`"
     )]
     NotVisibleAscii {
-        /// Its byte offset.
+        /// The byte offset of the character.
         at: usize,
         /// The character.
         found: char,
     },
-    /// The text ends with the suffix that this crate gives to the id of a stream that is over.
+    /// The text ends with `~done`, the suffix that this crate appends to the last id of a stream
+    /// that is over.
     #[error(
         "an event id cannot end with `~done`, which marks the end of a stream; append something to it"
     )]
     Reserved,
-    /// It is longer than 4096 bytes, more than servers take in a header.
-    #[error("an event id has at most 4096 bytes, and this one has {len}; send a shorter key")]
+    /// The text is longer than 4096 bytes, more than servers accept in a header.
+    #[error("an event id is at most 4096 bytes long, but this one has {len}; use a shorter key")]
     TooLong {
-        /// Its length in bytes.
+        /// The length of the text in bytes.
         len: usize,
     },
 }
@@ -281,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_visible_ascii_is_an_id() {
+    fn new_rejects_text_that_is_not_visible_ascii() {
         for (text, at, found) in [
             ("1\ndata: spoof", 1, '\n'),
             ("\r", 0, '\r'),
@@ -300,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_is_checked() {
+    fn literal_panics_if_it_is_not_a_valid_id() {
         const ID: EventId = EventId::from_static("tick~don");
         assert_eq!(ID, EventId::from("tick~don"));
         for text in ["~done", "a b", "é"] {
@@ -312,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_and_its_text_are_one_id() {
+    fn number_equals_its_text() {
         assert_eq!(EventId::from(5_u64), EventId::new("5").unwrap());
         assert_eq!(EventId::from(-5).to_string(), "-5");
         assert_eq!(EventId::from(u128::MAX).to_string(), u128::MAX.to_string());
@@ -320,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn done_is_said_once() {
+    fn done_suffix_is_appended_once() {
         let done = EventId::done(Some(&EventId::from(7_u8)));
         assert_eq!(done.to_string(), "7~done");
         assert_eq!(EventId::done(Some(&done)), done);

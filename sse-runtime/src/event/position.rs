@@ -1,19 +1,21 @@
-//! [`Position`]: where in a topic somebody stands, and the id that says so.
+//! [`Position`]: a reader's position in a topic, and the id that encodes it.
 
 use std::fmt::{self, Write as _};
 
-/// The start of an id that holds the positions in several topics.
+/// The prefix of an id that contains the positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
-/// What tells one life of a topic from another: the ids of a process that was restarted are not those of the one before.
+/// Distinguishes the lifetimes of a topic, so that an id from before a restart of the process is
+/// recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// That of all runs that are gone. A client that was told so returns with an id of this epoch.
+    /// The epoch of all runs that no longer exist. A client that was notified of such a gap
+    /// reconnects with an id of this epoch.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
 
-    /// One that no other topic has, but by a chance of one in 2⁶⁰.
+    /// Creates an epoch that no other topic has, except with a probability of 2⁻⁶⁰.
     pub(crate) fn new() -> Self {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         Self(std::array::from_fn(|_| {
@@ -22,22 +24,24 @@ impl Epoch {
     }
 }
 
-/// Behind the event of this number; behind 0 is before the first. An id is copied for each event that each reader gets, so
-/// there is nothing in it that they share.
+/// The position after the event with this number; 0 is before the first event. An id is copied for
+/// each event that each reader receives, so it contains nothing that readers share, such as a
+/// reference count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
-    /// How many of the events after it the client was told that it will not get: it left among the
-    /// newest of each key. Mostly 0, and then not written.
+    /// The number of later events that the client is known to miss, because a `gap` event has
+    /// already reported them. It is set if the client disconnected while it was receiving the
+    /// newest event of each key. Usually it is 0, which is not written.
     told: u32,
     pub(crate) number: u64,
 }
 
-/// How many digits a number and what was told have at most.
+/// The maximum length of the number in an id, together with `told` and its separator.
 const DIGITS: usize = 20;
 
 impl Position {
-    /// How long an id is at most, in bytes.
+    /// The maximum length of an id in bytes.
     pub(crate) const LONGEST: usize = EPOCH + "-".len() + DIGITS;
 
     pub(crate) fn new(epoch: Epoch, number: u64) -> Self {
@@ -48,9 +52,11 @@ impl Position {
         }
     }
 
-    /// The position of a client that has been informed that it will miss `told` of the events after it.
-    /// If the count would make the id too long, which takes a billion events, it is left out, and those
-    /// events are reported once more.
+    /// Creates the position of a client that has been informed that it will miss `told` of the
+    /// events after it.
+    ///
+    /// If the count would make the id too long, which takes a billion events, it is left out, and
+    /// those events are reported again.
     pub(crate) fn with_told(epoch: Epoch, number: u64, told: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(told) <= DIGITS;
@@ -62,10 +68,10 @@ impl Position {
     }
 }
 
-/// How many digits an epoch has.
+/// The number of digits of an epoch.
 const EPOCH: usize = 12;
 
-/// As a client sends it back: whether it can be one of ours has still to be found out.
+/// A position that a client sent back; whether it belongs to the topic is yet to be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,
@@ -97,7 +103,7 @@ impl Epoch {
 }
 
 impl<'a> ParsedId<'a> {
-    /// `None`, where no topic has written this.
+    /// Parses an id. Returns `None` if no topic can have written it.
     pub(crate) fn parse(id: &'a str) -> Option<Self> {
         let (epoch, number) = id.split_once('-')?;
         let number = parse(number)?;
@@ -118,7 +124,8 @@ impl<'a> ParsedId<'a> {
     }
 }
 
-/// A number as it was written: `+7` and `007` would parse as well.
+/// Parses a number in the only form in which it is written: `str::parse` accepts `+7` and `007` as
+/// well.
 fn parse(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)
@@ -129,14 +136,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn parse_reads_every_position_that_is_written() {
         let epoch = Epoch::new();
         for (number, told, read) in [
             (42, 0, 0),
             (42, 7, 7),
             (999_999_999, u32::MAX.into(), u32::MAX),
             (u64::MAX, 0, 0),
-            // Too long, or too many.
+            // The id would be too long, or the count does not fit into a `u32`.
             (u64::MAX, 1, 0),
             (1, 1 << 32, 0),
         ] {
@@ -149,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn parse_rejects_text_that_is_not_a_position() {
         for id in [
             "",
             "-",
