@@ -1,18 +1,18 @@
-//! [`EventName`] and [`Comment`]: text that stands in one line of the stream, and cannot break out of it.
+//! [`EventName`] and [`Comment`]: text that always stays on one line of the stream.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// The line breaks of the standard, which are LF and CR, and those that Python's `str.splitlines`
-/// adds: clients that use it would read what follows as a field.
+/// The line breaks of the standard, LF and CR, and those at which Python's `str.splitlines` also
+/// splits: a client that uses it would read the text after one as a field.
 ///
 /// `sse-macros` has the same list for names that are checked at compile time.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
-/// The byte offset of the first line break.
+/// Returns the byte offset of the first line break.
 fn line_break(text: &str) -> Option<usize> {
-    // Most names are plain ASCII, and checked for each event.
+    // Most names are plain ASCII, and every event with a name runs this check.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain {
         return None;
@@ -20,7 +20,7 @@ fn line_break(text: &str) -> Option<usize> {
     text.find(LINE_BREAKS)
 }
 
-/// Makes a line break in a literal visible, because a literal cannot return an error.
+/// Replaces line breaks in a literal by U+FFFD, because the conversion cannot return an error.
 fn one_line(text: &'static str) -> Cow<'static, str> {
     match line_break(text) {
         None => Cow::Borrowed(text),
@@ -28,12 +28,12 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
     }
 }
 
-/// The name of an event: what a browser's `addEventListener` listens for.
+/// The name of an event, for which a browser listens with `addEventListener`.
 ///
-/// It cannot be empty (that would be a plain `message`) and cannot hold a line break, so that input
-/// cannot forge a field. Unicode's line breaks count too: VT, FF, FS, GS, RS, U+0085, U+2028 and
-/// U+2029, because some clients split lines at them. Converting a `String` returns a [`Result`].
-/// Converting a `&'static str` cannot fail: a line break in a literal becomes U+FFFD.
+/// It cannot be empty (the event would be a plain `message`) and cannot contain a line break, so
+/// that input cannot forge a field. Unicode's line breaks count too: VT, FF, FS, GS, RS, U+0085,
+/// U+2028 and U+2029, because some clients split lines at them. Converting a `String` returns a
+/// [`Result`]. Converting a `&'static str` cannot fail: a line break in a literal becomes U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -48,7 +48,7 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 pub struct EventName(Cow<'static, str>);
 
 impl EventName {
-    /// A name from text.
+    /// Creates a name from text.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl EventName {
         }
     }
 
-    /// The name as it stands on the wire.
+    /// Returns the name as it is sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -90,11 +90,12 @@ impl fmt::Display for EventName {
     }
 }
 
-/// A comment: a line that clients skip, which keeps a quiet connection alive or helps whoever reads along.
+/// A comment: a line that clients skip. It keeps an idle connection alive, or helps a person who
+/// reads the stream.
 ///
-/// It cannot hold a line break, nor one of Unicode's (see [`EventName`]). Converting a `String`
-/// returns a [`Result`]. Converting a `&'static str` cannot fail: a line break in a literal becomes
-/// U+FFFD.
+/// It cannot contain a line break, and Unicode's line breaks count too (see [`EventName`]).
+/// Converting a `String` returns a [`Result`]. Converting a `&'static str` cannot fail: a line
+/// break in a literal becomes U+FFFD.
 ///
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
 ///
@@ -110,7 +111,7 @@ impl fmt::Display for EventName {
 pub struct Comment(Cow<'static, str>);
 
 impl Comment {
-    /// A comment from text.
+    /// Creates a comment from text.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Comment {
         }
     }
 
-    /// The text as it stands on the wire, without the colon.
+    /// Returns the text as it is sent, without the colon.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -143,9 +144,11 @@ impl FromStr for Comment {
     }
 }
 
-/// What can become a field without failing: the field itself, a `&'static str`, and for an id a number or a UUID.
+/// A type that converts into a field without failing: the field itself, a `&'static str`, and for
+/// an id a number or a UUID.
 ///
-/// It is implemented for all that is `Into` the field; it exists for what the compiler says of the rest.
+/// It is implemented for every type that is `Into` the field, and exists to improve the compiler's
+/// message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` may hold what an `{Field}` cannot",
     label = "this is only known at run time",
@@ -165,26 +168,26 @@ impl<T: Into<Field>, Field> IntoField<Field> for T {
     }
 }
 
-/// A line break in text that has to stay on one line of the stream.
+/// The error returned for a line break in text that has to stay on one line of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the text has a line break at byte {at} (Unicode's, such as U+2028, count too); remove or escape it"
+    "the text has a line break at byte {at} (Unicode line breaks such as U+2028 count too); remove or escape it"
 )]
 #[non_exhaustive]
 pub struct LineBreak {
-    /// Its byte offset.
+    /// The byte offset of the line break.
     pub at: usize,
 }
 
-/// Why a text cannot be an [`EventName`].
+/// The error returned for text that is not a valid [`EventName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventNameError {
-    /// It is empty, which a client reads as `message`; leave the name out instead.
+    /// The name is empty, which a client reads as `message`. Leave the name out instead.
     #[error("an event name cannot be empty; leave it out, and the event arrives as `message`")]
     Empty,
-    /// It holds a line break.
-    #[error("an event name is one line: {0}")]
+    /// The name contains a line break.
+    #[error("an event name must be a single line: {0}")]
     LineBreak(#[from] LineBreak),
 }
 
@@ -193,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_break_is_an_error() {
+    fn new_rejects_line_breaks() {
         for text in ["a\nb", "a\rb", "a\r\nevent: x", "a\u{2028}b"] {
             assert_eq!(
                 EventName::new(text),
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_cannot_fail_and_cannot_forge() {
+    fn line_breaks_in_literals_are_replaced() {
         assert_eq!(EventName::from("a\nb").as_str(), "a\u{fffd}b");
         assert_eq!(Comment::from("a\r\nb").as_str(), "a\u{fffd}\u{fffd}b");
     }
