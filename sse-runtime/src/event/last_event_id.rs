@@ -1,4 +1,4 @@
-//! [`LastEventId`]: where a client that comes back left off.
+//! [`LastEventId`]: the extractor for the id of the last event that a client received.
 
 use std::{
     any::TypeId,
@@ -55,33 +55,39 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// The id, where there is one that could be read: what [`Result::ok`] is to a result.
+    /// Returns the id, or `None` if the client sent none or it could not be read, like
+    /// [`Result::ok`].
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
     }
 }
 
-/// Why a `Last-Event-ID` could not be read.
+/// The error of a `Last-Event-ID` that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LastEventIdError {
-    /// It is not UTF-8, which every id of a stream is.
-    #[error("the last event id is not UTF-8, so no event stream has sent it; treat it as unknown")]
+    /// The id is not UTF-8, unlike every id that a stream sends.
+    #[error(
+        "the last event id is not UTF-8, so no event stream can have sent it; treat it as unknown"
+    )]
     NotUtf8,
-    /// The client has received the end of a stream, and asks again: by the query parameter, or by the
-    /// header with the id of a topic that may be another one.
-    #[error("the client has received the end of the stream after {last:?}")]
+    /// The client has already received the end of the stream, and has reconnected: with the id in
+    /// the query parameter, or in the header if the handler takes an [`EventId`], which may belong
+    /// to another topic.
+    #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {
         /// The id before the suffix `~done`.
         last: String,
     },
-    /// It does not parse as what the handler asked for.
-    #[error("the last event id {sent:?} is not one of this stream ({reason}); treat it as unknown")]
+    /// The id does not parse as the type that the handler takes.
+    #[error(
+        "the last event id {sent:?} does not belong to this stream ({reason}); treat it as unknown"
+    )]
     NotParsed {
-        /// What the client sent.
+        /// The id that the client sent.
         sent: String,
-        /// What its parser says.
+        /// The message of the parser's error.
         reason: String,
     },
 }
@@ -119,13 +125,13 @@ where
     }
 }
 
-/// The client returns with the header of a stream that is over. It says whether the endpoint has
-/// asked for an id that may be a topic's.
+/// Marks a request whose header contains the id of a stream that is over. It records whether the
+/// endpoint has extracted an id that may belong to a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SentDone(Arc<AtomicBool>);
 
 impl SentDone {
-    /// `None` unless the header has such an id.
+    /// Returns `None` unless the header contains such an id.
     pub(crate) fn of(parts: &Parts) -> Option<Self> {
         let id = in_header(parts)?;
         id.as_bytes()
@@ -133,19 +139,19 @@ impl SentDone {
             .then(Self::default)
     }
 
-    /// Whether a topic may have to judge the id.
+    /// Returns whether the endpoint has extracted the id, so that a topic may have to judge it.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The first id in a header. A proxy may have added an empty one.
+/// Returns the first id in a header that is not empty. A proxy may have added an empty one.
 fn in_header(parts: &Parts) -> Option<&HeaderValue> {
     let mut sent = parts.headers.get_all(HEADER).into_iter();
     sent.find(|id| !id.is_empty())
 }
 
-/// What the client sent, if it sent something.
+/// Returns the id that the client sent, if any.
 pub(crate) fn sent(parts: &Parts) -> Option<Result<String, LastEventIdError>> {
     if let Some(header) = in_header(parts) {
         let id = String::from_utf8(header.as_bytes().to_vec());
@@ -183,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_header_goes_before_the_query() {
+    async fn header_takes_precedence_over_query() {
         assert_eq!(extract::<u64>("/", None).await, Ok(None));
         assert_eq!(extract("/", Some(b"7")).await, Ok(Some(7_u64)));
         assert_eq!(extract("/?lastEventId=8", None).await, Ok(Some(8_u64)));
@@ -193,19 +199,19 @@ mod tests {
             Ok(Some(7_u64))
         );
         assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
-        // An empty one is none, and hides nothing.
+        // An empty id counts as absent, and does not hide the next one.
         let uri = "/?lastEventId=&last_event_id=9";
         assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
     }
 
     #[tokio::test]
-    async fn it_is_utf8_and_unescaped() {
+    async fn id_is_decoded_from_header_and_query() {
         for (uri, header) in [
             ("/", Some("☃ 1".as_bytes())),
             ("/?lastEventId=%E2%98%83+1", None),
         ] {
             assert_eq!(extract(uri, header).await, Ok(Some("☃ 1".to_owned())));
-            // Any client may send it, but it is not the id of an event.
+            // A client may send such text, but it is not a valid `EventId`.
             let error = extract::<EventId>(uri, header).await.unwrap_err();
             assert!(
                 matches!(error, LastEventIdError::NotParsed { .. }),
@@ -215,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_handed_over() {
+    async fn handler_receives_error_if_id_is_invalid() {
         assert_eq!(
             extract::<EventId>("/", Some(b"\xff")).await,
             Err(LastEventIdError::NotUtf8)
