@@ -1,4 +1,4 @@
-//! [`Event`]: a value with the fields that WHATWG gives an event.
+//! [`Event`]: a value with the fields that the standard defines for an event.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -10,12 +10,12 @@ use crate::event::{
     name::{Comment, EventName, IntoField},
 };
 
-/// An event with its fields, for the streams that need more than a value: `yield_!` takes both.
+/// An event with its fields, for streams that need more than plain values. `yield_!` accepts both.
 ///
-/// Its methods have the names of the fields in
+/// Its methods are named after the fields in
 /// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T` is the type of its JSON: the stream's item, or a reference to it. Text, comments and the like hold no JSON, so
-/// they go into every stream.
+/// `T` is the type of its JSON: the stream's item, or a reference to it. Events without JSON, such
+/// as text and comments, can be sent on every stream.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether the id becomes the one that stops a client for good, see [`Event::done`].
+    /// Whether the id gets the suffix that stops a client for good, see [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -50,20 +50,22 @@ pub(crate) enum Data<T> {
     Text(Cow<'static, str>),
 }
 
-/// The type of the JSON of an [`Event`] that holds none.
+/// The type parameter of an [`Event`] without JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoJson {}
 
 impl<T> Event<T> {
-    /// An event whose data is `value`, or what it refers to, as the stream's items are sent: as one line of JSON,
-    /// unless the item is [`Text`](crate::Text) or [`Html`](axum::response::Html).
+    /// Creates an event with `value`, or the value that it refers to, as its data. It is encoded
+    /// like the stream's items: as one line of JSON, unless the item is [`Text`](crate::Text) or
+    /// [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
     }
 
-    /// Sets the `event` field, which is what `addEventListener` listens for; without it the event is a `message`.
+    /// Sets the `event` field: the name that a browser passes to `addEventListener`. Without it,
+    /// the event arrives as `message`.
     ///
-    /// Text that is only known at run time goes through [`EventName::new`].
+    /// Convert text that is only known at run time with [`EventName::new`].
     pub fn event(mut self, name: impl IntoField<EventName>) -> Self {
         self.fields.event = Some(name.into_field());
         self
@@ -71,9 +73,9 @@ impl<T> Event<T> {
 
     /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
     ///
-    /// It takes a number, a UUID or a literal. Other text goes through [`EventId::new`], which returns
-    /// an error if it is not visible ASCII. If that cannot become an error of the stream, send the
-    /// event without an id:
+    /// It accepts a number, a UUID or a literal. Convert other text with [`EventId::new`], which
+    /// returns an error if the text is not visible ASCII. If that error cannot become an error of
+    /// the stream, send the event without an id:
     ///
     /// ```
     /// # use sse_runtime::{Event, EventId};
@@ -87,21 +89,22 @@ impl<T> Event<T> {
     ///
     /// # Panics
     ///
-    /// Panics if a literal is not an id, see [`EventId::from_static`].
+    /// Panics if a literal is not a valid id, see [`EventId::from_static`].
     #[track_caller]
     pub fn id(mut self, id: impl IntoField<EventId>) -> Self {
         self.fields.id = Some(id.into_field());
         self
     }
 
-    /// Sets the `retry` field: how long the client waits before it reconnects, in whole milliseconds, rounded up,
-    /// and at most 2³¹ - 1 of them (24.8 days), which is all that a browser's timer holds.
+    /// Sets the `retry` field: the time that the client waits before it reconnects. It is sent in
+    /// whole milliseconds, rounded up, and is at most 2³¹ - 1 of them (24.8 days), the maximum of a
+    /// browser's timer.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.fields.retry = Some(delay);
         self
     }
 
-    /// Puts a comment in front of the fields, in the same frame.
+    /// Adds a comment before the fields, in the same frame.
     pub fn with_comment(mut self, comment: impl IntoField<Comment>) -> Self {
         self.fields.comment = Some(comment.into_field());
         self
@@ -115,12 +118,12 @@ impl<T> Event<T> {
         }
     }
 
-    /// Whether it is more to a client than its fields.
+    /// Returns whether the event has data, so that a client dispatches it.
     pub(crate) fn has_data(&self) -> bool {
         !matches!(self.data, Data::None)
     }
 
-    /// Writes the frame, and returns the id that the client now holds, where the event sets one.
+    /// Writes the frame and returns the id that the event sets, if any.
     pub(crate) fn encode(
         mut self,
         last: Option<&EventId>,
@@ -143,22 +146,23 @@ impl<T> Event<T> {
 }
 
 impl Event {
-    /// An event whose data is this text as it is, not as JSON.
+    /// Creates an event whose data is this text, unchanged and not as JSON.
     ///
-    /// LF, CR and CRLF are one line break each, and arrive as LF. It takes a `String` or a `&'static str`. For text that you do
-    /// not trust, see [`Text`](crate::Text).
+    /// LF, CR and CRLF each count as one line break and arrive as LF. It accepts a `String` or a
+    /// `&'static str`. For untrusted text, see [`Text`](crate::Text).
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
         Self::with(Data::Text(text.into()))
     }
 
-    /// A comment, which clients skip. Text that is only known at run time goes through [`Comment::new`].
+    /// Creates a comment, which clients skip. Convert text that is only known at run time with
+    /// [`Comment::new`].
     pub fn comment(comment: impl IntoField<Comment>) -> Self {
         Self::empty().with_comment(comment)
     }
 
-    /// A frame without data: it dispatches nothing, but its `id` and `retry` take effect.
+    /// Creates a frame without data. It dispatches no event, but its `id` and `retry` take effect.
     ///
-    /// With an id it moves the client's cursor past what was filtered out for it.
+    /// With an id, it advances the client's last event ID past events that were filtered out.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }

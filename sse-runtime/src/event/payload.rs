@@ -1,4 +1,4 @@
-//! [`Payload`]: what the data of an event can be.
+//! [`Payload`]: the types that can be the data of an event.
 
 use std::convert::Infallible;
 
@@ -10,12 +10,13 @@ use crate::event::{
     frame::{EncodeError, Frame, Head},
 };
 
-/// What a stream can carry: every [`serde::Serialize`] as one line of JSON, [`Text`] and axum's [`Html`] as they are.
+/// A type that a stream can carry: any [`serde::Serialize`] type, sent as one line of JSON, and
+/// [`Text`] and axum's [`Html`], sent unchanged.
 ///
-/// It is implemented for all that can be sent, and not meant to be implemented by hand: derive [`serde::Serialize`].
-/// The parameter tells the kinds apart, and is inferred. JSON is JSON always, a `String` too, so that
-/// `JSON.parse(e.data)` never fails in the browser. A float that is not a number, or infinite, is `null`, as
-/// `serde_json` has it.
+/// This trait is not meant to be implemented by hand: derive [`serde::Serialize`]. The parameter
+/// distinguishes the kinds and is inferred. A `Serialize` type is always sent as JSON, even a
+/// `String`, so that `JSON.parse(e.data)` never fails in the browser. A float that is NaN or
+/// infinite becomes `null`, like in `serde_json`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",
@@ -26,7 +27,8 @@ pub trait Payload<Kind = AsJson> {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
 
-/// What the error of a stream can be: a [`Payload`]. It exists for what the compiler says of the rest.
+/// A type that can be the error of a stream: any [`Payload`]. It exists to improve the compiler's
+/// message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` would be shown to the client, and it, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",
@@ -37,7 +39,7 @@ pub trait ErrorPayload<Kind>: Payload<Kind> {}
 #[diagnostic::do_not_recommend]
 impl<E: Payload<Kind>, Kind> ErrorPayload<Kind> for E {}
 
-/// The [`Payload`] kind of what is [`serde::Serialize`].
+/// The [`Payload`] kind of [`serde::Serialize`] types.
 #[derive(Debug)]
 pub enum AsJson {}
 
@@ -45,7 +47,8 @@ pub enum AsJson {}
 #[derive(Debug)]
 pub enum AsText {}
 
-/// The [`Payload`] kind of [`Infallible`], which nobody ever sends: the error of a stream that cannot fail.
+/// The [`Payload`] kind of [`Infallible`], the error of a stream that cannot fail. It is never
+/// sent.
 #[derive(Debug)]
 pub enum AsNever {}
 
@@ -67,13 +70,14 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
     }
 }
 
-/// Text that is sent as it is, not as JSON: one `data` line for each of its lines.
+/// Text that is sent unchanged, not as JSON: one `data` line for each of its lines.
 ///
-/// LF, CR and CRLF are one line break each, and arrive as LF, since the format has no other.
+/// LF, CR and CRLF each count as one line break and arrive as LF, because the format has no other.
 ///
-/// Unicode's other line breaks, such as U+2028, are sent as they are. Clients that split at them against the standard, such as
-/// those that use Python's `splitlines`, read what follows as a field of its own. Send text from untrusted sources as JSON, in
-/// which they are escaped.
+/// Unicode's other line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
+/// clients split lines there, for example those that use Python's `splitlines`, and read the text
+/// after the break as a field of its own. Send untrusted text as JSON, in which these characters
+/// are escaped.
 ///
 /// ```
 /// use sse_runtime::{Stream, Text, sse_endpoint};
