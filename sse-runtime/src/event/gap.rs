@@ -1,4 +1,4 @@
-//! [`Gap`]: what is said to a reader that cannot have everything.
+//! [`Gap`]: the notification that a reader has missed events.
 
 use std::fmt;
 
@@ -9,10 +9,11 @@ use crate::event::{
     id::EventId,
 };
 
-/// Events that a reader does not get: they are not held any more, or nobody knows which they would be.
+/// Events that a reader has missed: they are no longer retained, or it is unknown which they are.
 ///
-/// In an endpoint the client is told of it, past whatever the handler makes of the events, by an event `gap` with
-/// `{"reason":"too_old","missed":7}` as its data, and with the id behind which reading goes on.
+/// In an endpoint, the client receives a `gap` event, even if the handler filters the stream. Its
+/// data is `{"reason":"too_old","missed":7}`, and its id is the position after which reading
+/// continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub(crate) reason: GapReason,
@@ -20,22 +21,23 @@ pub struct Gap {
     pub(crate) position: EventId,
 }
 
-/// Why a reader cannot have everything.
+/// The reason why a reader has missed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// What comes behind the id that it came with is not held any more.
+    /// The events after the id with which the reader resumed are no longer retained.
     TooOld,
-    /// The id is of another life of the topic: the process was restarted, or the topic dropped and made anew.
+    /// The id belongs to another epoch of the topic: the process was restarted, or the topic was
+    /// dropped and created again.
     OtherEpoch,
-    /// No topic has written the id, or this one has not come that far.
+    /// The id was not written by a topic, or this topic has not reached it yet.
     Unknown,
-    /// It read more slowly than was published, and what it would have read next is not held any more.
+    /// The reader was slower than the publisher, and its next event is no longer retained.
     Overtaken,
 }
 
 impl GapReason {
-    /// Its name in `snake_case`, as `event: gap` has it.
+    /// Returns the name in `snake_case`, as it appears in the `gap` event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooOld => "too_old",
@@ -53,23 +55,24 @@ impl fmt::Display for GapReason {
 }
 
 impl Gap {
-    /// Why there is one.
+    /// Returns the reason why events were missed.
     pub fn reason(&self) -> GapReason {
         self.reason
     }
 
-    /// How many events it is, where that is known: after [`TooOld`](GapReason::TooOld) and
+    /// Returns the number of missed events if it is known: after [`TooOld`](GapReason::TooOld) and
     /// [`Overtaken`](GapReason::Overtaken).
     pub fn missed(&self) -> Option<u64> {
         self.missed
     }
 
-    /// Where reading goes on: the id to give to a client that was told by other means.
+    /// Returns the position after which reading continues: the id to send if the client is notified
+    /// of the gap in another way.
     pub fn position(&self) -> &EventId {
         &self.position
     }
 
-    /// This one and one before it, of which nobody was told, as one.
+    /// Merges this gap with an earlier one that has not been reported yet.
     pub(crate) fn behind(self, before: Option<Box<Self>>) -> Self {
         let Some(before) = before else { return self };
         let missed = before.missed.zip(self.missed);
@@ -80,7 +83,7 @@ impl Gap {
         }
     }
 
-    /// Writes the event `gap`.
+    /// Writes the `gap` event.
     pub(crate) fn put_into(&self, buffer: &mut BytesMut) {
         let fields = Fields {
             event: Some("gap".into()),
@@ -104,7 +107,7 @@ impl fmt::Display for Gap {
             Some(missed) => write!(f, "{missed} events were missed ({})", self.reason),
             None => write!(
                 f,
-                "nobody knows how many events were missed ({})",
+                "an unknown number of events was missed ({})",
                 self.reason
             ),
         }
