@@ -1,23 +1,26 @@
-//! What an error says to the log: its `Display`, and those of its sources, if it has them.
+//! Describes an error for the log: its `Display` output and that of its sources.
 //!
-//! Nothing of it goes to the client.
+//! A description never reaches the client.
 
 use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData};
 
-/// An error may name itself as its source.
+/// The maximum number of sources in a description, because an error may return itself as its
+/// source.
 const MOST_SOURCES: usize = 32;
 
-/// Describes a `T`; `None`, where it does not say anything.
+/// Describes a `T`, or returns `None` if `T` does not implement `Display`.
 pub type Describe<T> = fn(&T) -> Option<String>;
 
-/// Finds out how a type describes itself, where the type is known.
+/// Selects the description of a type at compile time.
 ///
-/// The compiler chooses between three methods of one name by how often it has to borrow before one fits, so that
-/// `(&Describes::<T>::new()).description()` is [`ByError`]'s, else [`ByDisplay`]'s, else [`ByNothing`]'s.
+/// Three traits have a method of the same name, and the compiler tries their receivers in a fixed
+/// order. `(&Describes::<T>::new()).description()` calls the method of [`ByError`], whose receiver
+/// fits as it is, if `T` is an error; otherwise that of [`ByDisplay`], for which the receiver is
+/// borrowed; otherwise that of [`ByNothing`], for which it is dereferenced.
 pub struct Describes<T>(PhantomData<fn(&T)>);
 
 impl<T> Describes<T> {
-    /// Asks for `T`.
+    /// Creates the selector for `T`.
     pub fn new() -> Self {
         Self(PhantomData)
     }
@@ -43,9 +46,9 @@ impl<T> fmt::Debug for Describes<T> {
     }
 }
 
-/// An error: with its sources.
+/// Describes an error together with its sources.
 pub trait ByError<T> {
-    /// How.
+    /// Returns the function that describes a `T`.
     fn description(self) -> Describe<T>;
 }
 
@@ -56,16 +59,16 @@ impl<T: Error> ByError<T> for &Describes<T> {
             let sources = std::iter::successors(error.source(), |&cause| cause.source());
             for cause in sources.take(MOST_SOURCES) {
                 let written = write!(text, ": {cause}");
-                debug_assert!(written.is_ok(), "a `String` grows as it is written to");
+                debug_assert!(written.is_ok(), "writing to a `String` cannot fail");
             }
             Some(text)
         }
     }
 }
 
-/// What is only shown.
+/// Describes a type that implements only `Display`.
 pub trait ByDisplay<T> {
-    /// How.
+    /// Returns the function that describes a `T`.
     fn description(self) -> Describe<T>;
 }
 
@@ -75,9 +78,9 @@ impl<T: Display> ByDisplay<T> for &&Describes<T> {
     }
 }
 
-/// All the rest.
+/// The fallback for all other types, which have no description.
 pub trait ByNothing<T> {
-    /// How.
+    /// Returns the function that describes a `T`.
     fn description(self) -> Describe<T>;
 }
 
@@ -98,8 +101,8 @@ mod tests {
     struct Silent;
 
     #[test]
-    #[allow(clippy::needless_borrow, reason = "this is how expanded code asks")]
-    fn each_by_what_it_has() {
+    #[allow(clippy::needless_borrow, reason = "expanded code borrows like this")]
+    fn description_prefers_error_to_display() {
         let failed = (&Describes::<Failed>::new()).description();
         assert_eq!(
             failed(&Failed(fmt::Error)).unwrap(),

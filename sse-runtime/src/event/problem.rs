@@ -1,4 +1,4 @@
-//! [`SseError`]: one error type for both sides of the first event.
+//! [`SseError`]: one error type for failures before and after the first event.
 //!
 //! Source: [RFC 9457, "Problem Details for HTTP APIs"](https://www.rfc-editor.org/rfc/rfc9457).
 
@@ -17,9 +17,9 @@ use serde_json::Value;
 
 use crate::event::{describe::Describe, frame::Head};
 
-/// An error that is an HTTP response before the stream begins, and an event in it.
+/// An error that becomes an HTTP response before the stream begins, and an event after that.
 ///
-/// It is implemented by its derive, see [the macro of the same name](derive@crate::SseError).
+/// Derive this trait with [the macro of the same name](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no `SseError`",
     note = "derive `sse_runtime::SseError` for it"
@@ -28,28 +28,28 @@ pub trait SseError: Serialize + IntoResponse {
     #[doc(hidden)]
     fn problem(&self) -> Problem;
 
-    /// The error in a variant that is transparent.
+    /// Returns the inner error of a transparent variant.
     #[doc(hidden)]
     fn inside(&self) -> Option<&dyn Inside> {
         None
     }
 
-    /// The status that it answers with before the response begins, 400 to 599.
+    /// Returns the status of the response if the error occurs before the stream begins, 400 to 599.
     fn status(&self) -> StatusCode {
         self.problem().status()
     }
 
-    /// How long the client is asked to wait, where the error says so.
+    /// Returns how long the client should wait before it retries, if the error specifies it.
     fn retry_after(&self) -> Option<Duration>;
 }
 
-/// An error whose type is forgotten.
+/// An [`SseError`] whose type is erased.
 pub trait Inside {
     /// See [`SseError`].
     fn problem(&self) -> Problem;
     /// See [`SseError`].
     fn retry_after(&self) -> Option<Duration>;
-    /// What is shown of it.
+    /// Serialises the error.
     fn value(&self) -> Result<Value, serde_json::Error>;
 }
 
@@ -67,12 +67,12 @@ impl<E: SseError> Inside for E {
     }
 }
 
-/// The error in a variant that is transparent.
+/// Returns the inner error of a transparent variant.
 pub fn inside<E: SseError>(error: &E) -> Option<&dyn Inside> {
     Some(error)
 }
 
-/// Serialises an error as the one inside.
+/// Serialises a transparent variant as its inner error.
 pub fn serialize_inside<S: Serializer>(
     error: &dyn Inside,
     serializer: S,
@@ -81,28 +81,30 @@ pub fn serialize_inside<S: Serializer>(
     value.serialize(serializer)
 }
 
-/// What is said of a variant where it is written.
+/// The attributes of a variant, as the members of a problem.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem {
-    /// 400 to 599, checked when it was compiled.
+    /// The HTTP status, 400 to 599, checked at compile time.
     pub status: u16,
     /// A URI that identifies the kind of problem.
     pub kind: Option<&'static str>,
-    /// One line for people; the status' own by default, as the RFC has it for a problem without a `type`.
+    /// One line for people. The default is the reason phrase of the status, as the RFC recommends
+    /// for a problem without a `type`.
     pub title: Option<&'static str>,
-    /// More of it.
+    /// A longer explanation for people.
     pub detail: Option<&'static str>,
-    /// The name by which scripts tell errors apart.
+    /// The name by which programs distinguish errors.
     pub code: &'static str,
 }
 
 impl Problem {
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Writes the members that every problem has, but for those that a field of the variant takes the place of.
+    /// Writes the members that every problem has, except those that a field of the variant
+    /// replaces.
     pub fn write<M: SerializeMap>(
         &self,
         taken: &[(&str, bool)],
@@ -137,7 +139,7 @@ impl Serialize for Bare {
     }
 }
 
-/// Answers with an error, and logs what is not for the client.
+/// Converts an error into a response, and logs the description, which is not sent to the client.
 pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     let status = error.status();
     let description = describe(error);
@@ -146,17 +148,17 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
         tracing::error!(
             status = status.as_u16(),
             error = description,
-            "answered with an error"
+            "responded with an error"
         );
     } else {
         tracing::debug!(
             status = status.as_u16(),
             error = description,
-            "answered with an error"
+            "responded with an error"
         );
     }
     let body = serde_json::to_vec(error).or_else(|problem| {
-        tracing::error!(error = %problem, "a field of an error cannot be serialised, so its response has none");
+        tracing::error!(error = %problem, "failed to serialise a field of an error; the response omits its fields");
         serde_json::to_vec(&Bare(error.problem()))
     });
     let body = body.unwrap_or_default();
@@ -172,14 +174,15 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     response
 }
 
-/// Whole seconds, which is all that `Retry-After` takes; rounded up, so that nobody comes back too early.
+/// Rounds up to whole seconds, the unit of `Retry-After`, so that no client retries too early.
 fn seconds(after: Duration) -> u64 {
     after
         .as_secs()
         .saturating_add(u64::from(after.subsec_nanos() > 0))
 }
 
-/// What can stand in a field with `#[sse(retry_after)]`: a `Duration`, whole seconds, or an `Option` of one.
+/// A type that a field with `#[sse(retry_after)]` can have: a `Duration`, a whole number of
+/// seconds, or an `Option` of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how long to wait",
     label = "this is no time to wait",
@@ -214,12 +217,12 @@ macro_rules! seconds {
 
 seconds!(u8, u16, u32, u64);
 
-/// The time in a field.
+/// Returns the duration in a field.
 pub fn retry_after<T: RetryAfter>(field: &T) -> Option<Duration> {
     field.retry_after()
 }
 
-/// Writes the time in a field as whole seconds, as the header has it.
+/// Writes the duration as whole seconds, like the `Retry-After` header.
 pub fn retry_after_member<M: SerializeMap>(
     after: Option<Duration>,
     name: &'static str,
@@ -232,17 +235,18 @@ pub fn retry_after_member<M: SerializeMap>(
 }
 
 impl Head {
-    /// Sets the `retry` field, where there is one.
+    /// Sets the `retry` field, if there is a duration.
     pub fn retry(mut self, after: Option<Duration>) -> Self {
         self.retry = after;
         self
     }
 }
 
-/// A field of an error on its way into the response: it is shown if it is `Serialize`.
+/// A field of an error, which is part of the response if its type implements `Serialize`.
 ///
-/// The compiler chooses between two methods of one name: that of [`ShowMember`] takes this by value and wants
-/// `Serialize`, that of [`HideMember`] takes it by reference and wants nothing, and by value comes first.
+/// The compiler chooses between two methods of the same name: that of [`ShowMember`] takes a
+/// `Member` by value and requires `Serialize`, that of [`HideMember`] takes it by reference and
+/// requires nothing. A method that takes its receiver by value takes precedence.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 
@@ -254,7 +258,7 @@ impl<T: ?Sized> fmt::Debug for Member<'_, T> {
 
 /// See [`Member`].
 pub trait ShowMember {
-    /// It is.
+    /// Returns `true`: the field is part of the response.
     fn shows(self) -> bool
     where
         Self: Sized,
@@ -262,7 +266,7 @@ pub trait ShowMember {
         true
     }
 
-    /// Writes it.
+    /// Writes the field.
     fn member<M: SerializeMap>(self, name: &'static str, members: &mut M) -> Result<(), M::Error>;
 }
 
@@ -274,7 +278,7 @@ impl<T: Serialize + ?Sized> ShowMember for Member<'_, T> {
 
 /// See [`Member`].
 pub trait HideMember {
-    /// It is not.
+    /// Returns `false`: the field is not part of the response.
     fn shows(self) -> bool
     where
         Self: Sized,
@@ -282,7 +286,7 @@ pub trait HideMember {
         false
     }
 
-    /// Leaves it out.
+    /// Omits the field.
     fn member<M: SerializeMap>(self, name: &'static str, members: &mut M) -> Result<(), M::Error>;
 }
 
