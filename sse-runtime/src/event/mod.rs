@@ -1,7 +1,7 @@
 //! The first stage: a value becomes the bytes of an event.
 //!
-//! [`payload`] says which values can be sent, [`frame`] writes the fields, [`data`] and [`json`] write
-//! the `data` field. Nothing in here knows about requests, streams or sockets.
+//! [`payload`] defines which values can be sent, [`frame`] writes the fields, and [`data`] and
+//! [`json`] write the `data` field. These modules know nothing about requests, streams or sockets.
 
 pub(crate) mod data;
 pub(crate) mod describe;

@@ -1,91 +1,99 @@
-//! [`SseEvent`]: types whose values bring the fields of their event with them.
+//! [`SseEvent`]: types whose values set the fields of their event.
 
 use serde::Serialize;
 
 use crate::event::{frame::Head, id::EventId};
 
-/// An event type: an enum whose variants are events of their own name, or a struct that is one.
+/// An event type: an enum whose variants are events with names of their own, or a struct that is
+/// one event.
 ///
-/// It is implemented by its derive, see [the macro of the same name](derive@crate::SseEvent).
+/// Derive this trait with [the macro of the same name](derive@crate::SseEvent).
 pub trait SseEvent: Serialize {
     #[doc(hidden)]
     const SHAPE: Shape;
 }
 
-/// What a client has to know of a type to read it back.
+/// The information that a test client needs to read values of a type back.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A struct.
     Struct(Named),
-    /// The variants that serde's `Deserialize` knows, in its order.
+    /// An enum: the variants that serde's `Deserialize` knows, in its order.
     Enum(&'static [Named]),
-    /// The same, where serde is told to write something else than the tag around the content: all of it is the data.
+    /// An enum whose serde attributes choose another representation than a tag around the content:
+    /// the data is the whole value.
     Whole(&'static [Named]),
 }
 
-/// A variant, or a struct.
+/// A variant or a struct.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    /// `None`, where it arrives as `message`.
+    /// The name of the event, or `None` if it arrives as `message`.
     pub event: Option<&'static str>,
-    /// What its data is.
+    /// The format of its data.
     pub data: NamedData,
 }
 
-/// What the data of an event is.
+/// The format of an event's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedData {
     /// JSON.
     Json,
-    /// Text as it is.
+    /// Text, unchanged.
     Text,
-    /// Nothing: there are no fields.
+    /// Empty, because there are no fields.
     Empty,
 }
 
 impl Head {
-    /// No fields.
+    /// Creates a head without fields.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the `event` field to what was checked when it was compiled.
+    /// Sets the `event` field to a name that was checked at compile time.
     pub fn event(mut self, name: &'static str) -> Self {
         self.event = Some(name);
         self
     }
 
-    /// Sets the `id` field, where there is one.
+    /// Sets the `id` field, if there is an id.
     pub fn id(mut self, id: Option<EventId>) -> Self {
         self.id = id;
         self
     }
 
-    /// Says that what serde writes is the data.
+    /// Marks the data as everything that serde writes: there is no tag to strip.
     pub fn whole(mut self) -> Self {
         self.is_whole = true;
         self
     }
 
-    /// Says that the data is text; see [`is_text`].
+    /// Marks the data as text. The unit argument is the result of [`is_text`], which checks the
+    /// type.
     pub fn text(mut self, (): ()) -> Self {
         self.is_text = true;
         self
     }
 }
 
-/// Stands in for what serde's derive leaves out when it has refused an attribute: it has said so, and nobody is to be
-/// told of our copy of the type, which then is not `Serialize`. Its own function comes first where there is one.
+/// Provides the `serialize` function that serde's derive does not generate if it rejects an
+/// attribute.
+///
+/// serde has already reported the mistake, and without this function the compiler would report as
+/// well that our copy of the type is not `Serialize`. If serde's function exists, it takes
+/// precedence.
 pub trait SaidBySerde: Sized {
-    /// Never called: what calls it does not compile.
+    /// Never runs, because a program that calls it does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
-        unreachable!("serde's derive has refused the type")
+        unreachable!("serde's derive has rejected the type")
     }
 }
 
 impl<T> SaidBySerde for T {}
 
-/// What can stand in a field with `#[sse(id)]`: a number, a UUID, an [`EventId`], or an `Option` of one.
+/// A type that a field with `#[sse(id)]` can have: a number, a UUID, an [`EventId`], or an `Option`
+/// of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` may hold what an event's id cannot",
     label = "this cannot be the id of an event",
@@ -130,12 +138,12 @@ id_fields!(
 #[cfg(feature = "uuid")]
 id_fields!(uuid::Uuid);
 
-/// The id in a field.
+/// Returns the id in a field.
 pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
     field.event_id()
 }
 
-/// What can stand in a variant with `#[sse(text)]`.
+/// A type that the field of a variant with `#[sse(text)]` can have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no text",
     label = "this cannot be sent as text",
@@ -146,5 +154,5 @@ pub trait IsText {}
 #[diagnostic::do_not_recommend]
 impl<T: AsRef<str> + ?Sized> IsText for T {}
 
-/// Checks that a field is text.
+/// Checks at compile time that a field is text.
 pub fn is_text<T: IsText + ?Sized>(_: &T) {}
