@@ -1,7 +1,8 @@
-//! [`CachedPoll`]: a future that is polled again only where that may say something new.
+//! [`CachedPoll`]: a future that is only polled again if it may be ready or the waker has changed.
 //!
-//! A stream looks at its timers with every event, and all that it finds is that they are not over. To ask that of the future is
-//! a tenth of the event; to see that it was asked before, with the same waker, is nothing.
+//! A stream checks its timers with every event, and nearly always finds that they have not elapsed.
+//! Polling a timer takes a tenth of the time of an event; comparing the waker with that of the last
+//! poll costs almost nothing.
 
 use std::{
     future::Future,
@@ -11,11 +12,15 @@ use std::{
 
 use crate::poll::{epoch::WakerId, poll_unconstrained};
 
-/// The future is in a box: it is seldom touched, and what is asked for it with every event is close to the rest that is.
+/// A future and the waker of its last poll.
+///
+/// The future is boxed because it is rarely touched, while the waker is compared with every event
+/// and should be close to the other fields that every event reads.
 #[derive(Debug)]
 pub(crate) struct CachedPoll<F> {
     future: Pin<Box<F>>,
-    /// The waker that it wakes.
+    /// The waker of the last poll, if that returned `Pending` and the future has not been changed
+    /// since.
     waker: Option<WakerId>,
 }
 
@@ -27,20 +32,23 @@ impl<F: Future> CachedPoll<F> {
         }
     }
 
-    /// To be changed; it wakes nobody then, as far as is known here.
+    /// Returns the future so that it can be changed. Afterwards it may not wake the stored waker
+    /// any more, so the next [`poll_where`](Self::poll_where) polls it.
     pub(crate) fn future_mut(&mut self) -> Pin<&mut F> {
         self.waker = None;
         self.future.as_mut()
     }
 
-    /// Whether it wakes this waker.
+    /// Returns whether the future is known to wake the waker of `cx`.
     pub(crate) fn wakes(&self, cx: &Context<'_>) -> bool {
         self.waker == Some(WakerId::of(cx.waker()))
     }
 
-    /// Polls it without asking the task's budget, if it `may_be_ready`, or would wake somebody else.
+    /// Polls the future outside the task's cooperative budget, unless it is known to wake the waker
+    /// of `cx` and `may_be_ready` returns `false`.
     ///
-    /// It is not missed when it becomes ready behind that question: then it wakes this waker.
+    /// If the future becomes ready right after that check, no wake-up is lost, because the future
+    /// then wakes the waker of `cx`.
     pub(crate) fn poll_where(
         &mut self,
         may_be_ready: impl FnOnce(&F) -> bool,

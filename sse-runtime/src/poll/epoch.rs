@@ -1,11 +1,14 @@
-//! A turn of a connection's task, in which its body may be polled more than once.
+//! Poll epochs: they tell a body whether it has already been polled within the current poll of its
+//! connection's task.
 //!
-//! Behind each frame that it has sent the [`takeover`](crate::server::takeover) asks the body for the next. Mostly there is none: the
-//! generator was polled a moment ago, with this very waker, and waits for something that wakes it. In the same turn the body
-//! knows that, and does not ask it again.
+//! After each frame that it has sent, the [`takeover`](crate::server::takeover) polls the body for
+//! the next one. Usually there is none: the generator was polled a moment ago with this very waker,
+//! and waits for something that will wake it. The body remembers the epoch in which that happened,
+//! and does not poll the generator again in the same epoch.
 //!
-//! It is sound since whatever wakes that waker begins another turn, in which the body looks again. A layer may poll the body
-//! from a task, or with a waker, of its own; there it finds no turn, and always looks.
+//! This is sound because a wake-up of that waker begins another epoch, in which the body polls the
+//! generator. A layer may poll the body from another task or with another waker. Then there is no
+//! current epoch, and the body always polls the generator.
 
 use std::{
     cell::Cell,
@@ -16,16 +19,17 @@ use std::{
 };
 
 thread_local! {
-    static CURRENT: Cell<Option<Turn>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<PollEpoch>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Turn {
+struct PollEpoch {
     number: NonZeroU64,
     waker: WakerId,
 }
 
-/// Which waker it is: what [`Waker::will_wake`] compares. It says something of a waker that is alive somewhere.
+/// The identity of a waker, as [`Waker::will_wake`] compares it. It is only meaningful while a
+/// clone of the waker is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakerId {
     data: usize,
@@ -41,43 +45,44 @@ impl WakerId {
     }
 }
 
-/// The turns of one stream. No two of the process have the same number: a body that one stream was made of may be handed on
-/// to the next, in a turn that it knows nothing of.
+/// The epochs of one stream on its connection. Their numbers are unique in the process, because a
+/// body may be moved from one connection task to another, in whose epochs the number that it
+/// remembers must not occur.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 
-/// How many a stream has before it comes to the numbers of another.
-const EACH: u64 = 1 << 32;
+/// The number of epochs that are reserved for each stream.
+const EPOCHS_PER_STREAM: u64 = 1 << 32;
 
 impl PollEpochs {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let first = NEXT.fetch_add(EACH, Ordering::Relaxed);
+        let first = NEXT.fetch_add(EPOCHS_PER_STREAM, Ordering::Relaxed);
         Self(NonZeroU64::new(first).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// Begins the next, which lasts until the guard is dropped.
-    pub(crate) fn enter(&mut self, cx: &Context<'_>) -> Entered {
+    /// Begins the next epoch, which lasts until the guard is dropped.
+    pub(crate) fn enter(&mut self, cx: &Context<'_>) -> EpochGuard {
         self.0 = self.0.saturating_add(1);
-        let turn = Turn {
+        let epoch = PollEpoch {
             number: self.0,
             waker: WakerId::of(cx.waker()),
         };
-        Entered(CURRENT.replace(Some(turn)))
+        EpochGuard(CURRENT.replace(Some(epoch)))
     }
 }
 
-/// Holds the turn that was the current one before.
+/// Restores the previous epoch when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Entered(Option<Turn>);
+pub(crate) struct EpochGuard(Option<PollEpoch>);
 
-/// The number of the turn in which this waker is polled.
+/// Returns the number of the current epoch, or `None` if there is none or if it has another waker.
 pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
-    let turn = CURRENT.get()?;
-    (turn.waker == WakerId::of(cx.waker())).then_some(turn.number)
+    let epoch = CURRENT.get()?;
+    (epoch.waker == WakerId::of(cx.waker())).then_some(epoch.number)
 }
 
-impl Drop for Entered {
+impl Drop for EpochGuard {
     fn drop(&mut self) {
         CURRENT.set(self.0);
     }

@@ -1,4 +1,5 @@
-//! Ways to poll a future other than by `.await`: without asking it again, or outside the task's budget.
+//! Ways to poll a future other than `.await`: skipping polls that would return `Pending`, and
+//! polling outside the task's cooperative budget.
 
 pub(crate) mod cached;
 pub(crate) mod epoch;
