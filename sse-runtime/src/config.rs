@@ -1,57 +1,58 @@
-//! What the attribute says of an endpoint.
+//! [`Endpoint`]: the configuration of an endpoint, as its attribute sets it.
 
 use std::time::Duration;
 
 use axum::http::Method;
 
-/// When what was yielded goes to the kernel.
+/// Determines when yielded events are handed to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flush {
-    /// Each event, before the generator goes on.
+    /// Each event, before the generator continues.
     #[default]
     Each,
-    /// As soon as the generator waits, or 32 KiB are due.
+    /// As soon as the generator waits, or 32 KiB are buffered.
     Ready,
 }
 
-/// What a client that comes back after the generator finished gets.
+/// The response to a client that reconnects after the generator has finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
-    /// A new run, as `EventSource` has it.
+    /// A new stream, as `EventSource` expects.
     #[default]
     Reconnect,
-    /// `204 No Content`, which stops it.
+    /// `204 No Content`, which stops an `EventSource`.
     Stop,
 }
 
-/// What a stream does when its server stops.
+/// The behaviour of a stream when its server shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnShutdown {
-    /// It ends, at a moment of its own.
+    /// It closes at a random moment within the drain time.
     Close,
-    /// It runs on until it ends by itself, or the drain time does.
+    /// It continues until its generator finishes or the drain time is over.
     Finish,
 }
 
-/// How the response of a stream that was cut before its generator ended is finished.
+/// How the response ends if the stream is closed before its generator has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCut {
-    /// It breaks off, so that the client does not take it for a whole answer.
+    /// It is aborted, so that the client does not take it for a complete response.
     Abort,
-    /// It ends as a whole response does.
+    /// It ends like a complete response.
     End,
 }
 
-/// The events that a stream may hold.
+/// The events that a stream may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// Those that the function yields, and those of the framework: `done`, `gap`, `close`, the keep-alive's.
+    /// Those that the function yields and those of the framework: `done`, `gap`, `close` and the
+    /// keep-alive event.
     All,
     /// Only those that the function yields.
     Own,
 }
 
-/// An endpoint, as its attribute and its function describe it.
+/// The configuration of an endpoint, taken from its attribute and its function.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub(crate) path: &'static str,
@@ -71,11 +72,12 @@ pub struct Endpoint {
     events: Option<Events>,
 }
 
-/// The default of `keep_alive`: what the standard's authoring notes suggest against proxies that cut quiet connections.
+/// The default of `keep_alive`. The standard's authoring notes suggest this interval, because
+/// proxies drop idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 impl Endpoint {
-    /// An endpoint with every key at its default.
+    /// Creates a configuration with the default of every key.
     pub fn new<T>(path: &'static str, name: &'static str) -> Self {
         Self {
             path,
@@ -96,73 +98,73 @@ impl Endpoint {
         }
     }
 
-    /// The doc comment of the function.
+    /// Sets the doc comment of the function.
     pub fn docs(mut self, docs: &'static str) -> Self {
         self.docs = docs;
         self
     }
 
-    /// The key `method`.
+    /// Sets the key `method`.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
         self
     }
 
-    /// The key `keep_alive`.
+    /// Sets the key `keep_alive`.
     pub fn keep_alive(mut self, after: Option<Duration>) -> Self {
         self.keep_alive = after;
         self
     }
 
-    /// The key `keep_alive_event`.
+    /// Sets the key `keep_alive_event`.
     pub fn keep_alive_event(mut self, name: &'static str) -> Self {
         self.keep_alive_event = Some(name);
         self
     }
 
-    /// The key `retry`.
+    /// Sets the key `retry`.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.retry = Some(delay);
         self
     }
 
-    /// The key `flush`.
+    /// Sets the key `flush`.
     pub fn flush(mut self, flush: Flush) -> Self {
         self.flush = flush;
         self
     }
 
-    /// The key `max_duration`.
+    /// Sets the key `max_duration`.
     pub fn max_duration(mut self, limit: Duration) -> Self {
         self.max_duration = Some(limit);
         self
     }
 
-    /// The key `end`.
+    /// Sets the key `end`.
     pub fn end(mut self, end: End) -> Self {
         self.end = end;
         self
     }
 
-    /// The key `error_event`.
+    /// Sets the key `error_event`.
     pub fn error_event(mut self, name: &'static str) -> Self {
         self.error_event = name;
         self
     }
 
-    /// The key `on_shutdown`.
-    pub fn on_shutdown(mut self, what: OnShutdown) -> Self {
-        self.on_shutdown = Some(what);
+    /// Sets the key `on_shutdown`.
+    pub fn on_shutdown(mut self, behaviour: OnShutdown) -> Self {
+        self.on_shutdown = Some(behaviour);
         self
     }
 
-    /// The key `on_cut`.
-    pub fn on_cut(mut self, what: OnCut) -> Self {
-        self.on_cut = Some(what);
+    /// Sets the key `on_cut`.
+    pub fn on_cut(mut self, behaviour: OnCut) -> Self {
+        self.on_cut = Some(behaviour);
         self
     }
 
-    /// The key `events`.
+    /// Sets the key `events`.
     pub fn events(mut self, events: Events) -> Self {
         self.events = Some(events);
         self
@@ -172,8 +174,9 @@ impl Endpoint {
         self.method == Method::GET
     }
 
-    /// Whether a stream that is cut breaks off. An `EventSource`, which only sends `GET`, reconnects after a clean end and
-    /// resumes; to any other client a clean end says that the answer is complete.
+    /// Returns whether the response is aborted if the stream is closed early. An `EventSource`,
+    /// which only sends `GET`, reconnects after a clean end and resumes; to any other client a
+    /// clean end means that the response is complete.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
             OnCut::End
@@ -183,7 +186,8 @@ impl Endpoint {
         self.on_cut.unwrap_or(by_method) == OnCut::Abort
     }
 
-    /// Whether the framework may send events of its own. Protocols over `POST` parse each event, and know none of them.
+    /// Returns whether the framework may send events of its own. Clients of protocols over `POST`
+    /// parse every event and do not know these.
     pub(crate) fn sends_framework_events(&self) -> bool {
         let by_method = if self.is_get() {
             Events::All
@@ -193,14 +197,14 @@ impl Endpoint {
         self.events.unwrap_or(by_method) == Events::All
     }
 
-    /// Whether frames that hold only an id are sent. They are for clients that send the id when they reconnect, which an
-    /// `EventSource` does; some other clients take each blank line for an event.
+    /// Returns whether frames with only an id are sent. They are for clients that send the id when
+    /// they reconnect, like `EventSource`; some other clients treat each blank line as an event.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
     }
 
-    /// What its streams do when the server stops. A `GET` comes back by itself, so it can be closed; what was sent for
-    /// with another method may not be asked for twice.
+    /// Returns what the streams do when the server shuts down. Browsers retry a `GET`, so it may be
+    /// closed early; other methods may not be safe to repeat.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
         let by_method = if self.is_get() {
             OnShutdown::Close
