@@ -1,4 +1,4 @@
-//! The route that the attribute leaves behind, and its handler.
+//! The route that the attribute generates, and its handler.
 
 pub(crate) mod route;
 pub(crate) mod route_conflict;

@@ -1,4 +1,5 @@
-//! [`SseRoute`]: what an endpoint's function returns, and how it gets onto a router.
+//! [`SseRoute`]: the route that an endpoint's function returns, and [`RouterExt`], which adds it to
+//! a router.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
@@ -24,10 +25,11 @@ use crate::{
     },
 };
 
-/// The route of an endpoint: what the function that [`sse_endpoint`](crate::sse_endpoint) leaves behind returns.
+/// The route of an endpoint, returned by the function that [`sse_endpoint`](crate::sse_endpoint)
+/// generates.
 ///
-/// `H` is the function inside, from its extractors to its generator. Put it on a router with [`RouterExt::sse`], which
-/// takes the function itself too.
+/// `H` is the inner function, which takes the extractors and returns the generator. Add the route
+/// to a router with [`RouterExt::sse`], which also accepts the generated function itself.
 #[derive(Clone, Debug)]
 #[must_use = "a route does nothing until it is on a router"]
 pub struct SseRoute<H> {
@@ -40,33 +42,34 @@ impl<H> SseRoute<H> {
         Self { handler, endpoint }
     }
 
-    /// The path, as the attribute has it.
+    /// Returns the path that the attribute sets.
     pub fn path(&self) -> &'static str {
         self.endpoint.path
     }
 
-    /// The method, `GET` unless the attribute says otherwise.
+    /// Returns the method: `GET`, unless the attribute sets another.
     pub fn method(&self) -> &Method {
         &self.endpoint.method
     }
 
-    /// The name of the function.
+    /// Returns the name of the function.
     pub fn name(&self) -> &'static str {
         self.endpoint.name
     }
 
-    /// The doc comment of the function, its lines joined by LF; empty where there is none.
+    /// Returns the doc comment of the function with its lines joined by LF, or an empty string if
+    /// there is none.
     pub fn docs(&self) -> &'static str {
         self.endpoint.docs
     }
 
-    /// The name of the type that the stream carries, as [`std::any::type_name`] has it.
+    /// Returns the name of the stream's item type, as given by [`std::any::type_name`].
     pub fn item_type(&self) -> &'static str {
         (self.endpoint.item)()
     }
 
-    /// Wraps this endpoint alone into a layer, as [`Handler::layer`] does: the path's 405, and other endpoints on the
-    /// same path, do not go through it.
+    /// Applies a layer to this endpoint only, like [`Handler::layer`]. The path's `405` response
+    /// and other endpoints on the same path do not go through the layer.
     ///
     /// ```
     /// # use axum::Router;
@@ -88,7 +91,7 @@ impl<H> SseRoute<H> {
         }
     }
 
-    /// The endpoint as a [`MethodRouter`], to be put on another path than its own.
+    /// Converts the endpoint into a [`MethodRouter`], to mount it on a path other than its own.
     ///
     /// ```
     /// # use axum::Router;
@@ -105,31 +108,32 @@ impl<H> SseRoute<H> {
     }
 }
 
-/// An endpoint's function inside of a layer, see [`SseRoute::layer`].
+/// An endpoint's function with a layer, see [`SseRoute::layer`].
 #[derive(Clone, Debug)]
 pub struct Layered<H, L> {
     handler: H,
     layer: L,
 }
 
-/// What [`RouterExt::sse`] takes: the function of an endpoint, or the [`SseRoute`] that it returns.
+/// A type that [`RouterExt::sse`] accepts: the function of an endpoint, or the [`SseRoute`] that it
+/// returns.
 ///
-/// `K` tells the two apart, and is inferred.
+/// `K` distinguishes the two and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event endpoint",
     label = "not an event endpoint",
     note = "`.sse(…)` takes an `async fn` under `#[sse_endpoint(\"/path\")]`, by its name; a plain handler goes to `.route(…)`"
 )]
 pub trait IntoSseRoute<H, K> {
-    /// The route.
+    /// Converts `self` into the route.
     fn into_sse_route(self) -> SseRoute<H>;
 }
 
-/// The kind of [`IntoSseRoute`] that an endpoint's function is.
+/// The kind of [`IntoSseRoute`] for an endpoint's function.
 #[derive(Debug)]
 pub enum ByName {}
 
-/// The kind of [`IntoSseRoute`] that a route is.
+/// The kind of [`IntoSseRoute`] for an [`SseRoute`].
 #[derive(Debug)]
 pub enum Itself {}
 
@@ -150,22 +154,23 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
     }
 }
 
-/// An [`SseRoute`] that a router with the state `S` can take: its arguments are extractors.
+/// An [`SseRoute`] that can be mounted on a router with the state `S`, because its arguments are
+/// extractors.
 ///
-/// `M` tells the arguments apart, and is inferred. What is wrong with an argument is for axum to say, so the
-/// implementations are not hidden from messages.
+/// `M` distinguishes the argument lists and is inferred. If an argument is not an extractor, axum's
+/// traits explain why, so the implementations are not hidden from compiler messages.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be put on a router",
     label = "not every argument of this endpoint is an extractor",
     note = "each argument is an axum extractor, and only the last may read the body"
 )]
 pub trait Mount<S, M> {
-    /// What answers at its path.
+    /// Returns the method router for the path of the endpoint.
     #[doc(hidden)]
     fn mount(self) -> MethodRouter<S>;
 }
 
-/// The kind of [`Mount`] that an endpoint in a layer is.
+/// The kind of [`Mount`] for an endpoint with a layer.
 #[derive(Debug)]
 pub struct InLayer<M>(M);
 
@@ -183,22 +188,24 @@ where
     fn mount(self) -> MethodRouter<S> {
         let Layered { handler, layer } = self.handler;
         let routes = SseRoute::new(handler, self.endpoint).mount();
-        // Not `layer`, which would stand before the 405 of the path and of what else is mounted there.
+        // `layer` would also wrap the path's `405` response, which other endpoints on the path
+        // share.
         routes.route_layer(layer)
     }
 }
 
-/// Puts event endpoints on a [`Router`].
+/// Adds event endpoints to a [`Router`].
 pub trait RouterExt<S> {
-    /// Adds an endpoint at the path and the method of its attribute.
+    /// Adds an endpoint at the path and with the method of its attribute.
     ///
-    /// It takes the function by its name, `router.sse(clock)`, or the route that it returns,
+    /// It accepts the function by name, `router.sse(clock)`, or the route that it returns,
     /// `router.sse(clock().layer(auth))`.
     ///
     /// # Panics
     ///
-    /// Where the router already answers this method on this path, as [`Router::route`] does. The message names both
-    /// endpoints, if what is there is one; axum's own message is printed before it.
+    /// Panics if the router already has a handler for this method on this path, like
+    /// [`Router::route`]. If that handler is an event endpoint, the message names both endpoints.
+    /// axum's own message is printed first.
     #[track_caller]
     fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
@@ -242,7 +249,7 @@ impl<H> SseRoute<H> {
     }
 }
 
-/// The attribute lets only methods through that axum has a filter for.
+/// Returns axum's filter for a method. The attribute rejects all other methods.
 fn method_filter(method: &Method) -> MethodFilter {
     match *method {
         Method::POST => MethodFilter::POST,
@@ -253,12 +260,13 @@ fn method_filter(method: &Method) -> MethodFilter {
     }
 }
 
-/// Stands for the absent marker of a function without arguments.
+/// The last element of the type parameter that distinguishes argument lists. It is the only element
+/// for a function without arguments.
 #[derive(Debug)]
 pub struct NoArguments;
 
-// The arguments are extracted as axum's own handlers have it, by the extractors and with the rejections that they have
-// there; around that stands what a stream needs of the request.
+// The arguments are extracted like in axum's own handlers, in the same order and with the same
+// rejections. The code around that takes from the request what the stream needs.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {
         #[allow(non_snake_case, unused_mut, unused_variables)]

@@ -1,7 +1,9 @@
-//! Two that answer one method on one path: axum's panic says that there are two, this one says which, and where.
+//! Names both endpoints and their locations if two of them have the same method and path.
 //!
-//! axum has no way to ask what a router answers, so its own panic is caught, and followed by ours. Both are printed, ours
-//! last, and ours is what arrives where panics are caught. With `panic = "abort"` axum's is the only one.
+//! axum's panic only says that the routes overlap, and a router cannot be asked which routes it
+//! has. So axum's panic is caught and followed by one that names the endpoints. Both messages are
+//! printed, ours last, and code that catches the panic receives ours. With `panic = "abort"`, only
+//! axum's message is printed.
 
 use std::{
     any::Any,
@@ -14,7 +16,7 @@ use axum::{Router, http::Method, routing::MethodRouter};
 
 use crate::config::Endpoint;
 
-/// An endpoint on its way onto a router.
+/// An endpoint that is about to be mounted on a router.
 pub(crate) struct RouteConflict {
     method: Method,
     path: &'static str,
@@ -27,13 +29,14 @@ struct Mounted {
     at: &'static Location<'static>,
 }
 
-/// The endpoint that was mounted last on each method and path, in the whole process: read only where axum has found that
-/// there are two, to name the first. Of several routers it may be that of another one, which is why it says where.
+/// The endpoint that was mounted last for each method and path, in the whole process. It is only
+/// read after axum has reported an overlap, to name the first endpoint. If there are several
+/// routers, the entry may come from another one, which is why the message includes its location.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
 impl RouteConflict {
-    /// An endpoint that is mounted where the caller is.
+    /// Records an endpoint with the location of the caller, which is about to mount it.
     #[track_caller]
     pub(crate) fn new(endpoint: &Endpoint) -> Self {
         Self {
@@ -46,13 +49,13 @@ impl RouteConflict {
         }
     }
 
-    /// Puts it on a router, and says more than axum where there is no room for it.
+    /// Adds the endpoint to a router. If axum reports an overlap, the panic names both endpoints.
     #[track_caller]
     pub(crate) fn mount<S>(self, router: Router<S>, routes: MethodRouter<S>) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
     {
-        // The router is gone after a panic.
+        // Unwind safety: the closure owns the router, so nothing can observe it after a panic.
         let mount = AssertUnwindSafe(|| router.route(self.path, routes));
         match panic::catch_unwind(mount) {
             Ok(mounted) => {
@@ -64,7 +67,7 @@ impl RouteConflict {
     }
 
     fn remember(self) {
-        all().insert((self.method, self.path), self.mounted);
+        mounted().insert((self.method, self.path), self.mounted);
     }
 
     #[track_caller]
@@ -81,8 +84,9 @@ impl RouteConflict {
             path,
             mounted: Mounted { name, at },
         } = self;
-        let first = all().get(&(method.clone(), *path)).copied();
-        // The same line again is another router that is built by the same function.
+        let first = mounted().get(&(method.clone(), *path)).copied();
+        // An entry with the same location belongs to another router that was built by the same
+        // function.
         let first = first.filter(|first| first.at != *at);
         match first {
             Some(first) if first.name == *name => format!(
@@ -103,11 +107,11 @@ impl RouteConflict {
     }
 }
 
-fn all() -> std::sync::MutexGuard<'static, HashMap<(Method, &'static str), Mounted>> {
+fn mounted() -> std::sync::MutexGuard<'static, HashMap<(Method, &'static str), Mounted>> {
     MOUNTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether it is axum's word for two handlers of one method on one path.
+/// Returns whether the panic is the one that axum raises for two handlers of one method and path.
 fn is_overlap(panic: &(dyn Any + Send)) -> bool {
     panic
         .downcast_ref::<String>()
