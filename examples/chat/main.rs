@@ -1,0 +1,379 @@
+//! A language model's answer, word by word, in two ways.
+//!
+//! The page's own goes on without its reader: reload it in the middle of an answer, or open a second tab.
+//!
+//! ```sh
+//! cargo run --example chat           # a page at http://127.0.0.1:3000
+//! curl -i http://127.0.0.1:3000/answers/1 \
+//!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
+//! curl -N http://127.0.0.1:3000/answers/1      # again and again
+//! curl -X DELETE http://127.0.0.1:3000/answers/1
+//! ```
+//!
+//! The other has the format of [OpenAI's chat completions](https://platform.openai.com/docs/api-reference/chat/streaming), and
+//! stops when its reader leaves. Clients that let you set the base URL work with it as they are.
+//!
+//! ```sh
+//! curl -N http://127.0.0.1:3000/v1/chat/completions \
+//!   --json '{"model": "parrot-1", "stream": true, "messages": [{"role": "user", "content": "What is SSE?"}]}'
+//! ```
+//!
+//! The model is a parrot: see `mod model`.
+#![allow(
+    clippy::print_stdout,
+    reason = "an example says where it can be looked at, and what it does"
+)]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Json, Router,
+    extract::{FromRef, Path, State, rejection::JsonRejection},
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use sse_runtime::{
+    Event, Hub, HubError, LastEventId, PublishError, RouterExt, SseEvent, Start, Stream, Topic,
+    sse_endpoint,
+};
+
+mod model;
+use model::{Model, Words};
+
+/// What an answer that needs no reader consists of: an event `word` for each word, and `finished` behind the last.
+#[derive(Clone, Debug, SseEvent)]
+#[cfg_attr(test, derive(Deserialize))]
+enum Piece {
+    Word(String),
+    Finished,
+}
+
+/// How much of an answer is held: all of it, since a page that was reloaded reads it from its beginning.
+const HELD: usize = 10_000;
+
+/// Has an answer written, whether somebody reads it or not.
+///
+/// The id is the client's: one that does not know whether its request has arrived sends it again, and the answer is
+/// written once. Whoever knows the id can read the answer and stop it, so it is not to be guessed.
+async fn start_answer(
+    Path(id): Path<String>,
+    State(model): State<Model>,
+    State(answers): State<Hub<Piece>>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<StatusCode, Answer> {
+    let Json(request) = request?;
+    let Some(question) = request.messages.last() else {
+        return Err(Answer::no_messages());
+    };
+    let producer = |answer| write(model.answer(&question.content), answer);
+    // Nobody reads it here.
+    drop(answers.produce(&id, Start::First, producer)?);
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Writes an answer, and knows nothing of who reads it.
+async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishError> {
+    while let Some(word) = words.next().await {
+        answer.publish(&Piece::Word(word)).await?;
+    }
+    answer.publish(&Piece::Finished).await?;
+    Ok(())
+}
+
+/// An answer from its beginning, or behind what the client has got of it; a 404 if there is none.
+#[sse_endpoint("/answers/{id}", retry = "1s")]
+async fn answer(
+    Path(id): Path<String>,
+    State(answers): State<Hub<Piece>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = Piece>, StatusCode> {
+    let answer = answers.get(&id).ok_or(StatusCode::NOT_FOUND)?;
+    // It ends with `done`, or with `error` if the run has failed.
+    yield_all!(answer.subscribe(last.or(Start::First)));
+}
+
+/// Ends an answer: its readers get what is written, then their end. One that has ended is left as it is.
+async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) -> StatusCode {
+    answers.stop(&id);
+    StatusCode::NO_CONTENT
+}
+
+/// Answers a conversation: as a stream of chunks with `"stream": true`, else as one JSON object.
+///
+/// Both live at one path. What stands before the first `yield_!` runs before the response begins, so it can still
+/// answer anything else: its `Err` is not only for failures but for every [`Answer`] that is not the stream.
+#[sse_endpoint("/v1/chat/completions", method = POST)]
+async fn chat_completions(
+    State(model): State<Model>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<impl Stream<Item = Chunk>, Answer> {
+    let Json(request) = request?;
+    let Some(question) = request.messages.last() else {
+        return Err(Answer::no_messages());
+    };
+    let mut words = model.answer(&question.content);
+    let id = format!("chatcmpl-{}", words.id());
+
+    if !request.stream {
+        let mut content = String::new();
+        while let Some(word) = words.next().await {
+            content.push_str(&word);
+        }
+        let usage = Usage::new(&request.messages, words.written());
+        return Err(Answer::Whole(Completion::new(
+            id,
+            request.model,
+            content,
+            usage,
+        )));
+    }
+
+    let mut chunk = Chunk::new(id, request.model);
+    // The first chunk says who speaks, the last one why there is no more, and `[DONE]` is OpenAI's own end of stream.
+    yield_!(chunk.role("assistant"));
+    while let Some(word) = words.next().await {
+        yield_!(chunk.content(word));
+    }
+    yield_!(chunk.finish("stop"));
+    yield_!(Event::text("[DONE]"));
+}
+
+/// Everything that is answered instead of a stream.
+#[derive(Debug)]
+enum Answer {
+    Whole(Completion),
+    Refused(StatusCode, ApiError),
+}
+
+impl Answer {
+    fn no_messages() -> Self {
+        let error = ApiError {
+            message: "'messages' must hold at least one message.".to_owned(),
+            r#type: "invalid_request_error",
+            param: Some("messages"),
+            code: Some("missing_required_parameter"),
+        };
+        Self::Refused(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl From<JsonRejection> for Answer {
+    fn from(rejection: JsonRejection) -> Self {
+        // axum tells broken JSON (400) from JSON of the wrong shape (422). OpenAI does not.
+        let status = match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            other => other,
+        };
+        let error = ApiError {
+            message: rejection.body_text(),
+            r#type: "invalid_request_error",
+            param: None,
+            code: None,
+        };
+        Self::Refused(status, error)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Whole(completion) => Json(completion).into_response(),
+            Self::Refused(status, error) => {
+                (status, Json(serde_json::json!({ "error": error }))).into_response()
+            }
+        }
+    }
+}
+
+impl From<HubError> for Answer {
+    fn from(_: HubError) -> Self {
+        let error = ApiError {
+            message: "Too many answers are on their way. Ask again later.".to_owned(),
+            r#type: "requests",
+            param: None,
+            code: Some("rate_limit_exceeded"),
+        };
+        Self::Refused(StatusCode::TOO_MANY_REQUESTS, error)
+    }
+}
+
+#[derive(Deserialize)]
+struct Request {
+    model: String,
+    #[serde(default)]
+    messages: Vec<Message>,
+    #[serde(default)]
+    stream: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+/// One piece of an answer. A single value is reused for all pieces of a stream: `yield_!` takes references too.
+#[derive(Serialize)]
+struct Chunk {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    choices: [ChunkChoice; 1],
+}
+
+#[derive(Default, Serialize)]
+struct ChunkChoice {
+    index: u32,
+    delta: Delta,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+}
+
+impl Chunk {
+    fn new(id: String, model: String) -> Self {
+        Self {
+            id,
+            object: "chat.completion.chunk",
+            created: unix_time(),
+            model,
+            choices: [ChunkChoice::default()],
+        }
+    }
+
+    fn role(&mut self, role: &'static str) -> &Self {
+        self.choices[0].delta = Delta {
+            role: Some(role),
+            content: Some(String::new()),
+        };
+        self
+    }
+
+    fn content(&mut self, content: String) -> &Self {
+        self.choices[0].delta = Delta {
+            role: None,
+            content: Some(content),
+        };
+        self
+    }
+
+    fn finish(&mut self, reason: &'static str) -> &Self {
+        self.choices[0] = ChunkChoice {
+            finish_reason: Some(reason),
+            ..ChunkChoice::default()
+        };
+        self
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Serialize)]
+struct Completion {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    choices: [Choice; 1],
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: u32,
+    message: Message,
+    finish_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    total_tokens: usize,
+}
+
+impl Completion {
+    fn new(id: String, model: String, content: String, usage: Usage) -> Self {
+        let message = Message {
+            role: "assistant".to_owned(),
+            content,
+        };
+        Self {
+            id,
+            object: "chat.completion",
+            created: unix_time(),
+            model,
+            choices: [Choice {
+                index: 0,
+                message,
+                finish_reason: "stop",
+            }],
+            usage,
+        }
+    }
+}
+
+impl Usage {
+    fn new(prompt: &[Message], completion_tokens: usize) -> Self {
+        let words = |message: &Message| message.content.split_whitespace().count();
+        let prompt_tokens = prompt.iter().map(words).sum();
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ApiError {
+    message: String,
+    r#type: &'static str,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+fn unix_time() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[derive(Clone, FromRef)]
+struct App {
+    model: Model,
+    answers: Hub<Piece>,
+}
+
+fn app() -> Router {
+    app_with(Model::default())
+}
+
+fn app_with(model: Model) -> Router {
+    // One that has ended can be read for another five minutes, unless `idle` says otherwise.
+    let answers = Hub::new(|| Topic::in_memory(HELD));
+    Router::new()
+        .route("/", get(Html(include_str!("chat.html"))))
+        .route("/answers/{id}", post(start_answer).delete(stop_answer))
+        .sse(answer)
+        .sse(chat_completions)
+        .with_state(App { model, answers })
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("http://{}", listener.local_addr()?);
+    sse_runtime::serve(listener, app()).await
+}
+
+#[cfg(test)]
+mod tests;

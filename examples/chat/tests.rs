@@ -1,0 +1,303 @@
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use sse_runtime::testing::{Client, Events, Request, Response};
+
+use super::*;
+
+const PATH: &str = "/v1/chat/completions";
+
+fn ask(model: &Model, stream: bool) -> Request {
+    let messages = json!([
+        { "role": "system", "content": "Be brief." },
+        { "role": "user", "content": "What is an event stream?" },
+    ]);
+    let request = json!({ "model": "parrot-1", "messages": messages, "stream": stream });
+    Client::new(app_with(model.clone()))
+        .post(PATH)
+        .json(&request)
+}
+
+// tokio's clock is paused: the model's delays pass as soon as everybody waits for them.
+#[tokio::test(start_paused = true)]
+async fn streams_chunks_up_to_done() {
+    let model = Model::default();
+    let mut events = ask(&model, true).await.events();
+
+    let first: Value = events.expect_event().await.json();
+    let created = first["created"].as_u64().unwrap();
+    assert_eq!(
+        first,
+        json!({
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": "parrot-1",
+            "choices": [{
+                "index": 0,
+                "delta": { "role": "assistant", "content": "" },
+                "finish_reason": null,
+            }],
+        })
+    );
+
+    let mut content = String::new();
+    let last = loop {
+        let chunk: Value = events.expect_event().await.json();
+        assert_eq!(chunk["id"], first["id"]);
+        assert_eq!(chunk["object"], first["object"]);
+        assert_eq!(chunk["created"], first["created"]);
+        let choice = &chunk["choices"][0];
+        let Some(word) = choice["delta"]["content"].as_str() else {
+            break chunk;
+        };
+        assert_eq!(choice["delta"], json!({ "content": word }));
+        assert_eq!(choice["finish_reason"], Value::Null);
+        content.push_str(word);
+    };
+    assert_eq!(
+        last["choices"],
+        json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }])
+    );
+    assert_eq!(events.expect_event().await.data, "[DONE]");
+    events.expect_end().await;
+
+    let whole: Value = ask(&Model::default(), false).await.json().await;
+    assert_eq!(whole["choices"][0]["message"]["content"], content.as_str());
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_in_one_piece_without_stream() {
+    let response = ask(&Model::default(), false).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+
+    let whole: Value = response.json().await;
+    let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    let words = content.split(' ').count();
+    assert!(content.contains("“stream”"), "{content}");
+    assert_eq!(
+        whole,
+        json!({
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": whole["created"].as_u64().unwrap(),
+            "model": "parrot-1",
+            "choices": [{
+                "index": 0,
+                "message": { "role": "assistant", "content": content },
+                "finish_reason": "stop",
+            }],
+            "usage": {
+                "prompt_tokens": 7,
+                "completion_tokens": words,
+                "total_tokens": words + 7,
+            },
+        })
+    );
+}
+
+async fn refused(response: Response) -> Value {
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let body: Value = response.json().await;
+    let error = &body["error"];
+    assert_eq!(body, json!({ "error": error }));
+    assert_eq!(error["type"], "invalid_request_error");
+    for field in ["message", "param", "code"] {
+        assert!(error.get(field).is_some(), "no {field} in {error}");
+    }
+    error.clone()
+}
+
+#[tokio::test]
+async fn a_bad_request_is_refused_as_openai_does() {
+    let client = Client::new(app());
+    let post = || client.post(PATH);
+
+    let broken = post().header("content-type", "application/json").body("{");
+    assert_eq!(refused(broken.await).await["param"], Value::Null);
+
+    let misshapen = json!({ "model": "parrot-1", "messages": "hello" });
+    let error = refused(post().json(&misshapen).await).await;
+    assert!(error["message"].as_str().unwrap().contains("messages"));
+
+    for stream in [true, false] {
+        let missing = json!({ "model": "parrot-1", "stream": stream });
+        let empty = json!({ "model": "parrot-1", "stream": stream, "messages": [] });
+        for request in [missing, empty] {
+            let error = refused(post().json(&request).await).await;
+            assert_eq!(error["param"], "messages");
+            assert_eq!(error["code"], "missing_required_parameter");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stops_writing_when_the_reader_leaves() {
+    let model = Model::default();
+    let mut events = ask(&model, true).await.events();
+    for _ in 0..4 {
+        events.expect_event().await;
+    }
+    assert_eq!(model.busy(), 1);
+    events.leave().await;
+    assert_eq!(model.busy(), 0);
+}
+
+/// The answer `1`, as it is without streaming.
+async fn whole_answer() -> String {
+    let whole: Value = ask(&Model::default(), false).await.json().await;
+    let content = whole["choices"][0]["message"]["content"].as_str();
+    content.unwrap().to_owned()
+}
+
+async fn start(client: &Client) {
+    let messages = json!([{ "role": "user", "content": "What is an event stream?" }]);
+    let request = json!({ "model": "parrot-1", "messages": messages });
+    let response = client.post("/answers/1").json(&request).await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+}
+
+async fn read(client: &Client) -> Events {
+    client.get("/answers/1").await.events()
+}
+
+async fn read_on(client: &Client, behind: &str) -> Events {
+    let request = client.get("/answers/1").last_event_id(behind);
+    request.await.events()
+}
+
+async fn word(events: &mut Events) -> String {
+    match events.expect_event().await.decode() {
+        Piece::Word(word) => word,
+        Piece::Finished => panic!("expected a word"),
+    }
+}
+
+/// Reads to the end: the words, and whether the answer is finished.
+async fn rest(events: &mut Events) -> (String, bool) {
+    let (mut content, mut is_finished) = (String::new(), false);
+    loop {
+        let event = events.expect_event().await;
+        if event.event == "done" {
+            events.expect_end().await;
+            return (content, is_finished);
+        }
+        assert!(!is_finished, "{event:?} behind the end");
+        match event.decode() {
+            Piece::Word(word) => content.push_str(&word),
+            Piece::Finished => is_finished = true,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_goes_on_while_nobody_reads_it() {
+    let model = Model::default();
+    let client = Client::new(app_with(model.clone()));
+    start(&client).await;
+    let mut events = read(&client).await;
+    word(&mut events).await;
+    events.leave().await;
+    assert_eq!(model.busy(), 1);
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(model.busy(), 0);
+    let (content, is_finished) = rest(&mut read(&client).await).await;
+    assert_eq!(content, whole_answer().await);
+    assert!(is_finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_readers_get_the_same() {
+    let client = Client::new(app());
+    start(&client).await;
+    let mut first = read(&client).await;
+    let begun = word(&mut first).await + &word(&mut first).await;
+    // The second comes later, and gets what was before it came as well.
+    let mut second = read(&client).await;
+    let (first, second) = tokio::join!(rest(&mut first), rest(&mut second));
+    assert_eq!((begun + &first.0, first.1), second);
+    assert_eq!(second, (whole_answer().await, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_back_gets_exactly_the_rest() {
+    let client = Client::new(app());
+    start(&client).await;
+    let mut events = read(&client).await;
+    let begun = word(&mut events).await + &word(&mut events).await;
+    let seen = events.last_event_id().to_owned();
+    events.leave().await;
+
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (content, is_finished) = rest(&mut read_on(&client, &seen).await).await;
+    assert_eq!(begun + &content, whole_answer().await);
+    assert!(is_finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_it_ends_it_for_all_its_readers() {
+    let model = Model::default();
+    let client = Client::new(app_with(model.clone()));
+    start(&client).await;
+    let (mut first, mut second) = (read(&client).await, read(&client).await);
+    let begun = word(&mut first).await + &word(&mut first).await;
+
+    let stop = client.request(Method::DELETE, "/answers/1");
+    assert_eq!(stop.await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(rest(&mut first).await, (String::new(), false));
+    assert_eq!(rest(&mut second).await, (begun.clone(), false));
+    assert_eq!(model.busy(), 0);
+    // It stays so: who reloads the page sees how far it came, and it is not begun again.
+    start(&client).await;
+    assert_eq!(rest(&mut read(&client).await).await, (begun, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn posted_twice_it_is_written_once() {
+    let model = Model::default();
+    let client = Client::new(app_with(model.clone()));
+    tokio::join!(start(&client), start(&client));
+    assert_eq!(model.busy(), 1);
+    let mut events = read(&client).await;
+    let begun = word(&mut events).await;
+    start(&client).await;
+    assert_eq!(model.busy(), 1);
+    let (content, _) = rest(&mut events).await;
+    assert_eq!(begun + &content, whole_answer().await);
+    start(&client).await;
+    assert_eq!(model.busy(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_has_asked_for_is_not_found() {
+    let client = Client::new(app());
+    let response = client.get("/answers/1").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    let empty = json!({ "model": "parrot-1", "messages": [] });
+    let error = refused(client.post("/answers/1").json(&empty).await).await;
+    assert_eq!(error["param"], "messages");
+    let response = client.get("/answers/1").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_answer_is_replayed_and_ends_for_good() {
+    let client = Client::new(app());
+    start(&client).await;
+    let first = rest(&mut read(&client).await).await;
+    let mut events = read(&client).await;
+    assert_eq!(rest(&mut events).await, first);
+    let seen = events.last_event_id();
+    let again = client.get("/answers/1").last_event_id(seen).await;
+    assert_eq!(again.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn the_page_reads_the_endpoint() {
+    let page = Client::new(app()).get("/").await.text().await;
+    let url = answer().path().replace("{id}", "${answer.id}");
+    assert!(page.contains(&format!("`{url}`")), "{url}");
+}
