@@ -1,27 +1,29 @@
-//! A language model's answer, word by word, in two ways.
+//! Two ways to stream a language model's answer, word by word.
 //!
-//! The page's own goes on without its reader: reload it in the middle of an answer, or open a second tab.
+//! `/answers/{id}`, which the page uses, keeps writing while nobody reads: reload the page in the
+//! middle of an answer, or open it in a second tab.
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
 //! curl -i http://127.0.0.1:3000/answers/1 \
 //!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
-//! curl -N http://127.0.0.1:3000/answers/1      # again and again
+//! curl -N http://127.0.0.1:3000/answers/1      # as often as you like
 //! curl -X DELETE http://127.0.0.1:3000/answers/1
 //! ```
 //!
-//! The other has the format of [OpenAI's chat completions](https://platform.openai.com/docs/api-reference/chat/streaming), and
-//! stops when its reader leaves. Clients that let you set the base URL work with it as they are.
+//! `/v1/chat/completions` has the format of [OpenAI's chat
+//! completions](https://platform.openai.com/docs/api-reference/chat/streaming), and stops when the
+//! client disconnects. It works with any client that lets you set the base URL.
 //!
 //! ```sh
 //! curl -N http://127.0.0.1:3000/v1/chat/completions \
 //!   --json '{"model": "parrot-1", "stream": true, "messages": [{"role": "user", "content": "What is SSE?"}]}'
 //! ```
 //!
-//! The model is a parrot: see `mod model`.
+//! The module `model` stands in for the language model.
 #![allow(
     clippy::print_stdout,
-    reason = "an example says where it can be looked at, and what it does"
+    reason = "an example prints its address and what it is doing"
 )]
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,7 +44,7 @@ use sse_runtime::{
 mod model;
 use model::{Model, Words};
 
-/// What an answer that needs no reader consists of: an event `word` for each word, and `finished` behind the last.
+/// The events of an answer at `/answers/{id}`: a `word` for each word, then `finished`.
 #[derive(Clone, Debug, SseEvent)]
 #[cfg_attr(test, derive(Deserialize))]
 enum Piece {
@@ -50,13 +52,15 @@ enum Piece {
     Finished,
 }
 
-/// How much of an answer is held: all of it, since a page that was reloaded reads it from its beginning.
+/// How many events of an answer are kept. This has to cover a whole answer, because a reloaded page
+/// reads it from the beginning.
 const HELD: usize = 10_000;
 
-/// Has an answer written, whether somebody reads it or not.
+/// Starts writing an answer, which continues whether or not a client reads it.
 ///
-/// The id is the client's: one that does not know whether its request has arrived sends it again, and the answer is
-/// written once. Whoever knows the id can read the answer and stop it, so it is not to be guessed.
+/// The client chooses the id, so it can safely repeat a request that may not have arrived: the
+/// answer is written once. The id must be hard to guess, because any client that knows it can read
+/// and stop the answer.
 async fn start_answer(
     Path(id): Path<String>,
     State(model): State<Model>,
@@ -68,12 +72,12 @@ async fn start_answer(
         return Err(Answer::no_messages());
     };
     let producer = |answer| write(model.answer(&question.content), answer);
-    // Nobody reads it here.
+    // The run does not need this subscription: clients subscribe in `answer`.
     drop(answers.produce(&id, Start::First, producer)?);
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Writes an answer, and knows nothing of who reads it.
+/// Publishes an answer word by word, independently of its readers.
 async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishError> {
     while let Some(word) = words.next().await {
         answer.publish(&Piece::Word(word)).await?;
@@ -82,7 +86,8 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
     Ok(())
 }
 
-/// An answer from its beginning, or behind what the client has got of it; a 404 if there is none.
+/// Streams an answer from the beginning, or from the event after the client's last event ID.
+/// Responds with 404 if there is no such answer.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
@@ -90,20 +95,23 @@ async fn answer(
     last: LastEventId,
 ) -> Result<impl Stream<Item = Piece>, StatusCode> {
     let answer = answers.get(&id).ok_or(StatusCode::NOT_FOUND)?;
-    // It ends with `done`, or with `error` if the run has failed.
+    // The stream ends with `done`, or with `error` if the run failed.
     yield_all!(answer.subscribe(last.or(Start::First)));
 }
 
-/// Ends an answer: its readers get what is written, then their end. One that has ended is left as it is.
+/// Stops writing an answer: its readers receive the words written so far, then `done`. Does nothing
+/// if the answer has already ended.
 async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) -> StatusCode {
     answers.stop(&id);
     StatusCode::NO_CONTENT
 }
 
-/// Answers a conversation: as a stream of chunks with `"stream": true`, else as one JSON object.
+/// Answers a conversation with a stream of chunks if the request has `"stream": true`, and with one
+/// JSON object otherwise.
 ///
-/// Both live at one path. What stands before the first `yield_!` runs before the response begins, so it can still
-/// answer anything else: its `Err` is not only for failures but for every [`Answer`] that is not the stream.
+/// One endpoint can do both, because the code before the first `yield_!` runs before the response
+/// begins. Returning `Err` there sends any other response instead of the stream, so [`Answer`]
+/// holds the complete JSON answer as well as errors.
 #[sse_endpoint("/v1/chat/completions", method = POST)]
 async fn chat_completions(
     State(model): State<Model>,
@@ -131,7 +139,8 @@ async fn chat_completions(
     }
 
     let mut chunk = Chunk::new(id, request.model);
-    // The first chunk says who speaks, the last one why there is no more, and `[DONE]` is OpenAI's own end of stream.
+    // The first chunk carries the role, the last one the finish reason, and `[DONE]` is OpenAI's
+    // end-of-stream marker.
     yield_!(chunk.role("assistant"));
     while let Some(word) = words.next().await {
         yield_!(chunk.content(word));
@@ -140,7 +149,7 @@ async fn chat_completions(
     yield_!(Event::text("[DONE]"));
 }
 
-/// Everything that is answered instead of a stream.
+/// Every response other than the stream.
 #[derive(Debug)]
 enum Answer {
     Whole(Completion),
@@ -161,7 +170,8 @@ impl Answer {
 
 impl From<JsonRejection> for Answer {
     fn from(rejection: JsonRejection) -> Self {
-        // axum tells broken JSON (400) from JSON of the wrong shape (422). OpenAI does not.
+        // axum distinguishes invalid JSON (400) from JSON of the wrong shape (422). OpenAI does
+        // not.
         let status = match rejection.status() {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
             other => other,
@@ -190,7 +200,7 @@ impl IntoResponse for Answer {
 impl From<HubError> for Answer {
     fn from(_: HubError) -> Self {
         let error = ApiError {
-            message: "Too many answers are on their way. Ask again later.".to_owned(),
+            message: "Too many answers are being written. Try again later.".to_owned(),
             r#type: "requests",
             param: None,
             code: Some("rate_limit_exceeded"),
@@ -214,7 +224,8 @@ struct Message {
     content: String,
 }
 
-/// One piece of an answer. A single value is reused for all pieces of a stream: `yield_!` takes references too.
+/// One chunk of a streamed answer. A stream reuses a single value for all of its chunks, since
+/// `yield_!` also takes references.
 #[derive(Serialize)]
 struct Chunk {
     id: String,
@@ -275,7 +286,7 @@ impl Chunk {
     }
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug, Serialize)]
 struct Completion {
     id: String,
@@ -357,7 +368,7 @@ fn app() -> Router {
 }
 
 fn app_with(model: Model) -> Router {
-    // One that has ended can be read for another five minutes, unless `idle` says otherwise.
+    // An answer stays readable for five minutes after it has ended, the default of `idle`.
     let answers = Hub::new(|| Topic::in_memory(HELD));
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))

@@ -1,4 +1,4 @@
-//! Stands for a language model: always the same answer to the same question, a word at a time.
+//! A stand-in for a language model, which gives the same answer to the same question every time.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ struct Counts {
     busy: AtomicUsize,
 }
 
-/// An answer on its way. The model works on it while somebody waits for its next word, and not otherwise.
+/// An answer in progress. The model only works on it while `next` is being awaited.
 pub(crate) struct Words {
     model: Model,
     id: u64,
@@ -39,7 +39,7 @@ impl Model {
         }
     }
 
-    /// How many answers it is working on.
+    /// Returns the number of answers in progress.
     pub(crate) fn busy(&self) -> usize {
         self.0.busy.load(Relaxed)
     }
@@ -62,15 +62,16 @@ impl Words {
     }
 }
 
-// Nobody has to check whether the reader is still there: when it leaves, the generator is dropped where it waits,
-// and its answer with it. So is a run that is stopped.
+// There is no need to check whether the client is still connected: when it disconnects, the
+// generator is dropped at its current `.await`, and the answer with it. The same happens to a run
+// that is stopped.
 impl Drop for Words {
     fn drop(&mut self) {
         self.model.0.busy.fetch_sub(1, Relaxed);
         let (id, written, all) = (self.id, self.written, self.words.len());
         let how = if written < all { "stopped" } else { "finished" };
         let busy = self.model.busy();
-        println!("answer {id}: {how} after {written} of {all} words; {busy} more on their way");
+        println!("answer {id}: {how} after {written} of {all} words; {busy} more in progress");
     }
 }
 
@@ -89,7 +90,7 @@ fn text(question: &str) -> String {
     )
 }
 
-/// What the question is about: its longest word, the one in front aside ("What", "How").
+/// Guesses the subject of the question: its longest word, except the first ("What", "How").
 fn topic(question: &str) -> Option<&str> {
     let words = question.split(|c: char| !c.is_alphanumeric() && c != '-');
     words
@@ -100,24 +101,24 @@ fn topic(question: &str) -> Option<&str> {
 }
 
 const OPENINGS: [&str; 3] = [
-    "You ask about “{}”. I am only a parrot, and know one thing well: event streams.",
+    "You ask about “{}”. I am only a parrot and know one thing well: event streams.",
     "“{}” is a fine subject. It reminds me of how an answer like this one reaches you.",
     "Let me think about “{}” aloud, as language models do, one word at a time.",
 ];
 
 const FACTS: [&str; 8] = [
-    "A server-sent event is a few lines of text that end with a blank one.",
-    "The response never had to say how long it would be, so it can go on for a minute or for a day.",
+    "A server-sent event is a few lines of text followed by a blank one.",
+    "The response never has to say how long it will be, so it can go on for a minute or a day.",
     "Every word arrives on its own, because nothing between us waits for the next one.",
     "There is no second protocol: it is HTTP all the way, and every proxy has seen it before.",
-    "When a connection breaks, the browser comes back and says which event it saw last.",
-    "A comment now and then keeps a quiet stream open, and nobody needs to see it.",
+    "When a connection breaks, the browser reconnects and says which event it saw last.",
+    "A comment now and then keeps a quiet stream open, and no page ever sees it.",
     "If the server cannot answer, it says so with a status before the first event, and not after it.",
     "Text is all it carries, and JSON is text.",
 ];
 
 const ENDINGS: [&str; 3] = [
-    "Press Stop while I talk about “{}” and I fall silent in mid-sentence, on the server too.",
+    "Press Stop while I talk about “{}” and I fall silent mid-sentence, on the server too.",
     "Ask about “{}” again and I will say exactly the same: a parrot is deterministic.",
     "That is all I know about “{}”, and perhaps a little more.",
 ];

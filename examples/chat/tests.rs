@@ -19,7 +19,7 @@ fn ask(model: &Model, stream: bool) -> Request {
         .json(&request)
 }
 
-// tokio's clock is paused: the model's delays pass as soon as everybody waits for them.
+// With tokio's clock paused, the model's delays elapse as soon as every task is waiting.
 #[tokio::test(start_paused = true)]
 async fn streams_chunks_up_to_done() {
     let model = Model::default();
@@ -68,7 +68,7 @@ async fn streams_chunks_up_to_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_in_one_piece_without_stream() {
+async fn answers_with_one_object_without_stream() {
     let response = ask(&Model::default(), false).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.header("content-type"), Some("application/json"));
@@ -111,7 +111,7 @@ async fn refused(response: Response) -> Value {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_refused_as_openai_does() {
+async fn bad_requests_are_rejected_in_openai_format() {
     let client = Client::new(app());
     let post = || client.post(PATH);
 
@@ -134,7 +134,7 @@ async fn a_bad_request_is_refused_as_openai_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_writing_when_the_reader_leaves() {
+async fn stops_writing_when_the_client_disconnects() {
     let model = Model::default();
     let mut events = ask(&model, true).await.events();
     for _ in 0..4 {
@@ -145,7 +145,7 @@ async fn stops_writing_when_the_reader_leaves() {
     assert_eq!(model.busy(), 0);
 }
 
-/// The answer `1`, as it is without streaming.
+/// The text of the answer `1`, requested without streaming.
 async fn whole_answer() -> String {
     let whole: Value = ask(&Model::default(), false).await.json().await;
     let content = whole["choices"][0]["message"]["content"].as_str();
@@ -163,8 +163,8 @@ async fn read(client: &Client) -> Events {
     client.get("/answers/1").await.events()
 }
 
-async fn read_on(client: &Client, behind: &str) -> Events {
-    let request = client.get("/answers/1").last_event_id(behind);
+async fn resume(client: &Client, last_event_id: &str) -> Events {
+    let request = client.get("/answers/1").last_event_id(last_event_id);
     request.await.events()
 }
 
@@ -175,7 +175,7 @@ async fn word(events: &mut Events) -> String {
     }
 }
 
-/// Reads to the end: the words, and whether the answer is finished.
+/// Reads to the end. Returns the words, and whether the answer finished.
 async fn rest(events: &mut Events) -> (String, bool) {
     let (mut content, mut is_finished) = (String::new(), false);
     loop {
@@ -184,7 +184,7 @@ async fn rest(events: &mut Events) -> (String, bool) {
             events.expect_end().await;
             return (content, is_finished);
         }
-        assert!(!is_finished, "{event:?} behind the end");
+        assert!(!is_finished, "{event:?} after the end");
         match event.decode() {
             Piece::Word(word) => content.push_str(&word),
             Piece::Finished => is_finished = true,
@@ -193,7 +193,7 @@ async fn rest(events: &mut Events) -> (String, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_goes_on_while_nobody_reads_it() {
+async fn answers_continue_without_readers() {
     let model = Model::default();
     let client = Client::new(app_with(model.clone()));
     start(&client).await;
@@ -210,69 +210,70 @@ async fn an_answer_goes_on_while_nobody_reads_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_readers_get_the_same() {
+async fn two_readers_get_the_same_events() {
     let client = Client::new(app());
     start(&client).await;
     let mut first = read(&client).await;
-    let begun = word(&mut first).await + &word(&mut first).await;
-    // The second comes later, and gets what was before it came as well.
+    let first_words = word(&mut first).await + &word(&mut first).await;
+    // The second reader connects later, and still gets the earlier words.
     let mut second = read(&client).await;
     let (first, second) = tokio::join!(rest(&mut first), rest(&mut second));
-    assert_eq!((begun + &first.0, first.1), second);
+    assert_eq!((first_words + &first.0, first.1), second);
     assert_eq!(second, (whole_answer().await, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_back_gets_exactly_the_rest() {
+async fn reconnecting_client_gets_exactly_the_rest() {
     let client = Client::new(app());
     start(&client).await;
     let mut events = read(&client).await;
-    let begun = word(&mut events).await + &word(&mut events).await;
+    let first_words = word(&mut events).await + &word(&mut events).await;
     let seen = events.last_event_id().to_owned();
     events.leave().await;
 
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (content, is_finished) = rest(&mut read_on(&client, &seen).await).await;
-    assert_eq!(begun + &content, whole_answer().await);
+    let (content, is_finished) = rest(&mut resume(&client, &seen).await).await;
+    assert_eq!(first_words + &content, whole_answer().await);
     assert!(is_finished);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stops_it_ends_it_for_all_its_readers() {
+async fn stopping_ends_the_answer_for_all_readers() {
     let model = Model::default();
     let client = Client::new(app_with(model.clone()));
     start(&client).await;
     let (mut first, mut second) = (read(&client).await, read(&client).await);
-    let begun = word(&mut first).await + &word(&mut first).await;
+    let first_words = word(&mut first).await + &word(&mut first).await;
 
     let stop = client.request(Method::DELETE, "/answers/1");
     assert_eq!(stop.await.status(), StatusCode::NO_CONTENT);
     assert_eq!(rest(&mut first).await, (String::new(), false));
-    assert_eq!(rest(&mut second).await, (begun.clone(), false));
+    assert_eq!(rest(&mut second).await, (first_words.clone(), false));
     assert_eq!(model.busy(), 0);
-    // It stays so: who reloads the page sees how far it came, and it is not begun again.
+    // The answer stays stopped: a reloaded page gets the words written so far, and posting it again
+    // does not restart it.
     start(&client).await;
-    assert_eq!(rest(&mut read(&client).await).await, (begun, false));
+    assert_eq!(rest(&mut read(&client).await).await, (first_words, false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn posted_twice_it_is_written_once() {
+async fn answers_posted_twice_are_written_once() {
     let model = Model::default();
     let client = Client::new(app_with(model.clone()));
     tokio::join!(start(&client), start(&client));
     assert_eq!(model.busy(), 1);
     let mut events = read(&client).await;
-    let begun = word(&mut events).await;
+    let first_words = word(&mut events).await;
     start(&client).await;
     assert_eq!(model.busy(), 1);
     let (content, _) = rest(&mut events).await;
-    assert_eq!(begun + &content, whole_answer().await);
+    assert_eq!(first_words + &content, whole_answer().await);
     start(&client).await;
     assert_eq!(model.busy(), 0);
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_has_asked_for_is_not_found() {
+async fn unknown_answers_are_not_found() {
     let client = Client::new(app());
     let response = client.get("/answers/1").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
@@ -284,7 +285,7 @@ async fn an_answer_that_nobody_has_asked_for_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finished_answer_is_replayed_and_ends_for_good() {
+async fn finished_answers_are_replayed_then_end_with_204() {
     let client = Client::new(app());
     start(&client).await;
     let first = rest(&mut read(&client).await).await;

@@ -36,7 +36,7 @@ const PAGES: [Page; 5] = [
     },
     Page {
         example: "chat",
-        start: &["#anew", "#examples button"],
+        start: &["#reset", "#examples button"],
         is_going: "return document.querySelector('#log').innerText.length > 250",
     },
     Page {
