@@ -1,13 +1,10 @@
-//! The time, once a second.
+//! Streams the time, once a second.
 //!
 //! ```sh
 //! cargo run --example clock          # a page at http://127.0.0.1:3000
 //! curl -N http://127.0.0.1:3000/clock
 //! ```
-#![allow(
-    clippy::print_stdout,
-    reason = "an example says where it can be looked at"
-)]
+#![allow(clippy::print_stdout, reason = "an example prints its address")]
 
 use std::time::{Duration, SystemTime};
 
@@ -19,11 +16,12 @@ struct Time {
     time: String,
 }
 
-/// The time, once a second.
+/// Streams the time, once a second.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = Time> {
     let mut every = tokio::time::interval(Duration::from_secs(1));
-    // It never ends by itself: when the browser goes away, it is dropped where it waits.
+    // The loop needs no exit: when the client disconnects, the generator is dropped at its current
+    // `.await`.
     loop {
         every.tick().await;
         yield_!(Time {
@@ -53,9 +51,9 @@ mod tests {
 
     use super::*;
 
-    // The clock of these tests is tokio's, and paused: seconds pass as soon as everybody waits for them.
+    // With tokio's clock paused, a second elapses as soon as every task is waiting.
     #[tokio::test(start_paused = true)]
-    async fn tells_the_time_at_once_and_then_every_second() {
+    async fn sends_the_time_at_once_and_then_every_second() {
         let started = Instant::now();
         let mut events = Client::new(app()).get("/clock").await.events();
         for second in 0..5 {
@@ -71,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stops_when_its_reader_leaves() {
+    async fn stops_when_the_client_disconnects() {
         let mut events = Client::new(app()).get("/clock").await.events();
         events.expect_event().await;
         // Returns when the generator has been dropped.

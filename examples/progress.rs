@@ -1,4 +1,4 @@
-//! Jobs that outlive the page that started them, and a page that finds them again.
+//! Shows the progress of jobs, which keep running when the page that started them is closed.
 //!
 //! ```sh
 //! cargo run --example progress       # a page at http://127.0.0.1:3000
@@ -6,10 +6,7 @@
 //! curl -N http://127.0.0.1:3000/jobs/1/events
 //! curl -N http://127.0.0.1:3000/jobs/1/events -H 'last-event-id: 20'
 //! ```
-#![allow(
-    clippy::print_stdout,
-    reason = "an example says where it can be looked at"
-)]
+#![allow(clippy::print_stdout, reason = "an example prints its address")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,33 +23,36 @@ use tokio::sync::{RwLock, watch};
 
 const STEPS: u64 = 60;
 
-/// How far a job is, as the event `progress`. One of these says all there is to know, so a reader that missed some needs
-/// only the latest.
+/// The event `progress`. Each one holds the complete state of a job, so a reader that missed some
+/// only needs the latest.
 #[derive(Clone, Debug, SseEvent)]
 struct Progress {
-    /// The event's id as well: what the browser comes back with.
+    /// Also the event's id, which the browser sends when it reconnects.
     #[sse(id)]
     step: u64,
     steps: u64,
     doing: &'static str,
 }
 
-/// The progress of a job, up to its end; a 404 if there is no such job.
+/// Streams the progress of a job until it finishes. Responds with 404 if there is no such job.
 ///
-/// A browser that lost the connection comes back with the id of the last step it has seen, and goes on behind it.
+/// A browser that lost the connection sends the id of the last step it received, and resumes after
+/// it.
 #[sse_endpoint("/jobs/{id}/events", retry = "1s")]
 async fn job_events(
     Path(id): Path<usize>,
     last: LastEventId<u64>,
     State(jobs): State<Jobs>,
 ) -> Result<impl Stream<Item = Progress>, StatusCode> {
-    // Before the first `yield_!`, `?` is an HTTP status: an `EventSource` takes a 404 for a no, and does not come back.
+    // Before the first `yield_!`, `?` returns an HTTP status. An `EventSource` does not reconnect
+    // after a 404.
     let mut progress = jobs.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
 
-    // An id that cannot be read is as good as none: start from where the job is.
+    // An id that cannot be parsed is treated as missing: start at the job's current step.
     let mut seen = last.ok();
-    // The wait fails when the job has ended, and its last step has been seen. What it returns locks the channel, so it
-    // is cloned at once: nobody else should wait while this reader is slow.
+    // `wait_for` fails once the job has ended and its last step has been seen. The guard it returns
+    // locks the channel, so clone the value at once: holding the guard across the `yield_!` would
+    // block the job while this reader is slow.
     while let Ok(now) = progress
         .wait_for(|now| Some(now.step) > seen)
         .await
@@ -61,11 +61,12 @@ async fn job_events(
         seen = Some(now.step);
         yield_!(now);
     }
-    // A browser reconnects after every end. After this one it is answered 204, which stops it for good.
+    // A browser reconnects whenever a stream ends. After `done` it receives 204, which stops it for
+    // good.
     yield_!(Event::done());
 }
 
-/// All jobs since the start of the program; a job's id is its place, counted from one.
+/// All jobs since the program started. A job's id is its index plus one.
 #[derive(Clone, Default)]
 struct Jobs(Arc<RwLock<Vec<watch::Receiver<Progress>>>>);
 
@@ -77,7 +78,7 @@ impl Jobs {
             steps: STEPS,
             doing: "starting",
         });
-        // A task of its own, which no request owns: it goes on whether somebody watches or not.
+        // The job runs in its own task, independently of any request or reader.
         tokio::spawn(work(progress));
         let mut jobs = self.0.write().await;
         jobs.push(watched);
@@ -89,13 +90,13 @@ impl Jobs {
     }
 }
 
-/// The job itself: it says where it is, and knows nothing of who reads it.
+/// Runs a job, which publishes its progress independently of its readers.
 async fn work(progress: watch::Sender<Progress>) {
     for step in 1..=STEPS {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let doing = match step * 100 / STEPS {
-            0..20 => "reading the pictures",
-            20..70 => "making them smaller",
+            0..20 => "reading the images",
+            20..70 => "resizing them",
             70..100 => "uploading them",
             _ => "finished",
         };
@@ -106,7 +107,7 @@ async fn work(progress: watch::Sender<Progress>) {
     }
 }
 
-/// A job, as `/jobs` shows it.
+/// The representation of a job at `/jobs`.
 #[derive(Serialize)]
 struct Job {
     id: usize,
@@ -178,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// Starts a job, and returns where its events are.
+    /// Starts a job, and returns the URL of its events.
     async fn start(client: &Client) -> String {
         let response = client.post("/jobs").await;
         assert_eq!(response.status(), StatusCode::CREATED);
@@ -186,7 +187,7 @@ mod tests {
         job["events"].as_str().unwrap().to_owned()
     }
 
-    /// Reads one event, and checks that it is this step under its own id.
+    /// Reads one event, and checks that it is this step and has its number as the id.
     async fn expect_step(events: &mut Events, step: u64) {
         let event = events.expect_event().await;
         assert_eq!(event.event, "progress");
@@ -196,9 +197,9 @@ mod tests {
         assert_eq!(progress["steps"], STEPS);
     }
 
-    // tokio's clock is paused in these tests: the jobs' delays pass as soon as everybody waits for them.
+    // With tokio's clock paused, the jobs' delays elapse as soon as every task is waiting.
     #[tokio::test(start_paused = true)]
-    async fn a_new_job_says_where_it_is() {
+    async fn new_jobs_have_a_location_and_progress() {
         let client = Client::new(app());
         let response = client.post("/jobs").await;
         assert_eq!(response.status(), StatusCode::CREATED);
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_step_comes_in_order_and_then_the_end_for_good() {
+    async fn steps_arrive_in_order_then_the_stream_stops() {
         let client = Client::new(app());
         let url = start(&client).await;
         let mut events = client.get(&url).await.events();
@@ -232,13 +233,13 @@ mod tests {
         let id = events.last_event_id().to_owned();
         events.expect_end().await;
 
-        // The browser comes back with the id it has got, and is told to stop.
+        // The browser reconnects with the last id, and receives 204.
         let again = client.get(&url).last_event_id(id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_does_not_exist_is_a_404_and_not_a_stream() {
+    async fn unknown_jobs_are_not_found() {
         let client = Client::new(app());
         start(&client).await;
         for url in ["/jobs/2/events", "/jobs/0/events", "/jobs/2"] {
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_goes_on_behind_the_last_step_it_has_seen() {
+    async fn readers_resume_after_the_last_seen_step() {
         let client = Client::new(app());
         let url = start(&client).await;
         let mut events = client.get(&url).await.events();
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_id_that_nobody_can_read_starts_over() {
+    async fn unparsable_ids_start_over() {
         let client = Client::new(app());
         let url = start(&client).await;
         let mut events = client.get(&url).last_event_id("v1:9").await.events();
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_outlives_its_readers() {
+    async fn jobs_outlive_their_readers() {
         let client = Client::new(app());
         let url = start(&client).await;
         let mut events = client.get(&url).await.events();
@@ -283,7 +284,8 @@ mod tests {
         let job: Value = client.get("/jobs/1").await.json().await;
         assert_eq!(job["progress"]["step"], STEPS);
 
-        // Who comes late gets the last step and the end; who had seen it, only the end.
+        // A late reader gets the last step and `done`. A reader that has seen the last step gets
+        // only `done`.
         let mut events = client.get(&url).await.events();
         expect_step(&mut events, STEPS).await;
         assert_eq!(events.expect_event().await.event, "done");

@@ -1,14 +1,12 @@
-//! Prices that many browsers watch: each is encoded once, and whoever comes back gets what it missed.
+//! Streams prices to many browsers. Each price is encoded once, and a client that reconnects
+//! receives the prices it missed.
 //!
 //! ```sh
 //! cargo run --example ticker         # a page at http://127.0.0.1:3000; stop it and start it again
 //! curl -N 'http://127.0.0.1:3000/prices?symbol=ACME,HOOLI'
 //! curl http://127.0.0.1:3000/prices --json '{"symbol":"ACME","cents":9999}'
 //! ```
-#![allow(
-    clippy::print_stdout,
-    reason = "an example says where it can be looked at"
-)]
+#![allow(clippy::print_stdout, reason = "an example prints its address")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +19,7 @@ use axum::{
 };
 use sse_runtime::{Hub, HubError, LastEventId, RouterExt, Start, Stream, Topic, sse_endpoint};
 
-/// What is traded, and what it costs in the beginning.
+/// The symbols that are traded, with their initial prices in cents.
 const SYMBOLS: [(&str, u32); 4] = [
     ("ACME", 12_400),
     ("GLOBEX", 8_150),
@@ -29,38 +27,39 @@ const SYMBOLS: [(&str, u32); 4] = [
     ("INITECH", 4_620),
 ];
 
-/// How many prices of each symbol are held for those who come, and for those who come back.
+/// How many prices of each symbol are kept, for new clients and for those that reconnect.
 const HELD: usize = 300;
 
-/// How many of them somebody gets who comes for the first time: as many as the page draws.
+/// How many prices of each symbol a new client receives: as many as the page draws.
 const DRAWN: usize = 120;
 
 #[derive(Clone, Debug, serde::Serialize)]
 struct Price {
     symbol: &'static str,
     cents: u32,
-    /// Milliseconds since 1970, as JavaScript has them.
+    /// Milliseconds since 1970, like JavaScript's `Date.now()`.
     at: u64,
 }
 
 #[derive(serde::Deserialize)]
-struct Asked {
-    /// One, or several with commas between them.
+struct Symbols {
+    /// One symbol, or several separated by commas.
     symbol: String,
 }
 
-/// The prices of some symbols, in one stream. The id of each event says how far the reader is in all of them.
+/// Streams the prices of some symbols. The id of each event holds the reader's position in all of
+/// them.
 #[sse_endpoint("/prices", retry = "1s")]
 async fn prices(
-    Query(asked): Query<Asked>,
+    Query(query): Query<Symbols>,
     State(market): State<Hub<Price>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Price>, Refused> {
-    // Before the response: a symbol that does not exist is a 404, and makes no topic.
-    let symbols = asked.symbol.split(',').map(listed);
+    // Runs before the response begins, so an unknown symbol is a 404, and creates no topic.
+    let symbols = query.symbol.split(',').map(listed);
     let symbols = symbols.collect::<Result<Vec<_>, _>>()?;
     let updates = market.subscribe(symbols, last.or(Start::Latest(DRAWN)))?;
-    // What the ring does not hold any more is told by `event: gap`, without a word here.
+    // If prices that the client missed are no longer held, `yield_all!` sends a `gap` event.
     yield_all!(updates);
 }
 
@@ -70,7 +69,7 @@ struct Offer {
     cents: u32,
 }
 
-/// Sets a price. It returns the id of its event.
+/// Publishes a price, and returns the id of its event.
 async fn set_price(
     State(market): State<Hub<Price>>,
     Json(offer): Json<Offer>,
@@ -85,7 +84,7 @@ async fn set_price(
     Ok(Json(id.to_string()))
 }
 
-/// Why there is no price.
+/// The reasons for rejecting a request.
 enum Refused {
     NotListed,
     Full(HubError),
@@ -122,7 +121,7 @@ fn now() -> u64 {
     })
 }
 
-/// The prices go up and down.
+/// Publishes random price movements.
 async fn trade(market: Hub<Price>) {
     let mut prices = SYMBOLS;
     let mut every = tokio::time::interval(Duration::from_millis(150));
@@ -140,7 +139,7 @@ async fn trade(market: Hub<Price>) {
         };
         match market.topic(symbol) {
             Ok(topic) => drop(topic.publish(&price).await),
-            Err(error) => tracing::warn!(%error, "nobody learns of a price"),
+            Err(error) => tracing::warn!(%error, "failed to publish a price"),
         }
     }
 }
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_gets_the_prices_that_were_and_those_that_follow() {
+    async fn new_clients_get_earlier_and_later_prices() {
         let client = Client::new(app(market()));
         assert_eq!(set(&client, "ACME", 1).await, StatusCode::OK);
         assert_eq!(set(&client, "HOOLI", 2).await, StatusCode::OK);
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_back_gets_what_it_missed_of_each_symbol() {
+    async fn reconnecting_clients_get_what_they_missed() {
         let client = Client::new(app(market()));
         let path = "/prices?symbol=ACME,HOOLI";
         set(&client, "ACME", 1).await;
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_back_to_another_process_is_told_of_the_gap() {
+    async fn clients_get_a_gap_after_a_server_restart() {
         let before = Client::new(app(market()));
         set(&before, "ACME", 1).await;
         let mut events = before.get("/prices?symbol=ACME").await.events();
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_listed_is_not_found() {
+    async fn unlisted_symbols_are_not_found() {
         let client = Client::new(app(market()));
         let watched = client.get("/prices?symbol=ACME,ENRON").await;
         assert_eq!(watched.status(), StatusCode::NOT_FOUND);

@@ -1,26 +1,26 @@
-//! What the two programs of the README's comparison share: orders that are made in steps.
+//! Orders that are made in steps, for the two programs that the README compares.
 
 use std::time::Duration;
 
-/// An order that takes this many steps.
+/// An order that is made in steps.
 pub(crate) struct Order {
-    /// How many there are.
+    /// The number of steps.
     pub(crate) steps: u64,
 }
 
-/// A step of an order.
+/// A completed step of an order.
 #[derive(serde::Serialize)]
 pub(crate) struct Step {
     number: u64,
 }
 
-/// An order that broke on the way.
+/// The error of an order that fails at a step.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Broken {
     at: u64,
 }
 
-/// Order 404 does not exist; order 500 breaks at its third step.
+/// Finds an order. Order 404 does not exist, and order 500 fails at its third step.
 pub(crate) async fn find(id: u64) -> Option<Order> {
     (id != 404).then_some(Order {
         steps: if id == 500 { 9 } else { 3 },
@@ -28,7 +28,7 @@ pub(crate) async fn find(id: u64) -> Option<Order> {
 }
 
 impl Order {
-    /// Makes a step.
+    /// Completes a step.
     pub(crate) async fn step(&self, number: u64) -> Result<Step, Broken> {
         tokio::time::sleep(Duration::from_millis(100)).await;
         match (self.steps, number) {
