@@ -1,15 +1,13 @@
-//! Metrics for Prometheus, and a page that shows what they count.
+//! Exports metrics to Prometheus, and shows them on a page.
 //!
 //! ```sh
 //! cargo run --example metrics        # a page at http://127.0.0.1:3000
 //! curl http://127.0.0.1:3000/metrics
 //! ```
 //!
-//! `grafana.json`, beside this file, is a dashboard of them: in Grafana under "Dashboards", "New", "Import".
-#![allow(
-    clippy::print_stdout,
-    reason = "an example says where it can be looked at"
-)]
+//! `grafana.json`, next to this file, is a dashboard for these metrics. To use it in Grafana,
+//! choose "Dashboards", "New", "Import".
+#![allow(clippy::print_stdout, reason = "an example prints its address")]
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -27,7 +25,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use sse_runtime::{Event, RouterExt, Server, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::time::{interval, sleep};
 
-/// A stream that only its client ends: the seconds since it was opened.
+/// Counts the seconds since the stream was opened, until the client disconnects.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = u64> {
     let mut every = interval(Duration::from_secs(1));
@@ -40,7 +38,7 @@ async fn clock() -> impl Stream<Item = u64> {
 const STEPS: u64 = 10;
 const STEP: Duration = Duration::from_millis(400);
 
-/// A job, which comes to its end.
+/// A job that always finishes.
 #[sse_endpoint("/job")]
 async fn job() -> impl Stream<Item = u64> {
     for step in 1..=STEPS {
@@ -50,7 +48,7 @@ async fn job() -> impl Stream<Item = u64> {
     yield_!(Event::done());
 }
 
-/// The same with bad luck: every third run fails in the middle.
+/// A job that fails: every third run stops half way with an error.
 #[sse_endpoint("/flaky", error_event = "failed")]
 async fn flaky() -> impl Stream<Item = Result<u64, &'static str>> {
     static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -65,30 +63,30 @@ async fn flaky() -> impl Stream<Item = Result<u64, &'static str>> {
     yield_!(Event::done());
 }
 
-/// Seconds: up to a day, where streams are open for as long as a page is.
+/// Histogram buckets in seconds, up to a day, because a stream can stay open as long as its page.
 const DURATIONS: &[f64] = &[
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0,
 ];
-/// Seconds: from what is there at once to what nobody waits for.
+/// Histogram buckets in seconds, from instantaneous to far longer than a user waits.
 const FIRST_EVENTS: &[f64] = &[
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Installs the recorder, which all that is counted goes to from then on. What was counted before is lost, so it comes
-/// first in `main`.
+/// Installs the recorder. Metrics recorded before this call are lost, so `main` calls it first.
 fn install() -> Result<PrometheusHandle, BuildError> {
     let metric = |name: &str| Matcher::Full(format!("sse.server.{name}"));
     PrometheusBuilder::new()
-        // Names as Prometheus has them: the unit at the end, and `_total` behind what only grows.
+        // Follow Prometheus' naming conventions: the unit as a suffix, and `_total` for counters.
         .with_recommended_naming(true)
-        // With buckets it is a histogram; without, a summary, whose quantiles are those of one instance for ever.
+        // Without buckets these would be summaries, whose quantiles cannot be aggregated across
+        // instances.
         .set_buckets_for_metric(metric("stream_duration"), DURATIONS)?
         .set_buckets_for_metric(metric("time_to_first_event"), FIRST_EVENTS)?
         .install_recorder()
 }
 
-/// Puts what the histograms were given into their buckets. Else that is kept until the next scrape, and for ever if nobody
-/// scrapes.
+/// Moves recorded samples into the histograms' buckets. Otherwise they accumulate until the next
+/// scrape, or without bound if Prometheus never scrapes.
 async fn upkeep(metrics: PrometheusHandle) {
     let mut every = interval(Duration::from_secs(5));
     loop {
@@ -97,7 +95,8 @@ async fn upkeep(metrics: PrometheusHandle) {
     }
 }
 
-/// What Prometheus scrapes. Whoever can reach it can read it: on the internet it is better on a port of its own.
+/// The endpoint that Prometheus scrapes. It has no authentication, so a server on the internet
+/// should expose it on a separate port.
 async fn scrape(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
     let content_type = (
         header::CONTENT_TYPE,
@@ -106,7 +105,8 @@ async fn scrape(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
     ([content_type], metrics.render())
 }
 
-/// The same for the page, once a second, without the buckets. It is a stream like any other, and counts itself.
+/// Streams the metrics to the page once a second, without the histogram buckets. This stream is
+/// itself counted in the metrics.
 #[sse_endpoint("/numbers")]
 async fn numbers(State(metrics): State<PrometheusHandle>) -> impl Stream<Item = Text<String>> {
     let mut every = interval(Duration::from_secs(1));
@@ -125,7 +125,7 @@ fn app(metrics: PrometheusHandle) -> Router {
         .sse(clock().layer(StreamLimit::new(2)))
         .sse(job)
         .sse(flaky)
-        // So small that the page runs into it; it is around what stands above it, and not around the rest.
+        // Low enough for the page to reach it. A layer applies only to the routes added before it.
         .layer(StreamLimit::per_peer(3))
         .sse(numbers)
         .route("/metrics", get(scrape))
@@ -158,16 +158,17 @@ mod tests {
 
     use super::*;
 
-    /// A process has one recorder, so these tests share it, and each has its routes to itself.
+    /// A process has only one recorder, so the tests share it, and no two tests check the same
+    /// route.
     static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| install().unwrap());
 
-    /// An app that takes all requests for those of one client.
+    /// Creates an app that attributes every request to the same peer address.
     fn client() -> Client {
         let peer = SocketAddr::from(([127, 0, 0, 1], 49_152));
         Client::new(app(METRICS.clone()).layer(Extension(ConnectInfo(peer))))
     }
 
-    /// The value of a series, as Prometheus gets it.
+    /// Returns the value of a series, as Prometheus scrapes it.
     async fn value(series: &str) -> f64 {
         let rendered = client().get("/metrics").await.text().await;
         let mut lines = rendered.lines();
@@ -178,9 +179,9 @@ mod tests {
         value.parse().unwrap()
     }
 
-    // The durations are those of tokio's clock, which is paused in these tests.
+    // The durations are measured with tokio's clock, which is paused in these tests.
     #[tokio::test(start_paused = true)]
-    async fn a_job_is_counted_from_its_first_event_to_its_end() {
+    async fn jobs_are_counted_from_first_event_to_end() {
         let of_job = |name: &str| format!(r#"sse_server_{name}{{http_route="/job"}}"#);
         let mut events = client().get("/job").await.events();
         for step in 1..=STEPS {
@@ -193,7 +194,7 @@ mod tests {
         for (name, expected) in [
             ("active_streams", 0.0),
             ("streams_opened_total", 1.0),
-            // With the event `done`.
+            // Ten steps and `done`.
             ("events_total", 11.0),
             ("time_to_first_event_seconds_sum", 0.4),
             ("time_to_first_event_seconds_count", 1.0),
@@ -202,7 +203,7 @@ mod tests {
         }
         assert!(value(&of_job("sent_bytes_total")).await > 100.0);
 
-        // 4 s are more than 1 s and less than 5 s.
+        // The job takes 4 s, which is in the bucket up to 5 s.
         for (bucket, expected) in [("1", 0.0), ("5", 1.0), ("+Inf", 1.0)] {
             let labels = format!(r#"{{http_route="/job",reason="finished",le="{bucket}"}}"#);
             let series = format!("sse_server_stream_duration_seconds_bucket{labels}");
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_third_run_fails_and_is_counted_as_failed() {
+    async fn every_third_run_is_counted_as_failed() {
         for last in ["done", "done", "failed"] {
             let mut events = client().get("/flaky").await.events();
             let mut name = String::new();
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_room_is_counted_by_the_limit() {
+    async fn rejected_streams_are_counted_by_limit() {
         let rejected = async |limit: &str| {
             let labels = format!(r#"{{http_route="/clock",limit="{limit}"}}"#);
             value(&format!("sse_server_streams_rejected_total{labels}")).await
@@ -244,7 +245,8 @@ mod tests {
         assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!((rejected("total").await, rejected("key").await), (1.0, 0.0));
 
-        // It takes a place, and nobody reads it: its run is not one of those that another test counts.
+        // This stream counts towards the limit but is never polled, so it does not advance the
+        // count of runs that another test relies on.
         open.push(client.get("/flaky").await.events());
         let fourth = client.get("/clock").await;
         assert_eq!(fourth.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -259,14 +261,14 @@ mod tests {
     #[tokio::test]
     async fn the_page_reads_the_endpoints() {
         let page = client().get("/").await.text().await;
-        let listens = format!(r#"new EventSource("{}")"#, numbers().path());
-        assert!(page.contains(&listens));
+        let subscribes = format!(r#"new EventSource("{}")"#, numbers().path());
+        assert!(page.contains(&subscribes));
         for route in [clock().path(), job().path(), flaky().path()] {
             assert!(page.contains(&format!(r#"add("{route}""#)), "{route}");
         }
     }
 
-    /// The strings in a dashboard that Prometheus is asked.
+    /// Collects the Prometheus queries of a dashboard.
     fn queries(json: &Value, found: &mut Vec<String>) {
         match json {
             Value::Object(fields) => {
@@ -284,7 +286,7 @@ mod tests {
         }
     }
 
-    /// The words of a query: names, and strings with their quotes.
+    /// Splits a query into names, quoted strings and single characters.
     fn words(query: &str) -> Vec<&str> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let mut words = Vec::new();
@@ -295,18 +297,18 @@ mod tests {
                 first if is_name(first) => rest.find(|c| !is_name(c)).unwrap_or(rest.len()),
                 first => first.len_utf8(),
             };
-            let (word, behind) = rest.split_at(length);
+            let (word, after) = rest.split_at(length);
             if !word.trim().is_empty() {
                 words.push(word);
             }
-            rest = behind;
+            rest = after;
         }
         words
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_dashboard_asks_for_nothing_that_is_not_there() {
-        // One stream that comes and goes, and one for which there is no room.
+    async fn dashboard_queries_only_existing_metrics() {
+        // One stream that opens and closes, and one that is rejected.
         let app = app(METRICS.clone()).layer(StreamLimit::new(1));
         let client = Client::new(app);
         let mut events = client.get("/numbers").await.events();
@@ -315,16 +317,16 @@ mod tests {
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         events.leave().await;
         let rendered = client.get("/metrics").await.text().await;
-        // `name{label="value"}`, in the words that a query has.
+        // Lines like `name{label="value"} 1`, split into words like a query.
         let lines = rendered.lines().filter(|line| !line.starts_with('#'));
-        let there: BTreeSet<&str> = lines.flat_map(words).collect();
+        let exported: BTreeSet<&str> = lines.flat_map(words).collect();
 
         let dashboard: Value = serde_json::from_str(include_str!("grafana.json")).unwrap();
-        let mut asked = Vec::new();
-        queries(&dashboard, &mut asked);
+        let mut found = Vec::new();
+        queries(&dashboard, &mut found);
         let mut checked = BTreeSet::new();
-        for query in &asked {
-            // Labels stand in the braces behind a metric, or in the parentheses behind `by`.
+        for query in &found {
+            // Labels appear in the braces after a metric, or in the parentheses after `by`.
             let mut is_label = false;
             let mut is_by = false;
             for word in words(query) {
@@ -333,14 +335,15 @@ mod tests {
                     "{" => is_label = true,
                     "(" => is_label = is_by,
                     ")" | "}" => (is_label, is_by) = (false, false),
-                    // The label of the scrape, which Prometheus adds.
+                    // Prometheus adds this label when it scrapes.
                     "job" => {}
                     _ if word.starts_with('"') && is_label => {
-                        // `=~` takes several; a variable is what the dashboard's reader chose.
+                        // `=~` takes alternatives. A value that starts with `$` is a dashboard
+                        // variable.
                         for value in word.trim_matches('"').split('|') {
                             let value = format!("\"{value}\"");
                             assert!(
-                                value.starts_with("\"$") || there.contains(value.as_str()),
+                                value.starts_with("\"$") || exported.contains(value.as_str()),
                                 "{value} of {query} is not in\n{rendered}"
                             );
                         }
@@ -349,7 +352,7 @@ mod tests {
                         || is_label && word.starts_with(char::is_alphabetic) =>
                     {
                         assert!(
-                            there.contains(word),
+                            exported.contains(word),
                             "{word} of {query} is not in\n{rendered}"
                         );
                         checked.insert(word);
@@ -358,7 +361,7 @@ mod tests {
                 }
             }
         }
-        // All there is, each once at least: else the words were not found.
+        // Guards against a parser that finds no words: each of these must be on the dashboard.
         for name in [
             "sse_server_active_streams",
             "sse_server_streams_opened_total",
