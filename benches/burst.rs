@@ -1,13 +1,14 @@
-//! From the request to the last frame of a burst, without a socket: what it costs to make events of values.
+//! Measures the cost of encoding values as events: a burst from the request to its last frame,
+//! without a socket.
 
 #![allow(
     missing_docs,
-    reason = "criterion's macros write functions without them"
+    reason = "criterion's macros generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a benchmark that cannot run says so by panicking"
+    reason = "a benchmark that cannot run panics"
 )]
 
 use std::{convert::Infallible, future::poll_fn, pin::Pin};
@@ -63,7 +64,7 @@ async fn by_hand() -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     .keep_alive(sse::KeepAlive::default())
 }
 
-/// Reads a whole stream, and says how many bytes it had.
+/// Reads a whole stream and returns its length in bytes.
 async fn read(mut app: Router, path: &str) -> usize {
     let request = Request::get(path).body(Body::empty()).expect("a path");
     let Ok(response) = app.call(request).await;
@@ -91,7 +92,7 @@ fn burst(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("burst");
     group.throughput(Throughput::Elements(EVENTS));
     for path in ["/by-hand", "/each", "/ready"] {
-        // They are peers only if they send the same.
+        // The comparison is fair only if all of them send the same number of bytes.
         assert_eq!(runtime.block_on(read(app.clone(), path)), size);
         group.bench_function(path, |bencher| {
             bencher.to_async(&runtime).iter(|| read(app.clone(), path));

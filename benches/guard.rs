@@ -1,14 +1,15 @@
-//! How many instructions the hot paths take, which no noise changes: `cargo xtask guard` holds them against `guard.json`.
+//! Counts the instructions of the hot paths. Unlike times, the counts hardly vary between runs.
+//! `cargo xtask guard` compares them with `guard.json`.
 
 #![allow(
     missing_docs,
     unused_qualifications,
-    reason = "gungraun's macros write functions without them"
+    reason = "gungraun's macros generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a benchmark that cannot run says so by panicking"
+    reason = "a benchmark that cannot run panics"
 )]
 
 use std::{
@@ -27,7 +28,7 @@ use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::runtime::Runtime;
 use tower_service::Service as _;
 
-/// Enough that what comes before the first event weighs nothing.
+/// Enough events to make the cost of opening a stream negligible.
 const EVENTS: u64 = 1_000;
 
 #[derive(Clone, serde::Serialize)]
@@ -45,7 +46,7 @@ fn tick(seq: u64) -> Tick {
     }
 }
 
-// Each generator waits once, so that nothing of what is measured happens before the head.
+// Each generator yields once, so that all of the measured work happens after the response head.
 #[sse_endpoint("/each")]
 async fn each() -> impl Stream<Item = Tick> {
     tokio::task::yield_now().await;
@@ -68,7 +69,7 @@ async fn topic(State(topic): State<Topic<Tick>>) -> impl Stream<Item = Tick> {
     yield_all!(topic.subscribe(Start::First));
 }
 
-/// What is measured, and what it needs.
+/// The input of a benchmark.
 struct Bench {
     runtime: Runtime,
     topic: Topic<Tick>,
@@ -99,7 +100,7 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
         bodies
     });
     if held == 0 && path == "/topic" {
-        // They wait for what is published.
+        // Polls each body until it waits for the topic.
         let _entered = runtime.enter();
         for body in &mut bodies {
             assert_eq!(drain(body), 0);
@@ -112,11 +113,11 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
     }
 }
 
-/// How many bytes there are to be read.
+/// Reads all frames that are ready, and returns their length in bytes.
 fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
-    // After a frame a body may stand aside once.
+    // A body may return `Pending` once after a frame, to let other tasks run.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -138,28 +139,28 @@ fn read(mut bench: Bench) -> Bench {
     bench
 }
 
-// `EVENTS` structs through `yield_!` and serde, many in a frame.
+// `EVENTS` structs through `yield_!` and serde, many per frame.
 #[library_benchmark]
 #[bench::ready(open("/ready", 1, 0))]
 fn encode(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// The same, a frame each: what a turn of the body costs.
+// The same with one event per frame, which adds the cost of polling the body.
 #[library_benchmark]
 #[bench::each(open("/each", 1, 0))]
 fn poll(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// `EVENTS` updates of a topic that are held already.
+// `EVENTS` events that the topic already holds.
 #[library_benchmark]
 #[bench::held(open("/topic", 1, EVENTS))]
 fn replay(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// `EVENTS` events to nobody, and one to many that wait for it.
+// `EVENTS` events without subscribers, and one event with a thousand waiting subscribers.
 #[library_benchmark]
 #[bench::to_nobody(open("/topic", 0, 0), EVENTS)]
 #[bench::to_a_thousand(open("/topic", 1_000, 0), 1)]
@@ -172,7 +173,8 @@ fn publish(bench: Bench, events: u64) -> Bench {
     bench
 }
 
-// The event that a thousand were woken for, to each of them: its frame, and that there is no more.
+// The delivery of one event to a thousand subscribers: each body is polled for the frame, and once
+// more until it is pending.
 #[library_benchmark]
 #[bench::thousand(published())]
 fn deliver(bench: Bench) -> Bench {

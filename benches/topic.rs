@@ -1,13 +1,14 @@
-//! A topic beside `tokio::sync::broadcast` and axum's own `Sse`: what it costs to publish, to replay, and to wait.
+//! Compares a topic with `tokio::sync::broadcast` and axum's own `Sse`: publishing, replay, and the
+//! memory of idle streams.
 
 #![allow(
     missing_docs,
-    reason = "criterion's macros write functions without them"
+    reason = "criterion's macros generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a benchmark that cannot run says so by panicking"
+    reason = "a benchmark that cannot run panics"
 )]
 #![allow(clippy::print_stdout, reason = "criterion does not measure memory")]
 
@@ -70,11 +71,11 @@ async fn open(app: &mut Router) -> Body {
     response.into_body()
 }
 
-/// What is there to be read; `true` at least once there was something.
+/// Reads all frames that are ready, and returns their length in bytes.
 fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
-    // After a frame a body may stand aside once.
+    // A body may return `Pending` once after a frame, to let other tasks run.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -87,7 +88,7 @@ fn drain(body: &mut Body) -> usize {
     bytes
 }
 
-/// Publishing, with subscribers that wait to be woken.
+/// Publishes to subscribers that are waiting for an event.
 fn publish(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -143,7 +144,8 @@ fn publish(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From the request to the last byte of what is held. There is no peer: `broadcast` replays nothing.
+/// Replays a topic, from the request to the last byte. There is no comparison, since `broadcast`
+/// has no replay.
 fn replay(criterion: &mut Criterion) {
     const EVENTS: usize = 100_000;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -180,7 +182,7 @@ fn replay(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a stream holds while it waits, without its socket.
+/// Measures the memory of an idle stream, without its socket.
 fn memory(_: &mut Criterion) {
     const STREAMS: usize = 1_000;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -203,7 +205,7 @@ fn memory(_: &mut Criterion) {
         let change = region.change();
         let held = change.bytes_allocated - change.bytes_deallocated;
         println!(
-            "memory/{name}: {} bytes for each idle stream, without its socket",
+            "memory/{name}: {} bytes per idle stream, without its socket",
             held / STREAMS
         );
     }

@@ -1,6 +1,6 @@
-//! Any sequence of events arrives as it was sent, in two parsers that nobody here wrote.
+//! Checks that two independent parsers read any sequence of events exactly as it was sent.
 //!
-//! The same property as in `tests/wire.rs`, led by coverage instead of by chance.
+//! The same property as in `tests/wire.rs`, but with coverage-guided instead of random input.
 #![no_main]
 
 use std::{sync::Arc, time::Duration};
@@ -34,7 +34,7 @@ async fn events(State(script): State<Arc<Vec<Written>>>) -> impl Stream<Item = S
     }
 }
 
-/// What cannot be built is left out: that it cannot is the point.
+/// Adds the fields of `written`, except those that the constructors reject.
 fn fields<T>(written: &Written, mut event: Event<T>) -> Event<T> {
     if let Some(Ok(comment)) = written.comment.clone().map(Comment::new) {
         event = event.with_comment(comment);
@@ -79,13 +79,13 @@ fn expected(script: &[Written]) -> Vec<Seen> {
     seen
 }
 
-/// The data of an event of ours: JSON is read back, text is as it is.
+/// Decodes the data of the received events: JSON is parsed, text is left unchanged.
 fn read(script: &[Written], seen: Vec<Seen>) -> Vec<Seen> {
     let sent = script.iter().filter(|written| written.text.is_some());
     seen.into_iter()
         .zip(sent)
         .map(|((name, data, id), written)| match written.json {
-            true => (name, serde_json::from_str(&data).expect("JSON is one line"), id),
+            true => (name, serde_json::from_str(&data).expect("the data is valid JSON"), id),
             false => (name, data, id),
         })
         .collect()
