@@ -1,4 +1,4 @@
-//! Hands on the host's target triple, which the fuzz target is built for by name.
+//! Exports the host's target triple as `HOST`, which the step `fuzz` passes to cargo.
 
 use std::env;
 

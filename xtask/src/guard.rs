@@ -1,8 +1,10 @@
-//! `cargo xtask guard`: how many instructions the hot paths take, held against `benches/guard.json`.
+//! `cargo xtask guard`: counts the instructions of the hot paths and compares them with
+//! `benches/guard.json`.
 //!
-//! callgrind counts on a processor of its own making, so neither the machine nor what else runs on it changes the counts. What
-//! does is the compiler, which is pinned, the dependencies, which are locked, and glibc, which brings `memcpy` and `malloc`:
-//! bless it where its version has moved the counts.
+//! callgrind counts on a simulated CPU, so the counts depend neither on the machine nor on its
+//! load. They do depend on the compiler, which is pinned, on the dependencies, which are locked,
+//! and on glibc, which provides `memcpy` and `malloc`: if a new version of glibc has changed the
+//! counts, bless them.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +20,17 @@ use crate::{
     tool::Tool,
 };
 
-/// Starts valgrind, and reads what that says. The version is that of `gungraun` in `benches/Cargo.toml`, which refuses any
-/// other.
+/// Runs valgrind and parses its output. The version must equal that of `gungraun` in
+/// `benches/Cargo.toml`, which rejects any other.
 const RUNNER: Tool = Tool {
     name: "gungraun-runner",
     version: "0.20.0",
 };
 
-/// How much more is no accident.
+/// The relative increase above which the guard fails.
 const TOLERATED: f64 = 0.05;
 
-/// Instructions, by the name of the benchmark.
+/// Instruction counts by benchmark name.
 type Counts = BTreeMap<String, u64>;
 
 pub(crate) fn run(bless: bool) -> ExitCode {
@@ -54,7 +56,7 @@ pub(crate) fn run(bless: bool) -> ExitCode {
 
 fn count() -> io::Result<Counts> {
     let runner = RUNNER.install()?.join(RUNNER.name);
-    // Whatever an earlier run has left is not this one's.
+    // Remove the summaries of earlier runs, which `collect` would read as well.
     let home = root().join("target/guard");
     if home.exists() {
         fs::remove_dir_all(&home)?;
@@ -78,7 +80,7 @@ fn count() -> io::Result<Counts> {
     Ok(counts)
 }
 
-/// Reads the summaries in a folder, and in those within.
+/// Reads the summaries in a folder and its subfolders.
 fn collect(folder: &Path, counts: &mut Counts) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -94,7 +96,7 @@ fn collect(folder: &Path, counts: &mut Counts) -> io::Result<()> {
     Ok(())
 }
 
-/// The benchmark's name, and its instructions.
+/// Returns the name of the benchmark and its instruction count.
 fn read(summary: &Value) -> Option<(String, u64)> {
     let name = format!(
         "{}, {}",
@@ -106,11 +108,12 @@ fn read(summary: &Value) -> Option<(String, u64)> {
     Some((name, instructions["values"]["new"].as_u64()?))
 }
 
-/// Prints what was counted; `false` where something is too much, or is not known.
+/// Prints the counts. Returns `false` if a count has grown too much, or if the set of benchmarks
+/// differs.
 fn compare(counts: &Counts, blessed: &Counts) -> bool {
     let mut is_fine = counts.keys().eq(blessed.keys());
     if !is_fine {
-        println!("the benchmarks are others than in benches/guard.json");
+        println!("the benchmarks are not the ones in benches/guard.json");
     }
     println!("{:28} {:>12} {:>12}", "instructions", "blessed", "now");
     for (name, count) in counts {
@@ -123,7 +126,7 @@ fn compare(counts: &Counts, blessed: &Counts) -> bool {
             is_fine = false;
             "TOO MANY"
         } else if more < -TOLERATED {
-            "fewer: bless it, so that it stays so"
+            "fewer: bless it to keep the gain"
         } else {
             ""
         };
@@ -133,7 +136,9 @@ fn compare(counts: &Counts, blessed: &Counts) -> bool {
         );
     }
     if !is_fine {
-        println!("\nwhere that is meant: `cargo xtask guard --bless`, and say why in the commit");
+        println!(
+            "\nif this is intended, run `cargo xtask guard --bless` and give the reason in the commit"
+        );
     }
     is_fine
 }

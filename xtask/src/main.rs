@@ -1,5 +1,6 @@
-//! The project's tasks: `cargo xtask test` installs what the tests need and runs them all; `cargo xtask bench` measures.
-#![allow(clippy::print_stdout, reason = "a task runner tells what it runs")]
+//! The project's tasks. `cargo xtask test` installs everything that the tests need and runs them;
+//! `cargo xtask bench` runs the benchmarks.
+#![allow(clippy::print_stdout, reason = "a task runner prints what it runs")]
 
 mod bench;
 mod guard;
@@ -13,17 +14,17 @@ use std::{env, process::ExitCode};
 use steps::{Report, Step};
 
 const USAGE: &str = "\
-cargo xtask test            everything that CI runs
-cargo xtask test STEP…      the steps whose names start with one of these
-cargo xtask fuzz [SECONDS]  the wire format, led by coverage (60 seconds)
-cargo xtask soak [SECONDS]  full load with random faults (600 seconds)
-cargo xtask interop         real clients and real proxies, and the tables of the docs
-cargo xtask interop NAME…   the clients whose names contain one of these, `proxies`, `pages`
-cargo xtask guard [--bless] instructions of the hot paths, against benches/guard.json
-cargo xtask bench           beside the peers, into docs/performance.md (15 minutes)
-cargo xtask bench --quick   a part of it, in 2 minutes, to the terminal
-cargo xtask bench SCENARIO… those anew whose names start with one of these
-cargo xtask bench --continue what is not measured yet";
+cargo xtask test            run everything that CI runs
+cargo xtask test STEP…      run the steps whose names start with one of these
+cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds)
+cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
+cargo xtask interop         test real clients and proxies, and check the tables in the docs
+cargo xtask interop NAME…   test the clients whose names contain one of these, `proxies`, `pages`
+cargo xtask guard [--bless] compare the instructions of the hot paths with benches/guard.json
+cargo xtask bench           measure beside the peers, into docs/performance.md (15 minutes)
+cargo xtask bench --quick   measure a part of it, and print the results (2 minutes)
+cargo xtask bench SCENARIO… measure the scenarios whose names start with one of these again
+cargo xtask bench --continue measure the scenarios that have no result yet";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();

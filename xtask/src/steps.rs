@@ -1,4 +1,4 @@
-//! The steps of a run, and the table at its end.
+//! The steps of a run, and the report at its end.
 
 use std::{
     env, io, iter,
@@ -9,14 +9,14 @@ use std::{
 
 use crate::tool::Tool;
 
-/// One command of cargo's, by the name that the table shows.
+/// A cargo command, with the name that the report shows.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     args: Vec<String>,
     env: Option<(&'static str, &'static str)>,
-    /// The programs that it needs, each with the Debian package that brings it.
+    /// The programs that the step needs, each with the Debian package that provides it.
     needs: Vec<(&'static str, &'static str)>,
-    /// One that is not a package of Debian's.
+    /// A program that the step needs and Debian does not package.
     tool: Option<Tool>,
 }
 
@@ -58,7 +58,7 @@ impl Step {
     }
 }
 
-/// Everything that CI runs, the quick ones first.
+/// Returns everything that CI runs, the quick steps first.
 pub(crate) fn tests() -> Vec<Step> {
     vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
@@ -128,7 +128,7 @@ pub(crate) fn tests() -> Vec<Step> {
                 "--package",
                 "tests",
                 "--",
-                // The step `interop` has these.
+                // The step `interop` runs these.
                 "--skip",
                 "behind::",
             ],
@@ -139,14 +139,14 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("ip", "iproute2"),
         without_takeover(),
         interop(&[]),
-        // As the tests before it were built.
+        // With the dev profile, which the steps above have already built.
         soak(&[], "30"),
         Step::cargo(
             "messages",
             &["test", "--locked", "--package", "trybuild-cases"],
         ),
         fuzz("-runs=20000"),
-        // In a release build, and in a process of this one's own, which starts cargo again.
+        // A `Step` can only run cargo, so this runs `cargo xtask guard` as a separate process.
         Step::cargo(
             "guard",
             &[
@@ -163,7 +163,8 @@ pub(crate) fn tests() -> Vec<Step> {
     ]
 }
 
-/// The tests of what is sent, when, and to whom no more, with all of it in hyper's hands; not those that take long.
+/// Returns the step that repeats the tests of delivery, timing and disconnects with the takeover
+/// switched off, so that hyper handles the connections. It leaves out slow tests.
 fn without_takeover() -> Step {
     const TESTS: [&str; 14] = [
         "connection",
@@ -188,11 +189,13 @@ fn without_takeover() -> Step {
         .needs("ip", "iproute2")
 }
 
-/// Real clients and real proxies: all, or those that are named. What comes other registries have it installs itself.
+/// Returns the step that tests real clients and proxies: all, or those named in `only`. The program
+/// installs packages from npm and `PyPI` itself.
 pub(crate) fn interop(only: &[&str]) -> Step {
     let mut args = vec!["run", "--locked", "--package", "interop", "--"];
     args.extend(only);
-    // Debian may start the proxies as services as well, which is of no matter: the tests bring their own files and ports.
+    // Debian may start the proxies as services too. This is harmless, since the tests use their own
+    // configuration and ports.
     Step::cargo("interop", &args)
         .tool(Tool {
             name: "geckodriver",
@@ -209,7 +212,8 @@ pub(crate) fn interop(only: &[&str]) -> Step {
         .needs("varnishd", "varnish")
 }
 
-/// Full load with random faults, for so many seconds.
+/// Returns the step that runs the server under full load with random faults for the given number of
+/// seconds.
 pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
     let mut args = vec!["run", "--locked", "--package", "tests", "--bin", "soak"];
     args.extend(profile);
@@ -217,13 +221,14 @@ pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
     Step::cargo("soak", &args)
 }
 
-/// The fuzz target under libFuzzer, instrumented by the stable compiler: the flags are cargo-fuzz's own, without the
-/// sanitizer that only nightly has, which code without `unsafe` does not need.
+/// Returns the step that runs the fuzz target under libFuzzer, instrumented by the stable compiler.
+/// The flags are those of cargo-fuzz without the sanitizers, which need nightly, and which code
+/// without `unsafe` does not need.
 pub(crate) fn fuzz(limit: &str) -> Step {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Ccodegen-units=1";
-    // A target is named, so that build scripts and macros are built without the flags.
+    // With an explicit target, build scripts and macros are built without the flags.
     let host = env!("HOST");
     Step::cargo(
         "fuzz",
@@ -249,7 +254,7 @@ pub(crate) fn fuzz(limit: &str) -> Step {
     .needs("c++", "g++")
 }
 
-/// Of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -262,7 +267,7 @@ pub(crate) struct Report {
 enum Outcome {
     Passed(Duration),
     Failed(Duration),
-    /// With the reason, so that no test is skipped in silence.
+    /// Holds the reason, so that no step is skipped silently.
     Skipped(String),
 }
 
@@ -290,7 +295,7 @@ impl Report {
             .push((step.name, Outcome::Skipped("not asked for".to_owned())));
     }
 
-    /// The table, and whether nothing failed and nothing that was asked for was left out.
+    /// Prints the report. Returns a failure code if any step failed.
     pub(crate) fn print(self) -> ExitCode {
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         println!("\n{:24} {:8} seconds", "step", "result");
@@ -319,7 +324,8 @@ impl Report {
     }
 }
 
-/// Makes sure that programs are there, from Debian's packages where they are not.
+/// Installs the Debian packages of the programs that are missing. Returns an error if one of the
+/// programs is still missing afterwards.
 pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     let missing = || needs.iter().filter(|(program, _)| !is_there(program));
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
@@ -346,7 +352,7 @@ pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command. Returns an error if it does not exit successfully.
 pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     if command.stdin(Stdio::null()).status()?.success() {
         Ok(())
@@ -355,7 +361,8 @@ pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     }
 }
 
-/// Whether a program starts, whatever it makes of `--version`: not all know it. What has a path is a file.
+/// Returns whether a program exists: a file, if it is an absolute path, otherwise a program that
+/// can be started. Its exit status is ignored, since not all programs know `--version`.
 fn is_there(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();

@@ -1,5 +1,5 @@
-//! Programs that are built from crates.io, once for this machine and each version: they take minutes, and a fresh clone need
-//! not build them again.
+//! Programs that are installed from crates.io. Since building them takes minutes, each version is
+//! built once per machine and shared by all clones.
 
 use std::{
     env, io,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::steps::{root, succeed};
 
-/// A crate that is a program.
+/// A crate with a binary of the same name.
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
@@ -17,8 +17,8 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// The folder that the program is in, where it is built if it is not there yet. It starts other programs and reads what
-    /// they say, so it is built without optimisation, which is quicker.
+    /// Builds the program if it is not installed yet, and returns its folder. A debug build is
+    /// enough, since these programs only start others and read their output.
     pub(crate) fn install(self) -> io::Result<PathBuf> {
         let Self { name, version } = self;
         let root = cache().join(format!("{name}-{version}"));
