@@ -1,4 +1,4 @@
-//! A browser without a window, through `WebDriver`.
+//! Headless browsers, driven through `WebDriver`.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -13,17 +13,17 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::client::{Ask, PATIENCE, Reading, Told};
+use crate::client::{Ask, Message, PATIENCE, Reading};
 
 pub(crate) struct Browser {
     driver: WebDriver,
-    /// Where the scripts of the pages are.
+    /// The URL that pages load their scripts from.
     scripts: String,
-    /// It ends with this.
+    /// The driver's process, which is killed on drop.
     process: Child,
 }
 
-/// What its user prefers.
+/// The color scheme that the browser reports as preferred.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scheme {
     Light,
@@ -99,7 +99,7 @@ impl Browser {
             .map_err(|error| format!("{program}: {error}"))?;
         let listens = timeout(PATIENCE, async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                // There is nothing that tells.
+                // The driver does not signal that it is listening.
                 sleep(Duration::from_millis(20)).await;
             }
         });
@@ -118,7 +118,7 @@ impl Browser {
         &self.driver
     }
 
-    /// Opens a page where the stream comes from, and starts `client` in it.
+    /// Opens a page at the origin of the stream, and starts `client` in it.
     pub(crate) async fn read(&self, client: &str, ask: Ask) -> Result<Reading, String> {
         let origin = ask.url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let opened = self.driver.goto(format!("{origin}/")).await;
@@ -138,13 +138,15 @@ impl Browser {
         let started = self.driver.execute(start, vec![asked, page.into()]).await;
         started.map_err(|error| error.to_string())?;
         let driver = self.driver.clone();
-        Ok(Reading::task(async move |told| {
+        Ok(Reading::task(async move |reporter| {
             loop {
-                let said = "return (window.told ?? []).splice(0);";
-                let said = driver.execute(said, Vec::new()).await;
-                match said.and_then(|said| said.convert::<Vec<Told>>()) {
-                    Ok(said) => said.into_iter().for_each(|said| told.tell(said)),
-                    Err(error) => return told.tell(Told::Stopped(error.to_string())),
+                let script = "return (window.told ?? []).splice(0);";
+                let messages = driver.execute(script, Vec::new()).await;
+                match messages.and_then(|messages| messages.convert::<Vec<Message>>()) {
+                    Ok(messages) => messages
+                        .into_iter()
+                        .for_each(|message| reporter.send(message)),
+                    Err(error) => return reporter.send(Message::Stopped(error.to_string())),
                 }
                 sleep(Duration::from_millis(50)).await;
             }
@@ -157,7 +159,8 @@ impl Browser {
     }
 }
 
-/// Between the choice of a port and its use somebody else may take it; then the driver does not start, which is told.
+/// Finds a free port. If another process takes it before the driver does, the driver fails to
+/// start, which is reported as an error.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     listener

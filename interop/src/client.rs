@@ -1,4 +1,4 @@
-//! The clients: how each is started, and what it tells.
+//! The clients: how to start each of them, and the messages they report.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,34 +21,36 @@ use tokio_stream::StreamExt as _;
 
 use crate::browser::Browser;
 
-/// After this long a client has failed: it is not said to be slow, but to wait for what does not come.
+/// The timeout for whatever a client is expected to do. It is long enough that a client that
+/// exceeds it isn't slow, but stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a client tells of a stream, a line of JSON each where it is a program.
+/// A message that a client reports about its stream. Programs print one per line, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Told {
+pub(crate) enum Message {
     Event(Received),
-    /// The stream has ended, and the client does not come back by itself.
+    /// The stream has ended, and the client does not reconnect by itself.
     Ended,
-    /// The client has given up, with its reason.
+    /// The client has given up for this reason.
     Stopped(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Received {
     pub(crate) name: String,
-    /// Empty where the event has none. Some clients repeat the last one.
+    /// Empty if the event has no id, except that some clients repeat the last one.
     pub(crate) id: String,
     pub(crate) data: String,
 }
 
-/// What is asked of a client.
+/// The stream that a client is to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) url: String,
     pub(crate) method: &'static str,
-    /// After so many events it leaves, and its process lives on.
+    /// The number of events after which the client closes the stream, while its process keeps
+    /// running.
     pub(crate) leave_after: Option<usize>,
 }
 
@@ -62,14 +64,14 @@ impl Ask {
     }
 }
 
-/// A client that reads; it is ended when this is dropped.
+/// A client that reads a stream. Dropping this stops the client.
 pub(crate) struct Reading {
-    told: mpsc::UnboundedReceiver<Told>,
+    messages: mpsc::UnboundedReceiver<Message>,
     _running: Running,
 }
 
 enum Running {
-    Process(#[expect(dead_code, reason = "it is killed when it is dropped")] Child),
+    Process(#[expect(dead_code, reason = "dropping it kills the process")] Child),
     Task(AbortHandle),
 }
 
@@ -82,43 +84,44 @@ impl Drop for Running {
 }
 
 impl Reading {
-    /// What a task tells.
-    pub(crate) fn task<F>(client: impl FnOnce(Teller) -> F) -> Self
+    /// Runs a client as a task.
+    pub(crate) fn task<F>(client: impl FnOnce(Reporter) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (tell, told) = mpsc::unbounded_channel();
-        let task = tokio::spawn(client(Teller(tell)));
+        let (sender, messages) = mpsc::unbounded_channel();
+        let task = tokio::spawn(client(Reporter(sender)));
         Self {
-            told,
+            messages,
             _running: Running::Task(task.abort_handle()),
         }
     }
 
-    /// What a program tells, a line of JSON each.
+    /// Runs a client as a program that prints a line of JSON per message.
     pub(crate) fn program(command: &mut Command) -> Result<Self, String> {
         let mut child = start(command)?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
-        let (tell, told) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                let said = serde_json::from_str(&line);
-                let said = said.unwrap_or_else(|error| Told::Stopped(format!("{error}: {line}")));
-                if tell.send(said).is_err() {
+                let message = serde_json::from_str(&line);
+                let message =
+                    message.unwrap_or_else(|error| Message::Stopped(format!("{error}: {line}")));
+                if sender.send(message).is_err() {
                     break;
                 }
             }
         });
         Ok(Self {
-            told,
+            messages,
             _running: Running::Process(child),
         })
     }
 
-    pub(crate) async fn next(&mut self) -> Result<Told, String> {
-        match timeout(PATIENCE, self.told.recv()).await {
-            Ok(Some(told)) => Ok(told),
+    pub(crate) async fn next(&mut self) -> Result<Message, String> {
+        match timeout(PATIENCE, self.messages.recv()).await {
+            Ok(Some(message)) => Ok(message),
             Ok(None) => Err("the client has ended".to_owned()),
             Err(_) => Err(format!("nothing more in {PATIENCE:?}")),
         }
@@ -126,7 +129,7 @@ impl Reading {
 
     pub(crate) async fn event(&mut self) -> Result<Received, String> {
         match self.next().await? {
-            Told::Event(event) => Ok(event),
+            Message::Event(event) => Ok(event),
             other => Err(format!("{other:?} instead of an event")),
         }
     }
@@ -141,16 +144,17 @@ impl Reading {
     }
 }
 
-/// Where a task tells what its client sees. What nobody waits for any more is dropped.
-pub(crate) struct Teller(mpsc::UnboundedSender<Told>);
+/// Sends the messages of a client that runs as a task. Messages are dropped once the receiver is
+/// gone.
+pub(crate) struct Reporter(mpsc::UnboundedSender<Message>);
 
-impl Teller {
-    pub(crate) fn tell(&self, told: Told) {
-        let _ = self.0.send(told);
+impl Reporter {
+    pub(crate) fn send(&self, message: Message) {
+        let _ = self.0.send(message);
     }
 
     fn event(&self, name: String, id: String, data: String) {
-        self.tell(Told::Event(Received { name, id, data }));
+        self.send(Message::Event(Received { name, id, data }));
     }
 }
 
@@ -163,7 +167,7 @@ pub(crate) fn start(command: &mut Command) -> Result<Child, String> {
         .map_err(|error| format!("{command:?}: {error}"))
 }
 
-/// Where the programs of the clients are.
+/// The paths of the interpreters and of the clients' scripts.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) node: PathBuf,
@@ -172,15 +176,15 @@ pub(crate) struct Programs {
     pub(crate) python_scripts: PathBuf,
 }
 
-/// One that reads streams.
+/// A client that can read streams.
 pub(crate) enum Client {
-    /// A page, with the client of this name in `read.js`.
+    /// A page that runs the client of this name from `read.js`.
     Page(Browser, &'static str),
-    /// Node.js, with the same.
+    /// Node.js, which runs the client of this name from `read.js`.
     Node(Programs, &'static str),
-    /// A script in Python.
+    /// A Python script.
     Python(Programs, &'static str),
-    /// The crate `eventsource-client`, which is theirs.
+    /// The crate `eventsource-client` from `LaunchDarkly`.
     LaunchDarkly,
     ReqwestEventsource,
     Curl,
@@ -229,32 +233,32 @@ fn eventsource_client(ask: &Ask) -> Result<Reading, String> {
         .map_err(|error| error.to_string())?
         .method(ask.method.to_owned())
         .build_with_transport(transport);
-    Ok(Reading::task(async move |told| {
+    Ok(Reading::task(async move |reporter| {
         let mut stream = client.stream();
         let mut seen = 0;
         while let Some(next) = stream.next().await {
             match next {
                 Ok(eventsource_client::SSE::Event(event)) => {
                     let id = event.id.unwrap_or_default();
-                    told.event(event.event_type, id, event.data);
+                    reporter.event(event.event_type, id, event.data);
                     seen += 1;
                     if Some(seen) == leave_after {
                         return;
                     }
                 }
                 Ok(_) => {}
-                // It comes back after these.
+                // The client reconnects after an error.
                 Err(_) => {}
             }
         }
-        told.tell(Told::Stopped("the stream is over".to_owned()));
+        reporter.send(Message::Stopped("the stream has ended".to_owned()));
     }))
 }
 
 fn reqwest_eventsource(ask: Ask) -> Reading {
     use reqwest_eventsource::{Event, EventSource};
 
-    Reading::task(async move |told| {
+    Reading::task(async move |reporter| {
         let method = if ask.method == "POST" {
             reqwest::Method::POST
         } else {
@@ -263,12 +267,12 @@ fn reqwest_eventsource(ask: Ask) -> Reading {
         let request = reqwest::Client::new().request(method, &ask.url);
         let mut source = match EventSource::new(request) {
             Ok(source) => source,
-            Err(error) => return told.tell(Told::Stopped(error.to_string())),
+            Err(error) => return reporter.send(Message::Stopped(error.to_string())),
         };
         let mut seen = 0;
         while let Some(next) = source.next().await {
             if let Ok(Event::Message(event)) = next {
-                told.event(event.event, event.id, event.data);
+                reporter.event(event.event, event.id, event.data);
                 seen += 1;
                 if Some(seen) == ask.leave_after {
                     source.close();
@@ -276,11 +280,12 @@ fn reqwest_eventsource(ask: Ask) -> Reading {
                 }
             }
         }
-        told.tell(Told::Stopped("the stream is over".to_owned()));
+        reporter.send(Message::Stopped("the stream has ended".to_owned()));
     })
 }
 
-/// curl prints the stream as it is; the crate `eventsource-stream` reads that.
+/// Runs curl, which prints the raw stream, and parses its output with the crate
+/// `eventsource-stream`.
 fn curl(ask: &Ask) -> Result<Reading, String> {
     let leave_after = ask.leave_after;
     let mut curl = start(
@@ -290,24 +295,24 @@ fn curl(ask: &Ask) -> Result<Reading, String> {
             .arg(&ask.url),
     )?;
     let stdout = curl.stdout.take().ok_or("no standard output")?;
-    Ok(Reading::task(async move |told| {
+    Ok(Reading::task(async move |reporter| {
         let bytes = tokio_util::io::ReaderStream::new(stdout);
         let mut events = bytes.eventsource();
         let mut seen = 0;
         while let Some(Ok(event)) = events.next().await {
-            told.event(event.event, event.id, event.data);
+            reporter.event(event.event, event.id, event.data);
             seen += 1;
             if Some(seen) == leave_after {
-                // As somebody at a terminal leaves.
+                // Like a user who presses Ctrl-C.
                 let _ = curl.kill().await;
                 return;
             }
         }
-        told.tell(Told::Ended);
+        reporter.send(Message::Ended);
     }))
 }
 
-/// The folder with the scripts, as they are in the repository.
+/// Returns the folder with the scripts in the repository.
 pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }

@@ -1,4 +1,4 @@
-//! The clients by name, and what is known of each.
+//! The clients by name, and their known deviations.
 
 use crate::{
     browser::{Browser, Scheme},
@@ -22,12 +22,13 @@ pub(crate) enum Column {
     Curl,
 }
 
-/// Why a cell is no `ok`.
+/// A known reason for a cell that isn't `ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// It is not meant to.
+    /// The property does not apply to the client.
     NotApplicable(&'static str),
-    /// It should, and does not: what is `seen` of it, and the reason. The cell fails when it does, or fails otherwise.
+    /// The client fails with an error that starts with `seen`. The cell fails if the client passes,
+    /// or fails in another way.
     Fault {
         seen: &'static str,
         reason: &'static str,
@@ -71,8 +72,8 @@ impl Column {
         }
     }
 
-    /// Whether it comes back by itself when a stream has ended.
-    pub(crate) fn comes_back(self) -> bool {
+    /// Returns whether the client reconnects by itself after a stream has ended.
+    pub(crate) fn reconnects(self) -> bool {
         match self {
             Self::Chromium
             | Self::Firefox
@@ -94,7 +95,7 @@ impl Column {
         use Property as P;
 
         match (self, property) {
-            (_, P::Resume | P::IdAlone | P::Retry | P::Restart) if !self.comes_back() => {
+            (_, P::Resume | P::IdAlone | P::Retry | P::Restart) if !self.reconnects() => {
                 Some(NotApplicable(NO_RECONNECT))
             }
             (Self::Chromium | Self::Firefox | Self::NodeEventSource, P::Post) => {
@@ -107,32 +108,32 @@ impl Column {
                 | Self::ReqwestEventsource,
                 P::IdAlone,
             ) => Some(Fault {
-                seen: "id it came with: \"1\"",
+                seen: "id it reconnected with: \"1\"",
                 reason: "remembers the ids of events only, not that of a keep-alive (as of a filtered topic); \
                          `keep_alive_event` makes an event of it",
             }),
             (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {
-                seen: "it came back after the 204",
+                seen: "it reconnected after the 204",
                 reason: "comes back after a `204` again and again, unless its `onopen` and `onerror` are made to \
                          throw: abort it at `done`",
             }),
             (Self::EventsourceClient, P::Done | P::Stop) => Some(Fault {
-                seen: "it came back after the 204",
+                seen: "it reconnected after the 204",
                 reason: "comes back after a `204` again and again: drop it at `done`",
             }),
             (Self::ReqwestEventsource, P::Refused) => Some(Fault {
-                seen: "it does not return: Stopped",
+                seen: "it does not reconnect: Stopped",
                 reason: "stops at any status but `200`: ask again after `Retry-After`",
             }),
             (Self::EventsourceClient, P::Retry) => Some(Fault {
-                seen: "it came back after ",
+                seen: "it reconnected after ",
                 reason: "waits for half of it up to all of it, at random",
             }),
             _ => None,
         }
     }
 
-    /// Starts it. Pages load their scripts from `server`.
+    /// Starts the client. Pages load their scripts from `server`.
     pub(crate) async fn start(self, programs: &Programs, server: &str) -> Result<Client, String> {
         let chromium = async || Browser::chromium(server.to_owned(), Scheme::Light).await;
         let firefox = async || Browser::firefox(server.to_owned(), Scheme::Light).await;

@@ -1,9 +1,10 @@
-//! The tables in the docs. Each stands between two comments, and is what a run prints: where it is not, a cell has changed,
-//! or a reason.
+//! The tables in the docs. Each stands between two HTML comments and must equal the output of a
+//! run: a difference means that a result or a reason has changed.
 
 use std::{env, fs, path::Path};
 
-/// Whether `file` says the same as `text` in its block of this name. With `INTEROP=overwrite` it does from then on.
+/// Returns whether the block `name` in `file` equals `text`. With `INTEROP=overwrite`, a block that
+/// differs is replaced.
 pub(crate) fn agree(file: &str, name: &str, text: &str) -> Result<bool, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let page = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
@@ -24,11 +25,11 @@ pub(crate) fn agree(file: &str, name: &str, text: &str) -> Result<bool, String> 
     if is_overwriting() {
         fs::write(&path, format!("{before}{begin}{text}{end}{after}"))
             .map_err(|error| format!("{file}: {error}"))?;
-        println!("{file}: written anew, {name}");
+        println!("{file}: updated the block {name}");
         return Ok(true);
     }
     println!(
-        "{file} does not say what this run does, of {name}; if the run is right: INTEROP=overwrite cargo xtask interop"
+        "the block {name} in {file} differs from this run; if the run is right: INTEROP=overwrite cargo xtask interop"
     );
     Ok(false)
 }

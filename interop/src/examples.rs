@@ -1,4 +1,5 @@
-//! The examples, as they are: `ticker` through a restart, and `chat` with OpenAI's own clients.
+//! Tests with the unmodified examples: `ticker` during a restart, and `chat` with OpenAI's own
+//! clients.
 
 use std::{path::Path, process::Stdio};
 
@@ -10,11 +11,11 @@ use tokio::{
 };
 
 use crate::{
-    client::{Ask, Client, PATIENCE, Programs, Reading, Told},
+    client::{Ask, Client, Message, PATIENCE, Programs, Reading},
     property::same,
 };
 
-/// An example that runs.
+/// A running example.
 pub(crate) struct Example {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
@@ -23,7 +24,7 @@ pub(crate) struct Example {
 }
 
 impl Example {
-    /// Starts it where it was before, or at a port of the kernel's.
+    /// Starts the example at a port, which is `0` for a free one.
     pub(crate) async fn start(name: &str, port: &str) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
         let mut child = Command::new(path.join(name))
@@ -45,7 +46,7 @@ impl Example {
     async fn line(&mut self) -> Result<String, String> {
         match timeout(PATIENCE, self.stdout.next_line()).await {
             Ok(Ok(Some(line))) => Ok(line),
-            other => Err(format!("{other:?} instead of a line of the example's")),
+            other => Err(format!("{other:?} instead of a line from the example")),
         }
     }
 
@@ -61,11 +62,11 @@ impl Example {
     }
 }
 
-/// Prices that the market of the example never has: it does not go below 100.
+/// The prices that the test sets. The example itself never goes below 100.
 const OURS: std::ops::Range<u64> = 1..100;
 
-/// A server that is killed and started again holds nothing of what was before. Who comes back to it is told so, and gets
-/// all that was published since, from the first.
+/// Kills the server and starts it again, which loses all earlier events. A client that reconnects
+/// must receive a `gap`, and then every price published since the restart.
 pub(crate) async fn restart(client: &Client) -> Result<(), String> {
     let before = Example::start("ticker", "0").await?;
     before.set_price(1).await?;
@@ -93,16 +94,16 @@ pub(crate) async fn restart(client: &Client) -> Result<(), String> {
             )?;
             break;
         }
-        // What was on its way when the server was killed.
+        // Other events may have been in flight when the server was killed.
         if ours(&event.data).is_some() {
-            return Err(format!("{event:?} before it was told of the gap"));
+            return Err(format!("{event:?} before the gap"));
         }
     }
     after.set_price(5).await?;
     expect_prices(&mut reading, 3..6).await
 }
 
-/// Prices of ours, among those of the market's own.
+/// Expects these prices in order, ignoring those of the example itself.
 async fn expect_prices(reading: &mut Reading, cents: std::ops::Range<u64>) -> Result<(), String> {
     for expected in cents {
         let found = loop {
@@ -122,7 +123,7 @@ fn ours(data: &str) -> Option<u64> {
     price["cents"].as_u64().filter(|cents| OURS.contains(cents))
 }
 
-/// What is asked of OpenAI's clients.
+/// The properties that OpenAI's clients are tested for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chat {
     Stream,
@@ -150,7 +151,7 @@ impl Chat {
     }
 }
 
-/// Where OpenAI publishes a client.
+/// OpenAI's clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OpenAi {
     Python,
@@ -158,9 +159,9 @@ pub(crate) enum OpenAi {
 }
 
 impl OpenAi {
-    pub(crate) async fn judge(self, what: Chat, programs: &Programs) -> Result<(), String> {
-        let mut chat = Example::start("chat", "0").await?;
-        let base_url = format!("{}/v1", chat.url);
+    pub(crate) async fn judge(self, chat: Chat, programs: &Programs) -> Result<(), String> {
+        let mut example = Example::start("chat", "0").await?;
+        let base_url = format!("{}/v1", example.url);
         let mut command = match self {
             Self::Python => {
                 let mut python = Command::new(&programs.python);
@@ -173,20 +174,20 @@ impl OpenAi {
                 node
             }
         };
-        let mut reading = Reading::program(command.arg(base_url).arg(what.name()))?;
-        match what {
+        let mut reading = Reading::program(command.arg(base_url).arg(chat.name()))?;
+        match chat {
             Chat::Stream => {
                 let mut answer = String::new();
                 loop {
                     match reading.next().await? {
-                        Told::Event(event) if event.name == "stop" => break,
-                        Told::Event(event) => answer.push_str(&event.data),
+                        Message::Event(event) if event.name == "stop" => break,
+                        Message::Event(event) => answer.push_str(&event.data),
                         other => return Err(format!("{other:?} before the end")),
                     }
                 }
-                same("what follows", &reading.next().await?, &Told::Ended)?;
+                same("what follows", &reading.next().await?, &Message::Ended)?;
                 let words = answer.split(' ').count();
-                let line = chat.line().await?;
+                let line = example.line().await?;
                 let whole = format!("finished after {words} of {words} words");
                 same("the whole answer", &line.contains(&whole), &true)
             }
@@ -195,12 +196,12 @@ impl OpenAi {
                 same(
                     "what it says",
                     &reading.next().await?,
-                    &Told::Stopped(refused),
+                    &Message::Stopped(refused),
                 )
             }
             Chat::Abort => {
                 reading.events(3).await?;
-                let line = chat.line().await?;
+                let line = example.line().await?;
                 same(
                     "the model stopped",
                     &line.contains(": stopped after "),

@@ -1,4 +1,5 @@
-//! Libraries that put fragments of HTML from a stream into a page, in Chromium: htmx 2 with its extension, htmx 4, and Turbo.
+//! Tests libraries that insert HTML fragments from a stream into a page, in Chromium: htmx 2 with
+//! its extension, htmx 4, and Turbo.
 
 use std::{future::pending, time::Duration};
 
@@ -205,14 +206,15 @@ impl Library {
                 reason: "makes a new `EventSource` after a `204`, without an id: a new run. `sse-close=\"done\"` stops it",
             }),
             (Self::Htmx4, Trait::NoContent) => Some(Fault {
-                seen: "it returned after the 204",
+                seen: "it reconnected after the 204",
                 reason: "takes a `204` for an error, and asks again for ever. `hx-sse:close=\"done\"` stops it",
             }),
             _ => None,
         }
     }
 
-    /// A page that adds list items from the stream at `url`. With `closes` it stops at `done`.
+    /// Returns a page that adds list items from the stream at `url`. If `closes` is set, it stops
+    /// at `done`.
     fn page(self, url: &str, closes: bool) -> String {
         match self {
             Self::Htmx2 => {
@@ -297,7 +299,9 @@ impl Library {
             Trait::Resume => {
                 let visits = visits.borrow();
                 let ids = visits.requests.iter();
-                let ids: Vec<_> = ids.map(|asked| asked.last_event_id.as_deref()).collect();
+                let ids: Vec<_> = ids
+                    .map(|request| request.last_event_id.as_deref())
+                    .collect();
                 same("ids", ids.as_slice(), &[None, Some("3")])
             }
             Trait::Error => {
@@ -305,35 +309,35 @@ impl Library {
                 eventually(browser, "window.failure", problem).await
             }
             Trait::Close => {
-                let returns = |visits: &Visits| visits.requests.len() > 1;
-                let returned = timeout(STAYS_AWAY, visits.wait_for(returns)).await;
-                same("it returned after `done`", &returned.is_ok(), &false)
+                let reconnects = |visits: &Visits| visits.requests.len() > 1;
+                let reconnected = timeout(QUIET_PERIOD, visits.wait_for(reconnects)).await;
+                same("it reconnected after `done`", &reconnected.is_ok(), &false)
             }
             Trait::NoContent => {
-                let refused = |visits: &Visits| {
+                let stopped = |visits: &Visits| {
                     let again = visits.requests.get(1);
                     again.is_some_and(|again| again.status == Some(StatusCode::NO_CONTENT))
                 };
-                let refused = timeout(PATIENCE, visits.wait_for(refused)).await;
-                refused.map_err(|_| "no 204").map(drop)?;
-                let returns = |visits: &Visits| visits.requests.len() > 2;
-                let returned = timeout(STAYS_AWAY, visits.wait_for(returns)).await;
-                match returned {
+                let stopped = timeout(PATIENCE, visits.wait_for(stopped)).await;
+                stopped.map_err(|_| "no 204").map(drop)?;
+                let reconnects = |visits: &Visits| visits.requests.len() > 2;
+                let reconnected = timeout(QUIET_PERIOD, visits.wait_for(reconnects)).await;
+                match reconnected {
                     Err(_) => Ok(()),
                     Ok(Ok(visits)) if visits.requests[2].last_event_id.is_none() => {
                         Err("a new run without an id after the 204".to_owned())
                     }
-                    Ok(_) => Err("it returned after the 204".to_owned()),
+                    Ok(_) => Err("it reconnected after the 204".to_owned()),
                 }
             }
         }
     }
 }
 
-/// Only the clock tells that a client stays away: many times what it was told to wait.
-const STAYS_AWAY: Duration = Duration::from_secs(3);
+/// How long to wait before concluding that a client does not reconnect: many times its `retry`.
+const QUIET_PERIOD: Duration = Duration::from_secs(3);
 
-/// Waits until the page has this value.
+/// Waits until the expression has this value in the page.
 async fn eventually(browser: &Browser, expression: &str, expected: &str) -> Result<(), String> {
     let script = format!("try {{ return {expression} }} catch {{ return null }}");
     let mut seen = Value::Null;
@@ -346,7 +350,7 @@ async fn eventually(browser: &Browser, expression: &str, expected: &str) -> Resu
             if seen == expected {
                 return Ok(());
             }
-            // The driver has no event for it.
+            // The driver cannot wait for a value.
             sleep(Duration::from_millis(50)).await;
         }
     });

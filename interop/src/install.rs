@@ -1,5 +1,6 @@
-//! What the clients need from npm and `PyPI`, each by its own tool, in the versions of their files, below `target/interop`.
-//! What is there already is left as it is. Node.js comes from npm as well, since Debian's is too old for some clients.
+//! Installs the clients' packages from npm and `PyPI` into `target/interop`, in the versions pinned
+//! by `package-lock.json` and `requirements.txt`. Packages that are already installed are kept.
+//! Node.js comes from npm as well, since Debian's version is too old for some clients.
 
 use std::{
     fs,
@@ -22,7 +23,7 @@ pub(crate) fn install() -> Result<Programs, String> {
     })
 }
 
-/// A copy of the scripts, beside the `node_modules` that they import from.
+/// Copies the scripts next to the `node_modules` that they import from, and returns the folder.
 fn js(root: &Path) -> Result<PathBuf, String> {
     let folder = root.join("js");
     let from = scripts().join("js");
@@ -56,7 +57,7 @@ fn python(root: &Path) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// `install`, unless it was done for this `what` before.
+/// Calls `install`, unless it succeeded before with the same `what`.
 fn once(
     installed: &Path,
     what: &[u8],

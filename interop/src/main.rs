@@ -1,5 +1,5 @@
-//! Real clients against the framework, each at every property: the table of what came of it, and whether it is what the
-//! docs say. `cargo xtask interop` runs it.
+//! Tests real clients and proxies against the framework, prints the results as tables, and compares
+//! these with the docs. `cargo xtask interop` runs this program.
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
 mod answers;
@@ -49,7 +49,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether all cells are as they should be.
+/// Runs the tests whose names contain one of `only`, or all of them. Returns whether every result
+/// is as expected.
 async fn run(only: &[String]) -> Result<bool, String> {
     let programs = install::install()?;
     build_examples().await?;
@@ -87,7 +88,7 @@ async fn run(only: &[String]) -> Result<bool, String> {
         )
     });
     let sdks: Vec<_> = sdks.collect();
-    // A few at a time: each of them loads for a second or more, and there are many other clients.
+    // At most two of these run at a time, since each takes a second or more to load.
     let places = Arc::new(Semaphore::new(2));
     let protocols = Sdk::ALL.into_iter().filter(|sdk| chosen(sdk.name()));
     let protocols = protocols.map(|sdk| {
@@ -134,13 +135,14 @@ async fn run(only: &[String]) -> Result<bool, String> {
         right &= pages.is_right();
     }
     match proxies {
-        // What is not whole is not what the docs show.
+        // Only a complete run is comparable with the docs.
         Some(proxies) if only.is_empty() && right => documented(&tables, &proxies),
         _ => Ok(right),
     }
 }
 
-/// Where the pictures of the pages go: those of the docs are made anew with their tables alone.
+/// Returns the folder for the screenshots. Those in the docs are only replaced along with the
+/// tables.
 fn images() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if docs::is_overwriting() {
@@ -150,7 +152,7 @@ fn images() -> PathBuf {
     }
 }
 
-/// Whether the docs have these tables.
+/// Compares the tables with those in the docs, or overwrites the latter.
 fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     const README: &str = "README.md";
     const CLIENTS: &str = "sse-runtime/docs/clients.md";
@@ -175,7 +177,8 @@ fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     ] {
         agree &= docs::agree(file, name, &text)?;
     }
-    // A date changes every day: it is that of the last time the tables were written.
+    // The versions include the date of the run, so they are only written along with the tables, and
+    // never compared.
     if docs::is_overwriting() {
         docs::agree(CLIENTS, "versions", &versions::of_clients())?;
         docs::agree(CLIENTS, "protocol versions", &versions::of_protocols())?;
@@ -185,7 +188,7 @@ fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     Ok(agree)
 }
 
-/// The tables of the page "Clients".
+/// The tables in `clients.md`.
 struct Tables {
     clients: Table,
     openai: Table,
@@ -209,14 +212,14 @@ impl Tables {
 }
 
 impl fmt::Display for Tables {
-    /// Without a table of which no column was chosen.
+    /// Leaves out tables without columns, none of whose clients were chosen.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all = self.all().into_iter().filter(|table| !table.is_empty());
         all.try_for_each(|table| writeln!(f, "{table}"))
     }
 }
 
-/// Waits for the columns, and makes a table of them.
+/// Waits for the columns and builds a table from them.
 async fn table<const ROWS: usize>(
     rows: [&str; ROWS],
     columns: Vec<(&'static str, JoinHandle<Vec<Cell>>)>,
@@ -242,7 +245,7 @@ async fn build_examples() -> Result<(), String> {
     }
 }
 
-/// One client, at one property after the other.
+/// Tests one client for all properties, one after the other.
 async fn column_cells(
     column: Column,
     programs: &Programs,
@@ -263,12 +266,12 @@ async fn column_cells(
                 property,
                 &client,
                 column.name(),
-                column.comes_back(),
+                column.reconnects(),
                 server,
                 trials,
             );
             match (judged.await, known) {
-                // How long it waits is drawn by lot, and may be as long by luck.
+                // This client's delay is random, so it may be long enough by chance.
                 (Ok(()), Some(Known::Fault { reason, .. })) if property == Property::Retry => {
                     Cell::Fault(reason)
                 }
@@ -286,8 +289,8 @@ async fn column_cells(
 
 async fn sdk_cells(sdk: OpenAi, programs: &Programs) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for what in Chat::ALL {
-        cells.push(match sdk.judge(what, programs).await {
+    for chat in Chat::ALL {
+        cells.push(match sdk.judge(chat, programs).await {
             Ok(()) => Cell::Ok,
             Err(error) => Cell::Failed(error),
         });

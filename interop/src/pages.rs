@@ -1,5 +1,6 @@
-//! The examples' pages in both browsers, light and dark, narrow and wide: what is on them, whether anything went wrong in
-//! the console, and whether a keyboard and a screen reader get along with them.
+//! Tests the examples' pages in both browsers, light and dark, narrow and wide: that they show
+//! their content, log no errors to the console, and are accessible by keyboard and screen reader.
+//! Takes the screenshots of the docs.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -17,13 +18,13 @@ use crate::{
     table::{Cell, Table},
 };
 
-/// A page, and how to see that it shows what it is for.
+/// The page of an example, and how to check that it works.
 #[derive(Clone, Copy)]
 struct Page {
     example: &'static str,
-    /// The buttons that set it going.
+    /// Selectors of the buttons that start it.
     start: &'static [&'static str],
-    /// True once there is something to see.
+    /// A script that returns true once the page shows its content.
     is_going: &'static str,
 }
 
@@ -58,7 +59,7 @@ const PAGES: [Page; 5] = [
     },
 ];
 
-/// A phone, and a laptop.
+/// The sizes of a phone and a laptop.
 const SIZES: [(u32, u32); 2] = [(390, 780), (1280, 720)];
 
 #[derive(Clone, Copy)]
@@ -76,15 +77,15 @@ impl Kind {
     }
 }
 
-/// Looks at all pages, and keeps the pictures of them in `images`.
+/// Tests all pages, and saves the screenshots in `images`.
 pub(crate) async fn look(
     programs: &Programs,
     server: &str,
     images: &Path,
 ) -> Result<Table, String> {
-    fs::create_dir_all(images).map_err(said)?;
+    fs::create_dir_all(images).map_err(to_text)?;
     let axe = programs.js.join("node_modules/axe-core/axe.min.js");
-    let axe = fs::read_to_string(axe).map_err(said)?;
+    let axe = fs::read_to_string(axe).map_err(to_text)?;
     let mut table = Table::new(PAGES.map(|page| page.example.to_owned()).to_vec());
     for (name, kind, scheme) in [
         ("Chromium, light", Kind::Chromium, Scheme::Light),
@@ -103,7 +104,8 @@ pub(crate) async fn look(
                 continue;
             }
         };
-        // All at once: the prices of the last one have gone up and down for a while when it is looked at.
+        // Start all examples before testing the first, so that `ticker`, the last, has some prices
+        // to show by then.
         let mut examples = Vec::new();
         for page in PAGES {
             examples.push((page, Example::start(page.example, "0").await?));
@@ -132,13 +134,13 @@ pub(crate) async fn look(
     Ok(table)
 }
 
-/// Looks at one page in one browser.
+/// Tests one page in one browser.
 struct Look<'a> {
     driver: &'a WebDriver,
     kind: Kind,
     scheme: Scheme,
     page: Page,
-    /// An empty page.
+    /// The URL of an empty page.
     empty: &'a str,
     axe: &'a str,
 }
@@ -147,14 +149,14 @@ impl Look<'_> {
     async fn all(&self, url: &str, images: &Path) -> Result<(), String> {
         let looked = async {
             self.pictures(url, images).await?;
-            // Of a page in a frame there is more to be said than of one that is not.
+            // Discards the messages so far: in a frame, a page may log more than on its own.
             self.console().await?;
             self.axe(url).await?;
             self.keyboard(url).await
         };
         let looked = looked.await;
-        // Before its server goes.
-        self.driver.goto(self.empty).await.map_err(said)?;
+        // Leave the page before its server is stopped, which would log errors.
+        self.driver.goto(self.empty).await.map_err(to_text)?;
         looked?;
         let console = self.console().await?;
         if console.is_empty() {
@@ -163,20 +165,22 @@ impl Look<'_> {
         Err(console.join("; "))
     }
 
-    /// In a frame, since no browser's window is as narrow as a phone.
+    /// Takes the screenshots. The page is in a frame, since no browser window can be as narrow as a
+    /// phone.
     async fn pictures(&self, url: &str, images: &Path) -> Result<(), String> {
         let example = self.page.example;
         for (width, height) in SIZES {
-            // From our own address: what is from nowhere may not ask for anything on this machine.
-            self.driver.goto(self.empty).await.map_err(said)?;
+            // The frame needs a parent with a local origin: others may not send requests to this
+            // machine.
+            self.driver.goto(self.empty).await.map_err(to_text)?;
             let frame = "document.head.innerHTML = '<style>:root { color-scheme: light dark } body { margin: 0 }</style>';
                 document.body.innerHTML = arguments[0];";
             let html = format!(
                 "<iframe title={example} src={url}/ width={width} height={height} style='border:0;display:block'></iframe>"
             );
             self.ask_with(frame, html.into()).await?;
-            let frame = self.driver.find(By::Css("iframe")).await.map_err(said)?;
-            frame.clone().enter_frame().await.map_err(said)?;
+            let frame = self.driver.find(By::Css("iframe")).await.map_err(to_text)?;
+            frame.clone().enter_frame().await.map_err(to_text)?;
             self.start(async |button| button.click().await).await?;
             self.going().await?;
             let is_dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
@@ -187,44 +191,44 @@ impl Look<'_> {
             let over = "return document.documentElement.scrollWidth - innerWidth";
             let over = self.ask(over).await?;
             if over.as_i64().is_none_or(|over| over > 0) {
-                return Err(format!("{over} pixels wider than {width}"));
+                return Err(format!("the page is {over} pixels wider than {width}"));
             }
-            self.driver.enter_parent_frame().await.map_err(said)?;
+            self.driver.enter_parent_frame().await.map_err(to_text)?;
             let (kind, scheme) = (self.kind.name(), self.scheme.name());
             let image = images.join(format!("{example}-{kind}-{scheme}-{width}.png"));
-            frame.screenshot(&image).await.map_err(said)?;
+            frame.screenshot(&image).await.map_err(to_text)?;
         }
         Ok(())
     }
 
-    /// What was said there since it was asked for last. Only Chromium's driver tells.
+    /// Returns the console messages since the last call. Only Chromium's driver supports this.
     async fn console(&self) -> Result<Vec<String>, String> {
         if let Kind::Firefox = self.kind {
             return Ok(Vec::new());
         }
-        let log = self.driver.browser_log().await.map_err(said)?;
+        let log = self.driver.browser_log().await.map_err(to_text)?;
         Ok(log.into_iter().map(|entry| entry.message).collect())
     }
 
-    /// Waits for the buttons, which a page may make itself, and presses those that can be pressed: there is no new chat
-    /// before the first.
+    /// Waits for the buttons, which a script may create, and presses those that are clickable: a
+    /// button may be hidden at first, like "New chat".
     async fn start(
         &self,
         press: impl AsyncFn(&WebElement) -> WebDriverResult<()>,
     ) -> Result<(), String> {
         for start in self.page.start {
             let button = self.driver.query(By::Css(*start)).first().await;
-            let button = button.map_err(said)?;
-            if button.is_clickable().await.map_err(said)? {
-                press(&button).await.map_err(said)?;
+            let button = button.map_err(to_text)?;
+            if button.is_clickable().await.map_err(to_text)? {
+                press(&button).await.map_err(to_text)?;
             }
         }
         Ok(())
     }
 
-    /// Before anything has been started, and while it goes on.
+    /// Checks accessibility with axe, before the page is started and while it is running.
     async fn axe(&self, url: &str) -> Result<(), String> {
-        self.driver.goto(url).await.map_err(said)?;
+        self.driver.goto(url).await.map_err(to_text)?;
         self.violations().await?;
         self.start(async |button| button.click().await).await?;
         self.going().await?;
@@ -232,7 +236,8 @@ impl Look<'_> {
     }
 
     async fn violations(&self) -> Result<(), String> {
-        // What is on its way from one colour to another has that of neither; what waits for its connection is pale on purpose.
+        // Contrast can only be judged when no transition is running. Stale content is pale on
+        // purpose.
         let run = "const done = arguments[arguments.length - 1];
             const settled = async () => {
                 while (document.querySelector('.stale')) await new Promise((next) => setTimeout(next, 20));
@@ -244,35 +249,35 @@ impl Look<'_> {
         self.driver
             .execute(self.axe, Vec::new())
             .await
-            .map_err(said)?;
+            .map_err(to_text)?;
         let found = self.driver.execute_async(run, Vec::new()).await;
-        match found.map_err(said)?.json() {
+        match found.map_err(to_text)?.json() {
             Value::Array(found) if found.is_empty() => Ok(()),
             found => Err(found.to_string()),
         }
     }
 
-    /// Everything that a pointer can use has its turn with Tab, and the page is set going with Enter.
+    /// Checks that Tab reaches every control, and that Enter starts the page.
     async fn keyboard(&self, url: &str) -> Result<(), String> {
         const ALL: &str = "button, a[href], input, textarea, [tabindex='0']";
-        self.driver.goto(url).await.map_err(said)?;
+        self.driver.goto(url).await.map_err(to_text)?;
         let usable = "return [...document.querySelectorAll(arguments[0])].filter((it) => it.offsetParent).length";
         let usable = self.ask_with(usable, ALL.into()).await?;
         let usable = usable.as_u64().unwrap_or_default();
-        // Each that has its turn is marked.
-        let mark = "document.activeElement.dataset.hadItsTurn = '';
-            return document.querySelectorAll('[data-had-its-turn]:is(' + arguments[0] + ')').length";
-        let mut had = self.ask_with(mark, ALL.into()).await?.as_u64();
+        // Marks each element that gets the focus, and counts them.
+        let mark = "document.activeElement.dataset.focused = '';
+            return document.querySelectorAll('[data-focused]:is(' + arguments[0] + ')').length";
+        let mut reached = self.ask_with(mark, ALL.into()).await?.as_u64();
         for _ in 0..2 * usable + 2 {
-            if had.unwrap_or_default() >= usable {
+            if reached.unwrap_or_default() >= usable {
                 break;
             }
-            let focused = self.driver.active_element().await.map_err(said)?;
-            focused.send_keys(Key::Tab).await.map_err(said)?;
-            had = self.ask_with(mark, ALL.into()).await?.as_u64();
+            let focused = self.driver.active_element().await.map_err(to_text)?;
+            focused.send_keys(Key::Tab).await.map_err(to_text)?;
+            reached = self.ask_with(mark, ALL.into()).await?.as_u64();
         }
-        if had.unwrap_or_default() < usable {
-            return Err(format!("{had:?} of {usable} have their turn with Tab"));
+        if reached.unwrap_or_default() < usable {
+            return Err(format!("Tab reaches {reached:?} of {usable} controls"));
         }
         self.start(async |button| button.send_keys(Key::Enter).await)
             .await?;
@@ -282,14 +287,14 @@ impl Look<'_> {
     async fn going(&self) -> Result<(), String> {
         let going = timeout(PATIENCE, async {
             while self.ask(self.page.is_going).await? != Value::Bool(true) {
-                // A page has nobody to tell.
+                // The driver cannot wait for a condition.
                 sleep(Duration::from_millis(50)).await;
             }
             Ok(())
         });
         going
             .await
-            .unwrap_or_else(|_| Err("nothing is to be seen on it".to_owned()))
+            .unwrap_or_else(|_| Err("the page shows no content".to_owned()))
     }
 
     async fn ask(&self, script: &str) -> Result<Value, String> {
@@ -298,10 +303,10 @@ impl Look<'_> {
 
     async fn ask_with(&self, script: &str, argument: Value) -> Result<Value, String> {
         let answer = self.driver.execute(script, vec![argument]).await;
-        answer.map(|answer| answer.json().clone()).map_err(said)
+        answer.map(|answer| answer.json().clone()).map_err(to_text)
     }
 }
 
-fn said(error: impl std::fmt::Display) -> String {
+fn to_text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

@@ -1,4 +1,4 @@
-//! What is asked of each client, and how its answer is judged.
+//! The properties that each client is tested for.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    client::{Ask, Client, PATIENCE, Reading, Received, Told},
+    client::{Ask, Client, Message, PATIENCE, Reading, Received},
     examples,
     server::{self, Trials, Visits},
 };
@@ -61,7 +61,7 @@ impl Property {
         Self::Restart,
     ];
 
-    /// What the README's small table makes one of.
+    /// The groups of properties that the README's table combines into one column each.
     pub(crate) const GROUPS: [(&'static str, &'static [Self]); 5] = [
         (
             "reads all of it",
@@ -89,7 +89,7 @@ impl Property {
         ("stops when told", &[Self::Done, Self::Stop]),
     ];
 
-    /// As the tables have it.
+    /// The title of its row in the docs.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Order => "every event once, in order",
@@ -144,28 +144,28 @@ impl Property {
     }
 }
 
-/// One client at one property.
+/// The test of one client for one property.
 struct Trial<'a> {
     client: &'a Client,
-    /// Whether it comes back by itself when a stream has ended.
-    comes_back: bool,
+    /// Whether the client reconnects by itself after a stream has ended.
+    reconnects: bool,
     url: String,
     visits: watch::Receiver<Visits>,
 }
 
-/// What came of it: nothing, if all was right.
+/// Tests a client for a property. Returns an error that describes the first deviation.
 pub(crate) async fn judge(
     property: Property,
     client: &Client,
     name: &str,
-    comes_back: bool,
+    reconnects: bool,
     server: &str,
     trials: &Trials,
 ) -> Result<(), String> {
     let trial_name = format!("{}-{}", name.replace(' ', "-"), property.path());
     let mut trial = Trial {
         client,
-        comes_back,
+        reconnects,
         url: format!("{server}/{trial_name}/{}", property.path()),
         visits: trials.watch(&trial_name),
     };
@@ -198,7 +198,7 @@ impl Trial<'_> {
         self.client.read(Ask::get(self.url.clone())).await
     }
 
-    /// Until the server has seen what `seen` looks for.
+    /// Waits until the server has seen requests for which `seen` returns true.
     async fn server_sees(
         &mut self,
         what: &str,
@@ -206,7 +206,7 @@ impl Trial<'_> {
     ) -> Result<Visits, String> {
         match timeout(PATIENCE, self.visits.wait_for(seen)).await {
             Ok(Ok(visits)) => Ok(visits.clone()),
-            Ok(Err(_)) => Err("the server has gone".to_owned()),
+            Ok(Err(_)) => Err("the server has stopped".to_owned()),
             Err(_) => Err(format!("{what}: not in {PATIENCE:?}")),
         }
     }
@@ -256,7 +256,7 @@ impl Trial<'_> {
         expect(&reading.event().await?, "message", server::TEXT)
     }
 
-    /// Nothing between two events that are several comments apart.
+    /// The client reports nothing between two events with several comments between them.
     async fn comments(&self) -> Result<(), String> {
         let (seen, raw) = tokio::join!(
             async { self.read().await?.events(2).await },
@@ -312,7 +312,8 @@ impl Trial<'_> {
         expect(&reading.event().await?, "message", "1")?;
         let gone = |visits: &Visits| visits.alive == 0;
         self.server_sees("the generator dropped", gone).await?;
-        // Still there, as it was before: it is its leaving that was noticed.
+        // The client is still running: the server noticed the closed stream, not the end of the
+        // process.
         drop(reading);
         Ok(())
     }
@@ -326,18 +327,18 @@ impl Trial<'_> {
         let ids: Vec<_> = visits
             .requests
             .iter()
-            .map(|asked| asked.last_event_id.as_deref().unwrap_or_default())
+            .map(|request| request.last_event_id.as_deref().unwrap_or_default())
             .collect();
-        same("ids it came with", ids.as_slice(), &["", "3"])
+        same("ids it connected with", ids.as_slice(), &["", "3"])
     }
 
     async fn id_alone(&mut self) -> Result<(), String> {
         let _reading = self.read().await?;
-        let comes_back = |visits: &Visits| visits.requests.len() > 1;
-        let visits = self.server_sees("it comes back", comes_back).await?;
+        let reconnects = |visits: &Visits| visits.requests.len() > 1;
+        let visits = self.server_sees("the reconnect", reconnects).await?;
         let again = &visits.requests[1];
         let id = again.last_event_id.as_deref().unwrap_or_default();
-        same("id it came with", id, "2")
+        same("id it reconnected with", id, "2")
     }
 
     async fn retry(&mut self) -> Result<(), String> {
@@ -345,11 +346,11 @@ impl Trial<'_> {
         reading.events(2).await?;
         let visits = self.visits.borrow().clone();
         let (Some(end), Some(again)) = (visits.ended.first(), visits.requests.get(1)) else {
-            return Err("it did not come back".to_owned());
+            return Err("it did not reconnect".to_owned());
         };
         let waited = again.at.duration_since(*end);
         if waited < server::RETRY {
-            return Err(format!("it came back after {waited:.1?}"));
+            return Err(format!("it reconnected after {waited:.1?}"));
         }
         Ok(())
     }
@@ -361,47 +362,49 @@ impl Trial<'_> {
         self.stops(reading).await
     }
 
-    /// A `200` is for a client that returns after it, and stops at any other status. All others need the status.
+    /// A rejected client that stops at any status but `200` must get a `200`, and reconnect. All
+    /// other clients must get the `503`.
     async fn refused(&mut self) -> Result<(), String> {
         let mut reading = self.read().await?;
-        let returns = |visits: &Visits| visits.requests.len() > 1;
+        let reconnects = |visits: &Visits| visits.requests.len() > 1;
         let stops = async {
             loop {
                 match reading.next().await {
-                    Ok(Told::Event(_)) => {}
-                    Ok(told) => return format!("{told:?}"),
-                    // It may have ended with an exception.
+                    Ok(Message::Event(_)) => {}
+                    Ok(message) => return format!("{message:?}"),
+                    // The program may have ended with an exception.
                     Err(error) => return error,
                 }
             }
         };
         let stopped = tokio::select! {
-            returned = self.visits.wait_for(returns) => return returned.map(drop).map_err(|error| error.to_string()),
+            reconnected = self.visits.wait_for(reconnects) => return reconnected.map(drop).map_err(|error| error.to_string()),
             stopped = stops => stopped,
         };
-        if self.comes_back {
-            return Err(format!("it does not return: {stopped}"));
+        if self.reconnects {
+            return Err(format!("it does not reconnect: {stopped}"));
         }
         let visits = self.visits.borrow();
-        let status = visits.requests.first().and_then(|asked| asked.status);
+        let status = visits.requests.first().and_then(|request| request.status);
         same("status", &status, &Some(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// It comes back once, is answered 204, and stays away. One that does not come back sees no more than the end.
+    /// Expects the client to reconnect once, receive 204, and stay disconnected. A client that does
+    /// not reconnect by itself only sees the end of the stream.
     async fn stops(&mut self, mut reading: Reading) -> Result<(), String> {
-        if !self.comes_back {
-            return same("what follows", &reading.next().await?, &Told::Ended);
+        if !self.reconnects {
+            return same("what follows", &reading.next().await?, &Message::Ended);
         }
-        let told_to_stop = |visits: &Visits| {
+        let stopped = |visits: &Visits| {
             let again = visits.requests.get(1);
             again.is_some_and(|again| again.status == Some(StatusCode::NO_CONTENT))
         };
-        self.server_sees("the 204", told_to_stop).await?;
-        // That nothing happens is told by the clock alone: many times what it was told to wait.
-        let comes_again = |visits: &Visits| visits.requests.len() > 2;
-        let again = timeout(Duration::from_secs(3), self.visits.wait_for(comes_again)).await;
+        self.server_sees("the 204", stopped).await?;
+        // The absence of a reconnect can only be observed by waiting, for many times its `retry`.
+        let reconnects = |visits: &Visits| visits.requests.len() > 2;
+        let again = timeout(Duration::from_secs(3), self.visits.wait_for(reconnects)).await;
         if again.is_ok() {
-            return Err("it came back after the 204".to_owned());
+            return Err("it reconnected after the 204".to_owned());
         }
         Ok(())
     }
@@ -412,7 +415,7 @@ fn expect(event: &Received, name: &str, data: &str) -> Result<(), String> {
     same("data", event.data.as_str(), data)
 }
 
-/// `seen`, which must be `expected`. What is long is cut.
+/// Returns an error if `seen` isn't `expected`. Long values are truncated in the message.
 pub(crate) fn same<T: PartialEq + std::fmt::Debug + ?Sized>(
     what: &str,
     seen: &T,
@@ -432,7 +435,7 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug + ?Sized>(
     Err(format!("{what}: {seen} instead of {expected}"))
 }
 
-/// What is on the wire, up to `end`.
+/// Reads the raw stream up to `end`.
 async fn raw(url: &str, end: &str) -> Result<String, String> {
     let read = async {
         let mut response = reqwest::get(url).await?;

@@ -1,4 +1,5 @@
-//! The proxies. What is asked of them stands in `tests/proxies.rs`; here its tests become cells, by their names and results.
+//! The table of the proxies: runs the tests in `tests/proxies.rs` and turns each result into a
+//! cell.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +9,7 @@ use std::{
 
 use crate::table::{Cell, Table};
 
-/// With the name of the tests' module, and the program.
+/// The name in the table, the module of the tests, and the program.
 const PROXIES: [(&str, &str, &str); 10] = [
     ("nginx", "nginx", "nginx"),
     ("HAProxy", "haproxy", "haproxy"),
@@ -22,7 +23,7 @@ const PROXIES: [(&str, &str, &str); 10] = [
     ("Varnish, default", "varnish_default", "varnishd"),
 ];
 
-/// Why a test has to panic.
+/// The reasons for tests that are expected to panic, by module and test.
 const FAULTS: &[(&str, &str, &str)] = &[
     ("caddy", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
     ("caddy_default", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
@@ -59,7 +60,7 @@ const LEAVES: &str = "a_client_that_leaves_is_noticed";
 const LISTENS_LATE: &str = "not before the server next sends something: the keep-alive";
 const SIX: &str = "works at six of a connection's streams, until others have ended";
 
-/// Why there is no test.
+/// Returns why a module does not have a test.
 fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
     match (module, test) {
         (
@@ -85,7 +86,7 @@ fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
     }
 }
 
-/// Runs the tests. What they say is shown where one of them fails.
+/// Runs the tests and builds the table. Prints their output if one of them fails.
 pub(crate) fn table() -> Result<Table, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let run = Command::new(cargo)
@@ -97,29 +98,29 @@ pub(crate) fn table() -> Result<Table, String> {
             "--test",
             "proxies",
         ])
-        // They wait for most of their time.
+        // More threads than processors, since these tests mostly wait.
         .args(["--", "--test-threads", "4"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&run.stdout);
-    let also = String::from_utf8_lossy(&run.stderr);
+    let stdout = String::from_utf8_lossy(&run.stdout);
+    let stderr = String::from_utf8_lossy(&run.stderr);
     if !run.status.success() {
-        println!("{also}\n{said}");
+        println!("{stderr}\n{stdout}");
     }
-    let results = results(&said);
+    let results = results(&stdout);
     if results.is_empty() {
         return Err("the tests of the proxies did not run".to_owned());
     }
-    // In the order of the first proxy that has them; libtest sorts by name.
+    // Sorted by name, like libtest's output.
     let mut tests: Vec<&str> = results.keys().map(|(_, test)| *test).collect();
     tests.sort_unstable();
     tests.dedup();
 
     let mut table = Table::new(tests.iter().map(|test| test.replace('_', " ")).collect());
     for (name, module, program) in PROXIES {
-        let missing = also.contains(&format!("SKIPPED: no {program};"));
+        let missing = stderr.contains(&format!("SKIPPED: no {program};"));
         let cells = tests.iter().map(|test| {
             if missing {
                 return Cell::Skipped(format!("no {program}"));
@@ -131,18 +132,19 @@ pub(crate) fn table() -> Result<Table, String> {
     Ok(table)
 }
 
-/// What libtest says of a test.
+/// The outcome of a test, as reported by libtest.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,
-    /// It has to, and did.
+    /// The test was expected to panic, and did.
     Panicked,
     Failed,
 }
 
-/// By module and test, from lines such as `test behind::nginx::a_clean_end_stays_one ... ok`.
-fn results(said: &str) -> BTreeMap<(&str, &str), Outcome> {
-    let lines = said.lines().filter_map(|line| {
+/// Parses the outcomes by module and test, from lines like `test
+/// behind::nginx::a_clean_end_stays_one ... ok`.
+fn results(stdout: &str) -> BTreeMap<(&str, &str), Outcome> {
+    let lines = stdout.lines().filter_map(|line| {
         let (test, result) = line.strip_prefix("test behind::")?.split_once(" ... ")?;
         let (test, has_to_panic) = match test.strip_suffix(" - should panic") {
             Some(test) => (test, true),
@@ -165,13 +167,13 @@ fn cell(module: &str, test: &str, outcome: Option<&Outcome>) -> Cell {
         (Some(Outcome::Passed), None, None) => Cell::Ok,
         (Some(Outcome::Panicked), Some((_, _, reason)), None) => Cell::Fault(reason),
         (Some(Outcome::Panicked), None, None) => {
-            Cell::Failed("it has to fail, and nobody says why".to_owned())
+            Cell::Failed("the test is expected to panic, but no reason is given".to_owned())
         }
         (None, None, Some(reason)) => Cell::NotApplicable(reason),
-        (None, None, None) => Cell::Skipped("there is no test, and nobody says why".to_owned()),
+        (None, None, None) => Cell::Skipped("there is no test, and no reason is given".to_owned()),
         (Some(Outcome::Failed), _, _) => Cell::Failed("see above".to_owned()),
         (_, Some(_), _) | (_, _, Some(_)) => {
-            Cell::Failed("it is not as it is said to be".to_owned())
+            Cell::Failed("the outcome contradicts the reason given for it".to_owned())
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The official clients of other protocols at [`answers`]: what each makes of an answer in which something
-//! happens.
+//! Tests the official clients of other protocols with the [`answers`], which may be interrupted or
+//! fail.
 
 use std::{process::Stdio, time::Duration};
 
@@ -144,7 +144,7 @@ impl Sdk {
         }
     }
 
-    /// Runs the client at all cases, one after the other, against a server of its own.
+    /// Tests the client with all cases, one after the other, against its own server.
     pub(crate) async fn cells(self, programs: &Programs) -> Vec<Cell> {
         let mut lines = match self.start(programs).await {
             Ok(lines) => lines,
@@ -181,7 +181,8 @@ impl Sdk {
             .args(Case::ALL.map(Case::path));
         let mut child = start(command.stderr(Stdio::inherit()))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
-        // It ends after its last line; `kill_on_drop` ends it with this task.
+        // The client exits after its last line. `kill_on_drop` kills it if this task is dropped
+        // first.
         tokio::spawn(async move { child.wait().await });
         Ok(BufReader::new(stdout).lines())
     }

@@ -1,4 +1,5 @@
-//! What the clients read: an endpoint for each property, and what the server sees of those who come.
+//! The server that the clients read from: an endpoint for each property, and a record of the
+//! requests.
 
 use std::{
     collections::HashMap,
@@ -21,50 +22,51 @@ use serde::Serialize;
 use sse_runtime::{Event, LastEventId, RouterExt as _, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::{sync::watch, time::sleep};
 
-/// How long it is told to wait where it is: longer than any client waits by itself, so that one that does not listen comes
-/// too early.
+/// The `retry` of the endpoint `retry`. It is longer than any client's default, so that a client
+/// that ignores it reconnects too early.
 pub(crate) const RETRY: Duration = Duration::from_secs(6);
 
 pub(crate) const ORDERED: u32 = 100;
 pub(crate) const MANY: u32 = 10_000;
 
-/// All three line breaks, and one at the end.
+/// Text with all three kinds of line breaks, one of them at the end.
 pub(crate) const LINES: &str = "one\ntwo\r\nthree\rfour\r\n\r\n five\r";
-/// What every client has to make of it.
+/// The data that every client has to read for `LINES`.
 pub(crate) const LINES_READ: &str = "one\ntwo\nthree\nfour\n\n five\n";
 
-/// Two, three and four bytes in UTF-8, one that is made of several, and all that some take for the end of a line.
+/// Characters of two, three and four bytes in UTF-8, one of several code points, and all those that
+/// some parsers mistake for line breaks.
 pub(crate) const UNICODE: &str =
     "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} \u{2028} \u{2029} \u{85} \u{b} \u{c} \u{1c} end";
-/// The same without what some take for the end of a line.
+/// The same without the characters that some parsers mistake for line breaks.
 pub(crate) const TEXT: &str = "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} end";
-/// What some take for the end of a line, and it is none.
+/// Characters that some parsers mistake for line breaks.
 pub(crate) const NO_BREAKS: &str = "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f\u{1c}g";
 
-/// 1 MiB, of characters that lie across the pieces in which it comes.
+/// Returns 1 MiB of three-byte characters, some of which are split across frames.
 pub(crate) fn big() -> String {
     "€".repeat(1024 * 1024 / 3)
 }
 
-/// What the server has seen of one trial.
+/// The requests and generators of one trial.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Visits {
-    pub(crate) requests: Vec<Asked>,
-    /// The generators that run.
+    pub(crate) requests: Vec<RequestInfo>,
+    /// The number of running generators.
     pub(crate) alive: usize,
-    /// When generators ended.
+    /// The times at which generators were dropped.
     pub(crate) ended: Vec<Instant>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestInfo {
     pub(crate) at: Instant,
     pub(crate) last_event_id: Option<String>,
-    /// Once it is answered.
+    /// `None` until the response begins.
     pub(crate) status: Option<StatusCode>,
 }
 
-/// All trials, by name: the first part of the path.
+/// All trials by name, which is the first part of the path.
 #[derive(Clone, Default)]
 pub(crate) struct Trials(Arc<Mutex<HashMap<String, watch::Sender<Visits>>>>);
 
@@ -83,11 +85,12 @@ fn trial(path: &str) -> &str {
     path.split('/').nth(1).unwrap_or_default()
 }
 
-/// Notes who comes, whatever the answer: the 204 that stops a client never reaches a generator.
-async fn note(State(trials): State<Trials>, request: Request, next: Next) -> Response {
+/// Records every request. This is a layer, because a request that is answered with 204 never
+/// reaches a generator.
+async fn record(State(trials): State<Trials>, request: Request, next: Next) -> Response {
     let visits = trials.sender(trial(request.uri().path()));
     let id = request.headers().get("last-event-id");
-    let asked = Asked {
+    let info = RequestInfo {
         at: Instant::now(),
         last_event_id: id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()),
         status: None,
@@ -95,14 +98,14 @@ async fn note(State(trials): State<Trials>, request: Request, next: Next) -> Res
     let mut number = 0;
     visits.send_modify(|visits| {
         number = visits.requests.len();
-        visits.requests.push(asked);
+        visits.requests.push(info);
     });
     let response = next.run(request).await;
     visits.send_modify(|visits| visits.requests[number].status = Some(response.status()));
     response
 }
 
-/// A generator that runs. As its local it tells when it is dropped.
+/// A drop guard that counts a running generator, which holds it as an argument.
 pub(crate) struct Visit(watch::Sender<Visits>);
 
 impl FromRequestParts<Trials> for Visit {
@@ -176,7 +179,7 @@ async fn resume(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32
     }
 }
 
-/// As the keep-alive of a stream that filters a topic.
+/// Sends an id without an event, like the keep-alive of a stream that filters a topic.
 #[sse_endpoint("/{trial}/id_alone", retry = "100ms")]
 async fn id_alone(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     yield_!(Event::json(&1).id(1));
@@ -228,7 +231,7 @@ async fn large(_visit: Visit) -> impl Stream<Item = Text<String>> {
     pending::<()>().await;
 }
 
-/// Quiet for several times its keep-alive.
+/// Pauses for several times its keep-alive.
 #[sse_endpoint("/{trial}/comments", keep_alive = "200ms")]
 async fn comments(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
@@ -273,20 +276,20 @@ async fn stop(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(Event::json(&1).id(1));
 }
 
-/// Nothing but the client's leaving could be noticed here.
+/// Without keep-alives, the server can notice a disconnect only by the closed connection.
 #[sse_endpoint("/{trial}/leaving", keep_alive = "off")]
 async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
     pending::<()>().await;
 }
 
-/// Its limit has no room for anyone.
+/// Its limit of 0 streams rejects every request.
 #[sse_endpoint("/{trial}/refused")]
 async fn refused(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
 }
 
-/// The endpoints, and what pages need: one to start from, the clients in `js`, and the libraries that npm has brought there.
+/// Creates the app: the endpoints, an empty page, and the clients and npm packages in `js`.
 pub(crate) fn app(trials: Trials, js: &Path) -> Router {
     let js = js.to_owned();
     let file = get(async move |request: Request| {
@@ -315,7 +318,7 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .sse(leaving)
         .sse(refused().layer(StreamLimit::new(0)))
         .merge(crate::hypermedia::routes())
-        .layer(from_fn_with_state(trials.clone(), note))
+        .layer(from_fn_with_state(trials.clone(), record))
         .route("/", get(Html("<!doctype html><title>interop</title>")))
         .route("/page.js", file.clone())
         .route("/read.js", file.clone())
@@ -323,7 +326,8 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .with_state(trials)
 }
 
-/// A module, also one that is imported without its `.js`, as `fetch-event-source` imports its own.
+/// Serves a module. The extension `.js` may be missing, since `fetch-event-source` imports its
+/// modules without it.
 async fn script(path: &Path) -> Response {
     let text = match tokio::fs::read_to_string(path).await {
         Ok(text) => Ok(text),
@@ -332,7 +336,7 @@ async fn script(path: &Path) -> Response {
     let Ok(text) = text else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    // Pages of the examples load them too.
+    // Pages of the examples, which have another origin, load these as well.
     let headers = [
         (header::CONTENT_TYPE, "text/javascript"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),

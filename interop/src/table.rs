@@ -1,4 +1,4 @@
-//! A table of cells, in which none is left out.
+//! A table of results in which no cell is left out.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use crate::column::Known;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     Ok,
-    /// The client's own, with what is wrong. It is known, and not the server's to mend.
+    /// A known fault of the client, with a description.
     Fault(&'static str),
-    /// Not meant to, with the reason.
+    /// The property does not apply, for this reason.
     NotApplicable(&'static str),
     Failed(String),
-    /// Not tried, with the reason.
+    /// Not tested, for this reason.
     Skipped(String),
 }
 
 impl Cell {
-    /// The cell of a client that was judged, and of which this is known.
+    /// Returns the cell for the result of a test, given what is known about the client.
     pub(crate) fn of(judged: Result<(), String>, known: Option<Known>) -> Self {
         match (judged, known) {
             (_, Some(Known::NotApplicable(reason))) => Self::NotApplicable(reason),
@@ -51,7 +51,7 @@ impl Cell {
     }
 }
 
-/// What was asked, down; who was asked, across.
+/// A table with a row per property and a column per client.
 pub(crate) struct Table {
     rows: Vec<String>,
     columns: Vec<(&'static str, Vec<Cell>)>,
@@ -74,7 +74,7 @@ impl Table {
         self.columns.is_empty()
     }
 
-    /// Whether nothing failed, and nothing was left out.
+    /// Returns whether no cell failed or was skipped.
     pub(crate) fn is_right(&self) -> bool {
         let mut cells = self.columns.iter().flat_map(|(_, cells)| cells);
         !cells.any(|cell| matches!(cell, Cell::Failed(_) | Cell::Skipped(_)))
@@ -82,7 +82,8 @@ impl Table {
 }
 
 impl Table {
-    /// In Markdown, a line for each column, with a cell for each group of rows: how many of them it is, of those that apply.
+    /// Formats a summary as Markdown, with a line per client and a cell per group of rows: how many
+    /// of the applicable rows are `ok`.
     pub(crate) fn summary(&self, groups: &[(&str, &[usize])]) -> String {
         let mut text = String::from("| |");
         for (title, _) in groups {
@@ -108,7 +109,8 @@ impl Table {
 }
 
 impl fmt::Display for Table {
-    /// In Markdown, with the reasons below: each once, by number.
+    /// Formats the table as Markdown, followed by a numbered list of the reasons, without
+    /// duplicates.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reasons: Vec<&str> = Vec::new();
         write!(f, "| |")?;

@@ -1,8 +1,8 @@
-//! What the tables were made with.
+//! The dates and versions that the tables in the docs were made with.
 
 use std::{fs, path::Path, process::Command, time::SystemTime};
 
-/// The libraries of the table of clients. All others are of the tables of protocols and pages.
+/// The libraries in the table of clients.
 const NPM: [&str; 4] = [
     "@microsoft/fetch-event-source",
     "eventsource",
@@ -11,7 +11,7 @@ const NPM: [&str; 4] = [
 ];
 const PYPI: [&str; 5] = ["httpx", "httpx-sse", "openai", "requests", "sseclient-py"];
 
-/// The official clients of other protocols, and the libraries of pages.
+/// The official clients of other protocols, and the hypermedia libraries.
 const PROTOCOLS_NPM: [&str; 10] = [
     "@a2a-js/sdk",
     "@ag-ui/client",
@@ -26,12 +26,12 @@ const PROTOCOLS_NPM: [&str; 10] = [
 ];
 const PROTOCOLS_PYPI: [&str; 4] = ["a2a-sdk", "anthropic", "mcp", "openai"];
 
-/// The date, and a version for each of them.
+/// Returns the date, and the versions of the clients.
 pub(crate) fn of_clients() -> String {
     let mut all = vec![
-        says("chromium", "--version"),
-        says("firefox-esr", "--version"),
-        says("curl", "--version"),
+        version_of("chromium", "--version"),
+        version_of("firefox-esr", "--version"),
+        version_of("curl", "--version"),
         node(),
     ];
     all.extend(npm(&NPM));
@@ -48,7 +48,7 @@ pub(crate) fn of_clients() -> String {
 }
 
 pub(crate) fn of_protocols() -> String {
-    let mut all = vec![says("chromium", "--version"), node()];
+    let mut all = vec![version_of("chromium", "--version"), node()];
     all.extend(npm(&PROTOCOLS_NPM));
     all.extend(pypi(&PROTOCOLS_PYPI));
     format!("On {}, with {}.", today(), all.join(", "))
@@ -56,11 +56,11 @@ pub(crate) fn of_protocols() -> String {
 
 pub(crate) fn of_proxies() -> String {
     let all = [
-        says("nginx", "-v"),
-        says("haproxy", "-v"),
-        format!("Caddy {}", says("caddy", "version")),
-        says("apache2", "-v"),
-        says("varnishd", "-V"),
+        version_of("nginx", "-v"),
+        version_of("haproxy", "-v"),
+        format!("Caddy {}", version_of("caddy", "version")),
+        version_of("apache2", "-v"),
+        version_of("varnishd", "-V"),
     ];
     format!("On {}, with {}.", today(), all.join(", "))
 }
@@ -70,15 +70,15 @@ fn today() -> String {
     now.split('T').next().unwrap_or_default().to_owned()
 }
 
-/// The first of what a program says of itself, up to its first word behind the number.
-fn says(program: &str, argument: &str) -> String {
+/// Returns the first words of a program's output, up to the first that contains a digit.
+fn version_of(program: &str, argument: &str) -> String {
     let Ok(output) = Command::new(program).arg(argument).output() else {
         return format!("no {program}");
     };
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
+    let output = [output.stdout, output.stderr].concat();
+    let output = String::from_utf8_lossy(&output);
     let mut words = Vec::new();
-    for word in said.split_whitespace() {
+    for word in output.split_whitespace() {
         words.push(word.trim_matches(['(', ')']));
         if word.contains(|c: char| c.is_ascii_digit()) {
             break;
@@ -87,7 +87,7 @@ fn says(program: &str, argument: &str) -> String {
     words.join(" ")
 }
 
-/// It is a package of npm's as well.
+/// Returns the version of Node.js, which is installed from npm as well.
 fn node() -> String {
     let node = dependencies()
         .into_iter()
@@ -101,14 +101,14 @@ fn npm(names: &[&str]) -> Vec<String> {
     packages
         .filter(|(name, _)| names.contains(&name.as_str()))
         .map(|(name, version)| match version.strip_prefix("npm:") {
-            // Another version of a package, installed under this name.
+            // An alias for another version of a package.
             Some(package) => format!("npm {}", package.replace('@', " ")),
             None => format!("npm {name} {version}"),
         })
         .collect()
 }
 
-/// The packages of npm by name, with their versions.
+/// Returns the npm packages by name, with their versions.
 fn dependencies() -> Vec<(String, String)> {
     let file = read("clients/js/package.json");
     let file: serde_json::Value = serde_json::from_str(&file).unwrap_or_default();

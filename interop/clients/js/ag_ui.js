@@ -1,9 +1,9 @@
 import { HttpAgent } from '@ag-ui/client';
 import { each } from './answers.js';
 
-// If the connection breaks, the client rejects a promise of its own as well, which no one can await.
+// If the connection breaks, the client also rejects an internal promise, which cannot be awaited.
 process.on('unhandledRejection', () => {});
-// It also logs what it reports.
+// The client also logs the errors that it reports.
 console.error = () => {};
 
 await each(async (url, receive) => {
@@ -16,6 +16,6 @@ await each(async (url, receive) => {
     onTextMessageContentEvent: ({ event }) => receive(event.delta),
     onRunErrorEvent({ event }) { failure = new Error(event.message); },
   });
-  // An event of its own, after which the run resolves.
+  // The client reports a run error as an event, and then resolves.
   if (failure) throw failure;
 });

@@ -1,8 +1,10 @@
-// What the scripts of the official clients share: `node SCRIPT URL CASE…` has the client ask `URL/CASE` for each case, and
-// prints a line of JSON for each: the text that it received, and the error that it reported.
+// Shared by the scripts of the official clients: `node SCRIPT URL CASE…` lets the client send a
+// request to `URL/CASE` for each case, and prints the received text and the reported error as a
+// line of JSON.
 const [base, ...cases] = process.argv.slice(2);
 
-// `ask(url, receive)` calls `receive(text)` for each piece, returns at the end of the answer, and throws the client's error.
+// Calls `ask(url, receive)` for each case. `ask` calls `receive(text)` for each piece, returns at
+// the end of the answer, and throws the client's error.
 export async function each(ask) {
   for (const name of cases) {
     let received = '';

@@ -1,4 +1,5 @@
-// node node.js CLIENT URL [METHOD] [LEAVE_AFTER]: a line of JSON for each thing that the client tells.
+// node node.js CLIENT URL [METHOD] [LEAVE_AFTER]: prints each message of the client as a line of
+// JSON.
 import * as read from './read.js';
 
 const libraries = {
@@ -18,5 +19,6 @@ read[client](await libraries[client](), url, {
   ended: () => print('ended'),
   stopped: (why) => print({ stopped: why }),
 }, method);
-// Whoever has left stays, so that it is not the process' end that the server notices.
+// Keep running after leaving, so that the server notices the closed stream rather than the end of
+// the process.
 setInterval(() => {}, 60_000);

@@ -1,4 +1,5 @@
-// node openai_chat.js BASE_URL stream|error|abort: OpenAI's own SDK against the example `chat`.
+// node openai_chat.js BASE_URL stream|error|abort: runs OpenAI's own SDK against the example
+// `chat`.
 import OpenAI from 'openai';
 
 const [baseURL, what] = process.argv.slice(2);
@@ -18,5 +19,6 @@ try {
 } catch (error) {
   print({ stopped: `${error.constructor.name} ${error.status} ${error.code}` });
 }
-// Whoever has left stays, so that it is not the process' end that the server notices.
+// Keep running after leaving, so that the server notices the closed stream rather than the end of
+// the process.
 setInterval(() => {}, 60_000);

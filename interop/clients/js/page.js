@@ -1,4 +1,4 @@
-// The same in a page: what the client tells waits in `window.told` for the driver to fetch it.
+// Runs a client in a page. Its messages are queued in `window.told` until the driver fetches them.
 import * as read from './read.js';
 
 const libraries = {

@@ -1,17 +1,19 @@
-// The JavaScript clients: each reads the stream at `url` and tells what it sees. They are the same in Node.js and in a
-// page; only where the library comes from differs.
+// The JavaScript clients: each reads the stream at `url` and reports what it receives. Node.js and
+// pages share them, and only load the library differently.
 //
-// `told` has `event(name, id, data)`, whose answer is whether it is time to leave; `ended()`, for a client that does not
-// come back by itself; and `stopped(why)`, for one that gives up.
+// `told` has the methods `event(name, id, data)`, which returns whether to close the stream;
+// `ended()`, for a client that does not reconnect by itself; and `stopped(why)`, for one that gives
+// up.
 
-// An `EventSource` hears the names that it was asked to listen for, and no others.
+// An `EventSource` only delivers events whose names have a listener.
 const NAMES = ['message', 'word', 'tool-call', 'heartbeat', 'error', 'done', 'gap', 'close'];
 
 export function eventSource({ EventSource }, url, told) {
   const source = new EventSource(url);
   for (const name of NAMES) {
     source.addEventListener(name, (event) => {
-      // An event named `error` comes to the same listeners as what the client itself has to say. It has data.
+      // Server-sent events named `error` reach the same listeners as the client's own errors, but
+      // have data.
       if (event.data === undefined) {
         if (source.readyState === EventSource.CLOSED) told.stopped('closed');
       } else if (told.event(name, event.lastEventId, event.data)) {
@@ -51,7 +53,7 @@ export async function fetchEventSource({ fetchEventSource }, url, told, method =
         const name = event.event || 'message';
         if (told.event(name, event.id, event.data)) leaving.abort();
       },
-      // Without this it takes an end for the end.
+      // Without this, the client does not reconnect after the end of a stream.
       onclose() {
         throw new Error('the stream has ended');
       },

@@ -1,5 +1,6 @@
-"""What the scripts of the official clients share: `python SCRIPT URL CASE…` has the client ask `URL/CASE` for each case, and
-prints a line of JSON for each: the text that it received, and the error that it reported."""
+"""Shared by the scripts of the official clients: `python SCRIPT URL CASE…` lets the client send a
+request to `URL/CASE` for each case, and prints the received text and the reported error as a line
+of JSON."""
 
 import asyncio
 import json
@@ -9,7 +10,8 @@ base, *cases = sys.argv[1:]
 
 
 def each(ask):
-    """`ask(url, receive)` calls `receive(text)` for each piece, returns at the end of the answer, and raises the client's error."""
+    """Calls `ask(url, receive)` for each case. `ask` calls `receive(text)` for each piece, returns
+    at the end of the answer, and raises the client's error."""
 
     async def one(name):
         received = []

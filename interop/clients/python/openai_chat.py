@@ -1,4 +1,4 @@
-"""python openai_chat.py BASE_URL stream|error|abort: OpenAI's own SDK against the example `chat`."""
+"""python openai_chat.py BASE_URL stream|error|abort: runs OpenAI's own SDK against the example `chat`."""
 
 import json
 import sys
@@ -28,5 +28,6 @@ try:
         show("ended")
 except APIStatusError as error:
     show({"stopped": f"{type(error).__name__} {error.status_code} {error.code}"})
-# Whoever has left stays, so that it is not the process' end that the server notices.
+# Keep running after leaving, so that the server notices the closed stream rather than the end of
+# the process.
 threading.Event().wait()

@@ -11,7 +11,7 @@ async def ask(url, receive):
                 if event.type == "response.output_text.delta":
                     receive(event.delta)
                 elif event.type == "error":
-                    # An event like any other to this client.
+                    # This client delivers errors as ordinary events.
                     raise RuntimeError(event.message)
 
 

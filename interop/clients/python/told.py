@@ -1,4 +1,4 @@
-"""What the Python clients share: a line of JSON for each thing that they tell."""
+"""Shared by the Python clients: prints their messages as lines of JSON."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ def _print(line):
 
 
 def event(name, id, data):
-    """The answer is whether it is time to leave."""
+    """Reports an event, and returns whether to close the stream."""
     global _seen
     _print({"event": {"name": name, "id": id or "", "data": data}})
     _seen += 1
@@ -29,5 +29,6 @@ def stopped(why):
 
 
 def stay():
-    """Whoever has left stays, so that it is not the process' end that the server notices."""
+    """Keeps running after leaving, so that the server notices the closed stream rather than the end
+    of the process."""
     threading.Event().wait()

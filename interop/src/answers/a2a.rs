@@ -1,4 +1,5 @@
-//! `Agent2Agent` 1.0 over JSON-RPC: responses without a name, all with the id of the request.
+//! `Agent2Agent` 1.0 over JSON-RPC: unnamed events, each of which is a response with the request's
+//! id.
 
 use axum::{Json, Router, extract::Path, http::HeaderMap, routing::get};
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ async fn send_streaming_message(
     }
 }
 
-/// Clients read it first, for the URL of the agent.
+/// Serves the agent card, from which clients get the agent's URL.
 async fn agent_card(Path(case): Path<String>, headers: HeaderMap) -> Json<Value> {
     let host = headers.get("host").and_then(|host| host.to_str().ok());
     let url = format!("http://{}/{case}/a2a", host.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! AG-UI: events without a name, told apart by their `type`.
+//! AG-UI: unnamed events, distinguished by their `type`.
 
 use serde::Serialize;
 use sse_runtime::{Event, Start, Stream, sse_endpoint};
@@ -33,7 +33,7 @@ pub(super) enum AgentEvent {
     },
 }
 
-/// An error is an event as well.
+/// The event that reports an error.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "RUN_ERROR")]
 pub(super) struct RunError {

@@ -1,4 +1,4 @@
-//! The UI message stream of Vercel's AI SDK: chunks without a name, and `[DONE]` after the last.
+//! The UI message stream of Vercel's AI SDK: chunks as unnamed events, followed by `[DONE]`.
 
 use serde::Serialize;
 use sse_runtime::{Event, Start, Stream, sse_endpoint};
@@ -22,7 +22,7 @@ pub(super) enum Chunk {
     Finish,
 }
 
-/// An error is a chunk as well.
+/// The chunk that reports an error.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "error", rename_all = "camelCase")]
 pub(super) struct ErrorChunk {

@@ -1,4 +1,4 @@
-//! Anthropic's Messages API: every event has a name, which its `type` repeats.
+//! Anthropic's Messages API: every event has a name, which is repeated in its `type`.
 
 use serde::Serialize;
 use serde_json::{Value, json};

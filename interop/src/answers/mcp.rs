@@ -1,5 +1,5 @@
-//! The Model Context Protocol over streamable HTTP: JSON-RPC messages without a name. Requests are answered with JSON, but for a
-//! call of a tool that reports its progress, which is answered with a stream.
+//! The Model Context Protocol over streamable HTTP: JSON-RPC messages as unnamed events. Requests
+//! are answered with JSON, except for tool calls, which report their progress in a stream.
 
 use axum::{
     Json,
@@ -14,14 +14,14 @@ use super::{FAILURE, Failed, PIECES, Script, finished_topic};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Message {
-    /// A notification has none.
+    /// `None` in a notification.
     id: Option<Value>,
     method: String,
     #[serde(default)]
     params: Value,
 }
 
-/// The response instead of a stream.
+/// A response other than a stream.
 pub(super) enum Answer {
     Accepted,
     Json(Value),
@@ -57,7 +57,7 @@ fn result(id: &Value, result: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "result": result })
 }
 
-/// The text comes as messages about the progress, and the result after them.
+/// Returns the messages of an answer: the text as progress notifications, then the result.
 fn answer(id: &Value, token: &Value) -> Vec<Value> {
     let progress = |(done, message): (usize, &str)| {
         json!({

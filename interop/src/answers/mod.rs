@@ -1,5 +1,6 @@
-//! Answers in the formats of other protocols, written as a user of the framework would write them: an endpoint for each
-//! format. What happens in the middle of an answer is the first part of its path.
+//! Answers in the formats of other protocols, written like a user of the framework would write
+//! them: an endpoint for each format. The first part of the path selects the case, which decides
+//! what happens in the middle of an answer.
 
 mod a2a;
 mod ag_ui;
@@ -23,16 +24,17 @@ use tokio::{sync::Notify, time::sleep};
 /// The text of every answer, in the pieces in which it is sent.
 pub(crate) const PIECES: [&str; 3] = ["Server", "-Sent", " Events"];
 
-/// The events of an answer before the one at this index hold its first piece and nothing else of the text.
+/// The index of the event before which an answer is interrupted. In every format, the events before
+/// it hold exactly the first piece of the text.
 const MIDDLE: usize = 3;
 
-/// Several times the keep-alive of the endpoints, which is 100 ms.
+/// A pause of several times the endpoints' keep-alive, which is 100 ms.
 const QUIET: Duration = Duration::from_millis(350);
 
 /// The message of an answer that fails.
 pub(crate) const FAILURE: &str = "the parrot is asleep";
 
-/// The variants of an answer: complete, disturbed in its middle or before it, or cut.
+/// The variants of an answer: complete, delayed, failed, or cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Case {
@@ -46,7 +48,7 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    /// `Shutdown` is the last, since it ends the server.
+    /// All cases. `Shutdown` is the last, since it stops the server.
     pub(crate) const ALL: [Self; 7] = [
         Self::Plain,
         Self::KeepAlive,
@@ -108,11 +110,11 @@ impl FromRequestParts<Waiting> for Script {
     }
 }
 
-/// An answer cannot go on. Each format has an error of its own for it.
+/// The failure of an answer, which each format converts into its own error.
 struct Failed;
 
 impl Script {
-    /// Plays what happens before the event at this index of an answer.
+    /// Waits or fails before the event at this index, as the case requires.
     async fn before(&self, index: usize) -> Result<(), Failed> {
         match (self.case, index) {
             (Case::LateStart, 0) | (Case::KeepAlive, MIDDLE) => sleep(QUIET).await,
@@ -132,7 +134,7 @@ impl Script {
     }
 }
 
-/// A topic that holds these events and has finished.
+/// Creates a finished topic that holds these events.
 async fn finished_topic<T: Payload<Kind> + Clone + Send + Sync + 'static, Kind>(
     events: Vec<T>,
 ) -> Result<Topic<T>, PublishError> {

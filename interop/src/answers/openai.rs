@@ -1,4 +1,4 @@
-//! `OpenAI`'s chat completions: chunks without a name, and `[DONE]` after the last.
+//! `OpenAI`'s chat completions: chunks as unnamed events, followed by `[DONE]`.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use sse_runtime::{Event, Start, Stream, sse_endpoint};
 
 use super::{FAILURE, Failed, PIECES, Script, finished_topic};
 
-/// OpenAI's clients look for the member `error`.
+/// An error in a stream. OpenAI's clients recognize it by the field `error`.
 #[derive(Debug, Serialize)]
 pub(super) struct ApiError {
     error: Value,

@@ -1,4 +1,5 @@
-//! `OpenAI`'s Responses API: every event has a name, which its `type` repeats, and a sequence number.
+//! `OpenAI`'s Responses API: every event has a sequence number and a name, which is repeated in its
+//! `type`.
 
 use serde::Serialize;
 use serde_json::{Value, json};
