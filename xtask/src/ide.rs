@@ -1,0 +1,404 @@
+//! `cargo xtask ide`: runs rust-analyzer over the examples and over a half-typed endpoint, and checks what an editor
+//! would show. It is run by hand: rust-analyzer takes ten minutes to build, and its answers change with its version.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{steps::root, tool::Tool};
+
+/// The newest version that builds with the pinned toolchain.
+const RUST_ANALYZER: Tool = Tool {
+    package: "ra_ap_rust-analyzer",
+    name: "rust-analyzer",
+    version: "0.0.330",
+};
+
+/// How long rust-analyzer may take to load the workspace.
+const LOADING: Duration = Duration::from_secs(600);
+
+/// How often a request is repeated whose answer is not as expected: the workspace may still be analysed.
+const ATTEMPTS: u32 = 20;
+
+/// The cursor in a probe.
+const CURSOR: &str = "$0";
+
+/// A program as it is while somebody types, and what an editor shows at its cursor.
+struct Probe {
+    name: &'static str,
+    code: &'static str,
+    request: &'static str,
+    /// Words that the answer must hold.
+    expected: &'static [&'static str],
+}
+
+const PROBES: [Probe; 9] = [
+    Probe {
+        name: "completion after `yield_!(x.`",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    let tick = Tick { number: 7 };
+    yield_!(tick.$0);
+}",
+        request: "textDocument/completion",
+        expected: &["number", "double"],
+    },
+    Probe {
+        name: "completion after `x.` without a semicolon",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    let tick = Tick { number: 7 };
+    yield_!(1);
+    tick.$0
+}",
+        request: "textDocument/completion",
+        expected: &["number", "double"],
+    },
+    Probe {
+        name: "completion in an arm of `tokio::select!`",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    let tick = Tick { number: 7 };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {
+                yield_!(tick.$0);
+            }
+            () = std::future::pending() => break,
+        }
+    }
+}",
+        request: "textDocument/completion",
+        expected: &["number", "double"],
+    },
+    Probe {
+        name: "completion of `yield_` as it is typed",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    let tick = Tick { number: 7 };
+    yie$0
+}",
+        request: "textDocument/completion",
+        expected: &["yield_"],
+    },
+    Probe {
+        name: "hover on a value in `yield_!`",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    let tick = Tick { number: 7 };
+    yield_!(ti$0ck.number);
+}",
+        request: "textDocument/hover",
+        expected: &["tick: Tick"],
+    },
+    Probe {
+        name: "hover on the endpoint's name",
+        code: "/// Counts.
+#[sse_endpoint(\"/ticks\")]
+async fn ti$0cks() -> impl Stream<Item = usize> {
+    yield_!(1);
+}",
+        request: "textDocument/hover",
+        expected: &["Counts."],
+    },
+    Probe {
+        name: "hover on the attribute",
+        code: "#[sse_end$0point(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    yield_!(1);
+}",
+        request: "textDocument/hover",
+        expected: &["Turns an async function"],
+    },
+    Probe {
+        name: "go to the definition from `.sse(ticks)`",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    yield_!(1);
+}
+
+fn app() -> axum::Router {
+    axum::Router::new().sse(tic$0ks)
+}",
+        request: "textDocument/definition",
+        // The line of the name: seven lines are above the probe.
+        expected: &["\"line\":8"],
+    },
+    Probe {
+        name: "go to the definition of a variable in `yield_!`",
+        code: "#[sse_endpoint(\"/ticks\")]
+async fn ticks() -> impl Stream<Item = usize> {
+    let tick = Tick { number: 7 };
+    yield_!(tic$0k.number);
+}",
+        request: "textDocument/definition",
+        expected: &["\"line\":9"],
+    },
+];
+
+/// The lines above each probe.
+const PRELUDE: &str = "#![allow(unused)]
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+struct Tick { number: usize }
+impl Tick {
+    fn double(&self) -> usize { 2 * self.number }
+}
+
+";
+
+pub(crate) fn run() -> ExitCode {
+    match check() {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failed) => {
+            println!("{failed} failed");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns how many checks failed.
+fn check() -> io::Result<usize> {
+    // A file of its own among the examples, so that it is a crate of the workspace.
+    let file = root().canonicalize()?.join("examples/ide_probe.rs");
+    fs::write(&file, format!("{PRELUDE}fn main() {{}}\n"))?;
+    let checked = check_with(&file);
+    fs::remove_file(&file)?;
+    checked
+}
+
+fn check_with(file: &Path) -> io::Result<usize> {
+    let mut server = Server::start()?;
+    server.wait_until_loaded()?;
+    let mut failed = 0;
+    let mut report = |name: &str, problem: Option<String>| {
+        failed += usize::from(problem.is_some());
+        match problem {
+            None => println!("ok      {name}"),
+            Some(problem) => println!("FAILED  {name}: {problem}"),
+        }
+    };
+    for example in examples(file)? {
+        let name = example.file_name().unwrap_or_default().to_string_lossy();
+        let problem = server.errors_in(&example)?;
+        report(&format!("no false errors in {name}"), problem);
+    }
+    for probe in PROBES {
+        let problem = server.probe(file, &probe)?;
+        report(probe.name, problem);
+    }
+    server.stop()?;
+    Ok(failed)
+}
+
+fn examples(probe: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().canonicalize()?.join("examples"))? {
+        let path = entry?.path();
+        let main = path.join("main.rs");
+        if main.is_file() {
+            found.push(main);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && path != probe {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// rust-analyzer, spoken to by the Language Server Protocol.
+struct Server {
+    process: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    next_id: u64,
+    is_quiescent: bool,
+    /// The diagnostics of each file, by its URI.
+    diagnostics: HashMap<String, Value>,
+    version: u64,
+}
+
+impl Server {
+    fn start() -> io::Result<Self> {
+        let program = RUST_ANALYZER.install()?.join(RUST_ANALYZER.name);
+        let mut process = Command::new(program)
+            .current_dir(root())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let missing = || io::Error::other("rust-analyzer has no pipes");
+        let mut server = Self {
+            requests: process.stdin.take().ok_or_else(missing)?,
+            answers: BufReader::new(process.stdout.take().ok_or_else(missing)?),
+            process,
+            next_id: 0,
+            is_quiescent: false,
+            diagnostics: HashMap::new(),
+            version: 0,
+        };
+        let workspace = uri(&root().canonicalize()?);
+        server.request(
+            "initialize",
+            &json!({
+                "processId": null,
+                "rootUri": workspace,
+                "workspaceFolders": [{ "uri": workspace, "name": "sse-endpoint" }],
+                "capabilities": {
+                    "experimental": { "serverStatusNotification": true },
+                    "textDocument": { "completion": { "completionItem": { "snippetSupport": true } } },
+                },
+                "initializationOptions": {
+                    "checkOnSave": false,
+                    "cachePriming": { "enable": false },
+                    "cargo": { "targetDir": true },
+                },
+            }),
+        )?;
+        server.notify("initialized", &json!({}))?;
+        Ok(server)
+    }
+
+    fn stop(mut self) -> io::Result<()> {
+        self.request("shutdown", &Value::Null)?;
+        self.notify("exit", &Value::Null)?;
+        self.process.wait().map(drop)
+    }
+
+    fn wait_until_loaded(&mut self) -> io::Result<()> {
+        println!("loading the workspace");
+        let start = Instant::now();
+        while !self.is_quiescent {
+            self.read()?;
+            if start.elapsed() > LOADING {
+                return Err(io::Error::other("rust-analyzer has not loaded the workspace"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens an example, and returns the first error that rust-analyzer has for it, if it has one.
+    fn errors_in(&mut self, example: &Path) -> io::Result<Option<String>> {
+        let code = fs::read_to_string(example)?;
+        let uri = uri(example);
+        self.open(&uri, &code)?;
+        let answer = self.request(
+            "textDocument/diagnostic",
+            &json!({ "textDocument": { "uri": uri } }),
+        )?;
+        let items = answer["items"].as_array().cloned().unwrap_or_default();
+        // Severity 1 is an error.
+        let error = items.iter().find(|item| item["severity"] == 1);
+        Ok(error.map(|error| format!("{} at {}", error["message"], error["range"]["start"])))
+    }
+
+    /// Repeats a probe until its answer is as expected, and returns the last one if it never is.
+    fn probe(&mut self, file: &Path, probe: &Probe) -> io::Result<Option<String>> {
+        let code = format!("{PRELUDE}{}\nfn main() {{}}\n", probe.code);
+        let at = code.find(CURSOR).unwrap_or_default();
+        let before = &code[..at];
+        let line = before.matches('\n').count();
+        let character = at - before.rfind('\n').map_or(0, |newline| newline + 1);
+        let code = code.replacen(CURSOR, "", 1);
+        let uri = uri(file);
+        self.open(&uri, &code)?;
+        let params = json!({
+            "textDocument": { "uri": uri },
+            "position": { "line": line, "character": character },
+        });
+        let mut answer = String::new();
+        for _ in 0..ATTEMPTS {
+            answer = self.request(probe.request, &params)?.to_string();
+            if probe.expected.iter().all(|word| answer.contains(word)) {
+                return Ok(None);
+            }
+        }
+        answer.truncate(300);
+        Ok(Some(answer))
+    }
+
+    fn open(&mut self, uri: &str, code: &str) -> io::Result<()> {
+        self.version += 1;
+        let document = json!({
+            "uri": uri,
+            "languageId": "rust",
+            "version": self.version,
+            "text": code,
+        });
+        self.notify("textDocument/didClose", &json!({ "textDocument": { "uri": uri } }))?;
+        self.notify("textDocument/didOpen", &json!({ "textDocument": document }))
+    }
+
+    fn request(&mut self, method: &str, params: &Value) -> io::Result<Value> {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        loop {
+            let message = self.read()?;
+            if message["id"] == id && message.get("method").is_none() {
+                // The content was modified, or the request cancelled: the caller asks again.
+                return Ok(message["result"].clone());
+            }
+        }
+    }
+
+    fn notify(&mut self, method: &str, params: &Value) -> io::Result<()> {
+        self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))
+    }
+
+    fn send(&mut self, message: &Value) -> io::Result<()> {
+        let body = message.to_string();
+        write!(self.requests, "Content-Length: {}\r\n\r\n{body}", body.len())?;
+        self.requests.flush()
+    }
+
+    /// Reads a message, and answers or remembers what is not an answer.
+    fn read(&mut self) -> io::Result<Value> {
+        let mut len = 0;
+        loop {
+            let mut line = String::new();
+            if self.answers.read_line(&mut line)? == 0 {
+                return Err(io::Error::other("rust-analyzer has ended"));
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("Content-Length:") {
+                len = value.trim().parse().map_err(io::Error::other)?;
+            }
+        }
+        let mut body = vec![0; len];
+        self.answers.read_exact(&mut body)?;
+        let message: Value = serde_json::from_slice(&body)?;
+        match message["method"].as_str() {
+            Some("experimental/serverStatus") => {
+                self.is_quiescent = message["params"]["quiescent"] == true;
+            }
+            Some("textDocument/publishDiagnostics") => {
+                let params = &message["params"];
+                let uri = params["uri"].as_str().unwrap_or_default().to_owned();
+                self.diagnostics.insert(uri, params["diagnostics"].clone());
+            }
+            // A request of the server's, such as to register a capability.
+            Some(_) if message.get("id").is_some() => {
+                self.send(&json!({ "jsonrpc": "2.0", "id": message["id"], "result": null }))?;
+            }
+            _ => {}
+        }
+        Ok(message)
+    }
+}
+
+fn uri(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
