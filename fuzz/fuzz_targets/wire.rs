@@ -1,6 +1,6 @@
 //! Checks that two independent parsers read any sequence of events exactly as it was sent.
 //!
-//! The same property as in `tests/wire.rs`, but with coverage-guided instead of random input.
+//! The same property as in `tests/tests/stream/wire.rs`, but with coverage-guided instead of random input.
 #![no_main]
 
 use std::{sync::Arc, time::Duration};

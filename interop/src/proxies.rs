@@ -1,4 +1,4 @@
-//! The table of the proxies: runs the tests in `tests/proxies.rs` and turns each result into a
+//! The table of the proxies: runs the tests in `tests/tests/proxies/` and turns each result into a
 //! cell.
 
 use std::{

@@ -6,15 +6,12 @@
     reason = "it says where it listens, for the test to read"
 )]
 
-#[path = "../support/server.rs"]
-mod server;
-
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, extract::Path, routing::get};
 use sse_runtime::{Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
 
-use server::server_of;
+use support::server_of;
 
 /// One event, then nothing, as most streams are at most times.
 #[sse_endpoint("/quiet")]

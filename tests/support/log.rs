@@ -9,7 +9,7 @@ use tracing::Level;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 /// Captures until it is dropped.
-pub(crate) struct Log {
+pub struct Log {
     lines: Lines,
     _default: tracing::subscriber::DefaultGuard,
 }
@@ -18,22 +18,17 @@ pub(crate) struct Log {
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    pub(crate) fn capture() -> Self {
+    pub fn capture() -> Self {
         Self::with(Lines::default(), FmtSpan::NONE, Level::INFO)
     }
 
     /// The lines of the level `debug` as well.
-    #[allow(
-        dead_code,
-        reason = "most tests look at the lines that are on by default"
-    )]
-    pub(crate) fn capture_debug() -> Self {
+    pub fn capture_debug() -> Self {
         Self::with(Lines::default(), FmtSpan::NONE, Level::DEBUG)
     }
 
     /// The ends of spans as well.
-    #[allow(dead_code, reason = "most tests look at the lines alone")]
-    pub(crate) fn capture_spans() -> Self {
+    pub fn capture_spans() -> Self {
         Self::with(Lines::default(), FmtSpan::CLOSE, Level::INFO)
     }
 
@@ -53,7 +48,7 @@ impl Log {
         }
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let lines = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&lines).into_owned()
     }

@@ -1,12 +1,6 @@
 //! The servers of the tests: the whole suite runs with the takeover, and without it where the environment says
 //! `TAKEOVER=off`.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(
-    unreachable_pub,
-    reason = "each has this module to itself, and nobody outside of it"
-)]
-
 use axum::Router;
 use sse_runtime::Server;
 

@@ -1,7 +1,7 @@
 //! The standard's parser, with the comments that every crate's parser throws away.
 //!
 //! Source: [WHATWG HTML, sections 9.2.5 and 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
-//! It is held against two parsers that nobody here wrote in `tests/wire.rs`.
+//! It is held against two parsers that nobody here wrote in `tests/tests/stream/wire.rs`.
 
 use std::{collections::VecDeque, time::Duration};
 

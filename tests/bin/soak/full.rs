@@ -13,7 +13,7 @@ use std::{
 use fastrand::Rng;
 use tokio::task::JoinSet;
 
-use crate::load::{
+use support::load::{
     Numbers, Process,
     ending::{CAUSES, Case, Cause, Clients, Gate},
     said,

@@ -2,13 +2,11 @@
 #![allow(clippy::print_stdout, reason = "it says what it has seen")]
 
 mod full;
-#[path = "../../load/mod.rs"]
-mod load;
 mod server;
-#[path = "../../support/server.rs"]
-mod server_of;
 
 use std::{env, process::ExitCode, time::Duration};
+
+use support::load;
 
 const USAGE: &str = "usage: soak SECONDS";
 

@@ -20,13 +20,12 @@ use axum::{
 };
 use cap::Cap;
 use sse_runtime::{Connection, NoConnection, RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
+use support::{
+    load::{AS_ASKED, Numbers},
+    server_of,
+};
 use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpSocket, runtime::Handle, sync::watch};
-
-use crate::{
-    load::{AS_ASKED, Numbers},
-    server_of::server_of,
-};
 
 #[global_allocator]
 static ALLOCATOR: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);

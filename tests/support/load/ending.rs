@@ -1,0 +1,447 @@
+//! The ways in which a stream ends, each as its client does it or sees it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use fastrand::Rng;
+use tokio::{
+    io::{AsyncWriteExt as _, Interest},
+    net::TcpSocket,
+    sync::watch,
+};
+
+use super::{
+    client::{End, Events, Frame, Http2, NO_HEAD, Received, http1},
+    said, within,
+};
+
+/// What ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    // The client's side.
+    Closed,
+    Reset,
+    HalfHead,
+    HalfBody,
+    HalfBodyUnread,
+    Pipelined,
+    LeftBeforeHead,
+    HeadOnly,
+    StreamReset,
+    ConnectionDropped,
+    Stalled,
+    // The server's side.
+    Finished,
+    Failed,
+    Rejected,
+    Panicked,
+    Expired,
+    Revoked,
+    MaxDuration,
+    /// The client stays until the server stops.
+    Shutdown,
+}
+
+use Cause::*;
+
+/// All that a wave is made of; the rest wants time, or is for its end.
+pub const CAUSES: [Cause; 17] = [
+    Closed,
+    Reset,
+    HalfHead,
+    HalfBody,
+    HalfBodyUnread,
+    Pipelined,
+    LeftBeforeHead,
+    HeadOnly,
+    StreamReset,
+    ConnectionDropped,
+    Finished,
+    Failed,
+    Rejected,
+    Panicked,
+    Expired,
+    Revoked,
+    MaxDuration,
+];
+
+impl Cause {
+    /// Its name in the paths, and in the server's count.
+    pub fn name(self) -> &'static str {
+        match self {
+            Closed => "closed",
+            Reset => "reset",
+            HalfHead => "half_head",
+            HalfBody => "half_body",
+            HalfBodyUnread => "half_body_unread",
+            Pipelined => "pipelined",
+            LeftBeforeHead => "left_before_head",
+            HeadOnly => "head_only",
+            StreamReset => "stream_reset",
+            ConnectionDropped => "connection_dropped",
+            Stalled => "stalled",
+            Finished => "finished",
+            Failed => "failed",
+            Rejected => "rejected",
+            Panicked => "panicked",
+            Expired => "expired",
+            Revoked => "revoked",
+            MaxDuration => "max_duration",
+            Shutdown => "shutdown",
+        }
+    }
+
+    /// The reasons that the server may give for it.
+    fn reasons(self) -> &'static [&'static str] {
+        match self {
+            // No stream begins.
+            HalfHead => &[],
+            // The extractor fails, or is dropped before it does.
+            HalfBody => &["rejected", "client_gone"],
+            Closed | Reset | HalfBodyUnread | Pipelined | LeftBeforeHead | HeadOnly
+            | StreamReset | ConnectionDropped => &["client_gone"],
+            Failed => &["failed"],
+            Rejected => &["rejected"],
+            Stalled | Finished | Panicked | Expired | Revoked | MaxDuration | Shutdown => {
+                std::slice::from_ref(match self {
+                    Stalled => &"stalled",
+                    Finished => &"finished",
+                    Panicked => &"panicked",
+                    Expired => &"expired",
+                    Revoked => &"revoked",
+                    MaxDuration => &"max_duration",
+                    _ => &"shutdown",
+                })
+            }
+        }
+    }
+
+    /// Whether the server has said of an ending what it was: `cause reason`.
+    pub fn explains(ending: &str) -> bool {
+        let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
+        ending.split_once(' ').is_some_and(|(name, reason)| {
+            all.into_iter()
+                .any(|cause| cause.name() == name && cause.reasons().contains(&reason))
+        })
+    }
+}
+
+/// One stream to be had.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub cause: Cause,
+    pub http2: bool,
+    /// How many events come before the ending; without one there may be no response either.
+    pub events: u64,
+    /// How long the server waits behind each.
+    pub pace: Duration,
+    /// How many more the server has, of which a client that leaves does not read.
+    pub more: u64,
+    /// In which wave of endings it may end, where the server ends it.
+    pub wave: u64,
+}
+
+/// Where clients wait for each other before they do their part.
+pub struct Gate {
+    ready: watch::Sender<usize>,
+    is_open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// For clients that wait for nobody, where it is open.
+    pub fn new(is_open: bool) -> Self {
+        Self {
+            ready: watch::Sender::new(0),
+            is_open: watch::Sender::new(is_open),
+        }
+    }
+
+    async fn pass(&self) {
+        self.ready.send_modify(|ready| *ready += 1);
+        let mut opened = self.is_open.subscribe();
+        // The sender is in `self`.
+        let _ = opened.wait_for(|is_open| *is_open).await;
+    }
+
+    /// Until so many wait.
+    pub async fn until_ready(&self, clients: usize) {
+        let mut ready = self.ready.subscribe();
+        let _ = ready.wait_for(|ready| *ready >= clients).await;
+    }
+
+    pub fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+}
+
+impl Case {
+    /// One ending of this cause, at random.
+    pub fn random(cause: Cause, rng: &mut Rng, most_events: u64) -> Self {
+        let pace = [0, 0, 100, 1_000, 10_000][rng.usize(..5)];
+        let is_fast = pace < 10_000;
+        Self {
+            cause,
+            http2: rng.bool(),
+            events: rng.u64(
+                ..=if is_fast {
+                    most_events
+                } else {
+                    most_events / 10
+                },
+            ),
+            pace: Duration::from_micros(pace),
+            more: [0, 200][rng.usize(..2)],
+            wave: 0,
+        }
+    }
+
+    /// With an event to wait for, where the client waits for one, and none where it has left before that.
+    fn possible(self) -> Self {
+        let (events, more) = match self.cause {
+            Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {
+                (self.events.max(1), self.more)
+            }
+            Shutdown => (self.events.max(1), 0),
+            LeftBeforeHead | Stalled => (0, 0),
+            _ => (self.events, 0),
+        };
+        Self {
+            events,
+            more,
+            ..self
+        }
+    }
+
+    fn path(&self, endpoint: &str) -> String {
+        format!(
+            "/{endpoint}/{}/{}/{}/{}",
+            self.cause.name(),
+            self.events + self.more,
+            self.pace.as_micros(),
+            self.wave
+        )
+    }
+
+    /// The request of HTTP/1, without the empty line at its end.
+    fn request(&self, method: &str, endpoint: &str) -> String {
+        let path = self.path(endpoint);
+        format!("{method} {path} HTTP/1.1\r\nhost: test\r\n")
+    }
+}
+
+/// What clients share.
+pub struct Clients {
+    pub addr: SocketAddr,
+    /// Connections for the streams of those who do not end them.
+    pub shared: Vec<Http2>,
+    pub received: Received,
+}
+
+/// How many streams are on a connection that is dropped.
+pub const ON_ONE: usize = 4;
+
+impl Clients {
+    pub async fn new(addr: SocketAddr) -> Result<Self, String> {
+        let mut this = Self::unconnected(addr);
+        this.connect().await?;
+        Ok(this)
+    }
+
+    pub fn unconnected(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            shared: Vec::new(),
+            received: Received::default(),
+        }
+    }
+
+    /// Opens the shared connections.
+    pub async fn connect(&mut self) -> Result<(), String> {
+        for _ in 0..8 {
+            self.shared.push(Http2::connect(self.addr).await?);
+        }
+        Ok(())
+    }
+
+    /// Has one stream, from its request to its end, and checks what came. Behind the gate the client does its part.
+    pub async fn have(&self, case: Case, gate: &Gate) -> Result<(), String> {
+        let case = case.possible();
+        let had = self.have_it(&case, gate).await;
+        had.map_err(|error| format!("{case:?}: {error}"))
+    }
+
+    async fn have_it(&self, case: &Case, gate: &Gate) -> Result<(), String> {
+        let addr = self.addr;
+        match case.cause {
+            Closed | Reset | Pipelined => {
+                let mut events = self.get_http1(case, "stream").await?;
+                events.read(case.events).await?;
+                gate.pass().await;
+                let mut socket = events.into_socket().ok_or("HTTP/1 has a socket")?;
+                match case.cause {
+                    Reset => socket.set_zero_linger().map_err(said)?,
+                    Pipelined => {
+                        let more = format!("{}x: ", case.request("GET", "stream"));
+                        socket.write_all(more.as_bytes()).await.map_err(said)?;
+                    }
+                    _ => {}
+                }
+            }
+            HalfHead => {
+                let _socket = http1(addr, &case.request("GET", "stream")).await?;
+                gate.pass().await;
+            }
+            HalfBody | HalfBodyUnread => {
+                let is_read = case.cause == HalfBody;
+                let endpoint = if is_read { "upload" } else { "unread" };
+                let half = "x".repeat(2_000);
+                let head = case.request("POST", endpoint);
+                let sent = format!("{head}content-length: 4000\r\n\r\n{half}");
+                let socket = http1(addr, &sent).await?;
+                if is_read {
+                    gate.pass().await;
+                } else {
+                    let mut events = Events::http1(socket, &self.received).await?;
+                    events.read(case.events).await?;
+                    gate.pass().await;
+                }
+            }
+            LeftBeforeHead => {
+                if case.http2 {
+                    // A server shuts out who resets many streams of one connection before it has begun them.
+                    let connection = Http2::connect(addr).await?;
+                    let _response = connection.send(&case.path("stream")).await?;
+                    gate.pass().await;
+                } else {
+                    let sent = format!("{}\r\n", case.request("GET", "stream"));
+                    let _socket = http1(addr, &sent).await?;
+                    gate.pass().await;
+                }
+            }
+            HeadOnly => {
+                let head = format!("{}\r\n", case.request("HEAD", "short"));
+                let socket = http1(addr, &head).await?;
+                let _events = Events::http1(socket, &self.received).await?;
+                gate.pass().await;
+            }
+            StreamReset => {
+                let mut events = self.get_http2(case, "stream").await?;
+                events.read(case.events).await?;
+                gate.pass().await;
+            }
+            ConnectionDropped => {
+                let connection = Http2::connect(addr).await?;
+                let path = case.path("stream");
+                let mut all = Vec::new();
+                for _ in 0..ON_ONE {
+                    let mut events = connection.get(&path, &self.received).await?;
+                    events.read(case.events).await?;
+                    all.push(events);
+                }
+                gate.pass().await;
+                drop(connection);
+            }
+            Stalled => {
+                // As little room as the system has.
+                let socket = TcpSocket::new_v4().map_err(said)?;
+                socket.set_recv_buffer_size(4096).map_err(said)?;
+                let mut socket = socket.connect(addr).await.map_err(said)?;
+                let request = format!("{}\r\n", case.request("GET", "flood"));
+                socket.write_all(request.as_bytes()).await.map_err(said)?;
+                gate.pass().await;
+                // The server forgets what it has not sent, which the system tells by a reset.
+                within("the server to give up", async {
+                    while !socket.ready(Interest::ERROR).await?.is_error() {}
+                    std::io::Result::Ok(())
+                })
+                .await?
+                .map_err(said)?;
+            }
+            Finished | Failed | Rejected | Panicked | Expired | Revoked | MaxDuration
+            | Shutdown => self.stay(case, gate).await?,
+        }
+        Ok(())
+    }
+
+    /// Stays to the end, which the server makes.
+    async fn stay(&self, case: &Case, gate: &Gate) -> Result<(), String> {
+        let has_response = case.events > 0 && case.cause != Rejected;
+        if !has_response {
+            gate.pass().await;
+        }
+        let endpoint = if case.cause == MaxDuration {
+            "short"
+        } else {
+            "stream"
+        };
+        let events = if case.http2 {
+            self.get_http2(case, endpoint).await
+        } else {
+            self.get_http1(case, endpoint).await
+        };
+        let mut events = match events {
+            // HTTP/2 forgets what it has not sent when it resets a stream.
+            Err(error)
+                if error == NO_HEAD
+                    && case.cause == Panicked
+                    && (case.events == 0 || case.http2) =>
+            {
+                return Ok(());
+            }
+            events => events?,
+        };
+        let status = match (case.cause, case.events) {
+            (Rejected, _) | (Revoked, 0) => 403,
+            (Expired, 0) => 401,
+            (Finished, 0) => 204,
+            (Shutdown, 0) => 503,
+            _ => 200,
+        };
+        if events.status != status {
+            return Err(format!("{} and not {status}", events.status));
+        }
+        if status != 200 {
+            return Ok(());
+        }
+        if case.cause == MaxDuration {
+            gate.pass().await;
+        } else {
+            let may_lose = case.cause == Panicked && case.http2;
+            if !may_lose {
+                events.read(case.events).await?;
+            }
+            if has_response {
+                gate.pass().await;
+            }
+        }
+        let (last, end) = events.rest().await?;
+        let goodbye = match case.cause {
+            Failed => Some(Frame::Error),
+            Expired => Some(Frame::Close(r#"{"reason":"expired"}"#.to_owned())),
+            Revoked => Some(Frame::Close(r#"{"reason":"revoked"}"#.to_owned())),
+            Shutdown => Some(Frame::Retry),
+            _ => None,
+        };
+        let is_clean = end == End::Clean;
+        if last != goodbye || is_clean == (case.cause == Panicked) {
+            return Err(format!(
+                "{last:?} and then {end:?}, behind {} events",
+                events.count()
+            ));
+        }
+        if case.cause != MaxDuration && events.count() > case.events {
+            return Err(format!("{} events", events.count()));
+        }
+        Ok(())
+    }
+
+    async fn get_http1(&self, case: &Case, endpoint: &str) -> Result<Events<'_>, String> {
+        let request = format!("{}\r\n", case.request("GET", endpoint));
+        let socket = http1(self.addr, &request).await?;
+        Events::http1(socket, &self.received).await
+    }
+
+    async fn get_http2(&self, case: &Case, endpoint: &str) -> Result<Events<'_>, String> {
+        let connection = fastrand::choice(&self.shared).ok_or("no connection")?;
+        connection.get(&case.path(endpoint), &self.received).await
+    }
+}

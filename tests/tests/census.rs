@@ -1,0 +1,185 @@
+//! The census of zombies: after any ending, by any cause, in any number, nothing is left.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+#![allow(clippy::print_stdout, reason = "a test that fails shows its seed")]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use support::load::{
+    Numbers, Process,
+    ending::{CAUSES, Case, Cause, Clients, Gate},
+    within,
+};
+use tokio::task::JoinSet;
+
+async fn start() -> Process {
+    let program = Path::new(env!("CARGO_BIN_EXE_soak"));
+    Process::start(program, Duration::from_secs(2))
+        .await
+        .unwrap()
+}
+
+/// Clients at work.
+struct Wave {
+    gate: Arc<Gate>,
+    clients: JoinSet<Result<(), String>>,
+}
+
+impl Wave {
+    fn begin(clients: &Arc<Clients>, cases: impl IntoIterator<Item = Case>) -> Self {
+        let gate = Arc::new(Gate::new(false));
+        let mut wave = JoinSet::new();
+        for case in cases {
+            let (clients, gate) = (Arc::clone(clients), Arc::clone(&gate));
+            wave.spawn(async move { clients.have(case, &gate).await });
+        }
+        Self {
+            gate,
+            clients: wave,
+        }
+    }
+
+    /// Until all are where they end.
+    async fn ready(&mut self) {
+        let ready = self.gate.until_ready(self.clients.len());
+        tokio::select! {
+            waited = within("all clients to be ready", ready) => waited.unwrap(),
+            Some(failed) = self.clients.join_next() => {
+                panic!("a client ended before its time: {failed:?}")
+            }
+        }
+    }
+
+    async fn ended(mut self) {
+        while let Some(had) = within("a stream to end", self.clients.join_next())
+            .await
+            .unwrap()
+        {
+            had.unwrap().unwrap();
+        }
+    }
+}
+
+/// A thousand streams, each cause as often as any other, over HTTP/1 and HTTP/2, some before their first event.
+fn thousand(wave: u64) -> impl Iterator<Item = Case> {
+    (0..1_000).map(move |at| Case {
+        cause: CAUSES[at % CAUSES.len()],
+        http2: (at / CAUSES.len()).is_multiple_of(2),
+        events: at as u64 / CAUSES.len() as u64 % 4,
+        pace: Duration::ZERO,
+        more: 0,
+        wave,
+    })
+}
+
+fn staying(clients: usize, rng: &mut Rng) -> Vec<Case> {
+    let mut stays = || Case {
+        pace: Duration::ZERO,
+        ..Case::random(Cause::Shutdown, rng, 20)
+    };
+    (0..clients).map(|_| stays()).collect()
+}
+
+/// Stops the server while these stay, and those are at whatever it is.
+async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave) -> Numbers {
+    staying.ready().await;
+    server.terminate().await.unwrap();
+    staying.gate.open();
+    staying.ended().await;
+    let numbers = server.ended().await.unwrap();
+    drop(others);
+    assert_eq!(numbers.left(&before.stopped()), [""; 0]);
+    assert_eq!(numbers.unexplained(true), [""; 0]);
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_twenty_thousand_streams() {
+    const WAVES: u64 = 20;
+    let server = start().await;
+    let before = server.census().await.unwrap();
+    let mut waves: Vec<Numbers> = Vec::new();
+    for wave in 1..=WAVES {
+        // New connections in each wave: they are to be gone behind it as well.
+        let clients = Arc::new(Clients::new(server.addr).await.unwrap());
+        let mut streams = Wave::begin(&clients, thousand(wave));
+        streams.ready().await;
+        server.wave(wave).await.unwrap();
+        streams.gate.open();
+        streams.ended().await;
+        drop(clients);
+        waves.push(server.settled(&before).await.unwrap());
+    }
+    let first = &waves[0];
+    let last = waves.last().unwrap();
+    assert_eq!(last.unexplained(false), [""; 0]);
+    // Less than one begins nothing, such as half a head; one in seventeen is four.
+    assert!(last.hooks_run > WAVES * 1_000, "{last:#?}");
+    assert!(last.generators_at_most > 700, "{last:#?}");
+    // Not a byte for each stream, and not one for each connection.
+    let grown = last.allocated.saturating_sub(first.allocated);
+    assert!(
+        grown < 16 * 1024,
+        "{grown} bytes more than after the first thousand: {waves:#?}"
+    );
+    assert!(
+        last.resident_kib * 10 < first.resident_kib * 11,
+        "from {} to {} KiB: {waves:#?}",
+        first.resident_kib,
+        last.resident_kib
+    );
+
+    let clients = Arc::new(Clients::new(server.addr).await.unwrap());
+    let staying = staying(200, &mut Rng::new());
+    let staying = Wave::begin(&clients, staying);
+    let mut others = Wave::begin(&clients, thousand(WAVES + 1));
+    others.ready().await;
+    stop(server, &before, staying, others).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_random_endings_run_each_hook_once() {
+    const AT_ONCE: usize = 400;
+    const EACH: usize = 24;
+
+    let seed = Rng::new().u64(..);
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    let server = start().await;
+    let before = server.census().await.unwrap();
+    let clients = Arc::new(Clients::new(server.addr).await.unwrap());
+    let at_random = |rng: &mut Rng| Case::random(CAUSES[rng.usize(..CAUSES.len())], rng, 20);
+    let mut at_work = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (clients, mut rng) = (Arc::clone(&clients), rng.fork());
+        at_work.spawn(async move {
+            let gate = Gate::new(true);
+            for _ in 0..EACH {
+                clients.have(at_random(&mut rng), &gate).await?;
+            }
+            Ok(())
+        });
+    }
+    while let Some(had) = at_work.join_next().await {
+        let had: Result<(), String> = had.unwrap();
+        had.unwrap();
+    }
+    let connected = Numbers {
+        runtime_tasks: before.runtime_tasks + clients.shared.len(),
+        sockets: before.sockets + clients.shared.len(),
+        ..before.clone()
+    };
+    let numbers = server.settled(&connected).await.unwrap();
+    assert_eq!(numbers.unexplained(false), [""; 0]);
+
+    // The rest at the server's end.
+    let staying = Wave::begin(&clients, staying(AT_ONCE / 2, &mut rng));
+    let cases: Vec<_> = (0..AT_ONCE / 2).map(|_| at_random(&mut rng)).collect();
+    let others = Wave::begin(&clients, cases);
+    others.gate.open();
+    let numbers = stop(server, &before, staying, others).await;
+    assert!(numbers.hooks_run > 9_000, "{numbers:#?}");
+}

@@ -1,0 +1,433 @@
+//! How many streams may be open, and what is said to those who find no room.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+use std::{collections::BTreeSet, future::pending, net::SocketAddr};
+
+use axum::{Router, extract::State, http::StatusCode};
+use sse_runtime::{RouterExt as _, Stream, StreamLimit, sse_endpoint};
+use support::{Client, Generators, Head, serve, server_of, within};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+    task::JoinSet,
+};
+
+#[derive(Clone)]
+struct Shared {
+    generators: Generators,
+    events: watch::Receiver<u32>,
+}
+
+/// All that happens.
+#[sse_endpoint("/events")]
+async fn events(State(shared): State<Shared>) -> impl Stream<Item = u32> {
+    let _running = shared.generators.enter();
+    let mut events = shared.events;
+    events.mark_unchanged();
+    yield_!(0);
+    while events.changed().await.is_ok() {
+        let event = *events.borrow_and_update();
+        yield_!(event);
+    }
+}
+
+#[sse_endpoint("/others")]
+async fn others(State(shared): State<Shared>) -> impl Stream<Item = u32> {
+    let _running = shared.generators.enter();
+    yield_!(0);
+    pending::<()>().await;
+}
+
+/// Never comes to a stream.
+#[sse_endpoint("/rejects/{how}")]
+async fn rejects(
+    axum::extract::Path(how): axum::extract::Path<u32>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    if how == 1 {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    if how == 2 {
+        panic!("as asked");
+    }
+    yield_!(0);
+}
+
+/// Begins its response with the next event.
+#[sse_endpoint("/prepares")]
+async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = shared.generators.enter();
+    let mut events = shared.events;
+    events.mark_unchanged();
+    if events.changed().await.is_err() {
+        return Err(StatusCode::GONE);
+    }
+    yield_!(0);
+}
+
+/// More than anybody takes.
+#[sse_endpoint("/floods")]
+async fn floods(State(shared): State<Shared>) -> impl Stream<Item = String> {
+    let _running = shared.generators.enter();
+    loop {
+        yield_!("x".repeat(1_000));
+    }
+}
+
+fn app() -> (Router<Shared>, Shared, watch::Sender<u32>) {
+    let (happen, events_of) = watch::channel(0);
+    let shared = Shared {
+        generators: Generators::new(),
+        events: events_of,
+    };
+    (Router::new().sse(events).sse(rejects), shared, happen)
+}
+
+async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, Head) {
+    let mut client = Client::connect(addr).await;
+    let request = format!("{request_line} HTTP/1.1\r\nhost: test\r\n{headers}\r\n");
+    client.send(request.as_bytes()).await;
+    let head = client.head().await;
+    (client, head)
+}
+
+/// What a browser's `EventSource` sends, as far as it matters here.
+const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
+
+/// The milliseconds or seconds after which whoever was refused may come again.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Refused {
+    Retry(u64),
+    RetryAfter(u64),
+}
+
+/// A client that got in, or how it was refused.
+async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refused> {
+    let (mut client, head) = ask(addr, "GET /events", headers).await;
+    match head.status_line.as_str() {
+        "HTTP/1.1 200 OK" if head.get("transfer-encoding").is_some() => {
+            assert_eq!(client.expect_chunk().await, "data: 0\n\n");
+            Ok(client)
+        }
+        "HTTP/1.1 200 OK" => {
+            assert_eq!(
+                head.get("content-type"),
+                Some("text/event-stream; charset=utf-8")
+            );
+            let frame = client.read_to("\n\n").await;
+            let retry = frame
+                .strip_prefix("event: close\nretry: ")
+                .and_then(|rest| rest.strip_suffix("\ndata: {\"reason\":\"too_many_streams\"}\n\n"))
+                .unwrap_or_else(|| panic!("{frame:?}"));
+            Err(Refused::Retry(retry.parse().unwrap()))
+        }
+        "HTTP/1.1 503 Service Unavailable" | "HTTP/1.1 429 Too Many Requests" => {
+            let after = head.get("retry-after").unwrap();
+            Err(Refused::RetryAfter(after.parse().unwrap()))
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_clients_finds_exactly_as_many_places_as_there_are() {
+    const CLIENTS: usize = 5_000;
+    const PLACES: usize = 700;
+    rlimit::increase_nofile_limit(20_000).unwrap();
+    let (app, shared, happen) = app();
+    let generators = shared.generators.clone();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener: TcpListener = socket.listen(8_192).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = server_of(app.with_state(shared)).max_streams(PLACES);
+    tokio::spawn(server.serve(listener));
+
+    for storm in 1..=2 {
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            let headers = [EVENT_SOURCE, ""][number % 2];
+            clients.spawn(try_to_get_in(addr, headers));
+        }
+        let all = clients.join_all().await;
+        let (inside, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        assert_eq!(inside.len(), PLACES, "in storm {storm}");
+        assert_eq!(generators.count().alive, PLACES);
+        let refused: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
+        let in_browsers = refused
+            .iter()
+            .filter(|refused| matches!(refused, Refused::Retry(5_000..15_000)))
+            .count();
+        let elsewhere = refused
+            .iter()
+            .filter(|refused| matches!(refused, Refused::RetryAfter(5..15)))
+            .count();
+        assert_eq!(in_browsers + elsewhere, CLIENTS - PLACES, "{refused:?}");
+        // Half of all, less those of them that got in.
+        assert!(in_browsers >= CLIENTS / 2 - PLACES && elsewhere >= CLIENTS / 2 - PLACES);
+        let moments: BTreeSet<_> = refused.iter().collect();
+        assert!(moments.len() > 1_000, "they come back together");
+
+        // Nobody was sent away for somebody else.
+        happen.send(storm).unwrap();
+        for client in inside {
+            let mut client = client.unwrap();
+            assert_eq!(client.expect_chunk().await, format!("data: {storm}\n\n"));
+        }
+        within("the places to be free", generators.until_alive(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_stream_takes_no_place() {
+    let (app, shared, _happen) = app();
+    let app = app.layer(StreamLimit::new(1)).with_state(shared);
+    let addr = serve(app).await;
+    for _ in 0..3 {
+        let (_, head) = ask(addr, "GET /rejects/1", "").await;
+        assert_eq!(head.status_line, "HTTP/1.1 403 Forbidden");
+        // An argument that does not parse.
+        let (_, head) = ask(addr, "GET /rejects/x", "").await;
+        assert_eq!(head.status_line, "HTTP/1.1 400 Bad Request");
+        let (_, head) = ask(addr, "HEAD /events", "").await;
+        assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+        let panics = Client::get(addr, "/rejects/2").await;
+        assert_eq!(panics.rest().await, "", "the connection breaks off");
+        let (mut finishes, _) = ask(addr, "GET /rejects/0", "").await;
+        assert_eq!(finishes.expect_chunk().await, "data: 0\n\n");
+        assert_eq!(finishes.chunk().await, Ok(None));
+    }
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    try_to_get_in(addr, "").await.unwrap_err();
+}
+
+/// What stands before the response runs for `HEAD` as well, so it takes a place for as long as that does.
+#[tokio::test]
+async fn head_takes_a_place_until_its_response() {
+    const PLACES: usize = 5;
+    const CLIENTS: usize = 100;
+    let (_, shared, happen) = app();
+    let generators = shared.generators.clone();
+    let app = Router::new().sse(prepares).layer(StreamLimit::new(PLACES));
+    let addr = serve(app.with_state(shared)).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(async move { ask(addr, "HEAD /prepares", "").await.1.status_line });
+    }
+    for _ in PLACES..CLIENTS {
+        let refused = within("a client to be refused", clients.join_next()).await;
+        assert_eq!(
+            refused.unwrap().unwrap(),
+            "HTTP/1.1 503 Service Unavailable"
+        );
+    }
+    assert_eq!(generators.count().started, PLACES);
+    happen.send(1).unwrap();
+    while let Some(answered) = clients.join_next().await {
+        assert_eq!(answered.unwrap(), "HTTP/1.1 200 OK");
+    }
+    // The places are free again.
+    generators.until_alive(0).await;
+    let _waits = Client::get(addr, "/prepares").await;
+    generators.until_started(PLACES + 1).await;
+}
+
+/// Whatever else accepts event streams would take an empty `200` for a success.
+#[tokio::test]
+async fn only_an_event_source_gets_200_over_the_limit() {
+    let (app, shared, _happen) = app();
+    let limit = StreamLimit::new(1);
+    let own = limit
+        .clone()
+        .reject_with(|exceeded| (StatusCode::IM_A_TEAPOT, format!("{:?}", exceeded.status())));
+    let app = app.layer(limit).with_state(shared.clone());
+    let own = Router::new().sse(events).layer(own).with_state(shared);
+    let addr = serve(app.nest("/own", own)).await;
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    for headers in [
+        "accept: text/event-stream\r\n",
+        "accept: text/event-stream\r\ncache-control: no-store\r\n",
+        "accept: text/event-stream, */*\r\ncache-control: no-cache\r\n",
+        "cache-control: no-cache\r\n",
+    ] {
+        let (client, head) = ask(addr, "GET /events", headers).await;
+        assert_eq!(head.status_line, "HTTP/1.1 503 Service Unavailable");
+        assert_eq!(head.get("content-type"), Some("application/problem+json"));
+        let length: usize = head.get("content-length").unwrap().parse().unwrap();
+        let mut client = client;
+        let problem: serde_json::Value =
+            serde_json::from_slice(&client.take(length).await).unwrap();
+        assert_eq!(problem["status"], 503);
+        assert_eq!(problem["code"], "too_many_streams");
+
+        let (_, head) = ask(addr, "GET /own/events", headers).await;
+        assert_eq!(head.status_line, "HTTP/1.1 418 I'm a teapot");
+    }
+    for path in ["/events", "/own/events"] {
+        let (_, head) = ask(addr, &format!("GET {path}"), EVENT_SOURCE).await;
+        assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_has_a_limit_of_its_own() {
+    let (_, shared, _happen) = app();
+    let limited = Router::new()
+        .sse(events().layer(StreamLimit::new(1)))
+        .sse(others);
+    let addr = serve(limited.with_state(shared)).await;
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    try_to_get_in(addr, "").await.unwrap_err();
+    let (_, head) = ask(addr, "GET /others", "").await;
+    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn each_key_has_its_own_places() {
+    let (app, shared, _happen) = app();
+    let generators = shared.generators.clone();
+    let per_user = StreamLimit::per_key(2, |request| request.headers.get("user").cloned());
+    let app = app.layer(per_user).with_state(shared);
+    let addr = serve(app).await;
+    let of = |user: &str| format!("user: {user}\r\n");
+    let first = try_to_get_in(addr, &of("a")).await.unwrap();
+    let _second = try_to_get_in(addr, &of("a")).await.unwrap();
+    let (_, head) = ask(addr, "GET /events", &of("a")).await;
+    assert_eq!(head.status_line, "HTTP/1.1 429 Too Many Requests");
+    assert!(head.get("retry-after").is_some());
+    let in_browser = format!("{EVENT_SOURCE}{}", of("a"));
+    let refused = try_to_get_in(addr, &in_browser).await.unwrap_err();
+    assert!(matches!(refused, Refused::Retry(_)), "{refused:?}");
+    // Neither another user nor somebody without a name is concerned.
+    let _other = try_to_get_in(addr, &of("b")).await.unwrap();
+    let _nobody = try_to_get_in(addr, "").await.unwrap();
+    drop(first);
+    generators.until_alive(3).await;
+    let _third = try_to_get_in(addr, &of("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_goes_through_a_limit_twice_has_one_place() {
+    let (app, shared, _happen) = app();
+    let limit = StreamLimit::new(1);
+    let app = app.layer(limit.clone()).layer(limit).with_state(shared);
+    let addr = serve(app).await;
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    try_to_get_in(addr, "").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_address_has_its_own_places() {
+    let (app, shared, _happen) = app();
+    let addr = serve(app.layer(StreamLimit::per_peer(1)).with_state(shared)).await;
+    let _inside = try_to_get_in(addr, "").await.unwrap();
+    try_to_get_in(addr, "").await.unwrap_err();
+    // The loopback has more addresses than one.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let mut neighbour = Client::over(socket.connect(addr).await.unwrap());
+    neighbour
+        .send(b"GET /events HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await;
+    neighbour.head().await;
+    assert_eq!(neighbour.expect_chunk().await, "data: 0\n\n");
+}
+
+#[tokio::test]
+async fn where_one_limit_is_full_the_others_keep_their_places() {
+    let (app, shared, _happen) = app();
+    let per_user = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
+    // The outer one has taken a place already when the inner one is full.
+    let app = app
+        .layer(per_user)
+        .layer(StreamLimit::new(2))
+        .with_state(shared);
+    let addr = serve(app).await;
+    let _inside = try_to_get_in(addr, "user: a\r\n").await.unwrap();
+    for _ in 0..5 {
+        try_to_get_in(addr, "user: a\r\n").await.unwrap_err();
+    }
+    let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+}
+
+/// One place for each user, which the newest stream takes.
+async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
+    let (app, shared, happen) = app();
+    let generators = shared.generators.clone();
+    let newest = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
+    let app = app.sse(prepares).sse(floods).layer(newest.newest_wins());
+    (serve(app.with_state(shared)).await, generators, happen)
+}
+
+const USER: &str = "user: a\r\n";
+
+#[tokio::test]
+async fn newest_stream_of_a_key_ends_its_oldest() {
+    let (addr, generators, happen) = newest_of_each_user().await;
+    let mut other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+    let mut old = try_to_get_in(addr, USER).await.unwrap();
+    let mut new = try_to_get_in(addr, USER).await.unwrap();
+    let frame = "event: close\nid: ~done\ndata: {\"reason\":\"superseded\"}\n\n";
+    assert_eq!(old.expect_chunk().await, frame);
+    assert_eq!(old.chunk().await, Ok(None));
+    generators.until_alive(2).await;
+
+    // The client of the old one reconnects, and is stopped.
+    let returns = format!("{USER}last-event-id: ~done\r\n");
+    let (_, head) = ask(addr, "GET /events", &returns).await;
+    assert_eq!(head.status_line, "HTTP/1.1 204 No Content");
+    happen.send(7).unwrap();
+    assert_eq!(new.expect_chunk().await, "data: 7\n\n");
+    assert_eq!(other.expect_chunk().await, "data: 7\n\n");
+    assert_eq!(generators.count().alive, 2);
+}
+
+/// Only a stream that begins ends another.
+#[tokio::test]
+async fn rejected_request_supersedes_nothing() {
+    let (addr, generators, happen) = newest_of_each_user().await;
+    let mut stays = try_to_get_in(addr, USER).await.unwrap();
+    for (line, status) in [
+        ("GET /rejects/1", "HTTP/1.1 403 Forbidden"),
+        ("GET /rejects/x", "HTTP/1.1 400 Bad Request"),
+        ("HEAD /events", "HTTP/1.1 200 OK"),
+    ] {
+        let (_, head) = ask(addr, line, USER).await;
+        assert_eq!(head.status_line, status);
+    }
+    // Of those that prepare their response there are no more than places either.
+    let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
+    let mut prepares = Client::connect(addr).await;
+    prepares.send(request.as_bytes()).await;
+    generators.until_started(2).await;
+    let mut newer = Client::connect(addr).await;
+    newer.send(request.as_bytes()).await;
+    assert_eq!(prepares.head().await.status_line, "HTTP/1.1 409 Conflict");
+    generators.until_started(3).await;
+    // The stream goes on until the response of the newer one begins.
+    generators.until_alive(2).await;
+    happen.send(1).unwrap();
+    assert_eq!(newer.head().await.status_line, "HTTP/1.1 200 OK");
+    stays.read_to("superseded").await;
+    generators.until_alive(0).await;
+}
+
+/// A predecessor that is stuck holds its place no longer.
+#[tokio::test]
+async fn unread_stream_is_superseded_at_once() {
+    let (addr, generators, _happen) = newest_of_each_user().await;
+    let mut unread = Client::connect_narrow(addr).await;
+    let request = format!("GET /floods HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
+    unread.send(request.as_bytes()).await;
+    generators.until_started(1).await;
+    let _new = try_to_get_in(addr, USER).await.unwrap();
+    generators.until_alive(1).await;
+}
+
+#[test]
+#[should_panic(expected = "per_key")]
+fn newest_wins_panics_for_all_streams() {
+    let _ = StreamLimit::new(1).newest_wins();
+}

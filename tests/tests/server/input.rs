@@ -1,0 +1,305 @@
+//! What bad input gets: every row of the table in the design, by what a client sees and what the log says.
+
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::Method,
+};
+use sse_runtime::{
+    Comment, EventId, EventName, EventNameError, LastEventId, RouterExt as _, Stream, sse_endpoint,
+    testing::Client,
+};
+
+use support::{log::Log, server_of};
+
+#[sse_endpoint("/path/{n}")]
+async fn path(Path(n): Path<u8>) -> impl Stream<Item = u8> {
+    yield_!(n);
+}
+
+#[derive(serde::Deserialize)]
+struct Page {
+    page: u8,
+}
+
+#[sse_endpoint("/query")]
+async fn query(Query(Page { page }): Query<Page>) -> impl Stream<Item = u8> {
+    yield_!(page);
+}
+
+#[sse_endpoint("/json", method = POST)]
+async fn json(Json(n): Json<u8>) -> impl Stream<Item = u8> {
+    yield_!(n);
+}
+
+#[tokio::test]
+async fn a_rejection_is_axums_own() {
+    let plain = Router::new()
+        .route(
+            "/path/{n}",
+            axum::routing::get(async |Path(_): Path<u8>| {}),
+        )
+        .route(
+            "/query",
+            axum::routing::get(async |Query(_): Query<Page>| {}),
+        )
+        .route("/json", axum::routing::post(async |Json(_): Json<u8>| {}));
+    let plain = Client::new(plain);
+    let ours = Client::new(Router::new().sse(path).sse(query).sse(json));
+    let requests = |client: &Client| {
+        [
+            client.get("/path/x"),
+            client.get("/query?page=x"),
+            client.post("/json").json(&"x"),
+            client
+                .post("/json")
+                .header("content-type", "application/json")
+                .body("{"),
+            client.post("/json").body("1"),
+            client.request(Method::DELETE, "/json"),
+        ]
+    };
+    for (ours, theirs) in requests(&ours).into_iter().zip(requests(&plain)) {
+        let (ours, theirs) = (ours.await, theirs.await);
+        assert!(ours.status().is_client_error());
+        assert_eq!(ours.status(), theirs.status());
+        assert_eq!(ours.headers(), theirs.headers());
+        assert_eq!(ours.text().await, theirs.text().await);
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Shown {
+    code: u32,
+    #[serde(skip)]
+    #[allow(dead_code, reason = "it stands for what a client must not see")]
+    internal: &'static str,
+}
+
+#[sse_endpoint("/fails")]
+async fn fails() -> impl Stream<Item = Result<u8, Shown>> {
+    yield_!(1);
+    return Err(Shown {
+        code: 42,
+        internal: "password",
+    });
+}
+
+#[tokio::test]
+async fn an_error_in_the_stream_is_sent_and_logged() {
+    let captured = Log::capture();
+    let text = Client::new(Router::new().sse(fails))
+        .get("/fails")
+        .await
+        .text()
+        .await;
+    assert_eq!(text, "data: 1\n\nevent: error\ndata: {\"code\":42}\n\n");
+    let log = captured.text();
+    assert!(
+        log.contains("WARN") && log.contains("fails") && log.contains("42"),
+        "{log}"
+    );
+}
+
+/// Serialises half of itself, then fails.
+struct Broken;
+
+impl serde::Serialize for Broken {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::{Error as _, SerializeSeq as _};
+        let mut seq = serializer.serialize_seq(None)?;
+        seq.serialize_element("half a frame")?;
+        Err(S::Error::custom("the database password is hunter2"))
+    }
+}
+
+#[sse_endpoint("/broken", flush = "ready")]
+async fn broken(State(went_on): State<Arc<AtomicBool>>) -> impl Stream<Item = Option<Broken>> {
+    yield_!(None);
+    yield_!(Some(Broken));
+    went_on.store(true, Ordering::Relaxed);
+    yield_!(None);
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_serialised_breaks_the_stream_off() {
+    let captured = Log::capture();
+    let went_on = Arc::new(AtomicBool::new(false));
+    let app = Router::new().sse(broken).with_state(Arc::clone(&went_on));
+    let mut events = Client::new(app).get("/broken").await.events();
+    // What came before arrives, half a frame does not, and the end is no clean one.
+    assert_eq!(events.expect_event().await.data, "null");
+    let error = events.next().await.unwrap_err();
+    assert!(!error.to_string().contains("half a frame"));
+    assert!(!went_on.load(Ordering::Relaxed));
+    let log = captured.text();
+    assert!(
+        log.contains("ERROR") && log.contains("broken") && log.contains("hunter2"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_serialised_reaches_nobody_over_a_socket() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/broken", listener.local_addr().unwrap());
+    let app = Router::new().sse(broken).with_state(Arc::default());
+    tokio::spawn(server_of(app).serve(listener));
+    let mut response = reqwest::get(url).await.unwrap();
+    let mut received = Vec::new();
+    let broken_off = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => received.extend_from_slice(&chunk),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(broken_off, "a stream that failed looks as if it had ended");
+    assert_eq!(String::from_utf8(received).unwrap(), "data: null\n\n");
+}
+
+/// All that Python's `str.splitlines` splits at, which some clients read streams with.
+const LINE_BREAKS: [char; 10] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
+#[test]
+fn names_and_comments_refuse_every_line_break() {
+    for found in LINE_BREAKS {
+        let text = format!("ü{found}b");
+        let Err(EventNameError::LineBreak(error)) = EventName::new(text.clone()) else {
+            panic!("{text:?} is a name");
+        };
+        assert_eq!(error.at, 2);
+        assert_eq!(Comment::new(text.clone()), Err(error));
+        assert!(text.parse::<EventName>().is_err());
+        assert!(text.parse::<Comment>().is_err());
+        let literal: &'static str = format!("a{found}b").leak();
+        assert_eq!(EventName::from(literal).as_str(), "a\u{fffd}b");
+        assert_eq!(Comment::from(literal).as_str(), "a\u{fffd}b");
+    }
+    // Other white space is none, nor is other text.
+    for text in ["a\tb", "a\u{a0}b", "a\u{2000}b", "zürich ☃"] {
+        assert_eq!(EventName::new(text).unwrap().as_str(), text);
+        assert_eq!(Comment::new(text).unwrap().as_str(), text);
+    }
+}
+
+/// What the header `Last-Event-ID` brings back from every client, and nothing else.
+#[test]
+fn an_id_is_visible_ascii() {
+    let all: String = ('!'..='~').collect();
+    assert_eq!(EventId::new(all.clone()).unwrap().to_string(), all);
+    let refused = [
+        "☃",
+        "zürich-7",
+        "a b",
+        " a",
+        "a ",
+        "a\tb",
+        "a\0b",
+        "a\u{7f}",
+        "a\nb",
+        "a\u{2028}b",
+    ];
+    for text in refused {
+        let error = EventId::new(text).unwrap_err();
+        assert!(error.to_string().contains("percent-encod"), "{error}");
+        assert_eq!(text.parse::<EventId>(), Err(error));
+        let json = serde_json::to_string(text).unwrap();
+        assert!(serde_json::from_str::<EventId>(&json).is_err(), "{json}");
+        assert!(
+            panic::catch_unwind(|| EventId::from(text)).is_err(),
+            "{text:?}"
+        );
+    }
+    assert!(panic::catch_unwind(|| EventId::from("step~done")).is_err());
+    assert!(serde_json::from_str::<EventId>("\"step~done\"").is_err());
+    // Without text there is no way to make a bad one.
+    for id in [
+        EventId::from(-1),
+        EventId::from(u128::MAX),
+        EventId::from(uuid::Uuid::nil()),
+    ] {
+        assert_eq!(EventId::new(id.to_string()).unwrap(), id);
+    }
+}
+
+#[sse_endpoint("/resumes")]
+async fn resumes(LastEventId(last): LastEventId<u64>) -> impl Stream<Item = String> {
+    yield_!(match last {
+        Ok(Some(id)) => id.to_string(),
+        Ok(None) => "none".to_owned(),
+        Err(error) => error.to_string(),
+    });
+}
+
+#[tokio::test]
+async fn a_last_event_id_that_cannot_be_read_is_the_handlers_to_judge() {
+    let client = Client::new(Router::new().sse(resumes));
+    for (id, seen) in [
+        (&b"7"[..], "7"),
+        (b"", "none"),
+        (b"\xff", "not UTF-8"),
+        (b"seven", "seven"),
+    ] {
+        let request = client.get("/resumes").header("last-event-id", id);
+        let event = request.await.events().expect_event().await;
+        assert!(event.data.contains(seen), "{id:?}: {event:?}");
+    }
+}
+
+/// Serialises half of itself, then panics.
+struct Panics;
+
+impl serde::Serialize for Panics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeSeq as _;
+        let mut seq = serializer.serialize_seq(None)?;
+        seq.serialize_element("half a frame")?;
+        panic!("in the middle of a value");
+    }
+}
+
+/// What a generator holds, and cannot be dropped.
+struct Undroppable;
+
+impl Drop for Undroppable {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[sse_endpoint("/panics/{how}", flush = "ready")]
+async fn panics(Path(how): Path<String>) -> impl Stream<Item = Result<Option<Panics>, Panics>> {
+    yield_!(None);
+    match how.as_str() {
+        "value" => yield_!(Some(Panics)),
+        "error" => return Err(Panics),
+        _ => drop(Undroppable),
+    }
+}
+
+#[tokio::test]
+async fn a_panic_breaks_the_stream_off_behind_the_last_whole_event() {
+    let client = Client::new(Router::new().sse(panics));
+    for how in ["value", "error", "destructor"] {
+        let captured = Log::capture();
+        let mut events = client.get(&format!("/panics/{how}")).await.events();
+        assert_eq!(events.expect_event().await.data, "null", "{how}");
+        assert!(events.next().await.is_err(), "{how}");
+        let log = captured.text();
+        assert!(
+            log.contains("ERROR") && log.contains("panics"),
+            "{how}: {log}"
+        );
+    }
+}

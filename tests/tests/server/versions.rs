@@ -1,0 +1,389 @@
+//! The response on each version of HTTP.
+
+use std::{collections::BTreeSet, future::pending, net::SocketAddr};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, FromRef, State},
+    http::StatusCode,
+};
+use eventsource_stream::{Event, EventStreamError, Eventsource as _};
+use reqwest::{Response, Version, header::HeaderMap};
+use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
+use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
+
+use support::{Client, Generators, Head, serve, within};
+
+#[derive(Clone, FromRef)]
+struct Shared {
+    generators: Generators,
+    events: watch::Receiver<u32>,
+}
+
+/// Who the client is, then all that happens.
+#[sse_endpoint("/events")]
+async fn events(
+    State(generators): State<Generators>,
+    State(events): State<watch::Receiver<u32>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> impl Stream<Item = String> {
+    let mut events = events;
+    let _running = generators.enter();
+    yield_!(peer.to_string());
+    while events.changed().await.is_ok() {
+        let event = events.borrow_and_update().to_string();
+        yield_!(event);
+    }
+}
+
+#[sse_endpoint("/two")]
+async fn two() -> impl Stream<Item = u32> {
+    yield_!(1);
+    yield_!(2);
+}
+
+/// An order that exists, or does not. What runs before the response is counted once, the stream once more.
+#[sse_endpoint("/orders/{order}")]
+async fn order(
+    State(generators): State<Generators>,
+    axum::extract::Path(order): axum::extract::Path<u32>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    if order != 1 {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    let _before = generators.enter();
+    yield_!(order);
+    let _in_stream = generators.enter();
+    pending::<()>().await;
+}
+
+struct Server {
+    addr: SocketAddr,
+    generators: Generators,
+    events: watch::Sender<u32>,
+}
+
+async fn server() -> Server {
+    let generators = Generators::new();
+    let (sender, receiver) = watch::channel(0);
+    let app = Router::new()
+        .sse(events)
+        .sse(two)
+        .sse(order)
+        .with_state(Shared {
+            generators: generators.clone(),
+            events: receiver,
+        });
+    Server {
+        addr: serve(app).await,
+        generators,
+        events: sender,
+    }
+}
+
+impl Server {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+}
+
+/// A client of `server` that has sent `request`, and the head that came back.
+async fn send(server: &Server, request: &str) -> (Client, Head) {
+    let mut client = Client::connect(server.addr).await;
+    client.send(request.as_bytes()).await;
+    let head = client.head().await;
+    (client, head)
+}
+
+/// The headers that are the same on every version.
+fn assert_event_stream(head: &Head) {
+    assert!(head.status_line.ends_with(" 200 OK"), "{head:?}");
+    assert_eq!(
+        head.get("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert_eq!(
+        head.get("cache-control"),
+        Some("no-cache, no-store, no-transform")
+    );
+    assert_eq!(head.get("x-accel-buffering"), Some("no"));
+    assert_eq!(head.get("content-length"), None);
+}
+
+fn assert_event_stream_headers(headers: &HeaderMap) {
+    assert_eq!(headers["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(headers["cache-control"], "no-cache, no-store, no-transform");
+    assert_eq!(headers["x-accel-buffering"], "no");
+    assert!(!headers.contains_key("content-length"));
+}
+
+const TWO: &str = "data: 1\n\ndata: 2\n\n";
+
+#[tokio::test]
+async fn http_1_0_ends_with_the_connection() {
+    let server = server().await;
+    let (client, head) = send(&server, "GET /two HTTP/1.0\r\n\r\n").await;
+    assert_event_stream(&head);
+    assert_eq!(head.get("transfer-encoding"), None);
+    assert_eq!(head.get("connection"), None);
+    assert_eq!(client.rest().await, TWO);
+}
+
+#[tokio::test]
+async fn http_1_0_is_not_promised_the_keep_alive_that_it_asked_for() {
+    let server = server().await;
+    let request = "GET /two HTTP/1.0\r\nconnection: keep-alive\r\n\r\n";
+    let (client, head) = send(&server, request).await;
+    assert_event_stream(&head);
+    assert_eq!(head.get("transfer-encoding"), None);
+    // `keep-alive` would promise a length. The end of the connection is the only end that there is.
+    assert_eq!(head.get("connection"), None);
+    assert_eq!(client.rest().await, TWO);
+}
+
+#[tokio::test]
+async fn http_1_0_gets_each_event_while_the_stream_goes_on() {
+    let server = server().await;
+    let (mut client, _) = send(&server, "GET /events HTTP/1.0\r\n\r\n").await;
+    client.read_to("data: \"127.0.0.1:").await;
+    server.events.send(1).unwrap();
+    client.read_to("data: \"1\"\n\n").await;
+    drop(client);
+    server.generators.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn http_1_1_keeps_the_connection() {
+    let server = server().await;
+    let request = "GET /two HTTP/1.1\r\nhost: test\r\n\r\n";
+    let (mut client, head) = send(&server, request).await;
+    assert_event_stream(&head);
+    assert_eq!(head.get("connection"), Some("keep-alive"));
+    assert_eq!(head.get("transfer-encoding"), Some("chunked"));
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    assert_eq!(client.expect_chunk().await, "data: 2\n\n");
+    assert_eq!(client.chunk().await, Ok(None));
+
+    // What the head said is so.
+    client.send(request.as_bytes()).await;
+    assert_event_stream(&client.head().await);
+}
+
+#[tokio::test]
+async fn http_1_1_closes_where_the_client_asked_for_it() {
+    let server = server().await;
+    for close in ["close", "Close", "TE, close"] {
+        let request = format!("GET /two HTTP/1.1\r\nhost: test\r\nconnection: {close}\r\n\r\n");
+        let (mut client, head) = send(&server, &request).await;
+        assert_event_stream(&head);
+        // hyper's word for it.
+        assert_eq!(head.get("connection"), Some("close"), "{close}");
+        assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+        assert_eq!(client.expect_chunk().await, "data: 2\n\n");
+        assert_eq!(client.chunk().await, Ok(None));
+        assert_eq!(client.rest().await, "", "the connection ends");
+    }
+}
+
+/// The events of a response, as a decoder that nobody here wrote finds them.
+struct Events<S>(S);
+
+impl<S> Events<S>
+where
+    S: Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Unpin,
+{
+    async fn data(&mut self) -> String {
+        let event = within("an event", self.0.next()).await;
+        event.expect("no end").expect("no error").data
+    }
+}
+
+fn decode(
+    response: Response,
+) -> Events<impl Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Unpin> {
+    Events(Box::pin(response.bytes_stream().eventsource()))
+}
+
+#[tokio::test]
+async fn http_1_1_is_read_by_a_client_that_nobody_here_wrote() {
+    let server = server().await;
+    let client = reqwest::Client::builder().http1_only().build().unwrap();
+    let response = client.get(server.url("/events")).send().await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_11);
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_event_stream_headers(response.headers());
+    assert_eq!(response.headers()["connection"], "keep-alive");
+
+    let mut events = decode(response);
+    assert!(events.data().await.starts_with("\"127.0.0.1:"));
+    server.events.send(1).unwrap();
+    assert_eq!(events.data().await, "\"1\"");
+    drop(events);
+    server.generators.until_alive(0).await;
+}
+
+/// HTTP/2 without TLS, as a client speaks it that knows the server.
+fn http2() -> reqwest::Client {
+    reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn http_2_has_no_connection_header() {
+    let server = server().await;
+    let response = http2().get(server.url("/events")).send().await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_event_stream_headers(response.headers());
+    for forbidden in ["connection", "keep-alive", "transfer-encoding"] {
+        assert!(!response.headers().contains_key(forbidden), "{forbidden}");
+    }
+
+    let mut events = decode(response);
+    assert!(events.data().await.starts_with("\"127.0.0.1:"));
+    server.events.send(1).unwrap();
+    assert_eq!(events.data().await, "\"1\"");
+}
+
+#[tokio::test]
+async fn http_2_streams_share_a_connection_and_end_alone() {
+    const STREAMS: usize = 20;
+
+    let server = server().await;
+    let client = http2();
+    let mut streams = Vec::new();
+    let mut connections = BTreeSet::new();
+    for _ in 0..STREAMS {
+        let response = client.get(server.url("/events")).send().await.unwrap();
+        let mut events = decode(response);
+        connections.insert(events.data().await);
+        streams.push(events);
+    }
+    assert_eq!(connections.len(), 1, "{connections:?}");
+
+    server.events.send(1).unwrap();
+    for events in &mut streams {
+        assert_eq!(events.data().await, "\"1\"");
+    }
+
+    // Dropping one resets its stream.
+    assert_eq!(server.generators.count().alive, STREAMS);
+    drop(streams.swap_remove(7));
+    server.generators.until_alive(STREAMS - 1).await;
+
+    server.events.send(2).unwrap();
+    for events in &mut streams {
+        assert_eq!(events.data().await, "\"2\"");
+    }
+    assert_eq!(server.generators.count().alive, STREAMS - 1);
+
+    drop(streams);
+    server.generators.until_alive(0).await;
+}
+
+/// The head that `HEAD path` gets, and that there is nothing behind it: what follows is the answer to the next request.
+async fn head_of(server: &Server, path: &str) -> Head {
+    let request = format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+    let (mut client, head) = send(server, &request).await;
+    client
+        .send(b"GET /two HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await;
+    assert_event_stream(&client.head().await);
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    head
+}
+
+#[tokio::test]
+async fn head_gets_the_head_and_starts_nothing() {
+    let server = server().await;
+    assert_event_stream(&head_of(&server, "/events").await);
+    assert_eq!(server.generators.count().started, 0);
+}
+
+#[tokio::test]
+async fn head_runs_what_stands_before_the_response_and_no_more() {
+    let server = server().await;
+    assert_event_stream(&head_of(&server, "/orders/1").await);
+    server.generators.until_alive(0).await;
+    assert_eq!(server.generators.count().started, 1, "the part before");
+
+    let missing = head_of(&server, "/orders/2").await;
+    assert_eq!(missing.status_line, "HTTP/1.1 404 Not Found");
+    assert_eq!(server.generators.count().started, 1);
+}
+
+#[tokio::test]
+async fn head_over_http_2_starts_nothing() {
+    let server = server().await;
+    let response = http2().head(server.url("/events")).send().await.unwrap();
+    assert_event_stream_headers(response.headers());
+    assert_eq!(response.text().await.unwrap(), "");
+    assert_eq!(server.generators.count().started, 0);
+}
+
+/// A request with both framings may be an attack, after which hyper closes the connection (RFC 9112, section 6.1).
+#[tokio::test]
+async fn http_1_1_says_close_alone_after_both_framings() {
+    for server in [
+        serve(body_app()).await,
+        support::serve_plain(body_app()).await,
+    ] {
+        for framings in [
+            "content-length: 4\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 4",
+        ] {
+            let mut client = Client::connect(server).await;
+            let head = format!("POST /body HTTP/1.1\r\nhost: test\r\n{framings}\r\n\r\n");
+            client
+                .send(format!("{head}1\r\nx\r\n0\r\n\r\n").as_bytes())
+                .await;
+            let head = client.head().await;
+            assert_eq!(head.get("connection"), Some("close"), "{framings}");
+        }
+    }
+}
+
+#[sse_endpoint("/body", method = POST)]
+async fn body(body: String) -> impl Stream<Item = String> {
+    yield_!(body);
+}
+
+fn body_app() -> Router {
+    Router::new().sse(body)
+}
+
+/// Responds once the server stops.
+#[sse_endpoint("/stopping", on_shutdown = "finish", allow(finish_without_end))]
+async fn stopping(
+    State((generators, shutdown)): State<(Generators, Shutdown)>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    shutdown.begun().await;
+    yield_!(1);
+}
+
+#[tokio::test]
+async fn http_1_1_says_close_alone_in_shutdown() {
+    let shutdown = Shutdown::new();
+    let generators = Generators::new();
+    let app = Router::new()
+        .sse(stopping)
+        .with_state((generators.clone(), shutdown.clone()));
+    let server = support::server_of(app).shutdown(shutdown.clone());
+    let addr = support::serve_as(server).await;
+    let mut clients = Vec::new();
+    for method in ["HEAD", "GET"] {
+        let mut client = Client::connect(addr).await;
+        let request = format!("{method} /stopping HTTP/1.1\r\nhost: test\r\n\r\n");
+        client.send(request.as_bytes()).await;
+        clients.push(client);
+    }
+    generators.until_started(2).await;
+    shutdown.begin();
+    for client in &mut clients {
+        assert_eq!(client.head().await.get("connection"), Some("close"));
+    }
+}

@@ -1,0 +1,542 @@
+//! What ends with a stream, and what is told why.
+
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::get,
+};
+use sse_runtime::{
+    CloseReason, Connection, RouterExt as _, Shutdown, Stream, sse_endpoint, testing,
+};
+use support::{Client, Generators, log::Log, serve, within};
+use tokio::sync::{Notify, mpsc};
+
+/// What the handlers share with the test.
+#[derive(Clone)]
+struct Told {
+    generators: Generators,
+    /// Tasks that streams have started.
+    tasks: Generators,
+    closed: mpsc::UnboundedSender<(u64, CloseReason, usize)>,
+    revoke: Arc<Notify>,
+}
+
+impl Told {
+    fn new() -> (Self, mpsc::UnboundedReceiver<(u64, CloseReason, usize)>) {
+        let (closed, told) = mpsc::unbounded_channel();
+        let this = Self {
+            generators: Generators::new(),
+            tasks: Generators::new(),
+            closed,
+            revoke: Arc::default(),
+        };
+        (this, told)
+    }
+
+    /// A task, and a hook that says why the stream ended and how many tasks were left then.
+    fn watch(&self, connection: &Connection) {
+        let running = self.tasks.enter();
+        connection.spawn(async move {
+            let _running = running;
+            pending::<()>().await;
+        });
+        let (id, told) = (connection.id(), self.clone());
+        connection.on_close(move |reason| async move {
+            let tasks = told.tasks.count().alive;
+            let _ = told.closed.send((id, reason, tasks));
+        });
+    }
+}
+
+#[sse_endpoint("/ends/{how}", max_duration = "1s", on_shutdown = "close")]
+async fn ends(
+    Path(how): Path<String>,
+    connection: Connection,
+    State(told): State<Told>,
+) -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
+    let _running = told.generators.enter();
+    told.watch(&connection);
+    match how.as_str() {
+        "rejected" => return Err(StatusCode::FORBIDDEN),
+        "panicked_before" => panic!("as asked"),
+        "revoked_before" => {
+            connection.close_when(std::future::ready(()));
+            pending::<()>().await;
+        }
+        "expired_before" => {
+            connection.expires_at(SystemTime::UNIX_EPOCH);
+            pending::<()>().await;
+        }
+        "nothing" => return,
+        _ => {}
+    }
+    yield_!(1);
+    match how.as_str() {
+        "finished" => return,
+        "failed" => return Err("failed".to_owned()),
+        "panicked" => panic!("as asked"),
+        "expired" => connection.expires_at(SystemTime::now() + Duration::from_millis(50)),
+        "expired_already" => connection.expires_at(Instant::now()),
+        "revoked_by_panic" => connection.close_when(async { panic!("as asked") }),
+        "destructor" => {
+            connection.close_when(std::future::ready(()));
+            let _panics = Panics;
+            pending::<()>().await;
+        }
+        "revoked" => {
+            let revoke = told.revoke.clone();
+            connection.close_when(async move { revoke.notified().await });
+            told.revoke.notify_one();
+        }
+        _ => {}
+    }
+    pending::<()>().await;
+}
+
+/// Panics when the generator is dropped.
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic!("as asked");
+    }
+}
+
+/// May finish, and is told when it may not stay.
+#[sse_endpoint("/stays", on_shutdown = "finish")]
+async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
+    let _running = told.generators.enter();
+    told.watch(&connection);
+    let revoke = told.revoke.clone();
+    connection.close_when(async move { revoke.notified().await });
+    yield_!(connection.id());
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/waits")]
+async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
+    let _running = told.generators.enter();
+    told.watch(&connection);
+    yield_!(connection.id());
+    pending::<()>().await;
+}
+
+/// A client whose connection ends with the response.
+async fn ask(addr: SocketAddr, how: &str) -> Client {
+    let mut client = Client::connect(addr).await;
+    let request = format!("GET /ends/{how} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    client.send(request.as_bytes()).await;
+    client
+}
+
+async fn why(how: &str) -> (String, CloseReason, usize, Told) {
+    let (told, mut reasons) = Told::new();
+    let addr = serve(Router::new().sse(ends).with_state(told.clone())).await;
+    let client = ask(addr, how).await;
+    let answer = client.rest().await;
+    let (_, reason, tasks) = within("the hook", reasons.recv()).await.unwrap();
+    told.generators.until_alive(0).await;
+    (answer, reason, tasks, told)
+}
+
+#[tokio::test]
+async fn the_hook_is_told_why_when_all_else_is_gone() {
+    for (how, expected, last) in [
+        ("finished", CloseReason::Finished, "data: 1\n\n"),
+        (
+            "failed",
+            CloseReason::Failed,
+            "event: error\ndata: \"failed\"\n\n",
+        ),
+        ("panicked", CloseReason::Panicked, "data: 1\n\n"),
+        ("max_duration", CloseReason::MaxDuration, "data: 1\n\n"),
+        (
+            "expired",
+            CloseReason::Expired,
+            "event: close\ndata: {\"reason\":\"expired\"}\n\n",
+        ),
+        (
+            "expired_already",
+            CloseReason::Expired,
+            "event: close\ndata: {\"reason\":\"expired\"}\n\n",
+        ),
+        (
+            "revoked",
+            CloseReason::Revoked,
+            "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
+        ),
+        ("rejected", CloseReason::Rejected, "403 Forbidden"),
+        ("panicked_before", CloseReason::Panicked, ""),
+        ("revoked_before", CloseReason::Revoked, "403 Forbidden"),
+        ("expired_before", CloseReason::Expired, "401 Unauthorized"),
+        (
+            "revoked_by_panic",
+            CloseReason::Revoked,
+            "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
+        ),
+        (
+            "destructor",
+            CloseReason::Revoked,
+            "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
+        ),
+        ("nothing", CloseReason::Finished, ""),
+    ] {
+        let (answer, reason, tasks, told) = why(how).await;
+        assert_eq!(reason, expected, "{how}");
+        assert_eq!(tasks, 0, "{how}: a task was left when the hook ran");
+        assert!(answer.contains(last), "{how}: {answer}");
+        // Nothing more is told.
+        assert_eq!(told.tasks.count().started, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_and_a_server_that_stops() {
+    let (told, mut reasons) = Told::new();
+    let shutdown = Shutdown::within(Duration::from_millis(100));
+    let app = Router::new()
+        .sse(waits)
+        .layer(shutdown.clone())
+        .with_state(told.clone());
+    let addr = serve(app).await;
+
+    let mut leaves = Client::get(addr, "/waits").await;
+    leaves.head().await;
+    let left: u64 = leaves.expect_chunk().await["data: ".len()..]
+        .trim()
+        .parse()
+        .unwrap();
+    let mut stays = Client::get(addr, "/waits").await;
+    stays.head().await;
+    let stayed: u64 = stays.expect_chunk().await["data: ".len()..]
+        .trim()
+        .parse()
+        .unwrap();
+    assert_ne!(left, stayed);
+
+    drop(leaves);
+    let told_first = within("the hook", reasons.recv()).await.unwrap();
+    // The task of the one that stays.
+    assert_eq!(told_first, (left, CloseReason::ClientGone, 1));
+    shutdown.begin();
+    let told_second = within("the hook", reasons.recv()).await.unwrap();
+    assert_eq!(told_second, (stayed, CloseReason::Shutdown, 0));
+    told.generators.until_alive(0).await;
+    told.tasks.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn who_may_not_stay_does_not_stay_for_the_drain_time() {
+    let (told, mut reasons) = Told::new();
+    let shutdown = Shutdown::within(Duration::MAX);
+    let app = Router::new()
+        .sse(stays)
+        .layer(shutdown.clone())
+        .with_state(told.clone());
+    let addr = serve(app).await;
+    let mut client = Client::get(addr, "/stays").await;
+    client.head().await;
+    client.expect_chunk().await;
+    shutdown.begin();
+    // The body has seen that before it is asked.
+    let mut other = Client::get(addr, "/stays").await;
+    other.head().await;
+    other.expect_chunk().await;
+    told.revoke.notify_waiters();
+    for client in [&mut client, &mut other] {
+        let last = client.expect_chunk().await;
+        assert_eq!(last, "event: close\ndata: {\"reason\":\"revoked\"}\n\n");
+        assert_eq!(client.chunk().await, Ok(None));
+        let (_, reason, _) = within("the hook", reasons.recv()).await.unwrap();
+        assert_eq!(reason, CloseReason::Revoked);
+    }
+    shutdown.closed().await;
+}
+
+/// A task whose destructor comes back to the connection.
+struct ComesBack(Connection);
+
+impl Drop for ComesBack {
+    fn drop(&mut self) {
+        self.0.spawn(async {});
+        self.0.on_close(|_| async {});
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_in_the_middle_does_not_lock_up() {
+    #[sse_endpoint("/spawns")]
+    async fn spawns(connection: Connection) -> impl Stream<Item = u32> {
+        loop {
+            let comes_back = ComesBack(connection.clone());
+            connection.spawn(async move {
+                let _comes_back = comes_back;
+                pending::<()>().await;
+            });
+            yield_!(1);
+        }
+    }
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..5 {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            for _ in 0..4 {
+                runtime.spawn(async {
+                    let client = testing::Client::new(Router::new().sse(spawns));
+                    let mut events = client.get("/spawns").await.events();
+                    loop {
+                        events.expect_event().await;
+                    }
+                });
+            }
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
+            drop(runtime);
+        }
+        done.send(()).unwrap();
+    });
+    ended
+        .recv_timeout(Duration::from_secs(30))
+        .expect("the runtimes to end");
+}
+
+#[tokio::test]
+async fn a_thousand_random_endings_run_each_hook_once() {
+    const STREAMS: usize = 1_000;
+    let (told, mut reasons) = Told::new();
+    let addr = serve(Router::new().sse(ends).with_state(told.clone())).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for at in 0..STREAMS {
+        let how = [
+            "finished", "failed", "panicked", "expired", "rejected", "waits",
+        ][at % 6];
+        let client = ask(addr, how).await;
+        clients.spawn(async move {
+            if at % 7 == 0 {
+                // Leaves, at whatever moment that is.
+                drop(client);
+            } else {
+                client.rest().await;
+            }
+        });
+    }
+    within("the streams to end", clients.join_all()).await;
+    told.generators.until_alive(0).await;
+    told.tasks.until_alive(0).await;
+    // A client that left before its request was read has started nothing.
+    let started = told.generators.count().started;
+    assert!(started > STREAMS / 2, "{started}");
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..started {
+        let (id, _, tasks) = within("a hook", reasons.recv()).await.unwrap();
+        assert!(ids.insert(id), "the hook of {id} ran twice");
+        // Others may still have theirs.
+        assert!(tasks < started);
+    }
+    assert!(reasons.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_ends_nothing_else() {
+    #[sse_endpoint("/hooks")]
+    async fn hooks(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
+        connection.on_close(|_| async { panic!("in a hook") });
+        connection.on_close(|_| pending());
+        told.watch(&connection);
+        tokio::task::yield_now().await;
+        yield_!(1);
+    }
+    let log = Log::capture();
+    let (told, mut reasons) = Told::new();
+    let client = testing::Client::new(Router::new().sse(hooks).with_state(told));
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    let mut events = client.get("/hooks").await.events();
+    events.expect_event().await;
+    events.expect_end().await;
+    let (_, reason, _) = reasons.recv().await.unwrap();
+    assert_eq!(reason, CloseReason::Finished);
+    // On the paused clock, to which a hang for ever would be as short.
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let log = log.text();
+    for what in ["a close hook panicked", "a close hook took too long"] {
+        assert!(log.contains(what), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_panics_ends_its_stream() {
+    /// Waits for something else than its task.
+    #[sse_endpoint("/waits")]
+    async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
+        told.watch(&connection);
+        yield_!(1);
+        connection.spawn(async { panic!("in a task") });
+        pending::<()>().await;
+    }
+    /// Waits for nothing.
+    #[sse_endpoint("/floods")]
+    async fn floods(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
+        told.watch(&connection);
+        connection.spawn(async { panic!("in a task") });
+        loop {
+            yield_!(1);
+        }
+    }
+    /// Has not begun its response.
+    #[sse_endpoint("/decides")]
+    async fn decides(
+        connection: Connection,
+        State(told): State<Told>,
+    ) -> Result<impl Stream<Item = u32>, StatusCode> {
+        told.watch(&connection);
+        connection.spawn(async { panic!("in a task") });
+        pending::<()>().await;
+        yield_!(1);
+    }
+    let log = Log::capture();
+    let (told, mut reasons) = Told::new();
+    let app = Router::new().sse(waits).sse(floods).sse(decides);
+    let client = testing::Client::new(app.with_state(told));
+    for path in ["/waits", "/floods"] {
+        let mut events = client.get(path).await.events();
+        let mut last = events.expect_event().await;
+        let broken_off = loop {
+            match events.next().await {
+                Ok(Some(event)) => last = event,
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        assert!(broken_off, "{path}");
+        assert_eq!((last.event.as_str(), last.id.as_str()), ("error", "~done"));
+        let (_, reason, _) = reasons.recv().await.unwrap();
+        assert_eq!(reason, CloseReason::Panicked, "{path}");
+    }
+    let response = client.get("/decides").await;
+    assert_eq!(response.status(), 500);
+    let (_, reason, _) = reasons.recv().await.unwrap();
+    assert_eq!(reason, CloseReason::Panicked);
+    let log = log.text();
+    assert!(log.contains("a task of a stream panicked"), "{log}");
+}
+
+#[tokio::test]
+async fn what_comes_after_the_end() {
+    #[sse_endpoint("/hands-over")]
+    async fn hands_over(
+        connection: Connection,
+        State(sender): State<mpsc::UnboundedSender<Connection>>,
+    ) -> impl Stream<Item = u32> {
+        sender.send(connection).unwrap();
+        yield_!(1);
+    }
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let client = testing::Client::new(Router::new().sse(hands_over).with_state(sender));
+    let mut events = client.get("/hands-over").await.events();
+    events.expect_event().await;
+    let connection = receiver.recv().await.unwrap();
+    assert_eq!(connection.peer(), None);
+    let waiting = connection.clone();
+    let waiting = tokio::spawn(async move { waiting.cancelled().await });
+    events.expect_end().await;
+    within("the end to be told", waiting).await.unwrap();
+    // Nobody waited for this one before it was over.
+    let mut others = client.get("/hands-over").await.events();
+    others.expect_event().await;
+    let other = receiver.recv().await.unwrap();
+    others.expect_end().await;
+    within("the end that is over", other.cancelled()).await;
+
+    // The reason is the first one, and not that the client has gone since.
+    drop(events);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let counted = ran.clone();
+    connection.spawn(async move {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let (told, hook) = tokio::sync::oneshot::channel();
+    connection.on_close(|reason| async move { told.send(reason).unwrap() });
+    let reason = within("the late hook", hook).await.unwrap();
+    assert_eq!(reason, CloseReason::Finished);
+    assert_eq!(
+        ran.load(Ordering::Relaxed),
+        0,
+        "a task was started after the end"
+    );
+}
+
+#[tokio::test]
+async fn leaving_waits_for_the_hooks() {
+    let (told, mut reasons) = Told::new();
+    let client = testing::Client::new(Router::new().sse(waits).with_state(told));
+    let mut events = client.get("/waits").await.events();
+    events.expect_event().await;
+    events.leave().await;
+    let (_, reason, tasks) = reasons.try_recv().unwrap();
+    assert_eq!((reason, tasks), (CloseReason::ClientGone, 0));
+}
+
+#[test]
+fn a_body_that_is_dropped_outside_of_the_runtime_does_not_panic() {
+    let (told, mut reasons) = Told::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let events = runtime.block_on(async {
+        let client = testing::Client::new(Router::new().sse(waits).with_state(told.clone()));
+        let mut events = client.get("/waits").await.events();
+        events.expect_event().await;
+        events
+    });
+    drop(events);
+    // It runs where the request was handled, as soon as that does.
+    let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
+    assert_eq!(reason, CloseReason::ClientGone);
+
+    let events = runtime.block_on(async {
+        let client = testing::Client::new(Router::new().sse(waits).with_state(told.clone()));
+        let mut events = client.get("/waits").await.events();
+        events.expect_event().await;
+        events
+    });
+    drop(runtime);
+    drop(events);
+    assert_eq!(told.tasks.count().alive, 0);
+    assert_eq!(told.generators.count().alive, 0);
+}
+
+#[tokio::test]
+async fn a_peer_is_who_is_connected_and_only_endpoints_have_one() {
+    #[sse_endpoint("/peer")]
+    async fn peer(connection: Connection) -> impl Stream<Item = Option<SocketAddr>> {
+        yield_!(connection.peer());
+    }
+    let plain = get(|connection: Connection| async move { connection.id().to_string() });
+    let addr = serve(Router::new().sse(peer).route("/plain", plain)).await;
+    let mut client = Client::get(addr, "/peer").await;
+    client.head().await;
+    assert!(
+        client
+            .expect_chunk()
+            .await
+            .starts_with("data: \"127.0.0.1:")
+    );
+    let head = Client::get(addr, "/plain").await.head().await;
+    assert_eq!(head.status_line, "HTTP/1.1 500 Internal Server Error");
+}

@@ -1,0 +1,353 @@
+//! When an event is on the wire, and when its generator goes on, over HTTP/1 under `sse_runtime::serve`.
+
+use std::{
+    future::{pending, ready},
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::{Path, State},
+    middleware::map_response_with_state,
+    response::Response,
+};
+use http_body::Frame;
+use sse_runtime::{RouterExt as _, Stream, Text, sse_endpoint};
+use tokio::{net::TcpSocket, sync::watch};
+
+use support::{Client, Generators, assert_at_once, serve, serve_on, serve_plain, within};
+
+/// Blocks a generator's thread until the client has seen what came before: nothing but the generator's own flush can
+/// bring it there.
+#[derive(Clone)]
+struct Block(Arc<Mutex<Blocked>>);
+
+struct Blocked {
+    at: mpsc::Sender<Instant>,
+    seen: mpsc::Receiver<()>,
+}
+
+/// The client's end of a [`Block`].
+struct Watcher {
+    at: mpsc::Receiver<Instant>,
+    seen: mpsc::Sender<()>,
+}
+
+impl Block {
+    fn new() -> (Self, Watcher) {
+        let (at, watch_at) = mpsc::channel();
+        let (watch_seen, seen) = mpsc::channel();
+        let watcher = Watcher {
+            at: watch_at,
+            seen: watch_seen,
+        };
+        (Self(Arc::new(Mutex::new(Blocked { at, seen }))), watcher)
+    }
+
+    /// Blocks, for two seconds where the client does not see what came before.
+    fn block(&self) {
+        let blocked = self.0.lock().unwrap();
+        blocked.at.send(Instant::now()).unwrap();
+        let _seen_or_late = blocked.seen.recv_timeout(Duration::from_secs(2));
+    }
+}
+
+impl Watcher {
+    /// Says that the client has seen what the generator sent before it blocked, and that it was there at once.
+    fn saw(&self, what: &str) {
+        let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_at_once(what, blocked_at);
+        self.seen.send(()).unwrap();
+    }
+}
+
+/// A client that is no part of the runtime, which the generator blocks.
+fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
+    let mut socket = std::net::TcpStream::connect(addr).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    BufReader::new(socket).lines().map(Result::unwrap)
+}
+
+#[sse_endpoint("/blocks-after-an-event")]
+async fn blocks_after_an_event(State(block): State<Block>) -> impl Stream<Item = u32> {
+    yield_!(1);
+    block.block();
+    pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_on_the_wire_before_its_generator_blocks_the_thread() {
+    let (block, watcher) = Block::new();
+    let addr = serve(Router::new().sse(blocks_after_an_event).with_state(block)).await;
+
+    let mut lines = lines(addr, "/blocks-after-an-event");
+    assert!(lines.any(|line| line == "data: 1"));
+    watcher.saw("an event before a block");
+}
+
+/// Each number of ready awaits leaves another rest of the task's budget. Where the rest is nothing, the socket's write
+/// is pending, and a body that only stood aside once would be polled before it (traps.md 15).
+#[sse_endpoint("/spends-its-budget")]
+async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
+    for awaits in (0..=140).chain([200]) {
+        for _ in 0..awaits {
+            ready(()).await;
+        }
+        yield_!(awaits);
+        block.block();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_on_the_wire_however_much_budget_its_generator_has_spent() {
+    let (block, watcher) = Block::new();
+    let addr = serve(Router::new().sse(spends_its_budget).with_state(block)).await;
+
+    let mut lines = lines(addr, "/spends-its-budget");
+    for awaits in (0..=140).chain([200]) {
+        let data = format!("data: {awaits}");
+        assert!(lines.any(|line| line == data));
+        watcher.saw(&format!("an event after {awaits} ready awaits"));
+    }
+}
+
+#[sse_endpoint("/blocks-after-a-wait")]
+async fn blocks_after_a_wait(State(block): State<Block>) -> impl Stream<Item = u32> {
+    tokio::task::yield_now().await;
+    block.block();
+    yield_!(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_flushed_after_the_first_wait() {
+    let (block, watcher) = Block::new();
+    let app = Router::new().sse(blocks_after_a_wait).with_state(block);
+    let addr = serve(app).await;
+
+    let mut lines = lines(addr, "/blocks-after-a-wait");
+    assert!(lines.any(|line| line.is_empty()), "the end of the head");
+    watcher.saw("the head");
+    assert!(lines.any(|line| line == "data: 1"));
+}
+
+const KIB: usize = 1024;
+
+/// Events of so many bytes, without end. Counts the bytes that were yielded, once each `yield_!` has returned.
+#[sse_endpoint("/flood/{bytes}")]
+async fn flood(
+    Path(bytes): Path<usize>,
+    State(yielded): State<watch::Sender<usize>>,
+) -> impl Stream<Item = Text<String>> {
+    loop {
+        yield_!(Text("x".repeat(bytes)));
+        yielded.send_modify(|sum| *sum += bytes);
+    }
+}
+
+/// A body that counts how often it is polled.
+struct Polled {
+    body: Body,
+    polls: Arc<AtomicUsize>,
+}
+
+impl HttpBody for Polled {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
+
+async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) -> Response {
+    response.map(|body| Body::new(Polled { body, polls }))
+}
+
+/// The bytes that were yielded when no more are.
+async fn standstill(yielded: &mut watch::Receiver<usize>) -> usize {
+    within("the generator to stand still", async {
+        // It yields a hundred times in each such silence, if it yields at all.
+        let silence = Duration::from_millis(300);
+        while let Ok(changed) = tokio::time::timeout(silence, yielded.changed()).await {
+            changed.unwrap();
+        }
+    })
+    .await;
+    *yielded.borrow()
+}
+
+/// A client that has asked for events of so many bytes, and does not read.
+struct Flood {
+    client: Client,
+    yielded: watch::Receiver<usize>,
+    polls: Arc<AtomicUsize>,
+}
+
+impl Flood {
+    async fn start(bytes: usize) -> Self {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let (sender, yielded) = watch::channel(0);
+        let app = Router::new()
+            .sse(flood)
+            .layer(map_response_with_state(Arc::clone(&polls), count_polls))
+            .with_state(sender);
+
+        // Small buffers in the kernel, which accepted sockets inherit, show what is gathered above it.
+        let listener = TcpSocket::new_v4().unwrap();
+        listener.set_send_buffer_size(4 * 1024).unwrap();
+        listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = serve_on(listener.listen(1).unwrap(), app);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        let mut client = Client::over(socket.connect(addr).await.unwrap());
+        let request = format!("GET /flood/{bytes} HTTP/1.1\r\nhost: test\r\n\r\n");
+        client.send(request.as_bytes()).await;
+        Self {
+            client,
+            yielded,
+            polls,
+        }
+    }
+
+    /// That nothing spins: two polls for each frame, and one for the head.
+    fn assert_polls_for(&self, frames: usize) {
+        let polls = self.polls.load(Ordering::Relaxed);
+        assert!(polls <= 3 * frames + 10, "{polls} polls, {frames} frames");
+    }
+
+    /// Reads until the generator has yielded more than `taken`.
+    async fn read_past(mut self, taken: usize) {
+        self.client.head().await;
+        while *self.yielded.borrow() <= taken {
+            self.client.expect_chunk().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generator_stands_still_while_its_client_does_not_read() {
+    let mut flood = Flood::start(KIB).await;
+    let taken = standstill(&mut flood.yielded).await;
+    assert!(taken < 100 * KIB, "{taken} bytes were yielded to nobody");
+    flood.assert_polls_for(taken / KIB + 1);
+    flood.read_past(taken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generator_does_not_go_on_before_the_kernel_has_the_whole_event() {
+    // More than the kernel takes at once.
+    let mut flood = Flood::start(256 * KIB).await;
+    assert_eq!(standstill(&mut flood.yielded).await, 0);
+    flood.assert_polls_for(1);
+    flood.read_past(0).await;
+}
+
+const MANY: u32 = 1000;
+
+#[sse_endpoint("/each")]
+async fn each() -> impl Stream<Item = u32> {
+    for event in 0..MANY {
+        yield_!(event);
+    }
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/ready", flush = "ready")]
+async fn all_that_is_ready() -> impl Stream<Item = u32> {
+    for event in 0..MANY {
+        yield_!(event);
+    }
+    pending::<()>().await;
+}
+
+fn many_events() -> Router {
+    Router::new().sse(each).sse(all_that_is_ready)
+}
+
+/// How many chunks the events came in, each of which is one frame that hyper was handed. That the last event comes at
+/// all shows that it is not held back: the generator waits for ever behind it.
+async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
+    let mut client = Client::get(addr, path).await;
+    client.head().await;
+    let mut chunks = 0;
+    let mut text = String::new();
+    let all: String = (0..MANY)
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    while text.len() < all.len() {
+        text.push_str(&client.expect_chunk().await);
+        chunks += 1;
+    }
+    assert_eq!(text, all);
+    chunks
+}
+
+#[tokio::test]
+async fn flush_each_hands_over_every_event_alone() {
+    let addr = serve(many_events()).await;
+    assert_eq!(chunks_of(addr, "/each").await, MANY as usize);
+}
+
+#[tokio::test]
+async fn flush_ready_hands_over_together_what_was_yielded_without_waiting() {
+    let addr = serve(many_events()).await;
+    let chunks = chunks_of(addr, "/ready").await;
+    assert!(chunks < 50, "{chunks} chunks");
+}
+
+#[tokio::test]
+async fn flushing_is_the_same_under_axum_serve_when_the_generator_waits() {
+    let addr = serve_plain(many_events()).await;
+    assert_eq!(chunks_of(addr, "/each").await, MANY as usize);
+    let chunks = chunks_of(addr, "/ready").await;
+    assert!(chunks < 50, "{chunks} chunks");
+}
+
+#[sse_endpoint("/limited/each", max_duration = "1s", keep_alive = "off")]
+async fn limited_each(State(generators): State<Generators>) -> impl Stream<Item = Text<String>> {
+    let _running = generators.enter();
+    loop {
+        yield_!(Text("x".repeat(KIB)));
+    }
+}
+
+#[sse_endpoint(
+    "/limited/ready",
+    max_duration = "1s",
+    keep_alive = "off",
+    flush = "ready"
+)]
+async fn limited_ready(State(generators): State<Generators>) -> impl Stream<Item = Text<String>> {
+    let _running = generators.enter();
+    loop {
+        yield_!(Text("x".repeat(KIB)));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_keep_its_generator_beyond_the_limit() {
+    let generators = Generators::new();
+    let app = Router::new().sse(limited_each).sse(limited_ready);
+    let addr = serve(app.with_state(generators.clone())).await;
+    let _each = Client::get(addr, "/limited/each").await;
+    let _ready = Client::get(addr, "/limited/ready").await;
+    generators.until_started(2).await;
+    generators.until_alive(0).await;
+}

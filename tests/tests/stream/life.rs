@@ -1,0 +1,303 @@
+//! A stream's life: its head, its silence, its limit and its end.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::State};
+use sse_runtime::{
+    Event, LastEventId, RouterExt as _, Stream, sse_endpoint,
+    testing::{Client, Frame},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, advance, sleep},
+};
+
+use support::server_of;
+
+fn comment() -> Frame {
+    Frame::Comment(String::new())
+}
+
+#[tokio::test]
+async fn the_head_goes_out_before_the_first_event() {
+    #[sse_endpoint("/silent")]
+    async fn silent(State(go): State<Arc<Notify>>) -> impl Stream<Item = u8> {
+        go.notified().await;
+        yield_!(1);
+    }
+    let go = Arc::new(Notify::new());
+    let app = Router::new().sse(silent).with_state(Arc::clone(&go));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/silent", listener.local_addr().unwrap());
+    tokio::spawn(server_of(app).serve(listener));
+
+    // Returns with the head: nothing has been yielded, and nothing will be before we say so.
+    let mut response = reqwest::get(url).await.unwrap();
+    assert_eq!(response.status(), 200);
+    go.notify_one();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "data: 1\n\n");
+    assert_eq!(response.chunk().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_kept_alive_by_a_comment_every_15_seconds() {
+    #[sse_endpoint("/silent")]
+    async fn silent() -> impl Stream<Item = u8> {
+        pending::<()>().await;
+        yield_!(1);
+    }
+    let client = Client::new(Router::new().sse(silent));
+    let mut events = client.get("/silent").await.events();
+    let start = Instant::now();
+    for beat in 1..=3 {
+        assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
+        assert_eq!(start.elapsed().as_secs(), 15 * beat);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keep_alive_waits_for_silence() {
+    #[sse_endpoint("/busy", keep_alive = "2s")]
+    async fn busy() -> impl Stream<Item = u8> {
+        for tick in 0..10 {
+            sleep(Duration::from_millis(1900)).await;
+            yield_!(tick);
+        }
+        sleep(Duration::from_secs(3)).await;
+        yield_!(10);
+    }
+    let client = Client::new(Router::new().sse(busy));
+    let mut events = client.get("/busy").await.events();
+    for tick in 0..10_u8 {
+        let Some(Frame::Event(event)) = events.next_frame().await.unwrap() else {
+            panic!("a keep-alive while events flow");
+        };
+        assert_eq!(event.json::<u8>(), tick);
+    }
+    // Two seconds after the last event, not two after a beat of its own.
+    let last = Instant::now();
+    assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
+    assert_eq!(last.elapsed().as_millis(), 2000);
+    assert_eq!(events.expect_event().await.json::<u8>(), 10);
+    events.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keep_alive_can_be_an_event_or_off() {
+    #[sse_endpoint("/named", keep_alive = "1s", keep_alive_event = "ping")]
+    async fn named() -> impl Stream<Item = u8> {
+        pending::<()>().await;
+        yield_!(1);
+    }
+    #[sse_endpoint("/off", keep_alive = "off")]
+    async fn off() -> impl Stream<Item = u8> {
+        sleep(Duration::from_secs(3600)).await;
+        yield_!(1);
+    }
+    let client = Client::new(Router::new().sse(named).sse(off));
+
+    let mut events = client.get("/named").await.events();
+    let beat = events.expect_event().await;
+    assert_eq!((beat.event.as_str(), beat.data.as_str()), ("ping", "null"));
+
+    let text = client.get("/off").await.text().await;
+    assert_eq!(text, "data: 1\n\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hot_loop_does_not_hold_back_the_keep_alive() {
+    #[sse_endpoint("/hot", keep_alive = "1s")]
+    async fn hot() -> impl Stream<Item = u8> {
+        loop {
+            std::future::ready(()).await;
+            if false {
+                yield_!(1);
+            }
+        }
+    }
+    let client = Client::new(Router::new().sse(hot));
+    let mut events = client.get("/hot").await.events();
+    // The clock does not move by itself while the loop keeps the task awake.
+    let clock = tokio::spawn(async {
+        loop {
+            advance(Duration::from_millis(100)).await;
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
+    clock.abort();
+    events.leave().await;
+}
+
+#[tokio::test]
+async fn retry_comes_first_and_is_no_frame_of_its_own() {
+    #[sse_endpoint("/retry", retry = "3s")]
+    async fn retry() -> impl Stream<Item = u8> {
+        yield_!(1);
+    }
+    let client = Client::new(Router::new().sse(retry));
+    let text = client.get("/retry").await.text().await;
+    assert_eq!(text, "retry: 3000\ndata: 1\n\n");
+
+    let mut events = client.get("/retry").await.events();
+    events.expect_event().await;
+    assert_eq!(events.retry(), Some(Duration::from_secs(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_duration_ends_a_generator_that_waits_for_ever() {
+    #[sse_endpoint("/limited", max_duration = "100s", keep_alive = "off", end = "stop")]
+    async fn limited() -> impl Stream<Item = u8> {
+        yield_!(Event::json(1).id(1_u64));
+        pending::<()>().await;
+    }
+    let client = Client::new(Router::new().sse(limited));
+    let mut limits = Vec::new();
+    for _ in 0..20 {
+        let start = Instant::now();
+        let mut events = client.get("/limited").await.events();
+        events.expect_event().await;
+        events.expect_end().await;
+        // It has not finished, so it is not told to stay away.
+        assert_eq!(events.last_event_id(), "1");
+        limits.push(start.elapsed().as_millis());
+    }
+    assert!(
+        limits
+            .iter()
+            .all(|limit| (80_000..=100_001).contains(limit)),
+        "{limits:?}"
+    );
+    limits.dedup();
+    assert!(limits.len() > 1, "all clients come back at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_duration_ends_a_hot_loop() {
+    #[sse_endpoint("/hot", max_duration = "1s", keep_alive = "off")]
+    async fn hot() -> impl Stream<Item = u8> {
+        loop {
+            std::future::ready(()).await;
+            if false {
+                yield_!(1);
+            }
+        }
+    }
+    let client = Client::new(Router::new().sse(hot));
+    let mut events = client.get("/hot").await.events();
+    let clock = tokio::spawn(async {
+        loop {
+            advance(Duration::from_millis(100)).await;
+            tokio::task::yield_now().await;
+        }
+    });
+    events.expect_end().await;
+    clock.abort();
+}
+
+#[sse_endpoint("/again")]
+async fn again(State(runs): State<Arc<AtomicUsize>>) -> impl Stream<Item = usize> {
+    yield_!(Event::json(runs.fetch_add(1, Ordering::Relaxed)).id(7_u64));
+}
+
+#[sse_endpoint("/once", end = "stop")]
+async fn once(
+    State(runs): State<Arc<AtomicUsize>>,
+    _last: LastEventId<u64>,
+) -> impl Stream<Item = usize> {
+    yield_!(Event::json(runs.fetch_add(1, Ordering::Relaxed)).id(7_u64));
+}
+
+#[sse_endpoint("/done")]
+async fn done(State(runs): State<Arc<AtomicUsize>>) -> impl Stream<Item = usize> {
+    yield_!(runs.fetch_add(1, Ordering::Relaxed));
+    yield_!(Event::done());
+}
+
+#[sse_endpoint("/fails", end = "stop")]
+async fn fails() -> impl Stream<Item = Result<u8, String>> {
+    yield_!(Event::json(1).id(7_u64));
+    return Err("no".to_owned());
+}
+
+fn endings() -> Client {
+    let app = Router::new().sse(again).sse(once).sse(done).sse(fails);
+    Client::new(app.with_state(Arc::default()))
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_gets_a_new_run() {
+    let client = endings();
+    for run in 0..2_usize {
+        let mut events = client.get("/again").last_event_id(7).await.events();
+        assert_eq!(events.expect_event().await.json::<usize>(), run);
+        events.expect_end().await;
+        assert_eq!(events.last_event_id(), "7");
+    }
+}
+
+#[tokio::test]
+async fn end_stop_leaves_done_which_is_answered_with_204() {
+    let client = endings();
+    let mut events = client.get("/once").await.events();
+    events.expect_event().await;
+    // An event, since many a client does not remember the id of anything else.
+    assert_eq!(events.expect_event().await.event, "done");
+    events.expect_end().await;
+    let id = events.last_event_id().to_owned();
+    assert_eq!(id, "7~done");
+
+    let response = client.get("/once").last_event_id(&id).await;
+    assert_eq!(response.status(), 204);
+    // A query parameter is a script's own doing, so it is left to the handler.
+    let response = client.get(&format!("/once?lastEventId={id}")).await;
+    assert!(response.is_stream());
+    // Any other id is a client that has not seen the end.
+    assert!(client.get("/once").last_event_id(7).await.is_stream());
+}
+
+#[tokio::test]
+async fn done_is_an_event_and_leads_to_204() {
+    let client = endings();
+    let mut events = client.get("/done").await.events();
+    events.expect_event().await;
+    let done = events.expect_event().await;
+    assert_eq!((done.event.as_str(), done.data.as_str()), ("done", "null"));
+    events.expect_end().await;
+    let response = client.get("/done").last_event_id(&done.id).await;
+    assert_eq!(response.status(), 204);
+}
+
+#[tokio::test]
+async fn a_generator_that_failed_has_not_finished() {
+    let mut events = endings().get("/fails").await.events();
+    events.expect_event().await;
+    assert_eq!(events.expect_event().await.event, "error");
+    events.expect_end().await;
+    assert_eq!(events.last_event_id(), "7");
+}
+
+#[tokio::test]
+async fn a_real_client_stops_at_204() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/once", listener.local_addr().unwrap());
+    let app = Router::new().sse(once).with_state(Arc::default());
+    tokio::spawn(server_of(app).serve(listener));
+
+    let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+    assert_eq!(
+        text,
+        "id: 7\ndata: 0\n\nevent: done\nid: 7~done\ndata: null\n\n"
+    );
+    let back = reqwest::Client::new()
+        .get(&url)
+        .header("last-event-id", "7~done");
+    assert_eq!(back.send().await.unwrap().status(), 204);
+}

@@ -1,0 +1,345 @@
+//! What an HTTP/2 client that never reads can make the server hold: its windows are as large as they can be.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping"
+)]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::Path as Segment};
+use sse_runtime::{Connection, RouterExt as _, Stream, sse_endpoint};
+use support::{serve, within};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Interest},
+    net::{TcpSocket, TcpStream},
+    process::{Child, Command},
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    },
+};
+
+/// How long the server keeps a client that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much the streams of one connection may cost, in KiB.
+const LIMIT: usize = 64 * 1024;
+
+/// Streams that a client asks for on one connection.
+const STREAMS: u32 = 1_000;
+
+/// A server in a process of its own, so that its memory can be measured.
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    async fn start(files: Option<&Path>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firehose"));
+        command.arg(SEND_TIMEOUT.as_millis().to_string());
+        if let Some(files) = files {
+            command.args([files.join("tls.crt"), files.join("tls.key")]);
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let addr = within("the server to listen", lines.next_line()).await;
+        let addr = addr.unwrap().unwrap().parse().unwrap();
+        Self { child, addr }
+    }
+
+    /// The largest size that the process has had so far, in KiB.
+    fn peak(&self) -> usize {
+        let status = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let size = line.unwrap().split_whitespace().nth(1).unwrap();
+        size.parse().unwrap()
+    }
+
+    /// A client whose system takes a few KiB, and no more.
+    async fn connect(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(self.addr).await.unwrap()
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&len[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// Asks for `path` as often as it can, with windows of 2^31-1 bytes (RFC 9113, section 6.9).
+async fn ask(socket: &mut (impl AsyncWrite + Unpin), path: &str) {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+    let largest = (1_u32 << 31) - 1;
+    let window_of_streams = [&[0, 4], &largest.to_be_bytes()[..]].concat();
+    let more_for_connection = (largest - 65_535).to_be_bytes();
+    let len = u8::try_from(path.len()).unwrap();
+    let head = [&[0x82, 0x86, 0x01, 4], &b"test"[..], &[0x04, len]].concat();
+    let head = [&head, path.as_bytes()].concat();
+    let mut bytes = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, &window_of_streams),
+        &frame(WINDOW_UPDATE, 0, 0, &more_for_connection),
+    ]
+    .concat();
+    for number in 0..STREAMS {
+        bytes.extend(frame(HEADERS, 5, 2 * number + 1, &head));
+    }
+    socket.write_all(&bytes).await.unwrap();
+    socket.flush().await.unwrap();
+}
+
+/// The server resets a connection whose client does not read.
+async fn until_reset(socket: &TcpStream) {
+    within("the connection to be reset", socket.ready(Interest::ERROR))
+        .await
+        .unwrap();
+}
+
+/// By how much the server has grown, in KiB.
+async fn growth(connections: usize, path: &'static str) -> usize {
+    let server = Server::start(None).await;
+    let before = server.peak();
+    let mut clients = JoinSet::new();
+    for _ in 0..connections {
+        let mut socket = server.connect().await;
+        clients.spawn(async move {
+            ask(&mut socket, path).await;
+            until_reset(&socket).await;
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    server.peak() - before
+}
+
+#[tokio::test]
+async fn unread_connection_costs_at_most_64_mib() {
+    for path in ["/each", "/ready", "/topic"] {
+        let grown = growth(1, path).await;
+        assert!(grown < LIMIT, "{path}: {grown} KiB");
+    }
+}
+
+/// The bound is one of each connection, so that the server's is that times the connections that it accepts.
+#[tokio::test]
+async fn unread_connections_cost_as_much_each() {
+    const CONNECTIONS: usize = 4;
+    for path in ["/each", "/ready", "/topic"] {
+        let grown = growth(CONNECTIONS, path).await;
+        assert!(grown < CONNECTIONS * LIMIT, "{path}: {grown} KiB");
+    }
+}
+
+/// A certificate in files, and a client that trusts it and speaks HTTP/2.
+fn certificate() -> (TempDir, TlsConnector) {
+    let files = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let cert = files.path().join("tls.crt");
+    fs::write(&cert, made.cert.pem()).unwrap();
+    let key = made.signing_key.serialize_pem();
+    fs::write(files.path().join("tls.key"), key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(&cert).unwrap())
+        .unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols.push(b"h2".to_vec());
+    (files, TlsConnector::from(Arc::new(config)))
+}
+
+/// It is reset in time, although rustls has room for all that its streams may hold.
+#[tokio::test]
+async fn unread_tls_connection_costs_at_most_64_mib() {
+    let (files, connector) = certificate();
+    for path in ["/each", "/ready", "/topic"] {
+        let server = Server::start(Some(files.path())).await;
+        let before = server.peak();
+        let name = ServerName::try_from("localhost").unwrap();
+        let shaking_hands = connector.connect(name, server.connect().await);
+        let mut socket = within("the handshake", shaking_hands).await.unwrap();
+        let start = Instant::now();
+        ask(&mut socket, path).await;
+        until_reset(socket.get_ref().0).await;
+        let took = start.elapsed();
+        assert!(took < 2 * SEND_TIMEOUT, "{path}: {took:?}");
+        let grown = server.peak() - before;
+        assert!(grown < LIMIT, "{path}: {grown} KiB");
+    }
+}
+
+/// Streams whose windows are full hold more together than their connection may hold: one that is read goes on.
+#[tokio::test]
+async fn unread_streams_do_not_block_others() {
+    const UNREAD: usize = 100;
+    const READ: usize = 4 * 1024 * 1024;
+    let server = Server::start(None).await;
+    let socket = TcpStream::connect(server.addr).await.unwrap();
+    let (client, connection) = h2::client::Builder::new()
+        .initial_connection_window_size(64 * 1024 * 1024)
+        .handshake::<_, bytes::Bytes>(socket)
+        .await
+        .unwrap();
+    let _driving = tokio::spawn(connection);
+    let get = async || {
+        let request = http::Request::get("http://test/ready").body(()).unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        within("the head", response).await.unwrap().into_body()
+    };
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        unread.push(get().await);
+    }
+    let mut body = get().await;
+    let mut read = 0;
+    while read < READ {
+        let data = within("the next bytes", body.data()).await;
+        let len = data.unwrap().unwrap().len();
+        body.flow_control().release_capacity(len).unwrap();
+        read += len;
+    }
+}
+
+/// Numbers that the generator yields without waiting.
+#[sse_endpoint("/burst/{events}", flush = "each")]
+async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
+    for number in 0..events {
+        yield_!(number);
+    }
+}
+
+/// Numbers that a task sends, so that the generator waits for each of them.
+#[sse_endpoint("/sent/{events}", flush = "each")]
+async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
+    let (sender, mut receiver) = mpsc::channel(1);
+    connection.spawn(async move {
+        for number in 0..events {
+            if sender.send(number).await.is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(number) = receiver.recv().await {
+        yield_!(number);
+    }
+}
+
+/// What a stream of so many numbers is on the wire.
+fn numbers(events: u32) -> String {
+    (0..events).fold(String::new(), |mut text, number| {
+        write!(text, "data: {number}\n\n").unwrap();
+        text
+    })
+}
+
+/// Reads a stream with a client of the crate `h2` as it is by default, which ends its connection if too many small DATA frames
+/// wait to be read.
+async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
+    let request = http::Request::get(format!("http://test{path}"))
+        .body(())
+        .unwrap();
+    let mut client = client.clone().ready().await.unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let mut body = within("the head", response).await.unwrap().into_body();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut text = String::new();
+    while let Some(data) = within("the next bytes", body.data()).await {
+        let data = data.unwrap_or_else(|error| panic!("{path}: {error}, {} bytes", text.len()));
+        body.flow_control().release_capacity(data.len()).unwrap();
+        text.push_str(std::str::from_utf8(&data).unwrap());
+    }
+    text
+}
+
+async fn connect_h2(addr: SocketAddr) -> h2::client::SendRequest<bytes::Bytes> {
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn burst_arrives_if_h2_client_reads_late() {
+    let addr = serve(Router::new().sse(burst)).await;
+    for events in [200, 1_000, 30_000] {
+        let client = connect_h2(addr).await;
+        let text = read_late(&client, format!("/burst/{events}")).await;
+        assert!(text == numbers(events), "{events}: {} bytes", text.len());
+    }
+}
+
+#[tokio::test]
+async fn sent_burst_arrives_if_h2_client_reads_late() {
+    let addr = serve(Router::new().sse(sent)).await;
+    for events in [200, 1_000, 30_000] {
+        let client = connect_h2(addr).await;
+        let text = read_late(&client, format!("/sent/{events}")).await;
+        assert!(text == numbers(events), "{events}: {} bytes", text.len());
+    }
+}
+
+/// The client has one budget for all streams of a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_of_one_connection_arrive_if_read_late() {
+    let addr = serve(Router::new().sse(burst)).await;
+    let client = connect_h2(addr).await;
+    let mut streams = JoinSet::new();
+    for _ in 0..20 {
+        let client = client.clone();
+        streams.spawn(async move { read_late(&client, "/burst/200".to_owned()).await });
+    }
+    while let Some(text) = streams.join_next().await {
+        assert_eq!(text.unwrap(), numbers(200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn burst_arrives_if_reqwest_pauses() {
+    let addr = serve(Router::new().sse(burst)).await;
+    for events in [200, 1_000, 30_000] {
+        let client = reqwest::Client::builder()
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let url = format!("http://{addr}/burst/{events}");
+        let mut response = within("the head", client.get(url).send()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut text = String::new();
+        while let Some(bytes) = within("the next bytes", response.chunk()).await.unwrap() {
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+        assert!(text == numbers(events), "{events}: {} bytes", text.len());
+    }
+}
