@@ -1,29 +1,8 @@
-//! How a stream ends: each cause, for each method, on each version of HTTP, under each server.
-//!
-//! The table of the page "How a stream ends" of the docs is held equal to what is measured here.
+//! The table of the page "How a stream ends" of the docs, measured.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    future::pending,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, time::Duration};
 
-use axum::{
-    Extension, Router,
-    body::{Body, Bytes, HttpBody},
-    extract::Path,
-    http::StatusCode,
-    routing,
-};
-use http_body::{Frame, SizeHint};
-use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Server, Shutdown, Start, Stream, StreamLimit, Topic,
-    sse_endpoint,
-};
+use sse_runtime::{CloseReason, Server, Shutdown};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -32,91 +11,7 @@ use tokio::{
 
 use support::within;
 
-type Reasons = mpsc::UnboundedSender<CloseReason>;
-
-/// Ends as `how` says. The caller shuts the server down for `shutdown`, and the stream's own limit ends it for `max_duration`.
-macro_rules! endpoint {
-    ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
-        #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
-        async fn $name(
-            Path(how): Path<String>,
-            connection: Connection,
-            Extension(reasons): Extension<Reasons>,
-        ) -> impl Stream<Item = Result<u32, String>> {
-            connection.on_close(move |reason| async move {
-                let _ = reasons.send(reason);
-            });
-            yield_!(1);
-            match how.as_str() {
-                "finished" => return,
-                "failed" => return Err("as asked".to_owned()),
-                "panicked" => panic!("as asked"),
-                "expired" => connection.expires_at(SystemTime::now()),
-                "revoked" => connection.close_when(std::future::ready(())),
-                "lagged" => {
-                    let topic: Topic<u32> = Topic::builder().events(2).disconnect().build();
-                    let updates = topic.subscribe(Start::Now);
-                    for number in 0..10 {
-                        topic.publish(&number).await.map_err(|error| error.to_string())?;
-                    }
-                    yield_all!(updates);
-                    return;
-                }
-                "topic finished" => {
-                    let topic: Topic<u32> = Topic::in_memory(2);
-                    let updates = topic.subscribe(Start::Now);
-                    topic.finish();
-                    yield_all!(updates);
-                    return;
-                }
-                _ => {}
-            }
-            pending::<()>().await;
-        }
-    };
-}
-
-endpoint!(get, "/get/{how}", "1h");
-endpoint!(get_short, "/get-short/{how}", "50ms");
-endpoint!(post, "/post/{how}", "1h", method = POST);
-endpoint!(post_short, "/post-short/{how}", "50ms", method = POST);
-endpoint!(
-    post_all,
-    "/post-all/{how}",
-    "1h",
-    method = POST,
-    events = "all"
-);
-endpoint!(
-    post_all_short,
-    "/post-all-short/{how}",
-    "50ms",
-    method = POST,
-    events = "all"
-);
-endpoint!(get_stop, "/get-stop/{how}", "1h", end = "stop");
-
-/// One stream of each path that ends so.
-fn newest() -> StreamLimit {
-    StreamLimit::per_key(1, |request| {
-        let path = request.uri.path();
-        path.ends_with("/superseded").then(|| path.to_owned())
-    })
-    .newest_wins()
-}
-
-fn app(reasons: Reasons) -> Router {
-    Router::new()
-        .sse(get)
-        .sse(get_short)
-        .sse(post)
-        .sse(post_short)
-        .sse(post_all)
-        .sse(post_all_short)
-        .sse(get_stop)
-        .layer(Extension(reasons))
-        .layer(newest())
-}
+use super::{Finish, app, read_http2};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stack {
@@ -130,17 +25,6 @@ enum Http {
     One,
     OneZero,
     Two,
-}
-
-/// What a client saw of the end of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finish {
-    /// The last chunk, `END_STREAM`, or over HTTP/1.0 the end of the connection.
-    Clean,
-    /// The end of the connection in the middle of a chunked body.
-    Cut,
-    /// A reset of the connection, or of the stream.
-    Reset,
 }
 
 /// A stream that has ended.
@@ -257,44 +141,6 @@ async fn read_http1(
         rest = chunk[size..].strip_prefix("\r\n").unwrap();
     }
     (data, end)
-}
-
-async fn read_http2(
-    addr: SocketAddr,
-    method: &str,
-    path: &str,
-    after_first: impl FnOnce(),
-) -> (String, Finish) {
-    let socket = TcpStream::connect(addr).await.unwrap();
-    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
-    tokio::spawn(connection);
-    let request = http::Request::builder()
-        .method(method)
-        .uri(format!("http://test{path}"))
-        .body(())
-        .unwrap();
-    let (response, _) = client.send_request(request, true).unwrap();
-    let response = response.await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    let mut body = response.into_body();
-    let mut data = String::new();
-    let mut after_first = Some(after_first);
-    loop {
-        match body.data().await {
-            None => return (data, Finish::Clean),
-            Some(Err(error)) => {
-                assert!(error.is_reset(), "{error}");
-                return (data, Finish::Reset);
-            }
-            Some(Ok(bytes)) => {
-                body.flow_control().release_capacity(bytes.len()).unwrap();
-                data.push_str(std::str::from_utf8(&bytes).unwrap());
-                if let Some(after_first) = after_first.take() {
-                    after_first();
-                }
-            }
-        }
-    }
 }
 
 /// The status that a client gets that reconnects with what it has read, from a server that was started anew.
@@ -440,7 +286,7 @@ async fn table_in_the_docs_is_what_streams_do() {
         )
         .unwrap();
     }
-    let docs = include_str!("../../../sse-runtime/docs/how_a_stream_ends.md");
+    let docs = include_str!("../../../../sse-runtime/docs/how_a_stream_ends.md");
     for (server, stack) in [
         ("`serve`", Stack::Serve),
         ("`axum::serve`", Stack::AxumServe),
@@ -474,134 +320,4 @@ async fn end_stop_sends_done() {
     let ended = run(Stack::Serve, Http::One, "/get-stop/finished", false).await;
     assert_eq!(describe(&ended.frames), "`done`");
     assert_eq!(returning("/get-stop/finished", &ended.frames).await, 204);
-}
-
-/// What else the framework writes of a topic: the gap, and the ids by which a client resumes.
-mod topics {
-    use axum::extract::State;
-    use sse_runtime::LastEventId;
-
-    use super::*;
-
-    #[sse_endpoint("/own", method = POST, keep_alive = "20ms")]
-    async fn own(
-        State(topic): State<Topic<u32>>,
-        last: LastEventId,
-        connection: Connection,
-        Extension(reasons): Extension<Reasons>,
-    ) -> impl Stream<Item = u32> {
-        connection.on_close(move |reason| async move {
-            let _ = reasons.send(reason);
-        });
-        yield_!(1);
-        yield_all!(topic.subscribe(last).only(|number| *number > 100));
-    }
-
-    #[sse_endpoint("/handed-out", method = POST)]
-    async fn handed_out(
-        State(topic): State<Topic<u32>>,
-        last: LastEventId,
-    ) -> impl Stream<Item = String> {
-        let mut updates = topic.subscribe(last);
-        while let Some(next) = updates.recv().await {
-            match next {
-                Ok(update) => yield_!(update.to_string()),
-                Err(gap) => {
-                    yield_!(format!("gap: {}", gap.reason()));
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn start(topic: &Topic<u32>) -> (SocketAddr, mpsc::UnboundedReceiver<CloseReason>) {
-        let (reasons, reason) = mpsc::unbounded_channel();
-        let app = Router::new().sse(own).sse(handed_out);
-        let app = app.layer(Extension(reasons)).with_state(topic.clone());
-        (support::serve(app).await, reason)
-    }
-
-    async fn post(addr: SocketAddr, path: &str, id: &str) -> support::Client {
-        let mut client = support::Client::connect(addr).await;
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\nlast-event-id: {id}\r\n\r\n"
-        );
-        client.send(request.as_bytes()).await;
-        client.head().await;
-        client
-    }
-
-    #[tokio::test]
-    async fn gap_fails_a_stream_of_own_events() {
-        let (addr, mut reason) = start(&Topic::in_memory(2)).await;
-        let mut client = post(addr, "/own", "another-1").await;
-        assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-        assert_eq!(client.chunk().await, Err(support::BrokenOff));
-        let reason = within("the hook", reason.recv()).await;
-        assert_eq!(reason, Some(CloseReason::Failed));
-    }
-
-    #[tokio::test]
-    async fn gap_is_handed_out_by_recv() {
-        let (addr, _reason) = start(&Topic::in_memory(2)).await;
-        let mut client = post(addr, "/handed-out", "another-1").await;
-        assert_eq!(client.expect_chunk().await, "data: \"gap: unknown\"\n\n");
-        assert_eq!(client.chunk().await, Ok(None));
-    }
-
-    #[tokio::test]
-    async fn keep_alive_of_a_post_holds_no_id() {
-        let topic = Topic::in_memory(2);
-        let (addr, _reason) = start(&topic).await;
-        let position = topic.subscribe(Start::Now).position();
-        let mut client = post(addr, "/own", &position.to_string()).await;
-        assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-        // The position moves on, and none of it is sent.
-        topic.publish(&2).await.unwrap();
-        for _ in 0..3 {
-            assert_eq!(client.expect_chunk().await, ":\n");
-        }
-    }
-}
-
-/// A body that fails at once, and is at its end from then on, as hyper's own is.
-#[derive(Default)]
-struct FailsAtOnce {
-    has_failed: bool,
-}
-
-impl HttpBody for FailsAtOnce {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.has_failed = true;
-        let error = std::io::Error::other("the upstream has reset the connection");
-        Poll::Ready(Some(Err(error)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.has_failed
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.has_failed {
-            true => SizeHint::with_exact(0),
-            false => SizeHint::default(),
-        }
-    }
-}
-
-#[tokio::test]
-async fn http2_resets_a_body_that_fails_at_once() {
-    let app = Router::new().route(
-        "/",
-        routing::get(async || Body::new(FailsAtOnce::default())),
-    );
-    let addr = support::serve(app).await;
-    let (body, finish) = within("the end of the body", read_http2(addr, "GET", "/", || {})).await;
-    assert_eq!((body.as_str(), finish), ("", Finish::Reset));
 }

@@ -1,4 +1,4 @@
-//! What ends with a stream, and what is told why.
+//! Close hooks.
 
 use std::{
     future::pending,
@@ -14,50 +14,14 @@ use axum::{
     Router,
     extract::{Path, State},
     http::StatusCode,
-    routing::get,
 };
 use sse_runtime::{
     CloseReason, Connection, RouterExt as _, Shutdown, Stream, sse_endpoint, testing,
 };
-use support::{Client, Generators, log::Log, serve, within};
-use tokio::sync::{Notify, mpsc};
+use support::{Client, log::Log, serve, within};
+use tokio::sync::mpsc;
 
-/// What the handlers share with the test.
-#[derive(Clone)]
-struct Told {
-    generators: Generators,
-    /// Tasks that streams have started.
-    tasks: Generators,
-    closed: mpsc::UnboundedSender<(u64, CloseReason, usize)>,
-    revoke: Arc<Notify>,
-}
-
-impl Told {
-    fn new() -> (Self, mpsc::UnboundedReceiver<(u64, CloseReason, usize)>) {
-        let (closed, told) = mpsc::unbounded_channel();
-        let this = Self {
-            generators: Generators::new(),
-            tasks: Generators::new(),
-            closed,
-            revoke: Arc::default(),
-        };
-        (this, told)
-    }
-
-    /// A task, and a hook that says why the stream ended and how many tasks were left then.
-    fn watch(&self, connection: &Connection) {
-        let running = self.tasks.enter();
-        connection.spawn(async move {
-            let _running = running;
-            pending::<()>().await;
-        });
-        let (id, told) = (connection.id(), self.clone());
-        connection.on_close(move |reason| async move {
-            let tasks = told.tasks.count().alive;
-            let _ = told.closed.send((id, reason, tasks));
-        });
-    }
-}
+use super::{Told, waits};
 
 #[sse_endpoint("/ends/{how}", max_duration = "1s", on_shutdown = "close")]
 async fn ends(
@@ -120,14 +84,6 @@ async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<
     told.watch(&connection);
     let revoke = told.revoke.clone();
     connection.close_when(async move { revoke.notified().await });
-    yield_!(connection.id());
-    pending::<()>().await;
-}
-
-#[sse_endpoint("/waits")]
-async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
-    let _running = told.generators.enter();
-    told.watch(&connection);
     yield_!(connection.id());
     pending::<()>().await;
 }
@@ -264,56 +220,6 @@ async fn who_may_not_stay_does_not_stay_for_the_drain_time() {
     shutdown.closed().await;
 }
 
-/// A task whose destructor comes back to the connection.
-struct ComesBack(Connection);
-
-impl Drop for ComesBack {
-    fn drop(&mut self) {
-        self.0.spawn(async {});
-        self.0.on_close(|_| async {});
-    }
-}
-
-#[test]
-fn a_runtime_that_ends_in_the_middle_does_not_lock_up() {
-    #[sse_endpoint("/spawns")]
-    async fn spawns(connection: Connection) -> impl Stream<Item = u32> {
-        loop {
-            let comes_back = ComesBack(connection.clone());
-            connection.spawn(async move {
-                let _comes_back = comes_back;
-                pending::<()>().await;
-            });
-            yield_!(1);
-        }
-    }
-    let (done, ended) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for _ in 0..5 {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .unwrap();
-            for _ in 0..4 {
-                runtime.spawn(async {
-                    let client = testing::Client::new(Router::new().sse(spawns));
-                    let mut events = client.get("/spawns").await.events();
-                    loop {
-                        events.expect_event().await;
-                    }
-                });
-            }
-            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
-            drop(runtime);
-        }
-        done.send(()).unwrap();
-    });
-    ended
-        .recv_timeout(Duration::from_secs(30))
-        .expect("the runtimes to end");
-}
-
 #[tokio::test]
 async fn a_thousand_random_endings_run_each_hook_once() {
     const STREAMS: usize = 1_000;
@@ -379,63 +285,6 @@ async fn a_hook_that_panics_ends_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_ends_its_stream() {
-    /// Waits for something else than its task.
-    #[sse_endpoint("/waits")]
-    async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
-        told.watch(&connection);
-        yield_!(1);
-        connection.spawn(async { panic!("in a task") });
-        pending::<()>().await;
-    }
-    /// Waits for nothing.
-    #[sse_endpoint("/floods")]
-    async fn floods(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
-        told.watch(&connection);
-        connection.spawn(async { panic!("in a task") });
-        loop {
-            yield_!(1);
-        }
-    }
-    /// Has not begun its response.
-    #[sse_endpoint("/decides")]
-    async fn decides(
-        connection: Connection,
-        State(told): State<Told>,
-    ) -> Result<impl Stream<Item = u32>, StatusCode> {
-        told.watch(&connection);
-        connection.spawn(async { panic!("in a task") });
-        pending::<()>().await;
-        yield_!(1);
-    }
-    let log = Log::capture();
-    let (told, mut reasons) = Told::new();
-    let app = Router::new().sse(waits).sse(floods).sse(decides);
-    let client = testing::Client::new(app.with_state(told));
-    for path in ["/waits", "/floods"] {
-        let mut events = client.get(path).await.events();
-        let mut last = events.expect_event().await;
-        let broken_off = loop {
-            match events.next().await {
-                Ok(Some(event)) => last = event,
-                Ok(None) => break false,
-                Err(_) => break true,
-            }
-        };
-        assert!(broken_off, "{path}");
-        assert_eq!((last.event.as_str(), last.id.as_str()), ("error", "~done"));
-        let (_, reason, _) = reasons.recv().await.unwrap();
-        assert_eq!(reason, CloseReason::Panicked, "{path}");
-    }
-    let response = client.get("/decides").await;
-    assert_eq!(response.status(), 500);
-    let (_, reason, _) = reasons.recv().await.unwrap();
-    assert_eq!(reason, CloseReason::Panicked);
-    let log = log.text();
-    assert!(log.contains("a task of a stream panicked"), "{log}");
-}
-
-#[tokio::test]
 async fn what_comes_after_the_end() {
     #[sse_endpoint("/hands-over")]
     async fn hands_over(
@@ -489,54 +338,4 @@ async fn leaving_waits_for_the_hooks() {
     events.leave().await;
     let (_, reason, tasks) = reasons.try_recv().unwrap();
     assert_eq!((reason, tasks), (CloseReason::ClientGone, 0));
-}
-
-#[test]
-fn a_body_that_is_dropped_outside_of_the_runtime_does_not_panic() {
-    let (told, mut reasons) = Told::new();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let events = runtime.block_on(async {
-        let client = testing::Client::new(Router::new().sse(waits).with_state(told.clone()));
-        let mut events = client.get("/waits").await.events();
-        events.expect_event().await;
-        events
-    });
-    drop(events);
-    // It runs where the request was handled, as soon as that does.
-    let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
-    assert_eq!(reason, CloseReason::ClientGone);
-
-    let events = runtime.block_on(async {
-        let client = testing::Client::new(Router::new().sse(waits).with_state(told.clone()));
-        let mut events = client.get("/waits").await.events();
-        events.expect_event().await;
-        events
-    });
-    drop(runtime);
-    drop(events);
-    assert_eq!(told.tasks.count().alive, 0);
-    assert_eq!(told.generators.count().alive, 0);
-}
-
-#[tokio::test]
-async fn a_peer_is_who_is_connected_and_only_endpoints_have_one() {
-    #[sse_endpoint("/peer")]
-    async fn peer(connection: Connection) -> impl Stream<Item = Option<SocketAddr>> {
-        yield_!(connection.peer());
-    }
-    let plain = get(|connection: Connection| async move { connection.id().to_string() });
-    let addr = serve(Router::new().sse(peer).route("/plain", plain)).await;
-    let mut client = Client::get(addr, "/peer").await;
-    client.head().await;
-    assert!(
-        client
-            .expect_chunk()
-            .await
-            .starts_with("data: \"127.0.0.1:")
-    );
-    let head = Client::get(addr, "/plain").await.head().await;
-    assert_eq!(head.status_line, "HTTP/1.1 500 Internal Server Error");
 }

@@ -1,0 +1,298 @@
+//! What is sent is decoded to the same value.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+};
+use eventsource_stream::Eventsource as _;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sse_runtime::{Event, RouterExt as _, SseEvent, Stream, Text, sse_endpoint, testing::Client};
+use support::text::text;
+use tokio_stream::StreamExt as _;
+
+use super::{Call, Chat, client, token};
+
+#[tokio::test]
+async fn a_variant_is_read_back_whatever_serde_knows_it_by() {
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    enum Aliased {
+        #[serde(alias = "old", alias = "older")]
+        First {
+            n: u8,
+        },
+        #[serde(skip)]
+        #[allow(dead_code, reason = "it is there for its attribute")]
+        Hidden,
+        Second {
+            n: u8,
+        },
+        Third {
+            n: u8,
+        },
+    }
+    #[sse_endpoint("/aliased", flush = "ready")]
+    async fn aliased() -> impl Stream<Item = Aliased> {
+        yield_!(Aliased::First { n: 1 });
+        yield_!(Aliased::Second { n: 2 });
+        yield_!(Aliased::Third { n: 3 });
+    }
+    let client = Client::new(Router::new().sse(aliased));
+    let mut events = client.get("/aliased").await.events();
+    for expected in [
+        Aliased::First { n: 1 },
+        Aliased::Second { n: 2 },
+        Aliased::Third { n: 3 },
+    ] {
+        assert_eq!(events.expect_event().await.decode::<Aliased>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_stays_in_the_data_for_those_who_read_it_there() {
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Delta {
+        TextDelta { text: String },
+        Stop,
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u8),
+        Nothing,
+    }
+    #[sse_endpoint("/delta", flush = "ready")]
+    async fn delta() -> impl Stream<Item = Delta> {
+        yield_!(Delta::TextDelta { text: "x".into() });
+        yield_!(Delta::Stop);
+    }
+    #[sse_endpoint("/untagged", flush = "ready")]
+    async fn untagged() -> impl Stream<Item = Untagged> {
+        yield_!(Untagged::Number(7));
+        yield_!(Untagged::Nothing);
+    }
+    let client = Client::new(Router::new().sse(delta).sse(untagged));
+    assert_eq!(
+        client.get("/delta").await.text().await,
+        "event: text_delta\ndata: {\"type\":\"text_delta\",\"text\":\"x\"}\n\n\
+         event: stop\ndata: {\"type\":\"stop\"}\n\n"
+    );
+    let mut events = client.get("/delta").await.events();
+    let text = "x".to_owned();
+    assert_eq!(
+        events.expect_event().await.decode::<Delta>(),
+        Delta::TextDelta { text }
+    );
+    assert_eq!(events.expect_event().await.decode::<Delta>(), Delta::Stop);
+
+    assert_eq!(
+        client.get("/untagged").await.text().await,
+        "event: number\ndata: 7\n\nevent: nothing\ndata: null\n\n"
+    );
+    let mut events = client.get("/untagged").await.events();
+    assert_eq!(
+        events.expect_event().await.decode::<Untagged>(),
+        Untagged::Number(7)
+    );
+    assert_eq!(
+        events.expect_event().await.decode::<Untagged>(),
+        Untagged::Nothing
+    );
+}
+
+#[tokio::test]
+async fn what_serde_hands_on_is_not_mistaken_for_the_variant() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum Inner {
+        A { x: u8 },
+        B { x: u8 },
+        Unit,
+        Number(u128),
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        One(Inner),
+    }
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(transparent)]
+    struct Transparent(Inner);
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(transparent)]
+    struct Outer(Chat);
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[serde(into = "Inner", from = "Inner")]
+    struct Into(Inner);
+    impl From<Into> for Inner {
+        fn from(into: Into) -> Self {
+            into.0
+        }
+    }
+    impl From<Inner> for Into {
+        fn from(inner: Inner) -> Self {
+            Self(inner)
+        }
+    }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Either {
+        Untagged(Untagged),
+        Transparent(Transparent),
+        Into(Into),
+    }
+    #[sse_endpoint("/{form}", flush = "ready")]
+    async fn forms(
+        Path(form): Path<u8>,
+        State(inner): State<Arc<Inner>>,
+    ) -> impl Stream<Item = Either> {
+        let inner = (*inner).clone();
+        match form {
+            0 => yield_!(Either::Untagged(Untagged::One(inner))),
+            1 => yield_!(Either::Transparent(Transparent(inner))),
+            _ => yield_!(Either::Into(Into(inner))),
+        }
+    }
+
+    for (inner, data) in [
+        (Inner::A { x: 1 }, r#"{"A":{"x":1}}"#),
+        (Inner::B { x: 1 }, r#"{"B":{"x":1}}"#),
+        (Inner::Unit, r#""Unit""#),
+        (
+            Inner::Number(u128::MAX),
+            r#"{"Number":340282366920938463463374607431768211455}"#,
+        ),
+    ] {
+        let frame = |event: &str| format!("event: {event}\ndata: {data}\n\n");
+        let app = Router::new().sse(forms).with_state(Arc::new(inner.clone()));
+        let client = Client::new(app);
+        assert_eq!(client.get("/0").await.text().await, frame("one"));
+        assert_eq!(client.get("/1").await.text().await, frame("transparent"));
+        assert_eq!(client.get("/2").await.text().await, frame("into"));
+        let mut events = client.get("/1").await.events();
+        let transparent = events.expect_event().await.decode::<Transparent>();
+        assert_eq!(transparent, Transparent(inner.clone()));
+        let mut events = client.get("/2").await.events();
+        assert_eq!(
+            events.expect_event().await.decode::<Into>(),
+            Into(inner.clone())
+        );
+        // serde itself does not read a `u128` behind `untagged`.
+        if !matches!(inner, Inner::Number(_)) {
+            let mut events = client.get("/0").await.events();
+            let untagged = events.expect_event().await.decode::<Untagged>();
+            assert_eq!(untagged, Untagged::One(inner));
+        }
+    }
+
+    // The outer one says what the event is.
+    assert_eq!(
+        wire!(Outer: Outer(token("a"))),
+        "event: outer\ndata: {\"Token\":{\"text\":\"a\"}}\n\n"
+    );
+}
+
+#[tokio::test]
+#[should_panic(expected = "there is no event `unknown`")]
+async fn what_the_type_does_not_know_is_not_decoded() {
+    let text = wire!(Text<&'static str>: Event::text("x").event("unknown"));
+    assert_eq!(text, "event: unknown\ndata: x\n\n");
+    #[sse_endpoint("/unknown")]
+    async fn unknown() -> impl Stream<Item = u8> {
+        yield_!(Event::text("x").event("unknown"));
+    }
+    let mut events = Client::new(Router::new().sse(unknown))
+        .get("/unknown")
+        .await
+        .events();
+    let _ = events.expect_event().await.decode::<Chat>();
+}
+
+fn any_call() -> impl Strategy<Value = Call> {
+    (text(), text(), any::<i64>()).prop_map(|(tool, key, number)| Call {
+        tool,
+        arguments: json!({ key: number }),
+    })
+}
+
+fn any_chat() -> impl Strategy<Value = Chat> {
+    let leaf = prop_oneof![
+        text().prop_map(|text| Chat::Token { text }),
+        any_call().prop_map(Chat::ToolCall),
+        text().prop_map(Chat::Html),
+        prop::collection::vec(any::<i64>(), 0..3).prop_map(Chat::Plain),
+        (any::<u64>(), prop::option::of(text()))
+            .prop_map(|(seq, text)| Chat::Numbered { seq, text }),
+        (
+            prop::collection::vec(text(), 0..3),
+            any::<i64>(),
+            any_call()
+        )
+            .prop_map(|(tags, price, call)| Chat::Keyed {
+                key: None,
+                tags,
+                price,
+                call
+            }),
+        Just(Chat::Empty {}),
+        Just(Chat::Finished),
+    ];
+    leaf.prop_recursive(2, 4, 1, |inner| {
+        inner.prop_map(|chat| Chat::Nested(Box::new(chat)))
+    })
+}
+
+/// What the standard's parser hands over, put together again by hand: the name says the variant.
+fn by_hand(event: &str, data: &str) -> Chat {
+    let json = || serde_json::from_str::<Value>(data).unwrap();
+    let tagged = match event {
+        "html" => json!({ "Html": data }),
+        "finished" => {
+            assert_eq!(data, "");
+            json!("Finished")
+        }
+        "token" => json!({ "Token": json() }),
+        "tool-call" => json!({ "ToolCall": json() }),
+        "message" => json!({ "Plain": json() }),
+        "numbered" => json!({ "Numbered": json() }),
+        "keyed" => json!({ "Keyed": json() }),
+        "nested" => json!({ "nested!": json() }),
+        "empty" => json!({ "Empty": json() }),
+        unknown => panic!("no variant is called {unknown:?}"),
+    };
+    serde_json::from_value(tagged).unwrap()
+}
+
+/// A line break of any kind in text arrives as LF, which is the only one that the format has.
+fn as_received(chat: Chat) -> Chat {
+    match chat {
+        Chat::Html(text) => Chat::Html(text.replace("\r\n", "\n").replace('\r', "\n")),
+        other => other,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_sent_is_read_back(script in prop::collection::vec(any_chat(), 1..6)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (independent, ours) = runtime.block_on(async {
+            let body = client(script.clone()).get("/chat").await.text().await;
+            let decoded = tokio_stream::once(Ok::<_, fmt::Error>(body)).eventsource();
+            let decoded: Vec<Chat> = decoded.map(|event| event.unwrap()).map(|event| by_hand(&event.event, &event.data)).collect().await;
+            let mut events = client(script.clone()).get("/chat").await.events();
+            let mut ours = Vec::new();
+            while let Some(event) = events.next().await.unwrap() {
+                ours.push(event.decode::<Chat>());
+            }
+            (decoded, ours)
+        });
+        let expected: Vec<Chat> = script.into_iter().map(as_received).collect();
+        prop_assert_eq!(&independent, &expected);
+        prop_assert_eq!(&ours, &expected);
+    }
+}

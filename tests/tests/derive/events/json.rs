@@ -1,0 +1,139 @@
+//! The value as JSON, inside other values and in other places than an event.
+
+use axum::{Json, Router, routing::get};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sse_runtime::{RouterExt as _, SseEvent, Stream, sse_endpoint, testing::Client};
+
+use super::{Chat, token};
+
+#[tokio::test]
+async fn an_event_type_is_plain_json_for_everybody_else() {
+    for (event, tagged) in [
+        (token("a"), json!({"Token": {"text": "a"}})),
+        (Chat::Html("x".to_owned()), json!({"Html": "x"})),
+        (
+            Chat::Nested(Box::new(Chat::Finished)),
+            json!({"nested!": "Finished"}),
+        ),
+        (Chat::Finished, json!("Finished")),
+    ] {
+        assert_eq!(serde_json::to_value(&event).unwrap(), tagged);
+        assert_eq!(serde_json::from_value::<Chat>(tagged).unwrap(), event);
+    }
+
+    let rest = Router::new().route("/rest", get(|| async { Json(token("a")) }));
+    let answer = Client::new(rest).get("/rest").await.json::<Value>().await;
+    assert_eq!(answer, json!({"Token": {"text": "a"}}));
+}
+
+#[tokio::test]
+async fn a_value_around_it_that_json_sees_through_is_seen_through() {
+    #[derive(Serialize)]
+    struct Wrapped(Chat);
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Either {
+        Chat(Chat),
+    }
+
+    let named = "event: token\ndata: {\"text\":\"a\"}\n\n";
+    assert_eq!(wire!(Option<Chat>: Some(token("a"))), named);
+    assert_eq!(wire!(Box<Chat>: Box::new(token("a"))), named);
+    assert_eq!(wire!(Wrapped: Wrapped(token("a"))), named);
+    assert_eq!(wire!(Either: Either::Chat(token("a"))), named);
+    assert_eq!(wire!(Option<Chat>: None::<Chat>), "data: null\n\n");
+}
+
+#[tokio::test]
+async fn inside_of_another_value_it_is_plain_json() {
+    #[derive(Serialize)]
+    struct Around {
+        chat: Chat,
+    }
+    /// As serde's derive has it, with the same names.
+    #[derive(Serialize)]
+    enum Tagged {
+        Token { text: &'static str },
+        Chat(Chat),
+        Finished,
+    }
+
+    assert_eq!(
+        wire!(Around: Around { chat: token("a") }),
+        "data: {\"chat\":{\"Token\":{\"text\":\"a\"}}}\n\n"
+    );
+    assert_eq!(
+        wire!(Vec<Chat>: vec![token("a"), Chat::Finished]),
+        "data: [{\"Token\":{\"text\":\"a\"}},\"Finished\"]\n\n"
+    );
+    assert_eq!(
+        wire!((u8, Chat): (1, Chat::Finished)),
+        "data: [1,\"Finished\"]\n\n"
+    );
+    assert_eq!(
+        wire!(Tagged: Tagged::Token { text: "a" }),
+        "data: {\"Token\":{\"text\":\"a\"}}\n\n"
+    );
+    assert_eq!(
+        wire!(Tagged: Tagged::Chat(token("a"))),
+        "data: {\"Chat\":{\"Token\":{\"text\":\"a\"}}}\n\n"
+    );
+    assert_eq!(wire!(Tagged: Tagged::Finished), "data: \"Finished\"\n\n");
+}
+
+#[tokio::test]
+async fn no_head_is_left_for_another_value() {
+    /// Writes an event type with another serializer, then something else with ours.
+    struct Quoted(Chat);
+    impl Serialize for Quoted {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            assert!(serializer.is_human_readable());
+            let quoted = serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?;
+            serializer.serialize_newtype_variant("Quoted", 0, "quoted", &quoted)
+        }
+    }
+    assert_eq!(
+        wire!(Quoted: Quoted(token("a"))),
+        "data: {\"quoted\":\"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"}\n\n"
+    );
+
+    /// serde refuses a variant that is skipped before it calls the serializer.
+    #[derive(SseEvent)]
+    enum Refused {
+        #[serde(skip)]
+        Skipped,
+    }
+    #[sse_endpoint("/refused")]
+    async fn refused() -> impl Stream<Item = Refused> {
+        yield_!(Refused::Skipped);
+    }
+    let mut events = Client::new(Router::new().sse(refused))
+        .get("/refused")
+        .await
+        .events();
+    events.next().await.unwrap_err();
+    // `Ipv4Addr` asks its serializer whether it is human readable, as an event type does.
+    assert_eq!(
+        wire!(std::net::Ipv4Addr: std::net::Ipv4Addr::LOCALHOST),
+        "data: \"127.0.0.1\"\n\n"
+    );
+}
+
+#[tokio::test]
+async fn a_head_is_for_the_value_that_brings_it() {
+    /// On its way into the event it is made of another event, by another serializer.
+    #[derive(Clone, SseEvent)]
+    #[serde(into = "Json")]
+    struct Outer;
+    type Json = String;
+    impl From<Outer> for String {
+        fn from(_: Outer) -> Self {
+            serde_json::to_string(&token("a")).unwrap()
+        }
+    }
+    assert_eq!(
+        wire!(Outer: Outer),
+        "event: outer\ndata: \"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"\n\n"
+    );
+}

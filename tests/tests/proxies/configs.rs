@@ -1,0 +1,223 @@
+//! The configuration files of the docs, and what a test changes in them.
+
+/// A proxy, as the docs have it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) program: &'static str,
+    pub(crate) file: &'static str,
+    /// Where it listens, and where it does in a test, at a `PORT` of its own.
+    pub(crate) listens: Option<(&'static str, &'static str)>,
+    /// The same for HTTP/2 without TLS.
+    pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,
+    /// The same with TLS, for HTTP/2 as browsers speak it, and with compression of whatever it would compress.
+    pub(crate) listens_to_browsers: Option<(&'static str, &'static str)>,
+    /// Its timeout of servers that say nothing.
+    pub(crate) silence: (&'static str, &'static str),
+    /// The addresses of its servers, as many as it has.
+    pub(crate) servers: &'static [&'static str],
+    /// What has to be otherwise for a process without rights, in a folder of its own, `DIR`.
+    pub(crate) private: &'static [(&'static str, &'static str)],
+    pub(crate) args: &'static [&'static str],
+    /// Whether it is several processes.
+    pub(crate) has_children: bool,
+}
+
+/// As the files have them.
+pub(crate) const SERVERS: &[&str] = &["127.0.0.1:3000", "127.0.0.1:3001"];
+
+pub(crate) const NGINX: Kind = Kind {
+    program: "nginx",
+    file: include_str!("../../../sse-runtime/docs/proxies/nginx.conf"),
+    listens: Some(("listen 8080;", "listen 127.0.0.1:PORT;")),
+    listens_to_http2: Some(("listen 8080;", "listen 127.0.0.1:PORT http2;")),
+    listens_to_browsers: Some((
+        "listen 8080;",
+        "listen 127.0.0.1:PORT ssl http2; ssl_certificate DIR/certificate; ssl_certificate_key DIR/key; \
+         gzip on; gzip_types *; gzip_proxied any;",
+    )),
+    silence: ("proxy_read_timeout 60s;", "proxy_read_timeout 2s;"),
+    servers: SERVERS,
+    private: &[(
+        "\nhttp {\n",
+        "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
+         uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n",
+    )],
+    // One process, so that to end it by its id is to end all of it.
+    args: &[
+        "-p",
+        "DIR",
+        "-e",
+        "stderr",
+        "-g",
+        "daemon off; master_process off; pid pid;",
+        "-c",
+        "FILE",
+    ],
+    has_children: false,
+};
+
+pub(crate) const NGINX_DEFAULT: Kind = Kind {
+    file: "events {}
+http {
+    server {
+        listen 8080;
+        location / { proxy_pass http://127.0.0.1:3000; }
+    }
+}
+",
+    servers: &["127.0.0.1:3000"],
+    ..NGINX
+};
+
+pub(crate) const HAPROXY: Kind = Kind {
+    program: "haproxy",
+    file: include_str!("../../../sse-runtime/docs/proxies/haproxy.cfg"),
+    listens: Some(("bind :8080\n", "bind 127.0.0.1:PORT\n")),
+    listens_to_http2: Some(("bind :8080\n", "bind 127.0.0.1:PORT proto h2\n")),
+    listens_to_browsers: Some((
+        "bind :8080\n",
+        "bind 127.0.0.1:PORT ssl crt DIR/both alpn h2,http/1.1\n    compression algo gzip\n",
+    )),
+    silence: ("timeout server 60s\n", "timeout server 2s\n"),
+    servers: SERVERS,
+    // It does not start where the system allows fewer files than that.
+    private: &[("maxconn 20000\n", "maxconn 200\n")],
+    args: &["-db", "-f", "FILE"],
+    has_children: false,
+};
+
+pub(crate) const HAPROXY_DEFAULT: Kind = Kind {
+    file: "defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend public
+    bind :8080
+    default_backend events
+backend events
+    server a 127.0.0.1:3000
+",
+    servers: &["127.0.0.1:3000"],
+    private: &[("defaults\n", "global\n    maxconn 200\ndefaults\n")],
+    ..HAPROXY
+};
+
+pub(crate) const CADDY: Kind = Kind {
+    program: "caddy",
+    file: include_str!("../../../sse-runtime/docs/proxies/Caddyfile"),
+    listens: Some(("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n")),
+    listens_to_http2: Some(("\n:8080 {\n", "\n:PORT {\nbind 127.0.0.1\n")),
+    listens_to_browsers: Some((
+        "\n:8080 {\n",
+        "\nhttps://127.0.0.1:PORT {\nbind 127.0.0.1\ntls DIR/certificate DIR/key\nencode gzip\n",
+    )),
+    silence: ("read_timeout 60s\n", "read_timeout 2s\n"),
+    servers: SERVERS,
+    private: &[(
+        "\n{\n",
+        "\n{\nadmin off\nauto_https disable_redirects\nservers {\nprotocols h1 h2 h2c\n}\n",
+    )],
+    args: &["run", "--adapter", "caddyfile", "--config", "FILE"],
+    has_children: false,
+};
+
+pub(crate) const CADDY_DEFAULT: Kind = Kind {
+    file: "
+{
+}
+
+:8080 {
+\treverse_proxy 127.0.0.1:3000
+}
+",
+    servers: &["127.0.0.1:3000"],
+    ..CADDY
+};
+
+pub(crate) const HTTPD: Kind = Kind {
+    program: "apache2",
+    file: include_str!("../../../sse-runtime/docs/proxies/httpd.conf"),
+    listens: Some(("\nListen 8080\n", "\nListen 127.0.0.1:PORT\n")),
+    listens_to_http2: Some(("\nListen 8080\n", "\nListen 127.0.0.1:PORT\n")),
+    listens_to_browsers: Some((
+        "\nListen 8080\n",
+        "\nListen 127.0.0.1:PORT\nLoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so\n\
+         LoadModule deflate_module /usr/lib/apache2/modules/mod_deflate.so\n\
+         LoadModule filter_module /usr/lib/apache2/modules/mod_filter.so\n\
+         AddOutputFilterByType DEFLATE text/html text/plain application/javascript\n\
+         SSLEngine on\nSSLCertificateFile DIR/certificate\nSSLCertificateKeyFile DIR/key\n",
+    )),
+    silence: ("\nProxyTimeout 60\n", "\nProxyTimeout 2\n"),
+    servers: SERVERS,
+    private: &[(
+        "# Apache httpd in front",
+        "ServerName localhost\nUser nobody\nGroup nogroup\nPidFile DIR/pid\nDefaultRuntimeDir DIR\nMutex fcntl:DIR\nErrorLog /dev/stderr\n\
+         LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so\n\
+         LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so\n\
+         LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so\n\
+         LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so\n\
+         LoadModule slotmem_shm_module /usr/lib/apache2/modules/mod_slotmem_shm.so\n\
+         LoadModule proxy_balancer_module /usr/lib/apache2/modules/mod_proxy_balancer.so\n\
+         LoadModule lbmethod_bybusyness_module /usr/lib/apache2/modules/mod_lbmethod_bybusyness.so\n\
+         LoadModule proxy_hcheck_module /usr/lib/apache2/modules/mod_proxy_hcheck.so\n\
+         LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so\n\
+         LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so\n\
+         # Apache httpd in front",
+    )],
+    args: &["-DFOREGROUND", "-f", "FILE"],
+    has_children: true,
+};
+
+pub(crate) const HTTPD_DEFAULT: Kind = Kind {
+    file: "# Apache httpd in front
+Listen 8080
+ProxyPass \"/\" \"http://127.0.0.1:3000/\"
+",
+    servers: &["127.0.0.1:3000"],
+    ..HTTPD
+};
+
+pub(crate) const VARNISH: Kind = Kind {
+    program: "varnishd",
+    file: include_str!("../../../sse-runtime/docs/proxies/varnish.vcl"),
+    listens: None,
+    listens_to_http2: None,
+    // It has no TLS of its own.
+    listens_to_browsers: None,
+    silence: ("pipe_timeout=60", "pipe_timeout=2"),
+    servers: SERVERS,
+    private: &[],
+    args: &[
+        "-F",
+        "-j",
+        "none",
+        "-n",
+        "DIR",
+        "-s",
+        "malloc,16m",
+        "-f",
+        "FILE",
+        "-a",
+        "127.0.0.1:PORT",
+        "-p",
+        "feature=+http2",
+        "-p",
+        "pipe_timeout=60",
+    ],
+    has_children: true,
+};
+
+pub(crate) const VARNISH_DEFAULT: Kind = Kind {
+    file: "vcl 4.1;
+backend default { .host = \"127.0.0.1:3000\"; }
+",
+    servers: &["127.0.0.1:3000"],
+    ..VARNISH
+};
+
+/// `file` with `is` in the one place where `was` stands.
+pub(crate) fn changed(file: &str, was: &str, is: &str) -> String {
+    assert_eq!(file.matches(was).count(), 1, "{was:?} in {file}");
+    file.replace(was, is)
+}

@@ -1,0 +1,100 @@
+//! A server that shuts down ends its streams first: cleanly, at spread moments, and in time.
+
+mod drain;
+mod hooks;
+mod signals;
+
+use std::{
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use axum::extract::State;
+use sse_runtime::{Stream, sse_endpoint};
+use support::{Client, Generators, within};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command},
+};
+
+/// Longer than a stream that closes would be left, in a drain time of 5 s.
+const FINITE: Duration = Duration::from_millis(4_200);
+
+/// Answered by a method that nobody asks twice with, so it runs on.
+#[sse_endpoint("/finite", method = POST)]
+async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
+    let _running = generators.enter();
+    yield_!("first");
+    tokio::time::sleep(FINITE).await;
+    yield_!("last");
+}
+
+/// Reads a stream up to its clean end; the last frame.
+async fn to_the_end(client: &mut Client) -> String {
+    let mut last = String::new();
+    while let Some(chunk) = client.chunk().await.unwrap() {
+        last = chunk;
+    }
+    last
+}
+
+/// The milliseconds of a frame that holds a `retry` and nothing else.
+fn retry(frame: &str) -> u64 {
+    let retry = frame
+        .strip_prefix("retry: ")
+        .and_then(|rest| rest.strip_suffix('\n'));
+    let retry = retry.unwrap_or_else(|| panic!("expected a last `retry`, found {frame:?}"));
+    retry.parse().unwrap()
+}
+
+/// A server in a process of its own.
+struct Process {
+    child: Child,
+    addr: SocketAddr,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    async fn start(drain_delay: &str, drain: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
+            .args([drain_delay, drain])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = within("the server to start", lines.next_line())
+            .await
+            .unwrap();
+        let addr = line.unwrap().parse().unwrap();
+        Self { child, addr, lines }
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("a process that runs").to_string();
+        let killed = Command::new("kill").args(["-s", name, &pid]).status().await;
+        assert!(killed.unwrap().success());
+    }
+
+    /// The listener is closed once the server drains.
+    async fn until_it_accepts_nobody(&self) {
+        within("the listener to close", async {
+            while TcpStream::connect(self.addr).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    async fn exit(&mut self) -> ExitStatus {
+        within("the process to end", self.child.wait())
+            .await
+            .unwrap()
+    }
+
+    async fn status(&self, path: &str) -> String {
+        Client::get(self.addr, path).await.head().await.status_line
+    }
+}

@@ -1,0 +1,146 @@
+//! Servers in processes of their own, which get signals.
+
+use std::time::{Duration, Instant};
+
+use support::{Client, within};
+use tokio::task::JoinSet;
+
+use super::{Process, retry, to_the_end};
+
+/// What the system does by itself, since nobody listens.
+#[tokio::test]
+async fn signal_ends_process_without_signals() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    for (name, number) in [("TERM", 15), ("INT", 2)] {
+        let mut server = Process::start("no-signals", "5000").await;
+        let _client = Client::get(server.addr, "/quiet").await.head().await;
+        server.signal(name).await;
+        assert_eq!(server.exit().await.signal(), Some(number));
+    }
+}
+
+/// SIGTERM to a server with 1,000 streams that would go on for ever, and one that finishes.
+async fn drains_and_exits_with_success(drain_delay: &str) {
+    const CLIENTS: usize = 1_000;
+    let mut server = Process::start(drain_delay, "2000").await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::get(server.addr, "/quiet").await;
+        client.head().await;
+        client.expect_chunk().await;
+        clients.spawn(async move {
+            let retry = retry(&to_the_end(&mut client).await);
+            (Instant::now(), retry)
+        });
+    }
+    let mut finite = Client::get(server.addr, "/finite/700").await;
+    finite.head().await;
+    finite.expect_chunk().await;
+
+    let start = Instant::now();
+    server.signal("TERM").await;
+    assert_eq!(finite.expect_chunk().await, "data: \"last\"\n\n");
+    assert_eq!(finite.chunk().await, Ok(None));
+    let ends = within("the streams to end", clients.join_all()).await;
+    assert!(server.exit().await.success());
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_millis(200 + 2_000 + 1_000),
+        "took {took:?}"
+    );
+    assert_eq!(ends.len(), CLIENTS);
+    // When each is back: nowhere near together.
+    let back = ends
+        .iter()
+        .map(|(at, retry)| *at + Duration::from_millis(*retry));
+    let (first, last) = (back.clone().min().unwrap(), back.max().unwrap());
+    assert!(last - first > Duration::from_secs(2), "{:?}", last - first);
+}
+
+#[tokio::test]
+async fn sigterm_drains_and_exits_with_success() {
+    drains_and_exits_with_success("200").await;
+}
+
+#[tokio::test]
+async fn sigterm_drains_a_plain_axum_serve() {
+    drains_and_exits_with_success("plain").await;
+}
+
+#[tokio::test]
+async fn sigterm_is_told_to_the_load_balancer_before_anybody_is_sent_away() {
+    let mut server = Process::start("60000", "100").await;
+    assert_eq!(server.status("/readyz").await, "HTTP/1.1 200 OK");
+    let mut early = Client::get(server.addr, "/quiet").await;
+    early.head().await;
+    early.expect_chunk().await;
+
+    server.signal("TERM").await;
+    within("the probe to fail", async {
+        while server.status("/readyz").await != "HTTP/1.1 503 Service Unavailable" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It goes on accepting, and the streams go on.
+    let mut late = Client::get(server.addr, "/quiet").await;
+    assert_eq!(late.head().await.status_line, "HTTP/1.1 200 OK");
+
+    // A second signal ends the wait, and everything else.
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_person_at_a_terminal_does_not_wait() {
+    let mut server = Process::start("60000", "60000").await;
+    let mut clients = Vec::new();
+    // Over the whole drain time, some of them would take longer than this test has patience.
+    for _ in 0..20 {
+        let mut client = Client::get(server.addr, "/quiet").await;
+        client.head().await;
+        client.expect_chunk().await;
+        clients.push(client);
+    }
+    server.signal("INT").await;
+    for client in &mut clients {
+        retry(&to_the_end(client).await);
+    }
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_what_runs_on() {
+    let mut server = Process::start("0", "60000").await;
+    let mut client = Client::get(server.addr, "/finite/3600000").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("TERM").await;
+    server.until_it_accepts_nobody().await;
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_keep_a_plain_axum_serve() {
+    let mut server = Process::start("plain", "100").await;
+    let mut half = Client::connect(server.addr).await;
+    half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
+    // It has been accepted when another has been answered.
+    assert_eq!(server.status("/id").await, "HTTP/1.1 200 OK");
+    server.signal("TERM").await;
+    assert!(server.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_plain_axum_serve_ends_at_a_second_signal() {
+    let mut server = Process::start("plain", "60000").await;
+    let mut client = Client::get(server.addr, "/finite/3600000").await;
+    client.head().await;
+    client.expect_chunk().await;
+    server.signal("TERM").await;
+    server.until_it_accepts_nobody().await;
+    server.signal("INT").await;
+    assert!(server.exit().await.success());
+}

@@ -1,0 +1,74 @@
+//! Clients that disconnect.
+
+use std::{future::pending, io::Read as _};
+
+use axum::{Router, extract::State};
+use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use tokio::io::AsyncWriteExt as _;
+
+use support::{Client, Generators, soon};
+
+use super::serve;
+
+#[sse_endpoint("/silent", keep_alive = "off")]
+async fn silent(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// Nothing is written that would show that it has gone.
+#[tokio::test]
+async fn a_client_that_leaves_is_seen_however_much_it_has_sent_behind_its_request() {
+    let generators = Generators::new();
+    let app = Router::new().sse(silent).with_state(generators.clone());
+    let addr = serve(app).await;
+    for sent in [1_000_000, 9_000_000] {
+        let mut client = Client::get(addr, "/silent").await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+        let (mut socket, _) = client.into_parts();
+        // So much is too much, and breaks the stream off.
+        let is_broken_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
+        assert!(sent > 1_000_000 || !is_broken_off);
+        if sent == 1_000_000 {
+            assert_eq!(generators.count().alive, 1);
+            drop(socket);
+        }
+        generators.until_alive(0).await;
+    }
+}
+
+/// What a generator holds may be what others wait for, and a socket takes its time to close.
+#[tokio::test]
+async fn of_many_who_leave_at_once_all_generators_end_before_a_socket_is_closed() {
+    const MANY: usize = 100;
+    let generators = Generators::new();
+    let addr = serve(Router::new().sse(silent).with_state(generators.clone())).await;
+    let mut clients = Vec::new();
+    for _ in 0..MANY {
+        let mut client = Client::get(addr, "/silent").await;
+        client.head().await;
+        client.expect_chunk().await;
+        let socket = client.into_parts().0.into_std().unwrap();
+        socket.set_nonblocking(false).unwrap();
+        clients.push(socket);
+    }
+    generators.until_started(MANY).await;
+
+    // The server has this thread, so it sees none of them leave before all have.
+    for client in &clients {
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    let closed = clients.into_iter().map(|mut client| {
+        let generators = generators.clone();
+        tokio::task::spawn_blocking(move || {
+            let rest = client.read(&mut [0; 64]).unwrap();
+            (rest, generators.count().alive)
+        })
+    });
+    let closed: Vec<_> = closed.collect();
+    for closed in closed {
+        assert_eq!(soon("a socket to be closed", closed).await.unwrap(), (0, 0));
+    }
+}

@@ -1,0 +1,126 @@
+//! Streams that the server drives on their socket, without hyper, and the requests around them on the connection.
+
+mod disconnect;
+mod eligibility;
+mod end;
+mod head;
+mod pipelining;
+mod polling;
+mod upgrade;
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, Request},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http_body::Frame;
+use hyper_util::rt::TokioIo;
+use sse_runtime::{RouterExt as _, Server, Stream, Text, sse_endpoint};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use support::{Client, serve_as};
+
+#[sse_endpoint("/two")]
+async fn two() -> impl Stream<Item = u32> {
+    yield_!(1);
+    tokio::task::yield_now().await;
+    yield_!(2);
+}
+
+/// What was posted, then the end.
+#[sse_endpoint("/posted", method = POST)]
+async fn posted(body: String) -> impl Stream<Item = Text<String>> {
+    yield_!(Text(body));
+}
+
+/// Leaves the body alone.
+#[sse_endpoint("/unread", method = POST)]
+async fn unread() -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+async fn page(Path(bytes): Path<usize>) -> String {
+    "x".repeat(bytes)
+}
+
+/// Speaks whatever is not HTTP, and says all back.
+async fn upgrade(mut request: Request) -> Response {
+    let upgrading = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut upgraded = TokioIo::new(upgrading.await.unwrap());
+        let mut said = [0; 5];
+        upgraded.read_exact(&mut said).await.unwrap();
+        upgraded.write_all(&said).await.unwrap();
+    });
+    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, "echo")];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+fn app() -> Router {
+    Router::new()
+        .sse(two)
+        .sse(posted)
+        .sse(unread)
+        .route("/page/{bytes}", get(page))
+        .route("/upgrade", get(upgrade))
+}
+
+/// A server of `app` that takes over.
+async fn serve(app: Router) -> SocketAddr {
+    serve_as(Server::new(app).takeover(true)).await
+}
+
+fn ask(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
+}
+
+/// The page that [`page`] answers, next on the connection.
+async fn expect_page(client: &mut Client, bytes: usize) {
+    let head = client.head().await;
+    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    assert_eq!(head.get("content-length"), Some(bytes.to_string().as_str()));
+    assert!(client.take(bytes).await.iter().all(|byte| *byte == b'x'));
+}
+
+/// The stream of [`two`], next on the connection.
+async fn expect_two(client: &mut Client) {
+    let head = client.head().await;
+    assert_eq!(head.get("transfer-encoding"), Some("chunked"));
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    assert_eq!(client.expect_chunk().await, "data: 2\n\n");
+    assert_eq!(client.chunk().await, Ok(None));
+}
+
+/// Frames of a body that nobody of us made.
+struct Frames(std::vec::IntoIter<Frame<Bytes>>);
+
+impl Frames {
+    fn of(data: &[&'static str]) -> Self {
+        let frames = data
+            .iter()
+            .map(|data| Frame::data(Bytes::from_static(data.as_bytes())));
+        Self(frames.collect::<Vec<_>>().into_iter())
+    }
+}
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+}

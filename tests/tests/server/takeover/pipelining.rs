@@ -1,0 +1,227 @@
+//! Requests before and after a stream on one connection.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    routing::get,
+};
+use http_body::Frame;
+use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use tokio::sync::watch;
+
+use support::{Client, soon};
+
+use super::{app, ask, expect_page, expect_two, page, serve};
+
+#[tokio::test]
+async fn what_is_asked_behind_a_stream_is_answered_behind_it() {
+    let mut client = Client::connect(serve(app()).await).await;
+    let requests = [
+        ask("/page/10"),
+        ask("/two"),
+        ask("/page/20"),
+        ask("/two"),
+        ask("/two"),
+        ask("/page/30"),
+    ];
+    client.send(requests.concat().as_bytes()).await;
+    expect_page(&mut client, 10).await;
+    expect_two(&mut client).await;
+    expect_page(&mut client, 20).await;
+    expect_two(&mut client).await;
+    expect_two(&mut client).await;
+    expect_page(&mut client, 30).await;
+    // And when nothing is left of them.
+    client.send(ask("/two").as_bytes()).await;
+    expect_two(&mut client).await;
+}
+
+/// hyper is taken apart when the answers before are with the kernel: it does not promise it.
+#[tokio::test]
+async fn nothing_is_lost_of_what_hyper_answered_before_a_stream() {
+    let addr = serve(app()).await;
+    for bytes in [1_000, 3_000_000, 8_000_000] {
+        let mut client = Client::connect_narrow(addr).await;
+        let page = format!("/page/{bytes}");
+        let requests = [ask(&page), ask("/page/1"), ask("/two"), ask("/page/2")];
+        client.send(requests.concat().as_bytes()).await;
+        expect_page(&mut client, bytes).await;
+        expect_page(&mut client, 1).await;
+        expect_two(&mut client).await;
+        expect_page(&mut client, 2).await;
+    }
+}
+
+/// hyper may ask once more for the answer that was taken out of its hands, in the turn in which it was taken: it does so
+/// where the response before ended between two looks at its body.
+#[tokio::test]
+async fn an_answer_that_was_taken_is_asked_for_once() {
+    async fn ends_late() -> Body {
+        Body::new(EndsLate {
+            data: Some("x"),
+            has_waited: false,
+        })
+    }
+    let app = app().route("/ends-late", get(ends_late));
+    let mut client = Client::connect(serve(app).await).await;
+    for _ in 0..2 {
+        client.send(ask("/ends-late").as_bytes()).await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "x");
+        assert_eq!(client.chunk().await, Ok(None));
+        client.send(ask("/two").as_bytes()).await;
+        expect_two(&mut client).await;
+    }
+    client
+        .send((ask("/ends-late") + &ask("/two")).as_bytes())
+        .await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "x");
+    assert_eq!(client.chunk().await, Ok(None));
+    expect_two(&mut client).await;
+}
+
+/// A request that arrives in two pieces, the second while the stream before it runs.
+#[tokio::test]
+async fn half_a_request_behind_a_stream_is_not_torn() {
+    #[sse_endpoint("/until")]
+    async fn until(State(over): State<watch::Receiver<bool>>) -> impl Stream<Item = u32> {
+        let mut over = over;
+        yield_!(1);
+        let _ = over.wait_for(|over| *over).await;
+    }
+    let (over, receiver) = watch::channel(false);
+    let app = Router::new()
+        .sse(until)
+        .route("/page/{bytes}", get(page))
+        .with_state(receiver);
+    let mut client = Client::connect(serve(app).await).await;
+    let next = ask("/page/5");
+    let (first, second) = next.split_at(7);
+    client.send((ask("/until") + first).as_bytes()).await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    client.send(second.as_bytes()).await;
+    over.send(true).unwrap();
+    assert_eq!(client.chunk().await, Ok(None));
+    expect_page(&mut client, 5).await;
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_is_over_when_its_stream_begins() {
+    let mut client = Client::connect(serve(app()).await).await;
+    let head = "POST /posted HTTP/1.1\r\nhost: test\r\n";
+    for framed in [
+        "content-length: 5\r\n\r\nhello",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let requests = [head, framed, &ask("/two"), head, framed];
+        client.send(requests.concat().as_bytes()).await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "data: hello\n\n");
+        assert_eq!(client.chunk().await, Ok(None));
+        expect_two(&mut client).await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "data: hello\n\n");
+        assert_eq!(client.chunk().await, Ok(None));
+    }
+    // One that is left alone is not taken for the next request.
+    client
+        .send(b"POST /unread HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n")
+        .await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    client.send(b"GET /page/1").await;
+    assert_eq!(client.chunk().await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_told_to_go_on_is_told_so() {
+    let mut client = Client::connect(serve(app()).await).await;
+    for _ in 0..2 {
+        client
+            .send(b"POST /posted HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
+            .await;
+        assert_eq!(client.head().await.status_line, "HTTP/1.1 100 Continue");
+        client.send(b"hello").await;
+        assert_eq!(client.head().await.status_line, "HTTP/1.1 200 OK");
+        assert_eq!(client.expect_chunk().await, "data: hello\n\n");
+        assert_eq!(client.chunk().await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn head_has_no_body_before_a_stream_nor_behind_it() {
+    let mut client = Client::connect(serve(app()).await).await;
+    let head = "HEAD /two HTTP/1.1\r\nhost: test\r\n\r\n";
+    let requests = [head, &ask("/two"), head, &ask("/two")];
+    client.send(requests.concat().as_bytes()).await;
+    for _ in 0..2 {
+        let head = client.head().await;
+        assert_eq!(
+            head.get("content-type"),
+            Some("text/event-stream; charset=utf-8")
+        );
+        expect_two(&mut client).await;
+    }
+}
+
+/// Has to be asked twice for its end.
+struct EndsLate {
+    data: Option<&'static str>,
+    has_waited: bool,
+}
+
+impl http_body::Body for EndsLate {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes())))));
+        }
+        if !std::mem::replace(&mut self.has_waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(None)
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_too_far_behind_a_stream_is_not_answered() {
+    #[sse_endpoint("/until")]
+    async fn until(State(numbers): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
+        let mut numbers = numbers;
+        for number in 1..=3 {
+            let _ = numbers.wait_for(|last| *last >= number).await;
+            yield_!(number);
+        }
+    }
+    let (numbers, receiver) = watch::channel(1);
+    let app = Router::new()
+        .sse(until)
+        .route("/page/{bytes}", get(page))
+        .with_state(receiver);
+    let mut client = Client::get(serve(app).await, "/until").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    client.send(ask("/page/5").repeat(20_000).as_bytes()).await;
+    // When the second is there, the server's system has told of what was sent before it.
+    numbers.send_replace(2);
+    assert_eq!(client.expect_chunk().await, "data: 2\n\n");
+    numbers.send_replace(3);
+    assert_eq!(client.expect_chunk().await, "data: 3\n\n");
+    assert_eq!(client.chunk().await, Ok(None));
+    assert_eq!(soon("the connection to end", client.rest()).await, "");
+}

@@ -1,0 +1,255 @@
+//! When the body of a stream is polled, and by which waker.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody as _},
+    extract::{Request, State},
+    middleware::map_response,
+    response::Response,
+};
+use http_body::Frame;
+use sse_runtime::{Connection, RouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
+use tokio::sync::Notify;
+use tower_service::Service as _;
+use tracing::span;
+use tracing_subscriber::{
+    layer::{self, Layer, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use support::Client;
+
+use super::serve;
+
+#[sse_endpoint("/topic")]
+async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
+    yield_all!(topic.subscribe(Start::Now));
+}
+
+/// How often generators are polled: their span is entered each time.
+#[derive(Clone, Default)]
+struct Polls(Arc<AtomicUsize>);
+
+impl<S> Layer<S> for Polls
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_enter(&self, id: &span::Id, context: layer::Context<'_, S>) {
+        let span = context.span(id).expect("a span that is entered");
+        if span.name() == "event_stream" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A reader that has taken all there is waits for more, so nobody asks it again behind each event.
+#[tokio::test]
+async fn who_waits_is_not_asked_behind_each_event() {
+    const EVENTS: u32 = 100;
+    let polls = Polls::default();
+    // See `support::log`.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+    let _default = tracing_subscriber::registry()
+        .with(polls.clone())
+        .set_default();
+    let topic = Topic::in_memory(16);
+    let app = Router::new().sse(of_topic).with_state(topic.clone());
+    let mut client = Client::get(serve(app).await, "/topic").await;
+    client.head().await;
+    for event in 0..EVENTS {
+        topic.publish_now(&event).unwrap();
+        client.expect_chunk().await;
+    }
+    let polls = polls.0.load(Ordering::Relaxed);
+    // A few are for other reasons.
+    let once = EVENTS as usize..EVENTS as usize * 3 / 2;
+    assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
+}
+
+/// A layer's body that publishes the next event behind each that it passes on, in the same turn of the connection's task.
+struct Publishing {
+    body: Body,
+    topic: Topic<u32>,
+    next: u32,
+    own: Option<Arc<OwnWaker>>,
+}
+
+/// As sets of futures have it, a waker of its own for the body, which is polled where that was woken, and not otherwise.
+#[derive(Default)]
+struct OwnWaker {
+    was_woken: AtomicBool,
+    outer: Mutex<Option<Waker>>,
+}
+
+impl Wake for OwnWaker {
+    fn wake(self: Arc<Self>) {
+        self.was_woken.store(true, Ordering::SeqCst);
+        if let Some(outer) = self.outer.lock().unwrap().take() {
+            outer.wake();
+        }
+    }
+}
+
+impl http_body::Body for Publishing {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let polled = match &this.own {
+            None => Pin::new(&mut this.body).poll_frame(cx),
+            Some(own) => {
+                *own.outer.lock().unwrap() = Some(cx.waker().clone());
+                if !own.was_woken.swap(false, Ordering::SeqCst) {
+                    return Poll::Pending;
+                }
+                let waker = Waker::from(Arc::clone(own));
+                Pin::new(&mut this.body).poll_frame(&mut Context::from_waker(&waker))
+            }
+        };
+        if polled.is_ready() {
+            if let Some(own) = &this.own {
+                own.was_woken.store(true, Ordering::SeqCst);
+            }
+            this.next += 1;
+            this.topic.publish_now(&this.next).unwrap();
+        }
+        polled
+    }
+}
+
+#[tokio::test]
+async fn what_comes_in_the_turn_of_the_event_before_it_is_not_missed() {
+    for has_own_waker in [false, true] {
+        let topic = Topic::in_memory(16);
+        let publishes = topic.clone();
+        let app = Router::new().sse(of_topic).with_state(topic.clone());
+        let app = app.layer(map_response(move |response: Response| {
+            let topic = publishes.clone();
+            async move {
+                let own = has_own_waker.then(Arc::<OwnWaker>::default);
+                if let Some(own) = &own {
+                    own.was_woken.store(true, Ordering::SeqCst);
+                }
+                response.map(|body| {
+                    Body::new(Publishing {
+                        body,
+                        topic,
+                        next: 0,
+                        own,
+                    })
+                })
+            }
+        }));
+        let mut client = Client::get(serve(app).await, "/topic").await;
+        client.head().await;
+        topic.publish_now(&0).unwrap();
+        for event in 0..1_000_u32 {
+            let chunk = client.expect_chunk().await;
+            assert!(chunk.ends_with(&format!("data: {event}\n\n")), "{chunk}");
+        }
+    }
+}
+
+/// Ends when it is told to.
+#[sse_endpoint("/until", keep_alive = "off")]
+async fn until(
+    State((topic, over)): State<(Topic<u32>, Arc<Notify>)>,
+    connection: Connection,
+) -> impl Stream<Item = u32> {
+    connection.close_when(async move { over.notified().await });
+    yield_all!(topic.subscribe(Start::Now));
+}
+
+/// A layer's body that gathers what there is, as with `now_or_never`: behind the first it looks with a waker that wakes nobody.
+struct Gathering(Body);
+
+impl http_body::Body for Gathering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let first = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        let mut gathered = Vec::new();
+        let mut next = first;
+        let mut nobody = Context::from_waker(Waker::noop());
+        while let Some(frame) = next {
+            gathered.extend(frame?.into_data().unwrap());
+            match Pin::new(&mut self.0).poll_frame(&mut nobody) {
+                Poll::Ready(another) => next = another,
+                Poll::Pending => break,
+            }
+        }
+        let gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
+        Poll::Ready(gathered.map(|gathered| Ok(Frame::data(gathered.into()))))
+    }
+}
+
+#[tokio::test]
+async fn who_looks_in_between_for_nobody_stops_no_end() {
+    let topic = Topic::in_memory(16);
+    let over = Arc::new(Notify::new());
+    let gather = async |response: Response| response.map(|body| Body::new(Gathering(body)));
+    let app = Router::new()
+        .sse(until)
+        .with_state((topic.clone(), Arc::clone(&over)))
+        .layer(map_response(gather));
+    let mut client = Client::get(serve(app).await, "/until").await;
+    client.head().await;
+    topic.publish_now(&0).unwrap();
+    let event = client.expect_chunk().await;
+    assert!(event.ends_with("data: 0\n\n"), "{event}");
+    over.notify_one();
+    client.read_to(r#"{"reason":"revoked"}"#).await;
+}
+
+/// A stream of this process, which one client after the other has an event of.
+type Shared = Arc<tokio::sync::Mutex<Body>>;
+
+#[sse_endpoint("/one")]
+async fn one(State(shared): State<Shared>) -> impl Stream<Item = Text<String>> {
+    let frame = {
+        let mut body = shared.lock().await;
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    };
+    let event = frame.unwrap().unwrap().into_data().unwrap();
+    yield_!(Text(String::from_utf8(event.to_vec()).unwrap()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_handed_on_is_looked_at_in_whatever_turn() {
+    let topic = Topic::in_memory(16);
+    let mut router = Router::new().sse(of_topic).with_state(topic.clone());
+    let request = Request::get("/topic").body(Body::empty()).unwrap();
+    let body = router.call(request).await.unwrap().into_body();
+    let shared = Arc::new(tokio::sync::Mutex::new(body));
+    let app = Router::new().sse(one).with_state(Arc::clone(&shared));
+    let addr = serve(app).await;
+    for event in 0..20 {
+        let mut client = Client::get(addr, "/one").await;
+        client.head().await;
+        // Behind some turns in which there is nothing.
+        while topic.subscribers() == 0 || shared.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        topic.publish_now(&event).unwrap();
+        client.read_to(&format!("data: data: {event}\n")).await;
+    }
+}

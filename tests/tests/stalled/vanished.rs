@@ -1,0 +1,125 @@
+//! Peers that vanish: in a network namespace whose cable is cut.
+
+use std::{
+    io::{self, Write as _},
+    net::Ipv4Addr,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sse_runtime::CloseReason;
+use tokio::{net::TcpListener, time::sleep};
+
+use super::{LATE, NEVER, next, server};
+
+/// A network of its own behind a cable; it and the cable are gone when this is dropped.
+struct Elsewhere {
+    name: String,
+    /// The server's end of the cable, and the address there.
+    link: String,
+    addr: [u8; 4],
+}
+
+fn ip(args: &str) -> Result<(), String> {
+    let output = Command::new("ip")
+        .args(args.split(' '))
+        .output()
+        .map_err(|error| format!("ip: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("ip {args}: {}", why.trim()))
+}
+
+impl Elsewhere {
+    /// # Errors
+    ///
+    /// Why the system lets nobody have one.
+    fn new() -> Result<Self, String> {
+        let process = std::process::id();
+        // Addresses that are kept for documentation, and four of them for each process.
+        let part = u8::try_from(process % 64).unwrap_or_default() * 4;
+        let this = Self {
+            name: format!("sse-{process}"),
+            link: format!("sse{process}a"),
+            addr: [192, 0, 2, part + 1],
+        };
+        let Self { name, link, .. } = &this;
+        ip(&format!("netns add {name}"))?;
+        ip(&format!(
+            "link add {link} type veth peer name cable netns {name}"
+        ))?;
+        ip(&format!("addr add 192.0.2.{}/30 dev {link}", part + 1))?;
+        ip(&format!("link set {link} up"))?;
+        ip(&format!(
+            "-n {name} addr add 192.0.2.{}/30 dev cable",
+            part + 2
+        ))?;
+        ip(&format!("-n {name} link set cable up"))?;
+        Ok(this)
+    }
+
+    /// A program there. It is told nothing, and says nothing.
+    fn get(&self, url: &str) -> tokio::process::Child {
+        tokio::process::Command::new("ip")
+            .args(["netns", "exec", &self.name, "curl", "-sN", url])
+            .stdout(Stdio::null())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Nobody there hears or says anything any more.
+    fn cut(&self) {
+        ip(&format!("-n {} link set cable down", self.name)).unwrap();
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // The one takes the other along, unless something in there still runs.
+        let _ = ip(&format!("link del {}", self.link));
+        let _ = ip(&format!("netns del {}", self.name));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes() {
+    let elsewhere = match Elsewhere::new() {
+        Ok(elsewhere) => elsewhere,
+        Err(reason) => {
+            // Past the test's output, which is not shown where a test passes.
+            let skipped = format!("\nSKIPPED: a_peer_that_vanishes: {reason}\n");
+            io::stderr().write_all(skipped.as_bytes()).unwrap();
+            return;
+        }
+    };
+    let (server, told, mut reasons) = server();
+    let listener = TcpListener::bind((Ipv4Addr::from(elsewhere.addr), 0)).await;
+    let listener = listener.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = server
+        .send_timeout(NEVER)
+        // Not whole seconds, which is what the system counts in.
+        .tcp_user_timeout(Duration::from_millis(1_500));
+    tokio::spawn(server.serve(listener));
+    let _clients: Vec<_> = ["/kept-alive", "/quiet"]
+        .map(|path| elsewhere.get(&format!("http://{addr}{path}")))
+        .into();
+    told.generators.until_started(2).await;
+    // Whoever is there and says nothing is not taken for gone: a quiet client answers the probes.
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(told.generators.count().alive, 2);
+
+    elsewhere.cut();
+    let cut = Instant::now();
+    for _ in 0..2 {
+        let closed = next(&mut reasons).await;
+        assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
+    }
+    // The limit, after a second in which nothing was to be sent.
+    assert!(cut.elapsed() < Duration::from_secs(3) + 2 * LATE);
+    assert_eq!(told.generators.count().alive, 0);
+}

@@ -1,0 +1,122 @@
+//! A generator does not outlive its client: it is dropped where it waits, with all that it holds.
+
+mod generator;
+mod request;
+
+use std::future::{pending, ready};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::StatusCode,
+};
+use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+
+use support::Generators;
+
+#[sse_endpoint("/get")]
+async fn get_and_wait(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    yield_!(1);
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/bytes", method = POST)]
+async fn post_bytes(
+    State(generators): State<Generators>,
+    body: Bytes,
+) -> impl Stream<Item = usize> {
+    let _running = generators.enter();
+    yield_!(body.len());
+    pending::<()>().await;
+}
+
+#[sse_endpoint("/json", method = POST)]
+async fn post_json(
+    State(generators): State<Generators>,
+    Json(body): Json<Vec<u32>>,
+) -> impl Stream<Item = Vec<u32>> {
+    let _running = generators.enter();
+    yield_!(body);
+    pending::<()>().await;
+}
+
+/// Leaves the body alone.
+#[sse_endpoint("/unread", method = POST)]
+async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// Gives the body back unread, and waits for something else before the response begins.
+#[sse_endpoint("/given-back", method = POST)]
+async fn post_given_back(
+    State(generators): State<Generators>,
+    body: Body,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    tokio::task::yield_now().await;
+    drop(body);
+    pending::<()>().await;
+    yield_!(1);
+}
+
+const BURST: usize = 300;
+
+/// Leaves the body alone, and ends.
+#[sse_endpoint("/burst", method = POST)]
+async fn post_burst() -> impl Stream<Item = String> {
+    for _ in 0..BURST {
+        yield_!("x".repeat(1000));
+    }
+}
+
+/// Waits before the response begins.
+#[sse_endpoint("/before", method = POST)]
+async fn post_before(
+    State(generators): State<Generators>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    pending::<()>().await;
+    yield_!(1);
+}
+
+#[sse_endpoint("/get-before")]
+async fn get_before(
+    State(generators): State<Generators>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    pending::<()>().await;
+    yield_!(1);
+}
+
+/// Never waits, and yields nothing: it would when it had been dropped.
+#[sse_endpoint("/hot")]
+async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
+    let _running = generators.enter();
+    loop {
+        ready(()).await;
+        if generators.count().alive == 0 {
+            yield_!(1);
+        }
+    }
+}
+
+/// Endpoints that wait for ever, and the count of their generators.
+fn app() -> (Router, Generators) {
+    let generators = Generators::new();
+    let app = Router::new()
+        .sse(get_and_wait)
+        .sse(post_bytes)
+        .sse(post_json)
+        .sse(post_unread)
+        .sse(post_given_back)
+        .sse(post_burst)
+        .sse(post_before)
+        .sse(get_before)
+        .sse(hot)
+        .with_state(generators.clone());
+    (app, generators)
+}

@@ -1,0 +1,231 @@
+//! Clients that disconnect, by method and by how much of the request body was read.
+
+use support::{Client, Count, Generators, serve, serve_plain};
+
+use super::{BURST, app};
+
+/// That the generator is dropped when a client that has its event goes away. It has read all that it was sent, so its
+/// system closes the connection in good order, with a FIN.
+async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
+    client.head().await;
+    client.expect_chunk().await;
+    assert_eq!(
+        generators.count(),
+        Count {
+            started: 1,
+            alive: 1
+        }
+    );
+    drop(client);
+    generators.until_alive(0).await;
+}
+
+/// That the generator is dropped when a client goes away that has not read anything. Where something was sent, its
+/// system answers with an RST.
+async fn leave_unread(client: Client, generators: &Generators) {
+    generators.until_started(1).await;
+    assert_eq!(generators.count().alive, 1);
+    drop(client);
+    generators.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn get() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    leave_in_the_stream(Client::get(addr, "/get").await, &generators).await;
+}
+
+#[tokio::test]
+async fn get_with_a_reset() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    leave_unread(Client::get(addr, "/get").await, &generators).await;
+}
+
+#[tokio::test]
+async fn get_before_the_response() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    leave_unread(Client::get(addr, "/get-before").await, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_the_body_as_bytes() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let client = Client::post(addr, "/bytes", 10, b"0123456789").await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_the_body_as_json() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let client = Client::post(addr, "/json", 7, b"[1,2,3]").await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+// hyper does not look for the end of a connection while a request body is in the way, so the next ones need the
+// framework's help.
+
+#[tokio::test]
+async fn post_with_a_small_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let client = Client::post(addr, "/unread", 10, b"0123456789").await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_a_body_that_comes_after_the_head_of_the_response() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let mut client = Client::post(addr, "/unread", 10, b"").await;
+    client.head().await;
+    client.send(b"0123456789").await;
+    client.expect_chunk().await;
+    drop(client);
+    generators.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn post_with_a_large_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let body = vec![b'x'; 3 * 1024 * 1024];
+    let client = Client::post(addr, "/unread", body.len(), &body).await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_half_of_a_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let client = Client::post(addr, "/unread", 10, b"01234").await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_a_chunked_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let mut client = Client::connect(addr).await;
+    client
+        .send(b"POST /unread HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        .await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_before_the_response_with_a_small_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let client = Client::post(addr, "/before", 10, b"0123456789").await;
+    leave_unread(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_before_the_response_with_a_large_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let body = vec![b'x'; 3 * 1024 * 1024];
+    let client = Client::post(addr, "/before", body.len(), &body).await;
+    leave_unread(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_a_body_that_was_given_back_unread() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let body = vec![b'x'; 300 * 1024];
+    let client = Client::post(addr, "/given-back", body.len(), &body).await;
+    leave_unread(client, &generators).await;
+}
+
+/// A socket that is closed with something left to read resets the connection, and what the client has not read is gone.
+#[tokio::test]
+async fn the_last_events_reach_a_client_that_is_still_uploading() {
+    let (app, _) = app();
+    let addr = serve(app).await;
+    let (piece, pieces) = (vec![b'x'; 64 * 1024], 16);
+    let mut client = Client::post(addr, "/burst", pieces * piece.len(), b"").await;
+    client.head().await;
+    for _ in 0..pieces {
+        client.send(&piece).await;
+    }
+    for _ in 0..BURST {
+        client.expect_chunk().await;
+    }
+    assert_eq!(client.chunk().await, Ok(None));
+}
+
+#[tokio::test]
+async fn post_before_the_response_with_half_of_a_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let client = Client::post(addr, "/before", 10, b"01234").await;
+    leave_unread(client, &generators).await;
+}
+
+/// Not a chunk's size.
+const BAD_FRAMING: &[u8] = b"transfer-encoding: chunked\r\n\r\nnonsense\r\n";
+
+#[tokio::test]
+async fn post_with_a_bad_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let mut client = Client::connect(addr).await;
+    client
+        .send(b"POST /unread HTTP/1.1\r\nhost: test\r\n")
+        .await;
+    client.send(BAD_FRAMING).await;
+    // hyper cannot go on reading, and would never see this client leave, so it is the server that ends this.
+    let response = client.rest().await;
+    assert!(!response.ends_with("0\r\n\r\n"), "{response}");
+    generators.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn post_before_the_response_with_a_bad_body_that_nobody_read() {
+    let (app, generators) = app();
+    let addr = serve(app).await;
+    let mut client = Client::connect(addr).await;
+    client
+        .send(b"POST /before HTTP/1.1\r\nhost: test\r\n")
+        .await;
+    client.send(BAD_FRAMING).await;
+    assert_eq!(client.head().await.status_line, "HTTP/1.1 400 Bad Request");
+    generators.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn get_under_axum_serve() {
+    let (app, generators) = app();
+    let addr = serve_plain(app).await;
+    leave_in_the_stream(Client::get(addr, "/get").await, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_a_body_that_nobody_read_under_axum_serve() {
+    let (app, generators) = app();
+    let addr = serve_plain(app).await;
+    let client = Client::post(addr, "/unread", 10, b"0123456789").await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_with_half_of_a_body_that_nobody_read_under_axum_serve() {
+    let (app, generators) = app();
+    let addr = serve_plain(app).await;
+    let client = Client::post(addr, "/unread", 10, b"01234").await;
+    leave_in_the_stream(client, &generators).await;
+}
+
+#[tokio::test]
+async fn post_before_the_response_under_axum_serve() {
+    let (app, generators) = app();
+    let addr = serve_plain(app).await;
+    let client = Client::post(addr, "/before", 10, b"0123456789").await;
+    leave_unread(client, &generators).await;
+}

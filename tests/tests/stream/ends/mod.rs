@@ -1,0 +1,152 @@
+//! How a stream ends: each cause, for each method, on each version of HTTP, under each server.
+//!
+//! The table of the page "How a stream ends" of the docs is held equal to what is measured here.
+
+/// Ends as `how` says. The caller shuts the server down for `shutdown`, and the stream's own limit ends it for `max_duration`.
+macro_rules! endpoint {
+    ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
+        #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
+        async fn $name(
+            Path(how): Path<String>,
+            connection: Connection,
+            Extension(reasons): Extension<Reasons>,
+        ) -> impl Stream<Item = Result<u32, String>> {
+            connection.on_close(move |reason| async move {
+                let _ = reasons.send(reason);
+            });
+            yield_!(1);
+            match how.as_str() {
+                "finished" => return,
+                "failed" => return Err("as asked".to_owned()),
+                "panicked" => panic!("as asked"),
+                "expired" => connection.expires_at(SystemTime::now()),
+                "revoked" => connection.close_when(std::future::ready(())),
+                "lagged" => {
+                    let topic: Topic<u32> = Topic::builder().events(2).disconnect().build();
+                    let updates = topic.subscribe(Start::Now);
+                    for number in 0..10 {
+                        topic.publish(&number).await.map_err(|error| error.to_string())?;
+                    }
+                    yield_all!(updates);
+                    return;
+                }
+                "topic finished" => {
+                    let topic: Topic<u32> = Topic::in_memory(2);
+                    let updates = topic.subscribe(Start::Now);
+                    topic.finish();
+                    yield_all!(updates);
+                    return;
+                }
+                _ => {}
+            }
+            pending::<()>().await;
+        }
+    };
+}
+
+mod failing;
+mod table;
+mod topics;
+
+use std::{future::pending, net::SocketAddr, time::SystemTime};
+
+use axum::{Extension, Router, extract::Path, http::StatusCode};
+use sse_runtime::{
+    CloseReason, Connection, RouterExt as _, Start, Stream, StreamLimit, Topic, sse_endpoint,
+};
+use tokio::{net::TcpStream, sync::mpsc};
+
+use support::within;
+
+type Reasons = mpsc::UnboundedSender<CloseReason>;
+
+endpoint!(get, "/get/{how}", "1h");
+endpoint!(get_short, "/get-short/{how}", "50ms");
+endpoint!(post, "/post/{how}", "1h", method = POST);
+endpoint!(post_short, "/post-short/{how}", "50ms", method = POST);
+endpoint!(
+    post_all,
+    "/post-all/{how}",
+    "1h",
+    method = POST,
+    events = "all"
+);
+endpoint!(
+    post_all_short,
+    "/post-all-short/{how}",
+    "50ms",
+    method = POST,
+    events = "all"
+);
+endpoint!(get_stop, "/get-stop/{how}", "1h", end = "stop");
+
+/// One stream of each path that ends so.
+fn newest() -> StreamLimit {
+    StreamLimit::per_key(1, |request| {
+        let path = request.uri.path();
+        path.ends_with("/superseded").then(|| path.to_owned())
+    })
+    .newest_wins()
+}
+
+fn app(reasons: Reasons) -> Router {
+    Router::new()
+        .sse(get)
+        .sse(get_short)
+        .sse(post)
+        .sse(post_short)
+        .sse(post_all)
+        .sse(post_all_short)
+        .sse(get_stop)
+        .layer(Extension(reasons))
+        .layer(newest())
+}
+
+/// What a client saw of the end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finish {
+    /// The last chunk, `END_STREAM`, or over HTTP/1.0 the end of the connection.
+    Clean,
+    /// The end of the connection in the middle of a chunked body.
+    Cut,
+    /// A reset of the connection, or of the stream.
+    Reset,
+}
+
+async fn read_http2(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    after_first: impl FnOnce(),
+) -> (String, Finish) {
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("http://test{path}"))
+        .body(())
+        .unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    let mut data = String::new();
+    let mut after_first = Some(after_first);
+    loop {
+        match body.data().await {
+            None => return (data, Finish::Clean),
+            Some(Err(error)) => {
+                assert!(error.is_reset(), "{error}");
+                return (data, Finish::Reset);
+            }
+            Some(Ok(bytes)) => {
+                body.flow_control().release_capacity(bytes.len()).unwrap();
+                data.push_str(std::str::from_utf8(&bytes).unwrap());
+                if let Some(after_first) = after_first.take() {
+                    after_first();
+                }
+            }
+        }
+    }
+}

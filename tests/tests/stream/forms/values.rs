@@ -1,0 +1,65 @@
+//! The values that can be yielded.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State};
+use sse_runtime::{Event, RouterExt as _, Stream, sse_endpoint};
+
+use super::{Oops, get};
+
+#[sse_endpoint("/mixed")]
+async fn mixed() -> impl Stream<Item = Option<u64>> {
+    yield_!(None);
+    yield_!(Some(1));
+    let two = Some(2);
+    yield_!(&two);
+    yield_!(Event::json(&two).id(2_u64));
+    yield_!(Event::json(Some(3)).event("three"));
+    yield_!(Event::comment("between"));
+    yield_!(Event::text("[DONE]"));
+}
+
+#[tokio::test]
+async fn values_references_and_events_mix() {
+    let text = get(Router::new().sse(mixed), "/mixed").await.text().await;
+    assert_eq!(
+        text,
+        "data: null\n\ndata: 1\n\ndata: 2\n\nid: 2\ndata: 2\n\nevent: three\ndata: 3\n\n: between\ndata: [DONE]\n\n"
+    );
+}
+
+#[sse_endpoint("/guards")]
+async fn guards(State(numbers): State<Arc<std::sync::Mutex<Vec<u64>>>>) -> impl Stream<Item = u64> {
+    // The guard is a temporary of the value, and given back before the generator waits.
+    yield_!(numbers.lock().unwrap()[0]);
+    yield_!(numbers.lock().unwrap().len() as u64);
+}
+
+#[tokio::test]
+async fn a_guard_in_a_value_is_not_held_while_the_generator_waits() {
+    let numbers = Arc::new(std::sync::Mutex::new(vec![5]));
+    let app = Router::new().sse(guards).with_state(Arc::clone(&numbers));
+    let mut events = get(app, "/guards").await.events();
+    assert_eq!(events.expect_event().await.json::<u64>(), 5);
+    numbers.try_lock().unwrap().push(6);
+    assert_eq!(events.expect_event().await.json::<u64>(), 2);
+}
+
+/// The route knows what its attribute and its function say.
+#[sse_endpoint("/described", method = PUT)]
+async fn described() -> impl Stream<Item = Oops> {
+    yield_!(Event::comment("nothing"));
+}
+
+#[test]
+fn a_route_describes_itself() {
+    let route = described();
+    assert_eq!(route.path(), "/described");
+    assert_eq!(route.method(), "PUT");
+    assert_eq!(route.name(), "described");
+    assert_eq!(
+        route.docs(),
+        "The route knows what its attribute and its function say."
+    );
+    assert_eq!(route.item_type(), "forms::Oops");
+}

@@ -1,0 +1,195 @@
+//! The IDs that a stream sends by itself, with and without events.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State};
+use sse_runtime::{Event, LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use support::{Client, Generators, serve, within};
+use tokio::sync::Notify;
+
+use super::{all, come_back, epoch, four_of_ten, gap, number_frame, thousands, thousands_by_hand};
+
+#[tokio::test]
+async fn the_keep_alive_of_a_filtered_stream_carries_the_cursor() {
+    let (topic, epoch) = four_of_ten().await;
+    let app = Router::new().sse(thousands).sse(thousands_by_hand);
+    let addr = serve(app.with_state(topic.clone())).await;
+    for (path, plain) in [
+        ("/thousands", ":\n"),
+        ("/thousands_by_hand", "event: ping\ndata: null\n\n"),
+    ] {
+        let last = topic.subscribe(Start::Now).position().to_string();
+        let mut client = come_back(addr, path, last.as_bytes(), false).await;
+        let with_id = |number: u64| match plain {
+            ":\n" => format!("id: {epoch}-{number}\n\n"),
+            _ => format!("event: ping\nid: {epoch}-{number}\ndata: null\n\n"),
+        };
+        let newest = topic.publish(&1).await.unwrap().to_string();
+        let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
+        // It may fire before the reader has read what has just been published.
+        let before = with_id(newest - 1);
+        let chunk = first_other(&mut client, &[plain, &before]).await;
+        assert_eq!(chunk, with_id(newest), "{path}");
+        // It is said once.
+        assert_eq!(client.expect_chunk().await, plain, "{path}");
+        // What passes moves the cursor itself.
+        topic.publish(&1000).await.unwrap();
+        let frame = format!("id: {epoch}-{}\ndata: 1000\n\n", newest + 1);
+        let chunk = first_other(&mut client, &[plain]).await;
+        assert_eq!(chunk, frame, "{path}");
+        assert_eq!(client.expect_chunk().await, plain, "{path}");
+    }
+}
+
+/// The next chunk that is none of these, of which there may be many.
+async fn first_other(client: &mut Client, but: &[&str]) -> String {
+    within("another chunk", async {
+        loop {
+            let chunk = client.expect_chunk().await;
+            if !but.contains(&chunk.as_str()) {
+                return chunk;
+            }
+        }
+    })
+    .await
+}
+
+#[derive(Clone)]
+struct Paused {
+    topic: Topic<u64>,
+    waits: Generators,
+    go_on: Arc<Notify>,
+}
+
+/// Stays with each event for as long as it likes.
+#[sse_endpoint("/pauses", keep_alive = "20ms")]
+async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<Item = u64> {
+    let mut updates = paused.topic.subscribe(last.or(Start::First));
+    while let Some(update) = updates.next().await {
+        if *update % 1000 == 0 {
+            yield_!(update);
+            let _waits = paused.waits.enter();
+            paused.go_on.notified().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_keep_alive_never_takes_the_cursor_back() {
+    let paused = Paused {
+        topic: Topic::in_memory(16),
+        waits: Generators::new(),
+        go_on: Arc::default(),
+    };
+    let topic = paused.topic.clone();
+    let epoch = epoch(&topic);
+    let addr = serve(Router::new().sse(pauses).with_state(paused.clone())).await;
+    topic.publish(&1).await.unwrap();
+    topic.publish(&2).await.unwrap();
+    let mut client = Client::get(addr, "/pauses").await;
+    client.head().await;
+    // Read, and filtered out: the cursor is to be carried by the next keep-alive, if nothing comes before it.
+    topic.publish(&1000).await.unwrap();
+    loop {
+        let chunk = client.expect_chunk().await;
+        if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
+            break;
+        }
+        // Where it begins, and where it stands.
+        let places = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
+        assert!(chunk == ":\n" || places.contains(&chunk), "{chunk}");
+    }
+    paused.waits.until_started(1).await;
+    for _ in 0..3 {
+        assert_eq!(client.expect_chunk().await, ":\n");
+    }
+}
+
+#[derive(Clone)]
+struct Noise {
+    topic: Topic<u64>,
+    noises: Arc<Notify>,
+}
+
+/// A topic, and something beside it that has no ids.
+#[sse_endpoint("/beside")]
+async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<Item = u64> {
+    let mut updates = noise.topic.subscribe(last);
+    loop {
+        tokio::select! {
+            biased;
+            update = updates.next() => match update {
+                Some(update) => yield_!(update),
+                None => return,
+            },
+            () = noise.noises.notified() => yield_!(0),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_had_no_event_yet_has_a_place_to_come_back_to() {
+    let topic: Topic<u64> = Topic::in_memory(16);
+    topic.publish(&1).await.unwrap();
+    let epoch = epoch(&topic);
+    let noises = Arc::new(Notify::new());
+    let quiet = Router::new().sse(all).with_state(topic.clone());
+    let noisy = Router::new().sse(beside).with_state(Noise {
+        topic: topic.clone(),
+        noises: Arc::clone(&noises),
+    });
+    let addr = serve(quiet.merge(noisy)).await;
+    let place = format!("id: {epoch}-1\n\n");
+    let mut client = Client::get(addr, "/all").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, place);
+    noises.notify_one();
+    let mut noisy = Client::get(addr, "/beside").await;
+    noisy.head().await;
+    let both = "data: 0\n\n".to_owned() + &place;
+    assert_eq!(noisy.expect_chunk().await, both);
+    drop((client, noisy));
+
+    topic.publish(&2).await.unwrap();
+    let id = format!("{epoch}-1");
+    for path in ["/all", "/beside"] {
+        let mut back = come_back(addr, path, id.as_bytes(), false).await;
+        let missed = number_frame(&epoch, 2) + "\n\n";
+        assert_eq!(back.expect_chunk().await, missed, "{path}");
+    }
+    // Whoever gets an event at once has its id.
+    let mut late = come_back(addr, "/all", b"nonsense", false).await;
+    let told = gap("unknown", "null", format_args!("{epoch}-0"));
+    assert!(late.expect_chunk().await.starts_with(&told));
+}
+
+/// Events of its own, with ids of its own, made of what a topic says.
+#[sse_endpoint("/own", keep_alive = "20ms")]
+async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    let mut news = topic.subscribe(Start::First);
+    let mut others = topic.subscribe(last);
+    loop {
+        // The second is there to be read, and is not sent.
+        let Some(number) = (tokio::select! {
+            biased;
+            number = news.next() => number,
+            _ = others.next() => continue,
+        }) else {
+            return;
+        };
+        yield_!(Event::json(*number).id(*number * 100));
+    }
+}
+
+#[tokio::test]
+async fn the_ids_of_a_handler_are_left_alone() {
+    let topic = Topic::in_memory(16);
+    let addr = serve(Router::new().sse(own).with_state(topic.clone())).await;
+    topic.publish(&7).await.unwrap();
+    let mut client = Client::get(addr, "/own").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "id: 700\ndata: 7\n\n");
+    for _ in 0..3 {
+        assert_eq!(client.expect_chunk().await, ":\n");
+    }
+}

@@ -1,0 +1,330 @@
+//! The end of a stream, and the ID that tells a client to stay away.
+
+use std::{future::pending, net::SocketAddr, time::Duration};
+
+use axum::{Router, extract::State, http::StatusCode};
+use sse_runtime::{
+    Event, LastEventId, LastEventIdError, PublishError, RouterExt as _, Start, Stream, Topic,
+    sse_endpoint, testing,
+};
+use support::{Client, Generators, log::Log, serve, within};
+use tokio::sync::Semaphore;
+
+use super::{Pair, all, come_back, epoch, four_of_ten, gap, has_subscribed, numbers, pair};
+
+#[tokio::test]
+async fn a_topic_that_is_finished_is_replayed_then_ends_then_stops_its_client() {
+    for path in ["/numbers", "/all"] {
+        let topic: Topic<u64> = Topic::in_memory(16);
+        let app = Router::new().sse(numbers).sse(all);
+        let client = testing::Client::new(app.with_state(topic.clone()));
+        let mut waits = client.get(path).await.events();
+        has_subscribed(&mut waits);
+        let first = topic.publish(&1).await.unwrap();
+        let second = topic.publish(&2).await.unwrap();
+        topic.finish();
+        let refused = topic.publish(&3).await;
+        assert!(matches!(refused, Err(PublishError::Finished)));
+        for id in [&first, &second] {
+            assert_eq!(waits.expect_event().await.id, id.to_string());
+        }
+        let done = waits.expect_event().await;
+        assert_eq!(done.event, "done");
+        waits.expect_end().await;
+        let done = done.id;
+        assert_eq!(done, format!("{second}~done"));
+
+        // One that was away gets what it missed, then the end.
+        let back = client.get(path).last_event_id(&first).await;
+        let all = back.text().await;
+        assert_eq!(
+            all,
+            format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
+        );
+
+        // One that has seen the end is stopped.
+        let stopped = client.get(path).last_event_id(&done).await;
+        assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+    }
+}
+
+/// Reads a topic in the form that can still answer with a status.
+#[sse_endpoint("/checked")]
+async fn checked(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = u64>, StatusCode> {
+    tokio::task::yield_now().await;
+    yield_all!(topic.subscribe(last));
+}
+
+/// Counts its runs, and has ids of its own.
+#[sse_endpoint("/counted", end = "stop")]
+async fn counted(
+    State(runs): State<Generators>,
+    LastEventId(last): LastEventId<u64>,
+) -> impl Stream<Item = String> {
+    let _run = runs.enter();
+    yield_!(Event::json(format!("{last:?}")).id(7));
+}
+
+async fn ask(addr: SocketAddr, path: &str, id: &str) -> Client {
+    let mut client = Client::connect(addr).await;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nlast-event-id: {id}\r\n\r\n");
+    client.send(request.as_bytes()).await;
+    client
+}
+
+#[tokio::test]
+async fn done_stops_clients_of_the_same_topic_only() {
+    let log = Log::capture_debug();
+    let (topic, epoch) = four_of_ten().await;
+    let app = Router::new().sse(numbers).sse(all).sse(checked);
+    let addr = serve(app.with_state(topic.clone())).await;
+    for is_finished in [false, true] {
+        if is_finished {
+            topic.finish();
+        }
+        for path in ["/numbers", "/all", "/checked"] {
+            for (sent, reason) in [
+                ("0123456789ab-7~done".to_owned(), "other_epoch"),
+                ("of-another-job~done".to_owned(), "unknown"),
+                ("7~done".to_owned(), "unknown"),
+                ("~done".to_owned(), "unknown"),
+                (format!("{epoch}-11~done"), "unknown"),
+            ] {
+                let mut client = ask(addr, path, &sent).await;
+                assert_eq!(
+                    client.head().await.status_line,
+                    "HTTP/1.1 200 OK",
+                    "{path} {sent}"
+                );
+                let told = gap(reason, "null", format_args!("{epoch}-6"));
+                let mut got = String::new();
+                while !got.contains("data: 10\n") {
+                    got.push_str(&client.expect_chunk().await);
+                }
+                assert!(got.starts_with(&told), "{path} {sent}: {got}");
+            }
+            // It has received all of this topic, or its handler said that it was enough.
+            let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
+            let head = client.head().await;
+            assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
+        }
+    }
+    let text = log.text();
+    for id in [format!("{epoch}-10~done"), "0123456789ab-7~done".to_owned()] {
+        assert!(text.contains("DEBUG") && text.contains(&id), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn done_in_the_query_is_left_to_the_handler() {
+    let (topic, epoch) = four_of_ten().await;
+    topic.finish();
+    let runs = Generators::new();
+    let app = Router::new().sse(all).with_state(topic);
+    let app = app.merge(Router::new().sse(counted).with_state(runs.clone()));
+    let addr = serve(app).await;
+    let mut client = come_back(addr, "/all", format!("{epoch}-10~done").as_bytes(), true).await;
+    let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
+    assert_eq!(client.expect_chunk().await, done);
+    assert_eq!(client.chunk().await, Ok(None));
+    let mut client = come_back(addr, "/all", b"0123456789ab-7~done", true).await;
+    let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
+    assert!(client.expect_chunk().await.starts_with(&told));
+
+    let mut client = come_back(addr, "/counted", b"7~done", true).await;
+    let first = client.expect_chunk().await;
+    assert!(first.contains("Done") && first.contains('7'), "{first}");
+    // A header is the browser's own doing: this endpoint has no topic, so it has sent any such id.
+    for sent in ["7~done", "0123456789ab-7~done"] {
+        let mut client = ask(addr, "/counted", sent).await;
+        assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
+    }
+    assert_eq!(runs.count().started, 1);
+}
+
+/// Takes the id, and waits for something else than a topic.
+#[sse_endpoint("/waits", keep_alive = "1s")]
+async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
+    pending::<()>().await;
+    yield_!(1);
+}
+
+/// The same, without ever waiting.
+#[sse_endpoint("/spins")]
+async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
+    loop {
+        tokio::task::consume_budget().await;
+        if false {
+            yield_!(1);
+        }
+    }
+}
+
+/// The same after its mark.
+#[sse_endpoint("/waits_begun", keep_alive = "1s")]
+async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    if true {
+        pending::<()>().await;
+        yield_!(1);
+    }
+}
+
+/// Resumes by an id of its own, after which there is nothing left.
+#[sse_endpoint("/resumes", end = "stop")]
+async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
+    let from = match last {
+        Err(LastEventIdError::Done { last, .. }) => last.parse().unwrap_or(0),
+        _ => 0,
+    };
+    for number in from + 1..=3_u64 {
+        yield_!(Event::json(number).id(number));
+    }
+}
+
+/// Uses up the turn of its task before it subscribes.
+#[sse_endpoint("/busy")]
+async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    let free = Semaphore::new(1);
+    for _ in 0..1_000 {
+        drop(free.acquire().await);
+    }
+    yield_all!(topic.subscribe(last));
+}
+
+#[tokio::test]
+async fn done_stops_clients_of_streams_without_topics() {
+    let (topic, epoch) = four_of_ten().await;
+    let app = Router::new()
+        .sse(waits)
+        .sse(spins)
+        .sse(waits_begun)
+        .sse(resumes);
+    let addr = serve(app.sse(busy).with_state(topic)).await;
+    for (path, id) in [
+        ("/waits", "made-up~done"),
+        ("/spins", "made-up~done"),
+        ("/waits_begun", "made-up~done"),
+        ("/resumes", "3~done"),
+    ] {
+        let mut client = ask(addr, path, id).await;
+        let head = within("the head", client.head()).await;
+        assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
+    }
+    let mut client = ask(addr, "/busy", "0123456789ab-7~done").await;
+    let text = within("the events", client.read_to("data: 10\n")).await;
+    let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
+    assert!(text.contains(&told), "{text}");
+}
+
+#[tokio::test]
+async fn done_names_the_position_if_nothing_was_sent() {
+    let topic: Topic<u64> = Topic::in_memory(4);
+    let epoch = epoch(&topic);
+    topic.finish();
+    let addr = serve(Router::new().sse(all).with_state(topic)).await;
+    let mut client = Client::get(addr, "/all").await;
+    client.head().await;
+    let done = format!("event: done\nid: {epoch}-0~done\ndata: null\n\n");
+    assert_eq!(client.expect_chunk().await, done);
+    let mut client = ask(addr, "/all", &format!("{epoch}-0~done")).await;
+    assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
+}
+
+#[derive(Clone)]
+struct Two {
+    ends: Topic<u64>,
+    goes_on: Topic<u64>,
+}
+
+/// Reads one topic to its end, then another, until it has enough.
+#[sse_endpoint("/two")]
+async fn two(State(two): State<Two>) -> impl Stream<Item = u64> {
+    yield_all!(two.ends.subscribe(Start::First));
+    let mut updates = two.goes_on.subscribe(Start::First);
+    while let Some(update) = updates.next().await {
+        if *update == 0 {
+            return;
+        }
+        yield_!(update);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_one_topic_is_not_the_end_of_a_stream_that_reads_another() {
+    let two_of = Two {
+        ends: Topic::in_memory(4),
+        goes_on: Topic::in_memory(4),
+    };
+    let client = testing::Client::new(Router::new().sse(two).with_state(two_of.clone()));
+    two_of.ends.publish(&1).await.unwrap();
+    two_of.ends.finish();
+    let mut events = client.get("/two").await.events();
+    assert_eq!(events.expect_event().await.data, "1");
+    two_of.goes_on.publish(&2).await.unwrap();
+    assert_eq!(events.expect_event().await.data, "2");
+    two_of.goes_on.publish(&0).await.unwrap();
+    events.expect_end().await;
+    let last = events.last_event_id();
+    assert!(
+        !last.ends_with("~done"),
+        "{last} stops a client that is to come back"
+    );
+}
+
+/// Reads only the one, and the other is a signal.
+#[sse_endpoint("/signal")]
+async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
+    let mut signal = pair.ends.subscribe(Start::Now);
+    let mut goes_on = pair.goes_on.subscribe(Start::First);
+    if let Some(update) = goes_on.next().await {
+        yield_!(update);
+    }
+    while signal.recv().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_stream_is_not_over_while_one_of_its_topics_goes_on() {
+    for path in ["/pair", "/signal"] {
+        let pair_of = Pair {
+            ends: Topic::in_memory(4),
+            goes_on: Topic::in_memory(4),
+        };
+        for number in 1..=2 {
+            pair_of.goes_on.publish(&number).await.unwrap();
+        }
+        pair_of.ends.finish();
+        let app = Router::new().sse(pair).sse(signal).with_state(pair_of);
+        let client = testing::Client::new(app);
+        let text = client.get(path).await.text().await;
+        assert!(!text.contains("~done"), "{path}: {text:?}");
+    }
+}
+
+/// The bare id that tells a client where it starts must not come after the id that stops it.
+#[tokio::test]
+async fn done_is_the_last_id_of_a_stream() {
+    #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]
+    async fn ends_at_once(
+        State(topic): State<Topic<u64>>,
+        last: LastEventId,
+    ) -> impl Stream<Item = u64> {
+        let _updates = topic.subscribe(last);
+        yield_!(1);
+    }
+    let app = Router::new().sse(ends_at_once);
+    let addr = serve(app.with_state(Topic::in_memory(4))).await;
+    let mut client = Client::get(addr, "/ends-at-once").await;
+    client.head().await;
+    let mut text = String::new();
+    while let Some(chunk) = client.chunk().await.unwrap() {
+        text.push_str(&chunk);
+    }
+    assert!(
+        text.ends_with("event: done\nid: ~done\ndata: null\n\n"),
+        "{text}"
+    );
+}

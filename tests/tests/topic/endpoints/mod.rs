@@ -1,0 +1,136 @@
+//! The endpoint of a topic, as its client sees it.
+
+mod cursor;
+mod done;
+mod publish;
+mod resume;
+mod views;
+mod writes;
+
+use std::{
+    fmt::Write as _,
+    future::Future,
+    net::SocketAddr,
+    pin::pin,
+    task::{Context, Waker},
+};
+
+use axum::extract::State;
+use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint, testing};
+use support::Client;
+
+#[sse_endpoint("/numbers")]
+async fn numbers(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    let mut updates = topic.subscribe(last);
+    while let Some(update) = updates.next().await {
+        yield_!(update);
+    }
+}
+
+#[sse_endpoint("/all")]
+async fn all(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    yield_all!(topic.subscribe(last));
+}
+
+/// Holds the numbers 7 to 10.
+async fn four_of_ten() -> (Topic<u64>, String) {
+    let topic = Topic::in_memory(4);
+    for number in 1..=10_u64 {
+        topic.publish(&number).await.unwrap();
+    }
+    let epoch = epoch(&topic);
+    (topic, epoch)
+}
+
+fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
+    let position = topic.subscribe(Start::Now).position().to_string();
+    position.split_once('-').unwrap().0.to_owned()
+}
+
+/// Whether a future that is polled once, and dropped, had nothing.
+fn is_waiting<F: Future>(future: F) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(future).poll(&mut context).is_pending()
+}
+
+/// Lets a stream of which there is nothing yet come to where it waits: the head goes first.
+fn has_subscribed(events: &mut testing::Events) {
+    for _ in 0..2 {
+        assert!(is_waiting(events.next()), "there is nothing yet");
+    }
+}
+
+/// The frames of a chunk, without the blank lines that end them.
+fn frames(chunk: &str) -> Vec<String> {
+    let chunk = chunk.strip_suffix("\n\n").unwrap();
+    chunk.split("\n\n").map(str::to_owned).collect()
+}
+
+fn gap(reason: &str, missed: &str, id: impl std::fmt::Display) -> String {
+    format!("event: gap\nid: {id}\ndata: {{\"reason\":\"{reason}\",\"missed\":{missed}}}")
+}
+
+fn number_frame(epoch: &str, number: u64) -> String {
+    format!("id: {epoch}-{number}\ndata: {number}")
+}
+
+/// Asks with this id in the header, byte for byte, or in the query.
+async fn come_back(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
+    let mut client = Client::connect(addr).await;
+    let request = if in_query {
+        let mut query = String::new();
+        for byte in id {
+            write!(query, "%{byte:02x}").unwrap();
+        }
+        format!("GET {path}?lastEventId={query} HTTP/1.1\r\nhost: test\r\n\r\n").into_bytes()
+    } else {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\nlast-event-id: ");
+        [head.as_bytes(), id, b"\r\n\r\n"].concat()
+    };
+    client.send(&request).await;
+    let head = client.head().await;
+    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    client
+}
+
+#[sse_endpoint("/thousands", keep_alive = "20ms")]
+async fn thousands(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    yield_all!(topic.subscribe(last).only(|number| number % 1000 == 0));
+}
+
+/// As a person writes a filter.
+#[sse_endpoint("/thousands_by_hand", keep_alive = "20ms", keep_alive_event = "ping")]
+async fn thousands_by_hand(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> impl Stream<Item = u64> {
+    let mut updates = topic.subscribe(last);
+    while let Some(update) = updates.next().await {
+        if *update % 1000 == 0 {
+            yield_!(update);
+        }
+    }
+}
+
+/// Two topics, of which one ends while there is more of the other to come.
+#[derive(Clone)]
+struct Pair {
+    ends: Topic<u64>,
+    goes_on: Topic<u64>,
+}
+
+#[sse_endpoint("/pair")]
+async fn pair(State(pair): State<Pair>) -> impl Stream<Item = u64> {
+    let mut ends = pair.ends.subscribe(Start::First);
+    let mut goes_on = pair.goes_on.subscribe(Start::First);
+    loop {
+        tokio::select! {
+            biased;
+            update = ends.next() => match update {
+                Some(update) => yield_!(update),
+                None => return,
+            },
+            Some(update) = goes_on.next() => yield_!(update),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What can be published, and what an event may do when it is written or dropped.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use axum::{Router, extract::State};
+use sse_runtime::{
+    Event, PublishError, RouterExt as _, SseEvent, Start, Stream, Topic, sse_endpoint, testing,
+};
+
+use super::{all, has_subscribed};
+
+/// Looks into the topic that it is published to when it is serialised.
+#[derive(Clone)]
+struct Newest(Topic<u64>);
+
+impl serde::Serialize for Newest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut updates = self.0.subscribe(Start::Latest(1));
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(updates.next()).poll(&mut context) {
+            Poll::Ready(Some(newest)) => serializer.serialize_u64(*newest),
+            _ => serializer.serialize_none(),
+        }
+    }
+}
+
+#[sse_endpoint("/newest")]
+async fn newest(State(topic): State<Topic<u64>>) -> impl Stream<Item = Newest> {
+    yield_!(Newest(topic));
+}
+
+#[tokio::test]
+async fn a_value_that_reads_a_topic_while_it_is_written_stops_nobody() {
+    let topic: Topic<u64> = Topic::in_memory(16);
+    topic.publish(&7).await.unwrap();
+    let client = testing::Client::new(Router::new().sse(newest).with_state(topic));
+    let all = client.get("/newest").await.text().await;
+    assert_eq!(all, "data: 7\n\n");
+}
+
+#[derive(Clone, SseEvent)]
+struct WithId {
+    #[sse(id)]
+    id: u64,
+}
+
+#[tokio::test]
+async fn what_can_be_published() {
+    let topic: Topic<u64> = Topic::in_memory(16);
+    let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
+    let mut events = client.get("/all").await.events();
+    has_subscribed(&mut events);
+    let now = topic.publish_now(&1).unwrap();
+    let named = Event::json(2)
+        .event("named")
+        .retry(Duration::from_secs(3))
+        .with_comment("two");
+    let named = topic.publish_event(named).await.unwrap();
+    let got = events.expect_event().await;
+    assert_eq!(
+        (got.event, got.data, got.id),
+        ("message".into(), "1".into(), now.to_string())
+    );
+    let got = events.expect_event().await;
+    assert_eq!(
+        (got.event, got.data, got.id),
+        ("named".into(), "2".into(), named.to_string())
+    );
+    assert_eq!(events.retry(), Some(Duration::from_secs(3)));
+
+    let refused = topic.publish_event(Event::json(3).id(7_u64)).await;
+    assert!(
+        matches!(refused, Err(PublishError::NotForTopics { what: "an id" })),
+        "{refused:?}"
+    );
+    let ids: Topic<WithId> = Topic::in_memory(16);
+    let refused = ids.publish(&WithId { id: 7 }).await;
+    assert!(
+        matches!(refused, Err(PublishError::NotForTopics { what: "an id" })),
+        "{refused:?}"
+    );
+    let next = topic.publish(&4).await.unwrap();
+    // None of those that were refused took a number.
+    assert!(next.to_string().ends_with("-3"), "{next}");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_to_hold_nothing_holds_the_newest() {
+    let topic: Topic<u64> = Topic::in_memory(0);
+    let mut updates = topic.subscribe(Start::Now);
+    topic.publish(&1).await.unwrap();
+    assert_eq!(**updates.recv().await.unwrap().as_ref().unwrap(), 1);
+}
+
+/// An event that looks at its topic when it is dropped.
+#[derive(Clone, serde::Serialize)]
+struct Curious {
+    #[serde(skip)]
+    _looks: Arc<Looks>,
+}
+
+struct Looks(std::sync::Weak<Topic<Curious>>);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        if let Some(topic) = self.0.upgrade() {
+            topic.subscribers();
+        }
+    }
+}
+
+#[test]
+fn an_event_is_not_dropped_under_the_lock() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let topic: Arc<Topic<Curious>> = Arc::new(
+            Topic::builder()
+                .events(2)
+                .latest_by(|_: &Curious| ())
+                .build(),
+        );
+        for _ in 0..4 {
+            let looks = Looks(Arc::downgrade(&topic));
+            let event = Curious {
+                _looks: Arc::new(looks),
+            };
+            topic.publish_now(&event).unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    is_done
+        .recv_timeout(Duration::from_secs(15))
+        .expect("a publisher that does not wait for itself");
+}

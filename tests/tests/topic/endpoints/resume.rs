@@ -1,0 +1,216 @@
+//! What a client gets when it reconnects with an ID: the rest, and a gap if events were lost.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, http::StatusCode};
+use sse_runtime::{
+    Event, LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+};
+use support::serve;
+
+use super::{
+    Pair, all, come_back, four_of_ten, frames, gap, number_frame, numbers, thousands,
+    thousands_by_hand,
+};
+
+#[tokio::test]
+async fn whatever_a_client_comes_back_with_it_is_told_what_it_missed() {
+    let (topic, epoch) = four_of_ten().await;
+    let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
+    let behind = |number: &str| format!("{epoch}-{number}").into_bytes();
+    let long = |len| vec![b'x'; len];
+    // What was sent, and the gap that it is told of; behind a gap all that is held.
+    let cases: Vec<(Vec<u8>, &str, &str)> = vec![
+        (behind("0"), "too_old", "6"),
+        (behind("3"), "too_old", "3"),
+        (behind("5"), "too_old", "1"),
+        (behind("11"), "unknown", "null"),
+        (behind("18446744073709551615"), "unknown", "null"),
+        (behind("18446744073709551616"), "unknown", "null"),
+        (behind("007"), "unknown", "null"),
+        (behind("+7"), "unknown", "null"),
+        (behind("-7"), "unknown", "null"),
+        (behind(""), "unknown", "null"),
+        (behind("7 8"), "unknown", "null"),
+        (b"0123456789ab-0".to_vec(), "other_epoch", "null"),
+        (b"0123456789ab-99".to_vec(), "other_epoch", "null"),
+        (b"7".to_vec(), "unknown", "null"),
+        (b"-".to_vec(), "unknown", "null"),
+        (b"%".to_vec(), "unknown", "null"),
+        (b"m1:a=0123456789ab-7".to_vec(), "unknown", "null"),
+        ("☃".into(), "unknown", "null"),
+        (b"\xff\xfe".to_vec(), "unknown", "null"),
+        (long(4_097), "unknown", "null"),
+        (long(20_000), "unknown", "null"),
+    ];
+    for (sent, reason, missed) in cases {
+        for in_query in [false, true] {
+            let name = String::from_utf8_lossy(&sent[..sent.len().min(40)]).into_owned();
+            let mut client = come_back(addr, "/numbers", &sent, in_query).await;
+            let mut got = frames(&client.expect_chunk().await);
+            let told = gap(reason, missed, format_args!("{epoch}-6"));
+            assert_eq!(got.remove(0), told, "{name:?}");
+            while got.len() < 4 {
+                got.extend(frames(&client.expect_chunk().await));
+            }
+            let held: Vec<_> = (7..=10)
+                .map(|number| number_frame(&epoch, number))
+                .collect();
+            assert_eq!(got, held, "{name:?}");
+        }
+    }
+    // The id of the gap is as good as any other: whoever comes back with it gets the rest, and is told nothing.
+    for (sent, first) in [("6", 7), ("7", 8), ("9", 10)] {
+        let mut client = come_back(addr, "/numbers", &behind(sent), false).await;
+        let got = frames(&client.expect_chunk().await);
+        assert_eq!(got[0], number_frame(&epoch, first));
+    }
+    // Nothing is behind this one, so the next event is the first.
+    let mut client = come_back(addr, "/numbers", &behind("10"), true).await;
+    topic.publish(&11).await.unwrap();
+    assert_eq!(
+        client.expect_chunk().await,
+        format!("{}\n\n", number_frame(&epoch, 11))
+    );
+}
+
+/// Longer than any id can be, in the header; as long as the server takes a URL.
+#[tokio::test]
+async fn a_huge_id_stops_nobody() {
+    let (topic, epoch) = four_of_ten().await;
+    let addr = serve(Router::new().sse(numbers).with_state(topic)).await;
+    for (len, in_query) in [(30_000, false), (20_000, true)] {
+        let mut client = come_back(addr, "/numbers", &vec![b'x'; len], in_query).await;
+        let got = frames(&client.expect_chunk().await);
+        assert_eq!(got[0], gap("unknown", "null", format_args!("{epoch}-6")));
+    }
+}
+
+#[tokio::test]
+async fn a_gap_passes_a_filter_and_comes_before_anything_else() {
+    let (topic, epoch) = four_of_ten().await;
+    let app = Router::new().sse(thousands).sse(thousands_by_hand);
+    let addr = serve(app.with_state(topic.clone())).await;
+    for path in ["/thousands", "/thousands_by_hand"] {
+        let id = format!("{epoch}-2");
+        let mut client = come_back(addr, path, id.as_bytes(), false).await;
+        let got = frames(&client.expect_chunk().await);
+        // Nothing passes the filter, and the gap is told all the same.
+        assert_eq!(got, [gap("too_old", "4", format_args!("{epoch}-6"))]);
+    }
+}
+
+#[derive(Clone)]
+struct Total {
+    changes: Topic<u64>,
+    /// The sum of all that was published, and of nothing else.
+    sum: Arc<std::sync::Mutex<u64>>,
+}
+
+#[sse_endpoint("/total")]
+async fn total(State(total): State<Total>) -> impl Stream<Item = u64> {
+    let updates = total.changes.subscribe(Start::Now);
+    let sum = *total.sum.lock().unwrap();
+    yield_!(Event::json(sum).event("sum").id(updates.position()));
+    yield_all!(updates);
+}
+
+#[tokio::test]
+async fn a_snapshot_and_what_comes_behind_it_are_the_whole() {
+    let total_of = Total {
+        changes: Topic::in_memory(1024),
+        sum: Arc::default(),
+    };
+    let client = testing::Client::new(Router::new().sse(total).with_state(total_of.clone()));
+    let publish = async |number: u64| {
+        // Under the lock: a snapshot is behind the one, or in front of it.
+        let mut sum = total_of.sum.lock().unwrap();
+        *sum += number;
+        total_of.changes.publish_now(&number).unwrap()
+    };
+    for number in 1..=10 {
+        publish(number).await;
+    }
+    let mut events = client.get("/total").await.events();
+    let snapshot = events.expect_event().await;
+    assert_eq!(
+        (snapshot.event.as_str(), snapshot.data.as_str()),
+        ("sum", "55")
+    );
+    let id = publish(11).await;
+    let change = events.expect_event().await;
+    assert_eq!((change.data, change.id), ("11".to_owned(), id.to_string()));
+    assert!(snapshot.id.ends_with("-10"), "{}", snapshot.id);
+}
+
+/// Answers when there is something to answer.
+#[sse_endpoint("/once_there")]
+async fn once_there(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = u64>, StatusCode> {
+    let mut updates = topic.subscribe(last);
+    let Some(first) = updates.next().await else {
+        return;
+    };
+    yield_!(first);
+    yield_all!(updates);
+}
+
+#[tokio::test]
+async fn a_gap_before_the_response_is_told_also_where_nothing_follows() {
+    let topic: Topic<u64> = Topic::in_memory(16);
+    let position = topic.subscribe(Start::Now).position();
+    topic.finish();
+    let app = Router::new().sse(once_there).with_state(topic);
+    let client = testing::Client::new(app);
+    let nothing = client.get("/once_there").last_event_id(&position).await;
+    assert_eq!(nothing.status(), StatusCode::NO_CONTENT);
+    let foreign = client.get("/once_there").last_event_id("7").await;
+    assert_eq!(foreign.status(), StatusCode::OK);
+    let told = gap("unknown", "null", &position);
+    assert_eq!(
+        foreign.text().await,
+        format!("{told}\n\nevent: done\nid: {position}~done\ndata: null\n\n")
+    );
+}
+
+#[tokio::test]
+async fn a_test_that_leaves_in_the_middle_comes_back_for_the_rest() {
+    let (topic, _) = four_of_ten().await;
+    let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
+    let first = topic.subscribe(Start::First).position();
+    let mut events = client.get("/all").last_event_id(&first).await.events();
+    // All four are there at once, and one of them is looked at.
+    assert_eq!(events.expect_event().await.json::<u64>(), 7);
+    let seen = events.last_event_id().to_owned();
+    let mut events = client.get("/all").last_event_id(&seen).await.events();
+    assert_eq!(events.expect_event().await.json::<u64>(), 8);
+}
+
+#[tokio::test]
+async fn whoever_lags_is_told_whatever_else_ends() {
+    #[sse_endpoint("/lags", end = "stop")]
+    async fn lags(State(pair): State<Pair>) -> impl Stream<Item = u64> {
+        let mut slow = pair.goes_on.subscribe(Start::Now);
+        let mut ends = pair.ends.subscribe(Start::Now);
+        for number in 0..9 {
+            let _ = pair.goes_on.publish(&number).await;
+        }
+        while slow.next().await.is_some() {}
+        while ends.next().await.is_some() {}
+        yield_!(7);
+    }
+
+    let pair_of = Pair {
+        ends: Topic::in_memory(4),
+        goes_on: Topic::builder().events(2).disconnect().build(),
+    };
+    pair_of.ends.finish();
+    let client = testing::Client::new(Router::new().sse(lags).with_state(pair_of));
+    let text = client.get("/lags").await.text().await;
+    assert!(
+        text.ends_with("event: close\ndata: {\"reason\":\"lagged\"}\n\n"),
+        "{text:?}"
+    );
+}

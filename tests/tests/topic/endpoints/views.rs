@@ -1,0 +1,85 @@
+//! Filters, maps and other ways to read a topic.
+
+use axum::{Router, extract::State};
+use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
+
+use super::{all, four_of_ten, gap, is_waiting, numbers};
+
+/// By reference, and a plain value where it is to be.
+#[sse_endpoint("/by_reference")]
+async fn by_reference(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> impl Stream<Item = u64> {
+    let mut updates = topic.subscribe(last);
+    let mut sum = 0;
+    while let Some(update) = updates.next().await {
+        yield_!(&update);
+        sum += *update;
+    }
+    yield_!(sum);
+}
+
+#[sse_endpoint("/texts")]
+async fn texts(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = String> {
+    yield_all!(
+        topic
+            .subscribe(last)
+            .map(|number| format!("number {number}"))
+    );
+}
+
+#[sse_endpoint("/even_texts")]
+async fn even_texts(
+    State(topic): State<Topic<u64>>,
+    last: LastEventId,
+) -> impl Stream<Item = String> {
+    let even = topic.subscribe(last).only(|number| number % 2 == 0);
+    yield_all!(even.map(|number| format!("number {number}")));
+}
+
+#[tokio::test]
+async fn views_have_the_ids_the_gaps_and_the_end_of_what_they_show() {
+    let (topic, epoch) = four_of_ten().await;
+    topic.finish();
+    let app = Router::new()
+        .sse(numbers)
+        .sse(all)
+        .sse(by_reference)
+        .sse(texts)
+        .sse(even_texts);
+    let client = testing::Client::new(app.with_state(topic));
+    let told = gap("too_old", "4", format_args!("{epoch}-6")) + "\n\n";
+    let frame = |number: u64, data: &str| format!("id: {epoch}-{number}\ndata: {data}\n\n");
+    let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
+    let get = async |path: &str| {
+        let answer = client.get(path).last_event_id(format!("{epoch}-2")).await;
+        answer.text().await
+    };
+    let plain: String = (7..=10)
+        .map(|number: u64| frame(number, &number.to_string()))
+        .collect();
+    let whole = format!("{told}{plain}{done}");
+    assert_eq!(get("/numbers").await, whole);
+    assert_eq!(get("/all").await, whole);
+    let with_sum = format!("{told}{plain}data: 34\n\n{done}");
+    assert_eq!(get("/by_reference").await, with_sum);
+    let text = |number: u64| frame(number, &format!("\"number {number}\""));
+    let every: String = (7..=10).map(text).collect();
+    assert_eq!(get("/texts").await, format!("{told}{every}{done}"));
+    let even: String = [8, 10].into_iter().map(text).collect();
+    assert_eq!(get("/even_texts").await, format!("{told}{even}{done}"));
+}
+
+/// What a filter lets nothing of through, and is fed for ever, does not hold its thread.
+#[tokio::test]
+async fn a_filter_lets_others_run() {
+    let topic: Topic<u64> = Topic::in_memory(1_024);
+    topic.publish(&1).await.unwrap();
+    let feeds = topic.clone();
+    let mut endless = topic.subscribe(Start::First).only(move |_| {
+        feeds.publish_now(&1).unwrap();
+        false
+    });
+    assert!(is_waiting(endless.next()));
+}

@@ -1,0 +1,91 @@
+//! How many writes and how many copies the events of a topic take.
+
+use axum::{Router, body::Body, extract::State, http::Request};
+use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
+use support::serve;
+use tokio_stream::StreamExt as _;
+use tower_service::Service as _;
+
+use super::{all, come_back, epoch, frames, number_frame, numbers};
+
+#[tokio::test]
+async fn updates_that_wait_already_share_a_write() {
+    const EVENTS: u64 = 1_000;
+    for path in ["/numbers", "/all"] {
+        let topic = Topic::in_memory(4_096);
+        for number in 1..=EVENTS {
+            topic.publish(&number).await.unwrap();
+        }
+        let epoch = epoch(&topic);
+        let app = Router::new().sse(numbers).sse(all);
+        let addr = serve(app.with_state(topic.clone())).await;
+        let start = format!("{epoch}-0");
+        let mut client = come_back(addr, path, start.as_bytes(), false).await;
+        let (mut chunks, mut got) = (0, Vec::new());
+        while (got.len() as u64) < EVENTS {
+            got.extend(frames(&client.expect_chunk().await));
+            chunks += 1;
+        }
+        let expected = (1..=EVENTS).map(|number| number_frame(&epoch, number));
+        assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
+        // 64 at a time, and less where others had their turn.
+        assert!(chunks <= 60, "{chunks} writes for {EVENTS} events");
+        // Who has all of it gets the next at once, and each by itself.
+        for number in 1..=3 {
+            topic.publish(&number).await.unwrap();
+            assert_eq!(frames(&client.expect_chunk().await).len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_event_is_a_write_of_its_own() {
+    let topic: Topic<String> = Topic::in_memory(64);
+    for _ in 0..8 {
+        topic.publish(&"x".repeat(10_000)).await.unwrap();
+    }
+    topic.finish();
+    let client = testing::Client::new(Router::new().sse(strings).with_state(topic));
+    let all = client.get("/strings").await.text().await;
+    assert_eq!(all.matches("data: \"x").count(), 8);
+}
+
+#[sse_endpoint("/strings")]
+async fn strings(State(topic): State<Topic<String>>) -> impl Stream<Item = String> {
+    yield_all!(topic.subscribe(Start::First));
+}
+
+#[sse_endpoint("/letters")]
+async fn letters(State(topic): State<Topic<String>>) -> impl Stream<Item = String> {
+    yield_all!(topic.subscribe(Start::First));
+}
+
+#[tokio::test]
+async fn a_large_event_is_in_memory_once_whoever_waits_for_it() {
+    let topic: Topic<String> = Topic::in_memory(16);
+    for text in ["small", &"large ".repeat(2_000), "small again"] {
+        topic.publish(&text.to_owned()).await.unwrap();
+    }
+    topic.finish();
+    let app = Router::new().sse(letters).with_state(topic);
+    let mut larges = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get("/letters").body(Body::empty()).unwrap();
+        let Ok(response) = app.clone().call(request).await;
+        let mut frames = response.into_body().into_data_stream();
+        let (mut all, mut large) = (String::new(), None);
+        while let Some(frame) = frames.next().await {
+            let frame = frame.unwrap();
+            all.push_str(std::str::from_utf8(&frame).unwrap());
+            if frame.len() > 10_000 {
+                large = Some(frame);
+            }
+        }
+        let places =
+            ["\"small\"", "\"large ", "\"small again\"", "~done"].map(|what| all.find(what));
+        assert!(places.is_sorted() && places[0].is_some(), "{all:?}");
+        larges.push(large.unwrap());
+    }
+    // The very same bytes, and not a copy for each.
+    assert_eq!(larges[0].as_ptr(), larges[1].as_ptr());
+}

@@ -1,0 +1,222 @@
+//! Runs that fail, and runs that are stopped.
+
+use std::{collections::BTreeSet, future::pending, sync::atomic::Ordering};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use sse_runtime::{
+    Event, Hub, HubError, LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+};
+use support::{BrokenOff, Client, serve, within};
+
+use super::{Answers, IDLE, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error};
+
+#[tokio::test(start_paused = true)]
+async fn every_reader_of_a_failed_run_gets_its_error() {
+    for (name, error) in [
+        ("fails", r#"{"code":"out_of_words","status":503}"#),
+        ("panics", WITHOUT_DETAILS),
+        ("fails-unseen", WITHOUT_DETAILS),
+    ] {
+        let answers = Answers::new();
+        let client = answers.client();
+        let path = format!("/answers/{name}");
+        let mut events = client.get(&path).await.events();
+        answers.words.add_permits(5);
+        let first = events.expect_event().await;
+        let (words, data, id) = words_and_error(&mut events).await;
+        assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
+
+        // One that joins later, and one that lost the connection before the end.
+        pass(IDLE / 2).await;
+        let mut again = client.get(&path).await.events();
+        let all = words_and_error(&mut again).await;
+        assert_eq!(all, (five()[..2].to_vec(), data.clone(), id.clone()));
+        let mut back = client.get(&path).last_event_id(&first.id).await.events();
+        let rest = words_and_error(&mut back).await;
+        assert_eq!(rest, (five()[1..2].to_vec(), data, id.clone()));
+
+        let stopped = client.get(&path).last_event_id(&id).await;
+        assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+        assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+        pass(IDLE * 2).await;
+        assert_eq!(answers.hub.len(), 0);
+    }
+}
+
+/// Says itself that it is done, as a handler does that does not know how the run ended.
+#[sse_endpoint("/says_done/{id}")]
+async fn says_done(
+    Path(id): Path<String>,
+    State(hub): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, StatusCode> {
+    let answer = hub.get(&id).ok_or(StatusCode::NOT_FOUND)?;
+    let mut updates = answer.subscribe(last.or(Start::First));
+    while let Some(update) = updates.next().await {
+        yield_!(update);
+    }
+    yield_!(Event::done());
+}
+
+#[tokio::test]
+async fn a_failed_run_is_never_done() {
+    let hub = hub(10);
+    let failing = async |_| Err("no".to_owned());
+    let mut updates = hub.produce("a", Start::First, failing).unwrap();
+    assert!(within("the end", updates.next()).await.is_none());
+    assert!(updates.has_failed());
+    let app = Router::new().sse(says_done).sse(several);
+    let client = testing::Client::new(app.with_state(hub.clone()));
+    hub.topic("b").unwrap().finish();
+    for path in ["/says_done/a", "/several/a,b"] {
+        let mut events = client.get(path).await.events();
+        let (words, data, id) = words_and_error(&mut events).await;
+        assert_eq!((words, data.as_str()), (vec![], "\"no\""));
+        assert!(id.ends_with("~done"), "{id}");
+    }
+}
+
+/// Publishes half an answer and fails.
+async fn half(topic: Topic<String>) -> Result<(), String> {
+    topic.publish(&"half".to_owned()).await.unwrap();
+    Err("upstream".to_owned())
+}
+
+/// Writes an end marker of its own, and then waits as a handler does that knows nothing of failures.
+#[sse_endpoint("/own_marker", method = POST)]
+async fn own_marker(
+    State(hub): State<Hub<String>>,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let mut run = hub.produce_again("post", Start::First, half)?;
+    while let Some(word) = run.next().await {
+        yield_!(word);
+    }
+    yield_!(Event::text("[DONE]"));
+    pending::<()>().await;
+}
+
+/// The same, read with an `EventSource`.
+#[sse_endpoint("/own_event/{how}")]
+async fn own_event(
+    Path(how): Path<String>,
+    State(hub): State<Hub<String>>,
+) -> impl Stream<Item = String> {
+    let Ok(mut run) = hub.produce_again("get", Start::First, half) else {
+        return;
+    };
+    let mut words = Vec::new();
+    while let Some(word) = run.next().await {
+        words.push(word);
+    }
+    match &*how {
+        "event" => yield_!(Event::text("all").event("end")),
+        "all" => yield_all!(tokio_stream::iter(words)),
+        _ => yield_!(Event::comment("bye")),
+    }
+    pending::<()>().await;
+}
+
+/// Has an error of its own for the run that failed.
+#[sse_endpoint("/own_error")]
+async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
+    let run = hub.produce_again("error", Start::First, half);
+    let mut run = run.map_err(|error| error.to_string())?;
+    while let Some(word) = run.next().await {
+        yield_!(word);
+    }
+    Err("my own".to_owned())?;
+}
+
+#[tokio::test]
+async fn a_failed_run_is_followed_by_nothing() {
+    let app = Router::new().sse(own_marker).sse(own_event).sse(own_error);
+    let addr = serve(app.with_state(hub(10))).await;
+    let mut client = Client::post(addr, "/own_marker", 0, b"").await;
+    client.head().await;
+    let half = within("a word", client.expect_chunk()).await;
+    assert!(half.ends_with("data: \"half\"\n\n"), "{half:?}");
+    let end = within("the end", client.chunk()).await;
+    assert_eq!(end, Err(BrokenOff));
+
+    for how in ["event", "all", "comment"] {
+        let mut client = Client::get(addr, &format!("/own_event/{how}")).await;
+        client.head().await;
+        let error = within("the error", client.expect_chunk()).await;
+        assert!(error.starts_with("event: error\nid: "), "{how}: {error:?}");
+        assert!(
+            error.ends_with("data: \"upstream\"\n\n"),
+            "{how}: {error:?}"
+        );
+        assert_eq!(within("the end", client.chunk()).await, Ok(None), "{how}");
+    }
+
+    let mut client = Client::get(addr, "/own_error").await;
+    client.head().await;
+    let mut text = String::new();
+    while !text.contains("\"my own\"") {
+        text.push_str(&within("the error", client.expect_chunk()).await);
+    }
+    assert!(
+        text.contains("\"half\"") && !text.contains("upstream"),
+        "{text}"
+    );
+    assert_eq!(within("the end", client.chunk()).await, Ok(None));
+}
+
+#[tokio::test]
+async fn several_fail_while_others_live() {
+    let hub = hub(10);
+    let mut run = hub.produce("f", Start::First, half).unwrap();
+    while within("a word", run.next()).await.is_some() {}
+    publish(&hub, "live", &"live 1");
+    let mut updates = hub.subscribe(["f", "live"], Start::First).unwrap();
+    let mut words = BTreeSet::new();
+    while let Some(update) = within("a word", updates.next()).await {
+        words.insert((*update).clone());
+    }
+    assert!(updates.has_failed());
+    assert!(words.contains("half"), "{words:?}");
+
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    let path = "/several/f,live";
+    let at = hub.subscribe(["f", "live"], Start::Now).unwrap().position();
+    let mut events = client.get(path).last_event_id(at).await.events();
+    let (_, data, id) = words_and_error(&mut events).await;
+    assert_eq!(data, "\"upstream\"");
+    // It is stopped, whatever the other goes on with.
+    publish(&hub, "live", &"live 2");
+    let stopped = client.get(path).last_event_id(&id).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+}
+
+/// Reads a run that somebody else stops, and writes an end marker of its own.
+#[sse_endpoint("/read_stopped", method = POST)]
+async fn read_stopped(
+    State(hub): State<Hub<String>>,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let run = hub.produce("s", Start::First, |topic| async move {
+        topic.publish(&"half".to_owned()).await.unwrap();
+        pending::<()>().await;
+    })?;
+    yield_all!(run);
+    yield_!(Event::text("[DONE]"));
+}
+
+#[tokio::test]
+async fn a_stopped_run_is_a_cut_for_a_post() {
+    let hub = hub(10);
+    let app = Router::new().sse(read_stopped).with_state(hub.clone());
+    let addr = serve(app).await;
+    for when in ["while it is read", "before"] {
+        let mut client = Client::post(addr, "/read_stopped", 0, b"").await;
+        client.head().await;
+        within("a word", client.expect_chunk()).await;
+        hub.stop("s");
+        let end = within("the end", client.chunk()).await;
+        assert_eq!(end, Err(BrokenOff), "{when}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Hubs: topics by name, several topics under one ID, runs that outlive their client, and presence.
+
+mod failure;
+mod names;
+mod presence;
+mod runs;
+mod several;
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+};
+use sse_runtime::{
+    EventId, Gap, Hub, HubError, LastEventId, RouterExt as _, Stream, Subscription, Topic,
+    sse_endpoint, testing,
+};
+use support::within;
+use tokio::{sync::Semaphore, task::yield_now, time::advance};
+
+fn hub(events: usize) -> Hub<String> {
+    Hub::new(move || Topic::in_memory(events))
+}
+
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Lets a stream of which there is nothing yet come to where it waits: the head goes first.
+fn has_subscribed(events: &mut testing::Events) {
+    for _ in 0..2 {
+        assert!(poll_once(events.next()).is_pending());
+    }
+}
+
+/// What there is to read without waiting, with the ids.
+fn read(updates: &mut Subscription<String>) -> Vec<Result<(String, String), Gap>> {
+    let mut read = Vec::new();
+    while let Poll::Ready(Some(seen)) = poll_once(updates.recv()) {
+        read.push(seen.map(|update| ((*update).clone(), update.id().to_string())));
+    }
+    read
+}
+
+fn values(updates: &mut Subscription<String>) -> Vec<String> {
+    let read = read(updates).into_iter();
+    read.map(|seen| seen.unwrap().0).collect()
+}
+
+fn publish(hub: &Hub<String>, name: &str, value: &dyn std::fmt::Display) {
+    let topic = hub.topic(name).unwrap();
+    topic.publish_now(&value.to_string()).unwrap();
+}
+
+fn id(text: impl Into<String>) -> EventId {
+    EventId::new(text.into()).unwrap()
+}
+
+/// The names as they stand in the path, with commas between them.
+#[sse_endpoint("/several/{names}")]
+async fn several(
+    Path(names): Path<String>,
+    State(hub): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let updates = hub.subscribe(names.split(','), last)?;
+    yield_all!(updates);
+}
+
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Lets the hub's own task run, as often as it wants to.
+async fn pass(time: Duration) {
+    let step = Duration::from_secs(1);
+    let mut left = time;
+    while !left.is_zero() {
+        advance(step.min(left)).await;
+        left = left.saturating_sub(step);
+        yield_now().await;
+    }
+}
+
+#[derive(Clone)]
+struct Answers {
+    hub: Hub<String>,
+    started: Arc<AtomicUsize>,
+    /// A word for each permit.
+    words: Arc<Semaphore>,
+}
+
+impl Answers {
+    fn new() -> Self {
+        Self {
+            hub: hub(100).idle(IDLE),
+            started: Arc::default(),
+            words: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    fn client(&self) -> testing::Client {
+        testing::Client::new(Router::new().sse(answer).with_state(self.clone()))
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum OutOfWords {
+    Shown {
+        code: &'static str,
+        status: u16,
+    },
+    #[serde(serialize_with = "fails")]
+    Broken,
+}
+
+fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
+    Err(serde::ser::Error::custom("as asked"))
+}
+
+/// Five words, unless its name is that of something that goes wrong.
+#[sse_endpoint("/answers/{id}")]
+async fn answer(
+    Path(id): Path<String>,
+    State(answers): State<Answers>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let Answers {
+        hub,
+        started,
+        words,
+    } = answers;
+    let name = id.clone();
+    let updates = hub.produce(&id, last, |topic| async move {
+        started.fetch_add(1, Ordering::Relaxed);
+        for number in 1..=5 {
+            words.acquire().await.unwrap().forget();
+            if number == 3 {
+                match name.as_str() {
+                    "panics" => panic!("as asked"),
+                    "fails" => {
+                        return Err(OutOfWords::Shown {
+                            code: "out_of_words",
+                            status: 503,
+                        });
+                    }
+                    "fails-unseen" => return Err(OutOfWords::Broken),
+                    _ => {}
+                }
+            }
+            topic.publish(&format!("word {number}")).await.unwrap();
+        }
+        Ok(())
+    })?;
+    yield_all!(updates);
+}
+
+async fn words(events: &mut testing::Events) -> Vec<String> {
+    let mut words = Vec::new();
+    while let Some(event) = within("a word", events.next()).await.unwrap() {
+        if event.event == "done" {
+            assert!(event.id.ends_with("~done"), "{event:?}");
+            within("the end", events.expect_end()).await;
+            break;
+        }
+        words.push(event.json());
+    }
+    words
+}
+
+fn five() -> Vec<String> {
+    (1..=5).map(|number| format!("word {number}")).collect()
+}
+
+/// The words, then the error that the stream ends with, and its id.
+async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, String) {
+    let mut words = Vec::new();
+    loop {
+        let event = within("an event", events.next()).await.unwrap();
+        let event = event.expect("an error before the end");
+        assert_ne!(event.event, "done", "{event:?}");
+        if event.event == "error" {
+            within("the end", events.expect_end()).await;
+            return (words, event.data, event.id);
+        }
+        words.push(event.json());
+    }
+}
+
+const WITHOUT_DETAILS: &str = r#"{"title":"Internal Server Error","status":500}"#;

@@ -1,0 +1,259 @@
+//! Topics by name, and how long a hub keeps them.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use sse_runtime::{
+    Event, GapReason, Hub, HubError, LastEventId, RouterExt as _, Start, Stream, Topic,
+    sse_endpoint, testing,
+};
+use support::within;
+use tokio::sync::mpsc;
+use tokio::time::advance;
+
+use super::{IDLE, has_subscribed, hub, pass, publish, read, values};
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_is_made_on_first_use_and_dropped_when_nobody_uses_it() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let hub: Hub<String> = Hub::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Topic::in_memory(10)
+    })
+    .idle(IDLE);
+    assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (0, 0));
+    assert!(hub.get("a").is_none());
+    let held = hub.topic("a").unwrap();
+    publish(&hub, "a", &1);
+    publish(&hub, "b", &1);
+    let mut updates = hub.subscribe(["c"], Start::Now).unwrap();
+    assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (3, 3));
+    let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
+
+    pass(IDLE * 3).await;
+    // Nobody has `b`; one has a handle of `a`, and one reads `c`.
+    assert_eq!(hub.len(), 2);
+    assert!(hub.get("b").is_none());
+    publish(&hub, "c", &1);
+    assert_eq!(values(&mut updates), ["1"]);
+
+    // It begins anew, and says so.
+    publish(&hub, "b", &2);
+    let mut back = hub.get("b").unwrap().subscribe(of_b);
+    let gap = read(&mut back).remove(0).unwrap_err();
+    assert_eq!(gap.reason(), GapReason::OtherEpoch);
+
+    drop((held, updates, back));
+    // Asked for now and then it stays.
+    for _ in 0..10 {
+        pass(IDLE / 2).await;
+        assert!(hub.get("a").is_some());
+    }
+    assert_eq!(hub.len(), 1);
+    pass(IDLE * 3).await;
+    assert_eq!(hub.len(), 0);
+}
+
+#[sse_endpoint("/rooms/{room}")]
+async fn room(
+    Path(room): Path<String>,
+    State(rooms): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let room = rooms.topic(&room)?;
+    yield_all!(room.subscribe(last));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_at_random_cost_no_memory() {
+    let hub = hub(10).idle(IDLE).max_topics(3);
+    let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
+    let mut inside = Vec::new();
+    for name in ["/rooms/a", "/rooms/b", "/rooms/c"] {
+        let mut events = client.get(name).await.events();
+        has_subscribed(&mut events);
+        inside.push(events);
+    }
+    for _ in 0..2 {
+        let refused = client.get("/rooms/d").await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((5..15).contains(&after));
+        assert_eq!(hub.len(), 3);
+        pass(IDLE * 2).await;
+    }
+    // Those that are there are not refused.
+    let answer = client.get("/rooms/a").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    drop(answer);
+    inside.pop();
+    pass(IDLE * 2).await;
+    // Whoever asks for more than there is room for has made none.
+    let full = hub.subscribe(["a", "d", "e"], Start::Now).unwrap_err();
+    assert_eq!(full, HubError::Full);
+    assert_eq!(hub.len(), 2);
+    assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
+}
+
+/// Those who are refused, and those who leave, are not looked for among all.
+#[tokio::test(start_paused = true)]
+async fn a_full_hub_drops_the_longest_unused_topic() {
+    let hub = hub(10).idle(IDLE).max_topics(4);
+    let run = async |name: &str| {
+        let say =
+            |topic: Topic<String>| async move { topic.publish(&String::new()).await.map(drop) };
+        let mut updates = hub.produce(name, Start::First, say).unwrap();
+        while within("the end", updates.next()).await.is_some() {}
+        advance(Duration::from_secs(1)).await;
+    };
+    publish(&hub, "room", &1);
+    advance(Duration::from_secs(1)).await;
+    for name in ["a", "b", "c"] {
+        run(name).await;
+    }
+    // Somebody reads `a` again, so `b` is unused longest; the room is not finished.
+    assert!(hub.get("a").is_some());
+    advance(Duration::from_secs(1)).await;
+    let names = |hub: &Hub<String>| BTreeSet::from_iter(hub.names());
+    run("d").await;
+    assert_eq!(
+        names(&hub),
+        BTreeSet::from(["room", "c", "a", "d"].map(str::to_owned))
+    );
+    let e = hub.topic("e").unwrap();
+    let f = hub.topic("f").unwrap();
+    assert_eq!(
+        names(&hub),
+        BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
+    );
+    let reader = hub.get("d").unwrap().subscribe(Start::First);
+    // The last one that nobody uses.
+    let g = hub.topic("g").unwrap();
+    assert_eq!(
+        names(&hub),
+        BTreeSet::from(["d", "e", "f", "g"].map(str::to_owned))
+    );
+    for _ in 0..3 {
+        assert_eq!(hub.topic("h").unwrap_err(), HubError::Full);
+    }
+    // Whoever asks for more than there is room for has made nobody leave.
+    drop(reader);
+    assert_eq!(
+        hub.subscribe(["h", "i"], Start::Now).unwrap_err(),
+        HubError::Full
+    );
+    assert!(hub.get("d").is_some());
+    assert!(hub.topic("h").is_ok());
+    assert!(hub.get("d").is_none());
+    drop((e, f, g));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_topic_leaves_a_hub_that_keeps_them_for_ever() {
+    let hub = hub(10).idle(Duration::MAX).max_topics(1);
+    publish(&hub, "a", &1);
+    assert_eq!(hub.topic("b").unwrap_err(), HubError::Full);
+    assert_eq!(hub.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn unread_runs_leave_when_the_hub_holds_too_much() {
+    const EACH: usize = 100_000;
+    let hub = hub(10).max_bytes(10 * EACH);
+    let in_use = hub.topic("in use").unwrap();
+    in_use.publish_now(&"x".repeat(EACH)).unwrap();
+    for number in 0..100 {
+        let say = move |topic: Topic<String>| async move {
+            topic.publish(&"x".repeat(EACH)).await.map(drop)
+        };
+        let name = number.to_string();
+        let mut updates = hub.produce(&name, Start::First, say).unwrap();
+        while within("the end", updates.next()).await.is_some() {}
+        // An event counts twice, as a value and as a frame.
+        assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
+    }
+    // The newest are there.
+    assert!(hub.get("99").is_some() && hub.get("0").is_none());
+    assert!(hub.get("in use").is_some());
+    // What is in use stays, and nothing new is made meanwhile.
+    for _ in 0..9 {
+        in_use.publish_now(&"x".repeat(EACH)).unwrap();
+    }
+    assert_eq!(hub.topic("new").unwrap_err(), HubError::Full);
+    assert!(hub.topic("in use").is_ok());
+    drop(in_use);
+    assert!(hub.topic("new").is_ok());
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_a_line_each() {
+    use axum::response::IntoResponse as _;
+    let log = support::log::Log::capture();
+    for _ in 0..1_000 {
+        assert_eq!(
+            HubError::Full.into_response().status(),
+            StatusCode::TOO_MANY_REQUESTS
+        );
+    }
+    let lines = log.text().matches("topics were refused").count();
+    assert!((1..10).contains(&lines), "{lines} lines");
+}
+
+#[tokio::test]
+async fn a_name_is_no_place_to_store_something() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
+    let longest = "x".repeat(1024);
+    let answer = client.get(&format!("/rooms/{longest}")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer = client.get(&format!("/rooms/{longest}x")).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let long = longest.clone() + "x";
+    let run = hub.produce(&long, Start::First, async |_| ()).unwrap_err();
+    assert_eq!(run, HubError::NameTooLong);
+    let several = hub.subscribe(["a", &long], Start::Now).unwrap_err();
+    assert_eq!(several, HubError::NameTooLong);
+    assert_eq!(hub.names(), [longest]);
+}
+
+/// A value that looks at the hub when it is dropped.
+#[derive(serde::Serialize)]
+struct Asks {
+    #[serde(skip)]
+    hub: Hub<Asks>,
+    #[serde(skip)]
+    dropped: mpsc::UnboundedSender<usize>,
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        let _ = self.dropped.send(self.hub.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_with_a_topic_may_ask_the_hub() {
+    let hub: Hub<Asks> = Hub::new(|| Topic::in_memory(4)).idle(Duration::from_secs(60));
+    let (dropped, mut asked) = mpsc::unbounded_channel();
+    let asks = Asks {
+        hub: hub.clone(),
+        dropped,
+    };
+    let topic = hub.topic("a").unwrap();
+    topic.publish_event(Event::json(asks)).await.unwrap();
+    drop(topic);
+    // The clock is paused, and passes as soon as everybody waits.
+    assert_eq!(asked.recv().await, Some(0));
+}

@@ -1,0 +1,143 @@
+//! Presence: the users that are connected.
+
+use std::{task::Poll, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+};
+use sse_runtime::{
+    LastEventId, Presence, PresenceChange, RouterExt as _, Start, Stream, Subscription,
+    sse_endpoint, testing,
+};
+
+use super::{has_subscribed, pass, poll_once};
+
+fn changes(updates: &mut Subscription<PresenceChange<&'static str>>) -> Vec<String> {
+    let mut changes = Vec::new();
+    while let Poll::Ready(Some(change)) = poll_once(updates.next()) {
+        changes.push(match &*change {
+            PresenceChange::Joined { who, count } => format!("+{who} {count}"),
+            PresenceChange::Left { who, count } => format!("-{who} {count}"),
+            other => panic!("{other:?}"),
+        });
+    }
+    changes
+}
+
+const GRACE: Duration = Duration::from_secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_and_who_leaves() {
+    let presence = Presence::new(GRACE);
+    let mut updates = presence.changes(Start::Now);
+    let ada = presence.join("ada");
+    let second_tab = presence.join("ada");
+    let bob = presence.join("bob");
+    assert_eq!(changes(&mut updates), ["+ada 1", "+bob 2"]);
+    let mut present = presence.present();
+    present.sort_unstable();
+    assert_eq!((present, presence.count()), (vec!["ada", "bob"], 2));
+
+    // One of two tabs.
+    drop(ada);
+    pass(GRACE * 2).await;
+    assert_eq!(changes(&mut updates), [""; 0]);
+    // Back within the grace time, twice, and never gone.
+    drop(second_tab);
+    pass(GRACE * 2 / 3).await;
+    let ada = presence.join("ada");
+    drop(ada);
+    pass(GRACE * 2 / 3).await;
+    let ada = presence.join("ada");
+    pass(GRACE * 2).await;
+    assert_eq!(changes(&mut updates), [""; 0]);
+    assert_eq!(presence.count(), 2);
+
+    drop(ada);
+    pass(GRACE / 2).await;
+    assert_eq!(presence.count(), 2);
+    pass(GRACE).await;
+    assert_eq!(changes(&mut updates), ["-ada 1"]);
+    drop(bob);
+    pass(GRACE * 2).await;
+    assert_eq!(changes(&mut updates), ["-bob 0"]);
+    let _ada = presence.join("ada");
+    assert_eq!(changes(&mut updates), ["+ada 1"]);
+}
+
+#[sse_endpoint("/present/{user}")]
+async fn present(
+    Path(user): Path<String>,
+    State(presence): State<Presence<String>>,
+    last: LastEventId,
+) -> impl Stream<Item = PresenceChange<String>> {
+    let changes = presence.changes(last);
+    let _here = presence.join(user);
+    yield_all!(changes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_a_presence() {
+    let presence = Presence::new(GRACE);
+    let app = Router::new().sse(present).with_state(presence.clone());
+    let client = testing::Client::new(app);
+    let mut ada = client.get("/present/ada").await.events();
+    let joined = ada.expect_event().await;
+    assert_eq!(
+        (joined.event.as_str(), joined.data.as_str()),
+        ("joined", r#"{"who":"ada","count":1}"#)
+    );
+    let mut bob = client.get("/present/bob").await.events();
+    assert_eq!(bob.expect_event().await.data, r#"{"who":"bob","count":2}"#);
+    assert_eq!(ada.expect_event().await.data, r#"{"who":"bob","count":2}"#);
+    // Bob reloads.
+    let last = bob.last_event_id().to_owned();
+    bob.leave().await;
+    pass(GRACE / 2).await;
+    let mut bob = client
+        .get("/present/bob")
+        .last_event_id(last)
+        .await
+        .events();
+    has_subscribed(&mut bob);
+    pass(GRACE * 2).await;
+    assert!(poll_once(bob.next()).is_pending());
+    bob.leave().await;
+    pass(GRACE * 2).await;
+    let left = ada.expect_event().await;
+    assert_eq!(
+        (left.event.as_str(), left.data.as_str()),
+        ("left", r#"{"who":"bob","count":1}"#)
+    );
+}
+
+#[test]
+fn outside_of_a_runtime_there_is_no_grace() {
+    let presence = Presence::new(GRACE);
+    let mut updates = presence.changes(Start::Now);
+    drop(presence.join("ada"));
+    assert_eq!(changes(&mut updates), ["+ada 1", "-ada 0"]);
+}
+
+#[test]
+fn whoever_is_there_leaves_with_the_runtime() {
+    let presence: Presence<&str> = Presence::new(Duration::from_secs(3600));
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    // One in its grace time, and one whose guard outlives the runtime.
+    let stays = first.block_on(async {
+        drop(presence.join("gone"));
+        presence.join("stays")
+    });
+    assert_eq!(presence.count(), 2);
+    drop(first);
+    assert_eq!(presence.present(), ["stays"]);
+    drop(stays);
+    assert_eq!(presence.count(), 0);
+}

@@ -1,0 +1,331 @@
+//! Runs, which a hub starts once for each name.
+
+use std::{
+    future::{Pending, pending},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use sse_runtime::{
+    GapReason, Hub, HubError, LastEventId, RouterExt as _, Start, Stream, Subscription, Topic,
+    sse_endpoint, testing,
+};
+use support::within;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{
+    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, pass, values, words, words_and_error,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_ask_at_once_a_run_is_started_once() {
+    let answers = Answers::new();
+    let client = answers.client();
+    let mut readers = JoinSet::new();
+    for _ in 0..100 {
+        let request = client.get("/answers/1");
+        readers.spawn(async move { words(&mut request.await.events()).await });
+    }
+    answers.words.add_permits(5);
+    for words in readers.join_all().await {
+        assert_eq!(words, five());
+    }
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_when_its_client_leaves_and_is_joined_from_the_id() {
+    let answers = Answers::new();
+    let client = answers.client();
+    let mut events = client.get("/answers/1").await.events();
+    answers.words.add_permits(2);
+    assert_eq!(events.expect_event().await.json::<String>(), "word 1");
+    let second = events.expect_event().await;
+    assert_eq!(second.json::<String>(), "word 2");
+    let last = second.id;
+    events.leave().await;
+    answers.words.add_permits(3);
+    // Nobody is there to read them.
+    pass(Duration::from_secs(1)).await;
+    assert!(answers.hub.get("1").unwrap().is_finished());
+    let mut back = client.get("/answers/1").last_event_id(&last).await.events();
+    assert_eq!(words(&mut back).await, five()[2..]);
+    let done = back.last_event_id().to_owned();
+    let stopped = client.get("/answers/1").last_event_id(&done).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+
+    // For the idle time any tab gets all of it, and then the name is free.
+    pass(IDLE / 2).await;
+    assert_eq!(
+        words(&mut client.get("/answers/1").await.events()).await,
+        five()
+    );
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.len(), 0);
+    answers.words.add_permits(5);
+    assert_eq!(
+        words(&mut client.get("/answers/1").await.events()).await,
+        five()
+    );
+    assert_eq!(answers.started.load(Ordering::Relaxed), 2);
+}
+
+/// However its client has got the id: a resume never starts a run, which may cost money, and the
+/// second answer would be glued to the first.
+#[tokio::test(start_paused = true)]
+async fn a_client_with_an_id_never_starts_a_run() {
+    let answers = Answers::new();
+    let client = answers.client();
+    answers.words.add_permits(100);
+    let mut events = client.get("/answers/1").await.events();
+    events.expect_event().await;
+    let last = events.expect_event().await.id;
+    events.leave().await;
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.len(), 0, "the run is gone");
+
+    let foreign = "0123456789ab-7";
+    for (sent, reason) in [
+        (last.as_str(), "other_epoch"),
+        (foreign, "other_epoch"),
+        ("7", "unknown"),
+        ("☃", "unknown"),
+        ("0123456789ab-7~done", "other_epoch"),
+    ] {
+        let mut back = client.get("/answers/1").last_event_id(sent).await.events();
+        let gap = back.expect_event().await;
+        let told = format!(r#"{{"reason":"{reason}","missed":null}}"#);
+        assert_eq!((gap.event.as_str(), gap.data), ("gap", told), "{sent}");
+        let done = back.expect_event().await;
+        assert_eq!(done.event, "done");
+        back.expect_end().await;
+        // It returns by itself, and is stopped.
+        let again = client.get("/answers/1").last_event_id(&done.id).await;
+        assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
+        // By the query parameter as well it starts nothing.
+        let path = format!("/answers/1?lastEventId={last}");
+        assert_eq!(
+            client.get(&path).await.events().expect_event().await.event,
+            "gap"
+        );
+    }
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+    assert_eq!(answers.hub.len(), 0, "nothing is kept for it");
+    // Without an id the name is free.
+    let mut events = client.get("/answers/1").await.events();
+    assert_eq!(words(&mut events).await, five());
+    assert_eq!(answers.started.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_name_runs_again_if_the_caller_says_so() {
+    let hub = hub(10);
+    let say = |text: &'static str| {
+        move |topic: Topic<String>| async move { topic.publish(&text.to_owned()).await.map(drop) }
+    };
+    let all = async |mut updates: Subscription<String>| {
+        let mut all = Vec::new();
+        while let Some(update) = within("an update", updates.next()).await {
+            all.push((*update).clone());
+        }
+        all
+    };
+    let first = hub.produce("a", Start::First, say("first")).unwrap();
+    let position = first.position();
+    assert_eq!(all(first).await, ["first"]);
+    let replayed = hub.produce("a", Start::First, say("second")).unwrap();
+    assert_eq!(all(replayed).await, ["first"]);
+    // A client with an id of the run that has ended still resumes it.
+    let resumed = hub
+        .produce_again("a", position.clone(), say("never"))
+        .unwrap();
+    assert_eq!(all(resumed).await, ["first"]);
+
+    let again = hub.produce_again("a", Start::First, say("second")).unwrap();
+    assert_eq!(all(again).await, ["second"]);
+    let mut old = hub.produce_again("a", position, say("never")).unwrap();
+    let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
+    assert_eq!(gap.reason(), GapReason::OtherEpoch);
+
+    // One that has not ended is joined.
+    let waits = hub
+        .produce_again("b", Start::First, |_| pending::<()>())
+        .unwrap();
+    let _joined = hub.produce_again("b", Start::First, say("never")).unwrap();
+    assert_eq!(hub.get("b").unwrap().subscribers(), 2);
+    drop(waits);
+    hub.stop("b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_is_not_idle() {
+    let answers = Answers::new();
+    let events = answers.client().get("/answers/1").await.events();
+    let mut events = events;
+    has_subscribed(&mut events);
+    events.leave().await;
+    pass(IDLE * 5).await;
+    assert_eq!(answers.hub.len(), 1);
+    answers.words.add_permits(5);
+    assert_eq!(
+        words(&mut answers.client().get("/answers/1").await.events()).await,
+        five()
+    );
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_without_readers_is_abandoned() {
+    let after = Duration::from_secs(600);
+    let mut answers = Answers::new();
+    answers.hub = hub(100).idle(IDLE).abandon_after(after);
+    let client = answers.client();
+    let mut events = client.get("/answers/1").await.events();
+    answers.words.add_permits(1);
+    let first = events.expect_event().await;
+    // As long as somebody reads it, it goes on.
+    pass(after * 2).await;
+    assert!(!answers.hub.get("1").unwrap().is_finished());
+    events.leave().await;
+    pass(after / 2).await;
+    assert!(!answers.hub.get("1").unwrap().is_finished());
+    let back = client.get("/answers/1").last_event_id(&first.id).await;
+    back.events().leave().await;
+    pass(after / 2 + Duration::from_secs(5)).await;
+    assert!(
+        !answers.hub.get("1").unwrap().is_finished(),
+        "it was read meanwhile"
+    );
+    pass(after / 2).await;
+    // It has not finished, so it does not look so.
+    let mut back = client
+        .get("/answers/1")
+        .last_event_id(&first.id)
+        .await
+        .events();
+    let (words, data, id) = words_and_error(&mut back).await;
+    assert_eq!((words, data.as_str()), (vec![], WITHOUT_DETAILS));
+    let stopped = client.get("/answers/1").last_event_id(&id).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+    pass(IDLE * 2).await;
+    assert_eq!(answers.hub.len(), 0);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_ends_its_readers() {
+    let answers = Answers::new();
+    let client = answers.client();
+    assert!(!answers.hub.stop("1"), "there is none");
+    let mut events = client.get("/answers/1").await.events();
+    answers.words.add_permits(1);
+    assert_eq!(events.expect_event().await.json::<String>(), "word 1");
+    assert!(answers.hub.stop("1"));
+    assert!(words(&mut events).await.is_empty());
+    assert!(events.last_event_id().ends_with("~done"));
+    assert!(!answers.hub.stop("1"), "it has ended");
+    // It is not started again while it is kept.
+    answers.words.add_permits(5);
+    let mut again = client.get("/answers/1").await.events();
+    assert_eq!(words(&mut again).await, ["word 1"]);
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
+    let hub = hub(10);
+    let asked = hub.clone();
+    let mut updates = hub
+        .produce("a", Start::First, move |topic| {
+            // Before the run itself: the hub is not held meanwhile.
+            let other = asked.topic("b").unwrap();
+            // Nor is there another run beside it, though it has not begun.
+            let twice = |_| -> Pending<()> { panic!("started twice") };
+            let again = asked.produce("a", Start::First, twice);
+            assert!(again.is_ok());
+            async move {
+                other.publish(&"beside".to_owned()).await?;
+                topic.publish(&"here".to_owned()).await.map(drop)
+            }
+        })
+        .unwrap();
+    let first = within("the run", updates.next()).await;
+    assert_eq!(*first.unwrap(), "here");
+    assert!(within("its end", updates.next()).await.is_none());
+    let of_b = hub.get("b").unwrap();
+    assert_eq!(values(&mut of_b.subscribe(Start::First)), ["beside"]);
+
+    let panics = hub.clone();
+    let panicked = tokio::spawn(async move {
+        panics.produce("c", Start::First, |_| {
+            if true {
+                panic!("as asked");
+            }
+            pending::<()>()
+        })
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    // Nobody waits for a run that never was.
+    let mut updates = hub.topic("c").unwrap().subscribe(Start::First);
+    assert!(within("the end", updates.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_before_it_begins_does_not() {
+    let hub: Hub<String> = Hub::new(|| Topic::in_memory(4));
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let mut updates = hub
+        .produce("a", Start::First, |_| {
+            assert!(hub.stop("a"));
+            async move { begun.send(()).unwrap() }
+        })
+        .unwrap();
+    // The end is what tells that it is gone.
+    assert!(within("the end", updates.next()).await.is_none());
+    assert!(has_begun.try_recv().is_err());
+}
+
+/// Runs as the last message of a conversation does.
+#[sse_endpoint("/resumed/{id}")]
+async fn resumed(
+    Path(id): Path<String>,
+    State(hub): State<Hub<String>>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let run = hub.produce(&id, last, |topic| async move {
+        topic.publish(&"started".to_owned()).await.map(drop)
+    })?;
+    yield_all!(run);
+}
+
+#[tokio::test]
+async fn a_name_without_a_run_is_a_run_that_is_gone() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(resumed).with_state(hub.clone()));
+    let _held = hub.topic("held").unwrap();
+    let _read = hub.subscribe(["read", "held"], Start::Now).unwrap();
+    for path in ["/resumed/held", "/resumed/read", "/resumed/gone"] {
+        for sent in ["0123456789ab-7", "nonsense", "0123456789ab-7~done"] {
+            let mut back = client.get(path).last_event_id(sent).await.events();
+            let gap = within("a gap", back.expect_event()).await;
+            assert_eq!(gap.event, "gap", "{path} {sent}");
+            let done = within("the end", back.expect_event()).await;
+            assert_eq!(done.event, "done", "{path} {sent}");
+            within("the end", back.expect_end()).await;
+            let again = client.get(path).last_event_id(&done.id).await;
+            assert_eq!(again.status(), StatusCode::NO_CONTENT, "{path} {sent}");
+        }
+    }
+    let request = client.get("/resumed/two").header("last-event-id", "");
+    let mut back = request.header("last-event-id", "AAAA-3").await.events();
+    assert_eq!(within("a gap", back.expect_event()).await.event, "gap");
+    // A client without an id starts it where it is only read so far.
+    let mut first = client.get("/resumed/held").await.events();
+    assert_eq!(first.expect_event().await.data, "\"started\"");
+}

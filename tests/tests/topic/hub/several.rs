@@ -1,0 +1,356 @@
+//! Several topics under one ID.
+
+use std::{collections::BTreeMap, task::Poll};
+
+use axum::{Router, http::StatusCode};
+use proptest::prelude::*;
+use sse_runtime::{GapReason, Hub, HubError, RouterExt as _, Start, Subscription, testing};
+use support::within;
+
+use super::{has_subscribed, hub, id, poll_once, publish, read, several, values};
+
+/// Every name has an event of its own in every round.
+fn round(hub: &Hub<String>, names: &[&str], number: u32) {
+    for name in names {
+        publish(hub, name, &format_args!("{name} {number}"));
+    }
+}
+
+#[test]
+fn whoever_comes_back_with_any_id_gets_the_rest_of_each() {
+    let names = ["a", "b c", "ü&=~done", "", "x/y%41+", "m1:"];
+    let hub = hub(100);
+    let mut updates = hub.subscribe(names, Start::Now).unwrap();
+    for number in 1..=3 {
+        round(&hub, &names, number);
+    }
+    let all = read(&mut updates);
+    assert_eq!(all.len(), 18);
+    let mut before = BTreeMap::from(names.map(|name| (name, 0)));
+    for seen in all {
+        let (value, at) = seen.unwrap();
+        let (name, number) = value.rsplit_once(' ').unwrap();
+        let number: u32 = number.parse().unwrap();
+        let last = before.get_mut(name).unwrap();
+        assert_eq!(number, *last + 1);
+        *last = number;
+        // In any order of the names, which are a set.
+        let again = names.iter().rev().chain(&names[..1]);
+        let mut back = hub.subscribe(again, id(at)).unwrap();
+        let mut rest = values(&mut back);
+        rest.sort();
+        let mut expected: Vec<_> = before
+            .iter()
+            .flat_map(|(name, last)| (last + 1..=3).map(move |number| format!("{name} {number}")))
+            .collect();
+        expected.sort();
+        assert_eq!(rest, expected);
+    }
+}
+
+#[test]
+fn names_come_and_go() {
+    let hub = hub(100);
+    let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    round(&hub, &["a", "b", "c"], 1);
+    assert_eq!(values(&mut updates).len(), 2);
+    let at = updates.position();
+    round(&hub, &["a", "b", "c"], 2);
+    let mut back = hub.subscribe(["b", "c"], at).unwrap();
+    // Of `b` what was missed, of `c`, which is new, what comes from now on.
+    assert_eq!(values(&mut back), ["b 2"]);
+    round(&hub, &["a", "b", "c"], 3);
+    let mut rest = values(&mut back);
+    rest.sort();
+    assert_eq!(rest, ["b 3", "c 3"]);
+}
+
+#[test]
+fn the_position_before_anything_was_read_is_one_too() {
+    let hub = hub(100);
+    let updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    round(&hub, &["a", "b"], 1);
+    let mut back = hub.subscribe(["a", "b"], updates.position()).unwrap();
+    assert_eq!(values(&mut back).len(), 2);
+}
+
+/// However many of the names an id says nothing of, it is told in one piece, in front of all else: whoever is cut off
+/// behind a first gap would come back with an id that hides the others.
+#[test]
+fn an_id_that_is_not_known_is_one_gap() {
+    let names = ["a", "b", "c"];
+    let hub = hub(2);
+    for number in 1..=3 {
+        round(&hub, &names, number);
+    }
+    let position = hub.subscribe(names, Start::Now).unwrap().position();
+    let position = position.to_string();
+    let foreign = position.replace("b=", "b=zzzzzzzzzzz");
+    let foreign: String = {
+        // The epoch of `b` is another, and the length is the same.
+        let (before, after) = position.split_once("b=").unwrap();
+        format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
+            .chars()
+            .take(foreign.len())
+            .collect()
+    };
+    let future = position.replace("-3", "-4");
+    for (sent, reason, missed, rest) in [
+        ("7".to_owned(), GapReason::Unknown, None, 6),
+        ("m1:".to_owned() + "a", GapReason::Unknown, None, 2),
+        ("m2:a=b".to_owned(), GapReason::Unknown, None, 6),
+        (
+            position["m1:".len()..].to_owned(),
+            GapReason::Unknown,
+            None,
+            6,
+        ),
+        ("0123456789ab-7".to_owned(), GapReason::Unknown, None, 6),
+        (foreign, GapReason::OtherEpoch, None, 2),
+        (future, GapReason::Unknown, None, 6),
+    ] {
+        let mut back = hub.subscribe(names, id(sent.clone())).unwrap();
+        let mut seen = read(&mut back).into_iter();
+        let gap = seen.next().unwrap().unwrap_err();
+        assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
+        let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
+        assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
+        // Whoever comes back with the gap's id has been told.
+        let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
+        assert_eq!(values(&mut again).len(), rest, "{sent}");
+    }
+}
+
+/// What is found out by reading is told topic by topic: until then the id says where each was left.
+#[test]
+fn what_is_too_old_is_told_for_each() {
+    let names = ["a", "b", "c"];
+    let hub = hub(2);
+    for number in 1..=3 {
+        round(&hub, &names, number);
+    }
+    let position = hub.subscribe(names, Start::Now).unwrap().position();
+    let mut at = position.to_string().replace("-3", "-0");
+    // Cut off behind whatever was seen, again and again.
+    let (mut missed, mut seen) = (0, Vec::new());
+    loop {
+        let mut back = hub.subscribe(names, id(at)).unwrap();
+        match poll_once(back.recv()) {
+            Poll::Ready(Some(Ok(update))) => seen.push((*update).clone()),
+            Poll::Ready(Some(Err(gap))) => {
+                assert_eq!(gap.reason(), GapReason::TooOld);
+                missed += gap.missed().unwrap();
+            }
+            _ => break,
+        }
+        at = back.position().to_string();
+    }
+    seen.sort();
+    assert_eq!(seen, ["a 2", "a 3", "b 2", "b 3", "c 2", "c 3"]);
+    assert_eq!(missed, 3);
+}
+
+#[test]
+fn a_hundred_names_are_an_id_and_too_many_are_not() {
+    let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
+    let hub = hub(10);
+    let mut updates = hub.subscribe(&names, Start::Now).unwrap();
+    for name in &names {
+        publish(&hub, name, &name);
+    }
+    let seen = read(&mut updates);
+    assert_eq!(seen.len(), 100);
+    let (_, half) = seen[49].as_ref().unwrap();
+    assert!(half.len() < 4_000);
+    let mut back = hub.subscribe(&names, id(half.clone())).unwrap();
+    assert_eq!(values(&mut back).len(), 50);
+
+    let many = (0..200).map(|number| format!("n{number}"));
+    let refused = hub.subscribe(many, Start::Now).unwrap_err();
+    assert_eq!(refused, HubError::TooManyNames);
+    let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
+    assert_eq!(long, HubError::TooManyNames);
+    // Nothing was made for those.
+    assert_eq!(hub.len(), 100);
+}
+
+#[test]
+fn several_end_when_all_have_ended() {
+    let hub = hub(10);
+    let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    round(&hub, &["a", "b"], 1);
+    hub.topic("a").unwrap().finish();
+    assert_eq!(values(&mut updates).len(), 2);
+    assert!(poll_once(updates.recv()).is_pending());
+    hub.topic("b").unwrap().finish();
+    assert!(matches!(poll_once(updates.recv()), Poll::Ready(None)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whoever reads several names, and comes back at any time with what it saw last, sees each event of each once, and
+    /// is told how many it missed of all of them.
+    #[test]
+    fn several_under_one_id_are_exact(
+        events in 1..20_usize,
+        steps in prop::collection::vec((0..4_usize, 0..30_usize, 0..40_usize, any::<bool>()), 1..60),
+    ) {
+        let names = ["a", "ü", " c&", ""];
+        let hub = hub(events);
+        let mut updates = hub.subscribe(names, Start::Now).unwrap();
+        let mut published = 0_u64;
+        let (mut seen, mut missed) = (0_u64, 0_u64);
+        let mut last = BTreeMap::from(names.map(|name| (name, 0_u64)));
+        let mut counts = last.clone();
+        let mut take = |updates: &mut Subscription<String>, times: usize| {
+            for _ in 0..times {
+                match poll_once(updates.recv()) {
+                    Poll::Ready(Some(Ok(update))) => {
+                        let (name, number) = update.rsplit_once(' ').unwrap();
+                        let number: u64 = number.parse().unwrap();
+                        let last = last.get_mut(name).unwrap();
+                        assert!(number > *last, "{number} of {name:?} behind {last}");
+                        *last = number;
+                        seen += 1;
+                    }
+                    Poll::Ready(Some(Err(gap))) => missed += gap.missed().unwrap(),
+                    Poll::Ready(None) => panic!("nothing has ended"),
+                    Poll::Pending => break,
+                }
+            }
+            (seen, missed)
+        };
+        for (name, publishes, reads, reconnects) in steps {
+            let count = counts.get_mut(names[name]).unwrap();
+            for _ in 0..publishes {
+                *count += 1;
+                published += 1;
+                publish(&hub, names[name], &format_args!("{} {count}", names[name]));
+            }
+            take(&mut updates, reads);
+            if reconnects {
+                updates = hub.subscribe(names, id(updates.position().to_string())).unwrap();
+            }
+        }
+        let (seen, missed) = take(&mut updates, usize::MAX);
+        assert_eq!(seen + missed, published);
+    }
+}
+
+#[tokio::test]
+async fn a_composite_id_travels() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    let path = "/several/b%20c,%C3%BC%26%3D,%25";
+    let mut events = client.get(path).await.events();
+    has_subscribed(&mut events);
+    let names = ["b c", "ü&=", "%"];
+    round(&hub, &names, 1);
+    round(&hub, &names, 2);
+    let first = events.expect_event().await;
+    let at = first.id;
+    let escaped: String = at.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let in_query = format!("{path}?lastEventId={escaped}");
+    for request in [client.get(path).last_event_id(&at), client.get(&in_query)] {
+        let mut events = request.await.events();
+        let mut all = vec![first.data.clone()];
+        for _ in 0..5 {
+            all.push(events.expect_event().await.data);
+        }
+        all.sort();
+        let mut expected: Vec<_> = names
+            .iter()
+            .flat_map(|name| (1..=2).map(move |number| format!("\"{name} {number}\"")))
+            .collect();
+        expected.sort();
+        assert_eq!(all, expected);
+    }
+    let too_many = (0..200)
+        .map(|number| format!("n{number},"))
+        .collect::<String>();
+    let refused = client.get(&format!("/several/{too_many}")).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_client_learns_where_a_new_name_starts() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    publish(&hub, "a", &"a 1");
+    let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
+    // `b` is new to it, and nothing is sent before it loses the connection.
+    let mut events = client
+        .get("/several/a,b")
+        .last_event_id(&of_a)
+        .await
+        .events();
+    has_subscribed(&mut events);
+    let held = events.last_event_id().to_owned();
+    let held = if held.is_empty() {
+        of_a.to_string()
+    } else {
+        held
+    };
+    events.leave().await;
+    publish(&hub, "b", &"b 1");
+    let mut back = client
+        .get("/several/a,b")
+        .last_event_id(&held)
+        .await
+        .events();
+    let missed = within("what was missed", back.next())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(missed.data, "\"b 1\"", "{held}");
+
+    // It is told once, and not at all if its id holds every name.
+    let mut events = client
+        .get("/several/b,a")
+        .last_event_id(&missed.id)
+        .await
+        .events();
+    has_subscribed(&mut events);
+    assert_eq!(events.last_event_id(), "");
+}
+
+#[tokio::test]
+async fn done_of_several_stops_if_every_epoch_is_the_same() {
+    let hub = hub(10);
+    let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
+    round(&hub, &["a", "b"], 1);
+    let position = hub.subscribe(["a", "b"], Start::Now).unwrap().position();
+    hub.topic("a").unwrap().finish();
+    hub.topic("b").unwrap().finish();
+    let done = format!("{position}~done");
+    let stopped = client.get("/several/a,b").last_event_id(&done).await;
+    assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+    let mut foreign = done.clone();
+    let at = foreign.find("b=").unwrap() + 2;
+    foreign.replace_range(at..at + 12, "zzzzzzzzzzzz");
+    let mut events = client
+        .get("/several/a,b")
+        .last_event_id(&foreign)
+        .await
+        .events();
+    let gap = events.expect_event().await;
+    assert!(
+        gap.event == "gap" && gap.data.contains("other_epoch"),
+        "{gap:?}"
+    );
+    assert_eq!(events.expect_event().await.data, "\"b 1\"");
+    // It has not seen the end of `c`.
+    let mut events = client
+        .get("/several/a,b,c")
+        .last_event_id(&done)
+        .await
+        .events();
+    has_subscribed(&mut events);
+    publish(&hub, "c", &"c 1");
+    assert_eq!(events.expect_event().await.data, "\"c 1\"");
+}

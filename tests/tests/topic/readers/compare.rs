@@ -1,0 +1,182 @@
+//! Topics against the model: each read returns what the model says, and each reader that waits is woken.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+use sse_runtime::{Start, Topic};
+use tokio::time::advance;
+
+use super::model::{From, Model, Op, Overflow, Reader, Seen};
+use super::{Item, number, parts};
+
+async fn compare(
+    (events, bytes, age, overflow): (usize, usize, Option<u64>, Overflow),
+    ops: Vec<Op>,
+) {
+    let age = age.map(Duration::from_millis);
+    let mut builder = Topic::<Item>::builder().events(events).bytes(bytes);
+    if let Some(age) = age {
+        builder = builder.age(age);
+    }
+    let topic: Topic<Item> = match overflow {
+        Overflow::Skip => builder,
+        Overflow::Latest => builder.latest(),
+        Overflow::LatestBy => builder.latest_by(|item| item.key),
+        Overflow::Disconnect => builder.disconnect(),
+    }
+    .build();
+    // It holds everything, and so says what each event costs.
+    let unlimited: Topic<Item> = Topic::builder()
+        .events(usize::MAX)
+        .bytes(usize::MAX)
+        .build();
+    let (epoch, first) = parts(&topic.subscribe(Start::Now).position());
+    assert_eq!(first, 0);
+    let mut model = Model {
+        events,
+        bytes,
+        age,
+        overflow,
+        epoch,
+        published: Vec::new(),
+        behind_oldest: 0,
+        finished: false,
+    };
+    let mut readers: Vec<Reader> = Vec::new();
+    for op in ops {
+        let chosen = |of: usize| of.checked_rem(readers.len());
+        match op {
+            Op::Publish { size, key } => {
+                let item = Item {
+                    number: model.last() + 1,
+                    key,
+                    fill: "x".repeat(size),
+                };
+                let published = topic.publish(&item).await;
+                assert_eq!(published.is_ok(), !model.finished);
+                if let Ok(id) = published {
+                    assert_eq!(number(&id), item.number);
+                    let before = unlimited.held_bytes();
+                    unlimited.publish(&item).await.unwrap();
+                    let cost = unlimited.held_bytes() - before;
+                    model.publish(key, serde_json::to_vec(&item).unwrap().len(), cost);
+                    readers.iter_mut().for_each(Reader::assert_woken);
+                }
+            }
+            Op::Subscribe(from) => readers.push(model.subscribe(&topic, from)),
+            Op::Read { reader, times } => {
+                let Some(reader) = chosen(reader) else {
+                    continue;
+                };
+                let reader = &mut readers[reader];
+                for _ in 0..times {
+                    let expected = model.read(reader);
+                    assert_eq!(reader.read(), expected);
+                    assert_eq!(number(&reader.subscription.position()), reader.seen);
+                    if matches!(expected, Seen::Nothing | Seen::End) {
+                        break;
+                    }
+                }
+            }
+            Op::Reconnect { reader } => {
+                let Some(reader) = chosen(reader) else {
+                    continue;
+                };
+                let Reader { seen, told, .. } = readers[reader];
+                model.evict();
+                readers[reader] = Reader {
+                    subscription: topic.subscribe(readers[reader].subscription.position()),
+                    woken: Arc::default(),
+                    is_waiting: false,
+                    behind: seen,
+                    taken: VecDeque::new(),
+                    seen,
+                    told,
+                    gap: None,
+                    has_read: false,
+                    resumes: true,
+                    has_ended: false,
+                };
+            }
+            Op::Leave { reader } => {
+                if let Some(reader) = chosen(reader) {
+                    readers.swap_remove(reader);
+                }
+            }
+            Op::Wait { millis } => advance(Duration::from_millis(millis)).await,
+            Op::Finish => {
+                topic.finish();
+                model.finished = true;
+                readers.iter_mut().for_each(Reader::assert_woken);
+            }
+        }
+        assert_eq!(topic.subscribers(), readers.len());
+        assert_eq!(topic.is_finished(), model.finished);
+    }
+    // Whatever is left: each reader comes to its end, or to where it waits.
+    for reader in &mut readers {
+        loop {
+            let expected = model.read(reader);
+            assert_eq!(reader.read(), expected);
+            if matches!(expected, Seen::Nothing | Seen::End) {
+                break;
+            }
+        }
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let size = prop_oneof![4 => 0..200_usize, 1 => 2_000..20_000_usize];
+    let from = prop_oneof![
+        Just(From::Now),
+        Just(From::First),
+        (0..100_usize).prop_map(From::Latest),
+        (0..1000_u64).prop_map(From::Number),
+        Just(From::OtherEpoch),
+        Just(From::Garbage),
+    ];
+    let reader = 0..16_usize;
+    prop_oneof![
+        120 => (size, 0..5_u8).prop_map(|(size, key)| Op::Publish { size, key }),
+        30 => from.prop_map(Op::Subscribe),
+        80 => (reader.clone(), 1..100_usize).prop_map(|(reader, times)| Op::Read { reader, times }),
+        20 => reader.clone().prop_map(|reader| Op::Reconnect { reader }),
+        10 => reader.prop_map(|reader| Op::Leave { reader }),
+        20 => (0..2_000_u64).prop_map(|millis| Op::Wait { millis }),
+        1 => Just(Op::Finish),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = (usize, usize, Option<u64>, Overflow)> {
+    (
+        prop_oneof![1..20_usize, 100..200_usize],
+        prop_oneof![Just(usize::MAX), 100..40_000_usize],
+        prop_oneof![2 => Just(None), 1 => (1..5_000_u64).prop_map(Some)],
+        prop_oneof![
+            3 => Just(Overflow::Skip),
+            1 => Just(Overflow::Latest),
+            2 => Just(Overflow::LatestBy),
+            1 => Just(Overflow::Disconnect),
+        ],
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Publishing, subscribing, reading, coming back, evicting and finishing in any order: each read returns what the
+    /// model says, each reader that waits is woken.
+    #[test]
+    fn every_reader_gets_what_the_model_says(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(compare(shape, ops));
+    }
+}

@@ -1,0 +1,119 @@
+//! What a topic holds, and what it drops.
+
+use std::{
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use sse_runtime::{EventId, GapReason, Start, Subscription, Topic};
+use tokio::time::advance;
+
+use super::{Item, poll_once};
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// However often a client leaves, also among the newest events of each key: what it has seen and
+    /// what it was told that it missed is everything, once.
+    #[test]
+    fn latest_by_accounts_for_each_event_once(
+        events in 1..6_usize,
+        steps in prop::collection::vec((0..12_usize, 0..6_usize, any::<bool>()), 1..60),
+    ) {
+        let topic: Topic<Item> = Topic::builder()
+            .events(events)
+            .latest_by(|item: &Item| item.key)
+            .build();
+        let mut updates = topic.subscribe(Start::Now);
+        let (mut published, mut accounted, mut seen) = (0, 0, 0);
+        let mut read = |updates: &mut Subscription<Item>, times: usize| {
+            for _ in 0..times {
+                match poll_once(updates.recv(), Waker::noop()) {
+                    Poll::Ready(Some(Ok(update))) => {
+                        assert!(update.number > seen, "{} after {seen}", update.number);
+                        seen = update.number;
+                        accounted += 1;
+                    }
+                    Poll::Ready(Some(Err(gap))) => accounted += gap.missed().unwrap(),
+                    Poll::Ready(None) => panic!("nothing has ended"),
+                    Poll::Pending => break,
+                }
+            }
+            accounted
+        };
+        for (publishes, reads, leaves) in steps {
+            for _ in 0..publishes {
+                published += 1;
+                let key = u8::try_from(published * 7 % 5).unwrap();
+                let item = Item { number: published, key, fill: String::new() };
+                topic.publish_now(&item).unwrap();
+            }
+            read(&mut updates, reads);
+            if leaves {
+                let id = updates.position().to_string();
+                updates = topic.subscribe(EventId::new(id).unwrap());
+            }
+        }
+        assert_eq!(read(&mut updates, usize::MAX), published);
+    }
+}
+
+/// What is held is the value, the frame and what is around them, whatever the frame's length.
+#[test]
+fn bytes_count_what_is_held() {
+    const LIMIT: usize = 1024 * 1024;
+    let numbers: Topic<u32> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
+    for number in 0..100_000 {
+        numbers.publish_now(&number).unwrap();
+    }
+    let mut held = 0;
+    let mut updates = numbers.subscribe(Start::First);
+    while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
+        held += 1;
+    }
+    // A frame has 35 bytes, an entry and its allocations have at least 100 more.
+    assert!((1..LIMIT / 135).contains(&held), "{held} events");
+
+    let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
+    for _ in 0..100 {
+        texts.publish_now(&"x".repeat(LIMIT / 16)).unwrap();
+    }
+    let mut held = 0;
+    let mut updates = texts.subscribe(Start::First);
+    while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
+        held += 1;
+    }
+    // The text is there twice, as the value and as the frame.
+    assert!((1..=8).contains(&held), "{held} texts");
+    assert!(texts.held_bytes() <= LIMIT);
+
+    // The newest of each key stays, and counts.
+    let by_key: Topic<u32> = Topic::builder()
+        .events(1)
+        .latest_by(|key: &u32| *key)
+        .build();
+    by_key.publish_now(&0).unwrap();
+    let one = by_key.held_bytes();
+    for number in 0..1_000 {
+        by_key.publish_now(&(number % 10)).unwrap();
+    }
+    assert!((10 * one..11 * one).contains(&by_key.held_bytes()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_become_too_old_is_not_read() {
+    let topic: Topic<u64> = Topic::builder().age(Duration::from_secs(1)).build();
+    let mut updates = topic.subscribe(Start::First);
+    topic.publish(&1).await.unwrap();
+    advance(Duration::from_secs(3600)).await;
+    let gap = updates.recv().await.unwrap().unwrap_err();
+    assert_eq!(
+        (gap.reason(), gap.missed()),
+        (GapReason::Overtaken, Some(1))
+    );
+}

@@ -1,0 +1,313 @@
+//! A model of a topic that is too simple to be wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Poll, Wake, Waker},
+    time::Duration,
+};
+
+use sse_runtime::{EventId, GapReason, Start, Subscription, Topic};
+use tokio::time::Instant;
+
+use super::{Item, number, poll_once};
+
+/// Notes that it was woken.
+#[derive(Debug, Default)]
+pub(super) struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Overflow {
+    Skip,
+    Latest,
+    LatestBy,
+    Disconnect,
+}
+
+/// Everything that was ever published, and the number behind which it is still held.
+pub(super) struct Model {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+    pub(super) age: Option<Duration>,
+    pub(super) overflow: Overflow,
+    pub(super) epoch: String,
+    pub(super) published: Vec<Published>,
+    pub(super) behind_oldest: u64,
+    pub(super) finished: bool,
+}
+
+pub(super) struct Published {
+    pub(super) key: u8,
+    pub(super) len: usize,
+    /// How many bytes it takes to hold it.
+    pub(super) cost: usize,
+    pub(super) at: Instant,
+}
+
+/// A reader, and what the model says of it.
+pub(super) struct Reader {
+    pub(super) subscription: Subscription<Item>,
+    pub(super) woken: Arc<Woken>,
+    pub(super) is_waiting: bool,
+    /// Behind what was taken out of the topic last.
+    pub(super) behind: u64,
+    /// Taken, and not handed out yet.
+    pub(super) taken: VecDeque<(u64, u64)>,
+    /// Behind what was handed out last: what the client would come back with.
+    pub(super) seen: u64,
+    /// How many events behind that it was told that it will not get.
+    pub(super) told: u64,
+    /// Of which it was told nothing yet.
+    pub(super) gap: Option<(GapReason, u64)>,
+    pub(super) has_read: bool,
+    pub(super) resumes: bool,
+    pub(super) has_ended: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Event(u64),
+    Gap(GapReason, Option<u64>, u64),
+    Nothing,
+    End,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Publish { size: usize, key: u8 },
+    Subscribe(From),
+    Read { reader: usize, times: usize },
+    Reconnect { reader: usize },
+    Leave { reader: usize },
+    Wait { millis: u64 },
+    Finish,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum From {
+    Now,
+    First,
+    Latest(usize),
+    /// So many thousandths of all numbers that could be asked for, and of a few that could not.
+    Number(u64),
+    OtherEpoch,
+    Garbage,
+}
+
+impl Model {
+    pub(super) fn last(&self) -> u64 {
+        self.published.len() as u64
+    }
+
+    pub(super) fn of(&self, number: u64) -> &Published {
+        &self.published[usize::try_from(number).unwrap() - 1]
+    }
+
+    pub(super) fn held(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.behind_oldest + 1..=self.last()
+    }
+
+    pub(super) fn evict(&mut self) {
+        loop {
+            let held = self.last() - self.behind_oldest;
+            // The newest of each key stay.
+            let mut all: BTreeSet<u64> = self.held().collect();
+            if let Overflow::LatestBy = self.overflow {
+                let newest: BTreeMap<u8, u64> = (1..=self.last())
+                    .map(|number| (self.of(number).key, number))
+                    .collect();
+                all.extend(newest.into_values());
+            }
+            let bytes: usize = all.iter().map(|number| self.of(*number).cost).sum();
+            let is_old = |at: Instant| self.age.is_some_and(|age| at.elapsed() > age);
+            let evicts = held > self.events as u64
+                || (bytes > self.bytes && held > 1)
+                || (held > 0 && is_old(self.of(self.behind_oldest + 1).at));
+            if !evicts {
+                return;
+            }
+            self.behind_oldest += 1;
+        }
+    }
+
+    pub(super) fn publish(&mut self, key: u8, json: usize, cost: usize) {
+        let number = self.last() + 1;
+        let id = format!("{}-{number}", self.epoch);
+        self.published.push(Published {
+            key,
+            len: "id: \ndata: \n\n".len() + id.len() + json,
+            cost,
+            at: Instant::now(),
+        });
+        self.evict();
+    }
+
+    /// What the next read has to return.
+    pub(super) fn read(&mut self, reader: &mut Reader) -> Seen {
+        if let Some((number, told)) = reader.taken.pop_front() {
+            reader.seen = number;
+            reader.told = told;
+            return Seen::Event(number);
+        }
+        if reader.has_ended {
+            return Seen::End;
+        }
+        let is_first = !std::mem::replace(&mut reader.has_read, true);
+        if let Some((reason, position)) = reader.gap.take() {
+            reader.seen = position;
+            return Seen::Gap(reason, None, position);
+        }
+        self.evict();
+        if reader.behind < self.behind_oldest || reader.told > 0 {
+            let was_away = is_first && reader.resumes;
+            let (go_on, kept) = match self.overflow {
+                Overflow::Disconnect if !was_away => {
+                    reader.has_ended = true;
+                    return Seen::End;
+                }
+                Overflow::Skip | Overflow::Disconnect => (self.behind_oldest, VecDeque::new()),
+                Overflow::Latest => {
+                    let newest = (self.last() - 1).max(self.behind_oldest);
+                    (newest, VecDeque::new())
+                }
+                Overflow::LatestBy => {
+                    let mut newest = BTreeMap::new();
+                    for number in reader.behind + 1..=self.last() {
+                        newest.insert(self.of(number).key, number);
+                    }
+                    let mut newest: Vec<_> = newest.into_values().collect();
+                    newest.sort_unstable();
+                    (self.last(), newest.into())
+                }
+            };
+            let superseded = go_on - reader.behind - kept.len() as u64;
+            let missed = superseded - std::mem::take(&mut reader.told);
+            let told = match self.overflow {
+                Overflow::LatestBy => {
+                    reader.told = superseded;
+                    reader.behind
+                }
+                _ => go_on,
+            };
+            reader.behind = go_on;
+            let count = kept.len() as u64;
+            let after = |(given, number)| (number, go_on - number - (count - given));
+            reader.taken = (1..).zip(kept).map(after).collect();
+            if missed == 0 {
+                return self.read(reader);
+            }
+            reader.seen = told;
+            let reason = match was_away {
+                true => GapReason::TooOld,
+                false => GapReason::Overtaken,
+            };
+            return Seen::Gap(reason, Some(missed), told);
+        }
+        let mut bytes = 0;
+        for number in (reader.behind + 1..=self.last()).take(256) {
+            let len = self.of(number).len;
+            bytes += len;
+            let is_large = len >= 4 * 1024;
+            if !reader.taken.is_empty() && (is_large || bytes > 32 * 1024) {
+                break;
+            }
+            reader.taken.push_back((number, 0));
+            reader.behind = number;
+            if is_large {
+                break;
+            }
+        }
+        if !reader.taken.is_empty() {
+            return self.read(reader);
+        }
+        if self.finished {
+            reader.has_ended = true;
+            return Seen::End;
+        }
+        Seen::Nothing
+    }
+
+    pub(super) fn subscribe(&mut self, topic: &Topic<Item>, from: From) -> Reader {
+        self.evict();
+        let (oldest, last) = (self.behind_oldest, self.last());
+        let id = |text: String| EventId::new(text).unwrap();
+        let (subscription, behind, gap) = match from {
+            From::Now => (topic.subscribe(Start::Now), last, None),
+            From::First => (topic.subscribe(Start::First), oldest, None),
+            From::Latest(count) => {
+                let behind = last.saturating_sub(count as u64).max(oldest);
+                (topic.subscribe(Start::Latest(count)), behind, None)
+            }
+            From::Number(thousandths) => {
+                let number = (last + 3) * thousandths / 1000;
+                let subscription = topic.subscribe(id(format!("{}-{number}", self.epoch)));
+                match number > last {
+                    true => (subscription, oldest, Some((GapReason::Unknown, oldest))),
+                    false => (subscription, number, None),
+                }
+            }
+            From::OtherEpoch => {
+                let gap = Some((GapReason::OtherEpoch, oldest));
+                let subscription = topic.subscribe(id(format!("zzzzzzzzzzzu-{last}")));
+                (subscription, oldest, gap)
+            }
+            From::Garbage => {
+                let gap = Some((GapReason::Unknown, oldest));
+                (topic.subscribe(id("7".to_owned())), oldest, gap)
+            }
+        };
+        Reader {
+            subscription,
+            woken: Arc::default(),
+            is_waiting: false,
+            behind,
+            taken: VecDeque::new(),
+            seen: behind,
+            told: 0,
+            gap,
+            has_read: false,
+            resumes: matches!(from, From::Number(_) | From::OtherEpoch | From::Garbage),
+            has_ended: false,
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn read(&mut self) -> Seen {
+        self.woken.0.store(false, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let seen = match poll_once(self.subscription.recv(), &waker) {
+            Poll::Pending => Seen::Nothing,
+            Poll::Ready(None) => Seen::End,
+            Poll::Ready(Some(Ok(update))) => {
+                assert_eq!(
+                    number(update.id()),
+                    update.number,
+                    "an event under another's id"
+                );
+                Seen::Event(update.number)
+            }
+            Poll::Ready(Some(Err(gap))) => {
+                Seen::Gap(gap.reason(), gap.missed(), number(gap.position()))
+            }
+        };
+        self.is_waiting = seen == Seen::Nothing;
+        seen
+    }
+
+    /// That whoever waited has been woken.
+    pub(super) fn assert_woken(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            assert!(self.woken.0.load(Ordering::Relaxed), "nobody woke a reader");
+        }
+    }
+}

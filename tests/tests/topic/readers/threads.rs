@@ -1,0 +1,164 @@
+//! Readers and publishers on threads of their own.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use sse_runtime::{Gap, Start, Topic, Update};
+
+use super::number;
+
+/// A reader that holds everything that it sees against the numbers that must come.
+struct Exact {
+    behind: u64,
+    missed: u64,
+    /// The last value of each publisher.
+    by_publisher: Vec<u64>,
+}
+
+impl Exact {
+    fn new(behind: u64, publishers: usize) -> Self {
+        Self {
+            behind,
+            missed: 0,
+            by_publisher: vec![0; publishers],
+        }
+    }
+
+    fn saw(&mut self, seen: Result<Update<(usize, u64)>, Gap>) {
+        match seen {
+            Ok(update) => {
+                assert_eq!(number(update.id()), self.behind + 1);
+                self.behind += 1;
+                let (publisher, value) = *update;
+                let last = &mut self.by_publisher[publisher];
+                assert!(value > *last, "{value} of {publisher} behind {last}");
+                *last = value;
+            }
+            Err(gap) => {
+                let missed = gap.missed().unwrap();
+                assert!(missed > 0);
+                self.behind += missed;
+                self.missed += missed;
+                assert_eq!(number(gap.position()), self.behind);
+            }
+        }
+    }
+}
+
+fn on_a_thread_of_its_own<F, Fut>(run: F) -> thread::JoinHandle<Fut::Output>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output: Send + 'static>,
+{
+    thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(support::within("a thread", run()))
+    })
+}
+
+/// Publishers and readers on threads of their own, where the ring is as small as here and readers are overtaken, and as
+/// large as here and they are not.
+#[test]
+fn threads_that_publish_read_and_come_back_lose_nothing() {
+    const PUBLISHERS: usize = 3;
+    const EACH: u64 = 20_000;
+    const ALL: u64 = PUBLISHERS as u64 * EACH;
+    for events in [16, usize::try_from(ALL).unwrap()] {
+        let topic: Topic<(usize, u64)> = Topic::in_memory(events);
+        let readers: Vec<_> = (0..6)
+            .map(|reader| {
+                // Before anything is published: whoever starts later would have to be told where.
+                let mut updates = topic.subscribe(Start::Now);
+                let topic = topic.clone();
+                on_a_thread_of_its_own(async move || {
+                    let mut exact = Exact::new(0, PUBLISHERS);
+                    let mut until_reconnect = fastrand::u32(1..300);
+                    while let Some(seen) = updates.recv().await {
+                        exact.saw(seen);
+                        until_reconnect -= 1;
+                        // Some stay.
+                        if until_reconnect == 0 && reader % 3 != 0 {
+                            updates = topic.subscribe(updates.position());
+                        }
+                        if until_reconnect == 0 {
+                            until_reconnect = fastrand::u32(1..300);
+                        }
+                    }
+                    assert_eq!(exact.behind, ALL);
+                    exact.missed
+                })
+            })
+            .collect();
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|publisher| {
+                let topic = topic.clone();
+                thread::spawn(move || {
+                    for value in 1..=EACH {
+                        topic.publish_now(&(publisher, value)).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
+        topic.finish();
+        let missed: u64 = readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum();
+        match events {
+            16 => assert!(missed > 0, "nobody was ever overtaken: the test is idle"),
+            _ => assert_eq!(missed, 0),
+        }
+        assert_eq!(topic.subscribers(), 0);
+    }
+}
+
+/// The publisher waits for all readers before it publishes the next event, so each event finds readers that have just
+/// found nothing, and are about to wait. One that is not woken then is never woken.
+#[test]
+fn no_wake_up_is_lost_between_finding_nothing_and_waiting() {
+    const READERS: usize = 3;
+    const ROUNDS: u64 = 20_000;
+    let topic: Topic<(usize, u64)> = Topic::in_memory(4);
+    let seen: Vec<Arc<AtomicU64>> = (0..READERS).map(|_| Arc::default()).collect();
+    let readers: Vec<_> = seen
+        .iter()
+        .map(|seen| {
+            let (mut updates, seen) = (topic.subscribe(Start::Now), Arc::clone(seen));
+            on_a_thread_of_its_own(async move || {
+                let mut exact = Exact::new(0, 1);
+                while let Some(update) = updates.recv().await {
+                    exact.saw(update);
+                    seen.store(exact.behind, Ordering::Release);
+                }
+                assert_eq!((exact.behind, exact.missed), (ROUNDS, 0));
+            })
+        })
+        .collect();
+    for round in 1..=ROUNDS {
+        topic.publish_now(&(0, round)).unwrap();
+        // A reader that is not woken ends its own wait with a panic.
+        while seen
+            .iter()
+            .any(|seen| seen.load(Ordering::Acquire) != round)
+            && !readers.iter().any(thread::JoinHandle::is_finished)
+        {
+            thread::yield_now();
+        }
+    }
+    topic.finish();
+    for reader in readers {
+        reader.join().unwrap();
+    }
+}

@@ -1,0 +1,64 @@
+//! An event is encoded once, whoever reads it.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{Router, extract::State};
+use sse_runtime::{LastEventId, RouterExt as _, Stream, Topic, sse_endpoint, testing};
+
+/// Counts how often it is serialised.
+#[derive(Clone)]
+struct Costly(Arc<AtomicU64>);
+
+impl serde::Serialize for Costly {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        serializer.serialize_str("costly")
+    }
+}
+
+#[sse_endpoint("/costly")]
+async fn costly(
+    State(topic): State<Topic<Costly>>,
+    last: LastEventId,
+) -> impl Stream<Item = Costly> {
+    yield_all!(topic.subscribe(last));
+}
+
+#[tokio::test]
+async fn ten_thousand_clients_cost_one_encoding() {
+    const CLIENTS: usize = 10_000;
+    let topic: Topic<Costly> = Topic::in_memory(16);
+    let client = testing::Client::new(Router::new().sse(costly).with_state(topic.clone()));
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut events = client.get("/costly").await.events();
+        // The head, then the generator up to where it waits.
+        for _ in 0..2 {
+            let waits = poll_fn(|cx| {
+                let next = std::pin::pin!(events.next());
+                std::task::Poll::Ready(next.poll(cx).is_pending())
+            });
+            assert!(waits.await);
+        }
+        clients.push(events);
+    }
+    assert_eq!(topic.subscribers(), CLIENTS);
+    let count = Arc::new(AtomicU64::new(0));
+    let id = topic.publish(&Costly(Arc::clone(&count))).await.unwrap();
+    for events in &mut clients {
+        let event = events.expect_event().await;
+        assert_eq!(
+            (event.data, event.id),
+            ("\"costly\"".to_owned(), id.to_string())
+        );
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+    drop(clients);
+    assert_eq!(topic.subscribers(), 0);
+}

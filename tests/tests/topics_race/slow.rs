@@ -1,0 +1,109 @@
+//! Clients that are too slow.
+
+use std::net::SocketAddr;
+
+use axum::{Router, extract::State};
+use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, TopicBuilder, sse_endpoint};
+use support::{Client, serve};
+use tokio::net::TcpStream;
+
+use super::{Account, account, ask, epoch, narrow};
+
+type Large = (u64, String);
+
+#[sse_endpoint("/large")]
+async fn large(State(topic): State<Topic<Large>>, last: LastEventId) -> impl Stream<Item = Large> {
+    yield_all!(topic.subscribe(last.or(Start::First)));
+}
+
+/// The client reads the first event, then nothing until many times what all buffers hold has been published, then all.
+async fn overtaken(
+    build: impl FnOnce(TopicBuilder<Large>) -> Topic<Large>,
+) -> (Account, SocketAddr, String) {
+    let topic = build(Topic::builder().events(HELD_OF_LARGE));
+    let publish = async |number: u64| {
+        topic.publish(&(number, "x".repeat(4_000))).await.unwrap();
+    };
+    let app = Router::new().sse(large).with_state(topic.clone());
+    let addr = serve(app).await;
+    publish(1).await;
+    let mut client = Client::over(ask(narrow(addr).await, "/large", "").await);
+    client.head().await;
+    let mut all = client.expect_chunk().await;
+    for number in 2..=ALL_LARGE {
+        publish(number).await;
+        tokio::task::yield_now().await;
+    }
+    topic.finish();
+    while let Some(chunk) = client.chunk().await.unwrap() {
+        all += &chunk;
+    }
+    let epoch = epoch(&topic);
+    (account(&all, 0), addr, epoch)
+}
+
+const HELD_OF_LARGE: usize = 16;
+const ALL_LARGE: u64 = 5_000;
+
+#[tokio::test]
+async fn a_slow_client_goes_on_with_the_oldest_that_is_held() {
+    let (told, ..) = overtaken(TopicBuilder::build).await;
+    let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
+    assert!(told.gaps.iter().all(|(reason, _)| reason == "overtaken"));
+    assert_eq!(told.events + missed, ALL_LARGE);
+    assert_eq!(told.last, ALL_LARGE);
+    let held = ALL_LARGE - HELD_OF_LARGE as u64;
+    assert!(
+        told.rest.iter().copied().eq(held + 1..=ALL_LARGE),
+        "{:?}",
+        told.rest
+    );
+    let end = told.end.unwrap();
+    assert!(end.starts_with("event: done\nid: "), "{end:?}");
+    assert!(end.ends_with("~done\ndata: null"), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_slow_client_goes_on_with_the_newest() {
+    let (told, ..) = overtaken(|builder| builder.latest().build()).await;
+    let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
+    assert_eq!(told.events + missed, ALL_LARGE);
+    assert_eq!(told.rest, [ALL_LARGE]);
+}
+
+#[tokio::test]
+async fn a_slow_client_gets_the_newest_of_each_key() {
+    // Of the last key there is one, long ago.
+    let key = |(number, _): &Large| if *number == 4_000 { 3 } else { number % 3 };
+    let (told, ..) = overtaken(|builder| builder.latest_by(key).build()).await;
+    let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
+    assert_eq!(told.events + missed, ALL_LARGE);
+    assert_eq!(told.rest, [4_000, ALL_LARGE - 2, ALL_LARGE - 1, ALL_LARGE]);
+}
+
+#[tokio::test]
+async fn a_slow_client_is_sent_away_to_come_back() {
+    let (told, addr, epoch) = overtaken(|builder| builder.disconnect().build()).await;
+    assert_eq!(told.gaps, []);
+    assert_eq!(
+        told.end.unwrap(),
+        "event: close\ndata: {\"reason\":\"lagged\"}"
+    );
+    assert!(
+        told.last < ALL_LARGE - HELD_OF_LARGE as u64,
+        "it was not overtaken"
+    );
+
+    let id = format!("{epoch}-{}", told.last);
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let mut back = Client::over(ask(socket, "/large", &id).await);
+    back.head().await;
+    let mut all = String::new();
+    while let Some(chunk) = back.chunk().await.unwrap() {
+        all += &chunk;
+    }
+    let again = account(&all, told.last);
+    let missed = ALL_LARGE - HELD_OF_LARGE as u64 - told.last;
+    assert_eq!(again.gaps, [("too_old".to_owned(), missed)]);
+    assert_eq!(told.events + missed + again.events, ALL_LARGE);
+}
