@@ -4,6 +4,7 @@
     reason = "fixtures, with docs where the name does not say enough"
 )]
 
+pub mod body;
 pub mod load;
 pub mod log;
 pub mod server;

@@ -233,204 +233,243 @@ impl Running {
     }
 }
 
+/// A stream that has ended, by its id.
+type Ended = (u64, CloseReason);
+
+impl Running {
+    /// Streams of one endpoint, which ends as it is told to.
+    async fn end_by_cause(&mut self) -> Vec<Ended> {
+        let mut ids = Vec::new();
+        for (how, why) in [
+            ("finished", CloseReason::Finished),
+            ("failed", CloseReason::Failed),
+            ("max_duration", CloseReason::MaxDuration),
+            ("expired", CloseReason::Expired),
+            ("revoked", CloseReason::Revoked),
+            ("panicked", CloseReason::Panicked),
+        ] {
+            let mut client = Client::get(self.addr, &format!("/api/ends/{how}")).await;
+            client.head().await;
+            assert_eq!(client.expect_chunk().await, "data: \"first\"\n\n");
+            ids.push((self.closed(why).await, why));
+        }
+        ids
+    }
+
+    /// The spans of finished streams count their events and bytes.
+    async fn assert_counts(&mut self) {
+        let error = "event: error\ndata: \"as asked\"\n\n".len();
+        for (how, events, bytes, why) in [
+            ("ten", 10, 90, CloseReason::Finished),
+            ("ten-and-fail", 11, 90 + error, CloseReason::Failed),
+            ("many", 20_000, 180_000, CloseReason::Finished),
+        ] {
+            let client = Client::get(self.addr, &format!("/api/counts/{how}")).await;
+            let (id, ()) = tokio::join!(self.closed(why), async {
+                let mut client = client;
+                client.head().await;
+                while client.chunk().await.unwrap().is_some() {}
+            });
+            let span = self.span(id).await;
+            let bytes = "retry: 3000\n".len() + bytes;
+            let counted = format!("events={events} bytes={bytes} ");
+            assert!(span.contains(&counted), "{how}: {counted} is not in {span}");
+        }
+        let not_found = Client::get(self.addr, "/api/counts/none")
+            .await
+            .head()
+            .await;
+        assert_eq!(not_found.status_line, "HTTP/1.1 404 Not Found");
+        let id = self.closed(CloseReason::Rejected).await;
+        let span = self.span(id).await;
+        assert!(span.contains("reason=\"rejected\""), "{span}");
+    }
+
+    /// Streams that fail with what they read.
+    async fn fail_runs(&mut self) -> Vec<Ended> {
+        let mut ids = Vec::new();
+        for (how, why, is_cut) in [
+            ("runs/failed", CloseReason::Failed, false),
+            ("runs/panicked", CloseReason::Panicked, false),
+            ("task", CloseReason::Panicked, true),
+        ] {
+            let mut client = Client::get(self.addr, &format!("/api/{how}")).await;
+            client.head().await;
+            let mut text = String::new();
+            let end = loop {
+                match client.chunk().await {
+                    Ok(Some(chunk)) => text.push_str(&chunk),
+                    end => break end,
+                }
+            };
+            assert_eq!(end.is_err(), is_cut, "{how}");
+            assert!(text.contains("data: 1\n"), "{how}: {text}");
+            let error = text
+                .split("\n\n")
+                .find(|frame| frame.contains("event: error"));
+            let error = error.unwrap_or_else(|| panic!("{how}: {text}"));
+            assert!(
+                error.contains("~done") && !text.contains("event: done"),
+                "{how}: {text}"
+            );
+            ids.push((self.closed(why).await, why));
+        }
+        ids
+    }
+
+    /// Streams that end by their topic, their client, another stream or the server.
+    async fn end_by_others(&mut self) -> Vec<Ended> {
+        let mut ids = Vec::new();
+        let mut lags = Client::get(self.addr, "/api/lags").await;
+        lags.head().await;
+        assert_eq!(
+            lags.expect_chunk().await,
+            "event: close\ndata: {\"reason\":\"lagged\"}\n\n"
+        );
+        assert_eq!(lags.chunk().await, Ok(None));
+        let why = CloseReason::Lagged;
+        ids.push((self.closed(why).await, why));
+
+        let mut old = Client::get(self.addr, "/api/newest/stays").await;
+        old.head().await;
+        old.expect_chunk().await;
+        let new = Client::get(self.addr, "/api/newest/stays").await;
+        let why = CloseReason::Superseded;
+        ids.push((self.closed(why).await, why));
+        drop(new);
+        self.closed(CloseReason::ClientGone).await;
+
+        // A client that stops reading, with a buffer that is soon full.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stalled = Client::over(socket.connect(self.addr).await.unwrap());
+        stalled
+            .send(b"GET /api/floods HTTP/1.1\r\nhost: test\r\n\r\n")
+            .await;
+        let why = CloseReason::Stalled;
+        ids.push((self.closed(why).await, why));
+        drop(stalled);
+
+        let mut leaves = Client::get(self.addr, "/api/stays").await;
+        leaves.head().await;
+        leaves.expect_chunk().await;
+        assert_eq!(
+            self.metric("sse_server_active_streams")[r#"http_route="/api/stays""#],
+            1.0
+        );
+        // There is room for one.
+        let refused = Client::get(self.addr, "/api/stays").await.head().await;
+        assert_eq!(refused.status_line, "HTTP/1.1 503 Service Unavailable");
+        drop(leaves);
+        let why = CloseReason::ClientGone;
+        ids.push((self.closed(why).await, why));
+
+        let mut last = Client::get(self.addr, "/api/stays").await;
+        last.head().await;
+        last.expect_chunk().await;
+        self.shutdown.begin();
+        let why = CloseReason::Shutdown;
+        ids.push((self.closed(why).await, why));
+        ids
+    }
+
+    /// Each span has its reason and the other fields.
+    async fn assert_spans(&self, ended: &[Ended]) {
+        for &(id, why) in ended {
+            let span = self.span(id).await;
+            for field in [
+                &format!("reason=\"{why}\""),
+                "endpoint=",
+                "route=\"/api/",
+                "peer=127.0.0.1:",
+                "events=",
+                "bytes=",
+                "duration=",
+            ] {
+                assert!(span.contains(field), "{field} is not in {span}");
+            }
+        }
+        let (finished, _) = ended[0];
+        let span = self.span(finished).await;
+        let bytes = "data: \"first\"\n\ndata: \"second\"\n\n".len();
+        assert!(span.contains(&format!("events=2 bytes={bytes} ")), "{span}");
+        let text = self.log.text();
+        let own = text
+            .lines()
+            .find(|line| line.contains("the handler's own words"))
+            .unwrap();
+        assert!(
+            own.contains("event_stream"),
+            "the handler runs in the span: {own}"
+        );
+    }
+
+    /// Each reason is counted once for its route, and nothing else is.
+    fn assert_metrics(&self, ended: Vec<Ended>) {
+        let closed = self.metric("sse_server_streams_closed");
+        for (_, why) in ended {
+            let route = match why {
+                CloseReason::ClientGone | CloseReason::Shutdown => "/api/stays",
+                CloseReason::Stalled => "/api/floods",
+                CloseReason::Lagged => "/api/lags",
+                CloseReason::Superseded => "/api/newest/stays",
+                _ => "/api/ends/{how}",
+            };
+            let labels = format!("http_route=\"{route}\",reason=\"{why}\"");
+            assert_eq!(closed.get(&labels), Some(&1.0), "{labels} of {closed:?}");
+        }
+        for (route, why, count) in [
+            ("runs/{how}", "failed", 1.0),
+            ("runs/{how}", "panicked", 1.0),
+            ("runs/{how}", "finished", 0.0),
+            ("task", "panicked", 1.0),
+            ("task", "finished", 0.0),
+        ] {
+            let labels = format!("http_route=\"/api/{route}\",reason=\"{why}\"");
+            assert_eq!(closed.get(&labels), Some(&count), "{labels} of {closed:?}");
+        }
+        let ends = r#"http_route="/api/ends/{how}""#;
+        let stays = r#"http_route="/api/stays""#;
+        // What has not happened is there as a zero, so that its first time is an increase.
+        let never = r#"http_route="/api/stays",reason="panicked""#;
+        assert_eq!(closed.get(never), Some(&0.0));
+        let never = r#"http_route="/api/stays",limit="key""#;
+        assert_eq!(self.metric("sse_server_streams_rejected")[never], 0.0);
+        let refused = r#"http_route="/api/stays",limit="total""#;
+        assert_eq!(self.metric("sse_server_streams_rejected")[refused], 1.0);
+        for (name, count) in [("opened", 6.0), ("closed", 6.0)] {
+            let all = self.metric(&format!("sse_server_streams_{name}"));
+            let of_route = all.iter().filter(|(labels, _)| labels.starts_with(ends));
+            assert_eq!(
+                of_route.map(|(_, count)| count).sum::<f64>(),
+                count,
+                "{name}"
+            );
+        }
+        for route in [ends, stays] {
+            assert_eq!(self.metric("sse_server_active_streams")[route], 0.0);
+        }
+        assert_eq!(self.metric("sse_server_events")[stays], 2.0);
+        let goodbye =
+            self.metric("sse_server_sent_bytes")[stays] - 2.0 * "data: 1\n\n".len() as f64;
+        assert!(goodbye > 0.0, "the `retry` of the shutdown counts as well");
+        assert_eq!(
+            self.metric("sse_server_time_to_first_event_count")[ends],
+            6.0
+        );
+        let durations = self.metric("sse_server_stream_duration_count");
+        assert_eq!(durations.len(), 17, "{durations:?}");
+    }
+}
+
 // One test, since a process has one recorder.
 #[tokio::test]
 async fn each_reason_is_the_same_in_hook_span_and_metric() {
     let mut server = Running::start().await;
-    let addr = server.addr;
-    let (mut ids, mut runs_of) = (Vec::new(), Vec::new());
-    for (how, why) in [
-        ("finished", CloseReason::Finished),
-        ("failed", CloseReason::Failed),
-        ("max_duration", CloseReason::MaxDuration),
-        ("expired", CloseReason::Expired),
-        ("revoked", CloseReason::Revoked),
-        ("panicked", CloseReason::Panicked),
-    ] {
-        let mut client = Client::get(addr, &format!("/api/ends/{how}")).await;
-        client.head().await;
-        assert_eq!(client.expect_chunk().await, "data: \"first\"\n\n");
-        ids.push((server.closed(why).await, why));
-    }
-
-    let error = "event: error\ndata: \"as asked\"\n\n".len();
-    for (how, events, bytes, why) in [
-        ("ten", 10, 90, CloseReason::Finished),
-        ("ten-and-fail", 11, 90 + error, CloseReason::Failed),
-        ("many", 20_000, 180_000, CloseReason::Finished),
-    ] {
-        let client = Client::get(addr, &format!("/api/counts/{how}")).await;
-        let (id, ()) = tokio::join!(server.closed(why), async {
-            let mut client = client;
-            client.head().await;
-            while client.chunk().await.unwrap().is_some() {}
-        });
-        let span = server.span(id).await;
-        let bytes = "retry: 3000\n".len() + bytes;
-        let counted = format!("events={events} bytes={bytes} ");
-        assert!(span.contains(&counted), "{how}: {counted} is not in {span}");
-    }
-    let not_found = Client::get(addr, "/api/counts/none").await.head().await;
-    assert_eq!(not_found.status_line, "HTTP/1.1 404 Not Found");
-    let id = server.closed(CloseReason::Rejected).await;
-    let span = server.span(id).await;
-    assert!(span.contains("reason=\"rejected\""), "{span}");
-    for (how, why, is_cut) in [
-        ("runs/failed", CloseReason::Failed, false),
-        ("runs/panicked", CloseReason::Panicked, false),
-        ("task", CloseReason::Panicked, true),
-    ] {
-        let mut client = Client::get(addr, &format!("/api/{how}")).await;
-        client.head().await;
-        let mut text = String::new();
-        let end = loop {
-            match client.chunk().await {
-                Ok(Some(chunk)) => text.push_str(&chunk),
-                end => break end,
-            }
-        };
-        assert_eq!(end.is_err(), is_cut, "{how}");
-        assert!(text.contains("data: 1\n"), "{how}: {text}");
-        let error = text
-            .split("\n\n")
-            .find(|frame| frame.contains("event: error"));
-        let error = error.unwrap_or_else(|| panic!("{how}: {text}"));
-        assert!(
-            error.contains("~done") && !text.contains("event: done"),
-            "{how}: {text}"
-        );
-        runs_of.push((server.closed(why).await, why));
-    }
-
-    let mut lags = Client::get(addr, "/api/lags").await;
-    lags.head().await;
-    assert_eq!(
-        lags.expect_chunk().await,
-        "event: close\ndata: {\"reason\":\"lagged\"}\n\n"
-    );
-    assert_eq!(lags.chunk().await, Ok(None));
-    let why = CloseReason::Lagged;
-    ids.push((server.closed(why).await, why));
-
-    let mut old = Client::get(addr, "/api/newest/stays").await;
-    old.head().await;
-    old.expect_chunk().await;
-    let new = Client::get(addr, "/api/newest/stays").await;
-    let why = CloseReason::Superseded;
-    ids.push((server.closed(why).await, why));
-    drop(new);
-    server.closed(CloseReason::ClientGone).await;
-
-    // A client that stops reading, with a buffer that is soon full.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4_096).unwrap();
-    let mut stalled = Client::over(socket.connect(addr).await.unwrap());
-    stalled
-        .send(b"GET /api/floods HTTP/1.1\r\nhost: test\r\n\r\n")
-        .await;
-    let why = CloseReason::Stalled;
-    ids.push((server.closed(why).await, why));
-    drop(stalled);
-
-    let mut leaves = Client::get(addr, "/api/stays").await;
-    leaves.head().await;
-    leaves.expect_chunk().await;
-    assert_eq!(
-        server.metric("sse_server_active_streams")[r#"http_route="/api/stays""#],
-        1.0
-    );
-    // There is room for one.
-    let refused = Client::get(addr, "/api/stays").await.head().await;
-    assert_eq!(refused.status_line, "HTTP/1.1 503 Service Unavailable");
-    drop(leaves);
-    let why = CloseReason::ClientGone;
-    ids.push((server.closed(why).await, why));
-
-    let mut last = Client::get(addr, "/api/stays").await;
-    last.head().await;
-    last.expect_chunk().await;
-    server.shutdown.begin();
-    let why = CloseReason::Shutdown;
-    ids.push((server.closed(why).await, why));
-
-    for &(id, why) in ids.iter().chain(&runs_of) {
-        let span = server.span(id).await;
-        for field in [
-            &format!("reason=\"{why}\""),
-            "endpoint=",
-            "route=\"/api/",
-            "peer=127.0.0.1:",
-            "events=",
-            "bytes=",
-            "duration=",
-        ] {
-            assert!(span.contains(field), "{field} is not in {span}");
-        }
-    }
-    let (finished, _) = ids[0];
-    let span = server.span(finished).await;
-    let bytes = "data: \"first\"\n\ndata: \"second\"\n\n".len();
-    assert!(span.contains(&format!("events=2 bytes={bytes} ")), "{span}");
-    let text = server.log.text();
-    let own = text
-        .lines()
-        .find(|line| line.contains("the handler's own words"))
-        .unwrap();
-    assert!(
-        own.contains("event_stream"),
-        "the handler runs in the span: {own}"
-    );
-
-    let closed = server.metric("sse_server_streams_closed");
-    for (_, why) in ids {
-        let route = match why {
-            CloseReason::ClientGone | CloseReason::Shutdown => "/api/stays",
-            CloseReason::Stalled => "/api/floods",
-            CloseReason::Lagged => "/api/lags",
-            CloseReason::Superseded => "/api/newest/stays",
-            _ => "/api/ends/{how}",
-        };
-        let labels = format!("http_route=\"{route}\",reason=\"{why}\"");
-        assert_eq!(closed.get(&labels), Some(&1.0), "{labels} of {closed:?}");
-    }
-    for (route, why, count) in [
-        ("runs/{how}", "failed", 1.0),
-        ("runs/{how}", "panicked", 1.0),
-        ("runs/{how}", "finished", 0.0),
-        ("task", "panicked", 1.0),
-        ("task", "finished", 0.0),
-    ] {
-        let labels = format!("http_route=\"/api/{route}\",reason=\"{why}\"");
-        assert_eq!(closed.get(&labels), Some(&count), "{labels} of {closed:?}");
-    }
-    let ends = r#"http_route="/api/ends/{how}""#;
-    let stays = r#"http_route="/api/stays""#;
-    // What has not happened is there as a zero, so that its first time is an increase.
-    let never = r#"http_route="/api/stays",reason="panicked""#;
-    assert_eq!(closed.get(never), Some(&0.0));
-    let never = r#"http_route="/api/stays",limit="key""#;
-    assert_eq!(server.metric("sse_server_streams_rejected")[never], 0.0);
-    let refused = r#"http_route="/api/stays",limit="total""#;
-    assert_eq!(server.metric("sse_server_streams_rejected")[refused], 1.0);
-    for (name, count) in [("opened", 6.0), ("closed", 6.0)] {
-        let all = server.metric(&format!("sse_server_streams_{name}"));
-        let of_route = all.iter().filter(|(labels, _)| labels.starts_with(ends));
-        assert_eq!(
-            of_route.map(|(_, count)| count).sum::<f64>(),
-            count,
-            "{name}"
-        );
-    }
-    for route in [ends, stays] {
-        assert_eq!(server.metric("sse_server_active_streams")[route], 0.0);
-    }
-    assert_eq!(server.metric("sse_server_events")[stays], 2.0);
-    let goodbye = server.metric("sse_server_sent_bytes")[stays] - 2.0 * "data: 1\n\n".len() as f64;
-    assert!(goodbye > 0.0, "the `retry` of the shutdown counts as well");
-    assert_eq!(
-        server.metric("sse_server_time_to_first_event_count")[ends],
-        6.0
-    );
-    let durations = server.metric("sse_server_stream_duration_count");
-    assert_eq!(durations.len(), 17, "{durations:?}");
+    let mut ended = server.end_by_cause().await;
+    server.assert_counts().await;
+    let runs = server.fail_runs().await;
+    ended.extend(server.end_by_others().await);
+    server.assert_spans(&[&ended[..], &runs].concat()).await;
+    server.assert_metrics(ended);
 }

@@ -328,38 +328,45 @@ impl Clients {
                 events.read(case.events).await?;
                 gate.pass().await;
             }
-            ConnectionDropped => {
-                let connection = Http2::connect(addr).await?;
-                let path = case.path("stream");
-                let mut all = Vec::new();
-                for _ in 0..ON_ONE {
-                    let mut events = connection.get(&path, &self.received).await?;
-                    events.read(case.events).await?;
-                    all.push(events);
-                }
-                gate.pass().await;
-                drop(connection);
-            }
-            Stalled => {
-                // As little room as the system has.
-                let socket = TcpSocket::new_v4().map_err(said)?;
-                socket.set_recv_buffer_size(4096).map_err(said)?;
-                let mut socket = socket.connect(addr).await.map_err(said)?;
-                let request = format!("{}\r\n", case.request("GET", "flood"));
-                socket.write_all(request.as_bytes()).await.map_err(said)?;
-                gate.pass().await;
-                // The server forgets what it has not sent, which the system tells by a reset.
-                within("the server to give up", async {
-                    while !socket.ready(Interest::ERROR).await?.is_error() {}
-                    std::io::Result::Ok(())
-                })
-                .await?
-                .map_err(said)?;
-            }
+            ConnectionDropped => self.drop_connection(case, gate).await?,
+            Stalled => self.stall(case, gate).await?,
             Finished | Failed | Rejected | Panicked | Expired | Revoked | MaxDuration
             | Shutdown => self.stay(case, gate).await?,
         }
         Ok(())
+    }
+
+    /// Drops a connection of HTTP/2 with several streams.
+    async fn drop_connection(&self, case: &Case, gate: &Gate) -> Result<(), String> {
+        let connection = Http2::connect(self.addr).await?;
+        let path = case.path("stream");
+        let mut all = Vec::new();
+        for _ in 0..ON_ONE {
+            let mut events = connection.get(&path, &self.received).await?;
+            events.read(case.events).await?;
+            all.push(events);
+        }
+        gate.pass().await;
+        drop(connection);
+        Ok(())
+    }
+
+    /// Stops reading until the server resets the connection.
+    async fn stall(&self, case: &Case, gate: &Gate) -> Result<(), String> {
+        // As little room as the system has.
+        let socket = TcpSocket::new_v4().map_err(said)?;
+        socket.set_recv_buffer_size(4096).map_err(said)?;
+        let mut socket = socket.connect(self.addr).await.map_err(said)?;
+        let request = format!("{}\r\n", case.request("GET", "flood"));
+        socket.write_all(request.as_bytes()).await.map_err(said)?;
+        gate.pass().await;
+        // The server forgets what it has not sent, which the system tells by a reset.
+        within("the server to give up", async {
+            while !socket.ready(Interest::ERROR).await?.is_error() {}
+            std::io::Result::Ok(())
+        })
+        .await?
+        .map_err(said)
     }
 
     /// Stays to the end, which the server makes.

@@ -10,22 +10,20 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody},
+    body::HttpBody as _,
     extract::{Path, State},
     middleware::map_response_with_state,
     response::Response,
 };
-use http_body::Frame;
 use sse_runtime::{RouterExt as _, Stream, Text, sse_endpoint};
 use tokio::{net::TcpSocket, sync::watch};
 
-use support::{Client, Generators, assert_at_once, serve, serve_on, serve_plain, within};
+use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
 
 /// Blocks a generator's thread until the client has seen what came before: nothing but the generator's own flush can
 /// bring it there.
@@ -157,27 +155,14 @@ async fn flood(
     }
 }
 
-/// A body that counts how often it is polled.
-struct Polled {
-    body: Body,
-    polls: Arc<AtomicUsize>,
-}
-
-impl HttpBody for Polled {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.polls.fetch_add(1, Ordering::Relaxed);
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-}
-
+/// A layer that counts how often the body is polled.
 async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) -> Response {
-    response.map(|body| Body::new(Polled { body, polls }))
+    response.map(|mut body| {
+        body::poll_fn(move |cx| {
+            polls.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut body).poll_frame(cx)
+        })
+    })
 }
 
 /// The bytes that were yielded when no more are.

@@ -111,6 +111,16 @@ async fn the_keep_alive_can_be_an_event_or_off() {
     assert_eq!(text, "data: 1\n\n");
 }
 
+/// Advances the paused clock, which stands still while a hot loop keeps the task awake.
+fn run_clock() -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async {
+        loop {
+            advance(Duration::from_millis(100)).await;
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hot_loop_does_not_hold_back_the_keep_alive() {
     #[sse_endpoint("/hot", keep_alive = "1s")]
@@ -124,13 +134,7 @@ async fn a_hot_loop_does_not_hold_back_the_keep_alive() {
     }
     let client = Client::new(Router::new().sse(hot));
     let mut events = client.get("/hot").await.events();
-    // The clock does not move by itself while the loop keeps the task awake.
-    let clock = tokio::spawn(async {
-        loop {
-            advance(Duration::from_millis(100)).await;
-            tokio::task::yield_now().await;
-        }
-    });
+    let clock = run_clock();
     assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
     clock.abort();
     events.leave().await;
@@ -192,12 +196,7 @@ async fn max_duration_ends_a_hot_loop() {
     }
     let client = Client::new(Router::new().sse(hot));
     let mut events = client.get("/hot").await.events();
-    let clock = tokio::spawn(async {
-        loop {
-            advance(Duration::from_millis(100)).await;
-            tokio::task::yield_now().await;
-        }
-    });
+    let clock = run_clock();
     events.expect_end().await;
     clock.abort();
 }

@@ -16,6 +16,7 @@ macro_rules! wire {
 }
 
 mod decode;
+mod inner;
 mod json;
 mod wire;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{Router, extract::State};
 use bytes::Bytes;
 use sse_runtime::{CloseReason, Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
-use support::{Client, Generators, server_of, within};
+use support::{Generators, server_of, within};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Process, retry, to_the_end};
@@ -13,9 +13,7 @@ use super::{Process, retry, to_the_end};
 #[tokio::test]
 async fn the_server_waits_for_close_hooks() {
     let mut server = Process::start("0", "100").await;
-    let mut client = Client::get(server.addr, "/hooked").await;
-    client.head().await;
-    client.expect_chunk().await;
+    let mut client = server.stream("/hooked").await;
     server.signal("TERM").await;
     retry(&to_the_end(&mut client).await);
     assert!(server.exit().await.success());
@@ -82,13 +80,8 @@ async fn hooks_run_of_streams_that_are_left_behind_on_http2() {
 #[tokio::test]
 async fn hooks_run_after_a_second_signal_too() {
     let mut server = Process::start("0", "60000").await;
-    let mut client = Client::get(server.addr, "/hooked-finite").await;
-    client.head().await;
-    client.expect_chunk().await;
-    server.signal("TERM").await;
-    server.until_it_accepts_nobody().await;
-    server.signal("TERM").await;
-    assert!(server.exit().await.success());
+    let _client = server.stream("/hooked-finite").await;
+    server.exit_at_second_signal("TERM").await;
     let said = within("the hook", server.lines.next_line()).await.unwrap();
     assert_eq!(said.as_deref(), Some("shutdown"));
 }

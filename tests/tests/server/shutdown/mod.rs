@@ -72,6 +72,22 @@ impl Process {
         Self { child, addr, lines }
     }
 
+    /// A client of `path` that has received the first event.
+    async fn stream(&self, path: &str) -> Client {
+        let mut client = Client::get(self.addr, path).await;
+        client.head().await;
+        client.expect_chunk().await;
+        client
+    }
+
+    /// Sends SIGTERM, then `second` once the server accepts nobody, and expects it to exit.
+    async fn exit_at_second_signal(&mut self, second: &str) {
+        self.signal("TERM").await;
+        self.until_it_accepts_nobody().await;
+        self.signal(second).await;
+        assert!(self.exit().await.success());
+    }
+
     async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("a process that runs").to_string();
         let killed = Command::new("kill").args(["-s", name, &pid]).status().await;

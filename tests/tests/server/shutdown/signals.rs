@@ -98,10 +98,7 @@ async fn a_person_at_a_terminal_does_not_wait() {
     let mut clients = Vec::new();
     // Over the whole drain time, some of them would take longer than this test has patience.
     for _ in 0..20 {
-        let mut client = Client::get(server.addr, "/quiet").await;
-        client.head().await;
-        client.expect_chunk().await;
-        clients.push(client);
+        clients.push(server.stream("/quiet").await);
     }
     server.signal("INT").await;
     for client in &mut clients {
@@ -113,13 +110,8 @@ async fn a_person_at_a_terminal_does_not_wait() {
 #[tokio::test]
 async fn a_second_signal_ends_what_runs_on() {
     let mut server = Process::start("0", "60000").await;
-    let mut client = Client::get(server.addr, "/finite/3600000").await;
-    client.head().await;
-    client.expect_chunk().await;
-    server.signal("TERM").await;
-    server.until_it_accepts_nobody().await;
-    server.signal("TERM").await;
-    assert!(server.exit().await.success());
+    let _client = server.stream("/finite/3600000").await;
+    server.exit_at_second_signal("TERM").await;
 }
 
 #[tokio::test]
@@ -136,11 +128,6 @@ async fn half_a_request_does_not_keep_a_plain_axum_serve() {
 #[tokio::test]
 async fn a_plain_axum_serve_ends_at_a_second_signal() {
     let mut server = Process::start("plain", "60000").await;
-    let mut client = Client::get(server.addr, "/finite/3600000").await;
-    client.head().await;
-    client.expect_chunk().await;
-    server.signal("TERM").await;
-    server.until_it_accepts_nobody().await;
-    server.signal("INT").await;
-    assert!(server.exit().await.success());
+    let _client = server.stream("/finite/3600000").await;
+    server.exit_at_second_signal("INT").await;
 }

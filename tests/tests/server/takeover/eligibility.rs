@@ -8,12 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, header},
     middleware::{Next, from_fn},
@@ -25,9 +25,9 @@ use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 
-use support::{Client, Generators, soon};
+use support::{Client, Generators, body, soon};
 
-use super::{Frames, ask, expect_two, serve, two};
+use super::{ask, expect_two, serve, two};
 
 #[tokio::test]
 async fn an_event_stream_is_taken_over_whoever_made_it() {
@@ -37,12 +37,12 @@ async fn an_event_stream_is_taken_over_whoever_made_it() {
         sse::Sse::new(events.map(Ok))
     }
     async fn odd() -> Response {
-        let mut frames: Vec<_> = Frames::of(&["a", "", "bc"]).0.collect();
+        let mut frames = Vec::from(["a", "", "bc"].map(body::data));
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", HeaderValue::from_static("3"));
         frames.push(Frame::trailers(trailers));
-        let body = Body::new(Frames(frames.into_iter()));
-        ([(header::CONTENT_TYPE, "Text/Event-Stream ;x=y")], body).into_response()
+        let content_type = [(header::CONTENT_TYPE, "Text/Event-Stream ;x=y")];
+        (content_type, body::of_frames(frames)).into_response()
     }
     let app = Router::new()
         .route("/axum", get(axums))
@@ -61,35 +61,31 @@ async fn an_event_stream_is_taken_over_whoever_made_it() {
     expect_two(&mut client).await;
 }
 
-/// What is read of a stream's body, and whether it is still there.
+/// The bytes that were read of the streams' bodies, and how many bodies were dropped.
 #[derive(Clone, Default)]
 struct Seen(Arc<(AtomicUsize, watch::Sender<usize>)>);
 
-struct Counted {
-    body: Body,
-    seen: Seen,
-}
+/// Counts its drop.
+struct Dropped(Seen);
 
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            self.seen.0.0.fetch_add(bytes, Ordering::Relaxed);
-        }
-        polled
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.0.1.send_modify(|dropped| *dropped += 1);
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.seen.0.1.send_modify(|dropped| *dropped += 1);
+impl Seen {
+    /// `body`, counted.
+    fn count(self, mut body: Body) -> Body {
+        let dropped = Dropped(self);
+        body::poll_fn(move |cx| {
+            let polled = Pin::new(&mut body).poll_frame(cx);
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                dropped.0.0.0.fetch_add(bytes, Ordering::Relaxed);
+            }
+            polled
+        })
     }
 }
 
@@ -113,7 +109,7 @@ async fn the_body_that_is_driven_is_the_one_that_came_out_of_the_layers() {
             let seen = counts.clone();
             async move {
                 let response = next.run(request).await;
-                response.map(|body| Body::new(Counted { body, seen }))
+                response.map(|body| seen.count(body))
             }
         }));
     let addr = serve(app).await;

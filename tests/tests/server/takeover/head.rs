@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use axum::{
     Router,
-    body::Body,
     http::{HeaderName, HeaderValue, header},
     middleware::map_response,
     response::{IntoResponse as _, Response},
@@ -12,9 +11,9 @@ use axum::{
 };
 use sse_runtime::{RouterExt as _, Server};
 
-use support::{Client, serve_as};
+use support::{Client, body, serve_as};
 
-use super::{Frames, serve, two};
+use super::{serve, two};
 
 /// The head, line by line, but for the value of its date; and its date.
 async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
@@ -45,7 +44,7 @@ async fn the_head_is_what_hyper_would_write() {
             (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
             (header::CONNECTION, "close"),
         ];
-        (headers, Body::new(Frames::of(&["a"]))).into_response()
+        (headers, body::of_frames(vec![body::data("a")])).into_response()
     }
     let app = || {
         Router::new()

@@ -8,22 +8,15 @@ mod pipelining;
 mod polling;
 mod upgrade;
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::net::SocketAddr;
 
 use axum::{
     Router,
-    body::Bytes,
     extract::{Path, Request},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http_body::Frame;
 use hyper_util::rt::TokioIo;
 use sse_runtime::{RouterExt as _, Server, Stream, Text, sse_endpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -99,28 +92,4 @@ async fn expect_two(client: &mut Client) {
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     assert_eq!(client.chunk().await, Ok(None));
-}
-
-/// Frames of a body that nobody of us made.
-struct Frames(std::vec::IntoIter<Frame<Bytes>>);
-
-impl Frames {
-    fn of(data: &[&'static str]) -> Self {
-        let frames = data
-            .iter()
-            .map(|data| Frame::data(Bytes::from_static(data.as_bytes())));
-        Self(frames.collect::<Vec<_>>().into_iter())
-    }
-}
-
-impl http_body::Body for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.next().map(Ok))
-    }
 }

@@ -1,22 +1,12 @@
 //! Requests before and after a stream on one connection.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::task::Poll;
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::State,
-    routing::get,
-};
-use http_body::Frame;
+use axum::{Router, body::Body, extract::State, routing::get};
 use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 
-use support::{Client, soon};
+use support::{Client, body, soon};
 
 use super::{app, ask, expect_page, expect_two, page, serve};
 
@@ -63,10 +53,18 @@ async fn nothing_is_lost_of_what_hyper_answered_before_a_stream() {
 /// where the response before ended between two looks at its body.
 #[tokio::test]
 async fn an_answer_that_was_taken_is_asked_for_once() {
+    /// Has to be polled twice for its end.
     async fn ends_late() -> Body {
-        Body::new(EndsLate {
-            data: Some("x"),
-            has_waited: false,
+        let (mut data, mut has_waited) = (Some(body::data("x")), false);
+        body::poll_fn(move |cx| {
+            if let Some(data) = data.take() {
+                return Poll::Ready(Some(Ok(data)));
+            }
+            if !std::mem::replace(&mut has_waited, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(None)
         })
     }
     let app = app().route("/ends-late", get(ends_late));
@@ -170,31 +168,6 @@ async fn head_has_no_body_before_a_stream_nor_behind_it() {
             Some("text/event-stream; charset=utf-8")
         );
         expect_two(&mut client).await;
-    }
-}
-
-/// Has to be asked twice for its end.
-struct EndsLate {
-    data: Option<&'static str>,
-    has_waited: bool,
-}
-
-impl http_body::Body for EndsLate {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(data) = self.data.take() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes())))));
-        }
-        if !std::mem::replace(&mut self.has_waited, true) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(None)
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody as _},
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     middleware::map_response,
     response::Response,
@@ -28,7 +28,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use support::Client;
+use support::{
+    Client,
+    body::{self, PolledFrame},
+};
 
 use super::serve;
 
@@ -101,32 +104,25 @@ impl Wake for OwnWaker {
     }
 }
 
-impl http_body::Body for Publishing {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        let polled = match &this.own {
-            None => Pin::new(&mut this.body).poll_frame(cx),
+impl Publishing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
+        let polled = match &self.own {
+            None => Pin::new(&mut self.body).poll_frame(cx),
             Some(own) => {
                 *own.outer.lock().unwrap() = Some(cx.waker().clone());
                 if !own.was_woken.swap(false, Ordering::SeqCst) {
                     return Poll::Pending;
                 }
                 let waker = Waker::from(Arc::clone(own));
-                Pin::new(&mut this.body).poll_frame(&mut Context::from_waker(&waker))
+                Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&waker))
             }
         };
         if polled.is_ready() {
-            if let Some(own) = &this.own {
+            if let Some(own) = &self.own {
                 own.was_woken.store(true, Ordering::SeqCst);
             }
-            this.next += 1;
-            this.topic.publish_now(&this.next).unwrap();
+            self.next += 1;
+            self.topic.publish_now(&self.next).unwrap();
         }
         polled
     }
@@ -146,12 +142,13 @@ async fn what_comes_in_the_turn_of_the_event_before_it_is_not_missed() {
                     own.was_woken.store(true, Ordering::SeqCst);
                 }
                 response.map(|body| {
-                    Body::new(Publishing {
+                    let mut publishing = Publishing {
                         body,
                         topic,
                         next: 0,
                         own,
-                    })
+                    };
+                    body::poll_fn(move |cx| publishing.poll_frame(cx))
                 })
             }
         }));
@@ -175,38 +172,30 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// A layer's body that gathers what there is, as with `now_or_never`: behind the first it looks with a waker that wakes nobody.
-struct Gathering(Body);
-
-impl http_body::Body for Gathering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let first = ready!(Pin::new(&mut self.0).poll_frame(cx));
+/// A layer's body that gathers all frames that are ready, as with `now_or_never`: after the first it
+/// polls with a noop waker.
+fn gathering(mut body: Body) -> Body {
+    body::poll_fn(move |cx| {
+        let mut next = ready!(Pin::new(&mut body).poll_frame(cx));
         let mut gathered = Vec::new();
-        let mut next = first;
-        let mut nobody = Context::from_waker(Waker::noop());
+        let mut noop = Context::from_waker(Waker::noop());
         while let Some(frame) = next {
             gathered.extend(frame?.into_data().unwrap());
-            match Pin::new(&mut self.0).poll_frame(&mut nobody) {
+            match Pin::new(&mut body).poll_frame(&mut noop) {
                 Poll::Ready(another) => next = another,
                 Poll::Pending => break,
             }
         }
         let gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
         Poll::Ready(gathered.map(|gathered| Ok(Frame::data(gathered.into()))))
-    }
+    })
 }
 
 #[tokio::test]
 async fn who_looks_in_between_for_nobody_stops_no_end() {
     let topic = Topic::in_memory(16);
     let over = Arc::new(Notify::new());
-    let gather = async |response: Response| response.map(|body| Body::new(Gathering(body)));
+    let gather = async |response: Response| response.map(gathering);
     let app = Router::new()
         .sse(until)
         .with_state((topic.clone(), Arc::clone(&over)))

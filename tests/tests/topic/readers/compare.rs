@@ -9,119 +9,155 @@ use tokio::time::advance;
 use super::model::{From, Model, Op, Overflow, Reader, Seen};
 use super::{Item, number, parts};
 
-async fn compare(
-    (events, bytes, age, overflow): (usize, usize, Option<u64>, Overflow),
-    ops: Vec<Op>,
-) {
-    let age = age.map(Duration::from_millis);
-    let mut builder = Topic::<Item>::builder().events(events).bytes(bytes);
-    if let Some(age) = age {
-        builder = builder.age(age);
-    }
-    let topic: Topic<Item> = match overflow {
-        Overflow::Skip => builder,
-        Overflow::Latest => builder.latest(),
-        Overflow::LatestBy => builder.latest_by(|item| item.key),
-        Overflow::Disconnect => builder.disconnect(),
-    }
-    .build();
-    // It holds everything, and so says what each event costs.
-    let unlimited: Topic<Item> = Topic::builder()
-        .events(usize::MAX)
-        .bytes(usize::MAX)
+/// A topic, and what the model says of it.
+struct Comparison {
+    topic: Topic<Item>,
+    /// It holds everything, and so says what each event costs.
+    unlimited: Topic<Item>,
+    model: Model,
+    readers: Vec<Reader>,
+}
+
+impl Comparison {
+    fn new((events, bytes, age, overflow): (usize, usize, Option<u64>, Overflow)) -> Self {
+        let age = age.map(Duration::from_millis);
+        let mut builder = Topic::<Item>::builder().events(events).bytes(bytes);
+        if let Some(age) = age {
+            builder = builder.age(age);
+        }
+        let topic: Topic<Item> = match overflow {
+            Overflow::Skip => builder,
+            Overflow::Latest => builder.latest(),
+            Overflow::LatestBy => builder.latest_by(|item| item.key),
+            Overflow::Disconnect => builder.disconnect(),
+        }
         .build();
-    let (epoch, first) = parts(&topic.subscribe(Start::Now).position());
-    assert_eq!(first, 0);
-    let mut model = Model {
-        events,
-        bytes,
-        age,
-        overflow,
-        epoch,
-        published: Vec::new(),
-        behind_oldest: 0,
-        finished: false,
-    };
-    let mut readers: Vec<Reader> = Vec::new();
-    for op in ops {
-        let chosen = |of: usize| of.checked_rem(readers.len());
+        let unlimited = Topic::builder()
+            .events(usize::MAX)
+            .bytes(usize::MAX)
+            .build();
+        let (epoch, first) = parts(&topic.subscribe(Start::Now).position());
+        assert_eq!(first, 0);
+        let model = Model {
+            events,
+            bytes,
+            age,
+            overflow,
+            epoch,
+            published: Vec::new(),
+            behind_oldest: 0,
+            finished: false,
+        };
+        Self {
+            topic,
+            unlimited,
+            model,
+            readers: Vec::new(),
+        }
+    }
+
+    async fn apply(&mut self, op: Op) {
         match op {
-            Op::Publish { size, key } => {
-                let item = Item {
-                    number: model.last() + 1,
-                    key,
-                    fill: "x".repeat(size),
-                };
-                let published = topic.publish(&item).await;
-                assert_eq!(published.is_ok(), !model.finished);
-                if let Ok(id) = published {
-                    assert_eq!(number(&id), item.number);
-                    let before = unlimited.held_bytes();
-                    unlimited.publish(&item).await.unwrap();
-                    let cost = unlimited.held_bytes() - before;
-                    model.publish(key, serde_json::to_vec(&item).unwrap().len(), cost);
-                    readers.iter_mut().for_each(Reader::assert_woken);
-                }
+            Op::Publish { size, key } => self.publish(size, key).await,
+            Op::Subscribe(from) => {
+                let reader = self.model.subscribe(&self.topic, from);
+                self.readers.push(reader);
             }
-            Op::Subscribe(from) => readers.push(model.subscribe(&topic, from)),
             Op::Read { reader, times } => {
-                let Some(reader) = chosen(reader) else {
-                    continue;
-                };
-                let reader = &mut readers[reader];
-                for _ in 0..times {
-                    let expected = model.read(reader);
-                    assert_eq!(reader.read(), expected);
-                    assert_eq!(number(&reader.subscription.position()), reader.seen);
-                    if matches!(expected, Seen::Nothing | Seen::End) {
-                        break;
-                    }
+                if let Some(reader) = self.chosen(reader) {
+                    self.read(reader, times);
                 }
             }
             Op::Reconnect { reader } => {
-                let Some(reader) = chosen(reader) else {
-                    continue;
-                };
-                let Reader { seen, told, .. } = readers[reader];
-                model.evict();
-                readers[reader] = Reader {
-                    subscription: topic.subscribe(readers[reader].subscription.position()),
-                    woken: Arc::default(),
-                    is_waiting: false,
-                    behind: seen,
-                    taken: VecDeque::new(),
-                    seen,
-                    told,
-                    gap: None,
-                    has_read: false,
-                    resumes: true,
-                    has_ended: false,
-                };
+                if let Some(reader) = self.chosen(reader) {
+                    self.reconnect(reader);
+                }
             }
             Op::Leave { reader } => {
-                if let Some(reader) = chosen(reader) {
-                    readers.swap_remove(reader);
+                if let Some(reader) = self.chosen(reader) {
+                    self.readers.swap_remove(reader);
                 }
             }
             Op::Wait { millis } => advance(Duration::from_millis(millis)).await,
             Op::Finish => {
-                topic.finish();
-                model.finished = true;
-                readers.iter_mut().for_each(Reader::assert_woken);
+                self.topic.finish();
+                self.model.finished = true;
+                self.readers.iter_mut().for_each(Reader::assert_woken);
             }
         }
-        assert_eq!(topic.subscribers(), readers.len());
-        assert_eq!(topic.is_finished(), model.finished);
     }
-    // Whatever is left: each reader comes to its end, or to where it waits.
-    for reader in &mut readers {
-        loop {
-            let expected = model.read(reader);
+
+    fn chosen(&self, reader: usize) -> Option<usize> {
+        reader.checked_rem(self.readers.len())
+    }
+
+    async fn publish(&mut self, size: usize, key: u8) {
+        let item = Item {
+            number: self.model.last() + 1,
+            key,
+            fill: "x".repeat(size),
+        };
+        let published = self.topic.publish(&item).await;
+        assert_eq!(published.is_ok(), !self.model.finished);
+        if let Ok(id) = published {
+            assert_eq!(number(&id), item.number);
+            let before = self.unlimited.held_bytes();
+            self.unlimited.publish(&item).await.unwrap();
+            let cost = self.unlimited.held_bytes() - before;
+            let json = serde_json::to_vec(&item).unwrap().len();
+            self.model.publish(key, json, cost);
+            self.readers.iter_mut().for_each(Reader::assert_woken);
+        }
+    }
+
+    fn read(&mut self, reader: usize, times: usize) {
+        let reader = &mut self.readers[reader];
+        for _ in 0..times {
+            let expected = self.model.read(reader);
             assert_eq!(reader.read(), expected);
+            assert_eq!(number(&reader.subscription.position()), reader.seen);
             if matches!(expected, Seen::Nothing | Seen::End) {
                 break;
             }
         }
+    }
+
+    fn reconnect(&mut self, reader: usize) {
+        let reader = &mut self.readers[reader];
+        let Reader { seen, told, .. } = *reader;
+        self.model.evict();
+        *reader = Reader {
+            subscription: self.topic.subscribe(reader.subscription.position()),
+            woken: Arc::default(),
+            is_waiting: false,
+            behind: seen,
+            taken: VecDeque::new(),
+            seen,
+            told,
+            gap: None,
+            has_read: false,
+            resumes: true,
+            has_ended: false,
+        };
+    }
+}
+
+/// Applies `ops` to a topic and to the model, and asserts that they agree.
+async fn compare(shape: (usize, usize, Option<u64>, Overflow), ops: Vec<Op>) {
+    let mut comparison = Comparison::new(shape);
+    for op in ops {
+        comparison.apply(op).await;
+        let Comparison {
+            topic,
+            model,
+            readers,
+            ..
+        } = &comparison;
+        assert_eq!(topic.subscribers(), readers.len());
+        assert_eq!(topic.is_finished(), model.finished);
+    }
+    for reader in 0..comparison.readers.len() {
+        comparison.read(reader, usize::MAX);
     }
 }
 

@@ -168,50 +168,67 @@ impl Model {
         }
         self.evict();
         if reader.behind < self.behind_oldest || reader.told > 0 {
-            let was_away = is_first && reader.resumes;
-            let (go_on, kept) = match self.overflow {
-                Overflow::Disconnect if !was_away => {
-                    reader.has_ended = true;
-                    return Seen::End;
-                }
-                Overflow::Skip | Overflow::Disconnect => (self.behind_oldest, VecDeque::new()),
-                Overflow::Latest => {
-                    let newest = (self.last() - 1).max(self.behind_oldest);
-                    (newest, VecDeque::new())
-                }
-                Overflow::LatestBy => {
-                    let mut newest = BTreeMap::new();
-                    for number in reader.behind + 1..=self.last() {
-                        newest.insert(self.of(number).key, number);
-                    }
-                    let mut newest: Vec<_> = newest.into_values().collect();
-                    newest.sort_unstable();
-                    (self.last(), newest.into())
-                }
-            };
-            let superseded = go_on - reader.behind - kept.len() as u64;
-            let missed = superseded - std::mem::take(&mut reader.told);
-            let told = match self.overflow {
-                Overflow::LatestBy => {
-                    reader.told = superseded;
-                    reader.behind
-                }
-                _ => go_on,
-            };
-            reader.behind = go_on;
-            let count = kept.len() as u64;
-            let after = |(given, number)| (number, go_on - number - (count - given));
-            reader.taken = (1..).zip(kept).map(after).collect();
-            if missed == 0 {
-                return self.read(reader);
-            }
-            reader.seen = told;
-            let reason = match was_away {
-                true => GapReason::TooOld,
-                false => GapReason::Overtaken,
-            };
-            return Seen::Gap(reason, Some(missed), told);
+            return self.skip(reader, is_first && reader.resumes);
         }
+        self.take(reader);
+        if !reader.taken.is_empty() {
+            return self.read(reader);
+        }
+        if self.finished {
+            reader.has_ended = true;
+            return Seen::End;
+        }
+        Seen::Nothing
+    }
+
+    /// What a reader that was overtaken gets: a gap or the end, or what is kept for it.
+    fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
+        let (go_on, kept) = match self.overflow {
+            Overflow::Disconnect if !was_away => {
+                reader.has_ended = true;
+                return Seen::End;
+            }
+            Overflow::Skip | Overflow::Disconnect => (self.behind_oldest, VecDeque::new()),
+            Overflow::Latest => {
+                let newest = (self.last() - 1).max(self.behind_oldest);
+                (newest, VecDeque::new())
+            }
+            Overflow::LatestBy => {
+                let mut newest = BTreeMap::new();
+                for number in reader.behind + 1..=self.last() {
+                    newest.insert(self.of(number).key, number);
+                }
+                let mut newest: Vec<_> = newest.into_values().collect();
+                newest.sort_unstable();
+                (self.last(), newest.into())
+            }
+        };
+        let superseded = go_on - reader.behind - kept.len() as u64;
+        let missed = superseded - std::mem::take(&mut reader.told);
+        let told = match self.overflow {
+            Overflow::LatestBy => {
+                reader.told = superseded;
+                reader.behind
+            }
+            _ => go_on,
+        };
+        reader.behind = go_on;
+        let count = kept.len() as u64;
+        let after = |(given, number)| (number, go_on - number - (count - given));
+        reader.taken = (1..).zip(kept).map(after).collect();
+        if missed == 0 {
+            return self.read(reader);
+        }
+        reader.seen = told;
+        let reason = match was_away {
+            true => GapReason::TooOld,
+            false => GapReason::Overtaken,
+        };
+        Seen::Gap(reason, Some(missed), told)
+    }
+
+    /// Takes the next batch out of the topic.
+    fn take(&self, reader: &mut Reader) {
         let mut bytes = 0;
         for number in (reader.behind + 1..=self.last()).take(256) {
             let len = self.of(number).len;
@@ -226,14 +243,6 @@ impl Model {
                 break;
             }
         }
-        if !reader.taken.is_empty() {
-            return self.read(reader);
-        }
-        if self.finished {
-            reader.has_ended = true;
-            return Seen::End;
-        }
-        Seen::Nothing
     }
 
     pub(super) fn subscribe(&mut self, topic: &Topic<Item>, from: From) -> Reader {

@@ -1,0 +1,42 @@
+//! Bodies of responses, for handlers and layers.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::body::{Body, Bytes};
+use http_body::Frame;
+
+/// What polling a body returns.
+pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
+
+/// Creates a body that calls `poll` for each frame, like [`std::future::poll_fn`].
+pub fn poll_fn(poll: impl FnMut(&mut Context<'_>) -> PolledFrame + Send + Unpin + 'static) -> Body {
+    Body::new(PollFn(poll))
+}
+
+/// Creates a body of these frames, all of which are ready.
+pub fn of_frames(frames: Vec<Frame<Bytes>>) -> Body {
+    let mut frames = frames.into_iter();
+    poll_fn(move |_| Poll::Ready(frames.next().map(Ok)))
+}
+
+/// Creates a frame of data.
+pub fn data(data: &'static str) -> Frame<Bytes> {
+    Frame::data(Bytes::from_static(data.as_bytes()))
+}
+
+struct PollFn<F>(F);
+
+impl<F> http_body::Body for PollFn<F>
+where
+    F: FnMut(&mut Context<'_>) -> PolledFrame + Unpin,
+{
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
+        (self.0)(cx)
+    }
+}
