@@ -86,7 +86,7 @@ fn next(body: &mut Body) -> Option<Bytes> {
 }
 
 #[test]
-fn a_yield_of_a_small_struct_allocates_nothing() {
+fn yield_of_a_small_struct_allocates_nothing() {
     let runtime = runtime();
     let mut app = app(&Topic::in_memory(1));
     let mut body = open(&runtime, &mut app, "/ticks");
@@ -103,7 +103,7 @@ fn a_yield_of_a_small_struct_allocates_nothing() {
 }
 
 #[test]
-fn a_publish_allocates_the_same_for_however_many() {
+fn publish_allocates_the_same_for_any_reader_count() {
     let runtime = runtime();
     let publish_to = |subscribers: usize| {
         let topic = Topic::in_memory(16);
@@ -130,7 +130,7 @@ fn a_publish_allocates_the_same_for_however_many() {
 
 /// Beside what is tokio's: the timer of its keep-alive, and the token that it waits for.
 #[test]
-fn a_stream_that_waits_holds_no_more_than_a_kibibyte() {
+fn waiting_stream_holds_at_most_a_kibibyte() {
     const STREAMS: usize = 1_000;
     let runtime = runtime();
     let mut app = app(&Topic::in_memory(16));

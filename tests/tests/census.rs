@@ -97,7 +97,7 @@ async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_of_twenty_thousand_streams() {
+async fn server_holds_nothing_after_twenty_thousand_streams() {
     const WAVES: u64 = 20;
     let server = start().await;
     let before = server.census().await.unwrap();
@@ -141,7 +141,7 @@ async fn nothing_is_left_of_twenty_thousand_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_random_endings_run_each_hook_once() {
+async fn hooks_run_once_after_ten_thousand_random_endings() {
     const AT_ONCE: usize = 400;
     const EACH: usize = 24;
 

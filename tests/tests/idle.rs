@@ -48,7 +48,7 @@ fn open(addr: SocketAddr) -> TcpStream {
 
 /// hyper alone has 16 KiB for a connection, whatever there is on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_stream_costs_less_than_hyper_would() {
+async fn quiet_stream_costs_less_than_under_hyper() {
     let topic = Topic::in_memory(1);
     topic.publish(&1).await.unwrap();
     let app = Router::new().sse(of_topic).with_state(topic.clone());

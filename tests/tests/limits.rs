@@ -132,7 +132,7 @@ async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refuse
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_clients_finds_exactly_as_many_places_as_there_are() {
+async fn storm_of_clients_gets_exactly_the_permits() {
     const CLIENTS: usize = 5_000;
     const PLACES: usize = 700;
     rlimit::increase_nofile_limit(20_000).unwrap();
@@ -181,7 +181,7 @@ async fn a_storm_of_clients_finds_exactly_as_many_places_as_there_are() {
 }
 
 #[tokio::test]
-async fn what_is_no_stream_takes_no_place() {
+async fn other_responses_take_no_permit() {
     let (app, shared, _happen) = app();
     let app = app.layer(StreamLimit::new(1)).with_state(shared);
     let addr = serve(app).await;
@@ -205,7 +205,7 @@ async fn what_is_no_stream_takes_no_place() {
 
 /// What stands before the response runs for `HEAD` as well, so it takes a place for as long as that does.
 #[tokio::test]
-async fn head_takes_a_place_until_its_response() {
+async fn head_request_holds_a_permit_until_its_response() {
     const PLACES: usize = 5;
     const CLIENTS: usize = 100;
     let (_, shared, happen) = app();
@@ -236,7 +236,7 @@ async fn head_takes_a_place_until_its_response() {
 
 /// Whatever else accepts event streams would take an empty `200` for a success.
 #[tokio::test]
-async fn only_an_event_source_gets_200_over_the_limit() {
+async fn rejection_is_200_only_for_an_event_source() {
     let (app, shared, _happen) = app();
     let limit = StreamLimit::new(1);
     let own = limit
@@ -272,7 +272,7 @@ async fn only_an_event_source_gets_200_over_the_limit() {
 }
 
 #[tokio::test]
-async fn an_endpoint_has_a_limit_of_its_own() {
+async fn endpoint_limit_counts_only_its_endpoint() {
     let (_, shared, _happen) = app();
     let limited = Router::new()
         .sse(events().layer(StreamLimit::new(1)))
@@ -285,7 +285,7 @@ async fn an_endpoint_has_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn each_key_has_its_own_places() {
+async fn each_key_has_its_own_limit() {
     let (app, shared, _happen) = app();
     let generators = shared.generators.clone();
     let per_user = StreamLimit::per_key(2, |request| request.headers.get("user").cloned());
@@ -309,7 +309,7 @@ async fn each_key_has_its_own_places() {
 }
 
 #[tokio::test]
-async fn whoever_goes_through_a_limit_twice_has_one_place() {
+async fn stream_takes_one_permit_of_a_limit_applied_twice() {
     let (app, shared, _happen) = app();
     let limit = StreamLimit::new(1);
     let app = app.layer(limit.clone()).layer(limit).with_state(shared);
@@ -319,7 +319,7 @@ async fn whoever_goes_through_a_limit_twice_has_one_place() {
 }
 
 #[tokio::test]
-async fn an_address_has_its_own_places() {
+async fn each_address_has_its_own_limit() {
     let (app, shared, _happen) = app();
     let addr = serve(app.layer(StreamLimit::per_peer(1)).with_state(shared)).await;
     let _inside = try_to_get_in(addr, "").await.unwrap();
@@ -336,7 +336,7 @@ async fn an_address_has_its_own_places() {
 }
 
 #[tokio::test]
-async fn where_one_limit_is_full_the_others_keep_their_places() {
+async fn rejection_by_one_limit_frees_the_other_permits() {
     let (app, shared, _happen) = app();
     let per_user = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
     // The outer one has taken a place already when the inner one is full.

@@ -65,7 +65,7 @@ fn panic_of(mount: impl FnOnce() -> Router) -> (String, u32) {
 }
 
 #[test]
-fn both_endpoints_are_named_with_their_lines() {
+fn conflict_names_both_endpoints_with_their_lines() {
     let first = line!() + 1;
     let router = Router::new().sse(clock);
     let second = line!() + 1;
@@ -82,7 +82,7 @@ fn both_endpoints_are_named_with_their_lines() {
 }
 
 #[test]
-fn an_endpoint_that_is_mounted_twice_is_named_once() {
+fn endpoint_mounted_twice_is_named_once() {
     let router = Router::new().sse(set_clock);
     let (message, _) =
         panic_of(|| router.sse(set_clock().layer(tower_http::trace::TraceLayer::new_for_http())));
@@ -97,7 +97,7 @@ fn an_endpoint_that_is_mounted_twice_is_named_once() {
 }
 
 #[test]
-fn a_plain_handler_is_something_else() {
+fn conflict_with_a_plain_handler_names_the_endpoint() {
     for _ in 0..2 {
         let router = Router::new().route("/page", get(async || "a page"));
         let second = line!() + 1;
@@ -112,7 +112,7 @@ fn a_plain_handler_is_something_else() {
 }
 
 #[test]
-fn other_panics_of_axum_are_its_own() {
+fn other_panics_of_axum_are_unchanged() {
     let router = Router::new().sse(room);
     let (message, _) = panic_of(|| router.sse(seat));
     assert!(
@@ -132,7 +132,7 @@ async fn switch() -> impl Stream<Item = u32> {
 }
 
 #[test]
-fn two_methods_and_two_routers_are_no_overlap() {
+fn methods_and_routers_do_not_conflict() {
     let _: Router = Router::new().sse(lights).sse(switch);
     let _: Router = Router::new().sse(lights).merge(Router::new().sse(switch));
 }

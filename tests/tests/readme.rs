@@ -95,7 +95,7 @@ fn status(path: &str, args: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_readmes_programs_are_whole_and_do_the_same() {
+async fn readme_programs_match_examples_and_behave_equally() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let programs = [
         Program("readme_first"),

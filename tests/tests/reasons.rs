@@ -464,7 +464,7 @@ impl Running {
 
 // One test, since a process has one recorder.
 #[tokio::test]
-async fn each_reason_is_the_same_in_hook_span_and_metric() {
+async fn each_reason_is_equal_in_hook_span_and_metric() {
     let mut server = Running::start().await;
     let mut ended = server.end_by_cause().await;
     server.assert_counts().await;

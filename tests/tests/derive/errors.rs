@@ -78,7 +78,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn one_error_is_a_response_before_and_the_same_event_after() {
+async fn error_is_response_before_head_and_event_after() {
     let client = Client::new(Router::new().sse(ask));
     for (error, status, retry_after, body) in [
         (
@@ -138,7 +138,7 @@ async fn one_error_is_a_response_before_and_the_same_event_after() {
 }
 
 #[tokio::test]
-async fn what_an_error_displays_is_for_the_log() {
+async fn display_of_an_error_is_only_logged() {
     let client = Client::new(Router::new().sse(ask));
     let logged = async |uri: &str| {
         let log = Log::capture();
@@ -157,7 +157,7 @@ async fn what_an_error_displays_is_for_the_log() {
 }
 
 #[tokio::test]
-async fn what_is_in_a_transparent_variant_is_the_error() {
+async fn transparent_variant_is_described_by_its_content() {
     #[derive(Debug, thiserror::Error, SseError)]
     #[sse(status = 400)]
     enum Outer {
@@ -210,7 +210,7 @@ async fn what_is_in_a_transparent_variant_is_the_error() {
 }
 
 #[tokio::test]
-async fn a_member_is_there_once_and_always() {
+async fn members_are_written_once_and_always() {
     /// Says that it is `Serialize`, and fails.
     #[derive(Debug)]
     struct Fails;
@@ -282,7 +282,7 @@ async fn a_member_is_there_once_and_always() {
 }
 
 #[tokio::test]
-async fn a_struct_is_an_error_too() {
+async fn struct_can_be_an_error() {
     #[derive(SseError)]
     #[sse(status = 503)]
     struct Draining<T> {

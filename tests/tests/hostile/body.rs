@@ -13,7 +13,7 @@ use tokio::{
 use super::{Bystander, LATE, LIMIT, MUCH, pour, read_out, say, server};
 
 #[tokio::test]
-async fn a_body_that_does_not_come() {
+async fn body_is_given_up_if_it_does_not_arrive() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
     let head = |framing: &str| {
@@ -54,7 +54,7 @@ fn chunk() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_body_without_an_end() {
+async fn endless_body_is_not_buffered() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
     // An extractor takes so much, and no more.
@@ -99,7 +99,7 @@ async fn a_body_without_an_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_talks_while_it_listens() {
+async fn client_can_send_slowly_while_it_listens() {
     let (addr, generators) = server().await;
     let mut client = Client::connect(addr).await;
     client

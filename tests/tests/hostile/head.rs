@@ -29,7 +29,7 @@ async fn drip(addr: SocketAddr, bytes: &[u8], pause: Duration) -> Got {
 }
 
 #[tokio::test]
-async fn whoever_does_not_come_to_the_end_of_a_head() {
+async fn unfinished_head_is_given_up() {
     let (addr, _) = server().await;
     let bystander = Bystander::new(addr).await;
     let pause = Duration::from_millis(30);
@@ -68,7 +68,7 @@ async fn whoever_does_not_come_to_the_end_of_a_head() {
 }
 
 #[tokio::test]
-async fn heads_that_are_too_large() {
+async fn oversized_head_is_rejected() {
     let (addr, _) = server().await;
     let bystander = Bystander::new(addr).await;
     let fields: String = (0..200).map(|field| format!("x-{field}: y\r\n")).collect();
@@ -117,7 +117,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_not_http() {
+async fn bytes_that_are_not_http_are_rejected() {
     const POST: &[u8] = b"POST /unread HTTP/1.1\r\nhost: test\r\n";
     const CLIENT_HELLO: &[u8] =
         b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09";

@@ -12,7 +12,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn streams_that_are_reset_at_once() {
+async fn streams_reset_at_once_leave_nothing() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
     let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
@@ -28,7 +28,7 @@ async fn streams_that_are_reset_at_once() {
 
 /// What each of them makes the server answer finds no room, or each of them is refused.
 #[tokio::test]
-async fn floods_of_frames() {
+async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
     let bystander = Bystander::new(addr).await;
     let settings = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
@@ -59,7 +59,7 @@ async fn floods_of_frames() {
 
 /// What somebody says who wants no limit at all.
 #[tokio::test]
-async fn limits_that_are_no_limits() {
+async fn server_works_with_infinite_timeouts() {
     let (app, generators, _) = app();
     let never = Duration::MAX;
     let server = server_of(app)
@@ -89,7 +89,7 @@ async fn limits_that_are_no_limits() {
 
 /// It answers PINGs, so it is there, and asks for nothing.
 #[tokio::test]
-async fn an_idle_connection_of_http2_is_closed() {
+async fn idle_http2_connection_is_closed() {
     let (app, generators, open) = app();
     let addr = serve_as(impatient(app)).await;
     let connect = async || {
@@ -125,7 +125,7 @@ async fn an_idle_connection_of_http2_is_closed() {
 
 /// More than there may be at a time: the others wait until some have ended.
 #[tokio::test]
-async fn many_streams_on_one_connection() {
+async fn streams_beyond_the_maximum_wait_for_others() {
     const MOST: usize = 250;
     const STREAMS: usize = 300;
     let (app, generators, open) = app();

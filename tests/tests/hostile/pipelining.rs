@@ -11,7 +11,7 @@ fn plain_requests(numbers: std::ops::Range<usize>) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_with_requests_behind_its_stream() {
+async fn disconnect_is_noticed_despite_pipelined_requests() {
     let (addr, generators) = server().await;
     let about_60_kb = 60_000 / plain_requests(10_000..10_001).len();
     for count in [1, 40, about_60_kb] {
@@ -38,7 +38,7 @@ async fn a_client_that_leaves_with_requests_behind_its_stream() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_response_with_requests_behind_it() {
+async fn disconnect_before_response_is_noticed_if_pipelined() {
     let (addr, generators) = server().await;
     for (round, requests) in [1, 40].into_iter().enumerate() {
         for at_once in [true, false] {
@@ -62,7 +62,7 @@ async fn a_client_that_leaves_before_the_response_with_requests_behind_it() {
 
 /// Half a close is a whole one, as hyper has it: who sends nothing any more is taken for gone, at once.
 #[tokio::test]
-async fn a_client_that_half_closes() {
+async fn half_close_counts_as_disconnect() {
     let (addr, generators) = server().await;
     for requests in [0, 3] {
         let mut client = Client::get(addr, "/quiet").await;
@@ -78,7 +78,7 @@ async fn a_client_that_half_closes() {
 }
 
 #[tokio::test]
-async fn requests_behind_a_stream_that_ends_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     const FIRST: usize = 10;
     const ALL: usize = 1_000;
     let (app, generators, open) = app();
@@ -109,7 +109,7 @@ async fn requests_behind_a_stream_that_ends_are_answered_in_order() {
 
 /// Under `axum::serve` nobody reads ahead, and the keep-alive finds it.
 #[tokio::test]
-async fn a_client_that_leaves_with_a_request_behind_its_stream_without_serve() {
+async fn axum_serve_notices_pipelined_disconnect_later() {
     let (app, generators, _open) = app();
     let addr = support::serve_plain(app).await;
     let mut client = Client::connect(addr).await;

@@ -12,7 +12,7 @@ use tokio::{
 use super::{LIMIT, app, impatient, read_out};
 
 #[tokio::test]
-async fn a_unix_socket() {
+async fn unix_socket_is_served_like_tcp() {
     let path = std::env::temp_dir().join(format!("sse-hostile-{}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let (app, generators, _open) = app();

@@ -29,7 +29,7 @@ const PAGE: &str = "<!doctype html><script>
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_browser_that_found_no_room_gets_in_when_there_is_some() {
+async fn browser_gets_in_once_a_permit_is_free() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let app = Router::new()
         .sse(events)

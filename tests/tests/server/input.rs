@@ -41,7 +41,7 @@ async fn json(Json(n): Json<u8>) -> impl Stream<Item = u8> {
 }
 
 #[tokio::test]
-async fn a_rejection_is_axums_own() {
+async fn rejection_of_an_extractor_is_axums_own() {
     let plain = Router::new()
         .route(
             "/path/{n}",
@@ -94,7 +94,7 @@ async fn fails() -> impl Stream<Item = Result<u8, Shown>> {
 }
 
 #[tokio::test]
-async fn an_error_in_the_stream_is_sent_and_logged() {
+async fn error_in_the_stream_is_sent_and_logged() {
     let captured = Log::capture();
     let text = Client::new(Router::new().sse(fails))
         .get("/fails")
@@ -130,7 +130,7 @@ async fn broken(State(went_on): State<Arc<AtomicBool>>) -> impl Stream<Item = Op
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_serialised_breaks_the_stream_off() {
+async fn stream_breaks_off_if_serialization_fails() {
     let captured = Log::capture();
     let went_on = Arc::new(AtomicBool::new(false));
     let app = Router::new().sse(broken).with_state(Arc::clone(&went_on));
@@ -148,7 +148,7 @@ async fn a_value_that_cannot_be_serialised_breaks_the_stream_off() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_serialised_reaches_nobody_over_a_socket() {
+async fn failed_serialization_sends_nothing_over_a_socket() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/broken", listener.local_addr().unwrap());
     let app = Router::new().sse(broken).with_state(Arc::default());
@@ -195,7 +195,7 @@ fn names_and_comments_refuse_every_line_break() {
 
 /// What the header `Last-Event-ID` brings back from every client, and nothing else.
 #[test]
-fn an_id_is_visible_ascii() {
+fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
     assert_eq!(EventId::new(all.clone()).unwrap().to_string(), all);
     let refused = [
@@ -243,7 +243,7 @@ async fn resumes(LastEventId(last): LastEventId<u64>) -> impl Stream<Item = Stri
 }
 
 #[tokio::test]
-async fn a_last_event_id_that_cannot_be_read_is_the_handlers_to_judge() {
+async fn invalid_last_event_id_is_given_to_the_handler() {
     let client = Client::new(Router::new().sse(resumes));
     for (id, seen) in [
         (&b"7"[..], "7"),
@@ -289,7 +289,7 @@ async fn panics(Path(how): Path<String>) -> impl Stream<Item = Result<Option<Pan
 }
 
 #[tokio::test]
-async fn a_panic_breaks_the_stream_off_behind_the_last_whole_event() {
+async fn panic_breaks_off_after_the_last_whole_event() {
     let client = Client::new(Router::new().sse(panics));
     for how in ["value", "error", "destructor"] {
         let captured = Log::capture();

@@ -103,7 +103,7 @@ async fn until_event(lines: &mut Lines<BufReader<ChildStdout>>) {
 }
 
 #[tokio::test]
-async fn both_versions_stream_and_notice_who_leaves() {
+async fn both_versions_notice_disconnects() {
     for (version, status) in [("--http1.1", "HTTP/1.1 200 OK"), ("--http2", "HTTP/2 200 ")] {
         let mut server = Tls::start().await;
         let (mut curl, mut lines) = server.curl(version);
@@ -139,7 +139,7 @@ async fn both_versions_end_cleanly() {
 }
 
 #[tokio::test]
-async fn who_does_not_shake_hands_is_sent_away() {
+async fn unfinished_handshake_is_given_up() {
     let server = Tls::start().await;
     let silent = Client::connect(server.addr).await;
     let plain = Client::get(server.addr, "/quiet").await;
@@ -151,7 +151,7 @@ async fn who_does_not_shake_hands_is_sent_away() {
 
 /// HTTP/2 has a preface that hyper would wait for, and for ever.
 #[tokio::test]
-async fn who_chooses_http2_and_says_nothing_is_sent_away() {
+async fn silent_http2_client_is_disconnected() {
     let server = Tls::start().await;
     let mut silent = Command::new("openssl")
         .args(["s_client", "-quiet", "-alpn", "h2", "-connect"])
@@ -169,7 +169,7 @@ async fn who_chooses_http2_and_says_nothing_is_sent_away() {
 }
 
 #[tokio::test]
-async fn a_server_without_its_certificate_does_not_start() {
+async fn server_does_not_start_without_certificate() {
     let files = TempDir::new().unwrap();
     let missing = files.path().join("missing.crt");
     let server = Server::new(Router::new()).tls(&missing, &missing);

@@ -131,7 +131,7 @@ async fn http_1_0_ends_with_the_connection() {
 }
 
 #[tokio::test]
-async fn http_1_0_is_not_promised_the_keep_alive_that_it_asked_for() {
+async fn http_1_0_keep_alive_is_not_promised() {
     let server = server().await;
     let request = "GET /two HTTP/1.0\r\nconnection: keep-alive\r\n\r\n";
     let (client, head) = send(&server, request).await;
@@ -143,7 +143,7 @@ async fn http_1_0_is_not_promised_the_keep_alive_that_it_asked_for() {
 }
 
 #[tokio::test]
-async fn http_1_0_gets_each_event_while_the_stream_goes_on() {
+async fn http_1_0_receives_events_as_they_are_sent() {
     let server = server().await;
     let (mut client, _) = send(&server, "GET /events HTTP/1.0\r\n\r\n").await;
     client.read_to("data: \"127.0.0.1:").await;
@@ -171,7 +171,7 @@ async fn http_1_1_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn http_1_1_closes_where_the_client_asked_for_it() {
+async fn http_1_1_closes_if_the_client_asked_for_it() {
     let server = server().await;
     for close in ["close", "Close", "TE, close"] {
         let request = format!("GET /two HTTP/1.1\r\nhost: test\r\nconnection: {close}\r\n\r\n");
@@ -206,7 +206,7 @@ fn decode(
 }
 
 #[tokio::test]
-async fn http_1_1_is_read_by_a_client_that_nobody_here_wrote() {
+async fn http_1_1_is_read_by_an_independent_client() {
     let server = server().await;
     let client = reqwest::Client::builder().http1_only().build().unwrap();
     let response = client.get(server.url("/events")).send().await.unwrap();
@@ -297,14 +297,14 @@ async fn head_of(server: &Server, path: &str) -> Head {
 }
 
 #[tokio::test]
-async fn head_gets_the_head_and_starts_nothing() {
+async fn head_request_starts_no_generator() {
     let server = server().await;
     assert_event_stream(&head_of(&server, "/events").await);
     assert_eq!(server.generators.count().started, 0);
 }
 
 #[tokio::test]
-async fn head_runs_what_stands_before_the_response_and_no_more() {
+async fn head_request_runs_the_code_before_the_response() {
     let server = server().await;
     assert_event_stream(&head_of(&server, "/orders/1").await);
     server.generators.until_alive(0).await;
@@ -316,7 +316,7 @@ async fn head_runs_what_stands_before_the_response_and_no_more() {
 }
 
 #[tokio::test]
-async fn head_over_http_2_starts_nothing() {
+async fn head_request_over_http_2_starts_no_generator() {
     let server = server().await;
     let response = http2().head(server.url("/events")).send().await.unwrap();
     assert_event_stream_headers(response.headers());

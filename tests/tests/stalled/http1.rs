@@ -72,7 +72,7 @@ async fn stall(path: &'static str) {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_reading() {
+async fn client_that_stops_reading_is_disconnected() {
     tokio::join!(stall("/each"), stall("/ready"), stall("/huge"));
 }
 
@@ -107,7 +107,7 @@ async fn drips_until(
 
 /// Whoever may not stay does not stay longer by not reading.
 #[tokio::test]
-async fn a_stream_that_is_held_up_ends_when_it_has_to() {
+async fn stalled_stream_ends_at_its_deadline() {
     let (told, mut reasons) = Told::new();
     let app = Router::new()
         .sse(drips)
@@ -131,7 +131,7 @@ async fn a_stream_that_is_held_up_ends_when_it_has_to() {
 
 /// Longer in all than the limit, and never as long without a byte: what the system holds back for it must not hide that.
 #[tokio::test]
-async fn a_client_that_reads_slowly_is_not_stalled() {
+async fn slow_client_is_not_stalled() {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
     // With the buffers that a system has by itself.
@@ -155,7 +155,7 @@ async fn a_client_that_reads_slowly_is_not_stalled() {
 
 /// The system gives up a client that has no room for too long, as one that has vanished; that is not what it is.
 #[tokio::test]
-async fn a_client_that_stops_reading_has_not_vanished() {
+async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();
     // Both limits are the same by default.
     let addr = serve_as(server.tcp_user_timeout(SEND_TIMEOUT)).await;

@@ -53,7 +53,7 @@ async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>>
 }
 
 #[tokio::test]
-async fn one_stream_of_many_that_is_not_read() {
+async fn unread_stream_is_reset_while_others_go_on() {
     let (server, told, mut reasons) = server();
     let addr = serve_as(server).await;
     let socket = TcpStream::connect(addr).await.unwrap();
@@ -103,7 +103,7 @@ async fn one_stream_of_many_that_is_not_read() {
 
 /// Of its streams none is asked for a byte.
 #[tokio::test]
-async fn a_client_that_never_has_room_for_a_stream() {
+async fn stream_without_window_is_reset() {
     let (server, told, mut reasons) = server();
     let addr = serve_as(server).await;
     let socket = TcpStream::connect(addr).await.unwrap();
@@ -149,7 +149,7 @@ async fn throttled(request: Request<Body>, next: Next) -> Response {
 
 /// Whatever layers do with the body, it is seen that the client takes nothing of the response.
 #[tokio::test]
-async fn a_stream_that_its_client_leaves_unread_behind_layers() {
+async fn unread_stream_is_reset_behind_layers() {
     let (told, mut reasons) = Told::new();
     let app = Router::new()
         .nest(
@@ -179,7 +179,7 @@ async fn a_stream_that_its_client_leaves_unread_behind_layers() {
 
 /// It is the layer that waits, and not its client.
 #[tokio::test]
-async fn a_stream_that_a_layer_holds_back_is_not_stalled() {
+async fn stream_throttled_by_a_layer_is_not_stalled() {
     let (told, mut reasons) = Told::new();
     let app = Router::new()
         .sse(each)
@@ -201,7 +201,7 @@ async fn a_stream_that_a_layer_holds_back_is_not_stalled() {
 
 /// What is no event stream is given up as well.
 #[tokio::test]
-async fn a_download_that_its_client_leaves_unread() {
+async fn unread_download_is_reset() {
     let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));
     let addr = serve_as(server_of(app).send_timeout(SEND_TIMEOUT)).await;
     let socket = TcpStream::connect(addr).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_download_that_its_client_leaves_unread() {
 }
 
 #[tokio::test]
-async fn a_connection_of_many_streams_that_is_not_read() {
+async fn unread_connection_ends_all_of_its_streams() {
     let (server, told, mut reasons) = server();
     let addr = serve_as(server).await;
     let socket = TcpSocket::new_v4().unwrap();
@@ -256,7 +256,7 @@ async fn a_connection_of_many_streams_that_is_not_read() {
 
 /// One event that takes longer in all than the limit.
 #[tokio::test]
-async fn a_stream_among_others_that_is_read_slowly_is_not_stalled() {
+async fn slowly_read_stream_among_others_is_not_stalled() {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
     let socket = TcpStream::connect(addr).await.unwrap();
@@ -272,7 +272,7 @@ async fn a_stream_among_others_that_is_read_slowly_is_not_stalled() {
 
 /// One event that fits into a few of the server's writes, of which the client takes a little at a time.
 #[tokio::test]
-async fn small_window_that_is_read_slowly_is_not_stalled() {
+async fn slowly_read_small_window_is_not_stalled() {
     const WINDOW: u32 = 1000;
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;

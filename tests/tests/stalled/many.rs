@@ -15,7 +15,7 @@ const CLIENTS: usize = 1000;
 
 /// One that takes nothing, among as many as a thousand that do: they all have two seconds' events before it is given up.
 #[tokio::test]
-async fn nobody_waits_for_a_client_that_stops_reading() {
+async fn clients_do_not_wait_for_those_that_stop_reading() {
     let (server, told, mut reasons) = server();
     let addr = serve_as(server.send_timeout(Duration::from_secs(6))).await;
     let (stalls, is_stalling) = watch::channel(false);

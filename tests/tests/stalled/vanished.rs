@@ -86,7 +86,7 @@ impl Drop for Elsewhere {
 }
 
 #[tokio::test]
-async fn a_peer_that_vanishes() {
+async fn vanished_peer_is_disconnected() {
     let elsewhere = match Elsewhere::new() {
         Ok(elsewhere) => elsewhere,
         Err(reason) => {

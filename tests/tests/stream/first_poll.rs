@@ -235,7 +235,7 @@ async fn after_ready_awaits(
 }
 
 #[tokio::test]
-async fn ready_awaits_are_no_wait() {
+async fn ready_futures_do_not_count_as_a_wait() {
     for awaits in [10, 126, 127, 128, 300, 2_000] {
         let path = format!("/after-ready-awaits/{awaits}");
         hear(&reqwest::Client::new(), serve(app()).await, &path).await;

@@ -87,7 +87,7 @@ async fn blocks_after_an_event(State(block): State<Block>) -> impl Stream<Item =
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_on_the_wire_before_its_generator_blocks_the_thread() {
+async fn event_is_sent_before_the_generator_blocks() {
     let (block, watcher) = Block::new();
     let addr = serve(Router::new().sse(blocks_after_an_event).with_state(block)).await;
 
@@ -110,7 +110,7 @@ async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_on_the_wire_however_much_budget_its_generator_has_spent() {
+async fn event_is_sent_after_the_coop_budget_is_spent() {
     let (block, watcher) = Block::new();
     let addr = serve(Router::new().sse(spends_its_budget).with_state(block)).await;
 
@@ -227,7 +227,7 @@ impl Flood {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_generator_stands_still_while_its_client_does_not_read() {
+async fn generator_waits_while_client_does_not_read() {
     let mut flood = Flood::start(KIB).await;
     let taken = standstill(&mut flood.yielded).await;
     assert!(taken < 100 * KIB, "{taken} bytes were yielded to nobody");
@@ -236,7 +236,7 @@ async fn a_generator_stands_still_while_its_client_does_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_generator_does_not_go_on_before_the_kernel_has_the_whole_event() {
+async fn generator_waits_until_kernel_has_the_event() {
     // More than the kernel takes at once.
     let mut flood = Flood::start(256 * KIB).await;
     assert_eq!(standstill(&mut flood.yielded).await, 0);
@@ -285,20 +285,20 @@ async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn flush_each_hands_over_every_event_alone() {
+async fn flush_each_writes_each_event_alone() {
     let addr = serve(many_events()).await;
     assert_eq!(chunks_of(addr, "/each").await, MANY as usize);
 }
 
 #[tokio::test]
-async fn flush_ready_hands_over_together_what_was_yielded_without_waiting() {
+async fn flush_ready_writes_ready_events_together() {
     let addr = serve(many_events()).await;
     let chunks = chunks_of(addr, "/ready").await;
     assert!(chunks < 50, "{chunks} chunks");
 }
 
 #[tokio::test]
-async fn flushing_is_the_same_under_axum_serve_when_the_generator_waits() {
+async fn axum_serve_flushes_if_the_generator_waits() {
     let addr = serve_plain(many_events()).await;
     assert_eq!(chunks_of(addr, "/each").await, MANY as usize);
     let chunks = chunks_of(addr, "/ready").await;
@@ -327,7 +327,7 @@ async fn limited_ready(State(generators): State<Generators>) -> impl Stream<Item
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_does_not_keep_its_generator_beyond_the_limit() {
+async fn max_duration_ends_stream_that_is_not_read() {
     let generators = Generators::new();
     let app = Router::new().sse(limited_each).sse(limited_ready);
     let addr = serve(app.with_state(generators.clone())).await;

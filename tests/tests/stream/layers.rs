@@ -92,7 +92,7 @@ async fn slow() -> impl Stream<Item = u32> {
 }
 
 #[tokio::test]
-async fn a_timeout_is_for_the_response_and_not_for_its_stream() {
+async fn timeout_layer_does_not_end_a_stream() {
     let generators = Generators::new();
     let app = Router::new()
         .sse(slow)
@@ -142,7 +142,7 @@ async fn numbers() -> impl Stream<Item = u32> {
 }
 
 #[tokio::test]
-async fn a_layer_may_poll_the_body_in_another_task() {
+async fn layer_may_poll_the_body_in_another_task() {
     let app = Router::new()
         .sse(numbers)
         .layer(map_response(in_another_task));
@@ -177,7 +177,7 @@ async fn two() -> impl Stream<Item = u32> {
 }
 
 #[tokio::test]
-async fn a_layer_on_one_endpoint_leaves_the_others_alone() {
+async fn layer_on_one_endpoint_skips_the_others() {
     let app = Router::new().sse(one().layer(map_response(mark))).sse(two);
     let addr = serve(app).await;
 
@@ -193,7 +193,7 @@ async fn a_layer_on_one_endpoint_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn a_layer_on_one_endpoint_leaves_its_path_alone() {
+async fn layer_on_one_endpoint_skips_other_methods() {
     let app = Router::new()
         .sse(post_one)
         .sse(one().layer(map_response(mark)));
@@ -210,7 +210,7 @@ async fn a_layer_on_one_endpoint_leaves_its_path_alone() {
 }
 
 #[tokio::test]
-async fn endpoints_live_on_nested_routers_with_state_beside_a_fallback() {
+async fn endpoints_work_on_nested_routers_with_state() {
     let (_sender, receiver) = watch::channel(7);
     let api = Router::new()
         .sse(events)
@@ -236,7 +236,7 @@ async fn endpoints_live_on_nested_routers_with_state_beside_a_fallback() {
 }
 
 #[tokio::test]
-async fn another_method_than_the_endpoints_is_refused() {
+async fn other_method_is_rejected() {
     let addr = serve(Router::new().sse(one)).await;
     let mut client = Client::post(addr, "/one", 0, b"").await;
     let head = client.head().await;

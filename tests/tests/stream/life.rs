@@ -26,7 +26,7 @@ fn comment() -> Frame {
 }
 
 #[tokio::test]
-async fn the_head_goes_out_before_the_first_event() {
+async fn head_is_sent_before_the_first_event() {
     #[sse_endpoint("/silent")]
     async fn silent(State(go): State<Arc<Notify>>) -> impl Stream<Item = u8> {
         go.notified().await;
@@ -47,7 +47,7 @@ async fn the_head_goes_out_before_the_first_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_kept_alive_by_a_comment_every_15_seconds() {
+async fn keep_alive_is_a_comment_every_15_seconds() {
     #[sse_endpoint("/silent")]
     async fn silent() -> impl Stream<Item = u8> {
         pending::<()>().await;
@@ -63,7 +63,7 @@ async fn silence_is_kept_alive_by_a_comment_every_15_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_keep_alive_waits_for_silence() {
+async fn keep_alive_waits_for_silence() {
     #[sse_endpoint("/busy", keep_alive = "2s")]
     async fn busy() -> impl Stream<Item = u8> {
         for tick in 0..10 {
@@ -90,7 +90,7 @@ async fn the_keep_alive_waits_for_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_keep_alive_can_be_an_event_or_off() {
+async fn keep_alive_can_be_an_event_or_off() {
     #[sse_endpoint("/named", keep_alive = "1s", keep_alive_event = "ping")]
     async fn named() -> impl Stream<Item = u8> {
         pending::<()>().await;
@@ -122,7 +122,7 @@ fn run_clock() -> tokio::task::JoinHandle<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hot_loop_does_not_hold_back_the_keep_alive() {
+async fn keep_alive_is_sent_despite_a_hot_loop() {
     #[sse_endpoint("/hot", keep_alive = "1s")]
     async fn hot() -> impl Stream<Item = u8> {
         loop {
@@ -141,7 +141,7 @@ async fn a_hot_loop_does_not_hold_back_the_keep_alive() {
 }
 
 #[tokio::test]
-async fn retry_comes_first_and_is_no_frame_of_its_own() {
+async fn retry_is_sent_with_the_first_frame() {
     #[sse_endpoint("/retry", retry = "3s")]
     async fn retry() -> impl Stream<Item = u8> {
         yield_!(1);
@@ -156,7 +156,7 @@ async fn retry_comes_first_and_is_no_frame_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_duration_ends_a_generator_that_waits_for_ever() {
+async fn max_duration_ends_a_waiting_generator() {
     #[sse_endpoint("/limited", max_duration = "100s", keep_alive = "off", end = "stop")]
     async fn limited() -> impl Stream<Item = u8> {
         yield_!(Event::json(1).id(1_u64));
@@ -232,7 +232,7 @@ fn endings() -> Client {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_gets_a_new_run() {
+async fn reconnect_starts_a_new_run() {
     let client = endings();
     for run in 0..2_usize {
         let mut events = client.get("/again").last_event_id(7).await.events();
@@ -243,7 +243,7 @@ async fn a_client_that_comes_back_gets_a_new_run() {
 }
 
 #[tokio::test]
-async fn end_stop_leaves_done_which_is_answered_with_204() {
+async fn end_stop_sends_done_which_is_answered_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
@@ -263,7 +263,7 @@ async fn end_stop_leaves_done_which_is_answered_with_204() {
 }
 
 #[tokio::test]
-async fn done_is_an_event_and_leads_to_204() {
+async fn done_is_an_event_that_leads_to_204() {
     let client = endings();
     let mut events = client.get("/done").await.events();
     events.expect_event().await;
@@ -275,7 +275,7 @@ async fn done_is_an_event_and_leads_to_204() {
 }
 
 #[tokio::test]
-async fn a_generator_that_failed_has_not_finished() {
+async fn failed_generator_sends_no_done() {
     let mut events = endings().get("/fails").await.events();
     events.expect_event().await;
     assert_eq!(events.expect_event().await.event, "error");
@@ -284,7 +284,7 @@ async fn a_generator_that_failed_has_not_finished() {
 }
 
 #[tokio::test]
-async fn a_real_client_stops_at_204() {
+async fn independent_client_stops_at_204() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/once", listener.local_addr().unwrap());
     let app = Router::new().sse(once).with_state(Arc::default());

@@ -53,7 +53,7 @@ async fn wire(event: impl Into<Written>) -> String {
 }
 
 #[tokio::test]
-async fn text_is_split_at_every_line_break_and_nothing_of_it_is_lost() {
+async fn text_is_split_at_each_line_break_without_loss() {
     for (text, bytes) in [
         ("", "data: \n\n"),
         ("a", "data: a\n\n"),
@@ -79,7 +79,7 @@ async fn text_is_split_at_every_line_break_and_nothing_of_it_is_lost() {
 }
 
 #[tokio::test]
-async fn json_is_one_line_for_every_client() {
+async fn json_is_one_line() {
     for (value, bytes) in [
         (json!("a\r\nb"), "data: \"a\\r\\nb\"\n\n"),
         (json!(""), "data: \"\"\n\n"),
@@ -95,7 +95,7 @@ async fn json_is_one_line_for_every_client() {
 }
 
 #[tokio::test]
-async fn every_field_has_its_line() {
+async fn each_field_has_its_line() {
     let event = Event::json(json!(1))
         .with_comment("why")
         .event("tick")
@@ -143,7 +143,7 @@ async fn done_carries_the_last_id() {
 }
 
 #[tokio::test]
-async fn text_and_html_items_are_sent_as_they_are() {
+async fn text_and_html_items_are_sent_verbatim() {
     #[sse_endpoint("/text")]
     async fn text() -> impl Stream<Item = Text<String>> {
         yield_!(Text("two\nlines".to_owned()));
@@ -349,7 +349,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_events_arrive_as_they_were_sent(
+    fn any_event_is_decoded_as_sent(
         script in prop::collection::vec(model(), 0..8),
         size in 1_usize..64,
     ) {

@@ -31,7 +31,7 @@ async fn costly(
 }
 
 #[tokio::test]
-async fn ten_thousand_clients_cost_one_encoding() {
+async fn event_is_encoded_once_for_ten_thousand_clients() {
     const CLIENTS: usize = 10_000;
     let topic: Topic<Costly> = Topic::in_memory(16);
     let client = testing::Client::new(Router::new().sse(costly).with_state(topic.clone()));

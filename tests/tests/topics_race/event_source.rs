@@ -51,7 +51,7 @@ async fn cutting(to: SocketAddr, cuts: Arc<AtomicUsize>) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_client_that_is_cut_off_again_and_again_sees_everything_once() {
+async fn client_cut_off_repeatedly_sees_each_event_once() {
     const EVENTS: u64 = 3_000;
     let topic: Topic<u64> = Topic::in_memory(4_096);
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;

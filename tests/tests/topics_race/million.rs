@@ -219,7 +219,7 @@ async fn read(
 /// Publishes a million events to 64 readers, each of whom reads all of it. All of them break off at random, in the middle of
 /// an event too, and come back with the id that they have seen last. One more stops reading at the start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_events_and_readers_that_come_and_go() {
+async fn reconnecting_readers_account_for_a_million_events() {
     const DELIVERIES: usize = READERS * MILLION;
     let alive = Arc::new(AtomicUsize::new(0));
     let topic: Topic<Counted> = Topic::in_memory(HELD);

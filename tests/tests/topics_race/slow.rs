@@ -46,7 +46,7 @@ const HELD_OF_LARGE: usize = 16;
 const ALL_LARGE: u64 = 5_000;
 
 #[tokio::test]
-async fn a_slow_client_goes_on_with_the_oldest_that_is_held() {
+async fn slow_client_resumes_at_the_oldest_held_event() {
     let (told, ..) = overtaken(TopicBuilder::build).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
     assert!(told.gaps.iter().all(|(reason, _)| reason == "overtaken"));
@@ -64,7 +64,7 @@ async fn a_slow_client_goes_on_with_the_oldest_that_is_held() {
 }
 
 #[tokio::test]
-async fn a_slow_client_goes_on_with_the_newest() {
+async fn slow_client_resumes_at_the_newest_event() {
     let (told, ..) = overtaken(|builder| builder.latest().build()).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
     assert_eq!(told.events + missed, ALL_LARGE);
@@ -72,7 +72,7 @@ async fn a_slow_client_goes_on_with_the_newest() {
 }
 
 #[tokio::test]
-async fn a_slow_client_gets_the_newest_of_each_key() {
+async fn slow_client_gets_the_newest_of_each_key() {
     // Of the last key there is one, long ago.
     let key = |(number, _): &Large| if *number == 4_000 { 3 } else { number % 3 };
     let (told, ..) = overtaken(|builder| builder.latest_by(key).build()).await;
@@ -82,7 +82,7 @@ async fn a_slow_client_gets_the_newest_of_each_key() {
 }
 
 #[tokio::test]
-async fn a_slow_client_is_sent_away_to_come_back() {
+async fn slow_client_is_disconnected_and_resumes() {
     let (told, addr, epoch) = overtaken(|builder| builder.disconnect().build()).await;
     assert_eq!(told.gaps, []);
     assert_eq!(

@@ -14,7 +14,7 @@ use tokio_stream::StreamExt as _;
 use super::{Call, Chat, client};
 
 #[tokio::test]
-async fn a_variant_is_read_back_whatever_serde_knows_it_by() {
+async fn variant_is_decoded_by_event_name_despite_aliases() {
     #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
     enum Aliased {
         #[serde(alias = "old", alias = "older")]
@@ -49,7 +49,7 @@ async fn a_variant_is_read_back_whatever_serde_knows_it_by() {
 }
 
 #[tokio::test]
-async fn a_tag_stays_in_the_data_for_those_who_read_it_there() {
+async fn serde_tag_stays_in_the_data() {
     #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
     #[serde(tag = "type", rename_all = "snake_case")]
     enum Delta {
@@ -103,7 +103,7 @@ async fn a_tag_stays_in_the_data_for_those_who_read_it_there() {
 
 #[tokio::test]
 #[should_panic(expected = "there is no event `unknown`")]
-async fn what_the_type_does_not_know_is_not_decoded() {
+async fn decode_panics_for_unknown_event_name() {
     let text = wire!(Text<&'static str>: Event::text("x").event("unknown"));
     assert_eq!(text, "event: unknown\ndata: x\n\n");
     #[sse_endpoint("/unknown")]
@@ -184,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn whatever_is_sent_is_read_back(script in prop::collection::vec(any_chat(), 1..6)) {
+    fn any_script_is_decoded_to_the_same_values(script in prop::collection::vec(any_chat(), 1..6)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (independent, ours) = runtime.block_on(async {
             let body = client(script.clone()).get("/chat").await.text().await;

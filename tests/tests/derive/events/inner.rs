@@ -72,7 +72,7 @@ async fn forms(
 }
 
 #[tokio::test]
-async fn what_serde_hands_on_is_not_mistaken_for_the_variant() {
+async fn inner_variant_does_not_name_the_event() {
     for (inner, data) in [
         (Inner::A { x: 1 }, r#"{"A":{"x":1}}"#),
         (Inner::B { x: 1 }, r#"{"B":{"x":1}}"#),

@@ -8,7 +8,7 @@ use sse_runtime::{RouterExt as _, SseEvent, Stream, sse_endpoint, testing::Clien
 use super::{Chat, token};
 
 #[tokio::test]
-async fn an_event_type_is_plain_json_for_everybody_else() {
+async fn event_type_serializes_as_plain_json_elsewhere() {
     for (event, tagged) in [
         (token("a"), json!({"Token": {"text": "a"}})),
         (Chat::Html("x".to_owned()), json!({"Html": "x"})),
@@ -28,7 +28,7 @@ async fn an_event_type_is_plain_json_for_everybody_else() {
 }
 
 #[tokio::test]
-async fn a_value_around_it_that_json_sees_through_is_seen_through() {
+async fn transparent_wrapper_keeps_the_event_head() {
     #[derive(Serialize)]
     struct Wrapped(Chat);
     #[derive(Serialize)]
@@ -46,7 +46,7 @@ async fn a_value_around_it_that_json_sees_through_is_seen_through() {
 }
 
 #[tokio::test]
-async fn inside_of_another_value_it_is_plain_json() {
+async fn nested_event_type_is_plain_json() {
     #[derive(Serialize)]
     struct Around {
         chat: Chat,
@@ -83,7 +83,7 @@ async fn inside_of_another_value_it_is_plain_json() {
 }
 
 #[tokio::test]
-async fn no_head_is_left_for_another_value() {
+async fn event_head_does_not_leak_to_the_next_value() {
     /// Writes an event type with another serializer, then something else with ours.
     struct Quoted(Chat);
     impl Serialize for Quoted {
@@ -121,7 +121,7 @@ async fn no_head_is_left_for_another_value() {
 }
 
 #[tokio::test]
-async fn a_head_is_for_the_value_that_brings_it() {
+async fn event_head_applies_to_its_own_value() {
     /// On its way into the event it is made of another event, by another serializer.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]

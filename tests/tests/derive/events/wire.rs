@@ -22,7 +22,7 @@ fn keyed() -> Chat {
 }
 
 #[tokio::test]
-async fn every_kind_of_variant_has_its_bytes() {
+async fn each_kind_of_variant_has_golden_bytes() {
     for (event, bytes) in [
         (
             token("a\u{2028}b"),
@@ -58,7 +58,7 @@ async fn every_kind_of_variant_has_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_struct_is_an_event_too() {
+async fn struct_can_be_an_event() {
     #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
     struct PriceChange {
         #[sse(id)]
@@ -108,7 +108,7 @@ async fn a_struct_is_an_event_too() {
 }
 
 #[tokio::test]
-async fn generics_and_lifetimes_and_names_by_rule() {
+async fn generics_lifetimes_and_rename_rules_work() {
     #[derive(SseEvent)]
     #[sse(rename_all = "SCREAMING-KEBAB-CASE")]
     #[serde(rename_all = "camelCase", rename_all_fields = "UPPERCASE")]
@@ -136,7 +136,7 @@ async fn generics_and_lifetimes_and_names_by_rule() {
 }
 
 #[tokio::test]
-async fn what_is_set_on_the_event_wins_over_the_value() {
+async fn fields_of_event_override_those_of_the_value() {
     assert_eq!(
         wire!(Chat: Event::json(Chat::Numbered { seq: 7, text: None }).event("other").id(9_u8)),
         "event: other\nid: 9\ndata: {\"seq\":7,\"T\":null}\n\n"
@@ -152,7 +152,7 @@ async fn what_is_set_on_the_event_wins_over_the_value() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_field_is_the_clients_cursor() {
+async fn id_field_becomes_the_last_event_id() {
     #[sse_endpoint("/cursor", end = "stop")]
     async fn cursor() -> impl Stream<Item = Chat> {
         yield_!(Chat::Numbered { seq: 7, text: None });
@@ -169,7 +169,7 @@ async fn the_id_of_a_field_is_the_clients_cursor() {
 }
 
 #[tokio::test]
-async fn as_the_error_of_a_stream_it_has_its_own_name() {
+async fn error_of_a_stream_has_its_own_event_name() {
     #[derive(SseEvent)]
     enum Failure {
         Overloaded {
@@ -198,7 +198,7 @@ async fn as_the_error_of_a_stream_it_has_its_own_name() {
 }
 
 #[tokio::test]
-async fn a_text_that_is_none_breaks_off_and_is_logged() {
+async fn stream_breaks_off_if_text_is_not_a_string() {
     #[derive(SseEvent)]
     enum Odd {
         #[sse(text)]

@@ -127,7 +127,7 @@ async fn streams_end_cleanly_at_spread_moments() {
 }
 
 #[tokio::test]
-async fn a_stream_that_may_finish_does() {
+async fn stream_with_on_shutdown_finish_finishes() {
     let server = Plain::start(Duration::from_secs(5)).await;
     let mut client = Client::post(server.addr, "/finite", 0, b"").await;
     client.head().await;
@@ -139,7 +139,7 @@ async fn a_stream_that_may_finish_does() {
 }
 
 #[tokio::test]
-async fn a_stream_that_never_finishes_ends_with_the_drain_time() {
+async fn stream_that_never_finishes_ends_after_drain_time() {
     let server = Plain::start(Duration::from_millis(500)).await;
     let mut client = Client::get(server.addr, "/never").await;
     client.head().await;
@@ -152,7 +152,7 @@ async fn a_stream_that_never_finishes_ends_with_the_drain_time() {
 }
 
 #[tokio::test]
-async fn a_generator_that_never_waits_ends_too() {
+async fn generator_that_never_waits_is_drained() {
     let server = Plain::start(Duration::from_millis(100)).await;
     let mut client = Client::get(server.addr, "/hot").await;
     client.head().await;
@@ -163,7 +163,7 @@ async fn a_generator_that_never_waits_ends_too() {
 }
 
 #[tokio::test]
-async fn a_stream_that_begins_while_the_server_stops_ends_with_it() {
+async fn stream_started_during_shutdown_is_drained() {
     let server = Plain::start(Duration::from_millis(300)).await;
     // The server closes no connection in the middle of a request.
     let mut late = Client::connect(server.addr).await;
@@ -180,7 +180,7 @@ async fn a_stream_that_begins_while_the_server_stops_ends_with_it() {
 
 /// Whoever drops it may want its address at once.
 #[tokio::test]
-async fn a_server_that_is_dropped_has_left_its_address() {
+async fn dropped_server_frees_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let connecting = within("the server to accept", async {

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Process, retry, to_the_end};
 
 #[tokio::test]
-async fn the_server_waits_for_close_hooks() {
+async fn server_waits_for_close_hooks() {
     let mut server = Process::start("0", "100").await;
     let mut client = server.stream("/hooked").await;
     server.signal("TERM").await;
@@ -31,7 +31,7 @@ impl Drop for Slow {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn hooks_run_of_streams_that_are_left_behind_on_http2() {
+async fn hooks_run_for_http2_streams_left_after_drain() {
     #[sse_endpoint("/hooked")]
     async fn hooked(
         connection: Connection,
@@ -78,7 +78,7 @@ async fn hooks_run_of_streams_that_are_left_behind_on_http2() {
 }
 
 #[tokio::test]
-async fn hooks_run_after_a_second_signal_too() {
+async fn hooks_run_after_a_second_signal() {
     let mut server = Process::start("0", "60000").await;
     let _client = server.stream("/hooked-finite").await;
     server.exit_at_second_signal("TERM").await;

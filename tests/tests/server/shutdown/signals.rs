@@ -69,7 +69,7 @@ async fn sigterm_drains_a_plain_axum_serve() {
 }
 
 #[tokio::test]
-async fn sigterm_is_told_to_the_load_balancer_before_anybody_is_sent_away() {
+async fn sigterm_fails_readiness_before_draining() {
     let mut server = Process::start("60000", "100").await;
     assert_eq!(server.status("/readyz").await, "HTTP/1.1 200 OK");
     let mut early = Client::get(server.addr, "/quiet").await;
@@ -93,7 +93,7 @@ async fn sigterm_is_told_to_the_load_balancer_before_anybody_is_sent_away() {
 }
 
 #[tokio::test]
-async fn a_person_at_a_terminal_does_not_wait() {
+async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
     // Over the whole drain time, some of them would take longer than this test has patience.
@@ -108,14 +108,14 @@ async fn a_person_at_a_terminal_does_not_wait() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_what_runs_on() {
+async fn second_signal_ends_remaining_streams() {
     let mut server = Process::start("0", "60000").await;
     let _client = server.stream("/finite/3600000").await;
     server.exit_at_second_signal("TERM").await;
 }
 
 #[tokio::test]
-async fn half_a_request_does_not_keep_a_plain_axum_serve() {
+async fn axum_serve_exits_despite_half_a_request() {
     let mut server = Process::start("plain", "100").await;
     let mut half = Client::connect(server.addr).await;
     half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
@@ -126,7 +126,7 @@ async fn half_a_request_does_not_keep_a_plain_axum_serve() {
 }
 
 #[tokio::test]
-async fn a_plain_axum_serve_ends_at_a_second_signal() {
+async fn axum_serve_exits_at_a_second_signal() {
     let mut server = Process::start("plain", "60000").await;
     let _client = server.stream("/finite/3600000").await;
     server.exit_at_second_signal("INT").await;

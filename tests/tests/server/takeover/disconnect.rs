@@ -19,7 +19,7 @@ async fn silent(State(generators): State<Generators>) -> impl Stream<Item = u32>
 
 /// Nothing is written that would show that it has gone.
 #[tokio::test]
-async fn a_client_that_leaves_is_seen_however_much_it_has_sent_behind_its_request() {
+async fn disconnect_is_noticed_despite_unread_bytes() {
     let generators = Generators::new();
     let app = Router::new().sse(silent).with_state(generators.clone());
     let addr = serve(app).await;
@@ -41,7 +41,7 @@ async fn a_client_that_leaves_is_seen_however_much_it_has_sent_behind_its_reques
 
 /// What a generator holds may be what others wait for, and a socket takes its time to close.
 #[tokio::test]
-async fn of_many_who_leave_at_once_all_generators_end_before_a_socket_is_closed() {
+async fn generators_drop_before_sockets_on_mass_disconnect() {
     const MANY: usize = 100;
     let generators = Generators::new();
     let addr = serve(Router::new().sse(silent).with_state(generators.clone())).await;

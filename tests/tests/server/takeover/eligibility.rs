@@ -30,7 +30,7 @@ use support::{Client, Generators, body, soon};
 use super::{ask, expect_two, serve, two};
 
 #[tokio::test]
-async fn an_event_stream_is_taken_over_whoever_made_it() {
+async fn any_event_stream_response_is_taken_over() {
     async fn axums() -> sse::Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
         let events =
             tokio_stream::iter(1..=2).map(|event| sse::Event::default().data(event.to_string()));
@@ -97,7 +97,7 @@ async fn quiet(State(generators): State<Generators>) -> impl Stream<Item = u32> 
 }
 
 #[tokio::test]
-async fn the_body_that_is_driven_is_the_one_that_came_out_of_the_layers() {
+async fn body_from_the_outermost_layer_is_driven() {
     let seen = Seen::default();
     let counts = seen.clone();
     let generators = Generators::new();

@@ -13,7 +13,7 @@ use super::{app, ask, expect_page, expect_two, serve, two};
 const TWO: &str = "9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n";
 
 #[tokio::test]
-async fn the_end_that_was_announced_comes() {
+async fn connection_closes_if_the_head_announced_it() {
     let addr = serve(app()).await;
     for request in [
         "GET /two HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n",
@@ -35,7 +35,7 @@ async fn the_end_that_was_announced_comes() {
 
 /// What was not read when a socket is closed makes the system send a reset, which destroys what the client has not read.
 #[tokio::test]
-async fn what_a_client_sends_too_much_does_not_cost_it_the_end_of_its_stream() {
+async fn excess_request_bytes_do_not_cut_the_stream() {
     const EVENTS: usize = 300;
     #[sse_endpoint("/much")]
     async fn much() -> impl Stream<Item = Text<String>> {
@@ -72,7 +72,7 @@ async fn fails() -> impl Stream<Item = u32> {
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_is_broken_off_and_so_is_what_was_asked_behind_it() {
+async fn failed_stream_drops_pipelined_requests() {
     let addr = serve(Router::new().sse(fails).sse(two)).await;
     let mut client = Client::connect(addr).await;
     client.send((ask("/fails") + &ask("/two")).as_bytes()).await;
@@ -87,7 +87,7 @@ async fn a_stream_that_fails_is_broken_off_and_so_is_what_was_asked_behind_it() 
 
 /// Events from far below to far above what is copied together, each a chunk.
 #[tokio::test]
-async fn events_of_every_size_arrive_whole_at_who_reads_slowly() {
+async fn slow_reader_receives_events_of_any_size() {
     const SIZES: [usize; 9] = [0, 1, 4_000, 5_000, 32_700, 32_760, 40_000, 3_000_000, 7];
     #[sse_endpoint("/own")]
     async fn own() -> impl Stream<Item = Text<String>> {
@@ -134,7 +134,7 @@ async fn events_of_every_size_arrive_whole_at_who_reads_slowly() {
 
 /// A connection that has had a stream, and waits for the next request, holds nobody up.
 #[tokio::test]
-async fn a_server_that_stops_closes_a_connection_behind_its_stream() {
+async fn shutdown_closes_the_connection_after_its_stream() {
     let shutdown = Shutdown::within(Duration::from_secs(10));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

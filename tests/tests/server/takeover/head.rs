@@ -29,7 +29,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
 
 /// Of two servers of the same app the one that does not take over shows what hyper makes of it.
 #[tokio::test]
-async fn the_head_is_what_hyper_would_write() {
+async fn head_equals_that_of_hyper() {
     async fn marked(mut response: Response) -> Response {
         let headers = response.headers_mut();
         let set_cookie = header::SET_COOKIE;

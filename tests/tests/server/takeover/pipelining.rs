@@ -11,7 +11,7 @@ use support::{Client, body, soon};
 use super::{app, ask, expect_page, expect_two, page, serve};
 
 #[tokio::test]
-async fn what_is_asked_behind_a_stream_is_answered_behind_it() {
+async fn pipelined_requests_are_answered_after_the_stream() {
     let mut client = Client::connect(serve(app()).await).await;
     let requests = [
         ask("/page/10"),
@@ -35,7 +35,7 @@ async fn what_is_asked_behind_a_stream_is_answered_behind_it() {
 
 /// hyper is taken apart when the answers before are with the kernel: it does not promise it.
 #[tokio::test]
-async fn nothing_is_lost_of_what_hyper_answered_before_a_stream() {
+async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;
     for bytes in [1_000, 3_000_000, 8_000_000] {
         let mut client = Client::connect_narrow(addr).await;
@@ -52,7 +52,7 @@ async fn nothing_is_lost_of_what_hyper_answered_before_a_stream() {
 /// hyper may ask once more for the answer that was taken out of its hands, in the turn in which it was taken: it does so
 /// where the response before ended between two looks at its body.
 #[tokio::test]
-async fn an_answer_that_was_taken_is_asked_for_once() {
+async fn taken_response_is_requested_once() {
     /// Has to be polled twice for its end.
     async fn ends_late() -> Body {
         let (mut data, mut has_waited) = (Some(body::data("x")), false);
@@ -88,7 +88,7 @@ async fn an_answer_that_was_taken_is_asked_for_once() {
 
 /// A request that arrives in two pieces, the second while the stream before it runs.
 #[tokio::test]
-async fn half_a_request_behind_a_stream_is_not_torn() {
+async fn request_split_by_a_stream_is_not_torn() {
     #[sse_endpoint("/until")]
     async fn until(State(over): State<watch::Receiver<bool>>) -> impl Stream<Item = u32> {
         let mut over = over;
@@ -113,7 +113,7 @@ async fn half_a_request_behind_a_stream_is_not_torn() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_read_is_over_when_its_stream_begins() {
+async fn request_body_ends_before_its_stream() {
     let mut client = Client::connect(serve(app()).await).await;
     let head = "POST /posted HTTP/1.1\r\nhost: test\r\n";
     for framed in [
@@ -141,7 +141,7 @@ async fn a_body_that_was_read_is_over_when_its_stream_begins() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_be_told_to_go_on_is_told_so() {
+async fn expect_continue_is_answered() {
     let mut client = Client::connect(serve(app()).await).await;
     for _ in 0..2 {
         client
@@ -156,7 +156,7 @@ async fn a_client_that_waits_to_be_told_to_go_on_is_told_so() {
 }
 
 #[tokio::test]
-async fn head_has_no_body_before_a_stream_nor_behind_it() {
+async fn head_request_has_no_body_around_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;
     let head = "HEAD /two HTTP/1.1\r\nhost: test\r\n\r\n";
     let requests = [head, &ask("/two"), head, &ask("/two")];
@@ -172,7 +172,7 @@ async fn head_has_no_body_before_a_stream_nor_behind_it() {
 }
 
 #[tokio::test]
-async fn what_was_asked_too_far_behind_a_stream_is_not_answered() {
+async fn pipelined_requests_beyond_the_buffer_are_dropped() {
     #[sse_endpoint("/until")]
     async fn until(State(numbers): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
         let mut numbers = numbers;

@@ -58,7 +58,7 @@ where
 
 /// A reader that has taken all there is waits for more, so nobody asks it again behind each event.
 #[tokio::test]
-async fn who_waits_is_not_asked_behind_each_event() {
+async fn waiting_generator_is_polled_once_for_each_event() {
     const EVENTS: u32 = 100;
     let polls = Polls::default();
     // See `support::log`.
@@ -129,7 +129,7 @@ impl Publishing {
 }
 
 #[tokio::test]
-async fn what_comes_in_the_turn_of_the_event_before_it_is_not_missed() {
+async fn event_published_within_a_poll_is_not_missed() {
     for has_own_waker in [false, true] {
         let topic = Topic::in_memory(16);
         let publishes = topic.clone();
@@ -192,7 +192,7 @@ fn gathering(mut body: Body) -> Body {
 }
 
 #[tokio::test]
-async fn who_looks_in_between_for_nobody_stops_no_end() {
+async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
     let topic = Topic::in_memory(16);
     let over = Arc::new(Notify::new());
     let gather = async |response: Response| response.map(gathering);
@@ -223,7 +223,7 @@ async fn one(State(shared): State<Shared>) -> impl Stream<Item = Text<String>> {
 }
 
 #[tokio::test]
-async fn a_body_that_is_handed_on_is_looked_at_in_whatever_turn() {
+async fn body_moved_to_another_task_is_polled_in_any_epoch() {
     let topic = Topic::in_memory(16);
     let mut router = Router::new().sse(of_topic).with_state(topic.clone());
     let request = Request::get("/topic").body(Body::empty()).unwrap();

@@ -5,7 +5,7 @@ use support::Client;
 use super::{app, ask, expect_two, serve};
 
 #[tokio::test]
-async fn a_connection_can_be_upgraded_behind_a_stream() {
+async fn connection_can_be_upgraded_after_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;
     let upgrade =
         "GET /upgrade HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello";
@@ -18,7 +18,7 @@ async fn a_connection_can_be_upgraded_behind_a_stream() {
 
 /// One that asks for an upgrade, and gets a stream.
 #[tokio::test]
-async fn a_stream_for_who_wants_to_be_upgraded() {
+async fn upgrade_request_can_be_answered_with_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;
     let request = "GET /two HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
     client.send(request.repeat(2).as_bytes()).await;

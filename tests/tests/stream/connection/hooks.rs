@@ -107,7 +107,7 @@ async fn why(how: &str) -> (String, CloseReason, usize, Told) {
 }
 
 #[tokio::test]
-async fn the_hook_is_told_why_when_all_else_is_gone() {
+async fn hook_receives_the_reason_after_all_is_dropped() {
     for (how, expected, last) in [
         ("finished", CloseReason::Finished, "data: 1\n\n"),
         (
@@ -158,7 +158,7 @@ async fn the_hook_is_told_why_when_all_else_is_gone() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_and_a_server_that_stops() {
+async fn hook_tells_a_disconnect_from_a_shutdown() {
     let (told, mut reasons) = Told::new();
     let shutdown = Shutdown::within(Duration::from_millis(100));
     let app = Router::new()
@@ -193,7 +193,7 @@ async fn a_client_that_leaves_and_a_server_that_stops() {
 }
 
 #[tokio::test]
-async fn who_may_not_stay_does_not_stay_for_the_drain_time() {
+async fn revoked_stream_does_not_wait_for_the_drain_time() {
     let (told, mut reasons) = Told::new();
     let shutdown = Shutdown::within(Duration::MAX);
     let app = Router::new()
@@ -221,7 +221,7 @@ async fn who_may_not_stay_does_not_stay_for_the_drain_time() {
 }
 
 #[tokio::test]
-async fn a_thousand_random_endings_run_each_hook_once() {
+async fn hooks_run_once_after_a_thousand_random_endings() {
     const STREAMS: usize = 1_000;
     let (told, mut reasons) = Told::new();
     let addr = serve(Router::new().sse(ends).with_state(told.clone())).await;
@@ -257,7 +257,7 @@ async fn a_thousand_random_endings_run_each_hook_once() {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_ends_nothing_else() {
+async fn panicking_hook_ends_nothing_else() {
     #[sse_endpoint("/hooks")]
     async fn hooks(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         connection.on_close(|_| async { panic!("in a hook") });
@@ -285,7 +285,7 @@ async fn a_hook_that_panics_ends_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_comes_after_the_end() {
+async fn late_hook_runs_and_late_task_does_not() {
     #[sse_endpoint("/hands-over")]
     async fn hands_over(
         connection: Connection,
@@ -330,7 +330,7 @@ async fn what_comes_after_the_end() {
 }
 
 #[tokio::test]
-async fn leaving_waits_for_the_hooks() {
+async fn leave_waits_for_the_hooks() {
     let (told, mut reasons) = Told::new();
     let client = testing::Client::new(Router::new().sse(waits).with_state(told));
     let mut events = client.get("/waits").await.events();

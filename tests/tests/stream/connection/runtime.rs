@@ -19,7 +19,7 @@ impl Drop for ComesBack {
 }
 
 #[test]
-fn a_runtime_that_ends_in_the_middle_does_not_lock_up() {
+fn runtime_shutdown_mid_stream_does_not_deadlock() {
     #[sse_endpoint("/spawns")]
     async fn spawns(connection: Connection) -> impl Stream<Item = u32> {
         loop {
@@ -59,7 +59,7 @@ fn a_runtime_that_ends_in_the_middle_does_not_lock_up() {
 }
 
 #[test]
-fn a_body_that_is_dropped_outside_of_the_runtime_does_not_panic() {
+fn body_dropped_outside_of_a_runtime_does_not_panic() {
     let (told, mut reasons) = Told::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,7 +89,7 @@ fn a_body_that_is_dropped_outside_of_the_runtime_does_not_panic() {
 }
 
 #[tokio::test]
-async fn a_peer_is_who_is_connected_and_only_endpoints_have_one() {
+async fn connection_is_available_only_in_endpoints() {
     #[sse_endpoint("/peer")]
     async fn peer(connection: Connection) -> impl Stream<Item = Option<SocketAddr>> {
         yield_!(connection.peer());

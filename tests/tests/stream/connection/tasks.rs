@@ -9,7 +9,7 @@ use support::log::Log;
 use super::Told;
 
 #[tokio::test]
-async fn a_task_that_panics_ends_its_stream() {
+async fn panicking_task_ends_its_stream() {
     /// Waits for something else than its task.
     #[sse_endpoint("/waits")]
     async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {

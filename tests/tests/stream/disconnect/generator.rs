@@ -11,7 +11,7 @@ use support::{BrokenOff, Client, Count, log::Log, serve, within};
 use super::app;
 
 #[test]
-fn a_generator_that_never_waits_stops_and_lets_other_tasks_run() {
+fn generator_that_never_waits_yields_to_other_tasks() {
     // On a thread of its own: a generator that keeps the runtime to itself must fail the test, not hang it.
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
@@ -44,7 +44,7 @@ fn a_generator_that_never_waits_stops_and_lets_other_tasks_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_ten_thousand_clients_no_generator_is_left() {
+async fn generators_are_gone_after_ten_thousand_clients() {
     const WAVE: usize = 200;
     const ALL: usize = 10_000;
 
@@ -104,7 +104,7 @@ async fn goes_on(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item
 }
 
 #[tokio::test]
-async fn a_panic_breaks_its_own_stream_off_and_no_other() {
+async fn panic_breaks_off_only_its_own_stream() {
     // On this thread, where the server runs too.
     let log = Log::capture();
     let (events, receiver) = watch::channel(0);

@@ -30,28 +30,28 @@ async fn leave_unread(client: Client, generators: &Generators) {
 }
 
 #[tokio::test]
-async fn get() {
+async fn get_generator_is_dropped() {
     let (app, generators) = app();
     let addr = serve(app).await;
     leave_in_the_stream(Client::get(addr, "/get").await, &generators).await;
 }
 
 #[tokio::test]
-async fn get_with_a_reset() {
+async fn get_generator_is_dropped_at_a_reset() {
     let (app, generators) = app();
     let addr = serve(app).await;
     leave_unread(Client::get(addr, "/get").await, &generators).await;
 }
 
 #[tokio::test]
-async fn get_before_the_response() {
+async fn get_is_dropped_before_the_response() {
     let (app, generators) = app();
     let addr = serve(app).await;
     leave_unread(Client::get(addr, "/get-before").await, &generators).await;
 }
 
 #[tokio::test]
-async fn post_with_the_body_as_bytes() {
+async fn post_is_dropped_after_body_as_bytes() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let client = Client::post(addr, "/bytes", 10, b"0123456789").await;
@@ -59,7 +59,7 @@ async fn post_with_the_body_as_bytes() {
 }
 
 #[tokio::test]
-async fn post_with_the_body_as_json() {
+async fn post_is_dropped_after_body_as_json() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let client = Client::post(addr, "/json", 7, b"[1,2,3]").await;
@@ -70,7 +70,7 @@ async fn post_with_the_body_as_json() {
 // framework's help.
 
 #[tokio::test]
-async fn post_with_a_small_body_that_nobody_read() {
+async fn post_is_dropped_with_small_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let client = Client::post(addr, "/unread", 10, b"0123456789").await;
@@ -78,7 +78,7 @@ async fn post_with_a_small_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_with_a_body_that_comes_after_the_head_of_the_response() {
+async fn post_is_dropped_with_body_after_response_head() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let mut client = Client::post(addr, "/unread", 10, b"").await;
@@ -90,7 +90,7 @@ async fn post_with_a_body_that_comes_after_the_head_of_the_response() {
 }
 
 #[tokio::test]
-async fn post_with_a_large_body_that_nobody_read() {
+async fn post_is_dropped_with_large_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let body = vec![b'x'; 3 * 1024 * 1024];
@@ -99,7 +99,7 @@ async fn post_with_a_large_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_with_half_of_a_body_that_nobody_read() {
+async fn post_is_dropped_with_half_an_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let client = Client::post(addr, "/unread", 10, b"01234").await;
@@ -107,7 +107,7 @@ async fn post_with_half_of_a_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_with_a_chunked_body_that_nobody_read() {
+async fn post_is_dropped_with_chunked_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let mut client = Client::connect(addr).await;
@@ -118,7 +118,7 @@ async fn post_with_a_chunked_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_before_the_response_with_a_small_body_that_nobody_read() {
+async fn early_post_is_dropped_with_small_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let client = Client::post(addr, "/before", 10, b"0123456789").await;
@@ -126,7 +126,7 @@ async fn post_before_the_response_with_a_small_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_before_the_response_with_a_large_body_that_nobody_read() {
+async fn early_post_is_dropped_with_large_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let body = vec![b'x'; 3 * 1024 * 1024];
@@ -135,7 +135,7 @@ async fn post_before_the_response_with_a_large_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_with_a_body_that_was_given_back_unread() {
+async fn post_is_dropped_with_body_given_back_unread() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let body = vec![b'x'; 300 * 1024];
@@ -145,7 +145,7 @@ async fn post_with_a_body_that_was_given_back_unread() {
 
 /// A socket that is closed with something left to read resets the connection, and what the client has not read is gone.
 #[tokio::test]
-async fn the_last_events_reach_a_client_that_is_still_uploading() {
+async fn last_events_reach_a_client_that_still_uploads() {
     let (app, _) = app();
     let addr = serve(app).await;
     let (piece, pieces) = (vec![b'x'; 64 * 1024], 16);
@@ -161,7 +161,7 @@ async fn the_last_events_reach_a_client_that_is_still_uploading() {
 }
 
 #[tokio::test]
-async fn post_before_the_response_with_half_of_a_body_that_nobody_read() {
+async fn early_post_is_dropped_with_half_an_unread_body() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let client = Client::post(addr, "/before", 10, b"01234").await;
@@ -172,7 +172,7 @@ async fn post_before_the_response_with_half_of_a_body_that_nobody_read() {
 const BAD_FRAMING: &[u8] = b"transfer-encoding: chunked\r\n\r\nnonsense\r\n";
 
 #[tokio::test]
-async fn post_with_a_bad_body_that_nobody_read() {
+async fn post_with_bad_unread_body_ends() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let mut client = Client::connect(addr).await;
@@ -187,7 +187,7 @@ async fn post_with_a_bad_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn post_before_the_response_with_a_bad_body_that_nobody_read() {
+async fn early_post_with_bad_unread_body_is_rejected() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let mut client = Client::connect(addr).await;
@@ -200,14 +200,14 @@ async fn post_before_the_response_with_a_bad_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn get_under_axum_serve() {
+async fn axum_serve_drops_get() {
     let (app, generators) = app();
     let addr = serve_plain(app).await;
     leave_in_the_stream(Client::get(addr, "/get").await, &generators).await;
 }
 
 #[tokio::test]
-async fn post_with_a_body_that_nobody_read_under_axum_serve() {
+async fn axum_serve_drops_post_with_unread_body() {
     let (app, generators) = app();
     let addr = serve_plain(app).await;
     let client = Client::post(addr, "/unread", 10, b"0123456789").await;
@@ -215,7 +215,7 @@ async fn post_with_a_body_that_nobody_read_under_axum_serve() {
 }
 
 #[tokio::test]
-async fn post_with_half_of_a_body_that_nobody_read_under_axum_serve() {
+async fn axum_serve_drops_post_with_half_an_unread_body() {
     let (app, generators) = app();
     let addr = serve_plain(app).await;
     let client = Client::post(addr, "/unread", 10, b"01234").await;
@@ -223,7 +223,7 @@ async fn post_with_half_of_a_body_that_nobody_read_under_axum_serve() {
 }
 
 #[tokio::test]
-async fn post_before_the_response_under_axum_serve() {
+async fn axum_serve_drops_post_before_the_response() {
     let (app, generators) = app();
     let addr = serve_plain(app).await;
     let client = Client::post(addr, "/before", 10, b"0123456789").await;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::{Oops, Refused, app, get, values};
 
 #[tokio::test]
-async fn a_stream_that_cannot_fail() {
+async fn infallible_stream_sends_its_items() {
     let mut events = get(app(), "/stream/2").await.events();
     assert_eq!(values(&mut events).await, [0, 1]);
     let mut events = get(app(), "/stream/9").await.events();
@@ -17,7 +17,7 @@ async fn a_stream_that_cannot_fail() {
 }
 
 #[tokio::test]
-async fn an_error_in_the_stream_is_its_last_event() {
+async fn error_in_the_stream_is_its_last_event() {
     let mut events = get(app(), "/try-stream/1").await.events();
     assert_eq!(values(&mut events).await, [1]);
 
@@ -38,7 +38,7 @@ async fn an_error_in_the_stream_is_its_last_event() {
 }
 
 #[tokio::test]
-async fn an_error_before_the_response_is_a_status() {
+async fn error_before_the_response_is_a_status() {
     for (uri, status) in [
         ("/response/x", StatusCode::BAD_REQUEST),
         ("/response/0", StatusCode::NO_CONTENT),
@@ -59,7 +59,7 @@ async fn an_error_before_the_response_is_a_status() {
 }
 
 #[tokio::test]
-async fn with_both_errors_the_place_decides() {
+async fn place_decides_between_both_errors() {
     let mut events = get(app(), "/try-response/2").await.events();
     assert_eq!(values(&mut events).await, [2]);
     for (uri, message) in [
@@ -93,7 +93,7 @@ async fn permit(
 }
 
 #[tokio::test]
-async fn what_was_bound_before_the_response_lives_as_long_as_the_stream() {
+async fn locals_before_the_response_live_with_the_stream() {
     let permits = Arc::new(Semaphore::new(1));
     let client = Client::new(Router::new().sse(permit).with_state(Arc::clone(&permits)));
     let mut events = client.get("/permit").await.events();
@@ -127,7 +127,7 @@ async fn answer(Json(n): Json<u64>) -> Result<impl Stream<Item = Result<u64, Oop
 }
 
 #[tokio::test]
-async fn an_upstreams_failure_before_its_first_item_is_a_status() {
+async fn upstream_error_before_first_item_is_a_status() {
     let client = Client::new(Router::new().sse(answer));
     let refused = client.post("/upstream").json(&0).await;
     assert_eq!(refused.status(), 429);

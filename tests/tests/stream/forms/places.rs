@@ -8,7 +8,7 @@ use sse_runtime::{RouterExt as _, Stream, sse_endpoint, testing::Client};
 use super::{Oops, Refused, get, values};
 
 #[tokio::test]
-async fn what_is_not_compiled_does_not_leave() {
+async fn cfg_disabled_code_does_not_count_as_yield() {
     #[sse_endpoint("/plain")]
     async fn plain() -> impl Stream<Item = u64> {
         yield_!(1);
@@ -75,7 +75,7 @@ async fn conditional_yield_does_not_begin_response() {
 }
 
 #[tokio::test]
-async fn a_closure_in_a_macro_leaves_itself() {
+async fn return_in_a_closure_leaves_the_closure() {
     #[sse_endpoint("/closures")]
     async fn closures() -> Result<impl Stream<Item = Result<u64, Oops>>, Refused> {
         tokio::select! {
@@ -139,7 +139,7 @@ async fn anywhere() -> impl Stream<Item = u64> {
 }
 
 #[tokio::test]
-async fn yield_works_wherever_an_expression_does() {
+async fn yield_works_where_an_expression_does() {
     let mut events = get(Router::new().sse(anywhere), "/anywhere").await.events();
     let expected = [0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 9, 10];
     assert_eq!(values(&mut events).await, expected);
@@ -165,7 +165,7 @@ async fn select(Path(n): Path<u64>) -> Result<impl Stream<Item = Result<u64, Oop
 }
 
 #[tokio::test]
-async fn what_leaves_a_select_arm_leads_where_it_would_outside() {
+async fn select_arm_can_leave_the_generator() {
     let app = || Router::new().sse(select);
     assert_eq!(get(app(), "/select/0").await.status(), 404);
     assert_eq!(get(app(), "/select/1").await.status(), 400);

@@ -20,7 +20,7 @@ async fn mixed() -> impl Stream<Item = Option<u64>> {
 }
 
 #[tokio::test]
-async fn values_references_and_events_mix() {
+async fn values_references_and_events_can_be_mixed() {
     let text = get(Router::new().sse(mixed), "/mixed").await.text().await;
     assert_eq!(
         text,
@@ -36,7 +36,7 @@ async fn guards(State(numbers): State<Arc<std::sync::Mutex<Vec<u64>>>>) -> impl 
 }
 
 #[tokio::test]
-async fn a_guard_in_a_value_is_not_held_while_the_generator_waits() {
+async fn guard_in_a_value_is_dropped_before_the_wait() {
     let numbers = Arc::new(std::sync::Mutex::new(vec![5]));
     let app = Router::new().sse(guards).with_state(Arc::clone(&numbers));
     let mut events = get(app, "/guards").await.events();
@@ -52,7 +52,7 @@ async fn described() -> impl Stream<Item = Oops> {
 }
 
 #[test]
-fn a_route_describes_itself() {
+fn route_describes_itself() {
     let route = described();
     assert_eq!(route.path(), "/described");
     assert_eq!(route.method(), "PUT");

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::{all, come_back, epoch, four_of_ten, gap, number_frame, thousands, thousands_by_hand};
 
 #[tokio::test]
-async fn the_keep_alive_of_a_filtered_stream_carries_the_cursor() {
+async fn keep_alive_of_a_filtered_stream_carries_the_id() {
     let (topic, epoch) = four_of_ten().await;
     let app = Router::new().sse(thousands).sse(thousands_by_hand);
     let addr = serve(app.with_state(topic.clone())).await;
@@ -75,7 +75,7 @@ async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<
 }
 
 #[tokio::test]
-async fn a_keep_alive_never_takes_the_cursor_back() {
+async fn keep_alive_never_moves_the_id_back() {
     let paused = Paused {
         topic: Topic::in_memory(16),
         waits: Generators::new(),
@@ -128,7 +128,7 @@ async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<It
 }
 
 #[tokio::test]
-async fn whoever_has_had_no_event_yet_has_a_place_to_come_back_to() {
+async fn client_without_events_can_resume() {
     let topic: Topic<u64> = Topic::in_memory(16);
     topic.publish(&1).await.unwrap();
     let epoch = epoch(&topic);
@@ -182,7 +182,7 @@ async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
 }
 
 #[tokio::test]
-async fn the_ids_of_a_handler_are_left_alone() {
+async fn ids_of_the_handler_are_kept() {
     let topic = Topic::in_memory(16);
     let addr = serve(Router::new().sse(own).with_state(topic.clone())).await;
     topic.publish(&7).await.unwrap();

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{Pair, all, come_back, epoch, four_of_ten, gap, has_subscribed, numbers, pair};
 
 #[tokio::test]
-async fn a_topic_that_is_finished_is_replayed_then_ends_then_stops_its_client() {
+async fn finished_topic_is_replayed_then_sends_done() {
     for path in ["/numbers", "/all"] {
         let topic: Topic<u64> = Topic::in_memory(16);
         let app = Router::new().sse(numbers).sse(all);
@@ -254,7 +254,7 @@ async fn two(State(two): State<Two>) -> impl Stream<Item = u64> {
 }
 
 #[tokio::test]
-async fn the_end_of_one_topic_is_not_the_end_of_a_stream_that_reads_another() {
+async fn end_of_one_topic_does_not_end_a_stream_of_two() {
     let two_of = Two {
         ends: Topic::in_memory(4),
         goes_on: Topic::in_memory(4),
@@ -287,7 +287,7 @@ async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
 }
 
 #[tokio::test]
-async fn a_stream_is_not_over_while_one_of_its_topics_goes_on() {
+async fn stream_sends_no_done_while_a_topic_is_open() {
     for path in ["/pair", "/signal"] {
         let pair_of = Pair {
             ends: Topic::in_memory(4),

@@ -35,7 +35,7 @@ async fn newest(State(topic): State<Topic<u64>>) -> impl Stream<Item = Newest> {
 }
 
 #[tokio::test]
-async fn a_value_that_reads_a_topic_while_it_is_written_stops_nobody() {
+async fn value_may_read_its_topic_while_serialized() {
     let topic: Topic<u64> = Topic::in_memory(16);
     topic.publish(&7).await.unwrap();
     let client = testing::Client::new(Router::new().sse(newest).with_state(topic));
@@ -50,7 +50,7 @@ struct WithId {
 }
 
 #[tokio::test]
-async fn what_can_be_published() {
+async fn publish_accepts_events_without_ids() {
     let topic: Topic<u64> = Topic::in_memory(16);
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let mut events = client.get("/all").await.events();
@@ -90,7 +90,7 @@ async fn what_can_be_published() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_to_hold_nothing_holds_the_newest() {
+async fn topic_of_capacity_zero_holds_the_newest() {
     let topic: Topic<u64> = Topic::in_memory(0);
     let mut updates = topic.subscribe(Start::Now);
     topic.publish(&1).await.unwrap();
@@ -115,7 +115,7 @@ impl Drop for Looks {
 }
 
 #[test]
-fn an_event_is_not_dropped_under_the_lock() {
+fn event_is_dropped_outside_of_the_lock() {
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let topic: Arc<Topic<Curious>> = Arc::new(

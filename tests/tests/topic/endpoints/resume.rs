@@ -14,7 +14,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn whatever_a_client_comes_back_with_it_is_told_what_it_missed() {
+async fn gap_is_sent_for_any_last_event_id() {
     let (topic, epoch) = four_of_ten().await;
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let behind = |number: &str| format!("{epoch}-{number}").into_bytes();
@@ -76,7 +76,7 @@ async fn whatever_a_client_comes_back_with_it_is_told_what_it_missed() {
 
 /// Longer than any id can be, in the header; as long as the server takes a URL.
 #[tokio::test]
-async fn a_huge_id_stops_nobody() {
+async fn huge_id_is_answered_with_a_gap() {
     let (topic, epoch) = four_of_ten().await;
     let addr = serve(Router::new().sse(numbers).with_state(topic)).await;
     for (len, in_query) in [(30_000, false), (20_000, true)] {
@@ -87,7 +87,7 @@ async fn a_huge_id_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_gap_passes_a_filter_and_comes_before_anything_else() {
+async fn gap_passes_a_filter_and_comes_first() {
     let (topic, epoch) = four_of_ten().await;
     let app = Router::new().sse(thousands).sse(thousands_by_hand);
     let addr = serve(app.with_state(topic.clone())).await;
@@ -116,7 +116,7 @@ async fn total(State(total): State<Total>) -> impl Stream<Item = u64> {
 }
 
 #[tokio::test]
-async fn a_snapshot_and_what_comes_behind_it_are_the_whole() {
+async fn snapshot_and_later_updates_are_complete() {
     let total_of = Total {
         changes: Topic::in_memory(1024),
         sum: Arc::default(),
@@ -158,7 +158,7 @@ async fn once_there(
 }
 
 #[tokio::test]
-async fn a_gap_before_the_response_is_told_also_where_nothing_follows() {
+async fn gap_before_response_is_sent_without_events() {
     let topic: Topic<u64> = Topic::in_memory(16);
     let position = topic.subscribe(Start::Now).position();
     topic.finish();
@@ -176,7 +176,7 @@ async fn a_gap_before_the_response_is_told_also_where_nothing_follows() {
 }
 
 #[tokio::test]
-async fn a_test_that_leaves_in_the_middle_comes_back_for_the_rest() {
+async fn test_client_resumes_where_it_disconnected() {
     let (topic, _) = four_of_ten().await;
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let first = topic.subscribe(Start::First).position();
@@ -189,7 +189,7 @@ async fn a_test_that_leaves_in_the_middle_comes_back_for_the_rest() {
 }
 
 #[tokio::test]
-async fn whoever_lags_is_told_whatever_else_ends() {
+async fn lagging_reader_is_disconnected_if_others_end() {
     #[sse_endpoint("/lags", end = "stop")]
     async fn lags(State(pair): State<Pair>) -> impl Stream<Item = u64> {
         let mut slow = pair.goes_on.subscribe(Start::Now);

@@ -39,7 +39,7 @@ async fn even_texts(
 }
 
 #[tokio::test]
-async fn views_have_the_ids_the_gaps_and_the_end_of_what_they_show() {
+async fn views_keep_ids_gaps_and_end() {
     let (topic, epoch) = four_of_ten().await;
     topic.finish();
     let app = Router::new()
@@ -73,7 +73,7 @@ async fn views_have_the_ids_the_gaps_and_the_end_of_what_they_show() {
 
 /// What a filter lets nothing of through, and is fed for ever, does not hold its thread.
 #[tokio::test]
-async fn a_filter_lets_others_run() {
+async fn filter_that_drops_all_yields_to_others() {
     let topic: Topic<u64> = Topic::in_memory(1_024);
     topic.publish(&1).await.unwrap();
     let feeds = topic.clone();

@@ -9,7 +9,7 @@ use tower_service::Service as _;
 use super::{all, come_back, epoch, frames, number_frame, numbers};
 
 #[tokio::test]
-async fn updates_that_wait_already_share_a_write() {
+async fn queued_updates_share_a_write() {
     const EVENTS: u64 = 1_000;
     for path in ["/numbers", "/all"] {
         let topic = Topic::in_memory(4_096);
@@ -39,7 +39,7 @@ async fn updates_that_wait_already_share_a_write() {
 }
 
 #[tokio::test]
-async fn a_large_event_is_a_write_of_its_own() {
+async fn large_event_is_written_alone() {
     let topic: Topic<String> = Topic::in_memory(64);
     for _ in 0..8 {
         topic.publish(&"x".repeat(10_000)).await.unwrap();
@@ -61,7 +61,7 @@ async fn letters(State(topic): State<Topic<String>>) -> impl Stream<Item = Strin
 }
 
 #[tokio::test]
-async fn a_large_event_is_in_memory_once_whoever_waits_for_it() {
+async fn large_event_is_shared_by_its_readers() {
     let topic: Topic<String> = Topic::in_memory(16);
     for text in ["small", &"large ".repeat(2_000), "small again"] {
         topic.publish(&text.to_owned()).await.unwrap();

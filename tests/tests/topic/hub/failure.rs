@@ -15,7 +15,7 @@ use support::{BrokenOff, Client, serve, within};
 use super::{Answers, IDLE, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error};
 
 #[tokio::test(start_paused = true)]
-async fn every_reader_of_a_failed_run_gets_its_error() {
+async fn each_reader_of_a_failed_run_gets_its_error() {
     for (name, error) in [
         ("fails", r#"{"code":"out_of_words","status":503}"#),
         ("panics", WITHOUT_DETAILS),
@@ -63,7 +63,7 @@ async fn says_done(
 }
 
 #[tokio::test]
-async fn a_failed_run_is_never_done() {
+async fn failed_run_sends_no_done() {
     let hub = hub(10);
     let failing = async |_| Err("no".to_owned());
     let mut updates = hub.produce("a", Start::First, failing).unwrap();
@@ -132,7 +132,7 @@ async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<
 }
 
 #[tokio::test]
-async fn a_failed_run_is_followed_by_nothing() {
+async fn handler_sends_nothing_after_a_failed_run() {
     let app = Router::new().sse(own_marker).sse(own_event).sse(own_error);
     let addr = serve(app.with_state(hub(10))).await;
     let mut client = Client::post(addr, "/own_marker", 0, b"").await;
@@ -168,7 +168,7 @@ async fn a_failed_run_is_followed_by_nothing() {
 }
 
 #[tokio::test]
-async fn several_fail_while_others_live() {
+async fn subscription_fails_with_one_of_its_topics() {
     let hub = hub(10);
     let mut run = hub.produce("f", Start::First, half).unwrap();
     while within("a word", run.next()).await.is_some() {}
@@ -207,7 +207,7 @@ async fn read_stopped(
 }
 
 #[tokio::test]
-async fn a_stopped_run_is_a_cut_for_a_post() {
+async fn stopped_run_breaks_off_a_post() {
     let hub = hub(10);
     let app = Router::new().sse(read_stopped).with_state(hub.clone());
     let addr = serve(app).await;

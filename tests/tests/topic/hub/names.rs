@@ -25,7 +25,7 @@ use tokio::time::advance;
 use super::{IDLE, has_subscribed, hub, pass, publish, read, values};
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_is_made_on_first_use_and_dropped_when_nobody_uses_it() {
+async fn topic_is_created_on_use_and_dropped_when_idle() {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
     let hub: Hub<String> = Hub::new(move || {
@@ -77,7 +77,7 @@ async fn room(
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_at_random_cost_no_memory() {
+async fn random_names_cost_no_memory() {
     let hub = hub(10).idle(IDLE).max_topics(3);
     let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
     let mut inside = Vec::new();
@@ -109,7 +109,7 @@ async fn names_at_random_cost_no_memory() {
 
 /// Those who are refused, and those who leave, are not looked for among all.
 #[tokio::test(start_paused = true)]
-async fn a_full_hub_drops_the_longest_unused_topic() {
+async fn full_hub_drops_the_longest_unused_topic() {
     let hub = hub(10).idle(IDLE).max_topics(4);
     let run = async |name: &str| {
         let say =
@@ -161,7 +161,7 @@ async fn a_full_hub_drops_the_longest_unused_topic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_topic_leaves_a_hub_that_keeps_them_for_ever() {
+async fn topics_stay_if_idle_is_infinite() {
     let hub = hub(10).idle(Duration::MAX).max_topics(1);
     publish(&hub, "a", &1);
     assert_eq!(hub.topic("b").unwrap_err(), HubError::Full);
@@ -169,7 +169,7 @@ async fn no_topic_leaves_a_hub_that_keeps_them_for_ever() {
 }
 
 #[tokio::test]
-async fn unread_runs_leave_when_the_hub_holds_too_much() {
+async fn full_hub_drops_unread_runs() {
     const EACH: usize = 100_000;
     let hub = hub(10).max_bytes(10 * EACH);
     let in_use = hub.topic("in use").unwrap();
@@ -198,7 +198,7 @@ async fn unread_runs_leave_when_the_hub_holds_too_much() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_a_line_each() {
+async fn rejections_are_logged_once() {
     use axum::response::IntoResponse as _;
     let log = support::log::Log::capture();
     for _ in 0..1_000 {
@@ -212,7 +212,7 @@ async fn a_refusal_is_not_a_line_each() {
 }
 
 #[tokio::test]
-async fn a_name_is_no_place_to_store_something() {
+async fn long_name_is_rejected() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
     let longest = "x".repeat(1024);
@@ -244,7 +244,7 @@ impl Drop for Asks {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dropped_with_a_topic_may_ask_the_hub() {
+async fn value_dropped_with_its_topic_may_use_the_hub() {
     let hub: Hub<Asks> = Hub::new(|| Topic::in_memory(4)).idle(Duration::from_secs(60));
     let (dropped, mut asked) = mpsc::unbounded_channel();
     let asks = Asks {

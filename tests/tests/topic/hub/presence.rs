@@ -28,7 +28,7 @@ fn changes(updates: &mut Subscription<PresenceChange<&'static str>>) -> Vec<Stri
 const GRACE: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
-async fn who_joins_and_who_leaves() {
+async fn presence_reports_joins_and_leaves() {
     let presence = Presence::new(GRACE);
     let mut updates = presence.changes(Start::Now);
     let ada = presence.join("ada");
@@ -78,7 +78,7 @@ async fn present(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_a_presence() {
+async fn stream_holds_a_presence() {
     let presence = Presence::new(GRACE);
     let app = Router::new().sse(present).with_state(presence.clone());
     let client = testing::Client::new(app);
@@ -113,7 +113,7 @@ async fn a_stream_is_a_presence() {
 }
 
 #[test]
-fn outside_of_a_runtime_there_is_no_grace() {
+fn leave_is_immediate_outside_of_a_runtime() {
     let presence = Presence::new(GRACE);
     let mut updates = presence.changes(Start::Now);
     drop(presence.join("ada"));
@@ -121,7 +121,7 @@ fn outside_of_a_runtime_there_is_no_grace() {
 }
 
 #[test]
-fn whoever_is_there_leaves_with_the_runtime() {
+fn presence_in_grace_time_ends_with_the_runtime() {
     let presence: Presence<&str> = Presence::new(Duration::from_secs(3600));
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()

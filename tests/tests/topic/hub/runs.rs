@@ -24,7 +24,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_many_ask_at_once_a_run_is_started_once() {
+async fn concurrent_requests_start_one_run() {
     let answers = Answers::new();
     let client = answers.client();
     let mut readers = JoinSet::new();
@@ -40,7 +40,7 @@ async fn however_many_ask_at_once_a_run_is_started_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_goes_on_when_its_client_leaves_and_is_joined_from_the_id() {
+async fn run_survives_a_disconnect_and_is_resumed() {
     let answers = Answers::new();
     let client = answers.client();
     let mut events = client.get("/answers/1").await.events();
@@ -80,7 +80,7 @@ async fn a_run_goes_on_when_its_client_leaves_and_is_joined_from_the_id() {
 /// However its client has got the id: a resume never starts a run, which may cost money, and the
 /// second answer would be glued to the first.
 #[tokio::test(start_paused = true)]
-async fn a_client_with_an_id_never_starts_a_run() {
+async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
     let client = answers.client();
     answers.words.add_permits(100);
@@ -125,7 +125,7 @@ async fn a_client_with_an_id_never_starts_a_run() {
 }
 
 #[tokio::test]
-async fn a_name_runs_again_if_the_caller_says_so() {
+async fn produce_again_restarts_a_finished_run() {
     let hub = hub(10);
     let say = |text: &'static str| {
         move |topic: Topic<String>| async move { topic.publish(&text.to_owned()).await.map(drop) }
@@ -165,7 +165,7 @@ async fn a_name_runs_again_if_the_caller_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_waits_is_not_idle() {
+async fn waiting_run_is_not_idle() {
     let answers = Answers::new();
     let events = answers.client().get("/answers/1").await.events();
     let mut events = events;
@@ -182,7 +182,7 @@ async fn a_run_that_waits_is_not_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_without_readers_is_abandoned() {
+async fn run_without_readers_is_aborted() {
     let after = Duration::from_secs(600);
     let mut answers = Answers::new();
     answers.hub = hub(100).idle(IDLE).abandon_after(after);
@@ -219,7 +219,7 @@ async fn a_run_without_readers_is_abandoned() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_ends_its_readers() {
+async fn stopped_run_ends_its_readers() {
     let answers = Answers::new();
     let client = answers.client();
     assert!(!answers.hub.stop("1"), "there is none");
@@ -238,7 +238,7 @@ async fn a_run_that_is_stopped_ends_its_readers() {
 }
 
 #[tokio::test]
-async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
+async fn run_factory_may_use_the_hub_and_may_panic() {
     let hub = hub(10);
     let asked = hub.clone();
     let mut updates = hub
@@ -277,7 +277,7 @@ async fn what_makes_a_run_may_use_the_hub_and_may_panic() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_before_it_begins_does_not() {
+async fn run_stopped_before_its_start_never_starts() {
     let hub: Hub<String> = Hub::new(|| Topic::in_memory(4));
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let mut updates = hub
@@ -305,7 +305,7 @@ async fn resumed(
 }
 
 #[tokio::test]
-async fn a_name_without_a_run_is_a_run_that_is_gone() {
+async fn resume_of_a_name_without_run_is_a_gap_then_done() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(resumed).with_state(hub.clone()));
     let _held = hub.topic("held").unwrap();

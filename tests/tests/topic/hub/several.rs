@@ -17,7 +17,7 @@ fn round(hub: &Hub<String>, names: &[&str], number: u32) {
 }
 
 #[test]
-fn whoever_comes_back_with_any_id_gets_the_rest_of_each() {
+fn any_id_resumes_each_topic() {
     let names = ["a", "b c", "ü&=~done", "", "x/y%41+", "m1:"];
     let hub = hub(100);
     let mut updates = hub.subscribe(names, Start::Now).unwrap();
@@ -49,7 +49,7 @@ fn whoever_comes_back_with_any_id_gets_the_rest_of_each() {
 }
 
 #[test]
-fn names_come_and_go() {
+fn names_can_be_added_and_removed() {
     let hub = hub(100);
     let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
     round(&hub, &["a", "b", "c"], 1);
@@ -66,7 +66,7 @@ fn names_come_and_go() {
 }
 
 #[test]
-fn the_position_before_anything_was_read_is_one_too() {
+fn position_before_the_first_read_resumes() {
     let hub = hub(100);
     let updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
     round(&hub, &["a", "b"], 1);
@@ -77,7 +77,7 @@ fn the_position_before_anything_was_read_is_one_too() {
 /// However many of the names an id says nothing of, it is told in one piece, in front of all else: whoever is cut off
 /// behind a first gap would come back with an id that hides the others.
 #[test]
-fn an_id_that_is_not_known_is_one_gap() {
+fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
     let hub = hub(2);
     for number in 1..=3 {
@@ -123,7 +123,7 @@ fn an_id_that_is_not_known_is_one_gap() {
 
 /// What is found out by reading is told topic by topic: until then the id says where each was left.
 #[test]
-fn what_is_too_old_is_told_for_each() {
+fn gap_is_sent_for_each_topic_if_too_old() {
     let names = ["a", "b", "c"];
     let hub = hub(2);
     for number in 1..=3 {
@@ -151,7 +151,7 @@ fn what_is_too_old_is_told_for_each() {
 }
 
 #[test]
-fn a_hundred_names_are_an_id_and_too_many_are_not() {
+fn hundred_names_fit_an_id_and_too_many_are_rejected() {
     let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
     let hub = hub(10);
     let mut updates = hub.subscribe(&names, Start::Now).unwrap();
@@ -175,7 +175,7 @@ fn a_hundred_names_are_an_id_and_too_many_are_not() {
 }
 
 #[test]
-fn several_end_when_all_have_ended() {
+fn subscription_ends_when_all_topics_have_ended() {
     let hub = hub(10);
     let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
     round(&hub, &["a", "b"], 1);
@@ -196,7 +196,7 @@ proptest! {
     /// Whoever reads several names, and comes back at any time with what it saw last, sees each event of each once, and
     /// is told how many it missed of all of them.
     #[test]
-    fn several_under_one_id_are_exact(
+    fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,
         steps in prop::collection::vec((0..4_usize, 0..30_usize, 0..40_usize, any::<bool>()), 1..60),
     ) {
@@ -243,7 +243,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_composite_id_travels() {
+async fn combined_id_survives_header_and_query() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     let path = "/several/b%20c,%C3%BC%26%3D,%25";
@@ -278,7 +278,7 @@ async fn a_composite_id_travels() {
 }
 
 #[tokio::test]
-async fn a_client_learns_where_a_new_name_starts() {
+async fn client_learns_where_a_new_name_starts() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     publish(&hub, "a", &"a 1");

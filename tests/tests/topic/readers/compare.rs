@@ -207,7 +207,7 @@ proptest! {
     /// Publishing, subscribing, reading, coming back, evicting and finishing in any order: each read returns what the
     /// model says, each reader that waits is woken.
     #[test]
-    fn every_reader_gets_what_the_model_says(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
+    fn each_reader_gets_what_the_model_says(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

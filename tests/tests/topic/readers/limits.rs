@@ -65,7 +65,7 @@ proptest! {
 
 /// What is held is the value, the frame and what is around them, whatever the frame's length.
 #[test]
-fn bytes_count_what_is_held() {
+fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
     let numbers: Topic<u32> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
     for number in 0..100_000 {
@@ -106,7 +106,7 @@ fn bytes_count_what_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_become_too_old_is_not_read() {
+async fn expired_event_is_not_read() {
     let topic: Topic<u64> = Topic::builder().age(Duration::from_secs(1)).build();
     let mut updates = topic.subscribe(Start::First);
     topic.publish(&1).await.unwrap();

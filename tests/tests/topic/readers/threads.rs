@@ -68,7 +68,7 @@ where
 /// Publishers and readers on threads of their own, where the ring is as small as here and readers are overtaken, and as
 /// large as here and they are not.
 #[test]
-fn threads_that_publish_read_and_come_back_lose_nothing() {
+fn concurrent_readers_and_publishers_lose_nothing() {
     const PUBLISHERS: usize = 3;
     const EACH: u64 = 20_000;
     const ALL: u64 = PUBLISHERS as u64 * EACH;
@@ -127,7 +127,7 @@ fn threads_that_publish_read_and_come_back_lose_nothing() {
 /// The publisher waits for all readers before it publishes the next event, so each event finds readers that have just
 /// found nothing, and are about to wait. One that is not woken then is never woken.
 #[test]
-fn no_wake_up_is_lost_between_finding_nothing_and_waiting() {
+fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
     const ROUNDS: u64 = 20_000;
     let topic: Topic<(usize, u64)> = Topic::in_memory(4);
