@@ -1,5 +1,5 @@
-//! A server in a process of its own whose streams never pause, for the tests that measure its memory:
-//! `firehose SEND_TIMEOUT_MS [CERT KEY]`.
+//! A server in a process of its own whose streams never pause, for the tests that measure its
+//! memory: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
 #![allow(
     clippy::print_stdout,
     reason = "it prints where it listens, for the test to read"

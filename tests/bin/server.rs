@@ -1,6 +1,6 @@
-//! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`,
-//! `server plain DRAIN_MS` for `axum::serve` with the layer and the signal, or `server no-signals DRAIN_MS` for a server that
-//! leaves signals alone.
+//! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS
+//! DRAIN_MS`, `server plain DRAIN_MS` for `axum::serve` with the layer and the signal, or `server
+//! no-signals DRAIN_MS` for a server that leaves signals alone.
 #![allow(
     clippy::print_stdout,
     reason = "it says where it listens, for the test to read"
@@ -13,14 +13,14 @@ use sse_runtime::{Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
 
 use support::server_of;
 
-/// One event, then nothing, as most streams are at most times.
+/// One event, then nothing, like most streams at most times.
 #[sse_endpoint("/quiet")]
 async fn quiet() -> impl Stream<Item = u32> {
     yield_!(1);
     pending::<()>().await;
 }
 
-/// Comes to its end by itself.
+/// Finishes by itself.
 #[sse_endpoint("/finite/{milliseconds}", on_shutdown = "finish")]
 async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static str> {
     yield_!("first");
@@ -39,7 +39,7 @@ async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// The same, of a stream that may finish and does not.
+/// The same, for a stream that may finish and does not.
 #[sse_endpoint("/hooked-finite", on_shutdown = "finish", allow(finish_without_end))]
 async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -66,7 +66,7 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // Who answers, for the tests that put two of these behind a proxy.
+    // The process that answers, for the tests that put two of these behind a proxy.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

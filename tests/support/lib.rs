@@ -1,4 +1,5 @@
-//! What the tests on real sockets share: servers, a client that shows what is on the wire, and a count of generators.
+//! What the tests on real sockets share: servers, a client that shows the bytes on the wire, and a
+//! count of generators.
 #![allow(
     missing_docs,
     reason = "fixtures, with docs where the name does not say enough"
@@ -26,13 +27,13 @@ use tokio::{
 
 pub use server::server_of;
 
-/// After this long a test has failed.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What is to happen at once. The aim is 100 ms; a machine that is busy with other things gets a second.
+/// The bound for what must happen at once. The aim is 100 ms; a second allows for a busy machine.
 const SOON: Duration = Duration::from_secs(1);
 
-/// `future`, which must not take for ever.
+/// Awaits `future`, and panics if it takes too long.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
@@ -40,7 +41,7 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// `future`, which must be ready at once.
+/// Awaits `future`, and panics if it is not ready at once.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let start = Instant::now();
     let output = within(what, future).await;
@@ -48,25 +49,25 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     output
 }
 
-/// That what began at `start` was done at once.
+/// Panics if more than a second has passed since `start`.
 pub fn assert_at_once(what: &str, start: Instant) {
     let took = start.elapsed();
     assert!(took < SOON, "{what} took {took:?}");
 }
 
-/// `app` under `sse_runtime::Server`, until the runtime ends.
+/// Serves `app` with `sse_runtime::Server` until the runtime ends.
 pub async fn serve(app: Router) -> SocketAddr {
     serve_on(listen(), app)
 }
 
-/// `app` under `sse_runtime::Server` on a listener of the test's own.
+/// Serves `app` with `sse_runtime::Server` on the test's own listener.
 pub fn serve_on(listener: TcpListener, app: Router) -> SocketAddr {
     let addr = listener.local_addr().expect("a bound listener");
     tokio::spawn(server_of(app).serve(listener));
     addr
 }
 
-/// A server with limits of the test's own, until the runtime ends.
+/// Runs a server that the test has configured, until the runtime ends.
 pub async fn serve_as(server: sse_runtime::Server) -> SocketAddr {
     let listener = listen();
     let addr = listener.local_addr().expect("a bound listener");
@@ -74,7 +75,7 @@ pub async fn serve_as(server: sse_runtime::Server) -> SocketAddr {
     addr
 }
 
-/// `app` under `axum::serve`, as those have it who keep their own server.
+/// Serves `app` with `axum::serve`, until the runtime ends.
 pub async fn serve_plain(app: Router) -> SocketAddr {
     let listener = listen();
     let addr = listener.local_addr().expect("a bound listener");
@@ -82,8 +83,8 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
     addr
 }
 
-/// A listener whose queue has room for all that a test connects at once: a client that finds it full tries again only
-/// after a second.
+/// Returns a listener whose queue has room for all connections of a test: if it is full, a client
+/// retries only after a second.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -92,19 +93,19 @@ fn listen() -> TcpListener {
     socket.listen(1024).expect("a socket that is bound")
 }
 
-/// Counts the generators that run, so that a test can wait for one to start and for one to be gone.
+/// Counts the generators that run, so that a test can wait for one to start or to be dropped.
 #[derive(Clone, Debug)]
 pub struct Generators(Arc<watch::Sender<Count>>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// All that have started.
+    /// All generators that have started.
     pub started: usize,
-    /// Those of them whose locals have not been dropped.
+    /// The generators whose locals have not been dropped.
     pub alive: usize,
 }
 
-/// A local of a generator: dropped when the generator is.
+/// A local of a generator, dropped together with the generator.
 #[derive(Debug)]
 pub struct Running(Generators);
 
@@ -113,7 +114,7 @@ impl Generators {
         Self(Arc::new(watch::Sender::new(Count::default())))
     }
 
-    /// Counts the generator that holds it.
+    /// Counts the generator that holds the returned guard.
     pub fn enter(&self) -> Running {
         self.0.send_modify(|count| {
             count.started += 1;
@@ -126,19 +127,19 @@ impl Generators {
         *self.0.borrow()
     }
 
-    /// Until `started` generators have started.
+    /// Waits until `started` generators have started.
     pub async fn until_started(&self, started: usize) {
         let what = format!("{started} generators to start");
         self.until(&what, |count| count.started == started).await;
     }
 
-    /// Until `alive` generators are left, which must be at once.
+    /// Waits until `alive` generators are left, and panics if that is not the case at once.
     pub async fn until_alive(&self, alive: usize) {
         let what = format!("all generators but {alive} to be dropped");
         soon(&what, self.until(&what, |count| count.alive == alive)).await;
     }
 
-    /// Until none is left, whenever that is.
+    /// Waits until no generator is left.
     pub async fn until_gone(&self) {
         self.until("all generators to be dropped", |count| count.alive == 0)
             .await;
@@ -158,7 +159,7 @@ impl Drop for Running {
     }
 }
 
-/// An HTTP/1 client that shows what is on the wire, and leaves when it is dropped.
+/// An HTTP/1 client that shows the bytes on the wire, and disconnects when it is dropped.
 #[derive(Debug)]
 pub struct Client {
     socket: TcpStream,
@@ -177,7 +178,7 @@ pub struct Head {
 pub struct BrokenOff;
 
 impl Head {
-    /// The one value of a header. Two headers of the name are a mistake of the server's.
+    /// Returns the value of a header. Panics if the header occurs twice.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(header, _)| header == name);
         let value = values.next();
@@ -195,7 +196,7 @@ impl Client {
         )
     }
 
-    /// A client whose system takes no more than a few KiB before somebody reads.
+    /// Returns a client whose kernel takes only a few KiB before the test reads.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
@@ -211,7 +212,7 @@ impl Client {
         }
     }
 
-    /// A client that has asked for `path`.
+    /// Returns a client that has requested `path`.
     pub async fn get(addr: SocketAddr, path: &str) -> Self {
         let mut client = Self::connect(addr).await;
         client
@@ -220,7 +221,7 @@ impl Client {
         client
     }
 
-    /// A client that has posted `sent`, and has announced a body of `length`.
+    /// Returns a client that has posted `sent`, and has announced a body of `length`.
     pub async fn post(addr: SocketAddr, path: &str, length: usize, sent: &[u8]) -> Self {
         let mut client = Self::connect(addr).await;
         let head = format!(
@@ -236,7 +237,7 @@ impl Client {
             .expect("a server that reads");
     }
 
-    /// The head of the response.
+    /// Reads the head of the response.
     pub async fn head(&mut self) -> Head {
         let head = loop {
             if let Some(end) = self
@@ -262,7 +263,8 @@ impl Client {
         }
     }
 
-    /// The next chunk of a chunked body, which is one frame that the body handed to hyper; `None` at its clean end.
+    /// Reads the next chunk of a chunked body, which is one frame of the body; `None` at its clean
+    /// end.
     pub async fn chunk(&mut self) -> Result<Option<String>, BrokenOff> {
         let size = self.line().await?;
         let size = usize::from_str_radix(&size, 16).expect("the size of a chunk");
@@ -278,7 +280,7 @@ impl Client {
         Ok(Some(data).filter(|data| !data.is_empty()))
     }
 
-    /// The next chunk of a body that goes on.
+    /// Reads the next chunk, and panics if the body ends.
     pub async fn expect_chunk(&mut self) -> String {
         match self.chunk().await {
             Ok(Some(chunk)) => chunk,
@@ -286,17 +288,17 @@ impl Client {
         }
     }
 
-    /// The socket, and what was received and not taken.
+    /// Returns the socket, and the bytes that were received and not taken.
     pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.socket, self.received)
     }
 
-    /// What was received and not taken, as text.
+    /// Returns the bytes that were received and not taken, as text.
     pub fn received(&self) -> String {
         String::from_utf8_lossy(&self.received).into_owned()
     }
 
-    /// The next bytes, so many.
+    /// Reads `bytes` bytes.
     pub async fn take(&mut self, bytes: usize) -> Vec<u8> {
         while self.received.len() < bytes {
             assert!(self.read().await > 0, "the connection ended early");
@@ -305,13 +307,13 @@ impl Client {
         std::mem::replace(&mut self.received, rest)
     }
 
-    /// Reads up to the end of the connection.
+    /// Reads to the end of the connection.
     pub async fn rest(mut self) -> String {
         while self.read().await > 0 {}
         String::from_utf8(self.received).expect("a response in UTF-8")
     }
 
-    /// Reads until what was received and not taken yet contains `what`.
+    /// Reads until the bytes that were received and not taken contain `what`.
     pub async fn read_to(&mut self, what: &str) -> String {
         loop {
             let text = String::from_utf8_lossy(&self.received).into_owned();
@@ -335,7 +337,7 @@ impl Client {
         }
     }
 
-    /// Reads what there is; 0 at the end of the connection, be it clean or not.
+    /// Reads once; returns 0 at the end of the connection, whether clean or not.
     async fn read(&mut self) -> usize {
         within(
             "the server to write",

@@ -1,4 +1,4 @@
-//! What the framework logs on this thread, read back.
+//! The framework's log of this thread, captured.
 
 use std::{
     io,
@@ -22,19 +22,20 @@ impl Log {
         Self::with(Lines::default(), FmtSpan::NONE, Level::INFO)
     }
 
-    /// The lines of the level `debug` as well.
+    /// Captures lines of the level `debug` as well.
     pub fn capture_debug() -> Self {
         Self::with(Lines::default(), FmtSpan::NONE, Level::DEBUG)
     }
 
-    /// The ends of spans as well.
+    /// Captures the ends of spans as well.
     pub fn capture_spans() -> Self {
         Self::with(Lines::default(), FmtSpan::CLOSE, Level::INFO)
     }
 
     fn with(lines: Lines, spans: FmtSpan, level: Level) -> Self {
-        // A callsite that is reached first where nobody listens is remembered as one that nobody is interested in, and
-        // what is remembered is corrected by another thread. With somebody who always listens there is nothing to remember.
+        // tracing caches that a callsite has no subscriber if none is set when the callsite is
+        // first reached, and another thread corrects that later. With a global subscriber there is
+        // nothing to correct.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

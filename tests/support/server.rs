@@ -1,10 +1,10 @@
-//! The servers of the tests: the whole suite runs with the takeover, and without it where the environment says
-//! `TAKEOVER=off`.
+//! The servers of the tests: the suite runs with the takeover, or without it if the environment
+//! says `TAKEOVER=off`.
 
 use axum::Router;
 use sse_runtime::Server;
 
-/// A server of `app`.
+/// Returns a server of `app`.
 pub fn server_of(app: Router) -> Server {
     Server::new(app).takeover(has_takeover())
 }

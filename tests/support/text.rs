@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-/// Text in which what matters to the format is common.
+/// Text in which characters that matter to the format are common.
 pub fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n"),

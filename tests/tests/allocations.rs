@@ -76,7 +76,7 @@ fn open(runtime: &Runtime, app: &mut Router, path: &str) -> Body {
 /// The next frame, if there is one.
 fn next(body: &mut Body) -> Option<Bytes> {
     let mut cx = Context::from_waker(Waker::noop());
-    // After a frame a body may stand aside once.
+    // After a frame a body may yield once.
     for _ in 0..2 {
         if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut cx) {
             return frame.unwrap().unwrap().into_data().ok();
@@ -113,7 +113,7 @@ fn publish_allocates_the_same_for_any_reader_count() {
             .collect();
         let _entered = runtime.enter();
         let mut allocated = AllocationInfo::default();
-        // The first fill what is filled once.
+        // The first events fill buffers that are filled once.
         for seq in 0..100 {
             for body in &mut bodies {
                 while next(body).is_some() {}
@@ -124,11 +124,11 @@ fn publish_allocates_the_same_for_any_reader_count() {
     };
     let counts = [1, 10, 1_000].map(publish_to);
     assert_eq!(counts, [counts[0]; 3]);
-    // With nobody to wake there is one less.
+    // With no reader to wake there is one allocation less.
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// Beside what is tokio's: the timer of its keep-alive, and the token that it waits for.
+/// Not counting what tokio allocates: the timer of the keep-alive, and the token that it waits for.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
     const STREAMS: usize = 1_000;

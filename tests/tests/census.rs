@@ -1,4 +1,4 @@
-//! The census of zombies: after any ending, by any cause, in any number, nothing is left.
+//! The census: after any number of streams, whatever ended them, nothing is left.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -22,7 +22,7 @@ async fn start() -> Process {
         .unwrap()
 }
 
-/// Clients at work.
+/// Clients whose streams are open.
 struct Wave {
     gate: Arc<Gate>,
     clients: JoinSet<Result<(), String>>,
@@ -42,7 +42,7 @@ impl Wave {
         }
     }
 
-    /// Until all are where they end.
+    /// Waits until all clients are at the gate.
     async fn ready(&mut self) {
         let ready = self.gate.until_ready(self.clients.len());
         tokio::select! {
@@ -63,7 +63,8 @@ impl Wave {
     }
 }
 
-/// A thousand streams, each cause as often as any other, over HTTP/1 and HTTP/2, some before their first event.
+/// A thousand streams, with each cause equally often, over HTTP/1 and HTTP/2, some before their
+/// first event.
 fn thousand(wave: u64) -> impl Iterator<Item = Case> {
     (0..1_000).map(move |at| Case {
         cause: CAUSES[at % CAUSES.len()],
@@ -83,7 +84,7 @@ fn staying(clients: usize, rng: &mut Rng) -> Vec<Case> {
     (0..clients).map(|_| stays()).collect()
 }
 
-/// Stops the server while these stay, and those are at whatever it is.
+/// Stops the server while some clients stay, and others are in the middle of a case.
 async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave) -> Numbers {
     staying.ready().await;
     server.terminate().await.unwrap();
@@ -103,7 +104,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let before = server.census().await.unwrap();
     let mut waves: Vec<Numbers> = Vec::new();
     for wave in 1..=WAVES {
-        // New connections in each wave: they are to be gone behind it as well.
+        // New connections in each wave: they must be gone afterwards as well.
         let clients = Arc::new(Clients::new(server.addr).await.unwrap());
         let mut streams = Wave::begin(&clients, thousand(wave));
         streams.ready().await;
@@ -175,7 +176,7 @@ async fn hooks_run_once_after_ten_thousand_random_endings() {
     let numbers = server.settled(&connected).await.unwrap();
     assert_eq!(numbers.unexplained(false), [""; 0]);
 
-    // The rest at the server's end.
+    // The other causes, at the server's end.
     let staying = Wave::begin(&clients, staying(AT_ONCE / 2, &mut rng));
     let cases: Vec<_> = (0..AT_ONCE / 2).map(|_| at_random(&mut rng)).collect();
     let others = Wave::begin(&clients, cases);

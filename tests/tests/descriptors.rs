@@ -1,4 +1,4 @@
-//! A server that has no file descriptors left accepts again as soon as it has.
+//! A server without free file descriptors accepts again as soon as it has some.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -13,10 +13,10 @@ use tokio::{
     process::Command,
 };
 
-/// Descriptors of the server's process.
+/// The server's limit of descriptors.
 const DESCRIPTORS: usize = 48;
 
-/// Clients that have left before they were accepted.
+/// Clients that disconnect before they are accepted.
 const GONE: usize = 900;
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn server_accepts_once_connections_close() {
     }
     let mut last = Client::get(addr, "/quiet").await;
     drop(clients);
-    // Of those in front of it as many are accepted at once as there are descriptors.
+    // Of the clients before it, as many are accepted at once as there are descriptors.
     let head = last.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
 }

@@ -1,4 +1,4 @@
-//! What a quiet stream costs, in bytes on the heap: alone in its program, which counts them.
+//! What a quiet stream costs, in bytes on the heap.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -28,7 +28,7 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     }
 }
 
-/// A client that has seen the first event, and has nothing on the heap itself.
+/// A client that has received the first event, and has nothing on the heap itself.
 fn open(addr: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket
@@ -46,7 +46,7 @@ fn open(addr: SocketAddr) -> TcpStream {
     socket
 }
 
-/// hyper alone has 16 KiB for a connection, whatever there is on it.
+/// hyper alone allocates 16 KiB for each connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_stream_costs_less_than_under_hyper() {
     let topic = Topic::in_memory(1);
@@ -56,7 +56,7 @@ async fn quiet_stream_costs_less_than_under_hyper() {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(Server::new(app).serve(listener));
     let mut clients = Vec::with_capacity(2 * STREAMS);
-    // What the runtime, the server and the topic have once, or grow by doubling.
+    // Warms up what the runtime, the server and the topic allocate once, or grow by doubling.
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let before = ALLOCATOR.allocated();
     clients.extend((0..STREAMS).map(|_| open(addr)));

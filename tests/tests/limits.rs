@@ -1,4 +1,4 @@
-//! How many streams may be open, and what is said to those who find no room.
+//! Limits to open streams, and the responses to rejected requests.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -21,7 +21,7 @@ struct Shared {
     events: watch::Receiver<u32>,
 }
 
-/// All that happens.
+/// The events that a test sends.
 #[sse_endpoint("/events")]
 async fn events(State(shared): State<Shared>) -> impl Stream<Item = u32> {
     let _running = shared.generators.enter();
@@ -41,7 +41,7 @@ async fn others(State(shared): State<Shared>) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Never comes to a stream.
+/// Never begins a stream.
 #[sse_endpoint("/rejects/{how}")]
 async fn rejects(
     axum::extract::Path(how): axum::extract::Path<u32>,
@@ -67,7 +67,7 @@ async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32
     yield_!(0);
 }
 
-/// More than anybody takes.
+/// More than a client reads.
 #[sse_endpoint("/floods")]
 async fn floods(State(shared): State<Shared>) -> impl Stream<Item = String> {
     let _running = shared.generators.enter();
@@ -93,17 +93,17 @@ async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, He
     (client, head)
 }
 
-/// What a browser's `EventSource` sends, as far as it matters here.
+/// The relevant header of a browser's `EventSource`.
 const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
-/// The milliseconds or seconds after which whoever was refused may come again.
+/// The milliseconds or seconds after which a rejected client may reconnect.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Refused {
     Retry(u64),
     RetryAfter(u64),
 }
 
-/// A client that got in, or how it was refused.
+/// A client that was accepted, or how it was rejected.
 async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refused> {
     let (mut client, head) = ask(addr, "GET /events", headers).await;
     match head.status_line.as_str() {
@@ -165,12 +165,12 @@ async fn storm_of_clients_gets_exactly_the_permits() {
             .filter(|refused| matches!(refused, Refused::RetryAfter(5..15)))
             .count();
         assert_eq!(in_browsers + elsewhere, CLIENTS - PLACES, "{refused:?}");
-        // Half of all, less those of them that got in.
+        // Half of all clients, without those that were accepted.
         assert!(in_browsers >= CLIENTS / 2 - PLACES && elsewhere >= CLIENTS / 2 - PLACES);
         let moments: BTreeSet<_> = refused.iter().collect();
         assert!(moments.len() > 1_000, "they come back together");
 
-        // Nobody was sent away for somebody else.
+        // No stream was ended for another.
         happen.send(storm).unwrap();
         for client in inside {
             let mut client = client.unwrap();
@@ -203,7 +203,7 @@ async fn other_responses_take_no_permit() {
     try_to_get_in(addr, "").await.unwrap_err();
 }
 
-/// What stands before the response runs for `HEAD` as well, so it takes a place for as long as that does.
+/// The code before the response runs for `HEAD` as well, so it holds a permit as long as that runs.
 #[tokio::test]
 async fn head_request_holds_a_permit_until_its_response() {
     const PLACES: usize = 5;
@@ -228,13 +228,13 @@ async fn head_request_holds_a_permit_until_its_response() {
     while let Some(answered) = clients.join_next().await {
         assert_eq!(answered.unwrap(), "HTTP/1.1 200 OK");
     }
-    // The places are free again.
+    // The permits are free again.
     generators.until_alive(0).await;
     let _waits = Client::get(addr, "/prepares").await;
     generators.until_started(PLACES + 1).await;
 }
 
-/// Whatever else accepts event streams would take an empty `200` for a success.
+/// Other clients of event streams would take an empty `200` for a success.
 #[tokio::test]
 async fn rejection_is_200_only_for_an_event_source() {
     let (app, shared, _happen) = app();
@@ -300,7 +300,7 @@ async fn each_key_has_its_own_limit() {
     let in_browser = format!("{EVENT_SOURCE}{}", of("a"));
     let refused = try_to_get_in(addr, &in_browser).await.unwrap_err();
     assert!(matches!(refused, Refused::Retry(_)), "{refused:?}");
-    // Neither another user nor somebody without a name is concerned.
+    // Neither another user nor a request without a name is affected.
     let _other = try_to_get_in(addr, &of("b")).await.unwrap();
     let _nobody = try_to_get_in(addr, "").await.unwrap();
     drop(first);
@@ -324,7 +324,7 @@ async fn each_address_has_its_own_limit() {
     let addr = serve(app.layer(StreamLimit::per_peer(1)).with_state(shared)).await;
     let _inside = try_to_get_in(addr, "").await.unwrap();
     try_to_get_in(addr, "").await.unwrap_err();
-    // The loopback has more addresses than one.
+    // The loopback interface has more than one address.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
     let mut neighbour = Client::over(socket.connect(addr).await.unwrap());
@@ -339,7 +339,7 @@ async fn each_address_has_its_own_limit() {
 async fn rejection_by_one_limit_frees_the_other_permits() {
     let (app, shared, _happen) = app();
     let per_user = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
-    // The outer one has taken a place already when the inner one is full.
+    // The outer limit has given a permit when the inner one rejects.
     let app = app
         .layer(per_user)
         .layer(StreamLimit::new(2))
@@ -352,7 +352,7 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
     let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
 }
 
-/// One place for each user, which the newest stream takes.
+/// One permit for each user, which the newest stream takes.
 async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
     let (app, shared, happen) = app();
     let generators = shared.generators.clone();
@@ -374,7 +374,7 @@ async fn newest_stream_of_a_key_ends_its_oldest() {
     assert_eq!(old.chunk().await, Ok(None));
     generators.until_alive(2).await;
 
-    // The client of the old one reconnects, and is stopped.
+    // The client of the old stream reconnects, and is stopped.
     let returns = format!("{USER}last-event-id: ~done\r\n");
     let (_, head) = ask(addr, "GET /events", &returns).await;
     assert_eq!(head.status_line, "HTTP/1.1 204 No Content");
@@ -397,7 +397,7 @@ async fn rejected_request_supersedes_nothing() {
         let (_, head) = ask(addr, line, USER).await;
         assert_eq!(head.status_line, status);
     }
-    // Of those that prepare their response there are no more than places either.
+    // Requests that prepare their response need permits too.
     let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
     let mut prepares = Client::connect(addr).await;
     prepares.send(request.as_bytes()).await;
@@ -414,7 +414,7 @@ async fn rejected_request_supersedes_nothing() {
     generators.until_alive(0).await;
 }
 
-/// A predecessor that is stuck holds its place no longer.
+/// A stalled predecessor does not keep its permit.
 #[tokio::test]
 async fn unread_stream_is_superseded_at_once() {
     let (addr, generators, _happen) = newest_of_each_user().await;

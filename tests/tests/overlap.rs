@@ -1,4 +1,4 @@
-//! Two endpoints on one method and path: the server does not start, and says which they are.
+//! Two endpoints on one method and path: the router panics, and names both.
 
 use std::{
     cell::Cell,
@@ -44,7 +44,7 @@ thread_local! {
     static LINE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Notes the line of each panic, on top of what is done otherwise.
+/// Installs a panic hook that notes the line of each panic, then calls the previous hook.
 fn note_lines() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -56,7 +56,7 @@ fn note_lines() {
     });
 }
 
-/// The message of the panic that `mount` ends with, and its line.
+/// The message and the line of the panic of `mount`.
 fn panic_of(mount: impl FnOnce() -> Router) -> (String, u32) {
     note_lines();
     let panic = panic::catch_unwind(AssertUnwindSafe(mount)).expect_err("two cannot be one");

@@ -1,4 +1,4 @@
-//! The README's programs are what it prints, and do what it says.
+//! The README's programs equal the examples, and do what the README says.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ fn root() -> PathBuf {
 /// A program as the README prints it, by the name of its file.
 struct Program(&'static str);
 
-/// The running program: ended when dropped.
+/// The running program, killed when dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -59,7 +59,7 @@ impl Program {
         let examples = test.parent().unwrap().with_file_name("examples");
         let mut running = Running(Command::new(examples.join(self.0)).spawn().unwrap());
         while TcpStream::connect("127.0.0.1:3000").await.is_err() {
-            // One that has ended will never listen.
+            // A program that has ended will never listen.
             let ended = running.0.try_wait().unwrap();
             assert_eq!(ended, None, "{} did not come up", self.0);
             tokio::task::yield_now().await;
@@ -77,7 +77,8 @@ fn curl(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a client gets, less the lines that differ by the clock, and less the keep-alive that needs silence.
+/// What a client receives, without the lines that depend on the clock, and without the keep-alive,
+/// which needs silence.
 fn frames(path: &str, args: &[&str]) -> String {
     let url = format!("http://127.0.0.1:3000{path}");
     curl(&[args, &["--max-time", "10", &url]].concat())
@@ -141,7 +142,8 @@ async fn readme_programs_match_examples_and_behave_equally() {
         ]);
         drop(running);
     }
-    // A `retry` before the first event is a frame of its own by axum, and ours is a line of the event's frame.
+    // axum sends a `retry` before the first event as a frame of its own, and we send it in the
+    // event's frame.
     let [ours, by_hand] = &answers[..] else {
         unreachable!("two programs")
     };

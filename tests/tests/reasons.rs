@@ -1,4 +1,5 @@
-//! Why a stream ended: each reason by its real cause, in the hook, the span and the metrics alike.
+//! Why a stream ended: each reason from its real cause, equal in the hook, the span and the
+//! metrics.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -25,7 +26,7 @@ use tokio::{
 
 type Told = mpsc::UnboundedSender<(u64, CloseReason)>;
 
-/// Tells the test why the stream ended.
+/// Reports to the test why the stream ended.
 fn watch(connection: &Connection, told: Told) {
     let id = connection.id();
     connection.on_close(move |reason| async move {
@@ -56,7 +57,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// As above, with time for a shutdown, or for a client to go.
+/// The same, with time for a shutdown, or for a client to disconnect.
 #[sse_endpoint("/stays")]
 async fn stays(
     connection: Connection,
@@ -67,7 +68,7 @@ async fn stays(
     pending::<()>().await;
 }
 
-/// More than anybody takes.
+/// More than a client reads.
 #[sse_endpoint("/floods")]
 async fn floods(
     connection: Connection,
@@ -79,7 +80,7 @@ async fn floods(
     }
 }
 
-/// Reads a topic, and is overtaken.
+/// Reads a topic too slowly.
 #[sse_endpoint("/lags")]
 async fn lags(
     connection: Connection,
@@ -195,14 +196,14 @@ impl Running {
         }
     }
 
-    /// The stream's id, once its hook has said `why`.
+    /// The stream's ID, once its hook has reported `why`.
     async fn closed(&mut self, why: CloseReason) -> u64 {
         let (id, reason) = within("the close hook", self.told.recv()).await.unwrap();
         assert_eq!(reason, why);
         id
     }
 
-    /// The values of one metric, by its labels.
+    /// The values of a metric, by its labels.
     fn metric(&self, name: &str) -> BTreeMap<String, f64> {
         let rendered = self.metrics.render();
         let lines = rendered.lines().filter_map(|line| line.strip_prefix(name));
@@ -430,7 +431,8 @@ impl Running {
         }
         let ends = r#"http_route="/api/ends/{how}""#;
         let stays = r#"http_route="/api/stays""#;
-        // What has not happened is there as a zero, so that its first time is an increase.
+        // Reasons that have not occurred are exported as zero, so that the first occurrence is an
+        // increase.
         let never = r#"http_route="/api/stays",reason="panicked""#;
         assert_eq!(closed.get(never), Some(&0.0));
         let never = r#"http_route="/api/stays",limit="key""#;

@@ -1,4 +1,5 @@
-//! What an HTTP/2 client that never reads can make the server hold: its windows are as large as they can be.
+//! The memory that an HTTP/2 client that never reads can cost the server. Its windows are as large
+//! as possible.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -38,10 +39,10 @@ use tokio_rustls::{
 /// How long the server keeps a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much the streams of one connection may cost, in KiB.
+/// The memory that the streams of one connection may cost, in KiB.
 const LIMIT: usize = 64 * 1024;
 
-/// Streams that a client asks for on one connection.
+/// The number of streams on one connection.
 const STREAMS: u32 = 1_000;
 
 /// A server in a process of its own, so that its memory can be measured.
@@ -68,7 +69,7 @@ impl Server {
         Self { child, addr }
     }
 
-    /// The largest size that the process has had so far, in KiB.
+    /// The peak memory of the process so far, in KiB.
     fn peak(&self) -> usize {
         let status = format!("/proc/{}/status", self.child.id().unwrap());
         let status = fs::read_to_string(status).unwrap();
@@ -77,7 +78,7 @@ impl Server {
         size.parse().unwrap()
     }
 
-    /// A client whose system takes a few KiB, and no more.
+    /// Returns a connection whose kernel takes only a few KiB.
     async fn connect(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -91,7 +92,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// Asks for `path` as often as it can, with windows of 2^31-1 bytes (RFC 9113, section 6.9).
+/// Requests `path` `STREAMS` times, with windows of 2^31-1 bytes (RFC 9113, section 6.9).
 async fn ask(socket: &mut (impl AsyncWrite + Unpin), path: &str) {
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
@@ -115,14 +116,14 @@ async fn ask(socket: &mut (impl AsyncWrite + Unpin), path: &str) {
     socket.flush().await.unwrap();
 }
 
-/// The server resets a connection whose client does not read.
+/// Waits until the server resets the connection.
 async fn until_reset(socket: &TcpStream) {
     within("the connection to be reset", socket.ready(Interest::ERROR))
         .await
         .unwrap();
 }
 
-/// By how much the server has grown, in KiB.
+/// The growth of the server, in KiB.
 async fn growth(connections: usize, path: &'static str) -> usize {
     let server = Server::start(None).await;
     let before = server.peak();
@@ -148,7 +149,7 @@ async fn unread_connection_costs_at_most_64_mib() {
     }
 }
 
-/// The bound is one of each connection, so that the server's is that times the connections that it accepts.
+/// The bound applies to each connection, so the server's bound is that times its connections.
 #[tokio::test]
 async fn unread_connections_cost_as_much_each() {
     const CONNECTIONS: usize = 4;
@@ -179,7 +180,7 @@ fn certificate() -> (TempDir, TlsConnector) {
     (files, TlsConnector::from(Arc::new(config)))
 }
 
-/// It is reset in time, although rustls has room for all that its streams may hold.
+/// It is reset in time, although rustls can buffer all that its streams may hold.
 #[tokio::test]
 async fn unread_tls_connection_costs_at_most_64_mib() {
     let (files, connector) = certificate();
@@ -199,7 +200,8 @@ async fn unread_tls_connection_costs_at_most_64_mib() {
     }
 }
 
-/// Streams whose windows are full hold more together than their connection may hold: one that is read goes on.
+/// Streams with full windows hold more together than their connection may. A stream that is read
+/// must go on.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
     const UNREAD: usize = 100;
@@ -256,7 +258,7 @@ async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Str
     }
 }
 
-/// What a stream of so many numbers is on the wire.
+/// The bytes of a stream of `count` numbers.
 fn numbers(events: u32) -> String {
     (0..events).fold(String::new(), |mut text, number| {
         write!(text, "data: {number}\n\n").unwrap();
@@ -264,8 +266,8 @@ fn numbers(events: u32) -> String {
     })
 }
 
-/// Reads a stream with a client of the crate `h2` as it is by default, which ends its connection if too many small DATA frames
-/// wait to be read.
+/// Reads a stream with a client of the crate `h2` as it is by default, which ends its connection if
+/// too many small DATA frames wait to be read.
 async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
     let request = http::Request::get(format!("http://test{path}"))
         .body(())

@@ -1,4 +1,4 @@
-//! Full load with random faults, and the table of what came of it.
+//! Full load with random faults, and the table of its results.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +25,10 @@ const CLIENTS: usize = 600;
 /// How many of them stay until the server stops.
 const STAYING: usize = 200;
 
-/// How much more than after the warm-up the heap may hold at the end.
+/// How much the heap may grow between the warm-up and the end.
 const SLACK: u64 = 64 * 1024;
 
-/// What went wrong. Of many failures the first few say it.
+/// Failures: their count, and the first few messages.
 #[derive(Default)]
 struct Failures {
     count: AtomicU64,
@@ -45,7 +45,7 @@ impl Failures {
     }
 }
 
-/// Load, until it is over.
+/// Runs the load until it is over.
 struct Load {
     clients: Arc<Clients>,
     failures: Arc<Failures>,
@@ -53,7 +53,7 @@ struct Load {
 }
 
 impl Load {
-    /// The server's numbers behind it, with all connections closed.
+    /// The server's numbers afterwards, with all connections closed.
     async fn run(
         &mut self,
         time: Duration,
@@ -93,7 +93,7 @@ impl Load {
 }
 
 fn any(rng: &mut Rng) -> Case {
-    // Each of those takes seconds, and some MB of the system.
+    // Each of those takes seconds, and some MB of system memory.
     let cause = if rng.u32(..500) == 0 {
         Cause::Stalled
     } else {
@@ -112,13 +112,13 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
         failures: Arc::default(),
         streams: Arc::default(),
     };
-    // Until the server has got from the system all that it wants.
+    // Lets the server allocate what it keeps.
     let warm_up = Duration::from_secs(seconds) / 5;
     let warm = load.run(warm_up, &server, &start).await?;
     let rest = Duration::from_secs(seconds) - warm_up;
     let end = load.run(rest, &server, &start).await?;
 
-    // Some are there when it stops.
+    // Some clients are connected when it stops.
     load.clients()?.connect().await?;
     let gate = Arc::new(Gate::new(false));
     let mut staying = JoinSet::new();

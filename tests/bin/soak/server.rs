@@ -1,4 +1,4 @@
-//! A server in a process of its own that counts itself: what is alive in it, and which hooks have run.
+//! A server in a process of its own that counts what is alive in it, and which hooks have run.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -39,7 +39,7 @@ struct Inner {
     generators_at_most: AtomicUsize,
     tasks: AtomicUsize,
     panics: Arc<AtomicU64>,
-    /// Up to which wave endings may happen.
+    /// The last wave whose endings may happen.
     wave: watch::Sender<u64>,
     hooks: Mutex<Hooks>,
 }
@@ -97,7 +97,7 @@ impl Told {
         }
     }
 
-    /// Until endings of this wave may happen.
+    /// Waits until the endings of this wave may happen.
     async fn wave(&self, wave: u64) {
         let mut waves = self.0.wave.subscribe();
         // The sender is in `self`.
@@ -171,7 +171,8 @@ impl FromRequestParts<Told> for Watched {
     }
 }
 
-/// What a client asks for, as the path has it: the cause, the events before it, how long each takes in µs, and its wave.
+/// The request of a client, as its path says: the cause, the number of events before it, how long
+/// each takes in µs, and the wave.
 type Asked = Path<(String, u64, u64, u64)>;
 
 /// The number of an event, and when it was yielded, in µs.
@@ -189,7 +190,7 @@ async fn pace(microseconds: u64) {
     }
 }
 
-/// Asks the stream to end, where that is how it ends.
+/// Asks the stream to end, if that is its cause.
 fn ask(connection: &Connection, cause: &str) {
     match cause {
         "expired" => connection.expires_at(Instant::now()),
@@ -231,7 +232,7 @@ async fn stream(
     pending::<()>().await;
 }
 
-/// Begins at once, and has a body that nobody reads.
+/// Begins at once, with a request body that is never read.
 #[sse_endpoint(
     "/unread/{cause}/{events}/{pace}/{wave}",
     method = POST,
@@ -250,7 +251,7 @@ async fn unread(
     pending::<()>().await;
 }
 
-/// Has a body that must have come before it begins.
+/// Begins after its request body has arrived.
 #[sse_endpoint(
     "/upload/{cause}/{events}/{pace}/{wave}",
     method = POST,
@@ -280,7 +281,7 @@ async fn short(
     }
 }
 
-/// More than the system holds for a client that takes nothing.
+/// More than the kernel buffers for a client that does not read.
 #[sse_endpoint("/flood/{cause}/{events}/{pace}/{wave}")]
 async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item = Text<String>> {
     let _alive = told.generator();
@@ -290,7 +291,7 @@ async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item 
     }
 }
 
-/// Panics that nobody has asked for.
+/// Panics that are not part of the test.
 fn count_panics(told: &Told) {
     let (panics, say) = (Arc::clone(&told.0.panics), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -301,7 +302,7 @@ fn count_panics(told: &Told) {
     }));
 }
 
-/// Serves until SIGTERM, and says at the end what is left.
+/// Serves until SIGTERM, and prints at the end what is left.
 pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()> {
     let told = Told::default();
     // So that it does not grow while the heap is watched.

@@ -1,4 +1,4 @@
-//! Clients that read numbered events, over HTTP/1 and HTTP/2, and hold the server to their order.
+//! Clients that read numbered events, over HTTP/1 and HTTP/2, and check their order.
 
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ pub struct Received {
     pub delays: Delays,
 }
 
-/// How long events were under way.
+/// The time between yielding and receiving an event.
 #[derive(Debug)]
 pub struct Delays([AtomicU64; BUCKETS]);
 
@@ -66,14 +66,14 @@ impl Delays {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     Clean,
-    /// With what the client was told.
+    /// With the message that the client received.
     BrokenOff(String),
 }
 
-/// What comes in a stream.
+/// A frame of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// The event with the number that was due.
+    /// The event with the expected number.
     Event,
     /// `event: error`.
     Error,
@@ -84,7 +84,7 @@ pub enum Frame {
     End(End),
 }
 
-/// A stream that is read.
+/// A stream that a client reads.
 pub struct Events<'a> {
     pub status: u16,
     body: Body,
@@ -99,7 +99,7 @@ enum Body {
 }
 
 impl<'a> Events<'a> {
-    /// Reads the head of the answer to a request that was sent.
+    /// Reads the head of the response to a request that was sent.
     pub async fn http1(mut socket: TcpStream, received: &'a Received) -> Result<Self, String> {
         let mut raw = BytesMut::new();
         let end = loop {
@@ -128,12 +128,12 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// How many events have come.
+    /// The number of events that have been received.
     pub fn count(&self) -> u64 {
         self.next
     }
 
-    /// Reads so many events.
+    /// Reads `count` events.
     pub async fn read(&mut self, events: u64) -> Result<(), String> {
         while self.next < events {
             match self.frame().await? {
@@ -144,7 +144,8 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Reads to the end: the last frame that is no event, where there is one, and how it ended.
+    /// Reads to the end, and returns the last frame that isn't an event, if any, and how the
+    /// response ended.
     pub async fn rest(&mut self) -> Result<(Option<Frame>, End), String> {
         let mut last = None;
         loop {
@@ -210,7 +211,7 @@ impl<'a> Events<'a> {
         Err(format!("a frame that nobody has sent: {frame:?}"))
     }
 
-    /// The socket of HTTP/1, to leave by.
+    /// The socket of HTTP/1, for disconnecting.
     pub fn into_socket(self) -> Option<TcpStream> {
         match self.body {
             Body::Http1 { socket, .. } => Some(socket),
@@ -231,7 +232,7 @@ fn frame_len(text: &[u8]) -> Option<usize> {
 pub const NO_HEAD: &str = "the connection ended in the head";
 
 impl Body {
-    /// What comes next, or how it ended.
+    /// The next frame, or how the response ended.
     async fn data(&mut self) -> Result<Result<Bytes, End>, String> {
         match self {
             Self::Http1 { socket, raw } => loop {
@@ -274,21 +275,21 @@ pub struct Http2 {
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let socket = TcpStream::connect(addr).await.map_err(said)?;
-        // As browsers have it: streams that nobody reads for a while hold nobody else up. With windows of 64 KiB h2
-        // also takes some hundred small events that wait to be read for an attack.
+        // Like browsers, so that a stream that is not read for a while does not block others. With
+        // windows of 64 KiB, h2 also takes a few hundred small unread events for an attack.
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(1 << 20)
             .initial_connection_window_size(16 << 20);
         let (send, connection) = builder.handshake(socket).await.map_err(said)?;
         let driver = tokio::spawn(async move {
-            // Whoever waits for a stream on it sees that it has ended.
+            // A client that waits for a stream on it sees that it has ended.
             let _ = connection.await;
         });
         Ok(Self { send, driver })
     }
 
-    /// Sends a request, and does not wait for the answer.
+    /// Sends a request without waiting for the response.
     pub async fn send(&self, path: &str) -> Result<h2::client::ResponseFuture, String> {
         let ready = self.send.clone().ready();
         let mut send = within("room for a stream", ready).await?.map_err(said)?;

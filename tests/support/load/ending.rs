@@ -1,4 +1,4 @@
-//! The ways in which a stream ends, each as its client does it or sees it.
+//! The ways in which a stream ends, each as its client causes or sees it.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ use super::{
     said, within,
 };
 
-/// What ends a stream.
+/// The cause of a stream's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     // The client's side.
@@ -43,7 +43,7 @@ pub enum Cause {
 
 use Cause::*;
 
-/// All that a wave is made of; the rest wants time, or is for its end.
+/// The causes that a wave consists of; the others take time, or need the server's end.
 pub const CAUSES: [Cause; 17] = [
     Closed,
     Reset,
@@ -90,7 +90,7 @@ impl Cause {
         }
     }
 
-    /// The reasons that the server may give for it.
+    /// The reasons that the server may report for it.
     fn reasons(self) -> &'static [&'static str] {
         match self {
             // No stream begins.
@@ -115,7 +115,7 @@ impl Cause {
         }
     }
 
-    /// Whether the server has said of an ending what it was: `cause reason`.
+    /// Whether the reason of an ending, `cause reason`, is one that its cause allows.
     pub fn explains(ending: &str) -> bool {
         let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
         ending.split_once(' ').is_some_and(|(name, reason)| {
@@ -125,29 +125,29 @@ impl Cause {
     }
 }
 
-/// One stream to be had.
+/// A stream to be opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     pub cause: Cause,
     pub http2: bool,
-    /// How many events come before the ending; without one there may be no response either.
+    /// The number of events before the end; with none, there may be no response either.
     pub events: u64,
-    /// How long the server waits behind each.
+    /// How long the server waits after each event.
     pub pace: Duration,
-    /// How many more the server has, of which a client that leaves does not read.
+    /// How many more events the server sends, which a client that disconnects does not read.
     pub more: u64,
-    /// In which wave of endings it may end, where the server ends it.
+    /// The wave in which it may end, if the server ends it.
     pub wave: u64,
 }
 
-/// Where clients wait for each other before they do their part.
+/// A gate where clients wait for each other before they act.
 pub struct Gate {
     ready: watch::Sender<usize>,
     is_open: watch::Sender<bool>,
 }
 
 impl Gate {
-    /// For clients that wait for nobody, where it is open.
+    /// An open gate, for clients that do not wait.
     pub fn new(is_open: bool) -> Self {
         Self {
             ready: watch::Sender::new(0),
@@ -162,7 +162,7 @@ impl Gate {
         let _ = opened.wait_for(|is_open| *is_open).await;
     }
 
-    /// Until so many wait.
+    /// Waits until `count` clients wait.
     pub async fn until_ready(&self, clients: usize) {
         let mut ready = self.ready.subscribe();
         let _ = ready.wait_for(|ready| *ready >= clients).await;
@@ -174,7 +174,7 @@ impl Gate {
 }
 
 impl Case {
-    /// One ending of this cause, at random.
+    /// A random case of this cause.
     pub fn random(cause: Cause, rng: &mut Rng, most_events: u64) -> Self {
         let pace = [0, 0, 100, 1_000, 10_000][rng.usize(..5)];
         let is_fast = pace < 10_000;
@@ -194,7 +194,7 @@ impl Case {
         }
     }
 
-    /// With an event to wait for, where the client waits for one, and none where it has left before that.
+    /// With an event if the client waits for one, and without if it disconnects before.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
             Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {
@@ -228,10 +228,10 @@ impl Case {
     }
 }
 
-/// What clients share.
+/// State that the clients share.
 pub struct Clients {
     pub addr: SocketAddr,
-    /// Connections for the streams of those who do not end them.
+    /// Connections for streams whose clients do not end the connection.
     pub shared: Vec<Http2>,
     pub received: Received,
 }
@@ -262,7 +262,8 @@ impl Clients {
         Ok(())
     }
 
-    /// Has one stream, from its request to its end, and checks what came. Behind the gate the client does its part.
+    /// Runs one stream from its request to its end, and checks what the client receives. After the
+    /// gate the client acts.
     pub async fn have(&self, case: Case, gate: &Gate) -> Result<(), String> {
         let case = case.possible();
         let had = self.have_it(&case, gate).await;
@@ -307,7 +308,8 @@ impl Clients {
             }
             LeftBeforeHead => {
                 if case.http2 {
-                    // A server shuts out who resets many streams of one connection before it has begun them.
+                    // A server disconnects a client that resets many streams of one connection
+                    // before they have begun.
                     let connection = Http2::connect(addr).await?;
                     let _response = connection.send(&case.path("stream")).await?;
                     gate.pass().await;
@@ -353,14 +355,14 @@ impl Clients {
 
     /// Stops reading until the server resets the connection.
     async fn stall(&self, case: &Case, gate: &Gate) -> Result<(), String> {
-        // As little room as the system has.
+        // The smallest buffer that the kernel allows.
         let socket = TcpSocket::new_v4().map_err(said)?;
         socket.set_recv_buffer_size(4096).map_err(said)?;
         let mut socket = socket.connect(self.addr).await.map_err(said)?;
         let request = format!("{}\r\n", case.request("GET", "flood"));
         socket.write_all(request.as_bytes()).await.map_err(said)?;
         gate.pass().await;
-        // The server forgets what it has not sent, which the system tells by a reset.
+        // The server drops unsent data, so the client sees a reset.
         within("the server to give up", async {
             while !socket.ready(Interest::ERROR).await?.is_error() {}
             std::io::Result::Ok(())
@@ -369,7 +371,7 @@ impl Clients {
         .map_err(said)
     }
 
-    /// Stays to the end, which the server makes.
+    /// Reads to the end, which the server causes.
     async fn stay(&self, case: &Case, gate: &Gate) -> Result<(), String> {
         let has_response = case.events > 0 && case.cause != Rejected;
         if !has_response {
@@ -386,7 +388,7 @@ impl Clients {
             self.get_http1(case, endpoint).await
         };
         let mut events = match events {
-            // HTTP/2 forgets what it has not sent when it resets a stream.
+            // HTTP/2 drops unsent data when it resets a stream.
             Err(error)
                 if error == NO_HEAD
                     && case.cause == Panicked

@@ -1,4 +1,4 @@
-//! Clients that end their streams in every way there is, and the server that they do it to, which counts itself.
+//! Clients that end their streams in every way, and their server, which counts what is alive in it.
 
 pub mod client;
 pub mod ending;
@@ -21,13 +21,13 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// What is said by panics that are part of the test.
+/// The message of panics that are part of the test.
 pub const AS_ASKED: &str = "as asked";
 
-/// After this long something hangs.
+/// How long to wait before something counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the server counts of itself.
+/// The numbers that the server counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     pub generators: usize,
@@ -41,7 +41,7 @@ pub struct Numbers {
     pub hooks_again: u64,
     /// Hooks that ran before the tasks of their stream were gone.
     pub hooks_too_early: u64,
-    /// Panics that nobody has asked for.
+    /// Panics that are not part of the test.
     pub panics: u64,
     /// All that tokio has.
     pub runtime_tasks: usize,
@@ -50,12 +50,13 @@ pub struct Numbers {
     /// Bytes on the heap.
     pub allocated: u64,
     pub allocated_at_most: u64,
-    /// How many streams of a cause ended for a reason.
+    /// How many streams of each cause ended for each reason.
     pub endings: BTreeMap<String, u64>,
 }
 
 impl Numbers {
-    /// What a server of this has behind its end: not the listener, and nobody who asks for the census.
+    /// The numbers of the same server after its end: without the listener and the connection that
+    /// asked for the census.
     pub fn stopped(&self) -> Self {
         Self {
             runtime_tasks: 0,
@@ -64,7 +65,8 @@ impl Numbers {
         }
     }
 
-    /// Streams that ended otherwise than their causes have it. A server that stops may have been before any cause.
+    /// Streams that ended for a reason that their cause does not allow. If the server has stopped,
+    /// `shutdown` is always allowed.
     pub fn unexplained(&self, has_stopped: bool) -> Vec<String> {
         let is_explained =
             |ending: &str| Cause::explains(ending) || has_stopped && ending.ends_with(" shutdown");
@@ -75,7 +77,7 @@ impl Numbers {
             .collect()
     }
 
-    /// What of the streams is left, against a server that has had none.
+    /// What is left of the streams, compared with a server that has had none.
     pub fn left(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         let mut expect = |what: &str, is: u64, was: u64| {
@@ -106,12 +108,12 @@ pub struct Process {
 impl Process {
     /// `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // For both processes: each connection is a descriptor in either.
+        // For both processes: each connection takes a descriptor in each.
         rlimit::increase_nofile_limit(8192).map_err(said)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
-            // What is free goes back to the system at once: otherwise the size of the process is mostly about which
-            // thread had which stream, and when.
+            // Free memory is returned to the system at once: otherwise the size of the process
+            // mostly depends on which thread had which stream, and when.
             .env(
                 "_RJEM_MALLOC_CONF",
                 "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1,tcache:false",
@@ -170,7 +172,7 @@ impl Process {
             if start.elapsed() > PATIENCE {
                 return Err(format!("what is left: {left:?} in {numbers:#?}"));
             }
-            // The census is a request like any other, and would keep the server from what it waits for.
+            // The census is itself a request, so asking without a pause would delay the server.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -184,7 +186,7 @@ impl Process {
         killed.success().then_some(()).ok_or("no signal".to_owned())
     }
 
-    /// What the server counted when it had stopped.
+    /// The numbers that the server printed when it had stopped.
     pub async fn ended(mut self) -> Result<Numbers, String> {
         let status = within("the server to stop", self.child.wait()).await?;
         let status = status.map_err(said)?;
@@ -197,7 +199,7 @@ impl Process {
     }
 }
 
-/// `future`, which must not take for ever.
+/// Awaits `future`, and panics if it takes too long.
 pub async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, String> {
     let timeout = tokio::time::timeout(PATIENCE, future).await;
     timeout.map_err(|_| format!("waited {PATIENCE:?} for {what}"))

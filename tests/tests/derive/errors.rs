@@ -31,7 +31,7 @@ enum AskError {
     Database(#[from] fmt::Error),
     #[error("the cache failed")]
     Cache {
-        /// `Serialize`, and an internal all the same.
+        /// `Serialize`, but internal all the same.
         #[source]
         cause: Cause,
         source_of_it: u8,
@@ -211,7 +211,7 @@ async fn transparent_variant_is_described_by_its_content() {
 
 #[tokio::test]
 async fn members_are_written_once_and_always() {
-    /// Says that it is `Serialize`, and fails.
+    /// Implements `Serialize`, and fails.
     #[derive(Debug)]
     struct Fails;
     impl Serialize for Fails {

@@ -43,7 +43,7 @@ async fn body_is_given_up_if_it_does_not_arrive() {
         assert!(got.after > LIMIT / 2, "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
     }
-    // Nothing but the one that looks on.
+    // Only the bystander's.
     assert_eq!(generators.count().started, 1);
     bystander.assert_undisturbed(addr).await;
 }
@@ -57,14 +57,14 @@ fn chunk() -> Vec<u8> {
 async fn endless_body_is_not_buffered() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
-    // An extractor takes so much, and no more.
+    // An extractor reads up to its limit.
     let socket = TcpStream::connect(addr).await.unwrap();
     let head = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let (_, got) = pour(socket, head, &chunk()).await;
-    // What was not read resets the connection, and may take the answer along.
+    // Unread bytes reset the connection, which may discard the response.
     assert_eq!(got.status().unwrap_or(413), 413, "{got:?}");
 
-    // Nobody reads this one, and nobody gathers it.
+    // This body is neither read nor buffered.
     let mut client = Client::connect(addr).await;
     client
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -79,7 +79,7 @@ async fn endless_body_is_not_buffered() {
             sent.send_modify(|len| *len += 0x10000);
         }
     });
-    // Until no more is taken for a while, in which the events go on.
+    // Until the server has read nothing for a while, in which the events go on.
     let mut event = [0; 64];
     let mut quiet = 0;
     while quiet < 5 {
@@ -106,7 +106,7 @@ async fn client_can_send_slowly_while_it_listens() {
         .send(b"POST /talk HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     client.head().await;
-    // Slower than a body has to come before the answer.
+    // More slowly than the timeout for a body before the response.
     for word in ["one", "two", "six"] {
         sleep(LIMIT + LIMIT / 2).await;
         client.send(format!("3\r\n{word}\r\n").as_bytes()).await;

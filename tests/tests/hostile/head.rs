@@ -9,7 +9,7 @@ use super::{
     server,
 };
 
-/// Says `bytes` one by one, and then the last of them for ever.
+/// Sends `bytes` one by one, and then the last of them for ever.
 async fn drip(addr: SocketAddr, bytes: &[u8], pause: Duration) -> Got {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.into_split();
@@ -60,7 +60,7 @@ async fn unfinished_head_is_given_up() {
     assert_eq!(idle.status(), Some(200));
     let all = [a, b, c, d, e, f, g, h, i, j, k, l, m, idle];
     for (number, got) in all.iter().enumerate() {
-        // The limit to a head, or a PING and the limit to its answer.
+        // After the timeout for a head, or after a PING and the timeout for its answer.
         assert!(got.after > LIMIT / 2, "{number}: {got:?}");
         assert!(got.after < 2 * LIMIT + LATE, "{number}: {got:?}");
     }
@@ -83,7 +83,7 @@ async fn oversized_head_is_rejected() {
     for (len, status) in [(50_000, 200), (100_000, 431)] {
         let head = format!("GET /plain/1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(len));
         let got = say(addr, head.as_bytes()).await;
-        // What was not read resets the connection, and may take the answer along.
+        // Unread bytes reset the connection, which may discard the response.
         assert_eq!(got.status().unwrap_or(431), status, "{len}");
     }
 
@@ -95,7 +95,7 @@ async fn oversized_head_is_rejected() {
         async { pour(connect().await, b"GET /plain/1 HTTP/1.1\r\n", b"x: y\r\n").await },
     );
     for (_, got) in [long_field, long_line, many_fields] {
-        // What was not read resets the connection, and the answer with it.
+        // Unread bytes reset the connection, which may discard the response.
         let status = got.status().unwrap_or(431);
         assert!((400..500).contains(&status), "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
@@ -125,7 +125,7 @@ async fn bytes_that_are_not_http_are_rejected() {
     let bystander = Bystander::new(addr).await;
     let post = |rest: &[u8]| [POST, rest].concat();
 
-    // Each is refused, or nothing but closed.
+    // Each is rejected, or only closed.
     let mut refused: Vec<Vec<u8>> = vec![
         CLIENT_HELLO.to_vec(),
         b"GET /plain/1\r\n\r\n".to_vec(),
@@ -166,7 +166,7 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < 2 * LIMIT + LATE, "{bytes:?} {:?}", got.after);
     }
 
-    // Where the stream has begun already it breaks off.
+    // A stream that has begun breaks off.
     for bad in [
         &b"transfer-encoding: chunked\r\n\r\nnonsense\r\n"[..],
         b"transfer-encoding: chunked\r\n\r\n-1\r\n",
@@ -178,7 +178,8 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < LATE, "{got:?}");
     }
 
-    // Of both framings the chunks count (RFC 9112, section 6.3), and what is behind them is nobody's request.
+    // With both framings the chunks count (RFC 9112, section 6.3), and what follows them isn't
+    // taken for a request.
     let both = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\
         transfer-encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\nGET /plain/7 HTTP/1.1\r\nhost: test\r\n\r\n";
     let got = say(addr, both).await;

@@ -26,7 +26,7 @@ async fn streams_reset_at_once_leave_nothing() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// What each of them makes the server answer finds no room, or each of them is refused.
+/// The server's replies find no room, or each frame is rejected.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -34,7 +34,7 @@ async fn flood_of_frames_ends_the_connection() {
     let settings = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
     let head = [&settings[..], &frame(HEADERS, 1, 1, &[0x82])].concat();
     let flood = |head: Vec<u8>, frame: Vec<u8>| async move {
-        // Nobody reads.
+        // The client does not read.
         let (mut socket, _) = Client::connect_narrow(addr).await.into_parts();
         let frames = frame.repeat(512);
         let start = Instant::now();
@@ -57,7 +57,7 @@ async fn flood_of_frames_ends_the_connection() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// What somebody says who wants no limit at all.
+/// Timeouts that mean no limit.
 #[tokio::test]
 async fn server_works_with_infinite_timeouts() {
     let (app, generators, _) = app();
@@ -74,7 +74,7 @@ async fn server_works_with_infinite_timeouts() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
 
-    // And a head as large as HTTP/1 takes it.
+    // And a head as large as HTTP/1 allows.
     let socket = TcpStream::connect(addr).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
@@ -87,7 +87,7 @@ async fn server_works_with_infinite_timeouts() {
     generators.until_started(2).await;
 }
 
-/// It answers PINGs, so it is there, and asks for nothing.
+/// The client answers PINGs, and opens no stream.
 #[tokio::test]
 async fn idle_http2_connection_is_closed() {
     let (app, generators, open) = app();
@@ -111,11 +111,11 @@ async fn idle_http2_connection_is_closed() {
         .await
         .unwrap()
         .unwrap();
-    // One with a quiet stream is not idle.
+    // A connection with a quiet stream isn't idle.
     assert!(!connection.is_finished());
     generators.until_started(1).await;
     open.send(true).unwrap();
-    // Up to a clean end.
+    // Reads to a clean end.
     let mut rest = Vec::new();
     while let Some(data) = within("the rest", body.data()).await {
         rest.extend_from_slice(&data.unwrap());
@@ -123,7 +123,7 @@ async fn idle_http2_connection_is_closed() {
     assert_eq!(rest, b"data: 2\n\n");
 }
 
-/// More than there may be at a time: the others wait until some have ended.
+/// More streams than are allowed at a time: the others wait until some have ended.
 #[tokio::test]
 async fn streams_beyond_the_maximum_wait_for_others() {
     const MOST: usize = 250;
@@ -133,14 +133,14 @@ async fn streams_beyond_the_maximum_wait_for_others() {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(16 * 1024 * 1024)
-        // By itself this client gives a connection up that has many small frames in a burst.
+        // By default this client closes a connection with a burst of many small frames.
         .data_frame_budget(1024 * 1024)
         .handshake::<_, bytes::Bytes>(socket)
         .await
         .unwrap();
     let _driving = tokio::spawn(connection);
     let ask = |path: &str| Request::get(format!("http://test{path}")).body(()).unwrap();
-    // With an answer it has been told how many there may be.
+    // With a response it has received the maximum of streams.
     let mut first = client.clone().ready().await.unwrap();
     let (response, _) = first.send_request(ask("/plain/1"), true).unwrap();
     within("an answer", response).await.unwrap();
@@ -163,7 +163,7 @@ async fn streams_beyond_the_maximum_wait_for_others() {
         });
     }
     generators.until_started(MOST).await;
-    // Whoever is one too many would be here by the time that one more connection has its answer.
+    // An excess stream would have begun by the time another connection has its response.
     Client::get(addr, "/plain/1").await.head().await;
     assert_eq!(generators.count().started, MOST);
     open.send_replace(true);

@@ -1,4 +1,5 @@
-//! Clients that mean harm, or are broken: each is answered or closed in time, and no other client notices.
+//! Clients that are malicious or broken: each is answered or closed in time, and no other client
+//! notices.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -36,13 +37,14 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
-/// How long a client may take here for whatever it has to do.
+/// All timeouts of the server.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// What a busy machine may be late by.
+/// The delay that a busy machine may cause.
 const LATE: Duration = Duration::from_secs(2);
 
-/// An upload is stopped by the system's buffers at the latest; without an end it would come to this in no time.
+/// More than the kernel's buffers take of an upload that the server does not read. An upload that
+/// is read reaches this quickly.
 const MUCH: usize = 64 * 1024 * 1024;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -57,7 +59,7 @@ async fn clock(State(generators): State<Generators>) -> impl Stream<Item = u32> 
     }
 }
 
-/// One event, and nothing: no write shows that its client has left.
+/// One event, then nothing, so no write shows that its client has disconnected.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 async fn quiet(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();
@@ -82,7 +84,7 @@ async fn before(
     yield_!(1);
 }
 
-/// Ends when the test says so.
+/// Finishes when the test says so.
 #[sse_endpoint("/gate")]
 async fn gate(
     State(generators): State<Generators>,
@@ -104,7 +106,7 @@ async fn json(
     yield_!(body);
 }
 
-/// Leaves the body alone.
+/// Does not read the request body.
 #[sse_endpoint("/unread", method = POST)]
 async fn unread(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();
@@ -115,7 +117,7 @@ async fn unread(State(generators): State<Generators>) -> impl Stream<Item = u32>
     }
 }
 
-/// Answers whatever comes while it comes.
+/// Echoes the request body while it arrives.
 #[sse_endpoint("/talk", method = POST)]
 async fn talk(State(generators): State<Generators>, body: Body) -> impl Stream<Item = String> {
     let _running = generators.enter();
@@ -158,7 +160,7 @@ fn app() -> (Router, Generators, watch::Sender<bool>) {
     (app, generators, sender)
 }
 
-/// A server of all of these, which is not patient.
+/// A server with short timeouts.
 fn impatient(app: Router) -> Server {
     server_of(app)
         .header_read_timeout(LIMIT)
@@ -177,7 +179,8 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The server runs on its test's thread, so it is the server that panics there.
+/// Counts the panics of this thread, which are the server's, since it runs on the thread of its
+/// test.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -189,7 +192,7 @@ fn count_panics() {
     });
 }
 
-/// A client like any other, which is undisturbed.
+/// A well-behaved client, which must not notice the others.
 struct Bystander {
     client: Client,
     since: Instant,
@@ -208,7 +211,7 @@ impl Bystander {
         }
     }
 
-    /// That it has got its events, at the pace at which they come, and that others still find the server.
+    /// Asserts that it has received its events in time, and that the server still accepts others.
     async fn assert_undisturbed(mut self, addr: SocketAddr) {
         let due = self.since.elapsed().as_millis() / TICK.as_millis();
         let start = Instant::now();
@@ -226,7 +229,7 @@ impl Bystander {
     }
 }
 
-/// What a client got before its connection was closed.
+/// The bytes that a client received before its connection was closed.
 #[derive(Debug)]
 struct Got {
     bytes: Vec<u8>,
@@ -234,14 +237,14 @@ struct Got {
 }
 
 impl Got {
-    /// Of HTTP/1, where there was an answer.
+    /// The status of the HTTP/1 response, if there was one.
     fn status(&self) -> Option<u16> {
         let line = self.bytes.strip_prefix(b"HTTP/1.1 ")?;
         std::str::from_utf8(line.get(..3)?).ok()?.parse().ok()
     }
 }
 
-/// Reads until the server closes the connection, in good order or not.
+/// Reads until the server closes the connection, cleanly or not.
 async fn read_out(mut socket: impl AsyncRead + Unpin) -> Got {
     let (start, mut bytes) = (Instant::now(), Vec::new());
     let _ = within(
@@ -255,19 +258,20 @@ async fn read_out(mut socket: impl AsyncRead + Unpin) -> Got {
     }
 }
 
-/// A client that says `bytes`, and then nothing, and does not leave.
+/// A client that sends `bytes`, then nothing, and stays connected.
 async fn say(addr: SocketAddr, bytes: &[u8]) -> Got {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.split();
     let (got, ()) = tokio::join!(read_out(reads), async {
-        // It may be closed before that.
+        // The server may close it before that.
         let _ = writes.write_all(bytes).await;
         writes.flush().await.unwrap_or_default();
     });
     got
 }
 
-/// Says `head`, and then `again` for ever, as fast as it is taken; how much of it was taken, and what came back.
+/// Sends `head`, and then `again` for ever, as fast as the server reads. Returns how much the
+/// server took, and what it sent.
 async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) -> (usize, Got) {
     let (reads, mut writes) = tokio::io::split(socket);
     let pouring = async {

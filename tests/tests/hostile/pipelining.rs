@@ -16,7 +16,7 @@ async fn disconnect_is_noticed_despite_pipelined_requests() {
     let about_60_kb = 60_000 / plain_requests(10_000..10_001).len();
     for count in [1, 40, about_60_kb] {
         let requests = plain_requests(10_000..10_000 + count);
-        // With the request, and behind it.
+        // Together with the request, and after it.
         for at_once in [true, false] {
             let head = "GET /quiet HTTP/1.1\r\nhost: test\r\n\r\n";
             let mut client = Client::connect(addr).await;
@@ -60,7 +60,7 @@ async fn disconnect_before_response_is_noticed_if_pipelined() {
     }
 }
 
-/// Half a close is a whole one, as hyper has it: who sends nothing any more is taken for gone, at once.
+/// Like hyper, the server takes a client that shuts down its sending side for disconnected.
 #[tokio::test]
 async fn half_close_counts_as_disconnect() {
     let (addr, generators) = server().await;
@@ -90,7 +90,7 @@ async fn pipelined_requests_are_answered_in_order() {
         .await;
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // While it streams, and cut where it happens to be.
+    // While it streams, and split anywhere.
     for piece in plain_requests(FIRST..ALL).as_bytes().chunks(4_321) {
         client.send(piece).await;
     }
@@ -107,7 +107,7 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// Under `axum::serve` nobody reads ahead, and the keep-alive finds it.
+/// `axum::serve` does not read ahead, so only the keep-alive notices the disconnect.
 #[tokio::test]
 async fn axum_serve_notices_pipelined_disconnect_later() {
     let (app, generators, _open) = app();

@@ -28,12 +28,12 @@ async fn unix_socket_is_served_like_tcp() {
         read_to(&mut socket, "data: 1\n\n").await.unwrap();
         socket
     };
-    // One that leaves.
+    // A client that disconnects.
     drop(connect().await);
     generators.until_alive(0).await;
-    // One that reads nothing, which has next to no buffer.
+    // A client that does not read, with next to no buffer.
     let stalled = connect().await;
-    // One that stays until the server stops.
+    // A client that stays until the server shuts down.
     let stays = connect().await;
     assert_eq!(generators.count().alive, 2);
     shutdown.begin();

@@ -1,4 +1,4 @@
-//! What is asked of each proxy.
+//! The tests of each proxy.
 
 use std::{process::Stdio, sync::atomic::Ordering, time::Duration};
 
@@ -14,7 +14,8 @@ pub(crate) fn number(number: u32) -> String {
     format!("data: {number}\n\n")
 }
 
-/// The head and the first event arrive before the generator has a second one, and so does each that follows.
+/// The head and the first event arrive before the generator has a second one, and so does each that
+/// follows.
 pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -22,7 +23,7 @@ pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     };
     let mut frames = proxy.get("/asked").await;
     frames.expect(&number(1)).await;
-    // Had each to wait in the kernel for 200 ms, the last would be too late.
+    // If each waited in the kernel for 200 ms, the last would be too late.
     soon("twelve events", async {
         for asked in 2..14 {
             servers.world.next.notify_one();
@@ -47,7 +48,7 @@ pub(crate) async fn a_browser_that_takes_compression_gets_events_at_once(kind: K
     frames.expect(&number(2)).await;
 }
 
-/// The generator is dropped at once, though it has nothing to say that would fail.
+/// The generator is dropped at once, although it writes nothing that could fail.
 pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -59,8 +60,8 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     drop(frames);
     servers.world.generators.until_alive(0).await;
 
-    // Caddy 2.6 now and then closes its connection to the server when a POST with a body is answered at once: not often enough
-    // to be told by a test, and too often to be left in one.
+    // Caddy 2.6 now and then closes its connection to the server if a POST with a body is answered
+    // at once: too rarely for a test of its own, and too often for this one.
     let body: &[u8] = if kind.program == "caddy" { b"" } else { b"{}" };
     let post = Client::post(proxy.addr, "/asked", body.len(), body);
     let mut frames = Frames::of(post.await).await;
@@ -70,7 +71,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// For a proxy that listens to the client only when it has something to send.
+/// For a proxy that notices a disconnect only when it sends something.
 pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -82,7 +83,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind
     servers.world.generators.until_gone().await;
 }
 
-/// What the server ends in peace does not look broken to the client.
+/// A stream that the server ends cleanly does not look broken to the client.
 pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -96,7 +97,7 @@ pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
     assert_eq!(frames.next().await, Ok(None));
 }
 
-/// What breaks off on the way does not look like an end.
+/// A stream that breaks off does not look like an end.
 pub(crate) async fn a_stream_that_breaks_off_is_no_clean_end(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -108,7 +109,8 @@ pub(crate) async fn a_stream_that_breaks_off_is_no_clean_end(kind: Kind) {
     assert_eq!(frames.next().await, Err(BrokenOff));
 }
 
-/// Over one connection a browser has more streams than six, and to leave one of them leaves the others alone.
+/// A browser has more than six streams over one connection, and closing one does not affect the
+/// others.
 pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_http2,
@@ -139,7 +141,7 @@ pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// What it adds to the way of an event is not to be noticed, by the median of several.
+/// The delay that the proxy adds isn't noticeable, by the median of several events.
 pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -159,7 +161,7 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
         took.sort();
         medians.push(took[took.len() / 2]);
         drop(frames);
-        // Or it would be the one that is asked next.
+        // Otherwise it would be asked for the next event.
         servers.world.generators.until_alive(0).await;
     }
     let [direct, behind] = medians[..] else {
@@ -171,7 +173,7 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     );
 }
 
-/// Each of them has its event, through TLS, HTTP/2 and a proxy that compresses what it may.
+/// Each stream receives its event, through TLS, HTTP/2 and a proxy that compresses all that it may.
 pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
@@ -202,7 +204,7 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
         .kill_on_drop(true)
         .spawn()
         .expect("`chromium`, which `cargo xtask interop` installs");
-    // Each of them, and none twice: none has come back.
+    // Each stream once, so none has reconnected.
     let mut told = servers.world.told.subscribe();
     let all = tokio::time::timeout(
         Duration::from_secs(30),
@@ -216,7 +218,7 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     servers.world.generators.until_gone().await;
 }
 
-/// The server is told who the client is, and by nobody but the proxy.
+/// The server learns the client's address, and only from the proxy.
 pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -230,7 +232,8 @@ pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
     frames.expect("data: 127.0.0.1\n\n").await;
 }
 
-/// A client that does not read holds its generator, through the buffers of the proxy and of two sockets.
+/// A client that does not read stalls its generator, through the buffers of the proxy and of two
+/// sockets.
 pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -242,7 +245,7 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
         let mut before = 0;
         while before == 0 || before < taken() {
             before = taken();
-            // That nothing happens is told by the clock alone. Where it is wrong, the test passes.
+            // Only the clock can show that nothing happens. If it is wrong, the test passes.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
@@ -254,7 +257,7 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The timeout of the file, made short, ends a stream that says nothing, and not one that has its keep-alive.
+/// The timeout of the file, shortened, ends a silent stream, and not one with a keep-alive.
 pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[kind.silence]).await else {
@@ -265,11 +268,11 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let mut alive = proxy.get("/alive").await;
     alive.expect(&number(1)).await;
 
-    // The proxy ends it, and the server hears of it.
+    // The proxy ends it, and the server notices.
     let end = silent.next().await;
     assert!(matches!(end, Err(BrokenOff) | Ok(None)), "{end:?}");
     servers.world.generators.until_alive(1).await;
-    // Twice the time that the other one had.
+    // Twice the time that the other stream had.
     for _ in 0..8 {
         alive.expect(":\n").await;
     }
@@ -278,14 +281,14 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     assert_eq!(alive.next().await, Ok(None));
 }
 
-/// A server that is gone is passed over, and no client hears of it.
+/// A server that refuses connections is skipped, and no client notices.
 pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
     };
     servers.until_first_refuses().await;
-    // Before its health check could tell it.
+    // Before its health check can notice.
     let mut streams = Vec::new();
     for _ in 0..4 {
         let mut frames = proxy.get("/quiet").await;
@@ -303,7 +306,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     };
     servers.until_first_refuses().await;
     within("the health check to notice", async {
-        // By turns, so many in a row are no chance.
+        // The proxy takes turns, so this many in a row are no coincidence.
         let mut in_a_row = 0;
         while in_a_row < 20 {
             let mut client = Client::connect(proxy.addr).await;
@@ -323,7 +326,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     frames.expect(&number(1)).await;
 }
 
-/// After SIGTERM a server gets no new streams, and those that it has go on.
+/// After SIGTERM a server gets no new streams, and its open streams go on.
 pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     let servers = [Process::start().await, Process::start().await];
     let Some(proxy) = Proxy::start(kind, [servers[0].addr, servers[1].addr], &[]).await else {
@@ -347,7 +350,7 @@ pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     assert!(killed.await.unwrap().success());
     let other = format!("\n{}\n.", servers[1].id());
     within("the other server to answer alone", async {
-        // By turns or by counts, so many in a row are no chance.
+        // The proxy takes turns or counts, so this many in a row are no coincidence.
         let mut in_a_row = 0;
         while in_a_row < 50 {
             in_a_row = if answers().await.contains(&other) {

@@ -1,28 +1,29 @@
 //! The configuration files of the docs, and what a test changes in them.
 
-/// A proxy, as the docs have it.
+/// A proxy with its configuration from the docs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) program: &'static str,
     pub(crate) file: &'static str,
-    /// Where it listens, and where it does in a test, at a `PORT` of its own.
+    /// Where it listens, and where it does in a test, with a `PORT` of its own.
     pub(crate) listens: Option<(&'static str, &'static str)>,
     /// The same for HTTP/2 without TLS.
     pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,
-    /// The same with TLS, for HTTP/2 as browsers speak it, and with compression of whatever it would compress.
+    /// The same with TLS, for HTTP/2 as browsers speak it, and with compression of all that it can
+    /// compress.
     pub(crate) listens_to_browsers: Option<(&'static str, &'static str)>,
-    /// Its timeout of servers that say nothing.
+    /// Its timeout for servers that send nothing.
     pub(crate) silence: (&'static str, &'static str),
-    /// The addresses of its servers, as many as it has.
+    /// The addresses of its servers.
     pub(crate) servers: &'static [&'static str],
-    /// What has to be otherwise for a process without rights, in a folder of its own, `DIR`.
+    /// What must differ for a process without privileges, in a folder of its own, `DIR`.
     pub(crate) private: &'static [(&'static str, &'static str)],
     pub(crate) args: &'static [&'static str],
     /// Whether it is several processes.
     pub(crate) has_children: bool,
 }
 
-/// As the files have them.
+/// As in the files.
 pub(crate) const SERVERS: &[&str] = &["127.0.0.1:3000", "127.0.0.1:3001"];
 
 pub(crate) const NGINX: Kind = Kind {
@@ -42,7 +43,7 @@ pub(crate) const NGINX: Kind = Kind {
         "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
          uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n",
     )],
-    // One process, so that to end it by its id is to end all of it.
+    // One process, so that ending it by its ID ends all of it.
     args: &[
         "-p",
         "DIR",
@@ -80,7 +81,7 @@ pub(crate) const HAPROXY: Kind = Kind {
     )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     servers: SERVERS,
-    // It does not start where the system allows fewer files than that.
+    // It does not start if the system allows fewer files than that.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
     has_children: false,
@@ -216,7 +217,7 @@ backend default { .host = \"127.0.0.1:3000\"; }
     ..VARNISH
 };
 
-/// `file` with `is` in the one place where `was` stands.
+/// Replaces the only occurrence of `was` in `file` by `is`.
 pub(crate) fn changed(file: &str, was: &str, is: &str) -> String {
     assert_eq!(file.matches(was).count(), 1, "{was:?} in {file}");
     file.replace(was, is)

@@ -1,9 +1,10 @@
-//! Behind the real nginx, HAProxy, Caddy, Apache httpd and Varnish, with the files that the docs show: no event waits, a
-//! client's leaving arrives, and so does a clean end; a quiet stream stays. And what of it is so with the least that makes
-//! each a proxy, all else at its default.
+//! Streams behind nginx, HAProxy, Caddy, Apache httpd and Varnish, with the configuration files of
+//! the docs: no event is held back, disconnects and clean ends are passed on, and a quiet stream
+//! stays open. Each proxy also runs with the least configuration that makes it a proxy, to show its
+//! defaults.
 //!
-//! `cargo xtask interop` makes a table of the tests' names and results. One that has to panic is a fault of the proxy's,
-//! which the table has with its reason.
+//! `cargo xtask interop` turns the tests' names and results into a table. A test that must panic is
+//! a fault of the proxy, which the table lists with its reason.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -14,9 +15,11 @@ mod configs;
 mod process;
 mod servers;
 
-/// The name by which `cargo xtask test` leaves these out of the step `sockets`, since they have one of their own.
+/// The step `sockets` of `cargo xtask test` skips the tests of this module by its name, since the
+/// step `interop` runs them.
 mod behind {
-    /// The tests named, as they are for this proxy; with what it panics with where the proxy is known to fail.
+    /// Expands to the named tests for this proxy; each with the message of its panic if the proxy
+    /// is known to fail.
     macro_rules! proxy {
         (@test $kind:ident $test:ident) => {
             #[tokio::test]

@@ -26,14 +26,14 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it with the file of the docs, in which the `changes` are made, in front of `servers`; `None` where it is
-    /// not installed, which is said.
+    /// Starts it with the file of the docs, after the `changes`, in front of `servers`. Prints
+    /// `SKIPPED` and returns `None` if it is not installed.
     pub(crate) async fn start(
         kind: Kind,
         servers: [SocketAddr; 2],
         changes: &[(&str, &str)],
     ) -> Option<Self> {
-        // Not all know `--version`; what is told is that they start.
+        // Not all know `--version`; it is enough that they start.
         let there = Command::new(kind.program)
             .arg("--version")
             .stdout(Stdio::null())
@@ -44,11 +44,11 @@ impl Proxy {
                 "SKIPPED: no {}; `cargo xtask interop` installs it\n",
                 kind.program
             );
-            // Past the harness, which shows nothing of a test that passes.
+            // Directly to stderr: the harness hides the output of tests that pass.
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         }
-        // Between the choice of a port and its use somebody else may take it.
+        // Another process may take the port between its choice and its use.
         for _ in 0..4 {
             if let Ok(proxy) = Self::try_start(kind, servers, changes).await {
                 return Some(proxy);
@@ -58,7 +58,7 @@ impl Proxy {
         Some(proxy.unwrap_or_else(|log| panic!("{} does not start: {log}", kind.program)))
     }
 
-    /// It, or what it says where it has ended.
+    /// The proxy, or its output if it has ended.
     pub(crate) async fn try_start(
         kind: Kind,
         servers: [SocketAddr; 2],
@@ -118,7 +118,7 @@ impl Proxy {
         }
     }
 
-    /// Whether it listens at last; it does not where it has ended.
+    /// Waits until it listens; returns `false` if it has ended.
     pub(crate) async fn listens(&mut self) -> bool {
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -127,12 +127,13 @@ impl Proxy {
             if TcpStream::connect(self.addr).await.is_ok() {
                 return true;
             }
-            // There is nothing that tells.
+            // There is no event to wait for.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Ends it with its children, which one that is killed leaves behind. What does not end soon is killed.
+    /// Terminates it with its children, which would survive if it were killed. Kills it if it does
+    /// not end soon.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children
@@ -153,7 +154,7 @@ impl Proxy {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
-    /// A client whose stream has begun.
+    /// Returns a client whose stream has begun.
     pub(crate) async fn get(&self, path: &str) -> Frames {
         Frames::of(Client::get(self.addr, path).await).await
     }
@@ -169,7 +170,8 @@ impl Drop for Proxy {
     }
 }
 
-/// A certificate for the loopback, its key, and both in one file, where the proxy looks for them.
+/// Writes a certificate for the loopback, its key, and both in one file, where the proxy looks for
+/// them.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -178,7 +180,7 @@ fn write_certificate(folder: &Path) {
     fs::write(folder.join("both"), certificate + &key).unwrap();
 }
 
-/// A client that reads frames, however the proxy has cut them into chunks.
+/// A client that reads frames, however the proxy has split them into chunks.
 pub(crate) struct Frames {
     pub(crate) client: Client,
     pub(crate) text: String,
@@ -200,7 +202,8 @@ impl Frames {
         }
     }
 
-    /// The next frame, or a comment or `retry` between two frames, which is a line; `None` at the clean end.
+    /// Reads the next frame, or a comment or `retry` between two frames, which is a line; `None` at
+    /// the clean end.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, BrokenOff> {
         loop {
             let is_line = self.text.starts_with([':', 'r']);

@@ -29,20 +29,21 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// What the endpoints share with their test.
+/// State that the endpoints share with their test.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) generators: Generators,
-    /// Lets the generator yield its next.
+    /// Lets the generator yield its next value.
     pub(crate) next: Arc<Notify>,
     /// How many pieces of `much` were taken.
     pub(crate) taken: Arc<AtomicU32>,
-    /// How many events a browser has told of.
+    /// How many events a browser has reported.
     pub(crate) told: Arc<watch::Sender<usize>>,
     pub(crate) start: Instant,
 }
 
-/// Yields a number, and the next one only after the test has asked for it: a proxy that waits for more waits for ever.
+/// Yields a number, and the next one only after the test has asked for it, so a proxy that waits
+/// for more data waits for ever.
 #[sse_endpoint("/asked", keep_alive = "off")]
 pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -52,7 +53,7 @@ pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32>
     }
 }
 
-/// The same, to a POST.
+/// The same for a POST.
 #[sse_endpoint("/asked", method = POST, keep_alive = "off")]
 pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -71,7 +72,7 @@ pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32>
     yield_!(2);
 }
 
-/// Says more about itself at its end only, when it is told that the server stops.
+/// Sends one event, and nothing more until the server shuts down.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -79,13 +80,13 @@ pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32>
     pending::<()>().await;
 }
 
-/// What `much` yields at a time.
+/// The size of an event of `much`.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// More than anybody should take for a client that does not.
+/// More than a proxy should buffer for a client that does not read.
 pub(crate) const PIECES: u32 = 4_096;
 
-/// Says as much as it can.
+/// Yields as much as the server takes.
 #[sse_endpoint("/much")]
 pub(crate) async fn much(State(world): State<World>) -> impl Stream<Item = Text<String>> {
     let _running = world.generators.enter();
@@ -95,7 +96,7 @@ pub(crate) async fn much(State(world): State<World>) -> impl Stream<Item = Text<
     }
 }
 
-/// Who the client is, as the proxy has it.
+/// The address of the client, according to the proxy.
 #[sse_endpoint("/address")]
 pub(crate) async fn address(headers: HeaderMap) -> impl Stream<Item = Text<String>> {
     let given: Vec<_> = headers.get_all("x-real-ip").iter().collect();
@@ -107,7 +108,7 @@ pub(crate) async fn tell(State(world): State<World>) {
     world.told.send_modify(|told| *told += 1);
 }
 
-/// Fails as nobody foresaw.
+/// Panics after its first event.
 #[sse_endpoint("/broken", keep_alive = "off")]
 pub(crate) async fn broken(State(world): State<World>) -> impl Stream<Item = u32> {
     yield_!(1);
@@ -115,7 +116,7 @@ pub(crate) async fn broken(State(world): State<World>) -> impl Stream<Item = u32
     panic!("on purpose");
 }
 
-/// Says when it yielded, in microseconds since the test began, whenever it is asked.
+/// Yields the time in microseconds since the test began, whenever it is asked.
 #[sse_endpoint("/stamped", keep_alive = "off")]
 pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u128> {
     loop {
@@ -127,17 +128,17 @@ pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u1
 /// How many streams a tab of a browser has in the test.
 pub(crate) const STREAMS: usize = 50;
 
-/// Reads that many.
+/// Opens that many streams.
 pub(crate) const PAGE: &str = "<!doctype html><script>
     for (let stream = 0; stream < 50; stream++) {
         new EventSource('/quiet').onmessage = () => fetch('/told', { method: 'POST' });
     }
 </script>";
 
-/// Two servers of one app, as the files of the proxies have them.
+/// Two servers of one app, as in the files of the proxies.
 pub(crate) struct Servers {
     pub(crate) addrs: [SocketAddr; 2],
-    /// The first of them.
+    /// The first server.
     pub(crate) first: AbortHandle,
     pub(crate) world: World,
     pub(crate) shutdown: Shutdown,
@@ -181,7 +182,7 @@ impl Servers {
         }
     }
 
-    /// Until the first of them refuses connections.
+    /// Waits until the first server refuses connections.
     pub(crate) async fn until_first_refuses(&self) {
         self.first.abort();
         within("the listener to close", async {
@@ -202,7 +203,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) async fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            // It goes on accepting for a minute, and says that it does not want to.
+            // It accepts for another minute, but reports that it isn't ready.
             .args(["60000", "100"])
             .stdout(Stdio::piped())
             .kill_on_drop(true)

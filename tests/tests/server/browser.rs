@@ -17,7 +17,7 @@ async fn events() -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Tells the server what its `EventSource` sees.
+/// Reports to the server what its `EventSource` sees.
 const PAGE: &str = "<!doctype html><script>
     const tell = what => fetch('/told', { method: 'POST', body: what });
     const source = new EventSource('/events');
@@ -25,7 +25,7 @@ const PAGE: &str = "<!doctype html><script>
     source.onmessage = () => tell('inside');
 </script>";
 
-/// Longer than whoever finds no room is asked to wait.
+/// Longer than the `retry` of a rejected client.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn browser_gets_in_once_a_permit_is_free() {
     };
     assert_eq!(next().await, "refused");
     drop(inside);
-    // It comes back by itself.
+    // It reconnects by itself.
     let mut last = next().await;
     while last == "refused" {
         last = next().await;

@@ -1,4 +1,4 @@
-//! What bad input gets: every row of the table in the design, by what a client sees and what the log says.
+//! Bad input: what the client receives, and what is logged.
 
 use std::{
     panic,
@@ -109,7 +109,7 @@ async fn error_in_the_stream_is_sent_and_logged() {
     );
 }
 
-/// Serialises half of itself, then fails.
+/// Serializes half of itself, then fails.
 struct Broken;
 
 impl serde::Serialize for Broken {
@@ -135,7 +135,7 @@ async fn stream_breaks_off_if_serialization_fails() {
     let went_on = Arc::new(AtomicBool::new(false));
     let app = Router::new().sse(broken).with_state(Arc::clone(&went_on));
     let mut events = Client::new(app).get("/broken").await.events();
-    // What came before arrives, half a frame does not, and the end is no clean one.
+    // The frames before arrive, half a frame does not, and the stream breaks off.
     assert_eq!(events.expect_event().await.data, "null");
     let error = events.next().await.unwrap_err();
     assert!(!error.to_string().contains("half a frame"));
@@ -166,7 +166,7 @@ async fn failed_serialization_sends_nothing_over_a_socket() {
     assert_eq!(String::from_utf8(received).unwrap(), "data: null\n\n");
 }
 
-/// All that Python's `str.splitlines` splits at, which some clients read streams with.
+/// All line breaks of Python's `str.splitlines`, which some clients use to read streams.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -186,14 +186,14 @@ fn names_and_comments_refuse_every_line_break() {
         assert_eq!(EventName::from(literal).as_str(), "a\u{fffd}b");
         assert_eq!(Comment::from(literal).as_str(), "a\u{fffd}b");
     }
-    // Other white space is none, nor is other text.
+    // Other white space isn't a line break, and neither is other text.
     for text in ["a\tb", "a\u{a0}b", "a\u{2000}b", "zürich ☃"] {
         assert_eq!(EventName::new(text).unwrap().as_str(), text);
         assert_eq!(Comment::new(text).unwrap().as_str(), text);
     }
 }
 
-/// What the header `Last-Event-ID` brings back from every client, and nothing else.
+/// The characters that every client returns in the header `Last-Event-ID`.
 #[test]
 fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
@@ -223,7 +223,7 @@ fn id_accepts_only_visible_ascii() {
     }
     assert!(panic::catch_unwind(|| EventId::from("step~done")).is_err());
     assert!(serde_json::from_str::<EventId>("\"step~done\"").is_err());
-    // Without text there is no way to make a bad one.
+    // These cannot be invalid, since they contain no text.
     for id in [
         EventId::from(-1),
         EventId::from(u128::MAX),
@@ -257,7 +257,7 @@ async fn invalid_last_event_id_is_given_to_the_handler() {
     }
 }
 
-/// Serialises half of itself, then panics.
+/// Serializes half of itself, then panics.
 struct Panics;
 
 impl serde::Serialize for Panics {
@@ -269,7 +269,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// What a generator holds, and cannot be dropped.
+/// A local of a generator whose destructor panics.
 struct Undroppable;
 
 impl Drop for Undroppable {

@@ -1,4 +1,4 @@
-//! TLS, with curl, which nobody here wrote.
+//! TLS, with curl as an independent client.
 
 use std::{fs, future::pending, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -77,7 +77,7 @@ impl Tls {
         self.files.path().join("tls.crt")
     }
 
-    /// curl, that prints what it gets as it comes.
+    /// Starts curl, which prints the body as it arrives.
     fn curl(&self, version: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
         let port = self.addr.port();
         let mut child = Command::new("curl")
@@ -131,7 +131,7 @@ async fn both_versions_end_cleanly() {
             }
         }
         assert!(last.starts_with("retry: "), "{last:?}");
-        // curl knows a stream that was cut short from one that has ended.
+        // curl tells a stream that was cut off from one that has ended.
         assert!(within("curl", curl.wait()).await.unwrap().success());
         let reason = within("the hook", server.closed.recv()).await;
         assert_eq!(reason, Some(CloseReason::Shutdown));
@@ -143,13 +143,13 @@ async fn unfinished_handshake_is_given_up() {
     let server = Tls::start().await;
     let silent = Client::connect(server.addr).await;
     let plain = Client::get(server.addr, "/quiet").await;
-    // Not a byte of a response, and the end.
+    // The connection ends without a byte of a response.
     let said = plain.rest().await;
     assert!(!said.contains("HTTP"), "{said:?}");
     assert_eq!(silent.rest().await, "");
 }
 
-/// HTTP/2 has a preface that hyper would wait for, and for ever.
+/// hyper would wait for ever for the preface of HTTP/2.
 #[tokio::test]
 async fn silent_http2_client_is_disconnected() {
     let server = Tls::start().await;
@@ -182,7 +182,7 @@ async fn server_does_not_start_without_certificate() {
     );
 }
 
-/// A FIFO that nobody writes to, as a network file system that does not answer, blocks whoever reads it.
+/// A FIFO without a writer blocks its reader, like a network file system that does not answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_stops_while_its_certificate_is_read() {
     let files = TempDir::new().unwrap();

@@ -21,7 +21,7 @@ struct Shared {
     events: watch::Receiver<u32>,
 }
 
-/// Who the client is, then all that happens.
+/// The client's address, then all events.
 #[sse_endpoint("/events")]
 async fn events(
     State(generators): State<Generators>,
@@ -43,7 +43,8 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
 }
 
-/// An order that exists, or does not. What runs before the response is counted once, the stream once more.
+/// An order that exists, or does not. The code before the response is counted once, the stream once
+/// more.
 #[sse_endpoint("/orders/{order}")]
 async fn order(
     State(generators): State<Generators>,
@@ -96,7 +97,7 @@ async fn send(server: &Server, request: &str) -> (Client, Head) {
     (client, head)
 }
 
-/// The headers that are the same on every version.
+/// Asserts the headers that are the same on every version.
 fn assert_event_stream(head: &Head) {
     assert!(head.status_line.ends_with(" 200 OK"), "{head:?}");
     assert_eq!(
@@ -137,7 +138,7 @@ async fn http_1_0_keep_alive_is_not_promised() {
     let (client, head) = send(&server, request).await;
     assert_event_stream(&head);
     assert_eq!(head.get("transfer-encoding"), None);
-    // `keep-alive` would promise a length. The end of the connection is the only end that there is.
+    // `keep-alive` would promise a length. The body can only end with the connection.
     assert_eq!(head.get("connection"), None);
     assert_eq!(client.rest().await, TWO);
 }
@@ -165,7 +166,7 @@ async fn http_1_1_keeps_the_connection() {
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     assert_eq!(client.chunk().await, Ok(None));
 
-    // What the head said is so.
+    // The connection ends, as the head announced.
     client.send(request.as_bytes()).await;
     assert_event_stream(&client.head().await);
 }
@@ -177,7 +178,7 @@ async fn http_1_1_closes_if_the_client_asked_for_it() {
         let request = format!("GET /two HTTP/1.1\r\nhost: test\r\nconnection: {close}\r\n\r\n");
         let (mut client, head) = send(&server, &request).await;
         assert_event_stream(&head);
-        // hyper's word for it.
+        // This is hyper's message.
         assert_eq!(head.get("connection"), Some("close"), "{close}");
         assert_eq!(client.expect_chunk().await, "data: 1\n\n");
         assert_eq!(client.expect_chunk().await, "data: 2\n\n");
@@ -186,7 +187,7 @@ async fn http_1_1_closes_if_the_client_asked_for_it() {
     }
 }
 
-/// The events of a response, as a decoder that nobody here wrote finds them.
+/// The events of a response, read by an independent decoder.
 struct Events<S>(S);
 
 impl<S> Events<S>
@@ -223,7 +224,7 @@ async fn http_1_1_is_read_by_an_independent_client() {
     server.generators.until_alive(0).await;
 }
 
-/// HTTP/2 without TLS, as a client speaks it that knows the server.
+/// HTTP/2 without TLS, with prior knowledge.
 fn http2() -> reqwest::Client {
     reqwest::Client::builder()
         .http2_prior_knowledge()
@@ -269,7 +270,7 @@ async fn http_2_streams_share_a_connection_and_end_alone() {
         assert_eq!(events.data().await, "\"1\"");
     }
 
-    // Dropping one resets its stream.
+    // Dropping a response resets its stream.
     assert_eq!(server.generators.count().alive, STREAMS);
     drop(streams.swap_remove(7));
     server.generators.until_alive(STREAMS - 1).await;
@@ -284,7 +285,8 @@ async fn http_2_streams_share_a_connection_and_end_alone() {
     server.generators.until_alive(0).await;
 }
 
-/// The head that `HEAD path` gets, and that there is nothing behind it: what follows is the answer to the next request.
+/// Returns the head of the response to `HEAD path`, and asserts that no body follows: the next
+/// bytes are the next response.
 async fn head_of(server: &Server, path: &str) -> Head {
     let request = format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     let (mut client, head) = send(server, &request).await;
@@ -324,7 +326,8 @@ async fn head_request_over_http_2_starts_no_generator() {
     assert_eq!(server.generators.count().started, 0);
 }
 
-/// A request with both framings may be an attack, after which hyper closes the connection (RFC 9112, section 6.1).
+/// A request with both framings may be an attack, after which hyper closes the connection (RFC
+/// 9112, section 6.1).
 #[tokio::test]
 async fn http_1_1_says_close_alone_after_both_framings() {
     for server in [
@@ -355,7 +358,7 @@ fn body_app() -> Router {
     Router::new().sse(body)
 }
 
-/// Responds once the server stops.
+/// Responds once the server shuts down.
 #[sse_endpoint("/stopping", on_shutdown = "finish", allow(finish_without_end))]
 async fn stopping(
     State((generators, shutdown)): State<(Generators, Shutdown)>,

@@ -13,7 +13,7 @@ use tokio::{io::AsyncReadExt as _, time::sleep};
 
 use super::{EVENT, NEVER, SEND_TIMEOUT, Told, assert_stalled, next, server};
 
-/// Reads what is left up to the end of the connection, and how that came.
+/// Reads to the end of the connection, and returns the number of bytes and how it ended.
 async fn read_left(client: Client) -> (usize, io::Result<()>) {
     let (mut socket, received) = client.into_parts();
     let mut len = received.len();
@@ -27,7 +27,7 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     }
 }
 
-/// Whether the system still knows the server's side of a connection, in whatever state.
+/// Whether the kernel still has the server's side of a connection, in any state.
 fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     let port = |text: &str| {
         let (_, port) = text.split_once(':')?;
@@ -41,7 +41,8 @@ fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     })
 }
 
-/// That a client that reads nothing is given up, and that the system forgets it at once.
+/// Asserts that a client that does not read is disconnected, and that the kernel drops the
+/// connection at once.
 async fn stall(path: &'static str) {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
@@ -54,7 +55,7 @@ async fn stall(path: &'static str) {
     assert_eq!(closed.path, path);
     assert_eq!(closed.alive, 0, "the generator was there: {closed:?}");
     if path != "/huge" {
-        // The systems' buffers, and next to nothing of our own.
+        // The kernel's buffers, and next to nothing of our own.
         assert!(closed.yielded < 1024 * 1024, "{closed:?}");
     }
 
@@ -66,7 +67,7 @@ async fn stall(path: &'static str) {
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     let (left, end) = read_left(client).await;
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    // What the server's system had not sent is forgotten: what the client's had taken is left.
+    // Unsent data is dropped: only what the client's kernel had received is left.
     assert!(left < 256 * 1024, "{left} bytes were still sent");
     assert!(!is_known(addr, local), "the system keeps the connection");
 }
@@ -76,7 +77,7 @@ async fn client_that_stops_reading_is_disconnected() {
     tokio::join!(stall("/each"), stall("/ready"), stall("/huge"));
 }
 
-/// Small events, each of which goes out by itself.
+/// Small events, each of which is sent alone.
 #[sse_endpoint("/drips", flush = "ready", max_duration = "1s", keep_alive = "off")]
 async fn drips(
     connection: Connection,
@@ -90,7 +91,7 @@ async fn drips(
     }
 }
 
-/// The same, for who logs out.
+/// The same, closed by `close_when`.
 #[sse_endpoint("/drips-until", flush = "ready", keep_alive = "off")]
 async fn drips_until(
     connection: Connection,
@@ -105,7 +106,7 @@ async fn drips_until(
     }
 }
 
-/// Whoever may not stay does not stay longer by not reading.
+/// A client cannot delay the end of its stream by not reading.
 #[tokio::test]
 async fn stalled_stream_ends_at_its_deadline() {
     let (told, mut reasons) = Told::new();
@@ -129,12 +130,13 @@ async fn stalled_stream_ends_at_its_deadline() {
     }
 }
 
-/// Longer in all than the limit, and never as long without a byte: what the system holds back for it must not hide that.
+/// Takes longer than the limit in total, but never as long without a byte. The kernel's buffers
+/// must not hide that.
 #[tokio::test]
 async fn slow_client_is_not_stalled() {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
-    // With the buffers that a system has by itself.
+    // With the kernel's default buffers.
     let (mut socket, _) = Client::get(addr, "/each").await.into_parts();
     let start = Instant::now();
     let (mut len, mut chunk) = (0, vec![0; 16 * 1024]);
@@ -149,11 +151,12 @@ async fn slow_client_is_not_stalled() {
     drop(socket);
     let closed = next(&mut reasons).await;
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
-    // And what it got was not old.
+    // And it received recent events.
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
-/// The system gives up a client that has no room for too long, as one that has vanished; that is not what it is.
+/// The kernel also drops a connection whose client has no room for too long, as if it had vanished.
+/// The reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();

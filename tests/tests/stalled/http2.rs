@@ -1,4 +1,4 @@
-//! HTTP/2: streams, and connections, that are not read.
+//! HTTP/2: streams and connections that are not read.
 
 use std::{pin::pin, time::Instant};
 
@@ -23,7 +23,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{SEND_TIMEOUT, TICK, Told, assert_stalled, each, next, server};
 
-/// A client of HTTP/2 with so much room for all its streams together, and the task that drives it.
+/// Returns a client of HTTP/2 with a connection window of `room`, and the task that drives it.
 async fn http2(socket: TcpStream, room: u32) -> (SendRequest<bytes::Bytes>, JoinHandle<()>) {
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(room)
@@ -43,7 +43,7 @@ async fn http2_get(client: &SendRequest<bytes::Bytes>, path: &str) -> RecvStream
     within("the head", response).await.unwrap().into_body()
 }
 
-/// The next bytes, for which room is made again.
+/// Reads the next bytes, and releases their capacity.
 async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>> {
     let data = within("the next event", stream.data()).await?;
     Some(data.map(|data| {
@@ -62,13 +62,13 @@ async fn unread_stream_is_reset_while_others_go_on() {
     for _ in 0..3 {
         let mut stream = http2_get(&client, "/clock").await;
         others.spawn(async move {
-            // Until well after the others were given up.
+            // Until well after the others were reset.
             for _ in 0..3 * SEND_TIMEOUT.as_millis() / TICK.as_millis() {
                 http2_data(&mut stream).await.unwrap().unwrap();
             }
         });
     }
-    // Nothing is to be taken here, and nothing is waited for.
+    // Nothing is sent here, so it isn't stalled.
     let _quiet = http2_get(&client, "/quiet").await;
     let mut unread = Vec::new();
     for path in ["/each", "/ready", "/huge"] {
@@ -101,7 +101,7 @@ async fn unread_stream_is_reset_while_others_go_on() {
     assert_eq!(told.generators.count().alive, 1);
 }
 
-/// Of its streams none is asked for a byte.
+/// None of its streams is polled for data.
 #[tokio::test]
 async fn stream_without_window_is_reset() {
     let (server, told, mut reasons) = server();
@@ -140,14 +140,14 @@ async fn forwarded(request: Request<Body>, next: Next) -> Response {
     Response::from_parts(parts, body)
 }
 
-/// A layer that lets a frame through now and then, each after more than the limit.
+/// A layer that passes on a frame after more than the limit each.
 async fn throttled(request: Request<Body>, next: Next) -> Response {
     let (parts, body) = next.run(request).await.into_parts();
     let frames = body.into_data_stream().throttle(SEND_TIMEOUT * 3 / 2);
     Response::from_parts(parts, Body::from_stream(frames))
 }
 
-/// Whatever layers do with the body, it is seen that the client takes nothing of the response.
+/// The server notices an unread response, whatever layers do with the body.
 #[tokio::test]
 async fn unread_stream_is_reset_behind_layers() {
     let (told, mut reasons) = Told::new();
@@ -177,7 +177,7 @@ async fn unread_stream_is_reset_behind_layers() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// It is the layer that waits, and not its client.
+/// The layer waits, not the client.
 #[tokio::test]
 async fn stream_throttled_by_a_layer_is_not_stalled() {
     let (told, mut reasons) = Told::new();
@@ -199,7 +199,7 @@ async fn stream_throttled_by_a_layer_is_not_stalled() {
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
 }
 
-/// What is no event stream is given up as well.
+/// Other responses are reset as well.
 #[tokio::test]
 async fn unread_download_is_reset() {
     let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));
@@ -208,7 +208,7 @@ async fn unread_download_is_reset() {
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
     let mut unread = http2_get(&client, "/zeros").await;
-    // Up to the client's window, and then the end of it.
+    // Data up to the client's window, then the reset.
     let error = within("the end", async {
         loop {
             match unread.data().await {
@@ -242,7 +242,7 @@ async fn unread_connection_ends_all_of_its_streams() {
         }
         streams
     };
-    // Nobody reads from the socket after that.
+    // From here on the socket is not read.
     let streams = tokio::select! {
         streams = streams => streams,
         ended = &mut connection => panic!("the connection ended: {ended:?}"),
@@ -254,7 +254,7 @@ async fn unread_connection_ends_all_of_its_streams() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// One event that takes longer in all than the limit.
+/// One event that takes longer than the limit in total.
 #[tokio::test]
 async fn slowly_read_stream_among_others_is_not_stalled() {
     let (server, _told, mut reasons) = server();
@@ -270,7 +270,7 @@ async fn slowly_read_stream_among_others_is_not_stalled() {
     assert!(reasons.try_recv().is_err());
 }
 
-/// One event that fits into a few of the server's writes, of which the client takes a little at a time.
+/// One event that fits into a few of the server's writes, which the client reads in small pieces.
 #[tokio::test]
 async fn slowly_read_small_window_is_not_stalled() {
     const WINDOW: u32 = 1000;

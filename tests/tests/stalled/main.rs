@@ -1,4 +1,5 @@
-//! Clients that stop reading, read too slowly, or have vanished: they are disconnected, and no other client notices.
+//! Clients that stop reading, read too slowly, or have vanished: they are disconnected, and no
+//! other client notices.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -23,16 +24,16 @@ use sse_runtime::{CloseReason, Connection, RouterExt as _, Server, Stream, Text,
 use support::{Generators, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 
-/// How long a client may take nothing here.
+/// How long a client may read nothing here.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longer than any test: not what a test is about.
+/// Longer than any test, for limits that the test isn't about.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// What a busy machine may be late by.
+/// The delay that a busy machine may cause.
 const LATE: Duration = Duration::from_secs(2);
 
-/// What the handlers share with the test.
+/// State that the handlers share with the test.
 #[derive(Clone)]
 struct Told {
     generators: Generators,
@@ -42,17 +43,17 @@ struct Told {
 /// A stream that has ended.
 #[derive(Debug)]
 struct Closed {
-    /// What its client asked for.
+    /// The path of the request.
     path: &'static str,
     reason: CloseReason,
-    /// What its generator had yielded, in bytes, and how long ago it did so last.
+    /// The bytes that its generator had yielded, and the time since the last of them.
     yielded: usize,
     idle: Duration,
-    /// Generators that were left when the hook ran.
+    /// The number of generators when the hook ran.
     alive: usize,
 }
 
-/// What one generator has yielded.
+/// The bytes that a generator has yielded.
 #[derive(Clone)]
 struct Meter(Arc<(AtomicUsize, Mutex<Instant>)>);
 
@@ -70,7 +71,7 @@ impl Told {
         (Self { generators, closed }, reasons)
     }
 
-    /// Tells of the end of the stream.
+    /// Reports the end of the stream.
     fn watch(&self, connection: &Connection, path: &'static str) -> Meter {
         let meter = Meter(Arc::new((AtomicUsize::new(0), Mutex::new(Instant::now()))));
         let (told, seen) = (self.clone(), meter.clone());
@@ -89,7 +90,7 @@ impl Told {
 
 const EVENT: usize = 1000;
 
-/// As much as anybody takes, in events of 1,000 bytes.
+/// As much as the client reads, in events of 1,000 bytes.
 #[sse_endpoint("/each", flush = "each")]
 async fn each(
     connection: Connection,
@@ -118,7 +119,7 @@ async fn ready(
 
 const HUGE: usize = 10_000_000;
 
-/// One event that no buffer of the system has room for.
+/// One event that is larger than any buffer of the kernel.
 #[sse_endpoint("/huge")]
 async fn huge(
     connection: Connection,
@@ -162,7 +163,7 @@ async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// A server of all of these, which gives up clients that take nothing, and no others.
+/// Returns a server of all these endpoints, which only disconnects clients that do not read.
 fn server() -> (Server, Told, mpsc::UnboundedReceiver<Closed>) {
     let (told, reasons) = Told::new();
     let app = Router::new()
@@ -183,7 +184,7 @@ async fn next(reasons: &mut mpsc::UnboundedReceiver<Closed>) -> Closed {
     within("a stream to end", reasons.recv()).await.unwrap()
 }
 
-/// That a stream was held up, given up after the limit, and soon after it.
+/// Asserts that a stream was stalled, and ended soon after the limit.
 fn assert_stalled(closed: &Closed) {
     assert_eq!(closed.reason, CloseReason::Stalled, "{closed:?}");
     assert!(

@@ -13,7 +13,8 @@ use super::{next, server};
 
 const CLIENTS: usize = 1000;
 
-/// One that takes nothing, among as many as a thousand that do: they all have two seconds' events before it is given up.
+/// One client stops reading among a thousand that read: these receive two seconds of events before
+/// it is disconnected.
 #[tokio::test]
 async fn clients_do_not_wait_for_those_that_stop_reading() {
     let (server, told, mut reasons) = server();

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, time::sleep};
 
 use super::{LATE, NEVER, next, server};
 
-/// A network of its own behind a cable; it and the cable are gone when this is dropped.
+/// A network namespace behind a cable, both of which are removed when this is dropped.
 struct Elsewhere {
     name: String,
     /// The server's end of the cable, and the address there.
@@ -35,10 +35,10 @@ fn ip(args: &str) -> Result<(), String> {
 impl Elsewhere {
     /// # Errors
     ///
-    /// Why the system lets nobody have one.
+    /// Returns why the system does not allow one.
     fn new() -> Result<Self, String> {
         let process = std::process::id();
-        // Addresses that are kept for documentation, and four of them for each process.
+        // Addresses reserved for documentation, four for each process.
         let part = u8::try_from(process % 64).unwrap_or_default() * 4;
         let this = Self {
             name: format!("sse-{process}"),
@@ -60,7 +60,7 @@ impl Elsewhere {
         Ok(this)
     }
 
-    /// A program there. It is told nothing, and says nothing.
+    /// Starts curl in the namespace, without input or output.
     fn get(&self, url: &str) -> tokio::process::Child {
         tokio::process::Command::new("ip")
             .args(["netns", "exec", &self.name, "curl", "-sN", url])
@@ -71,7 +71,7 @@ impl Elsewhere {
             .unwrap()
     }
 
-    /// Nobody there hears or says anything any more.
+    /// Cuts the cable: no packet gets through any more.
     fn cut(&self) {
         ip(&format!("-n {} link set cable down", self.name)).unwrap();
     }
@@ -79,7 +79,7 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // The one takes the other along, unless something in there still runs.
+        // Deleting the namespace deletes the cable, unless a process in it still runs.
         let _ = ip(&format!("link del {}", self.link));
         let _ = ip(&format!("netns del {}", self.name));
     }
@@ -90,7 +90,7 @@ async fn vanished_peer_is_disconnected() {
     let elsewhere = match Elsewhere::new() {
         Ok(elsewhere) => elsewhere,
         Err(reason) => {
-            // Past the test's output, which is not shown where a test passes.
+            // Directly to stderr: the harness hides the output of tests that pass.
             let skipped = format!("\nSKIPPED: a_peer_that_vanishes: {reason}\n");
             io::stderr().write_all(skipped.as_bytes()).unwrap();
             return;
@@ -102,14 +102,14 @@ async fn vanished_peer_is_disconnected() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        // Not whole seconds, which is what the system counts in.
+        // Not whole seconds, which the kernel counts in.
         .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]
         .map(|path| elsewhere.get(&format!("http://{addr}{path}")))
         .into();
     told.generators.until_started(2).await;
-    // Whoever is there and says nothing is not taken for gone: a quiet client answers the probes.
+    // A quiet client is not taken for gone, since it answers the probes.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(told.generators.count().alive, 2);
 

@@ -1,7 +1,8 @@
-//! The generator reaches its first wait before the head of the response leaves.
+//! The generator reaches its first wait before the head of the response is sent.
 //!
-//! A layer publishes as soon as the endpoint has made its response, which is before any client can have read the head. So
-//! whatever a generator subscribes to in its first statements has to be subscribed by then.
+//! In these tests a layer publishes as soon as the endpoint has returned its response, before any
+//! client can have read the head. A generator that subscribes in its first statements must be
+//! subscribed by then.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -42,7 +43,7 @@ impl Sources {
         }
     }
 
-    /// Publishes 7 to everything, which nobody hears who subscribes later.
+    /// Publishes 7 to all sources. A later subscriber misses it.
     async fn publish(&self) {
         self.topic.publish(&7).await.unwrap();
         self.hub.topic("b").unwrap().publish(&7).await.unwrap();
@@ -85,7 +86,7 @@ async fn try_response(
     yield_all!(topic.subscribe(last.or(Start::Now)));
 }
 
-/// The gap that the client's id causes is written before the response begins.
+/// The gap for the client's ID is written before the response begins.
 #[sse_endpoint("/after-gap")]
 async fn after_gap(
     State(topic): State<Topic<u64>>,
@@ -144,7 +145,7 @@ const PATHS: [&str; 9] = [
     "/watch",
 ];
 
-/// All endpoints, where something is published when one of them has made its response.
+/// All endpoints, with a layer that publishes when one of them has returned its response.
 fn app() -> Router {
     let sources = Sources::new();
     let publisher = sources.clone();
@@ -169,7 +170,7 @@ fn app() -> Router {
         }))
 }
 
-/// Reads from `path`, until what was published arrives.
+/// Reads from `path` until the published value arrives.
 async fn hear(client: &reqwest::Client, addr: SocketAddr, path: &str) {
     let url = format!("http://{addr}{path}");
     let request = match path {
@@ -222,7 +223,7 @@ async fn http2_subscribes_before_the_head() {
     hear_all(client, serve).await;
 }
 
-/// An await that is ready at once is no wait, though it uses up a part of the task's budget.
+/// An await that is ready at once isn't a wait, though it uses some of the task's budget.
 #[sse_endpoint("/after-ready-awaits/{awaits}")]
 async fn after_ready_awaits(
     Path(awaits): Path<usize>,
@@ -321,7 +322,7 @@ mod ends_at_once {
         }
     }
 
-    /// What a client gets of `path`, all of it, and whether it broke off.
+    /// The whole body of `path`, and whether it broke off.
     async fn read(addr: SocketAddr, path: &str) -> (u16, String, bool) {
         let url = format!("http://{addr}{path}");
         let mut response = reqwest::get(url).await.unwrap();

@@ -1,4 +1,5 @@
-//! When an event is on the wire, and when its generator goes on, over HTTP/1 under `sse_runtime::serve`.
+//! When an event is on the wire, and when its generator is resumed, over HTTP/1 under
+//! `sse_runtime::serve`.
 
 use std::{
     future::{pending, ready},
@@ -25,8 +26,8 @@ use tokio::{net::TcpSocket, sync::watch};
 
 use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
 
-/// Blocks a generator's thread until the client has seen what came before: nothing but the generator's own flush can
-/// bring it there.
+/// Blocks a generator's thread until the client has received what was yielded before, which only
+/// the flush before the block can send.
 #[derive(Clone)]
 struct Block(Arc<Mutex<Blocked>>);
 
@@ -52,7 +53,7 @@ impl Block {
         (Self(Arc::new(Mutex::new(Blocked { at, seen }))), watcher)
     }
 
-    /// Blocks, for two seconds where the client does not see what came before.
+    /// Blocks, for two seconds if the client does not receive what was yielded before.
     fn block(&self) {
         let blocked = self.0.lock().unwrap();
         blocked.at.send(Instant::now()).unwrap();
@@ -61,7 +62,8 @@ impl Block {
 }
 
 impl Watcher {
-    /// Says that the client has seen what the generator sent before it blocked, and that it was there at once.
+    /// Reports that the client has received what was yielded before the block, and asserts that it
+    /// arrived at once.
     fn saw(&self, what: &str) {
         let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_at_once(what, blocked_at);
@@ -69,7 +71,7 @@ impl Watcher {
     }
 }
 
-/// A client that is no part of the runtime, which the generator blocks.
+/// A client outside of the runtime, which the generator blocks.
 fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
     let mut socket = std::net::TcpStream::connect(addr).unwrap();
     socket
@@ -96,8 +98,8 @@ async fn event_is_sent_before_the_generator_blocks() {
     watcher.saw("an event before a block");
 }
 
-/// Each number of ready awaits leaves another rest of the task's budget. Where the rest is nothing, the socket's write
-/// is pending, and a body that only stood aside once would be polled before it (traps.md 15).
+/// Each number of ready awaits leaves another rest of the task's budget. If nothing is left, the
+/// socket's write is pending, and a body that yielded only once would be polled before it.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
@@ -143,7 +145,8 @@ async fn head_is_flushed_after_the_first_wait() {
 
 const KIB: usize = 1024;
 
-/// Events of so many bytes, without end. Counts the bytes that were yielded, once each `yield_!` has returned.
+/// Endless events of a given size. Counts the bytes that were yielded, after each `yield_!` has
+/// returned.
 #[sse_endpoint("/flood/{bytes}")]
 async fn flood(
     Path(bytes): Path<usize>,
@@ -165,10 +168,10 @@ async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) 
     })
 }
 
-/// The bytes that were yielded when no more are.
+/// Waits until the generator yields no more, and returns the bytes that it has yielded.
 async fn standstill(yielded: &mut watch::Receiver<usize>) -> usize {
     within("the generator to stand still", async {
-        // It yields a hundred times in each such silence, if it yields at all.
+        // If the generator can yield at all, it yields a hundred times in this time.
         let silence = Duration::from_millis(300);
         while let Ok(changed) = tokio::time::timeout(silence, yielded.changed()).await {
             changed.unwrap();
@@ -178,7 +181,7 @@ async fn standstill(yielded: &mut watch::Receiver<usize>) -> usize {
     *yielded.borrow()
 }
 
-/// A client that has asked for events of so many bytes, and does not read.
+/// Returns a client that has requested events of a given size, and does not read.
 struct Flood {
     client: Client,
     yielded: watch::Receiver<usize>,
@@ -194,7 +197,8 @@ impl Flood {
             .layer(map_response_with_state(Arc::clone(&polls), count_polls))
             .with_state(sender);
 
-        // Small buffers in the kernel, which accepted sockets inherit, show what is gathered above it.
+        // With small kernel buffers, which accepted sockets inherit, the test sees what is buffered
+        // above the kernel.
         let listener = TcpSocket::new_v4().unwrap();
         listener.set_send_buffer_size(4 * 1024).unwrap();
         listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -211,7 +215,7 @@ impl Flood {
         }
     }
 
-    /// That nothing spins: two polls for each frame, and one for the head.
+    /// Asserts that nothing spins: two polls for each frame, and one for the head.
     fn assert_polls_for(&self, frames: usize) {
         let polls = self.polls.load(Ordering::Relaxed);
         assert!(polls <= 3 * frames + 10, "{polls} polls, {frames} frames");
@@ -266,8 +270,8 @@ fn many_events() -> Router {
     Router::new().sse(each).sse(all_that_is_ready)
 }
 
-/// How many chunks the events came in, each of which is one frame that hyper was handed. That the last event comes at
-/// all shows that it is not held back: the generator waits for ever behind it.
+/// The number of chunks, each of which is one frame of the body. The last event is not held back,
+/// since it arrives although the generator waits for ever after it.
 async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
     let mut client = Client::get(addr, path).await;
     client.head().await;

@@ -18,7 +18,7 @@ use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};
 
 use support::{Client, Generators, Head, log::Log, serve, within};
 
-/// What happens.
+/// The events that a test sends.
 #[sse_endpoint("/events")]
 async fn events(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
     let mut events = events;
@@ -31,7 +31,7 @@ async fn events(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item 
     }
 }
 
-/// Asks for `path` as a client does that would take it compressed.
+/// Requests `path` like a client that accepts compression.
 async fn ask(addr: SocketAddr, path: &str) -> (Client, Head) {
     let mut client = Client::connect(addr).await;
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept-encoding: gzip\r\n\r\n");
@@ -58,7 +58,7 @@ async fn compression_neither_encodes_nor_buffers_a_stream() {
         .with_state(receiver);
     let addr = serve(app).await;
 
-    // The layer is at work.
+    // The layer is in place.
     let (_, page) = ask(addr, "/page").await;
     assert_eq!(page.get("content-encoding"), Some("gzip"));
 
@@ -104,7 +104,7 @@ async fn timeout_layer_does_not_end_a_stream() {
         .with_state(generators.clone());
     let addr = serve(app).await;
 
-    // The layer is at work, and what it cut off is gone.
+    // The layer is in place, and the request that it timed out was dropped.
     let (_client, head) = ask(addr, "/late").await;
     assert_eq!(head.status_line, "HTTP/1.1 408 Request Timeout");
     generators.until_alive(0).await;
@@ -118,7 +118,8 @@ async fn timeout_layer_does_not_end_a_stream() {
     assert_eq!(client.chunk().await, Ok(None));
 }
 
-/// Polls the body in a task of its own, as layers do that buffer, record or compress in the background.
+/// Polls the body in a task of its own, like layers that buffer, record or compress in the
+/// background.
 async fn in_another_task(response: Response) -> Response {
     let (head, body) = response.into_parts();
     let (sender, receiver) = mpsc::channel(1);
@@ -227,7 +228,7 @@ async fn endpoints_work_on_nested_routers_with_state() {
         assert_event_stream(&head);
         assert_eq!(client.expect_chunk().await, format!("data: {data}\n\n"));
     }
-    // Not where it would be without the nest.
+    // Not at the path without the nest.
     for path in ["/events", "/nowhere"] {
         let (mut client, head) = ask(addr, path).await;
         assert_eq!(head.status_line, "HTTP/1.1 404 Not Found");
@@ -284,7 +285,7 @@ async fn panic_before_response_is_logged_once() {
     let addr = serve(app).await;
     for path in ["/extractor", "/prelude", "/layer"] {
         let client = Client::get(addr, &format!("{path}?token=x")).await;
-        // The connection breaks off, and says nothing of why.
+        // The connection breaks off without a reason.
         assert_eq!(client.rest().await, "");
         let text = log.text();
         let lines: Vec<_> = text

@@ -1,4 +1,4 @@
-//! A stream's life: its head, its silence, its limit and its end.
+//! The life of a stream: head, keep-alive, `max_duration` and end.
 
 use std::{
     future::pending,
@@ -38,7 +38,7 @@ async fn head_is_sent_before_the_first_event() {
     let url = format!("http://{}/silent", listener.local_addr().unwrap());
     tokio::spawn(server_of(app).serve(listener));
 
-    // Returns with the head: nothing has been yielded, and nothing will be before we say so.
+    // Returns with the head, although nothing is yielded before the test allows it.
     let mut response = reqwest::get(url).await.unwrap();
     assert_eq!(response.status(), 200);
     go.notify_one();
@@ -81,7 +81,7 @@ async fn keep_alive_waits_for_silence() {
         };
         assert_eq!(event.json::<u8>(), tick);
     }
-    // Two seconds after the last event, not two after a beat of its own.
+    // Two seconds after the last event, not at a fixed interval.
     let last = Instant::now();
     assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
     assert_eq!(last.elapsed().as_millis(), 2000);
@@ -169,7 +169,7 @@ async fn max_duration_ends_a_waiting_generator() {
         let mut events = client.get("/limited").await.events();
         events.expect_event().await;
         events.expect_end().await;
-        // It has not finished, so it is not told to stay away.
+        // It has not finished, so the client may reconnect.
         assert_eq!(events.last_event_id(), "1");
         limits.push(start.elapsed().as_millis());
     }
@@ -247,7 +247,7 @@ async fn end_stop_sends_done_which_is_answered_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // An event, since many a client does not remember the id of anything else.
+    // An event, since many clients only remember the ID of an event.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();
@@ -255,10 +255,10 @@ async fn end_stop_sends_done_which_is_answered_204() {
 
     let response = client.get("/once").last_event_id(&id).await;
     assert_eq!(response.status(), 204);
-    // A query parameter is a script's own doing, so it is left to the handler.
+    // A query parameter is set by a script, so it is left to the handler.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
     assert!(response.is_stream());
-    // Any other id is a client that has not seen the end.
+    // A client with any other ID has not seen the end.
     assert!(client.get("/once").last_event_id(7).await.is_stream());
 }
 

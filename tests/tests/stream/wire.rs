@@ -1,5 +1,5 @@
-//! What stands on the wire: golden bytes for every row of the field's table of mistakes, and any sequence of events
-//! read back by parsers that nobody here wrote.
+//! The bytes on the wire: golden bytes for common mistakes, and any sequence of events decoded by
+//! independent parsers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -186,7 +186,7 @@ async fn strings_are_json_and_raw_values_are_compacted() {
     );
 }
 
-/// What a client makes of an event.
+/// An event as a client sees it.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     event: String,
@@ -194,12 +194,12 @@ struct Seen {
     id: String,
 }
 
-/// A line break of any kind arrives as LF, which is the only one that the format has.
+/// A line break of any kind is received as LF, the only one that the format has.
 fn as_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// What the standard says that a client sees of these events.
+/// The events that a client dispatches according to the standard.
 fn expected(script: &[Model]) -> Vec<Seen> {
     let mut id = String::new();
     let mut seen = Vec::new();
@@ -280,7 +280,7 @@ fn json_value() -> impl Strategy<Value = Json> {
     })
 }
 
-/// What a name and a comment cannot hold.
+/// Replaces what a name and a comment cannot hold.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -310,7 +310,7 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// The body cut into pieces of this size, so that a parser's own buffering does not hide anything.
+/// The body in pieces of this size, so that a parser's own buffering does not hide anything.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -320,7 +320,7 @@ fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::i
     tokio_stream::iter(pieces)
 }
 
-/// JSON is compared as a value: U+2028 is written as an escape, and read as itself.
+/// JSON is compared as a value, since U+2028 is written as an escape.
 fn assert_same(seen: &[Seen], expected: &[Seen], parser: &str) {
     assert_eq!(
         seen.len(),
@@ -379,7 +379,7 @@ proptest! {
                 .await;
             assert_same(&seen, &expected, "sseer");
 
-            // The client for users' own tests, whose decoder is ours, sees the same, and the comments too.
+            // The test client, with our own decoder, sees the same, and the comments too.
             let mut events = client.get("/events").await.events();
             let (mut seen, mut comments) = (Vec::new(), Vec::new());
             while let Some(frame) = events.next_frame().await.unwrap() {

@@ -1,4 +1,4 @@
-//! An event is encoded once, whoever reads it.
+//! An event is encoded once for all its readers.
 
 use std::{
     future::poll_fn,
@@ -11,7 +11,7 @@ use std::{
 use axum::{Router, extract::State};
 use sse_runtime::{LastEventId, RouterExt as _, Stream, Topic, sse_endpoint, testing};
 
-/// Counts how often it is serialised.
+/// Counts how often it is serialized.
 #[derive(Clone)]
 struct Costly(Arc<AtomicU64>);
 

@@ -26,7 +26,7 @@ async fn numbers(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Str
     yield_all!(topic.subscribe(last.or(Start::First)));
 }
 
-/// Passes on what the client says, and a random number of bytes of what it is answered, then cuts the connection.
+/// Forwards the request, and a random number of bytes of the response, then cuts the connection.
 async fn cutting(to: SocketAddr, cuts: Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -71,14 +71,14 @@ async fn client_cut_off_repeatedly_sees_each_event_once() {
         .build_with_transport(transport);
     let mut events = client.stream();
     let mut seen = 0;
-    // Half of it is there before it comes; the rest comes while it reads.
+    // Half of the events are published before it connects, the rest while it reads.
     for number in 1..=EVENTS / 2 {
         topic.publish(&number).await.unwrap();
     }
     let mut published = EVENTS / 2;
     while seen < EVENTS {
         let next = poll_fn(|cx| Stream::poll_next(Pin::new(&mut events), cx));
-        // What was cut off is an error here, and it connects again.
+        // A cut connection is an error here, and the client reconnects.
         let Ok(SSE::Event(event)) = within("an event", next).await.unwrap() else {
             continue;
         };

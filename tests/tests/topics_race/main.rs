@@ -1,4 +1,5 @@
-//! Topics over real sockets: readers that come and go while events are published, that stop reading, and that are cut off.
+//! Topics over real sockets under load: readers that reconnect while events are published, stop
+//! reading, or are cut off.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -17,7 +18,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// The life of a topic, as its ids have it.
+/// The epoch of a topic, from its IDs.
 fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     let position = topic.subscribe(Start::Now).position().to_string();
     position.split_once('-').unwrap().0.to_owned()
@@ -29,26 +30,27 @@ async fn ask(mut socket: TcpStream, path: &str, id: &str) -> TcpStream {
     socket
 }
 
-/// A client for which the system holds little: with less, each segment waits for an acknowledgement that is delayed.
+/// Returns a client with a small kernel buffer. With a smaller one, each segment would wait for a
+/// delayed acknowledgement.
 async fn narrow(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32 * 1024).unwrap();
     socket.connect(addr).await.unwrap()
 }
 
-/// What a client was told.
+/// What a client received.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Account {
     events: u64,
     last: u64,
     gaps: Vec<(String, u64)>,
-    /// The numbers behind the last gap.
+    /// The numbers after the last gap.
     rest: Vec<u64>,
-    /// The last frame, if it is neither.
+    /// The last frame, if it is neither an event nor a gap.
     end: Option<String>,
 }
 
-/// Adds up the frames, and takes care that nothing is missing but what a gap says.
+/// Adds up the frames, and asserts that only events counted in a gap are missing.
 fn account(stream: &str, behind: u64) -> Account {
     let mut account = Account {
         last: behind,
@@ -61,7 +63,7 @@ fn account(stream: &str, behind: u64) -> Account {
             let data: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
             let missed = data["missed"].as_u64().unwrap();
             assert!(missed > 0);
-            // Of the policy that gives the newest of each key, the id is where the client stood.
+            // With `latest_by`, the gap's ID is the client's position.
             let by_key = number(id) == account.last;
             if !by_key {
                 account.last += missed;

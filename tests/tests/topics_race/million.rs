@@ -23,10 +23,10 @@ use tokio::{
 
 use super::{account, ask, epoch, narrow};
 
-/// How long the large ones may take on a machine that is busy with other things.
+/// How long the large tests may take on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A number that knows how many of its kind there are.
+/// A number that counts its instances.
 struct Counted {
     number: u64,
     alive: Arc<AtomicUsize>,
@@ -74,12 +74,12 @@ async fn counted(
 const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
-/// How many events the topic holds, and how far the publisher runs ahead of the slowest reader at most: a reader that is
-/// not slower than that has to get everything.
+/// The capacity of the topic, and how far the publisher runs ahead of the slowest reader at most. A
+/// reader within that distance must receive everything.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
-/// The whole stream as it has to be, and where each event begins: event 1 at 0.
+/// The whole expected stream, and where each event begins: event 1 at 0.
 struct Expected {
     epoch: String,
     bytes: Vec<u8>,
@@ -101,13 +101,13 @@ impl Expected {
         }
     }
 
-    /// How many whole events are in front of this byte.
+    /// The number of whole events before this byte.
     fn events(&self, at: usize) -> usize {
         self.begins.partition_point(|begin| *begin <= at) - 1
     }
 }
 
-/// How far readers are, and the publisher.
+/// The progress of the readers and of the publisher.
 struct Progress {
     /// How many events each has seen.
     seen: Vec<AtomicUsize>,
@@ -128,19 +128,19 @@ impl Progress {
     }
 }
 
-/// Takes the chunks off a body.
+/// Decodes the chunks of a body.
 #[derive(Default)]
 struct Chunked {
     received: Vec<u8>,
-    /// What of it is not taken yet.
+    /// The bytes that were not taken yet.
     at: usize,
-    /// What is left of the chunk.
+    /// The rest of the chunk.
     left: usize,
     in_body: bool,
 }
 
 impl Chunked {
-    /// Up to the next piece of data: none, where more has to be received.
+    /// The next piece of data; `None` if more must be received.
     fn piece(&mut self) -> Option<Range<usize>> {
         if !self.in_body {
             let mut fours = self.received.windows(4);
@@ -179,7 +179,7 @@ impl Chunked {
     }
 }
 
-/// Reads everything, in as many connections as it likes, and holds every byte against what it has to be.
+/// Reads everything over several connections, and compares every byte with the expected one.
 async fn read(
     addr: SocketAddr,
     expected: Arc<Expected>,
@@ -193,7 +193,7 @@ async fn read(
         let id = format!("{}-{seen}", expected.epoch);
         let mut socket = ask(TcpStream::connect(addr).await.unwrap(), "/counted", &id).await;
         let mut body = Chunked::default();
-        // An id is a promise about what follows, and nothing else: the connection breaks off anywhere.
+        // An ID promises what follows. The connection may break off anywhere.
         let mut at = expected.begins[seen];
         let leaves_at = at + fastrand::usize(1..600_000);
         while at < leaves_at && seen < MILLION {
@@ -216,8 +216,9 @@ async fn read(
     connections
 }
 
-/// Publishes a million events to 64 readers, each of whom reads all of it. All of them break off at random, in the middle of
-/// an event too, and come back with the id that they have seen last. One more stops reading at the start.
+/// Publishes a million events to 64 readers, each of which reads all of them. All disconnect at
+/// random, also in the middle of an event, and reconnect with the last ID. Another reader stops
+/// reading at the start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnecting_readers_account_for_a_million_events() {
     const DELIVERIES: usize = READERS * MILLION;
@@ -227,7 +228,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let app = Router::new().sse(counted).with_state(topic.clone());
-    // The one that does not read is not to be sent away, by the server or by the kernel.
+    // The reader that stops reading must not be disconnected by the server or the kernel.
     let server = server_of(app)
         .send_timeout(LONG * 2)
         .tcp_user_timeout(LONG * 2);
@@ -263,7 +264,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");
 
-    // All have left but the one that has not read: what it holds beside the topic is no more than a batch.
+    // Only the reader that stopped reading is left, which holds at most a batch besides the topic.
     within("the readers to be gone", async {
         while topic.subscribers() > 1 {
             tokio::task::yield_now().await;
@@ -273,7 +274,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let pinned = alive.load(Ordering::Relaxed) - HELD;
     assert!(pinned <= 256, "{pinned}");
 
-    // It goes on: what was on its way, then how many it missed, then the rest.
+    // It reads on: what was already sent, then the gap, then the rest.
     topic.finish();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {

@@ -151,7 +151,7 @@ fn any_chat() -> impl Strategy<Value = Chat> {
     })
 }
 
-/// What the standard's parser hands over, put together again by hand: the name says the variant.
+/// Decodes what a standard parser returns by hand: the event name is the variant.
 fn by_hand(event: &str, data: &str) -> Chat {
     let json = || serde_json::from_str::<Value>(data).unwrap();
     let tagged = match event {
@@ -172,7 +172,7 @@ fn by_hand(event: &str, data: &str) -> Chat {
     serde_json::from_value(tagged).unwrap()
 }
 
-/// A line break of any kind in text arrives as LF, which is the only one that the format has.
+/// A line break of any kind in text is received as LF, the only one that the format has.
 fn as_received(chat: Chat) -> Chat {
     match chat {
         Chat::Html(text) => Chat::Html(text.replace("\r\n", "\n").replace('\r', "\n")),

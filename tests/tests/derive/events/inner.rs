@@ -96,7 +96,7 @@ async fn inner_variant_does_not_name_the_event() {
             events.expect_event().await.decode::<Into>(),
             Into(inner.clone())
         );
-        // serde itself does not read a `u128` behind `untagged`.
+        // serde itself does not deserialize a `u128` in an `untagged` enum.
         if !matches!(inner, Inner::Number(_)) {
             let mut events = client.get("/0").await.events();
             let untagged = events.expect_event().await.decode::<Untagged>();
@@ -104,7 +104,7 @@ async fn inner_variant_does_not_name_the_event() {
         }
     }
 
-    // The outer one says what the event is.
+    // The outer type names the event.
     assert_eq!(
         wire!(Outer: Outer(token("a"))),
         "event: outer\ndata: {\"Token\":{\"text\":\"a\"}}\n\n"

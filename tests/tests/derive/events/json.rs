@@ -51,7 +51,7 @@ async fn nested_event_type_is_plain_json() {
     struct Around {
         chat: Chat,
     }
-    /// As serde's derive has it, with the same names.
+    /// The same with serde's derive, under the same names.
     #[derive(Serialize)]
     enum Tagged {
         Token { text: &'static str },
@@ -84,7 +84,7 @@ async fn nested_event_type_is_plain_json() {
 
 #[tokio::test]
 async fn event_head_does_not_leak_to_the_next_value() {
-    /// Writes an event type with another serializer, then something else with ours.
+    /// Writes an event type with another serializer, then another value with ours.
     struct Quoted(Chat);
     impl Serialize for Quoted {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +98,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
         "data: {\"quoted\":\"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"}\n\n"
     );
 
-    /// serde refuses a variant that is skipped before it calls the serializer.
+    /// serde rejects a skipped variant before it calls the serializer.
     #[derive(SseEvent)]
     enum Refused {
         #[serde(skip)]
@@ -122,7 +122,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
-    /// On its way into the event it is made of another event, by another serializer.
+    /// Serializes another event with another serializer while it is serialized itself.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]
     struct Outer;

@@ -1,6 +1,6 @@
 //! `#[derive(SseEvent)]`: on the wire, as JSON of a REST handler, and decoded again.
 
-/// What a stream of this one item sends; the endpoint is made for its type.
+/// The bytes of a stream of this one item; the endpoint is generated for its type.
 macro_rules! wire {
     ($item:ty: $value:expr) => {{
         #[sse_endpoint("/item")]
@@ -33,7 +33,7 @@ struct Call {
     arguments: Value,
 }
 
-/// Every kind of variant there is, with every attribute of serde's that touches a field.
+/// Every kind of variant, with every attribute of serde's that affects a field.
 #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
 enum Chat {
     Token {

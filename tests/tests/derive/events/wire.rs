@@ -204,7 +204,7 @@ async fn stream_breaks_off_if_text_is_not_a_string() {
         #[sse(text)]
         Text(Seven),
     }
-    /// Text to the compiler, a number to serde.
+    /// Text for the compiler, a number for serde.
     struct Seven;
     impl AsRef<str> for Seven {
         fn as_ref(&self) -> &'static str {

@@ -41,7 +41,7 @@ async fn never(State(generators): State<Generators>) -> impl Stream<Item = u32> 
     }
 }
 
-/// `axum::serve`, with the layer and the signal; ready when the server has ended.
+/// `axum::serve`, with the layer and the signal.
 struct Plain {
     addr: SocketAddr,
     shutdown: Shutdown,
@@ -77,7 +77,7 @@ impl Plain {
         }
     }
 
-    /// Until the server has ended, which says that no connection is left.
+    /// Waits until the server has ended, which means that no connection is left.
     async fn ended(mut self) {
         let served = within("the server to end", self.served.join_next()).await;
         served.unwrap().unwrap().unwrap();
@@ -165,7 +165,7 @@ async fn generator_that_never_waits_is_drained() {
 #[tokio::test]
 async fn stream_started_during_shutdown_is_drained() {
     let server = Plain::start(Duration::from_millis(300)).await;
-    // The server closes no connection in the middle of a request.
+    // The server does not close a connection in the middle of a request.
     let mut late = Client::connect(server.addr).await;
     late.send(b"GET /quiet HTTP/1.1\r\nhost: test\r\n").await;
     let mut early = Client::get(server.addr, "/quiet").await;
@@ -173,12 +173,13 @@ async fn stream_started_during_shutdown_is_drained() {
     server.shutdown.begin();
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
-    // It is answered, or the connection is closed: either way nothing is left that the server would wait for.
+    // The request is answered, or the connection is closed: in both cases the server has nothing
+    // left to wait for.
     let _ = late.rest().await;
     server.ended().await;
 }
 
-/// Whoever drops it may want its address at once.
+/// A program that drops the server may bind its address again at once.
 #[tokio::test]
 async fn dropped_server_frees_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -19,10 +19,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Longer than a stream that closes would be left, in a drain time of 5 s.
+/// Longer than a stream that closes is left open, in a drain time of 5 s.
 const FINITE: Duration = Duration::from_millis(4_200);
 
-/// Answered by a method that nobody asks twice with, so it runs on.
+/// A method that is not repeated by clients, so the stream runs on during a shutdown.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
@@ -31,7 +31,7 @@ async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'st
     yield_!("last");
 }
 
-/// Reads a stream up to its clean end; the last frame.
+/// Reads a stream to its clean end, and returns the last frame.
 async fn to_the_end(client: &mut Client) -> String {
     let mut last = String::new();
     while let Some(chunk) = client.chunk().await.unwrap() {
@@ -40,7 +40,7 @@ async fn to_the_end(client: &mut Client) -> String {
     last
 }
 
-/// The milliseconds of a frame that holds a `retry` and nothing else.
+/// Returns the milliseconds of a frame that holds only a `retry`.
 fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")

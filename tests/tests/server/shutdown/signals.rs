@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{Process, retry, to_the_end};
 
-/// What the system does by itself, since nobody listens.
+/// The default action of the system, since the server does not handle the signal.
 #[tokio::test]
 async fn signal_ends_process_without_signals() {
     use std::os::unix::process::ExitStatusExt as _;
@@ -20,7 +20,7 @@ async fn signal_ends_process_without_signals() {
     }
 }
 
-/// SIGTERM to a server with 1,000 streams that would go on for ever, and one that finishes.
+/// Sends SIGTERM to a server with 1,000 endless streams, and one that finishes.
 async fn drains_and_exits_with_success(drain_delay: &str) {
     const CLIENTS: usize = 1_000;
     let mut server = Process::start(drain_delay, "2000").await;
@@ -50,7 +50,7 @@ async fn drains_and_exits_with_success(drain_delay: &str) {
         "took {took:?}"
     );
     assert_eq!(ends.len(), CLIENTS);
-    // When each is back: nowhere near together.
+    // The clients reconnect at spread moments.
     let back = ends
         .iter()
         .map(|(at, retry)| *at + Duration::from_millis(*retry));
@@ -83,7 +83,7 @@ async fn sigterm_fails_readiness_before_draining() {
         }
     })
     .await;
-    // It goes on accepting, and the streams go on.
+    // It still accepts, and the streams go on.
     let mut late = Client::get(server.addr, "/quiet").await;
     assert_eq!(late.head().await.status_line, "HTTP/1.1 200 OK");
 
@@ -96,7 +96,7 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // Over the whole drain time, some of them would take longer than this test has patience.
+    // If they were spread over the whole drain time, some would outlast the test's patience.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);
     }
@@ -119,7 +119,7 @@ async fn axum_serve_exits_despite_half_a_request() {
     let mut server = Process::start("plain", "100").await;
     let mut half = Client::connect(server.addr).await;
     half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
-    // It has been accepted when another has been answered.
+    // It has been accepted once a later connection has been answered.
     assert_eq!(server.status("/id").await, "HTTP/1.1 200 OK");
     server.signal("TERM").await;
     assert!(server.exit().await.success());

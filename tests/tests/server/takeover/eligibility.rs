@@ -56,7 +56,7 @@ async fn any_event_stream_response_is_taken_over() {
     assert_eq!(head.get("content-type"), Some("Text/Event-Stream ;x=y"));
     assert_eq!(client.expect_chunk().await, "a");
     assert_eq!(client.expect_chunk().await, "bc");
-    // Trailers that were not announced are for nobody.
+    // Trailers that were not announced are dropped.
     assert_eq!(client.chunk().await, Ok(None));
     expect_two(&mut client).await;
 }
@@ -117,7 +117,7 @@ async fn body_from_the_outermost_layer_is_driven() {
 
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // Before the connection is asked for anything else.
+    // Before the next request on the connection.
     soon(
         "the body to be dropped",
         dropped.wait_for(|dropped| *dropped == 1),

@@ -33,7 +33,8 @@ async fn connection_closes_if_the_head_announced_it() {
     }
 }
 
-/// What was not read when a socket is closed makes the system send a reset, which destroys what the client has not read.
+/// If a socket with unread bytes is closed, the kernel sends a reset, which discards what the
+/// client has not read.
 #[tokio::test]
 async fn excess_request_bytes_do_not_cut_the_stream() {
     const EVENTS: usize = 300;
@@ -55,7 +56,7 @@ async fn excess_request_bytes_do_not_cut_the_stream() {
             assert_eq!(client.expect_chunk().await.len(), 1008);
         }
     }
-    // The server has come to the end long before the client has, which is no reason to stop talking.
+    // The server has finished long before the client, and must not close the connection yet.
     for _ in 200..EVENTS {
         client.send(b"and so on").await;
         assert_eq!(client.expect_chunk().await.len(), 1008);
@@ -63,7 +64,7 @@ async fn excess_request_bytes_do_not_cut_the_stream() {
     assert_eq!(client.chunk().await, Ok(None));
 }
 
-/// Its value cannot be sent.
+/// Fails to serialize.
 #[sse_endpoint("/fails")]
 async fn fails() -> impl Stream<Item = u32> {
     yield_!(1);
@@ -85,7 +86,7 @@ async fn failed_stream_drops_pipelined_requests() {
     assert!(response.chunk().await.is_err());
 }
 
-/// Events from far below to far above what is copied together, each a chunk.
+/// Events from far below to far above the size that is copied into one buffer, each a chunk.
 #[tokio::test]
 async fn slow_reader_receives_events_of_any_size() {
     const SIZES: [usize; 9] = [0, 1, 4_000, 5_000, 32_700, 32_760, 40_000, 3_000_000, 7];
@@ -116,7 +117,7 @@ async fn slow_reader_receives_events_of_any_size() {
                 stream += &chunk;
                 tokio::task::yield_now().await;
             }
-            // A topic that is over says so.
+            // A finished topic sends `done`.
             let events = stream.split("event: done\n").next().unwrap();
             let data = events.lines().filter_map(|line| line.strip_prefix("data:"));
             let data: Vec<_> = data.map(str::trim_start).collect();
@@ -132,7 +133,7 @@ async fn slow_reader_receives_events_of_any_size() {
     }
 }
 
-/// A connection that has had a stream, and waits for the next request, holds nobody up.
+/// A connection that has had a stream, and waits for the next request, does not delay a shutdown.
 #[tokio::test]
 async fn shutdown_closes_the_connection_after_its_stream() {
     let shutdown = Shutdown::within(Duration::from_secs(10));
@@ -142,7 +143,7 @@ async fn shutdown_closes_the_connection_after_its_stream() {
     let serving = tokio::spawn(server.serve(listener));
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // hyper has it again.
+    // hyper drives it again.
     client.send(ask("/page/1").as_bytes()).await;
     expect_page(&mut client, 1).await;
     client.send(ask("/two").as_bytes()).await;

@@ -15,7 +15,7 @@ use support::{Client, body, serve_as};
 
 use super::{serve, two};
 
-/// The head, line by line, but for the value of its date; and its date.
+/// The lines of the head without its date, and the date.
 async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     let mut client = Client::connect(addr).await;
     client.send(request.as_bytes()).await;
@@ -27,7 +27,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     (lines, date)
 }
 
-/// Of two servers of the same app the one that does not take over shows what hyper makes of it.
+/// Compares two servers of one app, one of which leaves the stream to hyper.
 #[tokio::test]
 async fn head_equals_that_of_hyper() {
     async fn marked(mut response: Response) -> Response {

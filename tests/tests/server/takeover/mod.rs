@@ -1,4 +1,5 @@
-//! Streams that the server drives on their socket, without hyper, and the requests around them on the connection.
+//! Streams that the server drives on their socket, without hyper, and the requests around them on
+//! the connection.
 
 mod disconnect;
 mod eligibility;
@@ -30,13 +31,13 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
 }
 
-/// What was posted, then the end.
+/// Yields the request body, then finishes.
 #[sse_endpoint("/posted", method = POST)]
 async fn posted(body: String) -> impl Stream<Item = Text<String>> {
     yield_!(Text(body));
 }
 
-/// Leaves the body alone.
+/// Does not read the request body.
 #[sse_endpoint("/unread", method = POST)]
 async fn unread() -> impl Stream<Item = u32> {
     yield_!(1);
@@ -46,7 +47,7 @@ async fn page(Path(bytes): Path<usize>) -> String {
     "x".repeat(bytes)
 }
 
-/// Speaks whatever is not HTTP, and says all back.
+/// Upgrades the connection, and echoes five bytes.
 async fn upgrade(mut request: Request) -> Response {
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -77,7 +78,7 @@ fn ask(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
 }
 
-/// The page that [`page`] answers, next on the connection.
+/// Expects the response of [`page`] next on the connection.
 async fn expect_page(client: &mut Client, bytes: usize) {
     let head = client.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -85,7 +86,7 @@ async fn expect_page(client: &mut Client, bytes: usize) {
     assert!(client.take(bytes).await.iter().all(|byte| *byte == b'x'));
 }
 
-/// The stream of [`two`], next on the connection.
+/// Expects the stream of [`two`] next on the connection.
 async fn expect_two(client: &mut Client) {
     let head = client.head().await;
     assert_eq!(head.get("transfer-encoding"), Some("chunked"));

@@ -28,12 +28,13 @@ async fn pipelined_requests_are_answered_after_the_stream() {
     expect_two(&mut client).await;
     expect_two(&mut client).await;
     expect_page(&mut client, 30).await;
-    // And when nothing is left of them.
+    // And another one after all of them.
     client.send(ask("/two").as_bytes()).await;
     expect_two(&mut client).await;
 }
 
-/// hyper is taken apart when the answers before are with the kernel: it does not promise it.
+/// hyper's connection is taken apart once the responses before are in the kernel, which hyper does
+/// not promise.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;
@@ -49,8 +50,8 @@ async fn responses_before_the_stream_are_not_lost() {
     }
 }
 
-/// hyper may ask once more for the answer that was taken out of its hands, in the turn in which it was taken: it does so
-/// where the response before ended between two looks at its body.
+/// hyper may poll once more for a response that was taken, in the poll in which it was taken: it
+/// does so if the response before ended between two polls of its body.
 #[tokio::test]
 async fn taken_response_is_requested_once() {
     /// Has to be polled twice for its end.
@@ -130,7 +131,7 @@ async fn request_body_ends_before_its_stream() {
         assert_eq!(client.expect_chunk().await, "data: hello\n\n");
         assert_eq!(client.chunk().await, Ok(None));
     }
-    // One that is left alone is not taken for the next request.
+    // An unread body is not taken for the next request.
     client
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n")
         .await;
@@ -190,7 +191,7 @@ async fn pipelined_requests_beyond_the_buffer_are_dropped() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
     client.send(ask("/page/5").repeat(20_000).as_bytes()).await;
-    // When the second is there, the server's system has told of what was sent before it.
+    // Once the second event has arrived, the server has received what was sent before.
     numbers.send_replace(2);
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     numbers.send_replace(3);

@@ -40,7 +40,7 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// How often generators are polled: their span is entered each time.
+/// Counts the polls of generators: each enters their span.
 #[derive(Clone, Default)]
 struct Polls(Arc<AtomicUsize>);
 
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// A reader that has taken all there is waits for more, so nobody asks it again behind each event.
+/// A generator that has read all events waits for the next, so it is polled once for each.
 #[tokio::test]
 async fn waiting_generator_is_polled_once_for_each_event() {
     const EVENTS: u32 = 100;
@@ -75,12 +75,13 @@ async fn waiting_generator_is_polled_once_for_each_event() {
         client.expect_chunk().await;
     }
     let polls = polls.0.load(Ordering::Relaxed);
-    // A few are for other reasons.
+    // A few polls have other reasons.
     let once = EVENTS as usize..EVENTS as usize * 3 / 2;
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A layer's body that publishes the next event behind each that it passes on, in the same turn of the connection's task.
+/// A layer's body that publishes the next event after each that it passes on, in the same poll of
+/// the connection's task.
 struct Publishing {
     body: Body,
     topic: Topic<u32>,
@@ -88,7 +89,8 @@ struct Publishing {
     own: Option<Arc<OwnWaker>>,
 }
 
-/// As sets of futures have it, a waker of its own for the body, which is polled where that was woken, and not otherwise.
+/// A waker of the body's own, like those of sets of futures: the body is polled only if it was
+/// woken.
 #[derive(Default)]
 struct OwnWaker {
     was_woken: AtomicBool,
@@ -162,7 +164,7 @@ async fn event_published_within_a_poll_is_not_missed() {
     }
 }
 
-/// Ends when it is told to.
+/// Closes when it is told to.
 #[sse_endpoint("/until", keep_alive = "off")]
 async fn until(
     State((topic, over)): State<(Topic<u32>, Arc<Notify>)>,
@@ -172,8 +174,8 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// A layer's body that gathers all frames that are ready, as with `now_or_never`: after the first it
-/// polls with a noop waker.
+/// A layer's body that gathers all frames that are ready, as with `now_or_never`: after the first
+/// it polls with a noop waker.
 fn gathering(mut body: Body) -> Body {
     body::poll_fn(move |cx| {
         let mut next = ready!(Pin::new(&mut body).poll_frame(cx));
@@ -209,7 +211,7 @@ async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
     client.read_to(r#"{"reason":"revoked"}"#).await;
 }
 
-/// A stream of this process, which one client after the other has an event of.
+/// A body within this process, of which each client receives one event.
 type Shared = Arc<tokio::sync::Mutex<Body>>;
 
 #[sse_endpoint("/one")]
@@ -234,7 +236,7 @@ async fn body_moved_to_another_task_is_polled_in_any_epoch() {
     for event in 0..20 {
         let mut client = Client::get(addr, "/one").await;
         client.head().await;
-        // Behind some turns in which there is nothing.
+        // After some polls without an event.
         while topic.subscribers() == 0 || shared.try_lock().is_ok() {
             tokio::task::yield_now().await;
         }

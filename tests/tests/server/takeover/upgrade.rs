@@ -16,7 +16,7 @@ async fn connection_can_be_upgraded_after_a_stream() {
     assert_eq!(client.rest().await, "hello");
 }
 
-/// One that asks for an upgrade, and gets a stream.
+/// A request for an upgrade that is answered with a stream.
 #[tokio::test]
 async fn upgrade_request_can_be_answered_with_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;

@@ -77,7 +77,7 @@ impl Drop for Panics {
     }
 }
 
-/// May finish, and is told when it may not stay.
+/// May finish during a shutdown, and can be revoked.
 #[sse_endpoint("/stays", on_shutdown = "finish")]
 async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
     let _running = told.generators.enter();
@@ -152,7 +152,7 @@ async fn hook_receives_the_reason_after_all_is_dropped() {
         assert_eq!(reason, expected, "{how}");
         assert_eq!(tasks, 0, "{how}: a task was left when the hook ran");
         assert!(answer.contains(last), "{how}: {answer}");
-        // Nothing more is told.
+        // No hook runs again.
         assert_eq!(told.tasks.count().started, 1);
     }
 }
@@ -205,7 +205,7 @@ async fn revoked_stream_does_not_wait_for_the_drain_time() {
     client.head().await;
     client.expect_chunk().await;
     shutdown.begin();
-    // The body has seen that before it is asked.
+    // The body notices that before it is polled.
     let mut other = Client::get(addr, "/stays").await;
     other.head().await;
     other.expect_chunk().await;
@@ -233,7 +233,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
         let client = ask(addr, how).await;
         clients.spawn(async move {
             if at % 7 == 0 {
-                // Leaves, at whatever moment that is.
+                // Disconnects at a random moment.
                 drop(client);
             } else {
                 client.rest().await;
@@ -243,7 +243,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
     within("the streams to end", clients.join_all()).await;
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
-    // A client that left before its request was read has started nothing.
+    // A client that disconnected before its request was read has started no stream.
     let started = told.generators.count().started;
     assert!(started > STREAMS / 2, "{started}");
     let mut ids = std::collections::BTreeSet::new();
@@ -276,7 +276,7 @@ async fn panicking_hook_ends_nothing_else() {
     events.expect_end().await;
     let (_, reason, _) = reasons.recv().await.unwrap();
     assert_eq!(reason, CloseReason::Finished);
-    // On the paused clock, to which a hang for ever would be as short.
+    // The clock is paused, so a hang would not show as a delay.
     assert!(start.elapsed() < Duration::from_secs(10));
     let log = log.text();
     for what in ["a close hook panicked", "a close hook took too long"] {
@@ -304,14 +304,14 @@ async fn late_hook_runs_and_late_task_does_not() {
     let waiting = tokio::spawn(async move { waiting.cancelled().await });
     events.expect_end().await;
     within("the end to be told", waiting).await.unwrap();
-    // Nobody waited for this one before it was over.
+    // For this one the wait begins after its end.
     let mut others = client.get("/hands-over").await.events();
     others.expect_event().await;
     let other = receiver.recv().await.unwrap();
     others.expect_end().await;
     within("the end that is over", other.cancelled()).await;
 
-    // The reason is the first one, and not that the client has gone since.
+    // The reason is the first one, although the client has disconnected since.
     drop(events);
     let ran = Arc::new(AtomicUsize::new(0));
     let counted = ran.clone();

@@ -11,7 +11,7 @@ use sse_runtime::{CloseReason, Connection, Stream, sse_endpoint};
 use support::Generators;
 use tokio::sync::{Notify, mpsc};
 
-/// What the handlers share with the test.
+/// State that the handlers share with the test.
 #[derive(Clone)]
 struct Told {
     generators: Generators,
@@ -33,7 +33,8 @@ impl Told {
         (this, told)
     }
 
-    /// A task, and a hook that says why the stream ended and how many tasks were left then.
+    /// Spawns a task, and adds a hook that reports why the stream ended and how many tasks were
+    /// left.
     fn watch(&self, connection: &Connection) {
         let running = self.tasks.enter();
         connection.spawn(async move {

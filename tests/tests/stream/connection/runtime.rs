@@ -8,7 +8,7 @@ use support::{Client, serve};
 
 use super::{Told, waits};
 
-/// A task whose destructor comes back to the connection.
+/// A task whose destructor uses the connection.
 struct ComesBack(Connection);
 
 impl Drop for ComesBack {
@@ -72,7 +72,7 @@ fn body_dropped_outside_of_a_runtime_does_not_panic() {
         events
     });
     drop(events);
-    // It runs where the request was handled, as soon as that does.
+    // The hook runs on the runtime of the request, as soon as that runs.
     let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
     assert_eq!(reason, CloseReason::ClientGone);
 

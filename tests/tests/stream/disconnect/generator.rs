@@ -12,7 +12,8 @@ use super::app;
 
 #[test]
 fn generator_that_never_waits_yields_to_other_tasks() {
-    // On a thread of its own: a generator that keeps the runtime to itself must fail the test, not hang it.
+    // On a thread of its own: a generator that keeps the runtime to itself must fail the test, not
+    // hang it.
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,7 +71,7 @@ async fn generators_are_gone_after_ten_thousand_clients() {
     );
 }
 
-/// A client that leaves in one of the ways there are, when it is dropped.
+/// Returns a client that disconnects in one of several ways when it is dropped.
 async fn leaver(addr: SocketAddr, at: usize) -> Client {
     match at % 4 {
         0 => Client::get(addr, "/get").await,
@@ -119,7 +120,7 @@ async fn panic_breaks_off_only_its_own_stream() {
     }
 
     events.send(1).unwrap();
-    // No last chunk: this is not the end, and a client can tell.
+    // Without a last chunk, so that the client can tell it from a clean end.
     assert_eq!(panicked.chunk().await, Err(BrokenOff));
     assert_eq!(other.expect_chunk().await, "data: 1\n\n");
     events.send(2).unwrap();

@@ -42,7 +42,7 @@ async fn post_json(
     pending::<()>().await;
 }
 
-/// Leaves the body alone.
+/// Does not read the request body.
 #[sse_endpoint("/unread", method = POST)]
 async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();
@@ -50,7 +50,7 @@ async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item =
     pending::<()>().await;
 }
 
-/// Gives the body back unread, and waits for something else before the response begins.
+/// Drops the unread body, and waits for something else before the response begins.
 #[sse_endpoint("/given-back", method = POST)]
 async fn post_given_back(
     State(generators): State<Generators>,
@@ -65,7 +65,7 @@ async fn post_given_back(
 
 const BURST: usize = 300;
 
-/// Leaves the body alone, and ends.
+/// Does not read the request body, and finishes.
 #[sse_endpoint("/burst", method = POST)]
 async fn post_burst() -> impl Stream<Item = String> {
     for _ in 0..BURST {
@@ -92,7 +92,7 @@ async fn get_before(
     yield_!(1);
 }
 
-/// Never waits, and yields nothing: it would when it had been dropped.
+/// Never waits, and yields nothing.
 #[sse_endpoint("/hot")]
 async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();

@@ -16,7 +16,7 @@ use support::within;
 
 use super::{Finish, read_http2};
 
-/// A body that fails at once, and is at its end from then on, as hyper's own is.
+/// A body that fails at once, and is at its end from then on, like hyper's own.
 #[derive(Default)]
 struct FailsAtOnce {
     has_failed: bool,

@@ -1,8 +1,9 @@
 //! How a stream ends: each cause, for each method, on each version of HTTP, under each server.
 //!
-//! The table of the page "How a stream ends" of the docs is held equal to what is measured here.
+//! The table of the page "How a stream ends" of the docs must equal what is measured here.
 
-/// Ends as `how` says. The caller shuts the server down for `shutdown`, and the stream's own limit ends it for `max_duration`.
+/// Ends as `how` says. The caller shuts the server down for `shutdown`, and the stream's own limit
+/// ends it for `max_duration`.
 macro_rules! endpoint {
     ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
         #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
@@ -80,7 +81,7 @@ endpoint!(
 );
 endpoint!(get_stop, "/get-stop/{how}", "1h", end = "stop");
 
-/// One stream of each path that ends so.
+/// Limits each path of the cause `superseded` to its newest stream.
 fn newest() -> StreamLimit {
     StreamLimit::per_key(1, |request| {
         let path = request.uri.path();
@@ -102,7 +103,7 @@ fn app(reasons: Reasons) -> Router {
         .layer(newest())
 }
 
-/// What a client saw of the end of a stream.
+/// The end of a stream, as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     /// The last chunk, `END_STREAM`, or over HTTP/1.0 the end of the connection.

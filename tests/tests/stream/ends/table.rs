@@ -30,13 +30,14 @@ enum Http {
 /// A stream that has ended.
 #[derive(Debug)]
 struct Ended {
-    /// What came after the first event.
+    /// What followed the first event.
     frames: String,
     finish: Finish,
     reason: CloseReason,
 }
 
-/// Opens the stream at `path`, and reads to its end. The server shuts down after the first event if `shuts_down` says so.
+/// Opens the stream at `path`, and reads to its end. If `shuts_down`, the server shuts down after
+/// the first event.
 async fn run(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     let (reasons, mut reason) = mpsc::unbounded_channel();
     let shutdown = Shutdown::within(Duration::from_millis(100));
@@ -143,7 +144,8 @@ async fn read_http1(
     (data, end)
 }
 
-/// The status that a client gets that reconnects with what it has read, from a server that was started anew.
+/// The status for a client that reconnects with what it has read, from a server that was started
+/// again.
 async fn returning(path: &str, frames: &str) -> u16 {
     let (reasons, _reason) = mpsc::unbounded_channel();
     let addr = support::serve(app(reasons)).await;
@@ -156,7 +158,7 @@ async fn returning(path: &str, frames: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// What is at the end of a stream, for a person to read.
+/// Describes the end of a stream in words.
 fn describe(frames: &str) -> String {
     let names: Vec<&str> = frames
         .lines()
@@ -209,23 +211,23 @@ const STACKS: [(Stack, Http); 8] = [
     (Stack::AxumServe, Http::OneZero),
 ];
 
-/// How the break-off of a response looks, by the server and the version.
+/// How a response breaks off, by server and version.
 fn break_off(stack: Stack, http: Http) -> Finish {
     match (stack, http) {
         (_, Http::One) => Finish::Cut,
         (_, Http::Two) | (Stack::Serve | Stack::ServeInHyper, Http::OneZero) => Finish::Reset,
-        // There is no access to the socket, and its end is that of the response.
+        // There is no access to the socket, so the response ends with the connection.
         (Stack::AxumServe, Http::OneZero) => Finish::Clean,
     }
 }
 
-/// Measures one row: what ends the stream on each server, which has to be the same everywhere.
+/// Measures one cell of the table, which must be the same on each server.
 async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     let mut cells = BTreeMap::new();
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let breaks_off = if ended.finish == Finish::Clean {
-            // Where a break-off looks like an end, the others say which it is.
+            // If breaking off looks like an end here, the other servers show which it is.
             (break_off(stack, http) != Finish::Clean).then_some(false)
         } else {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! What else the framework writes of a topic: the gap, and the ids by which a client resumes.
+//! What else the framework writes for a topic: the gap, and the IDs by which a client resumes.
 
 use axum::extract::State;
 use sse_runtime::LastEventId;

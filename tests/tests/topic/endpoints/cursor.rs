@@ -26,13 +26,13 @@ async fn keep_alive_of_a_filtered_stream_carries_the_id() {
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
         let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
-        // It may fire before the reader has read what has just been published.
+        // The keep-alive may fire before the reader has read what has just been published.
         let before = with_id(newest - 1);
         let chunk = first_other(&mut client, &[plain, &before]).await;
         assert_eq!(chunk, with_id(newest), "{path}");
-        // It is said once.
+        // The ID is sent once.
         assert_eq!(client.expect_chunk().await, plain, "{path}");
-        // What passes moves the cursor itself.
+        // An event that passes the filter moves the cursor itself.
         topic.publish(&1000).await.unwrap();
         let frame = format!("id: {epoch}-{}\ndata: 1000\n\n", newest + 1);
         let chunk = first_other(&mut client, &[plain]).await;
@@ -41,7 +41,7 @@ async fn keep_alive_of_a_filtered_stream_carries_the_id() {
     }
 }
 
-/// The next chunk that is none of these, of which there may be many.
+/// Skips these chunks, and returns the next other one.
 async fn first_other(client: &mut Client, but: &[&str]) -> String {
     within("another chunk", async {
         loop {
@@ -61,7 +61,7 @@ struct Paused {
     go_on: Arc<Notify>,
 }
 
-/// Stays with each event for as long as it likes.
+/// Waits after each event until it is told to go on.
 #[sse_endpoint("/pauses", keep_alive = "20ms")]
 async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = paused.topic.subscribe(last.or(Start::First));
@@ -88,14 +88,14 @@ async fn keep_alive_never_moves_the_id_back() {
     topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
-    // Read, and filtered out: the cursor is to be carried by the next keep-alive, if nothing comes before it.
+    // Read, and filtered out: the next keep-alive carries the cursor, unless an event comes first.
     topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;
         if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
             break;
         }
-        // Where it begins, and where it stands.
+        // The position where it begins, and its current one.
         let places = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
         assert!(chunk == ":\n" || places.contains(&chunk), "{chunk}");
     }
@@ -111,7 +111,7 @@ struct Noise {
     noises: Arc<Notify>,
 }
 
-/// A topic, and something beside it that has no ids.
+/// A topic, and other events without IDs.
 #[sse_endpoint("/beside")]
 async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = noise.topic.subscribe(last);
@@ -157,19 +157,19 @@ async fn client_without_events_can_resume() {
         let missed = number_frame(&epoch, 2) + "\n\n";
         assert_eq!(back.expect_chunk().await, missed, "{path}");
     }
-    // Whoever gets an event at once has its id.
+    // A client that receives an event at once has the event's ID.
     let mut late = come_back(addr, "/all", b"nonsense", false).await;
     let told = gap("unknown", "null", format_args!("{epoch}-0"));
     assert!(late.expect_chunk().await.starts_with(&told));
 }
 
-/// Events of its own, with ids of its own, made of what a topic says.
+/// Events with the handler's own IDs, made of a topic's updates.
 #[sse_endpoint("/own", keep_alive = "20ms")]
 async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut news = topic.subscribe(Start::First);
     let mut others = topic.subscribe(last);
     loop {
-        // The second is there to be read, and is not sent.
+        // The second subscription is read, and not sent.
         let Some(number) = (tokio::select! {
             biased;
             number = news.next() => number,

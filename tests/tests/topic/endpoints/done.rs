@@ -34,7 +34,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
         let done = done.id;
         assert_eq!(done, format!("{second}~done"));
 
-        // One that was away gets what it missed, then the end.
+        // A client that was away receives what it missed, then the end.
         let back = client.get(path).last_event_id(&first).await;
         let all = back.text().await;
         assert_eq!(
@@ -42,13 +42,13 @@ async fn finished_topic_is_replayed_then_sends_done() {
             format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
         );
 
-        // One that has seen the end is stopped.
+        // A client that has seen the end is stopped.
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }
 }
 
-/// Reads a topic in the form that can still answer with a status.
+/// Reads a topic in a handler that can still respond with a status.
 #[sse_endpoint("/checked")]
 async fn checked(
     State(topic): State<Topic<u64>>,
@@ -58,7 +58,7 @@ async fn checked(
     yield_all!(topic.subscribe(last));
 }
 
-/// Counts its runs, and has ids of its own.
+/// Counts its runs, and has IDs of its own.
 #[sse_endpoint("/counted", end = "stop")]
 async fn counted(
     State(runs): State<Generators>,
@@ -106,7 +106,7 @@ async fn done_stops_clients_of_the_same_topic_only() {
                 }
                 assert!(got.starts_with(&told), "{path} {sent}: {got}");
             }
-            // It has received all of this topic, or its handler said that it was enough.
+            // The client has received all of this topic, or its handler has finished.
             let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
             let head = client.head().await;
             assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
@@ -137,7 +137,7 @@ async fn done_in_the_query_is_left_to_the_handler() {
     let mut client = come_back(addr, "/counted", b"7~done", true).await;
     let first = client.expect_chunk().await;
     assert!(first.contains("Done") && first.contains('7'), "{first}");
-    // A header is the browser's own doing: this endpoint has no topic, so it has sent any such id.
+    // The header is set by the browser: this endpoint has no topic, so it has sent any such ID.
     for sent in ["7~done", "0123456789ab-7~done"] {
         let mut client = ask(addr, "/counted", sent).await;
         assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
@@ -145,7 +145,7 @@ async fn done_in_the_query_is_left_to_the_handler() {
     assert_eq!(runs.count().started, 1);
 }
 
-/// Takes the id, and waits for something else than a topic.
+/// Takes the ID, and waits for something other than a topic.
 #[sse_endpoint("/waits", keep_alive = "1s")]
 async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
     pending::<()>().await;
@@ -163,7 +163,7 @@ async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     }
 }
 
-/// The same after its mark.
+/// The same after the response has begun.
 #[sse_endpoint("/waits_begun", keep_alive = "1s")]
 async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -173,7 +173,7 @@ async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, Stat
     }
 }
 
-/// Resumes by an id of its own, after which there is nothing left.
+/// Resumes by an ID of its own, after which there is nothing left.
 #[sse_endpoint("/resumes", end = "stop")]
 async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     let from = match last {
@@ -185,7 +185,7 @@ async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u6
     }
 }
 
-/// Uses up the turn of its task before it subscribes.
+/// Uses up the budget of its task before it subscribes.
 #[sse_endpoint("/busy")]
 async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let free = Semaphore::new(1);
@@ -275,7 +275,7 @@ async fn end_of_one_topic_does_not_end_a_stream_of_two() {
     );
 }
 
-/// Reads only the one, and the other is a signal.
+/// Reads only one of the topics; the other is a signal.
 #[sse_endpoint("/signal")]
 async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
     let mut signal = pair.ends.subscribe(Start::Now);
@@ -304,7 +304,7 @@ async fn stream_sends_no_done_while_a_topic_is_open() {
     }
 }
 
-/// The bare id that tells a client where it starts must not come after the id that stops it.
+/// The bare ID that tells a client where it starts must not follow the ID that stops it.
 #[tokio::test]
 async fn done_is_the_last_id_of_a_stream() {
     #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]

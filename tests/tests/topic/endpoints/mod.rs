@@ -47,13 +47,13 @@ fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     position.split_once('-').unwrap().0.to_owned()
 }
 
-/// Whether a future that is polled once, and dropped, had nothing.
+/// Polls a future once, drops it, and returns whether it was pending.
 fn is_waiting<F: Future>(future: F) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(future).poll(&mut context).is_pending()
 }
 
-/// Lets a stream of which there is nothing yet come to where it waits: the head goes first.
+/// Polls a stream without events until it waits: the first poll returns with the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(is_waiting(events.next()), "there is nothing yet");
@@ -74,7 +74,7 @@ fn number_frame(epoch: &str, number: u64) -> String {
     format!("id: {epoch}-{number}\ndata: {number}")
 }
 
-/// Asks with this id in the header, byte for byte, or in the query.
+/// Requests `path` with this ID in the header, byte for byte, or in the query.
 async fn come_back(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
     let mut client = Client::connect(addr).await;
     let request = if in_query {
@@ -98,7 +98,7 @@ async fn thousands(State(topic): State<Topic<u64>>, last: LastEventId) -> impl S
     yield_all!(topic.subscribe(last).only(|number| number % 1000 == 0));
 }
 
-/// As a person writes a filter.
+/// A filter in the handler.
 #[sse_endpoint("/thousands_by_hand", keep_alive = "20ms", keep_alive_event = "ping")]
 async fn thousands_by_hand(
     State(topic): State<Topic<u64>>,
@@ -112,7 +112,7 @@ async fn thousands_by_hand(
     }
 }
 
-/// Two topics, of which one ends while there is more of the other to come.
+/// Two topics, one of which ends before the other.
 #[derive(Clone)]
 struct Pair {
     ends: Topic<u64>,

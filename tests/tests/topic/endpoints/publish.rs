@@ -14,7 +14,7 @@ use sse_runtime::{
 
 use super::{all, has_subscribed};
 
-/// Looks into the topic that it is published to when it is serialised.
+/// Reads its topic while it is serialized.
 #[derive(Clone)]
 struct Newest(Topic<u64>);
 
@@ -85,7 +85,7 @@ async fn publish_accepts_events_without_ids() {
         "{refused:?}"
     );
     let next = topic.publish(&4).await.unwrap();
-    // None of those that were refused took a number.
+    // The rejected events took no number.
     assert!(next.to_string().ends_with("-3"), "{next}");
 }
 
@@ -97,7 +97,7 @@ async fn topic_of_capacity_zero_holds_the_newest() {
     assert_eq!(**updates.recv().await.unwrap().as_ref().unwrap(), 1);
 }
 
-/// An event that looks at its topic when it is dropped.
+/// An event that uses its topic when it is dropped.
 #[derive(Clone, serde::Serialize)]
 struct Curious {
     #[serde(skip)]

@@ -19,7 +19,7 @@ async fn gap_is_sent_for_any_last_event_id() {
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let behind = |number: &str| format!("{epoch}-{number}").into_bytes();
     let long = |len| vec![b'x'; len];
-    // What was sent, and the gap that it is told of; behind a gap all that is held.
+    // The ID that is sent, and the gap that is received. All held events follow the gap.
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (behind("0"), "too_old", "6"),
         (behind("3"), "too_old", "3"),
@@ -59,13 +59,13 @@ async fn gap_is_sent_for_any_last_event_id() {
             assert_eq!(got, held, "{name:?}");
         }
     }
-    // The id of the gap is as good as any other: whoever comes back with it gets the rest, and is told nothing.
+    // A client that reconnects with the gap's ID receives the rest without another gap.
     for (sent, first) in [("6", 7), ("7", 8), ("9", 10)] {
         let mut client = come_back(addr, "/numbers", &behind(sent), false).await;
         let got = frames(&client.expect_chunk().await);
         assert_eq!(got[0], number_frame(&epoch, first));
     }
-    // Nothing is behind this one, so the next event is the first.
+    // This ID is the newest, so the next event is the first.
     let mut client = come_back(addr, "/numbers", &behind("10"), true).await;
     topic.publish(&11).await.unwrap();
     assert_eq!(
@@ -74,7 +74,7 @@ async fn gap_is_sent_for_any_last_event_id() {
     );
 }
 
-/// Longer than any id can be, in the header; as long as the server takes a URL.
+/// Longer than any ID can be, in the header; as long as the server accepts a URL.
 #[tokio::test]
 async fn huge_id_is_answered_with_a_gap() {
     let (topic, epoch) = four_of_ten().await;
@@ -95,7 +95,7 @@ async fn gap_passes_a_filter_and_comes_first() {
         let id = format!("{epoch}-2");
         let mut client = come_back(addr, path, id.as_bytes(), false).await;
         let got = frames(&client.expect_chunk().await);
-        // Nothing passes the filter, and the gap is told all the same.
+        // Nothing passes the filter, and the gap is sent all the same.
         assert_eq!(got, [gap("too_old", "4", format_args!("{epoch}-6"))]);
     }
 }
@@ -103,7 +103,7 @@ async fn gap_passes_a_filter_and_comes_first() {
 #[derive(Clone)]
 struct Total {
     changes: Topic<u64>,
-    /// The sum of all that was published, and of nothing else.
+    /// The sum of all published numbers.
     sum: Arc<std::sync::Mutex<u64>>,
 }
 
@@ -123,7 +123,7 @@ async fn snapshot_and_later_updates_are_complete() {
     };
     let client = testing::Client::new(Router::new().sse(total).with_state(total_of.clone()));
     let publish = async |number: u64| {
-        // Under the lock: a snapshot is behind the one, or in front of it.
+        // Under the lock, so a snapshot is taken either before or after both changes.
         let mut sum = total_of.sum.lock().unwrap();
         *sum += number;
         total_of.changes.publish_now(&number).unwrap()
@@ -143,7 +143,7 @@ async fn snapshot_and_later_updates_are_complete() {
     assert!(snapshot.id.ends_with("-10"), "{}", snapshot.id);
 }
 
-/// Answers when there is something to answer.
+/// Responds once there is an event.
 #[sse_endpoint("/once_there")]
 async fn once_there(
     State(topic): State<Topic<u64>>,
@@ -181,7 +181,7 @@ async fn test_client_resumes_where_it_disconnected() {
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let first = topic.subscribe(Start::First).position();
     let mut events = client.get("/all").last_event_id(&first).await.events();
-    // All four are there at once, and one of them is looked at.
+    // All four arrive at once, and only one is read.
     assert_eq!(events.expect_event().await.json::<u64>(), 7);
     let seen = events.last_event_id().to_owned();
     let mut events = client.get("/all").last_event_id(&seen).await.events();

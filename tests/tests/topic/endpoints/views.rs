@@ -5,7 +5,7 @@ use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoin
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};
 
-/// By reference, and a plain value where it is to be.
+/// Yields references, and a plain value at the end.
 #[sse_endpoint("/by_reference")]
 async fn by_reference(
     State(topic): State<Topic<u64>>,
@@ -71,7 +71,7 @@ async fn views_keep_ids_gaps_and_end() {
     assert_eq!(get("/even_texts").await, format!("{told}{even}{done}"));
 }
 
-/// What a filter lets nothing of through, and is fed for ever, does not hold its thread.
+/// A filter that passes nothing of an endless topic does not block its thread.
 #[tokio::test]
 async fn filter_that_drops_all_yields_to_others() {
     let topic: Topic<u64> = Topic::in_memory(1_024);

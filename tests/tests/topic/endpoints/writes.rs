@@ -28,9 +28,9 @@ async fn queued_updates_share_a_write() {
         }
         let expected = (1..=EVENTS).map(|number| number_frame(&epoch, number));
         assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
-        // 64 at a time, and less where others had their turn.
+        // 64 at a time, and fewer if other tasks ran in between.
         assert!(chunks <= 60, "{chunks} writes for {EVENTS} events");
-        // Who has all of it gets the next at once, and each by itself.
+        // A client that has everything receives each later event at once, and alone.
         for number in 1..=3 {
             topic.publish(&number).await.unwrap();
             assert_eq!(frames(&client.expect_chunk().await).len(), 1);
@@ -86,6 +86,6 @@ async fn large_event_is_shared_by_its_readers() {
         assert!(places.is_sorted() && places[0].is_some(), "{all:?}");
         larges.push(large.unwrap());
     }
-    // The very same bytes, and not a copy for each.
+    // The same bytes, not a copy for each.
     assert_eq!(larges[0].as_ptr(), larges[1].as_ptr());
 }

@@ -30,7 +30,7 @@ async fn each_reader_of_a_failed_run_gets_its_error() {
         let (words, data, id) = words_and_error(&mut events).await;
         assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
 
-        // One that joins later, and one that lost the connection before the end.
+        // A client that joins later, and one that lost the connection before the end.
         pass(IDLE / 2).await;
         let mut again = client.get(&path).await.events();
         let all = words_and_error(&mut again).await;
@@ -47,7 +47,7 @@ async fn each_reader_of_a_failed_run_gets_its_error() {
     }
 }
 
-/// Says itself that it is done, as a handler does that does not know how the run ended.
+/// Sends `done` itself, like a handler that does not know how the run ended.
 #[sse_endpoint("/says_done/{id}")]
 async fn says_done(
     Path(id): Path<String>,
@@ -86,7 +86,7 @@ async fn half(topic: Topic<String>) -> Result<(), String> {
     Err("upstream".to_owned())
 }
 
-/// Writes an end marker of its own, and then waits as a handler does that knows nothing of failures.
+/// Writes an end marker of its own, and then waits, like a handler that ignores failures.
 #[sse_endpoint("/own_marker", method = POST)]
 async fn own_marker(
     State(hub): State<Hub<String>>,
@@ -99,7 +99,7 @@ async fn own_marker(
     pending::<()>().await;
 }
 
-/// The same, read with an `EventSource`.
+/// The same for an `EventSource`.
 #[sse_endpoint("/own_event/{how}")]
 async fn own_event(
     Path(how): Path<String>,
@@ -187,13 +187,13 @@ async fn subscription_fails_with_one_of_its_topics() {
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
-    // It is stopped, whatever the other goes on with.
+    // The client is stopped, although the other topic goes on.
     publish(&hub, "live", &"live 2");
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 }
 
-/// Reads a run that somebody else stops, and writes an end marker of its own.
+/// Reads a run that the test stops, and writes an end marker of its own.
 #[sse_endpoint("/read_stopped", method = POST)]
 async fn read_stopped(
     State(hub): State<Hub<String>>,

@@ -36,14 +36,14 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Lets a stream of which there is nothing yet come to where it waits: the head goes first.
+/// Polls a stream without events until it waits: the first poll returns with the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(poll_once(events.next()).is_pending());
     }
 }
 
-/// What there is to read without waiting, with the ids.
+/// Reads all that is ready, with the IDs.
 fn read(updates: &mut Subscription<String>) -> Vec<Result<(String, String), Gap>> {
     let mut read = Vec::new();
     while let Poll::Ready(Some(seen)) = poll_once(updates.recv()) {
@@ -66,7 +66,7 @@ fn id(text: impl Into<String>) -> EventId {
     EventId::new(text.into()).unwrap()
 }
 
-/// The names as they stand in the path, with commas between them.
+/// Reads the topics that the path names, separated by commas.
 #[sse_endpoint("/several/{names}")]
 async fn several(
     Path(names): Path<String>,
@@ -79,7 +79,7 @@ async fn several(
 
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Lets the hub's own task run, as often as it wants to.
+/// Advances the clock, and lets the hub's own task run.
 async fn pass(time: Duration) {
     let step = Duration::from_secs(1);
     let mut left = time;
@@ -94,7 +94,7 @@ async fn pass(time: Duration) {
 struct Answers {
     hub: Hub<String>,
     started: Arc<AtomicUsize>,
-    /// A word for each permit.
+    /// A run yields a word for each permit.
     words: Arc<Semaphore>,
 }
 
@@ -127,7 +127,7 @@ fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
     Err(serde::ser::Error::custom("as asked"))
 }
 
-/// Five words, unless its name is that of something that goes wrong.
+/// Five words, unless its name is that of a failure.
 #[sse_endpoint("/answers/{id}")]
 async fn answer(
     Path(id): Path<String>,
@@ -181,7 +181,7 @@ fn five() -> Vec<String> {
     (1..=5).map(|number| format!("word {number}")).collect()
 }
 
-/// The words, then the error that the stream ends with, and its id.
+/// Reads the words, then the error that the stream ends with, and its ID.
 async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, String) {
     let mut words = Vec::new();
     loop {

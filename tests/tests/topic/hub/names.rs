@@ -43,20 +43,20 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
 
     pass(IDLE * 3).await;
-    // Nobody has `b`; one has a handle of `a`, and one reads `c`.
+    // `b` is unused; `a` has a handle, and `c` a reader.
     assert_eq!(hub.len(), 2);
     assert!(hub.get("b").is_none());
     publish(&hub, "c", &1);
     assert_eq!(values(&mut updates), ["1"]);
 
-    // It begins anew, and says so.
+    // It begins again, with a gap.
     publish(&hub, "b", &2);
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
     drop((held, updates, back));
-    // Asked for now and then it stays.
+    // A topic that is requested now and then stays.
     for _ in 0..10 {
         pass(IDLE / 2).await;
         assert!(hub.get("a").is_some());
@@ -94,20 +94,20 @@ async fn random_names_cost_no_memory() {
         assert_eq!(hub.len(), 3);
         pass(IDLE * 2).await;
     }
-    // Those that are there are not refused.
+    // Existing topics are not rejected.
     let answer = client.get("/rooms/a").await;
     assert_eq!(answer.status(), StatusCode::OK);
     drop(answer);
     inside.pop();
     pass(IDLE * 2).await;
-    // Whoever asks for more than there is room for has made none.
+    // A rejected subscription has created no topic.
     let full = hub.subscribe(["a", "d", "e"], Start::Now).unwrap_err();
     assert_eq!(full, HubError::Full);
     assert_eq!(hub.len(), 2);
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 
-/// Those who are refused, and those who leave, are not looked for among all.
+/// Rejections and drops do not scan all topics.
 #[tokio::test(start_paused = true)]
 async fn full_hub_drops_the_longest_unused_topic() {
     let hub = hub(10).idle(IDLE).max_topics(4);
@@ -123,7 +123,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
     for name in ["a", "b", "c"] {
         run(name).await;
     }
-    // Somebody reads `a` again, so `b` is unused longest; the room is not finished.
+    // `a` is read again, so `b` is unused longest. Its topic isn't finished.
     assert!(hub.get("a").is_some());
     advance(Duration::from_secs(1)).await;
     let names = |hub: &Hub<String>| BTreeSet::from_iter(hub.names());
@@ -139,7 +139,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
         BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
     );
     let reader = hub.get("d").unwrap().subscribe(Start::First);
-    // The last one that nobody uses.
+    // The last unused one.
     let g = hub.topic("g").unwrap();
     assert_eq!(
         names(&hub),
@@ -148,7 +148,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
     for _ in 0..3 {
         assert_eq!(hub.topic("h").unwrap_err(), HubError::Full);
     }
-    // Whoever asks for more than there is room for has made nobody leave.
+    // A rejected subscription has dropped no topic.
     drop(reader);
     assert_eq!(
         hub.subscribe(["h", "i"], Start::Now).unwrap_err(),
@@ -184,10 +184,10 @@ async fn full_hub_drops_unread_runs() {
         // An event counts twice, as a value and as a frame.
         assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
     }
-    // The newest are there.
+    // The newest runs are held.
     assert!(hub.get("99").is_some() && hub.get("0").is_none());
     assert!(hub.get("in use").is_some());
-    // What is in use stays, and nothing new is made meanwhile.
+    // A topic in use stays, and no new one is created meanwhile.
     for _ in 0..9 {
         in_use.publish_now(&"x".repeat(EACH)).unwrap();
     }
@@ -228,7 +228,7 @@ async fn long_name_is_rejected() {
     assert_eq!(hub.names(), [longest]);
 }
 
-/// A value that looks at the hub when it is dropped.
+/// A value that uses the hub when it is dropped.
 #[derive(serde::Serialize)]
 struct Asks {
     #[serde(skip)]
@@ -254,6 +254,6 @@ async fn value_dropped_with_its_topic_may_use_the_hub() {
     let topic = hub.topic("a").unwrap();
     topic.publish_event(Event::json(asks)).await.unwrap();
     drop(topic);
-    // The clock is paused, and passes as soon as everybody waits.
+    // The clock is paused, and advances when all tasks wait.
     assert_eq!(asked.recv().await, Some(0));
 }

@@ -43,7 +43,7 @@ async fn presence_reports_joins_and_leaves() {
     drop(ada);
     pass(GRACE * 2).await;
     assert_eq!(changes(&mut updates), [""; 0]);
-    // Back within the grace time, twice, and never gone.
+    // Returns within the grace time, twice, so it never leaves.
     drop(second_tab);
     pass(GRACE * 2 / 3).await;
     let ada = presence.join("ada");
@@ -91,7 +91,7 @@ async fn stream_holds_a_presence() {
     let mut bob = client.get("/present/bob").await.events();
     assert_eq!(bob.expect_event().await.data, r#"{"who":"bob","count":2}"#);
     assert_eq!(ada.expect_event().await.data, r#"{"who":"bob","count":2}"#);
-    // Bob reloads.
+    // Bob reloads the page.
     let last = bob.last_event_id().to_owned();
     bob.leave().await;
     pass(GRACE / 2).await;

@@ -51,7 +51,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let last = second.id;
     events.leave().await;
     answers.words.add_permits(3);
-    // Nobody is there to read them.
+    // There is no reader.
     pass(Duration::from_secs(1)).await;
     assert!(answers.hub.get("1").unwrap().is_finished());
     let mut back = client.get("/answers/1").last_event_id(&last).await.events();
@@ -60,7 +60,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // For the idle time any tab gets all of it, and then the name is free.
+    // During the idle time every tab receives all of it, and then the name is free.
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,
@@ -77,8 +77,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
-/// However its client has got the id: a resume never starts a run, which may cost money, and the
-/// second answer would be glued to the first.
+/// A resume never starts a run, whatever ID it has: a run may cost money, and the second answer
+/// would be appended to the first.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
@@ -109,7 +109,7 @@ async fn client_with_an_id_never_starts_a_run() {
         // It returns by itself, and is stopped.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
-        // By the query parameter as well it starts nothing.
+        // With the query parameter it starts nothing either.
         let path = format!("/answers/1?lastEventId={last}");
         assert_eq!(
             client.get(&path).await.events().expect_event().await.event,
@@ -154,7 +154,7 @@ async fn produce_again_restarts_a_finished_run() {
     let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
-    // One that has not ended is joined.
+    // A run that has not ended is joined.
     let waits = hub
         .produce_again("b", Start::First, |_| pending::<()>())
         .unwrap();
@@ -190,7 +190,7 @@ async fn run_without_readers_is_aborted() {
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(1);
     let first = events.expect_event().await;
-    // As long as somebody reads it, it goes on.
+    // It goes on as long as it has a reader.
     pass(after * 2).await;
     assert!(!answers.hub.get("1").unwrap().is_finished());
     events.leave().await;
@@ -204,7 +204,7 @@ async fn run_without_readers_is_aborted() {
         "it was read meanwhile"
     );
     pass(after / 2).await;
-    // It has not finished, so it does not look so.
+    // It was stopped, so there is no `done`.
     let mut back = client
         .get("/answers/1")
         .last_event_id(&first.id)
@@ -243,9 +243,9 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
     let asked = hub.clone();
     let mut updates = hub
         .produce("a", Start::First, move |topic| {
-            // Before the run itself: the hub is not held meanwhile.
+            // Before the run itself, so the hub must not be locked.
             let other = asked.topic("b").unwrap();
-            // Nor is there another run beside it, though it has not begun.
+            // No second run is started, although the first has not begun.
             let twice = |_| -> Pending<()> { panic!("started twice") };
             let again = asked.produce("a", Start::First, twice);
             assert!(again.is_ok());
@@ -271,7 +271,7 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
         })
     });
     assert!(panicked.await.unwrap_err().is_panic());
-    // Nobody waits for a run that never was.
+    // Readers do not wait for a run that was never started.
     let mut updates = hub.topic("c").unwrap().subscribe(Start::First);
     assert!(within("the end", updates.next()).await.is_none());
 }
@@ -286,12 +286,12 @@ async fn run_stopped_before_its_start_never_starts() {
             async move { begun.send(()).unwrap() }
         })
         .unwrap();
-    // The end is what tells that it is gone.
+    // The end shows that the run was dropped.
     assert!(within("the end", updates.next()).await.is_none());
     assert!(has_begun.try_recv().is_err());
 }
 
-/// Runs as the last message of a conversation does.
+/// A run like the last message of a conversation.
 #[sse_endpoint("/resumed/{id}")]
 async fn resumed(
     Path(id): Path<String>,
@@ -325,7 +325,7 @@ async fn resume_of_a_name_without_run_is_a_gap_then_done() {
     let request = client.get("/resumed/two").header("last-event-id", "");
     let mut back = request.header("last-event-id", "AAAA-3").await.events();
     assert_eq!(within("a gap", back.expect_event()).await.event, "gap");
-    // A client without an id starts it where it is only read so far.
+    // A client without an ID starts a run under a name that was only read so far.
     let mut first = client.get("/resumed/held").await.events();
     assert_eq!(first.expect_event().await.data, "\"started\"");
 }

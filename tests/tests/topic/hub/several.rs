@@ -9,7 +9,7 @@ use support::within;
 
 use super::{has_subscribed, hub, id, poll_once, publish, read, several, values};
 
-/// Every name has an event of its own in every round.
+/// Publishes an event to each name.
 fn round(hub: &Hub<String>, names: &[&str], number: u32) {
     for name in names {
         publish(hub, name, &format_args!("{name} {number}"));
@@ -34,7 +34,7 @@ fn any_id_resumes_each_topic() {
         let last = before.get_mut(name).unwrap();
         assert_eq!(number, *last + 1);
         *last = number;
-        // In any order of the names, which are a set.
+        // The order of the names does not matter.
         let again = names.iter().rev().chain(&names[..1]);
         let mut back = hub.subscribe(again, id(at)).unwrap();
         let mut rest = values(&mut back);
@@ -57,7 +57,7 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // Of `b` what was missed, of `c`, which is new, what comes from now on.
+    // What was missed of `b`, and new events of `c`, which is new.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -74,8 +74,8 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// However many of the names an id says nothing of, it is told in one piece, in front of all else: whoever is cut off
-/// behind a first gap would come back with an id that hides the others.
+/// An ID that lacks several names causes one gap, before everything else: a client that is cut off
+/// after a first gap would reconnect with an ID that hides the others.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
@@ -87,7 +87,7 @@ fn unknown_id_is_one_gap() {
     let position = position.to_string();
     let foreign = position.replace("b=", "b=zzzzzzzzzzz");
     let foreign: String = {
-        // The epoch of `b` is another, and the length is the same.
+        // The epoch of `b` differs, and the length is the same.
         let (before, after) = position.split_once("b=").unwrap();
         format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
             .chars()
@@ -115,13 +115,14 @@ fn unknown_id_is_one_gap() {
         assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
         let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
         assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
-        // Whoever comes back with the gap's id has been told.
+        // A client that reconnects with the gap's ID gets no other gap.
         let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
         assert_eq!(values(&mut again).len(), rest, "{sent}");
     }
 }
 
-/// What is found out by reading is told topic by topic: until then the id says where each was left.
+/// Gaps that are found by reading are sent for each topic: until then the ID says where each was
+/// left.
 #[test]
 fn gap_is_sent_for_each_topic_if_too_old() {
     let names = ["a", "b", "c"];
@@ -131,7 +132,7 @@ fn gap_is_sent_for_each_topic_if_too_old() {
     }
     let position = hub.subscribe(names, Start::Now).unwrap().position();
     let mut at = position.to_string().replace("-3", "-0");
-    // Cut off behind whatever was seen, again and again.
+    // Cut off after each update, again and again.
     let (mut missed, mut seen) = (0, Vec::new());
     loop {
         let mut back = hub.subscribe(names, id(at)).unwrap();
@@ -170,7 +171,7 @@ fn hundred_names_fit_an_id_and_too_many_are_rejected() {
     assert_eq!(refused, HubError::TooManyNames);
     let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
     assert_eq!(long, HubError::TooManyNames);
-    // Nothing was made for those.
+    // No topic was created for those.
     assert_eq!(hub.len(), 100);
 }
 
@@ -193,8 +194,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whoever reads several names, and comes back at any time with what it saw last, sees each event of each once, and
-    /// is told how many it missed of all of them.
+    /// A client that reads several names, and reconnects at any time with the last ID, sees each
+    /// event of each topic once, and learns how many it missed.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,
@@ -283,7 +284,7 @@ async fn client_learns_where_a_new_name_starts() {
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     publish(&hub, "a", &"a 1");
     let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
-    // `b` is new to it, and nothing is sent before it loses the connection.
+    // `b` is new to the client, and nothing is sent before it loses the connection.
     let mut events = client
         .get("/several/a,b")
         .last_event_id(&of_a)
@@ -309,7 +310,7 @@ async fn client_learns_where_a_new_name_starts() {
         .unwrap();
     assert_eq!(missed.data, "\"b 1\"", "{held}");
 
-    // It is told once, and not at all if its id holds every name.
+    // The ID is sent once, and not at all if the client's ID holds every name.
     let mut events = client
         .get("/several/b,a")
         .last_event_id(&missed.id)

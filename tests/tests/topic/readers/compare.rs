@@ -1,4 +1,5 @@
-//! Topics against the model: each read returns what the model says, and each reader that waits is woken.
+//! Topics against the model: each read returns what the model says, and each reader that waits is
+//! woken.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use super::{Item, number, parts};
 /// A topic, and what the model says of it.
 struct Comparison {
     topic: Topic<Item>,
-    /// It holds everything, and so says what each event costs.
+    /// It holds everything, so it shows what each event costs.
     unlimited: Topic<Item>,
     model: Model,
     readers: Vec<Reader>,
@@ -204,8 +205,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Publishing, subscribing, reading, coming back, evicting and finishing in any order: each read returns what the
-    /// model says, each reader that waits is woken.
+    /// Publishes, subscribes, reads, reconnects, evicts and finishes in any order: each read
+    /// returns what the model says, and each reader that waits is woken.
     #[test]
     fn each_reader_gets_what_the_model_says(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

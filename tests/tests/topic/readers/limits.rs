@@ -18,8 +18,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// However often a client leaves, also among the newest events of each key: what it has seen and
-    /// what it was told that it missed is everything, once.
+    /// A client that reconnects any number of times, also among the newest events of each key,
+    /// accounts for each event once: seen, or counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,
@@ -63,7 +63,7 @@ proptest! {
     }
 }
 
-/// What is held is the value, the frame and what is around them, whatever the frame's length.
+/// The held bytes include the value, the frame and their overhead, for any length of the frame.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
@@ -76,7 +76,7 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // A frame has 35 bytes, an entry and its allocations have at least 100 more.
+    // A frame takes 35 bytes; an entry and its allocations take at least 100 more.
     assert!((1..LIMIT / 135).contains(&held), "{held} events");
 
     let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
@@ -88,7 +88,7 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // The text is there twice, as the value and as the frame.
+    // The text is held twice, as the value and as the frame.
     assert!((1..=8).contains(&held), "{held} texts");
     assert!(texts.held_bytes() <= LIMIT);
 

@@ -20,7 +20,7 @@ struct Item {
     fill: String,
 }
 
-/// What stands behind the dash of a topic's id, and what stands before it.
+/// Splits the ID of a topic into its epoch and its number.
 fn parts(id: &EventId) -> (String, u64) {
     let id = id.to_string();
     let (epoch, number) = id.split_once('-').unwrap();

@@ -33,7 +33,7 @@ pub(super) enum Overflow {
     Disconnect,
 }
 
-/// Everything that was ever published, and the number behind which it is still held.
+/// Everything that was published, and the number after which it is still held.
 pub(super) struct Model {
     pub(super) events: usize,
     pub(super) bytes: usize,
@@ -48,7 +48,7 @@ pub(super) struct Model {
 pub(super) struct Published {
     pub(super) key: u8,
     pub(super) len: usize,
-    /// How many bytes it takes to hold it.
+    /// The bytes that it takes to hold it.
     pub(super) cost: usize,
     pub(super) at: Instant,
 }
@@ -58,15 +58,15 @@ pub(super) struct Reader {
     pub(super) subscription: Subscription<Item>,
     pub(super) woken: Arc<Woken>,
     pub(super) is_waiting: bool,
-    /// Behind what was taken out of the topic last.
+    /// The number of the last event that was taken out of the topic.
     pub(super) behind: u64,
-    /// Taken, and not handed out yet.
+    /// Events that were taken, and not returned yet.
     pub(super) taken: VecDeque<(u64, u64)>,
-    /// Behind what was handed out last: what the client would come back with.
+    /// The number of the last event that was returned, which the client would resume with.
     pub(super) seen: u64,
-    /// How many events behind that it was told that it will not get.
+    /// How many later events were reported as missed.
     pub(super) told: u64,
-    /// Of which it was told nothing yet.
+    /// The gap that was not reported yet.
     pub(super) gap: Option<(GapReason, u64)>,
     pub(super) has_read: bool,
     pub(super) resumes: bool,
@@ -97,7 +97,7 @@ pub(super) enum From {
     Now,
     First,
     Latest(usize),
-    /// So many thousandths of all numbers that could be asked for, and of a few that could not.
+    /// A position in thousandths of all valid numbers, and of a few invalid ones.
     Number(u64),
     OtherEpoch,
     Garbage,
@@ -151,7 +151,7 @@ impl Model {
         self.evict();
     }
 
-    /// What the next read has to return.
+    /// What the next read must return.
     pub(super) fn read(&mut self, reader: &mut Reader) -> Seen {
         if let Some((number, told)) = reader.taken.pop_front() {
             reader.seen = number;
@@ -313,7 +313,7 @@ impl Reader {
         seen
     }
 
-    /// That whoever waited has been woken.
+    /// Asserts that a waiting reader has been woken.
     pub(super) fn assert_woken(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
             assert!(self.woken.0.load(Ordering::Relaxed), "nobody woke a reader");

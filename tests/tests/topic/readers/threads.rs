@@ -13,7 +13,7 @@ use sse_runtime::{Gap, Start, Topic, Update};
 
 use super::number;
 
-/// A reader that holds everything that it sees against the numbers that must come.
+/// A reader that compares what it sees with the expected numbers.
 struct Exact {
     behind: u64,
     missed: u64,
@@ -65,8 +65,8 @@ where
     })
 }
 
-/// Publishers and readers on threads of their own, where the ring is as small as here and readers are overtaken, and as
-/// large as here and they are not.
+/// Publishers and readers on threads of their own, with a ring so small that readers are overtaken,
+/// and one so large that they are not.
 #[test]
 fn concurrent_readers_and_publishers_lose_nothing() {
     const PUBLISHERS: usize = 3;
@@ -76,7 +76,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
         let topic: Topic<(usize, u64)> = Topic::in_memory(events);
         let readers: Vec<_> = (0..6)
             .map(|reader| {
-                // Before anything is published: whoever starts later would have to be told where.
+                // Before anything is published, so that each reader starts at the first event.
                 let mut updates = topic.subscribe(Start::Now);
                 let topic = topic.clone();
                 on_a_thread_of_its_own(async move || {
@@ -124,8 +124,9 @@ fn concurrent_readers_and_publishers_lose_nothing() {
     }
 }
 
-/// The publisher waits for all readers before it publishes the next event, so each event finds readers that have just
-/// found nothing, and are about to wait. One that is not woken then is never woken.
+/// The publisher waits for all readers before it publishes the next event, so each event finds
+/// readers that have found nothing and are about to wait. A reader that is not woken then is never
+/// woken.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
