@@ -1,5 +1,7 @@
 //! Why a stream ended: each reason from its real cause, equal in the hook, the span and the
 //! metrics.
+//!
+//! One file of more than 450 lines: a process has one recorder, so all endpoints belong to one test.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"

@@ -1,4 +1,6 @@
 //! The ways in which a stream ends, each as its client causes or sees it.
+//!
+//! One file of more than 450 lines: each cause is a variant, its reasons, its odds and its client.
 
 use std::{net::SocketAddr, time::Duration};
 
