@@ -45,7 +45,7 @@ async fn guard_in_a_value_is_dropped_before_the_wait() {
     assert_eq!(events.expect_event().await.json::<u64>(), 2);
 }
 
-/// The route describes what its attribute and its function declare.
+/// The route knows what its attribute and its function say.
 #[sse_endpoint("/described", method = PUT)]
 async fn described() -> impl Stream<Item = Oops> {
     yield_!(Event::comment("nothing"));
@@ -61,5 +61,5 @@ fn route_describes_itself() {
         route.docs(),
         "The route knows what its attribute and its function say."
     );
-    assert_eq!(route.item_type(), "forms::Oops");
+    assert_eq!(route.item_type(), "stream::forms::Oops");
 }
