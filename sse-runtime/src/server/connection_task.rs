@@ -1,4 +1,4 @@
-//! [`ConnectionTask`]: the task of one connection, HTTP/1 and HTTP/2 on one port, requests and event streams in turns.
+//! [`ConnectionTask`]: the task of one connection, which serves requests and event streams in turn.
 
 use std::{
     error::Error,
@@ -24,7 +24,7 @@ use crate::server::{socket::Metered, tls::Tls};
 use crate::{
     lifecycle::{shutdown::Shutdown, stream_limit::StreamLimit, wire::Wire},
     server::{
-        connections::{Entered, Open},
+        connections::{Open, OpenGuard},
         service::Service,
         socket::{Socket, Transport},
         takeover::{
@@ -34,61 +34,64 @@ use crate::{
     },
 };
 
-/// How long a server waits for what its clients have to do.
+/// How long a server waits for its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// For the head of a request, and between two requests.
     pub(crate) header_read: Duration,
-    /// For the body of a request, see [`RequestBody`].
+    /// For the body of a request; see [`RequestBody`].
     pub(crate) body_read: Duration,
-    /// For a client that takes nothing of what is sent.
+    /// For a client that stops reading.
     pub(crate) send: Duration,
     /// For a peer that acknowledges nothing.
     pub(crate) tcp_user: Duration,
 }
 
-/// How much of a request's head, or of a response, is held for one HTTP/1 connection, in bytes.
+/// Maximum size of the buffers for the head of a request and for a response on one HTTP/1
+/// connection, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// What each connection is served with.
+/// The settings that all connections of a server share.
 #[derive(Debug)]
 pub(crate) struct ConnectionContext {
     pub(crate) app: Router,
     pub(crate) max_streams: Option<StreamLimit>,
     pub(crate) timeouts: Timeouts,
     pub(crate) shutdown: Shutdown,
-    /// Whether event streams on HTTP/1 are taken over, see [`takeover`](crate::server::takeover).
+    /// Whether event streams over HTTP/1 are taken over; see [`takeover`](crate::server::takeover).
     pub(crate) takeover: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
 }
 
-/// What ends a connection, and nothing else. Clients come and go, and what they send is theirs, so it is for `debug`.
+/// An error that ends only its connection. Clients can cause such errors at will, so they are
+/// logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// What goes on before an event stream, or instead of one, up to one that is taken over. In a box that goes when the stream
-/// begins: it is ten times as large.
+/// Serves requests until an event stream is taken over, or until the connection ends. Boxed, and
+/// freed when the stream begins, because it is ten times as large as the stream.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
-/// A connection's task: requests and event streams in turns.
+/// The task of one connection, which serves requests and event streams in turn.
 ///
-/// A state machine by hand, since a stream may last for hours, and is woken for each event. What `async` makes of the same has
-/// room for the stream three times, as it moves from one variable to the next, and four states, one inside of the other, each
-/// in a line of its own of the processor's cache.
+/// A hand-written state machine, because a stream may last for hours and is polled for each event.
+/// An equivalent `async fn` would reserve space for the stream three times, as it moves from one
+/// variable to the next, and nest four states, each on its own cache line.
 struct ConnectionTask<Io: Transport> {
-    // Dropped first, and `entered` last: whoever waits for the connection waits for all of it.
+    // Dropped before the guard, which reports that the file descriptor of the socket has been
+    // freed.
     stage: Stage<Io>,
-    /// Why the stream has broken off, whose socket is still open.
+    /// The error that ended a stream whose socket is still open.
     broken: Option<ConnectionError>,
     context: Arc<ConnectionContext>,
     peer: Option<SocketAddr>,
-    entered: Option<Entered>,
+    guard: Option<OpenGuard>,
 }
 
 #[expect(
     clippy::large_enum_variant,
-    reason = "it is the small ones that do not last"
+    reason = "the small variants are short-lived"
 )]
 enum Stage<Io: Transport> {
     Requests(Requests<Io>),
@@ -98,7 +101,7 @@ enum Stage<Io: Transport> {
 }
 
 impl<Io: Transport> ConnectionTask<Io> {
-    fn behind_stream(&mut self) {
+    fn after_stream(&mut self) {
         if let Stage::Stream(stream) = mem::replace(&mut self.stage, Stage::Over) {
             self.stage = match stream.end(&self.context.shutdown) {
                 AfterStream::Next(socket) => {
@@ -116,7 +119,7 @@ impl<Io: Transport> ConnectionTask<Io> {
             let peer = self.peer.map(tracing::field::display);
             tracing::debug!(peer, %error, "a connection ended with an error");
         }
-        self.entered = None;
+        self.guard = None;
     }
 }
 
@@ -131,10 +134,12 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
         loop {
             match &mut this.stage {
                 Stage::Stream(stream) => match ready!(stream.poll_send(cx)) {
-                    Ok(()) => this.behind_stream(),
+                    Ok(()) => this.after_stream(),
                     Err(broken) => {
-                        // To close a socket costs more than the end of a generator, which may hold what others wait for. So of
-                        // many who leave at once all generators end first.
+                        // Closing a socket takes longer than dropping a generator, and other tasks
+                        // may wait for something that the generator holds. So the socket is closed
+                        // in the next poll: if many clients disconnect at once, all generators are
+                        // dropped first.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -166,14 +171,14 @@ impl ConnectionContext {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
             let requests = Arc::clone(&self).serve_tls(tls, io, peer);
-            open.spawn(number, |entered| {
-                self.serving(Box::pin(requests), peer, entered)
+            open.spawn(number, |guard| {
+                self.serving(Box::pin(requests), peer, guard)
             });
             return;
         }
         let requests = Arc::clone(&self).serve_plain(io, peer);
-        open.spawn(number, |entered| {
-            self.serving(Box::pin(requests), peer, entered)
+        open.spawn(number, |guard| {
+            self.serving(Box::pin(requests), peer, guard)
         });
     }
 
@@ -181,18 +186,18 @@ impl ConnectionContext {
         self: Arc<Self>,
         requests: Requests<Io>,
         peer: Option<SocketAddr>,
-        entered: Entered,
+        guard: OpenGuard,
     ) -> ConnectionTask<Io> {
         ConnectionTask {
             stage: Stage::Requests(requests),
             broken: None,
             context: self,
             peer,
-            entered: Some(entered),
+            guard: Some(guard),
         }
     }
 
-    /// What the client chooses in the handshake (RFC 7301).
+    /// Serves a TLS connection, with the protocol that the client has chosen by ALPN (RFC 7301).
     #[cfg(feature = "tls")]
     async fn serve_tls<Io: Transport>(
         self: Arc<Self>,
@@ -200,10 +205,10 @@ impl ConnectionContext {
         io: Io,
         peer: Option<SocketAddr>,
     ) -> Result<Option<TakenOver<TlsStream<Metered<Io>>>>, ConnectionError> {
-        let shaking_hands = Box::pin(tls.accept(Metered::new(io)));
+        let handshake = Box::pin(tls.accept(Metered::new(io)));
         let io = tokio::select! {
             biased;
-            io = tokio::time::timeout(self.timeouts.header_read, shaking_hands) => io??,
+            io = tokio::time::timeout(self.timeouts.header_read, handshake) => io??,
             () = self.shutdown.begun() => return Ok(None),
         };
         #[cfg(feature = "http2")]
@@ -211,7 +216,7 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // It has to say so again, and may say nothing.
+            // The client still has to send the preface. Waiting for it here has a timeout.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -219,7 +224,7 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// HTTP/1, or HTTP/2 where the client begins with its preface.
+    /// Serves a connection without TLS: HTTP/2 if the client begins with its preface, else HTTP/1.
     async fn serve_plain<Io: Transport>(
         self: Arc<Self>,
         io: Io,
@@ -238,8 +243,8 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// Whether the client begins with the preface of HTTP/2 (RFC 9113, section 3.4): all of it, since hyper waits for the
-    /// rest of it for ever.
+    /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
+    /// the whole preface, because hyper would wait forever for the rest of it.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -247,17 +252,17 @@ impl ConnectionContext {
     ) -> Result<(Socket<Io>, bool), ConnectionError> {
         let preface = socket.starts_with(PREFACE);
         tokio::select! {
-            // What has been sent already is answered, also where the server begins to stop.
+            // A request that has already arrived is answered, even if the server is shutting down.
             biased;
             is_http2 = tokio::time::timeout(self.timeouts.header_read, preface) => {
                 let is_http2 = is_http2??;
                 Ok((socket, is_http2))
             }
-            () = self.shutdown.begun() => Err("the server stops".into()),
+            () = self.shutdown.begun() => Err("the server is shutting down".into()),
         }
     }
 
-    /// Lets hyper answer requests, up to the one whose answer is an event stream that is taken over.
+    /// Lets hyper serve requests until a response is an event stream that is taken over.
     async fn serve_requests<Io: Transport>(
         self: Arc<Self>,
         socket: Socket<Io>,
@@ -274,8 +279,8 @@ impl ConnectionContext {
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(socket), service)
             .with_upgrades();
-        let mut stopping = pin!(self.shutdown.begun());
-        let mut is_stopping = false;
+        let mut shutdown_begun = pin!(self.shutdown.begun());
+        let mut is_shutting_down = false;
         let stream = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
@@ -284,10 +289,10 @@ impl ConnectionContext {
                 if let Some(stream) = slot.take() {
                     return Poll::Ready(Ok(Some(stream)));
                 }
-                if is_stopping || stopping.as_mut().poll(cx).is_pending() {
+                if is_shutting_down || shutdown_begun.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                is_stopping = true;
+                is_shutting_down = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
         })
@@ -295,7 +300,7 @@ impl ConnectionContext {
         let Some(stream) = stream else {
             return Ok(None);
         };
-        // An upgrade has no answer that could have been taken.
+        // `into_parts` returns `None` after an upgrade, and an upgrade is never taken over.
         Ok(connection.into_parts().map(|parts| {
             let mut socket = parts.io.into_inner();
             socket.give_back(&parts.read_buf);
@@ -311,7 +316,7 @@ impl ConnectionContext {
     ) -> Result<(), ConnectionError> {
         let service = Http2Service::new(self.service(socket.wire(), peer));
         let streams = Streams::new(self.timeouts.send, self.shutdown.closing().clone());
-        let open = streams.open().clone();
+        let counts = Arc::clone(streams.counts());
         let connection = hyper::server::conn::http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -325,8 +330,8 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // A client that answers PINGs, and asks for nothing.
-            () = open.idle(self.timeouts.header_read) => {}
+            // The client answers PINGs, but sends no requests.
+            () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();
         Ok(connection.await?)

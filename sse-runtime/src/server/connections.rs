@@ -1,4 +1,4 @@
-//! [`Connections`]: the open connections of a server, one task for each.
+//! [`Connections`]: the open connections of a server, each in its own task.
 
 use std::{
     collections::BTreeMap,
@@ -16,66 +16,69 @@ use crate::server::{
     listener::{self, Accepted, FreedDescriptors, Listener},
 };
 
-/// The open connections of a server. Dropping it ends them.
+/// The open connections of a server. Dropping it aborts them.
 #[derive(Debug)]
 pub(crate) struct Connections {
     context: Arc<ConnectionContext>,
     open: Arc<Open>,
 }
 
-/// Those that are open, to be waited for, and to be ended.
+/// The tasks of the open connections, to wait for them or to abort them.
 ///
-/// A connection takes itself out when it ends, and wakes nobody: whoever is blocked on the server, as `main` mostly is, is a
-/// thread that would go to sleep and wake up for each client that leaves.
+/// A connection that ends removes itself without waking the server's task: `main` usually blocks on
+/// that task, and waking its thread for every disconnect would be expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
-    /// By the number of a connection; `None` as long as it is not known how to end it. A tree, which keeps no room for a crowd
-    /// that has left.
-    aborting: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
+    /// The handles of the tasks by connection number; `None` until the task has been spawned. A
+    /// B-tree, which frees its memory when many connections have closed.
+    abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }
 
-/// A connection that is open, until it is dropped.
+/// Keeps a connection registered as open until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Entered {
+pub(crate) struct OpenGuard {
     open: Arc<Open>,
     number: u64,
 }
 
 impl Open {
-    fn aborting(&self) -> MutexGuard<'_, BTreeMap<u64, Option<AbortHandle>>> {
-        self.aborting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn abort_handles(&self) -> MutexGuard<'_, BTreeMap<u64, Option<AbortHandle>>> {
+        self.abort_handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn spawn<F>(self: &Arc<Self>, number: u64, connection: impl FnOnce(Entered) -> F)
+    pub(crate) fn spawn<F>(self: &Arc<Self>, number: u64, connection: impl FnOnce(OpenGuard) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.aborting().insert(number, None);
-        let entered = Entered {
+        self.abort_handles().insert(number, None);
+        let guard = OpenGuard {
             open: Arc::clone(self),
             number,
         };
-        // Not under the lock: a runtime that shuts down drops the task here.
-        let task = self.tasks.spawn(connection(entered));
-        // Unless it has ended already.
-        if let Some(place) = self.aborting().get_mut(&number) {
+        // The lock isn't held here: a runtime that is shutting down drops the task at once, and
+        // dropping the guard takes the lock.
+        let task = self.tasks.spawn(connection(guard));
+        // The entry is missing if the task has already ended.
+        if let Some(place) = self.abort_handles().get_mut(&number) {
             *place = Some(task.abort_handle());
         }
     }
 
     fn abort(&self) {
-        let aborting = mem::take(&mut *self.aborting());
-        for task in aborting.into_values().flatten() {
+        let abort_handles = mem::take(&mut *self.abort_handles());
+        for task in abort_handles.into_values().flatten() {
             task.abort();
         }
     }
 }
 
-impl Drop for Entered {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
-        let task = self.open.aborting().remove(&self.number);
+        let task = self.open.abort_handles().remove(&self.number);
         drop(task);
         self.open.descriptors.report();
     }
@@ -95,12 +98,12 @@ impl Connections {
         }
     }
 
-    /// Accepts until it is dropped.
+    /// Accepts connections, and reloads the TLS certificate, until the future is dropped.
     pub(crate) async fn accept(&self, listener: &Listener) -> Infallible {
         listener.prepare(self.context.timeouts.tcp_user);
         #[cfg(feature = "tls")]
         let tls = self.context.tls.clone();
-        let renewed = async {
+        let reloading = async {
             #[cfg(feature = "tls")]
             if let Some(tls) = tls {
                 tls.reload().await;
@@ -115,22 +118,22 @@ impl Connections {
         };
         tokio::select! {
             never = accepting => never,
-            never = renewed => never,
+            never = reloading => never,
         }
     }
 
-    /// Waits until none is open, of those that there are.
+    /// Waits until all open connections have closed.
     pub(crate) async fn closed(&self) {
         self.open.tasks.close();
         self.open.tasks.wait().await;
     }
 
-    /// How many are open.
+    /// Returns the number of open connections.
     pub(crate) fn count(&self) -> usize {
         self.open.tasks.len()
     }
 
-    /// Ends those that are open, each at its next `.await`.
+    /// Aborts all open connections, each at its next `.await`.
     pub(crate) fn abort(&self) {
         self.open.abort();
     }

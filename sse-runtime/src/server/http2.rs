@@ -1,5 +1,5 @@
-//! [`Streams`]: the streams of an HTTP/2 connection, each in a task of its own, which gives its client up when that takes
-//! nothing.
+//! [`Streams`]: runs each stream of an HTTP/2 connection in its own task, which resets the stream
+//! if the client stops reading.
 
 use std::{
     convert::Infallible,
@@ -31,60 +31,68 @@ use crate::{
     server::service::{ResponseFuture, Service},
 };
 
-/// What every client of HTTP/2 begins with, and none of HTTP/1.
+/// The preface that every HTTP/2 client sends first, and no HTTP/1 client does.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How many streams one HTTP/2 connection may have open.
+/// Maximum number of open streams on one HTTP/2 connection.
 ///
-/// A browser has one connection for all its tabs. A proxy that needs more streams opens another connection.
+/// A browser shares one connection among all its tabs. A proxy that needs more streams opens
+/// another connection.
 pub(crate) const STREAMS: u32 = 250;
 
-/// How large the head of a request may be, in bytes: as on HTTP/1.
+/// Maximum size of the head of a request, in bytes. The same as over HTTP/1.
 pub(crate) const HEAD: u32 = 64 * 1024;
 
-/// How much is held for one stream whose client takes nothing, in bytes.
+/// Maximum size of the send buffer of a stream whose client stops reading, in bytes.
 pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 
-/// Drives the streams of an HTTP/2 connection, each in a task of its own.
+/// Spawns a task for each stream of an HTTP/2 connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     send_timeout: Duration,
-    /// A stream outlives the task of its connection, by what it takes to drop it: the server waits for it, and so for
-    /// the hooks that it has.
+    /// A stream may outlive the task of its connection by the time it takes to drop it. The server
+    /// waits for the tasks in this tracker, and thereby for the close hooks of their streams.
     closing: TaskTracker,
-    open: Open,
+    counts: Arc<StreamCounts>,
 }
 
-/// How many streams of one connection are open, and how many have begun so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Open(Arc<(AtomicUsize, AtomicUsize)>);
+/// Counts the streams of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct StreamCounts {
+    /// The streams that are open.
+    open: AtomicUsize,
+    /// The streams that have been opened so far.
+    opened: AtomicUsize,
+}
 
-impl Open {
-    fn enter(&self) -> OpenStream {
-        let (open, begun) = &*self.0;
-        open.fetch_add(1, Ordering::Relaxed);
-        begun.fetch_add(1, Ordering::Relaxed);
-        OpenStream(self.clone())
+impl StreamCounts {
+    fn enter(self: &Arc<Self>) -> OpenStream {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        OpenStream(Arc::clone(self))
     }
 
-    /// Waits until there was none for as long as this, and for at most twice as long.
-    pub(crate) async fn idle(self, limit: Duration) {
-        let (open, begun) = &*self.0;
+    /// Waits until no stream is open and none has been opened for `limit`. Checks this once per
+    /// `limit`.
+    pub(crate) async fn idle(&self, limit: Duration) {
         loop {
-            let before = begun.load(Ordering::Relaxed);
+            let before = self.opened.load(Ordering::Relaxed);
             sleep(limit).await;
-            if open.load(Ordering::Relaxed) == 0 && begun.load(Ordering::Relaxed) == before {
+            if self.open.load(Ordering::Relaxed) == 0
+                && self.opened.load(Ordering::Relaxed) == before
+            {
                 return;
             }
         }
     }
 }
 
-struct OpenStream(Open);
+/// Counts a stream as open until it is dropped.
+struct OpenStream(Arc<StreamCounts>);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -93,12 +101,12 @@ impl Streams {
         Self {
             send_timeout,
             closing,
-            open: Open::default(),
+            counts: Arc::default(),
         }
     }
 
-    pub(crate) fn open(&self) -> &Open {
-        &self.open
+    pub(crate) fn counts(&self) -> &Arc<StreamCounts> {
+        &self.counts
     }
 }
 
@@ -108,7 +116,7 @@ where
 {
     fn execute(&self, stream: F) {
         let driven = StallTimeout::new(stream, self.send_timeout);
-        let open = self.open.enter();
+        let open = self.counts.enter();
         self.closing.spawn(async move {
             let _open = open;
             driven.await;
@@ -117,24 +125,25 @@ where
 }
 
 tokio::task_local! {
-    /// Where the answer to a request finds the task that drives its stream.
-    static DRIVEN: Arc<OnceLock<FlowControl>>;
+    /// The slot through which a response future passes its flow control to the task of its stream.
+    static CURRENT_FLOW: Arc<OnceLock<FlowControl>>;
 }
 
-/// Gives the flow of a stream to the task that drives it, which is the current one.
-fn drive(flow: &FlowControl) {
-    // Outside of such a task nobody waits for it.
-    let _ = DRIVEN.try_with(|driven| driven.set(flow.clone()));
+/// Passes the flow control of a stream to the current task, which drives the stream.
+fn attach_flow(flow: &FlowControl) {
+    // Outside of a stream's task, nothing watches for a stall.
+    let _ = CURRENT_FLOW.try_with(|driven| driven.set(flow.clone()));
 }
 
 pin_project! {
-    /// Drives one stream, and gives it up when its client takes nothing for too long: dropping it resets the stream.
+    /// Drives one stream, and drops it if its client stops reading for too long. Dropping a stream
+    /// resets it.
     struct StallTimeout<F> {
         #[pin]
         stream: Option<F>,
         flow: Arc<OnceLock<FlowControl>>,
         send_timeout: Duration,
-        // Runs while the stream cannot go on, restarted whenever it has made progress.
+        // Runs while the stream is blocked; restarted whenever the stream makes progress.
         #[pin]
         blocked: Option<Sleep>,
         since: Option<Progress>,
@@ -161,7 +170,7 @@ impl<F: Future<Output = ()>> Future for StallTimeout<F> {
         let Some(stream) = this.stream.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
-        let polled = DRIVEN.sync_scope(Arc::clone(this.flow), || stream.poll(cx));
+        let polled = CURRENT_FLOW.sync_scope(Arc::clone(this.flow), || stream.poll(cx));
         if polled.is_ready() {
             return Poll::Ready(());
         }
@@ -186,7 +195,7 @@ impl<F: Future<Output = ()>> Future for StallTimeout<F> {
     }
 }
 
-/// Hands the requests of an HTTP/2 connection to the app.
+/// Passes the requests of an HTTP/2 connection to the app.
 #[derive(Debug)]
 pub(crate) struct Http2Service {
     service: Service,
@@ -215,7 +224,7 @@ impl hyper::service::Service<Request<Incoming>> for Http2Service {
     }
 }
 
-/// The app's answer to a request of HTTP/2.
+/// The future of the app's response to an HTTP/2 request.
 pub(crate) struct Http2ResponseFuture {
     answer: ResponseFuture,
     flow: FlowControl,
@@ -227,59 +236,65 @@ impl Future for Http2ResponseFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Ok(response) = ready!(Pin::new(&mut this.answer).poll(cx));
-        // It is hyper that polls here, in the stream's task, whatever tasks the layers have the request in.
-        drive(&this.flow);
+        // hyper polls this future in the task of the stream, even if a layer handles the request in
+        // another task.
+        attach_flow(&this.flow);
         let flow = this.flow.clone();
         Poll::Ready(Ok(response.map(|body| BoundedBody::new(body, flow))))
     }
 }
 
-/// How much hyper is handed at once, in bytes: a frame of HTTP/2, by default.
+/// Maximum size of the pieces that are handed to hyper, in bytes: one HTTP/2 frame of the default
+/// size.
 ///
-/// It takes whatever it is handed as soon as the client has room for a byte of it, holds it for as long as the client
-/// likes, and asks for more. So what waits has to wait before it, where it is seen.
+/// hyper takes a piece as soon as the client's window has room for a single byte, holds it for as
+/// long as the client likes, and asks for the next one. So data that the client has no room for
+/// must be held back before it reaches hyper, where it can be counted.
 const PIECE: usize = 16 * 1024;
 
-/// A piece of fewer bytes is small: a client of the crate `h2` has few of them wait for its app.
+/// A piece with fewer bytes is small. A client that uses the `h2` crate accepts only a few small
+/// pieces that its app has not read yet.
 const SMALL: usize = 256;
 
-/// How much hyper may hold of one stream.
+/// Limit on what hyper may hold for one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
     pieces: 8 * 1024,
     bytes: 64 * 1024,
 };
 
-/// How much hyper may hold of all streams of a connection, apart from one piece of each.
+/// Limit on what hyper may hold for all streams of a connection, not counting one piece per stream.
 ///
-/// It is what waits between the tasks of the streams and that of the connection, so it bounds no client that reads. A piece
-/// of a few bytes takes hyper some 400.
+/// This data is on its way from the tasks of the streams to the task of the connection, so the
+/// limit does not slow down a client that reads. A piece of a few bytes costs hyper about 400
+/// bytes.
 const UNSENT_OF_CONNECTION: Bound = Bound {
     pieces: 16 * 1024,
     bytes: 1024 * 1024,
 };
 
-/// A response's body, in pieces, which hands hyper no more of them than it may hold.
+/// A response body that is split into pieces, and hands hyper no more of them than it may hold.
 ///
-/// After too many small pieces, what the body yields without waiting is gathered until it is no longer small. Once the body
-/// waits, what has been gathered is handed over as soon as hyper has written the piece before it. No timer delays anything.
+/// After too many small pieces, data that the body yields without waiting is gathered until the
+/// piece is no longer small. Once the body is pending, the gathered data is handed over as soon as
+/// hyper has written the previous piece. No timer delays anything.
 #[derive(Debug)]
 pub(crate) struct BoundedBody {
     body: Body,
-    /// What is left of a frame.
+    /// The rest of the current frame.
     rest: Bytes,
     /// The next piece, as long as it is small.
     gathered: BytesMut,
-    /// The body had nothing to add to what is gathered when it was last polled.
-    has_waited: bool,
+    /// Whether the body was pending when it was last polled, and added nothing to `gathered`.
+    was_pending: bool,
     flow: FlowControl,
-    /// hyper was handed a piece.
-    has_begun: bool,
-    /// What the body ended with, until hyper has everything before it.
-    last: Option<Last>,
+    /// Whether hyper has been handed a piece.
+    has_handed_over: bool,
+    /// How the body ended. Held back until hyper has taken everything before it.
+    end: Option<BodyEnd>,
 }
 
 #[derive(Debug)]
-enum Last {
+enum BodyEnd {
     End,
     Trailers(HeaderMap),
     Failed(axum::Error),
@@ -293,17 +308,17 @@ impl BoundedBody {
             body,
             rest: Bytes::new(),
             gathered: BytesMut::new(),
-            has_waited: false,
+            was_pending: false,
             flow,
-            has_begun: false,
-            last: None,
+            has_handed_over: false,
+            end: None,
         }
     }
 
     fn hand_over(&mut self, bytes: Bytes) -> Polled {
-        self.has_begun = true;
-        self.has_waited = false;
-        // No piece has more.
+        self.has_handed_over = true;
+        self.was_pending = false;
+        // Lossless: a piece has at most `PIECE` bytes.
         let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         Poll::Ready(Some(Ok(Frame::data(Piece {
             bytes,
@@ -316,8 +331,8 @@ impl BoundedBody {
         self.hand_over(bytes)
     }
 
-    /// Hands over some of the rest, or gathers it.
-    fn take_rest(&mut self) -> Polled {
+    /// Hands over a piece of `rest`, or moves it to `gathered`.
+    fn poll_rest(&mut self) -> Polled {
         let is_small = self.rest.len() < SMALL;
         if self.gathered.is_empty() && (!is_small || self.flow.admit_small()) {
             let bytes = self.rest.split_to(self.rest.len().min(PIECE));
@@ -325,20 +340,21 @@ impl BoundedBody {
         }
         let len = self.rest.len().min(PIECE - self.gathered.len());
         self.gathered.extend_from_slice(&self.rest.split_to(len));
-        self.has_waited = false;
+        self.was_pending = false;
         if self.gathered.len() < SMALL {
             return Poll::Pending;
         }
         self.hand_over_gathered()
     }
 
-    /// The body waits, or lets others go first: only one that still has nothing in the next turn waits.
-    fn poll_waiting(&mut self, cx: &Context<'_>) -> Polled {
+    /// Called when the body is pending. It may only have yielded to other tasks, so `gathered` is
+    /// handed over only if the body is still pending in the next poll.
+    fn poll_pending(&mut self, cx: &Context<'_>) -> Polled {
         if self.gathered.is_empty() {
             return Poll::Pending;
         }
-        if !self.has_waited {
-            self.has_waited = true;
+        if !self.was_pending {
+            self.was_pending = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -348,37 +364,38 @@ impl BoundedBody {
         self.hand_over_gathered()
     }
 
-    fn poll_last(&mut self, last: Last, cx: &Context<'_>) -> Polled {
-        match last {
-            Last::End => {
-                self.last = Some(last);
+    fn poll_end(&mut self, end: BodyEnd, cx: &Context<'_>) -> Polled {
+        match end {
+            BodyEnd::End => {
+                self.end = Some(end);
                 Poll::Ready(None)
             }
-            Last::Trailers(trailers) => {
-                self.last = Some(Last::End);
+            BodyEnd::Trailers(trailers) => {
+                self.end = Some(BodyEnd::End);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            Last::Failed(error) => self.poll_failed(error, cx),
+            BodyEnd::Failed(error) => self.poll_failed(error, cx),
         }
     }
 
-    /// The body has failed. hyper resets the stream as soon as it sees the error, which discards everything not yet on the wire,
-    /// so the error is held back until the last piece is written. If there is no piece, an empty one shows when
-    /// the head is written.
+    /// Returns the error of the body once the last piece is written. hyper resets the stream as
+    /// soon as it sees the error, which discards everything that isn't on the wire yet. If hyper
+    /// has not been handed a piece, an empty one is handed over to find out when the head is
+    /// written.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
-        if self.has_begun && self.flow.poll_written(cx.waker()) {
-            self.last = Some(Last::End);
+        if self.has_handed_over && self.flow.poll_written(cx.waker()) {
+            self.end = Some(BodyEnd::End);
             return Poll::Ready(Some(Err(error)));
         }
-        self.last = Some(Last::Failed(error));
-        if self.has_begun {
+        self.end = Some(BodyEnd::Failed(error));
+        if self.has_handed_over {
             return Poll::Pending;
         }
         self.hand_over(Bytes::new())
     }
 }
 
-/// Bytes of a body that hyper holds until they are written.
+/// A piece of a body that hyper holds until it is written.
 #[derive(Debug)]
 pub(crate) struct Piece {
     bytes: Bytes,
@@ -410,9 +427,9 @@ impl HttpBody for BoundedBody {
         let this = &mut *self;
         if this.rest.is_empty()
             && this.gathered.is_empty()
-            && let Some(last) = this.last.take()
+            && let Some(end) = this.end.take()
         {
-            return this.poll_last(last, cx);
+            return this.poll_end(end, cx);
         }
         let flow = &this.flow;
         if !flow.poll_room(UNSENT_OF_STREAM, UNSENT_OF_CONNECTION, cx.waker()) {
@@ -420,51 +437,53 @@ impl HttpBody for BoundedBody {
         }
         loop {
             if !this.rest.is_empty() {
-                let taken = this.take_rest();
+                let taken = this.poll_rest();
                 if taken.is_ready() {
                     return taken;
                 }
             }
-            if this.last.is_some() {
+            if this.end.is_some() {
                 return this.hand_over_gathered();
             }
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-                return this.poll_waiting(cx);
+                return this.poll_pending(cx);
             };
-            let last = match frame.map(|frame| frame.map(Frame::into_data)) {
+            let end = match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) if data.is_empty() => return this.hand_over_gathered(),
                 Some(Ok(Ok(data))) => {
                     this.rest = data;
                     continue;
                 }
-                Some(Ok(Err(frame))) => Last::Trailers(frame.into_trailers().unwrap_or_default()),
-                Some(Err(error)) => Last::Failed(error),
-                None => Last::End,
+                Some(Ok(Err(frame))) => {
+                    BodyEnd::Trailers(frame.into_trailers().unwrap_or_default())
+                }
+                Some(Err(error)) => BodyEnd::Failed(error),
+                None => BodyEnd::End,
             };
             if this.gathered.is_empty() {
-                return this.poll_last(last, cx);
+                return this.poll_end(end, cx);
             }
-            this.last = Some(last);
+            this.end = Some(end);
         }
     }
 
     fn is_end_stream(&self) -> bool {
         let is_empty = self.rest.is_empty() && self.gathered.is_empty();
         is_empty
-            && match self.last {
+            && match self.end {
                 None => self.body.is_end_stream(),
-                Some(Last::End) => true,
-                // They are still to come, even if the body is at its end.
-                Some(Last::Trailers(_) | Last::Failed(_)) => false,
+                Some(BodyEnd::End) => true,
+                // These have not been returned yet, even if the body has ended.
+                Some(BodyEnd::Trailers(_) | BodyEnd::Failed(_)) => false,
             }
     }
 
     fn size_hint(&self) -> SizeHint {
         let held = (self.rest.len() + self.gathered.len()) as u64;
-        let mut hint = match self.last {
+        let mut hint = match self.end {
             None => self.body.size_hint(),
-            Some(Last::End | Last::Trailers(_)) => SizeHint::with_exact(0),
-            Some(Last::Failed(_)) => SizeHint::default(),
+            Some(BodyEnd::End | BodyEnd::Trailers(_)) => SizeHint::with_exact(0),
+            Some(BodyEnd::Failed(_)) => SizeHint::default(),
         };
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + held);
