@@ -1,4 +1,4 @@
-//! [`RequestBody`]: the body of a request, which has to arrive.
+//! [`RequestBody`]: a request body that has to arrive in time.
 
 use std::{
     pin::Pin,
@@ -17,24 +17,27 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{lifecycle::shutdown::LONGEST, poll::poll_unconstrained};
 
-/// A body that has to arrive until its request is answered, so that nobody keeps a handler by sending a byte now and then.
+/// A request body that fails if it arrives too slowly while its request has no response yet, so
+/// that a client cannot hold a handler by sending an occasional byte.
 ///
-/// The time counts that it was waited for, and each [`RATE`] bytes earn a second more. Once there is a response, the
-/// body may take as long as it likes: a client may well talk while it listens.
+/// Only the time spent waiting for the client counts, and each [`RATE`] bytes earn another second.
+/// Once there is a response, the body may take any amount of time, because a client may keep
+/// sending while it reads the response.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: Incoming,
     limit: Duration,
-    course: Course,
+    progress: RequestProgress,
     received: usize,
-    /// How long it was waited for so far, and since when it is waited for now.
+    /// The time spent waiting so far, without the current wait.
     waited: Duration,
+    /// The start of the current wait, and the timer that ends it.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-/// How far a request has come.
+/// The progress of a request, shared by its body and its response future.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Course(Arc<State>);
+pub(crate) struct RequestProgress(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -42,7 +45,7 @@ struct State {
     arrived: AtomicBool,
 }
 
-impl Course {
+impl RequestProgress {
     pub(crate) fn set_answered(&self) {
         self.0.answered.store(true, Ordering::Relaxed);
     }
@@ -55,36 +58,36 @@ impl Course {
         self.0.arrived.store(true, Ordering::Release);
     }
 
-    /// Whether its body was read to its end.
+    /// Returns whether the body has been read to its end.
     pub(crate) fn has_arrived(&self) -> bool {
         self.0.arrived.load(Ordering::Acquire)
     }
 }
 
-/// What a client has to send in a second at least, in bytes.
+/// The rate at which a client has to send at least, in bytes per second.
 const RATE: usize = 500;
 
-/// A request's body did not arrive in time.
+/// The error of a request body that did not arrive in time.
 #[derive(Debug, thiserror::Error)]
-#[error("the client sent {received} bytes of its request in {waited:?}, and was given up")]
+#[error("the request body timed out: the client sent {received} bytes in {waited:?}")]
 struct TooSlow {
     received: usize,
     waited: Duration,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, limit: Duration, course: Course) -> Self {
+    pub(crate) fn new(body: Incoming, limit: Duration, progress: RequestProgress) -> Self {
         Self {
             body,
             limit,
-            course,
+            progress,
             received: 0,
             waited: Duration::ZERO,
             waiting: None,
         }
     }
 
-    fn left(&self) -> Duration {
+    fn time_left(&self) -> Duration {
         let earned = Duration::from_secs((self.received / RATE) as u64);
         let allowed = self.limit.saturating_add(earned);
         allowed.saturating_sub(self.waited).min(LONGEST)
@@ -108,18 +111,18 @@ impl Body for RequestBody {
                 this.received += frame.data_ref().map_or(0, Bytes::len);
             }
             if frame.is_none() || this.body.is_end_stream() {
-                this.course.set_arrived();
+                this.progress.set_arrived();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        if this.course.is_answered() {
+        if this.progress.is_answered() {
             this.waiting = None;
             return Poll::Pending;
         }
-        let left = this.left();
+        let time_left = this.time_left();
         let (since, timer) = this
             .waiting
-            .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
+            .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(time_left))));
         if poll_unconstrained(timer.as_mut(), cx).is_pending() {
             return Poll::Pending;
         }
@@ -127,7 +130,7 @@ impl Body for RequestBody {
             received: this.received,
             waited: this.waited + since.elapsed(),
         };
-        tracing::debug!(error = %too_slow, "a request is not read to its end");
+        tracing::debug!(error = %too_slow, "stopped reading a request body");
         Poll::Ready(Some(Err(too_slow.into())))
     }
 

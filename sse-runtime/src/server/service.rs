@@ -1,4 +1,4 @@
-//! [`Service`]: hands the requests of one connection to the app.
+//! [`Service`]: passes the requests of one connection to the app.
 
 use std::{
     convert::Infallible,
@@ -23,19 +23,19 @@ use tower_service::Service as _;
 use crate::{
     lifecycle::{extension_layer::Tell as _, shutdown::Shutdown, wire::Wire},
     server::{
-        body_timeout::{Course, RequestBody},
+        body_timeout::{RequestBody, RequestProgress},
         connection_task::ConnectionContext,
         takeover::candidate::{Candidate, Slot},
     },
 };
 
-/// Hands the requests of one connection to the app, and tells it what they came in on.
+/// Passes the requests of one connection to the app, with extensions that describe the connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     context: Arc<ConnectionContext>,
     wire: Wire,
     peer: Option<SocketAddr>,
-    /// For event streams that are taken over.
+    /// Receives event streams that are taken over.
     slot: Option<Slot>,
 }
 
@@ -53,7 +53,7 @@ impl Service {
         }
     }
 
-    /// Lets event streams be taken over, through this slot.
+    /// Lets event streams be taken over through `slot`.
     pub(crate) fn set_slot(&mut self, slot: Slot) {
         self.slot = Some(slot);
     }
@@ -66,17 +66,19 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         let slot = self.slot.as_ref();
-        let asked = slot.and_then(|slot| Candidate::new(&request, slot));
-        let mut course = None;
+        let candidate = slot.and_then(|slot| Candidate::new(&request, slot));
+        let mut progress = None;
         let mut request = request.map(|body| {
             if body.is_end_stream() {
                 return Body::empty();
             }
-            let course = course.get_or_insert_with(Course::default).clone();
+            let progress = progress
+                .get_or_insert_with(RequestProgress::default)
+                .clone();
             Body::new(RequestBody::new(
                 body,
                 self.context.timeouts.body_read,
-                course,
+                progress,
             ))
         });
         let extensions = request.extensions_mut();
@@ -96,42 +98,43 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         ResponseFuture {
             answer: line.log_panic(|| app.call(request)),
             line,
-            course,
-            taking: asked.map(|asked| (asked, self.context.shutdown.clone())),
-            was_taken: false,
+            progress,
+            takeover: candidate.map(|candidate| (candidate, self.context.shutdown.clone())),
+            is_taken: false,
         }
     }
 }
 
-/// What a request asks for.
+/// The method and the URI of a request.
 struct RequestLine {
     method: Method,
     uri: Uri,
 }
 
 impl RequestLine {
-    /// Logs a panic of the app's before it breaks off the connection. The query may hold secrets, and so may the panic's message.
+    /// Logs a panic in the app before it closes the connection. Leaves out the query and the panic
+    /// message, which may contain secrets.
     fn log_panic<T>(&self, run: impl FnOnce() -> T) -> T {
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             tracing::error!(
                 method = %self.method,
                 path = self.uri.path(),
-                "a handler, an extractor or a layer panicked before the response, which breaks off"
+                "a handler, extractor or layer panicked before the response"
             );
             resume_unwind(panic)
         })
     }
 }
 
-/// The app's answer to a request.
+/// The future of the app's response to a request.
 pub(crate) struct ResponseFuture {
     answer: RouteFuture<Infallible>,
     line: RequestLine,
-    /// Of a request that has a body.
-    course: Option<Course>,
-    /// Where it is taken over if it is an event stream.
-    taking: Option<(Candidate, Shutdown)>,
-    was_taken: bool,
+    /// `None` if the request has no body.
+    progress: Option<RequestProgress>,
+    /// Takes over the response if it is an event stream.
+    takeover: Option<(Candidate, Shutdown)>,
+    is_taken: bool,
 }
 
 impl Future for ResponseFuture {
@@ -139,23 +142,24 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.was_taken {
+        if this.is_taken {
             return Poll::Pending;
         }
         let answer = ready!(this.line.log_panic(|| Pin::new(&mut this.answer).poll(cx)));
-        let has_arrived = this.course.as_ref().is_none_or(|course| {
-            course.set_answered();
-            course.has_arrived()
+        let has_arrived = this.progress.as_ref().is_none_or(|progress| {
+            progress.set_answered();
+            progress.has_arrived()
         });
-        if let Some((asked, shutdown)) = this.taking.take()
+        if let Some((candidate, shutdown)) = this.takeover.take()
             && has_arrived
         {
             let Ok(response) = answer;
-            return match asked.take(response, &shutdown) {
+            return match candidate.take(response, &shutdown) {
                 Some(response) => Poll::Ready(Ok(response)),
-                // hyper is taken apart at the end of its turn, in which it may ask once more.
+                // hyper's connection is taken apart at the end of the current poll, in which hyper
+                // may poll this future once more.
                 None => {
-                    this.was_taken = true;
+                    this.is_taken = true;
                     Poll::Pending
                 }
             };

@@ -1,4 +1,4 @@
-//! [`Candidate`]: which responses are taken over, and with which head.
+//! [`Candidate`]: decides which responses are taken over, and builds their head.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +16,7 @@ use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 
 use crate::{lifecycle::shutdown::Shutdown, stream::request_context::asks_to_close};
 
-/// A request whose answer can be taken over, if it is an event stream.
+/// A request whose response is taken over if it is an event stream.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     slot: Slot,
@@ -24,7 +24,7 @@ pub(crate) struct Candidate {
     keeps_alive: bool,
 }
 
-/// Where an event stream waits to be taken over: one for each connection of hyper's.
+/// Holds an event stream that is to be taken over. Each hyper connection has one slot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slot(Arc<Mutex<Option<EventStream>>>);
 
@@ -39,12 +39,12 @@ impl Slot {
 }
 
 impl Candidate {
-    /// `None` where hyper has to stay, whatever the answer is.
+    /// Returns `None` if hyper has to send the response, whatever it is.
     pub(crate) fn new<B>(request: &Request<B>, slot: &Slot) -> Option<Self> {
         let is_http10 = request.version() == Version::HTTP_10;
         let headers = request.headers();
-        // After both a `transfer-encoding` and a `content-length`, which may be an attack, hyper closes the connection, and
-        // tells nobody that it will.
+        // hyper closes the connection after a request with both `transfer-encoding` and
+        // `content-length`, which may be an attack, but does not report that it will.
         if request.method() == Method::HEAD
             || headers.contains_key(header::EXPECT)
             || headers.contains_key(header::TRANSFER_ENCODING)
@@ -55,12 +55,12 @@ impl Candidate {
         Some(Self {
             slot: slot.clone(),
             is_http10,
-            // The end of such a stream is that of its connection: there is no other in HTTP/1.0.
+            // In HTTP/1.0, only the end of the connection marks the end of a stream.
             keeps_alive: !is_http10 && !asks_to_close(headers),
         })
     }
 
-    /// Takes the answer to be taken over, or gives it back.
+    /// Moves the response to the slot if it is an event stream, or returns it.
     pub(crate) fn take(self, response: Response, shutdown: &Shutdown) -> Option<Response> {
         if !is_event_stream(&response) {
             return Some(response);
@@ -79,7 +79,8 @@ impl Candidate {
     }
 }
 
-/// Whether a response is one that is taken over: by what it is, and not by who made it.
+/// Returns whether a response is taken over. This depends on the response alone, not on the code
+/// that created it.
 fn is_event_stream(response: &Response) -> bool {
     let headers = response.headers();
     let is_of_its_type = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
@@ -105,14 +106,14 @@ fn is_event_stream(response: &Response) -> bool {
         && response.body().size_hint().exact().is_none()
 }
 
-/// The head, as hyper would write it: what the types of names and values hold has no line break in it.
+/// Builds the head as hyper would. Header names and values cannot contain line breaks.
 fn head(headers: &HeaderMap, is_http10: bool, keeps_alive: bool) -> Bytes {
     let mut head = BytesMut::with_capacity(256);
     let version = if is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     head.extend_from_slice(version.as_bytes());
     head.extend_from_slice(b" 200 OK\r\n");
     for (name, value) in headers {
-        // `keep-alive` would be a promise that is not kept.
+        // The connection will be closed, so `keep-alive` would be wrong.
         if name == header::CONNECTION && !keeps_alive {
             continue;
         }
@@ -129,14 +130,14 @@ fn head(headers: &HeaderMap, is_http10: bool, keeps_alive: bool) -> Bytes {
     }
     if !headers.contains_key(header::DATE) {
         let now = httpdate::HttpDate::from(SystemTime::now());
-        // A buffer that grows takes everything.
+        // Writing to a buffer that grows cannot fail.
         let _ = write!(head, "date: {now}\r\n");
     }
     head.extend_from_slice(b"\r\n");
     head.freeze()
 }
 
-/// An answer that is an event stream.
+/// A response that is an event stream.
 #[derive(Debug)]
 pub(crate) struct EventStream {
     pub(crate) head: Bytes,

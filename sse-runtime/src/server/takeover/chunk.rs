@@ -1,4 +1,4 @@
-//! [`Outgoing`]: what is to be written of a stream, in the chunks of HTTP/1.1.
+//! [`Outgoing`]: the data of a stream that is being written, in HTTP/1.1 chunks.
 
 use std::{
     cell::RefCell,
@@ -10,30 +10,31 @@ use std::{
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-/// The next piece of a body.
+/// The next item of a body.
 #[derive(Debug)]
 pub(crate) enum Next {
     Data(Bytes),
     End,
 }
 
-/// What is to be written, and how much of it has been.
+/// The data that is being written, and how much of it has been written.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     head: Bytes,
     data: Bytes,
     is_chunked: bool,
-    /// The body has ended: the last chunk follows.
+    /// Whether the body has ended, so that the last chunk has to be written.
     is_last: bool,
     written: usize,
 }
 
-/// Up to this size what is written is copied together, which costs less than to hand it to the system in pieces.
-const COPIED: usize = 24 * 1024;
+/// Maximum size of the data that is copied into one buffer and written with one `send`, in bytes.
+/// For small writes this is cheaper than a vectored write.
+const COPY_MAX: usize = 24 * 1024;
 
 thread_local! {
-    /// Where it is copied together: once for the thread, since nothing is left in it.
-    static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The buffer for such copies. Each thread has one, because it holds nothing between writes.
+    static COPY_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Outgoing {
@@ -47,12 +48,12 @@ impl Outgoing {
         }
     }
 
-    /// Whether the last chunk is among what is to be written.
+    /// Returns whether the data includes the last chunk.
     pub(crate) fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// Takes what comes next, once nothing is left of what came before, or nothing but the head.
+    /// Takes the next item unless data is still being written. The head may still be unwritten.
     pub(crate) fn fill(&mut self, next: &mut Option<Next>) {
         if self.data.is_empty() && !self.is_last {
             match next.take() {
@@ -78,17 +79,17 @@ impl Outgoing {
             if self.written == len {
                 return Poll::Ready(Ok(()));
             }
-            let written = if len - self.written <= COPIED {
-                TOGETHER.with_borrow_mut(|together| {
-                    together.clear();
-                    // Of what is far larger it is the end that is left.
+            let written = if len - self.written <= COPY_MAX {
+                COPY_BUFFER.with_borrow_mut(|copy| {
+                    copy.clear();
+                    // Only the unwritten end is copied: the data as a whole may be much larger.
                     let mut written = self.written;
                     for part in parts {
                         let left = &part[written.min(part.len())..];
                         written -= part.len() - left.len();
-                        together.extend_from_slice(left);
+                        copy.extend_from_slice(left);
                     }
-                    socket.as_mut().poll_write(cx, together)
+                    socket.as_mut().poll_write(cx, copy)
                 })
             } else {
                 let mut parts = parts.map(IoSlice::new);
@@ -113,7 +114,8 @@ impl Outgoing {
         self.written = 0;
     }
 
-    /// What the wire gets: the head, a chunk, the last chunk, each where there is one.
+    /// Returns what is sent on the wire: the head, one chunk, and the last chunk. Absent parts are
+    /// empty.
     fn parts<'a>(&'a self, size: &'a mut SizeLine) -> [&'a [u8]; 5] {
         let is_chunk = self.is_chunked && !self.data.is_empty();
         let size = if is_chunk {
@@ -131,7 +133,8 @@ impl Outgoing {
     }
 }
 
-/// The line before a chunk: its size in hexadecimal digits. (`write!` would be a tenth of what an event costs.)
+/// The line before a chunk, which holds its size in hexadecimal. (`write!` would account for a
+/// tenth of the cost of an event.)
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 
@@ -158,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a few bytes at a time.
+    /// A writer that accepts a few bytes at a time.
     struct Narrow {
         room: usize,
         taken: Vec<u8>,
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_event_no_more_is_copied_than_is_left() {
+    fn large_event_is_copied_piece_by_piece() {
         let data: Bytes = (0..1_000_000).map(|byte| (byte % 251) as u8).collect();
         let mut outgoing = Outgoing {
             head: Bytes::from_static(b"head\r\n\r\n"),
@@ -203,12 +206,15 @@ mod tests {
         assert!(matches!(written, Poll::Ready(Ok(()))), "{written:?}");
         let whole = [&b"head\r\n\r\nF4240\r\n"[..], &data, b"\r\n0\r\n\r\n"].concat();
         assert!(narrow.taken == whole, "what was written is not the frame");
-        let held = TOGETHER.with_borrow(Vec::capacity);
-        assert!(held <= 2 * COPIED, "the thread keeps {held} bytes");
+        let capacity = COPY_BUFFER.with_borrow(Vec::capacity);
+        assert!(
+            capacity <= 2 * COPY_MAX,
+            "the thread keeps {capacity} bytes"
+        );
     }
 
     #[test]
-    fn a_size_is_written_in_hexadecimal_digits() {
+    fn size_line_is_hexadecimal() {
         for len in [1, 9, 10, 15, 16, 255, 256, 4096, 0xABCDEF, usize::MAX] {
             let expected = format!("{len:X}\r\n");
             assert_eq!(SizeLine::default().of(len), expected.as_bytes());

@@ -1,4 +1,4 @@
-//! [`TakenOver`]: drives an event stream on the socket that was hyper's.
+//! [`TakenOver`]: drives an event stream on a socket that was taken over from hyper.
 
 use std::{
     error::Error,
@@ -24,33 +24,35 @@ use crate::{
     },
 };
 
-/// An event stream on the socket that was hyper's.
+/// An event stream on a socket that was taken over from hyper.
 #[derive(Debug)]
 pub(crate) struct TakenOver<Io: Transport> {
-    // Dropped first: the generator's destructors run before the client is told, by the end of its connection.
+    // Dropped before the socket, so that the destructors of the generator have run before the
+    // client sees the connection close.
     body: Body,
     socket: Socket<Io>,
-    /// What has come out of the body, and waits for what came before.
+    /// The next item of the body, while earlier data is still being written.
     next: Option<Next>,
     outgoing: Outgoing,
     keeps_alive: bool,
-    /// Each time that it is polled is one.
-    turns: PollEpochs,
+    /// Starts a new epoch for each poll.
+    epochs: PollEpochs,
 }
 
-/// What comes behind the end of a stream.
+/// What follows the end of a stream.
 pub(crate) enum AfterStream<Io: Transport> {
-    /// The next request.
+    /// The connection serves the next request.
     Next(Socket<Io>),
-    /// Nothing, once it is closed.
+    /// The connection is closed.
     Nothing(Closing),
 }
 
-/// In a box, since it has a timer, and most streams never come to this.
+/// Boxed, because it holds a timer and most streams never need one.
 pub(crate) type Closing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl<Io: Transport> TakenOver<Io> {
-    /// `socket` is as hyper has left it, with what it has read of the next request given back.
+    /// Creates a stream on the socket that hyper returned, to which the bytes that hyper had read
+    /// of the next request must have been given back.
     pub(crate) fn new(stream: EventStream, socket: Socket<Io>) -> Self {
         let EventStream {
             head,
@@ -64,16 +66,16 @@ impl<Io: Transport> TakenOver<Io> {
             next: None,
             outgoing: Outgoing::new(head, is_chunked),
             keeps_alive,
-            turns: PollEpochs::new(),
+            epochs: PollEpochs::new(),
         }
     }
 
-    /// Ends the generator, and leaves the connection as it is.
+    /// Drops the generator, and leaves the connection open.
     pub(crate) fn end_body(&mut self) {
         self.body = Body::empty();
     }
 
-    /// What becomes of the connection behind its end.
+    /// Drops the generator, and returns what follows the stream on the connection.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -82,11 +84,11 @@ impl<Io: Transport> TakenOver<Io> {
             ..
         } = self;
         drop(body);
-        let is_stopping = shutdown.has_begun();
-        if keeps_alive && !socket.is_flooded() && !is_stopping {
+        let is_shutting_down = shutdown.has_begun();
+        if keeps_alive && !socket.is_flooded() && !is_shutting_down {
             return AfterStream::Next(socket);
         }
-        let linger = if is_stopping {
+        let linger = if is_shutting_down {
             LINGER_IN_SHUTDOWN
         } else {
             LINGER
@@ -94,37 +96,39 @@ impl<Io: Transport> TakenOver<Io> {
         AfterStream::Nothing(Box::pin(close(socket, linger)))
     }
 
-    /// Sends it to its end.
+    /// Sends the stream to its end.
     ///
     /// # Errors
     ///
-    /// Where the client has left, or takes nothing, and where the body fails. To drop it then breaks the connection off.
+    /// Returns an error if the client disconnects or stops reading, or if the body fails. Dropping
+    /// the stream then breaks off the connection.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {
         self.socket.poll_watch(cx)?;
-        let _turn = self.turns.enter(cx);
+        let _epoch = self.epochs.enter(cx);
         loop {
-            // Also while its last frame is not written: it may be told to end, which waits for no client.
-            let asked = self.poll_body(cx)?;
+            // The body is polled even while its last frame is being written: it may have to end,
+            // which must not wait for the client.
+            let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Also where there is nothing to write: a layer may have swallowed a frame, whose stream waits for the flush
-            // behind it.
+            // Flush even if there is nothing to write: a layer may have swallowed a frame, and the
+            // generator waits for the flush that follows it.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
                 return Poll::Ready(Ok(()));
             }
-            ready!(asked);
+            ready!(polled);
         }
     }
 
-    /// Asks the body for what comes next, unless that is there already.
+    /// Polls the body for its next item, unless there already is one.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.next.is_none() {
             let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                // There is no `trailer` in the head, so nobody waits for trailers.
+                // The head has no `trailer` field, so the client expects no trailers.
                 Some(frame) => Next::Data(frame?.into_data().unwrap_or_default()),
                 None => Next::End,
             };
@@ -133,7 +137,8 @@ impl<Io: Transport> TakenOver<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once all is with the kernel, and whoever waits for that has been told.
+    /// Ready once everything is in the kernel, and the generator that waits for this flush has been
+    /// woken.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.outgoing.poll_write(Pin::new(&mut self.socket), cx))?;
         ready!(self.socket.poll_sent(cx))?;
@@ -142,17 +147,18 @@ impl<Io: Transport> TakenOver<Io> {
     }
 }
 
-/// How long a client has to close its side, after the end of its last response.
+/// How long a client has to close its side after its last response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long where the server stops: a client that keeps connections for later may not look at this one before.
+/// The same during a shutdown. Shorter, because a client that pools its connections may not look at
+/// this one until it needs it.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
-/// Closes a connection that has come to its end.
+/// Closes a connection after its last response.
 ///
-/// The system answers what comes for a socket that is gone, or was not read, with a reset, and a reset destroys what the
-/// client has not read yet: the end of the stream. So our side is closed alone, and what still comes is thrown away until
-/// the client has closed its own.
+/// If data arrives on a closed socket, or is unread when the socket is closed, the system sends a
+/// reset, and a reset discards data that the client has not read yet: the end of the stream. So
+/// only our side is shut down, and received data is discarded until the client has closed its side.
 async fn close<Io: Transport>(mut socket: Socket<Io>, linger: Duration) -> io::Result<()> {
     let closing = async {
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await?;
