@@ -1,4 +1,4 @@
-//! [`Bind`]: where a server listens.
+//! [`Bind`]: where a server listens, and [`Listener`]: how it accepts connections.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Where a server listens: an address, or a listener that is bound already, of TCP or of a Unix socket.
+/// An address that a server can listen on, or a bound TCP or Unix listener.
 #[diagnostic::on_unimplemented(
     message = "a server cannot listen on `{Self}`",
     label = "not an address",
@@ -66,11 +66,12 @@ bind_address!(
     (Ipv4Addr, u16): |addr| SocketAddr::from(*addr),
 );
 
-/// How many clients may wait to be accepted: after a restart they all come back at once, and whoever finds no room waits
-/// seconds for the next try. The system may allow less.
+/// Maximum number of connections that wait to be accepted. After a restart all clients reconnect at
+/// once, and a client that is turned away tries again only after seconds. The system may allow
+/// less.
 const BACKLOG: u32 = 4096;
 
-/// Why a server cannot listen where it was told to.
+/// The error of an address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on `{name}`: {source}")]
 struct BindError {
@@ -78,7 +79,7 @@ struct BindError {
     source: io::Error,
 }
 
-/// Listens on the first of the addresses that can be had, as [`TcpListener::bind`] does.
+/// Listens on the first of the addresses that can be bound, like [`TcpListener::bind`].
 async fn bind(addr: impl ToSocketAddrs, name: String) -> io::Result<Listener> {
     let bound = async {
         let addrs = tokio::net::lookup_host(addr).await?;
@@ -104,12 +105,13 @@ fn listen_on_first<T>(
     Err(failed.unwrap_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the address resolves to nothing; write one such as `127.0.0.1:3000`",
+            "the address resolves to nothing; use an address like `127.0.0.1:3000`",
         )
     }))
 }
 
-/// `[::]` means every address of the machine, also on a system that has been built or started without IPv6.
+/// Falls back to IPv4 for `[::]`, which stands for every address of the machine, even if the system
+/// was built or started without IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -125,7 +127,7 @@ fn listen_without_ipv6<T>(
     let Ok(listener) = listen((Ipv4Addr::UNSPECIFIED, addr.port()).into()) else {
         return Err(error);
     };
-    tracing::warn!(%addr, %error, "there is no IPv6: the server listens on IPv4 alone");
+    tracing::warn!(%addr, %error, "IPv6 is unavailable, so the server listens on IPv4 only");
     Ok(listener)
 }
 
@@ -134,18 +136,19 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // As std has it: on Windows it would let another program take the address over.
+    // Like std, which leaves this off on Windows, where it would let another program take over the
+    // address.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
 
-/// What a server accepts its connections from.
+/// A bound listener that a server accepts connections from.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// When it was last logged that no connection can be accepted.
+    /// When a failure to accept was last logged.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -181,7 +184,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     Tcp(TcpStream, SocketAddr),
@@ -189,24 +192,26 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
-/// How long to wait before accepting again after the system could not, which mostly has no file descriptors left: doubled with
-/// each failure, up to the longest. A connection of this server that closes ends the wait.
+/// Pause before accepting again after a failure, which usually means that no file descriptors are
+/// left. It doubles with each failure, up to [`LONGEST_PAUSE`], and ends early when a connection of
+/// this server closes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a listener that cannot accept is logged.
+/// Minimum time between two log lines about a listener that cannot accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reports closed connections to a listener that has no file descriptors left.
+/// Wakes a listener that has run out of file descriptors when a connection closes.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
-    /// To report one costs waking a thread, so it is done only while the listener waits.
+    /// Whether the listener is waiting. Otherwise nothing is reported, because that would wake a
+    /// thread.
     is_awaited: AtomicBool,
     freed: Notify,
 }
 
 impl FreedDescriptors {
-    /// A connection has been closed.
+    /// Reports that a connection has been closed.
     pub(crate) fn report(&self) {
         if self.is_awaited.load(Ordering::SeqCst) {
             self.freed.notify_one();
@@ -221,19 +226,20 @@ impl Listener {
         if let Kind::Tcp(listener) = &self.kind
             && let Err(error) = set_options(&SockRef::from(listener), user_timeout)
         {
-            tracing::debug!(%error, "a listener's options could not be set");
+            tracing::debug!(%error, "failed to set the options of a listener");
         }
         #[cfg(not(target_os = "linux"))]
         let _ = user_timeout;
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no connection.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
-        // Not before the first failure. A descriptor that is freed from then on leaves a permit.
+        // The first failure is retried at once. From then on, a descriptor that is freed leaves a
+        // permit.
         let mut pause = Duration::ZERO;
         loop {
             let accepted = match &self.kind {
@@ -252,11 +258,11 @@ impl Listener {
                     descriptors.is_awaited.store(false, Ordering::SeqCst);
                     return accepted;
                 }
-                Err(error) if is_of_one_client(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     self.log(&error);
                     if !descriptors.is_awaited.swap(true, Ordering::SeqCst) {
-                        // One may have been freed between the failure and this.
+                        // A descriptor may have been freed between the failure and the swap.
                         continue;
                     }
                     pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -266,19 +272,19 @@ impl Listener {
         }
     }
 
-    /// Logs that no connection can be accepted, unless it has done so just now.
+    /// Logs that no connection can be accepted, at most once per [`LOG_INTERVAL`].
     fn log(&self, error: &io::Error) {
         let last = self.logged.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *last = Some(Instant::now());
-            tracing::error!(%error, "no connection can be accepted");
+            tracing::error!(%error, "failed to accept connections");
         }
     }
 }
 
-/// Whether the connection, and not the listener, is broken.
-fn is_of_one_client(error: &io::Error) -> bool {
+/// Returns whether the error is about one connection, and not about the listener.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -287,10 +293,11 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// How much the system takes that the peer's has no room for yet, in bytes.
+/// How much data the system accepts that the peer has no room for yet, in bytes.
 ///
-/// By itself it takes some MB, and then nothing before a third of that has gone: a client that reads slowly, and steadily,
-/// would look like one that takes nothing, and its events would be as old as it takes to read those MB.
+/// By default, Linux accepts several MB, and then nothing until a third of that has been sent. A
+/// client that reads slowly but steadily would look stalled, and its events would arrive only after
+/// it has read those MB.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
@@ -305,8 +312,8 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
         return;
     }
     if let Err(error) = set_options(&socket, user_timeout) {
-        // The peer may be gone already.
-        tracing::debug!(%peer, %error, "a socket's options could not be set");
+        // The peer may have disconnected already.
+        tracing::debug!(%peer, %error, "failed to set the options of a socket");
     }
 }
 
@@ -366,12 +373,12 @@ mod tests {
     }
 
     #[test]
-    fn any_address_is_ipv4_without_ipv6() {
+    fn unspecified_address_falls_back_to_ipv4() {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3000));
         let listener = listen_on_first([any].into_iter(), without_ipv6);
         let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000));
         assert_eq!(listener.map_err(|error| error.kind()), Ok(ipv4));
-        // Of one address another is no replacement.
+        // A specific address is not replaced by another one.
         let one = SocketAddr::from((Ipv6Addr::LOCALHOST, 3000));
         assert!(listen_on_first([one].into_iter(), without_ipv6).is_err());
     }

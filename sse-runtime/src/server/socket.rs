@@ -1,8 +1,9 @@
-//! [`Socket`]: what a server's connections are read from and written to.
+//! [`Socket`]: the I/O of a connection, on which hyper and the
+//! [`takeover`](crate::server::takeover) read and write.
 //!
-//! hyper alone does not say when a flush has finished, waits for ever for a client that takes nothing, and does not see
-//! a client leave while there are bytes of its next request in the buffer. All three are seen here, where hyper's calls go
-//! through, and those of the [`takeover`](crate::server::takeover).
+//! hyper alone does not report when a flush has finished, waits forever for a client that stops
+//! reading, and does not notice a disconnect while its buffer holds bytes of the next request. The
+//! socket sees every read and write, so it does all three.
 
 use std::{
     io, mem,
@@ -20,12 +21,12 @@ use tokio::{
 
 use crate::{lifecycle::wire::Wire, poll::poll_unconstrained};
 
-/// What a [`Socket`] is made of.
+/// The transport of a [`Socket`]: a TCP or Unix stream, or TLS on top of one.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes the system forget what it has not sent yet when this is dropped, and reset the connection.
+    /// Makes the system discard unsent data and reset the connection when the transport is dropped.
     fn forget_unsent(&self);
 
-    /// How many bytes have reached the system so far; `None` if each finished write has reached it.
+    /// Returns how many bytes have reached the system so far; `None` if every finished write has.
     fn sent(&self) -> Option<u64> {
         None
     }
@@ -33,18 +34,18 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Transport for TcpStream {
     fn forget_unsent(&self) {
-        // What cannot be set on a socket that is gone already is not needed any more.
+        // This fails only if the connection is already gone, and then nothing is unsent.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
 
 #[cfg(unix)]
 impl Transport for tokio::net::UnixStream {
-    // Its peer's buffer is all there is.
+    // Written data is already in the peer's buffer.
     fn forget_unsent(&self) {}
 }
 
-/// A transport that counts what it has sent, for a layer that buffers what it is asked to write.
+/// A transport that counts the bytes it has sent, below a layer that buffers writes.
 #[cfg(feature = "tls")]
 #[derive(Debug)]
 pub(crate) struct Metered<Io> {
@@ -121,35 +122,37 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
     }
 }
 
-/// How much of a client's next requests is kept while it is sent an event stream, in bytes. Under hyper, whoever sends more
-/// is seen leaving at the next write.
+/// Maximum size of the pipelined requests that are buffered during an event stream, in bytes. On a
+/// connection driven by hyper, the disconnect of a client that sends more is noticed at the next
+/// write.
 const AHEAD: usize = 64 * 1024;
 
-/// How much of what a client sends too much is thrown away, in bytes.
+/// Maximum number of excess bytes that are discarded before the connection is closed.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
-/// A socket that counts its flushes, gives up a client that takes nothing, and sees one leave that has sent more than its
-/// request.
+/// A socket that counts its flushes, fails if the client stops reading, and notices the disconnect
+/// of a client that has pipelined requests.
 #[derive(Debug)]
 pub(crate) struct Socket<Io: Transport> {
     io: Io,
     wire: Wire,
-    /// What was read and hyper has not asked for yet.
+    /// Data that was read before hyper asked for it.
     ahead: BytesMut,
-    /// hyper waits for something to read, and sees a client leave itself.
+    /// Whether hyper is waiting to read, and so notices a disconnect itself.
     hyper_reads: bool,
     send_timeout: Duration,
-    /// What a client sends is thrown away from here on, and how much of it was.
+    /// Whether received data is now discarded, because `ahead` is full.
     is_flooded: bool,
+    /// How many bytes have been discarded.
     discarded: usize,
-    /// Runs while the client takes nothing; in a box, since most clients never let it come to that.
+    /// Runs while the client isn't reading. Boxed, because most clients never stop reading.
     blocked: Option<Pin<Box<Sleep>>>,
-    /// How much the transport had sent when it was last written to.
+    /// The value of [`Transport::sent`] after the last write.
     sent: Option<u64>,
 }
 
 impl<Io: Transport> Socket<Io> {
-    /// A client is given up that takes nothing for as long as `send_timeout`.
+    /// Creates a socket that fails once the client has read nothing for `send_timeout`.
     pub(crate) fn new(io: Io, send_timeout: Duration) -> Self {
         Self {
             io,
@@ -168,7 +171,7 @@ impl<Io: Transport> Socket<Io> {
         &self.wire
     }
 
-    /// Whether what comes first begins with `prefix`. Nothing is lost: it is read again afterwards.
+    /// Returns whether the received data begins with `prefix`. The data is buffered and read again.
     #[cfg(feature = "http2")]
     pub(crate) async fn starts_with(&mut self, prefix: &[u8]) -> io::Result<bool> {
         loop {
@@ -189,8 +192,8 @@ impl<Io: Transport> Socket<Io> {
         }
     }
 
-    /// Passes on what a write came to, unless it has come to nothing for too long.
-    fn give_up<T>(
+    /// Passes on the result of a write, or fails if the client has stopped reading for too long.
+    fn check_stall<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
@@ -215,12 +218,14 @@ impl<Io: Transport> Socket<Io> {
         self.io.forget_unsent();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the client takes nothing any more",
+            "the client has stopped reading",
         )))
     }
 
-    /// Passes on what the system says. It gives up a client that takes nothing as well, by `TCP_USER_TIMEOUT`, and may be
-    /// the first to do so, since it sees the client's window close before its own buffers are full.
+    /// Passes on a result of the system, and marks the client as stalled if that is the cause of an
+    /// error. `TCP_USER_TIMEOUT` also ends the connection of a client that stops reading, and may
+    /// do so before `send_timeout`, because it runs as soon as the client's window is closed and
+    /// not only once our own buffers are full.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut
@@ -231,7 +236,7 @@ impl<Io: Transport> Socket<Io> {
         result
     }
 
-    /// What was read last was not for whoever asked for it: it is read again first.
+    /// Puts back data that was read but not used. It is read again first.
     pub(crate) fn give_back(&mut self, read: &[u8]) {
         if !read.is_empty() {
             let ahead = mem::take(&mut self.ahead);
@@ -239,16 +244,16 @@ impl<Io: Transport> Socket<Io> {
         }
     }
 
-    /// Ready once all that was written is with the kernel: a flush has finished.
+    /// Ready once everything that was written is in the kernel, which completes a flush.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        ready!(self.give_up(cx, flushed))?;
+        ready!(self.check_stall(cx, flushed))?;
         self.blocked = None;
         self.wire.finish_flush();
         Poll::Ready(Ok(()))
     }
 
-    /// Throws away what comes, up to a limit; ready at the end of it.
+    /// Discards received data. Ready at its end, or once [`DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ahead = BytesMut::new();
         while self.discarded < DISCARDED {
@@ -263,8 +268,9 @@ impl<Io: Transport> Socket<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Looks whether the client is there still, where nobody but us reads. What comes is kept, and where that is too much,
-    /// thrown away, up to a limit. It is an error when the client has left, or goes on beyond that.
+    /// Checks that the client is still connected, while nothing else reads from the socket.
+    /// Received data is buffered, and discarded if the buffer is full. Returns an error if the
+    /// client has disconnected, or if [`DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.is_flooded {
             self.poll_ahead(cx)?;
@@ -279,12 +285,13 @@ impl<Io: Transport> Socket<Io> {
         Ok(())
     }
 
-    /// Whether what comes next is not what the client has sent next.
+    /// Returns whether received data has been discarded, so that no further request can be read.
     pub(crate) fn is_flooded(&self) -> bool {
         self.is_flooded
     }
 
-    /// Reads what there is, and keeps it. It is an error when the client has left.
+    /// Reads and buffers the data that is available. Returns an error if the client has
+    /// disconnected.
     pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.ahead.len() < AHEAD {
             let mut chunk = [mem::MaybeUninit::uninit(); 4096];
@@ -340,7 +347,7 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.give_up(cx, written)
+        self.check_stall(cx, written)
     }
 
     fn poll_write_vectored(
@@ -349,7 +356,7 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.give_up(cx, written)
+        self.check_stall(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -358,7 +365,7 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
-        // hyper flushes in each of its turns, whether there is something to flush or not.
+        // hyper flushes whenever it is polled, even if there is nothing to flush.
         if !self.hyper_reads && self.wire.has_streams() {
             self.poll_ahead(cx)?;
         }
@@ -367,6 +374,6 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut_down = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.give_up(cx, shut_down)
+        self.check_stall(cx, shut_down)
     }
 }
