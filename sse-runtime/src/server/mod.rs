@@ -1,4 +1,4 @@
-//! The server: connections, their sockets, and the streams on them that it drives itself.
+//! The server: accepts connections, serves requests on them, and drives event streams.
 
 pub(crate) mod body_timeout;
 pub(crate) mod connection_task;

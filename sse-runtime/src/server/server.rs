@@ -1,4 +1,4 @@
-//! [`Server`]: how a server starts, and how it stops.
+//! [`Server`]: how a server starts and how it shuts down.
 
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
@@ -30,34 +30,37 @@ use crate::{
     },
 };
 
-/// How long a server that is told to stop accepts connections still, since load balancers hear of it later.
+/// How long a server keeps accepting connections after SIGTERM, because load balancers notice the
+/// shutdown later.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// Longer than a client that takes nothing has, which acknowledges nothing either, and would be taken for one that is gone.
+/// Longer than the default send timeout, because a client that stops reading acknowledges nothing
+/// either, and would be taken for one that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
-/// The default of the other limits to what a client has to do: twice the default of the keep-alive.
+/// Default of the other timeouts: twice the default of the keep-alive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a connection is kept for its next request: longer than load balancers keep it, which would otherwise send one
-/// into a connection that is being closed.
+/// How long an idle connection is kept for its next request. Longer than load balancers keep
+/// theirs, because they could otherwise send a request on a connection that is being closed.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// How long connections that are closed have to drop what they hold.
+/// How long aborted connections have to drop what they hold.
 const ABORT: Duration = Duration::from_millis(500);
 
-/// Serves `app` on `addr`: the short form of [`Server`], with all its defaults.
+/// Serves `app` on `addr` with the default settings of [`Server`].
 ///
-/// `addr` is an address, as in `"127.0.0.1:3000"`, or a listener that is bound already: a
-/// [`TcpListener`](tokio::net::TcpListener), or a `UnixListener`.
+/// `addr` is an address such as `"127.0.0.1:3000"`, or a listener that is already bound: a
+/// [`TcpListener`](tokio::net::TcpListener) or a `UnixListener`.
 ///
 /// # Errors
 ///
-/// Where the address cannot be bound. A connection that fails ends alone.
+/// Returns an error if the address cannot be bound, or if the process cannot listen for signals. A
+/// connection that fails does not affect the others.
 ///
 /// # Cancel safety
 ///
-/// Dropping it ends all connections at once.
+/// Dropping the future closes all connections immediately.
 ///
 /// ```no_run
 /// # use axum::Router;
@@ -69,62 +72,73 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
     Server::new(app).serve(addr).await
 }
 
-/// axum on hyper, with what event streams need of a server: a socket that sends at once, clients that are given up when they
-/// are gone or stuck, room for so many streams and no more, and an end that streams survive.
+/// A server for axum apps with event streams, built on hyper. It sends data immediately,
+/// disconnects clients that have vanished or stalled, can limit the number of open streams, and
+/// ends streams gracefully when it shuts down.
 ///
-/// It sets `TCP_NODELAY`, so that no event waits in the kernel for the one after it, and its sockets say when an event is on
-/// its way, so that `flush = "each"` means what it says over HTTP/1. Handlers can extract `ConnectInfo<SocketAddr>`, but for
-/// connections of a Unix socket. With the feature `http2` it speaks HTTP/2 on the same port.
+/// It sets `TCP_NODELAY`, so that no event waits in the kernel for the next one, and it tells
+/// streams when an event has reached the kernel, which is what `flush = "each"` relies on over
+/// HTTP/1. Handlers can extract `ConnectInfo<SocketAddr>`, except on connections over a Unix
+/// socket. With the `http2` feature, the server also speaks HTTP/2 on the same port.
 ///
-/// # Whom it gives up
+/// # Timeouts and limits
 ///
-/// | who | after | |
+/// The server disconnects these clients:
+///
+/// | client | after | setting |
 /// | --- | --- | --- |
-/// | a peer that has vanished, its cable cut | 45 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
-/// | a client that takes nothing of what is sent | 30 s | [`send_timeout`](Self::send_timeout) |
-/// | a client that does not come to the end of a request's head, or sends none | 75 s | [`header_read_timeout`](Self::header_read_timeout) |
-/// | a client whose request's body does not arrive | 30 s, and more for what does | [`body_read_timeout`](Self::body_read_timeout) |
-/// | a head of more than 64 KiB, or 100 fields | at once | |
+/// | a peer that has vanished, for example because a cable was cut | 45 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
+/// | a client that stops reading | 30 s | [`send_timeout`](Self::send_timeout) |
+/// | a client that sends no request, or only part of a request's head | 75 s | [`header_read_timeout`](Self::header_read_timeout) |
+/// | a client that does not finish sending the body of a request | 30 s, plus 1 s per 500 bytes received | [`body_read_timeout`](Self::body_read_timeout) |
+/// | a client that sends a request head of more than 64 KiB or 100 fields | immediately | |
 ///
-/// A client that leaves is noticed at once, also where it has sent further requests behind the one for a stream, which
-/// plain `axum::serve` notices at the next write. Of those 64 KiB are kept, and answered behind the stream; what is more is
-/// thrown away, and ends the connection behind the stream, or at once where it is 8 MiB. Over HTTP/2 and where hyper has
-/// [kept the stream](Self::takeover), it is not read.
+/// A disconnect is noticed immediately, even if the client has pipelined requests after the one for
+/// a stream; plain `axum::serve` notices it at the next write. Up to 64 KiB of pipelined requests
+/// are buffered and answered after the stream. Anything beyond is discarded and the connection
+/// closes after the stream, or immediately once 8 MiB have been discarded. Over HTTP/2, and if
+/// hyper has [kept the stream](Self::takeover), it is not read at all.
 ///
-/// # What an HTTP/2 client can cost
+/// # Memory and CPU time per HTTP/2 client
 ///
-/// A connection has at most 250 open streams. The server buffers at most 1 MiB of unread data per connection, plus up to 6 MiB of
-/// hyper's own overhead if the events are tiny. On top of that it buffers at most 16 KiB per stream, not counting the event
-/// yielded last; the generator does not run in the meantime.
-/// So an unread stream costs no more than one over HTTP/1, whatever windows its client
-/// announces, and [`max_streams`](Self::max_streams) bounds the sum.
+/// A connection has at most 250 open streams. The server buffers at most 1 MiB of unread data per
+/// connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that it
+/// buffers at most 16 KiB per stream, not counting the last event that was yielded; the generator
+/// does not run in the meantime. An unread stream therefore costs no more than one over HTTP/1,
+/// regardless of the windows that its client announces, and [`max_streams`](Self::max_streams)
+/// bounds the total.
 ///
-/// A flood of PING, SETTINGS or PRIORITY frames is answered or ignored in constant memory, and costs CPU time for as long as it lasts
-/// (some 200 ns a frame). hyper has no limit to set for it: limit the rate per address in front of the server if that
-/// matters.
+/// A flood of PING, SETTINGS or PRIORITY frames is answered or ignored in constant memory, and
+/// costs CPU time for as long as it lasts (about 200 ns per frame). hyper has no setting to limit
+/// it: limit the rate per address in front of the server if that matters.
 ///
 /// # Small events over HTTP/2
 ///
-/// Clients of the crate `h2`, and so `reqwest`, close a connection with all its streams (`ENHANCE_YOUR_CALM`,
-/// `too_many_data_frames`) if more than about a hundred DATA frames of less than 256 bytes wait for the app to read them.
-/// So once a connection has sent 48 such frames at once, or 100 per second, an event shares a frame with those that its
-/// generator yields without waiting, until the frame has 256 bytes. No timer delays it. A generator that waits has its
-/// events sent at once; a client that does not read such a stream still closes the connection after about a hundred of
-/// them. Plain `axum::serve` sends one frame for each event with `flush = "each"`; there, use `flush = "ready"` for bursts.
+/// Clients that use the `h2` crate, such as `reqwest`, close a connection with all its streams
+/// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
+/// than 256 bytes wait for the app to read them. So once a connection has sent a burst of 48 such
+/// frames, or 100 per second, an event shares a frame with the events that its generator yields
+/// without waiting, until the frame has 256 bytes. No timer delays it. If the generator waits
+/// between events, each is still sent immediately, and a client that does not read such a stream
+/// closes the connection after about a hundred of them. Plain `axum::serve` sends one frame per
+/// event with `flush = "each"`; there, use `flush = "ready"` for bursts.
 ///
-/// # Panics of the app
+/// # Panics in the app
 ///
-/// A handler, extractor or layer that panics before the response breaks off its connection (over HTTP/2 its stream), and the log has an
-/// `error` line with the method and the path. Under plain `axum::serve` the panic hook's message is all there is.
+/// If a handler, extractor or layer panics before the response, the server closes the connection
+/// (over HTTP/2, it resets the stream) and logs the method and the path in an `error` line. Plain
+/// `axum::serve` logs nothing, so the message of the panic hook is the only trace.
 ///
-/// # How it stops
+/// # Graceful shutdown
 ///
-/// After SIGTERM it is not [`ready`](Self::ready), goes on accepting for the [`drain_delay`](Self::drain_delay), since load
-/// balancers hear of it later, and then drains: each stream ends at a moment of its own within the
-/// [`drain`](Self::drain) time, after a `retry` of its own, so that clients do not come back in step; streams with
-/// `on_shutdown = "finish"` run on until they end by themselves, or the drain time does. Their close hooks
-/// have 2 s more. The defaults fit Kubernetes' 30 s. After SIGINT, which is a person at a terminal, it does not delay, and
-/// drains within a second. A second signal closes what is open; close hooks have their 2 s still.
+/// After SIGTERM, the [readiness probe](Self::ready) fails, but the server keeps accepting
+/// connections for the [`drain_delay`](Self::drain_delay), because load balancers notice the change
+/// later. Then it drains: each stream ends at a random moment within the [`drain`](Self::drain)
+/// time, after a random `retry`, so that clients do not all reconnect at once. Streams with
+/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks get 2 s
+/// more. The defaults fit into the 30 s that Kubernetes allows. After SIGINT, which usually comes
+/// from a terminal, the server does not delay, and drains within a second. A second signal closes
+/// all open connections; their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -155,7 +169,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of `app`, with the defaults that each method names.
+    /// Creates a server for `app` with the defaults that are documented at each method.
     pub fn new(app: Router) -> Self {
         Self {
             app,
@@ -177,14 +191,17 @@ impl Server {
         }
     }
 
-    /// Speaks TLS, and nothing else, with the certificate and the private key in these files: PEM, the server's own certificate
-    /// first, then its chain. One file may hold both.
+    /// Serves over TLS only, with the certificate and the private key in these files. Both are PEM
+    /// files, the first with the server's own certificate followed by its chain. One file may hold
+    /// both.
     ///
-    /// The files are looked at every minute, and a certificate that was renewed is taken up without a restart, by
-    /// connections that come from then on. With the feature `http2` clients can choose it in the handshake, as browsers do:
-    /// its streams share one connection, where over HTTP/1 a browser has six for all its tabs.
+    /// The files are checked every minute, and a renewed certificate is used for new connections
+    /// without a restart. With the `http2` feature, clients can choose HTTP/2 in the handshake, as
+    /// browsers do. Its streams share one connection, whereas over HTTP/1 a browser opens at most
+    /// six connections for all its tabs.
     ///
-    /// [`serve`](Self::serve) fails with a [`TlsError`](crate::TlsError) where the files cannot be used.
+    /// [`serve`](Self::serve) fails with a [`TlsError`](crate::TlsError) if the files cannot be
+    /// used.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server};
@@ -199,61 +216,73 @@ impl Server {
         self
     }
 
-    /// How many event streams of this server may be open at once; without this as many as the system has room for. A
-    /// [`StreamLimit`] around the whole app, see there for what is said to those who find no room.
+    /// Sets how many event streams may be open at once; unlimited by default. This is a
+    /// [`StreamLimit`] around the whole app, which documents how requests beyond the limit are
+    /// rejected.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
     }
 
-    /// How long a client may take nothing of what is sent to it; 30 s by default. Its stream has
-    /// [`Stalled`](crate::CloseReason::Stalled) then.
+    /// Sets how long a client may stop reading; 30 s by default. Its stream is then closed with
+    /// [`Stalled`](crate::CloseReason::Stalled).
     ///
-    /// It counts from the moment at which the system takes no more: a client that stops reading is noticed when its own
-    /// system's buffer is full, which may be some MB, and 64 KiB more (on Linux; elsewhere what the system has). Over HTTP/2
-    /// it counts for the connection, and for each of its responses that the client holds back, where nothing less than 16 KiB
-    /// counts as taken. Without TLS nothing less than about 32 KiB, and what the client's system makes room for at once,
-    /// does so over HTTP/1: with the default a client has to read some 5 KB/s of a stream that has as much to say.
+    /// The time starts when the system accepts no more data: when the receive buffer of the
+    /// client's system is full, which may hold several MB, and another 64 KiB are waiting (on
+    /// Linux; elsewhere, the system's own limit). Over HTTP/2, it applies to the connection, and to
+    /// each response that the client holds back; there, the client has to take 16 KiB to make
+    /// progress. Over HTTP/1 without TLS, it has to take about 32 KiB, or as much as its system
+    /// makes room for at once if that is more: with the default, a client has to read about 5 KB/s
+    /// of a stream that always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
     }
 
-    /// How long a client may take for the head of a request, counted from the connection's beginning or from the end of the
-    /// response before, so it is also how long a connection is kept that nothing is asked on; 75 s by default, since
-    /// load balancers keep theirs for 60 s. Its connection is closed then.
+    /// Sets how long a client may take to send the head of a request; 75 s by default, because load
+    /// balancers keep idle connections for 60 s. The connection is then closed.
+    ///
+    /// The time starts when the connection is opened or when the previous response ends, so this is
+    /// also how long an idle connection is kept.
     pub fn header_read_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.header_read = limit.min(LONGEST);
         self
     }
 
-    /// How long it is waited for the body of a request that is not answered yet; 30 s by default, and a second more for each
-    /// 500 bytes that arrive. Reading it is an error then, which axum's extractors answer with `400`.
+    /// Sets how long to wait for the body of a request that has no response yet; 30 s by default,
+    /// plus 1 s for each 500 bytes that arrive. Reading the body then fails, which axum's
+    /// extractors answer with `400`.
     ///
-    /// The time between a client's bytes counts, and not what the handler takes between reading them.
+    /// Only the time spent waiting for the client counts, not the time that the handler takes
+    /// between reads.
     pub fn body_read_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.body_read = limit.min(LONGEST);
         self
     }
 
-    /// How long a peer may leave data unacknowledged, or probes where there is no data; 45 s by default. Its connection is
-    /// closed then, and its streams have [`ClientGone`](crate::CloseReason::ClientGone).
+    /// Sets how long a peer may leave data unacknowledged, or probes if there is no data; 45 s by
+    /// default. The connection is then closed, and its streams end with
+    /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
-    /// A client that has no room acknowledges nothing either, and answers no PING: where this limit is over before the
-    /// [`send_timeout`](Self::send_timeout) is, which waits for 64 KiB to gather, it has not stalled, but is gone.
+    /// A client whose receive buffer is full acknowledges no data and answers no PING either. If
+    /// this timeout expires before the [`send_timeout`](Self::send_timeout), which starts only once
+    /// 64 KiB are waiting, the client counts as gone and not as stalled.
     ///
-    /// Less than 1 s is 1 s. With the keep-alive of 15 s a peer that vanishes is found within a minute. Over HTTP/2 it is also asked by PINGs. The option
-    /// `TCP_USER_TIMEOUT` (RFC 5482) is Linux's; elsewhere there are the probes, and for data the system's own limit.
+    /// Values below 1 s are raised to 1 s. With the default keep-alive of 15 s, a peer that has
+    /// vanished is detected within a minute. Over HTTP/2, the peer is also checked with PINGs. The
+    /// socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux; elsewhere, this sets the
+    /// time for probes, and the system's own limit applies to data.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
         self
     }
 
-    /// Answers `GET` on this path, outside of all layers of the app, with `200`, and with `503` once the server is told to stop: a readiness probe.
+    /// Adds a readiness probe at `path`, outside of all layers of the app. It answers `GET` with
+    /// `200`, and with `503` once the server has been told to shut down.
     ///
     /// # Panics
     ///
-    /// Where the app has this path already, as [`Router::route`] does.
+    /// Panics if the app already has a route at this path, like [`Router::route`].
     pub fn ready(mut self, path: &str) -> Self {
         let is_ready = Arc::clone(&self.is_ready);
         let probe = get(async move || {
@@ -267,30 +296,33 @@ impl Server {
         self
     }
 
-    /// How long it goes on accepting after SIGTERM; 5 s by default.
+    /// Sets how long the server keeps accepting connections after SIGTERM; 5 s by default.
     pub fn drain_delay(mut self, delay: Duration) -> Self {
         self.drain_delay = delay.min(LONGEST);
         self
     }
 
-    /// Over how long its streams end, after the delay; 20 s by default.
+    /// Sets the time within which the streams end, after the delay; 20 s by default.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Stops the server when this shutdown begins, as well as by a signal: for programs that stop by something else. It drains
-    /// without a delay then, over the time that the shutdown has.
+    /// Also shuts the server down when `shutdown` begins, for programs that are stopped by
+    /// something other than a signal. The server then drains without a delay, for the drain time of
+    /// `shutdown`.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self
     }
 
-    /// Whether SIGINT and SIGTERM (Ctrl-C, if there are no signals) stop the server; `true` by default.
+    /// Sets whether SIGINT and SIGTERM (Ctrl-C on platforms without signals) shut the server down;
+    /// `true` by default.
     ///
-    /// Once a program has listened for a signal, that signal no longer terminates the process by default, for as long as the
-    /// process lives. With `true`, this applies from the moment the server starts, even after the server has ended. Programs
-    /// that keep running after their server, or handle signals themselves, should pass `false` and stop the server with a
+    /// Once a program has listened for a signal, that signal no longer terminates the process by
+    /// default, for as long as the process lives. With `true`, this applies from the moment the
+    /// server starts, even after the server has ended. Programs that keep running after their
+    /// server, or handle signals themselves, should pass `false` and stop the server with a
     /// [`shutdown`](Self::shutdown):
     ///
     /// ```no_run
@@ -310,31 +342,35 @@ impl Server {
         self
     }
 
-    /// Whether event streams over HTTP/1 are driven on their socket, without hyper, for as long as they last; `true` by default.
+    /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket;
+    /// `true` by default.
     ///
-    /// A quiet stream costs about a quarter of the memory then, and an event less time. What a client sees is the same: turn it
-    /// off to find out whether something that you see comes from there.
+    /// With `true`, a quiet stream needs about a quarter of the memory, and an event takes less
+    /// time. Clients cannot see the difference. Pass `false` to find out whether the bypass causes
+    /// a problem.
     pub fn takeover(mut self, takeover: bool) -> Self {
         self.takeover = takeover;
         self
     }
 
-    /// Serves on `addr` until a [signal](Self::signals), or its [shutdown](Self::shutdown).
+    /// Serves on `addr` until a [signal](Self::signals) arrives or the [shutdown](Self::shutdown)
+    /// begins, and all streams have ended.
     ///
     /// # Errors
     ///
-    /// Where the address cannot be bound, the certificate cannot be used, or the system lets nobody listen for signals. A connection that fails ends
-    /// alone.
+    /// Returns an error if the address cannot be bound, if the certificate cannot be used, or if
+    /// the process cannot listen for signals. A connection that fails does not affect the others.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends all connections at once.
+    /// Dropping the future closes all connections immediately.
     ///
-    /// # On several addresses
+    /// # Several addresses
     ///
-    /// A server listens on one. For a port and a Unix socket make two, of one router: both hear the signals. Each has its own
-    /// [`max_streams`](Self::max_streams); a [`StreamLimit`] on the router counts for both. Whoever makes a Unix socket
-    /// removes its file, before and after.
+    /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
+    /// same router; both receive the signals. Each has its own [`max_streams`](Self::max_streams),
+    /// whereas a [`StreamLimit`] on the router counts the streams of both. The program that binds a
+    /// Unix socket has to remove its file, before and after.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};
@@ -350,7 +386,7 @@ impl Server {
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
         #[cfg_attr(
             not(feature = "tls"),
-            expect(unused_mut, reason = "nothing is waited for")
+            expect(unused_mut, reason = "only loading the certificate awaits a signal")
         )]
         let mut signals = if self.signals {
             Signals::new()?
@@ -362,7 +398,7 @@ impl Server {
             Some((cert, key)) => tokio::select! {
                 biased;
                 tls = Tls::load_on_thread(cert, key) => Some(tls?),
-                // The files may be on a file system that does not answer.
+                // The files may be on a file system that does not respond.
                 _ = signals.next() => return Ok(()),
                 () = self.shutdown_begun() => return Ok(()),
             },
@@ -380,7 +416,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the shutdown of the caller's begins; for ever, if there is none.
+    /// Waits until the shutdown of the caller begins, or forever if there is none.
     #[cfg(feature = "tls")]
     async fn shutdown_begun(&self) {
         match &self.shutdown {
@@ -389,7 +425,8 @@ impl Server {
         }
     }
 
-    /// Serves what has been made ready for it. In a box, since it is compiled here then, and not with each program.
+    /// Serves on a bound listener. Boxed, so that the future is compiled in this crate and not
+    /// again in each program.
     fn serve_on(
         self,
         listener: Listener,
@@ -413,11 +450,11 @@ impl Server {
             let stopping = async {
                 let signal = signals.next().await;
                 if signal == Signal::Terminate {
-                    tracing::info!(delay = ?self.drain_delay, "told to stop, and not ready any more");
+                    tracing::info!(delay = ?self.drain_delay, "received SIGTERM, no longer ready");
                     self.is_ready.store(false, Ordering::Relaxed);
                     tokio::select! {
                         () = tokio::time::sleep(self.drain_delay) => {}
-                        // A second one does not wait.
+                        // A second signal skips the delay and the drain.
                         _ = signals.next() => return,
                     }
                 }
@@ -429,7 +466,7 @@ impl Server {
                     never = connections.accept(&listener) => match never {},
                     () = shutdown.begun() => {}
                 }
-                // Whoever comes now is for another server.
+                // New connections go to another server from here on.
                 drop(listener);
                 self.is_ready.store(false, Ordering::Relaxed);
                 let drain = shutdown.left();
@@ -445,10 +482,10 @@ impl Server {
             if !all_closed {
                 tracing::warn!(
                     connections = connections.count(),
-                    "connections are closed that were still open after the drain time, or at the second signal"
+                    "closing connections that are still open after the drain time or a second signal"
                 );
-                // What was told them is lost, but their streams end, and their hooks run. One that blocks its thread is not
-                // waited for.
+                // Data that is not sent yet is lost, but the streams end and their hooks run. A
+                // task that blocks its thread is not waited for.
                 shutdown.set_over();
                 connections.abort();
                 let _ = timeout(ABORT, connections.closed()).await;
