@@ -1,4 +1,4 @@
-//! [`Tls`]: the handshake, and a certificate that is replaced while the server runs.
+//! [`Tls`]: the TLS handshake, with a certificate that can be replaced while the server runs.
 
 use std::{
     convert::Infallible,
@@ -31,13 +31,14 @@ use tokio_rustls::{
 
 use crate::server::socket::Transport;
 
-/// How often the files are looked at: certificates are renewed days before they end, and a look reads two small files.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often the files are checked. Certificates are renewed days before they expire, and a check
+/// reads two small files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Makes TLS connections of sockets. Clones share one certificate.
+/// Accepts TLS connections on sockets. Clones share one certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     config: Arc<ServerConfig>,
@@ -45,7 +46,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Loads the files as [`load`](Self::load) does, without blocking the caller's thread.
+    /// Loads the files like [`load`](Self::load), without blocking the current thread.
     ///
     /// # Errors
     ///
@@ -53,24 +54,25 @@ impl Tls {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves a thread behind that ends when the files have been read.
+    /// Dropping the future leaves a thread behind, which ends once it has read the files.
     pub(crate) async fn load_on_thread(cert: PathBuf, key: PathBuf) -> io::Result<Self> {
         let loading = on_thread(move || Self::load(&cert, &key));
-        // A thread that panicked has printed that.
+        // A thread that panics has already printed the message.
         let loaded = loading.await.map_err(io::Error::other)?;
         Ok(loaded?)
     }
 
-    /// Reads the certificate chain and the key, each from a PEM file; one file may hold both.
+    /// Reads the certificate chain and the key, each from a PEM file. One file may hold both.
     ///
-    /// It blocks for as long as the file system does.
+    /// Blocks for as long as the file system does.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] says which file cannot be used, and why.
+    /// Returns a [`TlsError`] that names the file that cannot be used, and the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Whoever installs a provider for the process, a certified one perhaps, means this one too. And rustls' own
-        // choice would panic where another dependency enables a second provider.
+        // Uses the provider that was installed for the process, if any; it may be a certified one.
+        // rustls would choose a default by itself, but panics if another dependency enables a
+        // second provider.
         let provider = CryptoProvider::get_default()
             .cloned()
             .unwrap_or_else(|| Arc::new(ring::default_provider()));
@@ -85,7 +87,7 @@ impl Tls {
             provider: Arc::clone(&provider),
             current: RwLock::new(Arc::new(current)),
         });
-        // Early data stays off, as rustls has it: it can be replayed.
+        // Early data stays off, which is the default of rustls, because it can be replayed.
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider {
@@ -103,11 +105,12 @@ impl Tls {
         })
     }
 
-    /// Shakes hands, with no limit of its own to the time that the client takes.
+    /// Performs the handshake, without a timeout.
     ///
     /// # Errors
     ///
-    /// Where the client leaves, does not speak TLS, or agrees on no version, cipher or protocol.
+    /// Returns an error if the client disconnects, does not speak TLS, or supports none of the
+    /// versions, cipher suites or protocols.
     pub(crate) async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -117,68 +120,71 @@ impl Tls {
             .await
     }
 
-    /// Looks at the files every minute, and gives a new certificate to the handshakes that come after; connections that
-    /// are open keep theirs. Files that cannot be used are logged, and the old certificate stays in use.
+    /// Checks the files every minute, and uses a new certificate for later handshakes; open
+    /// connections keep theirs. If the files cannot be used, this is logged, and the old
+    /// certificate stays in use.
     ///
-    /// It wants the runtime's timer.
+    /// Needs the timer of the runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it stops the looking, and loses nothing.
+    /// Dropping the future stops the checks. The current certificate stays in use.
     pub(crate) async fn reload(self) -> Infallible {
         loop {
-            tokio::time::sleep(LOOK).await;
-            self.look().await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            self.check_files().await;
         }
     }
 
-    async fn look(&self) {
+    async fn check_files(&self) {
         let pair = Arc::clone(&self.pair);
         let mut reading = on_thread(move || pair.read());
-        let found = match timeout(LOOK, &mut reading).await {
+        let found = match timeout(CHECK_INTERVAL, &mut reading).await {
             Ok(found) => found,
             Err(_) => {
                 tracing::warn!(
                     cert = %self.pair.cert.display(),
                     key = %self.pair.key.display(),
-                    "the certificate has not been read for a minute, since its file system does not answer: the old one stays in use"
+                    "the file system has not returned the certificate for a minute; the old one stays in use"
                 );
                 reading.await
             }
         };
-        // A thread that panicked has printed that.
+        // A thread that panics has already printed the message.
         let Ok(found) = found else { return };
         match found {
             Ok(found) => {
                 if self.pair.replace(found) {
                     tracing::info!(
                         cert = %self.pair.cert.display(),
-                        "the certificate has changed, and new connections get the new one"
+                        "the certificate has changed; new connections use it"
                     );
                 }
             }
             Err(error) => tracing::warn!(
                 %error,
-                "the certificate could not be loaded anew: the old one stays in use, and the next try is in a minute"
+                "failed to reload the certificate; the old one stays in use, and the next attempt is in a minute"
             ),
         }
     }
 }
 
-/// Whether the two agreed on HTTP/2 in the handshake; a client that did not say gets HTTP/1.
+/// Returns whether the handshake selected HTTP/2. A client that does not offer a protocol gets
+/// HTTP/1.
 #[cfg(feature = "http2")]
 pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
     let (_, connection) = stream.get_ref();
     connection.alpn_protocol() == Some(H2)
 }
 
-/// Runs `read` on a thread of its own.
+/// Runs `read` on its own thread.
 ///
-/// A file system may never answer, and the end of a runtime waits for `spawn_blocking`: the process would never exit.
+/// A file system may never respond, and a runtime that shuts down waits for `spawn_blocking`, so
+/// the process would never exit.
 fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {
-        // Nobody waits for it once the server has stopped.
+        // The receiver is gone if the server has stopped.
         let _ = sender.send(read());
     });
     receiver
@@ -189,13 +195,14 @@ impl<Io: Transport> Transport for TlsStream<Io> {
         self.get_ref().0.forget_unsent();
     }
 
-    /// rustls takes 64 KiB that the system has no room for, so a write that has finished may have sent nothing.
+    /// rustls buffers up to 64 KiB that the system has no room for, so a finished write may have
+    /// sent nothing.
     fn sent(&self) -> Option<u64> {
         self.get_ref().0.sent()
     }
 }
 
-/// The files, and what was read from them last.
+/// The two files, and the certificate and key that were last read from them.
 #[derive(Debug)]
 struct Pair {
     cert: PathBuf,
@@ -205,8 +212,9 @@ struct Pair {
 }
 
 impl Pair {
-    // The times of the files say less than what is in them: they can be older than the ones before (a symlink that
-    // points elsewhere), or the same (two writes within a tick). So every look reads all of it, which is little.
+    // Modification times are unreliable: those of new files may be older (a symlink that points
+    // elsewhere) or the same (two writes within one tick). So each check reads the files, which are
+    // small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
         read(&self.cert, &self.key, &self.provider)
     }
@@ -216,7 +224,8 @@ impl Pair {
         Arc::clone(&current)
     }
 
-    /// Whether it is another one than before. The chain says it all: a certificate belongs to one key.
+    /// Replaces the current pair if `found` is different, and returns whether it was. Comparing the
+    /// chain is enough, because a certificate belongs to one key.
     fn replace(&self, found: CertifiedKey) -> bool {
         let changed = found.cert != self.current().cert;
         if changed {
@@ -232,7 +241,8 @@ impl ResolvesServerCert for Pair {
     }
 }
 
-/// Files that are being replaced may be read half old and half new: what does not belong together is an error.
+/// Reads both files. While they are being replaced, one may be old and the other new, so a key that
+/// does not match the certificate is an error.
 fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let chain = read_chain(cert)?;
     let signing = provider
@@ -244,7 +254,7 @@ fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedK
         })?;
     let pair = CertifiedKey::new(chain, signing);
     match pair.keys_match() {
-        // A provider may not say what the public half of a key is.
+        // Some providers do not expose the public half of a key.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
             cert: cert.to_owned(),
@@ -257,7 +267,8 @@ fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedK
     }
 }
 
-/// What rustls says, without the words before it: they call it unexpected, or the certificate that of a peer.
+/// Returns the reason of a rustls error without its prefix, which calls the error unexpected or the
+/// certificate a peer's.
 fn reason(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => why.to_string(),
@@ -286,7 +297,8 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         Err(error) => error,
     };
     let file = file.to_owned();
-    // Both forms of encryption say so in plain text: `BEGIN ENCRYPTED PRIVATE KEY` and `Proc-Type: 4,ENCRYPTED`.
+    // Both encrypted formats contain this word in plain text: `BEGIN ENCRYPTED PRIVATE KEY` and
+    // `Proc-Type: 4,ENCRYPTED`.
     Err(if memchr::memmem::find(&pem, b"ENCRYPTED").is_some() {
         TlsError::EncryptedKey { file }
     } else if !matches!(error, pem::Error::NoItemsFound) {
@@ -308,111 +320,116 @@ fn contents(file: &Path) -> Result<Vec<u8>, TlsError> {
 fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
     TlsError::BadPem {
         file: file.to_owned(),
-        // The error itself quotes the file, and the whole of a key that lost its line breaks: it is for no log.
+        // The error itself must not be logged: it quotes the file, and thereby a whole key that has
+        // lost its line breaks.
         reason: match error {
             pem::Error::MissingSectionEnd { .. } => "a section does not end",
-            pem::Error::IllegalSectionStart { .. } => "the first line of a section is broken",
+            pem::Error::IllegalSectionStart { .. } => "the first line of a section is malformed",
             pem::Error::Base64Decode(_) => "a section is not base64",
             _ => "it cannot be parsed",
         },
     }
 }
 
-/// Why the files of a certificate and its key cannot be used.
+/// The error of a certificate or private key file that cannot be used.
 ///
-/// As an [`io::Error`] it is of the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// Its [`io::Error`] has the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("`{file}` cannot be read: {reason}; is the path right, and may this process read it?")]
+    #[error(
+        "failed to read `{file}`: {reason}; check the path and the permissions of this process"
+    )]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         reason: io::Error,
     },
-    /// The parts that a PEM file is made of are broken.
-    #[error("`{file}` is broken PEM: {reason}; was it cut off, or did it lose its line breaks?")]
+    /// A file is not valid PEM.
+    #[error(
+        "`{file}` is not valid PEM: {reason}; was it truncated, or did it lose its line breaks?"
+    )]
     BadPem {
         /// The file.
         file: PathBuf,
-        /// What is broken, with nothing of what stands there.
+        /// What is invalid, without any of the file's contents.
         reason: &'static str,
     },
-    /// No certificate is in the file of the certificate.
+    /// The certificate file holds no certificate.
     #[error(
-        "no certificate in `{file}`: it wants PEM, the server's own certificate first, then its chain"
+        "no certificate in `{file}`: expected PEM, with the server's own certificate followed by its chain"
     )]
     NoCertificate {
         /// The file.
         file: PathBuf,
     },
-    /// The server's own certificate, the first in its file, does not parse.
+    /// The server's own certificate, the first in its file, cannot be parsed.
     #[error(
-        "the first certificate in `{file}` cannot be used: {reason}; it wants X.509, version 3"
+        "the first certificate in `{file}` cannot be used: {reason}; expected an X.509 version 3 certificate"
     )]
     BadCertificate {
         /// The file.
         file: PathBuf,
-        /// What the parser says.
+        /// The error of the parser.
         reason: String,
     },
-    /// No private key is in the file of the key.
-    #[error("no private key in `{file}`: it wants PEM, with a section `PRIVATE KEY`")]
+    /// The key file holds no private key.
+    #[error("no private key in `{file}`: expected PEM, with a `PRIVATE KEY` section")]
     NoKey {
         /// The file.
         file: PathBuf,
     },
-    /// A certificate is in the file of the key, and no key.
+    /// The key file holds a certificate and no key.
     #[error(
-        "`{file}` is to hold the private key, and holds a certificate; are the two files swapped?"
+        "`{file}` should hold the private key, but holds a certificate; are the two files swapped?"
     )]
     CertificateAsKey {
         /// The file.
         file: PathBuf,
     },
-    /// The key is encrypted with a passphrase.
+    /// The private key is encrypted with a passphrase.
     #[error(
-        "the private key in `{file}` is encrypted, and a server has nobody to ask for the passphrase; decrypt it with \
-         `openssl pkey`"
+        "the private key in `{file}` is encrypted, and a server cannot prompt for the \
+         passphrase; decrypt it with `openssl pkey`"
     )]
     EncryptedKey {
         /// The file.
         file: PathBuf,
     },
-    /// The key does not parse, or is of a kind that cannot be used.
+    /// The private key cannot be parsed, or is of a kind that is not supported.
     #[error(
-        "the private key in `{file}` cannot be used: {reason}; take ECDSA P-256, Ed25519, or RSA of 2048 bits"
+        "the private key in `{file}` cannot be used: {reason}; use ECDSA P-256, Ed25519, or RSA with 2048 bits"
     )]
     BadKey {
         /// The file.
         file: PathBuf,
-        /// What the parser says.
+        /// The error of the parser.
         reason: String,
     },
-    /// The key is not that of the server's own certificate, the first in its file.
+    /// The private key does not belong to the server's own certificate, the first in its file.
     #[error(
-        "the private key in `{key}` is not that of the first certificate in `{cert}`; put the server's own certificate \
-         first, and the key that it was made for in `{key}`"
+        "the private key in `{key}` does not belong to the first certificate in `{cert}`; put \
+         the server's own certificate first, and its private key in `{key}`"
     )]
     Mismatch {
-        /// The file of the certificate.
+        /// The certificate file.
         cert: PathBuf,
-        /// The file of the key.
+        /// The key file.
         key: PathBuf,
     },
-    /// The process has a rustls provider of its own, which offers neither TLS 1.2 nor 1.3.
+    /// The process has installed a rustls provider that supports neither TLS 1.2 nor 1.3.
     #[error(
-        "the rustls provider that this process installed cannot be used: {reason}; install another, or none"
+        "the rustls provider that this process has installed cannot be used: {reason}; install another one, or none"
     )]
     Provider {
-        /// What rustls says.
+        /// The error of rustls.
         reason: String,
     },
 }
 
-// A `main` that returns it shows its `Debug`, which is to be read by whoever started the program.
+// A `main` that returns this error prints its `Debug` form, which has to be readable.
 impl fmt::Debug for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

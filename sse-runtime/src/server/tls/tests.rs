@@ -10,33 +10,33 @@ use tokio_rustls::{
 
 use super::*;
 
-/// A certificate for `localhost` that signs itself, and its key.
-struct Made {
+/// A self-signed certificate for `localhost`, and its key.
+struct SelfSigned {
     cert: String,
     key: String,
     der: CertificateDer<'static>,
 }
 
-fn make() -> Made {
+fn self_signed() -> SelfSigned {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    Made {
+    SelfSigned {
         cert: made.cert.pem(),
         key: made.signing_key.serialize_pem(),
         der: made.cert.der().clone(),
     }
 }
 
-/// A directory of the two files.
+/// A directory that holds the two files.
 struct Files(TempDir);
 
 impl Files {
-    fn of(made: &Made) -> Self {
+    fn of(made: &SelfSigned) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.write(made);
         files
     }
 
-    fn write(&self, made: &Made) {
+    fn write(&self, made: &SelfSigned) {
         fs::write(self.cert(), &made.cert).unwrap();
         fs::write(self.key(), &made.key).unwrap();
     }
@@ -57,8 +57,8 @@ impl Files {
 type Client = client::TlsStream<DuplexStream>;
 type Served = TlsStream<DuplexStream>;
 
-/// Both ends of a connection to `localhost`, of a client that trusts this one certificate.
-async fn connect(tls: &Tls, trusted: &Made, alpn: &[&[u8]]) -> io::Result<(Client, Served)> {
+/// Returns both ends of a connection to `localhost`, whose client trusts only this certificate.
+async fn connect(tls: &Tls, trusted: &SelfSigned, alpn: &[&[u8]]) -> io::Result<(Client, Served)> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der.clone()).unwrap();
     let provider = Arc::new(ring::default_provider());
@@ -74,8 +74,8 @@ async fn connect(tls: &Tls, trusted: &Made, alpn: &[&[u8]]) -> io::Result<(Clien
     tokio::try_join!(client, tls.accept(far))
 }
 
-/// Whether new handshakes see this certificate.
-async fn shows(tls: &Tls, made: &Made) -> bool {
+/// Returns whether new handshakes use this certificate.
+async fn serves(tls: &Tls, made: &SelfSigned) -> bool {
     connect(tls, made, &[]).await.is_ok()
 }
 
@@ -87,7 +87,7 @@ async fn passes_through(client: &mut Client, served: &mut Served) {
     assert_eq!(&buf, b"event");
 }
 
-/// What is logged on this thread, in a file.
+/// Captures what is logged on the current thread in a file.
 struct Log {
     file: PathBuf,
     _dir: TempDir,
@@ -115,8 +115,8 @@ impl Log {
 }
 
 #[tokio::test]
-async fn the_protocol_is_agreed_on() {
-    let made = make();
+async fn handshake_selects_a_protocol() {
+    let made = self_signed();
     let tls = Files::of(&made).load().unwrap();
     let best = if cfg!(feature = "http2") {
         H2
@@ -137,8 +137,8 @@ async fn the_protocol_is_agreed_on() {
 }
 
 #[tokio::test]
-async fn a_client_of_another_protocol_is_refused() {
-    let made = make();
+async fn client_with_another_protocol_is_rejected() {
+    let made = self_signed();
     let tls = Files::of(&made).load().unwrap();
     assert!(connect(&tls, &made, &[b"spdy/3"]).await.is_err());
 
@@ -148,43 +148,43 @@ async fn a_client_of_another_protocol_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_ends_the_handshake() {
+async fn handshake_fails_when_client_disconnects() {
     let (near, far) = duplex(1024);
     drop(near);
-    let tls = Files::of(&make()).load().unwrap();
+    let tls = Files::of(&self_signed()).load().unwrap();
     assert!(tls.accept(far).await.is_err());
 }
 
 #[tokio::test]
-async fn one_file_may_hold_both() {
-    let made = make();
+async fn one_file_may_hold_certificate_and_key() {
+    let made = self_signed();
     let files = Files::of(&made);
     fs::write(files.key(), format!("{}{}", made.key, made.cert)).unwrap();
     let tls = Tls::load(&files.key(), &files.key()).unwrap();
-    assert!(shows(&tls, &made).await);
+    assert!(serves(&tls, &made).await);
 }
 
-/// Lets the paused clock run on, second by second, until new handshakes see this certificate.
-async fn until_shown(tls: &Tls, made: &Made) {
-    while !shows(tls, made).await {
+/// Advances the paused clock, second by second, until new handshakes use this certificate.
+async fn until_served(tls: &Tls, made: &SelfSigned) {
+    while !serves(tls, made).await {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_certificate_is_taken_up_within_a_minute() {
+async fn new_certificate_is_used_within_a_minute() {
     let log = Log::capture();
-    let (old, new) = (make(), make());
+    let (old, new) = (self_signed(), self_signed());
     let files = Files::of(&old);
     let tls = files.load().unwrap();
     let (mut client, mut served) = connect(&tls, &old, &[]).await.unwrap();
     let reloading = tokio::spawn(tls.clone().reload());
 
     files.write(&new);
-    assert!(shows(&tls, &old).await);
-    until_shown(&tls, &new).await;
-    assert!(!shows(&tls, &old).await);
-    // The connection from before goes on.
+    assert!(serves(&tls, &old).await);
+    until_served(&tls, &new).await;
+    assert!(!serves(&tls, &old).await);
+    // The connection that was already open goes on.
     passes_through(&mut client, &mut served).await;
 
     assert_eq!(log.text().matches("the certificate has changed").count(), 1);
@@ -194,32 +194,32 @@ async fn a_new_certificate_is_taken_up_within_a_minute() {
 #[tokio::test]
 async fn unchanged_certificate_is_not_logged() {
     let log = Log::capture();
-    let (old, new) = (make(), make());
+    let (old, new) = (self_signed(), self_signed());
     let files = Files::of(&old);
     let tls = files.load().unwrap();
-    tls.look().await;
+    tls.check_files().await;
     assert_eq!(log.text(), "");
     for made in [&new, &old] {
         files.write(made);
-        tls.look().await;
-        assert!(shows(&tls, made).await);
+        tls.check_files().await;
+        assert!(serves(&tls, made).await);
     }
-    tls.look().await;
+    tls.check_files().await;
     let log = log.text();
     assert_eq!(log.matches("the certificate has changed").count(), 2);
     assert_eq!(log.lines().count(), 2, "{log}");
 }
 
 #[tokio::test]
-async fn a_pair_that_is_half_written_waits_for_its_other_half() {
+async fn half_replaced_pair_keeps_the_old_one() {
     let log = Log::capture();
-    let (old, new) = (make(), make());
+    let (old, new) = (self_signed(), self_signed());
     let files = Files::of(&old);
     let tls = files.load().unwrap();
 
     fs::write(files.cert(), &new.cert).unwrap();
-    tls.look().await;
-    assert!(shows(&tls, &old).await);
+    tls.check_files().await;
+    assert!(serves(&tls, &old).await);
     let text = log.text();
     assert!(text.contains("WARN"), "{text}");
     for file in [files.cert(), files.key()] {
@@ -227,37 +227,38 @@ async fn a_pair_that_is_half_written_waits_for_its_other_half() {
     }
 
     fs::write(files.key(), &new.key).unwrap();
-    tls.look().await;
-    assert!(shows(&tls, &new).await);
+    tls.check_files().await;
+    assert!(serves(&tls, &new).await);
 
-    // A file that is cut off, or gone, is no other case.
+    // The same goes for a file that is truncated or missing.
     fs::write(files.cert(), &old.cert[..100]).unwrap();
-    tls.look().await;
+    tls.check_files().await;
     fs::remove_file(files.key()).unwrap();
-    tls.look().await;
-    assert!(shows(&tls, &new).await);
+    tls.check_files().await;
+    assert!(serves(&tls, &new).await);
     assert_eq!(log.text().matches("WARN").count(), 3);
 }
 
 #[tokio::test]
-async fn a_chain_that_grows_is_a_change() {
-    let (own, issuer) = (make(), make());
+async fn longer_chain_replaces_certificate() {
+    let (own, issuer) = (self_signed(), self_signed());
     let files = Files::of(&own);
     let tls = files.load().unwrap();
     fs::write(files.cert(), format!("{}{}", own.cert, issuer.cert)).unwrap();
-    tls.look().await;
+    tls.check_files().await;
     let (client, _served) = connect(&tls, &own, &[]).await.unwrap();
     let chain = client.get_ref().1.peer_certificates().unwrap();
     assert_eq!(chain, [own.der, issuer.der]);
 }
 
-/// As Kubernetes mounts a secret: the files are links through `..data`, which is renamed over.
+/// Kubernetes mounts a secret like this: the files are symlinks through `..data`, which is replaced
+/// by a rename.
 #[cfg(unix)]
 #[tokio::test]
-async fn links_may_point_elsewhere() {
+async fn changed_symlink_replaces_certificate() {
     use std::os::unix::fs::symlink;
 
-    let (old, new) = (make(), make());
+    let (old, new) = (self_signed(), self_signed());
     let (first, second) = (Files::of(&old), Files::of(&new));
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -266,18 +267,18 @@ async fn links_may_point_elsewhere() {
         symlink(Path::new("..data").join(name), at(name)).unwrap();
     }
     let tls = Tls::load(&at("tls.crt"), &at("tls.key")).unwrap();
-    assert!(shows(&tls, &old).await);
+    assert!(serves(&tls, &old).await);
 
     symlink(second.0.path(), at("..data_tmp")).unwrap();
     fs::rename(at("..data_tmp"), at("..data")).unwrap();
-    tls.look().await;
-    assert!(shows(&tls, &new).await);
+    tls.check_files().await;
+    assert!(serves(&tls, &new).await);
 }
 
-/// Loads the pair with one file replaced; the error must name the file.
+/// Loads the pair with one file replaced, and checks that the error names the file.
 #[track_caller]
-fn refused(which: fn(&Files) -> PathBuf, contents: impl AsRef<[u8]>) -> TlsError {
-    let files = Files::of(&make());
+fn load_error(which: fn(&Files) -> PathBuf, contents: impl AsRef<[u8]>) -> TlsError {
+    let files = Files::of(&self_signed());
     let file = which(&files);
     fs::write(&file, contents).unwrap();
     let error = files.load().unwrap_err();
@@ -291,9 +292,9 @@ fn section(label: &str, contents: &str) -> String {
 }
 
 #[test]
-fn a_file_that_is_missing_is_named() {
+fn missing_file_is_named_in_error() {
     for which in [Files::cert, Files::key] {
-        let files = Files::of(&make());
+        let files = Files::of(&self_signed());
         fs::remove_file(which(&files)).unwrap();
         let error = files.load().unwrap_err();
         assert!(
@@ -308,10 +309,10 @@ fn a_file_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_file_without_a_certificate_is_refused() {
-    let made = make();
+fn file_without_certificate_is_rejected() {
+    let made = self_signed();
     for contents in [&b""[..], made.key.as_bytes(), &made.der] {
-        let error = refused(Files::cert, contents);
+        let error = load_error(Files::cert, contents);
         assert!(matches!(error, TlsError::NoCertificate { .. }), "{error:?}");
     }
     for contents in [
@@ -319,10 +320,10 @@ fn a_file_without_a_certificate_is_refused() {
         made.cert.replace("-----END", ""),
         made.cert.replace("ATE-----\n", "ATE\n"),
     ] {
-        let error = refused(Files::cert, contents);
+        let error = load_error(Files::cert, contents);
         assert!(matches!(error, TlsError::BadPem { .. }), "{error:?}");
     }
-    let error = refused(Files::cert, section("CERTIFICATE", "AAAA"));
+    let error = load_error(Files::cert, section("CERTIFICATE", "AAAA"));
     assert!(
         matches!(error, TlsError::BadCertificate { .. }),
         "{error:?}"
@@ -330,35 +331,35 @@ fn a_file_without_a_certificate_is_refused() {
 }
 
 #[test]
-fn a_file_without_a_key_is_refused() {
-    let error = refused(Files::key, "");
+fn file_without_key_is_rejected() {
+    let error = load_error(Files::key, "");
     assert!(matches!(error, TlsError::NoKey { .. }), "{error:?}");
-    let error = refused(Files::key, make().cert);
+    let error = load_error(Files::key, self_signed().cert);
     assert!(
         matches!(error, TlsError::CertificateAsKey { .. }),
         "{error:?}"
     );
-    let error = refused(Files::key, section("PRIVATE KEY", "%"));
+    let error = load_error(Files::key, section("PRIVATE KEY", "%"));
     assert!(matches!(error, TlsError::BadPem { .. }), "{error:?}");
-    let error = refused(Files::key, section("PRIVATE KEY", "AAAA"));
+    let error = load_error(Files::key, section("PRIVATE KEY", "AAAA"));
     assert!(matches!(error, TlsError::BadKey { .. }), "{error:?}");
 }
 
 #[test]
-fn an_encrypted_key_is_told_from_a_broken_one() {
+fn encrypted_key_has_its_own_error() {
     let headers = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA";
     for contents in [
         section("ENCRYPTED PRIVATE KEY", "AAAA"),
         section("RSA PRIVATE KEY", headers),
     ] {
-        let error = refused(Files::key, contents);
+        let error = load_error(Files::key, contents);
         assert!(matches!(error, TlsError::EncryptedKey { .. }), "{error:?}");
     }
 }
 
 #[test]
-fn a_key_of_another_certificate_is_refused() {
-    let error = refused(Files::key, make().key);
+fn key_of_another_certificate_is_rejected() {
+    let error = load_error(Files::key, self_signed().key);
     let TlsError::Mismatch { cert, key } = &error else {
         panic!("{error:?}");
     };
@@ -369,27 +370,30 @@ fn a_key_of_another_certificate_is_refused() {
 }
 
 #[test]
-fn no_error_quotes_the_key() {
-    let made = make();
+fn errors_do_not_quote_the_key() {
+    let made = self_signed();
     let body = made.key.lines().nth(1).unwrap();
-    // As it comes out of an environment variable.
+    // An environment variable often loses the line breaks of a key.
     let joined = made.key.replace('\n', "");
     for error in [
-        refused(Files::key, &joined),
-        refused(Files::cert, &joined),
-        refused(Files::key, made.key.replace("KEY-----\n", "KEY ")),
+        load_error(Files::key, &joined),
+        load_error(Files::cert, &joined),
+        load_error(Files::key, made.key.replace("KEY-----\n", "KEY ")),
     ] {
         assert!(matches!(error, TlsError::BadPem { .. }), "{error:?}");
-        let said = format!("{error} {error:?}");
-        assert!(!said.contains(body), "{said}");
+        let message = format!("{error} {error:?}");
+        assert!(!message.contains(body), "{message}");
         let bytes = format!("{:?}", &body.as_bytes()[..8]);
-        assert!(!said.contains(bytes.trim_matches(['[', ']'])), "{said}");
+        assert!(
+            !message.contains(bytes.trim_matches(['[', ']'])),
+            "{message}"
+        );
     }
 }
 
 #[test]
-fn a_provider_that_offers_nothing_is_an_error() {
-    let files = Files::of(&make());
+fn provider_without_cipher_suites_is_rejected() {
+    let files = Files::of(&self_signed());
     let provider = CryptoProvider {
         cipher_suites: Vec::new(),
         ..ring::default_provider()
@@ -398,7 +402,8 @@ fn a_provider_that_offers_nothing_is_an_error() {
     assert!(matches!(error, TlsError::Provider { .. }), "{error:?}");
 }
 
-/// A FIFO that nobody writes to, as a network file system that does not answer, blocks whoever reads it.
+/// Replaces `file` with a FIFO that has no writer. Like a network file system that does not
+/// respond, it blocks its readers.
 #[cfg(unix)]
 fn block(file: &Path) {
     let _ = fs::remove_file(file);
@@ -409,7 +414,7 @@ fn block(file: &Path) {
 #[cfg(unix)]
 #[test]
 fn blocked_file_does_not_delay_exit() {
-    let files = Files::of(&make());
+    let files = Files::of(&self_signed());
     let tls = files.load().unwrap();
     block(&files.cert());
     let (ended, is_ended) = mpsc::channel();
@@ -419,12 +424,12 @@ fn blocked_file_does_not_delay_exit() {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let looked = timeout(Duration::from_millis(100), tls.look()).await;
-            assert!(looked.is_err(), "the file was read");
+            let checked = timeout(Duration::from_millis(100), tls.check_files()).await;
+            assert!(checked.is_err(), "the file was read");
         });
         drop(runtime);
         ended.send(()).unwrap();
     });
-    // A blocked thread of the runtime would be waited for without an end.
+    // The end of the runtime would wait forever for a blocked thread of its own.
     is_ended.recv_timeout(Duration::from_secs(10)).unwrap();
 }
