@@ -1,4 +1,4 @@
-//! Requests to a router, and what it answers.
+//! [`Client`]: sends requests to a router, and [`Response`]: what the router answers.
 
 use std::{
     future::{Future, IntoFuture, poll_fn},
@@ -19,34 +19,35 @@ use crate::lifecycle::connection::Alive;
 
 /// A client of a [`Router`], without a socket in between.
 ///
-/// It panics where a test has to fail anyway: on a header that is none, on JSON that does not parse. There is no peer, so
-/// a handler that extracts `ConnectInfo` wants axum's `MockConnectInfo` as a layer.
+/// It panics on mistakes that a test should fail on, such as an invalid header or JSON that does
+/// not parse. There is no peer, so a handler that extracts `ConnectInfo` needs axum's
+/// `MockConnectInfo` as a layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
 }
 
 impl Client {
-    /// A client of this app.
+    /// Creates a client of `app`.
     pub fn new(app: Router) -> Self {
         Self { app }
     }
 
-    /// A `GET`; await it to send it.
+    /// Creates a `GET` request, which is sent when it is awaited.
     pub fn get(&self, uri: &str) -> Request {
         self.request(Method::GET, uri)
     }
 
-    /// A `POST`; await it to send it.
+    /// Creates a `POST` request, which is sent when it is awaited.
     pub fn post(&self, uri: &str) -> Request {
         self.request(Method::POST, uri)
     }
 
-    /// A request of any method; await it to send it.
+    /// Creates a request with any method, which is sent when it is awaited.
     ///
     /// # Panics
     ///
-    /// Where `uri` is none.
+    /// Panics if `uri` is not a valid URI.
     pub fn request(&self, method: Method, uri: &str) -> Request {
         let mut request = http::Request::new(Body::empty());
         *request.method_mut() = method;
@@ -74,24 +75,24 @@ impl Request {
     ///
     /// # Panics
     ///
-    /// Where the name or the value cannot be a header's.
+    /// Panics if the name or the value is not valid in a header.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName, Error: std::fmt::Debug>,
         V: TryInto<HeaderValue, Error: std::fmt::Debug>,
     {
         let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
-            panic!("the name or the value cannot stand in a header");
+            panic!("the name or the value is not valid in a header");
         };
         self.request.headers_mut().append(name, value);
         self
     }
 
-    /// Adds the header `Last-Event-ID`, as a browser does that reconnects.
+    /// Adds the header `Last-Event-ID`, like a browser that reconnects.
     ///
     /// # Panics
     ///
-    /// Where the id cannot stand in a header.
+    /// Panics if the id is not valid in a header.
     pub fn last_event_id(self, id: impl std::fmt::Display) -> Self {
         self.header("last-event-id", id.to_string().into_bytes())
     }
@@ -102,11 +103,11 @@ impl Request {
         self
     }
 
-    /// Sets the body to JSON, and `content-type` with it.
+    /// Sets the body to `value` as JSON, and the header `content-type`.
     ///
     /// # Panics
     ///
-    /// Where the value cannot be serialised.
+    /// Panics if the value cannot be serialised.
     pub fn json(self, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(json) => self
@@ -117,18 +118,18 @@ impl Request {
     }
 
     async fn send(mut self) -> Response {
-        let (alive, gone) = mpsc::channel(1);
+        let (alive, dropped) = mpsc::channel(1);
         self.request.extensions_mut().insert(Alive(alive));
-        let asked = format!("{} {}", self.request.method(), self.request.uri());
+        let request_line = format!("{} {}", self.request.method(), self.request.uri());
         let ready =
             poll_fn(|cx| Service::<http::Request<Body>>::poll_ready(&mut self.app, cx)).await;
         let Ok(()) = ready;
         let answering = self.app.call(self.request);
-        let Ok(response) = or_give_up(format!("the response to {asked}"), answering).await;
+        let Ok(response) = or_give_up(format!("the response to {request_line}"), answering).await;
         Response {
             response,
-            asked,
-            gone,
+            request_line,
+            dropped,
         }
     }
 }
@@ -142,66 +143,67 @@ impl IntoFuture for Request {
     }
 }
 
-/// What the app answered: a stream of events, or anything else.
+/// The app's response: a stream of events, or anything else.
 #[derive(Debug)]
 pub struct Response {
     response: axum::response::Response,
     /// The method and the URI of the request.
-    asked: String,
-    gone: mpsc::Receiver<()>,
+    request_line: String,
+    dropped: mpsc::Receiver<()>,
 }
 
 impl Response {
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// The headers.
+    /// Returns the headers.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// A header as text; `None`, where it is missing or not text.
+    /// Returns a header as text; `None` if it is missing or not text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// Whether it is a `200` with `text/event-stream`, which is what a browser takes for a stream.
+    /// Returns whether the response is a `200` with `text/event-stream`, which a browser accepts as
+    /// a stream.
     pub fn is_stream(&self) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
         self.status() == StatusCode::OK
             && content_type.split(';').next().map(str::trim) == Some("text/event-stream")
     }
 
-    /// The events.
+    /// Returns the events of the stream.
     ///
     /// # Panics
     ///
-    /// Where it is no stream.
+    /// Panics if the response isn't a stream.
     pub fn events(self) -> Events {
         assert!(
             self.is_stream(),
             "expected a stream from {}, found {} with {:?}",
-            self.asked,
+            self.request_line,
             self.status(),
             self.headers()
         );
-        Events::new(self.response.into_body(), self.asked, self.gone)
+        Events::new(self.response.into_body(), self.request_line, self.dropped)
     }
 
-    /// The whole body as text.
+    /// Reads the whole body as text.
     ///
     /// # Panics
     ///
-    /// Panics if the body breaks off or is not UTF-8, or if a stream has not ended after 30 s, or a week of tokio's paused
-    /// clock.
+    /// Panics if the body breaks off or is not UTF-8, or if a stream has not ended after 30 s, or
+    /// after a week of tokio's paused clock.
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
-        let what = format!("the end of the body of {}", self.asked);
+        let what = format!("the end of the body of {}", self.request_line);
         let body = match or_give_up(what, whole).await {
             Ok(body) => body,
-            Err(error) => panic!("the body of {} broke off: {error}", self.asked),
+            Err(error) => panic!("the body of {} broke off: {error}", self.request_line),
         };
         match String::from_utf8(body.to_vec()) {
             Ok(text) => text,
@@ -209,11 +211,11 @@ impl Response {
         }
     }
 
-    /// The whole body as JSON.
+    /// Reads the whole body as JSON.
     ///
     /// # Panics
     ///
-    /// Where it does not parse as `T`.
+    /// Panics if the body does not parse as `T`, and like [`text`](Self::text).
     pub async fn json<T: DeserializeOwned>(self) -> T {
         let text = self.text().await;
         match serde_json::from_str(&text) {

@@ -1,7 +1,9 @@
-//! The standard's parser, with the comments that every crate's parser throws away.
+//! [`Decoder`]: a parser for event streams that follows the standard, and also keeps comments,
+//! which published parsers discard.
 //!
-//! Source: [WHATWG HTML, sections 9.2.5 and 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
-//! It is held against two parsers that nobody here wrote in `tests/tests/stream/wire.rs`.
+//! Source: [WHATWG HTML, sections 9.2.5 and
+//! 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
+//! `tests/tests/stream/wire.rs` compares it with two independent parsers.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,12 +12,12 @@ use serde::de::DeserializeOwned;
 use super::named;
 use crate::event::sse_event::SseEvent;
 
-/// What a stream holds.
+/// A frame of an event stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// An event that a client dispatches.
     Event(ReceivedEvent),
-    /// A comment, without its colon and the space behind it.
+    /// A comment, without its colon and the space that follows it.
     Comment(String),
 }
 
@@ -23,22 +25,22 @@ pub enum Frame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedEvent {
-    /// Its name; `message` where it has none.
+    /// The name; `message` if the event has none.
     pub event: String,
-    /// Its data, the lines joined by LF.
+    /// The data, with its lines joined by LF.
     pub data: String,
-    /// The last event id as of this event: an event without an id has that of the one before it.
+    /// The last event ID as of this event: an event without an id keeps the one from before.
     pub id: String,
-    /// The reconnection time that came with this event.
+    /// The reconnection time that was sent with this event.
     pub retry: Option<Duration>,
 }
 
 impl ReceivedEvent {
-    /// The data as JSON.
+    /// Parses the data as JSON.
     ///
     /// # Panics
     ///
-    /// Where it does not parse as `T`.
+    /// Panics if the data does not parse as `T`.
     pub fn json<T: DeserializeOwned>(&self) -> T {
         match serde_json::from_str(&self.data) {
             Ok(value) => value,
@@ -46,8 +48,9 @@ impl ReceivedEvent {
         }
     }
 
-    /// The value of a type that derives [`SseEvent`](crate::SseEvent), and serde's `Deserialize` beside it: the variant is
-    /// the one of this event's name. Of several that arrive as `message`, it is the first that the data fits.
+    /// Decodes the event into a type that derives [`SseEvent`](crate::SseEvent) and serde's
+    /// `Deserialize`. The name of the event selects the variant. If several variants have the name
+    /// `message`, the first that fits the data is used.
     ///
     /// ```
     /// # use sse_runtime::{SseEvent, Stream, RouterExt, sse_endpoint, testing::Client};
@@ -72,17 +75,18 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// The type owns what it holds. An error of a stream whose variant has no name arrives under the endpoint's
-    /// `error_event`, which no variant is called: read that one with [`json`](Self::json).
+    /// The type must own its data. If the error of a stream is a variant without a name, it arrives
+    /// under the endpoint's `error_event`, which is not the name of a variant: read it with
+    /// [`json`](Self::json).
     ///
     /// # Panics
     ///
-    /// Where the type has no event of this name, or its data does not fit.
+    /// Panics if the type has no event with this name, or if the data does not fit.
     pub fn decode<T: SseEvent + DeserializeOwned>(&self) -> T {
         match named::decode(&self.event, &self.data) {
             Ok(value) => value,
             Err(error) => panic!(
-                "the event {:?} with the data {:?} is no {}: {error}",
+                "the event {:?} with the data {:?} is not a valid {}: {error}",
                 self.event,
                 self.data,
                 std::any::type_name::<T>()
@@ -94,14 +98,14 @@ impl ReceivedEvent {
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     line: Vec<u8>,
-    /// The last byte was a CR, so an LF that comes now belongs to it.
+    /// Whether the last byte was a CR, so that an LF that follows belongs to it.
     after_cr: bool,
-    /// A byte order mark may only stand in front of the first line.
-    started: bool,
+    /// Whether a line has been read. Only the first line may begin with a byte order mark.
+    has_read_line: bool,
     event: String,
     data: Option<String>,
     id: String,
-    retry_here: Option<Duration>,
+    event_retry: Option<Duration>,
     last_event_id: String,
     retry: Option<Duration>,
 }
@@ -130,7 +134,7 @@ impl Decoder {
     }
 
     fn end_line(&mut self, mut line: &str, frames: &mut VecDeque<Frame>) {
-        if !std::mem::replace(&mut self.started, true) {
+        if !std::mem::replace(&mut self.has_read_line, true) {
             line = line.strip_prefix('\u{feff}').unwrap_or(line);
         }
         if line.is_empty() {
@@ -151,8 +155,8 @@ impl Decoder {
             },
             "id" if !value.contains('\0') => value.clone_into(&mut self.id),
             "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                self.retry_here = value.parse().ok().map(Duration::from_millis);
-                self.retry = self.retry_here;
+                self.event_retry = value.parse().ok().map(Duration::from_millis);
+                self.retry = self.event_retry;
             }
             _ => {}
         }
@@ -161,7 +165,7 @@ impl Decoder {
     fn dispatch(&mut self) -> Option<ReceivedEvent> {
         self.id.clone_into(&mut self.last_event_id);
         let event = std::mem::take(&mut self.event);
-        let retry = self.retry_here.take();
+        let retry = self.event_retry.take();
         Some(ReceivedEvent {
             data: self.data.take()?,
             event: if event.is_empty() {

@@ -1,4 +1,4 @@
-//! The events of a stream, one by one.
+//! [`Events`]: the events of a stream, one by one.
 
 use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
 
@@ -10,55 +10,57 @@ use super::{
     patience::or_give_up,
 };
 
-/// The events of a stream. The generator runs while one is awaited, and not otherwise.
+/// The events of a stream. The generator runs only while an event is awaited.
 ///
-/// It keeps what an `EventSource` keeps: [`last_event_id`](Self::last_event_id) and [`retry`](Self::retry).
+/// It tracks the same state as an `EventSource`: [`last_event_id`](Self::last_event_id) and
+/// [`retry`](Self::retry).
 #[derive(Debug)]
 #[must_use = "a stream runs only while its events are awaited"]
 pub struct Events {
     body: Body,
     decoder: Decoder,
     received: VecDeque<Frame>,
-    /// The id of the event that was handed out last.
-    seen: String,
+    /// The last event ID as of the event that was returned last.
+    last_returned_id: String,
     /// The method and the URI of the request.
-    asked: String,
-    gone: mpsc::Receiver<()>,
+    request_line: String,
+    dropped: mpsc::Receiver<()>,
 }
 
-/// The stream ended as an error: the connection broke off in the middle, where a clean end would have been an end.
+/// The error of a stream that broke off: the connection closed before the stream had ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream broke off: {0}")]
 pub struct BrokenOff(#[source] axum::Error);
 
 impl Events {
-    pub(super) fn new(body: Body, asked: String, gone: mpsc::Receiver<()>) -> Self {
+    pub(super) fn new(body: Body, request_line: String, dropped: mpsc::Receiver<()>) -> Self {
         Self {
             body,
             decoder: Decoder::default(),
             received: VecDeque::new(),
-            seen: String::new(),
-            asked,
-            gone,
+            last_returned_id: String::new(),
+            request_line,
+            dropped,
         }
     }
 
-    /// The next event, comments skipped; `None` at the stream's clean end.
+    /// Returns the next event, without comments; `None` at the clean end of the stream.
     ///
     /// # Errors
     ///
-    /// [`BrokenOff`], where the stream ends as an error.
+    /// Returns [`BrokenOff`] if the stream breaks off.
     ///
     /// # Panics
     ///
-    /// Panics if no event comes within 30 s, or within a week of tokio's paused clock, and the stream does not end either.
+    /// Panics if the stream neither yields an event nor ends within 30 s, or within a week of
+    /// tokio's paused clock.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: what has been received waits for the next call.
+    /// Dropping the future loses nothing: received data is kept for the next call.
     pub async fn next(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
-        let asked = self.asked.clone();
-        or_give_up(format!("an event of {asked}"), self.receive_event()).await
+        let request_line = self.request_line.clone();
+        or_give_up(format!("an event of {request_line}"), self.receive_event()).await
     }
 
     async fn receive_event(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
@@ -71,25 +73,30 @@ impl Events {
         }
     }
 
-    /// The next event or comment, so that keep-alives can be seen; `None` at the stream's clean end.
+    /// Returns the next event or comment, which makes keep-alives visible; `None` at the clean end
+    /// of the stream.
     ///
     /// # Errors
     ///
-    /// [`BrokenOff`], where the stream ends as an error.
+    /// Returns [`BrokenOff`] if the stream breaks off.
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`next`](Self::next).
     ///
     /// # Cancel safety
     ///
-    /// As [`next`](Self::next).
+    /// Cancel safe like [`next`](Self::next).
     pub async fn next_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
-        let asked = self.asked.clone();
-        or_give_up(format!("a frame of {asked}"), self.receive_frame()).await
+        let request_line = self.request_line.clone();
+        or_give_up(format!("a frame of {request_line}"), self.receive_frame()).await
     }
 
     async fn receive_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
         loop {
             if let Some(frame) = self.received.pop_front() {
                 if let Frame::Event(event) = &frame {
-                    self.seen.clone_from(&event.id);
+                    self.last_returned_id.clone_from(&event.id);
                 }
                 return Ok(Some(frame));
             }
@@ -105,11 +112,11 @@ impl Events {
         }
     }
 
-    /// The next event.
+    /// Returns the next event.
     ///
     /// # Panics
     ///
-    /// Where the stream ends or breaks off instead.
+    /// Panics if the stream ends or breaks off instead, and like [`next`](Self::next).
     pub async fn expect_event(&mut self) -> ReceivedEvent {
         match self.next().await {
             Ok(Some(event)) => event,
@@ -118,11 +125,11 @@ impl Events {
         }
     }
 
-    /// Reads up to the clean end.
+    /// Waits for the clean end of the stream.
     ///
     /// # Panics
     ///
-    /// Where an event comes, or the stream breaks off instead.
+    /// Panics if an event arrives or the stream breaks off instead, and like [`next`](Self::next).
     pub async fn expect_end(&mut self) {
         match self.next().await {
             Ok(None) => {}
@@ -131,28 +138,29 @@ impl Events {
         }
     }
 
-    /// The id that a client would now send as `Last-Event-ID`, that has seen what was handed out here and no more; empty,
-    /// where none was set.
+    /// Returns the `Last-Event-ID` that a client would now send if it had received exactly the
+    /// events returned so far; empty if there is none.
     pub fn last_event_id(&self) -> &str {
         if self.received.is_empty() {
             self.decoder.last_event_id()
         } else {
-            &self.seen
+            &self.last_returned_id
         }
     }
 
-    /// The reconnection time, if the stream has set one.
+    /// Returns the reconnection time, if the stream has set one.
     pub fn retry(&self) -> Option<Duration> {
         self.decoder.retry()
     }
 
-    /// Leaves, as a client does that closes the connection, and returns when the generator is gone with all that it
-    /// owned, the tasks of its [`Connection`](crate::Connection) have ended, and its close hooks have run; after the end
-    /// of a stream as well. A task that it had spawned and let go of is not its own any more.
+    /// Disconnects, like a client that closes its connection. Returns once the generator and
+    /// everything it owned have been dropped, the tasks of its [`Connection`](crate::Connection)
+    /// have ended, and its close hooks have run. This also works after the end of a stream. A task
+    /// that the generator has spawned and detached is not waited for.
     pub async fn leave(mut self) {
         drop(self.body);
-        // Nothing is ever sent: this returns when nobody is left who could.
-        let what = format!("the generator of {} to be dropped", self.asked);
-        or_give_up(what, self.gone.recv()).await;
+        // Nothing is ever sent: `recv` returns once all senders have been dropped.
+        let what = format!("the generator of {} to be dropped", self.request_line);
+        or_give_up(what, self.dropped.recv()).await;
     }
 }

@@ -1,8 +1,9 @@
 //! An in-process client for the tests of your own endpoints (feature `testing`).
 //!
-//! It drives a [`Router`](axum::Router) without a socket: a request, then the response itself if it is no stream, else
-//! its events one by one. A generator runs only while its next event is awaited, so an endless stream is no danger, and
-//! under tokio's paused clock an hour of it takes no time.
+//! The client calls a [`Router`](axum::Router) without a socket: it sends a request, and reads the
+//! response as a whole or, if it is a stream, its events one by one. A generator runs only while
+//! its next event is awaited, so an endless stream is not a problem, and with tokio's paused clock
+//! an hour of it takes no time.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -29,7 +30,7 @@
 //!     let mut events = client.get("/ticks").await.events();
 //!     assert_eq!(events.expect_event().await.json::<u32>(), 1);
 //!     assert_eq!(events.expect_event().await.json::<u32>(), 2);
-//!     // The client goes away; when this returns, the generator is gone.
+//!     // Disconnect, and wait until the generator has been dropped.
 //!     events.leave().await;
 //! }
 //! ```

@@ -1,4 +1,5 @@
-//! From an event's name and data back to the value of a type that derives [`SseEvent`](crate::SseEvent).
+//! Decodes the name and the data of an event into a type that derives
+//! [`SseEvent`](crate::SseEvent).
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,11 +18,12 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
     match &T::SHAPE {
         Shape::Struct(named) if is_named(named, event) => match named.data {
             NamedData::Json => serde_json::from_str(data),
-            // A newtype of text and a unit struct are what JSON makes of them.
+            // `Deserialize` decides whether the text, as a JSON string, fits a newtype or a unit
+            // struct.
             NamedData::Text => T::deserialize(serde_json::Value::from(data)),
             NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
         },
-        // The data says itself which variant it is.
+        // The data itself determines the variant.
         Shape::Whole(variants) if variants.iter().any(|named| is_named(named, event)) => {
             serde_json::from_str(data)
         }
@@ -58,17 +60,18 @@ fn empty(data: &str) -> Result<(), Error> {
     if data.is_empty() {
         Ok(())
     } else {
-        Err(Error::custom("its data is not empty"))
+        Err(Error::custom("the data is not empty"))
     }
 }
 
-/// A variant without its tag: serde's `Deserialize` knows it by its place as well, among those that it knows at all.
+/// A variant without its tag, selected by its index among the variants that serde's `Deserialize`
+/// knows.
 struct Variant<'a> {
     index: u32,
     content: Content<'a>,
 }
 
-/// What is in the variant.
+/// The data of a variant.
 struct Content<'a> {
     kind: NamedData,
     data: &'a str,
@@ -86,7 +89,7 @@ impl<'de> Deserializer<'de> for Variant<'de> {
         visitor.visit_enum(self)
     }
 
-    // An enum that is deserialised in a way of its own, such as `#[serde(from = "…")]`.
+    // For an enum with a custom `Deserialize`, such as `#[serde(from = "…")]`.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         self.content.json(|json| json.deserialize_any(visitor))
     }
@@ -111,7 +114,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 }
 
 impl<'de> Content<'de> {
-    /// Reads the data as JSON, and all of it.
+    /// Parses the data as JSON, to its end.
     fn json<T>(
         self,
         read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'de>>) -> Result<T, Error>,

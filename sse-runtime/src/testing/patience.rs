@@ -1,4 +1,4 @@
-//! A test that waits for something that never happens fails, and says what it was waiting for.
+//! [`or_give_up`]: makes a test that waits for something that never happens fail with a message.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,18 +9,19 @@ use std::{
 
 use tokio::time::{Instant as Clock, sleep};
 
-/// How long a test waits, of real time. Under a paused clock it is the step in which time is counted.
+/// How long a test waits in real time. With a paused clock, the length of one step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many steps of a paused clock a test waits: a week, which passes in less than a second.
+/// How many steps of a paused clock a test waits: a week, which takes less than a second.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
-/// Waits for `future`.
+/// Awaits `future`, or panics with a message that names `what`.
 ///
 /// # Panics
 ///
-/// Panics if it is still pending after 30 s of real time, or after a week of tokio's paused clock, which runs ahead whenever
-/// every task waits: keep-alives would keep such a test busy for ever.
+/// Panics if the future is still pending after 30 s of real time, or after a week of tokio's paused
+/// clock. That clock jumps ahead whenever all tasks wait, so with keep-alives such a test would
+/// otherwise run forever.
 pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output {
     let mut future = pin!(future);
     let (started, clock) = (Instant::now(), Clock::now());
@@ -35,8 +36,8 @@ pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output 
             steps += 1;
             assert!(
                 started.elapsed() < PATIENCE && steps < STEPS,
-                "gave up waiting for {what}: it was polled {polls} times in {:?} ({:?} by tokio's clock) and is still \
-                 pending. What it waits for has to happen before it is awaited, or in another task",
+                "gave up waiting for {what}: it was polled {polls} times in {:?} ({:?} by tokio's clock) and is \
+                 still pending. Trigger it before it is awaited, or from another task",
                 started.elapsed(),
                 clock.elapsed(),
             );
