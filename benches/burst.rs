@@ -21,7 +21,7 @@ use axum::{
     routing::get,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 use tower_service::Service as _;
 
 const EVENTS: u64 = 10_000;

@@ -24,7 +24,7 @@ use axum::{
     extract::{Request, State},
 };
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::runtime::Runtime;
 use tower_service::Service as _;
 
@@ -83,7 +83,7 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
         .expect("a runtime");
     let ticks = Topic::in_memory(2_000);
     for seq in 0..held {
-        ticks.publish_now(&tick(seq)).expect("an open topic");
+        ticks.try_publish(&tick(seq)).expect("an open topic");
     }
     let mut app = Router::new()
         .sse(each)
@@ -167,7 +167,7 @@ fn replay(bench: Bench) -> Bench {
 fn publish(bench: Bench, events: u64) -> Bench {
     let bench = black_box(bench);
     for seq in 0..events {
-        let published = bench.topic.publish_now(&tick(seq));
+        let published = bench.topic.try_publish(&tick(seq));
         published.expect("an open topic");
     }
     bench
@@ -192,7 +192,7 @@ fn deliver(bench: Bench) -> Bench {
 
 fn published() -> Bench {
     let bench = open("/topic", 1_000, 0);
-    bench.topic.publish_now(&tick(1)).expect("an open topic");
+    bench.topic.try_publish(&tick(1)).expect("an open topic");
     bench
 }
 

@@ -28,7 +28,7 @@ use axum::{
     routing::get,
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::sync::broadcast;
 use tower_service::Service as _;
@@ -113,7 +113,7 @@ fn publish(criterion: &mut Criterion) {
                         drain(body);
                     }
                 },
-                |()| topic.publish_now(&tick(1)).expect("a topic that is open"),
+                |()| topic.try_publish(&tick(1)).expect("a topic that is open"),
                 BatchSize::PerIteration,
             );
         });
@@ -155,7 +155,7 @@ fn replay(criterion: &mut Criterion) {
     let topic: Topic<Tick> = Topic::in_memory(EVENTS);
     for seq in 0..EVENTS {
         topic
-            .publish_now(&tick(seq as u64))
+            .try_publish(&tick(seq as u64))
             .expect("a topic that is open");
     }
     topic.finish();

@@ -9,7 +9,7 @@
 use std::time::{Duration, SystemTime};
 
 use axum::{Router, response::Html, routing::get};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[derive(serde::Serialize)]
 struct Time {
@@ -73,7 +73,7 @@ mod tests {
         let mut events = Client::new(app()).get("/clock").await.events();
         events.expect_event().await;
         // Returns when the generator has been dropped.
-        events.leave().await;
+        events.disconnect().await;
     }
 
     #[tokio::test]

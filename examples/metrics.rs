@@ -22,7 +22,7 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use sse_runtime::{Event, RouterExt, Server, Stream, StreamLimit, Text, sse_endpoint};
+use sse_runtime::{Event, Server, SseRouterExt, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::time::{interval, sleep};
 
 /// Counts the seconds since the stream was opened, until the client disconnects.
@@ -143,7 +143,7 @@ async fn main() -> std::io::Result<()> {
     println!("http://{}", listener.local_addr()?);
     Server::new(app(metrics))
         .max_streams(10_000)
-        .ready("/readyz")
+        .readiness_path("/readyz")
         .serve(listener)
         .await
 }
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(fourth.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!((rejected("total").await, rejected("key").await), (1.0, 1.0));
         for events in open {
-            events.leave().await;
+            events.disconnect().await;
         }
         let active = value(r#"sse_server_active_streams{http_route="/clock"}"#).await;
         assert_eq!(active, 0.0);
@@ -315,7 +315,7 @@ mod tests {
         events.expect_event().await;
         let refused = client.get("/numbers").await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-        events.leave().await;
+        events.disconnect().await;
         let rendered = client.get("/metrics").await.text().await;
         // Lines like `name{label="value"} 1`, split into words like a query.
         let lines = rendered.lines().filter(|line| !line.starts_with('#'));

@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use sse_runtime::{Event, LastEventId, RouterExt, SseEvent, Stream, sse_endpoint};
+use sse_runtime::{Event, LastEventId, SseEvent, SseRouterExt, Stream, sse_endpoint};
 use tokio::sync::{RwLock, watch};
 
 const STEPS: u64 = 60;
@@ -257,7 +257,7 @@ mod tests {
             expect_step(&mut events, step).await;
         }
         let id = events.last_event_id().to_owned();
-        events.leave().await;
+        events.disconnect().await;
 
         let mut events = client.get(&url).last_event_id(id).await.events();
         expect_step(&mut events, 4).await;
@@ -278,7 +278,7 @@ mod tests {
         let url = start(&client).await;
         let mut events = client.get(&url).await.events();
         expect_step(&mut events, 0).await;
-        events.leave().await;
+        events.disconnect().await;
 
         tokio::time::sleep(Duration::from_secs(60)).await;
         let job: Value = client.get("/jobs/1").await.json().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[derive(serde::Serialize)]
 struct Time {

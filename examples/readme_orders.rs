@@ -1,7 +1,7 @@
 //! The steps of an order, with this framework.
 
 use axum::{Router, extract::Path, http::StatusCode};
-use sse_runtime::{Event, LastEventId, RouterExt, Stream, sse_endpoint};
+use sse_runtime::{Event, LastEventId, SseRouterExt, Stream, sse_endpoint};
 
 mod orders;
 use orders::{Broken, Step, find};

@@ -17,7 +17,9 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use sse_runtime::{Hub, HubError, LastEventId, RouterExt, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{
+    Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint, topic::HubError,
+};
 
 /// The symbols that are traded, with their initial prices in cents.
 const SYMBOLS: [(&str, u32); 4] = [
@@ -145,7 +147,9 @@ async fn trade(market: Hub<Price>) {
 }
 
 fn market() -> Hub<Price> {
-    Hub::new(|| Topic::in_memory(HELD)).max_topics(SYMBOLS.len())
+    Hub::builder(|| Topic::in_memory(HELD))
+        .max_topics(SYMBOLS.len())
+        .build()
 }
 
 fn app(market: Hub<Price>) -> Router {
@@ -202,7 +206,7 @@ mod tests {
         set(&client, "ACME", 1).await;
         let mut events = client.get(path).await.events();
         let seen = events.expect_event().await;
-        events.leave().await;
+        events.disconnect().await;
         set(&client, "HOOLI", 2).await;
         set(&client, "ACME", 3).await;
         let mut events = client.get(path).last_event_id(&seen.id).await.events();

@@ -37,8 +37,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
-    Event, Hub, HubError, LastEventId, PublishError, RouterExt, SseEvent, Start, Stream, Topic,
-    sse_endpoint,
+    Event, Hub, LastEventId, SseEvent, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    topic::{HubError, PublishError},
 };
 
 mod model;
@@ -73,7 +73,7 @@ async fn start_answer(
     };
     let producer = |answer| write(model.answer(&question.content), answer);
     // The run does not need this subscription: clients subscribe in `answer`.
-    drop(answers.produce(&id, Start::First, producer)?);
+    drop(answers.spawn(&id, Start::First, producer)?);
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -102,7 +102,7 @@ async fn answer(
 /// Stops writing an answer: its readers receive the words written so far, then `done`. Does nothing
 /// if the answer has already ended.
 async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) -> StatusCode {
-    answers.stop(&id);
+    answers.abort(&id);
     StatusCode::NO_CONTENT
 }
 

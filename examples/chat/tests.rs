@@ -141,7 +141,7 @@ async fn stops_writing_when_the_client_disconnects() {
         events.expect_event().await;
     }
     assert_eq!(model.busy(), 1);
-    events.leave().await;
+    events.disconnect().await;
     assert_eq!(model.busy(), 0);
 }
 
@@ -199,7 +199,7 @@ async fn answers_continue_without_readers() {
     start(&client).await;
     let mut events = read(&client).await;
     word(&mut events).await;
-    events.leave().await;
+    events.disconnect().await;
     assert_eq!(model.busy(), 1);
 
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -229,7 +229,7 @@ async fn reconnecting_client_gets_exactly_the_rest() {
     let mut events = read(&client).await;
     let first_words = word(&mut events).await + &word(&mut events).await;
     let seen = events.last_event_id().to_owned();
-    events.leave().await;
+    events.disconnect().await;
 
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (content, is_finished) = rest(&mut resume(&client, &seen).await).await;

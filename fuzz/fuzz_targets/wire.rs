@@ -8,9 +8,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State};
 use eventsource_stream::Eventsource as _;
 use libfuzzer_sys::fuzz_target;
-use sse_runtime::{
-    Comment, Event, EventId, EventName, RouterExt as _, Stream, sse_endpoint, testing::Client,
-};
+use sse_runtime::{Event, EventId, EventName, SseRouterExt as _, Stream, event::Comment, sse_endpoint, testing::Client};
 use tokio_stream::StreamExt as _;
 
 #[derive(Clone, Debug, arbitrary::Arbitrary)]

@@ -6,7 +6,7 @@ use std::{future::pending, time::Duration};
 use axum::{Router, extract::Path, http::StatusCode, response::Html};
 use serde::Serialize;
 use serde_json::Value;
-use sse_runtime::{Event, LastEventId, RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Event, LastEventId, SseRouterExt as _, Stream, sse_endpoint};
 use tokio::time::{sleep, timeout};
 
 use crate::{

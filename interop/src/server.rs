@@ -19,7 +19,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use sse_runtime::{Event, LastEventId, RouterExt as _, Stream, StreamLimit, Text, sse_endpoint};
+use sse_runtime::{Event, LastEventId, SseRouterExt as _, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::{sync::watch, time::sleep};
 
 /// The `retry` of the endpoint `retry`. It is longer than any client's default, so that a client

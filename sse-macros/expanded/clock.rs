@@ -1,5 +1,5 @@
 /// The time, once a second.
-fn clock() -> ::sse_runtime::SseRoute<fn() -> ::sse_runtime::__private::Generator> {
+fn clock() -> ::sse_runtime::SseRoute<fn() -> ::sse_runtime::route::Generator> {
     use ::sse_runtime::__private as __sse;
     type __Item = Time;
     async fn clock(__stream: __sse::Yielder<__Item>) -> () {

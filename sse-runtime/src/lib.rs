@@ -1,10 +1,10 @@
-//! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an async function that yields, get a
+//! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an `async fn` that yields values, and get a
 //! route.
 //!
 //! ```no_run
 //! use std::time::{Duration, SystemTime};
 //! use axum::Router;
-//! use sse_runtime::{sse_endpoint, RouterExt, Stream};
+//! use sse_runtime::{sse_endpoint, SseRouterExt, Stream};
 //!
 //! #[derive(serde::Serialize)]
 //! struct Time { time: String }
@@ -26,42 +26,59 @@
 //! }
 //! ```
 //!
-//! The endpoint has the right headers, one `data:` line for each event, every event on the wire before the generator
-//! goes on, a heartbeat when it is quiet, and a generator that is dropped where it waits as soon as its client goes
-//! away. Nobody can forget the flush, and nobody has to pass a token to every await.
+//! The endpoint sends the right headers, one `data` line per event, and a keep-alive when it is quiet. Every event is on
+//! the wire before the generator goes on, and the generator is dropped where it waits as soon as the client disconnects:
+//! there is no flush to forget, and no cancellation token to pass to every await.
+//!
+//! `yield` is reserved in Rust, hence `yield_!`. The attribute brings it into scope, in the function alone.
+//!
+//! Compared with [`axum::response::sse`]: that gives you the encoder and the response, to which you bring a stream. This
+//! crate adds the rest of an endpoint: resuming, errors on both sides of the first event, limits, shutdown, and tests.
 //!
 //! # Where to look
 //!
-//! - [`sse_endpoint`]: the attribute, its keys, the return types, and what can be yielded.
-//! - [`Event`]: a value with an `id`, an `event` name, a `retry`, or a comment.
-//! - [`Connection`]: who a stream is for, what ends with it, and [why](CloseReason) it ended.
-//! - [`Topic`]: one event for many clients, encoded once, and replayed for those who come back; [`Hub`]: topics by name;
-//!   [`Presence`]: who is there; [Resuming](resuming): ids and gaps.
-//! - [`LastEventId`]: where a client that reconnects left off. [`Event::done`] stops it for good.
-//! - [`first_ok`]: an upstream's failure, while there still is a status to answer with.
-//! - [`RouterExt::sse`] and [`SseRoute`]: how an endpoint gets onto a router.
-//! - [`serve`] and [`Server`]: axum's server with what event streams need of a socket, and an end that they survive.
-//! - [`StreamLimit`]: how many streams may be open, in all, per endpoint, per client.
-//! - [`Shutdown`]: the same end under plain `axum::serve`.
-//! - [`testing`]: a client for the tests of your own endpoints.
+//! **Write endpoints**
+//!
+//! - [`sse_endpoint`]: the attribute, its keys, the return types, and the values that can be yielded.
+//! - [`Event`]: a value with an `id`, an event name, a `retry` or a comment.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
-//! - [What the compiler checks](what_the_compiler_checks): every mistake, and the message that it gets.
-//! - [How a stream ends](how_a_stream_ends): what the client receives, by why it ends.
-//! - [Clients](clients): how each reads a stream, and what it does not.
-//! - [Running it in production](running_in_production): proxies, systemd, Kubernetes, what it takes and what to watch.
+//! - [`Connection`]: the client of a stream, the tasks and hooks that end with it, and [why](CloseReason) it closed.
+//! - [`first_ok`]: an upstream's failure, while the response can still have a status.
+//! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how it is stopped.
+//!
+//! **Share events**
+//!
+//! - [`Topic`]: an event for many clients, encoded once, and replayed to those that reconnect.
+//! - [`Hub`]: topics by name, and runs that outlive their client; [`Presence`](topic::Presence): who is connected.
+//!
+//! **Serve**
+//!
+//! - [`SseRouterExt::sse`] and [`SseRoute`]: put an endpoint on a router.
+//! - [`serve`](crate::serve()) and [`Server`]: axum's server with timeouts for event streams and a graceful shutdown.
+//! - [`Shutdown`]: the same shutdown under plain `axum::serve`.
+//! - [`StreamLimit`]: how many streams may be open, in total, per endpoint or per client.
+//!
+//! **Test**
+//!
+//! - [`testing`]: a client for the tests of your own endpoints.
+//!
+//! **Guides**
+//!
+//! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients),
+//!   [Running it in production](running_in_production), [What the compiler checks](what_the_compiler_checks)
 //!
 //! # What happens when
 //!
 //! | what | then |
 //! | --- | --- |
-//! | the client goes away | the generator is dropped where it waits, its destructors run; a generator that never waits stops at its next `.await` |
-//! | the generator finishes, or says `return;` | the stream ends; an `EventSource` comes back and gets a new run, unless the attribute says `end = "stop"` |
-//! | `?` or `return Err(e)` before the response | the error's own response |
+//! | the client disconnects | the generator is dropped where it waits, and its destructors run; one that never waits stops at its next `.await` |
+//! | the generator returns | the stream ends; an `EventSource` reconnects and gets a new run, unless the attribute says `end = "stop"` |
+//! | `?` or `return Err(e)` before the response | the error is the response |
 //! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
-//! | a value's `Serialize` fails | the connection breaks off, so that no client takes it for an end; logged at `error`; half a frame is never sent |
-//! | the generator panics | the same; other streams and the server go on |
-//! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client takes it for a complete answer; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
-//! | `HEAD` | the head; what stands before the response runs, the stream does not |
+//! | a value's `Serialize` fails | the response breaks off, so that no client takes it for complete; logged at `error`; half a frame is never sent |
+//! | the generator panics | the same; other streams and the server are not affected |
+//! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client takes it for complete; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
+//! | `HEAD` | the head; the statements before the response run, the stream does not |
 //!
 //! It logs through `tracing`, under the target `sse_runtime`: install a subscriber to see it.
 //!
@@ -69,23 +86,32 @@
 //!
 //! | feature | what it adds |
 //! | --- | --- |
+//! | `server` (default) | [`serve`](crate::serve()) and [`Server`]; without it, use `axum::serve` |
 //! | `testing` | [`testing`], for dev-dependencies |
-//! | `http2` | [`serve()`] speaks HTTP/2 beside HTTP/1 |
+//! | `http2` | [`serve`](crate::serve()) speaks HTTP/2 beside HTTP/1 |
 //! | `metrics` | counts streams, events and bytes through the facade of the crate `metrics` |
-//! | `tls` | [`Server::tls`], with rustls |
+//! | `tls` | [`Server::tls`], with rustls and ring |
 //! | `uuid` | [`EventId`] from `uuid::Uuid` |
 //!
-//! # What cannot be noticed
+//! # Limitations
 //!
-//! A generator that blocks its thread, in a call that has no `.await`, is not stopped by anything; use
-//! `tokio::task::spawn_blocking`. Awaits inside of macros (`tokio::select!`, `tokio::join!`) are cancellation points as
-//! far as their futures are: an attribute does not see into them. A task that the generator started with
-//! `tokio::spawn` lives on when the generator ends; one of [`Connection::spawn`] does not. Under plain `axum::serve` and on HTTP/2 the flush is best effort: buffers of hyper stand
-//! between.
+//! Nothing stops a generator that blocks its thread in a call without an `.await`; use `tokio::task::spawn_blocking`.
+//! Awaits inside macros (`tokio::select!`, `tokio::join!`) are cancellation points only as far as their futures are,
+//! because an attribute does not see into them. A task that the generator starts with `tokio::spawn` outlives it; one
+//! started with [`Connection::spawn`] does not. Under plain `axum::serve` and over HTTP/2 the flush is best effort, since
+//! hyper buffers in between.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(feature = "testing"),
     allow(rustdoc::broken_intra_doc_links, reason = "`testing` is a feature")
+)]
+#![cfg_attr(
+    not(feature = "server"),
+    allow(
+        dead_code,
+        rustdoc::broken_intra_doc_links,
+        reason = "the server uses parts of the stages before it that nothing else does"
+    )
 )]
 #![doc(test(attr(deny(warnings), allow(dead_code, unused_variables))))]
 
@@ -94,16 +120,18 @@
 pub mod __private;
 mod config;
 mod endpoint;
-mod event;
+pub mod event;
 mod generator;
 mod lifecycle;
 mod poll;
-mod server;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub mod server;
 mod stream;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
-mod topic;
+pub mod topic;
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/clients.md")]
@@ -157,50 +185,46 @@ pub mod running_in_production {}
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
 
-/// The axum that this crate builds on, for the derives, and for those who want to be sure that it is theirs.
+/// Routes: what the function of an endpoint becomes, and the types in its signature.
+pub mod route {
+    #[doc(inline)]
+    pub use crate::{
+        endpoint::route::{
+            ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, SseRoute,
+            SseRouterExt,
+        },
+        generator::{first_ok::FirstOk, generator::Generator},
+        lifecycle::{
+            connection::MissingConnection,
+            deadline::IntoDeadline,
+            shutdown::ShutdownService,
+            stream_limit::{LimitExceeded, StreamLimitService},
+        },
+    };
+}
+
+/// The axum that this crate builds on.
 #[doc(no_inline)]
 pub use axum;
-pub use endpoint::route::{
-    ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, RouterExt, SseRoute,
-};
-pub use event::{
-    event::{Event, NoJson},
-    gap::{Gap, GapReason},
-    id::{EventId, EventIdError},
-    last_event_id::{LastEventId, LastEventIdError},
-    name::{Comment, EventName, EventNameError, IntoField, LineBreak},
-    payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text},
-    problem::SseError,
-    sse_event::SseEvent,
-};
-pub use generator::first_ok::{FirstOk, first_ok};
+pub use endpoint::route::{SseRoute, SseRouterExt};
+pub use event::{Event, EventId, EventName, LastEventId, SseError, SseEvent, Text};
+pub use generator::first_ok::first_ok;
 pub use lifecycle::{
-    close_reason::CloseReason,
-    connection::{Connection, NoConnection},
-    deadline::IntoDeadline,
-    extension_layer::{Tell, Told},
-    shutdown::Shutdown,
-    stream_limit::{LimitExceeded, StreamLimit},
+    close_reason::CloseReason, connection::Connection, shutdown::Shutdown,
+    stream_limit::StreamLimit,
 };
-#[cfg(feature = "tls")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
-pub use server::tls::TlsError;
-pub use server::{
-    listener::Bind,
-    server::{Server, serve},
-};
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub use server::{Server, serve};
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
-pub use topic::{
-    Cursor, Here, Hub, HubError, Mapped, Only, Outcome, Presence, PresenceChange, PublishError,
-    Start, Subscription, Topic, TopicBuilder, Update,
-};
+pub use topic::{Hub, Start, Topic};
 
 /// Turns an async function that yields into an event endpoint.
 ///
 /// ```
 /// use axum::{Router, extract::{Path, State}, http::StatusCode};
-/// use sse_runtime::{RouterExt, Stream, sse_endpoint};
+/// use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 ///
 /// # #[derive(Clone)] struct Orders;
 /// # impl Orders { async fn find(&self, id: u64) -> Option<Order> { Some(Order { id }) } }

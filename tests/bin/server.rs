@@ -9,7 +9,7 @@
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, extract::Path, routing::get};
-use sse_runtime::{Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
+use sse_runtime::{Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint};
 
 use support::server_of;
 
@@ -88,7 +88,7 @@ async fn main() -> std::io::Result<()> {
         return Ok(());
     }
     server_of(app)
-        .ready("/readyz")
+        .readiness_path("/readyz")
         .drain_delay(delay)
         .drain(drain)
         .signals(has_signals)

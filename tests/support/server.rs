@@ -6,7 +6,7 @@ use sse_runtime::Server;
 
 /// Returns a server of `app`.
 pub fn server_of(app: Router) -> Server {
-    Server::new(app).takeover(has_takeover())
+    Server::new(app).bypass_hyper(has_takeover())
 }
 
 /// Whether event streams over HTTP/1 are taken over.

@@ -13,7 +13,7 @@ use std::{
 
 use axum::{Router, extract::State};
 use cap::Cap;
-use sse_runtime::{RouterExt as _, Server, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{Server, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);

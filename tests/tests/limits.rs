@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, future::pending, net::SocketAddr};
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{RouterExt as _, Stream, StreamLimit, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, StreamLimit, sse_endpoint};
 use support::{Client, Generators, Head, serve, server_of, within};
 use tokio::{
     net::{TcpListener, TcpSocket},

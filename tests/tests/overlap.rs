@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = u32> {

@@ -17,8 +17,8 @@ use std::{
 use axum::{Router, extract::Path, http::StatusCode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sse_runtime::{
-    CloseReason, Connection, Hub, HubError, RouterExt as _, Shutdown, Start, Stream, StreamLimit,
-    Topic, sse_endpoint,
+    CloseReason, Connection, Hub, Shutdown, SseRouterExt as _, Start, Stream, StreamLimit, Topic,
+    sse_endpoint, topic::HubError,
 };
 use support::{Client, log::Log, server_of, within};
 use tokio::{
@@ -129,7 +129,7 @@ async fn runs(
 ) -> Result<impl Stream<Item = u32>, HubError> {
     watch(&connection, told);
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(4));
-    let run = hub.produce("run", Start::First, async move |topic| {
+    let run = hub.spawn("run", Start::First, async move |topic| {
         topic.publish(&1).await.map_err(|error| error.to_string())?;
         assert_ne!(how, "panicked", "as asked");
         Err("as asked".to_owned())

@@ -17,7 +17,7 @@ use std::{
 };
 
 use axum::{Router, extract::Path as Segment};
-use sse_runtime::{Connection, RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Connection, SseRouterExt as _, Stream, sse_endpoint};
 use support::{serve, within};
 use tempfile::TempDir;
 use tokio::{

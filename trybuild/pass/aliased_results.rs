@@ -2,7 +2,7 @@
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode, response::IntoResponse};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[derive(serde::Serialize)]
 struct MyErr;

@@ -3,7 +3,7 @@
 #![deny(missing_docs)]
 
 use axum::{Router, extract::Path};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 /// First line.
 ///

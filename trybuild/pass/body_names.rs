@@ -2,7 +2,7 @@
 #![deny(warnings)]
 
 use axum::{Router, extract::FromRequestParts, http::{Method, request::Parts}};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 struct Json<T>(T);
 

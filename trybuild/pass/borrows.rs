@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 use tokio::sync::Semaphore;
 
 #[sse_endpoint("/permit")]

@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, State},
     http::Method,
 };
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 type Refused = &'static str;
 

@@ -3,7 +3,7 @@
 
 use axum::{Router, http::StatusCode};
 use serde::Serialize;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 async fn wait() -> Result<u32, String> {
     Ok(1)

@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRef, Path, Query, State},
     http::{HeaderMap, Method as M, Uri},
 };
-use sse_runtime::{LastEventId, RouterExt, Stream, sse_endpoint};
+use sse_runtime::{LastEventId, SseRouterExt, Stream, sse_endpoint};
 
 #[derive(serde::Deserialize)]
 struct Question {

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[sse_endpoint("/ticks")]
 async fn ticks() -> impl Stream<Item = Result<u32, Infallible>> {

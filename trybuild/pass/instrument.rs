@@ -2,7 +2,7 @@
 #![deny(warnings)]
 
 use axum::{Router, extract::Path, http::Method};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 use tracing::instrument;
 
 struct Opaque;

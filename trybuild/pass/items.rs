@@ -2,7 +2,7 @@
 #![deny(warnings)]
 
 use axum::{Router, response::Html};
-use sse_runtime::{Event, RouterExt, Stream, Text, sse_endpoint};
+use sse_runtime::{Event, SseRouterExt, Stream, Text, sse_endpoint};
 
 #[derive(serde::Serialize)]
 struct Tick {

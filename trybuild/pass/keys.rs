@@ -2,7 +2,7 @@
 #![deny(warnings)]
 
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[sse_endpoint(
     "/all",

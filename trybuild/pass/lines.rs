@@ -4,7 +4,7 @@
 use std::{panic, sync::Mutex};
 
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint, testing::Client};
 
 #[sse_endpoint("/line")]
 async fn lines() -> impl Stream<Item = u32> {

@@ -33,7 +33,7 @@
 )]
 
 use axum::{Router, extract::Path, http::StatusCode};
-use sse_runtime::{RouterExt, Stream, Text, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, Text, sse_endpoint};
 
 #[sse_endpoint("/plain/{room}", retry = "3s")]
 async fn plain(Path(room): Path<u32>) -> impl Stream<Item = u32> {

@@ -10,7 +10,7 @@ use axum::{
     extract::{RawForm, Request, rejection::JsonRejection},
 };
 use own::{std::fs, thread};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 use tokio::task::spawn_blocking;
 
 #[derive(serde::Serialize)]

@@ -19,7 +19,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
-    Event, LastEventId, RouterExt, SseError, SseEvent, Stream, first_ok, sse_endpoint,
+    Event, LastEventId, SseError, SseEvent, SseRouterExt, Stream, first_ok, sse_endpoint,
 };
 
 /// What the room sends.

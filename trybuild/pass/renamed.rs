@@ -34,7 +34,7 @@ mod by_name {
 }
 
 fn main() {
-    use renamed::RouterExt;
+    use renamed::SseRouterExt;
     let _: axum::Router = axum::Router::new()
         .sse(by_root::root)
         .sse(by_name::name)

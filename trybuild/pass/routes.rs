@@ -8,7 +8,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::Response,
 };
-use sse_runtime::{RouterExt, SseRoute, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, SseRoute, Stream, sse_endpoint};
 
 /// Ticks.
 #[sse_endpoint("/ticks", method = POST)]

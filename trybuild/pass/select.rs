@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{Router, http::StatusCode};
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 use tokio::{select, sync::mpsc, time};
 
 async fn wait() -> Result<u32, String> {

@@ -4,7 +4,7 @@
 use std::num::ParseIntError;
 
 use axum::{Router, http::StatusCode};
-use sse_runtime::{Event, RouterExt, Stream, first_ok, sse_endpoint};
+use sse_runtime::{Event, SseRouterExt, Stream, first_ok, sse_endpoint};
 use tokio_stream::iter;
 
 #[derive(serde::Serialize)]

@@ -4,7 +4,7 @@
 use axum::{Json, Router, extract::Path, http::HeaderMap, routing::get};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sse_runtime::{Event, RouterExt as _, Start, Stream, sse_endpoint};
+use sse_runtime::{Event, SseRouterExt as _, Start, Stream, sse_endpoint};
 
 use super::{FAILURE, Failed, PIECES, Script, Waiting, finished_topic};
 

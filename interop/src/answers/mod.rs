@@ -18,7 +18,7 @@ use axum::{
     http::request::Parts,
 };
 use serde::Deserialize;
-use sse_runtime::{Payload, PublishError, RouterExt as _, Topic};
+use sse_runtime::{SseRouterExt as _, Topic, event::Payload, topic::PublishError};
 use tokio::{sync::Notify, time::sleep};
 
 /// The text of every answer, in the pieces in which it is sent.

@@ -135,7 +135,7 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
         #(#outer)*
         #quiet
         #vis #fn_token #name #generics()
-            -> #runtime::SseRoute<fn(#(#extractors),*) -> #runtime::__private::Generator>
+            -> #runtime::SseRoute<fn(#(#extractors),*) -> #runtime::route::Generator>
     }
 }
 

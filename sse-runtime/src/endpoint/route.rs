@@ -1,4 +1,4 @@
-//! [`SseRoute`]: the route that an endpoint's function returns, and [`RouterExt`], which adds it to
+//! [`SseRoute`]: the route that an endpoint's function returns, and [`SseRouterExt`], which adds it to
 //! a router.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
@@ -29,7 +29,7 @@ use crate::{
 /// generates.
 ///
 /// `H` is the inner function, which takes the extractors and returns the generator. Add the route
-/// to a router with [`RouterExt::sse`], which also accepts the generated function itself.
+/// to a router with [`SseRouterExt::sse`], which also accepts the generated function itself.
 #[derive(Clone, Debug)]
 #[must_use = "a route does nothing until it is on a router"]
 pub struct SseRoute<H> {
@@ -73,7 +73,7 @@ impl<H> SseRoute<H> {
     ///
     /// ```
     /// # use axum::Router;
-    /// # use sse_runtime::{RouterExt, Stream, sse_endpoint};
+    /// # use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
     /// # #[sse_endpoint("/clock")]
     /// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
     /// use axum::middleware::{Next, from_fn};
@@ -115,7 +115,7 @@ pub struct Layered<H, L> {
     layer: L,
 }
 
-/// A type that [`RouterExt::sse`] accepts: the function of an endpoint, or the [`SseRoute`] that it
+/// A type that [`SseRouterExt::sse`] accepts: the function of an endpoint, or the [`SseRoute`] that it
 /// returns.
 ///
 /// `K` distinguishes the two and is inferred.
@@ -195,7 +195,7 @@ where
 }
 
 /// Adds event endpoints to a [`Router`].
-pub trait RouterExt<S> {
+pub trait SseRouterExt<S> {
     /// Adds an endpoint at the path and with the method of its attribute.
     ///
     /// It accepts the function by name, `router.sse(clock)`, or the route that it returns,
@@ -213,7 +213,7 @@ pub trait RouterExt<S> {
         SseRoute<H>: Mount<S, M>;
 }
 
-impl<S> RouterExt<S> for Router<S>
+impl<S> SseRouterExt<S> for Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {

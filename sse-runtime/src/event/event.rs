@@ -175,10 +175,10 @@ impl Event {
     /// after its extractors have run and without running its function. If one of the extractors is a
     /// [`LastEventId`](crate::LastEventId) of an [`EventId`], the function runs until it reads a topic
     /// with it: an id of that topic's epoch is answered with `204`, and any other is a
-    /// [`Gap`](crate::Gap). If the function writes anything before it has read a topic, it is
+    /// [`Gap`](crate::topic::Gap). If the function writes anything before it has read a topic, it is
     /// stopped there and the response is `204`. So subscribe before the first `yield_!`. An id in the query parameter is never
     /// answered with `204`: the function receives
-    /// [`LastEventIdError::Done`](crate::LastEventIdError::Done). End the generator after this event:
+    /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done). End the generator after this event:
     /// what is yielded after it is sent all the same.
     ///
     /// With the key `end = "stop"` every generator that finishes leaves it, as does a topic that is over.

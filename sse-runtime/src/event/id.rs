@@ -33,7 +33,7 @@ const MAX_LEN: usize = 4096;
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
 /// ```
-/// use sse_runtime::{EventId, EventIdError};
+/// use sse_runtime::{EventId, event::EventIdError};
 ///
 /// assert_eq!(EventId::from(7_u64).to_string(), "7");
 /// assert_eq!(EventId::new("orders-7")?.to_string(), "orders-7");
@@ -266,6 +266,7 @@ pub enum EventIdError {
         "an event id must be visible ASCII without spaces, but has {found:?} at byte {at}; \
          percent-encode the text, for example with `percent_encoding::utf8_percent_encode`"
     )]
+    #[non_exhaustive]
     NotVisibleAscii {
         /// The byte offset of the character.
         at: usize,
@@ -280,6 +281,7 @@ pub enum EventIdError {
     Reserved,
     /// The text is longer than 4096 bytes, more than servers accept in a header.
     #[error("an event id is at most 4096 bytes long, but this one has {len}; use a shorter key")]
+    #[non_exhaustive]
     TooLong {
         /// The length of the text in bytes.
         len: usize,

@@ -84,6 +84,7 @@ pub enum LastEventIdError {
     #[error(
         "the last event id {sent:?} does not belong to this stream ({reason}); treat it as unknown"
     )]
+    #[non_exhaustive]
     NotParsed {
         /// The id that the client sent.
         sent: String,

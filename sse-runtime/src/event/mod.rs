@@ -17,3 +17,14 @@ pub(crate) mod payload;
 pub(crate) mod position;
 pub(crate) mod problem;
 pub(crate) mod sse_event;
+
+pub use self::{
+    event::{Event, NoJson},
+    frame::EncodeError,
+    id::{EventId, EventIdError},
+    last_event_id::{LastEventId, LastEventIdError},
+    name::{Comment, EventName, EventNameError, IntoField, LineBreak},
+    payload::{AsHtml, AsJson, AsNever, AsText, Payload, Text},
+    problem::SseError,
+    sse_event::SseEvent,
+};

@@ -42,7 +42,7 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 ///
 /// assert_eq!(EventName::new("tick")?.as_str(), "tick");
 /// assert!(EventName::new("tick\ndata: forged").is_err());
-/// # Ok::<(), sse_runtime::EventNameError>(())
+/// # Ok::<(), sse_runtime::event::EventNameError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventName(Cow<'static, str>);
@@ -100,7 +100,7 @@ impl fmt::Display for EventName {
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
 ///
 /// ```
-/// use sse_runtime::{Comment, Event};
+/// use sse_runtime::{Event, event::Comment};
 ///
 /// let user = "ada\ndata: forged";
 /// assert!(Comment::new(format!("hello, {user}")).is_err());

@@ -28,7 +28,7 @@ pub enum CloseReason {
     /// `axum::serve` nobody notices.
     Stalled,
     /// The client read a [`Topic`](crate::Topic) more slowly than was published, and that
-    /// [disconnects](crate::TopicBuilder::disconnect) those.
+    /// [disconnects](crate::topic::TopicBuilder::disconnect) those.
     Lagged,
     /// A newer stream of the same key has taken its place, see [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
     Superseded,

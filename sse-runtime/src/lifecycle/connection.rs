@@ -156,7 +156,7 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
-    pub async fn cancelled(&self) {
+    pub async fn closed(&self) {
         self.over().cancelled().await;
     }
 
@@ -532,19 +532,19 @@ impl fmt::Debug for Connection {
 }
 
 impl<S: Sync> FromRequestParts<S> for Connection {
-    type Rejection = NoConnection;
+    type Rejection = MissingConnection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoConnection> {
-        parts.extensions.get().cloned().ok_or(NoConnection(()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingConnection> {
+        parts.extensions.get().cloned().ok_or(MissingConnection(()))
     }
 }
 
 /// A handler that is no event endpoint asked for its [`Connection`]. It answers `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("only an endpoint of `#[sse_endpoint]` has a `Connection`")]
-pub struct NoConnection(());
+pub struct MissingConnection(());
 
-impl IntoResponse for NoConnection {
+impl IntoResponse for MissingConnection {
     fn into_response(self) -> Response {
         tracing::error!(error = %self, "a handler asked for a `Connection`");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()

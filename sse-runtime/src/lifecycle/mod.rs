@@ -6,7 +6,6 @@ pub(crate) mod close_reason;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod ending;
-pub(crate) mod extension_layer;
 pub(crate) mod flow_control;
 pub(crate) mod metrics;
 pub(crate) mod record;

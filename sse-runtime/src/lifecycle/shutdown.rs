@@ -6,21 +6,17 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::http::Extensions;
+use axum::http::{Extensions, Request};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_layer::Layer;
+use tower_service::Service;
 
-use crate::{
-    config::OnShutdown,
-    lifecycle::{
-        extension_layer::{Tell, Told},
-        stop_signal::signal_stop,
-    },
-};
+use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
 /// Ends the streams of a server that stops: a layer that tells the streams, and the signal that tells the server.
 ///
@@ -29,7 +25,7 @@ use crate::{
 ///
 /// ```no_run
 /// use axum::Router;
-/// use sse_runtime::{RouterExt, Shutdown, Stream, sse_endpoint};
+/// use sse_runtime::{SseRouterExt, Shutdown, Stream, sse_endpoint};
 ///
 /// # #[sse_endpoint("/clock")]
 /// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
@@ -223,15 +219,44 @@ impl Default for Shutdown {
 
 /// Tells the streams of the requests that go through it.
 impl<S> Layer<S> for Shutdown {
-    type Service = Told<S, Self>;
+    type Service = ShutdownService<S>;
 
-    fn layer(&self, inner: S) -> Told<S, Self> {
-        Told::new(inner, self.clone())
+    fn layer(&self, inner: S) -> ShutdownService<S> {
+        ShutdownService {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 
-impl Tell for Shutdown {
-    fn tell(&self, extensions: &mut Extensions) {
+/// The service of the layer [`Shutdown`].
+#[derive(Clone, Debug)]
+pub struct ShutdownService<S> {
+    inner: S,
+    layer: Shutdown,
+}
+
+impl<S, B> Service<Request<B>> for ShutdownService<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        self.layer.add_to(request.extensions_mut());
+        self.inner.call(request)
+    }
+}
+
+impl Shutdown {
+    /// Lets the stream of a request find this shutdown.
+    pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         extensions.insert(self.clone());
     }
 }

@@ -12,17 +12,21 @@ use std::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     extract::ConnectInfo,
-    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{
+        Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts,
+    },
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
 use serde_json::json;
 use tower_layer::Layer;
+use tower_service::Service;
 
 use self::newest::NewestWins;
 use crate::{
@@ -30,17 +34,14 @@ use crate::{
         frame::{Fields, Frame, Head},
         media_type,
     },
-    lifecycle::{
-        connection::Connection,
-        extension_layer::{Tell, Told},
-    },
+    lifecycle::connection::Connection,
 };
 
 /// A limit to the event streams that are open at once: a layer, around a router, or around one endpoint.
 ///
 /// ```
 /// use axum::Router;
-/// use sse_runtime::{RouterExt, StreamLimit, Stream, sse_endpoint};
+/// use sse_runtime::{SseRouterExt, StreamLimit, Stream, sse_endpoint};
 ///
 /// # #[sse_endpoint("/clock")]
 /// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
@@ -499,15 +500,44 @@ fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Limits the streams of the requests that go through it.
 impl<S> Layer<S> for StreamLimit {
-    type Service = Told<S, Self>;
+    type Service = StreamLimitService<S>;
 
-    fn layer(&self, inner: S) -> Told<S, Self> {
-        Told::new(inner, self.clone())
+    fn layer(&self, inner: S) -> StreamLimitService<S> {
+        StreamLimitService {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 
-impl Tell for StreamLimit {
-    fn tell(&self, extensions: &mut Extensions) {
+/// The service of the layer [`StreamLimit`].
+#[derive(Clone, Debug)]
+pub struct StreamLimitService<S> {
+    inner: S,
+    layer: StreamLimit,
+}
+
+impl<S, B> Service<Request<B>> for StreamLimitService<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        self.layer.add_to(request.extensions_mut());
+        self.inner.call(request)
+    }
+}
+
+impl StreamLimit {
+    /// Lets the stream of a request find this limit.
+    pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         let Limits(limits) = extensions.get_or_insert_default();
         // Whoever goes through one twice, in two layers, has one place.
         if !limits

@@ -12,3 +12,11 @@ pub(crate) mod socket;
 pub(crate) mod takeover;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use self::tls::TlsError;
+pub use self::{
+    listener::Bind,
+    server::{Server, serve},
+};

@@ -145,7 +145,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// # async fn run(app: Router) -> std::io::Result<()> {
 /// Server::new(app)
 ///     .max_streams(20_000)
-///     .ready("/readyz")
+///     .readiness_path("/readyz")
 ///     .drain_delay(Duration::from_secs(5))
 ///     .drain(Duration::from_secs(20))
 ///     .serve("127.0.0.1:3000")
@@ -200,7 +200,7 @@ impl Server {
     /// browsers do. Its streams share one connection, whereas over HTTP/1 a browser opens at most
     /// six connections for all its tabs.
     ///
-    /// [`serve`](Self::serve) fails with a [`TlsError`](crate::TlsError) if the files cannot be
+    /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
     ///
     /// ```no_run
@@ -283,7 +283,7 @@ impl Server {
     /// # Panics
     ///
     /// Panics if the app already has a route at this path, like [`Router::route`].
-    pub fn ready(mut self, path: &str) -> Self {
+    pub fn readiness_path(mut self, path: &str) -> Self {
         let is_ready = Arc::clone(&self.is_ready);
         let probe = get(async move || {
             if is_ready.load(Ordering::Relaxed) {
@@ -348,8 +348,8 @@ impl Server {
     /// With `true`, a quiet stream needs about a quarter of the memory, and an event takes less
     /// time. Clients cannot see the difference. Pass `false` to find out whether the bypass causes
     /// a problem.
-    pub fn takeover(mut self, takeover: bool) -> Self {
-        self.takeover = takeover;
+    pub fn bypass_hyper(mut self, bypass: bool) -> Self {
+        self.takeover = bypass;
         self
     }
 
@@ -378,7 +378,7 @@ impl Server {
     /// # async fn run(app: Router) -> std::io::Result<()> {
     /// let socket = UnixListener::bind("/run/app.sock")?;
     /// tokio::try_join!(
-    ///     Server::new(app.clone()).ready("/readyz").serve("[::]:8080"),
+    ///     Server::new(app.clone()).readiness_path("/readyz").serve("[::]:8080"),
     ///     Server::new(app).serve(socket),
     /// )?;
     /// # Ok(()) }

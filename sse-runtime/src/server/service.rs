@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use tower_service::Service as _;
 
 use crate::{
-    lifecycle::{extension_layer::Tell as _, shutdown::Shutdown, wire::Wire},
+    lifecycle::{shutdown::Shutdown, wire::Wire},
     server::{
         body_timeout::{RequestBody, RequestProgress},
         connection_task::ConnectionContext,
@@ -86,9 +86,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             extensions.insert(ConnectInfo(peer));
         }
         extensions.insert(self.wire.clone());
-        self.context.shutdown.tell(extensions);
+        self.context.shutdown.add_to(extensions);
         if let Some(limit) = &self.context.max_streams {
-            limit.tell(extensions);
+            limit.add_to(extensions);
         }
         let line = RequestLine {
             method: request.method().clone(),

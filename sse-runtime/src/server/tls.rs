@@ -341,6 +341,7 @@ pub enum TlsError {
     #[error(
         "failed to read `{file}`: {reason}; check the path and the permissions of this process"
     )]
+    #[non_exhaustive]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -351,6 +352,7 @@ pub enum TlsError {
     #[error(
         "`{file}` is not valid PEM: {reason}; was it truncated, or did it lose its line breaks?"
     )]
+    #[non_exhaustive]
     BadPem {
         /// The file.
         file: PathBuf,
@@ -361,6 +363,7 @@ pub enum TlsError {
     #[error(
         "no certificate in `{file}`: expected PEM, with the server's own certificate followed by its chain"
     )]
+    #[non_exhaustive]
     NoCertificate {
         /// The file.
         file: PathBuf,
@@ -369,6 +372,7 @@ pub enum TlsError {
     #[error(
         "the first certificate in `{file}` cannot be used: {reason}; expected an X.509 version 3 certificate"
     )]
+    #[non_exhaustive]
     BadCertificate {
         /// The file.
         file: PathBuf,
@@ -377,6 +381,7 @@ pub enum TlsError {
     },
     /// The key file holds no private key.
     #[error("no private key in `{file}`: expected PEM, with a `PRIVATE KEY` section")]
+    #[non_exhaustive]
     NoKey {
         /// The file.
         file: PathBuf,
@@ -385,6 +390,7 @@ pub enum TlsError {
     #[error(
         "`{file}` should hold the private key, but holds a certificate; are the two files swapped?"
     )]
+    #[non_exhaustive]
     CertificateAsKey {
         /// The file.
         file: PathBuf,
@@ -394,6 +400,7 @@ pub enum TlsError {
         "the private key in `{file}` is encrypted, and a server cannot prompt for the \
          passphrase; decrypt it with `openssl pkey`"
     )]
+    #[non_exhaustive]
     EncryptedKey {
         /// The file.
         file: PathBuf,
@@ -402,6 +409,7 @@ pub enum TlsError {
     #[error(
         "the private key in `{file}` cannot be used: {reason}; use ECDSA P-256, Ed25519, or RSA with 2048 bits"
     )]
+    #[non_exhaustive]
     BadKey {
         /// The file.
         file: PathBuf,
@@ -413,6 +421,7 @@ pub enum TlsError {
         "the private key in `{key}` does not belong to the first certificate in `{cert}`; put \
          the server's own certificate first, and its private key in `{key}`"
     )]
+    #[non_exhaustive]
     Mismatch {
         /// The certificate file.
         cert: PathBuf,
@@ -423,6 +432,7 @@ pub enum TlsError {
     #[error(
         "the rustls provider that this process has installed cannot be used: {reason}; install another one, or none"
     )]
+    #[non_exhaustive]
     Provider {
         /// The error of rustls.
         reason: String,

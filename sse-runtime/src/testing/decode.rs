@@ -53,7 +53,7 @@ impl ReceivedEvent {
     /// `message`, the first that fits the data is used.
     ///
     /// ```
-    /// # use sse_runtime::{SseEvent, Stream, RouterExt, sse_endpoint, testing::Client};
+    /// # use sse_runtime::{SseEvent, Stream, SseRouterExt, sse_endpoint, testing::Client};
     /// #[derive(Debug, PartialEq, SseEvent, serde::Deserialize)]
     /// enum ChatEvent {
     ///     Token { text: String },

@@ -157,7 +157,7 @@ impl Events {
     /// everything it owned have been dropped, the tasks of its [`Connection`](crate::Connection)
     /// have ended, and its close hooks have run. This also works after the end of a stream. A task
     /// that the generator has spawned and detached is not waited for.
-    pub async fn leave(mut self) {
+    pub async fn disconnect(mut self) {
         drop(self.body);
         // Nothing is ever sent: `recv` returns once all senders have been dropped.
         let what = format!("the generator of {} to be dropped", self.request_line);

@@ -14,7 +14,7 @@
 //! ```
 //! use std::time::Duration;
 //! use axum::Router;
-//! use sse_runtime::{RouterExt, Stream, sse_endpoint, testing::Client};
+//! use sse_runtime::{SseRouterExt, Stream, sse_endpoint, testing::Client};
 //!
 //! #[sse_endpoint("/ticks")]
 //! async fn ticks() -> impl Stream<Item = u32> {
@@ -31,7 +31,7 @@
 //!     assert_eq!(events.expect_event().await.json::<u32>(), 1);
 //!     assert_eq!(events.expect_event().await.json::<u32>(), 2);
 //!     // Disconnect, and wait until the generator has been dropped.
-//!     events.leave().await;
+//!     events.disconnect().await;
 //! }
 //! ```
 

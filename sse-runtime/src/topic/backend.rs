@@ -212,7 +212,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 
     /// The same at once; gives the event back, where that takes time.
-    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
+    fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
 
     fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>>;
 

@@ -25,20 +25,21 @@ use tokio::{
 use super::{
     Cursor, Subscription, Topic,
     backend::Backend as _,
+    hub_builder::{HubBuilder, Limits},
     lease::{Freed, InUse, Usage},
     merged,
-    outcome::{Outcome, RunError},
     ring::Ring,
+    run_result::{RunError, RunResult},
 };
 use crate::generator::run_failure::Failure;
 
 /// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
-/// it for a while: after 5 minutes, unless [`idle`](Hub::idle) says otherwise.
+/// it for a while: after 5 minutes, unless [`idle`](HubBuilder::idle) says otherwise.
 ///
 /// ```
 /// use std::time::Duration;
 /// use axum::extract::{Path, State};
-/// use sse_runtime::{Hub, HubError, LastEventId, Start, Stream, Topic, sse_endpoint};
+/// use sse_runtime::{Hub, LastEventId, Start, Stream, Topic, sse_endpoint, topic::HubError};
 ///
 /// type Message = String;
 ///
@@ -52,9 +53,10 @@ use crate::generator::run_failure::Failure;
 ///     yield_all!(room.subscribe(last.or(Start::Latest(50))));
 /// }
 ///
-/// let rooms = Hub::new(|| Topic::<Message>::in_memory(100))
+/// let rooms = Hub::builder(|| Topic::<Message>::in_memory(100))
 ///     .idle(Duration::from_secs(600))
-///     .max_topics(10_000);
+///     .max_topics(10_000)
+///     .build();
 /// ```
 ///
 /// A topic that has a handle or a subscription is in use, and is not dropped. A dropped
@@ -63,25 +65,25 @@ use crate::generator::run_failure::Failure;
 /// [finished](Topic::finish), must not be forgotten, keep a clone of the topic, or never drop idle topics:
 /// `idle(Duration::MAX)`.
 ///
-/// Memory is bounded: when there are [too many](Self::max_topics) topics, or they [hold too
-/// much](Self::max_bytes), unused ones are dropped, finished ones first. If all are in use, a new
+/// Memory is bounded: when there are [too many](HubBuilder::max_topics) topics, or they [hold too
+/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all are in use, a new
 /// name gets a [`HubError`], which is a `429`; a name of more than 1,024 bytes gets a `400`.
 ///
 /// Clones are the same hub.
-pub struct Hub<T>(Arc<Inner<T>>);
+pub struct Hub<T>(pub(super) Arc<Inner<T>>);
 
-struct Inner<T> {
-    make: Box<dyn Fn() -> Topic<T> + Send + Sync>,
-    idle: Duration,
-    max_topics: usize,
-    max_bytes: usize,
-    abandon_after: Option<Duration>,
+/// Creates the topic of a name.
+pub(super) type Make<T> = Box<dyn Fn() -> Topic<T> + Send + Sync>;
+
+pub(super) struct Inner<T> {
+    pub(super) make: Make<T>,
+    pub(super) limits: Limits,
     /// Made with the first topic, when the hub is set up.
-    freed: OnceLock<Arc<Freed>>,
-    state: Mutex<State<T>>,
+    pub(super) freed: OnceLock<Arc<Freed>>,
+    pub(super) state: Mutex<State<T>>,
 }
 
-struct State<T> {
+pub(super) struct State<T> {
     topics: HashMap<String, Slot<T>>,
     /// Those that nobody uses, the longest unused first: finished ones, and others.
     finished: Unused,
@@ -122,91 +124,22 @@ enum Run {
     Started(AbortHandle),
 }
 
-/// How long a topic is kept that nobody uses, by default.
-const IDLE: Duration = Duration::from_secs(300);
-
-/// How many topics there may be, by default.
-const MAX_TOPICS: usize = 10_000;
-
-/// How many bytes all topics hold, by default.
-const MAX_BYTES: usize = 256 * 1024 * 1024;
-
 /// How long a name is at most, in bytes: a path holds 64 KiB, and so many topics would hold as many of them.
 const LONGEST_NAME: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// A hub whose topics are made so. `make` runs under the hub's lock, and must not ask the hub for anything.
+    /// Creates a hub with the default limits. `make` creates a topic when its name is first used. It runs under the hub's
+    /// lock and must not use the hub.
     pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner {
+        Self::builder(make).build()
+    }
+
+    /// Creates a hub with limits of your own. `make` is as in [`new`](Self::new).
+    pub fn builder(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> HubBuilder<T> {
+        HubBuilder {
             make: Box::new(make),
-            idle: IDLE,
-            max_topics: MAX_TOPICS,
-            max_bytes: MAX_BYTES,
-            abandon_after: None,
-            freed: OnceLock::new(),
-            state: Mutex::new(State {
-                topics: HashMap::new(),
-                finished: Unused::new(),
-                unfinished: Unused::new(),
-                next: 0,
-                is_swept: false,
-            }),
-        }))
-    }
-
-    /// How long a topic is kept at least that nobody has and nobody reads, with the events that it holds; 5 minutes by default,
-    /// and for ever with `Duration::MAX`. Topics are looked at each quarter of it. So long a run that has ended can be
-    /// replayed as well, see [`produce`](Self::produce).
-    ///
-    /// # Panics
-    ///
-    /// Where the hub has been cloned already.
-    pub fn idle(self, idle: Duration) -> Self {
-        self.with(|inner| inner.idle = idle)
-    }
-
-    /// How many topics there may be at once; 10,000 by default. At the maximum, the topic
-    /// that has been unused longest is dropped to make room for a new one, finished ones first.
-    /// [`HubError::Full`] means that all are in use, or that [`idle`](Self::idle) is `Duration::MAX`, so
-    /// that none is ever dropped.
-    ///
-    /// # Panics
-    ///
-    /// Where the hub has been cloned already.
-    pub fn max_topics(self, max: usize) -> Self {
-        self.with(|inner| inner.max_topics = max)
-    }
-
-    /// How many bytes all topics together may hold before unused ones are dropped: finished ones first,
-    /// then those unused longest; 256 MiB by default. Bytes are counted as in
-    /// [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use stay, within their own
-    /// limits, but no new topic is created while they hold too much.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the hub has been cloned already.
-    pub fn max_bytes(self, max: usize) -> Self {
-        self.with(|inner| inner.max_bytes = max)
-    }
-
-    /// How long a [run](Self::produce) goes on without a reader; for ever by default. It counts from the
-    /// run's start, and from when its last reader has left. A run that is abandoned is stopped at its
-    /// next `.await`, and ends as failed: a reader that returns gets what was published, then an error
-    /// without details.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the hub has been cloned already.
-    pub fn abandon_after(self, after: Duration) -> Self {
-        self.with(|inner| inner.abandon_after = Some(after))
-    }
-
-    fn with(mut self, set: impl FnOnce(&mut Inner<T>)) -> Self {
-        match Arc::get_mut(&mut self.0) {
-            Some(inner) => set(inner),
-            None => panic!("a hub is set up before it is cloned"),
+            limits: Limits::default(),
         }
-        self
     }
 
     /// The topic of this name, made anew where there is none.
@@ -238,7 +171,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.0.state().topics.len()
     }
 
-    /// How many bytes all topics together hold, as [`max_bytes`](Self::max_bytes) counts them.
+    /// How many bytes all topics together hold, as [`max_bytes`](HubBuilder::max_bytes) counts them.
     pub fn held_bytes(&self) -> usize {
         self.0.freed().bytes.load(Ordering::Relaxed)
     }
@@ -251,7 +184,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Reads several topics as one: each event has an id that holds the position in all of them, so that a client that comes
     /// back gets what it missed of each. They are made where there are none. Events of one topic are in order; between topics
     /// there is no order. The subscription ends when all of them are finished. It ends as failed once one of them is a
-    /// [run](Self::produce) that has failed and everything published by that run has been read.
+    /// [run](Self::spawn) that has failed and everything published by that run has been read.
     ///
     /// The names that the client comes back with may be others. A name that its id does not hold is new to it, and starts as for a
     /// client without an id: `last.or(Start::Latest(50))` is 50 events of it. One that it left out in between is such a
@@ -307,7 +240,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// The run is detached from any client: an answer that a language model is writing goes on when its
     /// reader reloads the page, and any tab that asks for the name reads it. It is the one thing here
     /// that outlives a client. When it ends, the topic is [finished](Topic::finish) and kept for the
-    /// hub's [`idle`](Self::idle) time, in which it can be replayed. After that the name is free for
+    /// hub's [`idle`](HubBuilder::idle) time, in which it can be replayed. After that the name is free for
     /// another run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id reads
@@ -319,7 +252,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// subscription.
     ///
     /// However many clients ask for it at the same time, the run is started only once. A name whose run has ended is replayed, and
-    /// not run again before its topic is dropped, unless [`produce_again`](Self::produce_again) asks for
+    /// not run again before its topic is dropped, unless [`spawn_again`](Self::spawn_again) asks for
     /// it. If the run returns an error or panics, that is logged, and every reader's stream ends with
     /// the endpoint's `error_event` after what was published: the error as JSON if it is
     /// [`Serialize`](serde::Serialize), or a problem without details. Nothing that a handler yields after
@@ -342,7 +275,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// ```
     /// use axum::extract::{Path, State};
-    /// use sse_runtime::{Hub, HubError, LastEventId, PublishError, Stream, sse_endpoint};
+    /// use sse_runtime::{Hub, LastEventId, Stream, sse_endpoint, topic::{HubError, PublishError}};
     ///
     /// # async fn next_word() -> Option<String> { None }
     /// #[sse_endpoint("/answers/{id}")]
@@ -351,7 +284,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///     State(answers): State<Hub<String>>,
     ///     last: LastEventId,
     /// ) -> Result<impl Stream<Item = String>, HubError> {
-    ///     let answer = answers.produce(&id, last, |topic| async move {
+    ///     let answer = answers.spawn(&id, last, |topic| async move {
     ///         while let Some(word) = next_word().await {
     ///             topic.publish(&word).await?;
     ///         }
@@ -360,7 +293,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///     yield_all!(answer);
     /// }
     /// ```
-    pub fn produce<F, Fut, Kind>(
+    pub fn spawn<F, Fut, Kind>(
         &self,
         name: &str,
         cursor: impl Into<Cursor>,
@@ -368,12 +301,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ) -> Result<Subscription<T>, HubError>
     where
         F: FnOnce(Topic<T>) -> Fut,
-        Fut: Future<Output: Outcome<Kind>> + Send + 'static,
+        Fut: Future<Output: RunResult<Kind>> + Send + 'static,
     {
         self.run(name, cursor.into(), Again::Replay, producer)
     }
 
-    /// Starts a run like [`produce`](Self::produce), but a name whose run has ended runs again if the
+    /// Starts a run like [`spawn`](Self::spawn), but a name whose run has ended runs again if the
     /// client has no id: the second message of a conversation is answered, and not the first one's
     /// answer replayed. A run that has not ended is joined, and its producer is not called.
     ///
@@ -382,12 +315,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error like [`produce`](Self::produce).
+    /// Returns an error like [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
     /// Panics outside of a tokio runtime.
-    pub fn produce_again<F, Fut, Kind>(
+    pub fn spawn_again<F, Fut, Kind>(
         &self,
         name: &str,
         cursor: impl Into<Cursor>,
@@ -395,7 +328,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ) -> Result<Subscription<T>, HubError>
     where
         F: FnOnce(Topic<T>) -> Fut,
-        Fut: Future<Output: Outcome<Kind>> + Send + 'static,
+        Fut: Future<Output: RunResult<Kind>> + Send + 'static,
     {
         self.run(name, cursor.into(), Again::Restart, producer)
     }
@@ -409,7 +342,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ) -> Result<Subscription<T>, HubError>
     where
         F: FnOnce(Topic<T>) -> Fut,
-        Fut: Future<Output: Outcome<Kind>> + Send + 'static,
+        Fut: Future<Output: RunResult<Kind>> + Send + 'static,
     {
         let runtime = Handle::current();
         let cursor = cursor.for_run();
@@ -461,7 +394,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             name: name.to_owned(),
             is_stopped: true,
         };
-        let abandon_after = self.0.abandon_after;
+        let abandon_after = self.0.limits.abandon_after;
         let run = producer(topic);
         let run = runtime.spawn(async move {
             // Also if the run panics, or is stopped.
@@ -494,7 +427,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// response breaks off when it is cut (`on_cut = "abort"`, the default of all other methods) breaks off with the reason
     /// [`Failed`](crate::CloseReason::Failed), and nothing that its handler yields afterwards is sent, so that half an answer
     /// does not look complete. [`Subscription::has_failed`] stays `false`.
-    pub fn stop(&self, name: &str) -> bool {
+    pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {
             return false;
@@ -520,7 +453,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 return Ok(state);
             }
             let excess = self.0.freed().excess();
-            let missing = (state.topics.len() + new).saturating_sub(self.0.max_topics);
+            let missing = (state.topics.len() + new).saturating_sub(self.0.limits.max_topics);
             if missing == 0 && excess == 0 {
                 return Ok(state);
             }
@@ -574,6 +507,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 }
 
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            topics: HashMap::new(),
+            finished: Unused::new(),
+            unfinished: Unused::new(),
+            next: 0,
+            is_swept: false,
+        }
+    }
+}
+
 impl<T: Send + Sync + 'static> State<T> {
     /// Takes note of those that nobody uses any more.
     fn note_unused(&mut self, freed: &Freed) {
@@ -617,7 +562,7 @@ impl<T: Send + Sync + 'static> State<T> {
 impl<T: Send + Sync + 'static> Inner<T> {
     fn freed(&self) -> &Arc<Freed> {
         self.freed
-            .get_or_init(|| Arc::new(Freed::new(self.max_bytes)))
+            .get_or_init(|| Arc::new(Freed::new(self.limits.max_bytes)))
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -635,7 +580,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         topics: usize,
         bytes: usize,
     ) -> Option<Vec<Slot<T>>> {
-        if self.idle == Duration::MAX {
+        if self.limits.idle == Duration::MAX {
             return None;
         }
         state.note_unused(self.freed());
@@ -666,8 +611,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
         state.note_unused(self.freed());
-        let is_old =
-            |((since, _), _): &(&(Instant, u64), &String)| now.duration_since(*since) >= self.idle;
+        let is_old = |((since, _), _): &(&(Instant, u64), &String)| {
+            now.duration_since(*since) >= self.limits.idle
+        };
         let finished = state.finished.iter().take_while(is_old);
         let unfinished = state.unfinished.iter().take_while(is_old);
         let names: Vec<_> = finished
@@ -680,7 +626,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             .collect();
         let gone: usize = old.iter().map(|slot| slot.topic.held_bytes()).sum();
         let mut excess = self.freed().excess().saturating_sub(gone);
-        while excess > 0 && self.idle < Duration::MAX {
+        while excess > 0 && self.limits.idle < Duration::MAX {
             let next = state
                 .finished
                 .values()
@@ -705,7 +651,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             return;
         };
         state.is_swept = true;
-        let every = (self.idle / 4).max(Duration::from_millis(10));
+        let every = (self.limits.idle / 4).max(Duration::from_millis(10));
         let freed = Arc::clone(self.freed());
         let mut sweeping = Sweeping {
             hub: Weak::clone(weak),
@@ -760,8 +706,8 @@ impl<T> Clone for Hub<T> {
 impl<T> fmt::Debug for Hub<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("idle", &self.0.idle)
-            .field("max_topics", &self.0.max_topics)
+            .field("idle", &self.0.limits.idle)
+            .field("max_topics", &self.0.limits.max_topics)
             .finish_non_exhaustive()
     }
 }

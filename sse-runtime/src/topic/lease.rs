@@ -57,8 +57,8 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
         self.backend.publish(event)
     }
 
-    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
-        self.backend.publish_now(event)
+    fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
+        self.backend.try_publish(event)
     }
 
     fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
@@ -186,7 +186,7 @@ impl Usage {
         })
     }
 
-    /// A use of the topic. Only its hub makes one from nothing, under its lock.
+    /// A use of the topic. Filter its hub makes one from nothing, under its lock.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.users.fetch_add(1, Ordering::Relaxed);
         Lease(Arc::clone(self))

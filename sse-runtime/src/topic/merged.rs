@@ -295,7 +295,7 @@ mod tests {
         let mut merged = Merged::new(named);
         for value in 0..EVENTS {
             let frame = BytesMut::zeroed(10);
-            let published = rings[7].publish_now(Encoded { value, frame });
+            let published = rings[7].try_publish(Encoded { value, frame });
             published.unwrap().unwrap();
         }
 

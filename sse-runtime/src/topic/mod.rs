@@ -3,18 +3,20 @@
 pub(crate) mod backend;
 mod batch;
 mod hub;
+mod hub_builder;
 mod lease;
 pub(crate) mod merged;
-mod outcome;
 mod presence;
 mod publish;
 mod ring;
+mod run_result;
 mod subscription;
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
+pub use crate::event::gap::{Gap, GapReason};
 use crate::{
     event::{
         event::Event,
@@ -27,20 +29,21 @@ use crate::{
 };
 use backend::{Backend, Encoded, StartAt};
 pub use hub::{Hub, HubError};
-pub use outcome::Outcome;
-pub use presence::{Here, Presence, PresenceChange};
+pub use hub_builder::HubBuilder;
+pub use presence::{Presence, PresenceEvent, PresenceGuard};
 pub use publish::PublishError;
 use ring::{
     Ring,
     overflow::{Capacity, NewestByKey, Overflow},
 };
-pub use subscription::{Mapped, Only, Subscription, Update};
+pub use run_result::RunResult;
+pub use subscription::{Filter, Map, Subscription, Update};
 
 /// Events that many clients get: each is encoded once, when it is published, and all share its bytes.
 ///
 /// ```
 /// use axum::{Router, extract::State};
-/// use sse_runtime::{LastEventId, RouterExt, Stream, Topic, sse_endpoint};
+/// use sse_runtime::{LastEventId, SseRouterExt, Stream, Topic, sse_endpoint};
 ///
 /// #[derive(Clone, serde::Serialize)]
 /// struct Price { symbol: String, cents: u64 }
@@ -56,7 +59,7 @@ pub use subscription::{Mapped, Only, Subscription, Update};
 ///     }
 /// }
 ///
-/// # async fn run() -> Result<(), sse_runtime::PublishError> {
+/// # async fn run() -> Result<(), sse_runtime::topic::PublishError> {
 /// let prices: Topic<Price> = Topic::in_memory(1024); // holds the last 1024 events for replay
 /// let app: Router = Router::new().sse(price_updates).with_state(prices.clone());
 /// prices.publish(&Price { symbol: "ACME".into(), cents: 1250 }).await?;
@@ -247,12 +250,12 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// # Errors
     ///
     /// As of [`publish`](Self::publish).
-    pub fn publish_now(&self, value: &T) -> Result<EventId, PublishError>
+    pub fn try_publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
     {
         let encoded = self.encode(Event::json(value.clone()))?;
-        match self.backend.publish_now(encoded) {
+        match self.backend.try_publish(encoded) {
             Ok(published) => published,
             Err(_) => Err(PublishError::TakesTime),
         }

@@ -19,14 +19,14 @@ use crate::SseEvent;
 /// ```
 /// use std::time::Duration;
 /// use axum::extract::{Path, State};
-/// use sse_runtime::{LastEventId, Presence, PresenceChange, Stream, sse_endpoint};
+/// use sse_runtime::{LastEventId, Stream, sse_endpoint, topic::{Presence, PresenceEvent}};
 ///
 /// #[sse_endpoint("/present/{user}")]
 /// async fn present(
 ///     Path(user): Path<String>,
 ///     State(presence): State<Presence<String>>,
 ///     last: LastEventId,
-/// ) -> impl Stream<Item = PresenceChange<String>> {
+/// ) -> impl Stream<Item = PresenceEvent<String>> {
 ///     let changes = presence.changes(last);
 ///     let _here = presence.join(user);          // until the stream ends
 ///     yield_all!(changes);                      // event: joined, data: {"who":"ada","count":1}
@@ -41,7 +41,7 @@ pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
     grace: Duration,
-    changes: Topic<PresenceChange<K>>,
+    changes: Topic<PresenceEvent<K>>,
     state: Mutex<State<K>>,
 }
 
@@ -63,7 +63,7 @@ struct Present {
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
 #[non_exhaustive]
-pub enum PresenceChange<K> {
+pub enum PresenceEvent<K> {
     /// Somebody who was not there.
     Joined {
         /// Who it is.
@@ -103,9 +103,9 @@ where
     /// user, a session; [`Connection::id`](crate::Connection::id) is not.
     ///
     /// Outside of a tokio runtime there is no grace time.
-    pub fn join(&self, who: K) -> Here<K> {
+    pub fn join(&self, who: K) -> PresenceGuard<K> {
         // Before the lock, so that it is dropped behind it, where something of the user's panics in here.
-        let here = Here {
+        let here = PresenceGuard {
             presence: self.clone(),
             who,
             runtime: Handle::try_current().ok(),
@@ -117,7 +117,7 @@ where
         if is_new {
             let count = state.present.len();
             // Under the lock, so that the counts are in order.
-            self.0.publish(&PresenceChange::Joined {
+            self.0.publish(&PresenceEvent::Joined {
                 who: who.clone(),
                 count,
             });
@@ -132,12 +132,12 @@ where
     }
 
     /// Who is there.
-    pub fn present(&self) -> Vec<K> {
+    pub fn members(&self) -> Vec<K> {
         self.0.state().present.keys().cloned().collect()
     }
 
     /// Who joins and who leaves from `cursor` on, as [`Topic::subscribe`] has it.
-    pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceChange<K>> {
+    pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
         self.0.changes.subscribe(cursor)
     }
 }
@@ -152,8 +152,8 @@ impl<K> Inner<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
-    fn publish(&self, change: &PresenceChange<K>) {
-        if let Err(error) = self.changes.publish_now(change) {
+    fn publish(&self, change: &PresenceEvent<K>) {
+        if let Err(error) = self.changes.try_publish(change) {
             tracing::error!(%error, "a change of presence cannot be told");
         }
     }
@@ -182,7 +182,7 @@ where
         if is_gone {
             state.present.remove(&who);
             let count = state.present.len();
-            self.publish(&PresenceChange::Left { who, count });
+            self.publish(&PresenceEvent::Left { who, count });
         }
     }
 }
@@ -204,7 +204,7 @@ impl<K> fmt::Debug for Presence<K> {
 
 /// Somebody is there, until this is dropped, see [`Presence::join`].
 #[must_use = "whoever joins has left when this is dropped"]
-pub struct Here<K>
+pub struct PresenceGuard<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
@@ -213,7 +213,7 @@ where
     runtime: Option<Handle>,
 }
 
-impl<K> Drop for Here<K>
+impl<K> Drop for PresenceGuard<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
@@ -259,7 +259,7 @@ where
     }
 }
 
-impl<K> fmt::Debug for Here<K>
+impl<K> fmt::Debug for PresenceGuard<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {

@@ -24,11 +24,12 @@ pub enum PublishError {
     Finished,
     /// The event has an id or an end, which are the topic's to give, or no value.
     #[error("the event has {what}, and cannot be shared; yield it in the endpoint")]
+    #[non_exhaustive]
     NotForTopics {
         /// What it has.
         what: &'static str,
     },
-    /// Its back end takes time, and [`Topic::publish_now`](super::Topic::publish_now) takes none.
+    /// Its back end takes time, and [`Topic::try_publish`](super::Topic::try_publish) takes none.
     #[error("the topic's back end takes time to publish; use `publish`")]
     TakesTime,
 }

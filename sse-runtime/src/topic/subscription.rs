@@ -144,7 +144,7 @@ impl<T> Subscription<T> {
         self.position.clone()
     }
 
-    /// Whether the subscription has ended because the [run](super::Hub::produce) that published has
+    /// Whether the subscription has ended because the [run](super::Hub::spawn) that published has
     /// failed or panicked. In an endpoint the stream then ends with the error by itself, at the latest
     /// at the handler's next `yield_!`, so this is for other readers, and for a handler that returns an
     /// error of its own.
@@ -154,22 +154,22 @@ impl<T> Subscription<T> {
 
     /// Those updates alone that `filter` lets through. Gaps are told all the same. [`Start::Latest`](super::Start::Latest) counts
     /// before the filter.
-    pub fn only<F>(self, filter: F) -> Only<T, F>
+    pub fn filter<F>(self, filter: F) -> Filter<T, F>
     where
         F: FnMut(&T) -> bool,
     {
-        Only {
+        Filter {
             updates: self,
             filter,
         }
     }
 
     /// What `view` makes of each update, as an event with the update's id. It is serialised for each reader.
-    pub fn map<U, F>(self, view: F) -> Mapped<Self, F>
+    pub fn map<U, F>(self, view: F) -> Map<Self, F>
     where
         F: FnMut(&T) -> U,
     {
-        Mapped {
+        Map {
             updates: self,
             view,
         }
@@ -428,13 +428,13 @@ impl<T> Yield<T, kind::SharedReference> for &Update<T> {
     }
 }
 
-/// Those updates of a subscription that a filter lets through, see [`Subscription::only`].
-pub struct Only<T, F> {
+/// Those updates of a subscription that a filter lets through, see [`Subscription::filter`].
+pub struct Filter<T, F> {
     updates: Subscription<T>,
     filter: F,
 }
 
-impl<T, F: FnMut(&T) -> bool> Only<T, F> {
+impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
     /// The next update that the filter lets through; `None` when the topic is finished.
     ///
     /// # Cancel safety
@@ -450,11 +450,11 @@ impl<T, F: FnMut(&T) -> bool> Only<T, F> {
     }
 
     /// As [`Subscription::map`].
-    pub fn map<U, V>(self, view: V) -> Mapped<Self, V>
+    pub fn map<U, V>(self, view: V) -> Map<Self, V>
     where
         V: FnMut(&T) -> U,
     {
-        Mapped {
+        Map {
             updates: self,
             view,
         }
@@ -478,7 +478,7 @@ impl<T, F: FnMut(&T) -> bool> Only<T, F> {
     }
 }
 
-impl<T, F: FnMut(&T) -> bool> Stream for Only<T, F> {
+impl<T, F: FnMut(&T) -> bool> Stream for Filter<T, F> {
     type Item = Update<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
@@ -486,21 +486,21 @@ impl<T, F: FnMut(&T) -> bool> Stream for Only<T, F> {
     }
 }
 
-impl<T, F> Unpin for Only<T, F> {}
+impl<T, F> Unpin for Filter<T, F> {}
 
-impl<T, F> fmt::Debug for Only<T, F> {
+impl<T, F> fmt::Debug for Filter<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Only").field(&self.updates).finish()
     }
 }
 
 /// The updates of a subscription as something else, see [`Subscription::map`].
-pub struct Mapped<S, F> {
+pub struct Map<S, F> {
     updates: S,
     view: F,
 }
 
-impl<S, F> Mapped<S, F> {
+impl<S, F> Map<S, F> {
     /// The next of them; `None` when the topic is finished.
     ///
     /// # Cancel safety
@@ -530,7 +530,7 @@ impl<S, F> Mapped<S, F> {
     }
 }
 
-impl<S, T, U, F> Stream for Mapped<S, F>
+impl<S, T, U, F> Stream for Map<S, F>
 where
     S: Stream<Item = Update<T>> + Unpin,
     F: FnMut(&T) -> U,
@@ -542,10 +542,10 @@ where
     }
 }
 
-impl<S, F> Unpin for Mapped<S, F> {}
+impl<S, F> Unpin for Map<S, F> {}
 
-impl<S: fmt::Debug, F> fmt::Debug for Mapped<S, F> {
+impl<S: fmt::Debug, F> fmt::Debug for Map<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Mapped").field(&self.updates).finish()
+        f.debug_tuple("Map").field(&self.updates).finish()
     }
 }

@@ -19,7 +19,9 @@ use axum::{
     routing::{get, post},
 };
 use cap::Cap;
-use sse_runtime::{Connection, NoConnection, RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
+use sse_runtime::{
+    Connection, Shutdown, SseRouterExt as _, Stream, Text, route::MissingConnection, sse_endpoint,
+};
 use support::{
     load::{AS_ASKED, Numbers},
     server_of,
@@ -136,9 +138,9 @@ fn resident_kib() -> u64 {
 struct Watched(Connection);
 
 impl FromRequestParts<Told> for Watched {
-    type Rejection = NoConnection;
+    type Rejection = MissingConnection;
 
-    async fn from_request_parts(parts: &mut Parts, told: &Told) -> Result<Self, NoConnection> {
+    async fn from_request_parts(parts: &mut Parts, told: &Told) -> Result<Self, MissingConnection> {
         let connection = Connection::from_request_parts(parts, told).await?;
         let cause = parts.uri.path().split('/').nth(2).unwrap_or_default();
         let (cause, id, told) = (cause.to_owned(), connection.id(), told.clone());

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sse_runtime::{RouterExt as _, SseError, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseError, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 use support::log::Log;
 
 /// One error for both sides of the response.

@@ -19,7 +19,7 @@ use axum::{
     response::Html,
     routing::{get, post},
 };
-use sse_runtime::{RouterExt as _, Shutdown, Stream, Text, sse_endpoint};
+use sse_runtime::{Shutdown, SseRouterExt as _, Stream, Text, sse_endpoint};
 use support::{Generators, server_of, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},

@@ -7,7 +7,7 @@ use axum::{
     response::Html,
     routing::{get, post},
 };
-use sse_runtime::{RouterExt as _, Stream, StreamLimit, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, StreamLimit, sse_endpoint};
 use support::{Client, serve};
 use tokio::{process::Command, sync::mpsc, time::timeout};
 

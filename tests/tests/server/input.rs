@@ -14,7 +14,9 @@ use axum::{
     http::Method,
 };
 use sse_runtime::{
-    Comment, EventId, EventName, EventNameError, LastEventId, RouterExt as _, Stream, sse_endpoint,
+    EventId, EventName, LastEventId, SseRouterExt as _, Stream,
+    event::{Comment, EventNameError},
+    sse_endpoint,
     testing::Client,
 };
 

@@ -4,7 +4,7 @@ use std::{fs, future::pending, net::SocketAddr, path::PathBuf, process::Stdio, t
 
 use axum::{Router, extract::State};
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Server, Shutdown, Stream, sse_endpoint,
+    CloseReason, Connection, Server, Shutdown, SseRouterExt as _, Stream, sse_endpoint,
 };
 use support::{Client, Generators, server_of, within};
 use tempfile::TempDir;

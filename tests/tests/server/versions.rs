@@ -9,7 +9,7 @@ use axum::{
 };
 use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use reqwest::{Response, Version, header::HeaderMap};
-use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
+use sse_runtime::{Shutdown, SseRouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{CloseReason, Connection, RouterExt as _, Stream, Text, sse_endpoint};
+use sse_runtime::{CloseReason, Connection, SseRouterExt as _, Stream, Text, sse_endpoint};
 use support::{Client, serve_as, server_of, within};
 use tokio::{io::AsyncReadExt as _, time::sleep};
 

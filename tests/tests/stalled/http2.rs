@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use h2::{Reason, RecvStream, client::SendRequest};
-use sse_runtime::{CloseReason, RouterExt as _};
+use sse_runtime::{CloseReason, SseRouterExt as _};
 use support::{serve_as, server_of, within};
 use tokio::{
     net::{TcpSocket, TcpStream},

@@ -20,7 +20,7 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{CloseReason, Connection, RouterExt as _, Server, Stream, Text, sse_endpoint};
+use sse_runtime::{CloseReason, Connection, Server, SseRouterExt as _, Stream, Text, sse_endpoint};
 use support::{Generators, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 

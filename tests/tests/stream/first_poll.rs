@@ -15,8 +15,8 @@ use axum::{
 };
 use eventsource_stream::Eventsource as _;
 use sse_runtime::{
-    Hub, LastEventId, Presence, PresenceChange, RouterExt as _, Server, Start, Stream, Topic,
-    sse_endpoint, testing,
+    Hub, LastEventId, Server, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    topic::{Presence, PresenceEvent},
 };
 use tokio::sync::{broadcast, watch};
 use tokio_stream::StreamExt as _;
@@ -112,7 +112,7 @@ async fn merged(State(hub): State<Hub<u64>>, last: LastEventId) -> impl Stream<I
 async fn presence(
     State(presence): State<Presence<String>>,
     last: LastEventId,
-) -> impl Stream<Item = PresenceChange<String>> {
+) -> impl Stream<Item = PresenceEvent<String>> {
     yield_all!(presence.changes(last));
 }
 
@@ -206,7 +206,7 @@ async fn serve_subscribes_before_the_head() {
 #[tokio::test]
 async fn serve_in_hyper_subscribes_before_the_head() {
     hear_all(reqwest::Client::new(), async |app| {
-        serve_as(Server::new(app).takeover(false)).await
+        serve_as(Server::new(app).bypass_hyper(false)).await
     })
     .await;
 }
@@ -370,7 +370,7 @@ mod ends_at_once {
 
     #[tokio::test]
     async fn serve_in_hyper_sends_a_stream() {
-        let server = Server::new(app()).takeover(false);
+        let server = Server::new(app()).bypass_hyper(false);
         end_as_streams_do(serve_as(server).await).await;
     }
 

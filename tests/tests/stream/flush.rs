@@ -21,7 +21,7 @@ use axum::{
     middleware::map_response_with_state,
     response::Response,
 };
-use sse_runtime::{RouterExt as _, Stream, Text, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, Text, sse_endpoint};
 use tokio::{net::TcpSocket, sync::watch};
 
 use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};

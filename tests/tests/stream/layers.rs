@@ -11,7 +11,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint, testing};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint, testing};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, extract::State};
 use sse_runtime::{
-    Event, LastEventId, RouterExt as _, Stream, sse_endpoint,
+    Event, LastEventId, SseRouterExt as _, Stream, sse_endpoint,
     testing::{Client, Frame},
 };
 use tokio::{
@@ -137,7 +137,7 @@ async fn keep_alive_is_sent_despite_a_hot_loop() {
     let clock = run_clock();
     assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
     clock.abort();
-    events.leave().await;
+    events.disconnect().await;
 }
 
 #[tokio::test]

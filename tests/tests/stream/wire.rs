@@ -8,7 +8,9 @@ use eventsource_stream::Eventsource as _;
 use proptest::prelude::*;
 use serde_json::{json, value::RawValue};
 use sse_runtime::{
-    Comment, Event, EventId, EventName, RouterExt as _, Stream, Text, sse_endpoint,
+    Event, EventId, EventName, SseRouterExt as _, Stream, Text,
+    event::Comment,
+    sse_endpoint,
     testing::{Client, Frame},
 };
 use support::text::text;

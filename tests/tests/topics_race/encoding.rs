@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, RouterExt as _, Stream, Topic, sse_endpoint, testing};
+use sse_runtime::{LastEventId, SseRouterExt as _, Stream, Topic, sse_endpoint, testing};
 
 /// Counts how often it is serialized.
 #[derive(Clone)]

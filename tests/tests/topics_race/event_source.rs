@@ -14,7 +14,7 @@ use std::{
 use axum::{Router, extract::State};
 use eventsource_client::{Client as _, SSE};
 use launchdarkly_sdk_transport::HyperTransport;
-use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use support::{serve, within};
 use tokio::{
     io::AsyncReadExt as _,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, RouterExt as _, Stream, Topic, sse_endpoint};
+use sse_runtime::{LastEventId, SseRouterExt as _, Stream, Topic, sse_endpoint};
 use support::{Client, server_of, within};
 use tokio::{
     io::AsyncReadExt as _,

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, TopicBuilder, sse_endpoint};
+use sse_runtime::{
+    LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, topic::TopicBuilder,
+};
 use support::{Client, serve};
 use tokio::net::TcpStream;
 

@@ -1,4 +1,4 @@
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[sse_endpoint("ticks", keepalive = "15s", retry = 3)]
 async fn ticks() -> impl Stream<Item = u32> {

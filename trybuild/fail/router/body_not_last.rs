@@ -1,5 +1,5 @@
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[sse_endpoint("/ticks", method = POST)]
 async fn ticks(body: String, _: axum::http::Method) -> impl Stream<Item = u32> {

@@ -1,5 +1,5 @@
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[sse_endpoint("/ticks")]
 async fn ticks() -> impl Stream<Item = u32> {

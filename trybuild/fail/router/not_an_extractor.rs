@@ -1,5 +1,5 @@
 use axum::Router;
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 struct Clock(u32);
 

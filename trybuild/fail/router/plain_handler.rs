@@ -1,5 +1,5 @@
 use axum::Router;
-use sse_runtime::RouterExt;
+use sse_runtime::SseRouterExt;
 
 async fn ticks() -> &'static str {
     "ticks"

@@ -1,9 +1,9 @@
 use sse_runtime::{Stream, sse_endpoint};
 
-type Outcome = Result<u32, String>;
+type RunResult = Result<u32, String>;
 
 #[sse_endpoint("/ticks")]
-async fn ticks() -> impl Stream<Item = Outcome> {
+async fn ticks() -> impl Stream<Item = RunResult> {
     yield_!(Ok(1));
 }
 

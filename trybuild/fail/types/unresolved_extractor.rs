@@ -1,4 +1,4 @@
-use sse_runtime::{RouterExt, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 #[sse_endpoint("/ticks")]
 async fn ticks(clock: Clock) -> impl Stream<Item = u32> {

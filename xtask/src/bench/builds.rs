@@ -35,7 +35,7 @@ const PROGRAMS: [Program; 2] = [
     Program {
         name: OURS,
         dependencies: "sse-runtime = { path = \"@ROOT@/sse-runtime\" }\n",
-        uses: "use sse_runtime::{RouterExt as _, Stream, sse_endpoint};\n",
+        uses: "use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};\n",
         endpoint: |number| {
             format!(
                 r#"

@@ -50,7 +50,7 @@
 //! HTTP/2; every response that isn't a `200` with `text/event-stream` and a body of unknown length;
 //! requests with the method `HEAD`, with `expect: 100-continue`, with an upgrade, or with a body
 //! that is chunked or was not read to its end; and everything, if
-//! [`Server::takeover`](crate::Server::takeover) is off.
+//! [`Server::bypass_hyper`](crate::Server::bypass_hyper) is off.
 
 pub(crate) mod candidate;
 pub(crate) mod chunk;

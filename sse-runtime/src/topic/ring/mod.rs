@@ -187,7 +187,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         Box::pin(std::future::ready(self.add(event)))
     }
 
-    fn publish_now(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
+    fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
         Ok(self.add(event))
     }
 

@@ -7,7 +7,9 @@ use eventsource_stream::Eventsource as _;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sse_runtime::{Event, RouterExt as _, SseEvent, Stream, Text, sse_endpoint, testing::Client};
+use sse_runtime::{
+    Event, SseEvent, SseRouterExt as _, Stream, Text, sse_endpoint, testing::Client,
+};
 use support::text::text;
 use tokio_stream::StreamExt as _;
 

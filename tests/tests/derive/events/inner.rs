@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use sse_runtime::{RouterExt as _, SseEvent, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 
 use super::{Chat, token};
 

@@ -3,7 +3,7 @@
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sse_runtime::{RouterExt as _, SseEvent, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 
 use super::{Chat, token};
 

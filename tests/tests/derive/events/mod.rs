@@ -25,7 +25,7 @@ use std::sync::Arc;
 use axum::{Router, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sse_runtime::{EventId, RouterExt as _, SseEvent, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{EventId, SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Call {

@@ -6,7 +6,7 @@ use axum::{Router, extract::Path, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sse_runtime::{
-    Event, EventId, RouterExt as _, SseEvent, Stream, sse_endpoint, testing::Client,
+    Event, EventId, SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client,
 };
 use support::log::Log;
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{RouterExt as _, Shutdown, Stream, sse_endpoint};
+use sse_runtime::{Shutdown, SseRouterExt as _, Stream, sse_endpoint};
 use support::{Client, Generators, server_of, within};
 use tokio::{net::TcpListener, task::JoinSet};
 

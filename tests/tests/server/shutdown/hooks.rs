@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{Router, extract::State};
 use bytes::Bytes;
-use sse_runtime::{CloseReason, Connection, RouterExt as _, Shutdown, Stream, sse_endpoint};
+use sse_runtime::{CloseReason, Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint};
 use support::{Generators, server_of, within};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -21,7 +21,7 @@ use axum::{
     routing::get,
 };
 use http_body::Frame;
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{Router, extract::State};
-use sse_runtime::{RouterExt as _, Server, Shutdown, Start, Stream, Text, Topic, sse_endpoint};
+use sse_runtime::{Server, Shutdown, SseRouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
 use tokio::net::TcpListener;
 
 use support::{BrokenOff, Client, soon};
@@ -139,7 +139,9 @@ async fn shutdown_closes_the_connection_after_its_stream() {
     let shutdown = Shutdown::within(Duration::from_secs(10));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let server = Server::new(app()).takeover(true).shutdown(shutdown.clone());
+    let server = Server::new(app())
+        .bypass_hyper(true)
+        .shutdown(shutdown.clone());
     let serving = tokio::spawn(server.serve(listener));
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use sse_runtime::{RouterExt as _, Server};
+use sse_runtime::{Server, SseRouterExt as _};
 
 use support::{Client, body, serve_as};
 
@@ -53,7 +53,7 @@ async fn head_equals_that_of_hyper() {
             .layer(map_response(marked))
     };
     let ours = serve(app()).await;
-    let hypers = serve_as(Server::new(app()).takeover(false)).await;
+    let hypers = serve_as(Server::new(app()).bypass_hyper(false)).await;
     for request in [
         "GET /two HTTP/1.1\r\nhost: test\r\n\r\n",
         "GET /two HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n",

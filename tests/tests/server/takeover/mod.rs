@@ -19,7 +19,7 @@ use axum::{
     routing::get,
 };
 use hyper_util::rt::TokioIo;
-use sse_runtime::{RouterExt as _, Server, Stream, Text, sse_endpoint};
+use sse_runtime::{Server, SseRouterExt as _, Stream, Text, sse_endpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use support::{Client, serve_as};
@@ -71,7 +71,7 @@ fn app() -> Router {
 
 /// A server of `app` that takes over.
 async fn serve(app: Router) -> SocketAddr {
-    serve_as(Server::new(app).takeover(true)).await
+    serve_as(Server::new(app).bypass_hyper(true)).await
 }
 
 fn ask(path: &str) -> String {

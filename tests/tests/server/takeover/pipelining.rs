@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use axum::{Router, body::Body, extract::State, routing::get};
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 
 use support::{Client, body, soon};

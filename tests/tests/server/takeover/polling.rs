@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use http_body::Frame;
-use sse_runtime::{Connection, RouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
+use sse_runtime::{Connection, SseRouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
 use tokio::sync::Notify;
 use tower_service::Service as _;
 use tracing::span;
@@ -71,7 +71,7 @@ async fn waiting_generator_is_polled_once_for_each_event() {
     let mut client = Client::get(serve(app).await, "/topic").await;
     client.head().await;
     for event in 0..EVENTS {
-        topic.publish_now(&event).unwrap();
+        topic.try_publish(&event).unwrap();
         client.expect_chunk().await;
     }
     let polls = polls.0.load(Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl Publishing {
                 own.was_woken.store(true, Ordering::SeqCst);
             }
             self.next += 1;
-            self.topic.publish_now(&self.next).unwrap();
+            self.topic.try_publish(&self.next).unwrap();
         }
         polled
     }
@@ -156,7 +156,7 @@ async fn event_published_within_a_poll_is_not_missed() {
         }));
         let mut client = Client::get(serve(app).await, "/topic").await;
         client.head().await;
-        topic.publish_now(&0).unwrap();
+        topic.try_publish(&0).unwrap();
         for event in 0..1_000_u32 {
             let chunk = client.expect_chunk().await;
             assert!(chunk.ends_with(&format!("data: {event}\n\n")), "{chunk}");
@@ -204,7 +204,7 @@ async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
         .layer(map_response(gather));
     let mut client = Client::get(serve(app).await, "/until").await;
     client.head().await;
-    topic.publish_now(&0).unwrap();
+    topic.try_publish(&0).unwrap();
     let event = client.expect_chunk().await;
     assert!(event.ends_with("data: 0\n\n"), "{event}");
     over.notify_one();
@@ -240,7 +240,7 @@ async fn body_moved_to_another_task_is_polled_in_any_epoch() {
         while topic.subscribers() == 0 || shared.try_lock().is_ok() {
             tokio::task::yield_now().await;
         }
-        topic.publish_now(&event).unwrap();
+        topic.try_publish(&event).unwrap();
         client.read_to(&format!("data: data: {event}\n")).await;
     }
 }

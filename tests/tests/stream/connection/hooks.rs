@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
 };
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Shutdown, Stream, sse_endpoint, testing,
+    CloseReason, Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint, testing,
 };
 use support::{Client, log::Log, serve, within};
 use tokio::sync::mpsc;
@@ -301,7 +301,7 @@ async fn late_hook_runs_and_late_task_does_not() {
     let connection = receiver.recv().await.unwrap();
     assert_eq!(connection.peer(), None);
     let waiting = connection.clone();
-    let waiting = tokio::spawn(async move { waiting.cancelled().await });
+    let waiting = tokio::spawn(async move { waiting.closed().await });
     events.expect_end().await;
     within("the end to be told", waiting).await.unwrap();
     // For this one the wait begins after its end.
@@ -309,7 +309,7 @@ async fn late_hook_runs_and_late_task_does_not() {
     others.expect_event().await;
     let other = receiver.recv().await.unwrap();
     others.expect_end().await;
-    within("the end that is over", other.cancelled()).await;
+    within("the end that is over", other.closed()).await;
 
     // The reason is the first one, although the client has disconnected since.
     drop(events);
@@ -335,7 +335,7 @@ async fn leave_waits_for_the_hooks() {
     let client = testing::Client::new(Router::new().sse(waits).with_state(told));
     let mut events = client.get("/waits").await.events();
     events.expect_event().await;
-    events.leave().await;
+    events.disconnect().await;
     let (_, reason, tasks) = reasons.try_recv().unwrap();
     assert_eq!((reason, tasks), (CloseReason::ClientGone, 0));
 }

@@ -3,7 +3,7 @@
 use std::{future::pending, net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
-use sse_runtime::{CloseReason, Connection, RouterExt as _, Stream, sse_endpoint, testing};
+use sse_runtime::{CloseReason, Connection, SseRouterExt as _, Stream, sse_endpoint, testing};
 use support::{Client, serve};
 
 use super::{Told, waits};

@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{CloseReason, Connection, RouterExt as _, Stream, sse_endpoint, testing};
+use sse_runtime::{CloseReason, Connection, SseRouterExt as _, Stream, sse_endpoint, testing};
 use support::log::Log;
 
 use super::Told;

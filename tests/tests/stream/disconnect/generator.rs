@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::mpsc, time::Duration};
 
 use axum::{Router, extract::State};
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 
 use support::{BrokenOff, Client, Count, log::Log, serve, within};

@@ -11,7 +11,7 @@ use axum::{
     extract::State,
     http::StatusCode,
 };
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 
 use support::Generators;
 

@@ -53,7 +53,7 @@ use std::{future::pending, net::SocketAddr, time::SystemTime};
 
 use axum::{Extension, Router, extract::Path, http::StatusCode};
 use sse_runtime::{
-    CloseReason, Connection, RouterExt as _, Start, Stream, StreamLimit, Topic, sse_endpoint,
+    CloseReason, Connection, SseRouterExt as _, Start, Stream, StreamLimit, Topic, sse_endpoint,
 };
 use tokio::{net::TcpStream, sync::mpsc};
 

@@ -51,7 +51,7 @@ async fn run(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
         }
         Stack::Serve | Stack::ServeInHyper => {
             let server = Server::new(app)
-                .takeover(stack == Stack::Serve)
+                .bypass_hyper(stack == Stack::Serve)
                 .shutdown(shutdown.clone());
             tokio::spawn(server.serve(listener));
         }

@@ -16,7 +16,7 @@ async fn own(
         let _ = reasons.send(reason);
     });
     yield_!(1);
-    yield_all!(topic.subscribe(last).only(|number| *number > 100));
+    yield_all!(topic.subscribe(last).filter(|number| *number > 100));
 }
 
 #[sse_endpoint("/handed-out", method = POST)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, http::StatusCode};
-use sse_runtime::{RouterExt as _, Stream, first_ok, sse_endpoint, testing::Client};
+use sse_runtime::{SseRouterExt as _, Stream, first_ok, sse_endpoint, testing::Client};
 use tokio::sync::Semaphore;
 
 use super::{Oops, Refused, app, get, values};
@@ -101,7 +101,7 @@ async fn locals_before_the_response_live_with_the_stream() {
     assert_eq!(events.expect_event().await.json::<usize>(), 8);
     assert_eq!(events.expect_event().await.json::<usize>(), 9);
     assert_eq!(client.get("/permit").await.status(), 503);
-    events.leave().await;
+    events.disconnect().await;
     assert_eq!(permits.available_permits(), 1);
 }
 

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sse_runtime::{
-    RouterExt as _, Stream, sse_endpoint,
+    SseRouterExt as _, Stream, sse_endpoint,
     testing::{Client, Events},
 };
 

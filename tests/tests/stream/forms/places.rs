@@ -3,7 +3,7 @@
 use std::{num::ParseIntError, time::Duration};
 
 use axum::{Router, extract::Path, http::StatusCode};
-use sse_runtime::{RouterExt as _, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 
 use super::{Oops, Refused, get, values};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::State};
-use sse_runtime::{Event, RouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Event, SseRouterExt as _, Stream, sse_endpoint};
 
 use super::{Oops, get};
 

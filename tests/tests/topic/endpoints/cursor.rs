@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::State};
-use sse_runtime::{Event, LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use support::{Client, Generators, serve, within};
 use tokio::sync::Notify;
 

@@ -4,8 +4,8 @@ use std::{future::pending, net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{
-    Event, LastEventId, LastEventIdError, PublishError, RouterExt as _, Start, Stream, Topic,
-    sse_endpoint, testing,
+    Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, event::LastEventIdError,
+    sse_endpoint, testing, topic::PublishError,
 };
 use support::{Client, Generators, log::Log, serve, within};
 use tokio::sync::Semaphore;

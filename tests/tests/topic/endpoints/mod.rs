@@ -95,7 +95,7 @@ async fn come_back(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> C
 
 #[sse_endpoint("/thousands", keep_alive = "20ms")]
 async fn thousands(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
-    yield_all!(topic.subscribe(last).only(|number| number % 1000 == 0));
+    yield_all!(topic.subscribe(last).filter(|number| number % 1000 == 0));
 }
 
 /// A filter in the handler.

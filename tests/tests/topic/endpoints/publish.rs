@@ -9,7 +9,8 @@ use std::{
 
 use axum::{Router, extract::State};
 use sse_runtime::{
-    Event, PublishError, RouterExt as _, SseEvent, Start, Stream, Topic, sse_endpoint, testing,
+    Event, SseEvent, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    topic::PublishError,
 };
 
 use super::{all, has_subscribed};
@@ -55,7 +56,7 @@ async fn publish_accepts_events_without_ids() {
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let mut events = client.get("/all").await.events();
     has_subscribed(&mut events);
-    let now = topic.publish_now(&1).unwrap();
+    let now = topic.try_publish(&1).unwrap();
     let named = Event::json(2)
         .event("named")
         .retry(Duration::from_secs(3))
@@ -75,13 +76,19 @@ async fn publish_accepts_events_without_ids() {
 
     let refused = topic.publish_event(Event::json(3).id(7_u64)).await;
     assert!(
-        matches!(refused, Err(PublishError::NotForTopics { what: "an id" })),
+        matches!(
+            refused,
+            Err(PublishError::NotForTopics { what: "an id", .. })
+        ),
         "{refused:?}"
     );
     let ids: Topic<WithId> = Topic::in_memory(16);
     let refused = ids.publish(&WithId { id: 7 }).await;
     assert!(
-        matches!(refused, Err(PublishError::NotForTopics { what: "an id" })),
+        matches!(
+            refused,
+            Err(PublishError::NotForTopics { what: "an id", .. })
+        ),
         "{refused:?}"
     );
     let next = topic.publish(&4).await.unwrap();
@@ -129,7 +136,7 @@ fn event_is_dropped_outside_of_the_lock() {
             let event = Curious {
                 _looks: Arc::new(looks),
             };
-            topic.publish_now(&event).unwrap();
+            topic.try_publish(&event).unwrap();
         }
         done.send(()).unwrap();
     });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{
-    Event, LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
 };
 use support::serve;
 
@@ -126,7 +126,7 @@ async fn snapshot_and_later_updates_are_complete() {
         // Under the lock, so a snapshot is taken either before or after both changes.
         let mut sum = total_of.sum.lock().unwrap();
         *sum += number;
-        total_of.changes.publish_now(&number).unwrap()
+        total_of.changes.try_publish(&number).unwrap()
     };
     for number in 1..=10 {
         publish(number).await;

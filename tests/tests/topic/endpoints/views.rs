@@ -1,7 +1,7 @@
 //! Filters, maps and other ways to read a topic.
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
+use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};
 
@@ -34,7 +34,7 @@ async fn even_texts(
     State(topic): State<Topic<u64>>,
     last: LastEventId,
 ) -> impl Stream<Item = String> {
-    let even = topic.subscribe(last).only(|number| number % 2 == 0);
+    let even = topic.subscribe(last).filter(|number| number % 2 == 0);
     yield_all!(even.map(|number| format!("number {number}")));
 }
 
@@ -77,8 +77,8 @@ async fn filter_that_drops_all_yields_to_others() {
     let topic: Topic<u64> = Topic::in_memory(1_024);
     topic.publish(&1).await.unwrap();
     let feeds = topic.clone();
-    let mut endless = topic.subscribe(Start::First).only(move |_| {
-        feeds.publish_now(&1).unwrap();
+    let mut endless = topic.subscribe(Start::First).filter(move |_| {
+        feeds.try_publish(&1).unwrap();
         false
     });
     assert!(is_waiting(endless.next()));

@@ -1,7 +1,7 @@
 //! How many writes and how many copies the events of a topic take.
 
 use axum::{Router, body::Body, extract::State, http::Request};
-use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
+use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
 use support::serve;
 use tokio_stream::StreamExt as _;
 use tower_service::Service as _;

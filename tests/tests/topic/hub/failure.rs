@@ -8,7 +8,8 @@ use axum::{
     http::StatusCode,
 };
 use sse_runtime::{
-    Event, Hub, HubError, LastEventId, RouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    topic::HubError,
 };
 use support::{BrokenOff, Client, serve, within};
 
@@ -66,7 +67,7 @@ async fn says_done(
 async fn failed_run_sends_no_done() {
     let hub = hub(10);
     let failing = async |_| Err("no".to_owned());
-    let mut updates = hub.produce("a", Start::First, failing).unwrap();
+    let mut updates = hub.spawn("a", Start::First, failing).unwrap();
     assert!(within("the end", updates.next()).await.is_none());
     assert!(updates.has_failed());
     let app = Router::new().sse(says_done).sse(several);
@@ -91,7 +92,7 @@ async fn half(topic: Topic<String>) -> Result<(), String> {
 async fn own_marker(
     State(hub): State<Hub<String>>,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let mut run = hub.produce_again("post", Start::First, half)?;
+    let mut run = hub.spawn_again("post", Start::First, half)?;
     while let Some(word) = run.next().await {
         yield_!(word);
     }
@@ -105,7 +106,7 @@ async fn own_event(
     Path(how): Path<String>,
     State(hub): State<Hub<String>>,
 ) -> impl Stream<Item = String> {
-    let Ok(mut run) = hub.produce_again("get", Start::First, half) else {
+    let Ok(mut run) = hub.spawn_again("get", Start::First, half) else {
         return;
     };
     let mut words = Vec::new();
@@ -123,7 +124,7 @@ async fn own_event(
 /// Has an error of its own for the run that failed.
 #[sse_endpoint("/own_error")]
 async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
-    let run = hub.produce_again("error", Start::First, half);
+    let run = hub.spawn_again("error", Start::First, half);
     let mut run = run.map_err(|error| error.to_string())?;
     while let Some(word) = run.next().await {
         yield_!(word);
@@ -170,7 +171,7 @@ async fn handler_sends_nothing_after_a_failed_run() {
 #[tokio::test]
 async fn subscription_fails_with_one_of_its_topics() {
     let hub = hub(10);
-    let mut run = hub.produce("f", Start::First, half).unwrap();
+    let mut run = hub.spawn("f", Start::First, half).unwrap();
     while within("a word", run.next()).await.is_some() {}
     publish(&hub, "live", &"live 1");
     let mut updates = hub.subscribe(["f", "live"], Start::First).unwrap();
@@ -198,7 +199,7 @@ async fn subscription_fails_with_one_of_its_topics() {
 async fn read_stopped(
     State(hub): State<Hub<String>>,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let run = hub.produce("s", Start::First, |topic| async move {
+    let run = hub.spawn("s", Start::First, |topic| async move {
         topic.publish(&"half".to_owned()).await.unwrap();
         pending::<()>().await;
     })?;
@@ -215,7 +216,7 @@ async fn stopped_run_breaks_off_a_post() {
         let mut client = Client::post(addr, "/read_stopped", 0, b"").await;
         client.head().await;
         within("a word", client.expect_chunk()).await;
-        hub.stop("s");
+        hub.abort("s");
         let end = within("the end", client.chunk()).await;
         assert_eq!(end, Err(BrokenOff), "{when}");
     }

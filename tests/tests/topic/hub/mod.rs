@@ -22,14 +22,18 @@ use axum::{
     extract::{Path, State},
 };
 use sse_runtime::{
-    EventId, Gap, Hub, HubError, LastEventId, RouterExt as _, Stream, Subscription, Topic,
-    sse_endpoint, testing,
+    EventId, Hub, LastEventId, SseRouterExt as _, Stream, Topic, sse_endpoint, testing,
+    topic::{Gap, HubBuilder, HubError, Subscription},
 };
 use support::within;
 use tokio::{sync::Semaphore, task::yield_now, time::advance};
 
+fn hub_builder(events: usize) -> HubBuilder<String> {
+    Hub::builder(move || Topic::in_memory(events))
+}
+
 fn hub(events: usize) -> Hub<String> {
-    Hub::new(move || Topic::in_memory(events))
+    hub_builder(events).build()
 }
 
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
@@ -59,7 +63,7 @@ fn values(updates: &mut Subscription<String>) -> Vec<String> {
 
 fn publish(hub: &Hub<String>, name: &str, value: &dyn std::fmt::Display) {
     let topic = hub.topic(name).unwrap();
-    topic.publish_now(&value.to_string()).unwrap();
+    topic.try_publish(&value.to_string()).unwrap();
 }
 
 fn id(text: impl Into<String>) -> EventId {
@@ -101,7 +105,7 @@ struct Answers {
 impl Answers {
     fn new() -> Self {
         Self {
-            hub: hub(100).idle(IDLE),
+            hub: hub_builder(100).idle(IDLE).build(),
             started: Arc::default(),
             words: Arc::new(Semaphore::new(0)),
         }
@@ -140,7 +144,7 @@ async fn answer(
         words,
     } = answers;
     let name = id.clone();
-    let updates = hub.produce(&id, last, |topic| async move {
+    let updates = hub.spawn(&id, last, |topic| async move {
         started.fetch_add(1, Ordering::Relaxed);
         for number in 1..=5 {
             words.acquire().await.unwrap().forget();

@@ -15,24 +15,25 @@ use axum::{
     http::StatusCode,
 };
 use sse_runtime::{
-    Event, GapReason, Hub, HubError, LastEventId, RouterExt as _, Start, Stream, Topic,
-    sse_endpoint, testing,
+    Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    topic::{GapReason, HubError},
 };
 use support::within;
 use tokio::sync::mpsc;
 use tokio::time::advance;
 
-use super::{IDLE, has_subscribed, hub, pass, publish, read, values};
+use super::{IDLE, has_subscribed, hub, hub_builder, pass, publish, read, values};
 
 #[tokio::test(start_paused = true)]
 async fn topic_is_created_on_use_and_dropped_when_idle() {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
-    let hub: Hub<String> = Hub::new(move || {
+    let hub: Hub<String> = Hub::builder(move || {
         count.fetch_add(1, Ordering::Relaxed);
         Topic::in_memory(10)
     })
-    .idle(IDLE);
+    .idle(IDLE)
+    .build();
     assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (0, 0));
     assert!(hub.get("a").is_none());
     let held = hub.topic("a").unwrap();
@@ -78,7 +79,7 @@ async fn room(
 
 #[tokio::test(start_paused = true)]
 async fn random_names_cost_no_memory() {
-    let hub = hub(10).idle(IDLE).max_topics(3);
+    let hub = hub_builder(10).idle(IDLE).max_topics(3).build();
     let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
     let mut inside = Vec::new();
     for name in ["/rooms/a", "/rooms/b", "/rooms/c"] {
@@ -110,11 +111,11 @@ async fn random_names_cost_no_memory() {
 /// Rejections and drops do not scan all topics.
 #[tokio::test(start_paused = true)]
 async fn full_hub_drops_the_longest_unused_topic() {
-    let hub = hub(10).idle(IDLE).max_topics(4);
+    let hub = hub_builder(10).idle(IDLE).max_topics(4).build();
     let run = async |name: &str| {
         let say =
             |topic: Topic<String>| async move { topic.publish(&String::new()).await.map(drop) };
-        let mut updates = hub.produce(name, Start::First, say).unwrap();
+        let mut updates = hub.spawn(name, Start::First, say).unwrap();
         while within("the end", updates.next()).await.is_some() {}
         advance(Duration::from_secs(1)).await;
     };
@@ -162,7 +163,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
 
 #[tokio::test(start_paused = true)]
 async fn topics_stay_if_idle_is_infinite() {
-    let hub = hub(10).idle(Duration::MAX).max_topics(1);
+    let hub = hub_builder(10).idle(Duration::MAX).max_topics(1).build();
     publish(&hub, "a", &1);
     assert_eq!(hub.topic("b").unwrap_err(), HubError::Full);
     assert_eq!(hub.names(), ["a"]);
@@ -171,15 +172,15 @@ async fn topics_stay_if_idle_is_infinite() {
 #[tokio::test]
 async fn full_hub_drops_unread_runs() {
     const EACH: usize = 100_000;
-    let hub = hub(10).max_bytes(10 * EACH);
+    let hub = hub_builder(10).max_bytes(10 * EACH).build();
     let in_use = hub.topic("in use").unwrap();
-    in_use.publish_now(&"x".repeat(EACH)).unwrap();
+    in_use.try_publish(&"x".repeat(EACH)).unwrap();
     for number in 0..100 {
         let say = move |topic: Topic<String>| async move {
             topic.publish(&"x".repeat(EACH)).await.map(drop)
         };
         let name = number.to_string();
-        let mut updates = hub.produce(&name, Start::First, say).unwrap();
+        let mut updates = hub.spawn(&name, Start::First, say).unwrap();
         while within("the end", updates.next()).await.is_some() {}
         // An event counts twice, as a value and as a frame.
         assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
@@ -189,7 +190,7 @@ async fn full_hub_drops_unread_runs() {
     assert!(hub.get("in use").is_some());
     // A topic in use stays, and no new one is created meanwhile.
     for _ in 0..9 {
-        in_use.publish_now(&"x".repeat(EACH)).unwrap();
+        in_use.try_publish(&"x".repeat(EACH)).unwrap();
     }
     assert_eq!(hub.topic("new").unwrap_err(), HubError::Full);
     assert!(hub.topic("in use").is_ok());
@@ -221,7 +222,7 @@ async fn long_name_is_rejected() {
     let answer = client.get(&format!("/rooms/{longest}x")).await;
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     let long = longest.clone() + "x";
-    let run = hub.produce(&long, Start::First, async |_| ()).unwrap_err();
+    let run = hub.spawn(&long, Start::First, async |_| ()).unwrap_err();
     assert_eq!(run, HubError::NameTooLong);
     let several = hub.subscribe(["a", &long], Start::Now).unwrap_err();
     assert_eq!(several, HubError::NameTooLong);
@@ -245,7 +246,9 @@ impl Drop for Asks {
 
 #[tokio::test(start_paused = true)]
 async fn value_dropped_with_its_topic_may_use_the_hub() {
-    let hub: Hub<Asks> = Hub::new(|| Topic::in_memory(4)).idle(Duration::from_secs(60));
+    let hub: Hub<Asks> = Hub::builder(|| Topic::in_memory(4))
+        .idle(Duration::from_secs(60))
+        .build();
     let (dropped, mut asked) = mpsc::unbounded_channel();
     let asks = Asks {
         hub: hub.clone(),

@@ -7,18 +7,18 @@ use axum::{
     extract::{Path, State},
 };
 use sse_runtime::{
-    LastEventId, Presence, PresenceChange, RouterExt as _, Start, Stream, Subscription,
-    sse_endpoint, testing,
+    LastEventId, SseRouterExt as _, Start, Stream, sse_endpoint, testing,
+    topic::{Presence, PresenceEvent, Subscription},
 };
 
 use super::{has_subscribed, pass, poll_once};
 
-fn changes(updates: &mut Subscription<PresenceChange<&'static str>>) -> Vec<String> {
+fn changes(updates: &mut Subscription<PresenceEvent<&'static str>>) -> Vec<String> {
     let mut changes = Vec::new();
     while let Poll::Ready(Some(change)) = poll_once(updates.next()) {
         changes.push(match &*change {
-            PresenceChange::Joined { who, count } => format!("+{who} {count}"),
-            PresenceChange::Left { who, count } => format!("-{who} {count}"),
+            PresenceEvent::Joined { who, count } => format!("+{who} {count}"),
+            PresenceEvent::Left { who, count } => format!("-{who} {count}"),
             other => panic!("{other:?}"),
         });
     }
@@ -35,7 +35,7 @@ async fn presence_reports_joins_and_leaves() {
     let second_tab = presence.join("ada");
     let bob = presence.join("bob");
     assert_eq!(changes(&mut updates), ["+ada 1", "+bob 2"]);
-    let mut present = presence.present();
+    let mut present = presence.members();
     present.sort_unstable();
     assert_eq!((present, presence.count()), (vec!["ada", "bob"], 2));
 
@@ -71,7 +71,7 @@ async fn present(
     Path(user): Path<String>,
     State(presence): State<Presence<String>>,
     last: LastEventId,
-) -> impl Stream<Item = PresenceChange<String>> {
+) -> impl Stream<Item = PresenceEvent<String>> {
     let changes = presence.changes(last);
     let _here = presence.join(user);
     yield_all!(changes);
@@ -93,7 +93,7 @@ async fn stream_holds_a_presence() {
     assert_eq!(ada.expect_event().await.data, r#"{"who":"bob","count":2}"#);
     // Bob reloads the page.
     let last = bob.last_event_id().to_owned();
-    bob.leave().await;
+    bob.disconnect().await;
     pass(GRACE / 2).await;
     let mut bob = client
         .get("/present/bob")
@@ -103,7 +103,7 @@ async fn stream_holds_a_presence() {
     has_subscribed(&mut bob);
     pass(GRACE * 2).await;
     assert!(poll_once(bob.next()).is_pending());
-    bob.leave().await;
+    bob.disconnect().await;
     pass(GRACE * 2).await;
     let left = ada.expect_event().await;
     assert_eq!(
@@ -137,7 +137,7 @@ fn presence_in_grace_time_ends_with_the_runtime() {
     });
     assert_eq!(presence.count(), 2);
     drop(first);
-    assert_eq!(presence.present(), ["stays"]);
+    assert_eq!(presence.members(), ["stays"]);
     drop(stays);
     assert_eq!(presence.count(), 0);
 }

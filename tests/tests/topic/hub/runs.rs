@@ -12,15 +12,16 @@ use axum::{
     http::StatusCode,
 };
 use sse_runtime::{
-    GapReason, Hub, HubError, LastEventId, RouterExt as _, Start, Stream, Subscription, Topic,
-    sse_endpoint, testing,
+    Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    topic::{GapReason, HubError, Subscription},
 };
 use support::within;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{
-    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, pass, values, words, words_and_error,
+    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, hub_builder, pass, values, words,
+    words_and_error,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +50,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let second = events.expect_event().await;
     assert_eq!(second.json::<String>(), "word 2");
     let last = second.id;
-    events.leave().await;
+    events.disconnect().await;
     answers.words.add_permits(3);
     // There is no reader.
     pass(Duration::from_secs(1)).await;
@@ -87,7 +88,7 @@ async fn client_with_an_id_never_starts_a_run() {
     let mut events = client.get("/answers/1").await.events();
     events.expect_event().await;
     let last = events.expect_event().await.id;
-    events.leave().await;
+    events.disconnect().await;
     pass(IDLE * 2).await;
     assert_eq!(answers.hub.len(), 0, "the run is gone");
 
@@ -125,7 +126,7 @@ async fn client_with_an_id_never_starts_a_run() {
 }
 
 #[tokio::test]
-async fn produce_again_restarts_a_finished_run() {
+async fn spawn_again_restarts_a_finished_run() {
     let hub = hub(10);
     let say = |text: &'static str| {
         move |topic: Topic<String>| async move { topic.publish(&text.to_owned()).await.map(drop) }
@@ -137,31 +138,31 @@ async fn produce_again_restarts_a_finished_run() {
         }
         all
     };
-    let first = hub.produce("a", Start::First, say("first")).unwrap();
+    let first = hub.spawn("a", Start::First, say("first")).unwrap();
     let position = first.position();
     assert_eq!(all(first).await, ["first"]);
-    let replayed = hub.produce("a", Start::First, say("second")).unwrap();
+    let replayed = hub.spawn("a", Start::First, say("second")).unwrap();
     assert_eq!(all(replayed).await, ["first"]);
     // A client with an id of the run that has ended still resumes it.
     let resumed = hub
-        .produce_again("a", position.clone(), say("never"))
+        .spawn_again("a", position.clone(), say("never"))
         .unwrap();
     assert_eq!(all(resumed).await, ["first"]);
 
-    let again = hub.produce_again("a", Start::First, say("second")).unwrap();
+    let again = hub.spawn_again("a", Start::First, say("second")).unwrap();
     assert_eq!(all(again).await, ["second"]);
-    let mut old = hub.produce_again("a", position, say("never")).unwrap();
+    let mut old = hub.spawn_again("a", position, say("never")).unwrap();
     let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
     // A run that has not ended is joined.
     let waits = hub
-        .produce_again("b", Start::First, |_| pending::<()>())
+        .spawn_again("b", Start::First, |_| pending::<()>())
         .unwrap();
-    let _joined = hub.produce_again("b", Start::First, say("never")).unwrap();
+    let _joined = hub.spawn_again("b", Start::First, say("never")).unwrap();
     assert_eq!(hub.get("b").unwrap().subscribers(), 2);
     drop(waits);
-    hub.stop("b");
+    hub.abort("b");
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +171,7 @@ async fn waiting_run_is_not_idle() {
     let events = answers.client().get("/answers/1").await.events();
     let mut events = events;
     has_subscribed(&mut events);
-    events.leave().await;
+    events.disconnect().await;
     pass(IDLE * 5).await;
     assert_eq!(answers.hub.len(), 1);
     answers.words.add_permits(5);
@@ -185,7 +186,7 @@ async fn waiting_run_is_not_idle() {
 async fn run_without_readers_is_aborted() {
     let after = Duration::from_secs(600);
     let mut answers = Answers::new();
-    answers.hub = hub(100).idle(IDLE).abandon_after(after);
+    answers.hub = hub_builder(100).idle(IDLE).abandon_after(after).build();
     let client = answers.client();
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(1);
@@ -193,11 +194,11 @@ async fn run_without_readers_is_aborted() {
     // It goes on as long as it has a reader.
     pass(after * 2).await;
     assert!(!answers.hub.get("1").unwrap().is_finished());
-    events.leave().await;
+    events.disconnect().await;
     pass(after / 2).await;
     assert!(!answers.hub.get("1").unwrap().is_finished());
     let back = client.get("/answers/1").last_event_id(&first.id).await;
-    back.events().leave().await;
+    back.events().disconnect().await;
     pass(after / 2 + Duration::from_secs(5)).await;
     assert!(
         !answers.hub.get("1").unwrap().is_finished(),
@@ -222,14 +223,14 @@ async fn run_without_readers_is_aborted() {
 async fn stopped_run_ends_its_readers() {
     let answers = Answers::new();
     let client = answers.client();
-    assert!(!answers.hub.stop("1"), "there is none");
+    assert!(!answers.hub.abort("1"), "there is none");
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(1);
     assert_eq!(events.expect_event().await.json::<String>(), "word 1");
-    assert!(answers.hub.stop("1"));
+    assert!(answers.hub.abort("1"));
     assert!(words(&mut events).await.is_empty());
     assert!(events.last_event_id().ends_with("~done"));
-    assert!(!answers.hub.stop("1"), "it has ended");
+    assert!(!answers.hub.abort("1"), "it has ended");
     // It is not started again while it is kept.
     answers.words.add_permits(5);
     let mut again = client.get("/answers/1").await.events();
@@ -242,12 +243,12 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
     let hub = hub(10);
     let asked = hub.clone();
     let mut updates = hub
-        .produce("a", Start::First, move |topic| {
+        .spawn("a", Start::First, move |topic| {
             // Before the run itself, so the hub must not be locked.
             let other = asked.topic("b").unwrap();
             // No second run is started, although the first has not begun.
             let twice = |_| -> Pending<()> { panic!("started twice") };
-            let again = asked.produce("a", Start::First, twice);
+            let again = asked.spawn("a", Start::First, twice);
             assert!(again.is_ok());
             async move {
                 other.publish(&"beside".to_owned()).await?;
@@ -263,7 +264,7 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
 
     let panics = hub.clone();
     let panicked = tokio::spawn(async move {
-        panics.produce("c", Start::First, |_| {
+        panics.spawn("c", Start::First, |_| {
             if true {
                 panic!("as asked");
             }
@@ -281,8 +282,8 @@ async fn run_stopped_before_its_start_never_starts() {
     let hub: Hub<String> = Hub::new(|| Topic::in_memory(4));
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let mut updates = hub
-        .produce("a", Start::First, |_| {
-            assert!(hub.stop("a"));
+        .spawn("a", Start::First, |_| {
+            assert!(hub.abort("a"));
             async move { begun.send(()).unwrap() }
         })
         .unwrap();
@@ -298,7 +299,7 @@ async fn resumed(
     State(hub): State<Hub<String>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let run = hub.produce(&id, last, |topic| async move {
+    let run = hub.spawn(&id, last, |topic| async move {
         topic.publish(&"started".to_owned()).await.map(drop)
     })?;
     yield_all!(run);

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, task::Poll};
 
 use axum::{Router, http::StatusCode};
 use proptest::prelude::*;
-use sse_runtime::{GapReason, Hub, HubError, RouterExt as _, Start, Subscription, testing};
+use sse_runtime::{
+    Hub, SseRouterExt as _, Start, testing,
+    topic::{GapReason, HubError, Subscription},
+};
 use support::within;
 
 use super::{has_subscribed, hub, id, poll_once, publish, read, several, values};
@@ -297,7 +300,7 @@ async fn client_learns_where_a_new_name_starts() {
     } else {
         held
     };
-    events.leave().await;
+    events.disconnect().await;
     publish(&hub, "b", &"b 1");
     let mut back = client
         .get("/several/a,b")

@@ -6,7 +6,10 @@ use std::{
 };
 
 use proptest::prelude::*;
-use sse_runtime::{EventId, GapReason, Start, Subscription, Topic};
+use sse_runtime::{
+    EventId, Start, Topic,
+    topic::{GapReason, Subscription},
+};
 use tokio::time::advance;
 
 use super::{Item, poll_once};
@@ -51,7 +54,7 @@ proptest! {
                 published += 1;
                 let key = u8::try_from(published * 7 % 5).unwrap();
                 let item = Item { number: published, key, fill: String::new() };
-                topic.publish_now(&item).unwrap();
+                topic.try_publish(&item).unwrap();
             }
             read(&mut updates, reads);
             if leaves {
@@ -69,7 +72,7 @@ fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
     let numbers: Topic<u32> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
     for number in 0..100_000 {
-        numbers.publish_now(&number).unwrap();
+        numbers.try_publish(&number).unwrap();
     }
     let mut held = 0;
     let mut updates = numbers.subscribe(Start::First);
@@ -81,7 +84,7 @@ fn held_bytes_stay_within_the_limit() {
 
     let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
     for _ in 0..100 {
-        texts.publish_now(&"x".repeat(LIMIT / 16)).unwrap();
+        texts.try_publish(&"x".repeat(LIMIT / 16)).unwrap();
     }
     let mut held = 0;
     let mut updates = texts.subscribe(Start::First);
@@ -97,10 +100,10 @@ fn held_bytes_stay_within_the_limit() {
         .events(1)
         .latest_by(|key: &u32| *key)
         .build();
-    by_key.publish_now(&0).unwrap();
+    by_key.try_publish(&0).unwrap();
     let one = by_key.held_bytes();
     for number in 0..1_000 {
-        by_key.publish_now(&(number % 10)).unwrap();
+        by_key.try_publish(&(number % 10)).unwrap();
     }
     assert!((10 * one..11 * one).contains(&by_key.held_bytes()));
 }

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use sse_runtime::{EventId, GapReason, Start, Subscription, Topic};
+use sse_runtime::{
+    EventId, Start, Topic,
+    topic::{GapReason, Subscription},
+};
 use tokio::time::Instant;
 
 use super::{Item, number, poll_once};

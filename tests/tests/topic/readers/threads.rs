@@ -9,7 +9,10 @@ use std::{
     thread,
 };
 
-use sse_runtime::{Gap, Start, Topic, Update};
+use sse_runtime::{
+    Start, Topic,
+    topic::{Gap, Update},
+};
 
 use super::number;
 
@@ -103,7 +106,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
                 let topic = topic.clone();
                 thread::spawn(move || {
                     for value in 1..=EACH {
-                        topic.publish_now(&(publisher, value)).unwrap();
+                        topic.try_publish(&(publisher, value)).unwrap();
                     }
                 })
             })
@@ -148,7 +151,7 @@ fn wake_up_between_read_and_wait_is_not_lost() {
         })
         .collect();
     for round in 1..=ROUNDS {
-        topic.publish_now(&(0, round)).unwrap();
+        topic.try_publish(&(0, round)).unwrap();
         // A reader that is not woken ends its own wait with a panic.
         while seen
             .iter()

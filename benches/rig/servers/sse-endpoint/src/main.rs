@@ -8,7 +8,7 @@ use axum::{
     routing::get,
 };
 use peer::{Burst, Open, Rate, Tick};
-use sse_runtime::{RouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::net::TcpListener;
 
 /// How many updates of a topic there are to be replayed in a burst.
@@ -81,14 +81,14 @@ async fn main() -> std::io::Result<()> {
         held: Held(Topic::in_memory(10_000)),
     };
     for seq in 0..HELD {
-        let published = topics.held.0.publish_now(&Tick::new(seq));
+        let published = topics.held.0.try_publish(&Tick::new(seq));
         published.expect("a topic that is open");
     }
     // So that a replay ends.
     topics.held.0.finish();
     let live = topics.live.clone();
     tokio::spawn(peer::publish(move |seq| {
-        live.publish_now(&Tick::new(seq))
+        live.try_publish(&Tick::new(seq))
             .expect("a topic that is open");
     }));
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };

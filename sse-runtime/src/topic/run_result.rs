@@ -1,4 +1,4 @@
-//! [`Outcome`]: what a run may end with.
+//! [`RunResult`]: what a run may end with.
 
 use std::convert::Infallible;
 
@@ -11,11 +11,11 @@ use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 /// `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`] or a [`HubError`] is logged, and
 /// readers get a problem without details. The parameter tells them apart and is inferred.
 #[diagnostic::on_unimplemented(
-    message = "a run of `Hub::produce` ends with nothing, or with a `Result<(), E>`, not with `{Self}`",
+    message = "a run of `Hub::spawn` ends with nothing, or with a `Result<(), E>`, not with `{Self}`",
     label = "this is neither, or its error cannot be serialised",
     note = "derive `serde::Serialize` for an error that readers may see, and convert any other into `Box<dyn std::error::Error + Send + Sync>`, which is only logged"
 )]
-pub trait Outcome<Kind> {
+pub trait RunResult<Kind> {
     #[doc(hidden)]
     fn outcome(self) -> Result<(), RunError>;
 }
@@ -37,32 +37,32 @@ impl RunError {
     }
 }
 
-/// The kinds of [`Outcome`].
+/// The kinds of [`RunResult`].
 #[derive(Debug)]
 pub enum Nothing {}
 
-/// See [`Outcome`].
+/// See [`RunResult`].
 #[derive(Debug)]
 pub struct Shown<Kind>(Kind);
 
-/// See [`Outcome`].
+/// See [`RunResult`].
 #[derive(Debug)]
 pub enum Logged {}
 
-impl Outcome<Nothing> for () {
+impl RunResult<Nothing> for () {
     fn outcome(self) -> Result<(), RunError> {
         Ok(())
     }
 }
 
-impl Outcome<Nothing> for Infallible {
+impl RunResult<Nothing> for Infallible {
     fn outcome(self) -> Result<(), RunError> {
         match self {}
     }
 }
 
 /// A run that never ends: an `async` block whose last expression is a `loop` that nothing leaves has the type `!`.
-impl Outcome<Nothing> for Never {
+impl RunResult<Nothing> for Never {
     fn outcome(self) -> Result<(), RunError> {
         self
     }
@@ -82,7 +82,7 @@ impl<T> Returns for fn() -> T {
 }
 
 #[diagnostic::do_not_recommend]
-impl<E, Kind> Outcome<Shown<Kind>> for Result<(), E>
+impl<E, Kind> RunResult<Shown<Kind>> for Result<(), E>
 where
     E: ErrorPayload<Kind> + Send + 'static,
 {
@@ -98,7 +98,7 @@ where
 macro_rules! logged {
     ($($error:ty),*) => {$(
         #[diagnostic::do_not_recommend]
-        impl Outcome<Logged> for Result<(), $error> {
+        impl RunResult<Logged> for Result<(), $error> {
             fn outcome(self) -> Result<(), RunError> {
                 self.map_err(|error| RunError {
                     failure: Failure::hidden(),

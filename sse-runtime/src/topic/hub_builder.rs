@@ -1,0 +1,105 @@
+//! [`HubBuilder`]: a hub's limits.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use super::hub::{Hub, Inner, Make, State};
+
+/// How many topics a hub holds, for how long, and how many bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) idle: Duration,
+    pub(crate) max_topics: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) abandon_after: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(300),
+            max_topics: 10_000,
+            max_bytes: 256 * 1024 * 1024,
+            abandon_after: None,
+        }
+    }
+}
+
+/// Creates a [`Hub`] with limits of its own, see [`Hub::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_runtime::{Hub, Topic};
+///
+/// let rooms: Hub<String> = Hub::builder(|| Topic::in_memory(100))
+///     .idle(Duration::from_secs(600))
+///     .max_topics(1_000)
+///     .build();
+/// ```
+#[must_use = "a builder does nothing until it builds"]
+pub struct HubBuilder<T> {
+    pub(crate) make: Make<T>,
+    pub(crate) limits: Limits,
+}
+
+impl<T: Send + Sync + 'static> HubBuilder<T> {
+    /// Sets how long an unused topic is kept, with the events that it holds: 5 minutes by default, and forever with
+    /// [`Duration::MAX`]. A topic is unused if it has neither a handle nor a reader. Unused topics are looked for at each
+    /// quarter of this time.
+    ///
+    /// A [run](Hub::spawn) that has ended can be replayed for as long.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.limits.idle = idle;
+        self
+    }
+
+    /// Sets how many topics there may be at once; 10,000 by default.
+    ///
+    /// At the maximum, the topic that has been unused longest is dropped to make room for a new one, finished ones first.
+    /// [`HubError::Full`](super::HubError::Full) means that all are in use, or that [`idle`](Self::idle) is
+    /// [`Duration::MAX`], so that none is ever dropped.
+    pub fn max_topics(mut self, max: usize) -> Self {
+        self.limits.max_topics = max;
+        self
+    }
+
+    /// Sets how many bytes all topics together may hold before unused ones are dropped: finished ones first, then those
+    /// unused longest; 256 MiB by default.
+    ///
+    /// Bytes are counted as in [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use stay, within their own
+    /// limits, but no new topic is created while they hold too much.
+    pub fn max_bytes(mut self, max: usize) -> Self {
+        self.limits.max_bytes = max;
+        self
+    }
+
+    /// Sets how long a [run](Hub::spawn) goes on without a reader; forever by default.
+    ///
+    /// The time counts from the run's start, and from when its last reader has left. A run that is abandoned is stopped at its
+    /// next `.await`, and ends as failed: a reader that returns gets what was published, then an error without details.
+    pub fn abandon_after(mut self, after: Duration) -> Self {
+        self.limits.abandon_after = Some(after);
+        self
+    }
+
+    /// Creates the hub.
+    pub fn build(self) -> Hub<T> {
+        Hub(Arc::new(Inner {
+            make: self.make,
+            limits: self.limits,
+            freed: OnceLock::new(),
+            state: Mutex::new(State::default()),
+        }))
+    }
+}
+
+impl<T> fmt::Debug for HubBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
