@@ -176,7 +176,7 @@ fn page(cases: &[Case]) -> String {
     for (group, title, about) in GROUPS {
         let _ = write!(
             page,
-            "\n# {title}\n\n{about}\n\n| mistake | where | the compiler says |\n| --- | --- |\n"
+            "\n# {title}\n\n{about}\n\n| mistake | where | the compiler says |\n| --- | --- | --- |\n"
         );
         for case in cases.iter().filter(|case| case.group == group) {
             let mistake = case.name.replace('_', " ");

@@ -1,17 +1,14 @@
 //! The layering of the library crates: the table of folders in `docs/architecture.md` is the rule, and the `use` lines
 //! are held to it.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use syn::{
     UseTree,
     visit::{self, Visit},
 };
 
-use crate::steps::root;
+use crate::{repository::files, steps::root};
 
 /// Files that may use everything: the front page, the functions that expanded code calls, and tests of the whole.
 const EXCEPTED: [&str; 3] = ["lib.rs", "private.rs", "tests.rs"];
@@ -27,7 +24,7 @@ fn imports_point_to_earlier_stages() -> io::Result<()> {
         assert!(stages.len() > 2, "the page has no stages of {package}");
         let src = root().join(package).join("src");
         let mut faults = Vec::new();
-        for file in files(&src)? {
+        for file in files(&src, "rs")? {
             let name = file.strip_prefix(&src).unwrap_or(&file);
             let code = fs::read_to_string(&file)?;
             faults.extend(violations(name, &code, &stages));
@@ -91,20 +88,6 @@ fn stages(page: &str, package: &str) -> Vec<String> {
         Some(name.to_owned())
     });
     names.collect()
-}
-
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// The paths in a file that lead to a later stage, or past the stages to the root.

@@ -6,6 +6,10 @@ mod bench;
 mod guard;
 #[cfg(test)]
 mod layering;
+#[cfg(test)]
+mod markdown;
+#[cfg(test)]
+mod repository;
 mod steps;
 mod tool;
 

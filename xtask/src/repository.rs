@@ -1,0 +1,42 @@
+//! The files of the repository, for the checks that read them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::steps::root;
+
+/// Folders without sources: build output, and the packages that the interop clients install.
+const SKIPPED: [&str; 3] = ["target", "node_modules", "wip"];
+
+/// Returns the files in a folder and its subfolders that have this extension, sorted.
+pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            if !name.starts_with('.') && !SKIPPED.contains(&&*name) {
+                found.extend(files(&path, extension)?);
+            }
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns the texts of all files that have this extension, with their paths from the root.
+pub(crate) fn texts(extension: &str) -> io::Result<Vec<(PathBuf, String)>> {
+    let root = root();
+    let texts = files(&root, extension)?.into_iter().map(|path| {
+        let text = fs::read_to_string(&path)?;
+        Ok((
+            path.strip_prefix(&root).unwrap_or(&path).to_path_buf(),
+            text,
+        ))
+    });
+    texts.collect()
+}
