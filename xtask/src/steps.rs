@@ -98,6 +98,19 @@ pub(crate) fn tests() -> Vec<Step> {
             ],
         )
         .env("RUSTDOCFLAGS", "-D warnings"),
+        // The tree may have changes that are not committed, as during development.
+        Step::cargo(
+            "package",
+            &[
+                "package",
+                "--locked",
+                "--allow-dirty",
+                "--package",
+                "sse-macros",
+                "--package",
+                "sse-runtime",
+            ],
+        ),
         Step::cargo(
             "unit",
             &[
