@@ -9,6 +9,8 @@ mod layering;
 #[cfg(test)]
 mod markdown;
 #[cfg(test)]
+mod prose;
+#[cfg(test)]
 mod repository;
 mod steps;
 mod tool;

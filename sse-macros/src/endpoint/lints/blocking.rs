@@ -199,7 +199,7 @@ fn segments(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// What to call instead of a blocking function. `None` if the function isn't known to block:
+/// Returns the way out of a blocking function, or `None` if the function isn't known to block:
 /// `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
 fn instead_of_call(path: &[&str]) -> Option<String> {
     let way_out = match path {
@@ -242,7 +242,7 @@ const HAVE_BLOCK_ON: [&str; 8] = [
 ];
 const BLOCK_ON: &str = "`.await` the future";
 
-/// What to call instead of a method whose name says that it blocks.
+/// Returns the way out of a method whose name says that it blocks.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
         "blocking_recv" => "write `.recv().await`, or `.await` the receiver of a oneshot",
