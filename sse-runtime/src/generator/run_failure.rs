@@ -8,6 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    config::Endpoint,
     event::{
         frame::{EncodeError, Fields, Frame},
         id::EventId,
@@ -75,11 +76,18 @@ impl Failure {
         }
     }
 
-    /// Writes the last event of a stream. Its id stops a client that returns.
-    pub(crate) fn write_to(&self, outgoing: &mut Outgoing, error_event: &'static str) {
-        let id = EventId::done(outgoing.ids.last.as_ref());
+    /// Writes the last event of a stream, with an id that stops a client that reconnects. Returns
+    /// whether there is one.
+    ///
+    /// The error of a run is its producer's own, so it is also sent if the endpoint sends no events of
+    /// the framework. That id and the problem without details are the framework's, and are not sent
+    /// then.
+    pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
+        let error_event = endpoint.error_event;
+        let sends_framework_events = endpoint.sends_framework_events();
+        let id = sends_framework_events.then(|| EventId::done(outgoing.ids.last.as_ref()));
         let fields = Fields {
-            id: Some(id.clone()),
+            id: id.clone(),
             ..Fields::default()
         };
         let shown = self.error.as_ref().is_some_and(|write| {
@@ -98,6 +106,9 @@ impl Failure {
             }
         });
         if !shown {
+            if !sends_framework_events {
+                return false;
+            }
             let problem = WithoutDetails {
                 title: "Internal Server Error",
                 status: 500,
@@ -108,7 +119,8 @@ impl Failure {
                 Err(error) => tracing::error!(%error, "a problem cannot be serialised"),
             }
         }
-        outgoing.wrote(Some(id));
+        outgoing.wrote(id);
+        true
     }
 
     /// The error as its readers get it, for the log.

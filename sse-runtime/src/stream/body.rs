@@ -658,31 +658,36 @@ fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &C
     }
 }
 
-/// The last event of a stream that reads a run that has failed, or whose task has panicked.
-fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) {
-    if endpoint.sends_framework_events() {
-        // Not `write_last`: the error's `Serialize` is a user's.
-        handoff.write_error(|outgoing| {
-            failure.write_to(outgoing, endpoint.error_event);
-            Ok(())
-        });
-    }
+/// Writes the last event of a stream that reads a run that has failed, or whose task has panicked.
+/// Returns whether there is one.
+fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
+    let mut is_said = false;
+    // Not `write_last`: the error's `Serialize` is a user's.
+    handoff.write_error(|outgoing| {
+        is_said = failure.write_to(outgoing, endpoint);
+        Ok(())
+    });
+    is_said
 }
 
-/// Ends a stream that reads a run that has failed. Without the event that says so its response breaks
-/// off, so that its client does not take it for a complete answer.
+/// Ends a stream that reads a run that has failed, or was stopped. Without the event that says so its
+/// response breaks off, so that its client does not take it for a complete answer.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> State {
-    if failure.is_stop {
-        return State::Failing(Box::new(StreamError::RunStopped {
-            endpoint: endpoint.name,
-        }));
-    }
-    say_failure(failure, handoff, endpoint);
-    if endpoint.sends_framework_events() {
+    if !failure.is_stop && say_failure(failure, handoff, endpoint) {
         return State::Ended;
     }
-    State::Failing(Box::new(StreamError::RunFailed {
-        endpoint: endpoint.name,
+    let Endpoint { name, path, .. } = *endpoint;
+    tracing::warn!(
+        endpoint = name,
+        path,
+        reason = %failure.reason,
+        is_stop = failure.is_stop,
+        "the run that the stream reads did not finish, and its client does not learn why: its response breaks off"
+    );
+    State::Failing(Box::new(if failure.is_stop {
+        StreamError::RunStopped { endpoint: name }
+    } else {
+        StreamError::RunFailed { endpoint: name }
     }))
 }
 

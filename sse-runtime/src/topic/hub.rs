@@ -255,7 +255,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// not run again before its topic is dropped, unless [`spawn_again`](Self::spawn_again) asks for
     /// it. If the run returns an error or panics, that is logged, and every reader's stream ends with
     /// the endpoint's `error_event` after what was published: the error as JSON if it is
-    /// [`Serialize`](serde::Serialize), or a problem without details. Nothing that a handler yields after
+    /// [`Serialize`](serde::Serialize), or a problem without details. Under `events = "own"`, the
+    /// default of all methods but `GET`, the error that is `Serialize` is sent too, without the id that
+    /// stops a client; in any other case the response breaks off. Nothing that a handler yields after
     /// the failed run is sent, so a marker of its own, such as `[DONE]`, cannot make half an answer look
     /// complete; an error that it returns is sent in place of the run's. A stream that ends so has the
     /// reason [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), is

@@ -13,7 +13,7 @@ use sse_runtime::{
 };
 use support::{BrokenOff, Client, serve, within};
 
-use super::{Answers, IDLE, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error};
+use super::{Answers, IDLE, OutOfWords, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error};
 
 #[tokio::test(start_paused = true)]
 async fn each_reader_of_a_failed_run_gets_its_error() {
@@ -140,8 +140,9 @@ async fn handler_sends_nothing_after_a_failed_run() {
     client.head().await;
     let half = within("a word", client.expect_chunk()).await;
     assert!(half.ends_with("data: \"half\"\n\n"), "{half:?}");
-    let end = within("the end", client.chunk()).await;
-    assert_eq!(end, Err(BrokenOff));
+    let error = within("the error", client.expect_chunk()).await;
+    assert_eq!(error, "event: error\ndata: \"upstream\"\n\n");
+    assert_eq!(within("the end", client.chunk()).await, Ok(None));
 
     for how in ["event", "all", "comment"] {
         let mut client = Client::get(addr, &format!("/own_event/{how}")).await;
@@ -220,4 +221,63 @@ async fn stopped_run_breaks_off_a_post() {
         let end = within("the end", client.chunk()).await;
         assert_eq!(end, Err(BrokenOff), "{when}");
     }
+}
+
+/// Reads a run that fails in its own way, and writes an end marker of its own.
+#[sse_endpoint("/read_failed/{how}", method = POST)]
+async fn read_failed(
+    Path(how): Path<String>,
+    State(hub): State<Hub<String>>,
+) -> Result<impl Stream<Item = String>, HubError> {
+    let name = how.clone();
+    let run = hub.spawn(&name, Start::First, |topic| async move {
+        topic.publish(&"half".to_owned()).await.unwrap();
+        match how.as_str() {
+            "shown" => Err(OutOfWords::Shown {
+                code: "out_of_words",
+                status: 503,
+            }),
+            "not serialised" => Err(OutOfWords::Broken),
+            _ => panic!("as asked"),
+        }
+    })?;
+    yield_all!(run);
+    yield_!(Event::text("[DONE]"));
+}
+
+#[tokio::test]
+async fn post_gets_the_error_of_a_failed_run() {
+    let log = support::log::Log::capture();
+    let addr = serve(Router::new().sse(read_failed).with_state(hub(10))).await;
+    let unexplained =
+        "the run that the stream reads did not finish, and its client does not learn why";
+    for when in ["while it runs", "after it has failed"] {
+        let mut client = Client::post(addr, "/read_failed/shown", 0, b"").await;
+        client.head().await;
+        let mut body = String::new();
+        while let Some(chunk) = within("the end", client.chunk()).await.unwrap() {
+            body.push_str(&chunk);
+        }
+        let (half, error) = body.split_once("data: \"half\"\n\n").unwrap();
+        assert!(
+            half.starts_with("id: ") && half.ends_with("-1\n"),
+            "{half:?}"
+        );
+        // The error is the handler's, so it is sent; the id that would stop a browser is the framework's.
+        let expected = "event: error\ndata: {\"code\":\"out_of_words\",\"status\":503}\n\n";
+        assert_eq!(error, expected, "{when}");
+        assert!(client.received().is_empty(), "{when}");
+    }
+    assert!(!log.text().contains(unexplained), "{}", log.text());
+
+    for how in ["not serialised", "panics"] {
+        let path = format!("/read_failed/{}", how.replace(' ', "%20"));
+        let mut client = Client::post(addr, &path, 0, b"").await;
+        client.head().await;
+        let half = within("a word", client.expect_chunk()).await;
+        assert!(half.ends_with("data: \"half\"\n\n"), "{how}: {half:?}");
+        let end = within("the end", client.chunk()).await;
+        assert_eq!(end, Err(BrokenOff), "{how}");
+    }
+    assert_eq!(log.text().matches(unexplained).count(), 2, "{}", log.text());
 }
