@@ -431,3 +431,150 @@ async fn unread_stream_is_superseded_at_once() {
 fn newest_wins_panics_for_all_streams() {
     let _ = StreamLimit::new(1).newest_wins();
 }
+
+/// The limits to the streams of one user, of which the newest stays, and to all streams.
+fn newest_and_total(max: usize) -> [StreamLimit; 2] {
+    let newest = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
+    [newest.newest_wins(), StreamLimit::new(max)]
+}
+
+#[tokio::test]
+async fn newest_stream_takes_over_places_of_full_limits() {
+    for layout in ["total outside", "total inside", "of the server"] {
+        let (app, shared, _happen) = app();
+        let generators = shared.generators.clone();
+        let [newest, total] = newest_and_total(2);
+        let router = match layout {
+            "total outside" => app.layer(newest).layer(total),
+            "total inside" => app.layer(total).layer(newest),
+            _ => app.layer(newest),
+        };
+        let mut server = server_of(router.with_state(shared));
+        if layout == "of the server" {
+            server = server.max_streams(2);
+        }
+        let addr = support::serve_as(server).await;
+        let mut first = try_to_get_in(addr, "user: a\r\n").await.unwrap();
+        let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+        let mut last = None;
+        for _ in 0..3 {
+            let next = try_to_get_in(addr, "user: a\r\n").await;
+            let mut old =
+                last.replace(next.unwrap_or_else(|refused| panic!("{layout}: {refused:?}")));
+            old.as_mut()
+                .unwrap_or(&mut first)
+                .read_to("superseded")
+                .await;
+            generators.until_alive(2).await;
+            try_to_get_in(addr, "user: c\r\n").await.unwrap_err();
+        }
+        // A request that is rejected neither keeps a place nor ends a stream.
+        let (_, head) = ask(addr, "GET /rejects/1", "user: a\r\n").await;
+        assert_eq!(head.status_line, "HTTP/1.1 403 Forbidden", "{layout}");
+        try_to_get_in(addr, "user: c\r\n").await.unwrap_err();
+        // The place that was taken over is free when the last of its streams has ended.
+        drop(last);
+        generators.until_alive(1).await;
+        let _third = try_to_get_in(addr, "user: c\r\n").await.unwrap();
+        try_to_get_in(addr, "user: a\r\n").await.unwrap_err();
+    }
+}
+
+/// A page that is reloaded many times at once is one stream, and needs no more than one place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn simultaneous_streams_of_a_key_share_places() {
+    const CLIENTS: usize = 60;
+    let (app, shared, _happen) = app();
+    let generators = shared.generators.clone();
+    let [newest, total] = newest_and_total(3);
+    let app = app.layer(newest).layer(total).with_state(shared);
+    let addr = serve(app).await;
+    for _ in 0..5 {
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            clients.spawn(ask(addr, "GET /events", USER));
+        }
+        let mut inside = Vec::new();
+        while let Some(answered) = clients.join_next().await {
+            let (client, head) = answered.unwrap();
+            // The others were superseded before their response began.
+            match head.status_line.as_str() {
+                "HTTP/1.1 200 OK" => inside.push(client),
+                other => assert_eq!(other, "HTTP/1.1 409 Conflict"),
+            }
+        }
+        generators.until_alive(1).await;
+        // The generators are gone, and their places are free in a moment.
+        let mut others = Vec::new();
+        for user in ["user: b\r\n", "user: c\r\n"] {
+            let gets_in = async {
+                loop {
+                    if let Ok(client) = try_to_get_in(addr, user).await {
+                        return client;
+                    }
+                }
+            };
+            others.push(within("a place to be free", gets_in).await);
+        }
+        try_to_get_in(addr, "user: d\r\n").await.unwrap_err();
+        drop((inside, others));
+        generators.until_alive(0).await;
+    }
+}
+
+/// Several streams of a key may begin at once: each takes over the places of another one.
+#[tokio::test]
+async fn pending_streams_take_over_different_places() {
+    let (_, shared, happen) = app();
+    let generators = shared.generators.clone();
+    let newest = StreamLimit::per_key(2, |request| request.headers.get("user").cloned());
+    let app = Router::new().sse(events).sse(prepares);
+    let app = app.layer(newest.newest_wins()).layer(StreamLimit::new(2));
+    let addr = serve(app.with_state(shared)).await;
+    let mut old = Vec::new();
+    for _ in 0..2 {
+        old.push(try_to_get_in(addr, USER).await.unwrap());
+    }
+    let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
+    let mut new = Vec::new();
+    for number in 3..=4 {
+        let mut prepares = Client::connect(addr).await;
+        prepares.send(request.as_bytes()).await;
+        generators.until_started(number).await;
+        new.push(prepares);
+    }
+    happen.send(1).unwrap();
+    for prepares in &mut new {
+        assert_eq!(prepares.head().await.status_line, "HTTP/1.1 200 OK");
+    }
+    for old in &mut old {
+        old.read_to("superseded").await;
+    }
+    generators.until_alive(0).await;
+    // Two places are free again, and no third.
+    let _first = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+    let _second = try_to_get_in(addr, "user: c\r\n").await.unwrap();
+    try_to_get_in(addr, "user: d\r\n").await.unwrap_err();
+}
+
+/// A predecessor that has no place in the limit has none to hand over.
+#[tokio::test]
+async fn place_of_another_limit_is_not_taken_over() {
+    let (_, shared, _happen) = app();
+    let [newest, total] = newest_and_total(1);
+    let app = Router::new()
+        .sse(events().layer(total))
+        .sse(others)
+        .layer(newest);
+    let addr = serve(app.with_state(shared)).await;
+    let (mut stays, head) = ask(addr, "GET /others", USER).await;
+    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    assert_eq!(stays.expect_chunk().await, "data: 0\n\n");
+    let other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+    try_to_get_in(addr, USER).await.unwrap_err();
+    drop(other);
+    // The stream of the client that was refused is still the newest of its user.
+    let (_newer, head) = ask(addr, "GET /others", USER).await;
+    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    stays.read_to("superseded").await;
+}

@@ -8,6 +8,7 @@ use std::{
     fmt,
     hash::Hash,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    ptr,
     sync::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -152,11 +153,20 @@ trait Places: Send + Sync {
     /// The same limit, at which the oldest stream of a key ends for a new one; `None` if there are no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>>;
 
+    /// Whether a new stream ends another one, so that there is always a place.
+    fn is_newest_wins(&self) -> bool {
+        false
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// A place of one stream; free again when it is dropped.
-pub(crate) struct Place(Box<dyn Held>);
+/// A place of one stream; free again when it is dropped, with all of its clones.
+///
+/// A clone is what a stream takes over from the one that it replaces: one place for the two of them
+/// until the older one has ended.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<dyn Held>);
 
 impl Place {
     /// The stream is that of this connection.
@@ -175,6 +185,19 @@ trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
     fn begin(&self) {}
+
+    /// Whether it is a place that this limit would give to the request.
+    fn is_of(&self, _: &StreamLimit, _: &Parts) -> bool {
+        false
+    }
+
+    /// Takes over the place in a full limit that a stream has which ends for this one.
+    fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Place> {
+        None
+    }
+
+    /// The stream has a place in every limit: these in those without `newest_wins`.
+    fn admit(&self, _: &[Place]) {}
 }
 
 impl fmt::Debug for Place {
@@ -245,9 +268,18 @@ impl StreamLimit {
     /// oldest stream ends when the response of the new one begins, so a request that is rejected ends none. Its place is
     /// freed at once, even if its client is not reading.
     ///
-    /// It ends with [`Superseded`](crate::CloseReason::Superseded), after the event `close` with `{"reason":"superseded"}` as its data and
-    /// an id that stops the client: if it reconnects with that, it gets `204`, and ends no stream. Under `events = "own"` it
-    /// receives neither, and a client that reconnects by itself ends the new stream in turn.
+    /// If another limit of the request is full, such as a total around it or
+    /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the place that the
+    /// oldest one has there. It is refused if the oldest one has none. That place is the only one that
+    /// two streams may share, from the new stream's request until the old one has ended.
+    ///
+    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends the event
+    /// `close` with `{"reason":"superseded"}` as its data and an id that stops its client: if that
+    /// reconnects, it gets `204` and ends no stream.
+    ///
+    /// Use it with `events = "all"`, the default of a `GET`. Under `events = "own"` neither that event nor
+    /// that id is sent, so a client that reconnects by itself, such as a second tab, ends the new stream
+    /// in turn, and the two tabs end each other's streams for ever.
     ///
     /// # Panics
     ///
@@ -299,6 +331,11 @@ impl StreamLimit {
         self
     }
 
+    /// Whether its places are counted there.
+    fn is<P>(&self, places: &Arc<P>) -> bool {
+        ptr::addr_eq(Arc::as_ptr(&self.places), Arc::as_ptr(places))
+    }
+
     /// The response to a request for which there is no place.
     fn reject(&self, full: Full, request: &Parts) -> Response {
         let exceeded = LimitExceeded::new(full);
@@ -339,7 +376,7 @@ impl Places for Total {
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         Some(match taken {
-            Ok(_) => Ok(Place(Box::new(OfTotal(self)))),
+            Ok(_) => Ok(Place(Arc::new(OfTotal(self)))),
             Err(_) => Err(Full::Total),
         })
     }
@@ -358,7 +395,11 @@ impl Places for Total {
 
 struct OfTotal(Arc<Total>);
 
-impl Held for OfTotal {}
+impl Held for OfTotal {
+    fn is_of(&self, limit: &StreamLimit, _: &Parts) -> bool {
+        limit.is(&self.0)
+    }
+}
 
 impl Drop for OfTotal {
     fn drop(&mut self) {
@@ -387,7 +428,7 @@ where
         }
         open.insert(key.clone(), count + 1);
         drop(open);
-        Some(Ok(Place(Box::new(OfKey { limit: self, key }))))
+        Some(Ok(Place(Arc::new(OfKey { limit: self, key }))))
     }
 
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
@@ -410,8 +451,11 @@ struct OfKey<K: Hash + Eq + Clone, F> {
 impl<K, F> Held for OfKey<K, F>
 where
     K: Hash + Eq + Clone + Send + Sync,
-    F: Send + Sync,
+    F: Fn(&Parts) -> Option<K> + Send + Sync,
 {
+    fn is_of(&self, limit: &StreamLimit, request: &Parts) -> bool {
+        limit.is(&self.limit) && (self.limit.key)(request).is_some_and(|key| key == self.key)
+    }
 }
 
 impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
@@ -437,20 +481,53 @@ pub(crate) struct Rejected {
     pub(crate) response: Response,
 }
 
-/// Takes a place of each limit; if one has none, those that were taken are free again.
+/// Takes a place of each limit; if one has none, those that were taken are free again. A stream that
+/// replaces another one may take over the places of that one.
 pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> {
     let Some(Limits(limits)) = request.extensions.get() else {
         return Ok(Vec::new());
     };
-    let places = limits.iter().filter_map(|limit| {
-        let taken = Arc::clone(&limit.places).take(request)?;
-        Some(taken.map_err(|full| {
-            let response = limit.reject(full, request);
-            Box::new(Rejected { full, response })
-        }))
-    });
-    places.collect()
+    let (newest, others): (Vec<_>, Vec<_>) = limits
+        .iter()
+        .partition(|limit| limit.places.is_newest_wins());
+    let take = |limit: &StreamLimit| Arc::clone(&limit.places).take(request);
+    let rejected = |limit: &StreamLimit, full| {
+        let response = limit.reject(full, request);
+        Box::new(Rejected { full, response })
+    };
+
+    // A stream that comes at the same time finds this one with all of its places, or not at all, so
+    // it does not look in vain for a place to take over.
+    let _one_at_a_time =
+        (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut replacing = Vec::with_capacity(newest.len());
+    for limit in newest {
+        if let Some(taken) = take(limit) {
+            replacing.push(taken.map_err(|full| rejected(limit, full))?);
+        }
+    }
+    let mut places = Vec::with_capacity(limits.len());
+    for limit in others {
+        match take(limit) {
+            None => {}
+            Some(Ok(place)) => places.push(place),
+            Some(Err(full)) => {
+                let taken_over = replacing
+                    .iter()
+                    .find_map(|newer| newer.0.take_over(limit, request));
+                places.push(taken_over.ok_or_else(|| rejected(limit, full))?);
+            }
+        }
+    }
+    for newer in &replacing {
+        newer.0.admit(&places);
+    }
+    places.extend(replacing);
+    Ok(places)
 }
+
+/// Held while places are taken for a stream that may replace another one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Full {
     #[cfg(feature = "metrics")]

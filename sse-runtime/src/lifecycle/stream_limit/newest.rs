@@ -5,12 +5,13 @@ use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     hash::Hash,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::http::request::Parts;
 
-use super::{Full, Held, PerKey, Place, Places};
+use super::{Full, Held, PerKey, Place, Places, StreamLimit};
 use crate::lifecycle::connection::{Connection, WeakConnection};
 
 pub(super) struct NewestWins<K, F> {
@@ -31,6 +32,11 @@ struct Stream {
     connection: Option<WeakConnection>,
     /// Its response begins. Until then it may be rejected, so no other stream ends for it.
     has_begun: bool,
+    /// Its places in other limits, for a stream that replaces it.
+    places: Vec<Place>,
+    /// The streams whose places it has taken over. They end when it begins, so that a place is not
+    /// shared for longer than that, and until then no other stream takes over their places.
+    replaces: Vec<u64>,
 }
 
 impl<K, F> NewestWins<K, F>
@@ -51,6 +57,27 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The streams that end if the stream of this number, which is the newest one, begins: the oldest
+    /// that has not begun, and the oldest that has, unless another stream has taken over its places.
+    fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
+        let older = || streams.iter().filter(|stream| stream.number != newest);
+        let is_replaced = |stream: &Stream, except: Option<u64>| {
+            older()
+                .filter(|other| Some(other.number) != except)
+                .any(|other| other.replaces.contains(&stream.number))
+        };
+        let pending = older()
+            .find(|stream| !stream.has_begun)
+            .filter(|_| older().filter(|stream| !stream.has_begun).count() >= self.limit.max)
+            .filter(|pending| !is_replaced(pending, None));
+        // What the pending stream has taken over is this one's after it.
+        let except = pending.map(|pending| pending.number);
+        let begun = older()
+            .find(|stream| stream.has_begun && !is_replaced(stream, except))
+            .filter(|_| older().count() >= self.limit.max);
+        pending.into_iter().chain(begun).collect()
+    }
+
     /// If there are too many streams that have begun (or, without `has_begun`, that have not), removes the oldest of them.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
@@ -64,10 +91,12 @@ where
     }
 }
 
-/// Ends a stream that is not among the others any more; not under their lock, since it wakes tasks.
-fn supersede(stream: Option<Stream>) {
-    if let Some(connection) = stream.and_then(|stream| stream.connection) {
-        connection.supersede();
+/// Ends streams that are not among the others any more; not under their lock, since it wakes tasks.
+fn supersede(streams: impl IntoIterator<Item = Stream>) {
+    for stream in streams {
+        if let Some(connection) = stream.connection {
+            connection.supersede();
+        }
     }
 }
 
@@ -86,11 +115,11 @@ where
             number,
             connection: None,
             has_begun: false,
+            places: Vec::new(),
+            replaces: Vec::new(),
         });
-        let oldest = self.take_oldest(of_key, false);
         drop(streams);
-        supersede(oldest);
-        Some(Ok(Place(Box::new(OfNewest {
+        Some(Ok(Place(Arc::new(OfNewest {
             limit: self,
             key,
             number,
@@ -99,6 +128,10 @@ where
 
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
         Some(self)
+    }
+
+    fn is_newest_wins(&self) -> bool {
+        true
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,15 +154,14 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Changes the stream; `None` if it is superseded.
-    fn change(&self, change: impl FnOnce(&mut Stream)) -> Option<MutexGuard<'_, Streams<K>>> {
+    /// Changes the stream, and the others of its key; `None` if it is superseded.
+    fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;
-        let stream = of_key
-            .iter_mut()
-            .find(|stream| stream.number == self.number)?;
-        change(stream);
-        Some(streams)
+        let index = of_key
+            .iter()
+            .position(|stream| stream.number == self.number)?;
+        Some(change(of_key, index))
     }
 }
 
@@ -140,22 +172,57 @@ where
 {
     fn bind(&self, connection: &Connection) {
         let weak = connection.downgrade();
-        if self
-            .change(|stream| stream.connection = Some(weak))
-            .is_none()
-        {
+        let bound = self.change(|streams, index| streams[index].connection = Some(weak));
+        if bound.is_none() {
             connection.supersede();
         }
     }
 
     fn begin(&self) {
-        let oldest = self
-            .change(|stream| stream.has_begun = true)
-            .and_then(|mut streams| {
-                let of_key = streams.of.get_mut(&self.key)?;
-                self.limit.take_oldest(of_key, true)
-            });
-        supersede(oldest);
+        let ended = self.change(|streams, index| {
+            streams[index].has_begun = true;
+            let replaces = mem::take(&mut streams[index].replaces);
+            let replaced = |stream: &Stream| replaces.contains(&stream.number);
+            let mut ended = Vec::new();
+            while let Some(index) = streams.iter().position(replaced) {
+                ended.extend(streams.remove(index));
+            }
+            ended.extend(self.limit.take_oldest(streams, true));
+            ended
+        });
+        supersede(ended.into_iter().flatten());
+    }
+
+    fn take_over(&self, limit: &StreamLimit, request: &Parts) -> Option<Place> {
+        let ending = self.change(|streams, _| {
+            let ending = self.limit.ends_for(self.number, streams).into_iter();
+            let places = ending.map(|stream| (stream.number, stream.places.clone()));
+            places.collect::<Vec<_>>()
+        })?;
+        // Not under the lock: this asks a user's function for the key.
+        let (replaced, place) = ending.into_iter().find_map(|(number, places)| {
+            let place = places
+                .into_iter()
+                .find(|place| place.0.is_of(limit, request))?;
+            Some((number, place))
+        })?;
+        self.change(|streams, index| streams[index].replaces.push(replaced))?;
+        Some(place)
+    }
+
+    fn admit(&self, places: &[Place]) {
+        let oldest = self.change(|streams, index| {
+            streams[index].places = places.to_vec();
+            let oldest = self.limit.take_oldest(streams, false)?;
+            // What it has taken over, and this stream now has, is still another stream's.
+            if let Some(newest) = streams.back_mut()
+                && newest.replaces.contains(&oldest.number)
+            {
+                newest.replaces.extend(&oldest.replaces);
+            }
+            Some(oldest)
+        });
+        supersede(oldest.flatten());
     }
 }
 
