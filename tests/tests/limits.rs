@@ -578,3 +578,36 @@ async fn place_of_another_limit_is_not_taken_over() {
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     stays.read_to("superseded").await;
 }
+
+/// An empty success is what the response exists to avoid.
+#[tokio::test]
+async fn own_response_over_the_limit_is_no_success() {
+    let (app, shared, _happen) = app();
+    let limit = StreamLimit::new(0);
+    let of_key = StreamLimit::per_key(0, |_| Some(()));
+    let json = |_| axum::Json("come back later");
+    let own = |_| {
+        let headers = [("retry-after", "120")];
+        (StatusCode::CONFLICT, headers, "later")
+    };
+    let app = Router::new()
+        .nest("/total", app.clone().layer(limit.clone().reject_with(json)))
+        .nest("/key", app.clone().layer(of_key.reject_with(json)))
+        .nest("/own", app.layer(limit.reject_with(own)));
+    let addr = serve(app.with_state(shared)).await;
+    for (path, status) in [
+        ("/total", "HTTP/1.1 503 Service Unavailable"),
+        ("/key", "HTTP/1.1 429 Too Many Requests"),
+    ] {
+        let (mut client, head) = ask(addr, &format!("GET {path}/events"), "").await;
+        assert_eq!(head.status_line, status);
+        let after: u64 = head.get("retry-after").unwrap().parse().unwrap();
+        assert!((5..15).contains(&after), "{after}");
+        assert_eq!(head.get("content-type"), Some("application/json"));
+        client.read_to("\"come back later\"").await;
+    }
+    // A failure of the function's own choice stays as it is.
+    let (_, head) = ask(addr, "GET /own/events", "").await;
+    assert_eq!(head.status_line, "HTTP/1.1 409 Conflict");
+    assert_eq!(head.get("retry-after"), Some("120"));
+}

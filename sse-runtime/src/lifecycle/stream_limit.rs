@@ -71,7 +71,7 @@ use crate::{
 /// # Over the limit
 ///
 /// The response is `503`, or `429` from a limit per key or peer, with a `Retry-After` of 5 to 15 s, at random, and a problem
-/// (RFC 9457) with the code `too_many_streams` as its body. [`reject_with`](Self::reject_with) replaces it.
+/// (RFC 9457) with the code `too_many_streams` as its body. [`reject_with`](Self::reject_with) replaces that response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it gets a `200` instead, which sets a
 /// reconnection time of 5 to 15 s, at random, holds the event `close` with `{"reason":"too_many_streams"}` as its data, and
@@ -311,7 +311,10 @@ impl StreamLimit {
 
     /// Answers requests over the limit with the response that `reject` makes, instead of the default one.
     ///
-    /// A browser's `EventSource` still gets its `200`: it would not reconnect after any other response.
+    /// The response is sent as it is, with two exceptions. A status of success (`2xx`, which is what a
+    /// plain `Json(…)` or a string has) becomes [`LimitExceeded::status`], since a client would take it
+    /// for an empty stream. A missing `Retry-After` is added. A browser's `EventSource` still gets its
+    /// `200`: it would not reconnect after any other response.
     ///
     /// ```
     /// use axum::response::IntoResponse;
@@ -342,10 +345,18 @@ impl StreamLimit {
         if is_event_source(&request.method, &request.headers) {
             return reject_event_source(exceeded);
         }
-        match &self.reject {
-            Some(reject) => reject(exceeded),
-            None => exceeded.into_response(),
+        let Some(reject) = &self.reject else {
+            return exceeded.into_response();
+        };
+        let mut response = reject(exceeded);
+        if response.status().is_success() {
+            *response.status_mut() = exceeded.status();
         }
+        response
+            .headers_mut()
+            .entry(header::RETRY_AFTER)
+            .or_insert_with(|| HeaderValue::from(exceeded.retry_after.as_secs()));
+        response
     }
 }
 
