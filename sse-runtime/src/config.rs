@@ -48,7 +48,7 @@ pub enum Events {
     /// Those that the function yields and those of the framework: `done`, `gap`, `close` and the
     /// keep-alive event.
     All,
-    /// Only those that the function yields.
+    /// Only those that the function yields. A reconnection time is a field, and sent as well.
     Own,
 }
 
@@ -170,7 +170,7 @@ impl Endpoint {
         self
     }
 
-    fn is_get(&self) -> bool {
+    pub(crate) fn is_get(&self) -> bool {
         self.method == Method::GET
     }
 

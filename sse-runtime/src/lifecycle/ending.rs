@@ -59,8 +59,13 @@ impl StreamEnd {
             CloseReason::Superseded => (Some(LastFrame::CloseForGood), cut),
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
+        // A reconnection time is a field and not an event. An `EventSource` needs it whatever events are sent.
+        let is_sent = |frame: &LastFrame| {
+            let is_retry = matches!(frame, LastFrame::Retry(_));
+            endpoint.sends_framework_events() || is_retry && endpoint.is_get()
+        };
         Self {
-            last_frame: last_frame.filter(|_| endpoint.sends_framework_events()),
+            last_frame: last_frame.filter(is_sent),
             breaks_off,
         }
     }

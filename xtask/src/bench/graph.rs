@@ -133,6 +133,6 @@ where
         .label_font(text(14))
         .border_style(INK.mix(0.3))
         .draw()?;
-    area.members()?;
+    area.present()?;
     Ok(())
 }

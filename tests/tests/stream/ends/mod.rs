@@ -38,6 +38,10 @@ macro_rules! endpoint {
                     yield_all!(updates);
                     return;
                 }
+                "run failed" | "run failed unseen" | "run panicked" | "run stopped" => {
+                    yield_all!(run(&how));
+                    return;
+                }
                 _ => {}
             }
             pending::<()>().await;
@@ -53,7 +57,8 @@ use std::{future::pending, net::SocketAddr, time::SystemTime};
 
 use axum::{Extension, Router, extract::Path, http::StatusCode};
 use sse_runtime::{
-    CloseReason, Connection, SseRouterExt as _, Start, Stream, StreamLimit, Topic, sse_endpoint,
+    CloseReason, Connection, Hub, SseRouterExt as _, Start, Stream, StreamLimit, Topic,
+    sse_endpoint, topic::Subscription,
 };
 use tokio::{net::TcpStream, sync::mpsc};
 
@@ -80,6 +85,39 @@ endpoint!(
     events = "all"
 );
 endpoint!(get_stop, "/get-stop/{how}", "1h", end = "stop");
+endpoint!(get_own, "/get-own/{how}", "1h", events = "own");
+endpoint!(
+    get_own_short,
+    "/get-own-short/{how}",
+    "50ms",
+    events = "own"
+);
+endpoint!(get_abort, "/get-abort/{how}", "1h", on_cut = "abort");
+endpoint!(
+    get_abort_short,
+    "/get-abort-short/{how}",
+    "50ms",
+    on_cut = "abort"
+);
+
+/// A run that ends as `how` says, or a moment later.
+fn run(how: &str) -> Subscription<u32> {
+    let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
+    let run = match how {
+        "run failed" => hub.spawn("run", Start::First, async |_| {
+            Err::<(), _>("as asked".to_owned())
+        }),
+        "run failed unseen" => hub.spawn("run", Start::First, async |_| {
+            Err::<(), _>(std::io::Error::other("as asked"))
+        }),
+        "run panicked" => hub.spawn("run", Start::First, async |_| -> () { panic!("as asked") }),
+        _ => hub.spawn("run", Start::First, async |_| pending::<()>().await),
+    };
+    if how == "run stopped" {
+        assert!(hub.abort("run"));
+    }
+    run.unwrap()
+}
 
 /// Limits each path of the cause `superseded` to its newest stream.
 fn newest() -> StreamLimit {
@@ -99,6 +137,10 @@ fn app(reasons: Reasons) -> Router {
         .sse(post_all)
         .sse(post_all_short)
         .sse(get_stop)
+        .sse(get_own)
+        .sse(get_own_short)
+        .sse(get_abort)
+        .sse(get_abort_short)
         .layer(Extension(reasons))
         .layer(newest())
 }

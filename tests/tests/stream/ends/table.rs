@@ -38,7 +38,7 @@ struct Ended {
 
 /// Opens the stream at `path`, and reads to its end. If `shuts_down`, the server shuts down after
 /// the first event.
-async fn run(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
+async fn open(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     let (reasons, mut reason) = mpsc::unbounded_channel();
     let shutdown = Shutdown::within(Duration::from_millis(100));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -177,7 +177,7 @@ fn describe(frames: &str) -> String {
     }
 }
 
-const CAUSES: [(&str, &str); 10] = [
+const CAUSES: [(&str, &str); 14] = [
     ("finished", "the generator returns"),
     ("topic finished", "the topic that it reads is finished"),
     ("failed", "the generator returns an error"),
@@ -188,6 +188,16 @@ const CAUSES: [(&str, &str); 10] = [
     ("revoked", "`Connection::close_when`"),
     ("lagged", "the topic disconnects a slow reader"),
     ("superseded", "a newer stream of its key takes its place"),
+    (
+        "run failed",
+        "the run that it reads returns an error that is `Serialize`",
+    ),
+    (
+        "run failed unseen",
+        "the run returns any other error, or is abandoned",
+    ),
+    ("run panicked", "the run panics"),
+    ("run stopped", "the run is stopped by `Hub::abort`"),
 ];
 
 async fn run_cause(stack: Stack, http: Http, endpoint: &str, cause: &str) -> Ended {
@@ -197,7 +207,7 @@ async fn run_cause(stack: Stack, http: Http, endpoint: &str, cause: &str) -> End
         ""
     };
     let path = format!("/{endpoint}{short}/{}", cause.replace(' ', "%20"));
-    run(stack, http, &path, cause == "shutdown").await
+    open(stack, http, &path, cause == "shutdown").await
 }
 
 const STACKS: [(Stack, Http); 8] = [
@@ -269,24 +279,29 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
 #[tokio::test(flavor = "multi_thread")]
 async fn table_in_the_docs_is_what_streams_do() {
     let mut table = String::from(
-        "| why | reason | `GET` | other methods | with `events = \"all\"` | a client that reconnects to the `GET` |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
+        "| why | reason | `GET` | `GET`, `events = \"own\"` | `GET`, `on_cut = \"abort\"` | other methods | other methods, `events = \"all\"` | a client that reconnects to the `GET` |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (cause, why) in CAUSES {
-        let (get, reason) = measure("get", cause).await;
-        let (post, post_reason) = measure("post", cause).await;
-        let (all, all_reason) = measure("post-all", cause).await;
-        assert_eq!((reason, reason), (post_reason, all_reason), "{cause}");
+        let mut cells = Vec::new();
+        let mut reasons = Vec::new();
+        for endpoint in ["get", "get-own", "get-abort", "post", "post-all"] {
+            let (cell, reason) = measure(endpoint, cause).await;
+            cells.push(cell);
+            let reason = format!("`{reason}`");
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        // A run that is stopped has finished, unless its response breaks off.
+        assert!(reasons.len() == 1 || cause == "run stopped", "{cause}");
         let ended = run_cause(Stack::Serve, Http::One, "get", cause).await;
         let returns = match returning("/get/finished", &ended.frames).await {
             204 => "`204`",
             _ => "a new run",
         };
-        writeln!(
-            table,
-            "| {why} | `{reason}` | {get} | {post} | {all} | {returns} |"
-        )
-        .unwrap();
+        let (reasons, cells) = (reasons.join(", "), cells.join(" | "));
+        writeln!(table, "| {why} | {reasons} | {cells} | {returns} |").unwrap();
     }
     let docs = include_str!("../../../../sse-runtime/docs/how_a_stream_ends.md");
     for (server, stack) in [
@@ -319,7 +334,7 @@ async fn table_in_the_docs_is_what_streams_do() {
 
 #[tokio::test]
 async fn end_stop_sends_done() {
-    let ended = run(Stack::Serve, Http::One, "/get-stop/finished", false).await;
+    let ended = open(Stack::Serve, Http::One, "/get-stop/finished", false).await;
     assert_eq!(describe(&ended.frames), "`done`");
     assert_eq!(returning("/get-stop/finished", &ended.frames).await, 204);
 }

@@ -13,7 +13,9 @@ use sse_runtime::{
 };
 use support::{BrokenOff, Client, serve, within};
 
-use super::{Answers, IDLE, OutOfWords, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error};
+use super::{
+    Answers, IDLE, OutOfWords, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error,
+};
 
 #[tokio::test(start_paused = true)]
 async fn each_reader_of_a_failed_run_gets_its_error() {
