@@ -138,6 +138,19 @@ impl Events {
         }
     }
 
+    /// Reads up to where the response breaks off.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an event comes or the stream ends cleanly instead.
+    pub async fn expect_cut(&mut self) {
+        match self.next().await {
+            Err(BrokenOff(_)) => {}
+            Ok(Some(event)) => panic!("expected the stream to break off, found {event:?}"),
+            Ok(None) => panic!("expected the stream to break off, but it has ended"),
+        }
+    }
+
     /// Returns the `Last-Event-ID` that a client would now send if it had received exactly the
     /// events returned so far; empty if there is none.
     pub fn last_event_id(&self) -> &str {

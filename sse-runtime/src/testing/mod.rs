@@ -34,6 +34,31 @@
 //!     events.disconnect().await;
 //! }
 //! ```
+//!
+//! To see how a stream ends that the server cuts, put a [`Shutdown`](crate::Shutdown) around the router
+//! and begin it. A stream of a `POST` runs on until the drain time is over, and then breaks off:
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::Router;
+//! use sse_runtime::{RouterExt, Shutdown, Stream, sse_endpoint, testing::Client};
+//!
+//! #[sse_endpoint("/answers", method = POST)]
+//! async fn answer() -> impl Stream<Item = u32> {
+//!     yield_!(1);
+//!     std::future::pending::<()>().await;
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! async fn main() {
+//!     let shutdown = Shutdown::within(Duration::from_secs(20));
+//!     let client = Client::new(Router::new().sse(answer).layer(shutdown.clone()));
+//!     let mut events = client.post("/answers").await.events();
+//!     assert_eq!(events.expect_event().await.json::<u32>(), 1);
+//!     shutdown.begin();
+//!     events.expect_cut().await;
+//! }
+//! ```
 
 mod client;
 mod decode;
