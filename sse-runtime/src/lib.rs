@@ -90,7 +90,7 @@
 //! | `testing` | [`testing`], for dev-dependencies |
 //! | `http2` | [`serve`](crate::serve()) speaks HTTP/2 beside HTTP/1 |
 //! | `metrics` | counts streams, events and bytes through the facade of the crate `metrics` |
-//! | `tls` | [`Server::tls`], with rustls and ring |
+//! | `tls` | `Server::tls`, with rustls and ring |
 //! | `uuid` | [`EventId`] from `uuid::Uuid` |
 //!
 //! # Limitations

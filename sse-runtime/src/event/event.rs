@@ -171,15 +171,19 @@ impl Event {
     /// No Content`, which stops an `EventSource` for good.
     ///
     /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with the suffix
-    /// `~done`. When a browser sends such an id back in `Last-Event-ID`, the endpoint answers `204`
-    /// after its extractors have run and without running its function. If one of the extractors is a
-    /// [`LastEventId`](crate::LastEventId) of an [`EventId`], the function runs until it reads a topic
-    /// with it: an id of that topic's epoch is answered with `204`, and any other is a
-    /// [`Gap`](crate::topic::Gap). If the function writes anything before it has read a topic, it is
-    /// stopped there and the response is `204`. So subscribe before the first `yield_!`. An id in the query parameter is never
-    /// answered with `204`: the function receives
-    /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done). End the generator after this event:
-    /// what is yielded after it is sent all the same.
+    /// `~done`. Return from the function after this event, since what is yielded after it is sent all the same.
+    ///
+    /// A client that sends such an id back in the header `Last-Event-ID` is answered as follows:
+    ///
+    /// - If the function has no extractor [`LastEventId`](crate::LastEventId) of an [`EventId`], it does not
+    ///   run. The response is `204`, after the extractors have run.
+    /// - If it has one, it runs until it subscribes to a topic with it. The response is `204` if the id is of
+    ///   that topic's epoch, and the stream begins with a [`Gap`](crate::topic::Gap) if it is not.
+    /// - If it yields before it has subscribed, it is stopped there and the response is `204`. So subscribe
+    ///   before the first `yield_!`.
+    ///
+    /// An id in the query parameter is never answered with `204`: the function receives
+    /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
     /// With the key `end = "stop"` every generator that finishes leaves it, as does a topic that is over.
     ///

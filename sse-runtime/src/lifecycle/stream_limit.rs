@@ -248,7 +248,8 @@ impl StreamLimit {
     }
 
     /// At most `max` streams of one key, which is taken from the request: its headers, or what layers have put into its
-    /// extensions, also those inside of this one. It is not about requests whose key is `None`.
+    /// extensions, also those inside of this one. The key is an owned value, so a header or an extension is cloned
+    /// (`request.headers.get("x-page").cloned()`). Requests whose key is `None` are not limited.
     pub fn per_key<K, F>(max: usize, key: F) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,

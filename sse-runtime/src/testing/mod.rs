@@ -41,7 +41,7 @@
 //! ```
 //! use std::time::Duration;
 //! use axum::Router;
-//! use sse_runtime::{RouterExt, Shutdown, Stream, sse_endpoint, testing::Client};
+//! use sse_runtime::{SseRouterExt, Shutdown, Stream, sse_endpoint, testing::Client};
 //!
 //! #[sse_endpoint("/answers", method = POST)]
 //! async fn answer() -> impl Stream<Item = u32> {

@@ -246,10 +246,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id reads
     /// from the oldest event that the topic holds, unless [`last.or(…)`](crate::LastEventId::or) says
     /// otherwise, so let the topic hold a whole run. **A client that has an id never starts a run**: it
-    /// resumes the one that it has read. If that is gone, or its id cannot be read and there is no run,
-    /// it receives a [`Gap`](super::Gap) and an end that stops it. Where there is no client to resume, as
-    /// in a `POST` that starts the run, pass [`Start::First`](crate::Start::First) and drop the
-    /// subscription.
+    /// resumes the one that it has read. If there is no run of this name, it receives a
+    /// [`Gap`](super::Gap) and an end that stops it. If there is a run but the id is not of it, since the
+    /// name has run again or the id cannot be read, it receives a gap and reads that run from the oldest
+    /// event that is held. A cursor is also an [`EventId`](crate::EventId) that the client has sent
+    /// in another way, such as in the body. To start a run without reading it, pass
+    /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// However many clients ask for it at the same time, the run is started only once. A name whose run has ended is replayed, and
     /// not run again before its topic is dropped, unless [`spawn_again`](Self::spawn_again) asks for
@@ -425,10 +427,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Stops the run of this name at its next `.await`, and returns whether there was one that ran.
     ///
-    /// Its readers get what it has published, then their end: a `GET` ends with `done`, which stops its client. A stream whose
-    /// response breaks off when it is cut (`on_cut = "abort"`, the default of all other methods) breaks off with the reason
-    /// [`Failed`](crate::CloseReason::Failed), and nothing that its handler yields afterwards is sent, so that half an answer
-    /// does not look complete. [`Subscription::has_failed`] stays `false`.
+    /// Its readers receive what it has published. Then a `GET` ends with `done`, which stops its client. A response that breaks
+    /// off when it is cut (`on_cut = "abort"`, the default of all other methods) breaks off, with the reason
+    /// [`Failed`](crate::CloseReason::Failed), so that half an answer does not look complete. Nothing that its handler yields
+    /// afterwards is sent. [`Subscription::has_failed`] stays `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {

@@ -47,10 +47,10 @@ pub struct HubBuilder<T> {
 
 impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how long an unused topic is kept, with the events that it holds: 5 minutes by default, and forever with
-    /// [`Duration::MAX`]. A topic is unused if it has neither a handle nor a reader. Unused topics are looked for at each
-    /// quarter of this time.
+    /// [`Duration::MAX`]. A topic is unused if it has no handle and no subscription. The hub looks for unused topics four
+    /// times within that time, so a topic may be kept up to a quarter longer.
     ///
-    /// A [run](Hub::spawn) that has ended can be replayed for as long.
+    /// A run that has ended can be [replayed](Hub::spawn) for as long.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.limits.idle = idle;
         self

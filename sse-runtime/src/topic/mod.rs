@@ -297,8 +297,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// Ends the topic: its readers get what is left, then their end. A stream that ends so is over for good: a client that
     /// comes back to its endpoint with what it has seen last gets what it missed, then its end, then `204`.
     ///
-    /// The end is no event: a page learns of it when it comes back. `yield_!(Event::done())` behind `yield_all!` tells it at
-    /// once.
+    /// A stream that has read the topic to its end sends the event `done` by itself when its handler
+    /// returns, unless its endpoint has `events = "own"`.
     pub fn finish(&self) {
         self.backend.finish();
     }

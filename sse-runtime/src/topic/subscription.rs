@@ -60,7 +60,8 @@ pub struct Subscription<T> {
 }
 
 /// An event of a topic, on its way to one client: its value, and its bytes, which were encoded when it was published.
-/// `yield_!` takes it in a stream of `T`, or a reference to it: it, and not the `T` in it, which has no id.
+/// In a stream of `T`, `yield_!` takes an update or a reference to one, and sends its id too. It also takes the `T` in the
+/// update, as in `yield_!(&*update)`, but then the event has no id, and a client cannot resume after it.
 pub struct Update<T> {
     delivery: Delivery<T>,
     /// Others wait behind it already.
@@ -145,9 +146,12 @@ impl<T> Subscription<T> {
     }
 
     /// Whether the subscription has ended because the [run](super::Hub::spawn) that published has
-    /// failed or panicked. In an endpoint the stream then ends with the error by itself, at the latest
-    /// at the handler's next `yield_!`, so this is for other readers, and for a handler that returns an
-    /// error of its own.
+    /// returned an error, panicked or been [abandoned](super::HubBuilder::abandon_after). It is `false` until
+    /// all updates have been read, after a run that returned, and after [`Hub::abort`](super::Hub::abort).
+    ///
+    /// In an endpoint the stream then ends with the error by itself, at the latest at the handler's next
+    /// `yield_!`, so this is for other readers, and for a handler that returns an error of its own:
+    /// `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
     pub fn has_failed(&self) -> bool {
         self.has_failed
     }
