@@ -11,8 +11,8 @@ use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 /// `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`] or a [`HubError`] is logged, and
 /// readers get a problem without details. The parameter tells them apart and is inferred.
 #[diagnostic::on_unimplemented(
-    message = "a run of `Hub::spawn` ends with nothing, or with a `Result<(), E>`, not with `{Self}`",
-    label = "this is neither, or its error cannot be serialised",
+    message = "a run of `Hub::spawn` cannot end with `{Self}`",
+    label = "the run ends with `()`, or with a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
     note = "derive `serde::Serialize` for an error that readers may see, and convert any other into `Box<dyn std::error::Error + Send + Sync>`, which is only logged"
 )]
 pub trait RunResult<Kind> {

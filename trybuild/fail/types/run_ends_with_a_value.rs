@@ -1,0 +1,7 @@
+use sse_runtime::{Hub, Start, Topic};
+
+#[tokio::main]
+async fn main() {
+    let answers: Hub<String> = Hub::new(|| Topic::in_memory(10));
+    let _ = answers.spawn("1", Start::First, async |_| "the answer".to_owned());
+}
