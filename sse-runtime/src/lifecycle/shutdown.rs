@@ -20,7 +20,7 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
 /// Ends the streams of a server that stops: a layer that tells the streams, and the signal that tells the server.
 ///
-/// [`serve`](crate::server::connections) and [`Server`](crate::Server) bring one of their own. It is for those who keep `axum::serve`,
+/// [`serve`](crate::serve()) and [`Server`](crate::Server) bring one of their own. It is for those who keep `axum::serve`,
 /// whose graceful shutdown waits for every response to end, which an event stream never does by itself:
 ///
 /// ```no_run

@@ -7,7 +7,7 @@ use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 
 /// What a run may end with: nothing, or a `Result` whose error its readers get.
 ///
-/// An error that is [`Serialize`] is sent to readers as the event `error`, like the error of a stream. An
+/// An error that is [`Serialize`](serde::Serialize) is sent to readers as the event `error`, like the error of a stream. An
 /// `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`] or a [`HubError`] is logged, and
 /// readers get a problem without details. The parameter tells them apart and is inferred.
 #[diagnostic::on_unimplemented(
