@@ -110,6 +110,7 @@ pub struct Count {
 pub struct Running(Generators);
 
 impl Generators {
+    #[expect(clippy::new_without_default, reason = "a fixture is made by name")]
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(Count::default())))
     }
