@@ -88,6 +88,21 @@ pub(crate) fn tests() -> Vec<Step> {
             ],
         ),
         Step::cargo(
+            "lint-without-server",
+            &[
+                "clippy",
+                "--package",
+                "sse-runtime",
+                "--no-default-features",
+                "--features",
+                "testing,metrics,uuid",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        Step::cargo(
             "docs",
             &[
                 "doc",
