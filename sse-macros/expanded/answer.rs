@@ -1,5 +1,5 @@
 pub fn answer() -> ::sse_runtime::SseRoute<
-    fn(Path<u64>, State<Model>, String) -> ::sse_runtime::__private::Generator,
+    fn(Path<u64>, State<Model>, String) -> ::sse_runtime::route::Generator,
 > {
     use ::sse_runtime::__private as __sse;
     type __Carried = Result<Token, Interrupted>;

@@ -2,7 +2,7 @@
     "`end = \"stop\"` sends an event `done`, which `events = \"own\"` excludes; `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
 }
 #[allow(warnings)]
-pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::__private::Generator> {
+pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
     type __Item = Key;
     async fn keys(
         __stream: ::events::__private::Yielder<__Item>,

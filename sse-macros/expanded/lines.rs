@@ -1,5 +1,5 @@
 fn lines() -> ::sse_runtime::SseRoute<
-    fn(Path<String>) -> ::sse_runtime::__private::Generator,
+    fn(Path<String>) -> ::sse_runtime::route::Generator,
 > {
     use ::sse_runtime::__private as __sse;
     type __Carried = Result<Line, ReadError>;

@@ -1,5 +1,5 @@
 fn order_steps() -> ::sse_runtime::SseRoute<
-    fn(State<Orders>, Path<u64>) -> ::sse_runtime::__private::Generator,
+    fn(State<Orders>, Path<u64>) -> ::sse_runtime::route::Generator,
 > {
     use ::sse_runtime::__private as __sse;
     type __Item = Step;

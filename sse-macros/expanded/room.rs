@@ -1,5 +1,5 @@
 fn room() -> ::sse_runtime::SseRoute<
-    fn(Path<u64>, Rooms) -> ::sse_runtime::__private::Generator,
+    fn(Path<u64>, Rooms) -> ::sse_runtime::route::Generator,
 > {
     use ::sse_runtime::__private as __sse;
     type __Item = Said;

@@ -247,7 +247,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// from the oldest event that the topic holds, unless [`last.or(…)`](crate::LastEventId::or) says
     /// otherwise, so let the topic hold a whole run. **A client that has an id never starts a run**: it
     /// resumes the one that it has read. If there is no run of this name, it receives a
-    /// [`Gap`](crate::Gap) and an end that stops it. If there is a run but the id is not of it, since the
+    /// [`Gap`](crate::topic::Gap) and an end that stops it. If there is a run but the id is not of it, since the
     /// name has run again or the id cannot be read, it receives a gap and reads that run from the oldest
     /// event that is held. A cursor is also an [`EventId`](crate::EventId) that the client has sent
     /// in another way, such as in the body. To start a run without reading it, pass
@@ -315,7 +315,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// answer replayed. A run that has not ended is joined, and its producer is not called.
     ///
     /// Clients still reading the old run read it to its end. A client that reconnects with an id from
-    /// the old run receives a [`Gap`](crate::Gap) and reads the new one.
+    /// the old run receives a [`Gap`](crate::topic::Gap) and reads the new one.
     ///
     /// # Errors
     ///

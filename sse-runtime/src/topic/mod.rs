@@ -74,7 +74,7 @@ pub use subscription::{Filter, Map, Subscription, Update};
 ///
 /// Each event has an id, which a browser sends back when it reconnects. [`subscribe`](Self::subscribe) takes it: what came
 /// behind it and is still held comes first, then what is published from then on, without a gap or a repeat in between. What
-/// cannot be given is told by an event `gap`, see [`Gap`](crate::Gap). An id names the life of the topic that it is from, so that a
+/// cannot be given is told by an event `gap`, see [`Gap`](crate::topic::Gap). An id names the life of the topic that it is from, so that a
 /// process that was restarted does not take it for one of its own.
 ///
 /// Clones are the same topic.
@@ -276,7 +276,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// published from now on, unless [`last.or(Start::…)`](LastEventId::or) says otherwise.
     ///
     /// Everything behind the id that is still held comes first, then what is published from now on. What cannot be given is
-    /// told by a [`Gap`](crate::Gap), and reading goes on at the oldest event that is held.
+    /// told by a [`Gap`](crate::topic::Gap), and reading goes on at the oldest event that is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
