@@ -65,7 +65,8 @@
 //! **Guides**
 //!
 //! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients),
-//!   [Running it in production](running_in_production), [What the compiler checks](what_the_compiler_checks)
+//!   [Running it in production](running_in_production), [What the compiler checks](what_the_compiler_checks),
+//!   [Compared with axum's `Sse`](comparison), [Limitations](limitations)
 //!
 //! # What happens when
 //!
@@ -140,8 +141,16 @@ pub mod topic;
 pub mod clients {}
 
 #[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
+
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/how_a_stream_ends.md")]
 pub mod how_a_stream_ends {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/limitations.md")]
+pub mod limitations {}
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/resuming.md")]
