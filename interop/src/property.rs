@@ -61,7 +61,7 @@ impl Property {
         Self::Restart,
     ];
 
-    /// The groups of properties that the README's table combines into one column each.
+    /// The groups of properties that the summary table combines into one column each.
     pub(crate) const GROUPS: [(&'static str, &'static [Self]); 5] = [
         (
             "reads all of it",
