@@ -10,20 +10,18 @@ struct Time {
     time: String,
 }
 
-/// The time, once a second.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = Time> {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
-        every.tick().await;
-        yield_!(Time {
-            time: humantime::format_rfc3339(SystemTime::now()).to_string()
-        });
+        interval.tick().await;
+        let time = humantime::format_rfc3339(SystemTime::now()).to_string();
+        // `yield` is reserved in Rust, hence `yield_!`; the attribute brings it into scope.
+        yield_!(Time { time });
     }
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let app = Router::new().sse(clock);
-    sse_runtime::serve("127.0.0.1:3000", app).await
+    sse_runtime::serve("127.0.0.1:3000", Router::new().sse(clock)).await
 }

@@ -1,4 +1,5 @@
-//! The README's programs equal the examples, and do what the README says.
+//! The README's programs equal the examples, and do what the README says. Its links, features and
+//! figures are those of the repository.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,11 +14,17 @@ use std::{
 
 use tokio::net::TcpStream;
 
+const COMPARISON: &str = "sse-runtime/docs/comparison.md";
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A program as the README prints it, by the name of its file.
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap()
+}
+
+/// A program that the README or the comparison prints, by the name of its file.
 struct Program(&'static str);
 
 /// The running program, killed when dropped.
@@ -32,7 +39,7 @@ impl Drop for Running {
 
 impl Program {
     fn source(&self) -> String {
-        fs::read_to_string(root().join(format!("examples/{}.rs", self.0))).unwrap()
+        read(&format!("examples/{}.rs", self.0))
     }
 
     /// Builds and starts it, and returns when it listens.
@@ -97,21 +104,19 @@ fn status(path: &str, args: &[&str]) -> String {
 
 #[tokio::test]
 async fn readme_programs_match_examples_and_behave_equally() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let programs = [
-        Program("readme_first"),
-        Program("readme_orders"),
-        Program("readme_by_hand"),
-    ];
-    for program in &programs {
-        let block = format!("```rust\n{}```\n", program.source());
+    let [first, orders, by_hand] = ["readme_first", "readme_orders", "readme_by_hand"].map(Program);
+    for (file, kind, program) in [
+        ("README.md", "rust", &first),
+        (COMPARISON, "rust,ignore", &orders),
+        (COMPARISON, "rust,ignore", &by_hand),
+    ] {
+        let block = format!("```{kind}\n{}```\n", program.source());
         assert!(
-            readme.contains(&block),
-            "the README does not print examples/{}.rs",
+            read(file).contains(&block),
+            "{file} does not print examples/{}.rs",
             program.0
         );
     }
-    let [first, orders, by_hand] = programs;
 
     let running = first.run().await;
     let url = "http://127.0.0.1:3000/clock";
@@ -156,4 +161,107 @@ async fn readme_programs_match_examples_and_behave_equally() {
     assert_eq!(answers[0][0], whole);
     assert!(answers[0][3].ends_with("event: error\ndata: {\"at\":3}\n\n"));
     assert_eq!(answers[0][4..], ["404", "400", "204"]);
+}
+
+/// The README prints one function of the comparison, and the lines of both programs.
+#[test]
+fn readme_shows_the_comparison() {
+    let (readme, comparison) = (read("README.md"), read(COMPARISON));
+    let orders = Program("readme_orders").source();
+    let (_, endpoint) = orders.split_once("\n#[sse_endpoint").unwrap();
+    let (endpoint, _) = endpoint.split_once("\n#[tokio::main]").unwrap();
+    assert!(readme.contains(&format!("```rust,ignore\n#[sse_endpoint{endpoint}```\n")));
+    for (program, sentence) in [
+        ("readme_orders", "The whole program has {} lines;"),
+        ("readme_by_hand", "the program has {} lines."),
+    ] {
+        let lines = Program(program).source().lines().count();
+        let sentence = sentence.replace("{}", &lines.to_string());
+        assert!(readme.contains(&sentence), "{sentence}");
+    }
+    let (_, conclusion) = comparison
+        .split_once("still has these problems:\n")
+        .unwrap();
+    assert!(conclusion.contains("It has advantages, too"));
+    assert!(
+        readme.contains(conclusion),
+        "the conclusions of the README and of {COMPARISON} differ"
+    );
+}
+
+#[test]
+fn readme_links_to_files_that_exist() {
+    const REPOSITORY: &str = "https://github.com/sse-endpoint/sse-endpoint/blob/main/";
+    const RAW: &str = "https://raw.githubusercontent.com/sse-endpoint/sse-endpoint/main/";
+    let readme = read("README.md");
+    for base in [REPOSITORY, RAW] {
+        let mut links = 0;
+        for link in readme.split(base).skip(1) {
+            let end = link.find([')', '"']).unwrap();
+            assert!(root().join(&link[..end]).is_file(), "{}", &link[..end]);
+            links += 1;
+        }
+        assert!(links > 1, "no link begins with {base}");
+    }
+    // crates.io resolves a relative link against the folder of the crate, not of the README.
+    for link in readme.split("](").skip(1) {
+        assert!(
+            link.starts_with("https://") || link.starts_with('#'),
+            "{link}"
+        );
+    }
+}
+
+#[test]
+fn readme_lists_the_features_of_the_crate() {
+    let manifest = read("sse-runtime/Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]\n").unwrap();
+    let (features, _) = features.split_once("\n\n").unwrap();
+    let mut features: Vec<&str> = features
+        .lines()
+        .filter_map(|line| line.split_once(" = ["))
+        .map(|(name, _)| name)
+        .filter(|name| *name != "default")
+        .collect();
+    features.sort_unstable();
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("| feature | what it adds |\n").unwrap();
+    let listed: Vec<&str> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| "))
+        .filter_map(|row| row.strip_prefix('`')?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(listed, features);
+}
+
+/// The figures are medians of `docs/performance.md`, which a measurement overwrites.
+#[test]
+fn readme_repeats_the_measured_figures() {
+    let (readme, measured) = (read("README.md"), read("docs/performance.md"));
+    for (row, scenario) in [
+        (
+            "| memory of an idle stream, 10,000 streams open, KiB | ",
+            "| idle memory at 10,000 streams (axum by hand without its keep-alive) | KiB/stream | ",
+        ),
+        (
+            "| deliveries per second at most, 1,000 subscribers of a topic | ",
+            "| most deliveries, 1,000 subscribers | deliveries/s | ",
+        ),
+        (
+            "| CPU time for each delivery, 1,000 subscribers at 50 events per second, µs | ",
+            "| fan-out, 1,000 subscribers at 50/s | cpu us/event | ",
+        ),
+    ] {
+        let bars = measured
+            .lines()
+            .filter_map(|line| line.strip_prefix(scenario));
+        let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
+        let (ours, peer) = by_hand.next().unwrap();
+        let (peer, _) = peer.split_once(" | ").unwrap();
+        // A median is followed by the least and the most, if they differ.
+        let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
+        let row = format!("{row}{ours} | {peer} |\n");
+        assert!(readme.contains(&row), "the README has no row {row}");
+    }
 }
