@@ -23,6 +23,7 @@ use crate::{
 /// Runs valgrind and parses its output. The version must equal that of `gungraun` in
 /// `benches/Cargo.toml`, which rejects any other.
 const RUNNER: Tool = Tool {
+    package: "gungraun-runner",
     name: "gungraun-runner",
     version: "0.20.0",
 };

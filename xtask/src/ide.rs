@@ -2,7 +2,6 @@
 //! would show. It is run by hand: rust-analyzer takes ten minutes to build, and its answers change with its version.
 
 use std::{
-    collections::HashMap,
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -223,8 +222,6 @@ struct Server {
     answers: BufReader<ChildStdout>,
     next_id: u64,
     is_quiescent: bool,
-    /// The diagnostics of each file, by its URI.
-    diagnostics: HashMap<String, Value>,
     version: u64,
 }
 
@@ -244,7 +241,6 @@ impl Server {
             process,
             next_id: 0,
             is_quiescent: false,
-            diagnostics: HashMap::new(),
             version: 0,
         };
         let workspace = uri(&root().canonicalize()?);
@@ -281,7 +277,9 @@ impl Server {
         while !self.is_quiescent {
             self.read()?;
             if start.elapsed() > LOADING {
-                return Err(io::Error::other("rust-analyzer has not loaded the workspace"));
+                return Err(io::Error::other(
+                    "rust-analyzer has not loaded the workspace",
+                ));
             }
         }
         Ok(())
@@ -335,7 +333,10 @@ impl Server {
             "version": self.version,
             "text": code,
         });
-        self.notify("textDocument/didClose", &json!({ "textDocument": { "uri": uri } }))?;
+        self.notify(
+            "textDocument/didClose",
+            &json!({ "textDocument": { "uri": uri } }),
+        )?;
         self.notify("textDocument/didOpen", &json!({ "textDocument": document }))
     }
 
@@ -358,7 +359,11 @@ impl Server {
 
     fn send(&mut self, message: &Value) -> io::Result<()> {
         let body = message.to_string();
-        write!(self.requests, "Content-Length: {}\r\n\r\n{body}", body.len())?;
+        write!(
+            self.requests,
+            "Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
         self.requests.flush()
     }
 
@@ -383,11 +388,6 @@ impl Server {
         match message["method"].as_str() {
             Some("experimental/serverStatus") => {
                 self.is_quiescent = message["params"]["quiescent"] == true;
-            }
-            Some("textDocument/publishDiagnostics") => {
-                let params = &message["params"];
-                let uri = params["uri"].as_str().unwrap_or_default().to_owned();
-                self.diagnostics.insert(uri, params["diagnostics"].clone());
             }
             // A request of the server's, such as to register a capability.
             Some(_) if message.get("id").is_some() => {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod guard;
+mod ide;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
@@ -26,6 +27,7 @@ cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test the clients whose names contain one of these, `proxies`, `pages`
+cargo xtask ide             rust-analyzer over the examples, by hand (builds it first: 10 minutes)
 cargo xtask guard [--bless] compare the instructions of the hot paths with benches/guard.json
 cargo xtask bench           measure beside the peers, into docs/performance.md (15 minutes)
 cargo xtask bench --quick   measure a part of it, and print the results (2 minutes)
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
             report.print()
         }
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
+        ["ide"] => ide::run(),
         ["guard"] => guard::run(false),
         ["guard", "--bless"] => guard::run(true),
         ["bench", options @ ..] => bench::run(options).unwrap_or_else(usage),

@@ -222,6 +222,7 @@ pub(crate) fn interop(only: &[&str]) -> Step {
     // configuration and ports.
     Step::cargo("interop", &args)
         .tool(Tool {
+            package: "geckodriver",
             name: "geckodriver",
             version: "0.37.1",
         })

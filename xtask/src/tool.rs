@@ -9,9 +9,10 @@ use std::{
 
 use crate::steps::{root, succeed};
 
-/// A crate with a binary of the same name.
+/// A program of a crate.
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {
+    pub(crate) package: &'static str,
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
 }
@@ -20,13 +21,24 @@ impl Tool {
     /// Builds the program if it is not installed yet, and returns its folder. A debug build is
     /// enough, since these programs only start others and read their output.
     pub(crate) fn install(self) -> io::Result<PathBuf> {
-        let Self { name, version } = self;
+        let Self {
+            package,
+            name,
+            version,
+        } = self;
         let root = cache().join(format!("{name}-{version}"));
         let folder = root.join("bin");
         if !folder.join(name).exists() {
             println!("building {name} {version}");
             let mut cargo = Command::new("cargo");
-            cargo.args(["install", name, "--version", version, "--locked", "--debug"]);
+            cargo.args([
+                "install",
+                package,
+                "--version",
+                version,
+                "--locked",
+                "--debug",
+            ]);
             cargo.args(["--quiet", "--root"]).arg(&root);
             succeed(&mut cargo)?;
         }
