@@ -33,6 +33,7 @@ impl ClientIds {
         }
     }
 
+    #[inline]
     fn set(&mut self, id: EventId) {
         self.are_own = !id.is_of_topic();
         self.starts_at = None;
@@ -70,6 +71,7 @@ impl ClientIds {
 
     /// Takes the start that the client has yet to be told: if the connection is lost now, the client has a place to return to.
     /// It is right whatever was read since.
+    #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
         Some(*self.starts_at.take()?)
     }

@@ -114,6 +114,7 @@ impl FrameBuffer {
     }
 
     /// Takes what goes out next: all that was written, or a part of it if that saves a copy.
+    #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {
             Some(shared) => shared,
@@ -140,6 +141,7 @@ impl FrameBuffer {
     }
 
     /// Whether a part of what was written is still to be taken.
+    #[inline]
     pub(crate) fn has_rest(&self) -> bool {
         self.ahead.is_some() || !self.buffer.is_empty()
     }

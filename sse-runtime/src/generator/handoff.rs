@@ -46,6 +46,7 @@ impl Writing<'_> {
 }
 
 impl Handoff {
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Outgoing> {
         // A user's `Serialize` may panic under the lock. The frame that it was writing is taken back, so a poisoned lock
         // still guards whole frames.
@@ -86,6 +87,7 @@ impl Handoff {
         self.lock().has_content()
     }
 
+    #[inline]
     pub(crate) fn has_failure(&self) -> bool {
         self.lock().has_failure()
     }
@@ -143,11 +145,13 @@ impl Handoff {
     }
 
     /// See [`Outgoing::take_unless_failed`].
+    #[inline]
     pub(crate) fn take_unless_failed(&self) -> Result<Taken, WriteFailure> {
         self.lock().take_unless_failed()
     }
 
     /// See [`Outgoing::take_rest`].
+    #[inline]
     pub(crate) fn take_rest(&self) -> Option<Bytes> {
         self.lock().take_rest()
     }

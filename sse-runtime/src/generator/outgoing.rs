@@ -178,10 +178,12 @@ impl Outgoing {
     }
 
     /// Marks that the response has begun.
+    #[inline]
     pub(crate) fn begin(&mut self) {
         self.phase = Phase::Streaming;
     }
 
+    #[inline]
     pub(crate) fn has_begun(&self) -> bool {
         self.phase == Phase::Streaming
     }
@@ -224,26 +226,31 @@ impl Outgoing {
     }
 
     /// Takes the reason that nothing more can be written, if there is one.
+    #[inline]
     pub(crate) fn take_failure(&mut self) -> Option<WriteFailure> {
         self.failure.take()
     }
 
     /// An event with this id was written.
+    #[inline]
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
         self.wrote_together(1, id);
     }
 
     /// Events were written, the last of them with this id.
+    #[inline]
     pub(crate) fn wrote_together(&mut self, events: u64, id: Option<EventId>) {
         self.events += events;
         self.ids.remember(id);
     }
 
+    #[inline]
     pub(crate) fn followed_by(&mut self, next: Next) {
         self.next = next;
     }
 
     /// Begins a frame; `false` if nothing may be written any more.
+    #[inline]
     pub(crate) fn begin_frame(&mut self) -> bool {
         self.begin();
         if self.has_failure() {
@@ -315,6 +322,7 @@ impl Outgoing {
     }
 
     /// Gives an id to a client that has none, and has received nothing of the topic yet.
+    #[inline]
     fn tell_start(&mut self) {
         if let Some(start) = self.ids.take_start()
             && self.rules.sends_bare_ids
@@ -329,11 +337,13 @@ impl Outgoing {
     }
 
     /// Counts the events and bytes that are written and not taken. The events are not counted again when they are taken.
+    #[inline]
     pub(crate) fn count_rest(&mut self) -> (u64, usize) {
         (mem::take(&mut self.events), self.frames.len())
     }
 
     /// Takes whole frames, and the number of events that were written since the last time; empty if there are none.
+    #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
         // If only a part is taken, the rest comes next, and its events are counted now.
         let taken = self.frames.take();
@@ -350,6 +360,7 @@ impl Outgoing {
     /// # Errors
     ///
     /// Returns why nothing more can be written, if that is so.
+    #[inline]
     pub(crate) fn take_unless_failed(&mut self) -> Result<Taken, WriteFailure> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
@@ -368,6 +379,7 @@ impl Outgoing {
     }
 
     /// Takes the rest of what was written together; `None` if there is none, and it is the generator's turn.
+    #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {
             return Some(self.take().0);

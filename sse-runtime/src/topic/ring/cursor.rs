@@ -174,7 +174,9 @@ impl<T> Detour<T> {
 
 impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
-        if let Some(read) = self.take_ahead() {
+        if let Stage::Gap(_) | Stage::Newest(_) = self.stage
+            && let Some(read) = self.take_ahead()
+        {
             return Poll::Ready(read);
         }
         // Dropped after the lock.
@@ -187,10 +189,10 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        let is_resuming = matches!(
-            mem::replace(&mut self.stage, Stage::Following),
-            Stage::Resuming
-        );
+        let is_resuming = matches!(self.stage, Stage::Resuming);
+        if is_resuming {
+            self.stage = Stage::Following;
+        }
         // A client that left among the newest of each key goes on with those; of the others it has been told.
         if self.number < state.before_oldest() || self.told > 0 {
             let reason = match is_resuming {

@@ -55,10 +55,12 @@ pub(crate) struct Evicted<T> {
 
 impl<T> State<T> {
     /// The number before the oldest event that is held.
+    #[inline]
     pub(crate) fn before_oldest(&self) -> u64 {
         self.last - self.held.len() as u64
     }
 
+    #[inline]
     fn take_oldest(&mut self) -> Option<Arc<Entry<T>>> {
         let number = self.before_oldest() + 1;
         let (_, entry) = self.held.pop_front()?;
@@ -70,6 +72,7 @@ impl<T> State<T> {
 
     /// The next events after this number, of which there is at least one, and the cached batch that they replace, which must be
     /// dropped after the lock.
+    #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(behind) = &self.batch
             && behind.number == number
@@ -87,6 +90,7 @@ impl<T> State<T> {
     }
 
     /// Takes out the events that exceed the capacity. The newest stays, however large it is.
+    #[inline]
     pub(crate) fn evict(&mut self, capacity: &Capacity) -> Evicted<T> {
         let mut entries = Vec::new();
         while self.held.len() > capacity.events.max(1)

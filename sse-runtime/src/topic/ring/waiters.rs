@@ -38,6 +38,7 @@ impl Waiters {
     }
 
     /// Registers a waker. Returns the one that it replaces, if that is another task's.
+    #[inline]
     pub(crate) fn wait(&mut self, place: usize, cx: &Context<'_>) -> Option<Waker> {
         match &mut self.waiting[place] {
             Some(waker) if waker.will_wake(cx.waker()) => None,
@@ -45,6 +46,7 @@ impl Waiters {
         }
     }
 
+    #[inline]
     pub(crate) fn take_waiting(&mut self) -> Vec<Waker> {
         // A publish allocates once, however many readers there are.
         let mut waiting = Vec::with_capacity(self.waiting.len());
@@ -52,6 +54,7 @@ impl Waiters {
         waiting
     }
 
+    #[inline]
     pub(crate) fn count(&self) -> usize {
         self.waiting.len() - self.free.len()
     }
