@@ -1,5 +1,5 @@
-//! How a stream lives and ends, and who observes it: why it closed, what ends with it, the limits that
-//! it counts towards, its span and its metrics.
+//! The lifecycle of a stream: why it closed, what ends with it, the limits that it counts towards,
+//! its span and its metrics.
 
 pub(crate) mod close_guard;
 pub(crate) mod close_reason;

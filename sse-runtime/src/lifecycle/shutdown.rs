@@ -1,4 +1,4 @@
-//! [`Shutdown`]: the streams end, at spread moments, before the server does.
+//! [`Shutdown`]: ends the streams, spread over the drain time, before the server shuts down.
 
 use std::{
     io,
@@ -18,10 +18,12 @@ use tower_service::Service;
 
 use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
-/// Ends the streams of a server that stops: a layer that tells the streams, and the signal that tells the server.
+/// Ends the event streams when the server shuts down: a layer that notifies the streams, and the
+/// signal for the server.
 ///
-/// [`serve`](crate::serve()) and [`Server`](crate::Server) bring one of their own. It is for those who keep `axum::serve`,
-/// whose graceful shutdown waits for every response to end, which an event stream never does by itself:
+/// [`serve`](crate::serve()) and [`Server`](crate::Server) have their own. Use this with
+/// `axum::serve`, whose graceful shutdown waits for every response to end, which an event stream
+/// never does by itself:
 ///
 /// ```no_run
 /// use axum::Router;
@@ -39,21 +41,23 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 ///         .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() });
 ///     tokio::select! {
 ///         served = serving => served?,
-///         // axum waits for half a request as well, and for ever; and for a second Ctrl-C nobody would listen.
+///         // axum also waits forever for an incomplete request, and ignores a second Ctrl-C.
 ///         () = shutdown.over() => {}
 ///     }
-///     // The close hooks of its streams end with the program, if nobody waits for them.
+///     // Otherwise close hooks that are still running are dropped when `main` returns.
 ///     shutdown.closed().await;
 ///     Ok(())
 /// }
 /// ```
 ///
-/// From then on each stream ends at a moment of its own, within the drain time, so that its client does not come back in
-/// step with all others. Before its end it sends a `retry`, which is its own as well. The key `on_shutdown = "finish"`
-/// lets a stream run on until it ends by itself, or the drain time does. The end is a clean one on the wire.
+/// During the shutdown, each stream ends at a random moment within the drain time, so that the
+/// clients do not all reconnect at once. Before its end it sends a `retry`, also a random one. With
+/// the key `on_shutdown = "finish"` a stream runs until its generator finishes, or until the end of
+/// the drain time. On the wire, the response ends cleanly.
 ///
-/// Of several that a request goes through the innermost counts. A readiness probe asks [`has_begun`](Self::has_begun). There is no
-/// drain delay: `axum::serve` accepts nobody from the signal on, so in Kubernetes [`Server`](crate::Server) serves better.
+/// If several `Shutdown` layers apply, the innermost wins. A readiness probe can check
+/// [`has_begun`](Self::has_begun). There is no drain delay, because `axum::serve` stops accepting
+/// connections at the signal; in Kubernetes, prefer [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 
@@ -61,11 +65,11 @@ pub struct Shutdown(Arc<State>);
 struct State {
     begun: CancellationToken,
     drain: Duration,
-    /// Set before `begun` is.
+    /// Set before `begun` is cancelled.
     draining: OnceLock<Draining>,
-    /// What ends streams, for the server to wait for.
+    /// The tasks that the server waits for, see [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// What is open still is closed by the server.
+    /// Whether the drain time is over, so that the server closes the streams that are still open.
     is_over: AtomicBool,
 }
 
@@ -76,12 +80,12 @@ struct Draining {
 }
 
 impl Shutdown {
-    /// One with a drain time of 20 s.
+    /// Creates a shutdown with a drain time of 20 s.
     pub fn new() -> Self {
         Self::within(DRAIN)
     }
 
-    /// One with this drain time: how long after the shutdown began the last stream ends.
+    /// Creates a shutdown with this drain time, at the end of which the last stream ends.
     pub fn within(drain: Duration) -> Self {
         Self(Arc::new(State {
             begun: CancellationToken::new(),
@@ -92,7 +96,7 @@ impl Shutdown {
         }))
     }
 
-    /// Begins the shutdown. To begin it twice changes nothing.
+    /// Begins the shutdown. Has no effect if it has begun already.
     pub fn begin(&self) {
         self.begin_within(self.0.drain);
     }
@@ -103,12 +107,12 @@ impl Shutdown {
         signal_stop(&self.0.begun);
     }
 
-    /// Whether it has begun.
+    /// Returns whether the shutdown has begun.
     pub fn has_begun(&self) -> bool {
         self.0.begun.is_cancelled()
     }
 
-    /// Waits until it begins.
+    /// Waits until the shutdown begins.
     ///
     /// # Cancel safety
     ///
@@ -117,14 +121,16 @@ impl Shutdown {
         self.0.begun.cancelled().await;
     }
 
-    /// Waits for SIGINT or SIGTERM (Ctrl-C, where there are no signals), begins the shutdown, and returns. It returns as
-    /// well when the shutdown is begun elsewhere. After SIGINT, which is a person at a terminal, it drains within a second.
+    /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
+    /// Also returns if the shutdown begins in another way. After SIGINT, which usually comes from a
+    /// terminal, the drain time is at most one second.
     ///
-    /// From the first call on no signal ends the program by itself: [`over`](Self::over) hears the next.
+    /// From the first call on, these signals no longer terminate the process; [`over`](Self::over)
+    /// waits for the next one.
     ///
     /// # Errors
     ///
-    /// Where the system lets nobody listen for a signal.
+    /// Returns an error if the signal handlers cannot be registered.
     ///
     /// # Cancel safety
     ///
@@ -138,8 +144,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun, and then until 2.5 s after the end of its drain time, or until the next SIGINT or
-    /// SIGTERM: when whoever still waits for a connection should wait no longer.
+    /// Waits until the shutdown has begun, and then until 2.5 s after the end of its drain time, or
+    /// until the next SIGINT or SIGTERM. After that, the program should no longer wait for open
+    /// connections.
     ///
     /// # Cancel safety
     ///
@@ -159,13 +166,13 @@ impl Shutdown {
         self.set_over();
     }
 
-    /// Cancelled when the shutdown begins, or alone.
+    /// Returns a token that is cancelled when the shutdown begins, and can be cancelled on its own.
     pub(crate) fn child(&self) -> CancellationToken {
         self.0.begun.child_token()
     }
 
-    /// Waits until the close hooks of the streams that have ended have run, for at most 2 s: the last thing to do before the
-    /// program ends, since they end with it.
+    /// Waits, for at most 2 s, until the close hooks of all streams that have ended have run. Call
+    /// this last: hooks that are still running when the program exits are dropped.
     ///
     /// # Cancel safety
     ///
@@ -173,16 +180,18 @@ impl Shutdown {
     pub async fn closed(&self) {
         self.0.closing.close();
         if timeout(HOOKS, self.0.closing.wait()).await.is_err() {
-            tracing::warn!("close hooks were still running, and are left behind");
+            tracing::warn!("close hooks are still running and are abandoned");
         }
     }
 
-    /// The tasks that run the close hooks of streams, and of HTTP/2 those that drive them, which outlive their connection.
+    /// Returns the tracker of the tasks that run the close hooks, and of those that drive HTTP/2
+    /// streams, since both outlive their connection.
     pub(crate) fn closing(&self) -> &TaskTracker {
         &self.0.closing
     }
 
-    /// From here on it is the server that ends streams, and not their clients.
+    /// Returns whether the drain time is over: a stream that is dropped from now on was closed by
+    /// the server and not by its client.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -191,7 +200,7 @@ impl Shutdown {
         self.0.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// What is left of the drain time.
+    /// Returns the remaining drain time.
     pub(crate) fn left(&self) -> Duration {
         let draining = self.0.draining.get();
         draining.map_or(Duration::ZERO, |Draining { since, within }| {
@@ -199,7 +208,7 @@ impl Shutdown {
         })
     }
 
-    /// The moment at which a stream ends; now, where the shutdown has not begun.
+    /// Returns the moment at which a stream ends: now, if the shutdown has not begun.
     pub(crate) fn end(&self, on_shutdown: OnShutdown) -> Instant {
         let Some(Draining { since, within }) = self.0.draining.get().copied() else {
             return Instant::now();
@@ -217,7 +226,7 @@ impl Default for Shutdown {
     }
 }
 
-/// Tells the streams of the requests that go through it.
+/// Notifies the streams of the requests that pass through this layer.
 impl<S> Layer<S> for Shutdown {
     type Service = ShutdownService<S>;
 
@@ -229,7 +238,7 @@ impl<S> Layer<S> for Shutdown {
     }
 }
 
-/// The service of the layer [`Shutdown`].
+/// The service of the [`Shutdown`] layer.
 #[derive(Clone, Debug)]
 pub struct ShutdownService<S> {
     inner: S,
@@ -255,40 +264,43 @@ where
 }
 
 impl Shutdown {
-    /// Lets the stream of a request find this shutdown.
+    /// Adds this shutdown to the extensions of a request, where its stream looks for it.
     pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         extensions.insert(self.clone());
     }
 }
 
-/// How long the streams of a server that stops have to end.
+/// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// What is left at the end of the drain time has this long to go: longer than a stream lingers for a request body that
-/// nobody reads.
+/// How long the connections that are still open at the end of the drain time have to close: longer
+/// than a stream lingers for a request body that the handler does not read.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
-/// A person at a terminal does not wait that long.
+/// The maximum drain time after SIGINT, since a person at a terminal is waiting.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
-/// Timers reach far, but not for ever.
+/// The maximum drain time, which keeps deadlines within the range of timers.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long the close hooks of the last streams have: with the rest of the defaults, less than Kubernetes gives.
+/// How long the close hooks of the last streams have. Together with the other defaults this is
+/// below the grace period of Kubernetes.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The part of the drain time over which streams end: what is left of it is for the last bytes to arrive.
+/// The fraction of the drain time over which the streams end. The rest is for their last bytes to
+/// arrive.
 const SPREAD: f64 = 0.8;
 
-/// How long a client waits that no `retry` of its endpoint says otherwise to: what browsers do by themselves.
+/// The reconnection time if the endpoint sets no `retry`: the default of browsers.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// A `retry` for a client that is sent away: around the endpoint's own, at random.
+/// Returns a random reconnection time, 0.5 to 1.5 times that of the endpoint, for a client that the
+/// server disconnects.
 pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
 
-/// SIGINT and SIGTERM, unless nobody listens for them.
+/// A listener for SIGINT and SIGTERM, or a disabled one.
 pub(crate) struct Signals(Option<Listening>);
 
 struct Listening {
@@ -298,18 +310,18 @@ struct Listening {
     terminate: tokio::signal::unix::Signal,
 }
 
-/// Who wants the server to stop.
+/// A signal to shut the server down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// A person at a terminal.
+    /// SIGINT, from a person at a terminal.
     Interrupt,
-    /// A supervisor.
+    /// SIGTERM, from a supervisor.
     #[cfg_attr(not(unix), allow(dead_code, reason = "there is none"))]
     Terminate,
 }
 
 impl Signal {
-    /// How long is drained after it.
+    /// Returns the drain time after this signal.
     pub(crate) fn drain(self, drain: Duration) -> Duration {
         match self {
             Self::Interrupt => drain.min(DRAIN_OF_PERSON),
@@ -319,7 +331,7 @@ impl Signal {
 }
 
 impl Signals {
-    /// Listens for both. The system's own reaction to them is off from now on, for as long as the process lives.
+    /// Listens for both signals, which from now on no longer terminate the process.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(unix)]
         let listening = {
@@ -334,12 +346,12 @@ impl Signals {
         Ok(Self(Some(listening)))
     }
 
-    /// Listens for none, and never has a next one.
+    /// Returns a listener that never receives a signal.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// The next of them.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Signal {
         match &mut self.0 {
             Some(listening) => listening.next().await,
@@ -357,11 +369,11 @@ impl Listening {
         }
     }
 
-    /// The next Ctrl-C.
+    /// Waits for the next Ctrl-C.
     #[cfg(not(unix))]
     async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
-            // There is nothing that could be waited for.
+            // Ctrl-C cannot be received, so no signal will ever arrive.
             std::future::pending::<()>().await;
         }
         Signal::Interrupt

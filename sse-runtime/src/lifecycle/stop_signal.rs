@@ -1,8 +1,9 @@
-//! [`StopSignal`]: how a stream learns that it must end, without looking for it at each poll.
+//! [`StopSignal`]: notifies a stream that it must end, without checking a token at each poll.
 //!
-//! Checking a cancellation token takes a lock and touches two cache lines that nothing else of an event touches. Streams
-//! are told to stop far less often than they send, so [`signal_stop`] also counts in one place for the whole process. A
-//! stream looks at its token only while some token is being cancelled, and once after the count has moved.
+//! Checking a cancellation token takes a lock and touches two otherwise cold cache lines. Streams
+//! are stopped far less often than they send, so [`signal_stop`] also increments one counter for
+//! the whole process. A stream checks its token only while some token is being cancelled, and once
+//! after the counter has changed.
 
 use std::{
     mem,
@@ -14,22 +15,24 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::poll::cached::CachedPoll;
 
-/// The number of tokens that are being cancelled, in the low bits, and of those that have been, above.
+/// The number of tokens that are being cancelled, in the low 16 bits, and of those that have been
+/// cancelled, in the bits above.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
-/// One token that has been cancelled.
+/// The count of one token that has been cancelled.
 const ONE: u64 = 1 << 16;
 
-/// Cancels a token, and with it the streams that listen to it.
+/// Cancels a token, and so ends the streams that listen to it.
 pub(crate) fn signal_stop(token: &CancellationToken) {
-    // A stream may be polled between any two of these steps. While the token is being cancelled, the stream looks at it
-    // whatever it has seen before; afterwards the count differs from the one that the stream has seen.
+    // A stream may be polled between any two of these steps. While the token is being cancelled,
+    // the low bits are not zero, so every stream checks its token. Afterwards the count differs
+    // from the one that the stream has stored.
     SIGNALLED.fetch_add(1, Ordering::AcqRel);
     let _signalling = Signalling;
     token.cancel();
 }
 
-/// Counts the cancellation as done when dropped, also if a waker panics.
+/// Counts the cancellation as done when it is dropped, even if a waker panics.
 struct Signalling;
 
 impl Drop for Signalling {
@@ -38,12 +41,12 @@ impl Drop for Signalling {
     }
 }
 
-/// Ready once a token has been cancelled by [`signal_stop`].
+/// A poll that is ready once a token has been cancelled by [`signal_stop`].
 #[derive(Debug)]
 pub(crate) struct StopSignal {
     token: CancellationToken,
     cancelled: CachedPoll<WaitForCancellationFutureOwned>,
-    /// The count when the token was last looked at.
+    /// The count when the token was last checked.
     seen: u64,
 }
 
@@ -88,9 +91,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_looked_at_while_it_is_asked_hears_of_it_all_the_same() {
+    fn signal_is_seen_when_polled_during_cancellation() {
         for _ in 0..50 {
-            // Cancelling takes a while, since there are many child tokens.
+            // The many child tokens make the cancellation slow enough to poll in the middle of it.
             let all = CancellationToken::new();
             let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
             let mut until = StopSignal::new(all.child_token());
