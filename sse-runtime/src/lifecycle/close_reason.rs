@@ -1,43 +1,47 @@
-//! [`CloseReason`]: why a stream ended.
+//! [`CloseReason`]: why a stream was closed.
 
 use std::fmt;
 
-/// Why a stream ended.
+/// The reason for which a stream was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The generator came to its end.
+    /// The generator finished.
     Finished,
-    /// The generator ended with an error, or a value of it could not be sent.
+    /// The generator failed with an error, or yielded a value that could not be sent.
     Failed,
-    /// The endpoint answered with another response before its stream began: the rejection of an extractor, or what the function
-    /// returned as the response's error.
+    /// The endpoint answered with another response before its stream began: an extractor's
+    /// rejection, or an error that the function returned as the response.
     Rejected,
-    /// The client left, or its connection broke off. It is said wherever the body is dropped before its end, so also
-    /// where a layer drops it (a timeout before the response), and for `HEAD`.
+    /// The client disconnected, or its connection failed. This is the reason whenever the body is
+    /// dropped before its end, so also if a layer drops it (such as a timeout before the response),
+    /// and for `HEAD`.
     ClientGone,
-    /// The server stops.
+    /// The server shut down.
     Shutdown,
-    /// The endpoint's `max_duration` is over.
+    /// The endpoint's `max_duration` elapsed.
     MaxDuration,
-    /// The client's credentials ran out, see [`Connection::expires_at`](crate::Connection::expires_at).
+    /// The client's credentials expired, see
+    /// [`Connection::expires_at`](crate::Connection::expires_at).
     Expired,
-    /// The client's access was taken away, see [`Connection::close_when`](crate::Connection::close_when).
+    /// The client's access was revoked, see
+    /// [`Connection::close_when`](crate::Connection::close_when).
     Revoked,
-    /// The client took nothing of what was sent for the server's [`send_timeout`](crate::Server::send_timeout). Under plain
-    /// `axum::serve` nobody notices.
+    /// The client read nothing for the server's [`send_timeout`](crate::Server::send_timeout).
+    /// Plain `axum::serve` does not detect this.
     Stalled,
-    /// The client read a [`Topic`](crate::Topic) more slowly than was published, and that
-    /// [disconnects](crate::topic::TopicBuilder::disconnect) those.
+    /// The client fell back too far in a [`Topic`](crate::Topic) that
+    /// [disconnects](crate::topic::TopicBuilder::disconnect) slow readers.
     Lagged,
-    /// A newer stream of the same key has taken its place, see [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
+    /// A newer stream of the same key replaced this one, see
+    /// [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
     Superseded,
     /// The generator panicked.
     Panicked,
 }
 
 impl CloseReason {
-    /// Those of streams that have begun.
+    /// The reasons for which a stream that has begun can be closed.
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 11] = [
         Self::Finished,
@@ -53,7 +57,7 @@ impl CloseReason {
         Self::Panicked,
     ];
 
-    /// Its name in `snake_case`, as `event: close` has it.
+    /// Returns the name in `snake_case`, like in the event `close`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",

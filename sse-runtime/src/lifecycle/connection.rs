@@ -1,4 +1,4 @@
-//! [`Connection`]: a stream as its handler sees it, and all that ends with it.
+//! [`Connection`]: the handler's view of a stream, and everything that ends with the stream.
 
 use std::{
     fmt,
@@ -36,14 +36,15 @@ use crate::{
     },
 };
 
-/// Held as long as there is something of the stream, for the test client to wait for.
+/// Held until nothing of the stream is left, which the test client waits for.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
     #[allow(dead_code, reason = "dropping it is the message")]
     pub(crate)  tokio::sync::mpsc::Sender<()>,
 );
 
-/// The stream that a handler serves: who it is for, and what ends with it. It is an extractor, of endpoints alone.
+/// The stream that a handler serves: its client, and the tasks and hooks that end with it. It is an
+/// extractor that works only in event endpoints.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -64,9 +65,9 @@ pub(crate) struct Alive(
 ///     });
 ///     let id = connection.id();
 ///     connection.on_close(move |reason| async move {
-///         tracing::info!(id, %reason, "somebody has seen enough");
+///         tracing::info!(id, %reason, "the stream has closed");
 ///     });
-///     // As a token has it, that the client came with.
+///     // For example, the expiry of the client's token.
 ///     connection.expires_at(SystemTime::now() + Duration::from_secs(3600));
 ///     while let Some(tick) = receiver.recv().await {
 ///         yield_!(tick);
@@ -74,51 +75,55 @@ pub(crate) struct Alive(
 /// }
 /// ```
 ///
-/// A clone is the same connection. To hold one keeps nothing alive: the stream ends all the same, with all that it started.
+/// A clone refers to the same connection. Holding one does not keep the stream, or anything that it
+/// started, alive.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
 struct Inner {
     id: u64,
     peer: Option<SocketAddr>,
-    /// Cancelled when the stream is to end: by the server's shutdown, whose child it is, or by [`Connection::close`].
+    /// Cancelled when the stream must end: by the server's shutdown, because this is a child of its
+    /// token, or by [`Connection::close`].
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
-    /// Where the stream was asked for: its tasks and hooks run there, wherever its body is dropped.
+    /// The runtime that handled the request. The stream's tasks and hooks run on it, even if the
+    /// body is dropped elsewhere.
     runtime: Option<Handle>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Why the stream is to end, where that has been said already.
+    /// Why the stream was asked to end, if it was.
     asked: Option<CloseReason>,
-    /// Why it has ended.
+    /// Why the stream ended, once it has.
     ended: Option<CloseReason>,
-    /// In a box, as what few streams have.
+    /// Boxed, because few streams start anything.
     started: Option<Box<Started>>,
-    /// Made for the first who waits for it.
+    /// Cancelled when the stream has ended. Created when a task first waits for that.
     over: Option<CancellationToken>,
-    /// Made for a stream that waits for its moment in a shutdown, and may still be asked to end before.
+    /// Cancelled when the stream is asked to end while it waits for its moment in a shutdown, for
+    /// which this is created.
     asked_in_shutdown: Option<CancellationToken>,
 }
 
-/// What ends with the stream.
+/// The tasks and hooks of a stream, which end with it.
 #[derive(Default)]
 struct Started {
     tasks: Vec<JoinHandle<()>>,
-    /// How many of the tasks are being polled.
+    /// The number of tasks that are being polled.
     polling: usize,
-    /// One of the tasks has panicked.
+    /// Whether one of the tasks has panicked.
     has_panicked: bool,
-    /// Of the stream that waits for tasks that are being polled.
+    /// The waker of the stream, if that waits until no task is being polled.
     until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
 
 type Hook = Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// How long a close hook may take.
+/// The maximum duration of a close hook.
 const HOOK_LIMIT: Duration = Duration::from_secs(5);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -139,19 +144,20 @@ impl Connection {
         }))
     }
 
-    /// A number that no other stream of this process has.
+    /// Returns a number that is unique to this stream within the process.
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
-    /// The client's address, as the socket has it: behind a proxy it is the proxy's. `None` without one, as in an in-process
-    /// test, and under plain `axum::serve` without `into_make_service_with_connect_info`.
+    /// Returns the client's address, as reported by the socket: with a reverse proxy, it is the
+    /// proxy's. `None` if there is no address, as in an in-process test, and under plain
+    /// `axum::serve` without `into_make_service_with_connect_info`.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.peer
     }
 
-    /// Waits until the stream has ended, for whatever reason: for tasks that end by themselves, and for those that others
-    /// than the stream started.
+    /// Waits until the stream has ended, for any reason. Use it in tasks that clean up after
+    /// themselves, or that were not started by the stream.
     ///
     /// # Cancel safety
     ///
@@ -160,25 +166,26 @@ impl Connection {
         self.over().cancelled().await;
     }
 
-    /// Starts a task that ends with the stream: it is aborted at its next `.await`, and joined before the close hooks
-    /// run; one that never awaits holds the hooks up until it ends. A panic in it is logged, and ends
-    /// the stream as a panic of the generator does, after an event with the endpoint's `error_event`:
-    /// what the task would have sent is missing. After the stream's end nothing is started.
-    ///
+    /// Spawns a task that ends with the stream: it is aborted at its next `.await`, and joined
+    /// before the close hooks run. A task that never awaits delays the hooks until it ends. A panic
+    /// in the task is logged and ends the stream like a panic of the generator, after an event with
+    /// the endpoint's `error_event`, because the events that the task would have sent are missing.
+    /// If the stream has ended, the task does not start.
     /// # Panics
     ///
-    /// Where the request was not handled in a tokio runtime.
+    /// Panics if the request was not handled in a tokio runtime.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(runtime) = &self.0.runtime else {
-            panic!("a task of a stream wants the tokio runtime that its request was handled in");
+            panic!("`Connection::spawn` requires that the request was handled in a tokio runtime");
         };
         if self.state().ended.is_some() {
             return;
         }
-        // Not under the lock: a runtime that shuts down drops the task here, and its destructors may come back.
+        // Spawned without the lock: a runtime that is shutting down drops the task here, and its
+        // destructors may call methods of this connection.
         let task = Watched {
             task,
             connection: Arc::downgrade(&self.0),
@@ -202,9 +209,9 @@ impl Connection {
         }
     }
 
-    /// Runs `hook` once, when the stream has ended, for whatever reason, and when the generator and the stream's tasks are
-    /// gone. Hooks run one after the other, in a task of their own, each for at most 5 s; a panic in one is logged.
-    /// After the end it runs at once.
+    /// Runs `hook` once after the stream has ended, for any reason, and after its generator and
+    /// tasks have been dropped. If the stream has ended already, the hook runs at once. Hooks run
+    /// one after another in a separate task, each for at most 5 s; a panic in a hook is logged.
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,
@@ -221,27 +228,29 @@ impl Connection {
         }
     }
 
-    /// Ends the stream when the client's credentials run out: at a [`SystemTime`](std::time::SystemTime), as tokens have it, or at an
-    /// [`Instant`](std::time::Instant). Of several moments the first counts.
+    /// Ends the stream when the client's credentials expire: at a
+    /// [`SystemTime`](std::time::SystemTime), which tokens use, or at an
+    /// [`Instant`](std::time::Instant). If this is called several times, the earliest moment wins.
     ///
-    /// The client is told by `event: close` with `{"reason":"expired"}`, since a script does not see the `401` that
-    /// follows.
+    /// The client receives the event `close` with `{"reason":"expired"}`, because a script cannot
+    /// see the `401` that follows when the client reconnects.
     pub fn expires_at(&self, when: impl IntoDeadline) {
         let when = when.instant();
         self.close_after(CloseReason::Expired, async move {
             match when {
                 Some(when) => sleep_until(when).await,
-                // Beyond what a clock can show.
+                // Too far in the future for a timer.
                 None => std::future::pending().await,
             }
         });
     }
 
-    /// Ends the stream when `revoked` is ready: a logout, a right that was taken away.
+    /// Ends the stream when `revoked` is ready, such as after a logout or the loss of a permission.
     ///
-    /// The client is told by `event: close` with `{"reason":"revoked"}`. A browser comes back all the same: what it is to be
-    /// refused by stands before the endpoint. What may have happened before this is called is for the future to know: ask
-    /// for the state once more when it is subscribed to.
+    /// The client receives the event `close` with `{"reason":"revoked"}`. A browser reconnects
+    /// nevertheless; reject that in a layer in front of the endpoint. `revoked` must also resolve
+    /// if access was revoked before this call, so check the state again after subscribing to its
+    /// changes.
     ///
     /// ```
     /// # use sse_runtime::{Connection, Stream, sse_endpoint};
@@ -253,7 +262,7 @@ impl Connection {
     ///     connection: Connection,
     ///     Extension(session): Extension<watch::Receiver<bool>>,
     /// ) -> impl Stream<Item = String> {
-    ///     // Ready as well where the session was over before.
+    /// Also ready if the session was over before.
     ///     let mut session = session;
     ///     connection.close_when(async move { drop(session.wait_for(|over| *over).await) });
     ///     # yield_!(String::new());
@@ -276,13 +285,13 @@ impl Connection {
             reason,
         };
         self.spawn(async move {
-            // Also where the future panics: who cannot tell any more whether a client may stay lets nobody stay.
+            // Closes the stream even if the future panics: without an answer, access is denied.
             let _close = close;
             when.await;
         });
     }
 
-    /// A newer stream takes its place.
+    /// Ends the stream because a newer one replaces it.
     pub(crate) fn supersede(&self) {
         self.close(CloseReason::Superseded);
     }
@@ -302,9 +311,10 @@ impl Connection {
         }
     }
 
-    /// Waits until none of its tasks is in the middle of a poll, and says whether one has panicked. The
-    /// locals of a task that panics are dropped first, and with them perhaps the sender whose receiver
-    /// the generator reads.
+    /// Ready once none of the stream's tasks is in the middle of a poll. Returns whether one has
+    /// panicked. While a task panics, its locals are dropped before the panic is recorded. They may
+    /// include the sender of a channel that the generator reads, which would then finish as if
+    /// nothing had happened.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let Some(started) = &mut state.started else {
@@ -319,7 +329,7 @@ impl Connection {
 
     fn task_is_polled(&self) {
         let mut state = self.state();
-        // After the end there is nobody to be told.
+        // After the end, no stream waits for its tasks.
         if state.ended.is_none() {
             state.started.get_or_insert_default().polling += 1;
         }
@@ -342,7 +352,8 @@ impl Connection {
         }
     }
 
-    /// Cancelled when a stream is asked to end, by something else than the shutdown that has begun.
+    /// Returns a token that is cancelled when the stream is asked to end by anything other than the
+    /// shutdown that has begun.
     pub(crate) fn asked_in_shutdown(&self) -> CancellationToken {
         let mut state = self.state();
         let is_asked = state.asked.is_some();
@@ -353,7 +364,8 @@ impl Connection {
         token.clone()
     }
 
-    /// Waits until the stream is to end, and says why: what stands before the response has no body to watch for it.
+    /// Waits until the stream must end, and returns the reason. Used before the response, when
+    /// there is no body yet to watch for it.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.asked(), self.shutdown()) {
@@ -365,7 +377,7 @@ impl Connection {
         self.asked().unwrap_or(CloseReason::Shutdown)
     }
 
-    /// Why the stream was asked to end, by something else than the shutdown.
+    /// Returns why the stream was asked to end, if it was, by anything other than the shutdown.
     pub(crate) fn asked(&self) -> Option<CloseReason> {
         self.state().asked
     }
@@ -391,7 +403,7 @@ impl Connection {
         over.clone()
     }
 
-    /// Ends all that the stream started.
+    /// Ends everything that the stream started.
     pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
         state.ended = Some(reason);
@@ -426,7 +438,7 @@ impl Connection {
                     connection = id,
                     %reason,
                     hooks = hooks.len(),
-                    "a stream ended outside of a runtime, so its close hooks do not run"
+                    "close hooks do not run, because the request was not handled in a tokio runtime"
                 );
             }
             return;
@@ -436,14 +448,14 @@ impl Connection {
                 log_panic(id, "a task of a stream", task.await);
             }
             for hook in hooks {
-                // A task of its own, so that a panic is its own.
+                // Each hook runs in its own task, so that a panic does not affect the others.
                 let hook = async move { hook(reason).await };
                 let mut running = tokio::spawn(hook.in_current_span());
                 match timeout(HOOK_LIMIT, &mut running).await {
                     Ok(joined) => log_panic(id, "a close hook", joined),
                     Err(_) => {
                         running.abort();
-                        tracing::warn!(connection = id, %reason, limit = ?HOOK_LIMIT, "a close hook took too long, and is stopped");
+                        tracing::warn!(connection = id, %reason, limit = ?HOOK_LIMIT, "a close hook took too long and was aborted");
                     }
                 }
             }
@@ -457,13 +469,13 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half way.
+        // The state is consistent even after a panic, because no update of it panics halfway.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 pin_project! {
-    /// A task of a stream, whose panic is the stream's.
+    /// A task of a stream, whose panic ends the stream.
     struct Watched<F> {
         #[pin]
         task: F,
@@ -488,11 +500,11 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     }
 }
 
-/// A connection that others may end, and do not keep alive.
+/// A connection that can be ended, but is not kept alive.
 pub(crate) struct WeakConnection(Weak<Inner>);
 
 impl WeakConnection {
-    /// A newer stream takes its place, if it has not ended before.
+    /// Ends the stream because a newer one replaces it, unless it has ended already.
     pub(crate) fn supersede(&self) {
         if let Some(inner) = self.0.upgrade() {
             Connection(inner).supersede();
@@ -500,7 +512,7 @@ impl WeakConnection {
     }
 }
 
-/// Ends a stream when it is dropped, if that has not ended before.
+/// Ends a stream when this is dropped, unless the stream has ended already.
 struct CloseOnDrop {
     connection: Weak<Inner>,
     reason: CloseReason,
@@ -539,7 +551,7 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// A handler that is no event endpoint asked for its [`Connection`]. It answers `500`.
+/// The rejection of a [`Connection`] in a handler that isn't an event endpoint. It answers `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("only an endpoint of `#[sse_endpoint]` has a `Connection`")]
 pub struct MissingConnection(());

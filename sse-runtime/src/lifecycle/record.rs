@@ -1,4 +1,4 @@
-//! [`Record`]: what operators are told of a stream, by its span and by metrics.
+//! [`Record`]: reports a stream to operators, in its span and by metrics.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     lifecycle::{close_reason::CloseReason, connection::Connection, metrics::Instruments},
 };
 
-/// The account of one stream. It is closed by [`ended`](Self::ended).
+/// The span and the counts of one stream, until [`ended`](Self::ended) completes them.
 #[derive(Debug)]
 pub(crate) struct Record {
     span: Span,
@@ -52,18 +52,18 @@ impl Record {
         }
     }
 
-    /// The span that the stream's code runs in.
+    /// Returns the span that the stream's code runs in.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// The response begins.
+    /// Records that the response begins.
     pub(crate) fn open(&mut self) {
         self.is_open = true;
         self.instruments.opened();
     }
 
-    /// So many events, and so many bytes, go to the connection.
+    /// Records that this number of events and bytes were handed to the connection.
     pub(crate) fn sent(&mut self, events: u64, bytes: usize) {
         if self.events == 0 && events > 0 {
             self.instruments.first_event(self.arrived.elapsed());
@@ -73,7 +73,7 @@ impl Record {
         self.instruments.sent(events, bytes as u64);
     }
 
-    /// The stream has ended.
+    /// Records that the stream has ended.
     pub(crate) fn ended(&mut self, reason: CloseReason) {
         let duration = self.arrived.elapsed();
         self.span.record("events", self.events);
@@ -87,7 +87,7 @@ impl Record {
     }
 }
 
-/// The path as the router has it, with what the endpoint is nested in.
+/// Returns the path as the router matched it, including the prefix of a nested router.
 pub(crate) fn route<'a>(parts: &'a Parts, endpoint: &Endpoint) -> &'a str {
     let matched = parts.extensions.get::<MatchedPath>();
     matched.map_or(endpoint.path, MatchedPath::as_str)

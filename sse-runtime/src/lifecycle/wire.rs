@@ -1,4 +1,4 @@
-//! [`Wire`]: what a stream knows of the HTTP/1 connection that it is sent on.
+//! [`Wire`]: the state of an HTTP/1 connection that is shared with the streams on it.
 
 use std::{
     mem,
@@ -12,31 +12,33 @@ use std::{
 
 use tokio::task;
 
-/// A connection, as the bodies on it know it.
+/// The state of a connection that is shared with the bodies sent on it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wire(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Flushes that have finished.
+    /// The number of flushes that have finished.
     flushes: AtomicU64,
-    /// Whether somebody waits for one. Whoever waits says so before looking at the count, and whoever has flushed counts
-    /// before looking here, so that one of the two sees the other: both are sequentially consistent.
+    /// Whether a body waits for a flush. A waiter sets this before it reads the count, and a flush
+    /// increments the count before it reads this; both are sequentially consistent, so at least one
+    /// of them sees the other.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
-    /// The task that drives the connection. A body that a layer polls in another one is not followed by a flush.
+    /// The task that drives the connection. If a layer polls a body in another task, no flush
+    /// follows its frames.
     task: OnceLock<task::Id>,
-    /// How many event streams are on it.
+    /// The number of event streams on the connection.
     streams: AtomicUsize,
     stalled: AtomicBool,
-    /// The connection is to be reset when it is closed.
+    /// Whether the connection is reset when it is closed.
     resets: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     waker: Option<Waker>,
-    /// Where a layer has made one response of several bodies, each with a waker of its own.
+    /// The wakers of further bodies, if a layer has combined several into one response.
     others: Vec<Waker>,
 }
 
@@ -48,28 +50,29 @@ impl Wire {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An event stream begins, or what stands before its response.
+    /// Counts an event stream, from before its response begins until the returned value is dropped.
     pub(crate) fn enter(&self) -> InFlight {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
     }
 
-    /// How many flushes have finished.
+    /// Returns the number of flushes that have finished.
     pub(crate) fn flushes(&self) -> u64 {
         self.0.flushes.load(Ordering::SeqCst)
     }
 
-    /// Whether the connection was given up because its client took nothing.
+    /// Returns whether the connection was closed because its client stopped reading.
     pub(crate) fn is_stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Closes the connection with a reset: its client would take any other end for that of the response.
+    /// Makes the connection end with a reset: a client would take any other end for the end of the
+    /// response.
     pub(crate) fn reset_when_closed(&self) {
         self.0.resets.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`reset_when_closed`](Self::reset_when_closed) was called.
+    /// Returns whether [`reset_when_closed`](Self::reset_when_closed) was called.
     pub(crate) fn is_reset_when_closed(&self) -> bool {
         self.0.resets.load(Ordering::Relaxed)
     }
@@ -99,8 +102,9 @@ impl Wire {
         }
     }
 
-    /// Ready once a flush has finished since the count was `since`; `None` outside of the connection's task, where the
-    /// flush of a frame may be long over when its body is polled again, and none may follow.
+    /// Ready once more than `since` flushes have finished. Returns `None` outside the connection's
+    /// task: there, a frame may have been flushed long before its body is polled again, and no
+    /// further flush may follow.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         if self.flushes() > since {
             return Some(Poll::Ready(()));
@@ -129,7 +133,7 @@ impl Wire {
     }
 }
 
-/// An event stream on a connection, as long as it lives.
+/// An event stream on a connection, which is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight(Wire);
 
