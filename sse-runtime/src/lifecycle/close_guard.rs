@@ -1,4 +1,4 @@
-//! [`CloseGuard`]: a stream ends once, for one reason, wherever that is noticed first.
+//! [`CloseGuard`]: ensures that a stream ends exactly once, with the reason that is noticed first.
 
 use tracing::{Span, span::Entered};
 
@@ -12,12 +12,12 @@ use crate::lifecycle::{
     wire::Wire,
 };
 
-/// The sources that know whether a client has stopped reading.
+/// The sources that tell whether a client has stopped reading.
 #[derive(Debug)]
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
     pub(crate) flow: Option<FlowControl>,
-    /// The end of the body is that of the connection, as in HTTP/1.0.
+    /// Whether the end of the body is the end of the connection, as in HTTP/1.0.
     pub(crate) ends_connection: bool,
 }
 
@@ -28,13 +28,13 @@ impl StallSources {
     }
 }
 
-/// Ends the connection with what has it: with the reason that was said, or because the client has gone. The first
-/// reason is the one that counts.
+/// Ends the stream in [`end`](Self::end), or when it is dropped, which means that the body was
+/// dropped before its end. Only the first reason counts.
 #[derive(Debug)]
 pub(crate) struct CloseGuard {
     connection: Connection,
     record: Record,
-    /// Free for others from the end on.
+    /// The places of the stream, which are released at its end.
     places: Vec<Place>,
     stall: StallSources,
     alive: Option<Alive>,
@@ -62,7 +62,7 @@ impl CloseGuard {
         }
     }
 
-    /// The stream begins.
+    /// Marks the stream as begun.
     pub(crate) fn begin(&self) {
         for place in &self.places {
             place.begin();
@@ -85,7 +85,8 @@ impl CloseGuard {
         self.record.span()
     }
 
-    /// The response breaks off. Only a reset tells that from its end if both end the connection.
+    /// Marks the response as cut off. If its end is the end of the connection, only a reset tells
+    /// the client that it is incomplete.
     pub(crate) fn break_off(&self) {
         if self.stall.ends_connection
             && let Some(wire) = &self.stall.wire
@@ -94,13 +95,13 @@ impl CloseGuard {
         }
     }
 
-    /// Runs what follows in the stream's span, where anybody wants it: to enter one that is disabled is not free.
+    /// Enters the stream's span, unless it is disabled, since entering a disabled span has a cost.
     pub(crate) fn enter_span(&self) -> Option<Entered<'_>> {
         let span = self.span();
         (!span.is_disabled()).then(|| span.enter())
     }
 
-    /// The generator is gone.
+    /// Ends the stream, after its generator was dropped.
     pub(crate) fn end(&mut self, reason: CloseReason) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;

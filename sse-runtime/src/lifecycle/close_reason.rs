@@ -30,7 +30,7 @@ pub enum CloseReason {
     /// The client read nothing for the server's [`send_timeout`](crate::Server::send_timeout).
     /// Plain `axum::serve` does not detect this.
     Stalled,
-    /// The client fell back too far in a [`Topic`](crate::Topic) that
+    /// The client could not keep up with a [`Topic`](crate::Topic) that
     /// [disconnects](crate::topic::TopicBuilder::disconnect) slow readers.
     Lagged,
     /// A newer stream of the same key replaced this one, see

@@ -1,23 +1,23 @@
-//! [`IntoDeadline`]: when something is over, on whichever clock.
+//! [`IntoDeadline`]: a point in time on either clock.
 
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-/// A moment on a clock: a [`SystemTime`], or an [`Instant`](std::time::Instant) of std's or tokio's.
+/// A point in time: a [`SystemTime`], or an [`Instant`](std::time::Instant) of std or tokio.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a moment",
     note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
 )]
 pub trait IntoDeadline {
-    /// `None`, where it is too far away for a timer.
+    /// Returns `None` if the moment is too far away for a timer.
     #[doc(hidden)]
     fn instant(self) -> Option<Instant>;
 }
 
 impl IntoDeadline for SystemTime {
     fn instant(self) -> Option<Instant> {
-        // What is over is over now.
+        // A moment in the past is treated as now.
         let left = self.duration_since(Self::now()).unwrap_or_default();
         Instant::now().checked_add(left)
     }

@@ -1,8 +1,9 @@
-//! [`FlowControl`]: what a stream on an HTTP/2 connection has handed to hyper, and whether its client takes it.
+//! [`FlowControl`]: tracks how much of an HTTP/2 stream hyper holds, and whether the client reads
+//! it.
 //!
-//! On HTTP/1 a socket that cannot be written to is all there is to see. A stream of an HTTP/2 connection can be held back by
-//! its client alone, and hyper then does not poll its body, so nothing in the body can notice. The state that decides is
-//! therefore kept here, where hyper's calls go through, and is shared with the request.
+//! On HTTP/1, a client that stops reading shows as a socket that cannot be written to. A client of
+//! HTTP/2 can block a single stream, and hyper then does not poll its body, so the body cannot
+//! notice. The state is therefore updated here, by hyper's calls, and shared with the request.
 
 use std::sync::{
     Arc,
@@ -18,29 +19,32 @@ use std::{
 #[cfg(feature = "http2")]
 use atomic_waker::AtomicWaker;
 
-/// State shared by the task that drives a stream, the stream's body, the pieces of it that hyper holds, and the request.
-// A counter orders nothing but itself; the waker orders a released piece before the look that follows it.
+/// The state shared by the task that drives a stream, the stream's body, the pieces of it that
+/// hyper holds, and the request.
+// Counters are relaxed, because they order no other memory. The waker orders the release of a piece
+// before the check that follows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlowControl(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What hyper holds of this stream, and of its whole connection.
+    /// The pieces of this stream that hyper holds.
     #[cfg(feature = "http2")]
     unsent: Unsent,
     #[cfg(feature = "http2")]
     connection: Arc<OfConnection>,
-    /// Pieces that hyper was handed so far.
+    /// The number of pieces that hyper has received so far.
     #[cfg(feature = "http2")]
     handed_over: AtomicU64,
-    /// How often hyper took bytes off a piece, to write them.
+    /// How often hyper has taken bytes from a piece to write them.
     #[cfg(feature = "http2")]
     advanced: AtomicU64,
-    /// Whether the client has to take something before the stream goes on.
+    /// Whether the client must read before the stream can continue.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
-    /// Woken when hyper holds fewer than `resume_below` pieces of this stream: half of what it held when the stream began to
-    /// wait, since to wake it for each of them costs more than an event. Zero while it does not wait.
+    /// Woken when hyper holds fewer than `resume_below` pieces of this stream. That is half of what
+    /// it held when the stream began to wait, because a wake-up per piece costs more than an event.
+    /// Zero while the stream does not wait.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]
@@ -49,24 +53,26 @@ struct State {
 }
 
 impl FlowControl {
-    /// Whether the stream was reset because its client stopped reading.
+    /// Returns whether the stream was reset because its client stopped reading.
     pub(crate) fn is_stalled(&self) -> bool {
         self.0.is_stalled.load(Ordering::Relaxed)
     }
 }
 
-/// Pieces of bodies that hyper holds and has not written to the socket: how many, and their bytes.
+/// The number and the bytes of the pieces that hyper holds and has not written to the socket.
 ///
-/// Both in one number, since they change together, for each event and in two tasks: the pieces in its upper half.
+/// Both are in one atomic, because two tasks change them together for each event. The number of
+/// pieces is the upper half.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);
 
-/// An upper bound of [`Unsent`].
+/// An upper bound for [`Unsent`].
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
-    /// A small piece costs hyper more than the bytes that it holds.
+    /// The maximum number of pieces. Needed besides `bytes`, because a small piece costs hyper more
+    /// than its bytes.
     pub(crate) pieces: u32,
     pub(crate) bytes: u32,
 }
@@ -75,8 +81,9 @@ pub(crate) struct Bound {
 impl Unsent {
     const PIECE: u64 = 1 << 32;
 
-    // A stream that waits sets the count at which it is woken before it looks at this one, and a piece that is written is
-    // taken off this one before it looks at that, so that one of the two sees the other: both are sequentially consistent.
+    // A stream that waits sets `resume_below` before it reads this count, and a written piece is
+    // removed from this count before `resume_below` is read. Both are sequentially consistent, so
+    // at least one of them sees the other.
     fn load(&self) -> (u32, u32) {
         Self::split(self.0.load(Ordering::SeqCst))
     }
@@ -96,7 +103,7 @@ impl Unsent {
             .fetch_add(Self::PIECE + u64::from(bytes), Ordering::SeqCst);
     }
 
-    /// How many pieces are left.
+    /// Removes a piece and returns how many are left.
     fn remove(&self, bytes: u16) -> u32 {
         let piece = Self::PIECE + u64::from(bytes);
         let before = self.0.fetch_sub(piece, Ordering::SeqCst);
@@ -104,36 +111,37 @@ impl Unsent {
     }
 }
 
-/// State shared by all streams of a connection.
+/// The state shared by all streams of a connection.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct OfConnection {
-    /// What hyper holds of all of them.
+    /// The pieces of all streams that hyper holds.
     unsent: Unsent,
     small: SmallPieces,
 }
 
-/// How many small pieces may go out at a rate of their own, over all streams of a connection.
+/// A rate limit for small pieces that are sent on their own, over all streams of a connection.
 ///
-/// Each is a DATA frame. The crate `h2` as a client closes the connection if about a hundred small ones wait for its app
-/// (`too_many_data_frames`), and whether the app has read them is not seen here.
+/// Each is a DATA frame. A client that uses the `h2` crate closes the connection if about a hundred
+/// small ones wait for its application (`too_many_data_frames`), and the server cannot see whether
+/// the application has read them.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 struct SmallPieces {
     start: Instant,
-    /// When all that went out is forgotten, in nanoseconds after `start`.
+    /// When the pieces sent so far no longer count, in nanoseconds after `start`.
     forgotten: AtomicU64,
 }
 
 #[cfg(feature = "http2")]
 impl SmallPieces {
-    /// How many may go out in a burst.
+    /// How many pieces may be sent in a burst.
     const BURST: u32 = 48;
 
-    /// How long until one more may follow them.
+    /// How long it takes until one more may be sent after a burst.
     const EACH: Duration = Duration::from_millis(10);
 
-    /// Whether one more may go out, which is counted.
+    /// Counts one more piece and returns `true`, or returns `false` if it may not be sent now.
     fn admit(&self) -> bool {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now = nanos(self.start.elapsed());
@@ -159,7 +167,7 @@ impl Default for SmallPieces {
 
 #[cfg(feature = "http2")]
 impl FlowControl {
-    /// The flow of a new stream of a connection.
+    /// Creates the state of a new stream of a connection.
     pub(crate) fn new(connection: &Arc<OfConnection>) -> Self {
         Self(Arc::new(State {
             connection: Arc::clone(connection),
@@ -167,11 +175,11 @@ impl FlowControl {
         }))
     }
 
-    /// hyper asks for the next piece: whether it may have it. If not, `waker` is woken when hyper has written some of this
-    /// stream.
+    /// Returns whether hyper may have the next piece, for which it asks. If not, `waker` is woken
+    /// when hyper has written some pieces of this stream.
     ///
-    /// A stream of which hyper holds nothing always has room: else streams whose clients do not read would block the others
-    /// of their connection.
+    /// A stream of which hyper holds nothing always has room. Otherwise, streams whose clients do
+    /// not read would block the other streams of their connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
         let has_room = loop {
@@ -194,7 +202,8 @@ impl FlowControl {
         has_room
     }
 
-    /// Whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper has written all of it.
+    /// Returns whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper
+    /// has written all of it.
     pub(crate) fn poll_written(&self, waker: &Waker) -> bool {
         let state = &*self.0;
         state.waiting.register(waker);
@@ -204,17 +213,19 @@ impl FlowControl {
         is_written
     }
 
-    /// Whether a small piece may go out by itself, which is counted.
+    /// Counts a small piece and returns `true`, or returns `false` if it may not be sent on its own
+    /// now.
     pub(crate) fn admit_small(&self) -> bool {
         self.0.connection.small.admit()
     }
 
-    /// hyper is handed a piece. It asks for the next once the client has room for a byte of this one.
+    /// Counts a piece that is handed to hyper. hyper asks for the next one once the client has room
+    /// for a byte of this one.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);
         state.connection.unsent.add(bytes);
-        // Nobody else writes it.
+        // A load and a store suffice, because this is the only writer.
         let handed_over = state.handed_over.load(Ordering::Relaxed);
         state.handed_over.store(handed_over + 1, Ordering::Relaxed);
         state.is_blocked.store(true, Ordering::Relaxed);
@@ -224,7 +235,7 @@ impl FlowControl {
         }
     }
 
-    /// The progress that the stream has made so far, if it cannot go on before its client takes something.
+    /// Returns the progress of the stream so far, if it cannot continue before its client reads.
     pub(crate) fn blocked_since(&self) -> Option<Progress> {
         let state = &*self.0;
         state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
@@ -234,14 +245,15 @@ impl FlowControl {
         })
     }
 
-    /// The stream is reset because its client stopped reading.
+    /// Records that the stream is reset because its client stopped reading.
     pub(crate) fn set_stalled(&self) {
         self.0.is_stalled.store(true, Ordering::Relaxed);
     }
 }
 
-/// How far a stream has come: pieces that hyper was handed, how many of those it has not written, and how often it took
-/// bytes off one. A client with a small window takes a piece in many parts.
+/// The progress of a stream: the pieces that hyper has received, how many of them it has not
+/// written, and how often it has taken bytes from one. A client with a small window takes a piece
+/// in many parts.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -250,7 +262,7 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece that hyper holds; dropped when it is written, or its stream is gone.
+/// A piece that hyper holds. It is dropped when it has been written, or when its stream is gone.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {
@@ -260,7 +272,7 @@ pub(crate) struct InHyper {
 
 #[cfg(feature = "http2")]
 impl InHyper {
-    /// hyper took bytes off the piece.
+    /// Counts that hyper has taken bytes from the piece.
     pub(crate) fn advance(&self) {
         self.flow.0.advanced.fetch_add(1, Ordering::Relaxed);
     }

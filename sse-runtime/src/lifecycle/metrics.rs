@@ -1,6 +1,7 @@
-//! [`Instruments`]: the metrics of an endpoint's streams, through the facade of the crate `metrics`.
+//! [`Instruments`]: the metrics of an endpoint's streams, recorded through the `metrics` crate.
 //!
-//! The names are OpenTelemetry's where it has one (the label `http.route`), and follow its rules otherwise.
+//! The names are those of OpenTelemetry if it defines one (the label `http.route`), and follow its
+//! naming rules otherwise.
 
 #[cfg(feature = "metrics")]
 pub(crate) use installed::Instruments;
@@ -18,7 +19,8 @@ mod installed {
 
     use crate::lifecycle::{close_reason::CloseReason, stream_limit::Full};
 
-    /// What the streams of one route count with. The recorder is asked once for it, and not by each event.
+    /// The instruments of one route. They are registered once, so that events need not look them up
+    /// in the recorder.
     #[derive(Debug)]
     pub(crate) struct Instruments {
         route: String,
@@ -41,7 +43,8 @@ mod installed {
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
             };
-            // A counter that begins at one has no increase that Prometheus could see: the first panic would be in no rate.
+            // Prometheus sees no increase in a counter whose first value is one, so the first panic
+            // would be missing from every rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }
@@ -72,7 +75,7 @@ mod installed {
         pub(crate) fn closed(&self, reason: CloseReason, after: Duration) {
             self.active.decrement(1);
             self.closings(reason).increment(1);
-            // None of these before there is something in it: each is a dozen series and more.
+            // Not registered in advance, because each histogram is a dozen series or more.
             histogram!(
                 "sse.server.stream_duration",
                 self.labels("reason", reason.as_str())
@@ -98,7 +101,7 @@ mod installed {
             )
         }
 
-        /// The labels of what is counted by more than the route.
+        /// Returns the labels of a metric that has another label besides the route.
         fn labels(&self, name: &'static str, value: &'static str) -> Vec<Label> {
             vec![
                 Label::new("http.route", self.route.clone()),
@@ -160,7 +163,7 @@ mod nothing {
 
     use crate::lifecycle::{close_reason::CloseReason, stream_limit::Full};
 
-    /// Counts nothing without the feature `metrics`.
+    /// A stand-in that records nothing, without the feature `metrics`.
     #[derive(Debug)]
     pub(crate) struct Instruments;
 

@@ -1,4 +1,4 @@
-//! [`StreamLimit`]: how many streams may be open, and what is said to whoever finds no room.
+//! [`StreamLimit`]: limits the number of open streams, and answers the requests over the limit.
 
 mod newest;
 
@@ -38,7 +38,8 @@ use crate::{
     lifecycle::connection::Connection,
 };
 
-/// A limit to the event streams that are open at once: a layer, around a router, or around one endpoint.
+/// A limit on the number of event streams that are open at once: a layer around a router or a
+/// single endpoint.
 ///
 /// ```
 /// use axum::Router;
@@ -52,31 +53,35 @@ use crate::{
 /// # struct User;
 /// let app: Router = Router::new()
 ///     .sse(clock)
-///     .sse(prices().layer(StreamLimit::new(500)))               // of this endpoint
-///     .layer(StreamLimit::per_peer(20))                         // of one address
-///     .layer(StreamLimit::per_key(6, |request| {                // of one user, whom a layer has found out about
+///     .sse(prices().layer(StreamLimit::new(500)))               // for this endpoint
+///     .layer(StreamLimit::per_peer(20))                         // per address
+///     .layer(StreamLimit::per_key(6, |request| {                // per user, from an auth layer
 ///         request.extensions.get::<User>().cloned()
 ///     }))
-///     .layer(StreamLimit::new(20_000));                         // of all
+///     .layer(StreamLimit::new(20_000));                         // in total
 /// ```
 ///
-/// Wherever it stands, it counts at the endpoint, behind all layers: auth runs first, and a `401` takes no place; and layers
-/// run for those who are refused, too.
+/// Limits are enforced at the endpoint, after all layers have run, so requests that an auth layer
+/// rejects with `401` do not count; the layers also run for requests over the limit.
 ///
-/// A stream is never ended to make room for someone else's; with [`newest_wins`](Self::newest_wins), a newer stream of the same
-/// key replaces the oldest. A place is taken before the extractors run and released when the generator is dropped, whatever ended
-/// it. A `HEAD` request holds a place until its response, since it runs the statements before the response. Requests for
-/// anything other than an event stream go through, and clones of one limit, such as those a router makes, count together.
+/// A stream is never ended to make room for someone else's; with
+/// [`newest_wins`](Self::newest_wins), a newer stream of the same key replaces the oldest. A place
+/// is taken before the extractors run and released when the generator is dropped, for any reason. A
+/// `HEAD` request holds a place until its response, because it runs the statements before the
+/// response. Requests for anything other than an event stream are not limited. Clones of one limit,
+/// such as those that a router makes, share its places.
 ///
 /// # Over the limit
 ///
-/// The response is `503`, or `429` from a limit per key or peer, with a `Retry-After` of 5 to 15 s, at random, and a problem
-/// (RFC 9457) with the code `too_many_streams` as its body. [`reject_with`](Self::reject_with) replaces that response.
+/// The response is `503`, or `429` from a limit per key or peer, with a random `Retry-After` of 5
+/// to 15 s. Its body is a problem (RFC 9457) with the code `too_many_streams`.
+/// [`reject_with`](Self::reject_with) replaces that response.
 ///
-/// A browser's `EventSource` never reconnects after a status other than `200`, so it gets a `200` instead, which sets a
-/// reconnection time of 5 to 15 s, at random, holds the event `close` with `{"reason":"too_many_streams"}` as its data, and
-/// ends. It is recognised by a `GET` whose only `accept` is `text/event-stream` and whose `cache-control` is `no-cache`:
-/// Chromium, Firefox and the `eventsource` package send both, `fetch`, curl and HTTP libraries do not.
+/// A browser's `EventSource` never reconnects after a status other than `200`, so it gets a `200`
+/// instead, which sets a random reconnection time of 5 to 15 s, contains the event `close` with
+/// `{"reason":"too_many_streams"}` as its data, and ends. It is recognised by a `GET` whose only
+/// `accept` is `text/event-stream` and whose `cache-control` is `no-cache`: Chromium, Firefox and
+/// the `eventsource` package send both; `fetch`, curl and HTTP libraries do not.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
 #[derive(Clone)]
@@ -85,12 +90,13 @@ pub struct StreamLimit {
     reject: Option<Reject>,
 }
 
-/// Makes the response to a request over the limit.
+/// Creates the response to a request over the limit.
 type Reject = Arc<dyn Fn(LimitExceeded) -> Response + Send + Sync>;
 
-/// A request was rejected by a [`StreamLimit`].
+/// The rejection of a request by a [`StreamLimit`].
 ///
-/// As a response it is what the limit sends by default: a problem with `503` or `429`, and `Retry-After`.
+/// Its response is the one that the limit sends by default: a problem with `503` or `429`, and
+/// `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     full: Full,
@@ -105,7 +111,7 @@ impl LimitExceeded {
         }
     }
 
-    /// `503`, or `429` from a limit per key or peer.
+    /// Returns `503`, or `429` from a limit per key or peer.
     pub fn status(self) -> StatusCode {
         match self.full {
             Full::Total => StatusCode::SERVICE_UNAVAILABLE,
@@ -113,7 +119,8 @@ impl LimitExceeded {
         }
     }
 
-    /// When the client may try again: in 5 to 15 s, at random, so that rejected clients do not return together.
+    /// Returns when the client may try again: after 5 to 15 s, at random, so that rejected clients
+    /// do not all retry at once.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }
@@ -145,15 +152,16 @@ impl IntoResponse for LimitExceeded {
 /// The code of the problem, and the reason in the event `close`.
 const TOO_MANY_STREAMS: &str = "too_many_streams";
 
-/// Where places are counted.
+/// The places of a limit, which counts them.
 trait Places: Send + Sync {
-    /// Takes one: `None`, where this limit is not about the request.
+    /// Takes a place. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>>;
 
-    /// The same limit, at which the oldest stream of a key ends for a new one; `None` if there are no keys.
+    /// Returns the same limit in the mode in which a new stream ends the oldest one of its key, or
+    /// `None` if it has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>>;
 
-    /// Whether a new stream ends another one, so that there is always a place.
+    /// Returns whether a new stream ends another one, so that there is always a place.
     fn is_newest_wins(&self) -> bool {
         false
     }
@@ -161,42 +169,43 @@ trait Places: Send + Sync {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// A place of one stream; free again when it is dropped, with all of its clones.
+/// A place of a stream, which is free again once it and all of its clones have been dropped.
 ///
-/// A clone is what a stream takes over from the one that it replaces: one place for the two of them
-/// until the older one has ended.
+/// A stream takes over a clone from the stream that it replaces: they share one place until the
+/// older stream has ended.
 #[derive(Clone)]
 pub(crate) struct Place(Arc<dyn Held>);
 
 impl Place {
-    /// The stream is that of this connection.
+    /// Sets the connection of the stream.
     pub(crate) fn bind(&self, connection: &Connection) {
         self.0.bind(connection);
     }
 
-    /// The stream begins: nothing rejects its request any more.
+    /// Marks the stream as begun: its request can no longer be rejected.
     pub(crate) fn begin(&self) {
         self.0.begin();
     }
 }
 
-/// What holds a place. By default it does not matter whose it is.
+/// The holder of a place. By default it does not matter which stream has the place.
 trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
     fn begin(&self) {}
 
-    /// Whether it is a place that this limit would give to the request.
+    /// Returns whether this is a place that the limit would give to the request.
     fn is_of(&self, _: &StreamLimit, _: &Parts) -> bool {
         false
     }
 
-    /// Takes over the place in a full limit that a stream has which ends for this one.
+    /// Takes over the place, in a limit that is full, of a stream that ends for this one.
     fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Place> {
         None
     }
 
-    /// The stream has a place in every limit: these in those without `newest_wins`.
+    /// Called once the stream has a place in every limit, with its places in the limits without
+    /// `newest_wins`.
     fn admit(&self, _: &[Place]) {}
 }
 
@@ -206,17 +215,17 @@ impl fmt::Debug for Place {
     }
 }
 
-/// There is no place left.
+/// The reason for a rejection: no place is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// Of all that go through the limit.
+    /// For any request to which the limit applies.
     Total,
     /// For this key.
     Key,
 }
 
 impl StreamLimit {
-    /// At most `max` streams, of all that go through it.
+    /// Creates a limit of `max` streams in total.
     pub fn new(max: usize) -> Self {
         Self::of(Total {
             max,
@@ -224,12 +233,13 @@ impl StreamLimit {
         })
     }
 
-    /// At most `max` streams of one client address; of IPv6 its first 64 bits, which are what one customer has.
+    /// Creates a limit of `max` streams per client address. IPv6 addresses are compared by their
+    /// first 64 bits, the prefix of one customer.
     ///
-    /// Behind a proxy that is the proxy's: take a header with [`per_key`](Self::per_key) that the proxy sets, and that
-    /// clients cannot. Requests without an address are not
-    /// limited: those of a Unix socket, and under plain `axum::serve` all, unless it is `into_make_service_with_connect_info`.
-    /// The first of them is warned of in the log.
+    /// With a reverse proxy, the address is that of the proxy: use [`per_key`](Self::per_key) with
+    /// a header that the proxy sets and that clients cannot. Requests without an address are not
+    /// limited: those of a Unix socket, and under plain `axum::serve` all requests, unless it uses
+    /// `into_make_service_with_connect_info`. The first such request logs a warning.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -237,8 +247,8 @@ impl StreamLimit {
             let Some(ConnectInfo(peer)) = peer else {
                 warned.call_once(|| {
                     tracing::warn!(
-                        "a request without an address is not limited by `StreamLimit::per_peer`; under `axum::serve` \
-                         addresses come with `into_make_service_with_connect_info::<SocketAddr>()`"
+                        "a request without an address is not limited by `StreamLimit::per_peer`; with `axum::serve`, \
+                         use `into_make_service_with_connect_info::<SocketAddr>()`"
                     );
                 });
                 return None;
@@ -247,9 +257,10 @@ impl StreamLimit {
         })
     }
 
-    /// At most `max` streams of one key, which is taken from the request: its headers, or what layers have put into its
-    /// extensions, also those inside of this one. The key is an owned value, so a header or an extension is cloned
-    /// (`request.headers.get("x-page").cloned()`). Requests whose key is `None` are not limited.
+    /// Creates a limit of `max` streams per key, which is taken from the request: from its headers,
+    /// or from extensions that layers have added, including layers inside this one. The key is an
+    /// owned value, so clone the header or extension (`request.headers.get("x-page").cloned()`).
+    /// Requests whose key is `None` are not limited.
     pub fn per_key<K, F>(max: usize, key: F) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -262,29 +273,31 @@ impl StreamLimit {
         })
     }
 
-    /// When a key has no place left, admits its new stream and ends its oldest one instead.
+    /// Admits a new stream even if its key has no place left, and ends the oldest stream of the key
+    /// instead.
     ///
-    /// That is right for keys whose streams replace each other, such as a session or a page: a page that is reloaded does not wait
-    /// until the server has noticed that its predecessor is gone, which may take a minute, and behind a proxy longer. The
-    /// oldest stream ends when the response of the new one begins, so a request that is rejected ends none. Its place is
-    /// freed at once, even if its client is not reading.
+    /// Use this for keys whose streams replace each other, such as a session or a page: a page that
+    /// is reloaded need not wait until the server notices that its predecessor is gone, which may
+    /// take a minute, and longer with a reverse proxy. The oldest stream ends when the response of
+    /// the new one begins, so a rejected request does not end a stream. Its place is freed at once,
+    /// even if its client isn't reading.
     ///
-    /// If another limit of the request is full, such as a total around it or
-    /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the place that the
-    /// oldest one has there. It is refused if the oldest one has none. That place is the only one that
-    /// two streams may share, from the new stream's request until the old one has ended.
+    /// If another limit of the request is full, such as a total or
+    /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the place
+    /// that the oldest one has there. It is rejected if the oldest one has none. Only in this case
+    /// do two streams share a place, from the new stream's request until the old stream has ended.
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends the event
     /// `close` with `{"reason":"superseded"}` as its data and an id that stops its client: if that
-    /// reconnects, it gets `204` and ends no stream.
+    /// client reconnects, it gets a `204` and does not end another stream.
     ///
-    /// Use it with `events = "all"`, the default of a `GET`. Under `events = "own"` neither that event nor
-    /// that id is sent, so a client that reconnects by itself, such as a second tab, ends the new stream
-    /// in turn, and the two tabs end each other's streams for ever.
+    /// Use it with `events = "all"`, the default of a `GET`. With `events = "own"`, neither the
+    /// event nor the id is sent, so a client that reconnects by itself, such as a second tab, ends
+    /// the new stream in turn, and the two tabs end each other's streams forever.
     ///
     /// # Panics
     ///
-    /// Panics if the limit is not per key or per peer: a stream is never ended to make room for someone else's.
+    /// Panics if the limit is not per key or per peer.
     ///
     /// ```
     /// use sse_runtime::StreamLimit;
@@ -295,7 +308,7 @@ impl StreamLimit {
     #[track_caller]
     pub fn newest_wins(self) -> Self {
         let Some(places) = self.places.newest_wins() else {
-            panic!("`newest_wins` is for a `StreamLimit::per_key` or `per_peer`");
+            panic!("`newest_wins` requires a `StreamLimit::per_key` or `per_peer`");
         };
         Self {
             places,
@@ -310,12 +323,13 @@ impl StreamLimit {
         }
     }
 
-    /// Answers requests over the limit with the response that `reject` makes, instead of the default one.
+    /// Answers requests over the limit with the response that `reject` returns, instead of the
+    /// default one.
     ///
-    /// The response is sent as it is, with two exceptions. A status of success (`2xx`, which is what a
-    /// plain `Json(…)` or a string has) becomes [`LimitExceeded::status`], since a client would take it
-    /// for an empty stream. A missing `Retry-After` is added. A browser's `EventSource` still gets its
-    /// `200`: it would not reconnect after any other response.
+    /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default of
+    /// `Json(…)` or a string) is replaced by [`LimitExceeded::status`], because a client would take
+    /// it for an empty stream. A missing `Retry-After` is added. A browser's `EventSource` still
+    /// gets its `200`, because it would not reconnect after any other response.
     ///
     /// ```
     /// use axum::response::IntoResponse;
@@ -335,12 +349,12 @@ impl StreamLimit {
         self
     }
 
-    /// Whether its places are counted there.
+    /// Returns whether `places` are those of this limit.
     fn is<P>(&self, places: &Arc<P>) -> bool {
         ptr::addr_eq(Arc::as_ptr(&self.places), Arc::as_ptr(places))
     }
 
-    /// The response to a request for which there is no place.
+    /// Returns the response to a request for which no place is left.
     fn reject(&self, full: Full, request: &Parts) -> Response {
         let exceeded = LimitExceeded::new(full);
         if is_event_source(&request.method, &request.headers) {
@@ -367,7 +381,8 @@ impl fmt::Debug for StreamLimit {
     }
 }
 
-/// What one customer has of the address space (RFC 6177).
+/// Returns the network that one customer usually gets: a single IPv4 address, or the first 64 bits
+/// of an IPv6 address (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -383,7 +398,7 @@ struct Total {
 impl Places for Total {
     fn take(self: Arc<Self>, _: &Parts) -> Option<Result<Place, Full>> {
         let more = |open: usize| (open < self.max).then_some(open + 1);
-        // Only the count itself is shared, so no order with anything else is needed.
+        // Relaxed, because the count orders no other memory.
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -422,7 +437,7 @@ impl Drop for OfTotal {
 struct PerKey<K, F> {
     max: usize,
     key: F,
-    /// Keys that have streams, and how many. None is zero.
+    /// The number of streams of each key that has any.
     open: Mutex<HashMap<K, usize>>,
 }
 
@@ -483,18 +498,18 @@ impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
     }
 }
 
-/// The limits that a request went through, the outermost first.
+/// The limits that a request passed through, the outermost first.
 #[derive(Clone, Debug, Default)]
 struct Limits(Vec<StreamLimit>);
 
-/// A limit that has no place for a request.
+/// The rejection of a request because a limit has no place left.
 pub(crate) struct Rejected {
     pub(crate) full: Full,
     pub(crate) response: Response,
 }
 
-/// Takes a place of each limit; if one has none, those that were taken are free again. A stream that
-/// replaces another one may take over the places of that one.
+/// Takes a place in each limit. If one has none left, the places that were taken are released. A
+/// stream that replaces another one may take over the places of that one.
 pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> {
     let Some(Limits(limits)) = request.extensions.get() else {
         return Ok(Vec::new());
@@ -508,8 +523,8 @@ pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> 
         Box::new(Rejected { full, response })
     };
 
-    // A stream that comes at the same time finds this one with all of its places, or not at all, so
-    // it does not look in vain for a place to take over.
+    // Makes a concurrent request see this stream with all of its places or not at all, so that it
+    // does not miss a place that it could take over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());
@@ -545,7 +560,7 @@ impl Full {
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 2] = [Self::Total, Self::Key];
 
-    /// Its name in metrics.
+    /// Returns the name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Total => "total",
@@ -554,7 +569,8 @@ impl Full {
     }
 }
 
-/// The response to an `EventSource`: it ends, and the client reconnects after the time that it sets.
+/// Returns the response to an `EventSource`: it ends at once, and the client reconnects after the
+/// time that it sets.
 fn reject_event_source(exceeded: LimitExceeded) -> Response {
     let mut frame = BytesMut::new();
     let fields = Fields {
@@ -575,8 +591,8 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
     (headers, frame.freeze()).into_response()
 }
 
-/// Whether the client never reconnects after a status other than `200`. Many others accept event streams, and would take an
-/// empty `200` for a success.
+/// Returns whether the client never reconnects after a status other than `200`. Many other clients
+/// accept event streams, but would take an empty `200` for a success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
     let is_only = |name, value: &str| {
         let mut values = headers.get_all(name).iter();
@@ -587,7 +603,7 @@ fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
         && is_only(header::CACHE_CONTROL, "no-cache")
 }
 
-/// Limits the streams of the requests that go through it.
+/// Limits the streams of the requests that pass through this layer.
 impl<S> Layer<S> for StreamLimit {
     type Service = StreamLimitService<S>;
 
@@ -599,7 +615,7 @@ impl<S> Layer<S> for StreamLimit {
     }
 }
 
-/// The service of the layer [`StreamLimit`].
+/// The service of the [`StreamLimit`] layer.
 #[derive(Clone, Debug)]
 pub struct StreamLimitService<S> {
     inner: S,
@@ -625,10 +641,10 @@ where
 }
 
 impl StreamLimit {
-    /// Lets the stream of a request find this limit.
+    /// Adds this limit to the extensions of a request, where its stream looks for it.
     pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         let Limits(limits) = extensions.get_or_insert_default();
-        // Whoever goes through one twice, in two layers, has one place.
+        // A request that passes through one limit twice, in two layers, takes one place.
         if !limits
             .iter()
             .any(|limit| Arc::ptr_eq(&limit.places, &self.places))

@@ -15,7 +15,7 @@ use super::{Full, Held, PerKey, Place, Places, StreamLimit};
 use crate::lifecycle::connection::{Connection, WeakConnection};
 
 pub(super) struct NewestWins<K, F> {
-    /// What it was made of, for the key and the maximum.
+    /// The limit that this was created from, which has the key and the maximum.
     limit: Arc<PerKey<K, F>>,
     streams: Mutex<Streams<K>>,
 }
@@ -23,19 +23,20 @@ pub(super) struct NewestWins<K, F> {
 struct Streams<K> {
     /// The number of the next stream.
     next: u64,
-    /// The oldest first. No key is without streams.
+    /// The streams of each key that has any, the oldest first.
     of: HashMap<K, VecDeque<Stream>>,
 }
 
 struct Stream {
     number: u64,
     connection: Option<WeakConnection>,
-    /// Its response begins. Until then it may be rejected, so no other stream ends for it.
+    /// Whether its response has begun. Until then it may be rejected, so it does not end another
+    /// stream.
     has_begun: bool,
-    /// Its places in other limits, for a stream that replaces it.
+    /// Its places in other limits, which a stream that replaces it may take over.
     places: Vec<Place>,
-    /// The streams whose places it has taken over. They end when it begins, so that a place is not
-    /// shared for longer than that, and until then no other stream takes over their places.
+    /// The streams whose places it has taken over. They end when it begins, so a place is not
+    /// shared after that. Until then, no other stream takes over their places.
     replaces: Vec<u64>,
 }
 
@@ -57,8 +58,9 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The streams that end if the stream of this number, which is the newest one, begins: the oldest
-    /// that has not begun, and the oldest that has, unless another stream has taken over its places.
+    /// Returns the streams that end if stream `newest`, the newest one, begins: the oldest that has
+    /// not begun, and the oldest that has, except for streams whose places another stream has taken
+    /// over.
     fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
         let older = || streams.iter().filter(|stream| stream.number != newest);
         let is_replaced = |stream: &Stream, except: Option<u64>| {
@@ -70,7 +72,7 @@ where
             .find(|stream| !stream.has_begun)
             .filter(|_| older().filter(|stream| !stream.has_begun).count() >= self.limit.max)
             .filter(|pending| !is_replaced(pending, None));
-        // What the pending stream has taken over is this one's after it.
+        // This stream inherits the places that the pending stream has taken over.
         let except = pending.map(|pending| pending.number);
         let begun = older()
             .find(|stream| stream.has_begun && !is_replaced(stream, except))
@@ -78,7 +80,8 @@ where
         pending.into_iter().chain(begun).collect()
     }
 
-    /// If there are too many streams that have begun (or, without `has_begun`, that have not), removes the oldest of them.
+    /// Removes and returns the oldest stream with this value of `has_begun`, if there are more than
+    /// the maximum of them.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
         if streams.iter().filter(alike).count() <= self.limit.max {
@@ -91,7 +94,8 @@ where
     }
 }
 
-/// Ends streams that are not among the others any more; not under their lock, since it wakes tasks.
+/// Ends streams that have been removed. Must not be called with the lock held, because it wakes
+/// tasks.
 fn supersede(streams: impl IntoIterator<Item = Stream>) {
     for stream in streams {
         if let Some(connection) = stream.connection {
@@ -143,7 +147,7 @@ where
     }
 }
 
-/// A place, which is another stream's once the stream is superseded.
+/// The place of a stream. If the stream is superseded, the place passes to another one.
 struct OfNewest<K: Hash + Eq + Clone, F> {
     limit: Arc<NewestWins<K, F>>,
     key: K,
@@ -154,7 +158,7 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Changes the stream, and the others of its key; `None` if it is superseded.
+    /// Changes the stream and the others of its key. Returns `None` if the stream is superseded.
     fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;
@@ -199,7 +203,7 @@ where
             let places = ending.map(|stream| (stream.number, stream.places.clone()));
             places.collect::<Vec<_>>()
         })?;
-        // Not under the lock: this asks a user's function for the key.
+        // The lock isn't held here, because this calls the user's function for the key.
         let (replaced, place) = ending.into_iter().find_map(|(number, places)| {
             let place = places
                 .into_iter()
@@ -214,7 +218,8 @@ where
         let oldest = self.change(|streams, index| {
             streams[index].places = places.to_vec();
             let oldest = self.limit.take_oldest(streams, false)?;
-            // What it has taken over, and this stream now has, is still another stream's.
+            // The places that `oldest` had taken over now belong to this stream, but are still
+            // shared with the streams that `oldest` was to replace.
             if let Some(newest) = streams.back_mut()
                 && newest.replaces.contains(&oldest.number)
             {
