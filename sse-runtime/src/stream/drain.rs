@@ -1,8 +1,9 @@
-//! A request body that nobody read.
+//! [`BodyDrain`]: reads and discards the part of a request body that the handler has not read.
 //!
-//! hyper sees a client leave by reading from it, and does not read while a request body is still in the way: a POST
-//! whose body the handler left alone would keep its generator after the client is gone. So what the extractors leave
-//! behind comes back here, and is read and thrown away while the stream runs.
+//! hyper notices a disconnect by reading from the connection, and cannot read past an unread
+//! request body: if a handler ignored the body of a POST, its generator would outlive the client.
+//! So a body that the extractors drop unread is handed back, and is read and discarded while the
+//! stream runs.
 
 use std::{
     pin::Pin,
@@ -14,8 +15,8 @@ use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// How much is thrown away, in bytes. Behind that the client's leaving shows at the next write, and hyper closes the
-/// connection after the stream, since it cannot be used again.
+/// Maximum number of bytes that are discarded. After that, a disconnect is noticed at the next
+/// write, and hyper closes the connection after the stream, because it cannot be reused.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 type Slot = Arc<Mutex<Dropped>>;
@@ -23,11 +24,12 @@ type Slot = Arc<Mutex<Dropped>>;
 #[derive(Debug, Default)]
 struct Dropped {
     body: Option<Body>,
-    /// Who waits for it, once somebody does.
+    /// The task that is waiting for `body`.
     drainer: Option<Waker>,
 }
 
-/// Where a request body goes when it is dropped before its end. In a box, as what few streams have.
+/// A request body that is drained once it has been dropped before its end. Boxed, because few
+/// requests have an unread body.
 #[derive(Debug, Default)]
 pub(crate) struct BodyDrain(Option<Box<Draining>>);
 
@@ -39,7 +41,8 @@ struct Draining {
 }
 
 impl BodyDrain {
-    /// Hands out the body, and keeps a way to get it back. A request without a body costs nothing.
+    /// Returns the body to hand to the extractors, and the drain that takes it back. Allocates
+    /// nothing if the request has no body.
     pub(crate) fn watch(body: Body) -> (Body, Self) {
         if body.is_end_stream() {
             return (body, Self::default());
@@ -57,20 +60,22 @@ impl BodyDrain {
         (watched, Self(Some(Box::new(draining))))
     }
 
-    /// Whether some of it is still to come.
+    /// Returns whether a part of the body is still to be read.
     pub(crate) fn is_draining(&self) -> bool {
         self.0
             .as_ref()
             .is_some_and(|draining| draining.body.is_some())
     }
 
-    /// Reads what is there to read, and throws it away.
+    /// Reads and discards the data that has arrived.
     ///
     /// # Errors
     ///
-    /// Where the body breaks off: its client has left in the middle of it, or its framing is bad. hyper reads nothing
-    /// from the connection after that, so it would never see the client leave.
-    // Most requests have no body, or one that was read, and it is asked for with each event.
+    /// Returns an error if the body breaks off, because the client has disconnected or the framing
+    /// is invalid. hyper reads nothing more from the connection after that, so it would never
+    /// notice a disconnect.
+    // Inlined, because this is called with each event, and most requests have no body or one that
+    // was read.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
         match self.0 {
@@ -91,12 +96,13 @@ impl BodyDrain {
 }
 
 impl Draining {
-    /// Ready at the end of what there is to be read.
+    /// Reads and discards data until the end of the body or [`LIMIT`], whichever comes first.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.body.is_none() {
             let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             self.body = dropped.body.take();
-            // The handler may drop it at any time from now on, and wait for something else.
+            // The handler may drop the body at any time from now on, even while this task waits for
+            // something else.
             if self.body.is_none() {
                 dropped.drainer = Some(cx.waker().clone());
             }
@@ -119,7 +125,7 @@ impl Draining {
     }
 }
 
-/// A request body that comes back when it is dropped before its end.
+/// A request body that is handed back if it is dropped before its end.
 struct DrainOnDrop {
     /// `None` after its end.
     body: Option<Body>,

@@ -1,4 +1,4 @@
-//! [`MountedEndpoint`]: an endpoint that is on a router, with everything that its streams share.
+//! [`MountedEndpoint`]: an endpoint on a router, and the state that its streams share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,8 @@ use crate::{
     stream::keep_alive::Beat,
 };
 
-/// A keep-alive after which the client knows the id: a frame that holds only the id, or the event with the id as a field.
+/// Returns the keep-alive with `id` added: the event with an `id` field, or a frame of only the id
+/// in place of a comment.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     let event = keep_alive.as_ref();
     let name_line = event
@@ -29,7 +30,8 @@ pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     }
 }
 
-/// The frames that are the same for every client, encoded once, when the endpoint is mounted.
+/// The frames that are the same for every client. They are encoded once, when the endpoint is
+/// mounted.
 #[derive(Clone, Debug)]
 pub(crate) struct Frames {
     /// Sent with the head of the response.
@@ -55,19 +57,21 @@ impl Frames {
 
 fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
     match endpoint.keep_alive_event {
-        // Without a blank line: some decoders hand out an event at each blank line after an id or a `retry`.
+        // No blank line follows, because some decoders emit an event at each blank line after an
+        // `id` or a `retry`.
         None => Bytes::from_static(b":\n"),
         Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
     }
 }
 
-/// What all the streams of an endpoint that is on a router share.
+/// An endpoint on a router, and the state that its streams share.
 #[derive(Debug)]
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// Asked for with the first request of a route, when whoever installs a recorder has done so. One route is the rule; a
-    /// router that is nested twice has an endpoint at two.
+    /// The metrics of each route. They are created at the route's first request, because the
+    /// application may install its recorder after it has mounted the endpoint. An endpoint usually
+    /// has one route, but two if its router is nested twice.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 
