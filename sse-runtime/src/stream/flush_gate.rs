@@ -1,10 +1,11 @@
-//! [`FlushGate`]: when a frame has been handed to the kernel, and the generator may go on.
+//! [`FlushGate`]: holds the generator back until the previous frame has been handed to the kernel.
 //!
-//! hyper pulls a body faster than the socket takes it, and "return `Pending` once and wake yourself" is no flush: when
-//! the socket's write is pending, the generator would be polled first. Under [`serve`](crate::serve()) the socket counts
-//! its finished flushes, and the body waits for the count to move. Elsewhere, on HTTP/2, where many streams share a
-//! socket, and where a layer polls the body in another task than the connection's, the body stands aside once for
-//! hyper to write, which is best effort.
+//! hyper polls a body faster than the socket accepts data. Waking the task and returning `Pending`
+//! once isn't enough: if the socket's write is pending, the generator is polled before it finishes.
+//! Under [`serve`](crate::serve()) the socket counts its finished flushes, and the body waits for
+//! the count to change. Without such a count, the body returns `Pending` once so that hyper can
+//! write, which is best effort. That is so under other servers, on HTTP/2, whose streams share a
+//! socket, and if a layer polls the body in another task than the connection's.
 
 use std::task::{Context, Poll};
 
@@ -12,10 +13,10 @@ use tokio::task::coop;
 
 use crate::lifecycle::wire::InFlight;
 
-/// Closed behind each frame, open again when it has been flushed.
+/// A gate that closes after each frame and opens when the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// Says that there is a stream on the wire, as long as there is one.
+    /// The connection, if it counts its flushes. Registers the stream on it while the stream lives.
     wire: Option<InFlight>,
     state: GateState,
 }
@@ -23,16 +24,16 @@ pub(crate) struct FlushGate {
 #[derive(Debug)]
 enum GateState {
     Open,
-    /// Until hyper had a turn in which it could write the head.
+    /// Closed until hyper has had a turn in which it could write the head.
     Head,
-    /// Until a flush finishes after this one.
+    /// Closed until the count of finished flushes exceeds this one.
     Flush(u64),
-    /// Until hyper had its turn.
+    /// Closed until hyper has had a turn.
     Turn,
 }
 
 impl FlushGate {
-    /// A gate that is open; without a wire that counts its flushes it is best effort.
+    /// Creates an open gate. It is best effort without a wire that counts flushes.
     pub(crate) fn new(wire: Option<InFlight>) -> Self {
         Self {
             wire,
@@ -40,12 +41,12 @@ impl FlushGate {
         }
     }
 
-    /// Whether it is known when what was written is with the kernel.
+    /// Returns whether the gate knows when written data has reached the kernel.
     pub(crate) fn counts_flushes(&self) -> bool {
         self.wire.is_some()
     }
 
-    /// Closes it for the head of the response.
+    /// Closes the gate for the head of the response.
     pub(crate) fn close_for_head(&mut self) {
         self.close();
         if self.wire.is_none() {
@@ -55,8 +56,9 @@ impl FlushGate {
 
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
-            // hyper encodes a frame into its buffer before it polls or flushes again, and a flush finishes only when
-            // that buffer is empty: the next one to finish has taken the frame along.
+            // hyper encodes a frame into its buffer before it polls or flushes again, and a flush
+            // finishes only when that buffer is empty. So the next flush to finish includes the
+            // frame.
             Some(wire) => GateState::Flush(wire.flushes()),
             None => GateState::Turn,
         };
@@ -75,8 +77,9 @@ impl FlushGate {
                 Poll::Ready(())
             }
             None => {
-                // The generator was polled in this turn. If it has used up the turn's budget, the socket takes nothing, and a
-                // generator that uses up the next one as well would hold back the head for ever.
+                // The generator was polled in this turn. If it has used up the task's budget, the
+                // socket accepts no data, and a generator that does so in every turn would hold
+                // back the head forever.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

@@ -1,4 +1,4 @@
-//! The frame that is sent when nothing else was for a while.
+//! [`KeepAlive`]: sends a frame after a period of silence.
 
 use std::{
     sync::Arc,
@@ -11,14 +11,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::poll::cached::CachedPoll;
 
-/// What is sent after how much silence: the same for all streams of an endpoint.
+/// The keep-alive frame of an endpoint, and the silence after which it is sent.
 #[derive(Debug)]
 pub(crate) struct Beat {
     pub(crate) after: Duration,
     pub(crate) frame: Bytes,
 }
 
-/// Ready whenever a frame is due. The timer is moved only when it fires, not with every event.
+/// A timer that yields a frame whenever one is due. It is reset only when it fires, not with every
+/// event.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     beat: Arc<Beat>,
@@ -40,7 +41,8 @@ impl KeepAlive {
         }
     }
 
-    /// Something was sent just now. To be asked for what is due behind it costs a look at the clock, mostly.
+    /// Records that something was sent just now, and polls the timer. This usually costs only a
+    /// reading of the clock.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         self.last = Instant::now();
         if self.last < self.fires_at && self.timer.wakes(cx) {
@@ -51,12 +53,13 @@ impl KeepAlive {
 
     #[inline]
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
-        // A generator that used up the task's budget must not hold back the timer.
+        // The timer is polled outside the task's budget, so a generator that uses up the budget
+        // cannot hold it back.
         ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
         self.poll_fired(cx)
     }
 
-    /// The timer has fired, which it also does for a frame that was sent meanwhile.
+    /// Handles the timer having fired, which it also does if a frame was sent meanwhile.
     #[inline(never)]
     fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {

@@ -1,4 +1,5 @@
-//! One response: from the request's context to a body that polls the generator and sends its events.
+//! The response: the context of the request, the head, and a body that polls the generator and
+//! sends its events.
 
 pub(crate) mod body;
 pub(crate) mod drain;

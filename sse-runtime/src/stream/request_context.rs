@@ -1,4 +1,4 @@
-//! What the stream needs to know of the request.
+//! [`RequestContext`]: the parts of a request that its stream needs.
 
 use axum::{
     http::{HeaderMap, Method, Version, header, request::Parts},
@@ -21,27 +21,30 @@ use crate::{
     stream::mounted::MountedEndpoint,
 };
 
-/// Taken before the extractors run, which may take the request apart.
+/// The context of a stream. It is made before the extractors run, because they may take parts of
+/// the request.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) version: Version,
-    /// Only the head is asked for.
+    /// Whether the client asked only for the head.
     pub(crate) is_head: bool,
-    /// The connection is closed after this response, or may be.
+    /// Whether the connection may close after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
-    /// The client returns to a stream that told it that it is over.
+    /// The id of a finished stream, if the client reconnects with one.
     pub(crate) done: Option<SentDone>,
-    /// The socket, where it can say that it has taken what was written. It looks out for the client from now on.
+    /// The HTTP/1 connection, if it counts its flushes. From here on it watches for a disconnect.
     pub(crate) wire: Option<InFlight>,
     /// Ends with the stream.
     pub(crate) guard: CloseGuard,
 }
 
 impl RequestContext {
+    /// Collects the context, and takes the stream's places in its limits.
+    ///
     /// # Errors
     ///
-    /// Returns the response if there is no room for one more stream.
+    /// Returns the response to send if a limit has no room for another stream.
     pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         let instruments = mounted.instruments(parts);
@@ -51,7 +54,7 @@ impl RequestContext {
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 limit = rejected.full.as_str(),
-                "there is no room for one more stream"
+                "the stream was rejected because a limit is reached"
             );
             Box::new(rejected.response)
         })?;
@@ -62,8 +65,9 @@ impl RequestContext {
         let record = Record::new(parts, &mounted.endpoint, &connection, &instruments);
         Ok(Self {
             version: parts.version,
-            // After both a `transfer-encoding` and a `content-length`, which may be an attack, hyper closes the connection, and
-            // has removed one of the two.
+            // If a request has both `transfer-encoding` and `content-length`, which may be an
+            // attack, hyper closes the connection after it. By now hyper has removed one of the
+            // two.
             closes: asks_to_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
@@ -86,14 +90,14 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    /// The id that the client has sent of a stream that is over, for the log.
+    /// Returns the id of a finished stream that the client has sent, for the log.
     pub(crate) fn sent_done(&self) -> Option<String> {
         self.done.as_ref()?;
         Some(EventId::done(self.last_id.as_ref()).to_string())
     }
 }
 
-/// Whether `close` is among what is said of the connection.
+/// Returns whether a `connection` header contains `close`.
 pub(crate) fn asks_to_close(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONNECTION)

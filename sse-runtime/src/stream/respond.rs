@@ -1,4 +1,4 @@
-//! [`respond`]: from a generator to a response.
+//! [`respond`]: turns a generator into a response.
 
 use std::{
     any::Any,
@@ -28,23 +28,26 @@ use crate::{
     },
 };
 
-/// Runs what stands before the response, and makes the rest its body.
+/// Runs the statements before the response, and makes the rest of the generator the response's
+/// body.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the generator: a client that leaves before the response ends it there.
+/// Dropping the future drops the generator: if the client disconnects before the response, the
+/// generator ends where it is waiting.
 pub(crate) async fn respond(
     generator: Generator,
     mut context: RequestContext,
     mut drain: BodyDrain,
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
-    // Dropped before the guard in `context`, which tells the hooks that the generator is gone.
+    // Dropped before the guard in `context`, which notifies the hooks that the generator is gone.
     let mut this = generator;
     this.handoff
         .open(&mounted.endpoint, context.last_id.clone());
-    // The id of the end of a stream stops its client, unless it is of a topic that is another one by
-    // now. That is for the topic to say, so the head waits until the generator reads it.
+    // A client that sends the id of a finished stream gets a `204`, unless the id is of a topic
+    // that has since been replaced by another. Only the topic can tell, so the head waits until the
+    // generator reads it.
     let is_asked = context.done.as_ref().map(SentDone::is_asked_for);
     let waits_for_topic = is_asked == Some(true) && !context.is_head;
     if waits_for_topic {
@@ -69,11 +72,11 @@ pub(crate) async fn respond(
                 match this.handoff.returning() {
                     Returning::Stops => return Poll::Ready(Before::Done),
                     Returning::Reads => break,
-                    // It reads no topic by the id, so the id is one of its own.
+                    // The generator reads no topic from this id, so the id is the handler's own.
                     Returning::Unknown if this.handoff.is_written_to() => {
                         return Poll::Ready(Before::Done);
                     }
-                    // The mark before the response, where the generator stops once.
+                    // The mark where the response begins. The generator stops there once.
                     Returning::Unknown
                         if !passed_mark
                             && matches!(polled, Ok(Poll::Pending))
@@ -92,13 +95,15 @@ pub(crate) async fn respond(
                     Returning::Unknown if this.prelude && !this.handoff.has_begun() => {
                         until_end.as_mut().poll(cx).map(Before::Closed)
                     }
-                    // A run that has failed is told, whatever the client has received before.
+                    // A failed run is reported even to a client that has already received the end
+                    // of the stream.
                     Returning::Unknown if this.handoff.has_failure() => Poll::Ready(Before::Begun),
-                    // It waits for something else than a topic that would judge the id.
+                    // The generator is waiting for something other than a topic that would judge
+                    // the id.
                     Returning::Unknown if coop::has_budget_remaining() || turns == 0 => {
                         Poll::Ready(Before::Done)
                     }
-                    // It waits only for its next turn.
+                    // The generator is only waiting for its next turn.
                     Returning::Unknown => {
                         turns -= 1;
                         cx.waker().wake_by_ref();
@@ -121,7 +126,7 @@ pub(crate) async fn respond(
         tracing::debug!(
             endpoint = mounted.endpoint.name,
             id = context.sent_done(),
-            "the client has received the end of another stream, so it gets a gap"
+            "the client has received the end of an earlier stream, so it gets a gap"
         );
     }
     let (reason, response) = match before {
@@ -135,7 +140,7 @@ pub(crate) async fn respond(
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 id = context.sent_done(),
-                "the client has received the end of the stream, so it is answered with 204"
+                "the client has received the end of the stream, so it gets a 204"
             );
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)
@@ -144,7 +149,8 @@ pub(crate) async fn respond(
             let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
             (CloseReason::Panicked, failed)
         }
-        // Likely nobody is left to read it. axum's own extractors answer the same.
+        // The client is probably gone and won't read this. axum's own extractors respond with the
+        // same status.
         Before::ClientGone => {
             let refused = StatusCode::BAD_REQUEST.into_response();
             (CloseReason::ClientGone, refused)
@@ -153,14 +159,15 @@ pub(crate) async fn respond(
         Before::Panicked(panic) => {
             drop(this);
             context.guard.end(CloseReason::Panicked);
-            // As axum has it: the connection breaks off.
+            // The connection breaks off, as it does in axum.
             resume_unwind(panic)
         }
         Before::Begun => {
             let is_head = context.is_head;
             let (head, version) = (response::head(&context), context.version);
             let mut body = SseBody::new(this, None, context, drain, mounted);
-            // A client that has read the head may rely on what the generator subscribes to first.
+            // Once a client has read the head, it may rely on the subscriptions that the generator
+            // makes first.
             let mut turns = if is_head { 0 } else { TURNS_BEFORE_HEAD };
             poll_fn(|cx| {
                 if turns == 0 || body.start(cx) {
@@ -184,24 +191,25 @@ pub(crate) async fn respond(
     response
 }
 
-/// How many turns of the task a generator that does not wait may take before the head is sent without it: awaiting
-/// a future that is already ready uses up part of a turn but does not count as waiting.
+/// How often the task may be polled before the head is sent without waiting for the generator.
+/// Needed because awaiting futures that are already ready uses up the task's budget but never
+/// counts as waiting.
 const TURNS_BEFORE_HEAD: u32 = 64;
 
-/// What came of the statements before the response.
+/// The outcome of the statements before the response.
 enum Before {
     /// The response begins.
     Begun,
     Ended(Ending),
     /// The client has received the end of the stream.
     Done,
-    /// The stream was ended from outside.
+    /// The stream was closed from outside.
     Closed(CloseReason),
     ClientGone,
     Panicked(Box<dyn Any + Send>),
 }
 
-/// The status for who is ended before there is a stream.
+/// Returns the status for a request whose stream is closed before it has begun.
 fn refusal(why: CloseReason) -> StatusCode {
     match why {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,

@@ -12,13 +12,13 @@ use crate::{
     stream::{body::SseBody, request_context::RequestContext},
 };
 
-/// Asks nginx, and what speaks its language, not to buffer.
+/// Tells nginx, and other proxies that honour the header, not to buffer the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The headers of an event stream for this request.
+/// Returns the headers of an event stream that responds to this request.
 ///
-/// `connection` is sent on HTTP/1.1 alone: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an HTTP/1.0 client would
-/// wait for a length that never comes.
+/// `connection` is sent only on HTTP/1.1: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an
+/// HTTP/1.0 client would wait for a length that never arrives.
 pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -28,7 +28,7 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if context.version == Version::HTTP_11 {
-        // hyper may find out only later, or say so in a second `connection`.
+        // hyper may learn of the shutdown only later, or add a second `connection` header for it.
         let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -43,7 +43,7 @@ pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Respon
     let mut response = Response::new(Body::new(body));
     *response.headers_mut() = head;
     if version == Version::HTTP_10 {
-        // Else hyper adds `connection: keep-alive` where the client asked for it.
+        // Otherwise hyper adds `connection: keep-alive` if the client asked for it.
         *response.version_mut() = version;
     }
     response
