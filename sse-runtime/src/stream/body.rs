@@ -1,8 +1,8 @@
-//! [`SseBody`]: the response's body, which drives the generator.
+//! [`SseBody`]: the body of the response, which drives the generator.
 //!
-//! The generator runs when the body is polled, and only then. Backpressure and cancellation follow
-//! from this shape: there is no task and no queue in between. If the client disconnects, hyper drops
-//! the body, and with it the generator, where it waits.
+//! The generator runs only when the body is polled. There is no task or queue in between, and that
+//! is what provides backpressure and cancellation: if the client disconnects, hyper drops the body,
+//! and with it the generator at the await where it is waiting.
 //!
 //! # States
 //!
@@ -20,8 +20,8 @@
 //! | `Failing` | what was written before the failure, then the error, once all of it is flushed | `Ended` |
 //! | `Ended` | what is left to send; then it waits for an unread request body, up to two seconds | the end |
 //!
-//! The generator is dropped when the state leaves `Running`, and the stream's span, hooks, limits and
-//! metrics end in the same call ([`CloseGuard::end`]). What is left to send outlives it.
+//! The generator is dropped when the state leaves `Running`, and the stream's span, hooks, limits
+//! and metrics end in the same call ([`CloseGuard::end`]). What is left to send outlives it.
 
 use std::{
     mem,
@@ -71,21 +71,24 @@ use crate::{
     },
 };
 
-/// A stream's body. Fields that most polls do not touch are in boxes, so that a quiet stream is small.
+/// The body of a stream. Fields that most polls do not touch are boxed, so that an idle stream is
+/// small.
 #[derive(Debug)]
 pub(crate) struct SseBody {
-    // Dropped first: the generator's destructors run before the close hooks are told that it is gone.
+    // Dropped first: the generator's destructors run before the close hooks are notified that it is
+    // gone.
     state: State,
     handoff: Handoff,
     gate: FlushGate,
-    /// Whether the head is on its way. It does not wait for the first event.
+    /// Whether the head has been sent. It does not wait for the first event.
     head_sent: bool,
-    /// The poll of the task in which the generator was last polled and left waiting. Its wakers, and those of the timers, are
-    /// registered with that poll's waker, so the same poll need not ask them again.
+    /// The task poll in which the generator was last polled and returned `Pending`. The wakers of
+    /// both the generator and the timers are registered with that poll's waker, so they need not be
+    /// polled again in the same poll.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// The signal to end; `None` once it was seen.
+    /// The signal to end; `None` once it has been seen.
     signal: Option<StopSignal>,
     /// Why the stream closes at its deadline.
     deadline_reason: CloseReason,
@@ -95,31 +98,33 @@ pub(crate) struct SseBody {
     /// Runs at the end of the stream while the request body is still arriving.
     linger: Option<Pin<Box<Sleep>>>,
     mounted: Arc<MountedEndpoint>,
-    // Dropped last: what the stream started ends after the generator.
+    // Dropped last: everything that the stream started ends after the generator.
     guard: CloseGuard,
 }
 
-/// How long a stream that has ended waits for the rest of an unread request body.
+/// The time that an ended stream waits for the rest of an unread request body.
 ///
-/// hyper closes a connection on which some of the request is left. The system answers bytes that arrive after that with a
-/// reset, and a reset destroys what the client has not read yet: the last events of the stream.
+/// hyper closes a connection if a part of the request is left unread. The system then answers bytes
+/// that still arrive with a reset, and a reset destroys data that the client has not read yet: the
+/// last events of the stream.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The number of polls that a generator gets after one of its stream's tasks has panicked, unless it waits earlier: it may
-/// still read what that task has sent.
+/// Maximum number of polls that a generator gets after one of its stream's tasks has panicked,
+/// unless it waits earlier. It may still read values that the task has sent.
 const READS_ON: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
     /// The generator runs or waits.
     Running(Coroutine),
-    /// The response breaks off once everything that was written before has been flushed.
+    /// The response breaks off once everything written before the failure has been flushed.
     Failing(Box<StreamError>),
-    /// What was written is all that is left to send.
+    /// Only data that is already written is left to send.
     Ended,
 }
 
-/// Why a response breaks off. The client sees only that the body was cut short; the error is for the server's log.
+/// The reason for which a response breaks off. The client sees only that the body was cut short;
+/// the error is for the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("a value that the endpoint `{endpoint}` yielded could not be sent")]
@@ -157,7 +162,8 @@ pub(crate) enum StreamError {
 }
 
 impl SseBody {
-    /// Makes the body of a generator that runs, or of one that has `ended` before there was a body.
+    /// Creates the body of a generator that is running, or of one that has `ended` before the body
+    /// existed.
     pub(crate) fn new(
         generator: Generator,
         ended: Option<Ending>,
@@ -206,13 +212,15 @@ impl SseBody {
 }
 
 impl SseBody {
-    /// Polls the generator to its first wait, before the head of the response is on its way: by the time
-    /// the client has read the head, the subscriptions made in its first statements exist.
+    /// Polls the generator to its first wait, before the head of the response is sent: once the
+    /// client has read the head, the subscriptions made in the generator's first statements exist.
     ///
-    /// The waker that it leaves behind may be another than the body's. The body polls the generator again once the head, and
-    /// what the generator has written by now, has been flushed, so no wakeup is lost.
+    /// The waker registered here may differ from the body's. No wake-up is lost, because the body
+    /// polls the generator again once the head, and the frames that the generator has written so
+    /// far, have been flushed.
     ///
-    /// Returns `false` if the generator does not wait but has used up the task's budget: it must be polled again.
+    /// Returns `false` if the generator is not waiting but has used up the task's budget: it must
+    /// be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()
@@ -236,8 +244,9 @@ impl SseBody {
         self.handoff.has_stopped() || coop::has_budget_remaining()
     }
 
-    /// Takes the chunk that shares its write with the head: the reconnection time, and the events that the generator wrote
-    /// before the head. `None` if it was taken before, or is empty.
+    /// Takes the chunk that shares its write with the head: the reconnection time, and the events
+    /// that the generator wrote before the head. Returns `None` if the chunk was taken before, or
+    /// is empty.
     fn take_first(&mut self) -> Option<Chunk> {
         if mem::replace(&mut self.head_sent, true) {
             return None;
@@ -245,7 +254,7 @@ impl SseBody {
         self.gate.close_for_head();
         let taken = match self.state {
             State::Running(_) => self.handoff.take_unless_failed(),
-            // A generator that has ended writes nothing more.
+            // A generator that has ended writes no more.
             State::Failing(_) | State::Ended => {
                 let (bytes, events) = self.handoff.take();
                 let waits = false;
@@ -293,14 +302,14 @@ impl http_body::Body for SseBody {
     }
 }
 
-/// What goes out in one piece.
+/// Bytes that are sent in one piece, and the number of events in them.
 struct Chunk {
     bytes: Bytes,
     events: u64,
 }
 
 impl SseBody {
-    /// The next chunk; `None` at the end.
+    /// Polls for the next chunk; `None` at the end of the stream.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
         if self.is_known_to_wait(cx) {
             return Poll::Pending;
@@ -313,7 +322,8 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // Before the generator, which may wait for ever, or never.
+        // These are checked before the generator is polled, because it may wait forever, or never
+        // wait.
         if let State::Running(_) = self.state {
             self.poll_signal(cx);
             self.poll_close(cx);
@@ -331,18 +341,21 @@ impl SseBody {
         }
     }
 
-    /// Whether the generator was polled earlier in this poll of the task, and waits for something that wakes it.
+    /// Returns whether the generator was polled earlier in this poll of the task, and is waiting
+    /// for something that will wake it.
     #[inline]
     fn is_known_to_wait(&mut self, cx: &Context<'_>) -> bool {
         if self.waits_in.is_some() && self.waits_in == epoch::current(cx) {
             return true;
         }
-        // This may be another waker, in the middle of a poll of the task. Polling the generator registers it.
+        // `cx` may hold a waker that isn't registered yet, even in the middle of a poll of the
+        // task. Polling the generator registers it.
         self.waits_in = None;
         false
     }
 
-    /// The client has disconnected, or broken off, in the middle of its request.
+    /// Ends a stream whose request broke off because the client has disconnected, or sent an
+    /// invalid body.
     fn break_off_request(&mut self, source: axum::Error) -> StreamError {
         let endpoint = &self.mounted.endpoint;
         end_generator(&mut self.state, State::Ended, endpoint, &self.guard);
@@ -353,7 +366,8 @@ impl SseBody {
         }
     }
 
-    /// Listens for a signal to end. A shutdown may let the stream run on for a while, which becomes its deadline.
+    /// Listens for a signal to end. A shutdown may let the stream run on until a later moment,
+    /// which becomes its deadline.
     #[inline]
     fn poll_signal(&mut self, cx: &mut Context<'_>) {
         if let Some(signal) = &mut self.signal
@@ -376,20 +390,21 @@ impl SseBody {
             self.deadline = Some(Box::pin(sleep_until(end)));
             self.deadline_reason = CloseReason::Shutdown;
         }
-        // Until then the stream may still be closed at once.
+        // The stream may still be closed at once before that deadline.
         let mut signal = StopSignal::new(connection.asked_in_shutdown());
         if signal.poll(cx).is_pending() {
             self.signal = Some(signal);
         }
     }
 
-    /// Closes the stream if its deadline is over, or it was closed from outside.
+    /// Closes the stream if its deadline has passed, or if it was closed from outside.
     #[inline]
     fn poll_close(&mut self, cx: &mut Context<'_>) {
         let is_over =
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
-        // A reason from outside wins over the deadline. There is none unless the signal was seen.
+        // A reason from outside takes precedence over the deadline. There is none before the signal
+        // was seen.
         let asked = match self.signal {
             Some(_) => None,
             None => self.guard.connection().asked(),
@@ -414,14 +429,15 @@ impl SseBody {
         self.drop_generator(ended, reason);
     }
 
-    /// Drops the generator where it waits. The state that follows decides how the response ends.
+    /// Drops the generator while it is waiting. The next state decides how the response ends.
     fn drop_generator(&mut self, ended: State, reason: CloseReason) {
         let endpoint = &self.mounted.endpoint;
         end_generator(&mut self.state, ended, endpoint, &self.guard);
         end(&mut self.guard, &self.handoff, None, reason);
     }
 
-    /// Polls the generator, and takes what it has written; `None` if the state has changed.
+    /// Polls the generator and takes the frames that it has written. Returns `None` if the state
+    /// has changed.
     #[inline]
     fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         ready!(self.gate.poll_open(cx));
@@ -437,7 +453,7 @@ impl SseBody {
         let polled = poll(coroutine, &self.handoff, &self.guard, endpoint, cx);
         drop(entered);
         if let Poll::Ready((ended, reason)) = polled {
-            // The generator is dropped here; whatever it started ends after it.
+            // Dropping the generator before `end` ensures that everything it started ends after it.
             self.state = ended;
             end(&mut self.guard, &self.handoff, None, reason);
             return Poll::Ready(None);
@@ -445,7 +461,7 @@ impl SseBody {
         match self.handoff.take_unless_failed() {
             Ok(taken) if !taken.bytes.is_empty() => Poll::Ready(Some(self.send(taken, cx))),
             Ok(_) if self.polls_after_panic > 0 => {
-                // The generator has read what the panicked task had sent.
+                // The generator has read everything that the panicked task had sent.
                 let ended = task_panicked(&self.handoff, &self.mounted.endpoint);
                 self.drop_generator(ended, CloseReason::Panicked);
                 Poll::Ready(None)
@@ -460,7 +476,8 @@ impl SseBody {
         }
     }
 
-    /// Hands on what the generator has written.
+    /// Turns the frames that the generator has written into a chunk, and closes the gate if
+    /// necessary.
     #[inline]
     fn send(&mut self, taken: Taken, cx: &mut Context<'_>) -> Chunk {
         let Taken {
@@ -488,13 +505,13 @@ impl SseBody {
         Poll::Ready(Chunk { bytes, events: 0 })
     }
 
-    /// Sends what was written before the failure, then fails.
+    /// Sends the frames that were written before the failure, then fails.
     fn poll_failing(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
         if let Some(chunk) = self.take_chunk() {
             self.gate.close();
             return Poll::Ready(Some(Ok(chunk)));
         }
-        // hyper throws away what it holds when a body fails.
+        // The gate must open first, because hyper discards its buffer when a body fails.
         ready!(self.gate.poll_open(cx));
         match mem::replace(&mut self.state, State::Ended) {
             State::Failing(error) => {
@@ -505,7 +522,8 @@ impl SseBody {
         }
     }
 
-    /// Sends the rest, then waits a while for the rest of a request body that nobody reads.
+    /// Sends the remaining frames, then waits up to [`LINGER`] for the rest of an unread request
+    /// body.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if let Some(chunk) = self.take_chunk() {
             return Poll::Ready(Some(chunk));
@@ -523,8 +541,9 @@ impl SseBody {
     }
 }
 
-/// Ends the stream for everybody but its client, who has yet to be sent what is written. That is counted here, before the
-/// stream's account is closed, with the `first` line if that has not been sent either.
+/// Ends the stream for the server, although the client has yet to receive the frames that are
+/// written. They are counted here, before the stream's record is closed, together with the `first`
+/// line if that has not been sent either.
 fn end(guard: &mut CloseGuard, handoff: &Handoff, first: Option<&Bytes>, why: CloseReason) {
     let (events, bytes) = handoff.count_rest();
     let bytes = bytes + first.map_or(0, Bytes::len);
@@ -534,8 +553,8 @@ fn end(guard: &mut CloseGuard, handoff: &Handoff, first: Option<&Bytes>, why: Cl
     guard.end(why);
 }
 
-/// Polls the generator; ready with the state that follows it, and why.
-// It is called where the generator is begun as well, and inlined for where each event is polled.
+/// Polls the generator. Once it has ended, returns the next state and the reason.
+// Inlined for the poll of each event, although it is also called when the generator is started.
 #[inline]
 fn poll(
     coroutine: &mut Coroutine,
@@ -544,8 +563,8 @@ fn poll(
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<(State, CloseReason)> {
-    // Nobody sees what a panic left behind: the generator is dropped with all that it holds. What it had written are
-    // whole frames.
+    // Unwind safety: no state that a panic may have broken is seen again, because the generator is
+    // dropped with everything it holds, and the frames it has written are whole.
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let ended = coroutine.poll(guard.connection(), cx);
         ended.map(|ending| settle(ending, handoff, endpoint))
@@ -564,9 +583,10 @@ fn poll(
     polled
 }
 
-/// Ends a stream whose generator has ended: writes what is left to be sent, and says why it ends.
+/// Ends a stream whose generator has ended: writes the last frame, and returns the final state and
+/// the reason.
 fn settle(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> (State, CloseReason) {
-    // A generator that ended after a value that could not be sent has not finished.
+    // A generator that returns after a value could not be sent has not finished.
     if let Some(failed) = write_failure(handoff, endpoint) {
         return failed;
     }
@@ -607,13 +627,14 @@ fn settle(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> (State, Clo
     write_failure(handoff, endpoint).unwrap_or((ended, why))
 }
 
-/// Writes the last frame of a stream that ends for this reason. The state says whether its response then breaks off.
+/// Writes the last frame of a stream that ends for `reason`, and returns the state after it, which
+/// is [`State::Failing`] if the response breaks off.
 fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &Endpoint) -> State {
     let end = StreamEnd::of(reason, endpoint, is_over);
     if let Some(frame) = end.last_frame {
         handoff.write_last(|outgoing| match frame {
             LastFrame::Done => {
-                // Unless the generator has sent it.
+                // The generator may already have sent it.
                 let done = EventId::done(outgoing.ids.last.as_ref());
                 if outgoing.ids.last.as_ref() != Some(&done) {
                     frame::done_frame(&mut outgoing.frames.buffer, &done);
@@ -636,8 +657,8 @@ fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &
         endpoint = endpoint.name,
         path = endpoint.path,
         %reason,
-        "the stream was cut before its generator ended; its response breaks off, so that its client does not take it for a \
-         complete answer"
+        "the stream was cut before its generator ended; its response breaks off, so that the client does \
+         not mistake it for a complete response"
     );
     State::Failing(Box::new(StreamError::Cut {
         endpoint: endpoint.name,
@@ -645,7 +666,8 @@ fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &
     }))
 }
 
-/// Drops the generator where it waits. A panic in its destructors does not change how its stream ends.
+/// Drops the generator while it is waiting. A panic in its destructors does not change how the
+/// stream ends.
 fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &CloseGuard) {
     let _entered = guard.enter_span();
     let generator = mem::replace(state, ended);
@@ -658,11 +680,11 @@ fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &C
     }
 }
 
-/// Writes the last event of a stream that reads a run that has failed, or whose task has panicked.
-/// Returns whether there is one.
+/// Writes the last event of a stream whose run has failed, or whose task has panicked. Returns
+/// whether there is such an event.
 fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
     let mut is_said = false;
-    // Not `write_last`: the error's `Serialize` is a user's.
+    // Not `write_last`, because the error's `Serialize` is the user's code.
     handoff.write_error(|outgoing| {
         is_said = failure.write_to(outgoing, endpoint);
         Ok(())
@@ -670,8 +692,8 @@ fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> boo
     is_said
 }
 
-/// Ends a stream that reads a run that has failed, or was stopped. Without the event that says so its
-/// response breaks off, so that its client does not take it for a complete answer.
+/// Ends a stream whose run has failed or was stopped. If no event reports that, the response breaks
+/// off, so that the client does not mistake it for a complete response.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> State {
     if !failure.is_stop && say_failure(failure, handoff, endpoint) {
         return State::Ended;
@@ -691,7 +713,7 @@ fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Stat
     }))
 }
 
-/// Ends a stream whose task has panicked, as a panic of the generator does.
+/// Ends a stream whose task has panicked, in the same way as a panic of the generator.
 fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> State {
     tracing::error!(
         endpoint = endpoint.name,
@@ -704,7 +726,7 @@ fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> State {
     }))
 }
 
-/// The state after a value that could not be sent, if there was one, and why the stream ends.
+/// Returns the next state and the reason if a value could not be sent.
 fn write_failure(handoff: &Handoff, endpoint: &Endpoint) -> Option<(State, CloseReason)> {
     let failure = handoff.take_failure()?;
     let why = failure.reason();
@@ -731,8 +753,8 @@ fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> Sta
                 endpoint = name,
                 path,
                 gap = %source,
-                "a client missed events of a topic, and the endpoint sends no event `gap`: its response breaks off. Take gaps \
-                 with `recv`, or add `events = \"all\"`"
+                "a client missed events of a topic, and the endpoint sends no `gap` events: its response breaks \
+                 off. Handle gaps with `recv`, or add `events = \"all\"`"
             );
             StreamError::Gap {
                 endpoint: name,
@@ -743,11 +765,15 @@ fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> Sta
     }))
 }
 
-/// What has to be with the kernel before the generator goes on: each event, or what was due. Where flushes are counted it
-/// is all that was written, since that costs nothing: a body that goes on while its client takes nothing has its next frame
-/// taken out of its hands, and is not polled, nor is its deadline, until that client reads. Where they are not, whoever
-/// drives the body writes when it is told that there is no more, and need not be told twice: a generator that waits says so,
-/// unless it has left much.
+/// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
+///
+/// If flushes are counted, that is so for every chunk, because it costs nothing. If it stayed open,
+/// hyper would take the next frame from the body while the client isn't reading, and then poll
+/// neither the body nor its deadline until the client reads again.
+///
+/// If flushes are not counted, it is so for each event under [`Flush::Each`], and for large chunks.
+/// A body that returns `Pending` makes its server write anyway, so a chunk after which the
+/// generator waits need not close the gate, unless it is large.
 fn close_gate_after(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: &Endpoint) {
     let is_due = frame.len() >= DUE || endpoint.flush == Flush::Each && !waits;
     if gate.counts_flushes() || is_due {
@@ -755,7 +781,8 @@ fn close_gate_after(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: 
     }
 }
 
-/// The limit less up to a fifth of it, at random, so that clients that came together do not come back together.
+/// Shortens the limit by up to a fifth, at random, so that clients that connected together do not
+/// reconnect together.
 fn spread(limit: Duration) -> Duration {
     limit.mul_f64(1.0 - 0.2 * fastrand::f64())
 }
