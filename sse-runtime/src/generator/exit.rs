@@ -1,18 +1,19 @@
-//! How a generator leaves: what `return` and `?` mean on either side of the response.
+//! [`Exit`]: how a generator ends by `return` or `?`, before the response and in the stream.
 
 use std::fmt;
 
-/// The end of a generator that can fail: what `return` means in it. Nobody else can make one, so `return Ok(…)` does
-/// not compile.
+/// The value that a generator that can fail returns when it finishes. User code cannot create one,
+/// so `return Ok(…)` does not compile.
 #[derive(Clone, Copy, Debug)]
 pub struct End(());
 
 impl End {
-    /// The one value.
+    /// The only value.
     pub const END: Self = Self(());
 }
 
-/// The error of a generator that can fail before the response and in the stream; `?` says where it stands.
+/// The error of a generator that can fail both before the response and in the stream. The position
+/// of the `?` selects the variant.
 #[derive(Debug)]
 pub enum Exit<R, E> {
     /// Before the response.
@@ -21,7 +22,7 @@ pub enum Exit<R, E> {
     Stream(E),
 }
 
-// For `#[tracing::instrument(err)]`, which shows the error that a function returns.
+// Needed for `#[tracing::instrument(err)]`, which logs the error that a function returns.
 impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -31,7 +32,7 @@ impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
     }
 }
 
-/// What `?` can turn into `R`.
+/// An error that `?` can convert into `R`.
 #[diagnostic::on_unimplemented(
     message = "`?` couldn't convert the error to `{R}`",
     label = "`{R}` is not `From<{Self}>`",
@@ -49,16 +50,16 @@ impl<X, R: From<X>> Becomes<R> for X {
     }
 }
 
-/// What `?` can stand behind, in an endpoint that can fail on both sides of the response.
+/// A type that `?` accepts in an endpoint that can fail both before the response and in the stream.
 #[diagnostic::on_unimplemented(
     message = "`?` takes a `Result` here, not `{Self}`",
     label = "this is not a `Result`",
     note = "make one of an `Option` with `.ok_or(…)`"
 )]
 pub trait Tried {
-    /// What it holds when all is well.
+    /// The type of the success value.
     type Ok;
-    /// What it holds otherwise.
+    /// The type of the error.
     type Error;
     #[doc(hidden)]
     fn result(self) -> Result<Self::Ok, Self::Error>;
@@ -73,7 +74,7 @@ impl<T, E> Tried for Result<T, E> {
     }
 }
 
-/// What `?` makes of a `Result` before the response, in an endpoint that can fail on both sides of it.
+/// Implements `?` before the response, in an endpoint that can also fail in the stream.
 pub fn before_response<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
     F: Tried<Error: Becomes<R>>,
@@ -81,7 +82,7 @@ where
     tried.result().map_err(error_before_response)
 }
 
-/// What `?` makes of a `Result` in the stream of an endpoint that can fail on both sides of the response.
+/// Implements `?` in the stream, in an endpoint that can also fail before the response.
 pub fn in_stream<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
     F: Tried<Error: Becomes<E>>,
@@ -89,22 +90,22 @@ where
     tried.result().map_err(error_in_stream)
 }
 
-/// What `?` makes of an error before the response.
+/// Converts an error of a `?` before the response.
 pub fn error_before_response<X: Becomes<R>, R, E>(error: X) -> Exit<R, E> {
     Exit::Response(error.become_it())
 }
 
-/// What `?` makes of an error in the stream.
+/// Converts an error of a `?` in the stream.
 pub fn error_in_stream<X: Becomes<E>, R, E>(error: X) -> Exit<R, E> {
     Exit::Stream(error.become_it())
 }
 
-/// `return result` before the response, in an endpoint that can fail on both sides of it.
+/// Implements `return result` before the response, in an endpoint that can also fail in the stream.
 pub fn return_before_response<R, E>(result: Result<End, R>) -> Result<End, Exit<R, E>> {
     result.map_err(Exit::Response)
 }
 
-/// `return result` in the stream of an endpoint that can fail on both sides of the response.
+/// Implements `return result` in the stream, in an endpoint that can also fail before the response.
 pub fn return_in_stream<R, E>(result: Result<End, E>) -> Result<End, Exit<R, E>> {
     result.map_err(Exit::Stream)
 }

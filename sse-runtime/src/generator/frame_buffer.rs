@@ -1,7 +1,8 @@
-//! [`FrameBuffer`]: frames that were written and not taken yet.
+//! [`FrameBuffer`]: frames that were written and have not been taken yet.
 //!
-//! Most streams of a topic send one shared frame at a time and never need a buffer of their own; others write all of their
-//! frames into one. The order of the bytes is: `lone` or `ahead`, then `buffer`.
+//! Most streams of a topic send one shared frame at a time and never need a buffer of their own;
+//! others write all of their frames into one. The order of the bytes is: `lone` or `ahead`, then
+//! `buffer`.
 //!
 //! | written so far | a shared frame arrives | it goes |
 //! | --- | --- | --- |
@@ -13,36 +14,37 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// How many bytes are gathered under `flush = "ready"` before they are due.
+/// Number of gathered bytes from which they are due under `flush = "ready"`.
 pub(crate) const DUE: usize = 32 * 1024;
 
-/// A buffer that grew beyond this many bytes is dropped when it is taken: what is left of it would keep all of it alive for
-/// as long as the stream lives.
+/// A buffer that grew beyond this many bytes is dropped when it is taken: what is left of it would
+/// keep all of it alive for as long as the stream lives.
 const LARGE: usize = 64 * 1024;
 
-/// From this size on, bytes that were taken at once were a burst. Its buffer is dropped when the burst is over, since the
-/// stream may be quiet for hours.
+/// Number of bytes above which a take counts as a burst. The buffer of a burst is dropped when the
+/// burst is over, since the stream may then be idle for hours.
 const BURST: usize = 8 * 1024;
 
-/// From this size on it is cheaper to share a frame than to copy it, in bytes.
+/// Size from which sharing a frame is cheaper than copying it, in bytes.
 pub(crate) const SHARED: usize = 4 * 1024;
 
-/// Frames that were written and not taken yet. Only whole frames stay in it.
+/// Frames that were written and have not been taken yet. Only whole frames stay in it.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
-    /// Goes out before the buffer: large shared frames, and what was written before them.
+    /// Sent before the buffer: large shared frames, and the frames that were written before them.
     #[expect(clippy::box_collection, reason = "most streams never have any")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame that is all there is.
+    /// A shared frame that is the only content.
     lone: Option<Bytes>,
     /// Whether the buffer has the capacity of a burst.
     had_burst: bool,
 }
 
 impl FrameBuffer {
-    /// Adds a shared frame. It is not copied if it is large, so that slow clients hold it together, nor if it is all there is.
-    // Inlined together with the copy: for an event of a topic this may be all there is to do.
+    /// Adds a shared frame. It is not copied if it is large, so that slow clients share one copy,
+    /// or if the buffer is empty.
+    // Inlined together with the copy, which is often the only work for an event of a topic.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
         self.settle();
@@ -71,7 +73,8 @@ impl FrameBuffer {
         ahead.push_back(frame.clone());
     }
 
-    /// Makes room for frames after a lone one: small ones go out together. Call it before writing to `buffer`.
+    /// Makes room for frames after a lone one: small ones go out together. Call it before writing
+    /// to `buffer`.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if self.lone.is_some() {
@@ -94,7 +97,7 @@ impl FrameBuffer {
         self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
     }
 
-    /// Whether anything was written since the buffer held `before` bytes, and nothing else.
+    /// Returns whether nothing was written since the buffer held `before` bytes.
     #[inline]
     pub(crate) fn is_unchanged_since(&self, before: usize) -> bool {
         self.buffer.len() == before && self.lone.is_none()
@@ -107,18 +110,20 @@ impl FrameBuffer {
         self.lone.as_ref().map_or(0, Bytes::len) + ahead + self.buffer.len()
     }
 
-    /// Whether enough is written that it has to be taken before more is.
+    /// Returns whether the frames have to be taken before more are written.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= DUE
     }
 
-    /// Takes what goes out next: all that was written, or a part of it if that saves a copy.
+    /// Takes the bytes to send next: everything that was written, or a part of it if that saves a
+    /// copy.
     #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {
             Some(shared) => shared,
-            // Splitting an empty buffer would allocate, each time that a generator waits.
+            // Splitting an empty buffer would allocate, and this is called whenever a generator
+            // waits.
             None if self.buffer.is_empty() => Bytes::new(),
             None => {
                 let taken = self.buffer.split();
@@ -140,13 +145,14 @@ impl FrameBuffer {
         next
     }
 
-    /// Whether a part of what was written is still to be taken.
+    /// Returns whether a part of the frames has not been taken yet.
     #[inline]
     pub(crate) fn has_rest(&self) -> bool {
         self.ahead.is_some() || !self.buffer.is_empty()
     }
 
-    /// Drops the capacity that a burst needed. Call it when the generator waits and all was taken.
+    /// Drops the capacity that a burst needed. Call it when the generator is waiting and everything
+    /// was taken.
     #[inline]
     pub(crate) fn shrink_after_burst(&mut self) {
         if std::mem::take(&mut self.had_burst) {
@@ -163,7 +169,7 @@ mod tests {
 
     fn write(frames: &mut FrameBuffer, len: usize) {
         frames.settle();
-        // Like a frame that finds no room.
+        // Like a frame that does not fit into the capacity.
         frames.buffer.reserve(2 * len);
         frames.buffer.put_bytes(b'x', len);
     }
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn burst_does_not_stay_in_memory_once_it_is_over() {
+    fn burst_does_not_stay_in_memory_after_it_is_over() {
         let mut frames = FrameBuffer::default();
         write(&mut frames, DUE);
         assert!(frames.is_full());
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn burst_before_a_large_frame_does_not_stay_either() {
+    fn burst_before_large_frame_does_not_stay_in_memory() {
         let mut frames = FrameBuffer::default();
         write(&mut frames, BURST + 1);
         frames.share(&Bytes::from(vec![b'x'; SHARED]));

@@ -1,21 +1,21 @@
-//! [`Reading`]: the topics that a generator reads, whose ends decide how its stream ends.
+//! [`Reading`]: a topic that a generator reads. The ends of its topics decide how a stream ends.
 
 use std::{mem, sync::Arc};
 
 use crate::generator::{handoff::Handoff, run_failure::Failure};
 
-/// The topics that the generator reads, and how those that it has read ended.
+/// The topics that the generator reads, and the ends of those that it has read.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     /// The number of topics that are read and have not ended.
     reading: u32,
-    /// One was dropped before its end.
+    /// Whether a reading was dropped before the end of its topic.
     was_left: bool,
-    /// One is finished: there will never be more of it.
+    /// Whether a topic is finished for good.
     is_over: bool,
-    /// The reader of one was too slow, and no reading has begun since.
+    /// Whether a reader was too slow, and no reading has begun since.
     lags: bool,
-    /// The failure of a run that is read: the stream ends with it.
+    /// The failure of a run that is being read. The stream ends with it.
     pub(crate) failure: Option<Arc<Failure>>,
 }
 
@@ -41,7 +41,8 @@ impl Reading {
 }
 
 impl Reading {
-    /// The run of the topic has failed, or was stopped.
+    /// Records that the run of the topic has failed or was stopped. A stop counts as a failure only
+    /// if the endpoint aborts a response that is cut.
     #[cold]
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
         let mut outgoing = self.handoff.lock();
@@ -66,12 +67,12 @@ impl Drop for Reading {
 pub(crate) enum TopicEnd {
     /// The topic is finished.
     Over,
-    /// The reader was overtaken: the client has to reconnect for what comes next.
+    /// The reader was overtaken: the client has to reconnect to get the events that follow.
     Lagged,
 }
 
 impl Topics {
-    /// Begins the reading of one more topic.
+    /// Begins to read another topic.
     pub(crate) fn begin(&mut self, handoff: Handoff) -> Reading {
         self.reading += 1;
         self.lags = false;
@@ -81,8 +82,8 @@ impl Topics {
         }
     }
 
-    /// How the topics end a stream whose generator has finished. The stream is over for good only if every topic is, and the
-    /// generator has read each to its end.
+    /// Returns how the topics end the stream of a generator that has finished. The stream is over
+    /// for good only if every topic is, and if the generator has read each to its end.
     pub(crate) fn end(&self) -> Option<TopicEnd> {
         if self.lags {
             return Some(TopicEnd::Lagged);

@@ -1,4 +1,4 @@
-//! [`Failure`]: how a run ended that did not finish, for all of its readers.
+//! [`Failure`]: the reason for which a run did not finish, shared by all of its readers.
 
 use std::{
     fmt,
@@ -18,19 +18,20 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// Why a run, or a task of a stream, did not finish. Each reader's stream ends with it as the event
-/// that errors of its endpoint have.
+/// The reason for which a run, or a task of a stream, did not finish. Each reader's stream ends
+/// with it, as an event of the same name as the errors of its endpoint.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// The run was stopped on request: streams end cleanly, or break off if half an answer must not look complete.
+    /// Whether the run was stopped on request. Streams then end cleanly, or break off if a partial
+    /// response must not look complete.
     pub(crate) is_stop: bool,
-    /// Writes the error. `None` if there is nothing that a client may see.
+    /// Writes the error. `None` if clients may not see it.
     error: Option<Mutex<Write>>,
 }
 
 type Write = Box<dyn Fn(&mut Frame<'_>) -> Result<(), EncodeError> + Send>;
 
-/// A problem of RFC 9457 without details: what went wrong is for the log.
+/// A problem of RFC 9457 without details, which are only logged.
 #[derive(Serialize)]
 struct WithoutDetails {
     title: &'static str,
@@ -46,7 +47,7 @@ impl Failure {
         }
     }
 
-    /// The run was stopped before its end.
+    /// Returns the failure of a run that was stopped before its end.
     pub(crate) fn stopped() -> Self {
         Self {
             is_stop: true,
@@ -54,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// The error is not for clients.
+    /// Returns a failure whose error is not shown to clients.
     pub(crate) fn hidden() -> Self {
         Self {
             reason: CloseReason::Failed,
@@ -77,11 +78,11 @@ impl Failure {
     }
 
     /// Writes the last event of a stream, with an id that stops a client that reconnects. Returns
-    /// whether there is one.
+    /// whether an event was written.
     ///
-    /// The error of a run is its producer's own, so it is also sent if the endpoint sends no events of
-    /// the framework. That id and the problem without details are the framework's, and are not sent
-    /// then.
+    /// The error of a run is the producer's own, so it is sent even if the endpoint sends no events
+    /// of the framework. The id and the problem without details belong to the framework, and are
+    /// then left out.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
@@ -91,7 +92,8 @@ impl Failure {
             ..Fields::default()
         };
         let shown = self.error.as_ref().is_some_and(|write| {
-            // A user's `Serialize` may panic in here. It has changed nothing.
+            // The lock may be poisoned, because a user's `Serialize` may panic under it. That does
+            // not change the closure.
             let write = write.lock().unwrap_or_else(PoisonError::into_inner);
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match write(&mut frame) {
@@ -123,7 +125,7 @@ impl Failure {
         true
     }
 
-    /// The error as its readers get it, for the log.
+    /// Returns the error as its readers receive it, for the log.
     pub(crate) fn describe(&self) -> String {
         let mut outgoing = bytes::BytesMut::new();
         let mut frame = Frame::of_value(&mut outgoing);

@@ -1,4 +1,5 @@
-//! What stands behind `yield_!`: the value is pushed, then the generator waits until it is on its way.
+//! [`Yielder`]: implements `yield_!`, which writes a value and then waits until the body has taken
+//! it.
 
 use std::{
     convert::Infallible,
@@ -25,7 +26,8 @@ use crate::{
     },
 };
 
-/// The item of a stream, checked where the signature names it: how its values are written.
+/// The item type of a stream, checked where the signature names it. Holds the function that encodes
+/// its values.
 pub struct Item<T> {
     encode: Encode<T>,
 }
@@ -51,12 +53,13 @@ impl<T> fmt::Debug for Item<T> {
     }
 }
 
-/// The generator's end of its stream.
+/// The generator's handle to its stream.
 #[derive(Debug)]
 pub struct Yielder<T> {
     item: Item<T>,
     pub(crate) handoff: Handoff,
-    /// The [`Stop`] after what was pushed last. Nobody else sees it: it is atomic for a reference to be held over an await.
+    /// The [`Stop`] after the last push. Only the generator accesses it; it is atomic so that a
+    /// reference to the yielder can be held across an await.
     stop: AtomicU8,
 }
 
@@ -69,7 +72,8 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Marks that the response begins. The generator stops here once, so that what stood before it can still be told apart.
+    /// Marks that the response begins. The generator stops here once, so that the statements before
+    /// the response can be told apart from the stream.
     pub fn begin(&self) -> Handover<'_> {
         self.handoff.begin();
         Handover::new(&self.handoff, Stop::UntilTaken as u8)
@@ -87,12 +91,13 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of what can be nothing but the item, since its type is left open.
+    /// Writes the frame of a value whose type is inferred from context, and which can therefore
+    /// only be the item.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
     }
 
-    /// Another stream as a part of this one.
+    /// Returns a future that yields all items of another stream.
     pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible>
     where
         S: Whole,
@@ -114,7 +119,7 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Another stream, whose items may be errors, as a part of this one.
+    /// Returns a future that yields all items of another stream, whose items may be errors.
     pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E>
     where
         S: Whole,
@@ -136,19 +141,21 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Waits until what was pushed is on its way.
+    /// Waits until the body has taken and flushed the frames that were pushed, if it has to.
     pub fn flushed(&self) -> Handover<'_> {
         Handover::new(&self.handoff, self.stop.load(Ordering::Relaxed))
     }
 }
 
 pin_project! {
-    /// A stream in `yield_all!`: writes the frames of its items, each before the next is asked for, up to the first error.
-    /// What waits of a topic is written together, see [`ItemByItem`].
+    /// The future of `yield_all!`: writes the frame of each item before it polls for the next, up
+    /// to the first error. The waiting events of a topic are written together, see [`ItemByItem`].
     ///
-    /// It is its own future, since an `async` block would hold the stream twice: as what it was given, and pinned.
-    // What it takes to push an item is in the pointer, so that no bound is left here: one that is not met is reported
-    // where this is made, and not again where it is awaited.
+    /// It is implemented by hand, because an `async` block would hold the stream twice: as a
+    /// captured variable, and pinned.
+    // The code that pushes an item is in a function pointer, so this type needs no bounds. An
+    // unmet bound is then reported once, at the call that creates the future, and not again at its
+    // await.
     #[must_use = "futures do nothing unless polled"]
     pub struct Part<'a, T, S, E> {
         yielder: &'a Yielder<T>,
@@ -158,14 +165,14 @@ pin_project! {
     }
 }
 
-/// Writes what comes next of the stream; whether the generator has to stop behind it.
+/// Polls the stream and writes its next item. Returns whether the generator has to stop after it.
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
-/// How a stream in `yield_all!` is written: item by item, unless its `Part` has a `push_all` of its own, which the compiler
-/// prefers to that of a trait.
+/// Selects how `yield_all!` writes a stream: item by item, unless its `Part` has an inherent
+/// `push_all`, which takes precedence over the method of a trait.
 pub trait ItemByItem {
-    /// The future that writes all of it.
+    /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
     fn push_all(self) -> Self;
 }
@@ -186,7 +193,8 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
             let turn = ready!(coop::poll_proceed(cx));
             let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
             turn.made_progress();
-            // No waker is kept, see `Handover`; or else it is the stream that wakes whoever asked.
+            // No waker is needed here, see `Handover`. If the stream is pending instead, it has
+            // registered the waker.
             match next {
                 Some(Ok(false)) => {}
                 Some(Ok(true)) => return Poll::Pending,
@@ -203,10 +211,10 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
     }
 }
 
-/// Stops the generator once, so that the body takes what was written.
+/// Stops the generator once, so that the body takes the frames that were written.
 ///
-/// The body polls the generator again only when what it took has been flushed, so the second poll is the flush.
-/// Dropping it loses nothing: what was pushed is sent all the same.
+/// The body polls the generator again only when those frames have been flushed, so this future is
+/// ready after the flush. Dropping it loses nothing: the frames are sent all the same.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
@@ -230,9 +238,10 @@ impl Future for Handover<'_> {
         const UNTIL_TAKEN: u8 = Stop::UntilTaken as u8;
         const YIELDS: u8 = Stop::Yields as u8;
         match std::mem::replace(&mut self.stop, Stop::No as u8) {
-            // No waker is kept: whoever polled the generator goes on to take what it wrote, and polls it again.
+            // No waker is needed: after this poll the body takes the frames, and polls the
+            // generator again once they are flushed.
             UNTIL_TAKEN => Poll::Pending,
-            // Every `yield_!` is a cancellation point, also one that has written nothing.
+            // Every `yield_!` is a cancellation point, even if it has written nothing.
             YIELDS => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -242,9 +251,9 @@ impl Future for Handover<'_> {
     }
 }
 
-/// What `yield_!` takes in a stream of `T`: a `T`, a `&T`, or an [`Event`] of either.
+/// A value that `yield_!` accepts in a stream of `T`: a `T`, a `&T`, or an [`Event`] of either.
 ///
-/// The parameter tells the kinds apart, and is inferred.
+/// The parameter `Kind` tells these apart, and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this stream yields; its item is `{T}`",
     label = "the item of this stream is `{T}`",
@@ -256,9 +265,10 @@ pub trait Yield<T, Kind> {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError>;
 }
 
-/// What `yield_all!` takes: a stream.
+/// A stream, which `yield_all!` accepts.
 ///
-/// A trait of ours, since the message about axum's and tokio's lists their implementations and not the way out.
+/// This is a trait of this crate because the compiler's message for `Stream` lists implementations
+/// and suggests no fix.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` takes a stream, and `{Self}` is not one",
     label = "not a stream",
@@ -266,7 +276,7 @@ pub trait Yield<T, Kind> {
     note = "a single value goes to `yield_!`, a receiver into its wrapper in `tokio_stream::wrappers`"
 )]
 pub trait Whole {
-    /// What the stream yields.
+    /// The item of the stream.
     type Item;
 
     #[doc(hidden)]
@@ -282,7 +292,8 @@ impl<S: Stream> Whole for S {
     }
 }
 
-/// What tells the values apart that `yield_!` takes.
+/// The kinds of values that `yield_!` accepts, which keep the implementations of
+/// [`Yield`](super::Yield) from overlapping.
 pub mod kind {
     /// The item itself.
     #[derive(Debug)]
@@ -302,13 +313,13 @@ pub mod kind {
     /// A reference to an update of a topic.
     #[derive(Debug)]
     pub enum SharedReference {}
-    /// An event that holds no JSON.
+    /// An event without JSON.
     #[derive(Debug)]
     pub enum WithoutJson {}
     /// A value of a stream that cannot fail.
     #[derive(Debug)]
     pub struct Plain<Kind>(Kind);
-    /// A value of a stream that can.
+    /// A value of a stream that can fail.
     #[derive(Debug)]
     pub struct Fallible<Kind>(Kind);
 }
@@ -371,7 +382,7 @@ fn write_event<T>(
     Ok(())
 }
 
-/// What the items of the stream in `yield_all!` are: what `yield_!` takes, or a `Result` of it.
+/// An item that `yield_all!` accepts: a value that `yield_!` accepts, or a `Result` of one.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, its error `{E}`",
     label = "the items of this stream do not fit",

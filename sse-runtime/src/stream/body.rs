@@ -767,7 +767,7 @@ fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> Sta
 
 /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
 ///
-/// If flushes are counted, that is so for every chunk, because it costs nothing. If it stayed open,
+/// If flushes are counted, that is so for every chunk, because it costs nothing. If the gate stayed open,
 /// hyper would take the next frame from the body while the client isn't reading, and then poll
 /// neither the body nor its deadline until the client reads again.
 ///
