@@ -1,20 +1,22 @@
-//! The awaits of an endpoint: each is a place where its generator can end.
+//! [`guard`]: makes each await of an endpoint a point at which its generator can end.
 
 use std::future::IntoFuture;
 
 use tokio::task::coop::{Coop, cooperative};
 
-/// Makes an await of an endpoint a cancellation point, even when the awaited future is always ready.
+/// Makes an await of an endpoint a cancellation point, even if the awaited future is always ready.
 ///
-/// Where a future is pending, the generator is dropped there when its client leaves. A future that is ready at once
-/// uses up a unit of the task's budget instead, so that a loop of them lets the connection be read, which is where a
-/// client's leaving is seen, and the other tasks of the thread run.
+/// If a future is pending, the generator is dropped at this await when the client disconnects. A
+/// future that is ready at once uses up a unit of the task's budget instead, so that a loop of such
+/// futures lets the connection be read, which is how a disconnect is noticed, and lets the other
+/// tasks of the thread run.
 pub fn guard<F>(future: F) -> Awaited<F> {
     Awaited(future)
 }
 
-/// See [`guard`]. The compiler names it where something is awaited that is no future.
-// The bound is on `IntoFuture` below and not on `guard`, so that a missing future is reported once, at the `.await`.
+/// See [`guard`]. The compiler names this type if an awaited value is not a future.
+// The bound is on `IntoFuture` below and not on `guard`, so that a missing future is reported once,
+// at the `.await`.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Awaited<F>(F);

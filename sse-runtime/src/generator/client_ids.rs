@@ -1,17 +1,20 @@
-//! [`ClientIds`]: what the client knows of ids, and what it has yet to be told.
+//! [`ClientIds`]: the ids that the client has received, and those that it still has to receive.
 //!
-//! A client that reconnects sends the last id that it has received. A reader of a topic may be further than that: it has
-//! read events that the handler filtered out. The keep-alive then carries `read_to`.
+//! A client that reconnects sends the last id that it has received. A reader of a topic may be
+//! further along, if it has read events that the handler filtered out. The keep-alive then carries
+//! `read_to`.
 
 use crate::event::id::EventId;
 
 #[derive(Debug, Default)]
 pub(crate) struct ClientIds {
-    /// The last event ID of the client: the one it has sent, or has been sent since.
+    /// The last event ID of the client: the one that it has sent, or the last that it was sent
+    /// since.
     pub(crate) last: Option<EventId>,
-    /// How far a topic was read, if that is further than the client knows.
+    /// The position up to which a topic was read, if that is further than the client's last id.
     read_to: Option<EventId>,
-    /// Where the client begins to read a topic. It has to know that to reconnect, until something else gives it an id.
+    /// The position from which the client reads a topic. The client needs it to reconnect, until it
+    /// receives another id.
     starts_at: Option<Box<EventId>>,
     /// Whether the ids are the handler's own, and not those of a topic.
     are_own: bool,
@@ -25,7 +28,8 @@ impl ClientIds {
         }
     }
 
-    /// A frame with this id was written; the id stays with the client until another frame sets one.
+    /// Records that a frame with this id was written. The client keeps the id until another frame
+    /// sets one.
     #[inline]
     pub(crate) fn remember(&mut self, id: Option<EventId>) {
         if let Some(id) = id {
@@ -38,11 +42,11 @@ impl ClientIds {
         self.are_own = !id.is_of_topic();
         self.starts_at = None;
         self.last = Some(id);
-        // The client is here now, which may be further.
+        // The client's id may now be further than `read_to`.
         self.read_to = None;
     }
 
-    /// A topic was read up to `position`, and there is nothing after it yet.
+    /// Records that a topic was read up to `position`, with nothing after it so far.
     pub(crate) fn has_read_to(&mut self, position: &EventId) {
         self.read_to = match &self.last {
             Some(last) if last == position || self.are_own => None,
@@ -50,40 +54,42 @@ impl ClientIds {
         };
     }
 
-    /// Takes the position that the client does not know of yet. It knows it from here on.
+    /// Takes the position that the client has not received yet. The caller sends it.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         let read_to = self.read_to.take()?;
         self.last = Some(read_to.clone());
         Some(read_to)
     }
 
-    /// A topic is read from `position` on, because the client's id says so, or because it has none.
+    /// Records that a topic is read from `position` on, either because the client's id names it, or
+    /// because the client has no id.
     pub(crate) fn starts_at(&mut self, position: &EventId) {
         if self.last.is_none() && self.starts_at.is_none() {
             self.starts_at = Some(Box::new(position.clone()));
         }
     }
 
-    /// A topic is read from `position` on, which the client's id does not say.
+    /// Records that a topic is read from a `position` that the client's id does not name.
     pub(crate) fn starts_anew_at(&mut self, position: &EventId) {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
-    /// Takes the start that the client has yet to be told: if the connection is lost now, the client has a place to return to.
-    /// It is right whatever was read since.
+    /// Takes the start position if the client has not received it yet. A client that has it can
+    /// reconnect if the connection is lost now. The position stays correct, no matter what was read
+    /// since.
     #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
         Some(*self.starts_at.take()?)
     }
 
-    /// The client has been told the start.
+    /// Records that the client was sent the start position.
     pub(crate) fn told_start(&mut self, start: EventId) {
         self.read_to = self.read_to.take().filter(|read_to| *read_to != start);
         self.last = Some(start);
     }
 
-    /// A topic has ended at `position`. A client that has still to be told where it is needs this id, to be stopped when it
-    /// reconnects.
+    /// Records that a topic has ended at `position`. A client that has not received its start
+    /// position needs this id, so that it is stopped when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

@@ -1,4 +1,4 @@
-//! [`first_ok`]: the upstream's failure, while there still is a status to answer with.
+//! [`first_ok`]: turns an early failure of an upstream into a response status.
 
 use std::{
     future::poll_fn,
@@ -9,16 +9,17 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
-/// Waits for the first item of a fallible stream: its error is returned, before the response has begun; with anything
-/// else the whole stream is handed back, to be yielded with `yield_all!`.
+/// Waits for the first item of a fallible stream. If it is an error, the error is returned before
+/// the response has begun. Otherwise the whole stream is returned, including the first item, to be
+/// yielded with `yield_all!`.
 ///
 /// # Errors
 ///
-/// The first item's, where that is an error.
+/// Returns the error of the first item, if it is one.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the stream.
+/// Dropping the future drops the stream.
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -27,7 +28,7 @@ use tokio_stream::Stream;
 /// # #[derive(serde::Serialize)] struct Upstream(u16);
 /// # impl From<Upstream> for StatusCode { fn from(e: Upstream) -> Self { Self::from_u16(e.0).unwrap() } }
 /// # fn ask_the_model() -> impl Stream<Item = Result<String, Upstream>> { tokio_stream::empty() }
-/// // An upstream that refuses with 429 is our 429; one that fails in the middle is an `event: error`.
+/// // A 429 of the upstream becomes our 429; a later failure becomes an `event: error`.
 /// #[sse_endpoint("/answer", method = POST)]
 /// async fn answer() -> Result<impl Stream<Item = Result<String, Upstream>>, StatusCode> {
 ///     let tokens = first_ok(ask_the_model()).await?;
@@ -50,7 +51,7 @@ where
 }
 
 pin_project! {
-    /// The stream that [`first_ok`] hands back, its first item in front again.
+    /// The stream returned by [`first_ok`], with its first item put back at the front.
     #[must_use = "streams do nothing unless polled"]
     pub struct FirstOk<S: Stream> {
         first: Option<S::Item>,

@@ -1,4 +1,4 @@
-//! [`Generator`]: the user's function on its way from arguments to a response.
+//! [`Generator`]: the user's function, from its arguments to a response.
 
 use std::{
     fmt,
@@ -22,14 +22,15 @@ use crate::{
     lifecycle::connection::Connection,
 };
 
-/// The coroutine that an endpoint's function is, with its types forgotten: boxed once, polled where it lies, first by
-/// the handler until the response begins, then by the body.
+/// An endpoint's function as a coroutine, with its types erased. It is boxed once and never moves:
+/// first the handler polls it, until the response begins, then the body.
 #[derive(Debug)]
 #[must_use = "a generator does nothing unless a request drives it"]
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
     pub(crate) handoff: Handoff,
-    /// Whether statements stand before the response, that can still answer something else.
+    /// Whether there are statements before the response, which can still respond with something
+    /// else.
     pub(crate) prelude: bool,
 }
 
@@ -40,11 +41,11 @@ pub(crate) enum Ending {
     TaskPanicked,
     /// An error before the response.
     Rejected(Response),
-    /// An error in the stream. `log` is for the operator, and has been sent to the client as the event's data.
+    /// An error in the stream, as the function that writes it for the client and to the log.
     Failed(WriteError),
 }
 
-/// Writes the event that an error in the stream becomes, with the endpoint's name for it.
+/// Writes the event for an error in the stream, named after the endpoint's setting.
 type WriteError = Box<dyn FnOnce(&Handoff, &Endpoint) + Send>;
 
 pub(crate) struct Coroutine {
@@ -53,8 +54,8 @@ pub(crate) struct Coroutine {
 
 impl Coroutine {
     #[inline]
-    /// Polls the function, and after it the tasks of its stream: one may be panicking at this moment, and
-    /// the function may have read all that it has sent.
+    /// Polls the function, and then the tasks of its stream, because a task may be panicking at
+    /// this moment although the function has already read everything that the task has sent.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,
@@ -68,7 +69,7 @@ impl Coroutine {
             Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
             Poll::Ready(false) => Poll::Ready(Ending::Finished),
             Poll::Pending => {
-                // It has finished, and says so again.
+                // The function has finished, and must report that again when it is polled next.
                 self.function = Box::pin(async { Ending::Finished });
                 Poll::Pending
             }
@@ -83,8 +84,8 @@ impl fmt::Debug for Coroutine {
 }
 
 pin_project! {
-    /// A function's coroutine, and what its end means. An `async` block around it would hold it twice: as what it was
-    /// given, and as what it awaits.
+    /// A function's coroutine, and the conversion of its output. An `async` block around the
+    /// coroutine would hold it twice: as a captured variable, and as an awaited future.
     struct Ends<F, M> {
         #[pin]
         coroutine: F,
@@ -211,7 +212,8 @@ impl Generator {
     }
 }
 
-/// The error of a stream: how it is written for the client, and what it says to the log.
+/// The error type of a stream: how it is written for the client, and how it is described in the
+/// log.
 pub struct StreamError<E> {
     item: Item<E>,
     describe: Describe<E>,

@@ -1,7 +1,9 @@
-//! [`Handoff`]: what the generator writes into, and the body takes from.
+//! [`Handoff`]: shared by the generator, which writes frames into it, and the body, which takes
+//! them.
 //!
-//! One task polls both, the generator inside the body, so the lock is never contended. It is what makes the pair `Send`
-//! without `unsafe`. There is no queue: the generator stops until the body has taken what it wrote.
+//! One task polls both, the generator inside the body, so the lock is never contended. It makes the
+//! pair `Send` without `unsafe`. There is no queue: the generator stops until the body has taken
+//! the frames.
 
 use std::{
     cell::RefCell,
@@ -23,10 +25,10 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 
-/// A frame that is being written. A user's `Serialize` runs meanwhile: a topic that it reads is not read by this stream, and
-/// finds no handoff.
+/// A frame that is being written. A user's `Serialize` runs meanwhile, so the current handoff is
+/// hidden: a topic that `Serialize` reads does not count as read by this stream.
 struct Writing<'a> {
-    /// How many bytes were in the buffer before, with nothing after it.
+    /// Length of the buffer before the frame. Nothing follows the buffer at that point.
     before: usize,
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
@@ -48,8 +50,8 @@ impl Writing<'_> {
 impl Handoff {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Outgoing> {
-        // A user's `Serialize` may panic under the lock. The frame that it was writing is taken back, so a poisoned lock
-        // still guards whole frames.
+        // The lock may be poisoned, because a user's `Serialize` may panic under it. The frame that
+        // it was writing is removed, so the lock still guards whole frames.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,7 +80,7 @@ impl Handoff {
         self.lock().returning()
     }
 
-    /// Whether anything was written that is not taken yet.
+    /// Returns whether there are frames that have not been taken yet.
     pub(crate) fn is_written_to(&self) -> bool {
         !self.lock().frames.is_empty()
     }
@@ -92,8 +94,8 @@ impl Handoff {
         self.lock().has_failure()
     }
 
-    /// Lets `write` add a frame, and says whether the generator has to stop after it. After a failure, or after a run that
-    /// the stream reads has failed, nothing is added.
+    /// Lets `write` add a frame, and returns whether the generator has to stop after it. Adds
+    /// nothing after a failure, including that of a run that the stream reads.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
@@ -105,7 +107,7 @@ impl Handoff {
         writing.end(written)
     }
 
-    // Not generic, unlike `write`, of which there is one for each endpoint.
+    // Not generic, because `write` is instantiated for each endpoint.
     fn start_write(&self) -> Option<Writing<'_>> {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
@@ -116,13 +118,14 @@ impl Handoff {
         })
     }
 
-    /// Lets `write` add the error that the stream ends with, also after a run that it reads has failed.
+    /// Lets `write` add the error with which the stream ends, even if a run that it reads has
+    /// failed.
     pub(crate) fn write_error(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
         self.lock().topics.failure = None;
         self.write(write);
     }
 
-    /// Lets `write` add the last frame of the stream, also after a failure.
+    /// Lets `write` add the last frame of the stream, even after a failure.
     pub(crate) fn write_last(&self, write: impl FnOnce(&mut Outgoing)) {
         let mut outgoing = self.lock();
         outgoing.frames.settle();
@@ -166,7 +169,7 @@ impl Handoff {
         self.lock().take_failure()
     }
 
-    /// The stream reads a topic from here on.
+    /// Begins to read a topic in this stream.
     pub(crate) fn read_topic(&self) -> Reading {
         self.lock().topics.begin(self.clone())
     }
@@ -175,12 +178,13 @@ impl Handoff {
         self.lock().topics.end()
     }
 
-    /// The failure of a run that was read, if there was one.
+    /// Returns the failure of a run that was read, if there was one.
     pub(crate) fn topic_failure(&self) -> Option<Arc<Failure>> {
         self.lock().topics.failure.clone()
     }
 
-    /// Lets whatever the generator polls find this handoff, until the guard is dropped.
+    /// Makes this handoff the current one for all code that the generator runs, until the guard is
+    /// dropped.
     pub(crate) fn enter(&self) -> Entered {
         Entered(CURRENT.replace(Some(self.clone())))
     }
@@ -195,7 +199,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Handoff>> = const { RefCell::new(None) };
 }
 
-/// The scope of [`Handoff::enter`]. It holds the handoff that was current before.
+/// The scope of [`Handoff::enter`]. Dropping it restores the previous handoff.
 #[derive(Debug)]
 pub(crate) struct Entered(Option<Handoff>);
 

@@ -1,4 +1,5 @@
-//! [`Outgoing`]: what a generator has written and the body has not taken yet, and what both know of the stream.
+//! [`Outgoing`]: the frames that a generator has written and the body has not taken yet, and the
+//! state of the stream that both share.
 //!
 //! # States
 //!
@@ -8,8 +9,8 @@
 //! | `Stops` | a frame is due, or nothing more can be written | takes it, and polls again once it is flushed: nothing else wakes the generator |
 //! | `RestDue` | only a part was taken | takes the rest before it polls the generator |
 //!
-//! Independently of that, the stream is in its [`Phase::Prelude`] until the function reaches its first `yield_!`, and nothing
-//! is written after a [`WriteFailure`].
+//! Independently of that, the stream is in its [`Phase::Prelude`] until the function reaches its
+//! first `yield_!`, and nothing is written after a [`WriteFailure`].
 
 use std::{mem, sync::Arc};
 
@@ -28,7 +29,8 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// What the generator has written and the body has not taken yet.
+/// The frames that the generator has written and the body has not taken yet, and the state of the
+/// stream.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub(crate) frames: FrameBuffer,
@@ -44,15 +46,15 @@ pub struct Outgoing {
     returning: Returning,
 }
 
-/// What the endpoint says about what may be written.
+/// The rules of the endpoint for the frames that may be written.
 #[derive(Debug)]
 struct Rules {
     flush: Flush,
-    /// `gap` events may be written.
+    /// Whether `gap` events may be written.
     sends_gaps: bool,
-    /// Frames that hold only an id may be written.
+    /// Whether frames that hold only an id may be written.
     sends_bare_ids: bool,
-    /// A response that is cut breaks off.
+    /// Whether a response that is cut breaks off.
     aborts_when_cut: bool,
 }
 
@@ -67,17 +69,17 @@ impl Default for Rules {
     }
 }
 
-/// How far the function has come.
+/// The progress of the function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// It runs the statements before the response.
+    /// The function runs the statements before the response.
     #[default]
     Prelude,
     /// The response has begun.
     Streaming,
 }
 
-/// Whose turn it is, see the module docs.
+/// The side whose turn it is, see the module docs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]
@@ -86,32 +88,33 @@ enum Turn {
     RestDue,
 }
 
-/// What to send to a client that reconnects with the `Last-Event-ID` header of a stream that is over.
+/// The response to a client that reconnects with the `Last-Event-ID` header of a stream that is
+/// over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Returning {
-    /// What the generator does, as any other client. The client has sent no such id, or one of
+    /// The generator's output, like for any other client. The client has sent no such id, or one of
     /// another topic.
     #[default]
     Reads,
-    /// Nothing has asked for the id so far.
+    /// Undecided: the id has not been asked for so far.
     Unknown,
-    /// A `204`: the id is of the topic that is read.
+    /// A `204`, because the id belongs to the topic that is read.
     Stops,
 }
 
-/// Why nothing more can be written.
+/// The reason for which nothing more can be written.
 #[derive(Debug)]
 pub(crate) enum WriteFailure {
     Encode(EncodeError),
-    /// Events are missing, and the endpoint sends only what its function yields.
-    // In a box, since few streams ever have one.
+    /// Events are missing, and the endpoint sends only the values that its function yields.
+    // Boxed, because few streams ever have one.
     Gap(Box<Gap>),
     /// A run that the stream reads has failed, and the generator has yielded since.
     Run(Arc<Failure>),
 }
 
 impl WriteFailure {
-    /// Why the stream ends.
+    /// Returns the reason for which the stream closes.
     pub(crate) fn reason(&self) -> CloseReason {
         match self {
             Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
@@ -120,15 +123,15 @@ impl WriteFailure {
     }
 }
 
-/// What follows the frame that was written last.
+/// The writer's announcement of what follows the frame that was written last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It depends on the generator.
+    /// Unknown: it depends on the generator.
     #[default]
     Unknown,
-    /// More frames, at once: they go out together.
+    /// More frames follow at once. They are sent together.
     Others,
-    /// A wait of the writer, which is woken when there is more.
+    /// The writer waits, and is woken when there is more.
     Wait,
 }
 
@@ -138,23 +141,26 @@ pub(crate) struct Taken {
     /// Empty if nothing was written.
     pub(crate) bytes: Bytes,
     pub(crate) events: u64,
-    /// The generator waits for something that wakes it, so there is no need to poll it again before that.
+    /// Whether the generator is waiting for something that will wake it, so that it need not be
+    /// polled before that.
     pub(crate) waits: bool,
 }
 
-/// Whether a generator stops after what it has written.
+/// Whether a generator stops after the frame that it has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stop {
     No,
-    /// Until the body has taken it.
+    /// It stops until the body has taken the frame.
     UntilTaken,
-    /// Only for this poll: nothing was written, so that a loop of such yields would never stop.
+    /// It stops only for this poll, because nothing was written: otherwise a loop of such yields
+    /// would never stop.
     Yields,
 }
 
 impl Outgoing {
-    /// Takes over what the request and the attribute say, before the generator is polled for the first time.
+    /// Applies the request's last event ID and the settings of the endpoint, before the generator
+    /// is polled for the first time.
     pub(crate) fn open(&mut self, endpoint: &Endpoint, last_id: Option<EventId>) {
         self.rules = Rules {
             flush: endpoint.flush,
@@ -165,7 +171,8 @@ impl Outgoing {
         self.ids = ClientIds::new(last_id);
     }
 
-    /// The buffer to write frames to. A lone shared frame must have been settled, which [`Handoff::write`] does.
+    /// Returns the buffer to write frames to. A lone shared frame must have been settled, which
+    /// [`Handoff::write`] does.
     ///
     /// [`Handoff::write`]: crate::generator::handoff::Handoff::write
     #[inline]
@@ -188,12 +195,12 @@ impl Outgoing {
         self.phase == Phase::Streaming
     }
 
-    /// Whether the generator has stopped for the body to take what it has written.
+    /// Returns whether the generator has stopped so that the body takes the frames.
     pub(crate) fn has_stopped(&self) -> bool {
         self.turn == Turn::Stops
     }
 
-    /// The client reconnects with the last event ID of a stream that is over.
+    /// Records that the client reconnects with the last event ID of a stream that is over.
     pub(crate) fn open_for_done(&mut self) {
         self.returning = Returning::Unknown;
     }
@@ -202,7 +209,8 @@ impl Outgoing {
         self.returning
     }
 
-    /// A topic is read from where the client's id says. `is_done` says that the client has received the end of that topic.
+    /// Records that a topic is read from the position in the client's id. `is_done` means that the
+    /// client has received the end of that topic.
     pub(crate) fn judge(&mut self, is_done: bool) {
         if self.returning == Returning::Unknown {
             self.returning = match is_done {
@@ -212,14 +220,15 @@ impl Outgoing {
         }
     }
 
-    /// Whether there is anything to respond with: something that was yielded, a gap that the client should receive, or a
-    /// failure. For a client that has already received the end of the stream, the mere start of a stream does not count.
+    /// Returns whether there is anything to respond with: a yielded value, a gap that the client
+    /// should receive, or a failure. For a client that has already received the end of a stream,
+    /// the mere start of another does not count.
     pub(crate) fn has_content(&self) -> bool {
         let begins = self.has_begun() && self.returning != Returning::Unknown;
         begins || !self.frames.is_empty() || self.has_failure()
     }
 
-    /// Whether a value could not be sent, or a run that is read has failed.
+    /// Returns whether a value could not be sent, or a run that is read has failed.
     #[inline]
     pub(crate) fn has_failure(&self) -> bool {
         self.failure.is_some() || self.topics.failure.is_some()
@@ -231,13 +240,13 @@ impl Outgoing {
         self.failure.take()
     }
 
-    /// An event with this id was written.
+    /// Records that an event with this id was written.
     #[inline]
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
         self.wrote_together(1, id);
     }
 
-    /// Events were written, the last of them with this id.
+    /// Records that events were written, the last of them with this id.
     #[inline]
     pub(crate) fn wrote_together(&mut self, events: u64, id: Option<EventId>) {
         self.events += events;
@@ -249,7 +258,7 @@ impl Outgoing {
         self.next = next;
     }
 
-    /// Begins a frame; `false` if nothing may be written any more.
+    /// Begins a frame. Returns `false` if nothing may be written any more.
     #[inline]
     pub(crate) fn begin_frame(&mut self) -> bool {
         self.begin();
@@ -262,7 +271,8 @@ impl Outgoing {
         true
     }
 
-    /// Ends the frame that began when the buffer had `before` bytes, and says whether the generator has to stop after it.
+    /// Ends the frame that began when the buffer had `before` bytes, and returns whether the
+    /// generator has to stop after it.
     #[inline]
     pub(crate) fn end_frame(&mut self, before: usize, written: Result<(), EncodeError>) -> Stop {
         match written {
@@ -281,7 +291,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether the body has to take what is written before the generator goes on.
+    /// Returns whether the body has to take the frames before the generator is resumed.
     #[inline]
     fn is_due(&self) -> bool {
         match (self.next, self.rules.flush) {
@@ -291,8 +301,8 @@ impl Outgoing {
         }
     }
 
-    /// Stops the generator. More data after half an answer would make it look complete, so a run that has failed is the
-    /// stream's failure from here on.
+    /// Stops the generator. Events after a partial response would make it look complete, so the
+    /// failure of a run becomes the stream's failure at this point.
     #[cold]
     fn refuse_write(&mut self) {
         if self.failure.is_none() {
@@ -301,7 +311,7 @@ impl Outgoing {
         self.turn = Turn::Stops;
     }
 
-    /// Writes the event `gap`. The stream fails if its endpoint does not send such events.
+    /// Writes a `gap` event. If the endpoint does not send such events, the stream fails.
     #[cold]
     pub(crate) fn write_gap(&mut self, gap: &Gap) {
         if self.rules.sends_gaps {
@@ -313,7 +323,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes the id of a topic position that the client does not know of yet, for the keep-alive.
+    /// Takes the id of a topic position that the client has not received yet, for the keep-alive.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         if !self.rules.sends_bare_ids {
             return None;
@@ -321,7 +331,7 @@ impl Outgoing {
         self.ids.take_read_to()
     }
 
-    /// Gives an id to a client that has none, and has received nothing of the topic yet.
+    /// Writes the id of the start position, if the client has received no id of the topic yet.
     #[inline]
     fn tell_start(&mut self) {
         if let Some(start) = self.ids.take_start()
@@ -336,16 +346,18 @@ impl Outgoing {
         }
     }
 
-    /// Counts the events and bytes that are written and not taken. The events are not counted again when they are taken.
+    /// Counts the events and bytes that have not been taken yet. The events are not counted again
+    /// when they are taken.
     #[inline]
     pub(crate) fn count_rest(&mut self) -> (u64, usize) {
         (mem::take(&mut self.events), self.frames.len())
     }
 
-    /// Takes whole frames, and the number of events that were written since the last time; empty if there are none.
+    /// Takes whole frames, and the number of events written since the last call. The bytes are
+    /// empty if there are none.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        // If only a part is taken, the rest comes next, and its events are counted now.
+        // If only a part is taken, the rest is taken next, and its events are counted now.
         let taken = self.frames.take();
         if self.frames.has_rest() {
             self.turn = Turn::RestDue;
@@ -355,11 +367,11 @@ impl Outgoing {
         (taken, mem::take(&mut self.events))
     }
 
-    /// Takes what the generator has written in a poll that did not end it.
+    /// Takes the frames that the generator has written in a poll that did not end it.
     ///
     /// # Errors
     ///
-    /// Returns why nothing more can be written, if that is so.
+    /// Returns an error if nothing more can be written.
     #[inline]
     pub(crate) fn take_unless_failed(&mut self) -> Result<Taken, WriteFailure> {
         if let Some(failure) = self.failure.take() {
@@ -378,7 +390,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes the rest of what was written together; `None` if there is none, and it is the generator's turn.
+    /// Takes the rest of frames that were written together. If there is none, returns `None`, and
+    /// it is the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

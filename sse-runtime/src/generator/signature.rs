@@ -1,4 +1,5 @@
-//! What the types in an endpoint's signature have to be. Each is checked once, where the user wrote it.
+//! The requirements on the types in an endpoint's signature. Each is checked once, at the type that
+//! the user wrote.
 
 use std::{
     fmt,
@@ -14,13 +15,15 @@ use crate::{
     generator::yielder::Item,
 };
 
-/// The error type of a response, checked where the signature names it: how it answers.
+/// The error type of a response, checked where the signature names it. Holds the conversion into a
+/// response.
 pub struct Rejection<R> {
     pub(crate) answer: fn(R) -> Response,
 }
 
 impl<R> Rejection<R> {
-    // The bound is on the `Result`, since axum's own `ErrorResponse` answers only in one.
+    // The bound is on the `Result`, because axum's own `ErrorResponse` is a response only inside
+    // one.
     pub(crate) fn new() -> Self
     where
         Result<(), R>: IntoResponse,
@@ -31,9 +34,10 @@ impl<R> Rejection<R> {
     }
 }
 
-/// What the error of a response is: a response.
+/// An error that can be the response of an endpoint.
 ///
-/// A trait of ours, since axum's message does not name [`SseError`](derive@crate::SseError).
+/// This is a trait of this crate because axum's compiler message does not mention
+/// [`SseError`](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the response of this endpoint",
     label = "this is not a response",
@@ -60,13 +64,13 @@ impl<R> fmt::Debug for Rejection<R> {
     }
 }
 
-/// Finds what the item of a stream is. The inherent method wins over the trait's, and refuses a `Result`, which serde
-/// would send as `{"Ok":…}`.
+/// Determines the item type of a stream. The inherent method takes precedence over the trait's, and
+/// rejects a `Result`, which serde would send as `{"Ok":…}`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn(T)>);
 
 impl<T> Probe<T> {
-    /// A probe of `T`.
+    /// Creates a probe of `T`.
     pub fn new() -> Self {
         Self(PhantomData)
     }
@@ -79,7 +83,7 @@ impl<T> Default for Probe<T> {
 }
 
 impl<T, E> Probe<Result<T, E>> {
-    /// Refused.
+    /// Rejected at compile time.
     pub fn item<Kind>(self) -> Item<Result<T, E>>
     where
         Result<T, E>: WrittenOut,
@@ -89,7 +93,7 @@ impl<T, E> Probe<Result<T, E>> {
 }
 
 impl<T> Probe<Event<T>> {
-    /// Refused.
+    /// Rejected at compile time.
     pub fn item<Kind>(self) -> Item<Event<T>>
     where
         Event<T>: PlainItem,
@@ -98,7 +102,7 @@ impl<T> Probe<Event<T>> {
     }
 }
 
-/// What an `Event` is not.
+/// Implemented by no type, so that an `Event` as the item is rejected.
 #[diagnostic::on_unimplemented(
     message = "the item of a stream is the value itself, not an `Event` of it",
     label = "this is an `Event`",
@@ -108,7 +112,7 @@ pub trait PlainItem {}
 
 /// See [`Probe`].
 pub trait ItemOf<T> {
-    /// The item, checked.
+    /// Returns the checked item.
     fn item<Kind>(self) -> Item<T>
     where
         T: Payload<Kind>;
@@ -123,7 +127,7 @@ impl<T> ItemOf<T> for Probe<T> {
     }
 }
 
-/// What no type is.
+/// Implemented by no type, so that a `Result` under another name is rejected.
 #[diagnostic::on_unimplemented(
     message = "the item of this stream is a `Result`, but the signature hides it behind another name",
     label = "this is a `Result`",
@@ -131,16 +135,16 @@ impl<T> ItemOf<T> for Probe<T> {
 )]
 pub trait WrittenOut {}
 
-/// A `Result`, whatever it is called.
+/// A `Result`, even under another name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`",
     label = "the standard library's `Result` is meant here",
     note = "write `::core::result::Result<T, E>` where another `Result` is in scope"
 )]
 pub trait Fallible {
-    /// What it holds when all is well.
+    /// The type of the success value.
     type Ok;
-    /// What it holds otherwise.
+    /// The type of the error.
     type Error;
 }
 
@@ -149,12 +153,12 @@ impl<T, E> Fallible for Result<T, E> {
     type Error = E;
 }
 
-/// A stream of `T` that holds none: the return type of an endpoint is checked with it.
+/// An empty stream of `T`, with which the return type of an endpoint is checked.
 #[derive(Debug)]
 pub struct Items<T>(PhantomData<fn() -> T>);
 
 impl<T> Items<T> {
-    /// No items.
+    /// Creates an empty stream.
     pub fn new() -> Self {
         Self(PhantomData)
     }
