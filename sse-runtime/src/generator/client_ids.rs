@@ -74,9 +74,9 @@ impl ClientIds {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
-    /// Takes the start position if the client has not received it yet. A client that has it can
-    /// reconnect if the connection is lost now. The position stays correct, no matter what was read
-    /// since.
+    /// Takes the start position if the client has not received it yet. With it the client can
+    /// reconnect if the connection is lost now. The position stays correct, no matter how far the
+    /// topic was read since.
     #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
         Some(*self.starts_at.take()?)

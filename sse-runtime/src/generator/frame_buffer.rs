@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 /// Number of gathered bytes from which they are due under `flush = "ready"`.
 pub(crate) const DUE: usize = 32 * 1024;
 
-/// A buffer that grew beyond this many bytes is dropped when it is taken: what is left of it would
+/// A buffer that grew beyond this many bytes is dropped when it is taken: its remainder would
 /// keep all of it alive for as long as the stream lives.
 const LARGE: usize = 64 * 1024;
 

@@ -5,8 +5,8 @@
 //!
 //! | turn | entered when | the body then |
 //! | --- | --- | --- |
-//! | `Runs` | the body polls the generator | takes what was written when the generator waits for something of its own |
-//! | `Stops` | a frame is due, or nothing more can be written | takes it, and polls again once it is flushed: nothing else wakes the generator |
+//! | `Runs` | the body polls the generator | takes the frames when the generator waits for something of its own |
+//! | `Stops` | a frame is due, or nothing more can be written | takes the frames, and polls again once they are flushed: nothing else wakes the generator |
 //! | `RestDue` | only a part was taken | takes the rest before it polls the generator |
 //!
 //! Independently of that, the stream is in its [`Phase::Prelude`] until the function reaches its
@@ -354,7 +354,7 @@ impl Outgoing {
     }
 
     /// Takes whole frames, and the number of events written since the last call. The bytes are
-    /// empty if there are none.
+    /// empty if no frame was written.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
         // If only a part is taken, the rest is taken next, and its events are counted now.
@@ -390,8 +390,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes the rest of frames that were written together. If there is none, returns `None`, and
-    /// it is the generator's turn.
+    /// Takes the rest of the frames that were written together. Returns `None` if
+    /// nothing is left: it is then the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

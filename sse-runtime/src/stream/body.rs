@@ -17,11 +17,12 @@
 //! | state | a poll sends | then |
 //! | --- | --- | --- |
 //! | `Running` | events of the generator once the flush gate is open, or a keep-alive | `Running` |
-//! | `Failing` | what was written before the failure, then the error, once all of it is flushed | `Ended` |
-//! | `Ended` | what is left to send; then it waits for an unread request body, up to two seconds | the end |
+//! | `Failing` | the frames written before the failure, then the error, once they are flushed | `Ended` |
+//! | `Ended` | the remaining frames; then waits up to two seconds for an unread request body | the end |
 //!
 //! The generator is dropped when the state leaves `Running`, and the stream's span, hooks, limits
-//! and metrics end in the same call ([`CloseGuard::end`]). What is left to send outlives it.
+//! and metrics end in the same call ([`CloseGuard::end`]). Frames that are left to send outlive
+//! it.
 
 use std::{
     mem,
@@ -90,7 +91,7 @@ pub(crate) struct SseBody {
     deadline: Option<Pin<Box<Sleep>>>,
     /// The signal to end; `None` once it has been seen.
     signal: Option<StopSignal>,
-    /// Why the stream closes at its deadline.
+    /// The reason for which the stream closes at its deadline.
     deadline_reason: CloseReason,
     /// The number of polls of the generator since one of the stream's tasks panicked.
     polls_after_panic: u16,
@@ -403,8 +404,8 @@ impl SseBody {
         let is_over =
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
-        // A reason from outside takes precedence over the deadline. There is none before the signal
-        // was seen.
+        // A reason from outside takes precedence over the deadline. It cannot exist before the
+        // signal was seen.
         let asked = match self.signal {
             Some(_) => None,
             None => self.guard.connection().asked(),
@@ -767,9 +768,9 @@ fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> Sta
 
 /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
 ///
-/// If flushes are counted, that is so for every chunk, because it costs nothing. If the gate stayed open,
-/// hyper would take the next frame from the body while the client isn't reading, and then poll
-/// neither the body nor its deadline until the client reads again.
+/// If flushes are counted, that is so for every chunk, because it costs nothing. If the gate stayed
+/// open, hyper would take the next frame from the body while the client isn't reading, and then
+/// poll neither the body nor its deadline until the client reads again.
 ///
 /// If flushes are not counted, it is so for each event under [`Flush::Each`], and for large chunks.
 /// A body that returns `Pending` makes its server write anyway, so a chunk after which the

@@ -131,7 +131,7 @@ pub(crate) async fn respond(
     }
     let (reason, response) = match before {
         Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
-        // Nothing was yielded, no gap was found and nothing went wrong: there is no content.
+        // Nothing was yielded, no gap was found and nothing failed, so the response has no content.
         Before::Ended(Ending::Finished) if !this.handoff.has_content() => {
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)
@@ -191,7 +191,7 @@ pub(crate) async fn respond(
     response
 }
 
-/// How often the task may be polled before the head is sent without waiting for the generator.
+/// Maximum number of polls of the task before the head is sent without waiting for the generator.
 /// Needed because awaiting futures that are already ready uses up the task's budget but never
 /// counts as waiting.
 const TURNS_BEFORE_HEAD: u32 = 64;
