@@ -1,4 +1,4 @@
-//! [`Batch`]: events that are read together, and by many readers the same.
+//! [`Batch`]: events that are read together, shared by all readers at the same position.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,36 +7,41 @@ use bytes::{Bytes, BytesMut};
 use super::backend::Delivery;
 use crate::generator::frame_buffer::SHARED;
 
-/// How many events a reader takes at once: one that is slow has them, however old they become.
+/// The maximum number of events in a batch. A slow reader keeps its batch alive, even if the topic
+/// has evicted the events since.
 const EVENTS: usize = 256;
 
-/// How many bytes, unless one event has more: they are one write to a client.
+/// The maximum size of a batch's frames in bytes, unless it is a single larger event. The frames
+/// are one write to a client.
 pub(crate) const BYTES: usize = 32 * 1024;
 
-/// Events that follow each other, at least one. Readers who are equally far behind have the same batch, and send the same bytes.
+/// Consecutive events, at least one. Readers at the same position share a batch, and send the same
+/// bytes.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
-    /// All their frames, in one piece: made for the first who sends them so.
+    /// All their frames in one piece, built for the first reader that sends the whole batch.
     frames: OnceLock<Bytes>,
 }
 
 impl<T> Batch<T> {
-    /// As many of these, which begin with one at least, as go together.
+    /// Creates a batch of the first of these deliveries, as many as fit together. There must be at
+    /// least one.
     pub(crate) fn of(from: impl IntoIterator<Item = Delivery<T>>) -> Arc<Self> {
         let from = from.into_iter().take(EVENTS);
         let mut deliveries = Vec::with_capacity(from.size_hint().0);
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            // A large one goes alone: all share its bytes, however far behind they are, and those of a batch would have a copy.
+            // A large event gets a batch of its own: all readers share its bytes, whereas a larger
+            // batch would copy them.
             if len >= SHARED {
                 if deliveries.is_empty() {
                     deliveries.push(delivery);
                 }
                 break;
             }
-            // Never of the first, which is smaller than a large one.
+            // The first event always fits, because it is smaller than `SHARED`.
             bytes += len;
             if bytes > BYTES {
                 break;

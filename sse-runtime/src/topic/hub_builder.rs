@@ -1,4 +1,4 @@
-//! [`HubBuilder`]: a hub's limits.
+//! [`HubBuilder`]: the limits of a hub.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::hub::{Hub, Inner, Make, State};
 
-/// How many topics a hub holds, for how long, and how many bytes.
+/// The limits of a hub: the number of its topics, their bytes, and how long they are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -46,9 +46,10 @@ pub struct HubBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> HubBuilder<T> {
-    /// Sets how long an unused topic is kept, with the events that it holds: 5 minutes by default, and forever with
-    /// [`Duration::MAX`]. A topic is unused if it has no handle and no subscription. The hub looks for unused topics four
-    /// times within that time, so a topic may be kept up to a quarter longer.
+    /// Sets how long an unused topic is kept, with the events that it holds: 5 minutes by default,
+    /// and forever with [`Duration::MAX`]. A topic is unused if it has no handle and no
+    /// subscription. The hub looks for unused topics four times within that time, so a topic may be
+    /// kept up to a quarter longer.
     ///
     /// A run that has ended can be [replayed](Hub::spawn) for as long.
     pub fn idle(mut self, idle: Duration) -> Self {
@@ -58,19 +59,19 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets how many topics there may be at once; 10,000 by default.
     ///
-    /// At the maximum, the topic that has been unused longest is dropped to make room for a new one, finished ones first.
-    /// [`HubError::Full`](super::HubError::Full) means that all are in use, or that [`idle`](Self::idle) is
-    /// [`Duration::MAX`], so that none is ever dropped.
+    /// At the maximum, the topic that has been unused longest is dropped to make room for a new
+    /// one, finished ones first. [`HubError::Full`](super::HubError::Full) means that all are in
+    /// use, or that [`idle`](Self::idle) is [`Duration::MAX`], so that none is ever dropped.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
     }
 
-    /// Sets how many bytes all topics together may hold before unused ones are dropped: finished ones first, then those
-    /// unused longest; 256 MiB by default.
+    /// Sets how many bytes all topics together may hold before unused ones are dropped: finished
+    /// ones first, then those unused longest; 256 MiB by default.
     ///
-    /// Bytes are counted as in [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use stay, within their own
-    /// limits, but no new topic is created while they hold too much.
+    /// Bytes are counted as in [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use
+    /// stay, within their own limits, but no new topic is created while they hold too much.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
@@ -78,8 +79,9 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets how long a [run](Hub::spawn) goes on without a reader; forever by default.
     ///
-    /// The time counts from the run's start, and from when its last reader has left. A run that is abandoned is stopped at its
-    /// next `.await`, and ends as failed: a reader that returns gets what was published, then an error without details.
+    /// The time counts from the run's start, and from when its last reader has left. A run that is
+    /// abandoned is stopped at its next `.await`, and ends as failed: a reader that returns gets
+    /// what was published, then an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

@@ -1,4 +1,4 @@
-//! [`PublishError`]: why an event was not published.
+//! [`PublishError`]: the reasons why an event was not published.
 
 use axum::{
     http::StatusCode,
@@ -10,26 +10,27 @@ use crate::event::{
     frame::{EncodeError, Fields},
 };
 
-/// An event was not published. Nobody has got it.
+/// The reason why an event was not published. No reader has received it.
 ///
-/// As a response [`Finished`](Self::Finished) is `410`, and all else, which is logged, `500`.
+/// As a response, [`Finished`](Self::Finished) is a `410`. Every other error is logged and is a
+/// `500`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// Its `Serialize` failed.
+    /// The value's `Serialize` implementation failed.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// [`Topic::finish`](super::Topic::finish) was called.
     #[error("the topic is finished, and takes no more events; publish to a new one")]
     Finished,
-    /// The event has an id or an end, which are the topic's to give, or no value.
+    /// The event has an id or an end, which only the topic may set, or it has no value.
     #[error("the event has {what}, and cannot be shared; yield it in the endpoint")]
     #[non_exhaustive]
     NotForTopics {
-        /// What it has.
+        /// The part that cannot be shared.
         what: &'static str,
     },
-    /// Its back end takes time, and [`Topic::try_publish`](super::Topic::try_publish) takes none.
+    /// The back end has to wait, which [`Topic::try_publish`](super::Topic::try_publish) does not.
     #[error("the topic's back end takes time to publish; use `publish`")]
     TakesTime,
 }
@@ -39,12 +40,12 @@ impl IntoResponse for PublishError {
         if let Self::Finished = self {
             return StatusCode::GONE.into_response();
         }
-        tracing::error!(error = %self, "an event was not published");
+        tracing::error!(error = %self, "failed to publish an event");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }
 
-/// Takes an event apart into what all readers of a topic share.
+/// Splits an event into the fields and the value that all readers of a topic share.
 ///
 /// # Errors
 ///

@@ -1,15 +1,16 @@
-//! [`RunResult`]: what a run may end with.
+//! [`RunResult`]: the return types of a run.
 
 use std::convert::Infallible;
 
 use super::{HubError, PublishError};
 use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 
-/// What a run may end with: nothing, or a `Result` whose error its readers get.
+/// The return type of a run: `()`, or a `Result` whose error its readers receive.
 ///
-/// An error that is [`Serialize`](serde::Serialize) is sent to readers as the event `error`, like the error of a stream. An
-/// `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`] or a [`HubError`] is logged, and
-/// readers get a problem without details. The parameter tells them apart and is inferred.
+/// An error that is [`Serialize`](serde::Serialize) is sent to readers as the event `error`, like
+/// the error of a stream. An `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`]
+/// or a [`HubError`] is logged, and readers get a problem without details. The type parameter
+/// distinguishes these cases and is inferred.
 #[diagnostic::on_unimplemented(
     message = "a run of `Hub::spawn` cannot end with `{Self}`",
     label = "the run ends with `()`, or with a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
@@ -20,7 +21,7 @@ pub trait RunResult<Kind> {
     fn outcome(self) -> Result<(), RunError>;
 }
 
-/// How a run failed, and what the log says about it.
+/// The failure of a run, and the message that is logged for it.
 #[derive(Debug)]
 pub struct RunError {
     pub(crate) failure: Failure,
@@ -61,14 +62,15 @@ impl RunResult<Nothing> for Infallible {
     }
 }
 
-/// A run that never ends: an `async` block whose last expression is a `loop` that nothing leaves has the type `!`.
+/// The result of a run that never ends: an `async` block whose last expression is a `loop` without
+/// a `break` has the type `!`.
 impl RunResult<Nothing> for Never {
     fn outcome(self) -> Result<(), RunError> {
         self
     }
 }
 
-/// The type `!`, which only a signature can name on stable.
+/// The type `!`, which stable Rust can name only in a signature.
 type Never = <fn() -> ! as Returns>::Output;
 
 /// Names the return type of a function.

@@ -10,7 +10,7 @@
 //! | --- | --- | --- |
 //! | `Gap` | the gap: the client's id cannot be resumed | `Following` |
 //! | `Resuming` | like `Following`, but a gap has the reason `too_old` | `Following` |
-//! | `Following` | the next events; a gap (`overtaken`) if they are not held any more | `Following`, or `Newest` after a gap under `latest_by` |
+//! | `Following` | the next events; a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap under `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
 
 use std::{
@@ -37,7 +37,8 @@ pub(crate) struct RingCursor<T> {
     stage: Stage<T>,
     /// The number of the event that was read last.
     number: u64,
-    /// How many of the events after it the client has been told that it will not get, by the id that it has sent.
+    /// The number of events after it that the client already knows it will miss, according to the
+    /// id that it sent.
     told: u32,
     /// Its place among the ring's waiters.
     place: usize,
@@ -45,7 +46,7 @@ pub(crate) struct RingCursor<T> {
     is_done: bool,
 }
 
-/// What the next read begins with, see the module docs.
+/// The first thing that the next read returns, see the module docs.
 #[derive(Debug)]
 pub(crate) enum Stage<T> {
     Gap(Box<Gap>),
@@ -54,17 +55,18 @@ pub(crate) enum Stage<T> {
     Newest(VecDeque<Delivery<T>>),
 }
 
-/// Where a reader goes on that has been overtaken.
+/// The position at which an overtaken reader continues.
 struct Detour<T> {
     number: u64,
-    /// The events before that which are still held, with their numbers.
+    /// The events before that position that are still held, with their numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether ids say how many events their client has been told that it will not get.
+    /// Whether ids contain the number of events that the client already knows it will miss.
     counts_told: bool,
 }
 
 impl<T> RingCursor<T> {
-    /// `place` is the one that the reader has taken among the ring's waiters.
+    /// Creates a cursor. `place` is its place among the ring's waiters, which the caller has
+    /// reserved.
     pub(crate) fn new(
         ring: Arc<Ring<T>>,
         stage: Stage<T>,
@@ -82,7 +84,7 @@ impl<T> RingCursor<T> {
         }
     }
 
-    /// Returns what is to be read before the events after `number`.
+    /// Returns the gap or the kept events that come before the events after `number`.
     fn take_ahead(&mut self) -> Option<Read<T>> {
         match &mut self.stage {
             Stage::Gap(_) => self.take_initial_gap().map(Read::Gap),
@@ -113,7 +115,8 @@ impl<T> RingCursor<T> {
         }
     }
 
-    /// Moves a reader whose next event is not held any more. Returns the gap, unless the client has been told of all of it.
+    /// Moves a reader whose next event is no longer held. Returns the gap, unless the client
+    /// already knows all of it.
     fn take_detour(&mut self, reason: GapReason, detour: Detour<T>) -> Option<Gap> {
         let Detour {
             number: go_on,
@@ -122,8 +125,8 @@ impl<T> RingCursor<T> {
         } = detour;
         let superseded = go_on - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.told));
-        // A client that leaves among the kept events returns for the rest, and its id says how many of those after it are not
-        // to be counted again.
+        // If a client disconnects among the kept events, it reconnects for the rest. Its id says
+        // how many of the events after it must not be counted again.
         let position = match counts_told {
             true => self.ring.id_with_told(self.number, superseded),
             false => self.ring.id(go_on),
@@ -151,7 +154,7 @@ impl<T> RingCursor<T> {
 }
 
 impl<T> Detour<T> {
-    /// `None` if the overflow policy ends a reader that was overtaken.
+    /// Returns `None` if the overflow policy ends a reader that was overtaken.
     fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
         let oldest = state.before_oldest();
         let (number, kept, counts_told) = match &state.overflow {
@@ -189,11 +192,12 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        let is_resuming = matches!(self.stage, Stage::Resuming);
-        if is_resuming {
-            self.stage = Stage::Following;
-        }
-        // A client that left among the newest of each key goes on with those; of the others it has been told.
+        let is_resuming = matches!(
+            mem::replace(&mut self.stage, Stage::Following),
+            Stage::Resuming
+        );
+        // A client that disconnected among the newest events of each key continues with the rest of
+        // them. It already knows that it misses the others.
         if self.number < state.before_oldest() || self.told > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -209,7 +213,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             };
         }
         let count = state.last - self.number;
-        // Most readers are never more than one event behind, and wait for the next.
+        // Most readers lag by at most one event, and wait for the next.
         let read = if count == 1
             && let Some((_, entry)) = state.held.back()
         {

@@ -1,4 +1,5 @@
-//! [`Ring`]: the back end in memory. It holds the newest events; a reader is a number in it, not a queue.
+//! [`Ring`]: the in-memory back end. It holds the newest events. A reader is an event number, not a
+//! queue.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
@@ -39,7 +40,7 @@ pub(crate) struct Ring<T> {
     epoch: Epoch,
     pub(crate) capacity: Capacity,
     state: Mutex<State<T>>,
-    /// The bytes of several topics together, which this one adds its own to.
+    /// The bytes held by all topics of a hub, to which this one adds its own.
     sum: OnceLock<Arc<AtomicUsize>>,
 }
 
@@ -64,7 +65,8 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Takes out what is too much, and counts what that has changed since `before`.
+    /// Removes the events that exceed the capacity, and adds the change of the held bytes since
+    /// `before` to the hub's sum.
     pub(crate) fn evict(&self, state: &mut State<T>, before: usize) -> Evicted<T> {
         let gone = state.evict(&self.capacity);
         if let Some(sum) = self.sum.get() {
@@ -73,7 +75,7 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// What is read of a run that is gone: nothing, after a gap.
+    /// Creates the topic of a run that is gone: its readers receive a gap, then the end.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -87,7 +89,8 @@ impl<T> Ring<T> {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
-        // A user's key function may panic in here, before anything has been changed.
+        // A user's key function may panic while the lock is held, but only before the state is
+        // changed, so the state of a poisoned lock is valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,14 +98,16 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// The id for a client that has been informed that it will miss `told` of the events after this number.
+    /// Returns the id for a client that knows it will miss `told` of the events after this
+    /// number.
     pub(crate) fn id_with_told(&self, number: u64, told: u64) -> EventId {
         EventId::position(Position::with_told(self.epoch, number, told))
     }
 
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
         let now = Instant::now();
-        // Dropped behind the lock also where a user's key function panics.
+        // Declared before the guard, so it is dropped after the lock even if a user's key function
+        // panics.
         let entry;
         let mut state = self.state();
         if state.finished {
@@ -130,11 +135,11 @@ impl<T> Ring<T> {
         state.bytes += entry.cost();
         state.last = number;
         let gone = self.evict(&mut state, before);
-        // Whoever is as far behind has more to read now.
+        // The cached batch lacks the new event.
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);
-        // Not under the lock, which is the first thing that whoever is woken wants.
+        // Wake after the lock is released, because a woken reader takes it first.
         for waker in waiting {
             waker.wake();
         }
@@ -152,7 +157,7 @@ impl<T> Drop for Ring<T> {
 }
 
 impl<T> Ring<T> {
-    /// The first end is the one that counts.
+    /// Finishes the topic. Only the first call has an effect.
     fn end(&self, failure: Option<Arc<Failure>>) {
         let mut state = self.state();
         if state.finished {
@@ -216,9 +221,9 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 {
                     (oldest, Some(GapReason::Unknown))
                 }
-                // It has read all that there is.
+                // The client has already received everything, and the end.
                 Some(_) if is_done && state.finished => (last, None),
-                // What is not held any more is found out by reading.
+                // The first read detects that events are no longer held.
                 Some(sent) => {
                     told = sent.told;
                     (sent.number, None)

@@ -1,10 +1,10 @@
-//! [`Overflow`]: what a reader gets if its next event is not held any more.
+//! [`Overflow`]: the policy for a reader whose next event is no longer held.
 
 use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use crate::topic::backend::Entry;
 
-/// The limits of what is held. The first one that is reached removes the oldest event.
+/// The limits of the events that are held. Reaching any of them removes the oldest event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     pub(crate) events: usize,
@@ -12,7 +12,7 @@ pub(crate) struct Capacity {
     pub(crate) age: Option<Duration>,
 }
 
-/// What a reader gets if its next event is not held any more.
+/// The policy for a reader whose next event is no longer held: what it receives next.
 pub(crate) enum Overflow<T> {
     /// All events that are held.
     Skip,
@@ -20,16 +20,16 @@ pub(crate) enum Overflow<T> {
     Latest,
     /// The newest event of each key.
     LatestBy(Box<dyn NewestOf<T>>),
-    /// Its end.
+    /// The end of the subscription.
     Disconnect,
 }
 
 /// The newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Takes a new event, and returns the one that it supersedes, with its number.
+    /// Records a new event. Returns the event that it supersedes, with its number.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
-    /// The newest events after a number, in order, with their numbers.
+    /// Returns the newest event of each key after a number, in order, with their numbers.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

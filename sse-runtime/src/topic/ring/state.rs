@@ -1,4 +1,5 @@
-//! [`State`]: the events that a [`Ring`](super::Ring) holds, and its readers, under the ring's lock.
+//! [`State`]: the events that a [`Ring`](super::Ring) holds, and its readers, under the ring's
+//! lock.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,9 +22,10 @@ use crate::{
 };
 
 pub(crate) struct State<T> {
-    /// The events that are held. Their numbers have no gaps, and the newest has the number `last`.
+    /// The events that are held. Their numbers are consecutive, and the newest has the number
+    /// `last`.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
-    /// The cost of everything that is held, in the ring or as the newest event of its key.
+    /// The cost of all events that are held, in the ring or as the newest of their key.
     pub(crate) bytes: usize,
     /// The numbers of the newest event of each key.
     pub(crate) newest: BTreeSet<u64>,
@@ -35,18 +37,19 @@ pub(crate) struct State<T> {
     /// The failure that finished the topic, if there was one.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
-    /// The last batch built for a lagging reader. It is kept because many readers resume from the same position after a
-    /// deploy, and dropped with the next event or the last reader.
+    /// The last batch built for a lagging reader. It is kept because many readers resume from the
+    /// same position after a deploy, and dropped with the next event or the last reader.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
-/// The batch for readers whose last event has this number.
+/// The batch for readers that have read up to the event with this number.
 pub(crate) struct CachedBatch<T> {
     pub(crate) number: u64,
     pub(crate) batch: Arc<Batch<T>>,
 }
 
-/// Events that are not held any more. They must be dropped after the lock, because a user's destructor may take it.
+/// Events that are no longer held. They must be dropped after the lock is released, because a
+/// user's destructor may take it.
 #[must_use = "drop it after the lock is released"]
 pub(crate) struct Evicted<T> {
     _entries: Vec<Arc<Entry<T>>>,
@@ -54,7 +57,7 @@ pub(crate) struct Evicted<T> {
 }
 
 impl<T> State<T> {
-    /// The number before the oldest event that is held.
+    /// Returns the number before that of the oldest event that is held.
     #[inline]
     pub(crate) fn before_oldest(&self) -> u64 {
         self.last - self.held.len() as u64
@@ -70,8 +73,8 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// The next events after this number, of which there is at least one, and the cached batch that they replace, which must be
-    /// dropped after the lock.
+    /// Returns the next events after this number, of which there must be at least one, and the
+    /// cached batch that they replace, which must be dropped after the lock is released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(behind) = &self.batch
@@ -89,7 +92,8 @@ impl<T> State<T> {
         (batch, self.batch.replace(behind))
     }
 
-    /// Takes out the events that exceed the capacity. The newest stays, however large it is.
+    /// Removes the events that exceed the capacity. The newest stays unless it is too old, however
+    /// large it is.
     #[inline]
     pub(crate) fn evict(&mut self, capacity: &Capacity) -> Evicted<T> {
         let mut entries = Vec::new();
@@ -112,7 +116,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Removes a reader. The returned values must be dropped after the lock.
+    /// Removes a reader. The returned values must be dropped after the lock is released.
     pub(crate) fn leave(&mut self, place: usize) -> (Option<Waker>, Option<CachedBatch<T>>) {
         let waited = self.waiters.leave(place);
         let was_last = self.waiters.count() == 0;

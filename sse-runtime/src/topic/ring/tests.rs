@@ -37,12 +37,12 @@ fn read(reader: &mut Box<dyn Reader<u64>>) -> Arc<Batch<u64>> {
     let mut cx = Context::from_waker(Waker::noop());
     match reader.poll_read(&mut cx) {
         Poll::Ready(Read::Events { batch, .. }) => batch,
-        other => panic!("not several events: {other:?}"),
+        other => panic!("expected several events, got {other:?}"),
     }
 }
 
 #[test]
-fn those_who_are_as_far_behind_share_what_they_send() {
+fn readers_at_the_same_position_share_a_batch() {
     let ring = ring(Overflow::Skip);
     let mut readers: Vec<_> = (0..4)
         .map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)))
@@ -58,7 +58,7 @@ fn those_who_are_as_far_behind_share_what_they_send() {
         .sum();
     assert_eq!(first.frames().len(), len);
 
-    // Whoever comes later gets what has come since as well.
+    // A reader that polls later also gets the events published since.
     publish(&ring, 3, 100);
     let values = |batch: Arc<Batch<u64>>| {
         let values = batch.deliveries().iter().map(|it| **it);
@@ -71,7 +71,7 @@ fn those_who_are_as_far_behind_share_what_they_send() {
 }
 
 #[test]
-fn what_is_read_at_once_is_bounded() {
+fn batch_size_is_bounded() {
     let newest = NewestByKey::new(|value: &u64| value % 100);
     let ring = ring(Overflow::LatestBy(Box::new(newest)));
     let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now));
@@ -88,7 +88,7 @@ fn what_is_read_at_once_is_bounded() {
 }
 
 #[test]
-fn a_large_event_is_copied_into_no_batch() {
+fn large_event_is_not_copied_into_a_batch() {
     let ring = ring(Overflow::Skip);
     let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now));
     for (value, len) in [(1, 100), (2, 100), (3, SHARED), (4, 100), (5, 100)] {
@@ -103,7 +103,7 @@ fn a_large_event_is_copied_into_no_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
+async fn cached_batch_is_dropped_when_no_reader_needs_it() {
     let capacity = Capacity {
         events: 10,
         bytes: usize::MAX,
@@ -121,14 +121,14 @@ async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
     read(&mut first);
     assert!(is_held());
     publish(&ring, 3, 100);
-    assert!(!is_held(), "there is more to read");
+    assert!(!is_held(), "it lacks the newest event");
     read(&mut second);
     drop((first, second));
     assert!(is_held());
     drop(third);
-    assert!(!is_held(), "there is nobody left");
+    assert!(!is_held(), "the last reader has left");
 
-    // Each of those who come back, and wait, finds what was read before.
+    // Readers that resume from the same position share the cached batch.
     let start = StartAt::Start(Start::First);
     let mut back = Arc::clone(&ring).subscribe(start.clone());
     let first = read(&mut back);
@@ -140,7 +140,7 @@ async fn a_batch_is_held_as_long_as_somebody_may_want_it() {
     assert!(!is_held(), "its events are too old");
 }
 
-/// Notes whether the lock of its topic was held when it was dropped.
+/// A value that records whether its topic's lock was held when it was dropped.
 struct Touchy {
     ring: Weak<Ring<Touchy>>,
     was_locked: Arc<AtomicBool>,
@@ -157,13 +157,13 @@ impl Drop for Touchy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_is_dropped_behind_the_lock() {
+async fn value_is_dropped_after_the_lock_is_released() {
     let capacity = Capacity {
         events: 1_000,
         bytes: usize::MAX,
         age: Some(Duration::from_secs(2)),
     };
-    // Its third one has a key that panics.
+    // The key function panics for the third event.
     let calls = AtomicUsize::new(0);
     let key = move |_: &Touchy| {
         let call = calls.fetch_add(1, Ordering::Relaxed);
@@ -200,10 +200,10 @@ async fn a_value_is_dropped_behind_the_lock() {
         tokio::time::advance(Duration::from_millis(5)).await;
         publish(&ring);
     }
-    // Its batch begins with those that go first.
+    // This batch begins with the events that are evicted first.
     read(&mut first);
     tokio::time::advance(Duration::from_millis(600)).await;
-    // And is replaced.
+    // This read replaces it.
     read(&mut second);
     drop((first, second));
     tokio::time::advance(Duration::from_secs(10)).await;
@@ -212,7 +212,7 @@ async fn a_value_is_dropped_behind_the_lock() {
 }
 
 #[test]
-fn the_places_of_a_crowd_go_with_it() {
+fn places_are_released_when_a_crowd_leaves() {
     let mut readers = Waiters::default();
     let mut places: Vec<usize> = (0..10_000).map(|_| readers.enter()).collect();
     let stays = places.remove(3);
@@ -223,7 +223,7 @@ fn the_places_of_a_crowd_go_with_it() {
     assert_eq!(readers.count(), 1);
     assert_eq!(readers.waiting.len(), stays + 1);
     assert!(readers.waiting.capacity() < 1_000);
-    // The next ones take what is free.
+    // New readers take the free places.
     assert_eq!(readers.enter(), 0);
     assert_eq!(readers.count(), 2);
 }

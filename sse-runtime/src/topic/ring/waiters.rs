@@ -25,7 +25,8 @@ impl Waiters {
     pub(crate) fn leave(&mut self, place: usize) -> Option<Waker> {
         let waker = self.waiting[place].take();
         self.free.insert(place);
-        // The places of a crowd are given back when it leaves, so that publishers do not go through them.
+        // The places of a crowd are given back when it leaves, so that publishers do not go through
+        // them.
         while let Some(last) = self.waiting.len().checked_sub(1)
             && self.free.remove(&last)
         {
