@@ -1,7 +1,8 @@
-//! [`Backend`]: where a topic's events live, and the readers of it.
+//! [`Backend`]: the storage of a topic's events, and [`Reader`], which reads them.
 //!
-//! Memory is one. The trait is shaped for those that are further away as well, a log on disk or another server: to
-//! publish may take time, ids are opaque, and a reader is asked, by polling, for what comes next.
+//! The only back end so far is memory. The traits also allow for others, such as a log on disk or
+//! another server: publishing may take time, ids are opaque, and a reader is polled for the next
+//! events.
 
 use std::{
     fmt,
@@ -22,26 +23,27 @@ use crate::{
     generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
-/// An event that was published: its value, and its bytes, which all its readers share.
+/// An encoded event that is to be published: its value, and its bytes, which all its readers share.
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) value: T,
-    /// The frame without its `id` line, which is the back end's to give.
+    /// The frame without its `id` line, which the back end adds.
     pub(crate) frame: BytesMut,
 }
 
-/// An event as a back end holds it.
+/// A published event, as a back end holds it.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
     pub(crate) value: T,
     pub(crate) frame: Bytes,
-    /// Where the `id` line is in the frame: after the name of the event.
+    /// The range of the `id` line in the frame, after the name of the event.
     pub(crate) id_line: Range<usize>,
 }
 
-/// What an event takes beside its entry and its frame: the counts of its `Arc`, the rounding of two
-/// allocations, and its place in the ring, which has as many to spare.
+/// The bytes that an event takes in addition to its entry and its frame: the counts of its `Arc`,
+/// the rounding of two allocations, and its slot in the ring, doubled because the ring may have as
+/// many slots to spare.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -60,8 +62,8 @@ impl<T> Entry<T> {
         }
     }
 
-    /// How many bytes it takes to hold it. Nobody knows what a value has on the heap: if it has
-    /// something, it is taken to be as much as was written of it.
+    /// Returns how many bytes it takes to hold the event. The size of the data that a value owns on
+    /// the heap is unknown: if the value may own any, it is estimated as the length of the frame.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -71,7 +73,8 @@ impl<T> Entry<T> {
     }
 }
 
-/// How long the lines are that come before the id of a frame: a comment, and the name of the event.
+/// Returns the length of the lines that come before the id of a frame: a comment, and the name of
+/// the event.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
     // Most events have no name.
@@ -94,7 +97,8 @@ fn name_len(frame: &[u8]) -> usize {
 #[derive(Debug)]
 pub(crate) struct Delivery<T> {
     pub(crate) entry: Arc<Entry<T>>,
-    /// The id for a reader that has a cursor of its own kind, over several topics.
+    /// The id that replaces the entry's, for a reader whose ids hold more than a number, such as
+    /// the positions in several topics.
     pub(crate) id: Option<EventId>,
 }
 
@@ -120,7 +124,7 @@ impl<T> Delivery<T> {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
 
-    /// How long its frame is.
+    /// Returns the length of its frame.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match &self.id {
@@ -135,7 +139,7 @@ impl<T> Delivery<T> {
         format!("id: {id}\n").len() + frame.len() - id_line.len()
     }
 
-    /// Writes its frame where others can follow.
+    /// Appends its frame to the outgoing frames, without a copy if the id is the entry's.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {
             outgoing.frames.share(&self.entry.frame);
@@ -165,96 +169,97 @@ impl<T> Deref for Delivery<T> {
     }
 }
 
-/// What a reader is given.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// The next event, and all there is for now.
+    /// The next event, which is the newest one.
     Event {
         delivery: Delivery<T>,
-        /// Whoever has asked is woken when there is more, as where there was nothing.
+        /// The waker is registered for the next event, as if the read had returned `Pending`.
         waits: bool,
     },
-    /// The next events, which others may have as well.
+    /// The next events, in a batch that other readers may share.
     Events {
         batch: Arc<Batch<T>>,
-        /// There are more behind them.
+        /// Whether more events follow the batch.
         more: bool,
-        /// As above, for whoever takes all of them at once.
+        /// As above, for a reader that takes the whole batch at once.
         waits: bool,
     },
     Gap(Gap),
-    /// The reader is to end, and to come back: what it would read next is held elsewhere.
+    /// The reader was overtaken and has to end. Its client reconnects for the next events.
     Lagged,
-    /// The topic is finished, and the reader has all of it.
+    /// The topic is finished, and the reader has read all of it.
     End,
-    /// The same, but its run has failed.
+    /// Like `End`, but the topic's run has failed.
     Failed(Arc<Failure>),
 }
 
-/// Where a reader starts.
+/// The position at which a reader starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StartAt {
     Start(super::Start),
-    /// After this id, as a client has sent it.
+    /// After this id, in the form that a client has sent.
     After(String),
-    /// The same, but the client has received the end of the stream after it.
+    /// Like `After`, but the client has also received the end of the stream after the id.
     Done(String),
-    /// The client has sent something that is no id.
+    /// The client has sent something that is not an id.
     Unknown,
 }
 
 pub(crate) type Publishing<'a> =
     Pin<Box<dyn Future<Output = Result<EventId, PublishError>> + Send + 'a>>;
 
-/// Where a topic's events live.
+/// The storage of a topic's events.
 pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
-    /// Adds an event behind all others.
+    /// Adds an event after all others.
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 
-    /// The same at once; gives the event back, where that takes time.
+    /// Adds an event without waiting. Returns the event if that isn't possible.
     fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
 
     fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>>;
 
     fn subscribers(&self) -> usize;
 
-    /// Since when it has had no reader; `None` if it has one.
+    /// Returns when the last reader left; `None` while there are readers.
     fn unread_since(&self) -> Option<Instant>;
 
-    /// How many bytes it holds.
+    /// Returns how many bytes it holds.
     fn held_bytes(&self) -> usize;
 
-    /// Adds what it holds, now and later, to a sum over several.
+    /// Adds the bytes that it holds, now and later, to a sum over several topics.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
-    /// Nothing is published any more.
+    /// Finishes the topic: nothing more can be published.
     fn finish(&self);
 
-    /// Nothing is published any more, because the run that did has failed.
+    /// Finishes the topic like `finish`, because its run has failed.
     fn fail(&self, failure: Arc<Failure>);
 
     fn is_finished(&self) -> bool;
 }
 
-/// One who reads a topic: a cursor, and not a queue.
+/// A reader of a topic: a cursor, not a queue.
 pub(crate) trait Reader<T>: fmt::Debug + Send {
-    /// What comes behind what was read last.
+    /// Reads the events after those that were read last.
     ///
     /// # Cancel safety
     ///
-    /// What was not returned is returned by the next call.
+    /// Nothing is lost: an event that was not returned is returned by a later call.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
-    /// A gap that is known before anything is read, and that the [`position`](Self::position) is behind already. What reads
-    /// one topic is told of it by the first read.
+    /// Takes the gap that is known before anything is read, if there is one. The
+    /// [`position`](Self::position) is already after it. If it is not taken, the first read returns
+    /// it.
     fn take_gap(&mut self) -> Option<Gap>;
 
-    /// The id behind all that was read.
+    /// Returns the id after everything that was read.
     fn position(&self) -> EventId;
 
-    /// Whether the client has received the end of all that is read here.
+    /// Returns whether the client has already received the end of everything that is read here.
     fn is_done(&self) -> bool;
 
-    /// Whether a run that is read here has failed.
+    /// Returns whether a run that is read here has failed.
     fn has_failed(&self) -> bool;
 }

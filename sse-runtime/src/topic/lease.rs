@@ -1,4 +1,4 @@
-//! [`Lease`]: who uses a topic of a hub, so that the hub knows which topics nobody uses, and since when.
+//! [`Lease`]: a use of a hub's topic, which tells the hub which topics are unused, and since when.
 
 use std::{
     fmt,
@@ -20,18 +20,19 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// A handle or a subscription of a topic of a hub. The topic is in use as long as there is one.
+/// A use of a hub's topic, by a handle or a subscription. The topic is in use while there is a
+/// lease.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
 
-/// The back end of a handle that a hub has given away: its topic is in use until all clones of the
-/// handle are dropped, with their subscriptions. Other topics need no room for that.
+/// The back end of a handle that a hub has returned. The topic is in use until all clones of the
+/// handle and their subscriptions are dropped. A topic outside of a hub does not store a lease.
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
     _lease: Lease,
 }
 
-/// A reader of it.
+/// A reader of a topic that is in use: it holds the lease.
 struct Reading<T> {
     reader: Box<dyn Reader<T>>,
     _topic: Arc<InUse<T>>,
@@ -125,26 +126,27 @@ impl<T: Send + Sync + 'static> Reader<T> for Reading<T> {
     }
 }
 
-/// How a topic of a hub is used.
+/// The uses of a hub's topic.
 #[derive(Debug)]
 pub(crate) struct Usage {
     pub(crate) name: String,
     users: AtomicUsize,
-    /// When the last user has gone.
+    /// When the last lease was dropped.
     since: Mutex<Instant>,
-    /// It is among the freed ones of its hub, once at most.
+    /// Whether it is in the hub's list of freed topics, which holds it at most once.
     is_listed: AtomicBool,
     hub: Arc<Freed>,
 }
 
-/// What the topics of a hub tell it: a lock of its own, because a lease may be dropped under any other.
+/// The topics of a hub that have become unused. They have a lock of their own, because a lease may
+/// be dropped while any other lock is held.
 #[derive(Debug)]
 pub(crate) struct Freed {
     list: Mutex<Vec<Arc<Usage>>>,
-    /// How many bytes all its topics hold.
+    /// The number of bytes that all topics of the hub hold.
     pub(crate) bytes: Arc<AtomicUsize>,
     max_bytes: usize,
-    /// The topics hold too much, and one of them may leave.
+    /// Notified when a topic becomes unused while the topics hold too many bytes.
     pub(crate) is_over: Notify,
 }
 
@@ -158,14 +160,14 @@ impl Freed {
         }
     }
 
-    /// How many bytes there are too many.
+    /// Returns by how many bytes the topics exceed the maximum.
     pub(crate) fn excess(&self) -> usize {
         self.bytes
             .load(Ordering::Relaxed)
             .saturating_sub(self.max_bytes)
     }
 
-    /// Takes those that nobody has used at some time since the last call.
+    /// Takes the topics that have become unused since the last call. Some may be in use again.
     pub(crate) fn take(&self) -> Vec<Arc<Usage>> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         for usage in &*list {
@@ -186,13 +188,14 @@ impl Usage {
         })
     }
 
-    /// A use of the topic. Filter its hub makes one from nothing, under its lock.
+    /// Creates a lease. Only the hub calls this, and under its lock, so an unused topic cannot come
+    /// into use while the hub drops it.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.users.fetch_add(1, Ordering::Relaxed);
         Lease(Arc::clone(self))
     }
 
-    /// Since when nobody uses it.
+    /// Returns when the topic became unused; `None` if it is in use.
     pub(crate) fn unused_since(&self) -> Option<Instant> {
         let is_unused = self.users.load(Ordering::Acquire) == 0;
         is_unused.then(|| *self.since.lock().unwrap_or_else(PoisonError::into_inner))
@@ -202,7 +205,8 @@ impl Usage {
 impl Drop for Lease {
     fn drop(&mut self) {
         let usage = &self.0;
-        // Before the count, so that whoever sees nobody sees this as well.
+        // Stored before the count drops, so that a thread that sees a count of zero also sees the
+        // time.
         *usage.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if usage.users.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;

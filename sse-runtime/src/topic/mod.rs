@@ -39,7 +39,8 @@ use ring::{
 pub use run_result::RunResult;
 pub use subscription::{Filter, Map, Subscription, Update};
 
-/// Events that many clients get: each is encoded once, when it is published, and all share its bytes.
+/// A sequence of events that many clients read. Each event is encoded once, when it is published,
+/// and all clients share its bytes.
 ///
 /// ```
 /// use axum::{Router, extract::State};
@@ -66,18 +67,21 @@ pub use subscription::{Filter, Map, Subscription, Update};
 /// # Ok(()) }
 /// ```
 ///
-/// A subscriber is a cursor, and not a queue: a slow one holds what it has read and not dealt with yet, at most 256 events, and
-/// 32 KiB of their frames, and holds up nobody. The body of that endpoint may as well be
-/// `yield_all!(prices.subscribe(last));`: those who are equally far behind send the same bytes then, without a copy.
+/// A subscriber is a cursor, not a queue. A slow one holds only the events that it has read and not
+/// handled yet, at most 256 of them with 32 KiB of frames, and never delays other subscribers. The
+/// body of that endpoint may as well be `yield_all!(prices.subscribe(last));`: clients at the same
+/// position then send the same bytes, without a copy.
 ///
 /// # Resuming
 ///
-/// Each event has an id, which a browser sends back when it reconnects. [`subscribe`](Self::subscribe) takes it: what came
-/// behind it and is still held comes first, then what is published from then on, without a gap or a repeat in between. What
-/// cannot be given is told by an event `gap`, see [`Gap`](crate::topic::Gap). An id names the life of the topic that it is from, so that a
-/// process that was restarted does not take it for one of its own.
+/// Each event has an id, which a browser sends back when it reconnects.
+/// [`subscribe`](Self::subscribe) takes that id: the reader receives the events after it that are
+/// still held, then the events published from then on, without a gap or a repeat in between. If
+/// events after the id are no longer held, it receives a `gap` event, see
+/// [`Gap`](crate::topic::Gap). An id contains the epoch of its topic, so a restarted process does
+/// not mistake it for one of its own.
 ///
-/// Clones are the same topic.
+/// Clones refer to the same topic.
 pub struct Topic<T> {
     backend: Arc<dyn Backend<T>>,
     encode: Encode<T>,
@@ -85,34 +89,36 @@ pub struct Topic<T> {
 
 type Encode<T> = Arc<Item<T>>;
 
-/// Where a subscription starts, where no id says otherwise.
+/// The start of a subscription whose client has not sent an id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// With what is published from now on.
+    /// Starts with the next event that is published.
     #[default]
     Now,
-    /// With the oldest event that is held.
+    /// Starts with the oldest event that is held.
     First,
-    /// With the newest of those that are held, so many of them.
+    /// Starts with the newest events that are held, at most this many.
     Latest(usize),
 }
 
-/// Where a subscription starts: what [`Topic::subscribe`] takes. It is a [`Start`], an [`EventId`], or the [`LastEventId`]
-/// of the request, with [`or`](LastEventId::or) for clients that come for the first time.
+/// The position at which [`Topic::subscribe`] starts: a [`Start`], an [`EventId`], or the
+/// [`LastEventId`] of the request, with [`or`](LastEventId::or) for clients that connect for the
+/// first time.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     from: StartAt,
-    /// For what the id knows nothing of.
+    /// The start of topics that the id does not contain.
     start: Start,
-    /// A client's id says where, or would say so.
+    /// Whether the position comes from the client: its id, or the fact that it has none.
     is_resumed: bool,
-    /// Nobody has said where a client without an id starts.
+    /// Whether the start of a client without an id was left to the default.
     is_default: bool,
 }
 
 impl Cursor {
-    /// Where the reading of a run starts: a client without an id gets it from its beginning.
+    /// Returns the cursor for a run, which a client without an id reads from the beginning by
+    /// default.
     fn for_run(mut self) -> Self {
         if self.is_default {
             self.start = Start::First;
@@ -123,7 +129,7 @@ impl Cursor {
         self
     }
 
-    /// Whether the client has sent an id, even one that cannot be read.
+    /// Returns whether the client has sent an id, even an invalid one.
     fn has_id(&self) -> bool {
         !matches!(self.from, StartAt::Start(_))
     }
@@ -161,14 +167,14 @@ impl From<LastEventId> for Cursor {
 }
 
 impl LastEventId {
-    /// Behind this id, or where a client starts that has none.
+    /// Returns a cursor after this id, or at `start` if the client has sent no id.
     ///
     /// ```
     /// # use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
     /// # use axum::extract::State;
     /// #[sse_endpoint("/price")]
     /// async fn price(State(prices): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
-    ///     // Whoever comes for the first time gets the newest price at once.
+    ///     // A client that connects for the first time receives the newest price at once.
     ///     yield_all!(prices.subscribe(last.or(Start::Latest(1))));
     /// }
     /// ```
@@ -190,7 +196,8 @@ impl LastEventId {
 }
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// A topic in this process' memory, which holds the newest `events` for replay, and at most 64 MiB of them.
+    /// Creates a topic in this process's memory, which holds the newest `events` events for replay,
+    /// and at most 64 MiB of them.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -198,7 +205,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Self::builder().events(events).build()
     }
 
-    /// A topic in this process' memory, with limits of its own.
+    /// Creates a topic in this process's memory with limits of your own.
     pub fn builder<Kind>() -> TopicBuilder<T>
     where
         T: Payload<Kind>,
@@ -214,15 +221,15 @@ impl<T: Send + Sync + 'static> Topic<T> {
         }
     }
 
-    /// Publishes an event behind all others, and returns its id. It is serialised here, once.
+    /// Publishes an event after all others, and returns its id. The value is serialised once, here.
     ///
     /// # Errors
     ///
-    /// Where the value's `Serialize` fails, and where the topic is finished.
+    /// Returns an error if the value's `Serialize` fails, or if the topic is finished.
     ///
     /// # Cancel safety
     ///
-    /// In memory it is ready at once.
+    /// In memory, the future is ready when it is first polled.
     pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
@@ -230,26 +237,29 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.publish_event(Event::json(value.clone())).await
     }
 
-    /// Publishes an event with its name, its `retry` or its comment. The id is the topic's to give.
+    /// Publishes an event with its name, its `retry` or its comment. The topic sets the id.
     ///
     /// # Errors
     ///
-    /// Where the value's `Serialize` fails, where the topic is finished, and where the event has an id of its own.
+    /// Returns an error if the value's `Serialize` fails, if the topic is finished, or if the event
+    /// has an id of its own.
     ///
     /// # Cancel safety
     ///
-    /// In memory it is ready at once.
+    /// In memory, the future is ready when it is first polled.
     pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
         let encoded = self.encode(event)?;
         self.backend.publish(encoded).await
     }
 
-    /// Publishes without waiting, where there is nothing to wait for, as in memory: for what is not `async`, and under a lock
-    /// where to look and to publish must be one, as of a bid and the highest one so far.
+    /// Publishes without waiting, which a topic in memory can always do. Use it in code that is not
+    /// `async`, or under a lock if a check and the publish must be atomic, such as comparing a bid
+    /// with the highest one so far.
     ///
     /// # Errors
     ///
-    /// As of [`publish`](Self::publish).
+    /// Returns an error like [`publish`](Self::publish), or [`PublishError::TakesTime`] if the back
+    /// end has to wait.
     pub fn try_publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
@@ -272,11 +282,14 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Ok(Encoded { value, frame })
     }
 
-    /// Reads the topic from `cursor` on: a [`LastEventId`], an [`EventId`], or a [`Start`]. A client without an id gets what is
-    /// published from now on, unless [`last.or(Start::…)`](LastEventId::or) says otherwise.
+    /// Reads the topic from `cursor` on: a [`LastEventId`], an [`EventId`], or a [`Start`]. A
+    /// client without an id receives the events published from now on, unless
+    /// [`last.or(Start::…)`](LastEventId::or) says otherwise.
     ///
-    /// Everything behind the id that is still held comes first, then what is published from now on. What cannot be given is
-    /// told by a [`Gap`](crate::topic::Gap), and reading goes on at the oldest event that is held.
+    /// The subscription begins with the events after the id that are still held, followed by those
+    /// published from now on. If events after the id are no longer held, or the id is not of this
+    /// topic, it begins with a [`Gap`](crate::topic::Gap), and continues with the oldest event that
+    /// is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
@@ -284,31 +297,32 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
     }
 
-    /// How many bytes the topic holds, as [`TopicBuilder::bytes`] counts them.
+    /// Returns how many bytes the topic holds, counted as in [`TopicBuilder::bytes`].
     pub fn held_bytes(&self) -> usize {
         self.backend.held_bytes()
     }
 
-    /// How many subscriptions there are.
+    /// Returns the number of subscriptions.
     pub fn subscribers(&self) -> usize {
         self.backend.subscribers()
     }
 
-    /// Ends the topic: its readers get what is left, then their end. A stream that ends so is over for good: a client that
-    /// comes back to its endpoint with what it has seen last gets what it missed, then its end, then `204`.
+    /// Finishes the topic: its readers receive the remaining events, then the end. Their streams
+    /// are over for good: a client that reconnects with the last id that it has seen receives the
+    /// events that it missed and the end, and the next time a `204`.
     ///
-    /// A stream that has read the topic to its end sends the event `done` by itself when its handler
-    /// returns, unless its endpoint has `events = "own"`.
+    /// A stream that has read the topic to its end sends the event `done` by itself when its
+    /// handler returns, unless its endpoint has `events = "own"`.
     pub fn finish(&self) {
         self.backend.finish();
     }
 
-    /// Ends the topic as failed: its readers get what is left, then the error.
+    /// Finishes the topic as failed: its readers receive the remaining events, then the error.
     pub(crate) fn fail(&self, failure: Failure) {
         self.backend.fail(Arc::new(failure));
     }
 
-    /// Whether it is finished.
+    /// Returns whether the topic is finished.
     pub fn is_finished(&self) -> bool {
         self.backend.is_finished()
     }
@@ -329,13 +343,13 @@ impl<T> fmt::Debug for Topic<T> {
     }
 }
 
-/// How many events a topic holds by default.
+/// The number of events that a topic holds by default.
 const EVENTS: usize = 1024;
 
-/// How many bytes of them, by default.
+/// The number of bytes that a topic holds by default.
 const BYTES: usize = 64 * 1024 * 1024;
 
-/// A topic that is being made, see [`Topic::builder`].
+/// Creates a [`Topic`] with limits of its own, see [`Topic::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -355,39 +369,43 @@ pub struct TopicBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> TopicBuilder<T> {
-    /// How many events are held at most; 1024 by default. The newest is held in any case.
+    /// Sets the maximum number of events that are held; 1024 by default. The newest is always held,
+    /// unless it exceeds the [`age`](Self::age).
     pub fn events(mut self, events: usize) -> Self {
         self.capacity.events = events;
         self
     }
 
-    /// How many bytes are held at most; 64 MiB by default. The newest event is held however large it is.
+    /// Sets the maximum number of bytes that are held; 64 MiB by default. The newest event is held
+    /// however large it is.
     ///
-    /// An event counts with its value, its frame and some 200 bytes of overhead. What a value owns on
-    /// the heap (text, collections) is not known, and is taken to be as large as the frame. With
-    /// [`latest_by`](Self::latest_by) the newest event of each key counts too, and stays.
+    /// An event counts with its value, its frame and some 200 bytes of overhead. The size of the
+    /// data that a value owns on the heap (text, collections) is unknown, and is estimated as the
+    /// size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key counts
+    /// too, and stays.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
     }
 
-    /// How long an event is held at most; for ever by default.
+    /// Sets how long an event is held at most; forever by default.
     pub fn age(mut self, age: Duration) -> Self {
         self.capacity.age = Some(age);
         self
     }
 
-    /// A reader that was overtaken is told so, and goes on with the newest event. By default it goes on with the oldest that
-    /// is held.
+    /// Makes a reader that was overtaken continue with the newest event, after a
+    /// [`Gap`](crate::topic::Gap). By default, it continues with the oldest event that is held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// A reader that was overtaken is told so, and gets the newest event of each key, of those that it has not seen: for
-    /// what only the last state matters of, such as prices by their symbol. It holds the newest event of each key for ever,
-    /// so the keys must be few. `key` runs under the topic's lock, as do `Hash`, `Eq` and `Drop` of what it returns, and none of
-    /// them must ask the topic for anything.
+    /// Makes a reader that was overtaken continue, after a [`Gap`](crate::topic::Gap), with the
+    /// newest event of each key that it has not seen yet. Use it if only the latest state matters,
+    /// such as prices by symbol. The topic holds the newest event of each key forever, so there
+    /// must be few keys. `key` runs under the topic's lock, like the `Hash`, `Eq` and `Drop` of its
+    /// return value, and none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,
@@ -397,14 +415,16 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// A reader that was overtaken ends, with [`CloseReason::Lagged`](crate::CloseReason::Lagged): where what it missed is
-    /// held elsewhere, to be read when it comes back. In memory it is not, so it is told of a gap then.
+    /// Ends a reader that was overtaken with [`CloseReason::Lagged`](crate::CloseReason::Lagged).
+    /// This suits a back end that holds the missed events elsewhere, so that the client can read
+    /// them after it reconnects. A topic in memory does not, so the reconnecting client receives a
+    /// gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self
     }
 
-    /// The topic.
+    /// Creates the topic.
     pub fn build(self) -> Topic<T> {
         Topic {
             backend: Arc::new(Ring::new(self.capacity, self.overflow)),

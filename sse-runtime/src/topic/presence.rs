@@ -1,4 +1,4 @@
-//! [`Presence`]: who is there.
+//! [`Presence`]: the members that are present.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,8 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{Cursor, Subscription, Topic};
 use crate::SseEvent;
 
-/// Who is there: a count, and a topic of who joined and who left.
+/// The members that are present, such as the users of a chat: their count, and a topic of joins and
+/// leaves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,8 +36,9 @@ use crate::SseEvent;
 /// let presence: Presence<String> = Presence::new(Duration::from_secs(10));
 /// ```
 ///
-/// Somebody who is there twice, in two tabs, has joined once. Somebody who comes back within the grace time, a browser that
-/// reconnects, has neither left nor joined. Clones are the same presence.
+/// A member that is present twice, such as a user with two tabs, has joined once. A member that
+/// returns within the grace time, such as a browser that reconnects, has neither left nor joined.
+/// Clones refer to the same presence.
 pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -48,46 +50,47 @@ struct Inner<K> {
 #[derive(Debug)]
 struct State<K> {
     present: HashMap<K, Present>,
-    /// Of the guard that was dropped last.
+    /// A counter that numbers the leaves.
     left: u64,
 }
 
 #[derive(Debug, Default)]
 struct Present {
     guards: usize,
-    /// The moment of the last leaving, that others may have come after.
+    /// The number of the last leave. The member may have joined again since.
     left: u64,
 }
 
-/// Somebody has joined or left: events `joined` and `left`, with `{"who":…,"count":…}` as their data.
+/// A change of presence: an event `joined` or `left`, with the data `{"who":…,"count":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
 #[non_exhaustive]
 pub enum PresenceEvent<K> {
-    /// Somebody who was not there.
+    /// A member joined that was not present.
     Joined {
-        /// Who it is.
+        /// The member.
         who: K,
-        /// How many are there now.
+        /// The number of members present now.
         count: usize,
     },
-    /// Somebody who did not come back within the grace time.
+    /// A member left and did not return within the grace time.
     Left {
-        /// Who it is.
+        /// The member.
         who: K,
-        /// How many are there now.
+        /// The number of members present now.
         count: usize,
     },
 }
 
-/// How many changes are held for those who come back.
+/// The number of changes that are held for clients that reconnect.
 const CHANGES: usize = 1024;
 
 impl<K> Presence<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
-    /// Nobody is there yet. Whoever leaves and comes back within the `grace` time has not left.
+    /// Creates a presence without members. A member that leaves and returns within the `grace` time
+    /// has not left.
     pub fn new(grace: Duration) -> Self {
         Self(Arc::new(Inner {
             grace,
@@ -99,12 +102,14 @@ where
         }))
     }
 
-    /// Somebody is there, until the guard is dropped, and the grace time is over. `who` has to be the same after a reconnect: a
-    /// user, a session; [`Connection::id`](crate::Connection::id) is not.
+    /// Adds a member, which is present until the guard is dropped and the grace time has passed.
+    /// `who` must stay the same after a reconnect, like a user or a session, and unlike a
+    /// [`Connection::id`](crate::Connection::id).
     ///
-    /// Outside of a tokio runtime there is no grace time.
+    /// Outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
-        // Before the lock, so that it is dropped behind it, where something of the user's panics in here.
+        // Created before the lock is taken, so that it is dropped after the lock is released if a
+        // user's `Hash`, `Eq` or `Clone` panics.
         let here = PresenceGuard {
             presence: self.clone(),
             who,
@@ -116,7 +121,7 @@ where
         state.present.entry(who.clone()).or_default().guards += 1;
         if is_new {
             let count = state.present.len();
-            // Under the lock, so that the counts are in order.
+            // Published under the lock, so that the counts are in order.
             self.0.publish(&PresenceEvent::Joined {
                 who: who.clone(),
                 count,
@@ -126,17 +131,17 @@ where
         here
     }
 
-    /// How many are there.
+    /// Returns the number of members present.
     pub fn count(&self) -> usize {
         self.0.state().present.len()
     }
 
-    /// Who is there.
+    /// Returns the members present, in no particular order.
     pub fn members(&self) -> Vec<K> {
         self.0.state().present.keys().cloned().collect()
     }
 
-    /// Who joins and who leaves from `cursor` on, as [`Topic::subscribe`] has it.
+    /// Reads the joins and leaves from `cursor` on, like [`Topic::subscribe`].
     pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
         self.0.changes.subscribe(cursor)
     }
@@ -154,11 +159,11 @@ where
 {
     fn publish(&self, change: &PresenceEvent<K>) {
         if let Err(error) = self.changes.try_publish(change) {
-            tracing::error!(%error, "a change of presence cannot be told");
+            tracing::error!(%error, "failed to publish a presence change");
         }
     }
 
-    /// One guard less. If it was the last of its kind, the moment of it.
+    /// Removes a guard of a member. If it was the member's last, returns the number of the leave.
     fn drop_guard(&self, who: &K) -> Option<u64> {
         let mut state = self.state();
         let State { present, left } = &mut *state;
@@ -172,7 +177,7 @@ where
         Some(*left)
     }
 
-    /// Somebody has left, unless somebody has come back since the moment `left`.
+    /// Removes a member, unless it has joined again since the leave with the number `left`.
     fn leave(&self, who: K, left: u64) {
         let mut state = self.state();
         let is_gone = state
@@ -202,7 +207,7 @@ impl<K> fmt::Debug for Presence<K> {
     }
 }
 
-/// Somebody is there, until this is dropped, see [`Presence::join`].
+/// A guard that keeps a member present until it is dropped, see [`Presence::join`].
 #[must_use = "whoever joins has left when this is dropped"]
 pub struct PresenceGuard<K>
 where
@@ -234,13 +239,13 @@ where
         };
         runtime.spawn(async move {
             sleep(leaving.inner.grace).await;
-            // Also where the runtime ends before the grace time does.
+            // Its `Drop` also runs if the runtime shuts down before the grace time has passed.
             drop(leaving);
         });
     }
 }
 
-/// Somebody leaves when this is dropped, unless somebody has come back.
+/// A pending leave: removes the member when it is dropped, unless the member has joined again.
 struct Leaving<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
