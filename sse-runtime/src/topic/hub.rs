@@ -1,4 +1,4 @@
-//! [`Hub`]: topics by name, made on first use, and runs that go on without their client.
+//! [`Hub`]: topics by name, created on first use, and runs that outlive their clients.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,8 +33,8 @@ use super::{
 };
 use crate::generator::run_failure::Failure;
 
-/// Topics by name: each is made when it is first asked for, and dropped, with the events that it holds, when nobody has used
-/// it for a while: after 5 minutes, unless [`idle`](HubBuilder::idle) says otherwise.
+/// Topics by name. Each is created when it is first requested, and dropped, with the events that it
+/// holds, after it has been unused for the [`idle`](HubBuilder::idle) time, 5 minutes by default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,38 +59,39 @@ use crate::generator::run_failure::Failure;
 ///     .build();
 /// ```
 ///
-/// A topic that has a handle or a subscription is in use, and is not dropped. A dropped
-/// topic starts over when it is next asked for, and a client that reconnects with an id from the old one
-/// receives a gap. So a hub is not a store: if a topic's events, or the fact that it is
-/// [finished](Topic::finish), must not be forgotten, keep a clone of the topic, or never drop idle topics:
-/// `idle(Duration::MAX)`.
+/// A topic that has a handle or a subscription is in use, and is not dropped. A dropped topic
+/// starts over when it is next requested, and a client that reconnects with an id from the old one
+/// receives a gap. A hub is therefore not a store: if a topic's events, or the fact that it is
+/// [finished](Topic::finish), must not be forgotten, keep a clone of the topic, or never drop idle
+/// topics: `idle(Duration::MAX)`.
 ///
 /// Memory is bounded: when there are [too many](HubBuilder::max_topics) topics, or they [hold too
-/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all are in use, a new
-/// name gets a [`HubError`], which is a `429`; a name of more than 1,024 bytes gets a `400`.
+/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all are in use, a
+/// new name gets a [`HubError`], which is a `429`; a name of more than 1,024 bytes gets a `400`.
 ///
-/// Clones are the same hub.
+/// Clones refer to the same hub.
 pub struct Hub<T>(pub(super) Arc<Inner<T>>);
 
-/// Creates the topic of a name.
+/// The function that creates a topic when its name is first used.
 pub(super) type Make<T> = Box<dyn Fn() -> Topic<T> + Send + Sync>;
 
 pub(super) struct Inner<T> {
     pub(super) make: Make<T>,
     pub(super) limits: Limits,
-    /// Made with the first topic, when the hub is set up.
+    /// Created on first use, usually with the first topic.
     pub(super) freed: OnceLock<Arc<Freed>>,
     pub(super) state: Mutex<State<T>>,
 }
 
 pub(super) struct State<T> {
     topics: HashMap<String, Slot<T>>,
-    /// Those that nobody uses, the longest unused first: finished ones, and others.
+    /// The unused topics that are finished, the longest unused first. `unfinished` holds the other
+    /// unused ones.
     finished: Unused,
     unfinished: Unused,
-    /// Tells those apart that became unused at one moment.
+    /// A counter that distinguishes topics that became unused at the same instant.
     next: u64,
-    /// A task looks for topics that nobody uses.
+    /// Whether a task sweeps the unused topics.
     is_swept: bool,
 }
 
@@ -100,12 +101,12 @@ type Unused = BTreeMap<(Instant, u64), String>;
 struct Slot<T> {
     topic: Topic<T>,
     usage: Arc<Usage>,
-    /// Its place among those that nobody uses.
+    /// Its key among the unused topics; `None` if it isn't there.
     unused: Option<(Instant, u64)>,
     run: Run,
 }
 
-/// What becomes of a name whose run has ended, if it is asked for without an id.
+/// The handling of a name whose run has ended, if a client without an id requests it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Again {
     Replay,
@@ -116,20 +117,21 @@ enum Again {
 enum Run {
     #[default]
     None,
-    /// Somebody is about to start it.
+    /// A call of `spawn` is about to start it.
     Starting,
-    /// It was stopped before it has begun.
+    /// It was aborted before it started.
     Stopped,
-    /// Until the topic is dropped: what has run does not run again before.
+    /// It has started. This stays until the topic is dropped, so that the run is not started again.
     Started(AbortHandle),
 }
 
-/// How long a name is at most, in bytes: a path holds 64 KiB, and so many topics would hold as many of them.
+/// The maximum length of a name in bytes. A request path may have 64 KiB, and a hub holds the names
+/// of up to `max_topics` topics.
 const LONGEST_NAME: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Creates a hub with the default limits. `make` creates a topic when its name is first used. It runs under the hub's
-    /// lock and must not use the hub.
+    /// Creates a hub with the default limits. `make` creates a topic when its name is first used.
+    /// It runs under the hub's lock and must not use the hub.
     pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
         Self::builder(make).build()
     }
@@ -142,17 +144,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// The topic of this name, made anew where there is none.
+    /// Returns the topic of this name, and creates it if there is none.
     ///
     /// # Errors
     ///
-    /// [`HubError::Full`], where there is none and no room for one, and [`HubError::NameTooLong`].
+    /// Returns an error if the topic does not exist and there is no room for it
+    /// ([`HubError::Full`]), or if the name is too long ([`HubError::NameTooLong`]).
     pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
         let mut state = self.state_with_room(&[name])?;
         Ok(self.lease(&mut state, name))
     }
 
-    /// The topic of this name, if there is one. It counts as use.
+    /// Returns the topic of this name, if there is one. This counts as use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         state
@@ -161,39 +164,45 @@ impl<T: Send + Sync + 'static> Hub<T> {
             .then(|| self.lease(&mut state, name))
     }
 
-    /// The names of the topics that there are, in no order. To look does not count as use.
+    /// Returns the names of all topics, in no particular order. This does not count as use.
     pub fn names(&self) -> Vec<String> {
         self.0.state().topics.keys().cloned().collect()
     }
 
-    /// How many topics there are.
+    /// Returns the number of topics.
     pub fn len(&self) -> usize {
         self.0.state().topics.len()
     }
 
-    /// How many bytes all topics together hold, as [`max_bytes`](HubBuilder::max_bytes) counts them.
+    /// Returns how many bytes all topics together hold, counted as for
+    /// [`max_bytes`](HubBuilder::max_bytes).
     pub fn held_bytes(&self) -> usize {
         self.0.freed().bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether there are none.
+    /// Returns whether the hub has no topics.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads several topics as one: each event has an id that holds the position in all of them, so that a client that comes
-    /// back gets what it missed of each. They are made where there are none. Events of one topic are in order; between topics
-    /// there is no order. The subscription ends when all of them are finished. It ends as failed once one of them is a
-    /// [run](Self::spawn) that has failed and everything published by that run has been read.
+    /// Reads several topics as one. The id of each event holds the position in all of them, so a
+    /// client that reconnects receives the events that it missed of each. Topics that do not exist
+    /// are created. Events of one topic are in order, but there is no order between topics. The
+    /// subscription ends when all topics are finished. If one of them is a [run](Self::spawn) that
+    /// has failed, the subscription ends as failed once everything published by that run has been
+    /// read.
     ///
-    /// The names that the client comes back with may be others. A name that its id does not hold is new to it, and starts as for a
-    /// client without an id: `last.or(Start::Latest(50))` is 50 events of it. One that it left out in between is such a
-    /// name, and what it missed of that is not told. What is held comes topic by topic; sort by a time of your own.
+    /// A client may reconnect with other names. A name that its id does not contain starts as for a
+    /// client without an id: with `last.or(Start::Latest(50))`, it begins with up to 50 events. A
+    /// name that was dropped and later added again is treated as new, too; events missed meanwhile
+    /// are not reported as a gap. Events that are held are replayed topic by topic; sort them by a
+    /// timestamp of your own.
     ///
     /// # Errors
     ///
-    /// [`HubError::Full`], [`HubError::NameTooLong`], and [`HubError::TooManyNames`], where the id would be longer than a header
-    /// may be: at 4,000 bytes, which are about 100 short names.
+    /// Returns an error if the hub is full ([`HubError::Full`]), if a name is too long
+    /// ([`HubError::NameTooLong`]), or if the id could exceed the 4,000 bytes that fit in a header
+    /// ([`HubError::TooManyNames`]), which takes about 100 short names.
     pub fn subscribe<N>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -215,7 +224,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // All of them, or none: who is refused has made no topic.
+        // All of them or none: a call that returns an error has created no topic.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -234,39 +243,45 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Starts a run that publishes to the topic of this name, unless there is one already, and reads it
-    /// from `cursor` on.
+    /// Starts a run that publishes to the topic of this name, unless there is one already, and
+    /// reads it from `cursor` on.
     ///
-    /// The run is detached from any client: an answer that a language model is writing goes on when its
-    /// reader reloads the page, and any tab that asks for the name reads it. It is the one thing here
-    /// that outlives a client. When it ends, the topic is [finished](Topic::finish) and kept for the
-    /// hub's [`idle`](HubBuilder::idle) time, in which it can be replayed. After that the name is free for
-    /// another run.
+    /// The run is detached from any client: if a language model is writing an answer, it continues
+    /// when the reader reloads the page, and any tab that requests the name reads it. Nothing else
+    /// in this crate outlives its client. When the run ends, the topic is [finished](Topic::finish)
+    /// and kept for the hub's [`idle`](HubBuilder::idle) time, during which it can be replayed.
+    /// After that, the name is free for another run.
     ///
-    /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id reads
-    /// from the oldest event that the topic holds, unless [`last.or(…)`](crate::LastEventId::or) says
-    /// otherwise, so let the topic hold a whole run. **A client that has an id never starts a run**: it
-    /// resumes the one that it has read. If there is no run of this name, it receives a
-    /// [`Gap`](crate::topic::Gap) and an end that stops it. If there is a run but the id is not of it, since the
-    /// name has run again or the id cannot be read, it receives a gap and reads that run from the oldest
-    /// event that is held. A cursor is also an [`EventId`](crate::EventId) that the client has sent
-    /// in another way, such as in the body. To start a run without reading it, pass
-    /// [`Start::First`](crate::Start::First) and drop the subscription.
+    /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
+    /// reads from the oldest event that the topic holds, unless
+    /// [`last.or(…)`](crate::LastEventId::or) says otherwise, so let the topic hold a whole run.
+    /// **A client that has an id never starts a run**: it resumes the one that it has read. If
+    /// there is no run of this name, it receives a [`Gap`](crate::topic::Gap) and an end that stops
+    /// it. If there is a run but the id is from another one, or is invalid, it receives a gap and
+    /// reads the current run from the oldest event that is held. An [`EventId`](crate::EventId)
+    /// that the client has sent in another way, such as in the body, is a cursor too. To start a
+    /// run without reading it, pass [`Start::First`](crate::Start::First) and drop the
+    /// subscription.
     ///
-    /// However many clients ask for it at the same time, the run is started only once. A name whose run has ended is replayed, and
-    /// not run again before its topic is dropped, unless [`spawn_again`](Self::spawn_again) asks for
-    /// it. If the run returns an error or panics, that is logged, and every reader's stream ends with
-    /// the endpoint's `error_event` after what was published: the error as JSON if it is
+    /// However many clients request it at the same time, the run is started only once. A name whose
+    /// run has ended is replayed, and does not run again until its topic is dropped, unless you use
+    /// [`spawn_again`](Self::spawn_again).
+    ///
+    /// If the run returns an error or panics, the failure is logged, and every reader's stream ends
+    /// with the endpoint's `error_event` after the published events: the error as JSON if it is
     /// [`Serialize`](serde::Serialize), or a problem without details. Under `events = "own"`, the
-    /// default of all methods but `GET`, the error that is `Serialize` is sent too, without the id that
-    /// stops a client; in any other case the response breaks off. Nothing that a handler yields after
-    /// the failed run is sent, so a marker of its own, such as `[DONE]`, cannot make half an answer look
-    /// complete; an error that it returns is sent in place of the run's. A stream that ends so has the
-    /// reason [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), is
-    /// never `done`, and stops a client that returns with that event's id. Do not start a run on a topic
-    /// that others publish to as well, such as a chat room: the run's end finishes it. Use another hub.
+    /// default of all methods but `GET`, an error that is `Serialize` is sent too, but without the
+    /// id that stops a client; in any other case the response is aborted. Nothing that a handler
+    /// yields after the failed run is sent, so a marker of its own, such as `[DONE]`, cannot make
+    /// half an answer look complete; an error that the handler returns is sent in place of the
+    /// run's. Such a stream has the reason [`Failed`](crate::CloseReason::Failed) or
+    /// [`Panicked`](crate::CloseReason::Panicked), is never `done`, and a client that reconnects
+    /// with the id of that event is stopped.
     ///
-    /// The producer ends with `()`, with a `Result<(), E>`, or never.
+    /// Do not start a run on a topic that other code publishes to as well, such as a chat room,
+    /// because the end of the run finishes the topic. Use another hub.
+    ///
+    /// The producer returns `()` or a `Result<(), E>`, or never ends.
     ///
     /// # Errors
     ///
@@ -311,11 +326,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Starts a run like [`spawn`](Self::spawn), but a name whose run has ended runs again if the
-    /// client has no id: the second message of a conversation is answered, and not the first one's
-    /// answer replayed. A run that has not ended is joined, and its producer is not called.
+    /// client has no id: the second message of a conversation gets an answer of its own, not a
+    /// replay of the first answer. If the run has not ended, it is joined, and `producer` is not
+    /// called.
     ///
-    /// Clients still reading the old run read it to its end. A client that reconnects with an id from
-    /// the old run receives a [`Gap`](crate::topic::Gap) and reads the new one.
+    /// Clients still reading the old run read it to its end. A client that reconnects with an id
+    /// from the old run receives a [`Gap`](crate::topic::Gap) and reads the new one.
     ///
     /// # Errors
     ///
@@ -355,7 +371,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 return Err(HubError::NameTooLong);
             }
             let mut state = self.0.state();
-            // Others may hold the name, or read it, though nothing has run.
+            // A topic of this name may exist without a run: other code may publish to it, or read
+            // it.
             let has_run =
                 |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
             let topic = state
@@ -374,7 +391,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         let mut state = self.state_with_room(&[name])?;
         let mut topic = self.lease(&mut state, name);
-        // Dropped after the lock: a value in it may ask for the hub.
+        // Dropped after the lock, because the destructor of a value in it may use the hub.
         let mut replaced = None;
         if again == Again::Restart && topic.is_finished() {
             let old = state.topics.remove(name);
@@ -382,14 +399,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
             replaced = Some((old, std::mem::replace(&mut topic, new)));
         }
         let slot = self.slot(&mut state, name);
-        // A run that has ended has finished its topic: what is there is to be replayed.
+        // A run finishes its topic when it ends, so a finished topic is replayed.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
             drop(state);
             return Ok(topic.subscribe(cursor));
         }
         slot.run = Run::Starting;
         let usage = Arc::clone(&slot.usage);
-        // The producer is a user's, and may use the hub.
+        // `producer` is user code and may use the hub, so it is called without the lock.
         drop(state);
         drop(replaced);
         let subscription = topic.subscribe(cursor);
@@ -401,7 +418,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let abandon_after = self.0.limits.abandon_after;
         let run = producer(topic);
         let run = runtime.spawn(async move {
-            // Also if the run panics, or is stopped.
+            // Finishes the topic even if the run panics or is aborted.
             let mut end = end;
             let outcome = tokio::select! {
                 outcome = run => outcome.outcome(),
@@ -413,7 +430,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 end.topic.fail(failure);
             }
         });
-        // It is still there, unless the run has ended and the name runs again.
+        // If the run has already ended, its slot may have been dropped or replaced.
         if let Some(slot) = self.0.state().topics.get_mut(name)
             && Arc::ptr_eq(&slot.usage, &usage)
         {
@@ -427,10 +444,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Stops the run of this name at its next `.await`, and returns whether there was one that ran.
     ///
-    /// Its readers receive what it has published. Then a `GET` ends with `done`, which stops its client. A response that breaks
-    /// off when it is cut (`on_cut = "abort"`, the default of all other methods) breaks off, with the reason
-    /// [`Failed`](crate::CloseReason::Failed), so that half an answer does not look complete. Nothing that its handler yields
-    /// afterwards is sent. [`Subscription::has_failed`] stays `false`.
+    /// Its readers receive the events that it has published. Then a `GET` ends with `done`, which
+    /// stops its client. Under `on_cut = "abort"`, the default of all other methods, the response
+    /// is aborted instead, with the reason [`Failed`](crate::CloseReason::Failed), so that half an
+    /// answer does not look complete. Nothing that its handler yields afterwards is sent.
+    /// [`Subscription::has_failed`] stays `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {
@@ -444,7 +462,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         true
     }
 
-    /// The state, with room for these topics.
+    /// Locks the state, and makes room for these topics.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
         if names.iter().any(|name| name.len() > LONGEST_NAME) {
             return Err(HubError::NameTooLong);
@@ -471,8 +489,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// The topic of this name, made if there is none; there is room for it. It is in use until the
-    /// handle is dropped, with its clones and subscriptions.
+    /// Returns a handle of the topic of this name, and creates the topic if there is none. The
+    /// caller has made room for it. The topic is in use until the handle, its clones and its
+    /// subscriptions are dropped.
     fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
         let slot = self.slot(state, name);
         Topic {
@@ -481,7 +500,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// The topic of this name, made if there is none.
+    /// Returns the slot of this name, and creates its topic if there is none.
     fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
         if !state.topics.contains_key(name) {
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
@@ -524,7 +543,7 @@ impl<T> Default for State<T> {
 }
 
 impl<T: Send + Sync + 'static> State<T> {
-    /// Takes note of those that nobody uses any more.
+    /// Records the topics that have become unused.
     fn note_unused(&mut self, freed: &Freed) {
         for usage in freed.take() {
             let Some(since) = usage.unused_since() else {
@@ -551,7 +570,7 @@ impl<T: Send + Sync + 'static> State<T> {
         }
     }
 
-    /// Takes out a topic that was noted, unless somebody uses it again.
+    /// Removes a topic that was recorded as unused, unless it is in use again.
     fn take_unused(&mut self, name: &str) -> Option<Slot<T>> {
         let slot = self.topics.get_mut(name)?;
         if let Some(unused) = slot.unused.take() {
@@ -570,13 +589,15 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // A user's `make` may panic in here, before anything has been changed.
+        // A user's `make` may panic while the lock is held, but only before the state is changed,
+        // so the state of a poisoned lock is valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the topics unused longest, finished ones first, until the given numbers of topics and of
-    /// bytes are freed; `None` if there are not enough. The names stay. The removed topics must be dropped
-    /// after the lock is released, since the destructor of a value in them may use the hub.
+    /// Removes the topics unused longest, finished ones first, until the given numbers of topics
+    /// and of bytes are freed. Returns `None` if there are not enough unused topics. The topics
+    /// named in `but` stay. The removed topics must be dropped after the lock is released, because
+    /// the destructor of a value in them may use the hub.
     fn make_room(
         &self,
         state: &mut State<T>,
@@ -609,8 +630,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         Some(old.collect())
     }
 
-    /// Takes out the topics that nobody has used for long enough, and those that are too much, to be
-    /// dropped after the lock: a value in them may ask for the hub when it is dropped.
+    /// Removes the topics that have been unused for the idle time, and more of the unused ones
+    /// while the topics hold too many bytes. They must be dropped after the lock is released,
+    /// because the destructor of a value in them may use the hub.
     #[must_use = "it is dropped after the lock"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
@@ -645,12 +667,12 @@ impl<T: Send + Sync + 'static> Inner<T> {
         old
     }
 
-    /// Starts a task that sweeps for as long as there are topics.
+    /// Starts a task that sweeps while there are topics, unless there is one already.
     fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
         if state.is_swept {
             return;
         }
-        // Outside of a runtime it is swept when it is full.
+        // Outside of a runtime, unused topics are dropped only when the hub is full.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -685,7 +707,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// The task that sweeps a hub; where it is cut off, the next topic starts another.
+/// The task that sweeps a hub. If it is cancelled, the next new topic starts another.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,
@@ -733,11 +755,11 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     }
 }
 
-/// Ends a topic when its run is gone, unless it has failed already.
+/// Finishes the topic of a run when the run is dropped, unless the topic has already failed.
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,
-    /// Until it has run to its end.
+    /// Whether the run was aborted: `true` until it has returned.
     is_stopped: bool,
 }
 
@@ -754,18 +776,19 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
     }
 }
 
-/// Why a [`Hub`] has no topic to give.
+/// The reason why a [`Hub`] does not return a topic.
 ///
-/// As a response [`Full`](Self::Full) is `429` with a `Retry-After`, and all else `400`.
+/// As a response, [`Full`](Self::Full) is a `429` with a `Retry-After`, and every other error a
+/// `400`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// There are as many topics as there may be, and all are in use.
+    /// The hub has reached its limit of topics or of bytes, and no unused topic can be dropped.
     #[error(
         "the hub has as many topics as it may have; raise `max_topics`, or let idle ones go sooner"
     )]
     Full,
-    /// The id that holds the positions in all of these topics would be too long.
+    /// The id with the positions in all of these topics would be too long.
     #[error(
         "the positions in so many topics are no id that a client could send back; read fewer at once"
     )]
@@ -789,7 +812,8 @@ impl IntoResponse for HubError {
     }
 }
 
-/// There may be many refused clients, and logging a line for each would add load of its own.
+/// Logs refused topics at most once a second. A line per refused client would add load to a server
+/// that is already full.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<std::time::Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! [`Merged`]: several topics under one id, which holds the position in each.
+//! [`Merged`]: a reader of several topics, whose ids hold the position in each.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,44 +21,45 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// Longer ids would not come back: they travel in a header.
+/// The maximum length of an id in bytes. A client sends it back in a header, and servers reject
+/// longer ones.
 const LONGEST: usize = 4_000;
 
-/// The readers of several topics, in turns.
+/// The readers of several topics, which are polled in turn.
 pub(crate) struct Merged<T> {
     readers: Vec<Named<T>>,
-    /// Whose turn it is.
+    /// The index of the reader to poll next.
     turn: usize,
-    /// What was read, and not given yet: with the ids of several topics it is more than goes together.
+    /// The rest of a batch that was read: with merged ids, its frames exceed the size of one batch.
     rest: Option<Rest<T>>,
-    /// One was stopped.
+    /// The end of a run that was aborted, if there was one.
     stop: Option<Arc<Failure>>,
 }
 
-/// What is left of a batch of one reader.
+/// The rest of a batch of one reader.
 struct Rest<T> {
     reader: usize,
     batch: Arc<Batch<T>>,
     given: usize,
-    /// That reader has more behind it.
+    /// Whether the reader has more events after the batch.
     more: bool,
 }
 
 struct Named<T> {
-    /// As the id has it.
+    /// The name as it appears in the id, escaped.
     name: String,
     reader: Box<dyn Reader<T>>,
-    /// Behind what was read last.
+    /// The id after the event that was read last.
     position: EventId,
     has_ended: bool,
 }
 
-/// How a name stands in an id.
+/// Escapes a name for an id.
 pub(crate) fn escape(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
-/// Whether the id of these names, as they are escaped, is never too long.
+/// Returns whether the id of these escaped names never exceeds the maximum length.
 pub(crate) fn fits(names: &[String]) -> bool {
     let lengths = names
         .iter()
@@ -66,8 +67,9 @@ pub(crate) fn fits(names: &[String]) -> bool {
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
-/// Whether the id that a client has sent holds some of these names, but not all. What is published of
-/// the others while the client is away would be lost.
+/// Returns whether the client's id is a merged one that lacks one of these names. Such a client
+/// must receive its position at once: if it disconnected without it, events of the missing topics
+/// published meanwhile would be lost.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -81,7 +83,8 @@ pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     names.iter().any(|name| !held.contains(*name))
 }
 
-/// Where each of the topics starts, whose names stand in the id as they are given.
+/// Splits a merged position into the start of each topic, in the order of `names`, which are not
+/// escaped.
 pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt> {
     let each = |from: &StartAt| vec![from.clone(); names.len()];
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
@@ -89,7 +92,7 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     };
     let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
-        // Of one topic it may be the topic's own.
+        // If there is only one topic, the id may be that topic's own.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &StartAt::Unknown });
     };
@@ -97,14 +100,14 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     let of = |name: &&str| match positions.get(*name) {
         Some(position) if is_done => StartAt::Done(position.clone().into_owned()),
         Some(position) => StartAt::After(position.clone().into_owned()),
-        // It was not read then.
+        // The client did not read this topic when it got the id.
         None => StartAt::Start(start),
     };
     names.iter().map(of).collect()
 }
 
 impl<T> Merged<T> {
-    /// The names are escaped.
+    /// Creates a reader of these topics. The names are escaped.
     pub(crate) fn new(readers: impl IntoIterator<Item = (String, Box<dyn Reader<T>>)>) -> Self {
         let named = |(name, reader): (String, Box<dyn Reader<T>>)| Named {
             name,
@@ -126,13 +129,13 @@ impl<T> Merged<T> {
             let separator = if number == 0 { "" } else { "&" };
             id.push_str(&format!("{separator}{name}={position}"));
         }
-        // There is nothing in it that an id cannot hold, and not too much of it.
+        // This never fails: the names are escaped, and `fits` has checked the length.
         EventId::new(id).unwrap_or_default()
     }
 }
 
 impl<T> Merged<T> {
-    /// As many as go together, with the ids of all.
+    /// Returns the next events of a batch, as many as fit together, with merged ids.
     fn give(&mut self, mut rest: Rest<T>) -> Read<T> {
         let deliveries = rest.batch.deliveries().iter().skip(rest.given);
         let batch = Batch::of(deliveries.map(|delivery| {
@@ -142,7 +145,8 @@ impl<T> Merged<T> {
                 ..delivery.clone()
             }
         }));
-        // The one that did not fit any more was looked at as well.
+        // `Batch::of` may have looked at one more event, which did not fit, so reset the position
+        // to the last one that did.
         if let Some(last) = rest
             .batch
             .deliveries()
@@ -190,7 +194,7 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 Poll::Ready(Read::Event { mut delivery, .. }) => {
                     named.position = delivery.id().clone();
                     delivery.id = Some(self.id());
-                    // The others were not asked.
+                    // The other readers were not polled, so their wakers may not be registered.
                     let waits = false;
                     return Poll::Ready(Read::Event { delivery, waits });
                 }
@@ -215,11 +219,11 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                     named.has_ended = true;
                     self.stop = Some(failure);
                 }
-                // The others may never end.
+                // Fail at once, because the other topics may never end.
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
-        // Of no topic there is no end either: somebody may come back with a name.
+        // A subscription without topics does not end: its client may reconnect with names.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,
@@ -229,8 +233,9 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
         Poll::Pending
     }
 
-    /// Those of all topics as one: the id of the first would be behind the others as well, and whoever came back with it
-    /// would not be told of them.
+    /// Merges the initial gaps of all topics into one. If they were reported one by one, the id of
+    /// the first would already include the positions after the others, and a client that
+    /// reconnected with it would never receive those gaps.
     fn take_gap(&mut self) -> Option<Gap> {
         let mut gaps: Option<Gap> = None;
         for named in &mut self.readers {
@@ -251,7 +256,7 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
 
     fn is_done(&self) -> bool {
         let mut readers = self.readers.iter().map(|named| &named.reader);
-        // What has failed ends all of them.
+        // A failed run ends the whole subscription.
         let has_received_failure = readers.clone().any(|of| of.is_done() && of.has_failed());
         has_received_failure || !self.readers.is_empty() && readers.all(|of| of.is_done())
     }
@@ -278,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_at_once_is_bounded_with_its_ids() {
+    fn batch_size_is_bounded_with_merged_ids() {
         const EVENTS: u64 = 200;
         let capacity = Capacity {
             events: 1_000,
@@ -303,7 +308,7 @@ mod tests {
         let mut values = Vec::new();
         while let Poll::Ready(read) = merged.poll_read(&mut cx) {
             let Read::Events { batch, more, .. } = read else {
-                panic!("not several events: {read:?}");
+                panic!("expected several events, got {read:?}");
             };
             assert!(batch.frames().len() <= BYTES);
             values.extend(batch.deliveries().iter().map(|delivery| **delivery));

@@ -1,4 +1,4 @@
-//! [`Subscription`]: the reading of a topic, in an endpoint or anywhere else.
+//! [`Subscription`]: a reader of a topic, in an endpoint or elsewhere.
 
 use std::{
     fmt,
@@ -28,45 +28,50 @@ use crate::{
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
 ///
-/// In an endpoint a gap is told to the client by itself, see [`Gap`]; so is the end of a topic that was
-/// [finished](super::Topic::finish), after which nobody needs to come back. Elsewhere use [`recv`](Self::recv), which hands gaps
-/// over; [`next`](Self::next) gives them to the update behind them, for the client that gets that one.
+/// In an endpoint, the client receives gaps automatically, see [`Gap`], and also the end of a topic
+/// that was [finished](super::Topic::finish), after which it does not reconnect. Elsewhere, use
+/// [`recv`](Self::recv), which returns gaps; [`next`](Self::next) attaches a gap to the update
+/// after it, for the client to which that update is sent.
 ///
-/// To ask for the next update says that the one before was dealt with, whatever was done with it: the keep-alive of a quiet
-/// stream carries the id of what was read last, where none of it was sent, so that a client that wants but a few of a
-/// topic's events does not come back with an ancient id.
+/// Polling for the next update acknowledges the previous one, whether or not it was yielded. If the
+/// last updates were not sent, the keep-alive of a quiet stream carries the id of the last one, so
+/// that a client that receives few of a topic's events does not reconnect with an outdated id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
-    /// What was read, and not handed out to its end.
+    /// The batch that was read, until all of it has been handed out.
     batch: Option<Arc<Batch<T>>>,
-    /// How many of the batch were.
+    /// The number of events of the batch that have been handed out.
     handed_out: usize,
-    /// Others wait behind the batch.
+    /// Whether more events follow the batch.
     more: bool,
-    /// What was handed out last was all there is, and whoever asked for it is woken when there is more.
+    /// Whether the last read returned all that there was, and has registered the waker for more.
     waits: bool,
-    /// The id of what was handed out last.
+    /// The id after everything that was handed out.
     position: EventId,
-    /// The stream that it is read in knows the position, if it is to.
+    /// Whether the endpoint's stream already knows the position.
     is_told: bool,
-    /// The stream that it is read in, whose end depends on this one's.
+    /// The registration in the endpoint's stream, whose end depends on how this subscription ends.
     reading: Option<Reading>,
-    /// To be told with the next update, since there is no stream to tell it in.
+    /// A gap to attach to the next update, because there is no endpoint's stream to write it to.
     untold: Option<Box<Gap>>,
-    /// The client's id says where it starts, so the client is to have one.
+    /// Whether the start comes from the client's id, or from the lack of one. Such a client must
+    /// have an id to reconnect with.
     is_resumed: bool,
     has_ended: bool,
     has_failed: bool,
 }
 
-/// An event of a topic, on its way to one client: its value, and its bytes, which were encoded when it was published.
-/// In a stream of `T`, `yield_!` takes an update or a reference to one, and sends its id too. It also takes the `T` in the
-/// update, as in `yield_!(&*update)`, but then the event has no id, and a client cannot resume after it.
+/// An event of a topic, as one subscription reads it: its value, and its bytes, which were encoded
+/// when it was published.
+///
+/// In a stream of `T`, `yield_!` takes an update or a reference to one, and sends its id too. It
+/// also takes the `T` in the update, as in `yield_!(&*update)`, but then the event has no id, and a
+/// client cannot resume after it.
 pub struct Update<T> {
     delivery: Delivery<T>,
-    /// Others wait behind it already.
+    /// Whether more updates can be read without waiting.
     more: bool,
-    /// To be told before it.
+    /// A gap to write before the update.
     gap: Option<Box<Gap>>,
 }
 
@@ -87,7 +92,8 @@ impl<T> Subscription<T> {
             more: false,
             waits: false,
             is_told: false,
-            // Also where it is dropped before it is polled, as by a `select!` that something else has ended.
+            // Registered at once, so that the stream knows of the topic even if the subscription is
+            // dropped before it is polled, as in a `select!` that another branch wins.
             reading: Handoff::with_current(Handoff::read_topic),
             untold: None,
             is_resumed,
@@ -96,12 +102,12 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Tells the client where it starts, though it has an id.
+    /// Sends the client its start, because the id that it has sent lacks a topic.
     pub(crate) fn tell_position(&self) {
         Handoff::with_current(|handoff| handoff.lock().ids.starts_anew_at(&self.position));
     }
 
-    /// The next update; `None` when the topic is finished.
+    /// Returns the next update; `None` when the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -110,25 +116,27 @@ impl<T> Subscription<T> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// The next update, or that there is a gap before it, which the client is not told of then.
+    /// Returns the next update, or the gap before it. The client does not receive a gap that is
+    /// returned here.
     ///
     /// # Errors
     ///
-    /// [`Gap`] says what is missing. The next call goes on behind it.
+    /// Returns a [`Gap`] if events are missing. The next call continues after it.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Result<Update<T>, Gap>> {
-        // What `next` found, and could tell nobody.
+        // A gap that `next` has read and could not attach to an update yet.
         if let Some(untold) = self.untold.take() {
             return Some(Err(*untold));
         }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The id behind all that was handed out so far. After [`subscribe`](super::Topic::subscribe) it is the id for a snapshot
-    /// that is taken then: what is published behind it comes.
+    /// Returns the id after all updates returned so far. Directly after
+    /// [`subscribe`](super::Topic::subscribe), it is the id for a snapshot taken at that moment:
+    /// the subscription continues with the events published after it.
     ///
     /// ```
     /// # use sse_runtime::{Event, Start, Stream, Topic, sse_endpoint};
@@ -145,19 +153,20 @@ impl<T> Subscription<T> {
         self.position.clone()
     }
 
-    /// Whether the subscription has ended because the [run](super::Hub::spawn) that published has
-    /// returned an error, panicked or been [abandoned](super::HubBuilder::abandon_after). It is `false` until
-    /// all updates have been read, after a run that returned, and after [`Hub::abort`](super::Hub::abort).
+    /// Returns whether the subscription has ended because its [run](super::Hub::spawn) has returned
+    /// an error, panicked or been [abandoned](super::HubBuilder::abandon_after). It is `false`
+    /// until all updates have been read, after a run that returned without an error, and after
+    /// [`Hub::abort`](super::Hub::abort).
     ///
-    /// In an endpoint the stream then ends with the error by itself, at the latest at the handler's next
-    /// `yield_!`, so this is for other readers, and for a handler that returns an error of its own:
-    /// `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
+    /// In an endpoint, the stream then ends with the error automatically, at the handler's next
+    /// `yield_!` at the latest. Use this method in other readers, or in a handler that returns an
+    /// error of its own: `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
     pub fn has_failed(&self) -> bool {
         self.has_failed
     }
 
-    /// Those updates alone that `filter` lets through. Gaps are told all the same. [`Start::Latest`](super::Start::Latest) counts
-    /// before the filter.
+    /// Keeps only the updates for which `filter` returns `true`. Gaps are still reported.
+    /// [`Start::Latest`](super::Start::Latest) counts events before the filter.
     pub fn filter<F>(self, filter: F) -> Filter<T, F>
     where
         F: FnMut(&T) -> bool,
@@ -168,7 +177,8 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// What `view` makes of each update, as an event with the update's id. It is serialised for each reader.
+    /// Maps each update to an event with the value that `view` returns, and with the update's id.
+    /// The value is serialised for each reader.
     pub fn map<U, F>(self, view: F) -> Map<Self, F>
     where
         F: FnMut(&T) -> U,
@@ -232,11 +242,11 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Writes the next update, and with it those that were read together with it, until it is time to send: under one lock,
-    /// and all of a batch in one piece, which is not copied. Says whether the generator has to stop behind it; `None` when the
-    /// topic is finished.
+    /// Writes the next update, and those that were read together with it, until the frames are
+    /// full. It takes the lock once, and writes a whole batch in one piece, without a copy. Returns
+    /// whether the generator has to stop after it; `None` when the topic is finished.
     ///
-    /// It leaves behind what a `yield_!` of each would.
+    /// The resulting state is the same as after a `yield_!` of each update.
     pub(crate) fn poll_push(
         &mut self,
         handoff: &Handoff,
@@ -270,24 +280,24 @@ impl<T> Subscription<T> {
             outgoing.followed_by(if waits { Next::Wait } else { update.next() });
             Ok(())
         });
-        // By the id of what was written last.
+        // The stream knows it from the id of the event that was written last.
         self.is_told = true;
         Poll::Ready(Some(stop == Stop::UntilTaken || waits))
     }
 
-    /// The next one of the batch.
+    /// Takes the next event of the batch.
     fn take_next(&mut self) -> Option<Delivery<T>> {
         let deliveries = self.batch.as_ref()?.deliveries();
         let delivery = deliveries.get(self.handed_out)?.clone();
         self.handed_out += 1;
         if self.handed_out == deliveries.len() {
-            // A reader that waits holds no batch.
+            // Release the batch, so that a reader that waits does not hold it.
             self.batch = None;
         }
         Some(delivery)
     }
 
-    /// Whether others wait behind what was handed out last.
+    /// Returns whether more events can be read without waiting.
     fn more_follow(&self) -> bool {
         self.batch.is_some() || self.more
     }
@@ -336,7 +346,9 @@ impl<T> Subscription<T> {
 }
 
 impl<T, E> Part<'_, T, Subscription<T>, E> {
-    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), with what waits together written at once.
+    /// Pushes all updates like
+    /// [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes those
+    /// that can be read together at once.
     pub fn push_all(mut self) -> Self {
         self.push_next = |yielder, updates, cx| {
             let pushed = updates.get_mut().poll_push(&yielder.handoff, cx);
@@ -354,7 +366,7 @@ impl<T> Stream for Subscription<T> {
     }
 }
 
-// Nothing in it is pinned.
+// No field is pinned structurally.
 impl<T> Unpin for Subscription<T> {}
 
 impl<T> fmt::Debug for Subscription<T> {
@@ -376,7 +388,7 @@ impl<T> Clone for Update<T> {
 }
 
 impl<T> Update<T> {
-    /// Its id.
+    /// Returns the id.
     pub fn id(&self) -> &EventId {
         self.delivery.id()
     }
@@ -389,7 +401,7 @@ impl<T> Update<T> {
         }
     }
 
-    /// Its frame, with the gap before it.
+    /// Writes the frame, after the gap if there is one.
     fn put_into(&self, outgoing: &mut Outgoing) {
         if let Some(gap) = &self.gap {
             outgoing.write_gap(gap);
@@ -432,14 +444,14 @@ impl<T> Yield<T, kind::SharedReference> for &Update<T> {
     }
 }
 
-/// Those updates of a subscription that a filter lets through, see [`Subscription::filter`].
+/// The updates of a subscription that pass a filter, see [`Subscription::filter`].
 pub struct Filter<T, F> {
     updates: Subscription<T>,
     filter: F,
 }
 
 impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
-    /// The next update that the filter lets through; `None` when the topic is finished.
+    /// Returns the next update that passes the filter; `None` when the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -448,12 +460,13 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// As [`Subscription::position`]: behind what was let through, and what was not.
+    /// Returns the position like [`Subscription::position`]: after all updates read, including
+    /// those that did not pass the filter.
     pub fn position(&self) -> EventId {
         self.updates.position()
     }
 
-    /// As [`Subscription::map`].
+    /// Maps the updates like [`Subscription::map`].
     pub fn map<U, V>(self, view: V) -> Map<Self, V>
     where
         V: FnMut(&T) -> U,
@@ -469,11 +482,12 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         loop {
             match ready!(self.updates.poll_update(cx)) {
                 Some(update) if !(self.filter)(&update) => {
-                    // What was to be told before it is told before the next.
+                    // Attach the gap to the next update instead.
                     if update.gap.is_some() {
                         self.updates.untold = update.gap;
                     }
-                    // However fast it is published: others have their turn, and who is to end is told so.
+                    // Yield to the runtime now and then, however fast events are published, so that
+                    // other tasks run and the end of the stream is noticed.
                     ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),
@@ -498,14 +512,14 @@ impl<T, F> fmt::Debug for Filter<T, F> {
     }
 }
 
-/// The updates of a subscription as something else, see [`Subscription::map`].
+/// The updates of a subscription, mapped to events of another type, see [`Subscription::map`].
 pub struct Map<S, F> {
     updates: S,
     view: F,
 }
 
 impl<S, F> Map<S, F> {
-    /// The next of them; `None` when the topic is finished.
+    /// Returns the next event; `None` when the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -526,8 +540,8 @@ impl<S, F> Map<S, F> {
         let update = ready!(Pin::new(&mut self.updates).poll_next(cx));
         Poll::Ready(update.map(|update| {
             if let Some(gap) = &update.gap {
-                // An event of another type has no room for it.
-                tracing::warn!(%gap, "a reader of a topic that is mapped outside of an endpoint has a gap");
+                // An `Event` cannot carry the gap.
+                tracing::warn!(%gap, "a gap was not reported: outside of an endpoint, a mapped subscription drops it");
             }
             Event::json((self.view)(&update)).id(update.id().clone())
         }))

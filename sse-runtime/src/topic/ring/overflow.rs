@@ -12,7 +12,7 @@ pub(crate) struct Capacity {
     pub(crate) age: Option<Duration>,
 }
 
-/// The policy for a reader whose next event is no longer held: what it receives next.
+/// The policy for a reader whose next event is no longer held, which decides how it continues.
 pub(crate) enum Overflow<T> {
     /// All events that are held.
     Skip,
