@@ -231,7 +231,7 @@ pub use server::{Server, serve};
 pub use tokio_stream::Stream;
 pub use topic::{Hub, Start, Topic};
 
-/// Turns an async function that yields into an event endpoint.
+/// Turns an `async fn` that yields values into an event endpoint.
 ///
 /// ```
 /// use axum::{Router, extract::{Path, State}, http::StatusCode};
@@ -250,7 +250,7 @@ pub use topic::{Hub, Start, Topic};
 ///     State(orders): State<Orders>,
 ///     Path(id): Path<u64>,
 /// ) -> Result<impl Stream<Item = Step>, StatusCode> {
-///     // Before the first `yield_!` there still is a status to answer with.
+///     // Before the first `yield_!`, an error is still the status of the response.
 ///     let order = orders.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
 ///     while let Some(step) = order.next_step().await {
 ///         yield_!(step);
@@ -262,66 +262,76 @@ pub use topic::{Hub, Start, Topic};
 ///
 /// # Keys
 ///
-/// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path is in axum's syntax, and
-/// checked at compile time; so is every value. Durations are written as `"500ms"`, `"15s"`, `"5m"`, `"1h 30m"`.
+/// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path is in
+/// axum's syntax. The path and all values are checked at compile time. Durations are written as
+/// `"500ms"`, `"15s"`, `"5m"`, `"1h 30m"`.
+///
+/// The method is unquoted: `#[sse_endpoint("/answers/{id}", method = POST)]`.
 ///
 /// | key | value | default | meaning |
 /// | --- | --- | --- | --- |
-/// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others serve `fetch` |
+/// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others are for `fetch` |
 /// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` on a line of its own) after this much silence |
-/// | `keep_alive_event` | an event name | none | the keep-alive is an event of this name, with `null` for data, so that scripts see it |
+/// | `keep_alive_event` | an event name | none | sends the keep-alive as an event of this name, with `null` as its data, so that scripts see it |
 /// | `retry` | a duration | none | the reconnection time, sent with the head |
-/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event is with the kernel before the generator goes on; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
-/// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not come back at once |
-/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what a client that comes back after the generator finished gets: a new run, or `204`, which stops it; `stop` leaves the event `done` as its last, whose id asks for that |
-/// | `error_event` | an event name | `"error"` | the event that an error in the stream becomes |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server stops: end at a moment within its drain time, or run on until the stream ends by itself or the drain time does |
-/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response of a stream ends that was cut before its function finished: it breaks off, or it ends like a complete one |
+/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
+/// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not reconnect all at once |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response to a client that reconnects after the generator finished: a new run, or `204`, which stops the client; `stop` sends a last event `done`, whose id requests the `204` |
+/// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a moment within the drain time; `finish` lets it run until it ends by itself or the drain time is over |
+/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | the response of a stream that is cut before its function finishes: `abort` breaks it off, `end` ends it like a complete one |
 /// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the event of the keep-alive |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences [warnings](#warnings) of the attribute by their names |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///
 /// # Arguments
 ///
-/// axum's extractors, at most 16, in axum's order: the last may take the body. What they reject is answered as axum
-/// answers it. [`LastEventId`] is one more. `#[cfg]` works on an argument, as it does everywhere in the body: a `yield_!`
-/// that is not compiled does not count as the first.
+/// The arguments are axum's extractors, at most 16, in axum's order: the last may consume the body.
+/// Rejections are answered as in axum. [`LastEventId`] is an extractor too. `#[cfg]` works on an
+/// argument, and everywhere in the body: a `yield_!` that is not compiled does not count as the
+/// first.
 ///
 /// # Return types
 ///
-/// The return type says what the stream carries and when the response begins.
+/// The return type determines the items of the stream and when the response begins.
 ///
 /// | return type | statements before the first that yields | in the stream |
 /// | --- | --- | --- |
-/// | `impl Stream<Item = T>` | part of the stream: the head is sent at the generator's first wait | `?` does not compile |
+/// | `impl Stream<Item = T>` | part of the stream: the head is sent when the generator first waits | `?` does not compile |
 /// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` are its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` are [`Payload`]s: every [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
-/// `axum::response::IntoResponse`, and need not be a failure: whatever is answered instead of a stream, a redirect or a
-/// plain JSON object, is an `Err` here. "Before" is lexical: the statements of the function's own block up to the first one
-/// that contains a `yield_!`. So a `yield_!` that is added at the top turns every later `?` from a status into an
-/// event. What was bound before lives to the end of the stream. `return;` before the response answers `204`; behind
-/// it, and in every form, it ends the stream.
+/// `T` and `E` are [`Payload`]s: any [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
+/// `axum::response::IntoResponse`. It need not be a failure: any other response, such as a redirect
+/// or a plain JSON object, is returned as an `Err` too. "Before" is lexical: it covers the
+/// statements of the function's own block up to the first that contains a `yield_!`. Adding a
+/// `yield_!` at the top therefore turns every later `?` from a status into an event. Variables
+/// bound before it live until the stream ends. `return;` before the response answers `204`. After
+/// that, and with every other return type, it ends the stream.
 ///
 /// # Yielding
 ///
-/// `yield_!(value)` takes the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and returns when the event is
-/// on its way. It works wherever an `.await` would, also inside of `tokio::select!`; in a closure or an `async` block
-/// of its own it is an error (an attribute does not see into other macros, so there it may compile; an event that was
-/// yielded is then sent, whatever becomes of the block). `yield_all!(stream)` yields everything of another stream of such values, or of `Result`s of
-/// them where the item is one. A yield is an `.await` that lasts until the client has read: holding a std lock guard
-/// across it does not compile, and a tokio guard keeps the lock held (see the warning `lock_across_yield`), so clone the
-/// guarded value first. Both macros are in scope only inside the function. It takes several types; what
-/// may be of any type that is asked for (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is taken
-/// for the item.
+/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and
+/// returns when the event is on its way. `yield_all!(stream)` yields everything from another stream
+/// of such values, or of `Result`s of them if the item is a `Result`. An expression whose type is
+/// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is
+/// inferred as the item type. Both macros are in scope only inside the function.
+///
+/// `yield_!` works wherever an `.await` would, also inside `tokio::select!`. It is an error in a
+/// closure or in a nested `async` block. Inside another macro, which an attribute does not see
+/// into, such a block may compile. An event yielded there is sent, whatever happens to the block.
+///
+/// A yield is an `.await` that lasts until the client has read the event. Holding a std lock guard
+/// across it does not compile, and a tokio guard keeps the lock held (see the warning
+/// `lock_across_yield`), so clone the guarded value first.
 ///
 /// # Cutting a long generator into parts
 ///
-/// `yield_!` is known inside of the endpoint alone. A part of it is a function that returns a stream, which the endpoint
-/// yields with `yield_all!`, or one that returns what is to be yielded. Streams are made by `tokio-stream` (from
-/// iterators and channels) and by `async-stream` (from a generator).
+/// `yield_!` is available only inside the endpoint itself. Extract a part of it into a function
+/// that returns a stream, which the endpoint yields with `yield_all!`, or into one that returns the
+/// value to yield. Streams can be made with `tokio-stream` (from iterators and channels) and
+/// `async-stream` (from a generator).
 ///
 /// ```
 /// use sse_runtime::{Event, Stream, sse_endpoint};
@@ -342,36 +352,40 @@ pub use topic::{Hub, Start, Topic};
 ///
 /// # What it leaves behind
 ///
-/// A function of the same name that takes nothing and returns the route: `Router::new().sse(clock)`,
-/// `.sse(clock().layer(auth))`, `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the visibility go onto it. Other
-/// attributes go onto the function inside: write `#[tracing::instrument]` below this one, and the generator is polled
-/// in its span to the end. An attribute that reads only the signature, such as `#[utoipa::path]`, goes above this one.
-/// `#[axum::debug_handler]` goes nowhere: the function is not a plain handler.
+/// The attribute generates a function of the same name, without arguments, that returns the route:
+/// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`, `.route("/v2/clock",
+/// clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the
+/// visibility are moved to it. Other attributes are moved to the inner function: write
+/// `#[tracing::instrument]` below this attribute, and the generator is polled in its span until the
+/// stream ends. An attribute that reads only the signature, such as `#[utoipa::path]`, goes above
+/// this one. `#[axum::debug_handler]` cannot be used, because the function is not a plain handler.
 ///
 /// # Warnings
 ///
-/// What is probably wrong, and cannot be sure, is a warning that `allow(…)` silences by its name:
+/// Code that is probably wrong, but may be right, causes a warning, which `allow(…)` silences by
+/// its name:
 ///
-/// | name | what it says |
+/// | name | meaning |
 /// | --- | --- |
 /// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
 /// | `few_captures` | `Path<…>` takes fewer values than the path has captures (those of an outer `nest` count as well) |
 /// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has none |
-/// | `blocking_call` | a call holds the thread, and with it all streams that run there: `std::thread::sleep`, what reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and its like, `block_on` |
-/// | `detached_task` | `tokio::spawn(…)` whose handle is dropped at once: the task goes on when the client has left |
-/// | `busy_loop` | a `loop` or `while true` in which nothing waits, yields or leaves, so that the thread is never given up |
-/// | `early_yield` | the response and the stream have the same error, and between the first `yield_!` and the next that yields stands a `?` or a `return Err(…)`, which would be a status if the first came later |
-/// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that nothing leaves |
+/// | `blocking_call` | a call blocks the thread, and with it all streams that run there: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
+/// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped at once: the task runs on after the client has disconnected |
+/// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
+/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` is between the first `yield_!` and the next statement that yields; it would be a status if the first `yield_!` came later |
+/// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that is never left |
 /// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of an event of the framework (`close`, `done`, `gap`, and for the keep-alive `error`) or of `EventSource` (`open`, and for the keep-alive `message`) |
 ///
-/// What a body does counts where it is written out from its crate on (`std::fs::read(…)`, not `read(…)`), and outside of
-/// closures: `spawn_blocking(|| std::fs::read(…))` is right.
+/// Calls in the body are recognised by their full path, from the crate on (`std::fs::read(…)`, not
+/// `read(…)`), and only outside closures: `spawn_blocking(|| std::fs::read(…))` is right.
 ///
 /// # Cancel safety
 ///
-/// Each `.await` is a place where the generator may be dropped, as in any axum handler: keep what has to happen in a
-/// destructor, or in a task of its own (`allow(detached_task)`, where nobody awaits it).
+/// The generator may be dropped at each `.await`, like any axum handler. Put work that must happen
+/// into a destructor, or into a task of its own (with `allow(detached_task)` if its handle is not
+/// awaited).
 pub use sse_macros::sse_endpoint;
 
 /// Makes a type an event type: each variant is an event of its own name.
@@ -400,45 +414,53 @@ pub use sse_macros::sse_endpoint;
 /// }
 /// ```
 ///
-/// In the browser: `source.addEventListener("token", (event) => show(JSON.parse(event.data).text))`.
+/// In the browser: `source.addEventListener("token", (event) =>
+/// show(JSON.parse(event.data).text))`.
 ///
 /// # The type itself
 ///
-/// It may be an enum or a struct, with generics and lifetimes. The derive brings `serde::Serialize` as well (a
-/// derive cannot see its siblings, so to derive that beside it is an error), with all of serde's attributes on the type,
-/// its variants and its fields. To every other serializer the type is what serde's own derive would make of it, so a
-/// handler answers with `Json(event)`, and `serde_json` reads it back. As the top of an event (also in an `Option`, a
-/// `Box`, or a newtype) it is an event of its variant, whose data holds what is in the variant, without its tag. Inside of
-/// another value it is plain JSON. It works wherever a [`Payload`] does: as an item, as the error of a stream (whose
-/// event then has the variant's name; one without a name has `error_event`'s), and in [`Event::json`], whose own `event`, `id` and
-/// `retry` win over the type's. (For the response before the stream it is not: that wants an `IntoResponse`, or
-/// [`SseError`](derive@SseError) instead.)
+/// The type may be an enum or a struct, with generics and lifetimes. The derive also implements
+/// `serde::Serialize`, with all of serde's attributes on the type, its variants and its fields.
+/// Deriving `Serialize` as well is an error, because a derive cannot see the others on the type.
 ///
-/// The names of events and serde's names are two things: `#[serde(rename = "…")]` is the tag in a handler's JSON,
-/// `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]`, or `untagged`, the data is what serde makes of
-/// the whole value, the tag included, for clients that look there.
+/// At the top level of an event (also in an `Option`, a `Box`, or a newtype), a value is the event
+/// of its variant. Its data is the variant's content, without the tag. Inside another value it is
+/// plain JSON. To every other serializer the type looks like serde's own derive, so a handler can
+/// return `Json(event)`, and `serde_json` reads it back.
 ///
-/// With `serde::Deserialize` derived beside it, the test client reads it back, see
-/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode). What is `#[serde(skip)]`, such as an id that is nothing
-/// else, comes back as its default.
+/// The type works wherever a [`Payload`] does: as an item, as the error of a stream (the event has
+/// the variant's name, or the `error_event` if the variant has none), and in [`Event::json`], whose
+/// own `event`, `id` and `retry` override the type's. It is not a response, so it cannot be the
+/// error before the stream: use an `IntoResponse` there, or derive [`SseError`](derive@SseError)
+/// instead.
+///
+/// Event names and serde's names are independent: `#[serde(rename = "…")]` sets the tag in a
+/// handler's JSON, `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]`, or
+/// `untagged`, the data is serde's representation of the whole value, including the tag, for
+/// clients that read it there.
+///
+/// If `serde::Deserialize` is derived too, the test client reads the event back, see
+/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode). A field with `#[serde(skip)]`, such
+/// as a field that is only the id, is read back as its default.
 ///
 /// # Attributes
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
 /// | `event = "tool-call"` | variant, struct | the event's name; otherwise the variant's, or the struct's, in `snake_case` |
-/// | `rename_all = "kebab-case"` | enum | how names are written that are not given: serde's rules, `snake_case` by default |
+/// | `rename_all = "kebab-case"` | enum | the case of names that are not given: serde's rules, `snake_case` by default |
 /// | `message` | variant, struct | no name: a browser's `onmessage` gets it |
 /// | `text` | variant, struct of one unnamed field | the data is this text as it is, not as JSON |
-/// | `id` | field | it is the event's id as well: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is nothing but the id |
-/// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework gives events of its own, and `open`, which `EventSource` does |
+/// | `id` | field | the field is also the event's id: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
+/// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
-/// Names are checked when they are compiled: they have no line breaks, are not empty, and no two variants have the same.
-/// A variant holds one value, or fields with names, or nothing.
+/// Names are checked at compile time: they contain no line breaks, are not empty, and no two
+/// variants have the same name. A variant holds one value, named fields, or nothing.
 pub use sse_macros::SseEvent;
 
-/// Makes a type an error of both sides of the first event: before it an HTTP response, after it an event.
+/// Makes a type an error for both sides of the first event: an HTTP response before it, an event
+/// after it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -468,41 +490,47 @@ pub use sse_macros::SseEvent;
 /// }
 /// ```
 ///
-/// Both sides show the same JSON, a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457): before the stream as
-/// `application/problem+json` with its status, in the stream as the `data` of the endpoint's `error_event`.
+/// Both sides show the same JSON, a problem according to [RFC
+/// 9457](https://www.rfc-editor.org/rfc/rfc9457): before the stream as `application/problem+json`
+/// with its status, in the stream as the `data` of the endpoint's `error_event`.
 ///
 /// ```json
 /// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
 /// ```
 ///
-/// `code` is the variant's name, by which scripts tell errors apart. The fields of the variant follow by their names; one
-/// that is called `type`, `title`, `detail`, `instance` or `code` is that member. A field with `#[sse(retry_after)]` sets the
-/// header `Retry-After` before the stream, and the `retry` of the event in it, so that a browser comes back no sooner.
+/// `code` is the variant's name, by which scripts distinguish errors. The fields of the variant
+/// follow under their names. A field called `type`, `title`, `detail`, `instance` or `code`
+/// replaces that member. A field with `#[sse(retry_after)]` sets the header `Retry-After` before
+/// the stream, and the `retry` of the event in the stream, so that a browser does not reconnect
+/// sooner.
 ///
 /// # What stays inside
 ///
-/// Only fields with a name whose type is `serde::Serialize` are shown. What has no name, what is not `Serialize`, and the
-/// cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field called `source` or `backtrace`) are not; nor is what
-/// `#[serde(skip)]` hides. So an error that is wrapped is answered by what the variant around it says, a 500 unless that says
-/// otherwise; `#[sse(transparent)]` lets another `SseError` speak for itself. To show a text, give the variant a field called
-/// `detail`. `Display` is for the log alone: with the sources of the error, at `error` for a 5xx before the
-/// stream, at `debug` for a 4xx, at `warn` in the stream.
+/// Only named fields whose type is `serde::Serialize` are shown. Unnamed fields, fields that are
+/// not `Serialize`, the cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field
+/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are not. So a wrapped error is
+/// answered as its variant says, with a 500 by default. With `#[sse(transparent)]`, another
+/// `SseError` determines the whole answer. To show a text, give the variant a field called
+/// `detail`. `Display` is used only for the log: together with the sources of the error, it is
+/// logged at `error` for a 5xx before the stream, at `debug` for a 4xx, and at `warn` in the
+/// stream.
 ///
 /// # Attributes
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
-/// | `status = 429` | variant, type | 400 to 599; on an enum for the variants that do not say their own; 500 by default |
+/// | `status = 429` | variant, type | 400 to 599; on an enum it applies to variants without their own; 500 by default |
 /// | `title = "…"` | variant, struct | one line for people; the status' own by default |
-/// | `detail = "…"` | variant, struct | more of it; a field called `detail` says it for one error |
+/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` gives one for each error |
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
 /// | `code = "…"` | variant, struct | otherwise the variant's name, or the struct's, in `snake_case` |
-/// | `rename_all = "kebab-case"` | enum | how codes are written that are not given: serde's rules |
+/// | `rename_all = "kebab-case"` | enum | the case of codes that are not given: serde's rules |
 /// | `transparent` | variant | the one field, an `SseError`, is the whole error: its status, its members, its time to wait |
 /// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
-/// Of serde's attributes, fields take `rename`, `skip`, `skip_serializing` and `skip_serializing_if`. The derive brings
-/// `serde::Serialize`, `axum::response::IntoResponse` and [`trait@SseError`], so it excludes [`SseEvent`](derive@SseEvent) on the
-/// same type. Tests read it with [`ReceivedEvent::json`](testing::ReceivedEvent::json).
+/// Of serde's attributes, fields accept `rename`, `skip`, `skip_serializing` and
+/// `skip_serializing_if`. The derive implements `serde::Serialize`, `axum::response::IntoResponse`
+/// and [`trait@SseError`], so it cannot be combined with [`SseEvent`](derive@SseEvent) on the same
+/// type. Tests read the error with [`ReceivedEvent::json`](testing::ReceivedEvent::json).
 pub use sse_macros::SseError;
