@@ -353,12 +353,13 @@ pub use topic::{Hub, Start, Topic};
 /// # What it leaves behind
 ///
 /// The attribute generates a function of the same name, without arguments, that returns the route:
-/// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`, `.route("/v2/clock",
-/// clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`, lints and the
-/// visibility are moved to it. Other attributes are moved to the inner function: write
-/// `#[tracing::instrument]` below this attribute, and the generator is polled in its span until the
-/// stream ends. An attribute that reads only the signature, such as `#[utoipa::path]`, goes above
-/// this one. `#[axum::debug_handler]` cannot be used, because the function is not a plain handler.
+/// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`,
+/// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
+/// lints and the visibility are moved to it. Other attributes are moved to the inner function:
+/// write `#[tracing::instrument]` below this attribute, and the generator is polled in its span
+/// until the stream ends. An attribute that reads only the signature, such as `#[utoipa::path]`,
+/// goes above this one. `#[axum::debug_handler]` cannot be used, because the function is not a
+/// plain handler.
 ///
 /// # Warnings
 ///
@@ -414,8 +415,8 @@ pub use sse_macros::sse_endpoint;
 /// }
 /// ```
 ///
-/// In the browser: `source.addEventListener("token", (event) =>
-/// show(JSON.parse(event.data).text))`.
+/// In the browser:
+/// `source.addEventListener("token", (event) => show(JSON.parse(event.data).text))`.
 ///
 /// # The type itself
 ///
