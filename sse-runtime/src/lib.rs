@@ -302,7 +302,7 @@ pub use topic::{Hub, Start, Topic};
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` are its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` are [`Payload`]s: any [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
+/// `T` and `E` are [`Payload`](event::Payload)s: any [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
 /// `axum::response::IntoResponse`. It need not be a failure: any other response, such as a redirect
 /// or a plain JSON object, is returned as an `Err` too. "Before" is lexical: it covers the
 /// statements of the function's own block up to the first that contains a `yield_!`. Adding a
@@ -429,7 +429,7 @@ pub use sse_macros::sse_endpoint;
 /// plain JSON. To every other serializer the type looks like serde's own derive, so a handler can
 /// return `Json(event)`, and `serde_json` reads it back.
 ///
-/// The type works wherever a [`Payload`] does: as an item, as the error of a stream (the event has
+/// The type works wherever a [`Payload`](event::Payload) does: as an item, as the error of a stream (the event has
 /// the variant's name, or the `error_event` if the variant has none), and in [`Event::json`], whose
 /// own `event`, `id` and `retry` override the type's. It is not a response, so it cannot be the
 /// error before the stream: use an `IntoResponse` there, or derive [`SseError`](derive@SseError)

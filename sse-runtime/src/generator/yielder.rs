@@ -293,7 +293,7 @@ impl<S: Stream> Whole for S {
 }
 
 /// The kinds of values that `yield_!` accepts, which keep the implementations of
-/// [`Yield`] from overlapping.
+/// `Yield` from overlapping.
 pub mod kind {
     /// The item itself.
     #[derive(Debug)]

@@ -97,7 +97,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// a stream; plain `axum::serve` notices it at the next write. Up to 64 KiB of pipelined requests
 /// are buffered and answered after the stream. Anything beyond is discarded and the connection
 /// closes after the stream, or immediately once 8 MiB have been discarded. Over HTTP/2, and if
-/// hyper has [kept the stream](Self::takeover), it is not read at all.
+/// hyper has [kept the stream](Self::bypass_hyper), it is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
@@ -131,7 +131,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// # Graceful shutdown
 ///
-/// After SIGTERM, the [readiness probe](Self::ready) fails, but the server keeps accepting
+/// After SIGTERM, the [readiness probe](Self::readiness_path) fails, but the server keeps accepting
 /// connections for the [`drain_delay`](Self::drain_delay), because load balancers notice the change
 /// later. Then it drains: each stream ends at a random moment within the [`drain`](Self::drain)
 /// time, after a random `retry`, so that clients do not all reconnect at once. Streams with

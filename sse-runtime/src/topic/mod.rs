@@ -78,7 +78,7 @@ pub use subscription::{Filter, Map, Subscription, Update};
 /// [`subscribe`](Self::subscribe) takes that id: the reader receives the events after it that are
 /// still held, then the events published from then on, without a gap or a repeat in between. If
 /// events after the id are no longer held, it receives a `gap` event, see
-/// [`Gap`](crate::topic::Gap). An id contains the epoch of its topic, so a restarted process does
+/// [`Gap`]. An id contains the epoch of its topic, so a restarted process does
 /// not mistake it for one of its own.
 ///
 /// Clones refer to the same topic.
@@ -288,7 +288,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// The subscription begins with the events after the id that are still held, followed by those
     /// published from now on. If events after the id are no longer held, or the id is not of this
-    /// topic, it begins with a [`Gap`](crate::topic::Gap), and continues with the oldest event that
+    /// topic, it begins with a [`Gap`], and continues with the oldest event that
     /// is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
@@ -395,13 +395,13 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     }
 
     /// Makes a reader that was overtaken continue with the newest event, after a
-    /// [`Gap`](crate::topic::Gap). By default, it continues with the oldest event that is held.
+    /// [`Gap`]. By default, it continues with the oldest event that is held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Makes a reader that was overtaken continue, after a [`Gap`](crate::topic::Gap), with the
+    /// Makes a reader that was overtaken continue, after a [`Gap`], with the
     /// newest event of each key that it has not seen yet. Use it if only the latest state matters,
     /// such as prices by symbol. The topic holds the newest event of each key forever, so there
     /// must be few keys. `key` runs under the topic's lock, like the `Hash`, `Eq` and `Drop` of its

@@ -192,10 +192,11 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        let is_resuming = matches!(
-            mem::replace(&mut self.stage, Stage::Following),
-            Stage::Resuming
-        );
+        // Assigned only if it changes, since dropping a stage is not free.
+        let is_resuming = matches!(self.stage, Stage::Resuming);
+        if is_resuming {
+            self.stage = Stage::Following;
+        }
         // A client that disconnected among the newest events of each key continues with the rest of
         // them. It already knows that it misses the others.
         if self.number < state.before_oldest() || self.told > 0 {

@@ -202,11 +202,17 @@ async fn full_hub_drops_unread_runs() {
 async fn rejections_are_logged_once() {
     use axum::response::IntoResponse as _;
     let log = support::log::Log::capture();
+    let reject = || {
+        let status = HubError::Full.into_response().status();
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    };
+    // Another test of this process may have logged the line of this second.
+    let start = std::time::Instant::now();
+    while !log.text().contains("topics were refused") && start.elapsed().as_secs() < 10 {
+        reject();
+    }
     for _ in 0..1_000 {
-        assert_eq!(
-            HubError::Full.into_response().status(),
-            StatusCode::TOO_MANY_REQUESTS
-        );
+        reject();
     }
     let lines = log.text().matches("topics were refused").count();
     assert!((1..10).contains(&lines), "{lines} lines");
