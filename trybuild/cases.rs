@@ -1,6 +1,6 @@
 //! The rules for the cases themselves: one mistake, one message; and the page of the docs that lists them.
 //!
-//! `TRYBUILD=overwrite cargo test -p trybuild-cases` writes the page anew, as it does the messages.
+//! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the messages.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 /// A case is this short, so that there is room for one mistake in it.
 const MOST_LINES: usize = 14;
 
-/// Where one file has several errors, and why.
+/// The files with several errors, and the reason of each.
 const SEVERAL: [(&str, usize, &str); 7] = [
     (
         "args/three_mistakes",

@@ -1,6 +1,6 @@
 //! Two ways to stream a language model's answer, word by word.
 //!
-//! `/answers/{id}`, which the page uses, keeps writing while nobody reads: reload the page in the
+//! `/answers/{id}`, which the page uses, keeps writing without a reader: reload the page in the
 //! middle of an answer, or open it in a second tab.
 //!
 //! ```sh

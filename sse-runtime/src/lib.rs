@@ -350,7 +350,7 @@ pub use topic::{Hub, Start, Topic};
 /// }
 /// ```
 ///
-/// # What it leaves behind
+/// # The expansion
 ///
 /// The attribute generates a function of the same name, without arguments, that returns the route:
 /// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`,

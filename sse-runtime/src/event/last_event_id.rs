@@ -19,11 +19,12 @@ use crate::event::id::{self, EventId};
 
 const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
-/// An extractor: the id of the last event that the client has seen, if it has seen one.
+/// Extracts the last event ID: the id of the last event that the client received, if it has received
+/// one.
 ///
-/// It is the header `Last-Event-ID`, the first that is not empty, which a browser sends when it reconnects; without it the query parameter
-/// `lastEventId` or `last_event_id`, since a script that makes a new `EventSource` cannot set headers. An empty id is
-/// none.
+/// A browser sends it in the header `Last-Event-ID` when it reconnects; the first header that is not
+/// empty counts. Without one, it is the query parameter `lastEventId` or `last_event_id`, since a
+/// script that makes a new `EventSource` cannot set headers. An empty id counts as no id.
 ///
 /// It never rejects. An id that is not UTF-8 or does not parse as `T` (an older deployment may have written it) is
 /// handed to the handler as an error: a `400` would stop a browser from ever reconnecting. Take it apart with

@@ -21,7 +21,7 @@ use crate::event::{describe::Describe, frame::Head};
 ///
 /// Derive this trait with [the macro of the same name](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no `SseError`",
+    message = "`{Self}` does not implement `SseError`",
     note = "derive `sse_runtime::SseError` for it"
 )]
 pub trait SseError: Serialize + IntoResponse {
@@ -185,7 +185,7 @@ fn seconds(after: Duration) -> u64 {
 /// seconds, or an `Option` of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how long to wait",
-    label = "this is no time to wait",
+    label = "this is not a time to wait",
     note = "`#[sse(retry_after)]` goes on a `Duration`, on a whole number of seconds, or on an `Option` of one"
 )]
 pub trait RetryAfter {

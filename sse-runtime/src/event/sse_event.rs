@@ -145,7 +145,7 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
 
 /// A type that the field of a variant with `#[sse(text)]` can have.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no text",
+    message = "`{Self}` is not text",
     label = "this cannot be sent as text",
     note = "`#[sse(text)]` goes on a `String`, or on what is `AsRef<str>`; without it the value is sent as JSON"
 )]

@@ -129,7 +129,7 @@ impl<T> ItemOf<T> for Probe<T> {
 
 /// Implemented by no type, so that a `Result` under another name is rejected.
 #[diagnostic::on_unimplemented(
-    message = "the item of this stream is a `Result`, but the signature hides it behind another name",
+    message = "the item of this stream is a `Result`, but the signature names it differently",
     label = "this is a `Result`",
     note = "write `impl Stream<Item = Result<T, E>>` out: the attribute reads it there"
 )]

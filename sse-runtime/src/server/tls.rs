@@ -54,7 +54,7 @@ impl Tls {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves a thread behind, which ends once it has read the files.
+    /// Dropping the future does not end the thread that reads the files.
     pub(crate) async fn load_on_thread(cert: PathBuf, key: PathBuf) -> io::Result<Self> {
         let loading = on_thread(move || Self::load(&cert, &key));
         // A thread that panics has already printed the message.
@@ -356,7 +356,7 @@ pub enum TlsError {
     BadPem {
         /// The file.
         file: PathBuf,
-        /// What is invalid, without any of the file's contents.
+        /// The reason, without any of the file's contents.
         reason: &'static str,
     },
     /// The certificate file holds no certificate.

@@ -790,7 +790,7 @@ pub enum HubError {
     Full,
     /// The id with the positions in all of these topics would be too long.
     #[error(
-        "the positions in so many topics are no id that a client could send back; read fewer at once"
+        "too many topics: their combined event id would exceed 4,000 bytes; subscribe to fewer"
     )]
     TooManyNames,
     /// A name has more than 1,024 bytes.

@@ -208,7 +208,7 @@ impl<K> fmt::Debug for Presence<K> {
 }
 
 /// A guard that keeps a member present until it is dropped, see [`Presence::join`].
-#[must_use = "whoever joins has left when this is dropped"]
+#[must_use = "the member leaves when this is dropped"]
 pub struct PresenceGuard<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,

@@ -39,7 +39,7 @@ pub(crate) struct TakenOver<Io: Transport> {
     epochs: PollEpochs,
 }
 
-/// What follows the end of a stream.
+/// The state of the connection after the end of a stream.
 pub(crate) enum AfterStream<Io: Transport> {
     /// The connection serves the next request.
     Next(Socket<Io>),
