@@ -55,7 +55,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-const BREAKS_OFF: &str = "a_stream_that_breaks_off_is_no_clean_end";
+const BREAKS_OFF: &str = "a_stream_that_breaks_off_has_no_clean_end";
 const LEAVES: &str = "a_client_that_leaves_is_noticed";
 const LISTENS_LATE: &str = "not before the server next sends something: the keep-alive";
 const SIX: &str = "works at six of a connection's streams, until others have ended";
@@ -80,7 +80,7 @@ fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
             | "a_server_that_refuses_is_passed_over_from_its_health_check_on",
         ) => Some("has no health checks, in the free version"),
         ("varnish", "a_server_that_refuses_is_passed_over") => {
-            Some("what is piped is not tried again, before the health check has noticed")
+            Some("a piped request is not retried until the health check has noticed")
         }
         _ => None,
     }

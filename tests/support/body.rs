@@ -8,7 +8,7 @@ use std::{
 use axum::body::{Body, Bytes};
 use http_body::Frame;
 
-/// What polling a body returns.
+/// The result of polling a body.
 pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
 /// Creates a body that calls `poll` for each frame, like [`std::future::poll_fn`].

@@ -1,5 +1,5 @@
-//! What the tests on real sockets share: servers, a client that shows the bytes on the wire, and a
-//! count of generators.
+//! Shared code of the tests on real sockets: servers, a client that shows the bytes on the wire,
+//! and a count of generators.
 #![allow(
     missing_docs,
     reason = "fixtures, with docs where the name does not say enough"

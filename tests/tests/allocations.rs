@@ -1,4 +1,4 @@
-//! What a stream allocates, and what it holds while it waits.
+//! The allocations of a stream, and the memory that it holds while it waits.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -143,7 +143,7 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         tokios.push((timer, Box::pin(ending.clone().cancelled_owned()), ending));
     });
     for path in ["/quiet", "/topic"] {
-        // What all of them share.
+        // The first stream also allocates the state that all of them share.
         let _first = open(&runtime, &mut app, path);
         let mut bodies = Vec::with_capacity(STREAMS);
         let held = measure(|| {

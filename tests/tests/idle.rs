@@ -1,4 +1,4 @@
-//! What a quiet stream costs, in bytes on the heap.
+//! The heap memory of a quiet stream.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"

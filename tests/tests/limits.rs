@@ -168,7 +168,7 @@ async fn storm_of_clients_gets_exactly_the_permits() {
         // Half of all clients, without those that were accepted.
         assert!(in_browsers >= CLIENTS / 2 - PLACES && elsewhere >= CLIENTS / 2 - PLACES);
         let moments: BTreeSet<_> = refused.iter().collect();
-        assert!(moments.len() > 1_000, "they come back together");
+        assert!(moments.len() > 1_000, "they reconnect together");
 
         // No stream was ended for another.
         happen.send(storm).unwrap();
@@ -579,9 +579,9 @@ async fn place_of_another_limit_is_not_taken_over() {
     stays.read_to("superseded").await;
 }
 
-/// An empty success is what the response exists to avoid.
+/// The response exists to avoid an empty success.
 #[tokio::test]
-async fn own_response_over_the_limit_is_no_success() {
+async fn own_response_over_the_limit_is_not_a_success() {
     let (app, shared, _happen) = app();
     let limit = StreamLimit::new(0);
     let of_key = StreamLimit::per_key(0, |_| Some(()));

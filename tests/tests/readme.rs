@@ -84,8 +84,8 @@ fn curl(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a client receives, without the lines that depend on the clock, and without the keep-alive,
-/// which needs silence.
+/// Returns the lines that a client receives, except those that depend on the clock, and the
+/// keep-alive, which needs silence.
 fn frames(path: &str, args: &[&str]) -> String {
     let url = format!("http://127.0.0.1:3000{path}");
     curl(&[args, &["--max-time", "10", &url]].concat())

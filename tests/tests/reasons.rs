@@ -93,7 +93,7 @@ async fn lags(
     let updates = topic.subscribe(Start::Now);
     for number in 0..10 {
         if let Err(error) = topic.publish(&number).await {
-            tracing::error!(%error, "nobody is told of a number");
+            tracing::error!(%error, "failed to publish a number");
         }
     }
     yield_all!(updates);
@@ -240,7 +240,7 @@ impl Running {
 type Ended = (u64, CloseReason);
 
 impl Running {
-    /// Streams of one endpoint, which ends as it is told to.
+    /// Opens streams of one endpoint, which ends them as requested.
     async fn end_by_cause(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why) in [

@@ -29,7 +29,7 @@ const ATTEMPTS: u32 = 20;
 /// The cursor in a probe.
 const CURSOR: &str = "$0";
 
-/// A program as it is while somebody types, and what an editor shows at its cursor.
+/// An unfinished program, as a user types it, and the editor's output at its cursor.
 struct Probe {
     name: &'static str,
     code: &'static str,

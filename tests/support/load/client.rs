@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{said, within};
 
-/// What all clients have received.
+/// The totals of all clients.
 #[derive(Debug, Default)]
 pub struct Received {
     pub events: AtomicU64,
@@ -153,7 +153,7 @@ impl<'a> Events<'a> {
                 Frame::End(end) => return Ok((last, end)),
                 Frame::Event if last.is_none() => {}
                 frame if last.is_none() => last = Some(frame),
-                frame => return Err(format!("{frame:?} behind {last:?}")),
+                frame => return Err(format!("{frame:?} after {last:?}")),
             }
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Events<'a> {
         if frame.starts_with(':') {
             return Ok(None);
         }
-        Err(format!("a frame that nobody has sent: {frame:?}"))
+        Err(format!("a frame that was not sent: {frame:?}"))
     }
 
     /// The socket of HTTP/1, for disconnecting.

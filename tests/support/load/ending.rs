@@ -365,7 +365,7 @@ impl Clients {
         socket.write_all(request.as_bytes()).await.map_err(said)?;
         gate.pass().await;
         // The server drops unsent data, so the client sees a reset.
-        within("the server to give up", async {
+        within("the server to disconnect", async {
             while !socket.ready(Interest::ERROR).await?.is_error() {}
             std::io::Result::Ok(())
         })
@@ -435,7 +435,7 @@ impl Clients {
         let is_clean = end == End::Clean;
         if last != goodbye || is_clean == (case.cause == Panicked) {
             return Err(format!(
-                "{last:?} and then {end:?}, behind {} events",
+                "{last:?} and then {end:?}, after {} events",
                 events.count()
             ));
         }

@@ -77,7 +77,7 @@ impl Numbers {
             .collect()
     }
 
-    /// What is left of the streams, compared with a server that has had none.
+    /// Lists the numbers that differ from those of a server that has had no streams.
     pub fn left(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         let mut expect = |what: &str, is: u64, was: u64| {
@@ -160,7 +160,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// What is left when patience is at its end.
+    /// Returns the numbers that still differ at the timeout.
     pub async fn settled(&self, before: &Numbers) -> Result<Numbers, String> {
         let start = Instant::now();
         loop {

@@ -98,7 +98,7 @@ pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
 }
 
 /// A stream that breaks off does not look like an end.
-pub(crate) async fn a_stream_that_breaks_off_is_no_clean_end(kind: Kind) {
+pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -306,7 +306,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     };
     servers.until_first_refuses().await;
     within("the health check to notice", async {
-        // The proxy takes turns, so this many in a row are no coincidence.
+        // The proxy takes turns, so this many in a row aren't a coincidence.
         let mut in_a_row = 0;
         while in_a_row < 20 {
             let mut client = Client::connect(proxy.addr).await;
@@ -350,7 +350,7 @@ pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     assert!(killed.await.unwrap().success());
     let other = format!("\n{}\n.", servers[1].id());
     within("the other server to answer alone", async {
-        // The proxy takes turns or counts, so this many in a row are no coincidence.
+        // The proxy takes turns or counts, so this many in a row aren't a coincidence.
         let mut in_a_row = 0;
         while in_a_row < 50 {
             in_a_row = if answers().await.contains(&other) {

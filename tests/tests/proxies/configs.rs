@@ -5,7 +5,7 @@
 pub(crate) struct Kind {
     pub(crate) program: &'static str,
     pub(crate) file: &'static str,
-    /// Where it listens, and where it does in a test, with a `PORT` of its own.
+    /// The address in the file, and the one for a test, with a `PORT` of its own.
     pub(crate) listens: Option<(&'static str, &'static str)>,
     /// The same for HTTP/2 without TLS.
     pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,
@@ -16,7 +16,7 @@ pub(crate) struct Kind {
     pub(crate) silence: (&'static str, &'static str),
     /// The addresses of its servers.
     pub(crate) servers: &'static [&'static str],
-    /// What must differ for a process without privileges, in a folder of its own, `DIR`.
+    /// Replacements for a process without privileges, in a folder of its own, `DIR`.
     pub(crate) private: &'static [(&'static str, &'static str)],
     pub(crate) args: &'static [&'static str],
     /// Whether it is several processes.

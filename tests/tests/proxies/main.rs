@@ -51,7 +51,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
         one_connection_has_many_streams_over_http2
         one_browser_has_fifty_streams
@@ -66,7 +66,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
         one_connection_has_many_streams_over_http2
         one_browser_has_fifty_streams
@@ -83,7 +83,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end ("left == right")
+        a_stream_that_breaks_off_has_no_clean_end ("left == right")
         a_quiet_stream_stays_by_its_keep_alive
         one_connection_has_many_streams_over_http2
         one_browser_has_fifty_streams
@@ -100,7 +100,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
         one_connection_has_many_streams_over_http2 ("for the head")
         one_browser_has_fifty_streams ("streams had their event")
@@ -117,7 +117,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
         a_quiet_stream_stays_by_its_keep_alive
         one_connection_has_many_streams_over_http2 ("to be dropped")
         the_address_of_the_client_arrives
@@ -132,7 +132,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
     );
     proxy!(haproxy_default = HAPROXY_DEFAULT:
         no_event_waits_for_the_next ("twelve events took")
@@ -142,7 +142,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
     );
     proxy!(caddy_default = CADDY_DEFAULT:
         no_event_waits_for_the_next
@@ -152,7 +152,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end ("left == right")
+        a_stream_that_breaks_off_has_no_clean_end ("left == right")
     );
     proxy!(httpd_default = HTTPD_DEFAULT:
         no_event_waits_for_the_next
@@ -162,7 +162,7 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
     );
     proxy!(varnish_default = VARNISH_DEFAULT:
         no_event_waits_for_the_next
@@ -172,6 +172,6 @@ mod behind {
         a_client_that_leaves_is_noticed_at_the_keep_alive
         a_client_that_does_not_read_is_felt ("pieces were taken")
         a_clean_end_stays_one
-        a_stream_that_breaks_off_is_no_clean_end
+        a_stream_that_breaks_off_has_no_clean_end
     );
 }

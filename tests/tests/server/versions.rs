@@ -89,7 +89,7 @@ impl Server {
     }
 }
 
-/// A client of `server` that has sent `request`, and the head that came back.
+/// Sends `request` to `server`, and returns the client and the head of the response.
 async fn send(server: &Server, request: &str) -> (Client, Head) {
     let mut client = Client::connect(server.addr).await;
     client.send(request.as_bytes()).await;

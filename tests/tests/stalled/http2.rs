@@ -149,7 +149,7 @@ async fn throttled(request: Request<Body>, next: Next) -> Response {
 
 /// The server notices an unread response, whatever layers do with the body.
 #[tokio::test]
-async fn unread_stream_is_reset_behind_layers() {
+async fn unread_stream_is_reset_inside_layers() {
     let (told, mut reasons) = Told::new();
     let app = Router::new()
         .nest(

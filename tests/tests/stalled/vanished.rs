@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, time::sleep};
 
 use super::{LATE, NEVER, next, server};
 
-/// A network namespace behind a cable, both of which are removed when this is dropped.
+/// A network namespace and the cable to it, both of which are removed when this is dropped.
 struct Elsewhere {
     name: String,
     /// The server's end of the cable, and the address there.

@@ -246,7 +246,7 @@ async fn ready_futures_do_not_count_as_a_wait() {
 
 /// A generator that never waits, and yields nothing.
 #[tokio::test]
-async fn endless_empty_frames_block_nobody() {
+async fn endless_empty_frames_block_no_other_task() {
     #[sse_endpoint("/empties")]
     async fn empties() -> impl Stream<Item = u64> {
         loop {
@@ -271,7 +271,7 @@ async fn test_client_subscribes_before_the_head() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic = "gave up waiting for an event of GET /stream: it was polled"]
-async fn test_client_gives_up_on_a_paused_clock() {
+async fn test_client_panics_on_a_paused_clock() {
     let app = Router::new().sse(stream).with_state(Sources::new());
     let mut events = testing::Client::new(app).get("/stream").await.events();
     events.expect_event().await;

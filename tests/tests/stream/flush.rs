@@ -234,7 +234,7 @@ impl Flood {
 async fn generator_waits_while_client_does_not_read() {
     let mut flood = Flood::start(KIB).await;
     let taken = standstill(&mut flood.yielded).await;
-    assert!(taken < 100 * KIB, "{taken} bytes were yielded to nobody");
+    assert!(taken < 100 * KIB, "{taken} bytes were yielded unread");
     flood.assert_polls_for(taken / KIB + 1);
     flood.read_past(taken).await;
 }

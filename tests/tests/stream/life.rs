@@ -180,7 +180,7 @@ async fn max_duration_ends_a_waiting_generator() {
         "{limits:?}"
     );
     limits.dedup();
-    assert!(limits.len() > 1, "all clients come back at once");
+    assert!(limits.len() > 1, "all clients reconnect at once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! An `EventSource` that was not written here, behind a connection that breaks.
+//! An `EventSource` from another project, on a connection that breaks.
 
 use std::{
     future::poll_fn,

@@ -38,7 +38,7 @@ async fn narrow(addr: SocketAddr) -> TcpStream {
     socket.connect(addr).await.unwrap()
 }
 
-/// What a client received.
+/// The events and gaps that a client received.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Account {
     events: u64,
@@ -74,7 +74,7 @@ fn account(stream: &str, behind: u64) -> Account {
             account.rest.clear();
         } else if frame.starts_with("id: ") && frame.contains("\ndata: ") {
             let id = number(frame.lines().next().unwrap());
-            assert!(id > account.last, "{id} behind {}", account.last);
+            assert!(id > account.last, "{id} after {}", account.last);
             if account.gaps.is_empty() {
                 assert_eq!(id, account.last + 1);
             }

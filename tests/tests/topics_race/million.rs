@@ -202,7 +202,7 @@ async fn read(
                 let must = &expected.bytes[at..expected.bytes.len().min(at + piece.len())];
                 if piece != must {
                     let piece = String::from_utf8_lossy(&piece[..piece.len().min(200)]);
-                    panic!("behind {}: {piece}", expected.events(at));
+                    panic!("after {}: {piece}", expected.events(at));
                 }
                 at += piece.len();
             }

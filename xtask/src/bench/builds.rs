@@ -1,4 +1,4 @@
-//! What 100 endpoints cost the compiler, and the same 100 written by hand: two programs, which are written here.
+//! Build times of 100 endpoints, and of the same 100 written by hand: two programs, which are generated here.
 
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
@@ -93,7 +93,7 @@ pub(crate) fn measure() -> io::Result<Measured> {
     for program in &PROGRAMS {
         let folder = folder.join(program.name.replace(' ', "-"));
         program.write(&folder)?;
-        // What is fetched is no matter of the compiler's.
+        // Downloads don't count as time of the compiler.
         succeed(&mut cargo(&folder, "fetch"))?;
     }
     for clean in 1..=CLEANS {

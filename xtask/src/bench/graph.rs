@@ -13,7 +13,7 @@ use super::{
 };
 use crate::steps::root;
 
-/// In the order of the legend. The colours are told apart on white and on near black, also by those who see few colours.
+/// In the order of the legend. The colours differ on white and on near black, also for colour-blind readers.
 const LINES: [(&str, RGBColor); 6] = [
     (OURS, RGBColor(0x1b, 0x8a, 0x5a)),
     (PLAIN, RGBColor(0x6c, 0xb3, 0x2e)),

@@ -1,4 +1,4 @@
-//! What a million streams would take, as the figures of the run have it.
+//! The cost of a million streams, extrapolated from the figures of the run.
 
 use super::{
     report::number,
@@ -11,7 +11,7 @@ const MILLION: f64 = 1e6;
 /// The default of `keep_alive`, in seconds.
 const KEEP_ALIVE: f64 = 15.0;
 
-/// What Ethernet, IPv4 and TCP put before a segment, in bytes.
+/// The headers of Ethernet, IPv4 and TCP for each segment, in bytes.
 const HEADERS: f64 = 66.0;
 
 /// A row: what it says, and how it follows from the figures.

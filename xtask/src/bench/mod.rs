@@ -22,13 +22,13 @@ use scenario::Size;
 
 use crate::steps::{self, root};
 
-/// What is to be measured.
+/// The arguments that select the scenarios to measure.
 #[derive(Default)]
 struct Options<'a> {
     is_quick: bool,
-    /// Keep what was measured before.
+    /// Keep the earlier results.
     goes_on: bool,
-    /// Scenarios whose names start with one of these, anew.
+    /// Measure scenarios again whose names start with one of these.
     only: Vec<&'a str>,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Measures, prints the table, and writes the page. `None` where the arguments are none.
+/// Measures, prints the table, and writes the page. Returns `None` if the arguments are invalid.
 pub(crate) fn run(args: &[&str]) -> Option<ExitCode> {
     let options = Options::parse(args)?;
     Some(match measure(&options) {
@@ -115,7 +115,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         let (measured, failed) = scenario.measure(&rig, &size, tools)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
         results.failed.insert(scenario.name.to_owned(), failed);
-        // Whatever comes, this need not be measured again: `--continue`.
+        // With `--continue`, this isn't measured again, even if a later scenario fails.
         results.write(&kept)?;
     }
     println!("\nmeasured in {} s", start.elapsed().as_secs());

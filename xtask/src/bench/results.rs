@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// What one turn of one entrant came to, by the name of the figure.
+/// The figures of one turn of one entrant, by name.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
 /// The samples of each entrant, a turn each.
@@ -14,7 +14,7 @@ pub(crate) type Measured = BTreeMap<String, Vec<Sample>>;
 pub(crate) struct Results {
     /// Machine and versions, a line each.
     pub(crate) machine: Vec<String>,
-    /// Who was not there, and why.
+    /// The entrants and tools that were left out, with the reasons.
     pub(crate) left_out: Vec<String>,
     /// Turns that came to nothing, by the scenario's name.
     #[serde(default)]

@@ -22,7 +22,7 @@ const CLIENT: &str = "1";
 /// How long a server may take to start, and to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program of the rig, with what stands behind its port.
+/// A program of the rig, with the arguments after its port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     Own(&'static str, &'static [&'static str]),
@@ -30,7 +30,7 @@ pub(crate) enum Program {
     Nchan,
 }
 
-/// What the load generator does, as it reads it.
+/// The load to generate, in the format that the load generator reads.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Load {
@@ -57,7 +57,7 @@ pub(crate) enum Load {
     Open,
 }
 
-/// What it says.
+/// The output of the load generator.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) ready: usize,
@@ -243,7 +243,7 @@ impl Rig {
 #[derive(Debug)]
 pub(crate) struct Server {
     port: u16,
-    /// Where it is told how often to publish.
+    /// The port of `/rate`, which sets how often it publishes.
     control: u16,
     /// Before nginx: what publishes to it goes first.
     _publisher: Option<Process>,
@@ -311,7 +311,7 @@ fn total_calls(table: &str) -> Option<u64> {
     total.trim().parse().ok()
 }
 
-/// A port that nobody listened on a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())

@@ -48,10 +48,10 @@ impl Size {
     };
 }
 
-/// Who is measured: a program, by the path that it is asked for.
+/// A program to measure, and the path to request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entrant {
-    /// As the table has it.
+    /// The name in the table.
     pub(crate) name: &'static str,
     pub(crate) program: Program,
     pub(crate) path: &'static str,
@@ -281,7 +281,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Lets all have their turns. Who fails twice is left out, with the reason, and the others go on.
+    /// Runs the turns of all entrants. An entrant that fails twice is left out, with the reason, and the others go on.
     pub(crate) fn measure(
         &self,
         rig: &Rig,

@@ -8,13 +8,13 @@ use super::{
     scenario::Size,
 };
 
-/// Where it begins, in deliveries a second: less than anybody's most.
+/// The first rate, in deliveries per second: less than every entrant's maximum.
 const FROM: u64 = 300_000;
 
 /// How many rates are tried at most.
 const TRIES: usize = 14;
 
-/// Doubles the rate until it is not kept up, twice since a bad moment is nobody's fault, then halves the way between.
+/// Doubles the rate until the server fails to keep it up twice, since once may be noise; then bisects.
 pub(crate) fn most(
     rig: &Rig,
     server: &Server,
@@ -22,7 +22,7 @@ pub(crate) fn most(
     streams: usize,
     size: &Size,
 ) -> io::Result<Sample> {
-    // To a tenth, or as a whole number of events has it.
+    // To a tenth, or to a whole number of events.
     let fine = if size.is_full { 1.1 } else { 1.3 };
     let mut best: Option<(u64, Outcome)> = None;
     let mut failed: Option<u64> = None;

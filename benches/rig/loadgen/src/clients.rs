@@ -82,7 +82,7 @@ impl Clients {
         }
     }
 
-    /// Opens streams until there are so many, and waits for their heads. Says how long that took.
+    /// Opens streams until there are `count`, and waits for their heads. Returns how long that took.
     pub(crate) fn open(&mut self, count: usize, address: SocketAddr, path: &str) -> Duration {
         let start = Instant::now();
         let before = self.clients.len();
@@ -130,7 +130,7 @@ impl Clients {
                 }
             }
             if client.decoder.has_ended() {
-                // What is not known any more cannot be taken out.
+                // This fails if the socket was already removed.
                 let _ = epoll::delete(&self.epoll, &client.socket);
             }
         }

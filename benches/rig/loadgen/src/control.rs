@@ -1,4 +1,4 @@
-//! What a server is told, and asked, beside its streams.
+//! Requests to a server other than its streams: the rate and the statistics.
 
 use std::{
     io::{self, Read as _, Write as _},

@@ -4,11 +4,11 @@ use memchr::{memchr, memchr_iter, memmem};
 
 use crate::histogram::Histogram;
 
-/// What has come on all streams.
+/// The totals of all streams.
 pub(crate) struct Totals {
     pub(crate) events: u64,
     pub(crate) bytes: u64,
-    /// Of one event in so many.
+    /// Measure the latency of one event in this many.
     pub(crate) sample_every: Option<u64>,
     pub(crate) latency: Histogram,
     /// When what is being decoded was read.
@@ -50,7 +50,7 @@ enum State {
     Head,
     /// The digits of a chunk's size, so far.
     Size(u64),
-    /// So many bytes are to come.
+    /// The number of bytes that are still to come.
     Data(u64),
     BehindData,
     Ended,
@@ -177,7 +177,7 @@ impl Decoder {
         self.partial.extend_from_slice(&data[start..]);
     }
 
-    /// An event is what has a `data` line and ends in an empty one; comments are none.
+    /// An event has a `data` line and ends in an empty one; comments don't count.
     fn line(&mut self, line: &[u8], totals: &mut Totals) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line.first() {

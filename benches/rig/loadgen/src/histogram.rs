@@ -21,7 +21,7 @@ impl Histogram {
         let index = if value < EACH {
             value
         } else {
-            // The six bits behind the first.
+            // The six bits after the first.
             (doublings - 5) * EACH + ((value >> (doublings - 6)) - EACH)
         };
         self.buckets[usize::try_from(index).expect("a small number")] += 1;

@@ -1,6 +1,5 @@
 //! A load generator for event streams: one thread, epoll, HTTP/1.1, or one HTTP/2 connection for a
-//! burst. It is told what to do by one JSON object, a [`Plan`], as its argument, and prints one, an
-//! [`Outcome`].
+//! burst. Its argument is one JSON object, a [`Plan`], and it prints one, an [`Outcome`].
 //!
 //! ```sh
 //! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
@@ -32,7 +31,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[derive(serde::Deserialize)]
 struct Plan {
     address: SocketAddr,
-    /// Where `/rate` and `/stats` are.
+    /// The address of `/rate` and `/stats`.
     control: SocketAddr,
     /// The server's process.
     pid: u32,
@@ -61,7 +60,7 @@ enum Load {
     Tick { warm_up: f64, seconds: f64 },
     /// Streams are opened up to each of these numbers, and to the whole one, and nothing is sent.
     Idle { steps: Vec<usize> },
-    /// All are opened and closed at once, so many times.
+    /// All are opened and closed at once, once in each round.
     Leave { rounds: usize, seconds: f64 },
     /// Streams are opened one after another, each closed after its first event.
     Open,
@@ -76,17 +75,17 @@ struct Outcome {
     /// Of the responses, with their chunks.
     bytes: u64,
     seconds: f64,
-    /// What the server used in this time, in microseconds.
+    /// The CPU time of the server in this time, in microseconds.
     cpu_us: f64,
     p50_us: f64,
     p99_us: f64,
-    /// What came, of what was published for all streams.
+    /// The fraction of the published events that arrived, over all streams.
     delivered: f64,
-    /// What was published, of what was asked for.
+    /// The fraction of the requested events that were published.
     published: f64,
     /// The load generator's own share of its core.
     own_core: f64,
-    /// KiB of the server's, at so many streams.
+    /// The server's memory in KiB, by the number of streams.
     resident: Vec<(usize, u64)>,
     /// Until no generator was left, of each round.
     left_ms: Vec<f64>,
@@ -192,7 +191,7 @@ impl Plan {
     fn open(&self, clients: &mut Clients, outcome: &mut Outcome) {
         let took = clients.open(self.streams, self.address, &self.path);
         outcome.opened_per_second = self.streams as f64 / took.as_secs_f64();
-        // What belongs to the opening is over.
+        // The work of opening must not count.
         clients.poll_for(Duration::from_millis(300));
     }
 

@@ -1,4 +1,4 @@
-//! What a process and its children have used, from the kernel's accounts.
+//! The resources that a process and its children have used, from `/proc`.
 
 use std::{collections::HashMap, fs};
 
@@ -56,7 +56,7 @@ fn with_children(pid: u32) -> Vec<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may hold anything.
+    // After the name, which may contain anything.
     let (_, behind) = stat.rsplit_once(')')?;
     behind.split_whitespace().nth(1)?.parse().ok()
 }

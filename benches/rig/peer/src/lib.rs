@@ -1,4 +1,4 @@
-//! What every server of the rig shares: the clock, the payload, the publisher, and what the load generator asks for.
+//! Shared code of the servers of the rig: the clock, the payload, the publisher, and the load generator's requests.
 
 use std::{
     env,
@@ -121,17 +121,17 @@ pub async fn publish(mut publish: impl FnMut(u64)) {
     }
 }
 
-/// The first argument.
+/// Returns the first argument.
 ///
 /// # Panics
 ///
-/// Where it is no port.
+/// Panics if it isn't a port.
 pub fn port() -> u16 {
     let port = env::args().nth(1).expect("the port is the first argument");
     port.parse().expect("a port")
 }
 
-/// Whether a word stands behind the port.
+/// Returns whether `word` is one of the arguments after the port.
 pub fn is_told(word: &str) -> bool {
     env::args().skip(2).any(|argument| argument == word)
 }

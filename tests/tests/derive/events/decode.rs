@@ -1,4 +1,4 @@
-//! What is sent is decoded to the same value.
+//! Events are decoded to the values that were sent.
 
 use std::fmt;
 

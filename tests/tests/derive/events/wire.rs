@@ -1,4 +1,4 @@
-//! What each kind of type and attribute writes.
+//! The text that each kind of type and attribute writes.
 
 use std::{borrow::Cow, time::Duration};
 

@@ -117,7 +117,7 @@ async fn streams_end_cleanly_at_spread_moments() {
     let retries: BTreeSet<u64> = ends.iter().map(|(_, retry)| *retry).collect();
     assert!(
         retries.len() > CLIENTS / 2,
-        "they come back together: {retries:?}"
+        "they reconnect together: {retries:?}"
     );
     // Around the ten seconds of the endpoint.
     assert!(
@@ -189,7 +189,7 @@ async fn dropped_server_frees_its_address() {
         client.head().await
     });
     tokio::select! {
-        _ = server_of(Router::new()).serve(listener) => panic!("nobody has stopped it"),
+        _ = server_of(Router::new()).serve(listener) => panic!("the server ended by itself"),
         head = connecting => assert!(head.status_line.contains("404")),
     }
     std::net::TcpListener::bind(addr).unwrap();

@@ -80,7 +80,7 @@ impl Process {
         client
     }
 
-    /// Sends SIGTERM, then `second` once the server accepts nobody, and expects it to exit.
+    /// Sends SIGTERM, then `second` once the server rejects connections, and expects it to exit.
     async fn exit_at_second_signal(&mut self, second: &str) {
         self.signal("TERM").await;
         self.until_it_accepts_nobody().await;

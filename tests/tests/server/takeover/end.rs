@@ -69,7 +69,7 @@ async fn excess_request_bytes_do_not_cut_the_stream() {
 async fn fails() -> impl Stream<Item = u32> {
     yield_!(1);
     tokio::task::yield_now().await;
-    panic!("as the test has it");
+    panic!("the panic of the test");
 }
 
 #[tokio::test]

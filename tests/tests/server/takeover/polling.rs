@@ -164,7 +164,7 @@ async fn event_published_within_a_poll_is_not_missed() {
     }
 }
 
-/// Closes when it is told to.
+/// Closes when it is notified.
 #[sse_endpoint("/until", keep_alive = "off")]
 async fn until(
     State((topic, over)): State<(Topic<u32>, Arc<Notify>)>,

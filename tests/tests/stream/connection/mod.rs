@@ -1,4 +1,4 @@
-//! `Connection`: what ends with a stream, and the hooks that are told why.
+//! `Connection`: tasks that end with a stream, and the hooks that receive the reason.
 
 mod hooks;
 mod runtime;

@@ -30,7 +30,7 @@ enum Http {
 /// A stream that has ended.
 #[derive(Debug)]
 struct Ended {
-    /// What followed the first event.
+    /// The frames after the first event.
     frames: String,
     finish: Finish,
     reason: CloseReason,

@@ -1,4 +1,4 @@
-//! What else the framework writes for a topic: the gap, and the IDs by which a client resumes.
+//! Other output of the framework for a topic: the gap, and the IDs by which a client resumes.
 
 use axum::extract::State;
 use sse_runtime::LastEventId;

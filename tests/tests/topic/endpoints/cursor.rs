@@ -61,7 +61,7 @@ struct Paused {
     go_on: Arc<Notify>,
 }
 
-/// Waits after each event until it is told to go on.
+/// Waits after each event until `go_on` is notified.
 #[sse_endpoint("/pauses", keep_alive = "20ms")]
 async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = paused.topic.subscribe(last.or(Start::First));

@@ -271,7 +271,7 @@ async fn end_of_one_topic_does_not_end_a_stream_of_two() {
     let last = events.last_event_id();
     assert!(
         !last.ends_with("~done"),
-        "{last} stops a client that is to come back"
+        "{last} stops a client that should reconnect"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What can be published, and what an event may do when it is written or dropped.
+//! Types that can be published, and events that act when they are written or dropped.
 
 use std::{
     pin::pin,

@@ -1,4 +1,4 @@
-//! What a client gets when it reconnects with an ID: the rest, and a gap if events were lost.
+//! A client that reconnects with an ID gets the rest, and a gap if events were lost.
 
 use std::sync::Arc;
 

@@ -60,7 +60,7 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // What was missed of `b`, and new events of `c`, which is new.
+    // The missed event of `b`, and only later events of `c`, which is new.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -218,7 +218,7 @@ proptest! {
                         let (name, number) = update.rsplit_once(' ').unwrap();
                         let number: u64 = number.parse().unwrap();
                         let last = last.get_mut(name).unwrap();
-                        assert!(number > *last, "{number} of {name:?} behind {last}");
+                        assert!(number > *last, "{number} of {name:?} after {last}");
                         *last = number;
                         seen += 1;
                     }

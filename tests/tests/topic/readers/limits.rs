@@ -1,4 +1,4 @@
-//! What a topic holds, and what it drops.
+//! The events that a topic keeps, and those that it drops.
 
 use std::{
     task::{Poll, Waker},

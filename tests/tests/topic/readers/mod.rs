@@ -1,4 +1,4 @@
-//! What the readers of a topic get, whatever happens in between.
+//! The events that the readers of a topic get, whatever happens in between.
 
 mod compare;
 mod limits;

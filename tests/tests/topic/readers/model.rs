@@ -154,7 +154,7 @@ impl Model {
         self.evict();
     }
 
-    /// What the next read must return.
+    /// Returns the expected result of the next read.
     pub(super) fn read(&mut self, reader: &mut Reader) -> Seen {
         if let Some((number, told)) = reader.taken.pop_front() {
             reader.seen = number;
@@ -184,7 +184,7 @@ impl Model {
         Seen::Nothing
     }
 
-    /// What a reader that was overtaken gets: a gap or the end, or what is kept for it.
+    /// Returns what an overtaken reader gets: a gap, the end, or the events that are kept for it.
     fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
         let (go_on, kept) = match self.overflow {
             Overflow::Disconnect if !was_away => {
@@ -319,7 +319,7 @@ impl Reader {
     /// Asserts that a waiting reader has been woken.
     pub(super) fn assert_woken(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
-            assert!(self.woken.0.load(Ordering::Relaxed), "nobody woke a reader");
+            assert!(self.woken.0.load(Ordering::Relaxed), "no reader was woken");
         }
     }
 }

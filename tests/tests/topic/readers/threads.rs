@@ -40,7 +40,7 @@ impl Exact {
                 self.behind += 1;
                 let (publisher, value) = *update;
                 let last = &mut self.by_publisher[publisher];
-                assert!(value > *last, "{value} of {publisher} behind {last}");
+                assert!(value > *last, "{value} of {publisher} after {last}");
                 *last = value;
             }
             Err(gap) => {
@@ -120,7 +120,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
             .map(|reader| reader.join().unwrap())
             .sum();
         match events {
-            16 => assert!(missed > 0, "nobody was ever overtaken: the test is idle"),
+            16 => assert!(missed > 0, "no reader was ever overtaken: the test is idle"),
             _ => assert_eq!(missed, 0),
         }
         assert_eq!(topic.subscribers(), 0);

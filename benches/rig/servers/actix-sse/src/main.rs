@@ -76,7 +76,7 @@ async fn main() -> std::io::Result<()> {
     let (ticks, _) = broadcast::channel(1024);
     let sender: Ticks = ticks.clone();
     actix_web::rt::spawn(peer::publish(move |seq| {
-        // Nobody listens at first.
+        // There are no receivers at first.
         let _ = sender.send(Tick::new(seq));
     }));
     let ticks = Data::new(ticks);

@@ -1,4 +1,4 @@
-//! What a user writes by hand, from axum's documentation: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
+//! The handler that a user would write by hand from axum's documentation: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn main() -> std::io::Result<()> {
     let (ticks, _) = broadcast::channel(1024);
     let sender = ticks.clone();
     tokio::spawn(peer::publish(move |seq| {
-        // Nobody listens at first.
+        // There are no receivers at first.
         let _ = sender.send(Tick::new(seq));
     }));
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };

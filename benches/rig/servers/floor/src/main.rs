@@ -1,5 +1,5 @@
-//! The floor: one thread, epoll, and one send of a chunk for each subscriber and event. What is written here by hand for
-//! this one purpose is as little as a process can do.
+//! The floor: one thread, epoll, and one send of a chunk for each subscriber and event. Written by hand for this one
+//! purpose, it does as little as a process can.
 //!
 //! A burst shares writes of 64 KiB; with the word `each` every event has its own.
 
@@ -27,7 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 /// How much of a burst is written at once, in bytes.
 const SHARED: usize = 64 * 1024;
 
-/// What waits for a client that takes nothing, at most, in bytes.
+/// The most that is kept for a client that has stopped reading, in bytes.
 const WAITING: usize = 1024 * 1024;
 
 /// Descriptors are small numbers, so they are the keys.
@@ -36,7 +36,7 @@ type Key = usize;
 struct Client {
     socket: TcpStream,
     kind: Kind,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
     sent: usize,
 }
@@ -86,7 +86,7 @@ fn write_chunk(out: &mut Vec<u8>, seq: u64) {
 }
 
 impl Client {
-    /// Writes, or keeps what the socket does not take; `false` where it has just begun to take nothing.
+    /// Writes, or keeps what the socket does not accept. Returns `false` if the socket has just become full.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if self.sent < self.unsent.len() {
             if self.unsent.len() < WAITING {

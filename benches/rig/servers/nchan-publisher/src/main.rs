@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", peer::port()))?;
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
-            // Whoever asked has left.
+            // An error means that the client has left.
             let _ = answer(socket, nginx);
         }
     });
