@@ -1,4 +1,4 @@
-//! The handler that a user would write by hand from axum's documentation: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
+//! A server written by hand from axum's documentation: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
 
 use std::time::Duration;
 
