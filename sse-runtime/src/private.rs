@@ -1,4 +1,4 @@
-//! What expanded code calls. Not for use by hand: it changes with every release.
+//! The items that expanded code calls. Not for use by hand: they change with every release.
 
 pub use axum::http::Method;
 pub use serde;
