@@ -33,9 +33,9 @@ impl Log {
     }
 
     fn with(lines: Lines, spans: FmtSpan, level: Level) -> Self {
-        // tracing caches that a callsite has no subscriber if none is set when the callsite is
-        // first reached, and another thread corrects that later. With a global subscriber there is
-        // nothing to correct.
+        // If no subscriber is set when a callsite is first reached, tracing caches it as disabled
+        // until another thread sets a subscriber. With a global subscriber there is nothing to
+        // correct.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

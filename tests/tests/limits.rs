@@ -384,7 +384,7 @@ async fn newest_stream_of_a_key_ends_its_oldest() {
     assert_eq!(generators.count().alive, 2);
 }
 
-/// Only a stream that begins ends another.
+/// A stream is superseded only once the new one has begun.
 #[tokio::test]
 async fn rejected_request_supersedes_nothing() {
     let (addr, generators, happen) = newest_of_each_user().await;

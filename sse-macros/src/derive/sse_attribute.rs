@@ -35,7 +35,7 @@ enum Value {
     None,
     Is(TokenStream),
     List(TokenStream),
-    /// A value after a colon, like in a struct literal, which is an error.
+    /// A value after a colon, as in a struct literal. This is an error.
     Colon(TokenStream),
 }
 

@@ -313,7 +313,7 @@ fn condition(
 mod tests {
     use super::*;
 
-    /// The function in both outcomes of the predicate `a`.
+    /// The function with `a` enabled, and with `a` disabled.
     fn outcomes(function: &str) -> [String; 2] {
         let function: ItemFn = syn::parse_str(function).unwrap();
         let predicate = first_predicate(&function).unwrap();

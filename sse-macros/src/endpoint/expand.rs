@@ -240,8 +240,8 @@ fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote!(#stream #response)
 }
 
-/// A function with the user's return type, so that its names count as used and it is checked to be
-/// a stream.
+/// A function with the user's return type. It marks the names in that type as used, and checks that
+/// the type is a stream.
 fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let mut stream = returns.stream.clone();
     let at = stream.span();

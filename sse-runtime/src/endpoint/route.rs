@@ -265,7 +265,7 @@ fn method_filter(method: &Method) -> MethodFilter {
 #[derive(Debug)]
 pub struct NoArguments;
 
-// The arguments are extracted like in axum's own handlers, in the same order and with the same
+// The arguments are extracted as in axum's own handlers, in the same order and with the same
 // rejections. The code around that takes from the request what the stream needs.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {

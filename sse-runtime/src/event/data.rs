@@ -291,7 +291,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     }
 }
 
-/// The fields of a variant: inside its tag like in serde's JSON, or without it if the tag is the
+/// The fields of a variant: inside its tag as in serde's JSON, or without it if the tag is the
 /// event's name.
 enum StructVariant<'f> {
     Tagged(Fields<'f>),

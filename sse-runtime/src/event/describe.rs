@@ -4,8 +4,8 @@
 
 use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData};
 
-/// The maximum number of sources in a description, because an error may return itself as its
-/// source.
+/// The maximum number of sources in a description. It guards against an error that returns itself
+/// as its source.
 const MOST_SOURCES: usize = 32;
 
 /// Describes a `T`, or returns `None` if `T` does not implement `Display`.

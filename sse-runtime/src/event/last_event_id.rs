@@ -30,13 +30,13 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// handed to the handler as an error: a `400` would stop a browser from ever reconnecting. Take it apart with
 /// `LastEventId(last)` to tell the two apart, or with [`ok`](Self::ok) where both mean "from the start".
 ///
-/// An id that ends with `~done` is the one that [`Event::done()`](crate::Event::done) leaves with a
-/// client. If it is in the header, and the endpoint takes no `LastEventId` of an [`EventId`], the client
-/// is answered `204` and the function does not run. Otherwise the function receives
-/// [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands. Subscribe before the stream first
-/// waits for anything else or yields: a stream that has not subscribed by then is treated as one that does not read a topic by
-/// the id, so its client is stopped with a `204`.
-/// In a function that returns a `Result`, the stream begins with the first statement that yields, and
+/// An id that ends with `~done` was set by [`Event::done()`](crate::Event::done) leaves with a
+/// client. If it is in the header, and the endpoint takes no `LastEventId` of an [`EventId`], the
+/// client is answered `204` and the function does not run. Otherwise the function receives
+/// [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands. Subscribe before the
+/// stream first waits for anything else or yields: a stream that has not subscribed by then is
+/// treated as one that does not read a topic by the id, so its client is stopped with a `204`. In a
+/// function that returns a `Result`, the stream begins with the first statement that yields, and
 /// what is awaited before does not count.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).

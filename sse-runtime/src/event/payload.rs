@@ -16,7 +16,7 @@ use crate::event::{
 /// This trait is not meant to be implemented by hand: derive [`serde::Serialize`]. The parameter
 /// distinguishes the kinds and is inferred. A `Serialize` type is always sent as JSON, even a
 /// `String`, so that `JSON.parse(e.data)` never fails in the browser. A float that is NaN or
-/// infinite becomes `null`, like in `serde_json`.
+/// infinite becomes `null`, as in `serde_json`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",

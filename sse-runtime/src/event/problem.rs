@@ -34,7 +34,8 @@ pub trait SseError: Serialize + IntoResponse {
         None
     }
 
-    /// Returns the status of the response if the error occurs before the stream begins, 400 to 599.
+    /// Returns the response status (400 to 599) to use if the error occurs before the stream
+    /// begins.
     fn status(&self) -> StatusCode {
         self.problem().status()
     }

@@ -55,7 +55,7 @@ impl FrameBuffer {
         }
     }
 
-    /// Adds a shared frame that is large, or the first.
+    /// Adds a shared frame that is either large or the first in the buffer.
     fn share_apart(&mut self, frame: &Bytes) {
         if self.ahead.is_none() && self.buffer.is_empty() {
             self.lone = Some(frame.clone());

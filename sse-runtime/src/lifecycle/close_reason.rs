@@ -57,7 +57,7 @@ impl CloseReason {
         Self::Panicked,
     ];
 
-    /// Returns the name in `snake_case`, like in the event `close`.
+    /// Returns the name in `snake_case`, as used in the event `close`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",

@@ -71,7 +71,7 @@ bind_address!(
 /// less.
 const BACKLOG: u32 = 4096;
 
-/// The error of an address that cannot be bound.
+/// The error returned if an address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on `{name}`: {source}")]
 struct BindError {

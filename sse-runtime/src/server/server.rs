@@ -250,8 +250,8 @@ impl Server {
     }
 
     /// Sets how long to wait for the body of a request that has no response yet; 30 s by default,
-    /// plus 1 s for each 500 bytes that arrive. Reading the body then fails, which axum's
-    /// extractors answer with `400`.
+    /// plus 1 s for each 500 bytes that arrive. Reading the body then fails, and axum's extractors
+    /// respond with `400`.
     ///
     /// Only the time spent waiting for the client counts, not the time that the handler takes
     /// between reads.

@@ -53,7 +53,7 @@ impl Service {
         }
     }
 
-    /// Lets event streams be taken over through `slot`.
+    /// Allows event streams to be taken over from hyper, by way of `slot`.
     pub(crate) fn set_slot(&mut self, slot: Slot) {
         self.slot = Some(slot);
     }

@@ -26,7 +26,8 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the system discard unsent data and reset the connection when the transport is dropped.
     fn forget_unsent(&self);
 
-    /// Returns how many bytes have reached the system so far; `None` if every finished write has.
+    /// Returns the number of bytes handed to the operating system so far, or `None` if every
+    /// completed write has been handed over in full.
     fn sent(&self) -> Option<u64> {
         None
     }

@@ -308,8 +308,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     }
 
     /// Finishes the topic: its readers receive the remaining events, then the end. Their streams
-    /// are over for good: a client that reconnects with the last id that it has seen receives the
-    /// events that it missed and the end, and the next time a `204`.
+    /// are over for good. A client that reconnects with its last id receives the events that it
+    /// missed, and then the end; if it reconnects again, it gets a `204`.
     ///
     /// A stream that has read the topic to its end sends the event `done` by itself when its
     /// handler returns, unless its endpoint has `events = "own"`.

@@ -117,7 +117,7 @@ impl Cause {
         }
     }
 
-    /// Whether the reason of an ending, `cause reason`, is one that its cause allows.
+    /// Whether an ending, written as `cause reason`, pairs a cause with one of its allowed reasons.
     pub fn explains(ending: &str) -> bool {
         let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
         ending.split_once(' ').is_some_and(|(name, reason)| {

@@ -74,8 +74,8 @@ async fn counted(
 const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
-/// The capacity of the topic, and how far the publisher runs ahead of the slowest reader at most. A
-/// reader within that distance must receive everything.
+/// The capacity of the topic, and the furthest that the publisher may run ahead of the slowest
+/// reader. A reader within that distance must receive everything.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 

@@ -125,7 +125,7 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) => return,
-            // The argument may be a value that runs elsewhere.
+            // The argument may be a closure or a future that runs elsewhere.
             Expr::Call(call) if runs_elsewhere(&call.func) => return,
             Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
                 return self.visit_expr(&call.receiver);

@@ -18,9 +18,9 @@ use serde_json::{
 
 use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
-/// The prefix of the names of structs whose only field is JSON that replaces the struct:
-/// `RawValue`, and numbers under `arbitrary_precision`. A Rust identifier cannot contain `$`, so no
-/// other struct has such a name by accident.
+/// The prefix of the names of `serde_json`'s marker structs, which are serialized as the JSON in
+/// their only field: `RawValue`, and numbers under `arbitrary_precision`. A Rust identifier cannot
+/// contain `$`, so no other struct has such a name by accident.
 const VERBATIM: &str = "$serde_json::private::";
 
 /// Writes one value.

@@ -197,7 +197,7 @@ async fn subscription_fails_with_one_of_its_topics() {
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 }
 
-/// Reads a run that the test stops, and writes an end marker of its own.
+/// Reads a run that the test stops, and then yields an end marker.
 #[sse_endpoint("/read_stopped", method = POST)]
 async fn read_stopped(
     State(hub): State<Hub<String>>,

@@ -66,7 +66,8 @@ proptest! {
     }
 }
 
-/// The held bytes include the value, the frame and their overhead, for any length of the frame.
+/// The held bytes include the value, the frame and their overhead, regardless of the frame's
+/// length.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
