@@ -1,4 +1,4 @@
-//! [`Server`]: how a server starts and how it shuts down.
+//! [`Server`]: starts a server and shuts it down.
 
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
@@ -30,25 +30,27 @@ use crate::{
     },
 };
 
-/// How long a server keeps accepting connections after SIGTERM, because load balancers notice the
-/// shutdown later.
+/// How long a server keeps accepting connections after SIGTERM. Load balancers notice the shutdown
+/// with a delay, and send requests until then.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// Longer than the default send timeout, because a client that stops reading acknowledges nothing
-/// either, and would be taken for one that has vanished.
+/// How long a peer may leave data unacknowledged. This is longer than the default send timeout: a
+/// client that stops reading does not acknowledge data either, and would otherwise be mistaken for
+/// one that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
-/// Default of the other timeouts: twice the default of the keep-alive.
+/// The default for the other timeouts: twice the default keep-alive interval.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long an idle connection is kept for its next request. Longer than load balancers keep
-/// theirs, because they could otherwise send a request on a connection that is being closed.
+/// How long an idle connection is kept open for its next request. Load balancers keep idle
+/// connections for a shorter time, so they do not send a request on a connection that the server is
+/// closing.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// How long aborted connections have to drop what they hold.
+/// How long aborted connections have to drop their resources.
 const ABORT: Duration = Duration::from_millis(500);
 
-/// Serves `app` on `addr` with the default settings of [`Server`].
+/// Serves `app` on `addr` with the default settings of a [`Server`].
 ///
 /// `addr` is an address such as `"127.0.0.1:3000"`, or a listener that is already bound: a
 /// [`TcpListener`](tokio::net::TcpListener) or a `UnixListener`.
@@ -76,9 +78,9 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// disconnects clients that have vanished or stalled, can limit the number of open streams, and
 /// ends streams gracefully when it shuts down.
 ///
-/// It sets `TCP_NODELAY`, so that no event waits in the kernel for the next one, and it tells
-/// streams when an event has reached the kernel, which is what `flush = "each"` relies on over
-/// HTTP/1. Handlers can extract `ConnectInfo<SocketAddr>`, except on connections over a Unix
+/// The server sets `TCP_NODELAY`, so that no event waits in the kernel for the next one. It also
+/// notifies each stream when an event has reached the kernel; over HTTP/1, `flush = "each"` relies
+/// on this. Handlers can extract `ConnectInfo<SocketAddr>`, except on connections over a Unix
 /// socket. With the `http2` feature, the server also speaks HTTP/2 on the same port.
 ///
 /// # Timeouts and limits
@@ -95,50 +97,50 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// A disconnect is noticed immediately, even if the client has pipelined requests after the one for
 /// a stream; plain `axum::serve` notices it at the next write. Up to 64 KiB of pipelined requests
-/// are buffered and answered after the stream. Anything beyond is discarded and the connection
+/// are buffered, and served after the stream. Anything beyond that is discarded, and the connection
 /// closes after the stream, or immediately once 8 MiB have been discarded. Over HTTP/2, and if
-/// hyper has [kept the stream](Self::bypass_hyper), it is not read at all.
+/// hyper [drives the stream](Self::bypass_hyper), data beyond the limit is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
 /// A connection has at most 250 open streams. The server buffers at most 1 MiB of unread data per
-/// connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that it
-/// buffers at most 16 KiB per stream, not counting the last event that was yielded; the generator
-/// does not run in the meantime. An unread stream therefore costs no more than one over HTTP/1,
-/// regardless of the windows that its client announces, and [`max_streams`](Self::max_streams)
-/// bounds the total.
+/// connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that, it
+/// buffers at most 16 KiB per stream, not counting the last event that was yielded. The generator
+/// does not run while its buffer is full. An unread stream therefore costs no more than one over
+/// HTTP/1, regardless of the window sizes that its client announces, and
+/// [`max_streams`](Self::max_streams) bounds the total.
 ///
-/// A flood of PING, SETTINGS or PRIORITY frames is answered or ignored in constant memory, and
-/// costs CPU time for as long as it lasts (about 200 ns per frame). hyper has no setting to limit
-/// it: limit the rate per address in front of the server if that matters.
+/// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory, and costs about 200
+/// ns of CPU time per frame. hyper has no setting that limits such a flood. If that matters, limit
+/// the rate per address in front of the server.
 ///
 /// # Small events over HTTP/2
 ///
-/// Clients that use the `h2` crate, such as `reqwest`, close a connection with all its streams
+/// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams
 /// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
-/// than 256 bytes wait for the app to read them. So once a connection has sent a burst of 48 such
-/// frames, or 100 per second, an event shares a frame with the events that its generator yields
-/// without waiting, until the frame has 256 bytes. No timer delays it. If the generator waits
-/// between events, each is still sent immediately, and a client that does not read such a stream
-/// closes the connection after about a hundred of them. Plain `axum::serve` sends one frame per
-/// event with `flush = "each"`; there, use `flush = "ready"` for bursts.
+/// than 256 bytes are waiting for the client app to read them. So once a connection has sent a
+/// burst of 48 such frames, or 100 per second, events that a generator yields without waiting in
+/// between share a frame, until that frame has 256 bytes. No timer delays the frame. If the
+/// generator waits between events, each event is still sent immediately, and a client that does not
+/// read such a stream closes the connection after about a hundred events. Plain `axum::serve` sends
+/// one frame per event with `flush = "each"`; there, use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
-/// If a handler, extractor or layer panics before the response, the server closes the connection
-/// (over HTTP/2, it resets the stream) and logs the method and the path in an `error` line. Plain
-/// `axum::serve` logs nothing, so the message of the panic hook is the only trace.
+/// If a handler, extractor or layer panics before it returns a response, the server closes the
+/// connection (over HTTP/2, it resets the stream) and logs the method and the path in an `error`
+/// line. Plain `axum::serve` logs nothing, so the panic hook's message is the only trace.
 ///
 /// # Graceful shutdown
 ///
 /// After SIGTERM, the [readiness probe](Self::readiness_path) fails, but the server keeps accepting
-/// connections for the [`drain_delay`](Self::drain_delay), because load balancers notice the change
-/// later. Then it drains: each stream ends at a random moment within the [`drain`](Self::drain)
-/// time, after a random `retry`, so that clients do not all reconnect at once. Streams with
-/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks get 2 s
-/// more. The defaults fit into the 30 s that Kubernetes allows. After SIGINT, which usually comes
-/// from a terminal, the server does not delay, and drains within a second. A second signal closes
-/// all open connections; their close hooks still get 2 s.
+/// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
+/// notice the change. Then the server drains: each stream sends a random `retry` and ends at a
+/// random moment within the [`drain`](Self::drain) time, so that clients do not all reconnect at
+/// once. Streams with `on_shutdown = "finish"` run until they finish or the drain time is over.
+/// Close hooks get another 2 s. The defaults fit into the 30 s that Kubernetes allows. After
+/// SIGINT, which usually comes from a terminal, the server drains without a delay, within a second.
+/// A second signal closes all open connections; their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -169,7 +171,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Creates a server for `app` with the defaults that are documented at each method.
+    /// Creates a server for `app` with the defaults documented for each method.
     pub fn new(app: Router) -> Self {
         Self {
             app,
@@ -191,14 +193,14 @@ impl Server {
         }
     }
 
-    /// Serves over TLS only, with the certificate and the private key in these files. Both are PEM
-    /// files, the first with the server's own certificate followed by its chain. One file may hold
-    /// both.
+    /// Serves only over TLS, with the certificate and the private key in these files. Both are PEM
+    /// files. `cert` contains the server's own certificate, followed by its chain. The same file
+    /// may contain both the certificates and the key.
     ///
     /// The files are checked every minute, and a renewed certificate is used for new connections
     /// without a restart. With the `http2` feature, clients can choose HTTP/2 in the handshake, as
-    /// browsers do. Its streams share one connection, whereas over HTTP/1 a browser opens at most
-    /// six connections for all its tabs.
+    /// browsers do. HTTP/2 streams share one connection, whereas over HTTP/1 a browser opens at
+    /// most six connections across all its tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
@@ -216,42 +218,42 @@ impl Server {
         self
     }
 
-    /// Sets how many event streams may be open at once; unlimited by default. This is a
-    /// [`StreamLimit`] around the whole app, which documents how requests beyond the limit are
+    /// Sets how many event streams may be open at once; unlimited by default. The limit is a
+    /// [`StreamLimit`] around the whole app; see there for how requests beyond the limit are
     /// rejected.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
     }
 
-    /// Sets how long a client may stop reading; 30 s by default. Its stream is then closed with
-    /// [`Stalled`](crate::CloseReason::Stalled).
+    /// Sets how long a client may stop reading; 30 s by default. After that, its stream is closed
+    /// with [`Stalled`](crate::CloseReason::Stalled).
     ///
-    /// The time starts when the system accepts no more data: when the receive buffer of the
-    /// client's system is full, which may hold several MB, and another 64 KiB are waiting (on
-    /// Linux; elsewhere, the system's own limit). Over HTTP/2, it applies to the connection, and to
-    /// each response that the client holds back; there, the client has to take 16 KiB to make
-    /// progress. Over HTTP/1 without TLS, it has to take about 32 KiB, or as much as its system
-    /// makes room for at once if that is more: with the default, a client has to read about 5 KB/s
-    /// of a stream that always has data to send.
+    /// The timeout starts when the kernel accepts no more data. By then, the client's receive
+    /// buffer is full (it may hold several MB), and another 64 KiB are waiting (on Linux; on other
+    /// platforms, the operating system's own limit applies). Over HTTP/2, the timeout applies to
+    /// the connection and to each response that the client holds back; the client makes progress by
+    /// taking 16 KiB. Over HTTP/1 without TLS, the client makes progress by taking about 32 KiB, or
+    /// more if its kernel frees more buffer space at once. With the default, a client has to read
+    /// about 5 KB/s of a stream that always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
     }
 
-    /// Sets how long a client may take to send the head of a request; 75 s by default, because load
-    /// balancers keep idle connections for 60 s. The connection is then closed.
+    /// Sets how long a client may take to send a request head. After that, the connection is
+    /// closed. The default is 75 s, because load balancers keep idle connections for 60 s.
     ///
-    /// The time starts when the connection is opened or when the previous response ends, so this is
-    /// also how long an idle connection is kept.
+    /// The timeout starts when the connection is opened or when the previous response ends, so it
+    /// also limits how long an idle connection is kept open.
     pub fn header_read_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.header_read = limit.min(LONGEST);
         self
     }
 
-    /// Sets how long to wait for the body of a request that has no response yet; 30 s by default,
-    /// plus 1 s for each 500 bytes that arrive. Reading the body then fails, and axum's extractors
-    /// respond with `400`.
+    /// Sets how long the server waits for the body of a request that has no response yet; 30 s by
+    /// default, plus 1 s for each 500 bytes that arrive. After that, reading the body fails, and
+    /// axum's extractors respond with `400`.
     ///
     /// Only the time spent waiting for the client counts, not the time that the handler takes
     /// between reads.
@@ -260,29 +262,29 @@ impl Server {
         self
     }
 
-    /// Sets how long a peer may leave data unacknowledged, or probes if there is no data; 45 s by
-    /// default. The connection is then closed, and its streams end with
+    /// Sets how long a peer may leave data unacknowledged, or keep-alive probes if there is no
+    /// data; 45 s by default. After that, the connection is closed, and its streams end with
     /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
-    /// A client whose receive buffer is full acknowledges no data and answers no PING either. If
-    /// this timeout expires before the [`send_timeout`](Self::send_timeout), which starts only once
-    /// 64 KiB are waiting, the client counts as gone and not as stalled.
+    /// A client whose receive buffer is full does not acknowledge data or PINGs either. If this
+    /// timeout expires before the [`send_timeout`](Self::send_timeout), which starts only once 64
+    /// KiB are waiting, the client counts as gone, not as stalled.
     ///
     /// Values below 1 s are raised to 1 s. With the default keep-alive of 15 s, a peer that has
     /// vanished is detected within a minute. Over HTTP/2, the peer is also checked with PINGs. The
-    /// socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux; elsewhere, this sets the
-    /// time for probes, and the system's own limit applies to data.
+    /// socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux; on other platforms, this
+    /// sets the time limit for probes, and the operating system's own limit applies to data.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
         self
     }
 
-    /// Adds a readiness probe at `path`, outside of all layers of the app. It answers `GET` with
-    /// `200`, and with `503` once the server has been told to shut down.
+    /// Adds a readiness probe at `path`, outside all layers of the app. It responds to `GET` with
+    /// `200`, or with `503` once the server starts to shut down.
     ///
     /// # Panics
     ///
-    /// Panics if the app already has a route at this path, like [`Router::route`].
+    /// Like [`Router::route`], panics if the app already has a route at this path.
     pub fn readiness_path(mut self, path: &str) -> Self {
         let is_ready = Arc::clone(&self.is_ready);
         let probe = get(async move || {
@@ -302,15 +304,15 @@ impl Server {
         self
     }
 
-    /// Sets the time within which the streams end, after the delay; 20 s by default.
+    /// Sets how long the streams have to end after the drain delay; 20 s by default.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
     /// Also shuts the server down when `shutdown` begins, for programs that are stopped by
-    /// something other than a signal. The server then drains without a delay, for the drain time of
-    /// `shutdown`.
+    /// something other than a signal. The server then drains without a delay, for the time that
+    /// `shutdown` allows.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self
@@ -319,10 +321,10 @@ impl Server {
     /// Sets whether SIGINT and SIGTERM (Ctrl-C on platforms without signals) shut the server down;
     /// `true` by default.
     ///
-    /// Once a program has listened for a signal, that signal no longer terminates the process by
-    /// default, for as long as the process lives. With `true`, this applies from the moment the
-    /// server starts, even after the server has ended. Programs that keep running after their
-    /// server, or handle signals themselves, should pass `false` and stop the server with a
+    /// Once a program has listened for a signal, that signal no longer terminates the process for
+    /// the rest of its lifetime. With `true`, this applies as soon as the server starts, and still
+    /// applies after the server has ended. Programs that outlive their server, or that handle
+    /// signals themselves, should pass `false` and stop the server with a
     /// [`shutdown`](Self::shutdown):
     ///
     /// ```no_run
@@ -369,8 +371,9 @@ impl Server {
     ///
     /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
     /// same router; both receive the signals. Each has its own [`max_streams`](Self::max_streams),
-    /// whereas a [`StreamLimit`] on the router counts the streams of both. The program that binds a
-    /// Unix socket has to remove its file, before and after.
+    /// whereas a [`StreamLimit`] on the router counts the streams of both. A program that binds a
+    /// Unix socket has to remove the socket file, both before it binds the socket and after it has
+    /// closed the socket.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};
@@ -416,7 +419,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the shutdown of the caller begins, or forever if there is none.
+    /// Waits until the caller's shutdown begins, or forever if the caller has not passed one.
     #[cfg(feature = "tls")]
     async fn shutdown_begun(&self) {
         match &self.shutdown {
@@ -425,8 +428,8 @@ impl Server {
         }
     }
 
-    /// Serves on a bound listener. Boxed, so that the future is compiled in this crate and not
-    /// again in each program.
+    /// Serves on a bound listener. The future is boxed so that it is compiled once, in this crate,
+    /// and not again in each program.
     fn serve_on(
         self,
         listener: Listener,
@@ -484,8 +487,8 @@ impl Server {
                     connections = connections.count(),
                     "closing connections that are still open after the drain time or a second signal"
                 );
-                // Data that is not sent yet is lost, but the streams end and their hooks run. A
-                // task that blocks its thread is not waited for.
+                // Unsent data is lost, but the streams end and their hooks run. The server does not
+                // wait for a task that blocks its thread.
                 shutdown.set_over();
                 connections.abort();
                 let _ = timeout(ABORT, connections.closed()).await;

@@ -1,4 +1,4 @@
-//! [`Candidate`]: decides which responses are taken over, and builds their head.
+//! [`Candidate`]: decides which responses are taken over, and builds their heads.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +16,7 @@ use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 
 use crate::{lifecycle::shutdown::Shutdown, stream::request_context::asks_to_close};
 
-/// A request whose response is taken over if it is an event stream.
+/// A request whose response will be taken over if that response is an event stream.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     slot: Slot,
@@ -39,12 +39,12 @@ impl Slot {
 }
 
 impl Candidate {
-    /// Returns `None` if hyper has to send the response, whatever it is.
+    /// Returns `None` if hyper has to send the response, regardless of its type.
     pub(crate) fn new<B>(request: &Request<B>, slot: &Slot) -> Option<Self> {
         let is_http10 = request.version() == Version::HTTP_10;
         let headers = request.headers();
-        // hyper closes the connection after a request with both `transfer-encoding` and
-        // `content-length`, which may be an attack, but does not report that it will.
+        // A request with both `transfer-encoding` and `content-length` may be an attack. hyper
+        // closes the connection after such a request, but does not report this in advance.
         if request.method() == Method::HEAD
             || headers.contains_key(header::EXPECT)
             || headers.contains_key(header::TRANSFER_ENCODING)
@@ -60,7 +60,7 @@ impl Candidate {
         })
     }
 
-    /// Moves the response to the slot if it is an event stream, or returns it.
+    /// Moves the response to the slot if it is an event stream. Otherwise, returns the response.
     pub(crate) fn take(self, response: Response, shutdown: &Shutdown) -> Option<Response> {
         if !is_event_stream(&response) {
             return Some(response);
@@ -106,7 +106,7 @@ fn is_event_stream(response: &Response) -> bool {
         && response.body().size_hint().exact().is_none()
 }
 
-/// Builds the head as hyper would. Header names and values cannot contain line breaks.
+/// Builds the response head as hyper would. Header names and values cannot contain line breaks.
 fn head(headers: &HeaderMap, is_http10: bool, keeps_alive: bool) -> Bytes {
     let mut head = BytesMut::with_capacity(256);
     let version = if is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
@@ -130,7 +130,7 @@ fn head(headers: &HeaderMap, is_http10: bool, keeps_alive: bool) -> Bytes {
     }
     if !headers.contains_key(header::DATE) {
         let now = httpdate::HttpDate::from(SystemTime::now());
-        // Writing to a buffer that grows cannot fail.
+        // Writing to a growable buffer cannot fail.
         let _ = write!(head, "date: {now}\r\n");
     }
     head.extend_from_slice(b"\r\n");

@@ -1,4 +1,4 @@
-//! [`Outgoing`]: the data of a stream that is being written, in HTTP/1.1 chunks.
+//! [`Outgoing`]: the stream data that is being written, in HTTP/1.1 chunks.
 
 use std::{
     cell::RefCell,
@@ -28,12 +28,13 @@ pub(crate) struct Outgoing {
     written: usize,
 }
 
-/// Maximum size of the data that is copied into one buffer and written with one `send`, in bytes.
-/// For small writes this is cheaper than a vectored write.
+/// Maximum number of bytes that are copied into one buffer and written with one `send`. For small
+/// writes, this is cheaper than a vectored write.
 const COPY_MAX: usize = 24 * 1024;
 
 thread_local! {
-    /// The buffer for such copies. Each thread has one, because it holds nothing between writes.
+    /// The buffer for these copies. It is empty between writes, so all streams on a thread share
+    /// one.
     static COPY_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -53,7 +54,7 @@ impl Outgoing {
         self.is_last
     }
 
-    /// Takes the next item unless data is still being written. The head may still be unwritten.
+    /// Takes the next item, unless there is still data to write. The head may still be unwritten.
     pub(crate) fn fill(&mut self, next: &mut Option<Next>) {
         if self.data.is_empty() && !self.is_last {
             match next.take() {
@@ -82,7 +83,7 @@ impl Outgoing {
             let written = if len - self.written <= COPY_MAX {
                 COPY_BUFFER.with_borrow_mut(|copy| {
                     copy.clear();
-                    // Only the unwritten end is copied: the data as a whole may be much larger.
+                    // Only the unwritten end is copied, because the whole data may be much larger.
                     let mut written = self.written;
                     for part in parts {
                         let left = &part[written.min(part.len())..];
@@ -114,7 +115,7 @@ impl Outgoing {
         self.written = 0;
     }
 
-    /// Returns what is sent on the wire: the head, one chunk, and the last chunk. Absent parts are
+    /// Returns the bytes to send: the head, one chunk and the last chunk. Parts that are absent are
     /// empty.
     fn parts<'a>(&'a self, size: &'a mut SizeLine) -> [&'a [u8]; 5] {
         let is_chunk = self.is_chunked && !self.data.is_empty();
@@ -133,8 +134,8 @@ impl Outgoing {
     }
 }
 
-/// The line before a chunk, which holds its size in hexadecimal. (`write!` would account for a
-/// tenth of the cost of an event.)
+/// The line before a chunk, with the chunk size in hexadecimal. (`write!` would account for a tenth
+/// of the time that an event takes.)
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 

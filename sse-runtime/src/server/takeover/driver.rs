@@ -31,7 +31,7 @@ pub(crate) struct TakenOver<Io: Transport> {
     // client sees the connection close.
     body: Body,
     socket: Socket<Io>,
-    /// The next item of the body, while earlier data is still being written.
+    /// The next item of the body, held here while earlier data is still being written.
     next: Option<Next>,
     outgoing: Outgoing,
     keeps_alive: bool,
@@ -47,12 +47,12 @@ pub(crate) enum AfterStream<Io: Transport> {
     Nothing(Closing),
 }
 
-/// Boxed, because it holds a timer and most streams never need one.
+/// Boxed because it holds a timer that most streams never need.
 pub(crate) type Closing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl<Io: Transport> TakenOver<Io> {
-    /// Creates a stream on the socket that hyper returned, to which the bytes that hyper had read
-    /// of the next request must have been given back.
+    /// Creates a stream on the socket that hyper returned. Any bytes of the next request that hyper
+    /// has read must already have been put back into the socket.
     pub(crate) fn new(stream: EventStream, socket: Socket<Io>) -> Self {
         let EventStream {
             head,
@@ -70,12 +70,12 @@ impl<Io: Transport> TakenOver<Io> {
         }
     }
 
-    /// Drops the generator, and leaves the connection open.
+    /// Drops the generator but leaves the connection open.
     pub(crate) fn end_body(&mut self) {
         self.body = Body::empty();
     }
 
-    /// Drops the generator, and returns what follows the stream on the connection.
+    /// Drops the generator, and returns the state of the connection after the stream.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -100,8 +100,8 @@ impl<Io: Transport> TakenOver<Io> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the client disconnects or stops reading, or if the body fails. Dropping
-    /// the stream then breaks off the connection.
+    /// Returns an error if the client disconnects or stops reading, or if the body fails. The
+    /// caller then drops the stream, which aborts the connection.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,12 +109,12 @@ impl<Io: Transport> TakenOver<Io> {
         self.socket.poll_watch(cx)?;
         let _epoch = self.epochs.enter(cx);
         loop {
-            // The body is polled even while its last frame is being written: it may have to end,
-            // which must not wait for the client.
+            // The body is polled even while its last frame is being written: its time may be up,
+            // and the end must not wait for the client.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Flush even if there is nothing to write: a layer may have swallowed a frame, and the
-            // generator waits for the flush that follows it.
+            // Flush even if there is nothing to write: a layer may have swallowed a frame, while
+            // the generator still waits for the flush after that frame.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
@@ -137,8 +137,8 @@ impl<Io: Transport> TakenOver<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once everything is in the kernel, and the generator that waits for this flush has been
-    /// woken.
+    /// Returns `Ready` once all data is in the kernel and the generator waiting for this flush has
+    /// been woken.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.outgoing.poll_write(Pin::new(&mut self.socket), cx))?;
         ready!(self.socket.poll_sent(cx))?;
@@ -147,18 +147,19 @@ impl<Io: Transport> TakenOver<Io> {
     }
 }
 
-/// How long a client has to close its side after its last response.
+/// How long a client has to close its side of the connection after the last response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same during a shutdown. Shorter, because a client that pools its connections may not look at
-/// this one until it needs it.
+/// The same limit during a shutdown. It is shorter, because a client with a connection pool may not
+/// notice that a connection was closed until it needs that connection.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
 /// Closes a connection after its last response.
 ///
-/// If data arrives on a closed socket, or is unread when the socket is closed, the system sends a
-/// reset, and a reset discards data that the client has not read yet: the end of the stream. So
-/// only our side is shut down, and received data is discarded until the client has closed its side.
+/// If data arrives on a closed socket, or is unread when the socket is closed, the kernel sends a
+/// reset. A reset discards data that the client has not read yet, such as the end of the stream. So
+/// only the server's side is shut down, and received data is discarded until the client has closed
+/// its side.
 async fn close<Io: Transport>(mut socket: Socket<Io>, linger: Duration) -> io::Result<()> {
     let closing = async {
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await?;

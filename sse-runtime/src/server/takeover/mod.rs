@@ -1,7 +1,7 @@
 //! The takeover: drives an event stream over HTTP/1 directly on its socket, without hyper.
 //!
 //! Once the app has responded with an event stream, hyper has nothing left to do while the stream
-//! lasts, which may be hours. It would keep 16 KiB of buffers, check the state of the connection in
+//! lasts, which may be hours. hyper would keep 16 KiB of buffers, check the connection state on
 //! each poll, and gather frames for a `writev`, which costs more than a `send` of one buffer. So
 //! the response never reaches hyper: the service stays pending, hyper's connection is taken apart,
 //! and [`TakenOver`] writes the head and drives the body on the socket. After a clean end, the
@@ -18,38 +18,38 @@
 //!
 //! # What it relies on
 //!
-//! - hyper calls the service for a request only after all earlier responses are in the kernel, so
-//!   that its write buffer is empty when the connection is taken apart (`try_keep_alive`, after a
-//!   finished flush). hyper does not guarantee this, so a test pins it (the tests of `takeover`).
-//!   It would not hold with `pipeline_flush`, which must stay off.
-//! - `into_parts` returns everything that hyper has read and not parsed. The part of a request body
-//!   that hyper has read is lost with it, so a request is taken over only if it has no body or its
-//!   body has been read to its end
+//! - hyper calls the service for a request only after all earlier responses are in the kernel
+//!   (`try_keep_alive`, after a completed flush). So hyper's write buffer is empty when the
+//!   connection is taken apart. hyper does not guarantee this, so the `takeover` tests check it. It
+//!   would not hold with `pipeline_flush`, which must stay off.
+//! - `into_parts` returns everything that hyper has read but not parsed. Any part of a request body
+//!   that hyper has read is lost, so a request is taken over only if it has no body or its body has
+//!   been read to its end
 //!   ([`RequestProgress::has_arrived`](crate::server::body_timeout::RequestProgress::has_arrived)).
 //! - The body is the one that the router returned, with all layers around it. It is dropped when
-//!   the client disconnects, just as hyper would drop it. It learns about the connection only from
-//!   the [`Wire`](crate::lifecycle::wire::Wire) in its request, and the takeover counts its flushes
-//!   there too.
-//! - [`Socket`] fails if a client stops reading, and it also carries TLS, so this code needs to
-//!   handle neither.
+//!   the client disconnects, just as hyper would drop it. The body learns about the connection only
+//!   from the [`Wire`](crate::lifecycle::wire::Wire) in its request. The takeover also counts
+//!   flushes there.
+//! - [`Socket`] returns an error if a client stops reading, and also handles TLS, so this code
+//!   needs to do neither.
 //!
 //! # What it must never do
 //!
-//! - Count a flush before everything that was written is in the kernel. As in hyper, the body is
-//!   polled even while its last frame is being written, since its time may be up; its generator
-//!   waits for the flush.
-//! - Take more than one frame from a body whose last frame is being written: this is where
-//!   backpressure begins.
-//! - Keep data that has been sent, or a buffer for later data: between two frames, a quiet stream
-//!   costs only its state.
-//! - Read without a limit, or stop checking that the client is connected.
+//! - Count a flush before all written data is in the kernel. As in hyper, the body is polled even
+//!   while its last frame is being written, because its time may be up; the generator waits for the
+//!   flush.
+//! - Take more than one frame from a body whose previous frame is still being written: backpressure
+//!   begins here.
+//! - Keep data that has been sent, or a buffer for later data. Between two frames, a quiet stream
+//!   must use no memory other than its state.
+//! - Read without a limit, or stop checking whether the client is still connected.
 //! - End a failed body with the last chunk.
 //!
 //! # What stays with hyper
 //!
 //! HTTP/2; every response that isn't a `200` with `text/event-stream` and a body of unknown length;
-//! requests with the method `HEAD`, with `expect: 100-continue`, with an upgrade, or with a body
-//! that is chunked or was not read to its end; and everything, if
+//! `HEAD` requests; requests with `expect: 100-continue`, with an upgrade, or with a body that is
+//! chunked or has not been read to its end; and all requests, if
 //! [`Server::bypass_hyper`](crate::Server::bypass_hyper) is off.
 
 pub(crate) mod candidate;
