@@ -17,19 +17,19 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{lifecycle::shutdown::LONGEST, poll::poll_unconstrained};
 
-/// A request body that fails if it arrives too slowly while its request has no response yet, so
-/// that a client cannot hold a handler by sending an occasional byte.
+/// A request body that returns an error if it arrives too slowly while the request has no response
+/// yet. A client therefore cannot keep a handler busy by sending an occasional byte.
 ///
-/// Only the time spent waiting for the client counts, and each [`RATE`] bytes earn another second.
-/// Once there is a response, the body may take any amount of time, because a client may keep
-/// sending while it reads the response.
+/// Only the time spent waiting for the client counts, and every [`RATE`] bytes extend the limit by
+/// one second. Once there is a response, the body may take any amount of time, because a client may
+/// keep sending while it reads the response.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: Incoming,
     limit: Duration,
     progress: RequestProgress,
     received: usize,
-    /// The time spent waiting so far, without the current wait.
+    /// The time spent waiting so far, excluding the current wait.
     waited: Duration,
     /// The start of the current wait, and the timer that ends it.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -64,10 +64,10 @@ impl RequestProgress {
     }
 }
 
-/// The rate at which a client has to send at least, in bytes per second.
+/// The minimum rate at which a client has to send, in bytes per second.
 const RATE: usize = 500;
 
-/// The error of a request body that did not arrive in time.
+/// The error returned by a request body that did not arrive in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body timed out: the client sent {received} bytes in {waited:?}")]
 struct TooSlow {

@@ -1,4 +1,4 @@
-//! [`ConnectionTask`]: the task of one connection, which serves requests and event streams in turn.
+//! [`ConnectionTask`]: serves requests and event streams on one connection, in turn.
 
 use std::{
     error::Error,
@@ -37,18 +37,18 @@ use crate::{
 /// How long a server waits for its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// For the head of a request, and between two requests.
+    /// The limit for receiving a request head, and for the wait between two requests.
     pub(crate) header_read: Duration,
-    /// For the body of a request; see [`RequestBody`].
+    /// The limit for receiving a request body; see [`RequestBody`].
     pub(crate) body_read: Duration,
-    /// For a client that stops reading.
+    /// The limit for a client that stops reading.
     pub(crate) send: Duration,
-    /// For a peer that acknowledges nothing.
+    /// The limit for a peer that does not acknowledge data.
     pub(crate) tcp_user: Duration,
 }
 
-/// Maximum size of the buffers for the head of a request and for a response on one HTTP/1
-/// connection, in bytes.
+/// Maximum size, in bytes, of an HTTP/1 connection's buffer for a request head, and of its buffer
+/// for a response.
 const BUFFER: usize = 64 * 1024;
 
 /// The settings that all connections of a server share.
@@ -68,19 +68,19 @@ pub(crate) struct ConnectionContext {
 /// logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// Serves requests until an event stream is taken over, or until the connection ends. Boxed, and
-/// freed when the stream begins, because it is ten times as large as the stream.
+/// Serves requests until an event stream is taken over, or until the connection ends. This future
+/// is ten times as large as a stream, so it is boxed, and freed when the stream begins.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
 /// The task of one connection, which serves requests and event streams in turn.
 ///
-/// A hand-written state machine, because a stream may last for hours and is polled for each event.
-/// An equivalent `async fn` would reserve space for the stream three times, as it moves from one
-/// variable to the next, and nest four states, each on its own cache line.
+/// This is a hand-written state machine, because a stream may last for hours and is polled for each
+/// event. An equivalent `async fn` would reserve space for the stream three times, because the
+/// stream moves between variables, and would nest four states, each on its own cache line.
 struct ConnectionTask<Io: Transport> {
-    // Dropped before the guard, which reports that the file descriptor of the socket has been
-    // freed.
+    // Dropped before the guard, because the guard reports that the socket's file descriptor has
+    // been freed.
     stage: Stage<Io>,
     /// The error that ended a stream whose socket is still open.
     broken: Option<ConnectionError>,
@@ -137,9 +137,9 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
                     Ok(()) => this.after_stream(),
                     Err(broken) => {
                         // Closing a socket takes longer than dropping a generator, and other tasks
-                        // may wait for something that the generator holds. So the socket is closed
-                        // in the next poll: if many clients disconnect at once, all generators are
-                        // dropped first.
+                        // may be waiting for a resource that the generator holds. So the socket is
+                        // closed in the next poll. If many clients disconnect at once, all their
+                        // generators are dropped first.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -197,7 +197,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Serves a TLS connection, with the protocol that the client has chosen by ALPN (RFC 7301).
+    /// Serves a TLS connection with the protocol negotiated through ALPN (RFC 7301).
     #[cfg(feature = "tls")]
     async fn serve_tls<Io: Transport>(
         self: Arc<Self>,
@@ -216,7 +216,7 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // The client still has to send the preface. Waiting for it here has a timeout.
+            // The client still has to send the preface. Waiting for it here applies a timeout.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -224,7 +224,8 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// Serves a connection without TLS: HTTP/2 if the client begins with its preface, else HTTP/1.
+    /// Serves a connection without TLS: HTTP/2 if the client begins with the HTTP/2 preface,
+    /// otherwise HTTP/1.
     async fn serve_plain<Io: Transport>(
         self: Arc<Self>,
         io: Io,
@@ -244,7 +245,7 @@ impl ConnectionContext {
     }
 
     /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
-    /// the whole preface, because hyper would wait forever for the rest of it.
+    /// the whole preface, because hyper would wait for a missing rest without a timeout.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -252,7 +253,7 @@ impl ConnectionContext {
     ) -> Result<(Socket<Io>, bool), ConnectionError> {
         let preface = socket.starts_with(PREFACE);
         tokio::select! {
-            // A request that has already arrived is answered, even if the server is shutting down.
+            // A request that has already arrived is served, even if the server is shutting down.
             biased;
             is_http2 = tokio::time::timeout(self.timeouts.header_read, preface) => {
                 let is_http2 = is_http2??;
@@ -330,7 +331,7 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // The client answers PINGs, but sends no requests.
+            // The client may still respond to PINGs, but it sends no requests.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -23,15 +23,15 @@ pub(crate) struct Connections {
     open: Arc<Open>,
 }
 
-/// The tasks of the open connections, to wait for them or to abort them.
+/// The tasks of the open connections. The server can wait for them or abort them.
 ///
 /// A connection that ends removes itself without waking the server's task: `main` usually blocks on
 /// that task, and waking its thread for every disconnect would be expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
-    /// The handles of the tasks by connection number; `None` until the task has been spawned. A
-    /// B-tree, which frees its memory when many connections have closed.
+    /// The handles of the tasks by connection number; `None` until the task has been spawned. This
+    /// is a B-tree, because it frees memory when many connections have closed.
     abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }
@@ -59,8 +59,8 @@ impl Open {
             open: Arc::clone(self),
             number,
         };
-        // The lock isn't held here: a runtime that is shutting down drops the task at once, and
-        // dropping the guard takes the lock.
+        // The lock must not be held here: a runtime that is shutting down drops the task
+        // immediately, and dropping the guard takes the lock.
         let task = self.tasks.spawn(connection(guard));
         // The entry is missing if the task has already ended.
         if let Some(place) = self.abort_handles().get_mut(&number) {
@@ -98,7 +98,7 @@ impl Connections {
         }
     }
 
-    /// Accepts connections, and reloads the TLS certificate, until the future is dropped.
+    /// Accepts connections and reloads the TLS certificate until the future is dropped.
     pub(crate) async fn accept(&self, listener: &Listener) -> Infallible {
         listener.prepare(self.context.timeouts.tcp_user);
         #[cfg(feature = "tls")]
@@ -133,7 +133,7 @@ impl Connections {
         self.open.tasks.len()
     }
 
-    /// Aborts all open connections, each at its next `.await`.
+    /// Aborts all open connections. Each one ends at its next `.await`.
     pub(crate) fn abort(&self) {
         self.open.abort();
     }

@@ -31,7 +31,7 @@ use crate::{
     server::service::{ResponseFuture, Service},
 };
 
-/// The preface that every HTTP/2 client sends first, and no HTTP/1 client does.
+/// The preface that every HTTP/2 client sends first, and that no HTTP/1 client sends.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Maximum number of open streams on one HTTP/2 connection.
@@ -40,18 +40,18 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// another connection.
 pub(crate) const STREAMS: u32 = 250;
 
-/// Maximum size of the head of a request, in bytes. The same as over HTTP/1.
+/// Maximum size of a request head, in bytes. It is the same as over HTTP/1.
 pub(crate) const HEAD: u32 = 64 * 1024;
 
-/// Maximum size of the send buffer of a stream whose client stops reading, in bytes.
+/// Maximum size of a stream's send buffer if the client stops reading, in bytes.
 pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 
 /// Spawns a task for each stream of an HTTP/2 connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     send_timeout: Duration,
-    /// A stream may outlive the task of its connection by the time it takes to drop it. The server
-    /// waits for the tasks in this tracker, and thereby for the close hooks of their streams.
+    /// Dropping a stream takes time, so a stream may outlive its connection's task. The server
+    /// waits for the tasks in this tracker, and therefore for the close hooks of their streams.
     closing: TaskTracker,
     counts: Arc<StreamCounts>,
 }
@@ -59,9 +59,9 @@ pub(crate) struct Streams {
 /// Counts the streams of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct StreamCounts {
-    /// The streams that are open.
+    /// The number of open streams.
     open: AtomicUsize,
-    /// The streams that have been opened so far.
+    /// The number of streams that have been opened so far.
     opened: AtomicUsize,
 }
 
@@ -72,8 +72,7 @@ impl StreamCounts {
         OpenStream(Arc::clone(self))
     }
 
-    /// Waits until no stream is open and none has been opened for `limit`. Checks this once per
-    /// `limit`.
+    /// Waits until no stream is open and none has been opened for `limit`. Checks once per `limit`.
     pub(crate) async fn idle(&self, limit: Duration) {
         loop {
             let before = self.opened.load(Ordering::Relaxed);
@@ -125,25 +124,25 @@ where
 }
 
 tokio::task_local! {
-    /// The slot through which a response future passes its flow control to the task of its stream.
+    /// The slot through which a response future passes its flow control to its stream's task.
     static CURRENT_FLOW: Arc<OnceLock<FlowControl>>;
 }
 
-/// Passes the flow control of a stream to the current task, which drives the stream.
+/// Passes a stream's flow control to the current task, which drives the stream.
 fn attach_flow(flow: &FlowControl) {
     // Outside of a stream's task, nothing watches for a stall.
     let _ = CURRENT_FLOW.try_with(|driven| driven.set(flow.clone()));
 }
 
 pin_project! {
-    /// Drives one stream, and drops it if its client stops reading for too long. Dropping a stream
-    /// resets it.
+    /// Drives one stream, and drops the stream if its client stops reading for too long. Dropping a
+    /// stream resets it.
     struct StallTimeout<F> {
         #[pin]
         stream: Option<F>,
         flow: Arc<OnceLock<FlowControl>>,
         send_timeout: Duration,
-        // Runs while the stream is blocked; restarted whenever the stream makes progress.
+        // Runs while the stream is blocked, and restarts whenever the stream makes progress.
         #[pin]
         blocked: Option<Sleep>,
         since: Option<Progress>,
@@ -236,7 +235,7 @@ impl Future for Http2ResponseFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Ok(response) = ready!(Pin::new(&mut this.answer).poll(cx));
-        // hyper polls this future in the task of the stream, even if a layer handles the request in
+        // hyper polls this future in the stream's task, even if a layer handles the request in
         // another task.
         attach_flow(&this.flow);
         let flow = this.flow.clone();
@@ -244,52 +243,51 @@ impl Future for Http2ResponseFuture {
     }
 }
 
-/// Maximum size of the pieces that are handed to hyper, in bytes: one HTTP/2 frame of the default
-/// size.
+/// Maximum size of a piece handed to hyper, in bytes: one HTTP/2 frame of the default size.
 ///
-/// hyper takes a piece as soon as the client's window has room for a single byte, holds it for as
-/// long as the client likes, and asks for the next one. So data that the client has no room for
-/// must be held back before it reaches hyper, where it can be counted.
+/// hyper takes a piece as soon as the client's window has room for a single byte, holds that piece
+/// for as long as the client likes, and asks for the next one. So data that does not fit into the
+/// client's window must be held back before it reaches hyper, where it can be counted.
 const PIECE: usize = 16 * 1024;
 
-/// A piece with fewer bytes is small. A client that uses the `h2` crate accepts only a few small
-/// pieces that its app has not read yet.
+/// A piece with fewer bytes than this is small. A client that uses the `h2` crate accepts only a
+/// limited number of small pieces that its app has not read yet.
 const SMALL: usize = 256;
 
-/// Limit on what hyper may hold for one stream.
+/// Limit on the data that hyper may hold for one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
     pieces: 8 * 1024,
     bytes: 64 * 1024,
 };
 
-/// Limit on what hyper may hold for all streams of a connection, not counting one piece per stream.
+/// Limit on the data that hyper may hold for all streams of a connection, not counting one piece
+/// per stream.
 ///
-/// This data is on its way from the tasks of the streams to the task of the connection, so the
-/// limit does not slow down a client that reads. A piece of a few bytes costs hyper about 400
-/// bytes.
+/// This data is on its way from the stream tasks to the connection task, so the limit does not slow
+/// down a client that keeps reading. A piece of a few bytes costs hyper about 400 bytes.
 const UNSENT_OF_CONNECTION: Bound = Bound {
     pieces: 16 * 1024,
     bytes: 1024 * 1024,
 };
 
-/// A response body that is split into pieces, and hands hyper no more of them than it may hold.
+/// A response body that is split into pieces and hands over only as many as hyper may hold.
 ///
 /// After too many small pieces, data that the body yields without waiting is gathered until the
 /// piece is no longer small. Once the body is pending, the gathered data is handed over as soon as
-/// hyper has written the previous piece. No timer delays anything.
+/// hyper has written the previous piece. No timer is involved.
 #[derive(Debug)]
 pub(crate) struct BoundedBody {
     body: Body,
     /// The rest of the current frame.
     rest: Bytes,
-    /// The next piece, as long as it is small.
+    /// The data of the next piece, while that piece is still small.
     gathered: BytesMut,
-    /// Whether the body was pending when it was last polled, and added nothing to `gathered`.
+    /// Whether the last poll of the body returned `Pending` and added nothing to `gathered`.
     was_pending: bool,
     flow: FlowControl,
     /// Whether hyper has been handed a piece.
     has_handed_over: bool,
-    /// How the body ended. Held back until hyper has taken everything before it.
+    /// How the body ended. The end is held back until hyper has taken all data before it.
     end: Option<BodyEnd>,
 }
 
@@ -347,8 +345,8 @@ impl BoundedBody {
         self.hand_over_gathered()
     }
 
-    /// Called when the body is pending. It may only have yielded to other tasks, so `gathered` is
-    /// handed over only if the body is still pending in the next poll.
+    /// Called when the body is pending. The body may merely have yielded to other tasks, so
+    /// `gathered` is handed over only if the body is still pending at the next poll.
     fn poll_pending(&mut self, cx: &Context<'_>) -> Polled {
         if self.gathered.is_empty() {
             return Poll::Pending;
@@ -378,10 +376,10 @@ impl BoundedBody {
         }
     }
 
-    /// Returns the error of the body once the last piece is written. hyper resets the stream as
-    /// soon as it sees the error, which discards everything that isn't on the wire yet. If hyper
-    /// has not been handed a piece, an empty one is handed over to find out when the head is
-    /// written.
+    /// Returns the body's error once the last piece has been written. hyper resets the stream as
+    /// soon as it sees the error, and the reset discards all data that has not been sent yet. If no
+    /// piece has been handed over yet, an empty piece is handed over, to find out when the head has
+    /// been written.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_handed_over && self.flow.poll_written(cx.waker()) {
             self.end = Some(BodyEnd::End);
@@ -473,7 +471,7 @@ impl HttpBody for BoundedBody {
             && match self.end {
                 None => self.body.is_end_stream(),
                 Some(BodyEnd::End) => true,
-                // These have not been returned yet, even if the body has ended.
+                // The error or the trailers have not been returned yet, even if the body has ended.
                 Some(BodyEnd::Trailers(_) | BodyEnd::Failed(_)) => false,
             }
     }

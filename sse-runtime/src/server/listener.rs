@@ -1,4 +1,4 @@
-//! [`Bind`]: where a server listens, and [`Listener`]: how it accepts connections.
+//! [`Bind`]: binds the address that a server listens on; [`Listener`]: accepts connections.
 
 use std::{
     fmt,
@@ -66,9 +66,9 @@ bind_address!(
     (Ipv4Addr, u16): |addr| SocketAddr::from(*addr),
 );
 
-/// Maximum number of connections that wait to be accepted. After a restart all clients reconnect at
-/// once, and a client that is turned away tries again only after seconds. The system may allow
-/// less.
+/// Maximum number of connections waiting to be accepted. After a restart, all clients reconnect at
+/// once, and a client whose connection is refused tries again only after several seconds. The
+/// operating system may impose a lower limit.
 const BACKLOG: u32 = 4096;
 
 /// The error returned if an address cannot be bound.
@@ -79,7 +79,7 @@ struct BindError {
     source: io::Error,
 }
 
-/// Listens on the first of the addresses that can be bound, like [`TcpListener::bind`].
+/// Listens on the first address that can be bound, like [`TcpListener::bind`].
 async fn bind(addr: impl ToSocketAddrs, name: String) -> io::Result<Listener> {
     let bound = async {
         let addrs = tokio::net::lookup_host(addr).await?;
@@ -110,8 +110,8 @@ fn listen_on_first<T>(
     }))
 }
 
-/// Falls back to IPv4 for `[::]`, which stands for every address of the machine, even if the system
-/// was built or started without IPv6.
+/// Falls back to IPv4 for `[::]`. This address stands for every address of the machine, and should
+/// work even if the kernel was built or started without IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -136,8 +136,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Like std, which leaves this off on Windows, where it would let another program take over the
-    // address.
+    // Like `std`, this leaves the option off on Windows, where it would allow another program to
+    // take over the address.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
@@ -148,7 +148,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// When a failure to accept was last logged.
+    /// The time when a failure to accept was last logged.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -192,20 +192,20 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
-/// Pause before accepting again after a failure, which usually means that no file descriptors are
-/// left. It doubles with each failure, up to [`LONGEST_PAUSE`], and ends early when a connection of
-/// this server closes.
+/// Pause before accepting again after a failure. A failure usually means that no file descriptors
+/// are left. The pause doubles with each failure, up to [`LONGEST_PAUSE`], and ends early when a
+/// connection of this server closes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Minimum time between two log lines about a listener that cannot accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Wakes a listener that has run out of file descriptors when a connection closes.
+/// When a connection closes, wakes a listener that has run out of file descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
-    /// Whether the listener is waiting. Otherwise nothing is reported, because that would wake a
-    /// thread.
+    /// Whether the listener is waiting for a descriptor. If it is not, closed connections are not
+    /// reported, because a report would wake a thread.
     is_awaited: AtomicBool,
     freed: Notify,
 }
@@ -220,7 +220,7 @@ impl FreedDescriptors {
 }
 
 impl Listener {
-    /// Sets the options that connections inherit, so that they need not be set for each: seven system calls.
+    /// Sets the options that connections inherit, which saves seven system calls per connection.
     pub(crate) fn prepare(&self, user_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Kind::Tcp(listener) = &self.kind
@@ -236,9 +236,9 @@ impl Listener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no connection.
+    /// Dropping the future does not lose a connection.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
-        // The first failure is retried at once. From then on, a descriptor that is freed leaves a
+        // The first failure is retried immediately. From then on, each freed descriptor leaves a
         // permit.
         let mut pause = Duration::ZERO;
         loop {
@@ -283,7 +283,7 @@ impl Listener {
     }
 }
 
-/// Returns whether the error is about one connection, and not about the listener.
+/// Returns whether the error concerns a single connection and not the listener.
 fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -293,18 +293,19 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// How much data the system accepts that the peer has no room for yet, in bytes.
+/// How much data the kernel accepts beyond what fits into the peer's receive buffer, in bytes.
 ///
-/// By default, Linux accepts several MB, and then nothing until a third of that has been sent. A
-/// client that reads slowly but steadily would look stalled, and its events would arrive only after
-/// it has read those MB.
+/// By default, Linux accepts several MB, and then no more until a third of that has been sent. A
+/// client that reads slowly but steadily would look stalled, and new events would reach it only
+/// after it has read all of that data.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
 /// Sets the options of a connection, unless it has inherited them from its listener.
 ///
-/// On Linux a connection inherits them if its handshake ends after [`Listener::prepare`]. It has then all of them, since the
-/// one that is checked here is set last.
+/// On Linux, a connection inherits the options if its handshake ends after [`Listener::prepare`].
+/// The option that is checked here is set last, so a connection that has this option has all of
+/// them.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
@@ -317,14 +318,16 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
     }
 }
 
-/// Sends what is written at once, and detects a peer that has vanished.
+/// Makes the kernel send written data immediately and detect a peer that has vanished.
 ///
-/// A peer that is gone without a word (RFC 9293, section 3.8.3) is noticed only by what it does not acknowledge: data, for
-/// at most `user_timeout`, or probes if there is none in flight.
+/// A peer that vanishes without closing its connection (RFC 9293, section 3.8.3) can be detected
+/// only because it stops acknowledging. The kernel waits for at most `user_timeout` for the peer to
+/// acknowledge data, or probes if no data is in flight.
 fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()
-        // The system counts whole seconds and refuses zero, after which the other options would not be set.
+        // The kernel counts in whole seconds and rejects zero, and then the remaining options would
+        // not be set.
         .with_time((user_timeout / 2).max(Duration::from_secs(1)))
         .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
@@ -332,7 +335,7 @@ fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&probes)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(user_timeout))?;
-    // Last, see `prepare`.
+    // Set last; see `prepare`.
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(())
@@ -342,7 +345,7 @@ fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A connection that was in the backlog before the server started, and one that came after.
+    /// Tests a connection that was in the backlog before the server started, and a later one.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn options_are_inherited_or_set() {
@@ -378,7 +381,7 @@ mod tests {
         let listener = listen_on_first([any].into_iter(), without_ipv6);
         let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000));
         assert_eq!(listener.map_err(|error| error.kind()), Ok(ipv4));
-        // A specific address is not replaced by another one.
+        // A specific address is not replaced by a different one.
         let one = SocketAddr::from((Ipv6Addr::LOCALHOST, 3000));
         assert!(listen_on_first([one].into_iter(), without_ipv6).is_err());
     }

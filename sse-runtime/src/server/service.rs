@@ -35,7 +35,7 @@ pub(crate) struct Service {
     context: Arc<ConnectionContext>,
     wire: Wire,
     peer: Option<SocketAddr>,
-    /// Receives event streams that are taken over.
+    /// The slot for an event stream that is taken over, if takeovers are allowed.
     slot: Option<Slot>,
 }
 
@@ -53,7 +53,7 @@ impl Service {
         }
     }
 
-    /// Allows event streams to be taken over from hyper, by way of `slot`.
+    /// Allows event streams to be taken over from hyper through `slot`.
     pub(crate) fn set_slot(&mut self, slot: Slot) {
         self.slot = Some(slot);
     }
@@ -112,8 +112,8 @@ struct RequestLine {
 }
 
 impl RequestLine {
-    /// Logs a panic in the app before it closes the connection. Leaves out the query and the panic
-    /// message, which may contain secrets.
+    /// Logs a panic in the app before the panic closes the connection. The log line omits the query
+    /// and the panic message, because they may contain secrets.
     fn log_panic<T>(&self, run: impl FnOnce() -> T) -> T {
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             tracing::error!(
@@ -130,7 +130,7 @@ impl RequestLine {
 pub(crate) struct ResponseFuture {
     answer: RouteFuture<Infallible>,
     line: RequestLine,
-    /// `None` if the request has no body.
+    /// The progress of the request, or `None` if the request has no body.
     progress: Option<RequestProgress>,
     /// Takes over the response if it is an event stream.
     takeover: Option<(Candidate, Shutdown)>,
@@ -156,8 +156,8 @@ impl Future for ResponseFuture {
             let Ok(response) = answer;
             return match candidate.take(response, &shutdown) {
                 Some(response) => Poll::Ready(Ok(response)),
-                // hyper's connection is taken apart at the end of the current poll, in which hyper
-                // may poll this future once more.
+                // hyper's connection is taken apart at the end of the current poll. Before that,
+                // hyper may poll this future once more.
                 None => {
                     this.is_taken = true;
                     Poll::Pending

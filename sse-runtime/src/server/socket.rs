@@ -1,9 +1,9 @@
-//! [`Socket`]: the I/O of a connection, on which hyper and the
-//! [`takeover`](crate::server::takeover) read and write.
+//! [`Socket`]: the I/O of a connection, used by hyper and by the
+//! [`takeover`](crate::server::takeover).
 //!
-//! hyper alone does not report when a flush has finished, waits forever for a client that stops
-//! reading, and does not notice a disconnect while its buffer holds bytes of the next request. The
-//! socket sees every read and write, so it does all three.
+//! hyper alone does not report when a flush has finished, does not time out a client that stops
+//! reading, and does not notice a disconnect while its buffer contains bytes of the next request.
+//! The socket sees every read and write, so it handles all three.
 
 use std::{
     io, mem,
@@ -23,11 +23,11 @@ use crate::{lifecycle::wire::Wire, poll::poll_unconstrained};
 
 /// The transport of a [`Socket`]: a TCP or Unix stream, or TLS on top of one.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes the system discard unsent data and reset the connection when the transport is dropped.
+    /// Makes the kernel discard unsent data and reset the connection when the transport is dropped.
     fn forget_unsent(&self);
 
-    /// Returns the number of bytes handed to the operating system so far, or `None` if every
-    /// completed write has been handed over in full.
+    /// Returns the number of bytes handed to the kernel so far, or `None` if the transport has no
+    /// buffer of its own and a completed write is already in the kernel.
     fn sent(&self) -> Option<u64> {
         None
     }
@@ -35,7 +35,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Transport for TcpStream {
     fn forget_unsent(&self) {
-        // This fails only if the connection is already gone, and then nothing is unsent.
+        // This fails only if the connection is already closed, and then there is no unsent data.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
@@ -46,7 +46,7 @@ impl Transport for tokio::net::UnixStream {
     fn forget_unsent(&self) {}
 }
 
-/// A transport that counts the bytes it has sent, below a layer that buffers writes.
+/// A transport that counts the bytes it has sent. It is used below a layer that buffers writes.
 #[cfg(feature = "tls")]
 #[derive(Debug)]
 pub(crate) struct Metered<Io> {
@@ -123,28 +123,28 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
     }
 }
 
-/// Maximum size of the pipelined requests that are buffered during an event stream, in bytes. On a
-/// connection driven by hyper, the disconnect of a client that sends more is noticed at the next
+/// Maximum size of the pipelined requests that are buffered during an event stream, in bytes. If a
+/// client sends more on a connection that hyper drives, its disconnect is noticed only at the next
 /// write.
 const AHEAD: usize = 64 * 1024;
 
 /// Maximum number of excess bytes that are discarded before the connection is closed.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
-/// A socket that counts its flushes, fails if the client stops reading, and notices the disconnect
-/// of a client that has pipelined requests.
+/// A socket that counts its flushes, returns an error if the client stops reading, and notices a
+/// disconnect even if the client has pipelined requests.
 #[derive(Debug)]
 pub(crate) struct Socket<Io: Transport> {
     io: Io,
     wire: Wire,
     /// Data that was read before hyper asked for it.
     ahead: BytesMut,
-    /// Whether hyper is waiting to read, and so notices a disconnect itself.
+    /// Whether hyper is waiting to read, in which case hyper itself notices a disconnect.
     hyper_reads: bool,
     send_timeout: Duration,
-    /// Whether received data is now discarded, because `ahead` is full.
+    /// Whether received data is being discarded because `ahead` was full.
     is_flooded: bool,
-    /// How many bytes have been discarded.
+    /// The number of bytes that have been discarded.
     discarded: usize,
     /// Runs while the client isn't reading. Boxed, because most clients never stop reading.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -153,7 +153,8 @@ pub(crate) struct Socket<Io: Transport> {
 }
 
 impl<Io: Transport> Socket<Io> {
-    /// Creates a socket that fails once the client has read nothing for `send_timeout`.
+    /// Creates a socket that returns an error once the client has not read any data for
+    /// `send_timeout`.
     pub(crate) fn new(io: Io, send_timeout: Duration) -> Self {
         Self {
             io,
@@ -172,7 +173,8 @@ impl<Io: Transport> Socket<Io> {
         &self.wire
     }
 
-    /// Returns whether the received data begins with `prefix`. The data is buffered and read again.
+    /// Returns whether the received data begins with `prefix`. The data is buffered, so later reads
+    /// return it again.
     #[cfg(feature = "http2")]
     pub(crate) async fn starts_with(&mut self, prefix: &[u8]) -> io::Result<bool> {
         loop {
@@ -193,7 +195,7 @@ impl<Io: Transport> Socket<Io> {
         }
     }
 
-    /// Passes on the result of a write, or fails if the client has stopped reading for too long.
+    /// Returns the result of a write, or an error if the client has stopped reading for too long.
     fn check_stall<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -223,10 +225,10 @@ impl<Io: Transport> Socket<Io> {
         )))
     }
 
-    /// Passes on a result of the system, and marks the client as stalled if that is the cause of an
-    /// error. `TCP_USER_TIMEOUT` also ends the connection of a client that stops reading, and may
-    /// do so before `send_timeout`, because it runs as soon as the client's window is closed and
-    /// not only once our own buffers are full.
+    /// Returns the kernel's result unchanged, and marks the client as stalled if that caused an
+    /// error. `TCP_USER_TIMEOUT` also ends the connection of a client that stops reading. It may
+    /// expire before `send_timeout`, because it starts as soon as the client's window is closed,
+    /// even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut
@@ -237,7 +239,7 @@ impl<Io: Transport> Socket<Io> {
         result
     }
 
-    /// Puts back data that was read but not used. It is read again first.
+    /// Puts back data that was read but not used. The next read returns this data first.
     pub(crate) fn give_back(&mut self, read: &[u8]) {
         if !read.is_empty() {
             let ahead = mem::take(&mut self.ahead);
@@ -245,7 +247,7 @@ impl<Io: Transport> Socket<Io> {
         }
     }
 
-    /// Ready once everything that was written is in the kernel, which completes a flush.
+    /// Returns `Ready` once all written data is in the kernel. This completes a flush.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         ready!(self.check_stall(cx, flushed))?;
@@ -254,7 +256,8 @@ impl<Io: Transport> Socket<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Discards received data. Ready at its end, or once [`DISCARDED`] bytes have been discarded.
+    /// Discards received data. Returns `Ready` when the client closes its side, or once
+    /// [`DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ahead = BytesMut::new();
         while self.discarded < DISCARDED {
@@ -269,8 +272,8 @@ impl<Io: Transport> Socket<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Checks that the client is still connected, while nothing else reads from the socket.
-    /// Received data is buffered, and discarded if the buffer is full. Returns an error if the
+    /// Checks whether the client is still connected while nothing else reads from the socket.
+    /// Received data is buffered, or discarded if the buffer is full. Returns an error if the
     /// client has disconnected, or if [`DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.is_flooded {
@@ -286,7 +289,7 @@ impl<Io: Transport> Socket<Io> {
         Ok(())
     }
 
-    /// Returns whether received data has been discarded, so that no further request can be read.
+    /// Returns whether received data has been discarded. If it has, no further request can be read.
     pub(crate) fn is_flooded(&self) -> bool {
         self.is_flooded
     }

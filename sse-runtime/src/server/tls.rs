@@ -1,4 +1,5 @@
-//! [`Tls`]: the TLS handshake, with a certificate that can be replaced while the server runs.
+//! [`Tls`]: performs the TLS handshake with a certificate that can be replaced while the server
+//! runs.
 
 use std::{
     convert::Infallible,
@@ -32,7 +33,7 @@ use tokio_rustls::{
 use crate::server::socket::Transport;
 
 /// How often the files are checked. Certificates are renewed days before they expire, and a check
-/// reads two small files.
+/// only reads two small files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 const H2: &[u8] = b"h2";
@@ -46,7 +47,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Loads the files like [`load`](Self::load), without blocking the current thread.
+    /// Loads the files as [`load`](Self::load) does, but without blocking the current thread.
     ///
     /// # Errors
     ///
@@ -62,16 +63,17 @@ impl Tls {
         Ok(loaded?)
     }
 
-    /// Reads the certificate chain and the key, each from a PEM file. One file may hold both.
+    /// Reads the certificate chain and the key, each from a PEM file. The same file may contain
+    /// both.
     ///
-    /// Blocks for as long as the file system does.
+    /// Blocks the thread until the file system responds.
     ///
     /// # Errors
     ///
-    /// Returns a [`TlsError`] that names the file that cannot be used, and the reason.
+    /// Returns a [`TlsError`] with the reason and the name of the file that cannot be used.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Uses the provider that was installed for the process, if any; it may be a certified one.
-        // rustls would choose a default by itself, but panics if another dependency enables a
+        // Use the provider that was installed for the process, if any; it may be a certified one.
+        // rustls can choose a default by itself, but it panics if another dependency enables a
         // second provider.
         let provider = CryptoProvider::get_default()
             .cloned()
@@ -87,7 +89,7 @@ impl Tls {
             provider: Arc::clone(&provider),
             current: RwLock::new(Arc::new(current)),
         });
-        // Early data stays off, which is the default of rustls, because it can be replayed.
+        // Early data can be replayed, so it stays off, which is the rustls default.
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider {
@@ -110,7 +112,7 @@ impl Tls {
     /// # Errors
     ///
     /// Returns an error if the client disconnects, does not speak TLS, or supports none of the
-    /// versions, cipher suites or protocols.
+    /// server's TLS versions, cipher suites or protocols.
     pub(crate) async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -120,11 +122,11 @@ impl Tls {
             .await
     }
 
-    /// Checks the files every minute, and uses a new certificate for later handshakes; open
-    /// connections keep theirs. If the files cannot be used, this is logged, and the old
-    /// certificate stays in use.
+    /// Checks the files every minute, and uses a new certificate for later handshakes. Open
+    /// connections keep the certificate they started with. If the files cannot be used, an error is
+    /// logged, and the old certificate stays in use.
     ///
-    /// Needs the timer of the runtime.
+    /// Requires a runtime with its timer enabled.
     ///
     /// # Cancel safety
     ///
@@ -169,8 +171,8 @@ impl Tls {
     }
 }
 
-/// Returns whether the handshake selected HTTP/2. A client that does not offer a protocol gets
-/// HTTP/1.
+/// Returns whether the handshake selected HTTP/2. For a client that does not offer a protocol,
+/// HTTP/1 is used.
 #[cfg(feature = "http2")]
 pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
     let (_, connection) = stream.get_ref();
@@ -179,12 +181,12 @@ pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
 
 /// Runs `read` on its own thread.
 ///
-/// A file system may never respond, and a runtime that shuts down waits for `spawn_blocking`, so
-/// the process would never exit.
+/// A file system may never respond, and a runtime that is shutting down waits for its
+/// `spawn_blocking` tasks. With `spawn_blocking`, the process might never exit.
 fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {
-        // The receiver is gone if the server has stopped.
+        // The receiver has been dropped if the server has stopped.
         let _ = sender.send(read());
     });
     receiver
@@ -195,14 +197,14 @@ impl<Io: Transport> Transport for TlsStream<Io> {
         self.get_ref().0.forget_unsent();
     }
 
-    /// rustls buffers up to 64 KiB that the system has no room for, so a finished write may have
-    /// sent nothing.
+    /// rustls buffers up to 64 KiB if the kernel's buffer is full, so data may still be unsent
+    /// after a write has completed.
     fn sent(&self) -> Option<u64> {
         self.get_ref().0.sent()
     }
 }
 
-/// The two files, and the certificate and key that were last read from them.
+/// The paths of the two files, and the certificate and key last read from them.
 #[derive(Debug)]
 struct Pair {
     cert: PathBuf,
@@ -212,9 +214,9 @@ struct Pair {
 }
 
 impl Pair {
-    // Modification times are unreliable: those of new files may be older (a symlink that points
-    // elsewhere) or the same (two writes within one tick). So each check reads the files, which are
-    // small.
+    // Modification times are unreliable: a new file may have an older one (if a symlink points to
+    // another file) or the same one (after two writes within one tick). So each check reads the
+    // files; they are small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
         read(&self.cert, &self.key, &self.provider)
     }
@@ -224,8 +226,8 @@ impl Pair {
         Arc::clone(&current)
     }
 
-    /// Replaces the current pair if `found` is different, and returns whether it was. Comparing the
-    /// chain is enough, because a certificate belongs to one key.
+    /// Replaces the current pair if `found` is different, and returns whether it was replaced.
+    /// Comparing the chain is enough, because a certificate belongs to one key.
     fn replace(&self, found: CertifiedKey) -> bool {
         let changed = found.cert != self.current().cert;
         if changed {
@@ -267,8 +269,8 @@ fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedK
     }
 }
 
-/// Returns the reason of a rustls error without its prefix, which calls the error unexpected or the
-/// certificate a peer's.
+/// Returns the message of a rustls error without its prefix, because the prefix calls the error
+/// unexpected, or the certificate a peer certificate.
 fn reason(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => why.to_string(),
@@ -320,8 +322,8 @@ fn contents(file: &Path) -> Result<Vec<u8>, TlsError> {
 fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
     TlsError::BadPem {
         file: file.to_owned(),
-        // The error itself must not be logged: it quotes the file, and thereby a whole key that has
-        // lost its line breaks.
+        // The error itself must not be logged: it quotes a line of the file, and if a key has lost
+        // its line breaks, that line is the whole key.
         reason: match error {
             pem::Error::MissingSectionEnd { .. } => "a section does not end",
             pem::Error::IllegalSectionStart { .. } => "the first line of a section is malformed",
@@ -331,9 +333,9 @@ fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
     }
 }
 
-/// The error of a certificate or private key file that cannot be used.
+/// The error returned if a certificate or private key file cannot be used.
 ///
-/// Its [`io::Error`] has the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// It converts to an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -345,7 +347,7 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// The error of the system.
+        /// The error returned by the operating system.
         reason: io::Error,
     },
     /// A file is not valid PEM.
@@ -359,7 +361,7 @@ pub enum TlsError {
         /// The reason, without any of the file's contents.
         reason: &'static str,
     },
-    /// The certificate file holds no certificate.
+    /// The certificate file does not contain a certificate.
     #[error(
         "no certificate in `{file}`: expected PEM, with the server's own certificate followed by its chain"
     )]
@@ -368,7 +370,7 @@ pub enum TlsError {
         /// The file.
         file: PathBuf,
     },
-    /// The server's own certificate, the first in its file, cannot be parsed.
+    /// The server's own certificate, which is the first one in its file, cannot be parsed.
     #[error(
         "the first certificate in `{file}` cannot be used: {reason}; expected an X.509 version 3 certificate"
     )]
@@ -376,17 +378,17 @@ pub enum TlsError {
     BadCertificate {
         /// The file.
         file: PathBuf,
-        /// The error of the parser.
+        /// The parser's error.
         reason: String,
     },
-    /// The key file holds no private key.
+    /// The key file does not contain a private key.
     #[error("no private key in `{file}`: expected PEM, with a `PRIVATE KEY` section")]
     #[non_exhaustive]
     NoKey {
         /// The file.
         file: PathBuf,
     },
-    /// The key file holds a certificate and no key.
+    /// The key file contains a certificate but no key.
     #[error(
         "`{file}` should hold the private key, but holds a certificate; are the two files swapped?"
     )]
@@ -405,7 +407,7 @@ pub enum TlsError {
         /// The file.
         file: PathBuf,
     },
-    /// The private key cannot be parsed, or is of a kind that is not supported.
+    /// The private key cannot be parsed, or its type is not supported.
     #[error(
         "the private key in `{file}` cannot be used: {reason}; use ECDSA P-256, Ed25519, or RSA with 2048 bits"
     )]
@@ -413,10 +415,11 @@ pub enum TlsError {
     BadKey {
         /// The file.
         file: PathBuf,
-        /// The error of the parser.
+        /// The parser's error.
         reason: String,
     },
-    /// The private key does not belong to the server's own certificate, the first in its file.
+    /// The private key does not match the server's own certificate, which is the first one in its
+    /// file.
     #[error(
         "the private key in `{key}` does not belong to the first certificate in `{cert}`; put \
          the server's own certificate first, and its private key in `{key}`"
@@ -434,12 +437,12 @@ pub enum TlsError {
     )]
     #[non_exhaustive]
     Provider {
-        /// The error of rustls.
+        /// The error returned by rustls.
         reason: String,
     },
 }
 
-// A `main` that returns this error prints its `Debug` form, which has to be readable.
+// If `main` returns this error, its `Debug` form is printed, so that form has to be readable.
 impl fmt::Debug for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

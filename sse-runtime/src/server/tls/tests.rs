@@ -26,7 +26,7 @@ fn self_signed() -> SelfSigned {
     }
 }
 
-/// A directory that holds the two files.
+/// A directory that contains the two files.
 struct Files(TempDir);
 
 impl Files {
@@ -57,7 +57,7 @@ impl Files {
 type Client = client::TlsStream<DuplexStream>;
 type Served = TlsStream<DuplexStream>;
 
-/// Returns both ends of a connection to `localhost`, whose client trusts only this certificate.
+/// Returns both ends of a connection to `localhost`. The client trusts only this certificate.
 async fn connect(tls: &Tls, trusted: &SelfSigned, alpn: &[&[u8]]) -> io::Result<(Client, Served)> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der.clone()).unwrap();
@@ -87,7 +87,7 @@ async fn passes_through(client: &mut Client, served: &mut Served) {
     assert_eq!(&buf, b"event");
 }
 
-/// Captures what is logged on the current thread in a file.
+/// Captures the log output of the current thread in a file.
 struct Log {
     file: PathBuf,
     _dir: TempDir,
@@ -184,7 +184,7 @@ async fn new_certificate_is_used_within_a_minute() {
     assert!(serves(&tls, &old).await);
     until_served(&tls, &new).await;
     assert!(!serves(&tls, &old).await);
-    // The connection that was already open goes on.
+    // The connection that was already open is not affected.
     passes_through(&mut client, &mut served).await;
 
     assert_eq!(log.text().matches("the certificate has changed").count(), 1);
@@ -230,7 +230,7 @@ async fn half_replaced_pair_keeps_the_old_one() {
     tls.check_files().await;
     assert!(serves(&tls, &new).await);
 
-    // The same goes for a file that is truncated or missing.
+    // The same applies to a file that is truncated or missing.
     fs::write(files.cert(), &old.cert[..100]).unwrap();
     tls.check_files().await;
     fs::remove_file(files.key()).unwrap();
@@ -251,8 +251,8 @@ async fn longer_chain_replaces_certificate() {
     assert_eq!(chain, [own.der, issuer.der]);
 }
 
-/// Kubernetes mounts a secret like this: the files are symlinks through `..data`, which is replaced
-/// by a rename.
+/// Kubernetes mounts a secret in this way: the files are symlinks through `..data`, and a rename
+/// replaces `..data`.
 #[cfg(unix)]
 #[tokio::test]
 async fn changed_symlink_replaces_certificate() {
@@ -430,6 +430,7 @@ fn blocked_file_does_not_delay_exit() {
         drop(runtime);
         ended.send(()).unwrap();
     });
-    // The end of the runtime would wait forever for a blocked thread of its own.
+    // When the runtime shuts down, it would wait forever for one of its own threads that is
+    // blocked.
     is_ended.recv_timeout(Duration::from_secs(10)).unwrap();
 }
