@@ -1,4 +1,4 @@
-//! [`CloseGuard`]: ensures that a stream ends exactly once, with the reason that is noticed first.
+//! [`CloseGuard`]: ensures that a stream ends exactly once, with the first reason that is noticed.
 
 use tracing::{Span, span::Entered};
 
@@ -12,12 +12,12 @@ use crate::lifecycle::{
     wire::Wire,
 };
 
-/// The sources that tell whether a client has stopped reading.
+/// The sources that report whether a client has stopped reading.
 #[derive(Debug)]
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
     pub(crate) flow: Option<FlowControl>,
-    /// Whether the end of the body is the end of the connection, as in HTTP/1.0.
+    /// Whether the body ends with the connection, as in HTTP/1.0.
     pub(crate) ends_connection: bool,
 }
 
@@ -28,13 +28,13 @@ impl StallSources {
     }
 }
 
-/// Ends the stream in [`end`](Self::end), or when it is dropped, which means that the body was
-/// dropped before its end. Only the first reason counts.
+/// Ends the stream in [`end`](Self::end), or when the guard is dropped because the body was dropped
+/// before its end. Only the first reason counts.
 #[derive(Debug)]
 pub(crate) struct CloseGuard {
     connection: Connection,
     record: Record,
-    /// The places of the stream, which are released at its end.
+    /// The stream's places in limits. They are released when the stream ends.
     places: Vec<Place>,
     stall: StallSources,
     alive: Option<Alive>,
@@ -85,8 +85,8 @@ impl CloseGuard {
         self.record.span()
     }
 
-    /// Marks the response as cut off. If its end is the end of the connection, only a reset tells
-    /// the client that it is incomplete.
+    /// Marks the response as cut off. If the response ends with the connection, only a reset shows
+    /// the client that the response is incomplete.
     pub(crate) fn break_off(&self) {
         if self.stall.ends_connection
             && let Some(wire) = &self.stall.wire
@@ -95,13 +95,14 @@ impl CloseGuard {
         }
     }
 
-    /// Enters the stream's span, unless it is disabled, since entering a disabled span has a cost.
+    /// Enters the stream's span unless it is disabled, because even entering a disabled span has a
+    /// cost.
     pub(crate) fn enter_span(&self) -> Option<Entered<'_>> {
         let span = self.span();
         (!span.is_disabled()).then(|| span.enter())
     }
 
-    /// Ends the stream, after its generator was dropped.
+    /// Ends the stream. Called after its generator has been dropped.
     pub(crate) fn end(&mut self, reason: CloseReason) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;

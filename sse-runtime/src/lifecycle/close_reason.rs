@@ -2,38 +2,38 @@
 
 use std::fmt;
 
-/// The reason for which a stream was closed.
+/// The reason why a stream was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The generator finished.
     Finished,
-    /// The generator failed with an error, or yielded a value that could not be sent.
+    /// The generator returned an error, or yielded a value that could not be sent.
     Failed,
-    /// The endpoint answered with another response before its stream began: an extractor's
-    /// rejection, or an error that the function returned as the response.
+    /// The endpoint sent a different response before its stream began: an extractor's rejection, or
+    /// an error that the function returned as the response.
     Rejected,
-    /// The client disconnected, or its connection failed. This is the reason whenever the body is
-    /// dropped before its end, so also if a layer drops it (such as a timeout before the response),
-    /// and for `HEAD`.
+    /// The client disconnected, or its connection failed. This reason applies whenever the body is
+    /// dropped before its end. So it also applies to `HEAD` requests, and if a layer drops the body
+    /// (such as a timeout before the response).
     ClientGone,
     /// The server shut down.
     Shutdown,
     /// The endpoint's `max_duration` elapsed.
     MaxDuration,
-    /// The client's credentials expired, see
+    /// The client's credentials expired; see
     /// [`Connection::expires_at`](crate::Connection::expires_at).
     Expired,
-    /// The client's access was revoked, see
+    /// The client's access was revoked; see
     /// [`Connection::close_when`](crate::Connection::close_when).
     Revoked,
-    /// The client read nothing for the server's [`send_timeout`](crate::Server::send_timeout).
-    /// Plain `axum::serve` does not detect this.
+    /// The client did not read for the duration of the server's
+    /// [`send_timeout`](crate::Server::send_timeout). Plain `axum::serve` does not detect this.
     Stalled,
     /// The client could not keep up with a [`Topic`](crate::Topic) that
     /// [disconnects](crate::topic::TopicBuilder::disconnect) slow readers.
     Lagged,
-    /// A newer stream of the same key replaced this one, see
+    /// A newer stream with the same key replaced this one; see
     /// [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
     Superseded,
     /// The generator panicked.
@@ -41,7 +41,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The reasons for which a stream that has begun can be closed.
+    /// The reasons why a stream can be closed after it has begun.
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 11] = [
         Self::Finished,
@@ -57,7 +57,7 @@ impl CloseReason {
         Self::Panicked,
     ];
 
-    /// Returns the name in `snake_case`, as used in the event `close`.
+    /// Returns the name in `snake_case`, as used in the `close` event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",

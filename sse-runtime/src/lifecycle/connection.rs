@@ -1,4 +1,5 @@
-//! [`Connection`]: the handler's view of a stream, and everything that ends with the stream.
+//! [`Connection`]: the handler's view of a stream, with the tasks and hooks that end with the
+//! stream.
 
 use std::{
     fmt,
@@ -36,15 +37,15 @@ use crate::{
     },
 };
 
-/// Held until nothing of the stream is left, which the test client waits for.
+/// Held until all parts of the stream have been dropped. The test client waits for this.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
     #[allow(dead_code, reason = "dropping it is the message")]
     pub(crate)  tokio::sync::mpsc::Sender<()>,
 );
 
-/// The stream that a handler serves: its client, and the tasks and hooks that end with it. It is an
-/// extractor that works only in event endpoints.
+/// The stream that a handler serves, with its client and with the tasks and hooks that end with the
+/// stream. This extractor works only in event endpoints.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -75,40 +76,40 @@ pub(crate) struct Alive(
 /// }
 /// ```
 ///
-/// A clone refers to the same connection. Holding one does not keep the stream, or anything that it
-/// started, alive.
+/// A clone refers to the same connection. Holding a `Connection` does not keep the stream alive,
+/// nor the tasks that the stream started.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
 struct Inner {
     id: u64,
     peer: Option<SocketAddr>,
-    /// Cancelled when the stream must end: by the server's shutdown, because this is a child of its
-    /// token, or by [`Connection::close`].
+    /// Cancelled when the stream must end: either by the server's shutdown, because this is a child
+    /// of the shutdown's token, or by [`Connection::close`].
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
-    /// The runtime that handled the request. The stream's tasks and hooks run on it, even if the
-    /// body is dropped elsewhere.
+    /// The runtime that handled the request. The stream's tasks and hooks run on this runtime, even
+    /// if the body is dropped elsewhere.
     runtime: Option<Handle>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Why the stream was asked to end, if it was.
+    /// Why the stream was asked to end, or `None` if it was not.
     asked: Option<CloseReason>,
-    /// Why the stream ended, once it has.
+    /// Why the stream ended, or `None` if it has not ended yet.
     ended: Option<CloseReason>,
-    /// Boxed, because few streams start anything.
+    /// Boxed because few streams start a task or a hook.
     started: Option<Box<Started>>,
-    /// Cancelled when the stream has ended. Created when a task first waits for that.
+    /// Cancelled when the stream has ended. Created when a task first waits for the end.
     over: Option<CancellationToken>,
-    /// Cancelled when the stream is asked to end while it waits for its moment in a shutdown, for
-    /// which this is created.
+    /// Created when the stream starts waiting for its scheduled end in a shutdown. Cancelled if the
+    /// stream is asked to end before then.
     asked_in_shutdown: Option<CancellationToken>,
 }
 
-/// The tasks and hooks of a stream, which end with it.
+/// The tasks and hooks that end with a stream.
 #[derive(Default)]
 struct Started {
     tasks: Vec<JoinHandle<()>>,
@@ -116,7 +117,7 @@ struct Started {
     polling: usize,
     /// Whether one of the tasks has panicked.
     has_panicked: bool,
-    /// The waker of the stream, if that waits until no task is being polled.
+    /// The waker of the stream, if the stream is waiting until no task is being polled.
     until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
@@ -149,28 +150,29 @@ impl Connection {
         self.0.id
     }
 
-    /// Returns the client's address, as reported by the socket: with a reverse proxy, it is the
-    /// proxy's. `None` if there is no address, as in an in-process test, and under plain
-    /// `axum::serve` without `into_make_service_with_connect_info`.
+    /// Returns the client's address, as reported by the socket. With a reverse proxy, this is the
+    /// proxy's address. Returns `None` if there is no address, as in an in-process test, or under
+    /// plain `axum::serve` without `into_make_service_with_connect_info`.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.peer
     }
 
-    /// Waits until the stream has ended, for any reason. Use it in tasks that clean up after
-    /// themselves, or that were not started by the stream.
+    /// Waits until the stream has ended, for any reason. Use this in tasks that clean up after
+    /// themselves, or in tasks that the stream did not start.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn closed(&self) {
         self.over().cancelled().await;
     }
 
-    /// Spawns a task that ends with the stream: it is aborted at its next `.await`, and joined
-    /// before the close hooks run. A task that never awaits delays the hooks until it ends. A panic
-    /// in the task is logged and ends the stream like a panic of the generator, after an event with
-    /// the endpoint's `error_event`, because the events that the task would have sent are missing.
-    /// If the stream has ended, the task does not start.
+    /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
+    /// next `.await`, and joined before the close hooks run. A task that never awaits delays the
+    /// hooks until it ends. A panic in the task is logged, and ends the stream as a panic in the
+    /// generator would: after an event with the endpoint's `error_event`, because the events that
+    /// the task would have sent are missing. If the stream has already ended, the task does not
+    /// start.
     /// # Panics
     ///
     /// Panics if the request was not handled in a tokio runtime.
@@ -184,8 +186,8 @@ impl Connection {
         if self.state().ended.is_some() {
             return;
         }
-        // Spawned without the lock: a runtime that is shutting down drops the task here, and its
-        // destructors may call methods of this connection.
+        // The task is spawned without holding the lock. A runtime that is shutting down drops the
+        // task here, and the task's destructors may call methods of this connection.
         let task = Watched {
             task,
             connection: Arc::downgrade(&self.0),
@@ -210,8 +212,9 @@ impl Connection {
     }
 
     /// Runs `hook` once after the stream has ended, for any reason, and after its generator and
-    /// tasks have been dropped. If the stream has ended already, the hook runs at once. Hooks run
-    /// one after another in a separate task, each for at most 5 s; a panic in a hook is logged.
+    /// tasks have been dropped. If the stream has already ended, the hook runs immediately. Hooks
+    /// run one after another in a separate task, and each may take up to 5 s. A panic in a hook is
+    /// logged.
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,
@@ -229,11 +232,11 @@ impl Connection {
     }
 
     /// Ends the stream when the client's credentials expire: at a
-    /// [`SystemTime`](std::time::SystemTime), which tokens use, or at an
-    /// [`Instant`](std::time::Instant). If this is called several times, the earliest moment wins.
+    /// [`SystemTime`](std::time::SystemTime), such as the expiry time of a token, or at an
+    /// [`Instant`](std::time::Instant). If this is called several times, the earliest time applies.
     ///
-    /// The client receives the event `close` with `{"reason":"expired"}`, because a script cannot
-    /// see the `401` that follows when the client reconnects.
+    /// The client receives a `close` event with `{"reason":"expired"}`, because a script cannot see
+    /// the `401` response that the client receives when it reconnects.
     pub fn expires_at(&self, when: impl IntoDeadline) {
         let when = when.instant();
         self.close_after(CloseReason::Expired, async move {
@@ -245,12 +248,13 @@ impl Connection {
         });
     }
 
-    /// Ends the stream when `revoked` is ready, such as after a logout or the loss of a permission.
+    /// Ends the stream when `revoked` resolves, for example after a logout or the loss of a
+    /// permission.
     ///
-    /// The client receives the event `close` with `{"reason":"revoked"}`. A browser reconnects
-    /// nevertheless; reject that in a layer in front of the endpoint. `revoked` must also resolve
-    /// if access was revoked before this call, so check the state again after subscribing to its
-    /// changes.
+    /// The client receives a `close` event with `{"reason":"revoked"}`. A browser reconnects
+    /// anyway, so reject its next request in a layer in front of the endpoint. `revoked` must also
+    /// resolve if access was revoked before this call, so check the state again after you subscribe
+    /// to its changes.
     ///
     /// ```
     /// # use sse_runtime::{Connection, Stream, sse_endpoint};
@@ -280,12 +284,12 @@ impl Connection {
         F: Future + Send + 'static,
     {
         let close = CloseOnDrop {
-            // Not the connection itself, which owns the task.
+            // This is a weak reference, because the connection owns the task.
             connection: Arc::downgrade(&self.0),
             reason,
         };
         self.spawn(async move {
-            // Closes the stream even if the future panics: without an answer, access is denied.
+            // Closes the stream even if the future panics: without a result, access is denied.
             let _close = close;
             when.await;
         });
@@ -311,10 +315,10 @@ impl Connection {
         }
     }
 
-    /// Ready once none of the stream's tasks is in the middle of a poll. Returns whether one has
-    /// panicked. While a task panics, its locals are dropped before the panic is recorded. They may
-    /// include the sender of a channel that the generator reads, which would then finish as if
-    /// nothing had happened.
+    /// Resolves once none of the stream's tasks is being polled, and returns whether one of them
+    /// has panicked. When a task panics, its locals are dropped before the panic is recorded. They
+    /// may include the sender of a channel that the generator reads. Without this wait, the
+    /// generator would then finish as if the task had not panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let Some(started) = &mut state.started else {
@@ -352,8 +356,8 @@ impl Connection {
         }
     }
 
-    /// Returns a token that is cancelled when the stream is asked to end by anything other than the
-    /// shutdown that has begun.
+    /// Returns a token that is cancelled when the stream is asked to end for a reason other than
+    /// the shutdown that has already begun.
     pub(crate) fn asked_in_shutdown(&self) -> CancellationToken {
         let mut state = self.state();
         let is_asked = state.asked.is_some();
@@ -365,7 +369,7 @@ impl Connection {
     }
 
     /// Waits until the stream must end, and returns the reason. Used before the response, when
-    /// there is no body yet to watch for it.
+    /// there is no body yet that could watch for the end.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.asked(), self.shutdown()) {
@@ -377,7 +381,7 @@ impl Connection {
         self.asked().unwrap_or(CloseReason::Shutdown)
     }
 
-    /// Returns why the stream was asked to end, if it was, by anything other than the shutdown.
+    /// Returns why the stream was asked to end, or `None` if it was not. A shutdown does not count.
     pub(crate) fn asked(&self) -> Option<CloseReason> {
         self.state().asked
     }
@@ -403,7 +407,7 @@ impl Connection {
         over.clone()
     }
 
-    /// Ends everything that the stream started.
+    /// Ends the tasks that the stream started, and runs its close hooks.
     pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
         state.ended = Some(reason);
@@ -419,7 +423,7 @@ impl Connection {
         }
     }
 
-    /// Joins the tasks, then runs the hooks, in a task that the server waits for.
+    /// Joins the tasks and then runs the hooks. Both happen in a task that the server waits for.
     fn finish(
         &self,
         reason: CloseReason,
@@ -469,17 +473,18 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is consistent even after a panic, because no update of it panics halfway.
+        // The state is consistent even after a panic, because no update to it can panic halfway
+        // through.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 pin_project! {
-    /// A task of a stream, whose panic ends the stream.
+    /// A task of a stream. A panic in this task ends the stream.
     struct Watched<F> {
         #[pin]
         task: F,
-        // Not the connection itself, which owns the task.
+        // This is a weak reference, because the connection owns the task.
         connection: Weak<Inner>,
     }
 }
@@ -500,11 +505,11 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     }
 }
 
-/// A connection that can be ended, but is not kept alive.
+/// A weak reference to a connection, which can still end the connection's stream.
 pub(crate) struct WeakConnection(Weak<Inner>);
 
 impl WeakConnection {
-    /// Ends the stream because a newer one replaces it, unless it has ended already.
+    /// Ends the stream because a newer one replaces it, unless the stream has already ended.
     pub(crate) fn supersede(&self) {
         if let Some(inner) = self.0.upgrade() {
             Connection(inner).supersede();
@@ -512,7 +517,7 @@ impl WeakConnection {
     }
 }
 
-/// Ends a stream when this is dropped, unless the stream has ended already.
+/// Ends a stream when this guard is dropped, unless the stream has already ended.
 struct CloseOnDrop {
     connection: Weak<Inner>,
     reason: CloseReason,
@@ -551,7 +556,8 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The rejection of a [`Connection`] in a handler that isn't an event endpoint. It answers `500`.
+/// The rejection for a [`Connection`] extractor in a handler that isn't an event endpoint. Its
+/// response is a `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("only an endpoint of `#[sse_endpoint]` has a `Connection`")]
 pub struct MissingConnection(());

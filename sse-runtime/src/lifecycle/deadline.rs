@@ -4,20 +4,20 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-/// A point in time: a [`SystemTime`], or an [`Instant`](std::time::Instant) of std or tokio.
+/// A point in time: a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or tokio.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a moment",
     note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
 )]
 pub trait IntoDeadline {
-    /// Returns `None` if the moment is too far away for a timer.
+    /// Returns `None` if the time is too far in the future for a timer.
     #[doc(hidden)]
     fn instant(self) -> Option<Instant>;
 }
 
 impl IntoDeadline for SystemTime {
     fn instant(self) -> Option<Instant> {
-        // A moment in the past is treated as now.
+        // A time in the past is treated as now.
         let left = self.duration_since(Self::now()).unwrap_or_default();
         Instant::now().checked_add(left)
     }

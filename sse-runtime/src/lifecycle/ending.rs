@@ -1,11 +1,11 @@
-//! The frames that end a stream, by the reason for its end and by its endpoint.
+//! The frames that end a stream, depending on the close reason and the endpoint.
 //!
-//! This is the table on the page "How a stream ends" of the docs; the test `ends` compares the two
-//! cell by cell.
+//! The table on the docs page "How a stream ends" describes the same behaviour. The test `ends`
+//! compares it with this module cell by cell.
 //!
-//! The behaviour of the endpoint depends on its method, unless a key overrides it: a `GET` is read
-//! by an `EventSource`, which reconnects after a clean end and resumes; for any other client a
-//! clean end means that the answer is complete.
+//! The endpoint's behaviour depends on its method, unless a key overrides it. A `GET` is read by an
+//! `EventSource`, which reconnects after a clean end and resumes. For any other client, a clean end
+//! means that the response is complete.
 
 use std::time::Duration;
 
@@ -14,38 +14,38 @@ use crate::{
     lifecycle::{close_reason::CloseReason, shutdown},
 };
 
-/// The end of a response, after everything that the generator has written.
+/// The end of a response, after all data that the generator has written.
 #[derive(Debug)]
 pub(crate) struct StreamEnd {
     pub(crate) last_frame: Option<LastFrame>,
-    /// Whether the response is cut off: without the last chunk on HTTP/1.1, by `RST_STREAM` on
-    /// HTTP/2, by a reset on HTTP/1.0.
+    /// Whether the response is cut off. Over HTTP/1.1, the last chunk is omitted; over HTTP/2,
+    /// `RST_STREAM` is sent; over HTTP/1.0, the connection is reset.
     pub(crate) breaks_off: bool,
 }
 
 /// A frame at the end of a stream that was not written by the generator.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
-    /// The event `done`, with an id that stops a client that reconnects.
+    /// The event `done`, with an id that makes a reconnecting client stop.
     Done,
     /// The reconnection time.
     Retry(Duration),
     /// The event `close`, with the reason.
     Close,
-    /// The event `close`, with the reason and an id that stops a client that reconnects.
+    /// The event `close`, with the reason and with an id that makes a reconnecting client stop.
     CloseForGood,
 }
 
 impl StreamEnd {
-    /// Returns the end of a stream. `is_over` tells whether a topic that it read is finished, so
-    /// that there is nothing to reconnect for.
+    /// Returns the end of a stream. `is_over` is `true` if a topic that the stream read is
+    /// finished, in which case there is no reason to reconnect.
     pub(crate) fn of(reason: CloseReason, endpoint: &Endpoint, is_over: bool) -> Self {
         let cut = endpoint.aborts_when_cut();
         let (last_frame, breaks_off) = match reason {
             CloseReason::Finished if is_over || endpoint.end == End::Stop => {
                 (Some(LastFrame::Done), false)
             }
-            // After a failure, the last frame is the error that the generator failed with.
+            // After a failure, the last frame is the error that the generator returned.
             CloseReason::Finished | CloseReason::Failed | CloseReason::Rejected => (None, false),
             CloseReason::Panicked => (None, true),
             CloseReason::Shutdown if !cut => (
@@ -63,7 +63,7 @@ impl StreamEnd {
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
         // A reconnection time is a field and not an event. An `EventSource` needs it, regardless of
-        // which events the endpoint sends.
+        // the events that the endpoint sends.
         let is_sent = |frame: &LastFrame| {
             let is_retry = matches!(frame, LastFrame::Retry(_));
             endpoint.sends_framework_events() || is_retry && endpoint.is_get()

@@ -1,9 +1,9 @@
 //! [`FlowControl`]: tracks how much of an HTTP/2 stream hyper holds, and whether the client reads
-//! it.
+//! the stream.
 //!
-//! On HTTP/1, a client that stops reading shows as a socket that cannot be written to. A client of
-//! HTTP/2 can block a single stream, and hyper then does not poll its body, so the body cannot
-//! notice. The state is therefore updated here, by hyper's calls, and shared with the request.
+//! Over HTTP/1, if a client stops reading, its socket stops being writable. An HTTP/2 client can
+//! block a single stream. hyper then does not poll the stream's body, so the body cannot notice.
+//! The state is therefore updated here, by hyper's calls, and shared with the request.
 
 use std::sync::{
     Arc,
@@ -19,10 +19,10 @@ use std::{
 #[cfg(feature = "http2")]
 use atomic_waker::AtomicWaker;
 
-/// The state shared by the task that drives a stream, the stream's body, the pieces of it that
-/// hyper holds, and the request.
-// Counters are relaxed, because they order no other memory. The waker orders the release of a piece
-// before the check that follows.
+/// The state shared by the task that drives a stream, the stream's body, the request, and the
+/// pieces that hyper holds.
+// Counters use relaxed ordering, because they do not synchronise other memory. The waker orders the
+// release of a piece before the subsequent check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlowControl(Arc<State>);
 
@@ -42,9 +42,9 @@ struct State {
     /// Whether the client must read before the stream can continue.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
-    /// Woken when hyper holds fewer than `resume_below` pieces of this stream. That is half of what
-    /// it held when the stream began to wait, because a wake-up per piece costs more than an event.
-    /// Zero while the stream does not wait.
+    /// The waker below is woken when hyper holds fewer pieces of this stream than this. While the
+    /// stream waits, this is half the number that hyper held when the wait began, because one
+    /// wake-up per piece would cost more than an event. Zero while the stream is not waiting.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]
@@ -59,10 +59,10 @@ impl FlowControl {
     }
 }
 
-/// The number and the bytes of the pieces that hyper holds and has not written to the socket.
+/// The number of pieces, and their bytes, that hyper holds and has not yet written to the socket.
 ///
-/// Both are in one atomic, because two tasks change them together for each event. The number of
-/// pieces is the upper half.
+/// Both are stored in one atomic, because two tasks change them together for each event. The upper
+/// half is the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);
@@ -71,8 +71,8 @@ pub(crate) struct Unsent(AtomicU64);
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
-    /// The maximum number of pieces. Needed besides `bytes`, because a small piece costs hyper more
-    /// than its bytes.
+    /// The maximum number of pieces. This limit is needed in addition to `bytes`, because a small
+    /// piece takes up more memory in hyper than its bytes.
     pub(crate) pieces: u32,
     pub(crate) bytes: u32,
 }
@@ -82,8 +82,8 @@ impl Unsent {
     const PIECE: u64 = 1 << 32;
 
     // A stream that waits sets `resume_below` before it reads this count, and a written piece is
-    // removed from this count before `resume_below` is read. Both are sequentially consistent, so
-    // at least one of them sees the other.
+    // removed from this count before `resume_below` is read. All of these accesses are sequentially
+    // consistent, so at least one side sees the other's write.
     fn load(&self) -> (u32, u32) {
         Self::split(self.0.load(Ordering::SeqCst))
     }
@@ -120,28 +120,29 @@ pub(crate) struct OfConnection {
     small: SmallPieces,
 }
 
-/// A rate limit for small pieces that are sent on their own, over all streams of a connection.
+/// A rate limit across all streams of a connection for small pieces that are sent on their own.
 ///
-/// Each is a DATA frame. A client that uses the `h2` crate closes the connection if about a hundred
-/// small ones wait for its application (`too_many_data_frames`), and the server cannot see whether
-/// the application has read them.
+/// Each piece is a DATA frame. A client that uses the `h2` crate closes the connection if about a
+/// hundred small frames are waiting for its application (`too_many_data_frames`). The server cannot
+/// see whether the application has read them.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 struct SmallPieces {
     start: Instant,
-    /// When the pieces sent so far no longer count, in nanoseconds after `start`.
+    /// The time at which the pieces sent so far no longer count, in nanoseconds after `start`.
     forgotten: AtomicU64,
 }
 
 #[cfg(feature = "http2")]
 impl SmallPieces {
-    /// How many pieces may be sent in a burst.
+    /// The number of pieces that may be sent in a burst.
     const BURST: u32 = 48;
 
-    /// How long it takes until one more may be sent after a burst.
+    /// After a burst, one more piece may be sent per this duration.
     const EACH: Duration = Duration::from_millis(10);
 
-    /// Counts one more piece and returns `true`, or returns `false` if it may not be sent now.
+    /// Counts one more piece and returns `true`, or returns `false` if the piece may not be sent
+    /// now.
     fn admit(&self) -> bool {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now = nanos(self.start.elapsed());
@@ -175,11 +176,11 @@ impl FlowControl {
         }))
     }
 
-    /// Returns whether hyper may have the next piece, for which it asks. If not, `waker` is woken
-    /// when hyper has written some pieces of this stream.
+    /// Returns whether hyper, which is asking for the next piece, may have it. If not, `waker` is
+    /// woken when hyper has written some pieces of this stream.
     ///
-    /// A stream of which hyper holds nothing always has room. Otherwise, streams whose clients do
-    /// not read would block the other streams of their connection.
+    /// If hyper holds no pieces of a stream, that stream may always hand one over. Otherwise,
+    /// streams whose clients do not read would block the other streams on the connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
         let has_room = loop {
@@ -202,8 +203,8 @@ impl FlowControl {
         has_room
     }
 
-    /// Returns whether hyper holds nothing of this stream. If it does, `waker` is woken when hyper
-    /// has written all of it.
+    /// Returns whether hyper has written all pieces of this stream. If not, `waker` is woken when
+    /// hyper has written them.
     pub(crate) fn poll_written(&self, waker: &Waker) -> bool {
         let state = &*self.0;
         state.waiting.register(waker);
@@ -213,19 +214,19 @@ impl FlowControl {
         is_written
     }
 
-    /// Counts a small piece and returns `true`, or returns `false` if it may not be sent on its own
-    /// now.
+    /// Counts a small piece and returns `true`, or returns `false` if the piece may not be sent on
+    /// its own now.
     pub(crate) fn admit_small(&self) -> bool {
         self.0.connection.small.admit()
     }
 
-    /// Counts a piece that is handed to hyper. hyper asks for the next one once the client has room
-    /// for a byte of this one.
+    /// Counts a piece that is handed to hyper. hyper asks for the next piece once the client's
+    /// window has room for one byte of this piece.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);
         state.connection.unsent.add(bytes);
-        // A load and a store suffice, because this is the only writer.
+        // A load and a store suffice, because no other code writes to this counter.
         let handed_over = state.handed_over.load(Ordering::Relaxed);
         state.handed_over.store(handed_over + 1, Ordering::Relaxed);
         state.is_blocked.store(true, Ordering::Relaxed);
@@ -235,7 +236,7 @@ impl FlowControl {
         }
     }
 
-    /// Returns the progress of the stream so far, if it cannot continue before its client reads.
+    /// If the stream cannot continue until its client reads, returns its progress so far.
     pub(crate) fn blocked_since(&self) -> Option<Progress> {
         let state = &*self.0;
         state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
@@ -251,9 +252,9 @@ impl FlowControl {
     }
 }
 
-/// The progress of a stream: the pieces that hyper has received, how many of them it has not
-/// written, and how often it has taken bytes from one. A client with a small window takes a piece
-/// in many parts.
+/// The progress of a stream: the number of pieces that hyper has received, the number that hyper
+/// has not written yet, and how often hyper has taken bytes from a piece. A client with a small
+/// window takes a piece in many parts.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -262,7 +263,8 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece that hyper holds. It is dropped when it has been written, or when its stream is gone.
+/// A piece that hyper holds. It is dropped when it has been written, or when its stream has been
+/// dropped.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {
@@ -272,7 +274,7 @@ pub(crate) struct InHyper {
 
 #[cfg(feature = "http2")]
 impl InHyper {
-    /// Counts that hyper has taken bytes from the piece.
+    /// Records that hyper has taken bytes from the piece.
     pub(crate) fn advance(&self) {
         self.flow.0.advanced.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! [`Instruments`]: the metrics of an endpoint's streams, recorded through the `metrics` crate.
 //!
-//! The names are those of OpenTelemetry if it defines one (the label `http.route`), and follow its
-//! naming rules otherwise.
+//! If OpenTelemetry defines a name (such as the label `http.route`), that name is used. Other names
+//! follow OpenTelemetry's naming rules.
 
 #[cfg(feature = "metrics")]
 pub(crate) use installed::Instruments;
@@ -19,8 +19,8 @@ mod installed {
 
     use crate::lifecycle::{close_reason::CloseReason, stream_limit::Full};
 
-    /// The instruments of one route. They are registered once, so that events need not look them up
-    /// in the recorder.
+    /// The instruments of one route. They are registered once, so that recording an event does not
+    /// need to look them up.
     #[derive(Debug)]
     pub(crate) struct Instruments {
         route: String,
@@ -43,8 +43,8 @@ mod installed {
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
             };
-            // Prometheus sees no increase in a counter whose first value is one, so the first panic
-            // would be missing from every rate.
+            // Prometheus does not see an increase if the first value of a counter is one, so the
+            // first panic would be missing from every rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }
@@ -75,7 +75,7 @@ mod installed {
         pub(crate) fn closed(&self, reason: CloseReason, after: Duration) {
             self.active.decrement(1);
             self.closings(reason).increment(1);
-            // Not registered in advance, because each histogram is a dozen series or more.
+            // Not registered in advance, because each histogram consists of a dozen series or more.
             histogram!(
                 "sse.server.stream_duration",
                 self.labels("reason", reason.as_str())
@@ -101,7 +101,7 @@ mod installed {
             )
         }
 
-        /// Returns the labels of a metric that has another label besides the route.
+        /// Returns the labels of a metric that has one more label in addition to the route.
         fn labels(&self, name: &'static str, value: &'static str) -> Vec<Label> {
             vec![
                 Label::new("http.route", self.route.clone()),
@@ -163,7 +163,7 @@ mod nothing {
 
     use crate::lifecycle::{close_reason::CloseReason, stream_limit::Full};
 
-    /// A stand-in that records nothing, without the feature `metrics`.
+    /// A stand-in that does not record metrics, used without the `metrics` feature.
     #[derive(Debug)]
     pub(crate) struct Instruments;
 

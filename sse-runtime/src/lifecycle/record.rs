@@ -1,4 +1,4 @@
-//! [`Record`]: reports a stream to operators, in its span and by metrics.
+//! [`Record`]: reports a stream to operators through its span and through metrics.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     lifecycle::{close_reason::CloseReason, connection::Connection, metrics::Instruments},
 };
 
-/// The span and the counts of one stream, until [`ended`](Self::ended) completes them.
+/// The span and the counters of one stream. [`ended`](Self::ended) completes them.
 #[derive(Debug)]
 pub(crate) struct Record {
     span: Span,
@@ -52,7 +52,7 @@ impl Record {
         }
     }
 
-    /// Returns the span that the stream's code runs in.
+    /// Returns the span in which the stream's code runs.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }

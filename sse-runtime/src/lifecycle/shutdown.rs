@@ -18,12 +18,12 @@ use tower_service::Service;
 
 use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
-/// Ends the event streams when the server shuts down: a layer that notifies the streams, and the
-/// signal for the server.
+/// Ends the event streams when the server shuts down. This is both the layer that notifies the
+/// streams and the shutdown signal for the server.
 ///
-/// [`serve`](crate::serve()) and [`Server`](crate::Server) have their own. Use this with
-/// `axum::serve`, whose graceful shutdown waits for every response to end, which an event stream
-/// never does by itself:
+/// [`serve`](crate::serve()) and [`Server`](crate::Server) have their own shutdown. Use this type
+/// with `axum::serve`: its graceful shutdown waits for every response to end, but an event stream
+/// may never end by itself.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -51,13 +51,13 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time, so that the
-/// clients do not all reconnect at once. Before its end it sends a `retry`, also a random one. With
-/// the key `on_shutdown = "finish"` a stream runs until its generator finishes, or until the end of
-/// the drain time. On the wire, the response ends cleanly.
+/// clients do not all reconnect at once. Before its end, the stream sends a random `retry`. With
+/// the key `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain time
+/// ends. On the wire, the response ends cleanly.
 ///
-/// If several `Shutdown` layers apply, the innermost wins. A readiness probe can check
+/// If several `Shutdown` layers apply, the innermost one applies. A readiness probe can check
 /// [`has_begun`](Self::has_begun). There is no drain delay, because `axum::serve` stops accepting
-/// connections at the signal; in Kubernetes, prefer [`Server`](crate::Server).
+/// connections when the signal arrives; in Kubernetes, prefer [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 
@@ -67,9 +67,10 @@ struct State {
     drain: Duration,
     /// Set before `begun` is cancelled.
     draining: OnceLock<Draining>,
-    /// The tasks that the server waits for, see [`closing`](Shutdown::closing).
+    /// The tasks that the server waits for; see [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// Whether the drain time is over, so that the server closes the streams that are still open.
+    /// Whether the drain time is over. Once it is, the server closes the streams that are still
+    /// open.
     is_over: AtomicBool,
 }
 
@@ -85,7 +86,7 @@ impl Shutdown {
         Self::within(DRAIN)
     }
 
-    /// Creates a shutdown with this drain time, at the end of which the last stream ends.
+    /// Creates a shutdown with this drain time. The last stream ends by the end of this time.
     pub fn within(drain: Duration) -> Self {
         Self(Arc::new(State {
             begun: CancellationToken::new(),
@@ -96,7 +97,7 @@ impl Shutdown {
         }))
     }
 
-    /// Begins the shutdown. Has no effect if it has begun already.
+    /// Begins the shutdown. Has no effect if the shutdown has already begun.
     pub fn begin(&self) {
         self.begin_within(self.0.drain);
     }
@@ -116,17 +117,17 @@ impl Shutdown {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn begun(&self) {
         self.0.begun.cancelled().await;
     }
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
-    /// Also returns if the shutdown begins in another way. After SIGINT, which usually comes from a
-    /// terminal, the drain time is at most one second.
+    /// Also returns if the shutdown begins in another way. SIGINT usually comes from a terminal, so
+    /// it limits the drain time to one second.
     ///
-    /// From the first call on, these signals no longer terminate the process; [`over`](Self::over)
-    /// waits for the next one.
+    /// After the first call, these signals no longer terminate the process; [`over`](Self::over)
+    /// waits for the next signal.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Shutdown {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before it is ready changes nothing.
+    /// Dropping the future before it resolves does not begin the shutdown.
     pub async fn on_signal(&self) -> io::Result<()> {
         let mut signals = Signals::new()?;
         tokio::select! {
@@ -144,13 +145,13 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun, and then until 2.5 s after the end of its drain time, or
-    /// until the next SIGINT or SIGTERM. After that, the program should no longer wait for open
-    /// connections.
+    /// Waits until the shutdown has begun, and then until either 2.5 s have passed since the end of
+    /// the drain time or the next SIGINT or SIGTERM arrives. After that, the program should no
+    /// longer wait for open connections.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn over(&self) {
         self.begun().await;
         let signal = async {
@@ -166,17 +167,18 @@ impl Shutdown {
         self.set_over();
     }
 
-    /// Returns a token that is cancelled when the shutdown begins, and can be cancelled on its own.
+    /// Returns a token that is cancelled when the shutdown begins, and that can also be cancelled
+    /// on its own.
     pub(crate) fn child(&self) -> CancellationToken {
         self.0.begun.child_token()
     }
 
-    /// Waits, for at most 2 s, until the close hooks of all streams that have ended have run. Call
-    /// this last: hooks that are still running when the program exits are dropped.
+    /// Waits up to 2 s for the close hooks of all ended streams to finish. Call this last: hooks
+    /// that are still running when the program exits are dropped.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn closed(&self) {
         self.0.closing.close();
         if timeout(HOOKS, self.0.closing.wait()).await.is_err() {
@@ -184,14 +186,14 @@ impl Shutdown {
         }
     }
 
-    /// Returns the tracker of the tasks that run the close hooks, and of those that drive HTTP/2
-    /// streams, since both outlive their connection.
+    /// Returns the tracker of the tasks that run close hooks and of the tasks that drive HTTP/2
+    /// streams. Both kinds of tasks may outlive their connection.
     pub(crate) fn closing(&self) -> &TaskTracker {
         &self.0.closing
     }
 
-    /// Returns whether the drain time is over: a stream that is dropped from now on was closed by
-    /// the server and not by its client.
+    /// Returns whether the drain time is over: if a stream is dropped from now on, it was closed by
+    /// the server, not by its client.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -208,7 +210,8 @@ impl Shutdown {
         })
     }
 
-    /// Returns the moment at which a stream ends: now, if the shutdown has not begun.
+    /// Returns the time at which a stream ends. If the shutdown has not begun, this is the current
+    /// time.
     pub(crate) fn end(&self, on_shutdown: OnShutdown) -> Instant {
         let Some(Draining { since, within }) = self.0.draining.get().copied() else {
             return Instant::now();
@@ -264,7 +267,7 @@ where
 }
 
 impl Shutdown {
-    /// Adds this shutdown to the extensions of a request, where its stream looks for it.
+    /// Adds this shutdown to the extensions of a request, so that the request's stream can find it.
     pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         extensions.insert(self.clone());
     }
@@ -273,29 +276,29 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long the connections that are still open at the end of the drain time have to close: longer
-/// than a stream lingers for a request body that the handler does not read.
+/// How long connections have to close if they are still open at the end of the drain time. This is
+/// longer than a stream lingers for a request body that the handler does not read.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
-/// The maximum drain time after SIGINT, since a person at a terminal is waiting.
+/// The maximum drain time after SIGINT, because a person at a terminal is waiting.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
 /// The maximum drain time, which keeps deadlines within the range of timers.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long the close hooks of the last streams have. Together with the other defaults this is
-/// below the grace period of Kubernetes.
+/// How long the close hooks of the last streams may run. Together with the other defaults, this is
+/// below the Kubernetes grace period.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The fraction of the drain time over which the streams end. The rest is for their last bytes to
-/// arrive.
+/// The fraction of the drain time over which the streams end. The rest leaves time for their last
+/// bytes to arrive.
 const SPREAD: f64 = 0.8;
 
-/// The reconnection time if the endpoint sets no `retry`: the default of browsers.
+/// The reconnection time if the endpoint does not set `retry`: the default in browsers.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// Returns a random reconnection time, 0.5 to 1.5 times that of the endpoint, for a client that the
-/// server disconnects.
+/// Returns a random reconnection time for a client that the server disconnects: 0.5 to 1.5 times
+/// the endpoint's reconnection time.
 pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
@@ -331,7 +334,7 @@ impl Signal {
 }
 
 impl Signals {
-    /// Listens for both signals, which from now on no longer terminate the process.
+    /// Listens for both signals. From then on, they no longer terminate the process.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(unix)]
         let listening = {

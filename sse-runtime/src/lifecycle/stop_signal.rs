@@ -1,9 +1,9 @@
-//! [`StopSignal`]: notifies a stream that it must end, without checking a token at each poll.
+//! [`StopSignal`]: notifies a stream that it must end, without checking a token on each poll.
 //!
 //! Checking a cancellation token takes a lock and touches two otherwise cold cache lines. Streams
-//! are stopped far less often than they send, so [`signal_stop`] also increments one counter for
-//! the whole process. A stream checks its token only while some token is being cancelled, and once
-//! after the counter has changed.
+//! send far more often than they are stopped, so [`signal_stop`] also increments a process-wide
+//! counter. A stream checks its token only while any token is being cancelled, and once after the
+//! counter has changed.
 
 use std::{
     mem,
@@ -15,24 +15,24 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::poll::cached::CachedPoll;
 
-/// The number of tokens that are being cancelled, in the low 16 bits, and of those that have been
-/// cancelled, in the bits above.
+/// The low 16 bits are the number of tokens that are currently being cancelled. The bits above are
+/// the number of tokens that have been cancelled.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
-/// The count of one token that has been cancelled.
+/// The increment for one token that has been cancelled.
 const ONE: u64 = 1 << 16;
 
-/// Cancels a token, and so ends the streams that listen to it.
+/// Cancels a token, which ends the streams that listen to it.
 pub(crate) fn signal_stop(token: &CancellationToken) {
     // A stream may be polled between any two of these steps. While the token is being cancelled,
-    // the low bits are not zero, so every stream checks its token. Afterwards the count differs
+    // the low bits are not zero, so every stream checks its token. Afterwards, the count differs
     // from the one that the stream has stored.
     SIGNALLED.fetch_add(1, Ordering::AcqRel);
     let _signalling = Signalling;
     token.cancel();
 }
 
-/// Counts the cancellation as done when it is dropped, even if a waker panics.
+/// Counts the cancellation as done when this guard is dropped, even if a waker panics.
 struct Signalling;
 
 impl Drop for Signalling {
@@ -41,7 +41,7 @@ impl Drop for Signalling {
     }
 }
 
-/// A poll that is ready once a token has been cancelled by [`signal_stop`].
+/// Becomes ready once a token has been cancelled by [`signal_stop`].
 #[derive(Debug)]
 pub(crate) struct StopSignal {
     token: CancellationToken,

@@ -1,4 +1,4 @@
-//! [`StreamLimit`]: limits the number of open streams, and answers the requests over the limit.
+//! [`StreamLimit`]: limits the number of open streams, and rejects requests over the limit.
 
 mod newest;
 
@@ -61,27 +61,29 @@ use crate::{
 ///     .layer(StreamLimit::new(20_000));                         // in total
 /// ```
 ///
-/// Limits are enforced at the endpoint, after all layers have run, so requests that an auth layer
-/// rejects with `401` do not count; the layers also run for requests over the limit.
+/// Limits are enforced at the endpoint, after all layers have run. Therefore, a request that an
+/// auth layer rejects with `401` does not count, and the layers also run for requests over the
+/// limit.
 ///
-/// A stream is never ended to make room for someone else's; with
-/// [`newest_wins`](Self::newest_wins), a newer stream of the same key replaces the oldest. A place
-/// is taken before the extractors run and released when the generator is dropped, for any reason. A
-/// `HEAD` request holds a place until its response, because it runs the statements before the
-/// response. Requests for anything other than an event stream are not limited. Clones of one limit,
-/// such as those that a router makes, share its places.
+/// A stream is never ended to make room for another client's stream. With
+/// [`newest_wins`](Self::newest_wins), a newer stream with the same key replaces the oldest one. A
+/// place is taken before the extractors run, and released when the generator is dropped, for any
+/// reason. A `HEAD` request holds a place until its response, because it runs the statements before
+/// the response. Requests for responses other than event streams are not limited. Clones of one
+/// limit, such as those that a router makes, share its places.
 ///
 /// # Over the limit
 ///
-/// The response is `503`, or `429` from a limit per key or peer, with a random `Retry-After` of 5
-/// to 15 s. Its body is a problem (RFC 9457) with the code `too_many_streams`.
+/// The response is a `503`, or a `429` if the limit is per key or per peer, with a random
+/// `Retry-After` of 5 to 15 s. The body is a problem (RFC 9457) with the code `too_many_streams`.
 /// [`reject_with`](Self::reject_with) replaces that response.
 ///
-/// A browser's `EventSource` never reconnects after a status other than `200`, so it gets a `200`
-/// instead, which sets a random reconnection time of 5 to 15 s, contains the event `close` with
-/// `{"reason":"too_many_streams"}` as its data, and ends. It is recognised by a `GET` whose only
-/// `accept` is `text/event-stream` and whose `cache-control` is `no-cache`: Chromium, Firefox and
-/// the `eventsource` package send both; `fetch`, curl and HTTP libraries do not.
+/// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
+/// `200` instead. This response sets a random reconnection time of 5 to 15 s, sends the event
+/// `close` with `{"reason":"too_many_streams"}` as its data, and ends. A request counts as coming
+/// from an `EventSource` if it is a `GET` whose only `accept` is `text/event-stream` and whose
+/// `cache-control` is `no-cache`. Chromium, Firefox and the `eventsource` package send both
+/// headers; `fetch`, curl and HTTP libraries do not.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
 #[derive(Clone)]
@@ -95,8 +97,8 @@ type Reject = Arc<dyn Fn(LimitExceeded) -> Response + Send + Sync>;
 
 /// The rejection of a request by a [`StreamLimit`].
 ///
-/// Its response is the one that the limit sends by default: a problem with `503` or `429`, and
-/// `Retry-After`.
+/// Its response is the limit's default response: a problem with the status `503` or `429`, and a
+/// `Retry-After` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     full: Full,
@@ -111,7 +113,7 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns `503`, or `429` from a limit per key or peer.
+    /// Returns `503`, or `429` if the limit is per key or per peer.
     pub fn status(self) -> StatusCode {
         match self.full {
             Full::Total => StatusCode::SERVICE_UNAVAILABLE,
@@ -119,8 +121,8 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns when the client may try again: after 5 to 15 s, at random, so that rejected clients
-    /// do not all retry at once.
+    /// Returns how long the client should wait before it retries: a random time of 5 to 15 s, so
+    /// that rejected clients do not all retry at once.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }
@@ -149,19 +151,19 @@ impl IntoResponse for LimitExceeded {
     }
 }
 
-/// The code of the problem, and the reason in the event `close`.
+/// The problem code, and the reason in the `close` event.
 const TOO_MANY_STREAMS: &str = "too_many_streams";
 
-/// The places of a limit, which counts them.
+/// The places of a limit, which counts the streams that hold one.
 trait Places: Send + Sync {
     /// Takes a place. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>>;
 
-    /// Returns the same limit in the mode in which a new stream ends the oldest one of its key, or
-    /// `None` if it has no keys.
+    /// Returns the same limit in the mode in which a new stream ends the oldest stream with its
+    /// key. Returns `None` if the limit has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>>;
 
-    /// Returns whether a new stream ends another one, so that there is always a place.
+    /// Returns whether a new stream ends another one, in which case a place is always available.
     fn is_newest_wins(&self) -> bool {
         false
     }
@@ -169,10 +171,10 @@ trait Places: Send + Sync {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// A place of a stream, which is free again once it and all of its clones have been dropped.
+/// A stream's place. It becomes free again once it and all its clones have been dropped.
 ///
-/// A stream takes over a clone from the stream that it replaces: they share one place until the
-/// older stream has ended.
+/// A stream can take over a clone from the stream that it replaces. The two streams then share one
+/// place until the older one has ended.
 #[derive(Clone)]
 pub(crate) struct Place(Arc<dyn Held>);
 
@@ -182,30 +184,31 @@ impl Place {
         self.0.bind(connection);
     }
 
-    /// Marks the stream as begun: its request can no longer be rejected.
+    /// Marks the stream as begun. From then on, its request can no longer be rejected.
     pub(crate) fn begin(&self) {
         self.0.begin();
     }
 }
 
-/// The holder of a place. By default it does not matter which stream has the place.
+/// The holder of a place. By default, it does not matter which stream has the place.
 trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
     fn begin(&self) {}
 
-    /// Returns whether this is a place that the limit would give to the request.
+    /// Returns whether this is a place that `limit` would give to the request.
     fn is_of(&self, _: &StreamLimit, _: &Parts) -> bool {
         false
     }
 
-    /// Takes over the place, in a limit that is full, of a stream that ends for this one.
+    /// Takes over a place in a limit that is full, from a stream that ends to make room for this
+    /// one.
     fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Place> {
         None
     }
 
-    /// Called once the stream has a place in every limit, with its places in the limits without
-    /// `newest_wins`.
+    /// Called once the stream has a place in every limit. The argument is its places in the limits
+    /// without `newest_wins`.
     fn admit(&self, _: &[Place]) {}
 }
 
@@ -215,12 +218,12 @@ impl fmt::Debug for Place {
     }
 }
 
-/// The reason for a rejection: no place is left.
+/// The reason for a rejection: which places are all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// For any request to which the limit applies.
+    /// The places for all requests to which the limit applies.
     Total,
-    /// For this key.
+    /// The places for this key.
     Key,
 }
 
@@ -236,10 +239,11 @@ impl StreamLimit {
     /// Creates a limit of `max` streams per client address. IPv6 addresses are compared by their
     /// first 64 bits, the prefix of one customer.
     ///
-    /// With a reverse proxy, the address is that of the proxy: use [`per_key`](Self::per_key) with
-    /// a header that the proxy sets and that clients cannot. Requests without an address are not
-    /// limited: those of a Unix socket, and under plain `axum::serve` all requests, unless it uses
-    /// `into_make_service_with_connect_info`. The first such request logs a warning.
+    /// With a reverse proxy, the address is the proxy's. In that case, use
+    /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
+    /// Requests without an address are not limited. These are requests over a Unix socket, and all
+    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. The first
+    /// such request logs a warning.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -257,10 +261,10 @@ impl StreamLimit {
         })
     }
 
-    /// Creates a limit of `max` streams per key, which is taken from the request: from its headers,
-    /// or from extensions that layers have added, including layers inside this one. The key is an
-    /// owned value, so clone the header or extension (`request.headers.get("x-page").cloned()`).
-    /// Requests whose key is `None` are not limited.
+    /// Creates a limit of `max` streams per key. The key is taken from the request's headers, or
+    /// from extensions that layers have added, including layers inside this one. It is an owned
+    /// value, so clone the header or extension (`request.headers.get("x-page").cloned()`). Requests
+    /// whose key is `None` are not limited.
     pub fn per_key<K, F>(max: usize, key: F) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -273,31 +277,32 @@ impl StreamLimit {
         })
     }
 
-    /// Admits a new stream even if its key has no place left, and ends the oldest stream of the key
-    /// instead.
+    /// Admits a new stream even if all places for its key are taken, and ends the oldest stream
+    /// with that key instead.
     ///
-    /// Use this for keys whose streams replace each other, such as a session or a page: a page that
-    /// is reloaded need not wait until the server notices that its predecessor is gone, which may
-    /// take a minute, and longer with a reverse proxy. The oldest stream ends when the response of
-    /// the new one begins, so a rejected request does not end a stream. Its place is freed at once,
-    /// even if its client isn't reading.
+    /// Use this for keys whose streams replace each other, such as a session or a page: when a page
+    /// is reloaded, it does not have to wait until the server notices that the old page is gone.
+    /// That may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
+    /// stream's response begins, so a rejected request does not end a stream. The oldest stream's
+    /// place is freed immediately, even if its client isn't reading.
     ///
     /// If another limit of the request is full, such as a total or
-    /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the place
-    /// that the oldest one has there. It is rejected if the oldest one has none. Only in this case
-    /// do two streams share a place, from the new stream's request until the old stream has ended.
+    /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
+    /// stream's place in that limit. If the oldest stream does not have a place there, the new
+    /// stream is rejected. Two streams share a place only after such a takeover, from the new
+    /// stream's request until the old stream has ended.
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends the event
-    /// `close` with `{"reason":"superseded"}` as its data and an id that stops its client: if that
-    /// client reconnects, it gets a `204` and does not end another stream.
+    /// `close`, with `{"reason":"superseded"}` as its data and with an id that makes its client
+    /// stop. If that client reconnects, it receives a `204` and does not end another stream.
     ///
-    /// Use it with `events = "all"`, the default of a `GET`. With `events = "own"`, neither the
-    /// event nor the id is sent, so a client that reconnects by itself, such as a second tab, ends
-    /// the new stream in turn, and the two tabs end each other's streams forever.
+    /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
+    /// event nor the id is sent. A client that reconnects automatically, such as another tab, then
+    /// ends the new stream in turn, and the two tabs keep ending each other's streams forever.
     ///
     /// # Panics
     ///
-    /// Panics if the limit is not per key or per peer.
+    /// Panics if the limit is neither per key nor per peer.
     ///
     /// ```
     /// use sse_runtime::StreamLimit;
@@ -323,13 +328,14 @@ impl StreamLimit {
         }
     }
 
-    /// Answers requests over the limit with the response that `reject` returns, instead of the
-    /// default one.
+    /// Responds to requests over the limit with the response that `reject` returns, instead of the
+    /// default response.
     ///
-    /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default of
-    /// `Json(…)` or a string) is replaced by [`LimitExceeded::status`], because a client would take
-    /// it for an empty stream. A missing `Retry-After` is added. A browser's `EventSource` still
-    /// gets its `200`, because it would not reconnect after any other response.
+    /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default
+    /// for `Json(…)` or a string) is replaced by [`LimitExceeded::status`], because a client would
+    /// mistake the response for an empty stream. If `Retry-After` is missing, it is added. A
+    /// browser's `EventSource` still receives a `200`, because it would not reconnect after any
+    /// other response.
     ///
     /// ```
     /// use axum::response::IntoResponse;
@@ -349,7 +355,7 @@ impl StreamLimit {
         self
     }
 
-    /// Returns whether `places` are those of this limit.
+    /// Returns whether `places` belongs to this limit.
     fn is<P>(&self, places: &Arc<P>) -> bool {
         ptr::addr_eq(Arc::as_ptr(&self.places), Arc::as_ptr(places))
     }
@@ -398,7 +404,7 @@ struct Total {
 impl Places for Total {
     fn take(self: Arc<Self>, _: &Parts) -> Option<Result<Place, Full>> {
         let more = |open: usize| (open < self.max).then_some(open + 1);
-        // Relaxed, because the count orders no other memory.
+        // Relaxed ordering is enough, because the count does not synchronise other memory.
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -437,7 +443,7 @@ impl Drop for OfTotal {
 struct PerKey<K, F> {
     max: usize,
     key: F,
-    /// The number of streams of each key that has any.
+    /// The number of streams for each key that has at least one.
     open: Mutex<HashMap<K, usize>>,
 }
 
@@ -498,7 +504,7 @@ impl<K: Hash + Eq + Clone, F> Drop for OfKey<K, F> {
     }
 }
 
-/// The limits that a request passed through, the outermost first.
+/// The limits that a request has passed through, outermost first.
 #[derive(Clone, Debug, Default)]
 struct Limits(Vec<StreamLimit>);
 
@@ -508,8 +514,8 @@ pub(crate) struct Rejected {
     pub(crate) response: Response,
 }
 
-/// Takes a place in each limit. If one has none left, the places that were taken are released. A
-/// stream that replaces another one may take over the places of that one.
+/// Takes a place in each limit. If a limit has no place left, the places already taken are
+/// released. A stream that replaces another one may take over that stream's places.
 pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> {
     let Some(Limits(limits)) = request.extensions.get() else {
         return Ok(Vec::new());
@@ -523,8 +529,8 @@ pub(crate) fn take_places(request: &Parts) -> Result<Vec<Place>, Box<Rejected>> 
         Box::new(Rejected { full, response })
     };
 
-    // Makes a concurrent request see this stream with all of its places or not at all, so that it
-    // does not miss a place that it could take over.
+    // Ensures that a concurrent request sees this stream either with all its places or not at all.
+    // Otherwise, that request could miss a place that it could take over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());
@@ -560,7 +566,7 @@ impl Full {
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 2] = [Self::Total, Self::Key];
 
-    /// Returns the name in metrics.
+    /// Returns the name used in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Total => "total",
@@ -569,8 +575,8 @@ impl Full {
     }
 }
 
-/// Returns the response to an `EventSource`: it ends at once, and the client reconnects after the
-/// time that it sets.
+/// Returns the response to an `EventSource`. The response ends immediately and sets the time after
+/// which the client reconnects.
 fn reject_event_source(exceeded: LimitExceeded) -> Response {
     let mut frame = BytesMut::new();
     let fields = Fields {
@@ -592,7 +598,7 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
 }
 
 /// Returns whether the client never reconnects after a status other than `200`. Many other clients
-/// accept event streams, but would take an empty `200` for a success.
+/// accept event streams, but would mistake an empty `200` for success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
     let is_only = |name, value: &str| {
         let mut values = headers.get_all(name).iter();
@@ -641,10 +647,10 @@ where
 }
 
 impl StreamLimit {
-    /// Adds this limit to the extensions of a request, where its stream looks for it.
+    /// Adds this limit to the extensions of a request, so that the request's stream can find it.
     pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         let Limits(limits) = extensions.get_or_insert_default();
-        // A request that passes through one limit twice, in two layers, takes one place.
+        // A request that passes through the same limit twice, in two layers, takes only one place.
         if !limits
             .iter()
             .any(|limit| Arc::ptr_eq(&limit.places, &self.places))

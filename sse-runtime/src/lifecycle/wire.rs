@@ -1,4 +1,4 @@
-//! [`Wire`]: the state of an HTTP/1 connection that is shared with the streams on it.
+//! [`Wire`]: the HTTP/1 connection state shared with the streams on the connection.
 
 use std::{
     mem,
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::task;
 
-/// The state of a connection that is shared with the bodies sent on it.
+/// The connection state shared with the bodies sent on the connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wire(Arc<State>);
 
@@ -20,25 +20,25 @@ pub(crate) struct Wire(Arc<State>);
 struct State {
     /// The number of flushes that have finished.
     flushes: AtomicU64,
-    /// Whether a body waits for a flush. A waiter sets this before it reads the count, and a flush
-    /// increments the count before it reads this; both are sequentially consistent, so at least one
-    /// of them sees the other.
+    /// Whether a body is waiting for a flush. A waiter sets this flag before it reads the count,
+    /// and a flush increments the count before it reads this flag. All of these accesses are
+    /// sequentially consistent, so at least one side sees the other's write.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
-    /// The task that drives the connection. If a layer polls a body in another task, no flush
-    /// follows its frames.
+    /// The task that drives the connection. If a layer polls a body in another task, a flush does
+    /// not necessarily follow its frames.
     task: OnceLock<task::Id>,
     /// The number of event streams on the connection.
     streams: AtomicUsize,
     stalled: AtomicBool,
-    /// Whether the connection is reset when it is closed.
+    /// Whether closing the connection resets it.
     resets: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     waker: Option<Waker>,
-    /// The wakers of further bodies, if a layer has combined several into one response.
+    /// The wakers of additional bodies, if a layer has combined several bodies into one response.
     others: Vec<Waker>,
 }
 
@@ -50,7 +50,8 @@ impl Wire {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an event stream, from before its response begins until the returned value is dropped.
+    /// Counts an event stream until the returned value is dropped. Called before the response
+    /// begins.
     pub(crate) fn enter(&self) -> InFlight {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
@@ -66,8 +67,8 @@ impl Wire {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Makes the connection end with a reset: a client would take any other end for the end of the
-    /// response.
+    /// Makes the connection end with a reset. The client would mistake any other end for the end of
+    /// the response.
     pub(crate) fn reset_when_closed(&self) {
         self.0.resets.store(true, Ordering::Relaxed);
     }
@@ -102,9 +103,9 @@ impl Wire {
         }
     }
 
-    /// Ready once more than `since` flushes have finished. Returns `None` outside the connection's
-    /// task: there, a frame may have been flushed long before its body is polled again, and no
-    /// further flush may follow.
+    /// Returns `Ready` once more than `since` flushes have finished. Returns `None` outside the
+    /// connection's task: there, a frame may have been flushed long before its body is polled
+    /// again, and another flush might never follow.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         if self.flushes() > since {
             return Some(Poll::Ready(()));
@@ -133,7 +134,7 @@ impl Wire {
     }
 }
 
-/// An event stream on a connection, which is counted until this is dropped.
+/// Counts an event stream on a connection until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight(Wire);
 

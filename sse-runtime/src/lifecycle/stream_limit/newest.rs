@@ -1,4 +1,4 @@
-//! [`NewestWins`]: a limit per key at which the oldest stream ends for a new one.
+//! [`NewestWins`]: a limit per key that ends the oldest stream to make room for a new one.
 
 use std::{
     any::type_name,
@@ -15,7 +15,7 @@ use super::{Full, Held, PerKey, Place, Places, StreamLimit};
 use crate::lifecycle::connection::{Connection, WeakConnection};
 
 pub(super) struct NewestWins<K, F> {
-    /// The limit that this was created from, which has the key and the maximum.
+    /// The limit from which this one was created. It provides the key function and the maximum.
     limit: Arc<PerKey<K, F>>,
     streams: Mutex<Streams<K>>,
 }
@@ -23,20 +23,21 @@ pub(super) struct NewestWins<K, F> {
 struct Streams<K> {
     /// The number of the next stream.
     next: u64,
-    /// The streams of each key that has any, the oldest first.
+    /// The streams for each key that has at least one, oldest first.
     of: HashMap<K, VecDeque<Stream>>,
 }
 
 struct Stream {
     number: u64,
     connection: Option<WeakConnection>,
-    /// Whether its response has begun. Until then it may be rejected, so it does not end another
-    /// stream.
+    /// Whether the stream's response has begun. Until then, the stream's request may still be
+    /// rejected, so the stream does not end another one.
     has_begun: bool,
-    /// Its places in other limits, which a stream that replaces it may take over.
+    /// The stream's places in other limits. A stream that replaces this one may take them over.
     places: Vec<Place>,
-    /// The streams whose places it has taken over. They end when it begins, so a place is not
-    /// shared after that. Until then, no other stream takes over their places.
+    /// The streams whose places this stream has taken over. They end when this stream begins, so it
+    /// does not share its places after that. Until then, no other stream can take over their
+    /// places.
     replaces: Vec<u64>,
 }
 
@@ -58,9 +59,9 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the streams that end if stream `newest`, the newest one, begins: the oldest that has
-    /// not begun, and the oldest that has, except for streams whose places another stream has taken
-    /// over.
+    /// Returns the streams that end if `newest`, the newest stream, begins: the oldest stream that
+    /// has not begun, and the oldest one that has. Streams whose places another stream has taken
+    /// over are skipped.
     fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
         let older = || streams.iter().filter(|stream| stream.number != newest);
         let is_replaced = |stream: &Stream, except: Option<u64>| {
@@ -80,8 +81,8 @@ where
         pending.into_iter().chain(begun).collect()
     }
 
-    /// Removes and returns the oldest stream with this value of `has_begun`, if there are more than
-    /// the maximum of them.
+    /// Removes and returns the oldest stream with this value of `has_begun`, if the number of such
+    /// streams exceeds the maximum.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
         if streams.iter().filter(alike).count() <= self.limit.max {
@@ -94,8 +95,8 @@ where
     }
 }
 
-/// Ends streams that have been removed. Must not be called with the lock held, because it wakes
-/// tasks.
+/// Ends streams that have been removed. Must not be called while the lock is held, because this
+/// wakes tasks.
 fn supersede(streams: impl IntoIterator<Item = Stream>) {
     for stream in streams {
         if let Some(connection) = stream.connection {
@@ -147,7 +148,7 @@ where
     }
 }
 
-/// The place of a stream. If the stream is superseded, the place passes to another one.
+/// The place of a stream. If the stream is superseded, its place passes to another stream.
 struct OfNewest<K: Hash + Eq + Clone, F> {
     limit: Arc<NewestWins<K, F>>,
     key: K,
@@ -158,7 +159,8 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Changes the stream and the others of its key. Returns `None` if the stream is superseded.
+    /// Runs `change` on the stream and the other streams with its key. Returns `None` if the stream
+    /// has been superseded.
     fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;
@@ -203,7 +205,7 @@ where
             let places = ending.map(|stream| (stream.number, stream.places.clone()));
             places.collect::<Vec<_>>()
         })?;
-        // The lock isn't held here, because this calls the user's function for the key.
+        // The lock must not be held here, because this calls the user's key function.
         let (replaced, place) = ending.into_iter().find_map(|(number, places)| {
             let place = places
                 .into_iter()
@@ -219,7 +221,7 @@ where
             streams[index].places = places.to_vec();
             let oldest = self.limit.take_oldest(streams, false)?;
             // The places that `oldest` had taken over now belong to this stream, but are still
-            // shared with the streams that `oldest` was to replace.
+            // shared with the streams that `oldest` was going to replace.
             if let Some(newest) = streams.back_mut()
                 && newest.replaces.contains(&oldest.number)
             {
