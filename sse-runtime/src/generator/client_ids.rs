@@ -1,22 +1,22 @@
-//! [`ClientIds`]: the ids that the client has received, and those that it still has to receive.
+//! [`ClientIds`]: the ids that the client has received, and the ids that it still has to receive.
 //!
-//! A client that reconnects sends the last id that it has received. A reader of a topic may be
-//! further along, if it has read events that the handler filtered out. The keep-alive then carries
+//! A client that reconnects sends the last id that it has received. If the handler has filtered out
+//! events, the stream may have read further in the topic than this id. The keep-alive then carries
 //! `read_to`.
 
 use crate::event::id::EventId;
 
 #[derive(Debug, Default)]
 pub(crate) struct ClientIds {
-    /// The last event ID of the client: the one that it has sent, or the last that it was sent
-    /// since.
+    /// The client's last event ID: the last one sent to the client, or the one that the client has
+    /// sent if it has not been sent one since.
     pub(crate) last: Option<EventId>,
-    /// The position up to which a topic was read, if that is further than the client's last id.
+    /// The position up to which a topic has been read, if it is beyond the client's last id.
     read_to: Option<EventId>,
-    /// The position from which the client reads a topic. The client needs it to reconnect, until it
-    /// receives another id.
+    /// The position from which the client reads a topic. The client needs this position to
+    /// reconnect until it receives another id.
     starts_at: Option<Box<EventId>>,
-    /// Whether the ids are the handler's own, and not those of a topic.
+    /// Whether the ids are the handler's own ids and not topic ids.
     are_own: bool,
 }
 
@@ -28,8 +28,8 @@ impl ClientIds {
         }
     }
 
-    /// Records that a frame with this id was written. The client keeps the id until another frame
-    /// sets one.
+    /// Records that a frame with this id has been written. The client keeps the id until another
+    /// frame sets one.
     #[inline]
     pub(crate) fn remember(&mut self, id: Option<EventId>) {
         if let Some(id) = id {
@@ -42,11 +42,12 @@ impl ClientIds {
         self.are_own = !id.is_of_topic();
         self.starts_at = None;
         self.last = Some(id);
-        // The client's id may now be further than `read_to`.
+        // The client's id may now be beyond `read_to`.
         self.read_to = None;
     }
 
-    /// Records that a topic was read up to `position`, with nothing after it so far.
+    /// Records that a topic has been read up to `position`, and that there are no later events so
+    /// far.
     pub(crate) fn has_read_to(&mut self, position: &EventId) {
         self.read_to = match &self.last {
             Some(last) if last == position || self.are_own => None,
@@ -54,15 +55,15 @@ impl ClientIds {
         };
     }
 
-    /// Takes the position that the client has not received yet. The caller sends it.
+    /// Takes the position that the client has not received yet. The caller sends it to the client.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         let read_to = self.read_to.take()?;
         self.last = Some(read_to.clone());
         Some(read_to)
     }
 
-    /// Records that a topic is read from `position` on, either because the client's id names it, or
-    /// because the client has no id.
+    /// Records that a topic is read starting at `position`, either because the client's id names
+    /// that position, or because the client has no id.
     pub(crate) fn starts_at(&mut self, position: &EventId) {
         if self.last.is_none() && self.starts_at.is_none() {
             self.starts_at = Some(Box::new(position.clone()));
@@ -74,22 +75,22 @@ impl ClientIds {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
-    /// Takes the start position if the client has not received it yet. With it the client can
-    /// reconnect if the connection is lost now. The position stays correct, no matter how far the
-    /// topic was read since.
+    /// Takes the start position if the client has not received it yet. With this position, the
+    /// client can reconnect if the connection is lost. The position remains correct, regardless of
+    /// how far the topic has been read since.
     #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
         Some(*self.starts_at.take()?)
     }
 
-    /// Records that the client was sent the start position.
+    /// Records that the start position was sent to the client.
     pub(crate) fn told_start(&mut self, start: EventId) {
         self.read_to = self.read_to.take().filter(|read_to| *read_to != start);
         self.last = Some(start);
     }
 
     /// Records that a topic has ended at `position`. A client that has not received its start
-    /// position needs this id, so that it is stopped when it reconnects.
+    /// position needs this id, so that it can be stopped when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

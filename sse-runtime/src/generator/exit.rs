@@ -1,14 +1,14 @@
-//! [`Exit`]: how a generator ends by `return` or `?`, before the response and in the stream.
+//! [`Exit`]: how a generator ends through `return` or `?`, before the response and in the stream.
 
 use std::fmt;
 
-/// The value that a generator that can fail returns when it finishes. User code cannot create one,
-/// so `return Ok(…)` does not compile.
+/// The value that a fallible generator returns when it finishes. User code cannot create one, so
+/// `return Ok(…)` does not compile.
 #[derive(Clone, Copy, Debug)]
 pub struct End(());
 
 impl End {
-    /// The only value.
+    /// The only value of this type.
     pub const END: Self = Self(());
 }
 
@@ -16,9 +16,9 @@ impl End {
 /// of the `?` selects the variant.
 #[derive(Debug)]
 pub enum Exit<R, E> {
-    /// Before the response.
+    /// An error before the response.
     Response(R),
-    /// In the stream.
+    /// An error in the stream.
     Stream(E),
 }
 
@@ -90,12 +90,12 @@ where
     tried.result().map_err(error_in_stream)
 }
 
-/// Converts an error of a `?` before the response.
+/// Converts the error of a `?` before the response.
 pub fn error_before_response<X: Becomes<R>, R, E>(error: X) -> Exit<R, E> {
     Exit::Response(error.become_it())
 }
 
-/// Converts an error of a `?` in the stream.
+/// Converts the error of a `?` in the stream.
 pub fn error_in_stream<X: Becomes<E>, R, E>(error: X) -> Exit<R, E> {
     Exit::Stream(error.become_it())
 }

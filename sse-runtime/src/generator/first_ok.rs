@@ -1,4 +1,4 @@
-//! [`first_ok`]: turns an early failure of an upstream into a response status.
+//! [`first_ok`]: turns an early upstream failure into a response status.
 
 use std::{
     future::poll_fn,
@@ -10,12 +10,12 @@ use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
 /// Waits for the first item of a fallible stream. If it is an error, the error is returned before
-/// the response has begun. Otherwise the whole stream is returned, including the first item, to be
-/// yielded with `yield_all!`.
+/// the response has begun. Otherwise, the whole stream is returned, including the first item, so
+/// that it can be yielded with `yield_all!`.
 ///
 /// # Errors
 ///
-/// Returns the error of the first item, if it is one.
+/// Returns the first item's error if the first item is an `Err`.
 ///
 /// # Cancel safety
 ///
@@ -74,7 +74,7 @@ impl<S: Stream> Stream for FirstOk<S> {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(first));
         }
-        // A stream that has ended is not polled again.
+        // A stream that has ended must not be polled again.
         if *this.ended {
             return Poll::Ready(None);
         }

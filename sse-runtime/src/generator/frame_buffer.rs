@@ -1,8 +1,8 @@
-//! [`FrameBuffer`]: frames that were written and have not been taken yet.
+//! [`FrameBuffer`]: frames that have been written but not taken yet.
 //!
-//! Most streams of a topic send one shared frame at a time and never need a buffer of their own;
-//! others write all of their frames into one. The order of the bytes is: `lone` or `ahead`, then
-//! `buffer`.
+//! Most streams that read a topic send one shared frame at a time and never need their own buffer.
+//! Other streams write all their frames into a buffer. The bytes are in this order: `lone` or
+//! `ahead`, then `buffer`.
 //!
 //! | written so far | a shared frame arrives | it goes |
 //! | --- | --- | --- |
@@ -14,37 +14,39 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Number of gathered bytes from which they are due under `flush = "ready"`.
+/// Number of gathered bytes at which the frames are due under `flush = "ready"`.
 pub(crate) const DUE: usize = 32 * 1024;
 
-/// A buffer that grew beyond this many bytes is dropped when it is taken: its remainder would
-/// keep all of it alive for as long as the stream lives.
+/// A buffer that has grown beyond this many bytes is dropped when its contents are taken.
+/// Otherwise, the unused remainder would keep the whole allocation alive for as long as the stream
+/// lives.
 const LARGE: usize = 64 * 1024;
 
 /// Number of bytes above which a take counts as a burst. The buffer of a burst is dropped when the
-/// burst is over, since the stream may then be idle for hours.
+/// burst is over, because the stream may then be idle for hours.
 const BURST: usize = 8 * 1024;
 
-/// Size from which sharing a frame is cheaper than copying it, in bytes.
+/// Frame size, in bytes, from which sharing a frame is cheaper than copying it.
 pub(crate) const SHARED: usize = 4 * 1024;
 
-/// Frames that were written and have not been taken yet. Only whole frames stay in it.
+/// Frames that have been written but not taken yet. The buffer retains only whole frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
-    /// Sent before the buffer: large shared frames, and the frames that were written before them.
+    /// The bytes to send before `buffer`: large shared frames, and the frames that were written
+    /// before them.
     #[expect(clippy::box_collection, reason = "most streams never have any")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame that is the only content.
+    /// A shared frame, if it is the only content.
     lone: Option<Bytes>,
     /// Whether the buffer has the capacity of a burst.
     had_burst: bool,
 }
 
 impl FrameBuffer {
-    /// Adds a shared frame. It is not copied if it is large, so that slow clients share one copy,
-    /// or if the buffer is empty.
-    // Inlined together with the copy, which is often the only work for an event of a topic.
+    /// Adds a shared frame. The frame is not copied if it is large, so that slow clients share one
+    /// copy, or if the buffer is empty.
+    // Inlined together with the copy, which is often the only work for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
         self.settle();
@@ -55,7 +57,7 @@ impl FrameBuffer {
         }
     }
 
-    /// Adds a shared frame that is either large or the first in the buffer.
+    /// Adds a shared frame that is either large or the first one in the buffer.
     fn share_apart(&mut self, frame: &Bytes) {
         if self.ahead.is_none() && self.buffer.is_empty() {
             self.lone = Some(frame.clone());
@@ -73,8 +75,8 @@ impl FrameBuffer {
         ahead.push_back(frame.clone());
     }
 
-    /// Makes room for frames after a lone one: small ones go out together. Call it before writing
-    /// to `buffer`.
+    /// Makes room for more frames after a lone frame; small frames are sent together. Must be
+    /// called before writing to `buffer`.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if self.lone.is_some() {
@@ -97,7 +99,7 @@ impl FrameBuffer {
         self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
     }
 
-    /// Returns whether nothing was written since the buffer held `before` bytes.
+    /// Returns whether no bytes have been written since the buffer contained `before` bytes.
     #[inline]
     pub(crate) fn is_unchanged_since(&self, before: usize) -> bool {
         self.buffer.len() == before && self.lone.is_none()
@@ -116,7 +118,7 @@ impl FrameBuffer {
         self.len() >= DUE
     }
 
-    /// Takes the bytes to send next: everything that was written, or a part of it if that saves a
+    /// Takes the bytes to send next: all written bytes, or only a part of them if that saves a
     /// copy.
     #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
@@ -145,14 +147,14 @@ impl FrameBuffer {
         next
     }
 
-    /// Returns whether a part of the frames has not been taken yet.
+    /// Returns whether some of the frames have not been taken yet.
     #[inline]
     pub(crate) fn has_rest(&self) -> bool {
         self.ahead.is_some() || !self.buffer.is_empty()
     }
 
-    /// Drops the capacity that a burst needed. Call it when the generator is waiting and everything
-    /// was taken.
+    /// Drops the capacity that a burst needed. Must be called when the generator is waiting and all
+    /// frames have been taken.
     #[inline]
     pub(crate) fn shrink_after_burst(&mut self) {
         if std::mem::take(&mut self.had_burst) {
@@ -169,7 +171,7 @@ mod tests {
 
     fn write(frames: &mut FrameBuffer, len: usize) {
         frames.settle();
-        // Like a frame that does not fit into the capacity.
+        // As for a frame that does not fit into the capacity.
         frames.buffer.reserve(2 * len);
         frames.buffer.put_bytes(b'x', len);
     }

@@ -1,4 +1,4 @@
-//! [`Generator`]: the user's function, from its arguments to a response.
+//! [`Generator`]: the user's function as a coroutine that produces a response.
 
 use std::{
     fmt,
@@ -22,30 +22,31 @@ use crate::{
     lifecycle::connection::Connection,
 };
 
-/// An endpoint's function as a coroutine, with its types erased. It is boxed once and never moves:
-/// first the handler polls it, until the response begins, then the body.
+/// An endpoint's function as a coroutine, with its types erased. It is boxed once and never moves.
+/// The handler polls it until the response begins; after that, the body polls it.
 #[derive(Debug)]
 #[must_use = "a generator does nothing unless a request drives it"]
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
     pub(crate) handoff: Handoff,
-    /// Whether there are statements before the response, which can still respond with something
-    /// else.
+    /// Whether there are statements before the response. They can still return a different
+    /// response.
     pub(crate) prelude: bool,
 }
 
 /// How a generator ended.
 pub(crate) enum Ending {
     Finished,
-    /// A task of its stream has panicked.
+    /// A task of the generator's stream has panicked.
     TaskPanicked,
     /// An error before the response.
     Rejected(Response),
-    /// An error in the stream, as the function that writes it for the client and to the log.
+    /// An error in the stream, in the form of a function that writes the error for the client and
+    /// logs it.
     Failed(WriteError),
 }
 
-/// Writes the event for an error in the stream, named after the endpoint's setting.
+/// Writes the event for an error in the stream. The event's name is the one set by the endpoint.
 type WriteError = Box<dyn FnOnce(&Handoff, &Endpoint) + Send>;
 
 pub(crate) struct Coroutine {
@@ -54,8 +55,8 @@ pub(crate) struct Coroutine {
 
 impl Coroutine {
     #[inline]
-    /// Polls the function, and then the tasks of its stream, because a task may be panicking at
-    /// this moment although the function has already read everything that the task has sent.
+    /// Polls the function, and then checks the tasks of its stream. A task may be panicking at this
+    /// moment, even though the function has already read all values that the task has sent.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,
@@ -69,7 +70,7 @@ impl Coroutine {
             Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
             Poll::Ready(false) => Poll::Ready(Ending::Finished),
             Poll::Pending => {
-                // The function has finished, and must report that again when it is polled next.
+                // The function has finished, and must report this again at the next poll.
                 self.function = Box::pin(async { Ending::Finished });
                 Poll::Pending
             }
@@ -85,7 +86,7 @@ impl fmt::Debug for Coroutine {
 
 pin_project! {
     /// A function's coroutine, and the conversion of its output. An `async` block around the
-    /// coroutine would hold it twice: as a captured variable, and as an awaited future.
+    /// coroutine would store it twice: once as a captured variable and once as an awaited future.
     struct Ends<F, M> {
         #[pin]
         coroutine: F,
@@ -212,7 +213,7 @@ impl Generator {
     }
 }
 
-/// The error type of a stream: how it is written for the client, and how it is described in the
+/// Functions for a stream's error type: they write an error for the client, and describe it in the
 /// log.
 pub struct StreamError<E> {
     item: Item<E>,

@@ -1,9 +1,9 @@
-//! [`Handoff`]: shared by the generator, which writes frames into it, and the body, which takes
-//! them.
+//! [`Handoff`]: state shared by the generator and the body. The generator writes frames, and the
+//! body takes them.
 //!
-//! One task polls both, the generator inside the body, so the lock is never contended. It makes the
-//! pair `Send` without `unsafe`. There is no queue: the generator stops until the body has taken
-//! the frames.
+//! The body polls the generator in the same task, so the lock is never contended. The lock makes
+//! the pair `Send` without `unsafe`. There is no queue: the generator stops until the body has
+//! taken the frames.
 
 use std::{
     cell::RefCell,
@@ -25,17 +25,17 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 
-/// A frame that is being written. A user's `Serialize` runs meanwhile, so the current handoff is
-/// hidden: a topic that `Serialize` reads does not count as read by this stream.
+/// A frame that is being written. Because a user's `Serialize` runs during the write, the current
+/// handoff is hidden: a topic that `Serialize` reads does not count as read by this stream.
 struct Writing<'a> {
-    /// Length of the buffer before the frame. Nothing follows the buffer at that point.
+    /// Length of the buffer before the frame was written.
     before: usize,
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
 }
 
 impl Writing<'_> {
-    // Destructured, so that the drop of each part is inlined.
+    // Destructured so that dropping each part is inlined.
     #[inline]
     fn end(self, written: Result<(), EncodeError>) -> Stop {
         let Self {
@@ -50,8 +50,8 @@ impl Writing<'_> {
 impl Handoff {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Outgoing> {
-        // The lock may be poisoned, because a user's `Serialize` may panic under it. The frame that
-        // it was writing is removed, so the lock still guards whole frames.
+        // The lock may be poisoned, because a user's `Serialize` may panic while the lock is held.
+        // The incomplete frame is removed, so the lock still guards whole frames.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,8 +94,8 @@ impl Handoff {
         self.lock().has_failure()
     }
 
-    /// Lets `write` add a frame, and returns whether the generator has to stop after it. Adds
-    /// nothing after a failure, including that of a run that the stream reads.
+    /// Calls `write` to add a frame, and returns whether the generator has to stop after it. Does
+    /// not add a frame after a failure, including a failure of a run that the stream reads.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
@@ -107,7 +107,7 @@ impl Handoff {
         writing.end(written)
     }
 
-    // Not generic, because `write` is instantiated for each endpoint.
+    // Not generic, because the generic `write` is instantiated for each endpoint.
     fn start_write(&self) -> Option<Writing<'_>> {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
@@ -118,14 +118,14 @@ impl Handoff {
         })
     }
 
-    /// Lets `write` add the error with which the stream ends, even if a run that it reads has
-    /// failed.
+    /// Calls `write` to add the error with which the stream ends, even if a run that the stream
+    /// reads has failed.
     pub(crate) fn write_error(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
         self.lock().topics.failure = None;
         self.write(write);
     }
 
-    /// Lets `write` add the last frame of the stream, even after a failure.
+    /// Calls `write` to add the last frame of the stream, even after a failure.
     pub(crate) fn write_last(&self, write: impl FnOnce(&mut Outgoing)) {
         let mut outgoing = self.lock();
         outgoing.frames.settle();
@@ -169,7 +169,7 @@ impl Handoff {
         self.lock().take_failure()
     }
 
-    /// Begins to read a topic in this stream.
+    /// Registers a topic that this stream begins to read.
     pub(crate) fn read_topic(&self) -> Reading {
         self.lock().topics.begin(self.clone())
     }
@@ -178,7 +178,7 @@ impl Handoff {
         self.lock().topics.end()
     }
 
-    /// Returns the failure of a run that was read, if there was one.
+    /// Returns the failure of a run that the stream reads, if there is one.
     pub(crate) fn topic_failure(&self) -> Option<Arc<Failure>> {
         self.lock().topics.failure.clone()
     }

@@ -1,4 +1,4 @@
-//! The user's function as a coroutine, and the hand-off of its events to the body that polls it.
+//! The user's function as a coroutine, and the handoff of its events to the body that polls it.
 
 pub(crate) mod checkpoint;
 pub(crate) mod client_ids;

@@ -1,5 +1,5 @@
 //! [`Outgoing`]: the frames that a generator has written and the body has not taken yet, and the
-//! state of the stream that both share.
+//! stream state that both share.
 //!
 //! # States
 //!
@@ -9,8 +9,8 @@
 //! | `Stops` | a frame is due, or nothing more can be written | takes the frames, and polls again once they are flushed: nothing else wakes the generator |
 //! | `RestDue` | only a part was taken | takes the rest before it polls the generator |
 //!
-//! Independently of that, the stream is in its [`Phase::Prelude`] until the function reaches its
-//! first `yield_!`, and nothing is written after a [`WriteFailure`].
+//! Independently of the turn, the stream is in its [`Phase::Prelude`] until the function reaches
+//! its first `yield_!`. No frame is written after a [`WriteFailure`].
 
 use std::{mem, sync::Arc};
 
@@ -46,13 +46,13 @@ pub struct Outgoing {
     returning: Returning,
 }
 
-/// The rules of the endpoint for the frames that may be written.
+/// The endpoint's rules for the frames that may be written.
 #[derive(Debug)]
 struct Rules {
     flush: Flush,
     /// Whether `gap` events may be written.
     sends_gaps: bool,
-    /// Whether frames that hold only an id may be written.
+    /// Whether frames that contain only an id may be written.
     sends_bare_ids: bool,
     /// Whether a response that is cut breaks off.
     aborts_when_cut: bool,
@@ -79,7 +79,7 @@ enum Phase {
     Streaming,
 }
 
-/// The side whose turn it is, see the module docs.
+/// The side whose turn it is; see the module docs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]
@@ -88,33 +88,32 @@ enum Turn {
     RestDue,
 }
 
-/// The response to a client that reconnects with the `Last-Event-ID` header of a stream that is
-/// over.
+/// The response to a client whose `Last-Event-ID` header belongs to a stream that is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Returning {
-    /// The generator's output, like for any other client. The client has sent no such id, or one of
-    /// another topic.
+    /// The generator's output, as for any other client. The client has not sent such an id, or its
+    /// id belongs to a different topic.
     #[default]
     Reads,
-    /// Undecided: the id has not been asked for so far.
+    /// Undecided, because the generator has not used the id so far.
     Unknown,
-    /// A `204`, because the id belongs to the topic that is read.
+    /// A `204`, because the id belongs to the topic that the generator reads.
     Stops,
 }
 
-/// The reason for which nothing more can be written.
+/// The reason why no more frames can be written.
 #[derive(Debug)]
 pub(crate) enum WriteFailure {
     Encode(EncodeError),
     /// Events are missing, and the endpoint sends only the values that its function yields.
-    // Boxed, because few streams ever have one.
+    // Boxed because few streams ever have one.
     Gap(Box<Gap>),
-    /// A run that the stream reads has failed, and the generator has yielded since.
+    /// A run that the stream reads has failed, and the generator has yielded a value since then.
     Run(Arc<Failure>),
 }
 
 impl WriteFailure {
-    /// Returns the reason for which the stream closes.
+    /// Returns the reason with which the stream closes.
     pub(crate) fn reason(&self) -> CloseReason {
         match self {
             Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
@@ -123,26 +122,26 @@ impl WriteFailure {
     }
 }
 
-/// The writer's announcement of what follows the frame that was written last.
+/// Announces what the writer does after the frame that it has just written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Unknown: it depends on the generator.
+    /// Unknown, because it depends on the generator.
     #[default]
     Unknown,
-    /// More frames follow at once. They are sent together.
+    /// More frames follow immediately. They are sent together.
     Others,
-    /// The writer waits, and is woken when there is more.
+    /// The writer waits, and is woken when more frames are available.
     Wait,
 }
 
 /// The bytes that were taken after a poll of the generator.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// Empty if nothing was written.
+    /// The frames; empty if none were written.
     pub(crate) bytes: Bytes,
     pub(crate) events: u64,
-    /// Whether the generator is waiting for something that will wake it, so that it need not be
-    /// polled before that.
+    /// Whether the generator is waiting and will be woken. Until then, it does not need to be
+    /// polled.
     pub(crate) waits: bool,
 }
 
@@ -153,13 +152,13 @@ pub(crate) enum Stop {
     No,
     /// It stops until the body has taken the frame.
     UntilTaken,
-    /// It stops only for this poll, because nothing was written: otherwise a loop of such yields
-    /// would never stop.
+    /// It stops only for this poll, because no frame was written. Without this stop, a loop of such
+    /// yields would never stop.
     Yields,
 }
 
 impl Outgoing {
-    /// Applies the request's last event ID and the settings of the endpoint, before the generator
+    /// Applies the request's last event ID and the endpoint's settings. Called before the generator
     /// is polled for the first time.
     pub(crate) fn open(&mut self, endpoint: &Endpoint, last_id: Option<EventId>) {
         self.rules = Rules {
@@ -171,8 +170,8 @@ impl Outgoing {
         self.ids = ClientIds::new(last_id);
     }
 
-    /// Returns the buffer to write frames to. A lone shared frame must have been settled, which
-    /// [`Handoff::write`] does.
+    /// Returns the buffer to write frames to. A lone shared frame must already have been settled;
+    /// [`Handoff::write`] does this.
     ///
     /// [`Handoff::write`]: crate::generator::handoff::Handoff::write
     #[inline]
@@ -195,12 +194,12 @@ impl Outgoing {
         self.phase == Phase::Streaming
     }
 
-    /// Returns whether the generator has stopped so that the body takes the frames.
+    /// Returns whether the generator has stopped so that the body can take the frames.
     pub(crate) fn has_stopped(&self) -> bool {
         self.turn == Turn::Stops
     }
 
-    /// Records that the client reconnects with the last event ID of a stream that is over.
+    /// Records that the client has reconnected with the last event ID of a stream that is over.
     pub(crate) fn open_for_done(&mut self) {
         self.returning = Returning::Unknown;
     }
@@ -209,8 +208,8 @@ impl Outgoing {
         self.returning
     }
 
-    /// Records that a topic is read from the position in the client's id. `is_done` means that the
-    /// client has received the end of that topic.
+    /// Records that a topic is read from the position in the client's id. `is_done` is `true` if
+    /// the client has received the end of that topic.
     pub(crate) fn judge(&mut self, is_done: bool) {
         if self.returning == Returning::Unknown {
             self.returning = match is_done {
@@ -220,33 +219,33 @@ impl Outgoing {
         }
     }
 
-    /// Returns whether there is anything to respond with: a yielded value, a gap that the client
-    /// should receive, or a failure. For a client that has already received the end of a stream,
-    /// the mere start of another does not count.
+    /// Returns whether the response has content: a yielded value, a gap that the client should
+    /// receive, or a failure. For a client that has already received the end of a stream, the mere
+    /// start of another stream does not count.
     pub(crate) fn has_content(&self) -> bool {
         let begins = self.has_begun() && self.returning != Returning::Unknown;
         begins || !self.frames.is_empty() || self.has_failure()
     }
 
-    /// Returns whether a value could not be sent, or a run that is read has failed.
+    /// Returns whether a value could not be sent, or a run that the stream reads has failed.
     #[inline]
     pub(crate) fn has_failure(&self) -> bool {
         self.failure.is_some() || self.topics.failure.is_some()
     }
 
-    /// Takes the reason that nothing more can be written, if there is one.
+    /// Takes the reason why no more frames can be written, if there is one.
     #[inline]
     pub(crate) fn take_failure(&mut self) -> Option<WriteFailure> {
         self.failure.take()
     }
 
-    /// Records that an event with this id was written.
+    /// Records that an event with this id has been written.
     #[inline]
     pub(crate) fn wrote(&mut self, id: Option<EventId>) {
         self.wrote_together(1, id);
     }
 
-    /// Records that events were written, the last of them with this id.
+    /// Records that several events have been written, and that the last one has this id.
     #[inline]
     pub(crate) fn wrote_together(&mut self, events: u64, id: Option<EventId>) {
         self.events += events;
@@ -258,7 +257,7 @@ impl Outgoing {
         self.next = next;
     }
 
-    /// Begins a frame. Returns `false` if nothing may be written any more.
+    /// Begins a frame. Returns `false` if no more frames may be written.
     #[inline]
     pub(crate) fn begin_frame(&mut self) -> bool {
         self.begin();
@@ -281,7 +280,7 @@ impl Outgoing {
                 self.turn = Turn::Stops;
                 Stop::UntilTaken
             }
-            // If the generator stopped for a frame without fields, nothing would wake it.
+            // If the generator stopped for a frame without fields, it would never be woken.
             Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,
             Ok(()) if self.is_due() => {
                 self.turn = Turn::Stops;
@@ -301,8 +300,8 @@ impl Outgoing {
         }
     }
 
-    /// Stops the generator. Events after a partial response would make it look complete, so the
-    /// failure of a run becomes the stream's failure at this point.
+    /// Stops the generator. Events after a partial response would make that response look complete,
+    /// so a run's failure becomes the stream's failure at this point.
     #[cold]
     fn refuse_write(&mut self) {
         if self.failure.is_none() {
@@ -323,7 +322,8 @@ impl Outgoing {
         }
     }
 
-    /// Takes the id of a topic position that the client has not received yet, for the keep-alive.
+    /// Takes the id of a topic position that the client has not received yet. The keep-alive
+    /// carries this id.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         if !self.rules.sends_bare_ids {
             return None;
@@ -331,7 +331,7 @@ impl Outgoing {
         self.ids.take_read_to()
     }
 
-    /// Writes the id of the start position, if the client has received no id of the topic yet.
+    /// Writes the id of the start position if the client has not received an id from the topic yet.
     #[inline]
     fn tell_start(&mut self) {
         if let Some(start) = self.ids.take_start()
@@ -346,7 +346,7 @@ impl Outgoing {
         }
     }
 
-    /// Counts the events and bytes that have not been taken yet. The events are not counted again
+    /// Counts the events and bytes that have not been taken yet. These events are not counted again
     /// when they are taken.
     #[inline]
     pub(crate) fn count_rest(&mut self) -> (u64, usize) {
@@ -354,10 +354,10 @@ impl Outgoing {
     }
 
     /// Takes whole frames, and the number of events written since the last call. The bytes are
-    /// empty if no frame was written.
+    /// empty if no frame has been written.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        // If only a part is taken, the rest is taken next, and its events are counted now.
+        // If only a part is taken, the rest is taken next, but its events are counted now.
         let taken = self.frames.take();
         if self.frames.has_rest() {
             self.turn = Turn::RestDue;
@@ -367,11 +367,12 @@ impl Outgoing {
         (taken, mem::take(&mut self.events))
     }
 
-    /// Takes the frames that the generator has written in a poll that did not end it.
+    /// Takes the frames that the generator has written. Called after a poll in which the generator
+    /// did not end.
     ///
     /// # Errors
     ///
-    /// Returns an error if nothing more can be written.
+    /// Returns an error if no more frames can be written.
     #[inline]
     pub(crate) fn take_unless_failed(&mut self) -> Result<Taken, WriteFailure> {
         if let Some(failure) = self.failure.take() {
@@ -390,8 +391,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes the rest of the frames that were written together. Returns `None` if
-    /// nothing is left: it is then the generator's turn.
+    /// Takes the rest of the frames that were written together. Returns `None` if no frames are
+    /// left; it is then the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

@@ -1,19 +1,20 @@
-//! [`Reading`]: a topic that a generator reads. The ends of its topics decide how a stream ends.
+//! [`Reading`]: a topic that a generator reads. How the generator's topics end determines how its
+//! stream ends.
 
 use std::{mem, sync::Arc};
 
 use crate::generator::{handoff::Handoff, run_failure::Failure};
 
-/// The topics that the generator reads, and the ends of those that it has read.
+/// The topics that the generator reads, and how the topics that it has finished reading ended.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    /// The number of topics that are read and have not ended.
+    /// The number of topics that are being read and have not ended.
     reading: u32,
     /// Whether a reading was dropped before the end of its topic.
     was_left: bool,
-    /// Whether a topic is finished for good.
+    /// Whether any topic is finished for good.
     is_over: bool,
-    /// Whether a reader was too slow, and no reading has begun since.
+    /// Whether a reader was too slow, and no new reading has begun since then.
     lags: bool,
     /// The failure of a run that is being read. The stream ends with it.
     pub(crate) failure: Option<Arc<Failure>>,
@@ -41,8 +42,8 @@ impl Reading {
 }
 
 impl Reading {
-    /// Records that the run of the topic has failed or was stopped. A stop counts as a failure only
-    /// if the endpoint aborts a response that is cut.
+    /// Records that the topic's run has failed or was stopped. A stop counts as a failure only if
+    /// the endpoint aborts responses that are cut off.
     #[cold]
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
         let mut outgoing = self.handoff.lock();
@@ -67,12 +68,12 @@ impl Drop for Reading {
 pub(crate) enum TopicEnd {
     /// The topic is finished.
     Over,
-    /// The reader was overtaken: the client has to reconnect to get the events that follow.
+    /// The reader was overtaken. The client has to reconnect to receive the events that follow.
     Lagged,
 }
 
 impl Topics {
-    /// Begins to read another topic.
+    /// Registers another topic that the generator begins to read.
     pub(crate) fn begin(&mut self, handoff: Handoff) -> Reading {
         self.reading += 1;
         self.lags = false;
@@ -82,8 +83,8 @@ impl Topics {
         }
     }
 
-    /// Returns how the topics end the stream of a generator that has finished. The stream is over
-    /// for good only if every topic is, and if the generator has read each to its end.
+    /// Returns how the topics end the stream once its generator has finished. The stream is over
+    /// for good only if every topic is finished and the generator has read every topic to its end.
     pub(crate) fn end(&self) -> Option<TopicEnd> {
         if self.lags {
             return Some(TopicEnd::Lagged);

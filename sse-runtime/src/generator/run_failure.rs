@@ -1,4 +1,4 @@
-//! [`Failure`]: the reason for which a run did not finish, shared by all of its readers.
+//! [`Failure`]: the reason why a run did not finish, shared by all its readers.
 
 use std::{
     fmt,
@@ -18,20 +18,20 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// The reason for which a run, or a task of a stream, did not finish. Each reader's stream ends
-/// with it, as an event of the same name as the errors of its endpoint.
+/// The reason why a run, or a task of a stream, did not finish. Each reader's stream ends with an
+/// event for this failure. The event has the same name as the endpoint's error events.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// Whether the run was stopped on request. Streams then end cleanly, or break off if a partial
-    /// response must not look complete.
+    /// Whether the run was stopped on request. If it was, its readers' streams end cleanly, or
+    /// break off if a partial response must not look complete.
     pub(crate) is_stop: bool,
-    /// Writes the error. `None` if clients may not see it.
+    /// Writes the error, or `None` if clients must not see it.
     error: Option<Mutex<Write>>,
 }
 
 type Write = Box<dyn Fn(&mut Frame<'_>) -> Result<(), EncodeError> + Send>;
 
-/// A problem of RFC 9457 without details, which are only logged.
+/// An RFC 9457 problem without details. The details are only logged.
 #[derive(Serialize)]
 struct WithoutDetails {
     title: &'static str,
@@ -77,12 +77,12 @@ impl Failure {
         }
     }
 
-    /// Writes the last event of a stream, with an id that stops a client that reconnects. Returns
+    /// Writes the last event of a stream, with an id that makes a reconnecting client stop. Returns
     /// whether an event was written.
     ///
-    /// The error of a run is the producer's own, so it is sent even if the endpoint sends no events
-    /// of the framework. The id and the problem without details belong to the framework, and are
-    /// then left out.
+    /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
+    /// framework events. The id and the problem without details belong to the framework, so such an
+    /// endpoint omits them.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
@@ -92,8 +92,8 @@ impl Failure {
             ..Fields::default()
         };
         let shown = self.error.as_ref().is_some_and(|write| {
-            // The lock may be poisoned, because a user's `Serialize` may panic under it. That does
-            // not change the closure.
+            // The lock may be poisoned, because a user's `Serialize` may panic while the lock is
+            // held. Such a panic does not affect the closure.
             let write = write.lock().unwrap_or_else(PoisonError::into_inner);
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match write(&mut frame) {
@@ -125,7 +125,7 @@ impl Failure {
         true
     }
 
-    /// Returns the error as its readers receive it, for the log.
+    /// Returns the error as its readers receive it. Used in log messages.
     pub(crate) fn describe(&self) -> String {
         let mut outgoing = bytes::BytesMut::new();
         let mut frame = Frame::of_value(&mut outgoing);

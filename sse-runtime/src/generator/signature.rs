@@ -1,5 +1,5 @@
-//! The requirements on the types in an endpoint's signature. Each is checked once, at the type that
-//! the user wrote.
+//! The requirements on the types in an endpoint's signature. Each requirement is checked once, at
+//! the type that the user wrote.
 
 use std::{
     fmt,
@@ -15,15 +15,15 @@ use crate::{
     generator::yielder::Item,
 };
 
-/// The error type of a response, checked where the signature names it. Holds the conversion into a
-/// response.
+/// A response's error type, checked where the signature names the type. Contains the conversion
+/// into a response.
 pub struct Rejection<R> {
     pub(crate) answer: fn(R) -> Response,
 }
 
 impl<R> Rejection<R> {
-    // The bound is on the `Result`, because axum's own `ErrorResponse` is a response only inside
-    // one.
+    // The bound is on the `Result`, because axum's own `ErrorResponse` is a response only inside a
+    // `Result`.
     pub(crate) fn new() -> Self
     where
         Result<(), R>: IntoResponse,
@@ -36,8 +36,8 @@ impl<R> Rejection<R> {
 
 /// An error that can be the response of an endpoint.
 ///
-/// This is a trait of this crate because axum's compiler message does not mention
-/// [`SseError`](derive@crate::SseError).
+/// This trait is defined in this crate because the compiler message for axum's trait does not
+/// mention [`SseError`](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the response of this endpoint",
     label = "this is not a response",
@@ -64,8 +64,8 @@ impl<R> fmt::Debug for Rejection<R> {
     }
 }
 
-/// Determines the item type of a stream. The inherent method takes precedence over the trait's, and
-/// rejects a `Result`, which serde would send as `{"Ok":…}`.
+/// Determines the item type of a stream. The inherent method takes precedence over the trait
+/// method, and rejects a `Result`. serde would serialise the `Result` as `{"Ok":…}`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn(T)>);
 
@@ -102,7 +102,7 @@ impl<T> Probe<Event<T>> {
     }
 }
 
-/// Implemented by no type, so that an `Event` as the item is rejected.
+/// Not implemented for any type, so that an `Event` is rejected as the item type.
 #[diagnostic::on_unimplemented(
     message = "the item of a stream is the value itself, not an `Event` of it",
     label = "this is an `Event`",
@@ -127,7 +127,7 @@ impl<T> ItemOf<T> for Probe<T> {
     }
 }
 
-/// Implemented by no type, so that a `Result` under another name is rejected.
+/// Not implemented for any type, so that a `Result` under another name is rejected.
 #[diagnostic::on_unimplemented(
     message = "the item of this stream is a `Result`, but the signature names it differently",
     label = "this is a `Result`",
@@ -153,7 +153,7 @@ impl<T, E> Fallible for Result<T, E> {
     type Error = E;
 }
 
-/// An empty stream of `T`, with which the return type of an endpoint is checked.
+/// An empty stream of `T`, used to check an endpoint's return type.
 #[derive(Debug)]
 pub struct Items<T>(PhantomData<fn() -> T>);
 

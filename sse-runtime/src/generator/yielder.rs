@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// The item type of a stream, checked where the signature names it. Holds the function that encodes
-/// its values.
+/// A stream's item type, checked where the signature names the type. Contains the function that
+/// encodes the values.
 pub struct Item<T> {
     encode: Encode<T>,
 }
@@ -58,8 +58,8 @@ impl<T> fmt::Debug for Item<T> {
 pub struct Yielder<T> {
     item: Item<T>,
     pub(crate) handoff: Handoff,
-    /// The [`Stop`] after the last push. Only the generator accesses it; it is atomic so that a
-    /// reference to the yielder can be held across an await.
+    /// The [`Stop`] after the last push. Only the generator accesses this field. It is atomic so
+    /// that a reference to the yielder can be held across an await.
     stop: AtomicU8,
 }
 
@@ -72,8 +72,8 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Marks that the response begins. The generator stops here once, so that the statements before
-    /// the response can be told apart from the stream.
+    /// Marks the point where the response begins. The generator stops here once, so that the
+    /// statements before the response can be distinguished from the stream.
     pub fn begin(&self) -> Handover<'_> {
         self.handoff.begin();
         Handover::new(&self.handoff, Stop::UntilTaken as u8)
@@ -91,8 +91,8 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of a value whose type is inferred from context, and which can therefore
-    /// only be the item.
+    /// Writes the frame of a value whose type is inferred from context. Its type can therefore only
+    /// be the item type.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
     }
@@ -119,7 +119,7 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Returns a future that yields all items of another stream, whose items may be errors.
+    /// Returns a future that yields all items of another stream. The items may be errors.
     pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E>
     where
         S: Whole,
@@ -141,21 +141,21 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Waits until the body has taken and flushed the frames that were pushed, if it has to.
+    /// If the generator has to stop, waits until the body has taken and flushed the pushed frames.
     pub fn flushed(&self) -> Handover<'_> {
         Handover::new(&self.handoff, self.stop.load(Ordering::Relaxed))
     }
 }
 
 pin_project! {
-    /// The future of `yield_all!`: writes the frame of each item before it polls for the next, up
-    /// to the first error. The waiting events of a topic are written together, see [`ItemByItem`].
+    /// The future of `yield_all!`: writes the frame of each item before it polls for the next one,
+    /// and stops at the first error. If several topic events are waiting, they are written
+    /// together; see [`ItemByItem`].
     ///
-    /// It is implemented by hand, because an `async` block would hold the stream twice: as a
-    /// captured variable, and pinned.
-    // The code that pushes an item is in a function pointer, so this type needs no bounds. An
-    // unmet bound is then reported once, at the call that creates the future, and not again at its
-    // await.
+    /// It is implemented by hand, because an `async` block would store the stream twice: once as a
+    /// captured variable and once pinned.
+    // The code that pushes an item is in a function pointer, so this type needs no bounds. An unmet
+    // bound is then reported once, at the call that creates the future, and not again at the await.
     #[must_use = "futures do nothing unless polled"]
     pub struct Part<'a, T, S, E> {
         yielder: &'a Yielder<T>,
@@ -165,12 +165,13 @@ pin_project! {
     }
 }
 
-/// Polls the stream and writes its next item. Returns whether the generator has to stop after it.
+/// Polls the stream and writes its next item. Returns whether the generator has to stop after that
+/// item.
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
 /// Selects how `yield_all!` writes a stream: item by item, unless its `Part` has an inherent
-/// `push_all`, which takes precedence over the method of a trait.
+/// `push_all` method. An inherent method takes precedence over a trait method.
 pub trait ItemByItem {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
@@ -189,11 +190,11 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let mut this = self.project();
         loop {
-            // A cancellation point, see `guard`.
+            // A cancellation point; see `guard`.
             let turn = ready!(coop::poll_proceed(cx));
             let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
             turn.made_progress();
-            // No waker is needed here, see `Handover`. If the stream is pending instead, it has
+            // No waker is needed here; see `Handover`. If the stream is pending instead, it has
             // registered the waker.
             match next {
                 Some(Ok(false)) => {}
@@ -211,10 +212,10 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
     }
 }
 
-/// Stops the generator once, so that the body takes the frames that were written.
+/// Stops the generator once, so that the body can take the frames that have been written.
 ///
-/// The body polls the generator again only when those frames have been flushed, so this future is
-/// ready after the flush. Dropping it loses nothing: the frames are sent all the same.
+/// The body polls the generator again only once those frames have been flushed, so this future is
+/// ready after the flush. Dropping the future does not lose any frames: they are still sent.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
@@ -238,10 +239,10 @@ impl Future for Handover<'_> {
         const UNTIL_TAKEN: u8 = Stop::UntilTaken as u8;
         const YIELDS: u8 = Stop::Yields as u8;
         match std::mem::replace(&mut self.stop, Stop::No as u8) {
-            // No waker is needed: after this poll the body takes the frames, and polls the
-            // generator again once they are flushed.
+            // No waker is needed: after this poll, the body takes the frames, and polls the
+            // generator again once they have been flushed.
             UNTIL_TAKEN => Poll::Pending,
-            // Every `yield_!` is a cancellation point, even if it has written nothing.
+            // Every `yield_!` is a cancellation point, even if it has not written a frame.
             YIELDS => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -253,7 +254,7 @@ impl Future for Handover<'_> {
 
 /// A value that `yield_!` accepts in a stream of `T`: a `T`, a `&T`, or an [`Event`] of either.
 ///
-/// The parameter `Kind` tells these apart, and is inferred.
+/// The parameter `Kind` distinguishes these, and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this stream yields; its item is `{T}`",
     label = "the item of this stream is `{T}`",
@@ -265,10 +266,10 @@ pub trait Yield<T, Kind> {
     fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError>;
 }
 
-/// A stream, which `yield_all!` accepts.
+/// A stream that `yield_all!` accepts.
 ///
-/// This is a trait of this crate because the compiler's message for `Stream` lists implementations
-/// and suggests no fix.
+/// This trait is defined in this crate because the compiler message for `Stream` lists
+/// implementations and does not suggest a fix.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` takes a stream, and `{Self}` is not one",
     label = "not a stream",
@@ -292,8 +293,8 @@ impl<S: Stream> Whole for S {
     }
 }
 
-/// The kinds of values that `yield_!` accepts, which keep the implementations of
-/// `Yield` from overlapping.
+/// The kinds of values that `yield_!` accepts. They prevent the implementations of `Yield` from
+/// overlapping.
 pub mod kind {
     /// The item itself.
     #[derive(Debug)]
@@ -316,10 +317,10 @@ pub mod kind {
     /// An event without JSON.
     #[derive(Debug)]
     pub enum WithoutJson {}
-    /// A value of a stream that cannot fail.
+    /// A value of an infallible stream.
     #[derive(Debug)]
     pub struct Plain<Kind>(Kind);
-    /// A value of a stream that can fail.
+    /// A value of a fallible stream.
     #[derive(Debug)]
     pub struct Fallible<Kind>(Kind);
 }
@@ -382,7 +383,8 @@ fn write_event<T>(
     Ok(())
 }
 
-/// An item that `yield_all!` accepts: a value that `yield_!` accepts, or a `Result` of one.
+/// An item that `yield_all!` accepts: a value that `yield_!` accepts, or a `Result` with such a
+/// value.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, its error `{E}`",
     label = "the items of this stream do not fit",

@@ -42,9 +42,10 @@ struct State {
     /// Whether the client must read before the stream can continue.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
-    /// The waker below is woken when hyper holds fewer pieces of this stream than this. While the
-    /// stream waits, this is half the number that hyper held when the wait began, because one
-    /// wake-up per piece would cost more than an event. Zero while the stream is not waiting.
+    /// Woken when hyper holds fewer than `resume_below` pieces of this stream. While the stream
+    /// waits, `resume_below` is about half the number of pieces that hyper held when the wait
+    /// began, because one wake-up per piece would cost more than an event. While the stream is not
+    /// waiting, it is zero.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]

@@ -1,8 +1,8 @@
-//! [`SseBody`]: the body of the response, which drives the generator.
+//! [`SseBody`]: the response body, which drives the generator.
 //!
-//! The generator runs only when the body is polled. There is no task or queue in between, and that
-//! is what provides backpressure and cancellation: if the client disconnects, hyper drops the body,
-//! and with it the generator at the await where it is waiting.
+//! The generator runs only when the body is polled, without a task or a queue in between. This
+//! provides backpressure and cancellation: if the client disconnects, hyper drops the body, and
+//! this drops the generator at the await where it is waiting.
 //!
 //! # States
 //!
@@ -20,9 +20,9 @@
 //! | `Failing` | the frames written before the failure, then the error, once they are flushed | `Ended` |
 //! | `Ended` | the remaining frames; then waits up to two seconds for an unread request body | the end |
 //!
-//! The generator is dropped when the state leaves `Running`, and the stream's span, hooks, limits
-//! and metrics end in the same call ([`CloseGuard::end`]). Frames that are left to send outlive
-//! it.
+//! The generator is dropped when the body leaves the `Running` state. The stream's span, hooks,
+//! limits and metrics end in the same call ([`CloseGuard::end`]). Unsent frames outlive the
+//! generator.
 
 use std::{
     mem,
@@ -76,56 +76,56 @@ use crate::{
 /// small.
 #[derive(Debug)]
 pub(crate) struct SseBody {
-    // Dropped first: the generator's destructors run before the close hooks are notified that it is
-    // gone.
+    // Dropped first, so that the generator's destructors run before the close hooks.
     state: State,
     handoff: Handoff,
     gate: FlushGate,
-    /// Whether the head has been sent. It does not wait for the first event.
+    /// Whether the head has been sent. The head does not wait for the first event.
     head_sent: bool,
-    /// The task poll in which the generator was last polled and returned `Pending`. The wakers of
-    /// both the generator and the timers are registered with that poll's waker, so they need not be
-    /// polled again in the same poll.
+    /// The task poll in which the generator was last polled and returned `Pending`. The generator
+    /// and the timers have registered that poll's waker, so they do not need to be polled again in
+    /// the same poll.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     deadline: Option<Pin<Box<Sleep>>>,
     /// The signal to end; `None` once it has been seen.
     signal: Option<StopSignal>,
-    /// The reason for which the stream closes at its deadline.
+    /// The reason with which the stream closes at its deadline.
     deadline_reason: CloseReason,
-    /// The number of polls of the generator since one of the stream's tasks panicked.
+    /// How often the generator has been polled since one of the stream's tasks panicked.
     polls_after_panic: u16,
     drain: BodyDrain,
-    /// Runs at the end of the stream while the request body is still arriving.
+    /// A timer that runs at the end of the stream while the request body is still arriving.
     linger: Option<Pin<Box<Sleep>>>,
     mounted: Arc<MountedEndpoint>,
-    // Dropped last: everything that the stream started ends after the generator.
+    // Dropped last, so that the tasks that the stream started end after the generator.
     guard: CloseGuard,
 }
 
-/// The time that an ended stream waits for the rest of an unread request body.
+/// How long an ended stream waits for the rest of an unread request body.
 ///
-/// hyper closes a connection if a part of the request is left unread. The system then answers bytes
-/// that still arrive with a reset, and a reset destroys data that the client has not read yet: the
-/// last events of the stream.
+/// hyper closes a connection if part of the request is left unread. If more bytes arrive after
+/// that, the kernel sends a reset. A reset discards data that the client has not read yet, such as
+/// the last events of the stream.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Maximum number of polls that a generator gets after one of its stream's tasks has panicked,
-/// unless it waits earlier. It may still read values that the task has sent.
+/// Maximum number of times that a generator is polled after one of its stream's tasks has panicked,
+/// so that it can still read values that the task has sent. The polls stop earlier if the generator
+/// waits.
 const READS_ON: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
     /// The generator runs or waits.
     Running(Coroutine),
-    /// The response breaks off once everything written before the failure has been flushed.
+    /// The response breaks off once all frames written before the failure have been flushed.
     Failing(Box<StreamError>),
-    /// Only data that is already written is left to send.
+    /// Only data that has already been written is left to send.
     Ended,
 }
 
-/// The reason for which a response breaks off. The client sees only that the body was cut short;
-/// the error is for the server's log.
+/// The reason why a response breaks off. The client sees only that the body was cut short; the
+/// error is for the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("a value that the endpoint `{endpoint}` yielded could not be sent")]
@@ -163,8 +163,8 @@ pub(crate) enum StreamError {
 }
 
 impl SseBody {
-    /// Creates the body of a generator that is running, or of one that has `ended` before the body
-    /// existed.
+    /// Creates the body for a generator. If the generator has already ended, `ended` is how it
+    /// ended.
     pub(crate) fn new(
         generator: Generator,
         ended: Option<Ending>,
@@ -213,15 +213,16 @@ impl SseBody {
 }
 
 impl SseBody {
-    /// Polls the generator to its first wait, before the head of the response is sent: once the
-    /// client has read the head, the subscriptions made in the generator's first statements exist.
+    /// Polls the generator until its first wait, before the response head is sent. This ensures
+    /// that the subscriptions made in the generator's first statements exist by the time the client
+    /// has read the head.
     ///
     /// The waker registered here may differ from the body's. No wake-up is lost, because the body
     /// polls the generator again once the head, and the frames that the generator has written so
     /// far, have been flushed.
     ///
-    /// Returns `false` if the generator is not waiting but has used up the task's budget: it must
-    /// be polled again.
+    /// Returns `false` if the generator is not waiting but has used up the task's budget. In that
+    /// case, it must be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()
@@ -245,9 +246,9 @@ impl SseBody {
         self.handoff.has_stopped() || coop::has_budget_remaining()
     }
 
-    /// Takes the chunk that shares its write with the head: the reconnection time, and the events
-    /// that the generator wrote before the head. Returns `None` if the chunk was taken before, or
-    /// is empty.
+    /// Takes the chunk that is sent in the same write as the head: the reconnection time, and the
+    /// events that the generator wrote before the head was sent. Returns `None` if the chunk has
+    /// already been taken or is empty.
     fn take_first(&mut self) -> Option<Chunk> {
         if mem::replace(&mut self.head_sent, true) {
             return None;
@@ -255,7 +256,7 @@ impl SseBody {
         self.gate.close_for_head();
         let taken = match self.state {
             State::Running(_) => self.handoff.take_unless_failed(),
-            // A generator that has ended writes no more.
+            // A generator that has ended does not write any more frames.
             State::Failing(_) | State::Ended => {
                 let (bytes, events) = self.handoff.take();
                 let waits = false;
@@ -323,8 +324,8 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // These are checked before the generator is polled, because it may wait forever, or never
-        // wait.
+        // These are checked before the generator is polled, because the generator may wait forever,
+        // or may never wait.
         if let State::Running(_) = self.state {
             self.poll_signal(cx);
             self.poll_close(cx);
@@ -349,8 +350,8 @@ impl SseBody {
         if self.waits_in.is_some() && self.waits_in == epoch::current(cx) {
             return true;
         }
-        // `cx` may hold a waker that isn't registered yet, even in the middle of a poll of the
-        // task. Polling the generator registers it.
+        // Even in the middle of a task poll, `cx` may contain a waker that isn't registered yet.
+        // Polling the generator registers that waker.
         self.waits_in = None;
         false
     }
@@ -367,8 +368,8 @@ impl SseBody {
         }
     }
 
-    /// Listens for a signal to end. A shutdown may let the stream run on until a later moment,
-    /// which becomes its deadline.
+    /// Listens for a signal to end. A shutdown may allow the stream to continue until a later time.
+    /// That time becomes the stream's deadline.
     #[inline]
     fn poll_signal(&mut self, cx: &mut Context<'_>) {
         if let Some(signal) = &mut self.signal
@@ -391,7 +392,7 @@ impl SseBody {
             self.deadline = Some(Box::pin(sleep_until(end)));
             self.deadline_reason = CloseReason::Shutdown;
         }
-        // The stream may still be closed at once before that deadline.
+        // The stream may still be closed immediately, before that deadline.
         let mut signal = StopSignal::new(connection.asked_in_shutdown());
         if signal.poll(cx).is_pending() {
             self.signal = Some(signal);
@@ -404,8 +405,8 @@ impl SseBody {
         let is_over =
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
-        // A reason from outside takes precedence over the deadline. It cannot exist before the
-        // signal was seen.
+        // A reason from outside takes precedence over the deadline. Such a reason cannot exist
+        // before the signal has been seen.
         let asked = match self.signal {
             Some(_) => None,
             None => self.guard.connection().asked(),
@@ -417,7 +418,7 @@ impl SseBody {
 
     #[cold]
     fn close(&mut self, reason: CloseReason) {
-        // The events that a task sent before it panicked are still to be read.
+        // The generator still has to read the events that a task sent before it panicked.
         if reason == CloseReason::Panicked && self.polls_after_panic < READS_ON {
             self.polls_after_panic += 1;
             return;
@@ -454,7 +455,7 @@ impl SseBody {
         let polled = poll(coroutine, &self.handoff, &self.guard, endpoint, cx);
         drop(entered);
         if let Poll::Ready((ended, reason)) = polled {
-            // Dropping the generator before `end` ensures that everything it started ends after it.
+            // The generator is dropped before `end`, so that the tasks it started end after it.
             self.state = ended;
             end(&mut self.guard, &self.handoff, None, reason);
             return Poll::Ready(None);
@@ -462,7 +463,7 @@ impl SseBody {
         match self.handoff.take_unless_failed() {
             Ok(taken) if !taken.bytes.is_empty() => Poll::Ready(Some(self.send(taken, cx))),
             Ok(_) if self.polls_after_panic > 0 => {
-                // The generator has read everything that the panicked task had sent.
+                // The generator has read all values that the panicked task had sent.
                 let ended = task_panicked(&self.handoff, &self.mounted.endpoint);
                 self.drop_generator(ended, CloseReason::Panicked);
                 Poll::Ready(None)
@@ -506,13 +507,13 @@ impl SseBody {
         Poll::Ready(Chunk { bytes, events: 0 })
     }
 
-    /// Sends the frames that were written before the failure, then fails.
+    /// Sends the frames that were written before the failure, and then returns the error.
     fn poll_failing(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
         if let Some(chunk) = self.take_chunk() {
             self.gate.close();
             return Poll::Ready(Some(Ok(chunk)));
         }
-        // The gate must open first, because hyper discards its buffer when a body fails.
+        // The gate must open first, because hyper discards its buffer when a body returns an error.
         ready!(self.gate.poll_open(cx));
         match mem::replace(&mut self.state, State::Ended) {
             State::Failing(error) => {
@@ -523,8 +524,8 @@ impl SseBody {
         }
     }
 
-    /// Sends the remaining frames, then waits up to [`LINGER`] for the rest of an unread request
-    /// body.
+    /// Sends the remaining frames, and then waits up to [`LINGER`] for the rest of an unread
+    /// request body.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if let Some(chunk) = self.take_chunk() {
             return Poll::Ready(Some(chunk));
@@ -542,9 +543,9 @@ impl SseBody {
     }
 }
 
-/// Ends the stream for the server, although the client has yet to receive the frames that are
-/// written. They are counted here, before the stream's record is closed, together with the `first`
-/// line if that has not been sent either.
+/// Ends the stream on the server's side, even though the frames that have been written may still be
+/// unsent. These frames are counted here, before the stream's record is closed, together with the
+/// `first` frame if that has not been sent either.
 fn end(guard: &mut CloseGuard, handoff: &Handoff, first: Option<&Bytes>, why: CloseReason) {
     let (events, bytes) = handoff.count_rest();
     let bytes = bytes + first.map_or(0, Bytes::len);
@@ -555,7 +556,7 @@ fn end(guard: &mut CloseGuard, handoff: &Handoff, first: Option<&Bytes>, why: Cl
 }
 
 /// Polls the generator. Once it has ended, returns the next state and the reason.
-// Inlined for the poll of each event, although it is also called when the generator is started.
+// Inlined because it runs for each event, although it is also called when the generator is started.
 #[inline]
 fn poll(
     coroutine: &mut Coroutine,
@@ -564,8 +565,8 @@ fn poll(
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<(State, CloseReason)> {
-    // Unwind safety: no state that a panic may have broken is seen again, because the generator is
-    // dropped with everything it holds, and the frames it has written are whole.
+    // Unwind safety: state that a panic may have left inconsistent is never used again, because the
+    // generator is dropped with all its state. The frames that it has written are complete.
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let ended = coroutine.poll(guard.connection(), cx);
         ended.map(|ending| settle(ending, handoff, endpoint))
@@ -587,7 +588,8 @@ fn poll(
 /// Ends a stream whose generator has ended: writes the last frame, and returns the final state and
 /// the reason.
 fn settle(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> (State, CloseReason) {
-    // A generator that returns after a value could not be sent has not finished.
+    // If a value could not be sent, the stream does not count as finished, even if the generator
+    // returns.
     if let Some(failed) = write_failure(handoff, endpoint) {
         return failed;
     }
@@ -628,14 +630,14 @@ fn settle(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> (State, Clo
     write_failure(handoff, endpoint).unwrap_or((ended, why))
 }
 
-/// Writes the last frame of a stream that ends for `reason`, and returns the state after it, which
-/// is [`State::Failing`] if the response breaks off.
+/// Writes the last frame of a stream that ends with `reason`, and returns the next state. This is
+/// [`State::Failing`] if the response breaks off.
 fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &Endpoint) -> State {
     let end = StreamEnd::of(reason, endpoint, is_over);
     if let Some(frame) = end.last_frame {
         handoff.write_last(|outgoing| match frame {
             LastFrame::Done => {
-                // The generator may already have sent it.
+                // The generator may already have sent this frame.
                 let done = EventId::done(outgoing.ids.last.as_ref());
                 if outgoing.ids.last.as_ref() != Some(&done) {
                     frame::done_frame(&mut outgoing.frames.buffer, &done);
@@ -667,8 +669,8 @@ fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &
     }))
 }
 
-/// Drops the generator while it is waiting. A panic in its destructors does not change how the
-/// stream ends.
+/// Drops the generator while it is waiting. A panic in one of its destructors does not change how
+/// the stream ends.
 fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &CloseGuard) {
     let _entered = guard.enter_span();
     let generator = mem::replace(state, ended);
@@ -681,11 +683,11 @@ fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &C
     }
 }
 
-/// Writes the last event of a stream whose run has failed, or whose task has panicked. Returns
-/// whether there is such an event.
+/// Writes the last event of a stream if its run has failed or one of its tasks has panicked.
+/// Returns whether an event was written.
 fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
     let mut is_said = false;
-    // Not `write_last`, because the error's `Serialize` is the user's code.
+    // This does not use `write_last`, because the error's `Serialize` is user code.
     handoff.write_error(|outgoing| {
         is_said = failure.write_to(outgoing, endpoint);
         Ok(())
@@ -693,8 +695,8 @@ fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> boo
     is_said
 }
 
-/// Ends a stream whose run has failed or was stopped. If no event reports that, the response breaks
-/// off, so that the client does not mistake it for a complete response.
+/// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
+/// breaks off, so that the client does not mistake the response for a complete one.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> State {
     if !failure.is_stop && say_failure(failure, handoff, endpoint) {
         return State::Ended;
@@ -714,7 +716,7 @@ fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Stat
     }))
 }
 
-/// Ends a stream whose task has panicked, in the same way as a panic of the generator.
+/// Ends a stream whose task has panicked, in the same way as after a panic in the generator.
 fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> State {
     tracing::error!(
         endpoint = endpoint.name,
@@ -727,7 +729,7 @@ fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> State {
     }))
 }
 
-/// Returns the next state and the reason if a value could not be sent.
+/// If a value could not be sent, returns the next state and the close reason.
 fn write_failure(handoff: &Handoff, endpoint: &Endpoint) -> Option<(State, CloseReason)> {
     let failure = handoff.take_failure()?;
     let why = failure.reason();
@@ -768,13 +770,13 @@ fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> Sta
 
 /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
 ///
-/// If flushes are counted, that is so for every chunk, because it costs nothing. If the gate stayed
-/// open, hyper would take the next frame from the body while the client isn't reading, and then
-/// poll neither the body nor its deadline until the client reads again.
+/// If flushes are counted, the gate closes after every chunk, because this has no cost. If it
+/// stayed open, hyper would take the next frame from the body while the client isn't reading, and
+/// would then not poll the body, or check its deadline, until the client reads again.
 ///
-/// If flushes are not counted, it is so for each event under [`Flush::Each`], and for large chunks.
-/// A body that returns `Pending` makes its server write anyway, so a chunk after which the
-/// generator waits need not close the gate, unless it is large.
+/// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and after
+/// large chunks. When a body returns `Pending`, its server writes anyway. So if the generator waits
+/// after a chunk, the gate can stay open, unless the chunk is large.
 fn close_gate_after(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: &Endpoint) {
     let is_due = frame.len() >= DUE || endpoint.flush == Flush::Each && !waits;
     if gate.counts_flushes() || is_due {
@@ -782,8 +784,8 @@ fn close_gate_after(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: 
     }
 }
 
-/// Shortens the limit by up to a fifth, at random, so that clients that connected together do not
-/// reconnect together.
+/// Shortens the limit by a random amount of up to a fifth, so that clients that connected together
+/// do not reconnect together.
 fn spread(limit: Duration) -> Duration {
     limit.mul_f64(1.0 - 0.2 * fastrand::f64())
 }

@@ -1,8 +1,8 @@
-//! [`BodyDrain`]: reads and discards the part of a request body that the handler has not read.
+//! [`BodyDrain`]: reads and discards any part of a request body that the handler has not read.
 //!
 //! hyper notices a disconnect by reading from the connection, and cannot read past an unread
-//! request body: if a handler ignored the body of a POST, its generator would outlive the client.
-//! So a body that the extractors drop unread is handed back, and is read and discarded while the
+//! request body. If a handler ignored the body of a POST, its generator would outlive the client.
+//! So if the extractors drop a body unread, it is handed back, and is read and discarded while the
 //! stream runs.
 
 use std::{
@@ -15,8 +15,8 @@ use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// Maximum number of bytes that are discarded. After that, a disconnect is noticed at the next
-/// write, and hyper closes the connection after the stream, because it cannot be reused.
+/// Maximum number of bytes that are discarded. Beyond that, a disconnect is noticed only at the
+/// next write. hyper then closes the connection after the stream, because it cannot be reused.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 type Slot = Arc<Mutex<Dropped>>;
@@ -28,8 +28,8 @@ struct Dropped {
     drainer: Option<Waker>,
 }
 
-/// A request body that is drained once it has been dropped before its end. Boxed, because few
-/// requests have an unread body.
+/// Drains a request body once the body has been dropped before its end. Boxed because few requests
+/// have an unread body.
 #[derive(Debug, Default)]
 pub(crate) struct BodyDrain(Option<Box<Draining>>);
 
@@ -41,8 +41,8 @@ struct Draining {
 }
 
 impl BodyDrain {
-    /// Returns the body to hand to the extractors, and the drain that takes it back. Allocates
-    /// nothing if the request has no body.
+    /// Returns the body to pass to the extractors, and the drain that takes the body back. Does not
+    /// allocate if the request has no body.
     pub(crate) fn watch(body: Body) -> (Body, Self) {
         if body.is_end_stream() {
             return (body, Self::default());
@@ -60,7 +60,7 @@ impl BodyDrain {
         (watched, Self(Some(Box::new(draining))))
     }
 
-    /// Returns whether a part of the body is still to be read.
+    /// Returns whether part of the body still has to be read.
     pub(crate) fn is_draining(&self) -> bool {
         self.0
             .as_ref()
@@ -72,10 +72,10 @@ impl BodyDrain {
     /// # Errors
     ///
     /// Returns an error if the body breaks off, because the client has disconnected or the framing
-    /// is invalid. hyper reads nothing more from the connection after that, so it would never
-    /// notice a disconnect.
-    // Inlined, because this is called with each event, and most requests have no body or one that
-    // was read.
+    /// is invalid. After that, hyper stops reading from the connection, so it would never notice a
+    /// disconnect.
+    // Inlined because this is called for each event, and most requests have no body, or one that
+    // has been read completely.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
         match self.0 {
@@ -101,8 +101,8 @@ impl Draining {
         if self.body.is_none() {
             let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             self.body = dropped.body.take();
-            // The handler may drop the body at any time from now on, even while this task waits for
-            // something else.
+            // From here on, the handler may drop the body at any time, even while this task is
+            // waiting for another event.
             if self.body.is_none() {
                 dropped.drainer = Some(cx.waker().clone());
             }
@@ -127,7 +127,7 @@ impl Draining {
 
 /// A request body that is handed back if it is dropped before its end.
 struct DrainOnDrop {
-    /// `None` after its end.
+    /// The body, or `None` after its end.
     body: Option<Body>,
     slot: Slot,
 }

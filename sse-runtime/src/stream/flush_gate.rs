@@ -1,11 +1,11 @@
 //! [`FlushGate`]: holds the generator back until the previous frame has been handed to the kernel.
 //!
 //! hyper polls a body faster than the socket accepts data. Waking the task and returning `Pending`
-//! once isn't enough: if the socket's write is pending, the generator is polled before it finishes.
-//! Under [`serve`](crate::serve()) the socket counts its finished flushes, and the body waits for
-//! the count to change. Without such a count, the body returns `Pending` once so that hyper can
-//! write, which is best effort. That is so under other servers, on HTTP/2, whose streams share a
-//! socket, and if a layer polls the body in another task than the connection's.
+//! once isn't enough: if the socket's write is pending, the generator is polled before the write
+//! finishes. Under [`serve`](crate::serve()), the socket counts its finished flushes, and the body
+//! waits for the count to change. Without such a count, the body returns `Pending` once so that
+//! hyper can write, which is best effort. This applies under other servers, over HTTP/2 (where
+//! streams share a socket), and if a layer polls the body in a task other than the connection's.
 
 use std::task::{Context, Poll};
 
@@ -16,7 +16,8 @@ use crate::lifecycle::wire::InFlight;
 /// A gate that closes after each frame and opens when the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// The connection, if it counts its flushes. Registers the stream on it while the stream lives.
+    /// The connection, if it counts its flushes. The stream stays registered on the connection for
+    /// as long as it lives.
     wire: Option<InFlight>,
     state: GateState,
 }
@@ -26,14 +27,14 @@ enum GateState {
     Open,
     /// Closed until hyper has had a turn in which it could write the head.
     Head,
-    /// Closed until the count of finished flushes exceeds this one.
+    /// Closed until the number of finished flushes exceeds this number.
     Flush(u64),
     /// Closed until hyper has had a turn.
     Turn,
 }
 
 impl FlushGate {
-    /// Creates an open gate. It is best effort without a wire that counts flushes.
+    /// Creates an open gate. Without a wire that counts flushes, the gate is best effort.
     pub(crate) fn new(wire: Option<InFlight>) -> Self {
         Self {
             wire,
@@ -46,7 +47,7 @@ impl FlushGate {
         self.wire.is_some()
     }
 
-    /// Closes the gate for the head of the response.
+    /// Closes the gate for the response head.
     pub(crate) fn close_for_head(&mut self) {
         self.close();
         if self.wire.is_none() {
@@ -57,7 +58,7 @@ impl FlushGate {
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
             // hyper encodes a frame into its buffer before it polls or flushes again, and a flush
-            // finishes only when that buffer is empty. So the next flush to finish includes the
+            // finishes only when that buffer is empty. So the next flush that finishes includes the
             // frame.
             Some(wire) => GateState::Flush(wire.flushes()),
             None => GateState::Turn,
@@ -77,9 +78,9 @@ impl FlushGate {
                 Poll::Ready(())
             }
             None => {
-                // The generator was polled in this turn. If it has used up the task's budget, the
-                // socket accepts no data, and a generator that does so in every turn would hold
-                // back the head forever.
+                // The generator was polled in this turn. If the generator has used up the task's
+                // budget, the socket does not accept data. A generator that uses up the budget in
+                // every turn would hold back the head forever.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

@@ -11,20 +11,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::poll::cached::CachedPoll;
 
-/// The keep-alive frame of an endpoint, and the silence after which it is sent.
+/// The keep-alive frame of an endpoint, and the length of silence after which the frame is sent.
 #[derive(Debug)]
 pub(crate) struct Beat {
     pub(crate) after: Duration,
     pub(crate) frame: Bytes,
 }
 
-/// A timer that yields a frame whenever one is due. It is reset only when it fires, not with every
-/// event.
+/// A timer that yields a frame whenever one is due. The timer is reset only when it fires, not
+/// after every event.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     beat: Arc<Beat>,
     last: Instant,
-    /// When the timer fires.
+    /// The time at which the timer fires.
     fires_at: Instant,
     timer: CachedPoll<Sleep>,
 }
@@ -41,8 +41,8 @@ impl KeepAlive {
         }
     }
 
-    /// Records that something was sent just now, and polls the timer. This usually costs only a
-    /// reading of the clock.
+    /// Records that a frame has just been sent, and polls the timer. This usually costs no more
+    /// than reading the clock.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         self.last = Instant::now();
         if self.last < self.fires_at && self.timer.wakes(cx) {
@@ -54,12 +54,12 @@ impl KeepAlive {
     #[inline]
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         // The timer is polled outside the task's budget, so a generator that uses up the budget
-        // cannot hold it back.
+        // cannot delay the timer.
         ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
         self.poll_fired(cx)
     }
 
-    /// Handles the timer having fired, which it also does if a frame was sent meanwhile.
+    /// Called when the timer has fired. It also fires if a frame was sent in the meantime.
     #[inline(never)]
     fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {

@@ -1,5 +1,5 @@
-//! The response: the context of the request, the head, and a body that polls the generator and
-//! sends its events.
+//! The response: the request context, the head, and a body that polls the generator and sends its
+//! events.
 
 pub(crate) mod body;
 pub(crate) mod drain;

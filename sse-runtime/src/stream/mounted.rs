@@ -12,8 +12,8 @@ use crate::{
     stream::keep_alive::Beat,
 };
 
-/// Returns the keep-alive with `id` added: the event with an `id` field, or a frame of only the id
-/// in place of a comment.
+/// Returns the keep-alive with `id` added. An event gets an `id` field; a comment is replaced by a
+/// frame that contains only the id.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     let event = keep_alive.as_ref();
     let name_line = event
@@ -30,11 +30,11 @@ pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     }
 }
 
-/// The frames that are the same for every client. They are encoded once, when the endpoint is
+/// The frames that are identical for every client. They are encoded once, when the endpoint is
 /// mounted.
 #[derive(Clone, Debug)]
 pub(crate) struct Frames {
-    /// Sent with the head of the response.
+    /// The frame that is sent with the response head.
     pub(crate) first: Option<Bytes>,
     pub(crate) keep_alive: Option<Arc<Beat>>,
 }
@@ -69,9 +69,9 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// The metrics of each route. They are created at the route's first request, because the
-    /// application may install its recorder after it has mounted the endpoint. An endpoint usually
-    /// has one route, but two if its router is nested twice.
+    /// The metrics for each route. They are created on the route's first request, because the
+    /// application may mount the endpoint before it installs its recorder. An endpoint usually has
+    /// one route, but it has two if its router is nested twice.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 

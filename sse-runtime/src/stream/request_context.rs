@@ -21,7 +21,7 @@ use crate::{
     stream::mounted::MountedEndpoint,
 };
 
-/// The context of a stream. It is made before the extractors run, because they may take parts of
+/// The context of a stream. It is created before the extractors run, because they may take parts of
 /// the request.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
@@ -33,9 +33,10 @@ pub(crate) struct RequestContext {
     pub(crate) last_id: Option<EventId>,
     /// The id of a finished stream, if the client reconnects with one.
     pub(crate) done: Option<SentDone>,
-    /// The HTTP/1 connection, if it counts its flushes. From here on it watches for a disconnect.
+    /// The HTTP/1 connection, if it counts its flushes. The connection watches for a disconnect as
+    /// long as this value exists.
     pub(crate) wire: Option<InFlight>,
-    /// Ends with the stream.
+    /// Ends the stream, at the latest when this guard is dropped.
     pub(crate) guard: CloseGuard,
 }
 
@@ -44,7 +45,7 @@ impl RequestContext {
     ///
     /// # Errors
     ///
-    /// Returns the response to send if a limit has no room for another stream.
+    /// Returns the response to send if a limit has no place left for this stream.
     pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         let instruments = mounted.instruments(parts);
@@ -65,9 +66,9 @@ impl RequestContext {
         let record = Record::new(parts, &mounted.endpoint, &connection, &instruments);
         Ok(Self {
             version: parts.version,
-            // If a request has both `transfer-encoding` and `content-length`, which may be an
-            // attack, hyper closes the connection after it. By now hyper has removed one of the
-            // two.
+            // A request with both `transfer-encoding` and `content-length` may be an attack, and
+            // hyper closes the connection after such a request. At this point, hyper has already
+            // removed one of the two headers.
             closes: asks_to_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
@@ -90,7 +91,8 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    /// Returns the id of a finished stream that the client has sent, for the log.
+    /// Returns the id that the client has sent, if it belongs to a finished stream. Used in log
+    /// messages.
     pub(crate) fn sent_done(&self) -> Option<String> {
         self.done.as_ref()?;
         Some(EventId::done(self.last_id.as_ref()).to_string())

@@ -28,8 +28,7 @@ use crate::{
     },
 };
 
-/// Runs the statements before the response, and makes the rest of the generator the response's
-/// body.
+/// Runs the statements before the response. The rest of the generator becomes the response body.
 ///
 /// # Cancel safety
 ///
@@ -41,13 +40,13 @@ pub(crate) async fn respond(
     mut drain: BodyDrain,
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
-    // Dropped before the guard in `context`, which notifies the hooks that the generator is gone.
+    // Dropped before the guard in `context`, because the guard runs the close hooks.
     let mut this = generator;
     this.handoff
         .open(&mounted.endpoint, context.last_id.clone());
-    // A client that sends the id of a finished stream gets a `204`, unless the id is of a topic
-    // that has since been replaced by another. Only the topic can tell, so the head waits until the
-    // generator reads it.
+    // A client that sends the id of a finished stream receives a `204`, unless the id belongs to a
+    // topic that has since been replaced. Only the topic can determine this, so the head waits
+    // until the generator reads the topic.
     let is_asked = context.done.as_ref().map(SentDone::is_asked_for);
     let waits_for_topic = is_asked == Some(true) && !context.is_head;
     if waits_for_topic {
@@ -72,11 +71,13 @@ pub(crate) async fn respond(
                 match this.handoff.returning() {
                     Returning::Stops => return Poll::Ready(Before::Done),
                     Returning::Reads => break,
-                    // The generator reads no topic from this id, so the id is the handler's own.
+                    // The generator does not read a topic from this id, so the id is the handler's
+                    // own.
                     Returning::Unknown if this.handoff.is_written_to() => {
                         return Poll::Ready(Before::Done);
                     }
-                    // The mark where the response begins. The generator stops there once.
+                    // The generator has reached the point where the response begins. It stops there
+                    // once.
                     Returning::Unknown
                         if !passed_mark
                             && matches!(polled, Ok(Poll::Pending))
@@ -98,8 +99,7 @@ pub(crate) async fn respond(
                     // A failed run is reported even to a client that has already received the end
                     // of the stream.
                     Returning::Unknown if this.handoff.has_failure() => Poll::Ready(Before::Begun),
-                    // The generator is waiting for something other than a topic that would judge
-                    // the id.
+                    // The generator is waiting, but not for a topic that could judge the id.
                     Returning::Unknown if coop::has_budget_remaining() || turns == 0 => {
                         Poll::Ready(Before::Done)
                     }
@@ -131,7 +131,8 @@ pub(crate) async fn respond(
     }
     let (reason, response) = match before {
         Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
-        // Nothing was yielded, no gap was found and nothing failed, so the response has no content.
+        // The generator has not yielded, and there was no gap or failure, so the response has no
+        // content.
         Before::Ended(Ending::Finished) if !this.handoff.has_content() => {
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)
@@ -149,8 +150,8 @@ pub(crate) async fn respond(
             let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
             (CloseReason::Panicked, failed)
         }
-        // The client is probably gone and won't read this. axum's own extractors respond with the
-        // same status.
+        // The client has probably disconnected and won't read this. axum's own extractors respond
+        // with the same status.
         Before::ClientGone => {
             let refused = StatusCode::BAD_REQUEST.into_response();
             (CloseReason::ClientGone, refused)
@@ -159,15 +160,15 @@ pub(crate) async fn respond(
         Before::Panicked(panic) => {
             drop(this);
             context.guard.end(CloseReason::Panicked);
-            // The connection breaks off, as it does in axum.
+            // The connection is aborted, as in axum.
             resume_unwind(panic)
         }
         Before::Begun => {
             let is_head = context.is_head;
             let (head, version) = (response::head(&context), context.version);
             let mut body = SseBody::new(this, None, context, drain, mounted);
-            // Once a client has read the head, it may rely on the subscriptions that the generator
-            // makes first.
+            // Once a client has read the head, it can rely on the generator's initial
+            // subscriptions.
             let mut turns = if is_head { 0 } else { TURNS_BEFORE_HEAD };
             poll_fn(|cx| {
                 if turns == 0 || body.start(cx) {
@@ -191,9 +192,9 @@ pub(crate) async fn respond(
     response
 }
 
-/// Maximum number of polls of the task before the head is sent without waiting for the generator.
-/// Needed because awaiting futures that are already ready uses up the task's budget but never
-/// counts as waiting.
+/// Maximum number of task polls before the head is sent without waiting for the generator. This
+/// limit is needed because awaiting futures that are already ready uses up the task's budget, but
+/// never counts as waiting.
 const TURNS_BEFORE_HEAD: u32 = 64;
 
 /// The outcome of the statements before the response.
@@ -209,7 +210,7 @@ enum Before {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Returns the status for a request whose stream is closed before it has begun.
+/// Returns the response status for a stream that is closed before it has begun.
 fn refusal(why: CloseReason) -> StatusCode {
     match why {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,

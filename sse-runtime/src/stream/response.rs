@@ -1,4 +1,4 @@
-//! The head of the response.
+//! The response head.
 
 use axum::{
     body::Body,
@@ -12,12 +12,12 @@ use crate::{
     stream::{body::SseBody, request_context::RequestContext},
 };
 
-/// Tells nginx, and other proxies that honour the header, not to buffer the response.
+/// Instructs nginx, and other proxies that honour this header, not to buffer the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Returns the headers of an event stream that responds to this request.
 ///
-/// `connection` is sent only on HTTP/1.1: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an
+/// `connection` is sent only over HTTP/1.1: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an
 /// HTTP/1.0 client would wait for a length that never arrives.
 pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
@@ -28,7 +28,7 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if context.version == Version::HTTP_11 {
-        // hyper may learn of the shutdown only later, or add a second `connection` header for it.
+        // hyper may notice the shutdown only later, or may add a second `connection` header for it.
         let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -43,7 +43,7 @@ pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Respon
     let mut response = Response::new(Body::new(body));
     *response.headers_mut() = head;
     if version == Version::HTTP_10 {
-        // Otherwise hyper adds `connection: keep-alive` if the client asked for it.
+        // Otherwise, hyper adds `connection: keep-alive` if the client requested it.
         *response.version_mut() = version;
     }
     response
