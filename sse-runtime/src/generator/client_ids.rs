@@ -46,7 +46,7 @@ impl ClientIds {
         self.read_to = None;
     }
 
-    /// Records that a topic has been read up to `position`, and that there are no later events so
+    /// Records that a topic has been read up to `position`, and that later events do not exist so
     /// far.
     pub(crate) fn has_read_to(&mut self, position: &EventId) {
         self.read_to = match &self.last {

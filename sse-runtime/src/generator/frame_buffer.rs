@@ -46,7 +46,7 @@ pub(crate) struct FrameBuffer {
 impl FrameBuffer {
     /// Adds a shared frame. The frame is not copied if it is large, so that slow clients share one
     /// copy, or if the buffer is empty.
-    // Inlined together with the copy, which is often the only work for a topic event.
+    // Inlined together with the copy, because copying is often the only work for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
         self.settle();

@@ -29,8 +29,7 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// The frames that the generator has written and the body has not taken yet, and the state of the
-/// stream.
+/// The frames that the generator has written and the body has not taken yet, and the stream state.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub(crate) frames: FrameBuffer,

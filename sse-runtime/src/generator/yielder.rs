@@ -1,5 +1,5 @@
-//! [`Yielder`]: implements `yield_!`, which writes a value and then waits until the body has taken
-//! it.
+//! [`Yielder`]: implements `yield_!`, a macro that writes a value and then waits until the body has
+//! taken it.
 
 use std::{
     convert::Infallible,

@@ -505,7 +505,7 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     }
 }
 
-/// A weak reference to a connection, which can still end the connection's stream.
+/// A weak reference to a connection. It can still be used to end the connection's stream.
 pub(crate) struct WeakConnection(Weak<Inner>);
 
 impl WeakConnection {

@@ -23,7 +23,7 @@ pub(crate) struct StreamEnd {
     pub(crate) breaks_off: bool,
 }
 
-/// A frame at the end of a stream that was not written by the generator.
+/// A frame that the framework, not the generator, writes at the end of a stream.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
     /// The event `done`, with an id that makes a reconnecting client stop.
@@ -37,8 +37,8 @@ pub(crate) enum LastFrame {
 }
 
 impl StreamEnd {
-    /// Returns the end of a stream. `is_over` is `true` if a topic that the stream read is
-    /// finished, in which case there is no reason to reconnect.
+    /// Returns how a stream ends. `is_over` is `true` if a topic that the stream read is finished,
+    /// in which case the client does not need to reconnect.
     pub(crate) fn of(reason: CloseReason, endpoint: &Endpoint, is_over: bool) -> Self {
         let cut = endpoint.aborts_when_cut();
         let (last_frame, breaks_off) = match reason {

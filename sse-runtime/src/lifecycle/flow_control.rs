@@ -169,7 +169,7 @@ impl Default for SmallPieces {
 
 #[cfg(feature = "http2")]
 impl FlowControl {
-    /// Creates the state of a new stream of a connection.
+    /// Creates the state for a new stream on a connection.
     pub(crate) fn new(connection: &Arc<OfConnection>) -> Self {
         Self(Arc::new(State {
             connection: Arc::clone(connection),
@@ -177,8 +177,8 @@ impl FlowControl {
         }))
     }
 
-    /// Returns whether hyper, which is asking for the next piece, may have it. If not, `waker` is
-    /// woken when hyper has written some pieces of this stream.
+    /// Called when hyper asks for the next piece. Returns whether hyper may have it. If not,
+    /// `waker` is woken when hyper has written some pieces of this stream.
     ///
     /// If hyper holds no pieces of a stream, that stream may always hand one over. Otherwise,
     /// streams whose clients do not read would block the other streams on the connection.

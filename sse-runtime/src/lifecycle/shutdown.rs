@@ -229,7 +229,7 @@ impl Default for Shutdown {
     }
 }
 
-/// Notifies the streams of the requests that pass through this layer.
+/// Notifies the streams of all requests that pass through this layer.
 impl<S> Layer<S> for Shutdown {
     type Service = ShutdownService<S>;
 

@@ -154,7 +154,7 @@ impl IntoResponse for LimitExceeded {
 /// The problem code, and the reason in the `close` event.
 const TOO_MANY_STREAMS: &str = "too_many_streams";
 
-/// The places of a limit, which counts the streams that hold one.
+/// The places of a limit. The limit counts the streams that hold a place.
 trait Places: Send + Sync {
     /// Takes a place. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>>;

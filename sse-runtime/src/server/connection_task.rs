@@ -73,7 +73,7 @@ type ConnectionError = Box<dyn Error + Send + Sync>;
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
-/// The task of one connection, which serves requests and event streams in turn.
+/// A connection's task. It serves requests and event streams in turn.
 ///
 /// This is a hand-written state machine, because a stream may last for hours and is polled for each
 /// event. An equivalent `async fn` would reserve space for the stream three times, because the

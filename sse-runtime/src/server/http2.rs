@@ -1,5 +1,5 @@
-//! [`Streams`]: runs each stream of an HTTP/2 connection in its own task, which resets the stream
-//! if the client stops reading.
+//! [`Streams`]: runs each stream of an HTTP/2 connection in its own task. The task resets the
+//! stream if the client stops reading.
 
 use std::{
     convert::Infallible,
@@ -56,7 +56,7 @@ pub(crate) struct Streams {
     counts: Arc<StreamCounts>,
 }
 
-/// Counts the streams of one connection.
+/// Counts the streams on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct StreamCounts {
     /// The number of open streams.
@@ -130,7 +130,7 @@ tokio::task_local! {
 
 /// Passes a stream's flow control to the current task, which drives the stream.
 fn attach_flow(flow: &FlowControl) {
-    // Outside of a stream's task, nothing watches for a stall.
+    // Stalls are detected only inside a stream's task, so flow control is not needed elsewhere.
     let _ = CURRENT_FLOW.try_with(|driven| driven.set(flow.clone()));
 }
 

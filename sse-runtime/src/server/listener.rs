@@ -220,7 +220,7 @@ impl FreedDescriptors {
 }
 
 impl Listener {
-    /// Sets the options that connections inherit, which saves seven system calls per connection.
+    /// Sets the options that connections inherit. This saves seven system calls per connection.
     pub(crate) fn prepare(&self, user_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Kind::Tcp(listener) = &self.kind

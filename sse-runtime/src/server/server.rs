@@ -129,7 +129,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// If a handler, extractor or layer panics before it returns a response, the server closes the
 /// connection (over HTTP/2, it resets the stream) and logs the method and the path in an `error`
-/// line. Plain `axum::serve` logs nothing, so the panic hook's message is the only trace.
+/// line. Plain `axum::serve` does not log a panic, so the panic hook's message is the only trace.
 ///
 /// # Graceful shutdown
 ///
@@ -139,8 +139,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// random moment within the [`drain`](Self::drain) time, so that clients do not all reconnect at
 /// once. Streams with `on_shutdown = "finish"` run until they finish or the drain time is over.
 /// Close hooks get another 2 s. The defaults fit into the 30 s that Kubernetes allows. After
-/// SIGINT, which usually comes from a terminal, the server drains without a delay, within a second.
-/// A second signal closes all open connections; their close hooks still get 2 s.
+/// SIGINT, the server drains within a second and without a delay, because this signal usually comes
+/// from a terminal. A second signal closes all open connections; their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -266,9 +266,9 @@ impl Server {
     /// data; 45 s by default. After that, the connection is closed, and its streams end with
     /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
-    /// A client whose receive buffer is full does not acknowledge data or PINGs either. If this
-    /// timeout expires before the [`send_timeout`](Self::send_timeout), which starts only once 64
-    /// KiB are waiting, the client counts as gone, not as stalled.
+    /// A client whose receive buffer is full does not acknowledge data or PINGs either. The
+    /// [`send_timeout`](Self::send_timeout) starts only once 64 KiB are waiting. If
+    /// `tcp_user_timeout` expires first, the client counts as gone, not as stalled.
     ///
     /// Values below 1 s are raised to 1 s. With the default keep-alive of 15 s, a peer that has
     /// vanished is detected within a minute. Over HTTP/2, the peer is also checked with PINGs. The

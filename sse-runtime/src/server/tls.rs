@@ -89,7 +89,7 @@ impl Tls {
             provider: Arc::clone(&provider),
             current: RwLock::new(Arc::new(current)),
         });
-        // Early data can be replayed, so it stays off, which is the rustls default.
+        // Early data can be replayed, so it stays off, as is the default in rustls.
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider {

@@ -696,7 +696,7 @@ fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> boo
 }
 
 /// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
-/// breaks off, so that the client does not mistake the response for a complete one.
+/// breaks off, so that the client does not take a partial response for a complete one.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> State {
     if !failure.is_stop && say_failure(failure, handoff, endpoint) {
         return State::Ended;

@@ -4,7 +4,7 @@
 //! once isn't enough: if the socket's write is pending, the generator is polled before the write
 //! finishes. Under [`serve`](crate::serve()), the socket counts its finished flushes, and the body
 //! waits for the count to change. Without such a count, the body returns `Pending` once so that
-//! hyper can write, which is best effort. This applies under other servers, over HTTP/2 (where
+//! hyper can write. This is best effort, and applies under other servers, over HTTP/2 (where
 //! streams share a socket), and if a layer polls the body in a task other than the connection's.
 
 use std::task::{Context, Poll};

@@ -55,7 +55,7 @@ impl Candidate {
         Some(Self {
             slot: slot.clone(),
             is_http10,
-            // In HTTP/1.0, only the end of the connection marks the end of a stream.
+            // In HTTP/1.0, a stream ends only when its connection ends.
             keeps_alive: !is_http10 && !asks_to_close(headers),
         })
     }

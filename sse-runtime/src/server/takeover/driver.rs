@@ -39,7 +39,7 @@ pub(crate) struct TakenOver<Io: Transport> {
     epochs: PollEpochs,
 }
 
-/// The state of the connection after the end of a stream.
+/// The connection state after a stream has ended.
 pub(crate) enum AfterStream<Io: Transport> {
     /// The connection serves the next request.
     Next(Socket<Io>),
@@ -75,7 +75,7 @@ impl<Io: Transport> TakenOver<Io> {
         self.body = Body::empty();
     }
 
-    /// Drops the generator, and returns the state of the connection after the stream.
+    /// Drops the generator, and returns the connection state after the stream.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -101,7 +101,7 @@ impl<Io: Transport> TakenOver<Io> {
     /// # Errors
     ///
     /// Returns an error if the client disconnects or stops reading, or if the body fails. The
-    /// caller then drops the stream, which aborts the connection.
+    /// caller then drops the stream, and this aborts the connection.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
 //! The takeover: drives an event stream over HTTP/1 directly on its socket, without hyper.
 //!
-//! Once the app has responded with an event stream, hyper has nothing left to do while the stream
-//! lasts, which may be hours. hyper would keep 16 KiB of buffers, check the connection state on
-//! each poll, and gather frames for a `writev`, which costs more than a `send` of one buffer. So
+//! Once the app has responded with an event stream, hyper has no work left to do while the stream
+//! lasts, perhaps for hours. hyper would keep 16 KiB of buffers, check the connection state on each
+//! poll, and gather frames for a `writev`. A `writev` costs more than a `send` of one buffer. So
 //! the response never reaches hyper: the service stays pending, hyper's connection is taken apart,
 //! and [`TakenOver`] writes the head and drives the body on the socket. After a clean end, the
 //! socket returns to hyper for the next request.
@@ -20,9 +20,9 @@
 //!
 //! - hyper calls the service for a request only after all earlier responses are in the kernel
 //!   (`try_keep_alive`, after a completed flush). So hyper's write buffer is empty when the
-//!   connection is taken apart. hyper does not guarantee this, so the `takeover` tests check it. It
-//!   would not hold with `pipeline_flush`, which must stay off.
-//! - `into_parts` returns everything that hyper has read but not parsed. Any part of a request body
+//!   connection is taken apart. hyper does not guarantee this, so the `takeover` tests check it.
+//!   This would not hold with `pipeline_flush`, so that option must stay off.
+//! - `into_parts` returns all bytes that hyper has read but not parsed. Any part of a request body
 //!   that hyper has read is lost, so a request is taken over only if it has no body or its body has
 //!   been read to its end
 //!   ([`RequestProgress::has_arrived`](crate::server::body_timeout::RequestProgress::has_arrived)).

@@ -402,8 +402,8 @@ fn provider_without_cipher_suites_is_rejected() {
     assert!(matches!(error, TlsError::Provider { .. }), "{error:?}");
 }
 
-/// Replaces `file` with a FIFO that has no writer. Like a network file system that does not
-/// respond, it blocks its readers.
+/// Replaces `file` with a FIFO that does not have a writer. The FIFO blocks its readers, as a
+/// network file system does when it does not respond.
 #[cfg(unix)]
 fn block(file: &Path) {
     let _ = fs::remove_file(file);
