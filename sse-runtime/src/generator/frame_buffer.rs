@@ -4,11 +4,11 @@
 //! Other streams write all their frames into a buffer. The bytes are in this order: `lone` or
 //! `ahead`, then `buffer`.
 //!
-//! | written so far | a shared frame arrives | it goes |
+//! | written so far | size of the new shared frame | the frame is added |
 //! | --- | --- | --- |
-//! | nothing | of any size | into `lone`, without a copy |
-//! | something | below 4 KiB | into `buffer`, copied |
-//! | something | 4 KiB or more | into `ahead`, after the buffer so far, without a copy |
+//! | no bytes | any | to `lone`, without a copy |
+//! | some bytes | below 4 KiB | to `buffer`, copied |
+//! | some bytes | 4 KiB or more | to `ahead`, after the previous contents of the buffer, without a copy |
 
 use std::collections::VecDeque;
 

@@ -5,8 +5,8 @@
 //!
 //! | turn | entered when | the body then |
 //! | --- | --- | --- |
-//! | `Runs` | the body polls the generator | takes the frames when the generator waits for something of its own |
-//! | `Stops` | a frame is due, or nothing more can be written | takes the frames, and polls again once they are flushed: nothing else wakes the generator |
+//! | `Runs` | the body polls the generator | takes the frames once the generator waits for an event of its own |
+//! | `Stops` | a frame is due, or no more frames can be written | takes the frames, and polls the generator again once they are flushed; no other event wakes it |
 //! | `RestDue` | only a part was taken | takes the rest before it polls the generator |
 //!
 //! Independently of the turn, the stream is in its [`Phase::Prelude`] until the function reaches

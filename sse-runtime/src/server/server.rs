@@ -91,8 +91,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | --- | --- | --- |
 /// | a peer that has vanished, for example because a cable was cut | 45 s | [`tcp_user_timeout`](Self::tcp_user_timeout) |
 /// | a client that stops reading | 30 s | [`send_timeout`](Self::send_timeout) |
-/// | a client that sends no request, or only part of a request's head | 75 s | [`header_read_timeout`](Self::header_read_timeout) |
-/// | a client that does not finish sending the body of a request | 30 s, plus 1 s per 500 bytes received | [`body_read_timeout`](Self::body_read_timeout) |
+/// | a client that does not send a request, or sends only part of a request head | 75 s | [`header_read_timeout`](Self::header_read_timeout) |
+/// | a client that does not finish sending a request body | 30 s, plus 1 s per 500 bytes received | [`body_read_timeout`](Self::body_read_timeout) |
 /// | a client that sends a request head of more than 64 KiB or 100 fields | immediately | |
 ///
 /// A disconnect is noticed immediately, even if the client has pipelined requests after the one for

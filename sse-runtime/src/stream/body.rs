@@ -16,8 +16,8 @@
 //!
 //! | state | a poll sends | then |
 //! | --- | --- | --- |
-//! | `Running` | events of the generator once the flush gate is open, or a keep-alive | `Running` |
-//! | `Failing` | the frames written before the failure, then the error, once they are flushed | `Ended` |
+//! | `Running` | the generator's events once the flush gate is open, or a keep-alive | `Running` |
+//! | `Failing` | the frames written before the failure, then the error once these frames have been flushed | `Ended` |
 //! | `Ended` | the remaining frames; then waits up to two seconds for an unread request body | the end |
 //!
 //! The generator is dropped when the body leaves the `Running` state. The stream's span, hooks,
