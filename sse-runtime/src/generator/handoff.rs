@@ -95,7 +95,7 @@ impl Handoff {
     }
 
     /// Calls `write` to add a frame, and returns whether the generator has to stop after it. Does
-    /// not add a frame after a failure, including a failure of a run that the stream reads.
+    /// not add a frame after a failure, including the failure of a run that the stream reads.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,

@@ -151,8 +151,8 @@ pub(crate) enum Stop {
     No,
     /// It stops until the body has taken the frame.
     UntilTaken,
-    /// It stops only for this poll, because no frame was written. Without this stop, a loop of such
-    /// yields would never stop.
+    /// It stops only for this poll, because no frame was written. Otherwise, a loop of such yields
+    /// would never give other tasks a turn.
     Yields,
 }
 

@@ -112,7 +112,7 @@ impl Unsent {
     }
 }
 
-/// The state shared by all streams of a connection.
+/// The state shared by all streams on a connection.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct OfConnection {

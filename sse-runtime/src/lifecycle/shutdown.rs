@@ -86,7 +86,7 @@ impl Shutdown {
         Self::within(DRAIN)
     }
 
-    /// Creates a shutdown with this drain time. The last stream ends by the end of this time.
+    /// Creates a shutdown with this drain time. All streams end within this time.
     pub fn within(drain: Duration) -> Self {
         Self(Arc::new(State {
             begun: CancellationToken::new(),
@@ -303,7 +303,7 @@ pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
 
-/// A listener for SIGINT and SIGTERM, or a disabled one.
+/// A listener for SIGINT and SIGTERM, or a disabled listener.
 pub(crate) struct Signals(Option<Listening>);
 
 struct Listening {

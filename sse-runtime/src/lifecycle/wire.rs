@@ -104,8 +104,8 @@ impl Wire {
     }
 
     /// Returns `Ready` once more than `since` flushes have finished. Returns `None` outside the
-    /// connection's task: there, a frame may have been flushed long before its body is polled
-    /// again, and another flush might never follow.
+    /// connection's task: in another task, a frame may have been flushed long before its body is
+    /// polled again, and another flush might never follow.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         if self.flushes() > since {
             return Some(Poll::Ready(()));

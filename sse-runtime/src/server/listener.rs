@@ -144,7 +144,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// A bound listener that a server accepts connections from.
+/// A bound listener from which a server accepts connections.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
@@ -326,8 +326,8 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
 fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()
-        // The kernel counts in whole seconds and rejects zero, and then the remaining options would
-        // not be set.
+        // The kernel counts in whole seconds and rejects zero. After such a failure, the remaining
+        // options would not be set.
         .with_time((user_timeout / 2).max(Duration::from_secs(1)))
         .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]

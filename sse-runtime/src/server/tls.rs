@@ -70,7 +70,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Returns a [`TlsError`] with the reason and the name of the file that cannot be used.
+    /// Returns a [`TlsError`] that names the file that cannot be used and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         // Use the provider that was installed for the process, if any; it may be a certified one.
         // rustls can choose a default by itself, but it panics if another dependency enables a
@@ -214,9 +214,9 @@ struct Pair {
 }
 
 impl Pair {
-    // Modification times are unreliable: a new file may have an older one (if a symlink points to
-    // another file) or the same one (after two writes within one tick). So each check reads the
-    // files; they are small.
+    // Modification times are unreliable: a new file may have an older modification time than the
+    // old file (if a symlink now points to a different file) or the same time (after two writes
+    // within one tick). So each check reads the files, and this is cheap because they are small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
         read(&self.cert, &self.key, &self.provider)
     }
@@ -335,7 +335,7 @@ fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
 
 /// The error returned if a certificate or private key file cannot be used.
 ///
-/// It converts to an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// This error converts into an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
