@@ -4,7 +4,7 @@
 //! Such a value implements `Serialize` as serde's derive would, so every other serializer sees a
 //! plain enum or struct. [`DataSerializer`] receives a [`Head`] as well, and writes an enum's
 //! variant without its tag, because the tag is the event's name. serde has no way to pass such a
-//! head, so [`with_head`] and the serializer exchange it by a handshake.
+//! head, so [`with_head`] and the serializer exchange it in a handshake.
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ use crate::event::{
 thread_local! {
     /// Whether the serializer that [`with_head`] has just probed is a [`DataSerializer`].
     static IS_DATA_SERIALIZER: Cell<bool> = const { Cell::new(false) };
-    /// The head on its way from the value to the serializer. It is only set inside [`with_head`].
+    /// The head on its way from the value to the serializer. It is set only inside [`with_head`].
     static HEAD: Cell<Option<Head>> = const { Cell::new(None) };
 }
 
@@ -30,8 +30,8 @@ thread_local! {
 ///
 /// The call to `is_human_readable` probes the serializer: it is the one method that does not
 /// consume a serializer, wrappers forward it, and `DataSerializer` records the call. Only then is
-/// the head created and stored in a thread-local, from which the serializer's next method takes it.
-/// The head never outlives this function, whatever the value does.
+/// the head created and stored in a thread-local. The next method called on the serializer takes it
+/// from there. The head never outlives this function, whatever the value does.
 pub fn with_head<S: serde::Serializer>(
     serializer: S,
     head: impl FnOnce() -> Head,
@@ -50,8 +50,8 @@ pub fn with_head<S: serde::Serializer>(
     if !IS_DATA_SERIALIZER.replace(false) {
         return serialize(serializer);
     }
-    // A head that has not been taken belongs to an outer value that serialises as this one. The
-    // outer head takes precedence.
+    // A head that has not been taken belongs to an outer value that serialises itself as this one.
+    // The outer head takes precedence.
     if let Some(outer) = HEAD.take() {
         HEAD.set(Some(outer));
         return serialize(serializer);
@@ -83,7 +83,8 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
         self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 
-    /// Takes the head of a value whose tag is the event's name and must not be written again.
+    /// Takes the head of a value whose tag is the event's name and therefore must not be written
+    /// again.
     fn take_tag(&self) -> Option<Head> {
         let head = self.take_head()?;
         if head.is_whole {
@@ -291,8 +292,8 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     }
 }
 
-/// The fields of a variant: inside its tag as in serde's JSON, or without it if the tag is the
-/// event's name.
+/// The fields of a variant, nested inside its tag as in serde's JSON, or without the tag if it is
+/// the event's name.
 enum StructVariant<'f> {
     Tagged(Fields<'f>),
     Untagged(Fields<'f>),

@@ -1,4 +1,4 @@
-//! Describes an error for the log: its `Display` output and that of its sources.
+//! Describes an error for the log, with its `Display` output and that of its sources.
 //!
 //! A description never reaches the client.
 

@@ -39,7 +39,7 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether the id gets the suffix that stops a client for good, see [`Event::done`].
+    /// Whether the id gets the suffix that stops a client for good; see [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -55,9 +55,9 @@ pub(crate) enum Data<T> {
 pub enum NoJson {}
 
 impl<T> Event<T> {
-    /// Creates an event with `value`, or the value that it refers to, as its data. It is encoded
-    /// like the stream's items: as one line of JSON, unless the item is [`Text`](crate::Text) or
-    /// [`Html`](axum::response::Html).
+    /// Creates an event with `value`, or the value that it refers to, as its data. The data is
+    /// encoded like the stream's items: as one line of JSON, unless the item is
+    /// [`Text`](crate::Text) or [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
     }
@@ -96,9 +96,9 @@ impl<T> Event<T> {
         self
     }
 
-    /// Sets the `retry` field: the time that the client waits before it reconnects. It is sent in
-    /// whole milliseconds, rounded up, and is at most 2³¹ - 1 of them (24.8 days), the maximum of a
-    /// browser's timer.
+    /// Sets the `retry` field: the time that the client waits before it reconnects. The time is
+    /// sent in whole milliseconds, rounded up and capped at 2³¹ - 1 ms (24.8 days), the maximum of
+    /// a browser's timer.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.fields.retry = Some(delay);
         self
@@ -118,7 +118,7 @@ impl<T> Event<T> {
         }
     }
 
-    /// Returns whether the event has data, so that a client dispatches it.
+    /// Returns whether the event has data. A client dispatches only events that do.
     pub(crate) fn has_data(&self) -> bool {
         !matches!(self.data, Data::None)
     }
@@ -146,7 +146,7 @@ impl<T> Event<T> {
 }
 
 impl Event {
-    /// Creates an event whose data is this text, unchanged and not as JSON.
+    /// Creates an event whose data is this text, sent unchanged rather than as JSON.
     ///
     /// LF, CR and CRLF each count as one line break and arrive as LF. It accepts a `String` or a
     /// `&'static str`. For untrusted text, see [`Text`](crate::Text).
@@ -167,25 +167,29 @@ impl Event {
         Self::with(Data::None)
     }
 
-    /// An event `done` that says that nothing more will ever come: a client that reconnects after it is answered `204
-    /// No Content`, which stops an `EventSource` for good.
+    /// Creates a `done` event, which announces that the stream is over for good. A client that
+    /// reconnects after it receives `204 No Content`, which stops an `EventSource` permanently.
     ///
-    /// Its data is `null`, and its id is the last one sent (or the one set with [`id`](Self::id)) with the suffix
-    /// `~done`. Return from the function after this event, since what is yielded after it is sent all the same.
+    /// Its data is `null`. Its id is the last one sent (or the one set with [`id`](Self::id)),
+    /// followed by the suffix `~done`. Return from the function after this event, because anything
+    /// yielded after it is still sent.
     ///
-    /// A client that sends such an id back in the header `Last-Event-ID` is answered as follows:
+    /// If a client sends such an id back in the `Last-Event-ID` header, the response depends on the
+    /// function:
     ///
-    /// - If the function has no extractor [`LastEventId`](crate::LastEventId) of an [`EventId`], it does not
-    ///   run. The response is `204`, after the extractors have run.
-    /// - If it has one, it runs until it subscribes to a topic with it. The response is `204` if the id is of
-    ///   that topic's epoch, and the stream begins with a [`Gap`](crate::topic::Gap) if it is not.
-    /// - If it yields before it has subscribed, it is stopped there and the response is `204`. So subscribe
-    ///   before the first `yield_!`.
+    /// - If it does not extract a [`LastEventId`](crate::LastEventId) with an [`EventId`], it does
+    ///   not run. The response is `204`, after the extractors have run.
+    /// - If it extracts one, it runs until it subscribes to a topic with the id. If the id belongs
+    ///   to that topic's epoch, the response is `204`; otherwise, the stream begins with a
+    ///   [`Gap`](crate::topic::Gap).
+    /// - If it yields before it has subscribed, it is stopped there and the response is `204`, so
+    ///   subscribe before the first `yield_!`.
     ///
-    /// An id in the query parameter is never answered with `204`: the function receives
+    /// An id in the query parameter never leads to a `204`: the function receives
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
-    /// With the key `end = "stop"` every generator that finishes leaves it, as does a topic that is over.
+    /// With the key `end = "stop"`, every generator that finishes sends this event, as does a
+    /// stream that has read a finished topic to its end.
     ///
     /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model):
     /// any status but 200 fails the connection for good.

@@ -56,10 +56,10 @@ pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
     is_whole: bool,
-    /// Whether the line of JSON still has to be ended.
+    /// Whether a line of JSON was started and still has to be ended.
     is_in_line: bool,
-    /// The fields that are set on the event, until they are written. They override those of the
-    /// value.
+    /// The fields set on the event, which override the value's own. `None` if there are no such
+    /// fields, or once they have been written.
     fields: Option<&'a Fields>,
     /// The name of the event if the value has none of its own.
     default_event: Option<&'a str>,
@@ -203,8 +203,8 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
 
 /// Writes the `done` event, after which a client that reconnects is stopped.
 ///
-/// By the standard, a frame with only the id is enough, and Chromium accepts it. Firefox and most
-/// libraries remember only the ids of dispatched events, so they would reconnect forever.
+/// According to the standard, a frame with only the id is enough, and Chromium accepts it. Firefox
+/// and most libraries remember only the ids of dispatched events, so they would reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);
@@ -226,8 +226,8 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
 /// end a line.
 ///
 /// Clients strip the space after the colon, so a leading space of the text survives. Text that ends
-/// with a line break ends with an empty `data` line. Empty text is a single empty `data` line, and
-/// is still an event.
+/// with a line break produces a trailing empty `data` line. Empty text is a single empty `data`
+/// line, and is still an event.
 fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;

@@ -9,7 +9,8 @@ use crate::event::{
     id::EventId,
 };
 
-/// Events that a reader has missed: they are no longer retained, or it is unknown which they are.
+/// Events that a reader has missed, because they are no longer retained or because it is unknown
+/// which ones they are.
 ///
 /// In an endpoint, the client receives a `gap` event, even if the handler filters the stream. Its
 /// data is `{"reason":"too_old","missed":7}`, and its id is the position after which reading
@@ -60,7 +61,7 @@ impl Gap {
         self.reason
     }
 
-    /// Returns the number of missed events if it is known: after [`TooOld`](GapReason::TooOld) and
+    /// Returns the number of missed events. It is known only for [`TooOld`](GapReason::TooOld) and
     /// [`Overtaken`](GapReason::Overtaken).
     pub fn missed(&self) -> Option<u64> {
         self.missed

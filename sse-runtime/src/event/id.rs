@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// The suffix of the last id of a stream that is over. A client that reconnects with it gets a
+/// The suffix of the last id that a finished stream sends. A client that reconnects with it gets a
 /// `204`.
 ///
 /// Its characters are unreserved in a URL (RFC 3986, section 2.3), so it survives in a query string
@@ -21,10 +21,9 @@ const MAX_LEN: usize = 4096;
 /// back unchanged: a line break would forge a field, NUL makes clients ignore the id, and npm's
 /// `eventsource` and undici fail to send other characters, or send them as Latin-1. Spaces are
 /// rejected too, inside as well as at the ends: HTTP trims the outer ones, and in a query string a
-/// space becomes `+`. Percent-encode other text. An id is at most 4096 bytes long, and does not end
-/// with `~done`, the reserved suffix of a stream that is over
-/// ([`Event::done`](crate::Event::done)). The empty id is allowed, and is the default: it clears
-/// the client's last event ID.
+/// space becomes `+`. Percent-encode other text. An id is at most 4096 bytes long, and must not end
+/// with `~done`, the suffix reserved for finished streams ([`Event::done`](crate::Event::done)).
+/// The empty id is allowed, and is the default: it clears the client's last event ID.
 ///
 /// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`].
 /// Converting a `&'static str` panics if the text is not a valid id, like
@@ -90,7 +89,7 @@ impl EventId {
     ///
     /// # Panics
     ///
-    /// Panics if the text is not a valid id, see [`EventId::new`].
+    /// Panics if the text is not a valid id; see [`EventId::new`].
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         let bytes = text.as_bytes();
@@ -126,8 +125,8 @@ impl EventId {
         Self(Repr::Text(text.into()))
     }
 
-    /// Parses an id that a client sent, without the suffix of a stream that is over. Returns `None`
-    /// if the id is invalid or empty.
+    /// Parses an id that a client sent, after stripping the suffix of a finished stream. Returns
+    /// `None` if the id is invalid or empty.
     pub(crate) fn last_of(mut sent: String) -> Option<Self> {
         if sent.ends_with(DONE) {
             sent.truncate(sent.len() - DONE.len());
@@ -202,7 +201,7 @@ impl FromStr for EventId {
 
 /// # Panics
 ///
-/// Panics if the text is not a valid id, see [`EventId::new`].
+/// Panics if the text is not a valid id; see [`EventId::new`].
 impl From<&'static str> for EventId {
     #[track_caller]
     fn from(text: &'static str) -> Self {
@@ -273,13 +272,13 @@ pub enum EventIdError {
         /// The character.
         found: char,
     },
-    /// The text ends with `~done`, the suffix that this crate appends to the last id of a stream
-    /// that is over.
+    /// The text ends with `~done`, the suffix that this crate appends to the last id of a finished
+    /// stream.
     #[error(
         "an event id cannot end with `~done`, which marks the end of a stream; append something to it"
     )]
     Reserved,
-    /// The text is longer than 4096 bytes, more than servers accept in a header.
+    /// The text is longer than 4096 bytes, which is more than servers accept in a header.
     #[error("an event id is at most 4096 bytes long, but this one has {len}; use a shorter key")]
     #[non_exhaustive]
     TooLong {

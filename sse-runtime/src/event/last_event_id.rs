@@ -19,25 +19,27 @@ use crate::event::id::{self, EventId};
 
 const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Extracts the last event ID: the id of the last event that the client received, if it has received
-/// one.
+/// Extracts the last event ID: the id of the last event that the client received, if any.
 ///
-/// A browser sends it in the header `Last-Event-ID` when it reconnects; the first header that is not
-/// empty counts. Without one, it is the query parameter `lastEventId` or `last_event_id`, since a
-/// script that makes a new `EventSource` cannot set headers. An empty id counts as no id.
+/// A browser sends it in the header `Last-Event-ID` when it reconnects. If there are several such
+/// headers, the first one that is not empty counts. Without one, the id is read from the query
+/// parameter `lastEventId` or `last_event_id`, because a script that creates a new `EventSource`
+/// cannot set headers. An empty id counts as absent.
 ///
-/// It never rejects. An id that is not UTF-8 or does not parse as `T` (an older deployment may have written it) is
-/// handed to the handler as an error: a `400` would stop a browser from ever reconnecting. Take it apart with
-/// `LastEventId(last)` to tell the two apart, or with [`ok`](Self::ok) where both mean "from the start".
+/// This extractor never rejects a request. An id that is not UTF-8 or does not parse as `T` (an
+/// older deployment may have written it) is passed to the handler as an error, because a `400`
+/// would stop a browser from ever reconnecting. Destructure the extractor with `LastEventId(last)`
+/// to distinguish an error from a missing id, or call [`ok`](Self::ok) if both mean "from the
+/// start".
 ///
-/// An id that ends with `~done` was set by [`Event::done()`](crate::Event::done) leaves with a
-/// client. If it is in the header, and the endpoint takes no `LastEventId` of an [`EventId`], the
-/// client is answered `204` and the function does not run. Otherwise the function receives
+/// The event [`Event::done()`](crate::Event::done) has an id that ends with `~done`. If a client
+/// sends that id back in the header, and the endpoint does not extract it as an [`EventId`], the
+/// response is `204` and the function does not run. Otherwise the function receives
 /// [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands. Subscribe before the
-/// stream first waits for anything else or yields: a stream that has not subscribed by then is
-/// treated as one that does not read a topic by the id, so its client is stopped with a `204`. In a
-/// function that returns a `Result`, the stream begins with the first statement that yields, and
-/// what is awaited before does not count.
+/// stream yields or waits for anything else: a stream that has not subscribed by then is assumed
+/// not to resume a topic, so its client is stopped with a `204`. In a function that returns a
+/// `Result`, the stream begins with the first statement that yields, so anything awaited before
+/// that does not count.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -57,14 +59,14 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// Returns the id, or `None` if the client sent none or it could not be read, like
+    /// Returns the id, or `None` if the client sent no id or it could not be read, like
     /// [`Result::ok`].
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
     }
 }
 
-/// The error of a `Last-Event-ID` that could not be read.
+/// The error returned for a `Last-Event-ID` that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LastEventIdError {
@@ -73,9 +75,9 @@ pub enum LastEventIdError {
         "the last event id is not UTF-8, so no event stream can have sent it; treat it as unknown"
     )]
     NotUtf8,
-    /// The client has already received the end of the stream, and has reconnected: with the id in
-    /// the query parameter, or in the header if the handler takes an [`EventId`], which may belong
-    /// to another topic.
+    /// The client has already received the end of the stream, and has reconnected. It sent the id
+    /// in the query parameter, or in the header to a handler that takes an [`EventId`], because
+    /// such an id may belong to another topic.
     #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {
@@ -128,7 +130,7 @@ where
     }
 }
 
-/// Marks a request whose header contains the id of a stream that is over. It records whether the
+/// Marks a request whose header contains the id of a finished stream. It records whether the
 /// endpoint has extracted an id that may belong to a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SentDone(Arc<AtomicBool>);
@@ -142,13 +144,13 @@ impl SentDone {
             .then(Self::default)
     }
 
-    /// Returns whether the endpoint has extracted the id, so that a topic may have to judge it.
+    /// Returns whether the endpoint has extracted the id. If so, a topic may have to check it.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Returns the first id in a header that is not empty. A proxy may have added an empty one.
+/// Returns the first non-empty id in a header. A proxy may have added an empty one.
 fn in_header(parts: &Parts) -> Option<&HeaderValue> {
     let mut sent = parts.headers.get_all(HEADER).into_iter();
     sent.find(|id| !id.is_empty())

@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// The line breaks of the standard, LF and CR, and those at which Python's `str.splitlines` also
-/// splits: a client that uses it would read the text after one as a field.
+/// The standard's line breaks, LF and CR, and those at which Python's `str.splitlines` also splits.
+/// A client that uses `splitlines` would read the text after such a break as a field.
 ///
 /// `sse-macros` has the same list for names that are checked at compile time.
 const LINE_BREAKS: [char; 10] = [
@@ -20,7 +20,7 @@ fn line_break(text: &str) -> Option<usize> {
     text.find(LINE_BREAKS)
 }
 
-/// Replaces line breaks in a literal by U+FFFD, because the conversion cannot return an error.
+/// Replaces line breaks in a literal with U+FFFD, because the conversion cannot return an error.
 fn one_line(text: &'static str) -> Cow<'static, str> {
     match line_break(text) {
         None => Cow::Borrowed(text),
@@ -28,7 +28,7 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
     }
 }
 
-/// The name of an event, for which a browser listens with `addEventListener`.
+/// The name of an event. A browser listens for it with `addEventListener`.
 ///
 /// It cannot be empty (the event would be a plain `message`) and cannot contain a line break, so
 /// that input cannot forge a field. Unicode's line breaks count too: VT, FF, FS, GS, RS, U+0085,

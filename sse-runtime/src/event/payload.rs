@@ -72,10 +72,11 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 
 /// Text that is sent unchanged, not as JSON: one `data` line for each of its lines.
 ///
-/// LF, CR and CRLF each count as one line break and arrive as LF, because the format has no other.
+/// LF, CR and CRLF each count as one line break and arrive as LF, because the format cannot
+/// distinguish them.
 ///
 /// Unicode's other line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
-/// clients split lines there, for example those that use Python's `splitlines`, and read the text
+/// clients (for example, those that use Python's `splitlines`) split lines there and read the text
 /// after the break as a field of its own. Send untrusted text as JSON, in which these characters
 /// are escaped.
 ///

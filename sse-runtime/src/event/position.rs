@@ -5,13 +5,13 @@ use std::fmt::{self, Write as _};
 /// The prefix of an id that contains the positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
-/// Distinguishes the lifetimes of a topic, so that an id from before a restart of the process is
-/// recognised.
+/// Distinguishes the successive lifetimes of a topic, so that an id issued before the process
+/// restarted is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// The epoch of all runs that no longer exist. A client that was notified of such a gap
+    /// The epoch shared by all runs that no longer exist. A client that was notified of such a gap
     /// reconnects with an id of this epoch.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
 
@@ -68,10 +68,10 @@ impl Position {
     }
 }
 
-/// The number of digits of an epoch.
+/// The number of digits in an epoch.
 const EPOCH: usize = 12;
 
-/// A position that a client sent back; whether it belongs to the topic is yet to be checked.
+/// A position that a client sent back, not yet checked against the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,

@@ -44,7 +44,7 @@ pub trait SseError: Serialize + IntoResponse {
     fn retry_after(&self) -> Option<Duration>;
 }
 
-/// An [`SseError`] whose type is erased.
+/// A type-erased [`SseError`].
 pub trait Inside {
     /// See [`SseError`].
     fn problem(&self) -> Problem;
@@ -140,7 +140,7 @@ impl Serialize for Bare {
     }
 }
 
-/// Converts an error into a response, and logs the description, which is not sent to the client.
+/// Converts an error into a response. The description is logged, but not sent to the client.
 pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     let status = error.status();
     let description = describe(error);
@@ -223,7 +223,7 @@ pub fn retry_after<T: RetryAfter>(field: &T) -> Option<Duration> {
     field.retry_after()
 }
 
-/// Writes the duration as whole seconds, like the `Retry-After` header.
+/// Writes the duration in whole seconds, as in the `Retry-After` header.
 pub fn retry_after_member<M: SerializeMap>(
     after: Option<Duration>,
     name: &'static str,
@@ -245,9 +245,9 @@ impl Head {
 
 /// A field of an error, which is part of the response if its type implements `Serialize`.
 ///
-/// The compiler chooses between two methods of the same name: that of [`ShowMember`] takes a
-/// `Member` by value and requires `Serialize`, that of [`HideMember`] takes it by reference and
-/// requires nothing. A method that takes its receiver by value takes precedence.
+/// The compiler chooses between two methods of the same name: the one in [`ShowMember`] takes a
+/// `Member` by value and requires `Serialize`, and the one in [`HideMember`] takes it by reference
+/// and requires nothing. A method that takes its receiver by value takes precedence.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 

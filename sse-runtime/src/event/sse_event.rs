@@ -63,7 +63,7 @@ impl Head {
         self
     }
 
-    /// Marks the data as everything that serde writes: there is no tag to strip.
+    /// Marks the data as serde's complete output, with no tag to strip.
     pub fn whole(mut self) -> Self {
         self.is_whole = true;
         self
@@ -80,9 +80,8 @@ impl Head {
 /// Provides the `serialize` function that serde's derive does not generate if it rejects an
 /// attribute.
 ///
-/// serde has already reported the mistake, and without this function the compiler would report as
-/// well that our copy of the type is not `Serialize`. If serde's function exists, it takes
-/// precedence.
+/// serde has already reported the mistake. Without this function, the compiler would also report
+/// that our copy of the type is not `Serialize`. If serde's function exists, it takes precedence.
 pub trait SaidBySerde: Sized {
     /// Never runs, because a program that calls it does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {

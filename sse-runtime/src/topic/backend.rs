@@ -41,9 +41,9 @@ pub(crate) struct Entry<T> {
     pub(crate) id_line: Range<usize>,
 }
 
-/// The bytes that an event takes in addition to its entry and its frame: the counts of its `Arc`,
-/// the rounding of two allocations, and its slot in the ring, doubled because the ring may have as
-/// many slots to spare.
+/// The bytes that an event takes in addition to its entry and its frame: the reference counts of
+/// its `Arc`, the rounding of two allocations, and its slot in the ring, doubled because the ring
+/// may have as many slots to spare.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -228,7 +228,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Returns how many bytes it holds.
     fn held_bytes(&self) -> usize;
 
-    /// Adds the bytes that it holds, now and later, to a sum over several topics.
+    /// Adds the bytes that this back end holds, now and later, to a sum over several topics.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
     /// Finishes the topic: nothing more can be published.

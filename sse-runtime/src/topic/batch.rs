@@ -11,8 +11,8 @@ use crate::generator::frame_buffer::SHARED;
 /// has evicted the events since.
 const EVENTS: usize = 256;
 
-/// The maximum size of a batch's frames in bytes, unless it is a single larger event. The frames
-/// are one write to a client.
+/// The maximum size of a batch's frames in bytes, unless it is a single larger event. A client
+/// receives the frames in a single write.
 pub(crate) const BYTES: usize = 32 * 1024;
 
 /// Consecutive events, at least one. Readers at the same position share a batch, and send the same
@@ -25,8 +25,8 @@ pub(crate) struct Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Creates a batch of the first of these deliveries, as many as fit together. There must be at
-    /// least one.
+    /// Creates a batch of as many of these deliveries as fit, starting with the first. There must
+    /// be at least one delivery.
     pub(crate) fn of(from: impl IntoIterator<Item = Delivery<T>>) -> Arc<Self> {
         let from = from.into_iter().take(EVENTS);
         let mut deliveries = Vec::with_capacity(from.size_hint().0);

@@ -33,8 +33,9 @@ use super::{
 };
 use crate::generator::run_failure::Failure;
 
-/// Topics by name. Each is created when it is first requested, and dropped, with the events that it
-/// holds, after it has been unused for the [`idle`](HubBuilder::idle) time, 5 minutes by default.
+/// Topics by name. A topic is created when it is first requested. It is dropped, together with its
+/// events, after it has been unused for the [`idle`](HubBuilder::idle) time, which is 5 minutes by
+/// default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,13 +62,14 @@ use crate::generator::run_failure::Failure;
 ///
 /// A topic that has a handle or a subscription is in use, and is not dropped. A dropped topic
 /// starts over when it is next requested, and a client that reconnects with an id from the old one
-/// receives a gap. A hub is therefore not a store: if a topic's events, or the fact that it is
-/// [finished](Topic::finish), must not be forgotten, keep a clone of the topic, or never drop idle
-/// topics: `idle(Duration::MAX)`.
+/// receives a gap. A hub is therefore not a store. If a topic must keep its events, or must stay
+/// [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so that idle
+/// topics are never dropped.
 ///
 /// Memory is bounded: when there are [too many](HubBuilder::max_topics) topics, or they [hold too
-/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all are in use, a
-/// new name gets a [`HubError`], which is a `429`; a name of more than 1,024 bytes gets a `400`.
+/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all topics are in
+/// use, a new name results in a [`HubError`], which becomes a `429`. A name longer than 1,024 bytes
+/// results in a `400`.
 ///
 /// Clones refer to the same hub.
 pub struct Hub<T>(pub(super) Arc<Inner<T>>);
@@ -95,18 +97,18 @@ pub(super) struct State<T> {
     is_swept: bool,
 }
 
-/// Names, by when they became unused.
+/// Names, ordered by when they became unused.
 type Unused = BTreeMap<(Instant, u64), String>;
 
 struct Slot<T> {
     topic: Topic<T>,
     usage: Arc<Usage>,
-    /// Its key among the unused topics; `None` if it isn't there.
+    /// Its key among the unused topics; `None` if it is not recorded there.
     unused: Option<(Instant, u64)>,
     run: Run,
 }
 
-/// The handling of a name whose run has ended, if a client without an id requests it.
+/// The behaviour if a client without an id requests a name whose run has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Again {
     Replay,
@@ -117,16 +119,17 @@ enum Again {
 enum Run {
     #[default]
     None,
-    /// A call of `spawn` is about to start it.
+    /// A call to `spawn` is about to start it.
     Starting,
     /// It was aborted before it started.
     Stopped,
-    /// It has started. This stays until the topic is dropped, so that the run is not started again.
+    /// It has started. This value stays until the topic is dropped, so that the run is not started
+    /// again.
     Started(AbortHandle),
 }
 
-/// The maximum length of a name in bytes. A request path may have 64 KiB, and a hub holds the names
-/// of up to `max_topics` topics.
+/// The maximum length of a name in bytes. A request path may be 64 KiB long, and a hub holds the
+/// names of up to `max_topics` topics.
 const LONGEST_NAME: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
@@ -144,7 +147,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// Returns the topic of this name, and creates it if there is none.
+    /// Returns the topic with this name, and creates it if it does not exist.
     ///
     /// # Errors
     ///
@@ -155,7 +158,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(self.lease(&mut state, name))
     }
 
-    /// Returns the topic of this name, if there is one. This counts as use.
+    /// Returns the topic with this name, if there is one. This counts as use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         state
@@ -185,24 +188,24 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.len() == 0
     }
 
-    /// Reads several topics as one. The id of each event holds the position in all of them, so a
-    /// client that reconnects receives the events that it missed of each. Topics that do not exist
-    /// are created. Events of one topic are in order, but there is no order between topics. The
-    /// subscription ends when all topics are finished. If one of them is a [run](Self::spawn) that
-    /// has failed, the subscription ends as failed once everything published by that run has been
-    /// read.
+    /// Reads several topics as one. The id of each event contains the position in all of them, so a
+    /// client that reconnects receives the events that it missed from each topic. Topics that do
+    /// not exist are created. Events from one topic arrive in order, but the order across topics is
+    /// unspecified. The subscription ends when all topics are finished. If one of them is a
+    /// [run](Self::spawn) that has failed, the subscription ends as failed once everything
+    /// published by that run has been read.
     ///
-    /// A client may reconnect with other names. A name that its id does not contain starts as for a
-    /// client without an id: with `last.or(Start::Latest(50))`, it begins with up to 50 events. A
-    /// name that was dropped and later added again is treated as new, too; events missed meanwhile
-    /// are not reported as a gap. Events that are held are replayed topic by topic; sort them by a
-    /// timestamp of your own.
+    /// A client may reconnect with other names. A topic that is missing from its id starts as it
+    /// would for a client without an id: with `last.or(Start::Latest(50))`, it begins with up to 50
+    /// events. A name that was dropped and later added again is also treated as new, and events
+    /// missed in the meantime are not reported as a gap. Held events are replayed topic by topic.
+    /// If their overall order matters, sort them by a timestamp of your own.
     ///
     /// # Errors
     ///
     /// Returns an error if the hub is full ([`HubError::Full`]), if a name is too long
     /// ([`HubError::NameTooLong`]), or if the id could exceed the 4,000 bytes that fit in a header
-    /// ([`HubError::TooManyNames`]), which takes about 100 short names.
+    /// ([`HubError::TooManyNames`]). About 100 short names reach that limit.
     pub fn subscribe<N>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -224,7 +227,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // All of them or none: a call that returns an error has created no topic.
+        // Either all topics are created or none: a call that returns an error creates no topic.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -243,40 +246,40 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Starts a run that publishes to the topic of this name, unless there is one already, and
-    /// reads it from `cursor` on.
+    /// Starts a run that publishes to the topic with this name, unless there already is one, and
+    /// reads the topic from `cursor` on.
     ///
-    /// The run is detached from any client: if a language model is writing an answer, it continues
-    /// when the reader reloads the page, and any tab that requests the name reads it. Nothing else
-    /// in this crate outlives its client. When the run ends, the topic is [finished](Topic::finish)
-    /// and kept for the hub's [`idle`](HubBuilder::idle) time, during which it can be replayed.
-    /// After that, the name is free for another run.
+    /// The run is detached from any client: a language model that is writing an answer continues
+    /// when the user reloads the page, and any tab that requests the name reads the answer. Nothing
+    /// else in this crate outlives its client. When the run ends, the topic is
+    /// [finished](Topic::finish) and kept for the hub's [`idle`](HubBuilder::idle) time, during
+    /// which it can be replayed. After that, the name is free for another run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
     /// reads from the oldest event that the topic holds, unless
-    /// [`last.or(…)`](crate::LastEventId::or) says otherwise, so let the topic hold a whole run.
-    /// **A client that has an id never starts a run**: it resumes the one that it has read. If
-    /// there is no run of this name, it receives a [`Gap`](crate::topic::Gap) and an end that stops
-    /// it. If there is a run but the id is from another one, or is invalid, it receives a gap and
-    /// reads the current run from the oldest event that is held. An [`EventId`](crate::EventId)
-    /// that the client has sent in another way, such as in the body, is a cursor too. To start a
-    /// run without reading it, pass [`Start::First`](crate::Start::First) and drop the
-    /// subscription.
+    /// [`last.or(…)`](crate::LastEventId::or) says otherwise, so give the topic enough capacity for
+    /// a whole run. **A client that has an id never starts a run**: it resumes the run that it was
+    /// reading. If there is no run of this name, it receives a [`Gap`](crate::topic::Gap) and then
+    /// an end that stops it. If there is a run but the id is from another one, or is invalid, it
+    /// receives a gap and reads the current run from the oldest event that is held. An
+    /// [`EventId`](crate::EventId) that the client has sent in another way, such as in the body,
+    /// can also be a cursor. To start a run without reading it, pass
+    /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
-    /// However many clients request it at the same time, the run is started only once. A name whose
+    /// The run is started only once, however many clients request it at the same time. A name whose
     /// run has ended is replayed, and does not run again until its topic is dropped, unless you use
     /// [`spawn_again`](Self::spawn_again).
     ///
     /// If the run returns an error or panics, the failure is logged, and every reader's stream ends
-    /// with the endpoint's `error_event` after the published events: the error as JSON if it is
-    /// [`Serialize`](serde::Serialize), or a problem without details. Under `events = "own"`, the
-    /// default of all methods but `GET`, an error that is `Serialize` is sent too, but without the
-    /// id that stops a client; in any other case the response is aborted. Nothing that a handler
-    /// yields after the failed run is sent, so a marker of its own, such as `[DONE]`, cannot make
-    /// half an answer look complete; an error that the handler returns is sent in place of the
-    /// run's. Such a stream has the reason [`Failed`](crate::CloseReason::Failed) or
-    /// [`Panicked`](crate::CloseReason::Panicked), is never `done`, and a client that reconnects
-    /// with the id of that event is stopped.
+    /// with the endpoint's `error_event`, after the published events. The data of that event is the
+    /// error as JSON if the error is [`Serialize`](serde::Serialize), and a problem without details
+    /// otherwise. Under `events = "own"`, the default for all methods except `GET`, an error that
+    /// is `Serialize` is sent too, but without the id that stops a client; in any other case the
+    /// response is aborted. Nothing that a handler yields after the failed run is sent, so a marker
+    /// of its own, such as `[DONE]`, cannot make half an answer look complete; an error that the
+    /// handler returns is sent instead of the run's error. Such a stream closes with the reason
+    /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked) and is
+    /// never `done`. A client that reconnects with the id of the error event is stopped.
     ///
     /// Do not start a run on a topic that other code publishes to as well, such as a chat room,
     /// because the end of the run finishes the topic. Use another hub.
@@ -442,12 +445,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Stops the run of this name at its next `.await`, and returns whether there was one that ran.
+    /// Stops the run with this name at its next `.await`, and returns whether a run was in
+    /// progress.
     ///
-    /// Its readers receive the events that it has published. Then a `GET` ends with `done`, which
-    /// stops its client. Under `on_cut = "abort"`, the default of all other methods, the response
-    /// is aborted instead, with the reason [`Failed`](crate::CloseReason::Failed), so that half an
-    /// answer does not look complete. Nothing that its handler yields afterwards is sent.
+    /// Readers receive the events that the run has published. Then a `GET` stream ends with `done`,
+    /// which stops its client. Under `on_cut = "abort"`, the default for all other methods, the
+    /// response is aborted instead, with the reason [`Failed`](crate::CloseReason::Failed), so that
+    /// half an answer does not look complete. Nothing that its handler yields afterwards is sent.
     /// [`Subscription::has_failed`] stays `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
@@ -489,8 +493,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// Returns a handle of the topic of this name, and creates the topic if there is none. The
-    /// caller has made room for it. The topic is in use until the handle, its clones and its
+    /// Returns a handle to the topic with this name, and creates the topic if it does not exist.
+    /// The caller has made room for it. The topic is in use until the handle, its clones and its
     /// subscriptions are dropped.
     fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
         let slot = self.slot(state, name);
@@ -500,7 +504,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// Returns the slot of this name, and creates its topic if there is none.
+    /// Returns the slot with this name, and creates its topic if it does not exist.
     fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
         if !state.topics.contains_key(name) {
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
@@ -778,8 +782,8 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
 
 /// The reason why a [`Hub`] does not return a topic.
 ///
-/// As a response, [`Full`](Self::Full) is a `429` with a `Retry-After`, and every other error a
-/// `400`.
+/// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After`, and any other error
+/// becomes a `400`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -793,7 +797,7 @@ pub enum HubError {
         "too many topics: their combined event id would exceed 4,000 bytes; subscribe to fewer"
     )]
     TooManyNames,
-    /// A name has more than 1,024 bytes.
+    /// A name is longer than 1,024 bytes.
     #[error("the name of a topic has at most 1,024 bytes; name it by a hash of what is longer")]
     NameTooLong,
 }
@@ -812,8 +816,8 @@ impl IntoResponse for HubError {
     }
 }
 
-/// Logs refused topics at most once a second. A line per refused client would add load to a server
-/// that is already full.
+/// Logs refused topics at most once a second. One line per refused client would add load to a
+/// server that is already full.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<std::time::Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

@@ -28,7 +28,7 @@ impl Default for Limits {
     }
 }
 
-/// Creates a [`Hub`] with limits of its own, see [`Hub::builder`].
+/// Creates a [`Hub`] with custom limits; see [`Hub::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,29 +46,30 @@ pub struct HubBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> HubBuilder<T> {
-    /// Sets how long an unused topic is kept, with the events that it holds: 5 minutes by default,
-    /// and forever with [`Duration::MAX`]. A topic is unused if it has no handle and no
-    /// subscription. The hub looks for unused topics four times within that time, so a topic may be
-    /// kept up to a quarter longer.
+    /// Sets how long an unused topic is kept, together with its events. The default is 5 minutes;
+    /// [`Duration::MAX`] means forever. A topic is unused if it has no handle and no subscription.
+    /// The hub looks for unused topics four times within that time, so a topic may be kept up to a
+    /// quarter longer.
     ///
-    /// A run that has ended can be [replayed](Hub::spawn) for as long.
+    /// A run that has ended can be [replayed](Hub::spawn) for the same time.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.limits.idle = idle;
         self
     }
 
-    /// Sets how many topics there may be at once; 10,000 by default.
+    /// Sets how many topics may exist at once; 10,000 by default.
     ///
     /// At the maximum, the topic that has been unused longest is dropped to make room for a new
-    /// one, finished ones first. [`HubError::Full`](super::HubError::Full) means that all are in
-    /// use, or that [`idle`](Self::idle) is [`Duration::MAX`], so that none is ever dropped.
+    /// one. Finished topics are dropped first. [`HubError::Full`](super::HubError::Full) means that
+    /// all topics are in use, or that [`idle`](Self::idle) is [`Duration::MAX`], so that topics are
+    /// never dropped.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
     }
 
-    /// Sets how many bytes all topics together may hold before unused ones are dropped: finished
-    /// ones first, then those unused longest; 256 MiB by default.
+    /// Sets how many bytes all topics together may hold before unused ones are dropped; 256 MiB by
+    /// default. Finished topics are dropped first, then those that have been unused longest.
     ///
     /// Bytes are counted as in [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use
     /// stay, within their own limits, but no new topic is created while they hold too much.
@@ -79,9 +80,9 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets how long a [run](Hub::spawn) goes on without a reader; forever by default.
     ///
-    /// The time counts from the run's start, and from when its last reader has left. A run that is
-    /// abandoned is stopped at its next `.await`, and ends as failed: a reader that returns gets
-    /// what was published, then an error without details.
+    /// The time counts from the start of the run, and again from the moment its last reader leaves.
+    /// An abandoned run is stopped at its next `.await`, and ends as failed: a reader that returns
+    /// receives the events published so far, then an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

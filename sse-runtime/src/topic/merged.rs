@@ -36,7 +36,7 @@ pub(crate) struct Merged<T> {
     stop: Option<Arc<Failure>>,
 }
 
-/// The rest of a batch of one reader.
+/// The rest of one reader's batch.
 struct Rest<T> {
     reader: usize,
     batch: Arc<Batch<T>>,
@@ -59,7 +59,7 @@ pub(crate) fn escape(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
-/// Returns whether the id of these escaped names never exceeds the maximum length.
+/// Returns whether the id for these escaped names never exceeds the maximum length.
 pub(crate) fn fits(names: &[String]) -> bool {
     let lengths = names
         .iter()
@@ -68,8 +68,8 @@ pub(crate) fn fits(names: &[String]) -> bool {
 }
 
 /// Returns whether the client's id is a merged one that lacks one of these names. Such a client
-/// must receive its position at once: if it disconnected without it, events of the missing topics
-/// published meanwhile would be lost.
+/// must receive its position at once: if it disconnected without that position, events of the
+/// missing topics published meanwhile would be lost.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -135,7 +135,7 @@ impl<T> Merged<T> {
 }
 
 impl<T> Merged<T> {
-    /// Returns the next events of a batch, as many as fit together, with merged ids.
+    /// Returns as many of a batch's next events as fit together, with merged ids.
     fn give(&mut self, mut rest: Rest<T>) -> Read<T> {
         let deliveries = rest.batch.deliveries().iter().skip(rest.given);
         let batch = Batch::of(deliveries.map(|delivery| {

@@ -67,8 +67,8 @@ pub use subscription::{Filter, Map, Subscription, Update};
 /// # Ok(()) }
 /// ```
 ///
-/// A subscriber is a cursor, not a queue. A slow one holds only the events that it has read and not
-/// handled yet, at most 256 of them with 32 KiB of frames, and never delays other subscribers. The
+/// A subscriber is a cursor, not a queue. A slow one holds only the events that it has read but not
+/// handled yet (at most 256 events and 32 KiB of frames), and never delays other subscribers. The
 /// body of that endpoint may as well be `yield_all!(prices.subscribe(last));`: clients at the same
 /// position then send the same bytes, without a copy.
 ///
@@ -77,9 +77,8 @@ pub use subscription::{Filter, Map, Subscription, Update};
 /// Each event has an id, which a browser sends back when it reconnects.
 /// [`subscribe`](Self::subscribe) takes that id: the reader receives the events after it that are
 /// still held, then the events published from then on, without a gap or a repeat in between. If
-/// events after the id are no longer held, it receives a `gap` event, see
-/// [`Gap`]. An id contains the epoch of its topic, so a restarted process does
-/// not mistake it for one of its own.
+/// events after the id are no longer held, it receives a `gap` event (see [`Gap`]). An id contains
+/// the epoch of its topic, so a restarted process does not mistake it for one of its own.
 ///
 /// Clones refer to the same topic.
 pub struct Topic<T> {
@@ -196,8 +195,8 @@ impl LastEventId {
 }
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// Creates a topic in this process's memory, which holds the newest `events` events for replay,
-    /// and at most 64 MiB of them.
+    /// Creates a topic in this process's memory. It holds the newest `events` events for replay, up
+    /// to 64 MiB.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -205,7 +204,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Self::builder().events(events).build()
     }
 
-    /// Creates a topic in this process's memory with limits of your own.
+    /// Creates a topic in this process's memory with custom limits.
     pub fn builder<Kind>() -> TopicBuilder<T>
     where
         T: Payload<Kind>,
@@ -253,8 +252,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     }
 
     /// Publishes without waiting, which a topic in memory can always do. Use it in code that is not
-    /// `async`, or under a lock if a check and the publish must be atomic, such as comparing a bid
-    /// with the highest one so far.
+    /// `async`, or under a lock if a check and the publish must be atomic, for example to compare a
+    /// bid with the highest one so far.
     ///
     /// # Errors
     ///
@@ -287,9 +286,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// [`last.or(Start::…)`](LastEventId::or) says otherwise.
     ///
     /// The subscription begins with the events after the id that are still held, followed by those
-    /// published from now on. If events after the id are no longer held, or the id is not of this
-    /// topic, it begins with a [`Gap`], and continues with the oldest event that
-    /// is held.
+    /// published from now on. If events after the id are no longer held, or the id does not belong
+    /// to this topic, it begins with a [`Gap`], and continues with the oldest event that is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
@@ -349,7 +347,7 @@ const EVENTS: usize = 1024;
 /// The number of bytes that a topic holds by default.
 const BYTES: usize = 64 * 1024 * 1024;
 
-/// Creates a [`Topic`] with limits of its own, see [`Topic::builder`].
+/// Creates a [`Topic`] with custom limits; see [`Topic::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -379,33 +377,33 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Sets the maximum number of bytes that are held; 64 MiB by default. The newest event is held
     /// however large it is.
     ///
-    /// An event counts with its value, its frame and some 200 bytes of overhead. The size of the
-    /// data that a value owns on the heap (text, collections) is unknown, and is estimated as the
-    /// size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key counts
-    /// too, and stays.
+    /// The size of an event includes its value, its frame and some 200 bytes of overhead. The size
+    /// of the data that a value owns on the heap (text, collections) is unknown, and is estimated
+    /// as the size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key
+    /// counts too, and stays.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
     }
 
-    /// Sets how long an event is held at most; forever by default.
+    /// Sets the maximum time for which an event is held; forever by default.
     pub fn age(mut self, age: Duration) -> Self {
         self.capacity.age = Some(age);
         self
     }
 
-    /// Makes a reader that was overtaken continue with the newest event, after a
-    /// [`Gap`]. By default, it continues with the oldest event that is held.
+    /// Makes an overtaken reader continue with the newest event, after a [`Gap`]. By default, it
+    /// continues with the oldest event that is held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Makes a reader that was overtaken continue, after a [`Gap`], with the
-    /// newest event of each key that it has not seen yet. Use it if only the latest state matters,
-    /// such as prices by symbol. The topic holds the newest event of each key forever, so there
-    /// must be few keys. `key` runs under the topic's lock, like the `Hash`, `Eq` and `Drop` of its
-    /// return value, and none of them may use the topic.
+    /// Makes an overtaken reader continue, after a [`Gap`], with the newest event of each key that
+    /// it has not seen yet. Use it if only the latest state matters, such as prices by symbol. The
+    /// topic holds the newest event of each key forever, so there must be few keys. `key` runs
+    /// under the topic's lock, like the `Hash`, `Eq` and `Drop` of its return value, and none of
+    /// them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,
@@ -415,10 +413,10 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Ends a reader that was overtaken with [`CloseReason::Lagged`](crate::CloseReason::Lagged).
-    /// This suits a back end that holds the missed events elsewhere, so that the client can read
-    /// them after it reconnects. A topic in memory does not, so the reconnecting client receives a
-    /// gap.
+    /// Ends an overtaken reader with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This
+    /// suits a back end that holds the missed events elsewhere, so that the client can read them
+    /// after it reconnects. A topic in memory does not hold them, so the reconnecting client
+    /// receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

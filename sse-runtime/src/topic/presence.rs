@@ -36,9 +36,9 @@ use crate::SseEvent;
 /// let presence: Presence<String> = Presence::new(Duration::from_secs(10));
 /// ```
 ///
-/// A member that is present twice, such as a user with two tabs, has joined once. A member that
-/// returns within the grace time, such as a browser that reconnects, has neither left nor joined.
-/// Clones refer to the same presence.
+/// A member that is present twice, such as a user with two tabs, counts as having joined once. A
+/// member that returns within the grace time, such as a browser that reconnects, has neither left
+/// nor joined. Clones refer to the same presence.
 pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -66,7 +66,7 @@ struct Present {
 #[sse(crate = crate)]
 #[non_exhaustive]
 pub enum PresenceEvent<K> {
-    /// A member joined that was not present.
+    /// A member that was not present has joined.
     Joined {
         /// The member.
         who: K,
@@ -103,7 +103,7 @@ where
     }
 
     /// Adds a member, which is present until the guard is dropped and the grace time has passed.
-    /// `who` must stay the same after a reconnect, like a user or a session, and unlike a
+    /// `who` must stay the same across reconnects, like the id of a user or a session, and unlike a
     /// [`Connection::id`](crate::Connection::id).
     ///
     /// Outside of a tokio runtime, there is no grace time.
@@ -207,7 +207,7 @@ impl<K> fmt::Debug for Presence<K> {
     }
 }
 
-/// A guard that keeps a member present until it is dropped, see [`Presence::join`].
+/// A guard that keeps a member present until it is dropped; see [`Presence::join`].
 #[must_use = "the member leaves when this is dropped"]
 pub struct PresenceGuard<K>
 where

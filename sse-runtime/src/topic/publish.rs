@@ -12,8 +12,8 @@ use crate::event::{
 
 /// The reason why an event was not published. No reader has received it.
 ///
-/// As a response, [`Finished`](Self::Finished) is a `410`. Every other error is logged and is a
-/// `500`.
+/// As a response, [`Finished`](Self::Finished) becomes a `410`. Any other error is logged and
+/// becomes a `500`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -30,7 +30,8 @@ pub enum PublishError {
         /// The part that cannot be shared.
         what: &'static str,
     },
-    /// The back end has to wait, which [`Topic::try_publish`](super::Topic::try_publish) does not.
+    /// The back end would have to wait, and [`Topic::try_publish`](super::Topic::try_publish) never
+    /// waits.
     #[error("the topic's back end takes time to publish; use `publish`")]
     TakesTime,
 }

@@ -28,10 +28,10 @@ use crate::{
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
 ///
-/// In an endpoint, the client receives gaps automatically, see [`Gap`], and also the end of a topic
-/// that was [finished](super::Topic::finish), after which it does not reconnect. Elsewhere, use
-/// [`recv`](Self::recv), which returns gaps; [`next`](Self::next) attaches a gap to the update
-/// after it, for the client to which that update is sent.
+/// In an endpoint, the client automatically receives gaps (see [`Gap`]) and the end of a topic that
+/// was [finished](super::Topic::finish). After that end, it does not reconnect. Elsewhere, use
+/// [`recv`](Self::recv), which returns gaps; [`next`](Self::next) attaches a gap to the following
+/// update, so that the client to which that update is sent receives both.
 ///
 /// Polling for the next update acknowledges the previous one, whether or not it was yielded. If the
 /// last updates were not sent, the keep-alive of a quiet stream carries the id of the last one, so
@@ -44,18 +44,20 @@ pub struct Subscription<T> {
     handed_out: usize,
     /// Whether more events follow the batch.
     more: bool,
-    /// Whether the last read returned all that there was, and has registered the waker for more.
+    /// Whether the last read returned every available event and registered the waker for the next
+    /// one.
     waits: bool,
     /// The id after everything that was handed out.
     position: EventId,
     /// Whether the endpoint's stream already knows the position.
     is_told: bool,
-    /// The registration in the endpoint's stream, whose end depends on how this subscription ends.
+    /// The registration with the endpoint's stream. How that stream ends depends on how this
+    /// subscription ends.
     reading: Option<Reading>,
-    /// A gap to attach to the next update, because there is no endpoint's stream to write it to.
+    /// A gap to attach to the next update, because there is no endpoint stream to write it to.
     untold: Option<Box<Gap>>,
-    /// Whether the start comes from the client's id, or from the lack of one. Such a client must
-    /// have an id to reconnect with.
+    /// Whether the start was derived from the client's id, or from its absence. Such a client must
+    /// receive an id to reconnect with.
     is_resumed: bool,
     has_ended: bool,
     has_failed: bool,
@@ -102,12 +104,12 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Sends the client its start, because the id that it has sent lacks a topic.
+    /// Sends the start position to the client, because the id that the client sent lacks a topic.
     pub(crate) fn tell_position(&self) {
         Handoff::with_current(|handoff| handoff.lock().ids.starts_anew_at(&self.position));
     }
 
-    /// Returns the next update; `None` when the topic is finished.
+    /// Returns the next update, or `None` when the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -243,8 +245,8 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, and those that were read together with it, until the frames are
-    /// full. It takes the lock once, and writes a whole batch in one piece, without a copy. Returns
-    /// whether the generator has to stop after it; `None` when the topic is finished.
+    /// full. This takes the lock once, and writes a whole batch in one piece, without a copy.
+    /// Returns whether the generator has to stop afterwards, or `None` when the topic is finished.
     ///
     /// The resulting state is the same as after a `yield_!` of each update.
     pub(crate) fn poll_push(
@@ -280,7 +282,7 @@ impl<T> Subscription<T> {
             outgoing.followed_by(if waits { Next::Wait } else { update.next() });
             Ok(())
         });
-        // The stream knows it from the id of the event that was written last.
+        // The stream knows the position from the id of the event that was written last.
         self.is_told = true;
         Poll::Ready(Some(stop == Stop::UntilTaken || waits))
     }
@@ -444,14 +446,14 @@ impl<T> Yield<T, kind::SharedReference> for &Update<T> {
     }
 }
 
-/// The updates of a subscription that pass a filter, see [`Subscription::filter`].
+/// The updates of a subscription that pass a filter; see [`Subscription::filter`].
 pub struct Filter<T, F> {
     updates: Subscription<T>,
     filter: F,
 }
 
 impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
-    /// Returns the next update that passes the filter; `None` when the topic is finished.
+    /// Returns the next update that passes the filter, or `None` when the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -512,14 +514,14 @@ impl<T, F> fmt::Debug for Filter<T, F> {
     }
 }
 
-/// The updates of a subscription, mapped to events of another type, see [`Subscription::map`].
+/// The updates of a subscription, mapped to events of another type; see [`Subscription::map`].
 pub struct Map<S, F> {
     updates: S,
     view: F,
 }
 
 impl<S, F> Map<S, F> {
-    /// Returns the next event; `None` when the topic is finished.
+    /// Returns the next event, or `None` when the topic is finished.
     ///
     /// # Cancel safety
     ///

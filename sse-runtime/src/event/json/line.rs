@@ -10,7 +10,7 @@ use std::io;
 use bytes::BytesMut;
 use serde_json::ser::{Formatter, Serializer};
 
-/// Creates a serializer of `serde_json` that writes a single line.
+/// Creates a `serde_json` serializer that writes a single line.
 pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
     Serializer::with_formatter(writer, SingleLine)
 }
@@ -22,8 +22,8 @@ pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
-// Inlined into the user's crate, where the value is serialised: most writes are of a single byte
-// that is a constant there.
+// Inlined into the user's crate, where the value is serialised: most writes consist of a single
+// byte that is a constant there.
 impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,7 +1,7 @@
 //! [`ValueSerializer`]: writes a value as one line of JSON, with a fast path for small structs.
 //!
-//! Most events are a struct of a few words and numbers. `serde_json` inspects each byte of each
-//! name and text, and writes `,`, `"`, the name, `"` and `:` one by one, which took half the time
+//! Most events are a struct of a few words and numbers. `serde_json` inspects every byte of every
+//! name and string, and writes `,`, `"`, the name, `"` and `:` one by one. That took half the time
 //! of a `yield_!`. Here, `"name":` is assembled at compile time and written as two machine words,
 //! and text is checked eight bytes at a time. Everything other than struct fields and plain text is
 //! delegated to `serde_json`, and so is all escaping, so the bytes are the same.
@@ -29,19 +29,19 @@ pub(crate) struct ValueSerializer<'p, 'b> {
     pub(crate) place: &'p mut Place<'b>,
 }
 
-/// State that outlives a [`ValueSerializer`], whose methods consume it.
+/// State kept outside of [`ValueSerializer`], whose methods consume `self`.
 #[derive(Default)]
 pub(crate) struct Place<'b> {
-    /// The serializer of `serde_json`, once one is needed. The compound serializers that serde
-    /// returns borrow from it.
+    /// The `serde_json` serializer, created when it is first needed. The compound serializers that
+    /// serde returns borrow from it.
     json: Option<LineSerializer<'b>>,
     /// Whether the value is text that is already JSON.
     is_verbatim: bool,
 }
 
 impl<'p, 'b> ValueSerializer<'p, 'b> {
-    /// Returns the serializer of `serde_json`, for sequences and maps, which take more than one
-    /// call.
+    /// Returns the `serde_json` serializer for sequences and maps, which are written in more than
+    /// one call.
     fn json(self) -> &'p mut LineSerializer<'b> {
         self.place
             .json
@@ -195,7 +195,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Writes the name of a field, with the byte before it and the colon after it.
+    /// Writes a field name, preceded by the opening byte and followed by a colon.
     // Inlined into the caller, where the name is a constant, so that the compiler assembles its
     // bytes.
     #[inline]
@@ -208,8 +208,8 @@ impl<'b> Fields<'b> {
 
     fn short_key(&mut self, key: ShortKey) -> Result<(), Error> {
         let Some(opening) = self.opening else {
-            // The only name that is allowed here starts with `VERBATIM`, which does not fit into a
-            // short key.
+            // The only name allowed here starts with `VERBATIM`, and so does not fit into a short
+            // key.
             return Err(unexpected_field());
         };
         self.opening = Some(b',');
@@ -238,9 +238,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// The error for a second field in a struct that is replaced by JSON. serde adds the tag of an
-/// internally tagged enum to the fields of its content, but such a struct has no object to put the
-/// tag into.
+/// The error returned for a second field in a struct that is replaced by JSON. serde adds the tag
+/// of an internally tagged enum to the fields of its content, but such a struct has no object to
+/// put the tag into.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom(
@@ -286,7 +286,7 @@ impl SerializeStructVariant for Fields<'_> {
         SerializeStruct::serialize_field(self, name, value)
     }
 
-    /// Closes the object of the fields and the object of the tag.
+    /// Closes the object that holds the fields and the one that holds the tag.
     fn end(mut self) -> Result<(), Error> {
         self.close();
         self.buffer.put_u8(b'}');
@@ -342,7 +342,7 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
 }
 
 /// Returns `true` if the text is ASCII without control characters, `"` and `\`, and so needs no
-/// escapes. Other text may need none either; the slow path finds out.
+/// escapes. Other text may not need escapes either, but the slow path decides that.
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -364,7 +364,7 @@ fn is_plain(text: &str) -> bool {
     is_plain_word(bytes.iter().fold(spaces, shift_in))
 }
 
-/// The same check for eight bytes at once: each byte that is not plain sets a high bit.
+/// Runs the same check on eight bytes at once: each byte that is not plain sets a high bit.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);

@@ -37,8 +37,8 @@ pub(crate) struct RingCursor<T> {
     stage: Stage<T>,
     /// The number of the event that was read last.
     number: u64,
-    /// The number of events after it that the client already knows it will miss, according to the
-    /// id that it sent.
+    /// The number of later events that the client already knows it will miss, according to the id
+    /// that it sent.
     told: u32,
     /// Its place among the ring's waiters.
     place: usize,
@@ -125,8 +125,8 @@ impl<T> RingCursor<T> {
         } = detour;
         let superseded = go_on - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.told));
-        // If a client disconnects among the kept events, it reconnects for the rest. Its id says
-        // how many of the events after it must not be counted again.
+        // If a client disconnects among the kept events, it reconnects for the rest. The id that it
+        // sends contains the number of later events that must not be counted again.
         let position = match counts_told {
             true => self.ring.id_with_told(self.number, superseded),
             false => self.ring.id(go_on),
@@ -182,7 +182,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         {
             return Poll::Ready(read);
         }
-        // Dropped after the lock.
+        // Dropped after the lock is released.
         let _evicted;
         let _waker;
         let _replaced;
@@ -198,7 +198,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             self.stage = Stage::Following;
         }
         // A client that disconnected among the newest events of each key continues with the rest of
-        // them. It already knows that it misses the others.
+        // them. It already knows that it has missed the others.
         if self.number < state.before_oldest() || self.told > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -274,7 +274,7 @@ impl<T> fmt::Debug for RingCursor<T> {
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
         let left = self.ring.state().leave(self.place);
-        // After the lock: dropping a waker may drop a task.
+        // Dropped after the lock is released, because dropping a waker may drop a task.
         drop(left);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Ring<T> {
     epoch: Epoch,
     pub(crate) capacity: Capacity,
     state: Mutex<State<T>>,
-    /// The bytes held by all topics of a hub, to which this one adds its own.
+    /// The total number of bytes held by all topics of the hub, if this topic belongs to one.
     sum: OnceLock<Arc<AtomicUsize>>,
 }
 
@@ -65,7 +65,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Removes the events that exceed the capacity, and adds the change of the held bytes since
+    /// Removes the events that exceed the capacity, and adds the change in held bytes since
     /// `before` to the hub's sum.
     pub(crate) fn evict(&self, state: &mut State<T>, before: usize) -> Evicted<T> {
         let gone = state.evict(&self.capacity);
@@ -75,7 +75,7 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// Creates the topic of a run that is gone: its readers receive a gap, then the end.
+    /// Creates the topic of a run that no longer exists: its readers receive a gap, then the end.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -106,8 +106,8 @@ impl<T> Ring<T> {
 
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
         let now = Instant::now();
-        // Declared before the guard, so it is dropped after the lock even if a user's key function
-        // panics.
+        // Declared before the guard, so it is dropped after the lock is released, even if a user's
+        // key function panics.
         let entry;
         let mut state = self.state();
         if state.finished {
@@ -139,7 +139,8 @@ impl<T> Ring<T> {
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);
-        // Wake after the lock is released, because a woken reader takes it first.
+        // Wake after the lock is released, because the first thing a woken reader does is acquire
+        // it.
         for waker in waiting {
             waker.wake();
         }
@@ -221,7 +222,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 {
                     (oldest, Some(GapReason::Unknown))
                 }
-                // The client has already received everything, and the end.
+                // The client has already received everything, including the end.
                 Some(_) if is_done && state.finished => (last, None),
                 // The first read detects that events are no longer held.
                 Some(sent) => {

@@ -4,7 +4,7 @@ use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time
 
 use crate::topic::backend::Entry;
 
-/// The limits of the events that are held. Reaching any of them removes the oldest event.
+/// The limits on the events that are held. Reaching any of them removes the oldest event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     pub(crate) events: usize,
@@ -12,15 +12,15 @@ pub(crate) struct Capacity {
     pub(crate) age: Option<Duration>,
 }
 
-/// The policy for a reader whose next event is no longer held, which decides how it continues.
+/// The policy for a reader whose next event is no longer held.
 pub(crate) enum Overflow<T> {
-    /// All events that are held.
+    /// Continues with all events that are held.
     Skip,
-    /// The newest event.
+    /// Continues with the newest event.
     Latest,
-    /// The newest event of each key.
+    /// Continues with the newest event of each key.
     LatestBy(Box<dyn NewestOf<T>>),
-    /// The end of the subscription.
+    /// Ends the subscription.
     Disconnect,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct State<T> {
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
     /// The cost of all events that are held, in the ring or as the newest of their key.
     pub(crate) bytes: usize,
-    /// The numbers of the newest event of each key.
+    /// The number of each key's newest event.
     pub(crate) newest: BTreeSet<u64>,
     /// When the last reader left; `None` while there are readers.
     pub(crate) unread_since: Option<Instant>,
@@ -38,7 +38,8 @@ pub(crate) struct State<T> {
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
     /// The last batch built for a lagging reader. It is kept because many readers resume from the
-    /// same position after a deploy, and dropped with the next event or the last reader.
+    /// same position after a deploy, and is dropped when the next event is published or the last
+    /// reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct CachedBatch<T> {
 }
 
 /// Events that are no longer held. They must be dropped after the lock is released, because a
-/// user's destructor may take it.
+/// user's destructor may acquire it.
 #[must_use = "drop it after the lock is released"]
 pub(crate) struct Evicted<T> {
     _entries: Vec<Arc<Entry<T>>>,
@@ -57,7 +58,7 @@ pub(crate) struct Evicted<T> {
 }
 
 impl<T> State<T> {
-    /// Returns the number before that of the oldest event that is held.
+    /// Returns the number of the oldest held event, minus one.
     #[inline]
     pub(crate) fn before_oldest(&self) -> u64 {
         self.last - self.held.len() as u64
@@ -73,8 +74,9 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// Returns the next events after this number, of which there must be at least one, and the
-    /// cached batch that they replace, which must be dropped after the lock is released.
+    /// Returns the next events after this number, and the cached batch that they replace. There
+    /// must be at least one such event. The replaced batch must be dropped after the lock is
+    /// released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(behind) = &self.batch

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Waker},
 };
 
-/// A place for the waker of each reader, so that a publisher goes through them once.
+/// One place per reader for its waker, so that a publisher goes through all readers once.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     pub(super) waiting: Vec<Option<Waker>>,
@@ -25,7 +25,7 @@ impl Waiters {
     pub(crate) fn leave(&mut self, place: usize) -> Option<Waker> {
         let waker = self.waiting[place].take();
         self.free.insert(place);
-        // The places of a crowd are given back when it leaves, so that publishers do not go through
+        // When many readers leave, their places are removed, so that publishers do not go through
         // them.
         while let Some(last) = self.waiting.len().checked_sub(1)
             && self.free.remove(&last)
