@@ -1,8 +1,8 @@
 //! The attribute `#[sse_endpoint]` and the derives `SseEvent` and `SseError`. Depend on
 //! `sse-runtime`, which re-exports and documents them.
 //!
-//! The attribute is a pipeline, which `endpoint/mod.rs` runs. Each stage is a module of `endpoint`,
-//! and uses only the modules above it:
+//! The attribute is a pipeline, run by `endpoint/mod.rs`. Each stage is a module of `endpoint` that
+//! uses only the modules listed above it:
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |
@@ -17,13 +17,14 @@
 //! | `warnings` | `Endpoint` | the warnings that `allow(…)` silences |
 //! | `expand` | `Endpoint` | the tokens of the expansion |
 //!
-//! A derive has two stages, `model` and `expand`, in a folder of `derive`. All macros use `support`.
+//! A derive has two stages, `model` and `expand`, in a folder of `derive`. All macros use
+//! `support`.
 
 mod derive;
 mod endpoint;
 mod support;
 
-// Documented on its re-export in `sse-runtime`, where the examples can run.
+// Documented at its re-export in `sse-runtime`, where the examples can run.
 #[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn sse_endpoint(

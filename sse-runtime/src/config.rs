@@ -36,7 +36,7 @@ pub enum OnShutdown {
 /// How the response ends if the stream is closed before its generator has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCut {
-    /// It is aborted, so that the client does not take it for a complete response.
+    /// It is aborted, so that the client does not mistake it for a complete response.
     Abort,
     /// It ends like a complete response.
     End,
@@ -48,7 +48,8 @@ pub enum Events {
     /// Those that the function yields and those of the framework: `done`, `gap`, `close` and the
     /// keep-alive event.
     All,
-    /// Only those that the function yields. A reconnection time is a field, and sent as well.
+    /// Only those that the function yields. A reconnection time is a field, not an event, so it is
+    /// still sent.
     Own,
 }
 
@@ -77,7 +78,7 @@ pub struct Endpoint {
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 impl Endpoint {
-    /// Creates a configuration with the default of every key.
+    /// Creates a configuration with every key set to its default.
     pub fn new<T>(path: &'static str, name: &'static str) -> Self {
         Self {
             path,
@@ -175,7 +176,7 @@ impl Endpoint {
     }
 
     /// Returns whether the response is aborted if the stream is closed early. An `EventSource`,
-    /// which only sends `GET`, reconnects after a clean end and resumes; to any other client a
+    /// which only sends `GET`, reconnects after a clean end and resumes. To any other client, a
     /// clean end means that the response is complete.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
@@ -186,8 +187,8 @@ impl Endpoint {
         self.on_cut.unwrap_or(by_method) == OnCut::Abort
     }
 
-    /// Returns whether the framework may send events of its own. Clients of protocols over `POST`
-    /// parse every event and do not know these.
+    /// Returns whether the framework may send events of its own. Clients of `POST`-based protocols
+    /// parse every event and do not recognise these.
     pub(crate) fn sends_framework_events(&self) -> bool {
         let by_method = if self.is_get() {
             Events::All
@@ -197,8 +198,9 @@ impl Endpoint {
         self.events.unwrap_or(by_method) == Events::All
     }
 
-    /// Returns whether frames with only an id are sent. They are for clients that send the id when
-    /// they reconnect, like `EventSource`; some other clients treat each blank line as an event.
+    /// Returns whether frames with only an id are sent. Such frames are meant for clients that send
+    /// the id when they reconnect, such as `EventSource`. Some other clients treat each blank line
+    /// as an event.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
     }

@@ -26,35 +26,44 @@
 //! }
 //! ```
 //!
-//! The endpoint sends the right headers, one `data` line per event, and a keep-alive when it is quiet. Every event is on
-//! the wire before the generator goes on, and the generator is dropped where it waits as soon as the client disconnects:
-//! there is no flush to forget, and no cancellation token to pass to every await.
+//! The endpoint sends the right headers, one `data` line per event, and a keep-alive when the
+//! stream is idle. Every event is on the wire before the generator continues, and the generator is
+//! dropped at its current `.await` as soon as the client disconnects: there is no flush to forget,
+//! and no cancellation token to pass to every await.
 //!
-//! `yield` is reserved in Rust, hence `yield_!`. The attribute brings it into scope, in the function alone.
+//! `yield` is a reserved keyword in Rust, hence `yield_!`. The attribute brings the macro into
+//! scope only inside the function.
 //!
-//! Compared with [`axum::response::sse`]: that gives you the encoder and the response, to which you bring a stream. This
-//! crate adds the rest of an endpoint: resuming, errors on both sides of the first event, limits, shutdown, and tests.
+//! [`axum::response::sse`] provides the encoder and the response, and you supply a stream. This
+//! crate adds the rest of an endpoint: resuming, errors before and after the first event, limits,
+//! shutdown, and tests.
 //!
 //! # Where to look
 //!
 //! **Write endpoints**
 //!
-//! - [`sse_endpoint`]: the attribute, its keys, the return types, and the values that can be yielded.
+//! - [`sse_endpoint`]: the attribute, its keys, the return types, and the values that can be
+//!   yielded.
 //! - [`Event`]: a value with an `id`, an event name, a `retry` or a comment.
-//! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events, and errors, from an enum.
-//! - [`Connection`]: the client of a stream, the tasks and hooks that end with it, and [why](CloseReason) it closed.
-//! - [`first_ok`]: an upstream's failure, while the response can still have a status.
-//! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how it is stopped.
+//! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events and errors,
+//!   defined by an enum.
+//! - [`Connection`]: the client of a stream, the tasks and hooks that end with it, and
+//!   [why](CloseReason) it closed.
+//! - [`first_ok`]: turns an upstream failure into a status while the response can still have one.
+//! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how it is stopped from
+//!   reconnecting.
 //!
 //! **Share events**
 //!
 //! - [`Topic`]: an event for many clients, encoded once, and replayed to those that reconnect.
-//! - [`Hub`]: topics by name, and runs that outlive their client; [`Presence`](topic::Presence): who is connected.
+//! - [`Hub`]: topics by name, and runs that outlive their clients; [`Presence`](topic::Presence):
+//!   who is connected.
 //!
 //! **Serve**
 //!
-//! - [`SseRouterExt::sse`] and [`SseRoute`]: put an endpoint on a router.
-//! - [`serve`](crate::serve()) and [`Server`]: axum's server with timeouts for event streams and a graceful shutdown.
+//! - [`SseRouterExt::sse`] and [`SseRoute`]: add an endpoint to a router.
+//! - [`serve`](crate::serve()) and [`Server`]: axum's server with timeouts for event streams and a
+//!   graceful shutdown.
 //! - [`Shutdown`]: the same shutdown under plain `axum::serve`.
 //! - [`StreamLimit`]: how many streams may be open, in total, per endpoint or per client.
 //!
@@ -64,8 +73,8 @@
 //!
 //! **Guides**
 //!
-//! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients),
-//!   [Running it in production](running_in_production), [What the compiler checks](what_the_compiler_checks),
+//! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients), [Running it
+//!   in production](running_in_production), [What the compiler checks](what_the_compiler_checks),
 //!   [Compared with axum's `Sse`](comparison), [Limitations](limitations)
 //!
 //! # What happens when
@@ -81,7 +90,8 @@
 //! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client takes it for complete; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
 //! | `HEAD` | the head; the statements before the response run, the stream does not |
 //!
-//! It logs through `tracing`, under the target `sse_runtime`: install a subscriber to see it.
+//! The crate logs through `tracing`, under the target `sse_runtime`. Install a subscriber to see
+//! the output.
 //!
 //! # Features
 //!
@@ -96,11 +106,12 @@
 //!
 //! # Limitations
 //!
-//! Nothing stops a generator that blocks its thread in a call without an `.await`; use `tokio::task::spawn_blocking`.
-//! Awaits inside macros (`tokio::select!`, `tokio::join!`) are cancellation points only as far as their futures are,
-//! because an attribute does not see into them. A task that the generator starts with `tokio::spawn` outlives it; one
-//! started with [`Connection::spawn`] does not. Under plain `axum::serve` and over HTTP/2 the flush is best effort, since
-//! hyper buffers in between.
+//! Nothing can stop a generator that blocks its thread in a call without an `.await`; use
+//! `tokio::task::spawn_blocking` for such calls. Awaits inside macros (`tokio::select!`,
+//! `tokio::join!`) are cancellation points only if their futures are, because an attribute cannot
+//! inspect macro arguments. A task that the generator starts with `tokio::spawn` outlives the
+//! generator; one started with [`Connection::spawn`] does not. Under plain `axum::serve` and over
+//! HTTP/2, flushing is best effort, because hyper buffers in between.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "testing", feature = "server")),
@@ -196,7 +207,7 @@ pub mod running_in_production {}
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
 
-/// Routes: what the function of an endpoint becomes, and the types in its signature.
+/// Routes: the types that an endpoint's function expands to, and those in its signature.
 pub mod route {
     #[doc(inline)]
     pub use crate::{
@@ -214,7 +225,7 @@ pub mod route {
     };
 }
 
-/// The axum that this crate builds on.
+/// The version of axum that this crate builds on.
 #[doc(no_inline)]
 pub use axum;
 pub use endpoint::route::{SseRoute, SseRouterExt};
@@ -262,7 +273,7 @@ pub use topic::{Hub, Start, Topic};
 ///
 /// # Keys
 ///
-/// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path is in
+/// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path uses
 /// axum's syntax. The path and all values are checked at compile time. Durations are written as
 /// `"500ms"`, `"15s"`, `"5m"`, `"1h 30m"`.
 ///
@@ -286,10 +297,10 @@ pub use topic::{Hub, Start, Topic};
 ///
 /// # Arguments
 ///
-/// The arguments are axum's extractors, at most 16, in axum's order: the last may consume the body.
-/// Rejections are answered as in axum. [`LastEventId`] is an extractor too. `#[cfg]` works on an
-/// argument, and everywhere in the body: a `yield_!` that is not compiled does not count as the
-/// first.
+/// The arguments are axum extractors. There can be at most 16, and as in axum, only the last may
+/// consume the body. Rejections are handled as in axum. [`LastEventId`] is an extractor too.
+/// `#[cfg]` works on arguments and everywhere in the body: a `yield_!` that is compiled out does
+/// not count as the first one.
 ///
 /// # Return types
 ///
@@ -302,13 +313,13 @@ pub use topic::{Hub, Start, Topic};
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` are its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` are [`Payload`](event::Payload)s: any [`serde::Serialize`], [`Text`], or axum's `Html`. `R` is an
-/// `axum::response::IntoResponse`. It need not be a failure: any other response, such as a redirect
-/// or a plain JSON object, is returned as an `Err` too. "Before" is lexical: it covers the
-/// statements of the function's own block up to the first that contains a `yield_!`. Adding a
-/// `yield_!` at the top therefore turns every later `?` from a status into an event. Variables
-/// bound before it live until the stream ends. `return;` before the response answers `204`. After
-/// that, and with every other return type, it ends the stream.
+/// `T` and `E` are [`Payload`](event::Payload)s: any [`serde::Serialize`], [`Text`], or axum's
+/// `Html`. `R` is an `axum::response::IntoResponse`. It need not be a failure: any other response,
+/// such as a redirect or a plain JSON object, can also be returned as an `Err`. "Before" is
+/// lexical: it covers the statements of the function's own block up to the first that contains a
+/// `yield_!`. Adding a `yield_!` at the top therefore turns every later `?` from a status into an
+/// event. Variables bound before it live until the stream ends. `return;` before the response
+/// begins produces a `204`. After that, and with every other return type, it ends the stream.
 ///
 /// # Yielding
 ///
@@ -318,20 +329,21 @@ pub use topic::{Hub, Start, Topic};
 /// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is
 /// inferred as the item type. Both macros are in scope only inside the function.
 ///
-/// `yield_!` works wherever an `.await` would, also inside `tokio::select!`. It is an error in a
-/// closure or in a nested `async` block. Inside another macro, which an attribute does not see
-/// into, such a block may compile. An event yielded there is sent, whatever happens to the block.
+/// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. It is an error in
+/// a closure or in a nested `async` block. Such a block may compile inside another macro, whose
+/// arguments an attribute cannot inspect. An event yielded there is sent, whatever happens to the
+/// block.
 ///
 /// A yield is an `.await` that lasts until the client has read the event. Holding a std lock guard
 /// across it does not compile, and a tokio guard keeps the lock held (see the warning
-/// `lock_across_yield`), so clone the guarded value first.
+/// `lock_across_yield`), so clone the guarded value before the yield.
 ///
 /// # Cutting a long generator into parts
 ///
-/// `yield_!` is available only inside the endpoint itself. Extract a part of it into a function
-/// that returns a stream, which the endpoint yields with `yield_all!`, or into one that returns the
-/// value to yield. Streams can be made with `tokio-stream` (from iterators and channels) and
-/// `async-stream` (from a generator).
+/// `yield_!` is available only inside the endpoint itself. Extract a part of a long generator into
+/// a function that returns a stream, and yield that stream with `yield_all!`, or into a function
+/// that returns the value to yield. Streams can be created with `tokio-stream` (from iterators and
+/// channels) and `async-stream` (from a generator).
 ///
 /// ```
 /// use sse_runtime::{Event, Stream, sse_endpoint};
@@ -363,8 +375,8 @@ pub use topic::{Hub, Start, Topic};
 ///
 /// # Warnings
 ///
-/// Code that is probably wrong, but may be right, causes a warning, which `allow(…)` silences by
-/// its name:
+/// Code that is probably wrong, but may be intended, causes a warning. Silence it by passing its
+/// name to `allow(…)`:
 ///
 /// | name | meaning |
 /// | --- | --- |
@@ -379,17 +391,18 @@ pub use topic::{Hub, Start, Topic};
 /// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of an event of the framework (`close`, `done`, `gap`, and for the keep-alive `error`) or of `EventSource` (`open`, and for the keep-alive `message`) |
 ///
-/// Calls in the body are recognised by their full path, from the crate on (`std::fs::read(…)`, not
-/// `read(…)`), and only outside closures: `spawn_blocking(|| std::fs::read(…))` is right.
+/// Calls in the body are recognised by their full path, starting with the crate
+/// (`std::fs::read(…)`, not `read(…)`), and only outside of closures: `spawn_blocking(||
+/// std::fs::read(…))` is correct.
 ///
 /// # Cancel safety
 ///
-/// The generator may be dropped at each `.await`, like any axum handler. Put work that must happen
+/// Like any axum handler, the generator may be dropped at any `.await`. Put work that must happen
 /// into a destructor, or into a task of its own (with `allow(detached_task)` if its handle is not
 /// awaited).
 pub use sse_macros::sse_endpoint;
 
-/// Makes a type an event type: each variant is an event of its own name.
+/// Makes a type an event type: each variant is an event with its own name.
 ///
 /// ```
 /// use sse_runtime::{SseEvent, Stream, sse_endpoint};
@@ -424,25 +437,25 @@ pub use sse_macros::sse_endpoint;
 /// `serde::Serialize`, with all of serde's attributes on the type, its variants and its fields.
 /// Deriving `Serialize` as well is an error, because a derive cannot see the others on the type.
 ///
-/// At the top level of an event (also in an `Option`, a `Box`, or a newtype), a value is the event
-/// of its variant. Its data is the variant's content, without the tag. Inside another value it is
-/// plain JSON. To every other serializer the type looks like serde's own derive, so a handler can
-/// return `Json(event)`, and `serde_json` reads it back.
+/// At the top level of an event (including inside an `Option`, a `Box`, or a newtype), a value is
+/// sent as the event of its variant. Its data is the variant's content, without the tag. Inside
+/// another value, it is plain JSON. To every other serializer, the type looks as if it used serde's
+/// own derive, so a handler can return `Json(event)`, and `serde_json` can read the result back.
 ///
-/// The type works wherever a [`Payload`](event::Payload) does: as an item, as the error of a stream (the event has
-/// the variant's name, or the `error_event` if the variant has none), and in [`Event::json`], whose
-/// own `event`, `id` and `retry` override the type's. It is not a response, so it cannot be the
-/// error before the stream: use an `IntoResponse` there, or derive [`SseError`](derive@SseError)
-/// instead.
+/// The type works wherever a [`Payload`](event::Payload) does: as an item, as the error of a stream
+/// (the event has the variant's name, or the `error_event` if the variant has none), and in
+/// [`Event::json`], whose own `event`, `id` and `retry` override the type's. The type is not a
+/// response, so it cannot be the error returned before the stream begins: use an `IntoResponse`
+/// there, or derive [`SseError`](derive@SseError) instead.
 ///
 /// Event names and serde's names are independent: `#[serde(rename = "…")]` sets the tag in a
-/// handler's JSON, `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]`, or
-/// `untagged`, the data is serde's representation of the whole value, including the tag, for
-/// clients that read it there.
+/// handler's JSON, `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]` or
+/// `untagged`, the data is serde's representation of the whole value, including any tag, for
+/// clients that read the tag there.
 ///
-/// If `serde::Deserialize` is derived too, the test client reads the event back, see
-/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode). A field with `#[serde(skip)]`, such
-/// as a field that is only the id, is read back as its default.
+/// If `serde::Deserialize` is derived too, the test client can read the event back (see
+/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode)). A field with `#[serde(skip)]`, such
+/// as one that serves only as the id, is read back as its default.
 ///
 /// # Attributes
 ///
@@ -456,12 +469,12 @@ pub use sse_macros::sse_endpoint;
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
-/// Names are checked at compile time: they contain no line breaks, are not empty, and no two
-/// variants have the same name. A variant holds one value, named fields, or nothing.
+/// Names are checked at compile time: they must not be empty or contain line breaks, and no two
+/// variants may have the same name. A variant holds one value, named fields, or nothing.
 pub use sse_macros::SseEvent;
 
-/// Makes a type an error for both sides of the first event: an HTTP response before it, an event
-/// after it.
+/// Makes a type usable as an error before and after the first event: before it, the error is an
+/// HTTP response; after it, an event.
 ///
 /// ```
 /// use std::time::Duration;
@@ -491,9 +504,10 @@ pub use sse_macros::SseEvent;
 /// }
 /// ```
 ///
-/// Both sides show the same JSON, a problem according to [RFC
-/// 9457](https://www.rfc-editor.org/rfc/rfc9457): before the stream as `application/problem+json`
-/// with its status, in the stream as the `data` of the endpoint's `error_event`.
+/// The JSON is the same in both cases, a problem according to [RFC
+/// 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream, it is sent as
+/// `application/problem+json` with the status of the error; in the stream, it is the `data` of the
+/// endpoint's `error_event`.
 ///
 /// ```json
 /// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
@@ -501,20 +515,20 @@ pub use sse_macros::SseEvent;
 ///
 /// `code` is the variant's name, by which scripts distinguish errors. The fields of the variant
 /// follow under their names. A field called `type`, `title`, `detail`, `instance` or `code`
-/// replaces that member. A field with `#[sse(retry_after)]` sets the header `Retry-After` before
-/// the stream, and the `retry` of the event in the stream, so that a browser does not reconnect
-/// sooner.
+/// replaces that member. A field with `#[sse(retry_after)]` sets the `Retry-After` header of a
+/// response before the stream, and the `retry` field of an event in the stream, so that a browser
+/// does not reconnect sooner.
 ///
 /// # What stays inside
 ///
 /// Only named fields whose type is `serde::Serialize` are shown. Unnamed fields, fields that are
 /// not `Serialize`, the cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field
-/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are not. So a wrapped error is
-/// answered as its variant says, with a 500 by default. With `#[sse(transparent)]`, another
-/// `SseError` determines the whole answer. To show a text, give the variant a field called
-/// `detail`. `Display` is used only for the log: together with the sources of the error, it is
-/// logged at `error` for a 5xx before the stream, at `debug` for a 4xx, and at `warn` in the
-/// stream.
+/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. The response to a
+/// wrapped error is therefore the one that its variant specifies, with a 500 by default. With
+/// `#[sse(transparent)]`, another `SseError` determines the whole response. To show a text, add a
+/// field called `detail` to the variant. `Display` is used only for the log: together with the
+/// sources of the error, it is logged at `error` for a 5xx before the stream, at `debug` for a 4xx,
+/// and at `warn` in the stream.
 ///
 /// # Attributes
 ///

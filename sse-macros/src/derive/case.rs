@@ -4,7 +4,7 @@ use syn::LitStr;
 
 use crate::support::errors::one_of;
 
-/// The conversions by serde's names for them.
+/// The conversions, listed by the names that serde gives them.
 const RULES: [(&str, Case); 8] = [
     ("lowercase", Case::Lower),
     ("UPPERCASE", Case::Upper),
@@ -60,7 +60,7 @@ impl Case {
     }
 }
 
-/// Converts `LikeThis` to `like_this`. Like in serde, each capital letter starts a word.
+/// Converts `LikeThis` to `like_this`. As in serde, each capital letter starts a word.
 fn words(pascal: &str) -> String {
     let mut words = String::new();
     for (at, letter) in pascal.char_indices() {

@@ -6,7 +6,7 @@ use syn::{
     Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
 };
 
-/// The items of a single `#[serde(…)]`; `None` if it is malformed, which serde reports.
+/// The items of a single `#[serde(…)]`. `None` if the attribute is malformed, which serde reports.
 fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("serde") => list
@@ -136,7 +136,7 @@ pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
         if let Meta::List(list) = &mut attribute.meta
             && list.path.is_ident("expect")
         {
-            // An `expect` may not be fulfilled in the copy.
+            // An `expect` may be unfulfilled in the copy.
             list.path = syn::parse_quote!(allow);
         }
         attribute.path().is_ident("serde") || attribute.path().is_ident("allow")

@@ -164,7 +164,7 @@ fn has_key(target: &Target, name: &str) -> bool {
     target.keys.iter().any(|(known, _)| *known == name)
 }
 
-/// Refuses a key that the target does not accept, and names the targets that do.
+/// Rejects a key that the target does not accept, and names the targets that accept it.
 fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
     let has = |target: &Target| has_key(target, &name);
@@ -184,7 +184,7 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
-    // The names that other crates use for it.
+    // The names that other crates use for the same key.
     let given = match name.as_str() {
         "name" | "rename" if has_key(target, "event") => "event",
         "name" | "rename" if has_key(target, "code") => "code",

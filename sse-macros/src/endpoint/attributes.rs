@@ -50,7 +50,7 @@ impl Attributes {
             .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
-    /// The text of the doc comment, with its lines joined like rustdoc joins them.
+    /// The text of the doc comment, with its lines joined as in rustdoc.
     pub(crate) fn docs(&self) -> String {
         let lines = self
             .outer

@@ -11,7 +11,7 @@ use crate::support::{
 /// The number of extractors that axum's `Handler` supports.
 const MOST_EXTRACTORS: usize = 16;
 
-/// The names of axum's extractors that read the body. A name proves nothing alone, so a single
+/// The names of axum's extractors that read the body. A name alone proves nothing, so a single
 /// match isn't reported.
 const READ_THE_BODY: [&str; 6] = ["Bytes", "Form", "Json", "Multipart", "RawForm", "String"];
 
@@ -137,7 +137,7 @@ fn reads_the_body(ty: &Type) -> bool {
     last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str()))
 }
 
-/// The only extractor of the body, if it isn't the last argument.
+/// The only extractor that reads the body, if it isn't the last argument.
 ///
 /// A type that shares the name of an axum type is skipped if its path names another crate:
 /// `crate::Json<T>`.
@@ -164,7 +164,7 @@ fn early_body(sig: &Signature) -> Option<&Type> {
         .copied()
 }
 
-/// Explains why a type cannot be an extractor; `None` if it can.
+/// Explains why a type cannot be an extractor. `None` if it can.
 fn problem_of(ty: &Type) -> Option<String> {
     let found = || spelled(ty);
     match ty {

@@ -1,9 +1,10 @@
 //! Conditional code: `#[cfg(…)]` inside an endpoint.
 //!
-//! An attribute macro receives code that the compiler may remove after it, and only the compiler
-//! can evaluate a predicate. So the endpoint is written twice, once with the conditional code under
-//! `#[cfg(predicate)]` and once without it under `#[cfg(not(predicate))]`. The compiler removes one
-//! of them, and the attribute expands the other, for each predicate in turn.
+//! An attribute macro receives code that the compiler may remove after the macro has run, and only
+//! the compiler can evaluate a predicate. Therefore, the endpoint is emitted twice, once with the
+//! conditional code under `#[cfg(predicate)]` and once without it under `#[cfg(not(predicate))]`.
+//! The compiler removes one of the two, and the attribute expands the other. This is repeated for
+//! each predicate in turn.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -18,7 +19,8 @@ use syn::{
 use super::{args::Args, attributes};
 use crate::support::{errors::Errors, runtime_path::Runtime};
 
-/// The endpoint for both outcomes of its first predicate; `None` if nothing in it is conditional.
+/// The endpoint for both outcomes of its first predicate. `None` if the endpoint contains no
+/// conditional code.
 pub(crate) fn both_outcomes(attribute: &TokenStream, item: &TokenStream) -> Option<TokenStream> {
     if !mentions_cfg(item.clone()) {
         return None;
@@ -59,7 +61,7 @@ fn first_predicate(function: &ItemFn) -> Option<TokenStream> {
     }
 }
 
-/// The function as it is if the predicate holds, or if it does not.
+/// The function in the form that it has if the predicate holds, or if the predicate does not hold.
 fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
     let mut function = function.clone();
     let predicate = predicate.to_string();
@@ -144,7 +146,7 @@ impl CfgVisitor {
         self.attributes(attributes, Position::Inside) != Outcome::Removed
     }
 
-    /// Whether a node stays whose attributes are only accessible through its tokens.
+    /// Whether a node stays, for nodes whose attributes are accessible only through their tokens.
     fn keeps_parsed<T: ToTokens>(
         &mut self,
         node: &mut T,

@@ -17,9 +17,10 @@
 //! ```
 //!
 //! The user's function stays an `async fn` with its arguments and one more in front, so that its
-//! attributes and patterns keep their meaning, and the compiler's messages about them stay the same.
-//! All behaviour is in the runtime. Each type of the signature is written once, so that a type that
-//! isn't found is reported once. The golden files under `expanded/` show complete expansions.
+//! attributes and patterns keep their meaning, and the compiler's messages about them stay the
+//! same. All behaviour is in the runtime. Each type of the signature is written once, so that a
+//! type that isn't found is reported once. The golden files under `expanded/` show complete
+//! expansions.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -55,7 +56,8 @@ pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// The complete expansion. If there were errors, it still exists, with all its warnings silenced.
+/// The complete expansion. It is generated even if there were errors, but then with all its
+/// warnings silenced.
 fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
@@ -130,7 +132,7 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
-    // The signature is outside of the block that contains the import, so the path is written out.
+    // The signature is outside the block that contains the import, so the path is written out.
     quote! {
         #(#outer)*
         #quiet
@@ -151,7 +153,8 @@ fn function(
     let (name, inputs) = (&sig.ident, &sig.inputs);
     let stream = yielder(Span::call_site());
     let inner = attributes.inner(&stream);
-    // The yielder is the eighth argument, which is not the user's fault.
+    // The yielder may push the number of arguments over the limit of seven, which is not the user's
+    // fault.
     let many = (inputs.len() == 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let item = alias(ITEM, Span::call_site());
     let macros = endpoint

@@ -52,8 +52,9 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
 
 /// Parses a function whose body does not parse.
 ///
-/// The body is kept as it is: the compiler reports the syntax error once and well, the rest of the
-/// file can still refer to the endpoint, and an editor can complete the code that is being typed.
+/// The body is kept unchanged: the compiler reports the syntax error once and accurately, the rest
+/// of the file can still refer to the endpoint, and an editor can complete the code that is being
+/// typed.
 fn with_unread_body(item: TokenStream) -> Option<Function> {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
     let body = match tokens.last_mut() {
@@ -94,7 +95,7 @@ pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Error
     });
 }
 
-/// Reports and removes attributes of arguments that the compiler would refuse too.
+/// Reports and removes attributes of arguments that the compiler would reject too.
 pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
     const TAKEN: [&str; 6] = ["allow", "cfg_attr", "deny", "expect", "forbid", "warn"];
     for input in &mut function.sig.inputs {

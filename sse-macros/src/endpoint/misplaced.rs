@@ -22,10 +22,11 @@ const ROUTES: [&str; 10] = [
 ];
 const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 
-/// Explains why an attribute cannot be below `#[sse_endpoint]`, and what to do; `None` if it can.
+/// Explains why an attribute cannot be below `#[sse_endpoint]`, and what to do instead. `None` if
+/// it can.
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
-        // It generates items that must be beside the function, not inside it.
+        // The attribute generates items that must be next to the function, not inside it.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
             "`#[utoipa::path]` reads the signature and goes above `#[sse_endpoint]`; move it there".to_owned()
@@ -33,7 +34,7 @@ pub(crate) fn below(path: &Path) -> Option<String> {
     })
 }
 
-/// Explains why an attribute cannot be on an endpoint at all; `None` if it can.
+/// Explains why an attribute cannot be on an endpoint at all. `None` if it can.
 fn without_place(path: &Path) -> Option<String> {
     let names = names(path);
     let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);
@@ -59,7 +60,7 @@ fn names(path: &Path) -> Vec<String> {
     segments.map(|segment| segment.ident.to_string()).collect()
 }
 
-/// The error for an attribute above `#[sse_endpoint]` that has rewritten the body.
+/// The error reported for an attribute above `#[sse_endpoint]` that has rewritten the body.
 ///
 /// Such an attribute is recognized by the spans of the tokens that it generated. If it generated
 /// the function's name too, it is a macro that writes whole endpoints, which is fine.

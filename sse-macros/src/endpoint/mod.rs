@@ -1,4 +1,4 @@
-//! The attribute `#[sse_endpoint]`: a pipeline, whose stages the crate's docs list.
+//! The attribute `#[sse_endpoint]`: a pipeline whose stages are listed in the crate docs.
 
 mod args;
 mod attributes;
@@ -32,7 +32,7 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
             let endpoint = model::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
             match rewritten {
-                // The body isn't the user's code, so any other error in it would only confuse.
+                // The body isn't the user's code, so any other error in it would only be confusing.
                 Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
                 _ => expand::expand(&endpoint, errors),
             }

@@ -16,7 +16,7 @@ pub(crate) struct Endpoint {
     pub(crate) runtime: Runtime,
     /// The function, with an empty body.
     pub(crate) function: ItemFn,
-    /// `None` if the return type isn't supported, which has been reported.
+    /// `None` if the return type isn't supported. The error has already been reported.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) findings: Findings,

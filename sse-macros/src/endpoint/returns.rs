@@ -69,7 +69,7 @@ impl Returns {
         }
     }
 
-    /// Whether the response and the stream have the same error type, going by their spelling.
+    /// Whether the error types of the response and of the stream are spelled the same.
     pub(crate) fn has_one_error(&self) -> bool {
         match (&self.response, &self.carried) {
             (Some(response), Type::Path(carried)) => {
@@ -189,7 +189,7 @@ fn carried(
     })
 }
 
-/// Turns `Stream<T>` into `Stream<Item = T>`, and reports it.
+/// Turns `Stream<T>` into `Stream<Item = T>`, and reports the mistake.
 fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
     for argument in stream.bounds.iter_mut().flat_map(generic_arguments) {
         if let GenericArgument::Type(item) = argument {

@@ -1,5 +1,5 @@
-//! The warnings about code that is probably, but not certainly, wrong. `allow(…)` silences each by
-//! its name.
+//! The warnings about code that is probably, but not certainly, wrong. `allow(…)` silences each of
+//! them by name.
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 
@@ -162,7 +162,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         };
         Some((name, problem?))
     });
-    // `error` is the default of the key, so it is fine.
+    // `error` is the default of the key, so it is allowed.
     let error = endpoint.args.error_event.get().and_then(|EventName(name)| {
         let problem = reserved_name::problem(&name.value()).filter(|_| name.value() != "error");
         Some((name, problem?))
@@ -175,7 +175,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// A capture that no argument reads, going by the names of their types.
+/// A capture that no argument reads, judging by the names of the argument types.
 fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
     let first = captures.first()?;
     let ignores_path =
@@ -187,7 +187,8 @@ fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> O
     })
 }
 
-/// A `Path` with fewer values than the path has captures; axum answers such requests with 500.
+/// A `Path` with fewer values than the path has captures; axum responds to such requests with a
+/// 500.
 fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     let values = *type_arguments(ty, "Path")?.first()?;
     let (has, takes) = (captures.len(), captured_by(values)?);
@@ -204,8 +205,8 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     })
 }
 
-/// An extractor of the body on a `GET`, whose requests have none. `Form` reads the query of a
-/// `GET`, so it is fine.
+/// An extractor that reads the body on a `GET`, whose requests have no body. `Form` is allowed,
+/// because it reads the query of a `GET`.
 fn body_on_get(ty: &Type) -> Option<Warning> {
     const READ_THE_BODY: [&str; 4] = ["Bytes", "Json", "Multipart", "String"];
     let name = last_name(ty)?;
@@ -226,7 +227,7 @@ fn body_on_get(ty: &Type) -> Option<Warning> {
     })
 }
 
-/// The number of captures that a type takes; `None` if its name does not show it.
+/// The number of captures that a type takes. `None` if the name of the type does not reveal it.
 fn captured_by(values: &Type) -> Option<usize> {
     const SCALARS: [&str; 16] = [
         "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64",

@@ -1,4 +1,4 @@
-//! How an error is described in the log.
+//! The description of an error in the log.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};

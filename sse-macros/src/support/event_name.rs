@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream};
 use syn::LitStr;
 
-/// The characters that `sse_runtime::EventName` refuses: some clients also split lines at Unicode's
+/// The characters that `sse_runtime::EventName` rejects: some clients also split lines at Unicode's
 /// line breaks.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',

@@ -3,7 +3,7 @@
 /// The name of the warning.
 pub(crate) const RESERVED_NAME: &str = "reserved_name";
 
-/// Explains why an event should not be called `event`; `None` if the name is free.
+/// Explains why an event should not be called `event`. `None` if the name is not reserved.
 pub(crate) fn problem(event: &str) -> Option<String> {
     match event {
         "close" | "done" | "error" | "gap" => Some(format!(

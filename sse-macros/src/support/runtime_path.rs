@@ -54,7 +54,7 @@ impl Runtime {
         quote_spanned!(span=> #path::__private)
     }
 
-    /// The module `__private`, for code that the compiler never reports an error in.
+    /// The module `__private`, for code in which the compiler never reports an error.
     pub(crate) fn internals(&self) -> TokenStream {
         match self.is_renamed {
             true => quote!(#self::__private),

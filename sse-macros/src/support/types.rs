@@ -88,7 +88,7 @@ pub(crate) fn borrows(ty: &Type) -> bool {
     find.0
 }
 
-/// Replaces every lifetime in a type by `'static`.
+/// Replaces every lifetime in a type with `'static`.
 pub(crate) fn make_static(ty: &mut Type) {
     struct Lengthen;
     impl VisitMut for Lengthen {

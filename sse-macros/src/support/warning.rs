@@ -11,8 +11,8 @@ pub(crate) struct Warning {
 }
 
 impl Warning {
-    /// Expands to a use of a deprecated constant, the only warning with a free text that a macro
-    /// can cause on stable Rust.
+    /// Expands to a use of a deprecated constant, the only warning with custom text that a macro
+    /// can emit on stable Rust.
     pub(crate) fn write(&self) -> TokenStream {
         let Self {
             name,

@@ -108,15 +108,15 @@ impl<H> SseRoute<H> {
     }
 }
 
-/// An endpoint's function with a layer, see [`SseRoute::layer`].
+/// An endpoint's function with a layer; see [`SseRoute::layer`].
 #[derive(Clone, Debug)]
 pub struct Layered<H, L> {
     handler: H,
     layer: L,
 }
 
-/// A type that [`SseRouterExt::sse`] accepts: the function of an endpoint, or the [`SseRoute`] that it
-/// returns.
+/// A type that [`SseRouterExt::sse`] accepts: the function of an endpoint, or the [`SseRoute`] that
+/// it returns.
 ///
 /// `K` distinguishes the two and is inferred.
 #[diagnostic::on_unimplemented(
@@ -158,7 +158,7 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// extractors.
 ///
 /// `M` distinguishes the argument lists and is inferred. If an argument is not an extractor, axum's
-/// traits explain why, so the implementations are not hidden from compiler messages.
+/// traits explain why, so these implementations are not hidden from compiler messages.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be put on a router",
     label = "not every argument of this endpoint is an extractor",
@@ -188,24 +188,24 @@ where
     fn mount(self) -> MethodRouter<S> {
         let Layered { handler, layer } = self.handler;
         let routes = SseRoute::new(handler, self.endpoint).mount();
-        // `layer` would also wrap the path's `405` response, which other endpoints on the path
-        // share.
+        // `layer` would also wrap the path's `405` response, which is shared with other endpoints
+        // on the path.
         routes.route_layer(layer)
     }
 }
 
 /// Adds event endpoints to a [`Router`].
 pub trait SseRouterExt<S> {
-    /// Adds an endpoint at the path and with the method of its attribute.
+    /// Adds an endpoint with the path and the method that its attribute specifies.
     ///
     /// It accepts the function by name, `router.sse(clock)`, or the route that it returns,
     /// `router.sse(clock().layer(auth))`.
     ///
     /// # Panics
     ///
-    /// Panics if the router already has a handler for this method on this path, like
-    /// [`Router::route`]. If that handler is an event endpoint, the message names both endpoints.
-    /// axum's own message is printed first.
+    /// Panics if the router already has a handler for this method on this path, as
+    /// [`Router::route`] does. If that handler is an event endpoint, the message names both
+    /// endpoints. axum's own message is printed first.
     #[track_caller]
     fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
@@ -266,7 +266,7 @@ fn method_filter(method: &Method) -> MethodFilter {
 pub struct NoArguments;
 
 // The arguments are extracted as in axum's own handlers, in the same order and with the same
-// rejections. The code around that takes from the request what the stream needs.
+// rejections. The surrounding code takes the data that the stream needs from the request.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {
         #[allow(non_snake_case, unused_mut, unused_variables)]

@@ -1,9 +1,9 @@
 //! Names both endpoints and their locations if two of them have the same method and path.
 //!
-//! axum's panic only says that the routes overlap, and a router cannot be asked which routes it
-//! has. So axum's panic is caught and followed by one that names the endpoints. Both messages are
-//! printed, ours last, and code that catches the panic receives ours. With `panic = "abort"`, only
-//! axum's message is printed.
+//! axum's panic message reports only that the routes overlap, and a router does not expose its
+//! routes. Therefore, axum's panic is caught and followed by one that names the endpoints. Both
+//! messages are printed, ours last, and code that catches the panic receives ours. With `panic =
+//! "abort"`, only axum's message is printed.
 
 use std::{
     any::Any,
@@ -29,9 +29,10 @@ struct Mounted {
     at: &'static Location<'static>,
 }
 
-/// The endpoint that was mounted last for each method and path, in the whole process. It is only
-/// read after axum has reported an overlap, to name the first endpoint. If there are several
-/// routers, the entry may come from another one, which is why the message includes its location.
+/// The endpoint that was mounted last for each method and path, in the whole process. It is read
+/// only after axum has reported an overlap, to name the first endpoint. If there are several
+/// routers, the entry may come from another router, so the message includes the endpoint's
+/// location.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
@@ -111,7 +112,8 @@ fn mounted() -> std::sync::MutexGuard<'static, HashMap<(Method, &'static str), M
     MOUNTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether the panic is the one that axum raises for two handlers of one method and path.
+/// Returns whether the panic is the one that axum raises for two handlers with the same method and
+/// path.
 fn is_overlap(panic: &(dyn Any + Send)) -> bool {
     panic
         .downcast_ref::<String>()

@@ -1,10 +1,10 @@
 //! Writes the `data` field: as JSON, unless the value derives [`SseEvent`](crate::SseEvent) or
 //! [`SseError`](crate::SseError).
 //!
-//! Such a value implements `Serialize` as serde's derive would, so every other serializer sees a
-//! plain enum or struct. [`DataSerializer`] receives a [`Head`] as well, and writes an enum's
-//! variant without its tag, because the tag is the event's name. serde has no way to pass such a
-//! head, so [`with_head`] and the serializer exchange it in a handshake.
+//! Such a value implements `Serialize` in the same way as serde's derive would, so every other
+//! serializer sees a plain enum or struct. [`DataSerializer`] receives a [`Head`] as well, and
+//! writes an enum's variant without its tag, because the tag is the event's name. serde has no way
+//! to pass such a head, so [`with_head`] and the serializer exchange it in a handshake.
 
 use std::cell::Cell;
 

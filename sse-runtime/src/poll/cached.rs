@@ -1,7 +1,7 @@
-//! [`CachedPoll`]: a future that is only polled again if it may be ready or the waker has changed.
+//! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
 //!
-//! A stream checks its timers with every event, and nearly always finds that they have not elapsed.
-//! Polling a timer takes a tenth of the time of an event; comparing the waker with that of the last
+//! A stream checks its timers at every event, and they have almost never elapsed. Polling a timer
+//! takes a tenth of the time that an event takes, whereas comparing the waker with that of the last
 //! poll costs almost nothing.
 
 use std::{
@@ -14,13 +14,13 @@ use crate::poll::{epoch::WakerId, poll_unconstrained};
 
 /// A future and the waker of its last poll.
 ///
-/// The future is boxed because it is rarely touched, while the waker is compared with every event
-/// and should be close to the other fields that every event reads.
+/// The future is boxed because it is rarely touched, while the waker is compared at every event and
+/// should be close to the other fields that every event reads.
 #[derive(Debug)]
 pub(crate) struct CachedPoll<F> {
     future: Pin<Box<F>>,
-    /// The waker of the last poll, if that returned `Pending` and the future has not been changed
-    /// since.
+    /// The waker of the last poll, if that poll returned `Pending` and the future has not been
+    /// changed since.
     waker: Option<WakerId>,
 }
 
@@ -32,8 +32,8 @@ impl<F: Future> CachedPoll<F> {
         }
     }
 
-    /// Returns the future so that it can be changed. Afterwards it may not wake the stored waker
-    /// any more, so the next [`poll_where`](Self::poll_where) polls it.
+    /// Returns the future so that it can be changed. After a change, it may no longer wake the
+    /// stored waker, so the next [`poll_where`](Self::poll_where) polls it.
     pub(crate) fn future_mut(&mut self) -> Pin<&mut F> {
         self.waker = None;
         self.future.as_mut()

@@ -1,10 +1,10 @@
-//! Poll epochs: they tell a body whether it has already been polled within the current poll of its
-//! connection's task.
+//! Poll epochs, from which a body determines whether it has already been polled within the current
+//! poll of its connection's task.
 //!
 //! After each frame that it has sent, the [`takeover`](crate::server::takeover) polls the body for
-//! the next one. Usually there is none: the generator was polled a moment ago with this very waker,
-//! and waits for something that will wake it. The body remembers the epoch in which that happened,
-//! and does not poll the generator again in the same epoch.
+//! the next one. Usually there is no next frame: the generator was polled a moment ago with the
+//! same waker, and waits for something that will wake it. The body remembers the epoch of that
+//! poll, and does not poll the generator again in the same epoch.
 //!
 //! This is sound because a wake-up of that waker begins another epoch, in which the body polls the
 //! generator. A layer may poll the body from another task or with another waker. Then there is no
@@ -28,7 +28,7 @@ struct PollEpoch {
     waker: WakerId,
 }
 
-/// The identity of a waker, as [`Waker::will_wake`] compares it. It is only meaningful while a
+/// The identity of a waker, as [`Waker::will_wake`] compares it. It is meaningful only while a
 /// clone of the waker is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakerId {
@@ -46,8 +46,8 @@ impl WakerId {
 }
 
 /// The epochs of one stream on its connection. Their numbers are unique in the process, because a
-/// body may be moved from one connection task to another, in whose epochs the number that it
-/// remembers must not occur.
+/// body may be moved to another connection task, and the number that it remembers must not occur
+/// among that task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 
@@ -76,7 +76,8 @@ impl PollEpochs {
 #[derive(Debug)]
 pub(crate) struct EpochGuard(Option<PollEpoch>);
 
-/// Returns the number of the current epoch, or `None` if there is none or if it has another waker.
+/// Returns the number of the current epoch, or `None` if there is no current epoch or if it belongs
+/// to another waker.
 pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
     let epoch = CURRENT.get()?;
     (epoch.waker == WakerId::of(cx.waker())).then_some(epoch.number)

@@ -1,4 +1,4 @@
-//! [`Client`]: sends requests to a router, and [`Response`]: what the router answers.
+//! [`Client`]: sends requests to a router, and [`Response`]: the response of the router.
 
 use std::{
     future::{Future, IntoFuture, poll_fn},
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client of `app`.
+    /// Creates a client for `app`.
     pub fn new(app: Router) -> Self {
         Self { app }
     }
@@ -88,7 +88,7 @@ impl Request {
         self
     }
 
-    /// Adds the header `Last-Event-ID`, like a browser that reconnects.
+    /// Adds the `Last-Event-ID` header, as a browser does when it reconnects.
     ///
     /// # Panics
     ///
@@ -103,7 +103,7 @@ impl Request {
         self
     }
 
-    /// Sets the body to `value` as JSON, and the header `content-type`.
+    /// Sets the body to `value` as JSON, and sets the `content-type` header.
     ///
     /// # Panics
     ///
@@ -163,7 +163,7 @@ impl Response {
         self.response.headers()
     }
 
-    /// Returns a header as text; `None` if it is missing or not text.
+    /// Returns a header as text, or `None` if it is missing or is not text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
     }
@@ -215,7 +215,7 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body does not parse as `T`, and like [`text`](Self::text).
+    /// Panics if the body does not parse as `T`, or for the same reasons as [`text`](Self::text).
     pub async fn json<T: DeserializeOwned>(self) -> T {
         let text = self.text().await;
         match serde_json::from_str(&text) {

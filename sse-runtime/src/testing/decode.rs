@@ -29,7 +29,7 @@ pub struct ReceivedEvent {
     pub event: String,
     /// The data, with its lines joined by LF.
     pub data: String,
-    /// The last event ID as of this event: an event without an id keeps the one from before.
+    /// The last event ID as of this event: an event without an id keeps the previous one.
     pub id: String,
     /// The reconnection time that was sent with this event.
     pub retry: Option<Duration>,
@@ -75,9 +75,9 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// The type must own its data. If the error of a stream is a variant without a name, it arrives
-    /// under the endpoint's `error_event`, which is not the name of a variant: read it with
-    /// [`json`](Self::json).
+    /// The type must own its data. If a stream's error is a variant without a name, it arrives
+    /// under the endpoint's `error_event`, which is not the name of a variant. Read such an error
+    /// with [`json`](Self::json).
     ///
     /// # Panics
     ///

@@ -27,7 +27,7 @@ pub struct Events {
     dropped: mpsc::Receiver<()>,
 }
 
-/// The error of a stream that broke off: the connection closed before the stream had ended.
+/// The error returned if a stream breaks off: the connection closed before the stream had ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream broke off: {0}")]
 pub struct BrokenOff(#[source] axum::Error);
@@ -44,7 +44,7 @@ impl Events {
         }
     }
 
-    /// Returns the next event, without comments; `None` at the clean end of the stream.
+    /// Returns the next event, skipping comments, or `None` at the clean end of the stream.
     ///
     /// # Errors
     ///
@@ -73,8 +73,8 @@ impl Events {
         }
     }
 
-    /// Returns the next event or comment, which makes keep-alives visible; `None` at the clean end
-    /// of the stream.
+    /// Returns the next event or comment, which makes keep-alives visible, or `None` at the clean
+    /// end of the stream.
     ///
     /// # Errors
     ///
@@ -82,11 +82,11 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics like [`next`](Self::next).
+    /// Panics under the same conditions as [`next`](Self::next).
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe like [`next`](Self::next).
+    /// This method is cancel safe, as is [`next`](Self::next).
     pub async fn next_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
         let request_line = self.request_line.clone();
         or_give_up(format!("a frame of {request_line}"), self.receive_frame()).await
@@ -116,7 +116,8 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream ends or breaks off instead, and like [`next`](Self::next).
+    /// Panics if the stream ends or breaks off instead, or for the same reasons as
+    /// [`next`](Self::next).
     pub async fn expect_event(&mut self) -> ReceivedEvent {
         match self.next().await {
             Ok(Some(event)) => event,
@@ -129,7 +130,8 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if an event arrives or the stream breaks off instead, and like [`next`](Self::next).
+    /// Panics if an event arrives or the stream breaks off instead, or for the same reasons as
+    /// [`next`](Self::next).
     pub async fn expect_end(&mut self) {
         match self.next().await {
             Ok(None) => {}
@@ -138,11 +140,11 @@ impl Events {
         }
     }
 
-    /// Reads up to where the response breaks off.
+    /// Reads until the response breaks off.
     ///
     /// # Panics
     ///
-    /// Panics if an event comes or the stream ends cleanly instead.
+    /// Panics if an event arrives or the stream ends cleanly instead.
     pub async fn expect_cut(&mut self) {
         match self.next().await {
             Err(BrokenOff(_)) => {}
@@ -152,7 +154,7 @@ impl Events {
     }
 
     /// Returns the `Last-Event-ID` that a client would now send if it had received exactly the
-    /// events returned so far; empty if there is none.
+    /// events returned so far. It is empty if the client has no id.
     pub fn last_event_id(&self) -> &str {
         if self.received.is_empty() {
             self.decoder.last_event_id()
@@ -166,10 +168,10 @@ impl Events {
         self.decoder.retry()
     }
 
-    /// Disconnects, like a client that closes its connection. Returns once the generator and
+    /// Disconnects, as if the client had closed its connection. Returns once the generator and
     /// everything it owned have been dropped, the tasks of its [`Connection`](crate::Connection)
-    /// have ended, and its close hooks have run. This also works after the end of a stream. A task
-    /// that the generator has spawned and detached is not waited for.
+    /// have ended, and its close hooks have run. This also works after the end of a stream. It does
+    /// not wait for tasks that the generator has spawned and detached.
     pub async fn disconnect(mut self) {
         drop(self.body);
         // Nothing is ever sent: `recv` returns once all senders have been dropped.

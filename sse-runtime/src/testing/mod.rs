@@ -2,8 +2,8 @@
 //!
 //! The client calls a [`Router`](axum::Router) without a socket: it sends a request, and reads the
 //! response as a whole or, if it is a stream, its events one by one. A generator runs only while
-//! its next event is awaited, so an endless stream is not a problem, and with tokio's paused clock
-//! an hour of it takes no time.
+//! its next event is awaited, so an endless stream is not a problem, and with tokio's paused clock,
+//! an hour of streaming takes no time.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -35,8 +35,9 @@
 //! }
 //! ```
 //!
-//! To see how a stream ends that the server cuts, put a [`Shutdown`](crate::Shutdown) around the router
-//! and begin it. A stream of a `POST` runs on until the drain time is over, and then breaks off:
+//! To test how a stream ends when the server cuts it, add a [`Shutdown`](crate::Shutdown) to the
+//! router as a layer, and begin the shutdown. The stream of a `POST` continues until the drain time
+//! is over, and then breaks off:
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,5 @@
-//! [`Lease`]: a use of a hub's topic, which tells the hub which topics are unused, and since when.
+//! [`Lease`]: a use of a hub's topic. From its leases, the hub knows which topics are unused, and
+//! since when.
 
 use std::{
     fmt,

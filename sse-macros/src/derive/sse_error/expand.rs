@@ -95,7 +95,7 @@ fn has_inside(model: &Model) -> bool {
         .any(|problem| problem.transparent.is_some())
 }
 
-/// The method that returns the error inside of a transparent variant.
+/// The method that returns the error inside a transparent variant.
 fn inside(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let arms = each(model, |problem| {
@@ -117,7 +117,7 @@ fn inside(model: &Model) -> TokenStream {
     }
 }
 
-/// The body of a method that asks the error inside of a transparent variant, and otherwise runs
+/// The body of a method that asks the error inside a transparent variant, and otherwise runs
 /// `arm`'s arms.
 fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     let arms = each(model, arm);
@@ -266,7 +266,7 @@ fn retry_after(problem: &Problem, runtime: &Runtime) -> TokenStream {
         None => quote!(#path { .. } => ::core::option::Option::None,),
         Some(after) => {
             let (member, ty) = (&after.member, &after.ty);
-            // A type that isn't a time is reported at its span.
+            // A type that cannot be a time to wait is reported at its span.
             let private = runtime.private(ty.span());
             let read = quote_spanned!(ty.span()=> #private::retry_after::<#ty>(__after));
             quote!(#path { #member: __after, .. } => #read,)

@@ -55,8 +55,7 @@ const ON_FIELD: Target = Target {
 
 const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
-/// The status of an error that does not declare one. A client cannot do anything about such an
-/// error.
+/// The status of an error that does not declare one. A client cannot fix such an error.
 const DEFAULT_STATUS: u16 = 500;
 
 pub(crate) struct Model {
@@ -99,7 +98,7 @@ pub(crate) struct ShownField {
 pub(crate) struct RetryAfter {
     pub(crate) member: Member,
     pub(crate) ty: Type,
-    /// `None` if it is only sent as a header.
+    /// `None` if it is sent only as a header.
     pub(crate) name: Option<String>,
 }
 
@@ -317,7 +316,7 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     Some(name)
 }
 
-/// Whether a field is the error's cause, by the rules of thiserror. Causes only go to the log.
+/// Whether a field is the error's cause, according to thiserror's rules. Causes are only logged.
 fn is_internal(field: &Field) -> bool {
     let is_named = field
         .ident

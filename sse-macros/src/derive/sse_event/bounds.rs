@@ -1,4 +1,5 @@
-//! The bounds of `impl Serialize`, found by the heuristic of serde's derive, so that both agree.
+//! The bounds of `impl Serialize`, found with the same heuristic as in serde's derive, so that the
+//! bounds of both impls agree.
 
 use quote::quote;
 use std::collections::HashSet;
@@ -100,6 +101,6 @@ impl<'ast> Visit<'ast> for Used<'_> {
         visit::visit_path(self, path);
     }
 
-    // The tokens of a macro in a type show nothing.
+    // The tokens of a macro in a type reveal nothing about its type parameters.
     fn visit_macro(&mut self, _: &'ast syn::Macro) {}
 }

@@ -63,7 +63,7 @@ pub(crate) struct Model {
     /// One shape for a struct; one per variant for an enum.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) warnings: Vec<Warning>,
-    /// Whether serde writes the type in a form other than a tag around the content. Then the data
+    /// Whether serde writes the type in a form other than a tag around the content. If so, the data
     /// is everything that serde writes.
     pub(crate) is_whole: bool,
 }

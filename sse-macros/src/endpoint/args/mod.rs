@@ -52,7 +52,7 @@ macro_rules! keys {
                 }
             }
 
-            /// The calls that pass the keys to the runtime's `Endpoint`, like `.flush(…)`.
+            /// The calls that pass the keys to the runtime's `Endpoint`, such as `.flush(…)`.
             pub(crate) fn calls(&self, private: &TokenStream) -> Vec<TokenStream> {
                 let arguments = [$((stringify!($field), self.$field.argument(private))),*];
                 let calls = arguments.into_iter().filter_map(|(field, argument)| {
@@ -310,7 +310,7 @@ impl Args {
     }
 }
 
-/// Whether the path is an expression other than a literal: a constant, a macro, a call.
+/// Whether the path is an expression other than a literal, such as a constant, a macro or a call.
 fn is_expression(input: ParseStream<'_>) -> bool {
     let Ok(expr) = input.parse::<syn::Expr>() else {
         return false;
@@ -321,7 +321,7 @@ fn is_expression(input: ParseStream<'_>) -> bool {
             let name = name.to_string();
             did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
         }),
-        // An identifier with parentheses may be one too.
+        // An identifier with parentheses may be a key too.
         syn::Expr::Call(call) => match &*call.func {
             syn::Expr::Path(path) => path.path.get_ident().is_none(),
             _ => true,

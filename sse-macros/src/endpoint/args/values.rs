@@ -1,4 +1,5 @@
-//! The values of the keys: how they are parsed, and which argument the runtime gets for them.
+//! The values of the keys: how they are parsed, and which argument is passed to the runtime for
+//! each.
 
 use std::{fmt, time::Duration};
 
@@ -10,7 +11,7 @@ use crate::support::{errors::one_of, event_name::event_name, runtime_path::runti
 
 /// The value of a key.
 pub(super) trait Value: Sized {
-    /// Parses the tokens after the `=`, of which there is at least one.
+    /// Parses the tokens after the `=`, of which there must be at least one.
     fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self>;
 
     /// The argument for the method of the runtime's `Endpoint`; `None` if the key has no such
@@ -125,8 +126,8 @@ impl Value for Path {
     }
 }
 
-/// Declares values with a fixed set of texts. Each is an enum with the same variants as an enum of
-/// the runtime.
+/// Declares keys whose values are one of a fixed set of strings. Each is an enum with the same
+/// variants as an enum of the runtime.
 macro_rules! choices {
     ($($name:ident => $runtime:ident { $($text:literal => $variant:ident),* })*) => {$(
         #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use super::{
     yields::{YIELD, YIELD_ALL},
 };
 
-/// Returns a predicate for the statements that yield, as far as their tokens show it.
+/// Returns a predicate for the statements that yield, judging by their tokens.
 pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
     let yielding = yielding_macros(statements);
     move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
@@ -83,7 +83,7 @@ pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     false
 }
 
-/// Whether an expression is a call of a variant of `Result`, going by its path: `Ok(…)` or
+/// Whether an expression is a call to a variant of `Result`, going by its path: `Ok(…)` or
 /// `Result::Ok(…)`, but not `Reply::Ok(…)`.
 pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
     let Expr::Call(ExprCall { func, .. }) = expr else {
@@ -97,7 +97,7 @@ pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
         && segments.next().is_none_or(|owner| owner.ident == "Result")
 }
 
-/// Whether an expression is a value that is written out.
+/// Whether an expression spells out a value: a literal, a struct, an array or a tuple.
 pub(super) fn is_literal(expr: &Expr) -> bool {
     match expr {
         Expr::Lit(_) | Expr::Struct(_) | Expr::Array(_) => true,

@@ -1,4 +1,4 @@
-//! A value at the end of the function, which an endpoint does not have.
+//! A value at the end of the function. An endpoint does not have one.
 
 use syn::{Expr, Macro, Stmt, parse_quote};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{endpoint::returns::Form, support::errors::Errors};
 
-/// Reports a tail expression that is certainly a value. Returns whether the value is a stream: then
-/// the function was not meant to yield.
+/// Reports a tail expression that is certainly a value. Returns whether the value is a stream, in
+/// which case the function was not meant to yield.
 pub(super) fn refuse_tail_value(
     statements: &mut [Stmt],
     form: Option<Form>,

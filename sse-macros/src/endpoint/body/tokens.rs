@@ -1,9 +1,9 @@
 //! The tokens of foreign macros in an endpoint, such as `select!` and `join!`, which have a syntax
 //! of their own.
 //!
-//! The ways out of the function must be found in them too: `yield_!`, `return` and `?`. All three
-//! are recognizable by their tokens. Those inside closures, `async` blocks and functions are left
-//! alone.
+//! The exits of the function must be found in these tokens too: `yield_!`, `return` and `?`. All
+//! three are recognizable by their tokens. Those inside closures, `async` blocks and functions are
+//! left alone.
 
 use std::iter::Peekable;
 
@@ -20,11 +20,11 @@ pub(crate) trait ExitTokens {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream;
     /// Replaces a `?` after an expression.
     fn on_try(&mut self, question: TokenTree) -> TokenStream;
-    /// Replaces a call of `yield_!` or `yield_all!`.
+    /// Replaces a call to `yield_!` or `yield_all!`.
     fn on_yield(&mut self, call: Yield, mac: Macro) -> TokenStream;
 }
 
-/// Replaces the ways out of the function in `tokens`.
+/// Replaces the exits of the function in `tokens`.
 pub(crate) fn rewrite(tokens: TokenStream, exits: &mut impl ExitTokens) -> TokenStream {
     let mut rewriter = Rewriter {
         tokens: tokens.into_iter().peekable(),
@@ -220,7 +220,7 @@ fn is_block(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
-/// The span of the first call of one of the macros in `tokens`, at any depth.
+/// The span of the first call to one of the macros in `tokens`, at any depth.
 pub(crate) fn find_call(tokens: TokenStream, names: &[String]) -> Option<Span> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -242,7 +242,7 @@ pub(crate) fn find_call(tokens: TokenStream, names: &[String]) -> Option<Span> {
     None
 }
 
-/// Replaces every call of one of the macros by `()`.
+/// Replaces every call to one of the macros with `()`.
 pub(crate) fn without_calls(tokens: TokenStream, names: &[String]) -> TokenStream {
     let mut out = TokenStream::new();
     let mut tokens = tokens.into_iter().peekable();

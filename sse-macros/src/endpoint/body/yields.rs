@@ -1,8 +1,8 @@
 //! The macros `yield_!` and `yield_all!`.
 //!
 //! Calls that are visible to the attribute are rewritten, so that the compiler's messages point at
-//! them. For calls inside of the user's own macros, which aren't visible, two `macro_rules!` expand
-//! to the same code.
+//! them. For calls inside the user's own macros, which aren't visible to the attribute, two
+//! `macro_rules!` expand to the same code.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
@@ -40,7 +40,8 @@ impl Yield {
     }
 
     /// The block that replaces a call at `at`. `operand` is the value or the stream in parentheses.
-    /// `is_open` says that the type of the value must be inferred, so it can only be the item.
+    /// `is_open` means that the type of the value must be inferred, so the value can only be the
+    /// item.
     pub(crate) fn write(
         self,
         operand: &Group,
@@ -85,7 +86,7 @@ impl Yield {
 /// The macro definitions for calls that the attribute does not see.
 pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
     let define = |call: Yield| {
-        // The user's code refers to the macro, so its name has no hygiene.
+        // The user's code refers to the macro, so its name is unhygienic.
         let name = format_ident!("{}", call.name());
         let operand = Group::new(Delimiter::Parenthesis, quote!($($operand)*));
         let body = call.write(&operand, false, form, runtime, Span::call_site());
@@ -126,8 +127,8 @@ pub(crate) fn arity(call: Yield) -> &'static str {
     }
 }
 
-/// Whether the type of an operand must be inferred, like that of `x.into()`. Such an operand is
-/// always the item, never one of the other types that `yield_!` accepts.
+/// Whether the type of an operand must be inferred, as for `x.into()`. Such an operand is always
+/// the item, never one of the other types that `yield_!` accepts.
 pub(crate) fn leaves_its_type_open(operand: &Expr) -> bool {
     const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
     const UNPACK: [&str; 9] = [

@@ -1,7 +1,7 @@
 //! Code that compiles but stalls or outlives the stream: blocking calls, detached tasks, busy
 //! loops.
 //!
-//! A call is only reported if its path starts with the name of its crate, so a local function
+//! A call is reported only if its path starts with the name of its crate, so a local function
 //! called `sleep` is fine. Closures are skipped: `spawn_blocking(|| std::fs::read(…))` is correct.
 
 use proc_macro2::{Span, TokenTree};
@@ -56,7 +56,7 @@ impl Finder {
     fn method_call(&mut self, call: &ExprMethodCall) {
         let name = call.method.to_string();
         let way_out = match name.as_str() {
-            // `OpenOptions::open` is only recognizable by the start of the call chain.
+            // `OpenOptions::open` is recognizable only by the start of the call chain.
             "open" if begins_with_options(call) => "open it by `tokio::fs::OpenOptions`",
             name => match instead_of_method(name) {
                 Some(way_out) => way_out,
@@ -199,7 +199,7 @@ fn segments(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// Returns the way out of a blocking function, or `None` if the function isn't known to block:
+/// Returns the alternative to a blocking function, or `None` if the function isn't known to block:
 /// `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
 fn instead_of_call(path: &[&str]) -> Option<String> {
     let way_out = match path {
@@ -242,7 +242,7 @@ const HAVE_BLOCK_ON: [&str; 8] = [
 ];
 const BLOCK_ON: &str = "`.await` the future";
 
-/// Returns the way out of a method whose name says that it blocks.
+/// Returns the alternative to a method whose name indicates that it blocks.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
         "blocking_recv" => "write `.recv().await`, or `.await` the receiver of a oneshot",

@@ -1,7 +1,7 @@
 //! A `yield_!` above the last `?` that could have become a status.
 //!
-//! If both sides of the response have the same error type, the compiler accepts it, and the error
-//! becomes an event.
+//! If both sides of the response have the same error type, the compiler accepts such code, and the
+//! error becomes an event.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -77,7 +77,7 @@ impl<'ast> Visit<'ast> for Exits {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Only looks for exits in the tokens of a macro; the rewritten tokens are dropped.
+/// Looks only for exits in the tokens of a macro; the rewritten tokens are dropped.
 impl ExitTokens for Exits {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         let value = syn::parse2::<Expr>(operand.clone());

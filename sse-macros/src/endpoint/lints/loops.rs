@@ -1,8 +1,8 @@
-//! Loops that never yield to the executor: as far as their tokens show, nothing in them waits,
-//! yields or leaves.
+//! Loops that never yield to the executor. Judging by their tokens, nothing in them waits, yields
+//! or leaves.
 //!
-//! An unknown macro may do any of these, so a loop that contains one isn't reported. Neither is one
-//! with a call that looks like it never returns.
+//! An unknown macro may do any of these, so a loop that contains such a macro isn't reported. Nor
+//! is a loop that contains a call that appears never to return.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
@@ -96,9 +96,9 @@ fn is_true(cond: &Expr) -> bool {
 /// Looks for code that leaves a loop, or waits in it.
 struct WaysOut<'a> {
     own: Option<&'a Lifetime>,
-    /// The labels of the loops and blocks around the current expression, inside of the loop.
+    /// The labels of the loops and blocks around the current expression, inside the loop.
     inside: Vec<&'a Lifetime>,
-    /// The number of loops around the current expression, inside of the loop.
+    /// The number of loops around the current expression, inside the loop.
     loops: usize,
     /// Whether to count waiting and yielding as a way out.
     waiting_is_one: bool,
@@ -127,7 +127,7 @@ impl<'a> WaysOut<'a> {
 impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
-            // They run elsewhere, if at all.
+            // Closures and `async` blocks run elsewhere, if at all.
             Expr::Closure(_) | Expr::Async(_) => return,
             Expr::Loop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
             Expr::While(inner) => return self.inner_loop(inner.label.as_ref(), expr),
@@ -143,7 +143,7 @@ impl<'a> Visit<'a> for WaysOut<'a> {
                     None => self.loops == 0,
                 };
             }
-            // It continues with a loop around this one.
+            // This continues a loop around the current one.
             Expr::Continue(inner) => {
                 self.found |= inner
                     .label
@@ -214,7 +214,7 @@ fn is_one_of(call: &Macro, names: &[&str]) -> bool {
     matches!(call.path.segments.last(), Some(last) if names.iter().any(|name| last.ident == name))
 }
 
-/// Whether a macro is known to only compute something.
+/// Whether a macro is known to do nothing but compute a value.
 fn is_harmless(call: &Macro) -> bool {
     is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC) && !may_leave(call.tokens.clone())
 }

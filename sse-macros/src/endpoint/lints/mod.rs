@@ -1,6 +1,6 @@
-//! Lints for code in the body that is probably wrong, as far as its tokens show. They check the
-//! statements before they are rewritten and don't know the rest of the endpoint: `warnings` decides
-//! which findings become warnings.
+//! Lints for code in the body that is probably wrong, judging by its tokens. The lints check the
+//! statements before the rewrite and do not see the rest of the endpoint: `warnings` decides which
+//! findings become warnings.
 
 mod blocking;
 mod early_yield;

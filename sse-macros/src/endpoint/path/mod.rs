@@ -1,5 +1,5 @@
 //! The rules for paths: those of axum 0.8 and its router, `matchit`, and a few more for paths that
-//! axum would interpret differently from what the user meant.
+//! axum would not interpret as the user intended.
 
 mod name;
 mod scan;
@@ -57,7 +57,7 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     (problems, path)
 }
 
-/// The reasons for which axum refuses the path. Empty if and only if axum accepts it.
+/// The reasons why axum rejects the path. Empty if and only if axum accepts the path.
 fn refusals(path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !path.starts_with('/') {
@@ -113,7 +113,7 @@ fn in_angles(segment: &str) -> Option<String> {
     })
 }
 
-/// Translates a segment from the syntax of axum 0.7, which axum 0.8 refuses.
+/// Translates a segment from axum 0.7's syntax, which axum 0.8 rejects.
 fn of_axum_0_7(segment: &str) -> Option<String> {
     if let Some(name) = segment.strip_prefix(':') {
         return Some(format!("{{{}}}", leading_name(name, "id")));

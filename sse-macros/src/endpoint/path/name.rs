@@ -41,7 +41,7 @@ fn is_part_of_name(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
-/// The name at the start of a text, or `default` if there is none.
+/// The name at the start of a text, or `default` if the text does not start with a name.
 pub(super) fn leading_name(text: &str, default: &str) -> String {
     let text = text.trim_start_matches(|char| !is_part_of_name(char));
     let name: String = text

@@ -28,8 +28,8 @@ impl Token {
     }
 }
 
-/// Splits a path into characters, pairing doubled braces from the left before anything else, like
-/// `matchit`.
+/// Splits a path into characters, pairing doubled braces from the left before anything else, as
+/// `matchit` does.
 fn tokens(path: &str) -> Vec<Token> {
     let mut chars = path.char_indices().peekable();
     let mut tokens = Vec::new();
@@ -45,7 +45,7 @@ fn tokens(path: &str) -> Vec<Token> {
     tokens
 }
 
-/// Scans a path like `matchit`, but continues after a problem to find the others.
+/// Scans a path as `matchit` does, but continues after a problem to find the others.
 pub(super) fn scan(path: &str) -> Scan<'_> {
     let tokens = tokens(path);
     let mut scan = Scan::default();
@@ -92,7 +92,8 @@ struct Problem {
 fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> {
     let segment = segment_at(path, tokens[open].at);
     let first = tokens.get(open + 1);
-    // The first character of a name can be anything but a closing brace, even if that is doubled.
+    // The first character of a name can be anything but a closing brace, even if the brace is
+    // doubled.
     let is_unnamed = first.is_some_and(|first| first.char == '}');
     let mut rest = tokens.iter().enumerate().skip(open + 2);
     let end = rest.find(|(_, token)| !token.is_escaped && matches!(token.char, '}' | '*' | '/'));

@@ -25,7 +25,7 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// The function of the runtime that handles an error on this side of the response.
+    /// The runtime function that handles an error on this side of the response.
     pub(super) fn side_function(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
         let name = match self.side {
             Side::BeforeResponse => before,
@@ -35,7 +35,7 @@ impl BodyRewriter<'_> {
         quote_spanned!(at=> #private::#name)
     }
 
-    /// Whether errors are impossible here, in which case it reports `what`.
+    /// Whether errors are impossible here. If so, this reports `what`.
     pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
         let message = match (self.form, self.side) {
             (Some(Form::Stream), _) => format!(
@@ -93,8 +93,7 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Wraps `base` in a call of a function of the runtime. The compiler underlines the call like
-    /// `base`.
+    /// Wraps `base` in a call to a runtime function. The compiler underlines the call like `base`.
     fn call(&self, base: &Expr, function: impl FnOnce(&Self, Span) -> TokenStream) -> Expr {
         let (first, last) = ends(base);
         let function = function(self, first);

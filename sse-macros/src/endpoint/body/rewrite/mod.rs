@@ -1,8 +1,9 @@
 //! Rewrites the statements for the form of the endpoint.
 //!
-//! `.await` becomes a cancellation point, and `yield_!` is expanded. `return` gets the generator's
-//! output as its value. In an endpoint that can fail on both sides of the response, `?` and `return
-//! Err(…)` get the side that they are on. Everything else stays unchanged.
+//! `.await` becomes a cancellation point, and `yield_!` is expanded. `return` receives the
+//! generator's output as its value. In an endpoint that can fail both before the response and in
+//! the stream, `?` and `return Err(…)` are rewritten for the side on which they occur. Everything
+//! else stays unchanged.
 
 mod exits;
 mod yield_calls;
@@ -27,7 +28,7 @@ use crate::{
 /// The results of the rewriting, besides the statements.
 pub(super) struct YieldFacts {
     pub(super) yields: bool,
-    /// There is a macro that may yield without the attribute seeing it.
+    /// Whether there is a macro that may yield without the attribute seeing it.
     pub(super) has_unknown_macro: bool,
 }
 
@@ -73,7 +74,7 @@ enum Scope {
     Endpoint,
     Closure,
     AsyncBlock,
-    /// The arguments of a call of `spawn`.
+    /// The arguments of a call to `spawn`.
     Spawned,
 }
 
@@ -90,7 +91,7 @@ struct BodyRewriter<'a> {
 
 impl BodyRewriter<'_> {
     fn within(&mut self, scope: Scope, visit: impl FnOnce(&mut Self)) {
-        // Code inside of a spawned task is spawned, whatever it is nested in.
+        // Code inside a spawned task counts as spawned, whatever it is nested in.
         let scope = match self.scope {
             Scope::Spawned => Scope::Spawned,
             _ => scope,
@@ -252,7 +253,7 @@ impl VisitMut for BodyRewriter<'_> {
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
 }
 
-/// Whether an expression is a call of `yield_!` or `yield_all!`.
+/// Whether an expression is a call to `yield_!` or `yield_all!`.
 fn is_yield(expr: &Expr) -> bool {
     matches!(expr, Expr::Macro(call) if call.mac.path.get_ident().and_then(Yield::named).is_some())
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl BodyRewriter<'_> {
-    /// The replacement for a call of `yield_!` or `yield_all!`.
+    /// The replacement for a call to `yield_!` or `yield_all!`.
     pub(super) fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
         self.facts.yields = true;
         let refused = self.refusal(call);
@@ -63,7 +63,7 @@ impl BodyRewriter<'_> {
         Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
     }
 
-    /// Explains why this scope cannot yield; `None` if it can.
+    /// Explains why this scope cannot yield. `None` if it can.
     fn refusal(&self, call: Yield) -> Option<String> {
         let name = call.name();
         let problem = match self.scope {
@@ -104,7 +104,7 @@ impl BodyRewriter<'_> {
         self.rewrite_yield(Yield::One, &mac)
     }
 
-    /// Reports yields inside of a nested item, which isn't part of the generator.
+    /// Reports yields inside a nested item, which isn't part of the generator.
     pub(super) fn refuse_yields_of(&mut self, item: &mut Item) {
         let names = [YIELD.to_owned(), YIELD_ALL.to_owned()];
         let Some(span) = tokens::find_call(item.to_token_stream(), &names) else {
@@ -127,7 +127,7 @@ impl BodyRewriter<'_> {
 }
 
 /// Explains why a literal `Ok(…)` or `Err(…)` cannot be yielded by a stream that can fail. In other
-/// streams the item may be a `Result`, which only the compiler knows.
+/// streams, the item may be a `Result`; only the compiler can determine that.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
         Some("an error ends the stream: write `return Err(…);` in place of this `yield_!`")
@@ -138,7 +138,7 @@ fn result_problem(operand: &Expr) -> Option<&'static str> {
     }
 }
 
-/// The replacement for a refused call. It contains the operand, so that its names are resolved and
+/// The replacement for a rejected call. It contains the operand, so that its names are resolved and
 /// count as used.
 fn discard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));

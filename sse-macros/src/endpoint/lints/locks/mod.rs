@@ -1,5 +1,5 @@
-//! Guards of asynchronous locks that are held across a `yield_!`: a client that reads slowly then
-//! holds the lock.
+//! Guards of asynchronous locks that are held across a `yield_!`: a slow client then keeps the lock
+//! held.
 //!
 //! A guard is recognized by the call that returns it, such as `….lock().await`, and tracked by its
 //! variable until the end of the block, a `drop`, or a move. The scrutinee of a `match`, a `for`,
