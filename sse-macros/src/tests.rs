@@ -265,7 +265,7 @@ fn prefixes_keep_their_identifiers() {
     }
 }
 
-/// Every prefix of the tokens, with its open delimiters closed, like editors pass it to the macro.
+/// Every prefix of the tokens, with its open delimiters closed, as editors pass it to the macro.
 fn cut(tokens: TokenStream) -> Vec<TokenStream> {
     let mut halves = vec![TokenStream::new()];
     let mut before = TokenStream::new();
@@ -347,7 +347,7 @@ fn renamed_runtime_is_used_everywhere() {
     assert!(!names(expanded, "sse_runtime"));
 }
 
-/// Neither is it if the endpoint has errors.
+/// Nor is it if the endpoint has errors.
 #[test]
 fn renamed_runtime_is_used_after_an_error() {
     let expanded = endpoint(

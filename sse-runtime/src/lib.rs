@@ -81,14 +81,14 @@
 //!
 //! | what | then |
 //! | --- | --- |
-//! | the client disconnects | the generator is dropped where it waits, and its destructors run; one that never waits stops at its next `.await` |
-//! | the generator returns | the stream ends; an `EventSource` reconnects and gets a new run, unless the attribute says `end = "stop"` |
+//! | the client disconnects | the generator is dropped at its current `.await`, and its destructors run; a generator that never waits is dropped at its next `.await` |
+//! | the generator returns | the stream ends; an `EventSource` reconnects and starts a new run, unless the attribute sets `end = "stop"` |
 //! | `?` or `return Err(e)` before the response | the error is the response |
 //! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
-//! | a value's `Serialize` fails | the response breaks off, so that no client takes it for complete; logged at `error`; half a frame is never sent |
+//! | a value's `Serialize` fails | the response breaks off, so that no client mistakes it for a complete one; logged at `error`; half a frame is never sent |
 //! | the generator panics | the same; other streams and the server are not affected |
-//! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client takes it for complete; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
-//! | `HEAD` | the head; the statements before the response run, the stream does not |
+//! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client mistakes it for a complete one; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
+//! | a `HEAD` request | the response is the head; the statements before the response run, but the stream does not |
 //!
 //! The crate logs through `tracing`, under the target `sse_runtime`. Install a subscriber to see
 //! the output.
@@ -99,8 +99,8 @@
 //! | --- | --- |
 //! | `server` (default) | [`serve`](crate::serve()) and [`Server`]; without it, use `axum::serve` |
 //! | `testing` | [`testing`], for dev-dependencies |
-//! | `http2` | [`serve`](crate::serve()) speaks HTTP/2 beside HTTP/1 |
-//! | `metrics` | counts streams, events and bytes through the facade of the crate `metrics` |
+//! | `http2` | [`serve`](crate::serve()) supports HTTP/2 in addition to HTTP/1 |
+//! | `metrics` | counts streams, events and bytes through the `metrics` crate's facade |
 //! | `tls` | `Server::tls`, with rustls and ring |
 //! | `uuid` | [`EventId`] from `uuid::Uuid` |
 //!
@@ -284,15 +284,15 @@ pub use topic::{Hub, Start, Topic};
 /// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others are for `fetch` |
 /// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` on a line of its own) after this much silence |
 /// | `keep_alive_event` | an event name | none | sends the keep-alive as an event of this name, with `null` as its data, so that scripts see it |
-/// | `retry` | a duration | none | the reconnection time, sent with the head |
+/// | `retry` | a duration | none | the reconnection time, sent along with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
-/// | `max_duration` | a duration | none | ends the stream after this long, less up to 20 % at random, so that clients do not reconnect all at once |
-/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response to a client that reconnects after the generator finished: a new run, or `204`, which stops the client; `stop` sends a last event `done`, whose id requests the `204` |
+/// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random, so that clients do not all reconnect at once |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response to a client that reconnects after the generator finished: a new run, or `204`, which stops the client; `stop` sends a final `done` event, whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a moment within the drain time; `finish` lets it run until it ends by itself or the drain time is over |
-/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | the response of a stream that is cut before its function finishes: `abort` breaks it off, `end` ends it like a complete one |
-/// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the event of the keep-alive |
-/// | `allow` | `allow(unread_capture, few_captures)` | none | silences [warnings](#warnings) of the attribute by their names |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets it run until it ends on its own or the drain time is over |
+/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is cut before its function finishes: `abort` breaks it off, `end` ends it like a complete one |
+/// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the keep-alive event |
+/// | `allow` | `allow(unread_capture, few_captures)` | none | silences the attribute's [warnings](#warnings) by name |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///
 /// # Arguments
@@ -310,7 +310,7 @@ pub use topic::{Hub, Start, Topic};
 /// | --- | --- | --- |
 /// | `impl Stream<Item = T>` | part of the stream: the head is sent when the generator first waits | `?` does not compile |
 /// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
-/// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` are its status | `?` does not compile |
+/// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
 /// `T` and `E` are [`Payload`](event::Payload)s: any [`serde::Serialize`], [`Text`], or axum's
@@ -326,8 +326,8 @@ pub use topic::{Hub, Start, Topic};
 /// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and
 /// returns when the event is on its way. `yield_all!(stream)` yields everything from another stream
 /// of such values, or of `Result`s of them if the item is a `Result`. An expression whose type is
-/// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) is
-/// inferred as the item type. Both macros are in scope only inside the function.
+/// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) takes
+/// the item type. Both macros are in scope only inside the function.
 ///
 /// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. It is an error in
 /// a closure or in a nested `async` block. Such a block may compile inside another macro, whose
@@ -381,19 +381,19 @@ pub use topic::{Hub, Start, Topic};
 /// | name | meaning |
 /// | --- | --- |
 /// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
-/// | `few_captures` | `Path<…>` takes fewer values than the path has captures (those of an outer `nest` count as well) |
-/// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has none |
-/// | `blocking_call` | a call blocks the thread, and with it all streams that run there: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
-/// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped at once: the task runs on after the client has disconnected |
+/// | `few_captures` | `Path<…>` takes fewer values than the path has captures (captures of an outer `nest` also count) |
+/// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has no body |
+/// | `blocking_call` | a call blocks the thread, and with it all streams that run on the thread: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
+/// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped at once: the task continues after the client has disconnected |
 /// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
-/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` is between the first `yield_!` and the next statement that yields; it would be a status if the first `yield_!` came later |
+/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` occurs between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
 /// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that is never left |
 /// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
-/// | `reserved_name` | `keep_alive_event` or `error_event` is the name of an event of the framework (`close`, `done`, `gap`, and for the keep-alive `error`) or of `EventSource` (`open`, and for the keep-alive `message`) |
+/// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
 ///
 /// Calls in the body are recognised by their full path, starting with the crate
-/// (`std::fs::read(…)`, not `read(…)`), and only outside of closures: `spawn_blocking(||
-/// std::fs::read(…))` is correct.
+/// (`std::fs::read(…)`, not `read(…)`), and only outside of closures:
+/// `spawn_blocking(|| std::fs::read(…))` is correct.
 ///
 /// # Cancel safety
 ///
@@ -435,7 +435,8 @@ pub use sse_macros::sse_endpoint;
 ///
 /// The type may be an enum or a struct, with generics and lifetimes. The derive also implements
 /// `serde::Serialize`, with all of serde's attributes on the type, its variants and its fields.
-/// Deriving `Serialize` as well is an error, because a derive cannot see the others on the type.
+/// Deriving `Serialize` as well is an error, because a derive cannot see the other derives on the
+/// type.
 ///
 /// At the top level of an event (including inside an `Option`, a `Box`, or a newtype), a value is
 /// sent as the event of its variant. Its data is the variant's content, without the tag. Inside
@@ -461,10 +462,10 @@ pub use sse_macros::sse_endpoint;
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
-/// | `event = "tool-call"` | variant, struct | the event's name; otherwise the variant's, or the struct's, in `snake_case` |
-/// | `rename_all = "kebab-case"` | enum | the case of names that are not given: serde's rules, `snake_case` by default |
-/// | `message` | variant, struct | no name: a browser's `onmessage` gets it |
-/// | `text` | variant, struct of one unnamed field | the data is this text as it is, not as JSON |
+/// | `event = "tool-call"` | variant, struct | the event's name; the default is the name of the variant or the struct in `snake_case` |
+/// | `rename_all = "kebab-case"` | enum | the case of names that are not set explicitly: serde's rules, `snake_case` by default |
+/// | `message` | variant, struct | no name: a browser's `onmessage` receives the event |
+/// | `text` | variant, struct of one unnamed field | the data is this text, sent unchanged rather than as JSON |
 /// | `id` | field | the field is also the event's id: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
@@ -514,7 +515,7 @@ pub use sse_macros::SseEvent;
 /// ```
 ///
 /// `code` is the variant's name, by which scripts distinguish errors. The fields of the variant
-/// follow under their names. A field called `type`, `title`, `detail`, `instance` or `code`
+/// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
 /// replaces that member. A field with `#[sse(retry_after)]` sets the `Retry-After` header of a
 /// response before the stream, and the `retry` field of an event in the stream, so that a browser
 /// does not reconnect sooner.
@@ -525,22 +526,22 @@ pub use sse_macros::SseEvent;
 /// not `Serialize`, the cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field
 /// called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. The response to a
 /// wrapped error is therefore the one that its variant specifies, with a 500 by default. With
-/// `#[sse(transparent)]`, another `SseError` determines the whole response. To show a text, add a
-/// field called `detail` to the variant. `Display` is used only for the log: together with the
-/// sources of the error, it is logged at `error` for a 5xx before the stream, at `debug` for a 4xx,
-/// and at `warn` in the stream.
+/// `#[sse(transparent)]`, another `SseError` determines the whole response. To show text to the
+/// client, add a field called `detail` to the variant. `Display` is used only for the log: together
+/// with the sources of the error, it is logged at `error` for a 5xx before the stream, at `debug`
+/// for a 4xx, and at `warn` in the stream.
 ///
 /// # Attributes
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
 /// | `status = 429` | variant, type | 400 to 599; on an enum it applies to variants without their own; 500 by default |
-/// | `title = "…"` | variant, struct | one line for people; the status' own by default |
+/// | `title = "…"` | variant, struct | one line for people; by default, the reason phrase of the status |
 /// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` gives one for each error |
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
-/// | `code = "…"` | variant, struct | otherwise the variant's name, or the struct's, in `snake_case` |
-/// | `rename_all = "kebab-case"` | enum | the case of codes that are not given: serde's rules |
-/// | `transparent` | variant | the one field, an `SseError`, is the whole error: its status, its members, its time to wait |
+/// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
+/// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly: serde's rules |
+/// | `transparent` | variant | the only field, an `SseError`, determines the whole error: its status, its members and its time to wait |
 /// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///

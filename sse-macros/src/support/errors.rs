@@ -1,4 +1,4 @@
-//! A collection of errors, so that all the mistakes in one item are reported at once.
+//! Collects errors, so that all the mistakes in one item are reported at once.
 
 use std::fmt;
 

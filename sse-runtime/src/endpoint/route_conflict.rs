@@ -2,8 +2,8 @@
 //!
 //! axum's panic message reports only that the routes overlap, and a router does not expose its
 //! routes. Therefore, axum's panic is caught and followed by one that names the endpoints. Both
-//! messages are printed, ours last, and code that catches the panic receives ours. With `panic =
-//! "abort"`, only axum's message is printed.
+//! messages are printed, ours last, and code that catches the panic receives ours. With
+//! `panic = "abort"`, only axum's message is printed.
 
 use std::{
     any::Any,

@@ -59,7 +59,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// Returns the id, or `None` if the client sent no id or it could not be read, like
+    /// Returns the id, or `None` if the client sent no id or if the id could not be read, as with
     /// [`Result::ok`].
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
@@ -76,8 +76,8 @@ pub enum LastEventIdError {
     )]
     NotUtf8,
     /// The client has already received the end of the stream, and has reconnected. It sent the id
-    /// in the query parameter, or in the header to a handler that takes an [`EventId`], because
-    /// such an id may belong to another topic.
+    /// in the query parameter, or in the header while the handler takes an [`EventId`]. Such an id
+    /// may belong to another topic.
     #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {

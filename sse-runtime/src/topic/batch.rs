@@ -11,8 +11,8 @@ use crate::generator::frame_buffer::SHARED;
 /// has evicted the events since.
 const EVENTS: usize = 256;
 
-/// The maximum size of a batch's frames in bytes, unless it is a single larger event. A client
-/// receives the frames in a single write.
+/// The maximum size of a batch's frames in bytes, unless the batch is a single larger event. A
+/// client receives the frames in a single write.
 pub(crate) const BYTES: usize = 32 * 1024;
 
 /// Consecutive events, at least one. Readers at the same position share a batch, and send the same

@@ -103,7 +103,7 @@ type Unused = BTreeMap<(Instant, u64), String>;
 struct Slot<T> {
     topic: Topic<T>,
     usage: Arc<Usage>,
-    /// Its key among the unused topics; `None` if it is not recorded there.
+    /// The topic's key among the unused topics; `None` if the topic is not recorded there.
     unused: Option<(Instant, u64)>,
     run: Run,
 }
@@ -259,11 +259,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// reads from the oldest event that the topic holds, unless
     /// [`last.or(…)`](crate::LastEventId::or) says otherwise, so give the topic enough capacity for
     /// a whole run. **A client that has an id never starts a run**: it resumes the run that it was
-    /// reading. If there is no run of this name, it receives a [`Gap`](crate::topic::Gap) and then
-    /// an end that stops it. If there is a run but the id is from another one, or is invalid, it
-    /// receives a gap and reads the current run from the oldest event that is held. An
-    /// [`EventId`](crate::EventId) that the client has sent in another way, such as in the body,
-    /// can also be a cursor. To start a run without reading it, pass
+    /// reading. If there is no run with this name, it receives a [`Gap`](crate::topic::Gap), and
+    /// then an end that stops it from reconnecting. If there is a run but the id is from another
+    /// one, or is invalid, it receives a gap and reads the current run from the oldest event that
+    /// is held. An [`EventId`](crate::EventId) that the client has sent in another way, such as in
+    /// the body, can also be a cursor. To start a run without reading it, pass
     /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// The run is started only once, however many clients request it at the same time. A name whose
@@ -328,8 +328,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.run(name, cursor.into(), Again::Replay, producer)
     }
 
-    /// Starts a run like [`spawn`](Self::spawn), but a name whose run has ended runs again if the
-    /// client has no id: the second message of a conversation gets an answer of its own, not a
+    /// Starts a run as [`spawn`](Self::spawn) does, but a name whose run has ended runs again if
+    /// the client has no id: the second message of a conversation gets an answer of its own, not a
     /// replay of the first answer. If the run has not ended, it is joined, and `producer` is not
     /// called.
     ///
@@ -338,7 +338,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error like [`spawn`](Self::spawn).
+    /// Returns an error under the same conditions as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
@@ -374,7 +374,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 return Err(HubError::NameTooLong);
             }
             let mut state = self.0.state();
-            // A topic of this name may exist without a run: other code may publish to it, or read
+            // A topic with this name may exist without a run: other code may publish to it, or read
             // it.
             let has_run =
                 |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();

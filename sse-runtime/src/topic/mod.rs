@@ -257,8 +257,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error like [`publish`](Self::publish), or [`PublishError::TakesTime`] if the back
-    /// end has to wait.
+    /// Returns an error under the same conditions as [`publish`](Self::publish), or
+    /// [`PublishError::TakesTime`] if the back end has to wait.
     pub fn try_publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,

@@ -141,7 +141,7 @@ where
         self.0.state().present.keys().cloned().collect()
     }
 
-    /// Reads the joins and leaves from `cursor` on, like [`Topic::subscribe`].
+    /// Reads the joins and leaves from `cursor` on, as [`Topic::subscribe`] does.
     pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
         self.0.changes.subscribe(cursor)
     }

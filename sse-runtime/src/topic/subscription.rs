@@ -462,13 +462,13 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// Returns the position like [`Subscription::position`]: after all updates read, including
+    /// Returns the position, as [`Subscription::position`] does: after all updates read, including
     /// those that did not pass the filter.
     pub fn position(&self) -> EventId {
         self.updates.position()
     }
 
-    /// Maps the updates like [`Subscription::map`].
+    /// Maps the updates, as [`Subscription::map`] does.
     pub fn map<U, V>(self, view: V) -> Map<Self, V>
     where
         V: FnMut(&T) -> U,

@@ -40,7 +40,7 @@ pub(crate) struct RingCursor<T> {
     /// The number of later events that the client already knows it will miss, according to the id
     /// that it sent.
     told: u32,
-    /// Its place among the ring's waiters.
+    /// The reader's place among the ring's waiters.
     place: usize,
     /// Whether the client has received the end of this topic.
     is_done: bool,

@@ -48,7 +48,7 @@ struct GuardTracker {
 
 struct Guard {
     name: Option<Ident>,
-    /// The method that returned it.
+    /// The method that returned the guard.
     call: Ident,
     is_reported: bool,
 }
