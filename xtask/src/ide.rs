@@ -168,15 +168,9 @@ pub(crate) fn run() -> ExitCode {
 
 /// Returns how many checks failed.
 fn check() -> io::Result<usize> {
-    // A file of its own among the examples, so that it is a crate of the workspace.
-    let file = root().canonicalize()?.join("examples/ide_probe.rs");
-    fs::write(&file, format!("{PRELUDE}fn main() {{}}\n"))?;
-    let checked = check_with(&file);
-    fs::remove_file(&file)?;
-    checked
-}
-
-fn check_with(file: &Path) -> io::Result<usize> {
+    // An example, which is a crate of the workspace. The editor's text replaces that of the file,
+    // which is not written to.
+    let file = &root().canonicalize()?.join("examples/readme_first.rs");
     let mut server = Server::start()?;
     server.wait_until_loaded()?;
     let mut failed = 0;
@@ -187,9 +181,15 @@ fn check_with(file: &Path) -> io::Result<usize> {
             Some(problem) => println!("FAILED  {name}: {problem}"),
         }
     };
-    for example in examples(file)? {
+    let mistake = format!("{PRELUDE}fn main() {{ let _: u32 = \"text\"; }}\n");
+    let is_found = server.errors_in(file, &mistake)?.is_some();
+    report(
+        "a mistake is an error",
+        (!is_found).then(|| "there is no diagnostic".to_owned()),
+    );
+    for example in examples()? {
         let name = example.file_name().unwrap_or_default().to_string_lossy();
-        let problem = server.errors_in(&example)?;
+        let problem = server.errors_in(&example, &fs::read_to_string(&example)?)?;
         report(&format!("no false errors in {name}"), problem);
     }
     for probe in PROBES {
@@ -200,14 +200,14 @@ fn check_with(file: &Path) -> io::Result<usize> {
     Ok(failed)
 }
 
-fn examples(probe: &Path) -> io::Result<Vec<PathBuf>> {
+fn examples() -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root().canonicalize()?.join("examples"))? {
         let path = entry?.path();
         let main = path.join("main.rs");
         if main.is_file() {
             found.push(main);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && path != probe {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
@@ -252,7 +252,10 @@ impl Server {
                 "workspaceFolders": [{ "uri": workspace, "name": "sse-endpoint" }],
                 "capabilities": {
                     "experimental": { "serverStatusNotification": true },
-                    "textDocument": { "completion": { "completionItem": { "snippetSupport": true } } },
+                    "textDocument": {
+                        "completion": { "completionItem": { "snippetSupport": true } },
+                        "diagnostic": {},
+                    },
                 },
                 "initializationOptions": {
                     "checkOnSave": false,
@@ -285,11 +288,11 @@ impl Server {
         Ok(())
     }
 
-    /// Opens an example, and returns the first error that rust-analyzer has for it, if it has one.
-    fn errors_in(&mut self, example: &Path) -> io::Result<Option<String>> {
-        let code = fs::read_to_string(example)?;
-        let uri = uri(example);
-        self.open(&uri, &code)?;
+    /// Opens a file with this text, and returns the first error that rust-analyzer has for it, if
+    /// it has one.
+    fn errors_in(&mut self, file: &Path, code: &str) -> io::Result<Option<String>> {
+        let uri = uri(file);
+        self.open(&uri, code)?;
         let answer = self.request(
             "textDocument/diagnostic",
             &json!({ "textDocument": { "uri": uri } }),
