@@ -1,5 +1,5 @@
-//! A server in a process of its own whose streams never pause, for the tests that measure its
-//! memory: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
+//! A server in its own process whose streams never pause, for tests that measure its memory:
+//! `firehose SEND_TIMEOUT_MS [CERT KEY]`.
 #![allow(
     clippy::print_stdout,
     reason = "it prints where it listens, for the test to read"
@@ -24,7 +24,7 @@ async fn ready() -> impl Stream<Item = u32> {
     }
 }
 
-/// 100 events per second, the same for all.
+/// Yields 100 events per second, the same for all clients.
 #[sse_endpoint("/topic")]
 async fn topic(State(topic): State<Topic<u64>>) -> impl Stream<Item = u64> {
     yield_all!(topic.subscribe(Start::Now));

@@ -1,6 +1,6 @@
-//! A server in a process of its own, for the tests that send it signals: `server DRAIN_DELAY_MS
-//! DRAIN_MS`, `server plain DRAIN_MS` for `axum::serve` with the layer and the signal, or `server
-//! no-signals DRAIN_MS` for a server that leaves signals alone.
+//! A server in its own process, for tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`,
+//! `server plain DRAIN_MS` for `axum::serve` with the layer and the signal, or `server no-signals
+//! DRAIN_MS` for a server that does not handle signals.
 #![allow(
     clippy::print_stdout,
     reason = "it says where it listens, for the test to read"
@@ -13,7 +13,7 @@ use sse_runtime::{Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint}
 
 use support::server_of;
 
-/// One event, then nothing, like most streams at most times.
+/// Yields one event, then nothing: most streams are quiet most of the time.
 #[sse_endpoint("/quiet")]
 async fn quiet() -> impl Stream<Item = u32> {
     yield_!(1);
@@ -28,7 +28,7 @@ async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static st
     yield_!("last");
 }
 
-/// Says when its close hook has run, which takes a while.
+/// Prints a line when its close hook has run, which takes a while.
 #[sse_endpoint("/hooked")]
 async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -39,7 +39,7 @@ async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// The same, for a stream that may finish and does not.
+/// Like `hooked`, for a stream that may finish during a shutdown, but does not.
 #[sse_endpoint("/hooked-finite", on_shutdown = "finish", allow(finish_without_end))]
 async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -66,7 +66,7 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // The process that answers, for the tests that put two of these behind a proxy.
+    // The ID of the process that responds, for tests that put two of these servers after a proxy.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

@@ -1,4 +1,4 @@
-//! Bodies of responses, for handlers and layers.
+//! Response bodies for handlers and layers.
 
 use std::{
     pin::Pin,
@@ -11,18 +11,18 @@ use http_body::Frame;
 /// The result of polling a body.
 pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
-/// Creates a body that calls `poll` for each frame, like [`std::future::poll_fn`].
+/// Creates a body that calls `poll` for each frame, analogous to [`std::future::poll_fn`].
 pub fn poll_fn(poll: impl FnMut(&mut Context<'_>) -> PolledFrame + Send + Unpin + 'static) -> Body {
     Body::new(PollFn(poll))
 }
 
-/// Creates a body of these frames, all of which are ready.
+/// Creates a body whose frames are all ready.
 pub fn of_frames(frames: Vec<Frame<Bytes>>) -> Body {
     let mut frames = frames.into_iter();
     poll_fn(move |_| Poll::Ready(frames.next().map(Ok)))
 }
 
-/// Creates a frame of data.
+/// Creates a data frame.
 pub fn data(data: &'static str) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(data.as_bytes()))
 }

@@ -1,5 +1,5 @@
-//! Shared code of the tests on real sockets: servers, a client that shows the bytes on the wire,
-//! and a count of generators.
+//! Shared code for tests on real sockets: servers, a client that exposes the bytes on the wire, and
+//! a generator counter.
 #![allow(
     missing_docs,
     reason = "fixtures, with docs where the name does not say enough"
@@ -30,7 +30,8 @@ pub use server::server_of;
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The bound for what must happen at once. The aim is 100 ms; a second allows for a busy machine.
+/// The time limit for events that must happen at once. The goal is 100 ms; a second allows for a
+/// busy machine.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Awaits `future`, and panics if it takes too long.
@@ -83,8 +84,8 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
     addr
 }
 
-/// Returns a listener whose queue has room for all connections of a test: if it is full, a client
-/// retries only after a second.
+/// Returns a listener whose queue has room for all connections of a test. If the queue were full, a
+/// client would retry only after a second.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -93,15 +94,15 @@ fn listen() -> TcpListener {
     socket.listen(1024).expect("a socket that is bound")
 }
 
-/// Counts the generators that run, so that a test can wait for one to start or to be dropped.
+/// Counts running generators, so that a test can wait for one to start or to be dropped.
 #[derive(Clone, Debug)]
 pub struct Generators(Arc<watch::Sender<Count>>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// All generators that have started.
+    /// The number of generators that have started.
     pub started: usize,
-    /// The generators whose locals have not been dropped.
+    /// The number of generators whose locals have not been dropped.
     pub alive: usize,
 }
 
@@ -115,7 +116,7 @@ impl Generators {
         Self(Arc::new(watch::Sender::new(Count::default())))
     }
 
-    /// Counts the generator that holds the returned guard.
+    /// Counts a generator as alive until the returned guard is dropped.
     pub fn enter(&self) -> Running {
         self.0.send_modify(|count| {
             count.started += 1;
@@ -134,7 +135,7 @@ impl Generators {
         self.until(&what, |count| count.started == started).await;
     }
 
-    /// Waits until `alive` generators are left, and panics if that is not the case at once.
+    /// Waits until `alive` generators are left, and panics if that takes too long.
     pub async fn until_alive(&self, alive: usize) {
         let what = format!("all generators but {alive} to be dropped");
         soon(&what, self.until(&what, |count| count.alive == alive)).await;
@@ -160,7 +161,7 @@ impl Drop for Running {
     }
 }
 
-/// An HTTP/1 client that shows the bytes on the wire, and disconnects when it is dropped.
+/// An HTTP/1 client that exposes the bytes on the wire, and disconnects when it is dropped.
 #[derive(Debug)]
 pub struct Client {
     socket: TcpStream,
@@ -174,7 +175,7 @@ pub struct Head {
     headers: Vec<(String, String)>,
 }
 
-/// The connection ended in the middle of a body.
+/// The error for a connection that ended in the middle of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BrokenOff;
 
@@ -197,7 +198,7 @@ impl Client {
         )
     }
 
-    /// Returns a client whose kernel takes only a few KiB before the test reads.
+    /// Returns a client whose kernel accepts only a few KiB before the test reads.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
@@ -222,7 +223,7 @@ impl Client {
         client
     }
 
-    /// Returns a client that has posted `sent`, and has announced a body of `length`.
+    /// Returns a client that has announced a body of `length` bytes, and has posted `sent`.
     pub async fn post(addr: SocketAddr, path: &str, length: usize, sent: &[u8]) -> Self {
         let mut client = Self::connect(addr).await;
         let head = format!(
@@ -264,7 +265,7 @@ impl Client {
         }
     }
 
-    /// Reads the next chunk of a chunked body, which is one frame of the body; `None` at its clean
+    /// Reads the next chunk of a chunked body, which is one body frame. Returns `None` at a clean
     /// end.
     pub async fn chunk(&mut self) -> Result<Option<String>, BrokenOff> {
         let size = self.line().await?;
@@ -289,17 +290,17 @@ impl Client {
         }
     }
 
-    /// Returns the socket, and the bytes that were received and not taken.
+    /// Returns the socket, and the bytes that were received but not consumed.
     pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.socket, self.received)
     }
 
-    /// Returns the bytes that were received and not taken, as text.
+    /// Returns the bytes that were received but not consumed, as text.
     pub fn received(&self) -> String {
         String::from_utf8_lossy(&self.received).into_owned()
     }
 
-    /// Reads `bytes` bytes.
+    /// Reads exactly `bytes` bytes.
     pub async fn take(&mut self, bytes: usize) -> Vec<u8> {
         while self.received.len() < bytes {
             assert!(self.read().await > 0, "the connection ended early");
@@ -314,7 +315,7 @@ impl Client {
         String::from_utf8(self.received).expect("a response in UTF-8")
     }
 
-    /// Reads until the bytes that were received and not taken contain `what`.
+    /// Reads until the bytes that were received but not consumed contain `what`.
     pub async fn read_to(&mut self, what: &str) -> String {
         loop {
             let text = String::from_utf8_lossy(&self.received).into_owned();
@@ -338,7 +339,7 @@ impl Client {
         }
     }
 
-    /// Reads once; returns 0 at the end of the connection, whether clean or not.
+    /// Reads once. Returns 0 at the end of the connection, whether clean or not.
     async fn read(&mut self) -> usize {
         within(
             "the server to write",

@@ -1,4 +1,4 @@
-//! The framework's log of this thread, captured.
+//! Captures the framework's log on this thread.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use tracing::Level;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
-/// Captures until it is dropped.
+/// Captures log lines until it is dropped.
 pub struct Log {
     lines: Lines,
     _default: tracing::subscriber::DefaultGuard,
@@ -22,7 +22,7 @@ impl Log {
         Self::with(Lines::default(), FmtSpan::NONE, Level::INFO)
     }
 
-    /// Captures lines of the level `debug` as well.
+    /// Captures lines at the level `debug` as well.
     pub fn capture_debug() -> Self {
         Self::with(Lines::default(), FmtSpan::NONE, Level::DEBUG)
     }
@@ -34,8 +34,7 @@ impl Log {
 
     fn with(lines: Lines, spans: FmtSpan, level: Level) -> Self {
         // If no subscriber is set when a callsite is first reached, tracing caches it as disabled
-        // until another thread sets a subscriber. With a global subscriber there is nothing to
-        // correct.
+        // until another thread sets a subscriber. A global subscriber avoids this.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

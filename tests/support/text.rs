@@ -1,8 +1,8 @@
-//! Text for property tests.
+//! Text strategies for property tests.
 
 use proptest::prelude::*;
 
-/// Text in which characters that matter to the format are common.
+/// Generates text in which characters that matter to the format are common.
 pub fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n"),

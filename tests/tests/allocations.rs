@@ -73,10 +73,10 @@ fn open(runtime: &Runtime, app: &mut Router, path: &str) -> Body {
     response.into_body()
 }
 
-/// The next frame, if there is one.
+/// Polls the body for its next frame, if one is ready.
 fn next(body: &mut Body) -> Option<Bytes> {
     let mut cx = Context::from_waker(Waker::noop());
-    // After a frame a body may yield once.
+    // After a frame, a body may return `Pending` once to yield to other tasks.
     for _ in 0..2 {
         if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut cx) {
             return frame.unwrap().unwrap().into_data().ok();
@@ -113,7 +113,7 @@ fn publish_allocates_the_same_for_any_reader_count() {
             .collect();
         let _entered = runtime.enter();
         let mut allocated = AllocationInfo::default();
-        // The first events fill buffers that are filled once.
+        // The first events allocate buffers that are allocated only once.
         for seq in 0..100 {
             for body in &mut bodies {
                 while next(body).is_some() {}
@@ -124,11 +124,12 @@ fn publish_allocates_the_same_for_any_reader_count() {
     };
     let counts = [1, 10, 1_000].map(publish_to);
     assert_eq!(counts, [counts[0]; 3]);
-    // With no reader to wake there is one allocation less.
+    // Without a reader to wake, there is one allocation less.
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// Not counting what tokio allocates: the timer of the keep-alive, and the token that it waits for.
+/// tokio's own allocations are not counted: the keep-alive's timer, and the token that the body
+/// waits for.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
     const STREAMS: usize = 1_000;
@@ -143,7 +144,7 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         tokios.push((timer, Box::pin(ending.clone().cancelled_owned()), ending));
     });
     for path in ["/quiet", "/topic"] {
-        // The first stream also allocates the state that all of them share.
+        // The first stream also allocates the state that all streams share.
         let _first = open(&runtime, &mut app, path);
         let mut bodies = Vec::with_capacity(STREAMS);
         let held = measure(|| {

@@ -1,4 +1,4 @@
-//! The census: after any number of streams, whatever ended them, nothing is left.
+//! The census: nothing is left after any number of streams, whatever ended them.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -22,7 +22,7 @@ async fn start() -> Process {
         .unwrap()
 }
 
-/// Clients whose streams are open.
+/// The clients of one wave, whose streams are open.
 struct Wave {
     gate: Arc<Gate>,
     clients: JoinSet<Result<(), String>>,
@@ -63,8 +63,8 @@ impl Wave {
     }
 }
 
-/// A thousand streams, with each cause equally often, over HTTP/1 and HTTP/2, some before their
-/// first event.
+/// Returns a thousand cases over HTTP/1 and HTTP/2. Each cause is equally frequent, and some
+/// streams end before their first event.
 fn thousand(wave: u64) -> impl Iterator<Item = Case> {
     (0..1_000).map(move |at| Case {
         cause: CAUSES[at % CAUSES.len()],
@@ -84,7 +84,8 @@ fn staying(clients: usize, rng: &mut Rng) -> Vec<Case> {
     (0..clients).map(|_| stays()).collect()
 }
 
-/// Stops the server while some clients stay, and others are in the middle of a case.
+/// Stops the server while some clients are staying connected and others are in the middle of a
+/// case.
 async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave) -> Numbers {
     staying.ready().await;
     server.terminate().await.unwrap();
@@ -104,7 +105,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let before = server.census().await.unwrap();
     let mut waves: Vec<Numbers> = Vec::new();
     for wave in 1..=WAVES {
-        // New connections in each wave: they must be gone afterwards as well.
+        // Each wave opens new connections, which must be gone afterwards as well.
         let clients = Arc::new(Clients::new(server.addr).await.unwrap());
         let mut streams = Wave::begin(&clients, thousand(wave));
         streams.ready().await;
@@ -120,7 +121,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     // Less than one begins nothing, such as half a head; one in seventeen is four.
     assert!(last.hooks_run > WAVES * 1_000, "{last:#?}");
     assert!(last.generators_at_most > 700, "{last:#?}");
-    // Not a byte for each stream, and not one for each connection.
+    // The heap must not grow by even a byte for each stream or connection.
     let grown = last.allocated.saturating_sub(first.allocated);
     assert!(
         grown < 16 * 1024,
@@ -176,7 +177,7 @@ async fn hooks_run_once_after_ten_thousand_random_endings() {
     let numbers = server.settled(&connected).await.unwrap();
     assert_eq!(numbers.unexplained(false), [""; 0]);
 
-    // The other causes, at the server's end.
+    // The remaining causes occur when the server stops.
     let staying = Wave::begin(&clients, staying(AT_ONCE / 2, &mut rng));
     let cases: Vec<_> = (0..AT_ONCE / 2).map(|_| at_random(&mut rng)).collect();
     let others = Wave::begin(&clients, cases);

@@ -1,4 +1,4 @@
-//! A server without free file descriptors accepts again as soon as it has some.
+//! A server that has run out of file descriptors accepts again as soon as some are free.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -13,10 +13,10 @@ use tokio::{
     process::Command,
 };
 
-/// The server's limit of descriptors.
+/// The server's limit on file descriptors.
 const DESCRIPTORS: usize = 48;
 
-/// Clients that disconnect before they are accepted.
+/// The number of clients that disconnect before they are accepted.
 const GONE: usize = 900;
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn server_accepts_once_connections_close() {
     }
     let mut last = Client::get(addr, "/quiet").await;
     drop(clients);
-    // Of the clients before it, as many are accepted at once as there are descriptors.
+    // At a time, the server accepts only as many of the earlier clients as it has descriptors.
     let head = last.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
 }

@@ -28,7 +28,8 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     }
 }
 
-/// A client that has received the first event, and has nothing on the heap itself.
+/// Returns a client that has received the first event, and that itself allocates nothing on the
+/// heap.
 fn open(addr: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket
@@ -56,7 +57,8 @@ async fn quiet_stream_costs_less_than_under_hyper() {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(Server::new(app).serve(listener));
     let mut clients = Vec::with_capacity(2 * STREAMS);
-    // Warms up what the runtime, the server and the topic allocate once, or grow by doubling.
+    // Warms up everything that the runtime, the server and the topic allocate once or grow by
+    // doubling.
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let before = ALLOCATOR.allocated();
     clients.extend((0..STREAMS).map(|_| open(addr)));

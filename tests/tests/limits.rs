@@ -1,4 +1,4 @@
-//! Limits to open streams, and the responses to rejected requests.
+//! Limits on open streams, and the responses to rejected requests.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -21,7 +21,7 @@ struct Shared {
     events: watch::Receiver<u32>,
 }
 
-/// The events that a test sends.
+/// Yields the events that the test sends.
 #[sse_endpoint("/events")]
 async fn events(State(shared): State<Shared>) -> impl Stream<Item = u32> {
     let _running = shared.generators.enter();
@@ -67,7 +67,7 @@ async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32
     yield_!(0);
 }
 
-/// More than a client reads.
+/// Yields more than the client reads.
 #[sse_endpoint("/floods")]
 async fn floods(State(shared): State<Shared>) -> impl Stream<Item = String> {
     let _running = shared.generators.enter();
@@ -96,14 +96,14 @@ async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, He
 /// The relevant header of a browser's `EventSource`.
 const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
-/// The milliseconds or seconds after which a rejected client may reconnect.
+/// The time after which a rejected client may reconnect, in milliseconds or seconds.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Refused {
     Retry(u64),
     RetryAfter(u64),
 }
 
-/// A client that was accepted, or how it was rejected.
+/// Returns the client if it was accepted, or how it was rejected.
 async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refused> {
     let (mut client, head) = ask(addr, "GET /events", headers).await;
     match head.status_line.as_str() {
@@ -165,12 +165,12 @@ async fn storm_of_clients_gets_exactly_the_permits() {
             .filter(|refused| matches!(refused, Refused::RetryAfter(5..15)))
             .count();
         assert_eq!(in_browsers + elsewhere, CLIENTS - PLACES, "{refused:?}");
-        // Half of all clients, without those that were accepted.
+        // Half of the clients are of each kind, less those that were accepted.
         assert!(in_browsers >= CLIENTS / 2 - PLACES && elsewhere >= CLIENTS / 2 - PLACES);
         let moments: BTreeSet<_> = refused.iter().collect();
         assert!(moments.len() > 1_000, "they reconnect together");
 
-        // No stream was ended for another.
+        // No stream was ended in favour of another.
         happen.send(storm).unwrap();
         for client in inside {
             let mut client = client.unwrap();
@@ -203,7 +203,8 @@ async fn other_responses_take_no_permit() {
     try_to_get_in(addr, "").await.unwrap_err();
 }
 
-/// The code before the response runs for `HEAD` as well, so it holds a permit as long as that runs.
+/// The code before the response also runs for `HEAD`, so such a request holds a permit while that
+/// code runs.
 #[tokio::test]
 async fn head_request_holds_a_permit_until_its_response() {
     const PLACES: usize = 5;
@@ -234,7 +235,7 @@ async fn head_request_holds_a_permit_until_its_response() {
     generators.until_started(PLACES + 1).await;
 }
 
-/// Other clients of event streams would take an empty `200` for a success.
+/// Other event-stream clients would mistake an empty `200` for a success.
 #[tokio::test]
 async fn rejection_is_200_only_for_an_event_source() {
     let (app, shared, _happen) = app();
@@ -339,7 +340,7 @@ async fn each_address_has_its_own_limit() {
 async fn rejection_by_one_limit_frees_the_other_permits() {
     let (app, shared, _happen) = app();
     let per_user = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
-    // The outer limit has given a permit when the inner one rejects.
+    // When the inner limit rejects a request, the outer one has already issued a permit.
     let app = app
         .layer(per_user)
         .layer(StreamLimit::new(2))
@@ -352,7 +353,7 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
     let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
 }
 
-/// One permit for each user, which the newest stream takes.
+/// Serves an app with one permit for each user, which the newest stream takes over.
 async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
     let (app, shared, happen) = app();
     let generators = shared.generators.clone();
@@ -406,7 +407,7 @@ async fn rejected_request_supersedes_nothing() {
     newer.send(request.as_bytes()).await;
     assert_eq!(prepares.head().await.status_line, "HTTP/1.1 409 Conflict");
     generators.until_started(3).await;
-    // The stream goes on until the response of the newer one begins.
+    // The old stream continues until the response of the newer one begins.
     generators.until_alive(2).await;
     happen.send(1).unwrap();
     assert_eq!(newer.head().await.status_line, "HTTP/1.1 200 OK");
@@ -432,7 +433,7 @@ fn newest_wins_panics_for_all_streams() {
     let _ = StreamLimit::new(1).newest_wins();
 }
 
-/// The limits to the streams of one user, of which the newest stays, and to all streams.
+/// Returns a limit that keeps each user's newest stream, and a limit on all streams.
 fn newest_and_total(max: usize) -> [StreamLimit; 2] {
     let newest = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
     [newest.newest_wins(), StreamLimit::new(max)]
@@ -480,7 +481,7 @@ async fn newest_stream_takes_over_places_of_full_limits() {
     }
 }
 
-/// A page that is reloaded many times at once is one stream, and needs no more than one place.
+/// A page that is reloaded many times at once counts as one stream, and needs only one place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_streams_of_a_key_share_places() {
     const CLIENTS: usize = 60;
@@ -504,7 +505,7 @@ async fn simultaneous_streams_of_a_key_share_places() {
             }
         }
         generators.until_alive(1).await;
-        // The generators are gone, and their places are free in a moment.
+        // The generators are gone, and their places become free a moment later.
         let mut others = Vec::new();
         for user in ["user: b\r\n", "user: c\r\n"] {
             let gets_in = async {
@@ -522,7 +523,7 @@ async fn simultaneous_streams_of_a_key_share_places() {
     }
 }
 
-/// Several streams of a key may begin at once: each takes over the places of another one.
+/// Several streams with the same key may begin at once. Each takes over the places of another.
 #[tokio::test]
 async fn pending_streams_take_over_different_places() {
     let (_, shared, happen) = app();
@@ -551,7 +552,7 @@ async fn pending_streams_take_over_different_places() {
         old.read_to("superseded").await;
     }
     generators.until_alive(0).await;
-    // Two places are free again, and no third.
+    // Two places are free again, but not a third.
     let _first = try_to_get_in(addr, "user: b\r\n").await.unwrap();
     let _second = try_to_get_in(addr, "user: c\r\n").await.unwrap();
     try_to_get_in(addr, "user: d\r\n").await.unwrap_err();
@@ -579,7 +580,7 @@ async fn place_of_another_limit_is_not_taken_over() {
     stays.read_to("superseded").await;
 }
 
-/// The response exists to avoid an empty success.
+/// The special response exists to avoid an empty success.
 #[tokio::test]
 async fn own_response_over_the_limit_is_not_a_success() {
     let (app, shared, _happen) = app();
@@ -606,7 +607,7 @@ async fn own_response_over_the_limit_is_not_a_success() {
         assert_eq!(head.get("content-type"), Some("application/json"));
         client.read_to("\"come back later\"").await;
     }
-    // A failure of the function's own choice stays as it is.
+    // An error that the function itself returns is passed through unchanged.
     let (_, head) = ask(addr, "GET /own/events", "").await;
     assert_eq!(head.status_line, "HTTP/1.1 409 Conflict");
     assert_eq!(head.get("retry-after"), Some("120"));

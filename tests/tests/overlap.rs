@@ -1,4 +1,4 @@
-//! Two endpoints on one method and path: the router panics, and names both.
+//! If two endpoints have the same method and path, the router panics and names both.
 
 use std::{
     cell::Cell,
@@ -56,7 +56,7 @@ fn note_lines() {
     });
 }
 
-/// The message and the line of the panic of `mount`.
+/// Returns the message and the line of the panic that `mount` causes.
 fn panic_of(mount: impl FnOnce() -> Router) -> (String, u32) {
     note_lines();
     let panic = panic::catch_unwind(AssertUnwindSafe(mount)).expect_err("two cannot be one");

@@ -1,4 +1,4 @@
-//! Full load with random faults, and the table of its results.
+//! The soak test: full load with random faults, and a table of its results.
 
 use std::{
     collections::BTreeMap,
@@ -19,16 +19,16 @@ use support::load::{
     said,
 };
 
-/// How many clients there are at any time.
+/// The number of clients at any time.
 const CLIENTS: usize = 600;
 
-/// How many of them stay until the server stops.
+/// The number of clients that stay until the server stops.
 const STAYING: usize = 200;
 
 /// How much the heap may grow between the warm-up and the end.
 const SLACK: u64 = 64 * 1024;
 
-/// Failures: their count, and the first few messages.
+/// The number of failures, and the first few messages.
 #[derive(Default)]
 struct Failures {
     count: AtomicU64,
@@ -53,7 +53,7 @@ struct Load {
 }
 
 impl Load {
-    /// The server's numbers afterwards, with all connections closed.
+    /// Runs the load, and returns the server's numbers after all connections are closed.
     async fn run(
         &mut self,
         time: Duration,
@@ -93,7 +93,7 @@ impl Load {
 }
 
 fn any(rng: &mut Rng) -> Case {
-    // Each of those takes seconds, and some MB of system memory.
+    // Each of those takes seconds, and a few MB of kernel memory.
     let cause = if rng.u32(..500) == 0 {
         Cause::Stalled
     } else {
@@ -112,13 +112,13 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
         failures: Arc::default(),
         streams: Arc::default(),
     };
-    // Lets the server allocate what it keeps.
+    // Lets the server make its permanent allocations.
     let warm_up = Duration::from_secs(seconds) / 5;
     let warm = load.run(warm_up, &server, &start).await?;
     let rest = Duration::from_secs(seconds) - warm_up;
     let end = load.run(rest, &server, &start).await?;
 
-    // Some clients are connected when it stops.
+    // Some clients are still connected when the server stops.
     load.clients()?.connect().await?;
     let gate = Arc::new(Gate::new(false));
     let mut staying = JoinSet::new();

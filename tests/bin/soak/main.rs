@@ -1,5 +1,5 @@
-//! Full load with random faults: `soak SECONDS`, which starts `soak server DRAIN_DELAY_MS
-//! DRAIN_MS`.
+//! The soak test, full load with random faults: `soak SECONDS`. It starts `soak server
+//! DRAIN_DELAY_MS DRAIN_MS`.
 #![allow(clippy::print_stdout, reason = "it says what it has seen")]
 
 mod full;

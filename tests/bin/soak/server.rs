@@ -1,4 +1,4 @@
-//! A server in a process of its own that counts what is alive in it, and which hooks have run.
+//! A server in its own process that counts its live objects and the hooks that have run.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -41,25 +41,25 @@ struct Inner {
     generators_at_most: AtomicUsize,
     tasks: AtomicUsize,
     panics: Arc<AtomicU64>,
-    /// The last wave whose endings may happen.
+    /// The latest wave whose streams may end.
     wave: watch::Sender<u64>,
     hooks: Mutex<Hooks>,
 }
 
 #[derive(Default)]
 struct Hooks {
-    /// Streams whose hook has not run.
+    /// The streams whose hook has not run yet.
     waiting: HashSet<u64>,
     begun: u64,
     run: u64,
-    /// Runs of a hook that had run before.
+    /// The number of times that a hook ran again.
     again: u64,
-    /// Hooks that found tasks of their own stream alive.
+    /// The number of hooks that ran while tasks of their stream were alive.
     too_early: u64,
     endings: BTreeMap<String, u64>,
 }
 
-/// A generator, or a task, that is alive.
+/// Counts a generator or a task as alive until it is dropped.
 struct Alive(Told, fn(&Inner) -> &AtomicUsize);
 
 impl Told {
@@ -99,7 +99,7 @@ impl Told {
         }
     }
 
-    /// Waits until the endings of this wave may happen.
+    /// Waits until the streams of this wave may end.
     async fn wave(&self, wave: u64) {
         let mut waves = self.0.wave.subscribe();
         // The sender is in `self`.
@@ -134,7 +134,7 @@ fn resident_kib() -> u64 {
         .unwrap_or_default()
 }
 
-/// Gives each stream a task and a hook, before the extractors that may fail.
+/// Adds a task and a hook to each stream, before the extractors that may fail.
 struct Watched(Connection);
 
 impl FromRequestParts<Told> for Watched {
@@ -173,11 +173,11 @@ impl FromRequestParts<Told> for Watched {
     }
 }
 
-/// The request of a client, as its path says: the cause, the number of events before it, how long
-/// each takes in µs, and the wave.
+/// A client's request, from its path: the cause, the number of events before the end, the time for
+/// each event in µs, and the wave.
 type Asked = Path<(String, u64, u64, u64)>;
 
-/// The number of an event, and when it was yielded, in µs.
+/// The number of an event, and the time in µs at which it was yielded.
 type Event = (u64, u64);
 
 fn event(number: u64) -> Event {
@@ -192,7 +192,7 @@ async fn pace(microseconds: u64) {
     }
 }
 
-/// Asks the stream to end, if that is its cause.
+/// Requests the end of the stream, if the cause is such a request.
 fn ask(connection: &Connection, cause: &str) {
     match cause {
         "expired" => connection.expires_at(Instant::now()),
@@ -208,7 +208,7 @@ async fn stream(
     State(told): State<Told>,
 ) -> Result<impl Stream<Item = Result<Event, &'static str>>, StatusCode> {
     let _alive = told.generator();
-    // An error in the stream has a response before it.
+    // For an error in the stream, the response must have begun.
     let is_before = events == 0 && cause != "failed";
     if is_before || cause == "rejected" {
         told.wave(wave).await;
@@ -234,7 +234,7 @@ async fn stream(
     pending::<()>().await;
 }
 
-/// Begins at once, with a request body that is never read.
+/// Begins at once, and never reads the request body.
 #[sse_endpoint(
     "/unread/{cause}/{events}/{pace}/{wave}",
     method = POST,
@@ -253,7 +253,7 @@ async fn unread(
     pending::<()>().await;
 }
 
-/// Begins after its request body has arrived.
+/// Begins after the request body has arrived.
 #[sse_endpoint(
     "/upload/{cause}/{events}/{pace}/{wave}",
     method = POST,
@@ -283,7 +283,7 @@ async fn short(
     }
 }
 
-/// More than the kernel buffers for a client that does not read.
+/// Yields more than the kernel buffers for a client that does not read.
 #[sse_endpoint("/flood/{cause}/{events}/{pace}/{wave}")]
 async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item = Text<String>> {
     let _alive = told.generator();
@@ -293,7 +293,7 @@ async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item 
     }
 }
 
-/// Panics that are not part of the test.
+/// Counts panics that are not part of the test.
 fn count_panics(told: &Told) {
     let (panics, say) = (Arc::clone(&told.0.panics), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -304,15 +304,15 @@ fn count_panics(told: &Told) {
     }));
 }
 
-/// Serves until SIGTERM, and prints at the end what is left.
+/// Serves until SIGTERM, then prints the remaining counts.
 pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()> {
     let told = Told::default();
-    // So that it does not grow while the heap is watched.
+    // Keeps the set from growing while the heap is measured.
     told.hooks().waiting.reserve(8_192);
     count_panics(&told);
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
-    // A client that finds the queue full tries again only after a second.
+    // If the queue is full, a client retries only after a second.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let census = get(|State(told): State<Told>| async move { Json(told.numbers()) });
@@ -339,7 +339,7 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
         .shutdown(shutdown)
         .serve(listener)
         .await?;
-    // The task whose end was waited for last says so a moment before the runtime counts it out.
+    // The last task signals its end a moment before the runtime stops counting it.
     let counted_out = async {
         while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

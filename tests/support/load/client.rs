@@ -24,7 +24,7 @@ pub struct Received {
     pub delays: Delays,
 }
 
-/// The time between yielding and receiving an event.
+/// A histogram of the delay between yielding and receiving an event.
 #[derive(Debug)]
 pub struct Delays([AtomicU64; BUCKETS]);
 
@@ -37,7 +37,7 @@ impl Default for Delays {
 }
 
 impl Delays {
-    /// Four buckets for each doubling.
+    /// Adds a delay, with four buckets per doubling.
     fn add(&self, microseconds: u64) {
         let log = microseconds.max(4).ilog2();
         let quarter = (microseconds.max(4) >> (log - 2)) & 3;
@@ -46,7 +46,8 @@ impl Delays {
         self.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The delay in µs that this part of the events did not exceed, to a fifth.
+    /// Returns the delay in µs that the fraction `part` of the events did not exceed, to within a
+    /// fifth.
     pub fn quantile(&self, part: f64) -> u64 {
         let counts: Vec<u64> = self.0.iter().map(|n| n.load(Ordering::Relaxed)).collect();
         let wanted = counts.iter().sum::<u64>() as f64 * part;
@@ -66,7 +67,7 @@ impl Delays {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     Clean,
-    /// With the message that the client received.
+    /// The connection broke off, with the client's error message.
     BrokenOff(String),
 }
 
@@ -84,7 +85,7 @@ pub enum Frame {
     End(End),
 }
 
-/// A stream that a client reads.
+/// A stream as read by a client.
 pub struct Events<'a> {
     pub status: u16,
     body: Body,
@@ -99,7 +100,7 @@ enum Body {
 }
 
 impl<'a> Events<'a> {
-    /// Reads the head of the response to a request that was sent.
+    /// Reads the head of the response; the request has been sent already.
     pub async fn http1(mut socket: TcpStream, received: &'a Received) -> Result<Self, String> {
         let mut raw = BytesMut::new();
         let end = loop {
@@ -128,7 +129,7 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// The number of events that have been received.
+    /// Returns the number of events received so far.
     pub fn count(&self) -> u64 {
         self.next
     }
@@ -144,8 +145,8 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Reads to the end, and returns the last frame that isn't an event, if any, and how the
-    /// response ended.
+    /// Reads to the end. Returns the last frame that isn't an event, if any, and how the response
+    /// ended.
     pub async fn rest(&mut self) -> Result<(Option<Frame>, End), String> {
         let mut last = None;
         loop {
@@ -181,7 +182,7 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Nothing for a comment.
+    /// Parses a frame; returns `None` for a comment.
     fn understand(&mut self, frame: &str) -> Result<Option<Frame>, String> {
         if let Some(data) = frame.strip_prefix("data: ") {
             let (number, at): (u64, u64) = serde_json::from_str(data).map_err(said)?;
@@ -211,7 +212,7 @@ impl<'a> Events<'a> {
         Err(format!("a frame that was not sent: {frame:?}"))
     }
 
-    /// The socket of HTTP/1, for disconnecting.
+    /// Returns the HTTP/1 socket, so that the caller can disconnect it.
     pub fn into_socket(self) -> Option<TcpStream> {
         match self.body {
             Body::Http1 { socket, .. } => Some(socket),
@@ -220,7 +221,8 @@ impl<'a> Events<'a> {
     }
 }
 
-/// How long the first frame is, if it is whole: a comment and a `retry` are a line.
+/// Returns the length of the first frame if it is complete. A comment or a `retry` is a single
+/// line.
 fn frame_len(text: &[u8]) -> Option<usize> {
     let is_line = text.starts_with(b":") || text.starts_with(b"retry: ");
     let end: &[u8] = if is_line { b"\n" } else { b"\n\n" };
@@ -228,11 +230,11 @@ fn frame_len(text: &[u8]) -> Option<usize> {
     Some(at + end.len())
 }
 
-/// A connection that ended before there was a response.
+/// The error for a connection that ended before the response.
 pub const NO_HEAD: &str = "the connection ended in the head";
 
 impl Body {
-    /// The next frame, or how the response ended.
+    /// Returns the next data, or how the response ended.
     async fn data(&mut self) -> Result<Result<Bytes, End>, String> {
         match self {
             Self::Http1 { socket, raw } => loop {
@@ -266,7 +268,7 @@ impl Body {
     }
 }
 
-/// A connection of HTTP/2, which ends when it is dropped.
+/// An HTTP/2 connection, which is closed when it is dropped.
 pub struct Http2 {
     send: SendRequest<Bytes>,
     driver: JoinHandle<()>,
@@ -275,15 +277,16 @@ pub struct Http2 {
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let socket = TcpStream::connect(addr).await.map_err(said)?;
-        // Like browsers, so that a stream that is not read for a while does not block others. With
-        // windows of 64 KiB, h2 also takes a few hundred small unread events for an attack.
+        // The windows are as large as a browser's, so that a stream that is not read for a while
+        // does not block others. With windows of 64 KiB, h2 also treats a few hundred small unread
+        // events as an attack.
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(1 << 20)
             .initial_connection_window_size(16 << 20);
         let (send, connection) = builder.handshake(socket).await.map_err(said)?;
         let driver = tokio::spawn(async move {
-            // A client that waits for a stream on it sees that it has ended.
+            // A client that waits for a stream on this connection receives the error itself.
             let _ = connection.await;
         });
         Ok(Self { send, driver })
@@ -316,7 +319,7 @@ impl Drop for Http2 {
     }
 }
 
-/// A connection of HTTP/1 on which so much was sent.
+/// Opens an HTTP/1 connection, and sends `sent` on it.
 pub async fn http1(addr: SocketAddr, sent: &str) -> Result<TcpStream, String> {
     let mut socket = TcpStream::connect(addr).await.map_err(said)?;
     socket.write_all(sent.as_bytes()).await.map_err(said)?;

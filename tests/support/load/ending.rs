@@ -1,6 +1,7 @@
-//! The ways in which a stream ends, each as its client causes or sees it.
+//! The ways in which a stream can end, as caused or seen by its client.
 //!
-//! One file of more than 450 lines: each cause is a variant, its reasons, its odds and its client.
+//! This file has more than 450 lines because it keeps the variant, the reasons, the odds and the
+//! client of each cause together.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,7 +20,7 @@ use super::{
 /// The cause of a stream's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    // The client's side.
+    // Causes on the client's side.
     Closed,
     Reset,
     HalfHead,
@@ -31,7 +32,7 @@ pub enum Cause {
     StreamReset,
     ConnectionDropped,
     Stalled,
-    // The server's side.
+    // Causes on the server's side.
     Finished,
     Failed,
     Rejected,
@@ -45,7 +46,7 @@ pub enum Cause {
 
 use Cause::*;
 
-/// The causes that a wave consists of; the others take time, or need the server's end.
+/// The causes in a wave. The others take time, or require the server to stop.
 pub const CAUSES: [Cause; 17] = [
     Closed,
     Reset,
@@ -67,7 +68,7 @@ pub const CAUSES: [Cause; 17] = [
 ];
 
 impl Cause {
-    /// Its name in the paths, and in the server's count.
+    /// Returns the cause's name in paths and in the server's counts.
     pub fn name(self) -> &'static str {
         match self {
             Closed => "closed",
@@ -92,7 +93,7 @@ impl Cause {
         }
     }
 
-    /// The reasons that the server may report for it.
+    /// Returns the reasons that the server may report for this cause.
     fn reasons(self) -> &'static [&'static str] {
         match self {
             // No stream begins.
@@ -117,7 +118,8 @@ impl Cause {
         }
     }
 
-    /// Whether an ending, written as `cause reason`, pairs a cause with one of its allowed reasons.
+    /// Returns whether `ending`, in the form `cause reason`, pairs a cause with one of its allowed
+    /// reasons.
     pub fn explains(ending: &str) -> bool {
         let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
         ending.split_once(' ').is_some_and(|(name, reason)| {
@@ -132,13 +134,14 @@ impl Cause {
 pub struct Case {
     pub cause: Cause,
     pub http2: bool,
-    /// The number of events before the end; with none, there may be no response either.
+    /// The number of events before the end. If it is 0, there may be no response either.
     pub events: u64,
     /// How long the server waits after each event.
     pub pace: Duration,
-    /// How many more events the server sends, which a client that disconnects does not read.
+    /// The number of further events that the server sends, and that a client that disconnects does
+    /// not read.
     pub more: u64,
-    /// The wave in which it may end, if the server ends it.
+    /// The wave in which the server may end the stream, if the server ends it.
     pub wave: u64,
 }
 
@@ -149,7 +152,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// An open gate, for clients that do not wait.
+    /// Creates a gate. Clients do not wait at a gate that is open.
     pub fn new(is_open: bool) -> Self {
         Self {
             ready: watch::Sender::new(0),
@@ -164,7 +167,7 @@ impl Gate {
         let _ = opened.wait_for(|is_open| *is_open).await;
     }
 
-    /// Waits until `count` clients wait.
+    /// Waits until `clients` clients are waiting at the gate.
     pub async fn until_ready(&self, clients: usize) {
         let mut ready = self.ready.subscribe();
         let _ = ready.wait_for(|ready| *ready >= clients).await;
@@ -176,7 +179,7 @@ impl Gate {
 }
 
 impl Case {
-    /// A random case of this cause.
+    /// Returns a random case of this cause.
     pub fn random(cause: Cause, rng: &mut Rng, most_events: u64) -> Self {
         let pace = [0, 0, 100, 1_000, 10_000][rng.usize(..5)];
         let is_fast = pace < 10_000;
@@ -196,7 +199,8 @@ impl Case {
         }
     }
 
-    /// With an event if the client waits for one, and without if it disconnects before.
+    /// Adjusts the number of events: at least one if the client waits for an event, and none if it
+    /// disconnects earlier.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
             Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {
@@ -223,7 +227,7 @@ impl Case {
         )
     }
 
-    /// The request of HTTP/1, without the empty line at its end.
+    /// Returns the HTTP/1 request without the blank line at its end.
     fn request(&self, method: &str, endpoint: &str) -> String {
         let path = self.path(endpoint);
         format!("{method} {path} HTTP/1.1\r\nhost: test\r\n")
@@ -233,12 +237,12 @@ impl Case {
 /// State that the clients share.
 pub struct Clients {
     pub addr: SocketAddr,
-    /// Connections for streams whose clients do not end the connection.
+    /// Connections for streams whose clients do not close the connection.
     pub shared: Vec<Http2>,
     pub received: Received,
 }
 
-/// How many streams are on a connection that is dropped.
+/// The number of streams on a connection that is dropped.
 pub const ON_ONE: usize = 4;
 
 impl Clients {
@@ -264,8 +268,8 @@ impl Clients {
         Ok(())
     }
 
-    /// Runs one stream from its request to its end, and checks what the client receives. After the
-    /// gate the client acts.
+    /// Runs one stream from its request to its end, and checks the frames that the client receives.
+    /// The client acts once it has passed the gate.
     pub async fn have(&self, case: Case, gate: &Gate) -> Result<(), String> {
         let case = case.possible();
         let had = self.have_it(&case, gate).await;
@@ -310,7 +314,7 @@ impl Clients {
             }
             LeftBeforeHead => {
                 if case.http2 {
-                    // A server disconnects a client that resets many streams of one connection
+                    // The server disconnects a client that resets many streams on one connection
                     // before they have begun.
                     let connection = Http2::connect(addr).await?;
                     let _response = connection.send(&case.path("stream")).await?;
@@ -340,7 +344,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Drops a connection of HTTP/2 with several streams.
+    /// Drops an HTTP/2 connection with several streams.
     async fn drop_connection(&self, case: &Case, gate: &Gate) -> Result<(), String> {
         let connection = Http2::connect(self.addr).await?;
         let path = case.path("stream");
@@ -373,7 +377,7 @@ impl Clients {
         .map_err(said)
     }
 
-    /// Reads to the end, which the server causes.
+    /// Reads until the server ends the stream.
     async fn stay(&self, case: &Case, gate: &Gate) -> Result<(), String> {
         let has_response = case.events > 0 && case.cause != Rejected;
         if !has_response {

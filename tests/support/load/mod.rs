@@ -1,4 +1,5 @@
-//! Clients that end their streams in every way, and their server, which counts what is alive in it.
+//! Clients that end their streams in every possible way, and their server, which counts its live
+//! objects.
 
 pub mod client;
 pub mod ending;
@@ -24,7 +25,7 @@ use tokio::{
 /// The message of panics that are part of the test.
 pub const AS_ASKED: &str = "as asked";
 
-/// How long to wait before something counts as hanging.
+/// The time after which an operation counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The numbers that the server counts.
@@ -32,31 +33,31 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Numbers {
     pub generators: usize,
     pub generators_at_most: usize,
-    /// Of `Connection::spawn`.
+    /// The number of live tasks from `Connection::spawn`.
     pub tasks: usize,
-    /// Streams with a hook, and hooks that have run.
+    /// The number of streams with a hook, followed by the number of hooks that have run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
-    /// Runs of a hook that had run before.
+    /// The number of times that a hook ran again.
     pub hooks_again: u64,
-    /// Hooks that ran before the tasks of their stream were gone.
+    /// The number of hooks that ran before all tasks of their stream were dropped.
     pub hooks_too_early: u64,
-    /// Panics that are not part of the test.
+    /// The number of panics that are not part of the test.
     pub panics: u64,
-    /// All that tokio has.
+    /// The number of all tasks in the tokio runtime.
     pub runtime_tasks: usize,
     pub sockets: usize,
     pub resident_kib: u64,
-    /// Bytes on the heap.
+    /// The number of bytes on the heap.
     pub allocated: u64,
     pub allocated_at_most: u64,
-    /// How many streams of each cause ended for each reason.
+    /// The number of streams for each pair of cause and reason.
     pub endings: BTreeMap<String, u64>,
 }
 
 impl Numbers {
-    /// The numbers of the same server after its end: without the listener and the connection that
-    /// asked for the census.
+    /// Returns the numbers expected after the server has stopped: without the listener, and without
+    /// the connection that requested the census.
     pub fn stopped(&self) -> Self {
         Self {
             runtime_tasks: 0,
@@ -65,7 +66,7 @@ impl Numbers {
         }
     }
 
-    /// Streams that ended for a reason that their cause does not allow. If the server has stopped,
+    /// Returns the endings whose reason is not allowed for their cause. If the server has stopped,
     /// `shutdown` is always allowed.
     pub fn unexplained(&self, has_stopped: bool) -> Vec<String> {
         let is_explained =
@@ -77,7 +78,7 @@ impl Numbers {
             .collect()
     }
 
-    /// Lists the numbers that differ from those of a server that has had no streams.
+    /// Lists the numbers that differ from `before`, those of a server that has not had any streams.
     pub fn left(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         let mut expect = |what: &str, is: u64, was: u64| {
@@ -98,7 +99,7 @@ impl Numbers {
     }
 }
 
-/// A server in a process of its own.
+/// A server in its own process.
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
@@ -106,14 +107,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// `program server DRAIN_DELAY_MS DRAIN_MS`.
+    /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // For both processes: each connection takes a descriptor in each.
+        // The limit is for both processes, since each connection takes a descriptor in each.
         rlimit::increase_nofile_limit(8192).map_err(said)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
-            // Free memory is returned to the system at once: otherwise the size of the process
-            // mostly depends on which thread had which stream, and when.
+            // Return free memory to the kernel at once. Otherwise the size of the process mostly
+            // depends on which thread ran which stream at what time.
             .env(
                 "_RJEM_MALLOC_CONF",
                 "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1,tcache:false",
@@ -135,7 +136,7 @@ impl Process {
         serde_json::from_str(&answer).map_err(said)
     }
 
-    /// Lets the endings of a wave happen.
+    /// Allows the streams of a wave to end.
     pub async fn wave(&self, wave: u64) -> Result<(), String> {
         self.ask("POST", &format!("/wave/{wave}")).await.map(drop)
     }
@@ -156,7 +157,7 @@ impl Process {
         Ok(body.to_owned())
     }
 
-    /// The numbers once nothing is left of the streams.
+    /// Waits until nothing is left of the streams, and returns the numbers.
     ///
     /// # Errors
     ///
@@ -172,7 +173,7 @@ impl Process {
             if start.elapsed() > PATIENCE {
                 return Err(format!("what is left: {left:?} in {numbers:#?}"));
             }
-            // The census is itself a request, so asking without a pause would delay the server.
+            // The census is itself a request, so polling without a pause would delay the server.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -186,7 +187,7 @@ impl Process {
         killed.success().then_some(()).ok_or("no signal".to_owned())
     }
 
-    /// The numbers that the server printed when it had stopped.
+    /// Waits for the server to stop, and returns the numbers that it printed.
     pub async fn ended(mut self) -> Result<Numbers, String> {
         let status = within("the server to stop", self.child.wait()).await?;
         let status = status.map_err(said)?;

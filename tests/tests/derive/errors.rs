@@ -20,7 +20,7 @@ enum AskError {
         #[sse(retry_after)]
         after: Duration,
         detail: &'static str,
-        /// Not `Serialize`, so not for the client.
+        /// Not `Serialize`, so not sent to the client.
         secret: Secret,
         #[serde(skip)]
         password: &'static str,
@@ -31,7 +31,7 @@ enum AskError {
     Database(#[from] fmt::Error),
     #[error("the cache failed")]
     Cache {
-        /// `Serialize`, but internal all the same.
+        /// Implements `Serialize`, but is still internal.
         #[source]
         cause: Cause,
         source_of_it: u8,
@@ -211,7 +211,7 @@ async fn transparent_variant_is_described_by_its_content() {
 
 #[tokio::test]
 async fn members_are_written_once_and_always() {
-    /// Implements `Serialize`, and fails.
+    /// Implements `Serialize`, but always fails.
     #[derive(Debug)]
     struct Fails;
     impl Serialize for Fails {

@@ -43,12 +43,12 @@ async fn body_is_given_up_if_it_does_not_arrive() {
         assert!(got.after > LIMIT / 2, "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
     }
-    // Only the bystander's.
+    // Only the bystander's generator has started.
     assert_eq!(generators.count().started, 1);
     bystander.assert_undisturbed(addr).await;
 }
 
-/// One chunk, over and over.
+/// Returns the chunk that is sent over and over.
 fn chunk() -> Vec<u8> {
     [&b"10000\r\n"[..], &[b' '; 0x10000], b"\r\n"].concat()
 }
@@ -79,7 +79,7 @@ async fn endless_body_is_not_buffered() {
             sent.send_modify(|len| *len += 0x10000);
         }
     });
-    // Until the server has read nothing for a while, in which the events go on.
+    // Loops until the server has read nothing for a while, during which events continue to arrive.
     let mut event = [0; 64];
     let mut quiet = 0;
     while quiet < 5 {
@@ -106,7 +106,7 @@ async fn client_can_send_slowly_while_it_listens() {
         .send(b"POST /talk HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     client.head().await;
-    // More slowly than the timeout for a body before the response.
+    // The pauses exceed the timeout for a body before the response.
     for word in ["one", "two", "six"] {
         sleep(LIMIT + LIMIT / 2).await;
         client.send(format!("3\r\n{word}\r\n").as_bytes()).await;

@@ -9,7 +9,7 @@ use super::{
     server,
 };
 
-/// Sends `bytes` one by one, and then the last of them for ever.
+/// Sends `bytes` one by one, then repeats the last byte forever.
 async fn drip(addr: SocketAddr, bytes: &[u8], pause: Duration) -> Got {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.into_split();
@@ -60,7 +60,8 @@ async fn unfinished_head_is_given_up() {
     assert_eq!(idle.status(), Some(200));
     let all = [a, b, c, d, e, f, g, h, i, j, k, l, m, idle];
     for (number, got) in all.iter().enumerate() {
-        // After the timeout for a head, or after a PING and the timeout for its answer.
+        // The connection is closed after the timeout for a head, or after a PING and the timeout
+        // for its acknowledgement.
         assert!(got.after > LIMIT / 2, "{number}: {got:?}");
         assert!(got.after < 2 * LIMIT + LATE, "{number}: {got:?}");
     }
@@ -79,7 +80,7 @@ async fn oversized_head_is_rejected() {
     .await;
     assert_eq!(got.status(), Some(431), "{got:?}");
 
-    // The server has room for 64 KiB.
+    // The server's buffer holds 64 KiB.
     for (len, status) in [(50_000, 200), (100_000, 431)] {
         let head = format!("GET /plain/1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(len));
         let got = say(addr, head.as_bytes()).await;
@@ -103,7 +104,7 @@ async fn oversized_head_is_rejected() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// Bytes that are the same in each run.
+/// Returns pseudorandom bytes that are the same in each run.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     // xorshift64* (Marsaglia, Vigna).
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -125,7 +126,7 @@ async fn bytes_that_are_not_http_are_rejected() {
     let bystander = Bystander::new(addr).await;
     let post = |rest: &[u8]| [POST, rest].concat();
 
-    // Each is rejected, or only closed.
+    // For each request, the server responds with an error or only closes the connection.
     let mut refused: Vec<Vec<u8>> = vec![
         CLIENT_HELLO.to_vec(),
         b"GET /plain/1\r\n\r\n".to_vec(),
@@ -178,8 +179,8 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < LATE, "{got:?}");
     }
 
-    // With both framings the chunks count (RFC 9112, section 6.3), and what follows them isn't
-    // taken for a request.
+    // If both framings are present, the chunks take precedence (RFC 9112, section 6.3), and the
+    // bytes after them aren't parsed as a request.
     let both = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\
         transfer-encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\nGET /plain/7 HTTP/1.1\r\nhost: test\r\n\r\n";
     let got = say(addr, both).await;

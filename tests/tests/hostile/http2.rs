@@ -1,4 +1,4 @@
-//! HTTP/2 frames, written by hand (RFC 9113), and limits of its connections.
+//! Hand-written HTTP/2 frames (RFC 9113), and the limits of HTTP/2 connections.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn streams_reset_at_once_leave_nothing() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// The server's replies find no room, or each frame is rejected.
+/// Either there is no room for the server's replies, or each frame is rejected.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -74,7 +74,7 @@ async fn server_works_with_infinite_timeouts() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
 
-    // And a head as large as HTTP/1 allows.
+    // HTTP/2 allows a head as large as HTTP/1 does.
     let socket = TcpStream::connect(addr).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
@@ -87,7 +87,7 @@ async fn server_works_with_infinite_timeouts() {
     generators.until_started(2).await;
 }
 
-/// The client answers PINGs, and opens no stream.
+/// The client acknowledges PINGs, but opens no stream.
 #[tokio::test]
 async fn idle_http2_connection_is_closed() {
     let (app, generators, open) = app();
@@ -123,7 +123,8 @@ async fn idle_http2_connection_is_closed() {
     assert_eq!(rest, b"data: 2\n\n");
 }
 
-/// More streams than are allowed at a time: the others wait until some have ended.
+/// The client requests more streams than are allowed at a time. The excess streams wait until
+/// others have ended.
 #[tokio::test]
 async fn streams_beyond_the_maximum_wait_for_others() {
     const MOST: usize = 250;
@@ -133,14 +134,14 @@ async fn streams_beyond_the_maximum_wait_for_others() {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(16 * 1024 * 1024)
-        // By default this client closes a connection with a burst of many small frames.
+        // By default, this client closes a connection that receives a burst of many small frames.
         .data_frame_budget(1024 * 1024)
         .handshake::<_, bytes::Bytes>(socket)
         .await
         .unwrap();
     let _driving = tokio::spawn(connection);
     let ask = |path: &str| Request::get(format!("http://test{path}")).body(()).unwrap();
-    // With a response it has received the maximum of streams.
+    // Once the client has a response, it has also received the maximum number of streams.
     let mut first = client.clone().ready().await.unwrap();
     let (response, _) = first.send_request(ask("/plain/1"), true).unwrap();
     within("an answer", response).await.unwrap();

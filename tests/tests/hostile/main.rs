@@ -1,5 +1,5 @@
-//! Clients that are malicious or broken: each is answered or closed in time, and no other client
-//! notices.
+//! Malicious or broken clients: each one receives a response or is disconnected in time, and no
+//! other client notices.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -37,14 +37,14 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
-/// All timeouts of the server.
+/// The value of all the server's timeouts.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The delay that a busy machine may cause.
 const LATE: Duration = Duration::from_secs(2);
 
-/// More than the kernel's buffers take of an upload that the server does not read. An upload that
-/// is read reaches this quickly.
+/// More bytes of an unread upload than the kernel's buffers hold. An upload that the server reads
+/// exceeds this quickly.
 const MUCH: usize = 64 * 1024 * 1024;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ async fn clock(State(generators): State<Generators>) -> impl Stream<Item = u32> 
     }
 }
 
-/// One event, then nothing, so no write shows that its client has disconnected.
+/// Yields one event, then nothing, so no write reveals that the client has disconnected.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 async fn quiet(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();
@@ -84,7 +84,7 @@ async fn before(
     yield_!(1);
 }
 
-/// Finishes when the test says so.
+/// Finishes when the test signals it.
 #[sse_endpoint("/gate")]
 async fn gate(
     State(generators): State<Generators>,
@@ -160,7 +160,7 @@ fn app() -> (Router, Generators, watch::Sender<bool>) {
     (app, generators, sender)
 }
 
-/// A server with short timeouts.
+/// Returns a server with short timeouts.
 fn impatient(app: Router) -> Server {
     server_of(app)
         .header_read_timeout(LIMIT)
@@ -179,8 +179,7 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts the panics of this thread, which are the server's, since it runs on the thread of its
-/// test.
+/// Counts the panics on this thread. They are the server's, since it runs on the test's thread.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -192,7 +191,7 @@ fn count_panics() {
     });
 }
 
-/// A well-behaved client, which must not notice the others.
+/// A well-behaved client that the others must not affect.
 struct Bystander {
     client: Client,
     since: Instant,
@@ -211,7 +210,8 @@ impl Bystander {
         }
     }
 
-    /// Asserts that it has received its events in time, and that the server still accepts others.
+    /// Asserts that the bystander has received its events in time, and that the server still
+    /// accepts other clients.
     async fn assert_undisturbed(mut self, addr: SocketAddr) {
         let due = self.since.elapsed().as_millis() / TICK.as_millis();
         let start = Instant::now();
@@ -237,7 +237,7 @@ struct Got {
 }
 
 impl Got {
-    /// The status of the HTTP/1 response, if there was one.
+    /// Returns the status of the HTTP/1 response, if there was one.
     fn status(&self) -> Option<u16> {
         let line = self.bytes.strip_prefix(b"HTTP/1.1 ")?;
         std::str::from_utf8(line.get(..3)?).ok()?.parse().ok()
@@ -258,20 +258,20 @@ async fn read_out(mut socket: impl AsyncRead + Unpin) -> Got {
     }
 }
 
-/// A client that sends `bytes`, then nothing, and stays connected.
+/// Sends `bytes`, then nothing, and stays connected.
 async fn say(addr: SocketAddr, bytes: &[u8]) -> Got {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.split();
     let (got, ()) = tokio::join!(read_out(reads), async {
-        // The server may close it before that.
+        // The server may close the connection before all bytes are written.
         let _ = writes.write_all(bytes).await;
         writes.flush().await.unwrap_or_default();
     });
     got
 }
 
-/// Sends `head`, and then `again` for ever, as fast as the server reads. Returns how much the
-/// server took, and what it sent.
+/// Sends `head`, then `again` forever, as fast as the server reads. Returns the number of bytes
+/// that the server read, and the bytes that it sent.
 async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) -> (usize, Got) {
     let (reads, mut writes) = tokio::io::split(socket);
     let pouring = async {
@@ -302,7 +302,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// A whole request, its path as a literal (RFC 7541, section 6.2.2).
+/// Returns a HEADERS frame with a complete request, whose path is a literal (RFC 7541, section
+/// 6.2.2).
 fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     let len = u8::try_from(path.len()).unwrap();
     let head = [&[0x82, 0x86, 0x01, 4], &b"test"[..], &[0x04, len]].concat();

@@ -1,4 +1,4 @@
-//! Requests after a stream, on connections that the client breaks off.
+//! Pipelined requests after a stream, on connections that the client breaks off.
 
 use support::{Client, serve_as, within};
 use tokio::io::AsyncWriteExt as _;
@@ -16,7 +16,7 @@ async fn disconnect_is_noticed_despite_pipelined_requests() {
     let about_60_kb = 60_000 / plain_requests(10_000..10_001).len();
     for count in [1, 40, about_60_kb] {
         let requests = plain_requests(10_000..10_000 + count);
-        // Together with the request, and after it.
+        // The pipelined requests are sent together with the stream's request, or after it.
         for at_once in [true, false] {
             let head = "GET /quiet HTTP/1.1\r\nhost: test\r\n\r\n";
             let mut client = Client::connect(addr).await;
@@ -60,7 +60,7 @@ async fn disconnect_before_response_is_noticed_if_pipelined() {
     }
 }
 
-/// Like hyper, the server takes a client that shuts down its sending side for disconnected.
+/// Like hyper, the server treats a client that shuts down its sending side as disconnected.
 #[tokio::test]
 async fn half_close_counts_as_disconnect() {
     let (addr, generators) = server().await;
@@ -90,7 +90,7 @@ async fn pipelined_requests_are_answered_in_order() {
         .await;
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // While it streams, and split anywhere.
+    // The requests arrive during the stream, and are split at arbitrary positions.
     for piece in plain_requests(FIRST..ALL).as_bytes().chunks(4_321) {
         client.send(piece).await;
     }

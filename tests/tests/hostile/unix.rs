@@ -1,4 +1,4 @@
-//! The same over a Unix socket.
+//! Hostile clients over a Unix socket.
 
 use std::io;
 
@@ -31,7 +31,7 @@ async fn unix_socket_is_served_like_tcp() {
     // A client that disconnects.
     drop(connect().await);
     generators.until_alive(0).await;
-    // A client that does not read, with next to no buffer.
+    // A client that does not read, with almost no buffer.
     let stalled = connect().await;
     // A client that stays until the server shuts down.
     let stays = connect().await;

@@ -1,4 +1,4 @@
-//! Events are decoded to the values that were sent.
+//! Events decode to the values that were sent.
 
 use std::fmt;
 
@@ -153,7 +153,7 @@ fn any_chat() -> impl Strategy<Value = Chat> {
     })
 }
 
-/// Decodes what a standard parser returns by hand: the event name is the variant.
+/// Decodes the output of a standard parser by hand: the event name is the variant.
 fn by_hand(event: &str, data: &str) -> Chat {
     let json = || serde_json::from_str::<Value>(data).unwrap();
     let tagged = match event {

@@ -1,4 +1,5 @@
-//! Types that serde hands on to an inner enum, whose variants must not name the event.
+//! Types whose serialization serde delegates to an inner enum. The variants of the inner enum must
+//! not name the event.
 
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ enum Either {
     Into(Into),
 }
 
-/// Yields the value in the form that the path names.
+/// Yields the value in the form named in the path.
 #[sse_endpoint("/{form}", flush = "ready")]
 async fn forms(
     Path(form): Path<u8>,

@@ -1,4 +1,4 @@
-//! The value as JSON, inside other values and in other places than an event.
+//! Event types as JSON, inside other values and outside of events.
 
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
@@ -51,7 +51,7 @@ async fn nested_event_type_is_plain_json() {
     struct Around {
         chat: Chat,
     }
-    /// The same with serde's derive, under the same names.
+    /// The same type with serde's derive, under the same names.
     #[derive(Serialize)]
     enum Tagged {
         Token { text: &'static str },
@@ -84,7 +84,7 @@ async fn nested_event_type_is_plain_json() {
 
 #[tokio::test]
 async fn event_head_does_not_leak_to_the_next_value() {
-    /// Writes an event type with another serializer, then another value with ours.
+    /// Serializes an event type with another serializer, then another value with ours.
     struct Quoted(Chat);
     impl Serialize for Quoted {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -113,7 +113,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
         .await
         .events();
     events.next().await.unwrap_err();
-    // `Ipv4Addr` asks its serializer whether it is human readable, as an event type does.
+    // Like an event type, `Ipv4Addr` asks its serializer whether the format is human readable.
     assert_eq!(
         wire!(std::net::Ipv4Addr: std::net::Ipv4Addr::LOCALHOST),
         "data: \"127.0.0.1\"\n\n"
@@ -122,7 +122,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
-    /// Serializes another event with another serializer while it is serialized itself.
+    /// Serializes another event with another serializer while it is itself being serialized.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]
     struct Outer;

@@ -1,6 +1,7 @@
-//! `#[derive(SseEvent)]`: on the wire, as JSON of a REST handler, and decoded again.
+//! `#[derive(SseEvent)]`: on the wire, as the JSON of a REST handler, and decoded again.
 
-/// The bytes of a stream of this one item; the endpoint is generated for its type.
+/// Returns the bytes of a stream with this single item. The endpoint is generated for the item's
+/// type.
 macro_rules! wire {
     ($item:ty: $value:expr) => {{
         #[sse_endpoint("/item")]
@@ -33,7 +34,7 @@ struct Call {
     arguments: Value,
 }
 
-/// Every kind of variant, with every attribute of serde's that affects a field.
+/// An enum with every kind of variant and every serde attribute that affects a field.
 #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
 enum Chat {
     Token {
@@ -68,7 +69,7 @@ enum Chat {
     Finished,
 }
 
-/// A number that travels as text.
+/// Serializes a number as text.
 mod as_text {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 

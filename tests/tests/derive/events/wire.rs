@@ -1,4 +1,4 @@
-//! The text that each kind of type and attribute writes.
+//! The text on the wire for each kind of type and attribute.
 
 use std::{borrow::Cow, time::Duration};
 
