@@ -1,5 +1,5 @@
-//! The README's programs equal the examples, and do what the README says. Its links, features and
-//! figures are those of the repository.
+//! The README's programs equal the examples, and behave as the README describes. Its links,
+//! features and figures match the repository.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// A program that the README or the comparison prints, by the name of its file.
+/// A program that the README or the comparison shows, identified by its file name.
 struct Program(&'static str);
 
 /// The running program, killed when dropped.
@@ -42,7 +42,7 @@ impl Program {
         read(&format!("examples/{}.rs", self.0))
     }
 
-    /// Builds and starts it, and returns when it listens.
+    /// Builds and starts the program, and returns when it listens.
     async fn run(&self) -> Running {
         let busy = TcpStream::connect("127.0.0.1:3000").await.is_ok();
         assert!(
@@ -66,7 +66,7 @@ impl Program {
         let examples = test.parent().unwrap().with_file_name("examples");
         let mut running = Running(Command::new(examples.join(self.0)).spawn().unwrap());
         while TcpStream::connect("127.0.0.1:3000").await.is_err() {
-            // A program that has ended will never listen.
+            // A program that has exited will never listen.
             let ended = running.0.try_wait().unwrap();
             assert_eq!(ended, None, "{} did not come up", self.0);
             tokio::task::yield_now().await;
@@ -84,8 +84,8 @@ fn curl(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Returns the lines that a client receives, except those that depend on the clock, and the
-/// keep-alive, which needs silence.
+/// Returns the lines that a client receives. Lines that depend on the clock are left out, and so is
+/// the keep-alive, which is sent only after a silence.
 fn frames(path: &str, args: &[&str]) -> String {
     let url = format!("http://127.0.0.1:3000{path}");
     curl(&[args, &["--max-time", "10", &url]].concat())
@@ -147,7 +147,7 @@ async fn readme_programs_match_examples_and_behave_equally() {
         ]);
         drop(running);
     }
-    // axum sends a `retry` before the first event as a frame of its own, and we send it in the
+    // axum sends a `retry` before the first event as a separate frame, and we send it in the
     // event's frame.
     let [ours, by_hand] = &answers[..] else {
         unreachable!("two programs")
@@ -163,7 +163,7 @@ async fn readme_programs_match_examples_and_behave_equally() {
     assert_eq!(answers[0][4..], ["404", "400", "204"]);
 }
 
-/// The README prints one function of the comparison, and the lines of both programs.
+/// The README shows one function from the comparison, and the number of lines of both programs.
 #[test]
 fn readme_shows_the_comparison() {
     let (readme, comparison) = (read("README.md"), read(COMPARISON));
@@ -235,7 +235,7 @@ fn readme_lists_the_features_of_the_crate() {
     assert_eq!(listed, features);
 }
 
-/// The figures are medians of `docs/performance.md`, which a measurement overwrites.
+/// The figures are medians from `docs/performance.md`, a page that each measurement overwrites.
 #[test]
 fn readme_repeats_the_measured_figures() {
     let (readme, measured) = (read("README.md"), read("docs/performance.md"));
@@ -259,7 +259,7 @@ fn readme_repeats_the_measured_figures() {
         let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
-        // A median is followed by the least and the most, if they differ.
+        // A median is followed by the minimum and the maximum, if they differ.
         let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
         let row = format!("{row}{ours} | {peer} |\n");
         assert!(readme.contains(&row), "the README has no row {row}");

@@ -1,7 +1,8 @@
-//! Why a stream ended: each reason from its real cause, equal in the hook, the span and the
+//! Close reasons: each is produced by its real cause, and is the same in the hook, the span and the
 //! metrics.
 //!
-//! One file of more than 450 lines: a process has one recorder, so all endpoints belong to one test.
+//! This file has more than 450 lines: a process has only one recorder, so all endpoints belong to
+//! one test.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -59,7 +60,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// The same, with time for a shutdown, or for a client to disconnect.
+/// Stays open, so that the server can shut down or the client can disconnect.
 #[sse_endpoint("/stays")]
 async fn stays(
     connection: Connection,
@@ -70,7 +71,7 @@ async fn stays(
     pending::<()>().await;
 }
 
-/// More than a client reads.
+/// Yields more than the client reads.
 #[sse_endpoint("/floods")]
 async fn floods(
     connection: Connection,
@@ -137,7 +138,7 @@ async fn runs(
     yield_all!(run);
 }
 
-/// Reads what a task of its own sends, which panics.
+/// Reads values from a task of its own that panics.
 #[sse_endpoint("/task")]
 async fn task(
     connection: Connection,
@@ -198,14 +199,14 @@ impl Running {
         }
     }
 
-    /// The stream's ID, once its hook has reported `why`.
+    /// Waits until a hook has reported `why`, and returns the stream's ID.
     async fn closed(&mut self, why: CloseReason) -> u64 {
         let (id, reason) = within("the close hook", self.told.recv()).await.unwrap();
         assert_eq!(reason, why);
         id
     }
 
-    /// The values of a metric, by its labels.
+    /// Returns the values of a metric by its labels.
     fn metric(&self, name: &str) -> BTreeMap<String, f64> {
         let rendered = self.metrics.render();
         let lines = rendered.lines().filter_map(|line| line.strip_prefix(name));
@@ -217,7 +218,7 @@ impl Running {
             .collect()
     }
 
-    /// The span of the stream, when it was closed.
+    /// Returns the span of the stream as logged at its close.
     async fn span(&self, id: u64) -> String {
         let connection = format!("connection={id} ");
         within("the span to close", async {
@@ -236,11 +237,11 @@ impl Running {
     }
 }
 
-/// A stream that has ended, by its id.
+/// The ID of a stream that has ended, and the reason.
 type Ended = (u64, CloseReason);
 
 impl Running {
-    /// Opens streams of one endpoint, which ends them as requested.
+    /// Opens streams on one endpoint that ends them as requested.
     async fn end_by_cause(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why) in [
@@ -259,7 +260,7 @@ impl Running {
         ids
     }
 
-    /// The spans of finished streams count their events and bytes.
+    /// Asserts that the spans of finished streams count their events and bytes.
     async fn assert_counts(&mut self) {
         let error = "event: error\ndata: \"as asked\"\n\n".len();
         for (how, events, bytes, why) in [
@@ -288,7 +289,7 @@ impl Running {
         assert!(span.contains("reason=\"rejected\""), "{span}");
     }
 
-    /// Streams that fail with what they read.
+    /// Ends streams by failures of their sources.
     async fn fail_runs(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why, is_cut) in [
@@ -320,7 +321,7 @@ impl Running {
         ids
     }
 
-    /// Streams that end by their topic, their client, another stream or the server.
+    /// Ends streams by their topic, their client, another stream or the server.
     async fn end_by_others(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         let mut lags = Client::get(self.addr, "/api/lags").await;
@@ -360,7 +361,7 @@ impl Running {
             self.metric("sse_server_active_streams")[r#"http_route="/api/stays""#],
             1.0
         );
-        // There is room for one.
+        // The limit allows one stream.
         let refused = Client::get(self.addr, "/api/stays").await.head().await;
         assert_eq!(refused.status_line, "HTTP/1.1 503 Service Unavailable");
         drop(leaves);
@@ -376,7 +377,7 @@ impl Running {
         ids
     }
 
-    /// Each span has its reason and the other fields.
+    /// Asserts that each span has its reason and the other fields.
     async fn assert_spans(&self, ended: &[Ended]) {
         for &(id, why) in ended {
             let span = self.span(id).await;
@@ -407,7 +408,7 @@ impl Running {
         );
     }
 
-    /// Each reason is counted once for its route, and nothing else is.
+    /// Asserts that each reason is counted once for its route, and nothing else is.
     fn assert_metrics(&self, ended: Vec<Ended>) {
         let closed = self.metric("sse_server_streams_closed");
         for (_, why) in ended {
@@ -466,7 +467,7 @@ impl Running {
     }
 }
 
-// One test, since a process has one recorder.
+// There is only one test, since a process has one recorder.
 #[tokio::test]
 async fn each_reason_is_equal_in_hook_span_and_metric() {
     let mut server = Running::start().await;

@@ -1,4 +1,4 @@
-//! The tests of each proxy.
+//! The tests that run against each proxy.
 
 use std::{process::Stdio, sync::atomic::Ordering, time::Duration};
 
@@ -14,8 +14,8 @@ pub(crate) fn number(number: u32) -> String {
     format!("data: {number}\n\n")
 }
 
-/// The head and the first event arrive before the generator has a second one, and so does each that
-/// follows.
+/// The head and the first event arrive before the generator has a second one, and each later event
+/// arrives before the next one exists.
 pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -23,7 +23,7 @@ pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     };
     let mut frames = proxy.get("/asked").await;
     frames.expect(&number(1)).await;
-    // If each waited in the kernel for 200 ms, the last would be too late.
+    // If each event waited in the kernel for 200 ms, the last one would be too late.
     soon("twelve events", async {
         for asked in 2..14 {
             servers.world.next.notify_one();
@@ -60,8 +60,8 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     drop(frames);
     servers.world.generators.until_alive(0).await;
 
-    // Caddy 2.6 now and then closes its connection to the server if a POST with a body is answered
-    // at once: too rarely for a test of its own, and too often for this one.
+    // Caddy 2.6 sometimes closes its connection to the server if a POST with a body receives a
+    // response at once: too rarely for a separate test, but too often for this one.
     let body: &[u8] = if kind.program == "caddy" { b"" } else { b"{}" };
     let post = Client::post(proxy.addr, "/asked", body.len(), body);
     let mut frames = Frames::of(post.await).await;
@@ -71,7 +71,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// For a proxy that notices a disconnect only when it sends something.
+/// This test is for proxies that notice a disconnect only when they send something.
 pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -109,7 +109,7 @@ pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
     assert_eq!(frames.next().await, Err(BrokenOff));
 }
 
-/// A browser has more than six streams over one connection, and closing one does not affect the
+/// A browser can have more than six streams on one connection, and closing one does not affect the
 /// others.
 pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     let kind = Kind {
@@ -141,7 +141,7 @@ pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The delay that the proxy adds isn't noticeable, by the median of several events.
+/// The median delay that the proxy adds to several events isn't noticeable.
 pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -161,7 +161,7 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
         took.sort();
         medians.push(took[took.len() / 2]);
         drop(frames);
-        // Otherwise it would be asked for the next event.
+        // Otherwise the old generator would be asked for the next event.
         servers.world.generators.until_alive(0).await;
     }
     let [direct, behind] = medians[..] else {
@@ -173,7 +173,8 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     );
 }
 
-/// Each stream receives its event, through TLS, HTTP/2 and a proxy that compresses all that it may.
+/// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything it
+/// may.
 pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
@@ -204,7 +205,7 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
         .kill_on_drop(true)
         .spawn()
         .expect("`chromium`, which `cargo xtask interop` installs");
-    // Each stream once, so none has reconnected.
+    // Each stream reports once, so none has reconnected.
     let mut told = servers.world.told.subscribe();
     let all = tokio::time::timeout(
         Duration::from_secs(30),
@@ -218,7 +219,7 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     servers.world.generators.until_gone().await;
 }
 
-/// The server learns the client's address, and only from the proxy.
+/// The server receives the client's address, and only from the proxy.
 pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -245,7 +246,8 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
         let mut before = 0;
         while before == 0 || before < taken() {
             before = taken();
-            // Only the clock can show that nothing happens. If it is wrong, the test passes.
+            // Only waiting can show that nothing happens. If the wait is too short, the test still
+            // passes.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
@@ -257,7 +259,8 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The timeout of the file, shortened, ends a silent stream, and not one with a keep-alive.
+/// The file's timeout, which the test shortens, ends a silent stream but not a stream with a
+/// keep-alive.
 pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[kind.silence]).await else {
@@ -268,11 +271,11 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let mut alive = proxy.get("/alive").await;
     alive.expect(&number(1)).await;
 
-    // The proxy ends it, and the server notices.
+    // The proxy ends the silent stream, and the server notices.
     let end = silent.next().await;
     assert!(matches!(end, Err(BrokenOff) | Ok(None)), "{end:?}");
     servers.world.generators.until_alive(1).await;
-    // Twice the time that the other stream had.
+    // The stream stays open for twice as long as the silent one.
     for _ in 0..8 {
         alive.expect(":\n").await;
     }
@@ -288,7 +291,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
         return;
     };
     servers.until_first_refuses().await;
-    // Before its health check can notice.
+    // The streams are opened before the health check can notice.
     let mut streams = Vec::new();
     for _ in 0..4 {
         let mut frames = proxy.get("/quiet").await;
@@ -298,7 +301,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
     servers.world.generators.until_alive(4).await;
 }
 
-/// The same, with a proxy that needs its health check for it.
+/// Like the previous test, for a proxy that needs its health check to skip the server.
 pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_on(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -306,7 +309,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     };
     servers.until_first_refuses().await;
     within("the health check to notice", async {
-        // The proxy takes turns, so this many in a row aren't a coincidence.
+        // The proxy alternates between the servers, so this many in a row aren't a coincidence.
         let mut in_a_row = 0;
         while in_a_row < 20 {
             let mut client = Client::connect(proxy.addr).await;
@@ -326,7 +329,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     frames.expect(&number(1)).await;
 }
 
-/// After SIGTERM a server gets no new streams, and its open streams go on.
+/// After SIGTERM, a server receives no new streams, and its open streams continue.
 pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     let servers = [Process::start().await, Process::start().await];
     let Some(proxy) = Proxy::start(kind, [servers[0].addr, servers[1].addr], &[]).await else {
@@ -350,7 +353,8 @@ pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     assert!(killed.await.unwrap().success());
     let other = format!("\n{}\n.", servers[1].id());
     within("the other server to answer alone", async {
-        // The proxy takes turns or counts, so this many in a row aren't a coincidence.
+        // The proxy alternates or balances by connections, so this many in a row aren't a
+        // coincidence.
         let mut in_a_row = 0;
         while in_a_row < 50 {
             in_a_row = if answers().await.contains(&other) {

@@ -1,29 +1,29 @@
-//! The configuration files of the docs, and what a test changes in them.
+//! The configuration files from the docs, and the changes that the tests make to them.
 
 /// A proxy with its configuration from the docs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) program: &'static str,
     pub(crate) file: &'static str,
-    /// The address in the file, and the one for a test, with a `PORT` of its own.
+    /// The address in the file, and its replacement for a test, with the placeholder `PORT`.
     pub(crate) listens: Option<(&'static str, &'static str)>,
-    /// The same for HTTP/2 without TLS.
+    /// Like `listens`, for HTTP/2 without TLS.
     pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,
-    /// The same with TLS, for HTTP/2 as browsers speak it, and with compression of all that it can
-    /// compress.
+    /// Like `listens`, for browsers: with HTTP/2 over TLS, and with compression of everything that
+    /// the proxy can compress.
     pub(crate) listens_to_browsers: Option<(&'static str, &'static str)>,
-    /// Its timeout for servers that send nothing.
+    /// The timeout for servers that send nothing, and its replacement.
     pub(crate) silence: (&'static str, &'static str),
-    /// The addresses of its servers.
+    /// The addresses of the servers in the file.
     pub(crate) servers: &'static [&'static str],
-    /// Replacements for a process without privileges, in a folder of its own, `DIR`.
+    /// Replacements for running an unprivileged process in its own folder, `DIR`.
     pub(crate) private: &'static [(&'static str, &'static str)],
     pub(crate) args: &'static [&'static str],
-    /// Whether it is several processes.
+    /// Whether the proxy runs as several processes.
     pub(crate) has_children: bool,
 }
 
-/// As in the files.
+/// The server addresses in the files.
 pub(crate) const SERVERS: &[&str] = &["127.0.0.1:3000", "127.0.0.1:3001"];
 
 pub(crate) const NGINX: Kind = Kind {
@@ -43,7 +43,7 @@ pub(crate) const NGINX: Kind = Kind {
         "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
          uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n",
     )],
-    // One process, so that ending it by its ID ends all of it.
+    // Run a single process, so that ending it by its ID ends all of it.
     args: &[
         "-p",
         "DIR",
@@ -81,7 +81,7 @@ pub(crate) const HAPROXY: Kind = Kind {
     )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     servers: SERVERS,
-    // It does not start if the system allows fewer files than that.
+    // HAProxy does not start if the operating system allows fewer files.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
     has_children: false,
@@ -184,7 +184,7 @@ pub(crate) const VARNISH: Kind = Kind {
     file: include_str!("../../../sse-runtime/docs/proxies/varnish.vcl"),
     listens: None,
     listens_to_http2: None,
-    // It has no TLS of its own.
+    // Varnish does not support TLS.
     listens_to_browsers: None,
     silence: ("pipe_timeout=60", "pipe_timeout=2"),
     servers: SERVERS,
@@ -217,7 +217,7 @@ backend default { .host = \"127.0.0.1:3000\"; }
     ..VARNISH
 };
 
-/// Replaces the only occurrence of `was` in `file` by `is`.
+/// Replaces the only occurrence of `was` in `file` with `is`.
 pub(crate) fn changed(file: &str, was: &str, is: &str) -> String {
     assert_eq!(file.matches(was).count(), 1, "{was:?} in {file}");
     file.replace(was, is)

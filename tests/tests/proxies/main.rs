@@ -1,10 +1,9 @@
-//! Streams behind nginx, HAProxy, Caddy, Apache httpd and Varnish, with the configuration files of
-//! the docs: no event is held back, disconnects and clean ends are passed on, and a quiet stream
-//! stays open. Each proxy also runs with the least configuration that makes it a proxy, to show its
-//! defaults.
+//! Streams behind nginx, HAProxy, Caddy, Apache httpd and Varnish, with the configuration files
+//! from the docs: no event is held back, disconnects and clean ends are passed on, and a quiet
+//! stream stays open. Each proxy also runs with a minimal configuration, to show its defaults.
 //!
-//! `cargo xtask interop` turns the tests' names and results into a table. A test that must panic is
-//! a fault of the proxy, which the table lists with its reason.
+//! `cargo xtask interop` turns the tests' names and results into a table. A test that must panic
+//! documents a fault of the proxy, and the table lists the fault with its cause.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"
@@ -15,11 +14,11 @@ mod configs;
 mod process;
 mod servers;
 
-/// The step `sockets` of `cargo xtask test` skips the tests of this module by its name, since the
-/// step `interop` runs them.
+/// The step `sockets` of `cargo xtask test` skips the tests in this module by the module's name,
+/// since the step `interop` runs them.
 mod behind {
-    /// Expands to the named tests for this proxy; each with the message of its panic if the proxy
-    /// is known to fail.
+    /// Expands to the named tests for this proxy. If the proxy is known to fail a test, the panic
+    /// message follows the test's name.
     macro_rules! proxy {
         (@test $kind:ident $test:ident) => {
             #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A proxy that runs, in a folder of its own.
+/// A running proxy in its own folder.
 pub(crate) struct Proxy {
     pub(crate) addr: SocketAddr,
     pub(crate) child: Child,
@@ -26,14 +26,14 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it with the file of the docs, after the `changes`, in front of `servers`. Prints
-    /// `SKIPPED` and returns `None` if it is not installed.
+    /// Starts the proxy in front of `servers`, using the file from the docs with the `changes`
+    /// applied. Prints `SKIPPED` and returns `None` if the proxy is not installed.
     pub(crate) async fn start(
         kind: Kind,
         servers: [SocketAddr; 2],
         changes: &[(&str, &str)],
     ) -> Option<Self> {
-        // Not all know `--version`; it is enough that they start.
+        // Not all proxies support `--version`; it is enough that the program starts.
         let there = Command::new(kind.program)
             .arg("--version")
             .stdout(Stdio::null())
@@ -44,11 +44,11 @@ impl Proxy {
                 "SKIPPED: no {}; `cargo xtask interop` installs it\n",
                 kind.program
             );
-            // Directly to stderr: the harness hides the output of tests that pass.
+            // Write directly to stderr, since the test harness hides the output of passing tests.
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         }
-        // Another process may take the port between its choice and its use.
+        // Another process may take the port after it is chosen and before it is used.
         for _ in 0..4 {
             if let Ok(proxy) = Self::try_start(kind, servers, changes).await {
                 return Some(proxy);
@@ -58,7 +58,7 @@ impl Proxy {
         Some(proxy.unwrap_or_else(|log| panic!("{} does not start: {log}", kind.program)))
     }
 
-    /// The proxy, or its output if it has ended.
+    /// Returns the proxy, or its output if it has exited.
     pub(crate) async fn try_start(
         kind: Kind,
         servers: [SocketAddr; 2],
@@ -90,7 +90,7 @@ impl Proxy {
         }
         let mut args: Vec<_> = kind.args.iter().map(|argument| own(argument)).collect();
         for (was, is) in kind.listens.iter().chain(kind.private).chain(changes) {
-            // Varnish has some of it among its arguments.
+            // Varnish takes some of its configuration from its arguments.
             match args.iter_mut().find(|argument| *argument == was) {
                 Some(argument) => *argument = own(is),
                 None => file = changed(&file, was, &own(is)),
@@ -118,7 +118,7 @@ impl Proxy {
         }
     }
 
-    /// Waits until it listens; returns `false` if it has ended.
+    /// Waits until the proxy listens. Returns `false` if it has exited.
     pub(crate) async fn listens(&mut self) -> bool {
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -132,8 +132,8 @@ impl Proxy {
         }
     }
 
-    /// Terminates it with its children, which would survive if it were killed. Kills it if it does
-    /// not end soon.
+    /// Terminates the proxy and its children, which would survive if the proxy were killed. Kills
+    /// the proxy if it does not exit soon.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children
@@ -170,8 +170,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Writes a certificate for the loopback, its key, and both in one file, where the proxy looks for
-/// them.
+/// Writes a certificate for the loopback address, its key, and a file with both, where the proxy
+/// looks for them.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -180,14 +180,14 @@ fn write_certificate(folder: &Path) {
     fs::write(folder.join("both"), certificate + &key).unwrap();
 }
 
-/// A client that reads frames, however the proxy has split them into chunks.
+/// A client that reads frames, regardless of how the proxy has split them into chunks.
 pub(crate) struct Frames {
     pub(crate) client: Client,
     pub(crate) text: String,
 }
 
 impl Frames {
-    /// Reads the head of a stream that begins.
+    /// Reads the head, and asserts that a stream begins.
     pub(crate) async fn of(mut client: Client) -> Self {
         let head = client.head().await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -202,8 +202,8 @@ impl Frames {
         }
     }
 
-    /// Reads the next frame, or a comment or `retry` between two frames, which is a line; `None` at
-    /// the clean end.
+    /// Reads the next frame, or a single line between two frames: a comment or a `retry`. Returns
+    /// `None` at a clean end.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, BrokenOff> {
         loop {
             let is_line = self.text.starts_with([':', 'r']);

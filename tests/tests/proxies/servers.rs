@@ -35,15 +35,15 @@ pub(crate) struct World {
     pub(crate) generators: Generators,
     /// Lets the generator yield its next value.
     pub(crate) next: Arc<Notify>,
-    /// How many pieces of `much` were taken.
+    /// The number of pieces of `much` that have been taken.
     pub(crate) taken: Arc<AtomicU32>,
-    /// How many events a browser has reported.
+    /// The number of events that a browser has reported.
     pub(crate) told: Arc<watch::Sender<usize>>,
     pub(crate) start: Instant,
 }
 
-/// Yields a number, and the next one only after the test has asked for it, so a proxy that waits
-/// for more data waits for ever.
+/// Yields a number, and the next one only after the test has asked for it. A proxy that waits for
+/// more data waits forever.
 #[sse_endpoint("/asked", keep_alive = "off")]
 pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -53,7 +53,7 @@ pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32>
     }
 }
 
-/// The same for a POST.
+/// Like `asked`, for a POST.
 #[sse_endpoint("/asked", method = POST, keep_alive = "off")]
 pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -63,7 +63,7 @@ pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Ite
     }
 }
 
-/// Quiet, but alive.
+/// Yields no further events, but sends keep-alives.
 #[sse_endpoint("/alive", keep_alive = "500ms")]
 pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -86,7 +86,7 @@ pub(crate) const PIECE: usize = 64 * 1024;
 /// More than a proxy should buffer for a client that does not read.
 pub(crate) const PIECES: u32 = 4_096;
 
-/// Yields as much as the server takes.
+/// Yields as much as the server accepts.
 #[sse_endpoint("/much")]
 pub(crate) async fn much(State(world): State<World>) -> impl Stream<Item = Text<String>> {
     let _running = world.generators.enter();
@@ -116,7 +116,7 @@ pub(crate) async fn broken(State(world): State<World>) -> impl Stream<Item = u32
     panic!("on purpose");
 }
 
-/// Yields the time in microseconds since the test began, whenever it is asked.
+/// Yields the time since the test began, in microseconds, whenever the test asks for it.
 #[sse_endpoint("/stamped", keep_alive = "off")]
 pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u128> {
     loop {
@@ -125,17 +125,17 @@ pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u1
     }
 }
 
-/// How many streams a tab of a browser has in the test.
+/// The number of streams in the test's browser tab.
 pub(crate) const STREAMS: usize = 50;
 
-/// Opens that many streams.
+/// A page that opens `STREAMS` streams.
 pub(crate) const PAGE: &str = "<!doctype html><script>
     for (let stream = 0; stream < 50; stream++) {
         new EventSource('/quiet').onmessage = () => fetch('/told', { method: 'POST' });
     }
 </script>";
 
-/// Two servers of one app, as in the files of the proxies.
+/// Two servers for one app, at the places of those in the proxies' files.
 pub(crate) struct Servers {
     pub(crate) addrs: [SocketAddr; 2],
     /// The first server.
@@ -194,7 +194,7 @@ impl Servers {
     }
 }
 
-/// A server in a process of its own, which gets signals.
+/// A server in its own process, which receives signals.
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) addr: SocketAddr,
@@ -203,7 +203,8 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) async fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            // It accepts for another minute, but reports that it isn't ready.
+            // After SIGTERM, the server accepts connections for another minute, but reports that it
+            // isn't ready.
             .args(["60000", "100"])
             .stdout(Stdio::piped())
             .kill_on_drop(true)

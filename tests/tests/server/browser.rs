@@ -1,4 +1,4 @@
-//! A browser's own `EventSource`, in Chromium without a window.
+//! A browser's built-in `EventSource`, in headless Chromium.
 
 use std::{future::pending, process::Stdio, time::Duration};
 
@@ -17,7 +17,7 @@ async fn events() -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Reports to the server what its `EventSource` sees.
+/// A page that reports the events of its `EventSource` to the server.
 const PAGE: &str = "<!doctype html><script>
     const tell = what => fetch('/told', { method: 'POST', body: what });
     const source = new EventSource('/events');
@@ -53,7 +53,7 @@ async fn browser_gets_in_once_a_permit_is_free() {
             "--no-first-run",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        // Keeps it running.
+        // Keeps Chromium running.
         .arg("--remote-debugging-port=0")
         .arg(format!("http://{addr}/"))
         .stdout(Stdio::null())
@@ -67,7 +67,7 @@ async fn browser_gets_in_once_a_permit_is_free() {
     };
     assert_eq!(next().await, "refused");
     drop(inside);
-    // It reconnects by itself.
+    // The `EventSource` reconnects automatically.
     let mut last = next().await;
     while last == "refused" {
         last = next().await;

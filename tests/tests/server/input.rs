@@ -1,4 +1,4 @@
-//! Bad input: what the client receives, and what is logged.
+//! Bad input: the bytes that the client receives, and the log lines.
 
 use std::{
     panic,
@@ -137,7 +137,7 @@ async fn stream_breaks_off_if_serialization_fails() {
     let went_on = Arc::new(AtomicBool::new(false));
     let app = Router::new().sse(broken).with_state(Arc::clone(&went_on));
     let mut events = Client::new(app).get("/broken").await.events();
-    // The frames before arrive, half a frame does not, and the stream breaks off.
+    // Earlier frames arrive, half a frame does not, and the stream breaks off.
     assert_eq!(events.expect_event().await.data, "null");
     let error = events.next().await.unwrap_err();
     assert!(!error.to_string().contains("half a frame"));

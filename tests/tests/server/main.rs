@@ -1,4 +1,4 @@
-//! The server around the streams: connections, versions of HTTP, TLS, and how it shuts down.
+//! The server around the streams: connections, HTTP versions, TLS and shutdown.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"

@@ -131,7 +131,7 @@ async fn both_versions_end_cleanly() {
             }
         }
         assert!(last.starts_with("retry: "), "{last:?}");
-        // curl tells a stream that was cut off from one that has ended.
+        // curl distinguishes a stream that was cut off from one that ended.
         assert!(within("curl", curl.wait()).await.unwrap().success());
         let reason = within("the hook", server.closed.recv()).await;
         assert_eq!(reason, Some(CloseReason::Shutdown));
@@ -143,13 +143,13 @@ async fn unfinished_handshake_is_given_up() {
     let server = Tls::start().await;
     let silent = Client::connect(server.addr).await;
     let plain = Client::get(server.addr, "/quiet").await;
-    // The connection ends without a byte of a response.
+    // The connection ends without a single response byte.
     let said = plain.rest().await;
     assert!(!said.contains("HTTP"), "{said:?}");
     assert_eq!(silent.rest().await, "");
 }
 
-/// hyper would wait for ever for the preface of HTTP/2.
+/// hyper would wait forever for the HTTP/2 preface.
 #[tokio::test]
 async fn silent_http2_client_is_disconnected() {
     let server = Tls::start().await;
@@ -162,7 +162,7 @@ async fn silent_http2_client_is_disconnected() {
         .kill_on_drop(true)
         .spawn()
         .expect("`openssl`, which `cargo xtask test` installs");
-    // It ends when the server closes the connection.
+    // The client exits when the server closes the connection.
     within("the server to close it", silent.wait())
         .await
         .unwrap();
@@ -182,7 +182,7 @@ async fn server_does_not_start_without_certificate() {
     );
 }
 
-/// A FIFO without a writer blocks its reader, like a network file system that does not answer.
+/// A FIFO without a writer blocks its reader, like a network file system that does not respond.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_stops_while_its_certificate_is_read() {
     let files = TempDir::new().unwrap();

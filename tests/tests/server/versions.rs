@@ -1,4 +1,4 @@
-//! The response on each version of HTTP.
+//! The response in each HTTP version.
 
 use std::{collections::BTreeSet, future::pending, net::SocketAddr};
 
@@ -21,7 +21,7 @@ struct Shared {
     events: watch::Receiver<u32>,
 }
 
-/// The client's address, then all events.
+/// Yields the client's address, then all events.
 #[sse_endpoint("/events")]
 async fn events(
     State(generators): State<Generators>,
@@ -43,8 +43,8 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
 }
 
-/// An order that exists, or does not. The code before the response is counted once, the stream once
-/// more.
+/// Reads an order that may not exist. The code before the response is counted once, and the stream
+/// a second time.
 #[sse_endpoint("/orders/{order}")]
 async fn order(
     State(generators): State<Generators>,
@@ -97,7 +97,7 @@ async fn send(server: &Server, request: &str) -> (Client, Head) {
     (client, head)
 }
 
-/// Asserts the headers that are the same on every version.
+/// Asserts the headers that are the same in every version.
 fn assert_event_stream(head: &Head) {
     assert!(head.status_line.ends_with(" 200 OK"), "{head:?}");
     assert_eq!(
@@ -138,7 +138,7 @@ async fn http_1_0_keep_alive_is_not_promised() {
     let (client, head) = send(&server, request).await;
     assert_event_stream(&head);
     assert_eq!(head.get("transfer-encoding"), None);
-    // `keep-alive` would promise a length. The body can only end with the connection.
+    // The body can only end with the connection, and `keep-alive` would promise a length.
     assert_eq!(head.get("connection"), None);
     assert_eq!(client.rest().await, TWO);
 }
@@ -166,7 +166,7 @@ async fn http_1_1_keeps_the_connection() {
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     assert_eq!(client.chunk().await, Ok(None));
 
-    // The connection ends, as the head announced.
+    // The connection closes, as the head announced.
     client.send(request.as_bytes()).await;
     assert_event_stream(&client.head().await);
 }
@@ -224,7 +224,7 @@ async fn http_1_1_is_read_by_an_independent_client() {
     server.generators.until_alive(0).await;
 }
 
-/// HTTP/2 without TLS, with prior knowledge.
+/// Returns a client for HTTP/2 without TLS, with prior knowledge.
 fn http2() -> reqwest::Client {
     reqwest::Client::builder()
         .http2_prior_knowledge()
@@ -358,7 +358,7 @@ fn body_app() -> Router {
     Router::new().sse(body)
 }
 
-/// Responds once the server shuts down.
+/// Returns its response once the server shuts down.
 #[sse_endpoint("/stopping", on_shutdown = "finish", allow(finish_without_end))]
 async fn stopping(
     State((generators, shutdown)): State<(Generators, Shutdown)>,

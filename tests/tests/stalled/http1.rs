@@ -13,7 +13,7 @@ use tokio::{io::AsyncReadExt as _, time::sleep};
 
 use super::{EVENT, NEVER, SEND_TIMEOUT, Told, assert_stalled, next, server};
 
-/// Reads to the end of the connection, and returns the number of bytes and how it ended.
+/// Reads to the end of the connection, and returns the number of bytes and the final result.
 async fn read_left(client: Client) -> (usize, io::Result<()>) {
     let (mut socket, received) = client.into_parts();
     let mut len = received.len();
@@ -27,7 +27,7 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     }
 }
 
-/// Whether the kernel still has the server's side of a connection, in any state.
+/// Returns whether the kernel still knows the server's side of a connection, in any state.
 fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     let port = |text: &str| {
         let (_, port) = text.split_once(':')?;
@@ -55,7 +55,7 @@ async fn stall(path: &'static str) {
     assert_eq!(closed.path, path);
     assert_eq!(closed.alive, 0, "the generator was there: {closed:?}");
     if path != "/huge" {
-        // The kernel's buffers, and next to nothing of our own.
+        // The data fills the kernel's buffers, and almost none of ours.
         assert!(closed.yielded < 1024 * 1024, "{closed:?}");
     }
 
@@ -67,7 +67,7 @@ async fn stall(path: &'static str) {
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     let (left, end) = read_left(client).await;
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    // Unsent data is dropped: only what the client's kernel had received is left.
+    // Unsent data is dropped, so only data that the client's kernel had received is left.
     assert!(left < 256 * 1024, "{left} bytes were still sent");
     assert!(!is_known(addr, local), "the system keeps the connection");
 }
@@ -77,7 +77,7 @@ async fn client_that_stops_reading_is_disconnected() {
     tokio::join!(stall("/each"), stall("/ready"), stall("/huge"));
 }
 
-/// Small events, each of which is sent alone.
+/// Yields small events, each of which is sent alone.
 #[sse_endpoint("/drips", flush = "ready", max_duration = "1s", keep_alive = "off")]
 async fn drips(
     connection: Connection,
@@ -91,7 +91,7 @@ async fn drips(
     }
 }
 
-/// The same, closed by `close_when`.
+/// Like `drips`, but closed by `close_when`.
 #[sse_endpoint("/drips-until", flush = "ready", keep_alive = "off")]
 async fn drips_until(
     connection: Connection,
@@ -130,8 +130,8 @@ async fn stalled_stream_ends_at_its_deadline() {
     }
 }
 
-/// Takes longer than the limit in total, but never as long without a byte. The kernel's buffers
-/// must not hide that.
+/// The client takes longer than the limit in total, but never that long without reading a byte. The
+/// kernel's buffers must not hide this progress.
 #[tokio::test]
 async fn slow_client_is_not_stalled() {
     let (server, _told, mut reasons) = server();
@@ -144,7 +144,7 @@ async fn slow_client_is_not_stalled() {
         len += within("the server to write", socket.read(&mut chunk))
             .await
             .unwrap();
-        // 16 KiB each 50 ms.
+        // Read 16 KiB every 50 ms.
         let due = Duration::from_micros(len as u64 * 50_000 / (16 * 1024));
         sleep(due.saturating_sub(start.elapsed())).await;
     }
@@ -155,8 +155,8 @@ async fn slow_client_is_not_stalled() {
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
-/// The kernel also drops a connection whose client has no room for too long, as if it had vanished.
-/// The reason must still be `Stalled`.
+/// If a client has no room for too long, the kernel also drops its connection, as if the client had
+/// vanished. The reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();

@@ -23,7 +23,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{SEND_TIMEOUT, TICK, Told, assert_stalled, each, next, server};
 
-/// Returns a client of HTTP/2 with a connection window of `room`, and the task that drives it.
+/// Returns an HTTP/2 client with a connection window of `room`, and the task that drives it.
 async fn http2(socket: TcpStream, room: u32) -> (SendRequest<bytes::Bytes>, JoinHandle<()>) {
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(room)
@@ -43,7 +43,7 @@ async fn http2_get(client: &SendRequest<bytes::Bytes>, path: &str) -> RecvStream
     within("the head", response).await.unwrap().into_body()
 }
 
-/// Reads the next bytes, and releases their capacity.
+/// Reads the next data, and releases its capacity.
 async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>> {
     let data = within("the next event", stream.data()).await?;
     Some(data.map(|data| {
@@ -62,13 +62,13 @@ async fn unread_stream_is_reset_while_others_go_on() {
     for _ in 0..3 {
         let mut stream = http2_get(&client, "/clock").await;
         others.spawn(async move {
-            // Until well after the others were reset.
+            // Continue until well after the others were reset.
             for _ in 0..3 * SEND_TIMEOUT.as_millis() / TICK.as_millis() {
                 http2_data(&mut stream).await.unwrap().unwrap();
             }
         });
     }
-    // Nothing is sent here, so it isn't stalled.
+    // Nothing is sent on this stream, so it isn't stalled.
     let _quiet = http2_get(&client, "/quiet").await;
     let mut unread = Vec::new();
     for path in ["/each", "/ready", "/huge"] {
@@ -101,7 +101,7 @@ async fn unread_stream_is_reset_while_others_go_on() {
     assert_eq!(told.generators.count().alive, 1);
 }
 
-/// None of its streams is polled for data.
+/// None of the connection's streams is polled for data.
 #[tokio::test]
 async fn stream_without_window_is_reset() {
     let (server, told, mut reasons) = server();
@@ -124,7 +124,7 @@ async fn elsewhere(request: Request<Body>, next: Next) -> Response {
     tokio::spawn(next.run(request)).await.unwrap()
 }
 
-/// A layer that has a task forward the body.
+/// A layer that forwards the body in a task.
 async fn forwarded(request: Request<Body>, next: Next) -> Response {
     let (parts, body) = next.run(request).await.into_parts();
     let (sender, receiver) = mpsc::channel(1);
@@ -140,14 +140,14 @@ async fn forwarded(request: Request<Body>, next: Next) -> Response {
     Response::from_parts(parts, body)
 }
 
-/// A layer that passes on a frame after more than the limit each.
+/// A layer that holds each frame for longer than the limit before it passes the frame on.
 async fn throttled(request: Request<Body>, next: Next) -> Response {
     let (parts, body) = next.run(request).await.into_parts();
     let frames = body.into_data_stream().throttle(SEND_TIMEOUT * 3 / 2);
     Response::from_parts(parts, Body::from_stream(frames))
 }
 
-/// The server notices an unread response, whatever layers do with the body.
+/// The server notices an unread response, regardless of how layers handle the body.
 #[tokio::test]
 async fn unread_stream_is_reset_inside_layers() {
     let (told, mut reasons) = Told::new();
@@ -199,7 +199,7 @@ async fn stream_throttled_by_a_layer_is_not_stalled() {
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
 }
 
-/// Other responses are reset as well.
+/// Responses other than event streams are reset as well.
 #[tokio::test]
 async fn unread_download_is_reset() {
     let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));

@@ -204,7 +204,7 @@ async fn stream_breaks_off_if_text_is_not_a_string() {
         #[sse(text)]
         Text(Seven),
     }
-    /// Text for the compiler, a number for serde.
+    /// Implements `AsRef<str>`, but serializes as a number.
     struct Seven;
     impl AsRef<str> for Seven {
         fn as_ref(&self) -> &'static str {

@@ -77,7 +77,7 @@ impl Plain {
         }
     }
 
-    /// Waits until the server has ended, which means that no connection is left.
+    /// Waits until the server has stopped, which happens only when no connection is left.
     async fn ended(mut self) {
         let served = within("the server to end", self.served.join_next()).await;
         served.unwrap().unwrap().unwrap();
@@ -119,7 +119,7 @@ async fn streams_end_cleanly_at_spread_moments() {
         retries.len() > CLIENTS / 2,
         "they reconnect together: {retries:?}"
     );
-    // Around the ten seconds of the endpoint.
+    // The `retry` varies around the endpoint's ten seconds.
     assert!(
         retries.iter().all(|retry| (5_000..=15_000).contains(retry)),
         "{retries:?}"
@@ -173,13 +173,13 @@ async fn stream_started_during_shutdown_is_drained() {
     server.shutdown.begin();
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
-    // The request is answered, or the connection is closed: in both cases the server has nothing
-    // left to wait for.
+    // Either the request receives a response, or the connection is closed. In both cases the server
+    // has nothing left to wait for.
     let _ = late.rest().await;
     server.ended().await;
 }
 
-/// A program that drops the server may bind its address again at once.
+/// A program that drops the server can bind its address again at once.
 #[tokio::test]
 async fn dropped_server_frees_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Close hooks, which run before the server has shut down.
+//! Close hooks run before the server has shut down.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
         let _running = (generators.enter(), Slow);
         let hook = generators.enter();
         connection.on_close(|reason| async move {
-            // A generator that has not ended keeps its guard, and is counted.
+            // A generator that has not ended still holds its guard, so it is counted.
             if reason != CloseReason::Shutdown {
                 std::mem::forget(hook);
             }
@@ -60,7 +60,8 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
     let server = server_of(app).shutdown(shutdown.clone());
     let served = tokio::spawn(server.serve(listener));
 
-    // Has no window: hyper does not poll the streams, and they do not notice that they must end.
+    // The client's window is zero, so hyper does not poll the streams, and they do not notice that
+    // they must end.
     let socket = TcpStream::connect(addr).await.unwrap();
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(0);

@@ -1,4 +1,5 @@
-//! A server that shuts down ends its streams first: cleanly, at spread moments, and in time.
+//! A server that shuts down ends its streams first: cleanly, spread over time, and before the
+//! timeout.
 
 mod drain;
 mod hooks;
@@ -19,10 +20,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Longer than a stream that closes is left open, in a drain time of 5 s.
+/// Longer than a closing stream stays open with a drain time of 5 s.
 const FINITE: Duration = Duration::from_millis(4_200);
 
-/// A method that is not repeated by clients, so the stream runs on during a shutdown.
+/// Clients do not repeat a `POST`, so the stream continues during a shutdown.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
@@ -40,7 +41,7 @@ async fn to_the_end(client: &mut Client) -> String {
     last
 }
 
-/// Returns the milliseconds of a frame that holds only a `retry`.
+/// Returns the milliseconds from a frame that contains only a `retry`.
 fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")
@@ -49,7 +50,7 @@ fn retry(frame: &str) -> u64 {
     retry.parse().unwrap()
 }
 
-/// A server in a process of its own.
+/// A server in its own process.
 struct Process {
     child: Child,
     addr: SocketAddr,
@@ -72,7 +73,7 @@ impl Process {
         Self { child, addr, lines }
     }
 
-    /// A client of `path` that has received the first event.
+    /// Returns a client that has requested `path` and received the first event.
     async fn stream(&self, path: &str) -> Client {
         let mut client = Client::get(self.addr, path).await;
         client.head().await;
@@ -94,7 +95,7 @@ impl Process {
         assert!(killed.unwrap().success());
     }
 
-    /// The listener is closed once the server drains.
+    /// Waits until the server drains, at which point its listener is closed.
     async fn until_it_accepts_nobody(&self) {
         within("the listener to close", async {
             while TcpStream::connect(self.addr).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Servers in processes of their own, which get signals.
+//! Servers in their own processes, which receive signals.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{Process, retry, to_the_end};
 
-/// The default action of the system, since the server does not handle the signal.
+/// The server does not handle the signal, so the kernel's default action applies.
 #[tokio::test]
 async fn signal_ends_process_without_signals() {
     use std::os::unix::process::ExitStatusExt as _;
@@ -20,7 +20,7 @@ async fn signal_ends_process_without_signals() {
     }
 }
 
-/// Sends SIGTERM to a server with 1,000 endless streams, and one that finishes.
+/// Sends SIGTERM to a server with 1,000 endless streams and one that finishes.
 async fn drains_and_exits_with_success(drain_delay: &str) {
     const CLIENTS: usize = 1_000;
     let mut server = Process::start(drain_delay, "2000").await;
@@ -50,7 +50,7 @@ async fn drains_and_exits_with_success(drain_delay: &str) {
         "took {took:?}"
     );
     assert_eq!(ends.len(), CLIENTS);
-    // The clients reconnect at spread moments.
+    // The clients reconnect at different times.
     let back = ends
         .iter()
         .map(|(at, retry)| *at + Duration::from_millis(*retry));
@@ -83,7 +83,7 @@ async fn sigterm_fails_readiness_before_draining() {
         }
     })
     .await;
-    // It still accepts, and the streams go on.
+    // The server still accepts connections, and the streams continue.
     let mut late = Client::get(server.addr, "/quiet").await;
     assert_eq!(late.head().await.status_line, "HTTP/1.1 200 OK");
 
@@ -96,7 +96,8 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // If they were spread over the whole drain time, some would outlast the test's patience.
+    // If the ends were spread over the whole drain time, some streams would outlast the test's
+    // timeout.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);
     }
@@ -119,7 +120,7 @@ async fn axum_serve_exits_despite_half_a_request() {
     let mut server = Process::start("plain", "100").await;
     let mut half = Client::connect(server.addr).await;
     half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
-    // It has been accepted once a later connection has been answered.
+    // Once a later connection has received a response, the earlier one has been accepted.
     assert_eq!(server.status("/id").await, "HTTP/1.1 200 OK");
     server.signal("TERM").await;
     assert!(server.exit().await.success());

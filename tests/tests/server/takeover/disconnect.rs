@@ -17,7 +17,7 @@ async fn silent(State(generators): State<Generators>) -> impl Stream<Item = u32>
     pending::<()>().await;
 }
 
-/// Nothing is written, so no write can fail.
+/// The stream writes nothing, so no write can fail.
 #[tokio::test]
 async fn disconnect_is_noticed_despite_unread_bytes() {
     let generators = Generators::new();
@@ -28,7 +28,7 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
         client.head().await;
         assert_eq!(client.expect_chunk().await, "data: 1\n\n");
         let (mut socket, _) = client.into_parts();
-        // This exceeds the limit, which breaks the stream off.
+        // This exceeds the limit, so the stream breaks off.
         let is_broken_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
         assert!(sent > 1_000_000 || !is_broken_off);
         if sent == 1_000_000 {
@@ -39,7 +39,7 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
     }
 }
 
-/// A generator may hold what others wait for, and closing a socket takes time.
+/// A generator may hold resources that others wait for, and closing a socket takes time.
 #[tokio::test]
 async fn generators_drop_before_sockets_on_mass_disconnect() {
     const MANY: usize = 100;
@@ -56,7 +56,7 @@ async fn generators_drop_before_sockets_on_mass_disconnect() {
     }
     generators.until_started(MANY).await;
 
-    // The server runs on this thread, so it notices no disconnect before all clients have
+    // The server runs on this thread, so it cannot notice a disconnect before all clients have
     // disconnected.
     for client in &clients {
         client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -61,7 +61,7 @@ async fn any_event_stream_response_is_taken_over() {
     expect_two(&mut client).await;
 }
 
-/// The bytes that were read of the streams' bodies, and how many bodies were dropped.
+/// The number of bytes read from the streams' bodies, and the number of bodies dropped.
 #[derive(Clone, Default)]
 struct Seen(Arc<(AtomicUsize, watch::Sender<usize>)>);
 
@@ -75,7 +75,7 @@ impl Drop for Dropped {
 }
 
 impl Seen {
-    /// `body`, counted.
+    /// Wraps `body` so that its bytes and its drop are counted.
     fn count(self, mut body: Body) -> Body {
         let dropped = Dropped(self);
         body::poll_fn(move |cx| {
@@ -117,7 +117,7 @@ async fn body_from_the_outermost_layer_is_driven() {
 
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // Before the next request on the connection.
+    // The body must be dropped before the next request on the connection.
     soon(
         "the body to be dropped",
         dropped.wait_for(|dropped| *dropped == 1),

@@ -1,4 +1,4 @@
-//! How a stream ends, and what the connection does then.
+//! How a stream ends, and the state of its connection afterwards.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn connection_closes_if_the_head_announced_it() {
     }
 }
 
-/// If a socket with unread bytes is closed, the kernel sends a reset, which discards what the
+/// If a socket with unread bytes is closed, the kernel sends a reset, which discards data that the
 /// client has not read.
 #[tokio::test]
 async fn excess_request_bytes_do_not_cut_the_stream() {
@@ -86,7 +86,8 @@ async fn failed_stream_drops_pipelined_requests() {
     assert!(response.chunk().await.is_err());
 }
 
-/// Events from far below to far above the size that is copied into one buffer, each a chunk.
+/// Each event is one chunk. The sizes range from far below to far above the limit for copying into
+/// one buffer.
 #[tokio::test]
 async fn slow_reader_receives_events_of_any_size() {
     const SIZES: [usize; 9] = [0, 1, 4_000, 5_000, 32_700, 32_760, 40_000, 3_000_000, 7];
@@ -133,7 +134,7 @@ async fn slow_reader_receives_events_of_any_size() {
     }
 }
 
-/// A connection that has had a stream, and waits for the next request, does not delay a shutdown.
+/// A connection that waits for the next request after a stream does not delay a shutdown.
 #[tokio::test]
 async fn shutdown_closes_the_connection_after_its_stream() {
     let shutdown = Shutdown::within(Duration::from_secs(10));
@@ -145,7 +146,7 @@ async fn shutdown_closes_the_connection_after_its_stream() {
     let serving = tokio::spawn(server.serve(listener));
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // hyper drives it again.
+    // hyper drives the connection again.
     client.send(ask("/page/1").as_bytes()).await;
     expect_page(&mut client, 1).await;
     client.send(ask("/two").as_bytes()).await;

@@ -1,4 +1,4 @@
-//! The head of the response, which must be what hyper would write.
+//! The response head, which must equal the one that hyper would write.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use support::{Client, body, serve_as};
 
 use super::{serve, two};
 
-/// The lines of the head without its date, and the date.
+/// Returns the lines of the head without the date, and the date.
 async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     let mut client = Client::connect(addr).await;
     client.send(request.as_bytes()).await;
@@ -27,7 +27,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     (lines, date)
 }
 
-/// Compares two servers of one app, one of which leaves the stream to hyper.
+/// Compares two servers for one app. One of them leaves the stream to hyper.
 #[tokio::test]
 async fn head_equals_that_of_hyper() {
     async fn marked(mut response: Response) -> Response {
@@ -66,7 +66,8 @@ async fn head_equals_that_of_hyper() {
         lines_of_ours.sort();
         lines_of_hypers.sort();
         assert_eq!(lines_of_ours, lines_of_hypers, "{request}");
-        // Days of the week and months have three letters each: what differs is digits.
+        // Weekdays and months have three letters each, so dates differ in form only if the
+        // positions of digits differ.
         let form = |date: &str| -> Vec<bool> { date.chars().map(|c| c.is_ascii_digit()).collect() };
         assert_eq!(form(&date), form(&date_of_hypers), "{date}");
         let day = |date: &str| date[.."date: Sun, 06 Nov 1994".len()].to_owned();

@@ -1,5 +1,5 @@
-//! Streams that the server drives on their socket, without hyper, and the requests around them on
-//! the connection.
+//! Streams that the server drives directly on their socket, without hyper, and other requests on
+//! the same connection.
 
 mod disconnect;
 mod eligibility;
@@ -69,7 +69,7 @@ fn app() -> Router {
         .route("/upgrade", get(upgrade))
 }
 
-/// A server of `app` that takes over.
+/// Serves `app` with takeover.
 async fn serve(app: Router) -> SocketAddr {
     serve_as(Server::new(app).bypass_hyper(true)).await
 }
@@ -78,7 +78,7 @@ fn ask(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
 }
 
-/// Expects the response of [`page`] next on the connection.
+/// Expects the response of [`page`] as the next one on the connection.
 async fn expect_page(client: &mut Client, bytes: usize) {
     let head = client.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -86,7 +86,7 @@ async fn expect_page(client: &mut Client, bytes: usize) {
     assert!(client.take(bytes).await.iter().all(|byte| *byte == b'x'));
 }
 
-/// Expects the stream of [`two`] next on the connection.
+/// Expects the stream of [`two`] as the next response on the connection.
 async fn expect_two(client: &mut Client) {
     let head = client.head().await;
     assert_eq!(head.get("transfer-encoding"), Some("chunked"));

@@ -28,13 +28,13 @@ async fn pipelined_requests_are_answered_after_the_stream() {
     expect_two(&mut client).await;
     expect_two(&mut client).await;
     expect_page(&mut client, 30).await;
-    // And another one after all of them.
+    // Another stream is requested after all of these.
     client.send(ask("/two").as_bytes()).await;
     expect_two(&mut client).await;
 }
 
-/// hyper's connection is taken apart once the responses before are in the kernel, which hyper does
-/// not promise.
+/// hyper's connection may be taken apart only once all earlier responses are in the kernel. hyper
+/// does not guarantee this.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;
@@ -50,11 +50,11 @@ async fn responses_before_the_stream_are_not_lost() {
     }
 }
 
-/// hyper may poll once more for a response that was taken, in the poll in which it was taken: it
-/// does so if the response before ended between two polls of its body.
+/// hyper may poll a response again in the same poll in which it was taken over. This happens if the
+/// previous response ended between two polls of its body.
 #[tokio::test]
 async fn taken_response_is_requested_once() {
-    /// Has to be polled twice for its end.
+    /// Returns a body that has to be polled twice for its end.
     async fn ends_late() -> Body {
         let (mut data, mut has_waited) = (Some(body::data("x")), false);
         body::poll_fn(move |cx| {
@@ -87,7 +87,7 @@ async fn taken_response_is_requested_once() {
     expect_two(&mut client).await;
 }
 
-/// A request that arrives in two pieces, the second while the stream before it runs.
+/// A request arrives in two pieces, the second while the preceding stream runs.
 #[tokio::test]
 async fn request_split_by_a_stream_is_not_torn() {
     #[sse_endpoint("/until")]
@@ -131,7 +131,7 @@ async fn request_body_ends_before_its_stream() {
         assert_eq!(client.expect_chunk().await, "data: hello\n\n");
         assert_eq!(client.chunk().await, Ok(None));
     }
-    // An unread body is not taken for the next request.
+    // An unread body is not parsed as the next request.
     client
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n")
         .await;
@@ -191,7 +191,7 @@ async fn pipelined_requests_beyond_the_buffer_are_dropped() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
     client.send(ask("/page/5").repeat(20_000).as_bytes()).await;
-    // Once the second event has arrived, the server has received what was sent before.
+    // Once the second event has arrived, the server has received everything that was sent before.
     numbers.send_replace(2);
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     numbers.send_replace(3);

@@ -40,7 +40,7 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// Counts the polls of generators: each enters their span.
+/// Counts the polls of generators, since each poll enters the generator's span.
 #[derive(Clone, Default)]
 struct Polls(Arc<AtomicUsize>);
 
@@ -56,7 +56,8 @@ where
     }
 }
 
-/// A generator that has read all events waits for the next, so it is polled once for each.
+/// A generator that has read all events waits for the next one, so it is polled once for each
+/// event.
 #[tokio::test]
 async fn waiting_generator_is_polled_once_for_each_event() {
     const EVENTS: u32 = 100;
@@ -80,8 +81,8 @@ async fn waiting_generator_is_polled_once_for_each_event() {
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A layer's body that publishes the next event after each that it passes on, in the same poll of
-/// the connection's task.
+/// A layer's body that publishes the next event after each event that it passes on, in the same
+/// poll of the connection's task.
 struct Publishing {
     body: Body,
     topic: Topic<u32>,
@@ -89,8 +90,8 @@ struct Publishing {
     own: Option<Arc<OwnWaker>>,
 }
 
-/// A waker of the body's own, like those of sets of futures: the body is polled only if it was
-/// woken.
+/// The body's own waker, similar to the wakers in a set of futures: the inner body is polled only
+/// if this waker was woken.
 #[derive(Default)]
 struct OwnWaker {
     was_woken: AtomicBool,
@@ -164,7 +165,7 @@ async fn event_published_within_a_poll_is_not_missed() {
     }
 }
 
-/// Closes when it is notified.
+/// Ends when it is notified.
 #[sse_endpoint("/until", keep_alive = "off")]
 async fn until(
     State((topic, over)): State<(Topic<u32>, Arc<Notify>)>,
@@ -174,8 +175,8 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// A layer's body that gathers all frames that are ready, as with `now_or_never`: after the first
-/// it polls with a noop waker.
+/// Returns a layer's body that gathers all ready frames, as with `now_or_never`: after the first
+/// frame it polls with a no-op waker.
 fn gathering(mut body: Body) -> Body {
     body::poll_fn(move |cx| {
         let mut next = ready!(Pin::new(&mut body).poll_frame(cx));
@@ -211,7 +212,7 @@ async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
     client.read_to(r#"{"reason":"revoked"}"#).await;
 }
 
-/// A body within this process, of which each client receives one event.
+/// A body within this process that several clients share. Each client receives one of its events.
 type Shared = Arc<tokio::sync::Mutex<Body>>;
 
 #[sse_endpoint("/one")]
@@ -236,7 +237,7 @@ async fn body_moved_to_another_task_is_polled_in_any_epoch() {
     for event in 0..20 {
         let mut client = Client::get(addr, "/one").await;
         client.head().await;
-        // After some polls without an event.
+        // Wait until the body has been polled without an event.
         while topic.subscribers() == 0 || shared.try_lock().is_ok() {
             tokio::task::yield_now().await;
         }

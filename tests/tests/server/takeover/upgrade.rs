@@ -16,7 +16,7 @@ async fn connection_can_be_upgraded_after_a_stream() {
     assert_eq!(client.rest().await, "hello");
 }
 
-/// A request for an upgrade that is answered with a stream.
+/// The response to an upgrade request is a stream.
 #[tokio::test]
 async fn upgrade_request_can_be_answered_with_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;
