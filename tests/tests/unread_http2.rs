@@ -1,5 +1,5 @@
-//! The memory that an HTTP/2 client that never reads can cost the server. Its windows are as large
-//! as possible.
+//! The memory that an HTTP/2 client can cost the server if it never reads. The client's windows are
+//! as large as possible.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +36,7 @@ use tokio_rustls::{
     },
 };
 
-/// How long the server keeps a client that does not read.
+/// The time for which the server keeps a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The memory that the streams of one connection may cost, in KiB.
@@ -45,7 +45,7 @@ const LIMIT: usize = 64 * 1024;
 /// The number of streams on one connection.
 const STREAMS: u32 = 1_000;
 
-/// A server in a process of its own, so that its memory can be measured.
+/// A server in its own process, so that its memory can be measured.
 struct Server {
     child: Child,
     addr: SocketAddr,
@@ -69,7 +69,7 @@ impl Server {
         Self { child, addr }
     }
 
-    /// The peak memory of the process so far, in KiB.
+    /// Returns the peak memory of the process so far, in KiB.
     fn peak(&self) -> usize {
         let status = format!("/proc/{}/status", self.child.id().unwrap());
         let status = fs::read_to_string(status).unwrap();
@@ -78,7 +78,7 @@ impl Server {
         size.parse().unwrap()
     }
 
-    /// Returns a connection whose kernel takes only a few KiB.
+    /// Returns a connection whose kernel accepts only a few KiB.
     async fn connect(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -123,7 +123,7 @@ async fn until_reset(socket: &TcpStream) {
         .unwrap();
 }
 
-/// The growth of the server, in KiB.
+/// Returns the growth of the server's memory, in KiB.
 async fn growth(connections: usize, path: &'static str) -> usize {
     let server = Server::start(None).await;
     let before = server.peak();
@@ -149,7 +149,8 @@ async fn unread_connection_costs_at_most_64_mib() {
     }
 }
 
-/// The bound applies to each connection, so the server's bound is that times its connections.
+/// The bound applies to each connection, so the bound for the server is its product with the number
+/// of connections.
 #[tokio::test]
 async fn unread_connections_cost_as_much_each() {
     const CONNECTIONS: usize = 4;
@@ -159,7 +160,7 @@ async fn unread_connections_cost_as_much_each() {
     }
 }
 
-/// A certificate in files, and a client that trusts it and speaks HTTP/2.
+/// Returns files with a certificate, and a connector that trusts it and uses HTTP/2.
 fn certificate() -> (TempDir, TlsConnector) {
     let files = TempDir::new().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -180,7 +181,8 @@ fn certificate() -> (TempDir, TlsConnector) {
     (files, TlsConnector::from(Arc::new(config)))
 }
 
-/// It is reset in time, although rustls can buffer all that its streams may hold.
+/// The connection is reset in time, although rustls can buffer everything that its streams may
+/// hold.
 #[tokio::test]
 async fn unread_tls_connection_costs_at_most_64_mib() {
     let (files, connector) = certificate();
@@ -200,8 +202,8 @@ async fn unread_tls_connection_costs_at_most_64_mib() {
     }
 }
 
-/// Streams with full windows hold more together than their connection may. A stream that is read
-/// must go on.
+/// Streams with full windows together hold more than their connection may. A stream that is read
+/// must continue.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
     const UNREAD: usize = 100;
@@ -234,7 +236,7 @@ async fn unread_streams_do_not_block_others() {
     }
 }
 
-/// Numbers that the generator yields without waiting.
+/// Yields numbers without waiting.
 #[sse_endpoint("/burst/{events}", flush = "each")]
 async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     for number in 0..events {
@@ -242,7 +244,7 @@ async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Numbers that a task sends, so that the generator waits for each of them.
+/// Yields numbers that a task sends, so that the generator waits for each of them.
 #[sse_endpoint("/sent/{events}", flush = "each")]
 async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     let (sender, mut receiver) = mpsc::channel(1);
@@ -258,7 +260,7 @@ async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Str
     }
 }
 
-/// The bytes of a stream of `count` numbers.
+/// Returns the bytes of a stream of `events` numbers.
 fn numbers(events: u32) -> String {
     (0..events).fold(String::new(), |mut text, number| {
         write!(text, "data: {number}\n\n").unwrap();
@@ -266,8 +268,8 @@ fn numbers(events: u32) -> String {
     })
 }
 
-/// Reads a stream with a client of the crate `h2` as it is by default, which ends its connection if
-/// too many small DATA frames wait to be read.
+/// Reads a stream with a client from the crate `h2` in its default configuration. Such a client
+/// closes its connection if too many small DATA frames are unread.
 async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
     let request = http::Request::get(format!("http://test{path}"))
         .body(())
@@ -312,7 +314,7 @@ async fn sent_burst_arrives_if_h2_client_reads_late() {
     }
 }
 
-/// The client has one budget for all streams of a connection.
+/// The client has a single budget for all streams on a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_of_one_connection_arrive_if_read_late() {
     let addr = serve(Router::new().sse(burst)).await;

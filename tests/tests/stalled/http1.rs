@@ -151,7 +151,7 @@ async fn slow_client_is_not_stalled() {
     drop(socket);
     let closed = next(&mut reasons).await;
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
-    // And it received recent events.
+    // The client has also received recent events.
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
@@ -160,7 +160,7 @@ async fn slow_client_is_not_stalled() {
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();
-    // Both limits are the same by default.
+    // Both limits have the same value here.
     let addr = serve_as(server.tcp_user_timeout(SEND_TIMEOUT)).await;
     let _client = Client::get(addr, "/each").await;
     let closed = next(&mut reasons).await;

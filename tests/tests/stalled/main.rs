@@ -24,10 +24,10 @@ use sse_runtime::{CloseReason, Connection, Server, SseRouterExt as _, Stream, Te
 use support::{Generators, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 
-/// How long a client may read nothing here.
+/// The time for which a client may read nothing in these tests.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longer than any test, for limits that the test isn't about.
+/// Longer than any test, for limits that a test does not cover.
 const NEVER: Duration = Duration::from_secs(600);
 
 /// The delay that a busy machine may cause.
@@ -46,14 +46,15 @@ struct Closed {
     /// The path of the request.
     path: &'static str,
     reason: CloseReason,
-    /// The bytes that its generator had yielded, and the time since the last of them.
+    /// The number of bytes that the generator had yielded, and the time since it yielded the last
+    /// of them.
     yielded: usize,
     idle: Duration,
     /// The number of generators when the hook ran.
     alive: usize,
 }
 
-/// The bytes that a generator has yielded.
+/// Counts the bytes that a generator has yielded.
 #[derive(Clone)]
 struct Meter(Arc<(AtomicUsize, Mutex<Instant>)>);
 
@@ -90,7 +91,7 @@ impl Told {
 
 const EVENT: usize = 1000;
 
-/// As much as the client reads, in events of 1,000 bytes.
+/// Yields events of 1,000 bytes for as long as the client reads.
 #[sse_endpoint("/each", flush = "each")]
 async fn each(
     connection: Connection,
@@ -119,7 +120,7 @@ async fn ready(
 
 const HUGE: usize = 10_000_000;
 
-/// One event that is larger than any buffer of the kernel.
+/// Yields one event that is larger than any kernel buffer.
 #[sse_endpoint("/huge")]
 async fn huge(
     connection: Connection,
@@ -145,7 +146,7 @@ async fn clock(connection: Connection, State(told): State<Told>) -> impl Stream<
     }
 }
 
-/// One event, and comments.
+/// Yields one event, followed only by keep-alive comments.
 #[sse_endpoint("/kept-alive", keep_alive = "1s")]
 async fn kept_alive(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
     let _meter = told.watch(&connection, "/kept-alive");
@@ -154,7 +155,7 @@ async fn kept_alive(connection: Connection, State(told): State<Told>) -> impl St
     pending::<()>().await;
 }
 
-/// One event, and nothing.
+/// Yields one event, then nothing.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
     let _meter = told.watch(&connection, "/quiet");
@@ -163,7 +164,7 @@ async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Returns a server of all these endpoints, which only disconnects clients that do not read.
+/// Returns a server for all these endpoints that only disconnects clients that do not read.
 fn server() -> (Server, Told, mpsc::UnboundedReceiver<Closed>) {
     let (told, reasons) = Told::new();
     let app = Router::new()

@@ -13,8 +13,8 @@ use super::{next, server};
 
 const CLIENTS: usize = 1000;
 
-/// One client stops reading among a thousand that read: these receive two seconds of events before
-/// it is disconnected.
+/// One client stops reading, and a thousand others read. The others receive two seconds of events
+/// before the first client is disconnected.
 #[tokio::test]
 async fn clients_do_not_wait_for_those_that_stop_reading() {
     let (server, told, mut reasons) = server();

@@ -1,4 +1,4 @@
-//! Peers that vanish: in a network namespace whose cable is cut.
+//! Peers that vanish: they run in a network namespace whose cable is cut.
 
 use std::{
     io::{self, Write as _},
@@ -12,10 +12,10 @@ use tokio::{net::TcpListener, time::sleep};
 
 use super::{LATE, NEVER, next, server};
 
-/// A network namespace and the cable to it, both of which are removed when this is dropped.
+/// A network namespace and the cable to it. Both are removed on drop.
 struct Elsewhere {
     name: String,
-    /// The server's end of the cable, and the address there.
+    /// The server's end of the cable, and its address.
     link: String,
     addr: [u8; 4],
 }
@@ -35,10 +35,10 @@ fn ip(args: &str) -> Result<(), String> {
 impl Elsewhere {
     /// # Errors
     ///
-    /// Returns why the system does not allow one.
+    /// Returns the reason why the kernel does not allow a namespace.
     fn new() -> Result<Self, String> {
         let process = std::process::id();
-        // Addresses reserved for documentation, four for each process.
+        // The addresses are reserved for documentation; each process uses four.
         let part = u8::try_from(process % 64).unwrap_or_default() * 4;
         let this = Self {
             name: format!("sse-{process}"),
@@ -71,7 +71,7 @@ impl Elsewhere {
             .unwrap()
     }
 
-    /// Cuts the cable: no packet gets through any more.
+    /// Cuts the cable, so that no more packets get through.
     fn cut(&self) {
         ip(&format!("-n {} link set cable down", self.name)).unwrap();
     }
@@ -79,7 +79,8 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // Deleting the namespace deletes the cable, unless a process in it still runs.
+        // Deleting the namespace also deletes the cable, unless a process is still running in the
+        // namespace.
         let _ = ip(&format!("link del {}", self.link));
         let _ = ip(&format!("netns del {}", self.name));
     }
@@ -90,7 +91,7 @@ async fn vanished_peer_is_disconnected() {
     let elsewhere = match Elsewhere::new() {
         Ok(elsewhere) => elsewhere,
         Err(reason) => {
-            // Directly to stderr: the harness hides the output of tests that pass.
+            // Write directly to stderr, since the test harness hides the output of passing tests.
             let skipped = format!("\nSKIPPED: a_peer_that_vanishes: {reason}\n");
             io::stderr().write_all(skipped.as_bytes()).unwrap();
             return;
@@ -102,14 +103,14 @@ async fn vanished_peer_is_disconnected() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        // Not whole seconds, which the kernel counts in.
+        // Not a whole number of seconds, the unit that the kernel counts in.
         .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]
         .map(|path| elsewhere.get(&format!("http://{addr}{path}")))
         .into();
     told.generators.until_started(2).await;
-    // A quiet client is not taken for gone, since it answers the probes.
+    // A quiet client does not count as gone, since its kernel acknowledges the probes.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(told.generators.count().alive, 2);
 
@@ -119,7 +120,7 @@ async fn vanished_peer_is_disconnected() {
         let closed = next(&mut reasons).await;
         assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
     }
-    // The limit, after a second in which nothing was to be sent.
+    // The limit applies after a second in which nothing had to be sent.
     assert!(cut.elapsed() < Duration::from_secs(3) + 2 * LATE);
     assert_eq!(told.generators.count().alive, 0);
 }

@@ -43,7 +43,7 @@ impl Sources {
         }
     }
 
-    /// Publishes 7 to all sources. A later subscriber misses it.
+    /// Publishes 7 to all sources. Later subscribers miss the value.
     async fn publish(&self) {
         self.topic.publish(&7).await.unwrap();
         self.hub.topic("b").unwrap().publish(&7).await.unwrap();
@@ -145,7 +145,7 @@ const PATHS: [&str; 9] = [
     "/watch",
 ];
 
-/// All endpoints, with a layer that publishes when one of them has returned its response.
+/// Returns all endpoints, with a layer that publishes when an endpoint has returned its response.
 fn app() -> Router {
     let sources = Sources::new();
     let publisher = sources.clone();
@@ -170,7 +170,7 @@ fn app() -> Router {
         }))
 }
 
-/// Reads from `path` until the published value arrives.
+/// Reads the stream at `path` until the published value arrives.
 async fn hear(client: &reqwest::Client, addr: SocketAddr, path: &str) {
     let url = format!("http://{addr}{path}");
     let request = match path {
@@ -223,7 +223,7 @@ async fn http2_subscribes_before_the_head() {
     hear_all(client, serve).await;
 }
 
-/// An await that is ready at once isn't a wait, though it uses some of the task's budget.
+/// An await that is ready at once isn't a wait, although it uses part of the task's budget.
 #[sse_endpoint("/after-ready-awaits/{awaits}")]
 async fn after_ready_awaits(
     Path(awaits): Path<usize>,
@@ -244,7 +244,7 @@ async fn ready_futures_do_not_count_as_a_wait() {
     }
 }
 
-/// A generator that never waits, and yields nothing.
+/// The generator never waits and yields nothing.
 #[tokio::test]
 async fn endless_empty_frames_block_no_other_task() {
     #[sse_endpoint("/empties")]
@@ -322,7 +322,7 @@ mod ends_at_once {
         }
     }
 
-    /// The whole body of `path`, and whether it broke off.
+    /// Returns the status and the whole body of `path`, and whether the body broke off.
     async fn read(addr: SocketAddr, path: &str) -> (u16, String, bool) {
         let url = format!("http://{addr}{path}");
         let mut response = reqwest::get(url).await.unwrap();

@@ -1,4 +1,4 @@
-//! When an event is on the wire, and when its generator is resumed, over HTTP/1 under
+//! The times at which an event is on the wire and its generator is resumed, over HTTP/1 under
 //! `sse_runtime::serve`.
 
 use std::{
@@ -26,8 +26,8 @@ use tokio::{net::TcpSocket, sync::watch};
 
 use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
 
-/// Blocks a generator's thread until the client has received what was yielded before, which only
-/// the flush before the block can send.
+/// Blocks a generator's thread until the client has received everything yielded so far. Only the
+/// flush before the block can send it.
 #[derive(Clone)]
 struct Block(Arc<Mutex<Blocked>>);
 
@@ -53,7 +53,7 @@ impl Block {
         (Self(Arc::new(Mutex::new(Blocked { at, seen }))), watcher)
     }
 
-    /// Blocks, for two seconds if the client does not receive what was yielded before.
+    /// Blocks until the client has received everything yielded so far, for at most two seconds.
     fn block(&self) {
         let blocked = self.0.lock().unwrap();
         blocked.at.send(Instant::now()).unwrap();
@@ -62,8 +62,8 @@ impl Block {
 }
 
 impl Watcher {
-    /// Reports that the client has received what was yielded before the block, and asserts that it
-    /// arrived at once.
+    /// Reports that the client has received everything yielded before the block, and asserts that
+    /// it arrived at once.
     fn saw(&self, what: &str) {
         let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_at_once(what, blocked_at);
@@ -71,7 +71,8 @@ impl Watcher {
     }
 }
 
-/// A client outside of the runtime, which the generator blocks.
+/// Returns the lines that a client receives. The client runs outside the runtime, since the
+/// generator blocks the runtime.
 fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
     let mut socket = std::net::TcpStream::connect(addr).unwrap();
     socket
@@ -98,8 +99,9 @@ async fn event_is_sent_before_the_generator_blocks() {
     watcher.saw("an event before a block");
 }
 
-/// Each number of ready awaits leaves another rest of the task's budget. If nothing is left, the
-/// socket's write is pending, and a body that yielded only once would be polled before it.
+/// Each number of ready awaits leaves a different remainder of the task's budget. If nothing is
+/// left, the socket's write is pending, and a body that yielded only once would be polled before
+/// the write.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
@@ -145,8 +147,7 @@ async fn head_is_flushed_after_the_first_wait() {
 
 const KIB: usize = 1024;
 
-/// Endless events of a given size. Counts the bytes that were yielded, after each `yield_!` has
-/// returned.
+/// Yields endless events of a given size. After each `yield_!` has returned, its bytes are counted.
 #[sse_endpoint("/flood/{bytes}")]
 async fn flood(
     Path(bytes): Path<usize>,
@@ -168,10 +169,11 @@ async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) 
     })
 }
 
-/// Waits until the generator yields no more, and returns the bytes that it has yielded.
+/// Waits until the generator yields no more events, and returns the number of bytes that it has
+/// yielded.
 async fn standstill(yielded: &mut watch::Receiver<usize>) -> usize {
     within("the generator to stand still", async {
-        // If the generator can yield at all, it yields a hundred times in this time.
+        // If the generator can yield at all, it yields a hundred times within this time.
         let silence = Duration::from_millis(300);
         while let Ok(changed) = tokio::time::timeout(silence, yielded.changed()).await {
             changed.unwrap();
@@ -181,7 +183,7 @@ async fn standstill(yielded: &mut watch::Receiver<usize>) -> usize {
     *yielded.borrow()
 }
 
-/// Returns a client that has requested events of a given size, and does not read.
+/// A client that has requested events of a given size, and does not read.
 struct Flood {
     client: Client,
     yielded: watch::Receiver<usize>,
@@ -197,7 +199,7 @@ impl Flood {
             .layer(map_response_with_state(Arc::clone(&polls), count_polls))
             .with_state(sender);
 
-        // With small kernel buffers, which accepted sockets inherit, the test sees what is buffered
+        // The accepted sockets inherit small kernel buffers, so the test measures the data buffered
         // above the kernel.
         let listener = TcpSocket::new_v4().unwrap();
         listener.set_send_buffer_size(4 * 1024).unwrap();
@@ -215,7 +217,7 @@ impl Flood {
         }
     }
 
-    /// Asserts that nothing spins: two polls for each frame, and one for the head.
+    /// Asserts that nothing spins: at most two polls for each frame, and one for the head.
     fn assert_polls_for(&self, frames: usize) {
         let polls = self.polls.load(Ordering::Relaxed);
         assert!(polls <= 3 * frames + 10, "{polls} polls, {frames} frames");
@@ -270,8 +272,8 @@ fn many_events() -> Router {
     Router::new().sse(each).sse(all_that_is_ready)
 }
 
-/// The number of chunks, each of which is one frame of the body. The last event is not held back,
-/// since it arrives although the generator waits for ever after it.
+/// Returns the number of chunks, each of which is one body frame. The last event arrives although
+/// the generator then waits forever, so it is not held back.
 async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
     let mut client = Client::get(addr, path).await;
     client.head().await;

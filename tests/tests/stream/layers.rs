@@ -1,4 +1,4 @@
-//! Endpoints under the layers and on the routers that axum users have.
+//! Endpoints under layers and routers that axum users typically have.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -18,7 +18,7 @@ use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};
 
 use support::{Client, Generators, Head, log::Log, serve, within};
 
-/// The events that a test sends.
+/// Yields the events that the test sends.
 #[sse_endpoint("/events")]
 async fn events(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
     let mut events = events;
@@ -31,7 +31,7 @@ async fn events(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item 
     }
 }
 
-/// Requests `path` like a client that accepts compression.
+/// Requests `path` as a client that accepts compression.
 async fn ask(addr: SocketAddr, path: &str) -> (Client, Head) {
     let mut client = Client::connect(addr).await;
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept-encoding: gzip\r\n\r\n");
@@ -104,7 +104,7 @@ async fn timeout_layer_does_not_end_a_stream() {
         .with_state(generators.clone());
     let addr = serve(app).await;
 
-    // The layer is in place, and the request that it timed out was dropped.
+    // The layer is in place, and has dropped the request that timed out.
     let (_client, head) = ask(addr, "/late").await;
     assert_eq!(head.status_line, "HTTP/1.1 408 Request Timeout");
     generators.until_alive(0).await;
@@ -228,7 +228,7 @@ async fn endpoints_work_on_nested_routers_with_state() {
         assert_event_stream(&head);
         assert_eq!(client.expect_chunk().await, format!("data: {data}\n\n"));
     }
-    // Not at the path without the nest.
+    // The endpoint is not available at the path without the nesting prefix.
     for path in ["/events", "/nowhere"] {
         let (mut client, head) = ask(addr, path).await;
         assert_eq!(head.status_line, "HTTP/1.1 404 Not Found");

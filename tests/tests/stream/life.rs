@@ -38,7 +38,8 @@ async fn head_is_sent_before_the_first_event() {
     let url = format!("http://{}/silent", listener.local_addr().unwrap());
     tokio::spawn(server_of(app).serve(listener));
 
-    // Returns with the head, although nothing is yielded before the test allows it.
+    // This returns once the head has arrived, although nothing is yielded before the test allows
+    // it.
     let mut response = reqwest::get(url).await.unwrap();
     assert_eq!(response.status(), 200);
     go.notify_one();
@@ -81,7 +82,7 @@ async fn keep_alive_waits_for_silence() {
         };
         assert_eq!(event.json::<u8>(), tick);
     }
-    // Two seconds after the last event, not at a fixed interval.
+    // The keep-alive arrives two seconds after the last event, not at a fixed interval.
     let last = Instant::now();
     assert_eq!(events.next_frame().await.unwrap(), Some(comment()));
     assert_eq!(last.elapsed().as_millis(), 2000);
@@ -169,7 +170,7 @@ async fn max_duration_ends_a_waiting_generator() {
         let mut events = client.get("/limited").await.events();
         events.expect_event().await;
         events.expect_end().await;
-        // It has not finished, so the client may reconnect.
+        // The stream has not finished, so the client may reconnect.
         assert_eq!(events.last_event_id(), "1");
         limits.push(start.elapsed().as_millis());
     }
@@ -247,7 +248,7 @@ async fn end_stop_sends_done_which_is_answered_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // An event, since many clients only remember the ID of an event.
+    // The end is an event, since many clients only remember the IDs of events.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();
@@ -255,7 +256,7 @@ async fn end_stop_sends_done_which_is_answered_204() {
 
     let response = client.get("/once").last_event_id(&id).await;
     assert_eq!(response.status(), 204);
-    // A query parameter is set by a script, so it is left to the handler.
+    // Only a script sets the query parameter, so the framework leaves it to the handler.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
     assert!(response.is_stream());
     // A client with any other ID has not seen the end.

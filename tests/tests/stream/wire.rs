@@ -1,5 +1,5 @@
-//! The bytes on the wire: golden bytes for common mistakes, and any sequence of events decoded by
-//! independent parsers.
+//! The bytes on the wire: golden bytes for common mistakes, and arbitrary sequences of events
+//! decoded by independent parsers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -188,7 +188,7 @@ async fn strings_are_json_and_raw_values_are_compacted() {
     );
 }
 
-/// An event as a client sees it.
+/// An event as seen by a client.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     event: String,
@@ -201,7 +201,7 @@ fn as_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// The events that a client dispatches according to the standard.
+/// Returns the events that a client dispatches according to the standard.
 fn expected(script: &[Model]) -> Vec<Seen> {
     let mut id = String::new();
     let mut seen = Vec::new();
@@ -312,7 +312,7 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// The body in pieces of this size, so that a parser's own buffering does not hide anything.
+/// Splits the body into pieces of this size, so that a parser's own buffering does not hide errors.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -381,7 +381,8 @@ proptest! {
                 .await;
             assert_same(&seen, &expected, "sseer");
 
-            // The test client, with our own decoder, sees the same, and the comments too.
+            // The test client, which uses our own decoder, sees the same events, and also the
+            // comments.
             let mut events = client.get("/events").await.events();
             let (mut seen, mut comments) = (Vec::new(), Vec::new());
             while let Some(frame) = events.next_frame().await.unwrap() {

@@ -1,4 +1,4 @@
-//! Topics and hubs: against a model, and on the wire.
+//! Topics and hubs, compared with a model and tested on the wire.
 #![allow(
     clippy::unwrap_used,
     reason = "a test says what it expects by unwrapping"

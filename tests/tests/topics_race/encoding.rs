@@ -11,7 +11,7 @@ use std::{
 use axum::{Router, extract::State};
 use sse_runtime::{LastEventId, SseRouterExt as _, Stream, Topic, sse_endpoint, testing};
 
-/// Counts how often it is serialized.
+/// A value that counts how often it is serialized.
 #[derive(Clone)]
 struct Costly(Arc<AtomicU64>);
 

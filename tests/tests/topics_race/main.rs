@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// The epoch of a topic, from its IDs.
+/// Returns the epoch from a topic's IDs.
 fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     let position = topic.subscribe(Start::Now).position().to_string();
     position.split_once('-').unwrap().0.to_owned()
@@ -44,7 +44,7 @@ struct Account {
     events: u64,
     last: u64,
     gaps: Vec<(String, u64)>,
-    /// The numbers after the last gap.
+    /// The numbers of the events after the last gap.
     rest: Vec<u64>,
     /// The last frame, if it is neither an event nor a gap.
     end: Option<String>,

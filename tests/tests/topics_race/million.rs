@@ -1,4 +1,4 @@
-//! A million events, and readers that come and go.
+//! A million events, and readers that connect and disconnect.
 
 use std::{
     net::SocketAddr,
@@ -23,10 +23,10 @@ use tokio::{
 
 use super::{account, ask, epoch, narrow};
 
-/// How long the large tests may take on a busy machine.
+/// The time that the large tests may take on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A number that counts its instances.
+/// A number whose instances are counted.
 struct Counted {
     number: u64,
     alive: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ const READERS: usize = 64;
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
-/// The whole expected stream, and where each event begins: event 1 at 0.
+/// The whole expected stream, and the offset at which each event begins. Event 1 begins at 0.
 struct Expected {
     epoch: String,
     bytes: Vec<u8>,
@@ -101,7 +101,7 @@ impl Expected {
         }
     }
 
-    /// The number of whole events before this byte.
+    /// Returns the number of whole events before this byte.
     fn events(&self, at: usize) -> usize {
         self.begins.partition_point(|begin| *begin <= at) - 1
     }
@@ -109,7 +109,7 @@ impl Expected {
 
 /// The progress of the readers and of the publisher.
 struct Progress {
-    /// How many events each has seen.
+    /// The number of events that each reader has seen.
     seen: Vec<AtomicUsize>,
     moved: Notify,
 }
@@ -132,15 +132,15 @@ impl Progress {
 #[derive(Default)]
 struct Chunked {
     received: Vec<u8>,
-    /// The bytes that were not taken yet.
+    /// The position of the first byte that has not been consumed.
     at: usize,
-    /// The rest of the chunk.
+    /// The number of bytes left in the current chunk.
     left: usize,
     in_body: bool,
 }
 
 impl Chunked {
-    /// The next piece of data; `None` if more must be received.
+    /// Returns the range of the next data, or `None` if more bytes must be received.
     fn piece(&mut self) -> Option<Range<usize>> {
         if !self.in_body {
             let mut fours = self.received.windows(4);
@@ -150,7 +150,7 @@ impl Chunked {
             self.in_body = true;
         }
         if self.left == 0 {
-            // The end of the chunk before, and the size of the next.
+            // Parses the end of the previous chunk, and the size of the next one.
             let mut rest = &self.received[self.at..];
             let line = rest.strip_prefix(b"\r\n").unwrap_or(rest);
             let end = line.windows(2).position(|two| two == b"\r\n")?;
@@ -193,7 +193,7 @@ async fn read(
         let id = format!("{}-{seen}", expected.epoch);
         let mut socket = ask(TcpStream::connect(addr).await.unwrap(), "/counted", &id).await;
         let mut body = Chunked::default();
-        // An ID promises what follows. The connection may break off anywhere.
+        // The ID determines the events that follow. The connection may break off anywhere.
         let mut at = expected.begins[seen];
         let leaves_at = at + fastrand::usize(1..600_000);
         while at < leaves_at && seen < MILLION {
@@ -216,9 +216,9 @@ async fn read(
     connections
 }
 
-/// Publishes a million events to 64 readers, each of which reads all of them. All disconnect at
-/// random, also in the middle of an event, and reconnect with the last ID. Another reader stops
-/// reading at the start.
+/// Publishes a million events to 64 readers, each of which reads all of them. All readers
+/// disconnect at random, even in the middle of an event, and reconnect with the last ID. Another
+/// reader stops reading at the start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnecting_readers_account_for_a_million_events() {
     const DELIVERIES: usize = READERS * MILLION;
@@ -264,7 +264,8 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");
 
-    // Only the reader that stopped reading is left, which holds at most a batch besides the topic.
+    // Only the reader that stopped reading is left. Besides the topic's events, it holds at most
+    // one batch.
     within("the readers to be gone", async {
         while topic.subscribers() > 1 {
             tokio::task::yield_now().await;
@@ -274,7 +275,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let pinned = alive.load(Ordering::Relaxed) - HELD;
     assert!(pinned <= 256, "{pinned}");
 
-    // It reads on: what was already sent, then the gap, then the rest.
+    // The reader resumes: it receives the data that was already sent, then the gap, then the rest.
     topic.finish();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {

@@ -19,7 +19,7 @@ async fn large(State(topic): State<Topic<Large>>, last: LastEventId) -> impl Str
 }
 
 /// The client reads the first event, then nothing until many times the size of all buffers has been
-/// published, then everything.
+/// published. Then it reads everything.
 async fn overtaken(
     build: impl FnOnce(TopicBuilder<Large>) -> Topic<Large>,
 ) -> (Account, SocketAddr, String) {
@@ -76,7 +76,7 @@ async fn slow_client_resumes_at_the_newest_event() {
 
 #[tokio::test]
 async fn slow_client_gets_the_newest_of_each_key() {
-    // The last key has one event, long ago.
+    // The last key has a single event, published long ago.
     let key = |(number, _): &Large| if *number == 4_000 { 3 } else { number % 3 };
     let (told, ..) = overtaken(|builder| builder.latest_by(key).build()).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();

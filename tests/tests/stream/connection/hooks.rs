@@ -88,7 +88,7 @@ async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// A client whose connection ends with the response.
+/// Requests a stream on a connection that ends with the response.
 async fn ask(addr: SocketAddr, how: &str) -> Client {
     let mut client = Client::connect(addr).await;
     let request = format!("GET /ends/{how} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -183,7 +183,7 @@ async fn hook_tells_a_disconnect_from_a_shutdown() {
 
     drop(leaves);
     let told_first = within("the hook", reasons.recv()).await.unwrap();
-    // The task of the one that stays.
+    // The remaining task belongs to the stream that stays.
     assert_eq!(told_first, (left, CloseReason::ClientGone, 1));
     shutdown.begin();
     let told_second = within("the hook", reasons.recv()).await.unwrap();
@@ -205,7 +205,7 @@ async fn revoked_stream_does_not_wait_for_the_drain_time() {
     client.head().await;
     client.expect_chunk().await;
     shutdown.begin();
-    // The body notices that before it is polled.
+    // The body notices the disconnect before it is polled.
     let mut other = Client::get(addr, "/stays").await;
     other.head().await;
     other.expect_chunk().await;
@@ -250,7 +250,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
     for _ in 0..started {
         let (id, _, tasks) = within("a hook", reasons.recv()).await.unwrap();
         assert!(ids.insert(id), "the hook of {id} ran twice");
-        // Others may still have theirs.
+        // Other streams may still have their tasks.
         assert!(tasks < started);
     }
     assert!(reasons.try_recv().is_err());
@@ -304,14 +304,14 @@ async fn late_hook_runs_and_late_task_does_not() {
     let waiting = tokio::spawn(async move { waiting.closed().await });
     events.expect_end().await;
     within("the end to be told", waiting).await.unwrap();
-    // For this one the wait begins after its end.
+    // For this stream, the wait begins after it has ended.
     let mut others = client.get("/hands-over").await.events();
     others.expect_event().await;
     let other = receiver.recv().await.unwrap();
     others.expect_end().await;
     within("the end that is over", other.closed()).await;
 
-    // The reason is the first one, although the client has disconnected since.
+    // The first reason is reported, although the client has disconnected since.
     drop(events);
     let ran = Arc::new(AtomicUsize::new(0));
     let counted = ran.clone();

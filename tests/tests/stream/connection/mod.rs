@@ -1,4 +1,4 @@
-//! `Connection`: tasks that end with a stream, and the hooks that receive the reason.
+//! `Connection`: tasks that end with a stream, and hooks that receive the close reason.
 
 mod hooks;
 mod runtime;
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 #[derive(Clone)]
 struct Told {
     generators: Generators,
-    /// Tasks that streams have started.
+    /// Counts the tasks that streams have started.
     tasks: Generators,
     closed: mpsc::UnboundedSender<(u64, CloseReason, usize)>,
     revoke: Arc<Notify>,
@@ -33,8 +33,8 @@ impl Told {
         (this, told)
     }
 
-    /// Spawns a task, and adds a hook that reports why the stream ended and how many tasks were
-    /// left.
+    /// Spawns a task, and adds a hook that reports the close reason and the number of remaining
+    /// tasks.
     fn watch(&self, connection: &Connection) {
         let running = self.tasks.enter();
         connection.spawn(async move {

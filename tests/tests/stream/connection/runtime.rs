@@ -1,4 +1,4 @@
-//! Streams that end outside of their runtime or together with it.
+//! Streams that end outside their runtime or together with it.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -72,7 +72,7 @@ fn body_dropped_outside_of_a_runtime_does_not_panic() {
         events
     });
     drop(events);
-    // The hook runs on the runtime of the request, as soon as that runs.
+    // The hook runs on the request's runtime as soon as that runtime runs again.
     let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
     assert_eq!(reason, CloseReason::ClientGone);
 

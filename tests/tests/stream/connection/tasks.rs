@@ -10,7 +10,7 @@ use super::Told;
 
 #[tokio::test]
 async fn panicking_task_ends_its_stream() {
-    /// Waits for something other than its task.
+    /// Waits for an event unrelated to its task.
     #[sse_endpoint("/waits")]
     async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         told.watch(&connection);
@@ -18,7 +18,7 @@ async fn panicking_task_ends_its_stream() {
         connection.spawn(async { panic!("in a task") });
         pending::<()>().await;
     }
-    /// Waits for nothing.
+    /// Never waits.
     #[sse_endpoint("/floods")]
     async fn floods(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         told.watch(&connection);

@@ -1,4 +1,4 @@
-//! Generators that never wait, that panic, and ten thousand at once.
+//! Generators that never wait, generators that panic, and ten thousand generators at once.
 
 use std::{net::SocketAddr, sync::mpsc, time::Duration};
 
@@ -12,8 +12,8 @@ use super::app;
 
 #[test]
 fn generator_that_never_waits_yields_to_other_tasks() {
-    // On a thread of its own: a generator that keeps the runtime to itself must fail the test, not
-    // hang it.
+    // The runtime has its own thread: a generator that monopolizes the runtime must fail the test,
+    // not hang it.
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,7 +58,7 @@ async fn generators_are_gone_after_ten_thousand_clients() {
         }
         let clients = clients.join_all().await;
         generators.until_started(started).await;
-        // All at once, while the generators of the next wave start.
+        // All clients disconnect at once, while the generators of the next wave start.
         drop(clients);
     }
     generators.until_alive(0).await;
@@ -106,7 +106,7 @@ async fn goes_on(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item
 
 #[tokio::test]
 async fn panic_breaks_off_only_its_own_stream() {
-    // On this thread, where the server runs too.
+    // Captures the log of this thread, on which the server also runs.
     let log = Log::capture();
     let (events, receiver) = watch::channel(0);
     let app = Router::new().sse(panics).sse(goes_on).with_state(receiver);
@@ -120,7 +120,7 @@ async fn panic_breaks_off_only_its_own_stream() {
     }
 
     events.send(1).unwrap();
-    // Without a last chunk, so that the client can tell it from a clean end.
+    // The last chunk is missing, so that the client can distinguish this from a clean end.
     assert_eq!(panicked.chunk().await, Err(BrokenOff));
     assert_eq!(other.expect_chunk().await, "data: 1\n\n");
     events.send(2).unwrap();

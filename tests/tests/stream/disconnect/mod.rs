@@ -1,4 +1,5 @@
-//! A generator does not outlive its client: it is dropped where it waits, with all that it holds.
+//! A generator does not outlive its client: it is dropped at its current wait, together with
+//! everything it holds.
 
 mod generator;
 mod request;
@@ -50,7 +51,7 @@ async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item =
     pending::<()>().await;
 }
 
-/// Drops the unread body, and waits for something else before the response begins.
+/// Drops the unread body, and waits for an unrelated event before the response begins.
 #[sse_endpoint("/given-back", method = POST)]
 async fn post_given_back(
     State(generators): State<Generators>,
@@ -104,7 +105,7 @@ async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Endpoints that wait for ever, and the count of their generators.
+/// Returns endpoints that wait forever, and the count of their generators.
 fn app() -> (Router, Generators) {
     let generators = Generators::new();
     let app = Router::new()

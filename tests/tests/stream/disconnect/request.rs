@@ -1,11 +1,11 @@
-//! Clients that disconnect, by method and by how much of the request body was read.
+//! Clients that disconnect, by method and by the part of the request body that was read.
 
 use support::{Client, Count, Generators, serve, serve_plain};
 
 use super::{BURST, app};
 
-/// Asserts that the generator is dropped when a client that has received its event disconnects. The
-/// client has read everything, so its kernel sends a FIN.
+/// Asserts that the generator is dropped when a client that has received its event disconnects.
+/// Since the client has read everything, its kernel sends a FIN.
 async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     client.head().await;
     client.expect_chunk().await;
@@ -20,8 +20,8 @@ async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     generators.until_alive(0).await;
 }
 
-/// Asserts that the generator is dropped when a client that has read nothing disconnects. If
-/// something was sent, its kernel answers with an RST.
+/// Asserts that the generator is dropped when a client that has read nothing disconnects. If the
+/// server has sent data, the client's kernel sends an RST.
 async fn leave_unread(client: Client, generators: &Generators) {
     generators.until_started(1).await;
     assert_eq!(generators.count().alive, 1);
@@ -66,8 +66,8 @@ async fn post_is_dropped_after_body_as_json() {
     leave_in_the_stream(client, &generators).await;
 }
 
-// hyper does not notice the end of a connection before the request body has been read, so the next
-// tests need the framework's help.
+// hyper does not notice the end of a connection before the request body has been read, so in the
+// following tests the framework has to notice it.
 
 #[tokio::test]
 async fn post_is_dropped_with_small_unread_body() {
@@ -143,8 +143,8 @@ async fn post_is_dropped_with_body_given_back_unread() {
     leave_unread(client, &generators).await;
 }
 
-/// A socket that is closed with unread bytes resets the connection, which discards what the client
-/// has not read.
+/// If a socket with unread bytes is closed, the connection is reset, which discards data that the
+/// client has not read.
 #[tokio::test]
 async fn last_events_reach_a_client_that_still_uploads() {
     let (app, _) = app();
@@ -169,7 +169,7 @@ async fn early_post_is_dropped_with_half_an_unread_body() {
     leave_unread(client, &generators).await;
 }
 
-/// Not the size of a chunk.
+/// An invalid chunk size.
 const BAD_FRAMING: &[u8] = b"transfer-encoding: chunked\r\n\r\nnonsense\r\n";
 
 #[tokio::test]
@@ -181,7 +181,8 @@ async fn post_with_bad_unread_body_ends() {
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\n")
         .await;
     client.send(BAD_FRAMING).await;
-    // hyper cannot read on, and would never notice a disconnect, so the server ends the connection.
+    // hyper cannot continue to read, and would never notice a disconnect, so the server ends the
+    // connection.
     let response = client.rest().await;
     assert!(!response.ends_with("0\r\n\r\n"), "{response}");
     generators.until_alive(0).await;

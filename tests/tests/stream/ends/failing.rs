@@ -16,7 +16,7 @@ use support::within;
 
 use super::{Finish, read_http2};
 
-/// A body that fails at once, and is at its end from then on, like hyper's own.
+/// A body that fails at once and then returns its end, as hyper's own body does.
 #[derive(Default)]
 struct FailsAtOnce {
     has_failed: bool,

@@ -1,9 +1,9 @@
-//! How a stream ends: each cause, for each method, on each version of HTTP, under each server.
+//! How a stream ends: each cause for each method, in each HTTP version and under each server.
 //!
-//! The table of the page "How a stream ends" of the docs must equal what is measured here.
+//! The table on the docs page "How a stream ends" must equal the results measured here.
 
-/// Ends as `how` says. The caller shuts the server down for `shutdown`, and the stream's own limit
-/// ends it for `max_duration`.
+/// Defines an endpoint that ends as `how` says. For `shutdown`, the caller shuts the server down.
+/// For `max_duration`, the stream's own limit ends it.
 macro_rules! endpoint {
     ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
         #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
@@ -100,7 +100,7 @@ endpoint!(
     on_cut = "abort"
 );
 
-/// A run that ends as `how` says, or a moment later.
+/// Starts a run that ends as `how` says, either at once or a moment later.
 fn run(how: &str) -> Subscription<u32> {
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
     let run = match how {
@@ -145,7 +145,7 @@ fn app(reasons: Reasons) -> Router {
         .layer(newest())
 }
 
-/// The end of a stream, as its client sees it.
+/// The end of a stream as seen by its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     /// The last chunk, `END_STREAM`, or over HTTP/1.0 the end of the connection.

@@ -1,4 +1,4 @@
-//! The table of the page "How a stream ends" of the docs, measured.
+//! Measures the table on the docs page "How a stream ends".
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, time::Duration};
 
@@ -36,8 +36,8 @@ struct Ended {
     reason: CloseReason,
 }
 
-/// Opens the stream at `path`, and reads to its end. If `shuts_down`, the server shuts down after
-/// the first event.
+/// Opens the stream at `path`, and reads to its end. If `shuts_down` is set, the server shuts down
+/// after the first event.
 async fn open(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     let (reasons, mut reason) = mpsc::unbounded_channel();
     let shutdown = Shutdown::within(Duration::from_millis(100));
@@ -144,8 +144,8 @@ async fn read_http1(
     (data, end)
 }
 
-/// The status for a client that reconnects with what it has read, from a server that was started
-/// again.
+/// Returns the status that a restarted server sends to a client that reconnects with the last ID in
+/// `frames`.
 async fn returning(path: &str, frames: &str) -> u16 {
     let (reasons, _reason) = mpsc::unbounded_channel();
     let addr = support::serve(app(reasons)).await;
@@ -221,12 +221,12 @@ const STACKS: [(Stack, Http); 8] = [
     (Stack::AxumServe, Http::OneZero),
 ];
 
-/// How a response breaks off, by server and version.
+/// Returns how a response breaks off, by server and HTTP version.
 fn break_off(stack: Stack, http: Http) -> Finish {
     match (stack, http) {
         (_, Http::One) => Finish::Cut,
         (_, Http::Two) | (Stack::Serve | Stack::ServeInHyper, Http::OneZero) => Finish::Reset,
-        // There is no access to the socket, so the response ends with the connection.
+        // `axum::serve` gives no access to the socket, so the response ends with the connection.
         (Stack::AxumServe, Http::OneZero) => Finish::Clean,
     }
 }
@@ -237,7 +237,8 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let breaks_off = if ended.finish == Finish::Clean {
-            // If breaking off looks like an end here, the other servers show which it is.
+            // If breaking off looks like a clean end on this server, the other servers show which
+            // one it is.
             (break_off(stack, http) != Finish::Clean).then_some(false)
         } else {
             assert_eq!(

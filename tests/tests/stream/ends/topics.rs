@@ -1,4 +1,4 @@
-//! Other output of the framework for a topic: the gap, and the IDs by which a client resumes.
+//! Other framework output for a topic: the gap, and the IDs with which a client resumes.
 
 use axum::extract::State;
 use sse_runtime::LastEventId;
@@ -78,7 +78,7 @@ async fn keep_alive_of_a_post_holds_no_id() {
     let position = topic.subscribe(Start::Now).position();
     let mut client = post(addr, "/own", &position.to_string()).await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // The position moves on, and none of it is sent.
+    // The position advances, but is not sent.
     topic.publish(&2).await.unwrap();
     for _ in 0..3 {
         assert_eq!(client.expect_chunk().await, ":\n");

@@ -79,13 +79,13 @@ async fn place_decides_between_both_errors() {
 async fn permit(
     State(permits): State<Arc<Semaphore>>,
 ) -> Result<impl Stream<Item = usize>, StatusCode> {
-    // Bound before the response, and not used after it.
+    // The permit is bound before the response, and not used afterwards.
     let _permit = permits
         .try_acquire()
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let text = String::from("borrowed");
     let borrowed = text.as_str();
-    // The borrow lives across the beginning of the response, and then across the event.
+    // The borrow is held across the start of the response, and then across the event.
     yield_!(borrowed.len());
     yield_!(borrowed.len() + 1);
     std::future::pending::<()>().await;
@@ -105,7 +105,7 @@ async fn locals_before_the_response_live_with_the_stream() {
     assert_eq!(permits.available_permits(), 1);
 }
 
-/// A model that rejects the request, fails in the middle, or answers.
+/// Simulates a model that rejects the request, fails in the middle, or completes its answer.
 fn upstream(n: u64) -> impl Stream<Item = Result<u64, Oops>> {
     let fail = || {
         Err(Oops {

@@ -1,4 +1,4 @@
-//! Places where `yield_!` works, and what else leaves a generator.
+//! Places where `yield_!` works, and other ways to leave a generator.
 
 use std::{num::ParseIntError, time::Duration};
 
@@ -67,7 +67,7 @@ async fn conditional_yield_does_not_begin_response() {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let mut events = client.get("/statement/1").await.events();
     assert_eq!(values(&mut events).await, [1]);
-    // After the conditional `yield_!` this error belongs to the stream.
+    // After the conditional `yield_!`, this error belongs to the stream.
     let mut events = client.get("/nested/x").await.events();
     assert_eq!(events.expect_event().await.event, "error");
     let mut events = client.get("/nested/2").await.events();

@@ -1,4 +1,4 @@
-//! The IDs that a stream sends by itself, with and without events.
+//! The IDs that a stream adds automatically, with and without events.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ async fn keep_alive_of_a_filtered_stream_carries_the_id() {
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
         let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
-        // The keep-alive may fire before the reader has read what has just been published.
+        // The keep-alive may fire before the reader has read the event that was just published.
         let before = with_id(newest - 1);
         let chunk = first_other(&mut client, &[plain, &before]).await;
         assert_eq!(chunk, with_id(newest), "{path}");
@@ -41,7 +41,7 @@ async fn keep_alive_of_a_filtered_stream_carries_the_id() {
     }
 }
 
-/// Skips these chunks, and returns the next other one.
+/// Skips the chunks in `but`, and returns the first other one.
 async fn first_other(client: &mut Client, but: &[&str]) -> String {
     within("another chunk", async {
         loop {
@@ -88,14 +88,15 @@ async fn keep_alive_never_moves_the_id_back() {
     topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
-    // Read, and filtered out: the next keep-alive carries the cursor, unless an event comes first.
+    // The event is read but filtered out: the next keep-alive carries the cursor, unless an event
+    // comes first.
     topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;
         if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
             break;
         }
-        // The position where it begins, and its current one.
+        // The position at which the stream begins, and its current position.
         let places = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
         assert!(chunk == ":\n" || places.contains(&chunk), "{chunk}");
     }
@@ -111,7 +112,7 @@ struct Noise {
     noises: Arc<Notify>,
 }
 
-/// A topic, and other events without IDs.
+/// Yields a topic's updates, and other events without IDs.
 #[sse_endpoint("/beside")]
 async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = noise.topic.subscribe(last);
@@ -163,13 +164,13 @@ async fn client_without_events_can_resume() {
     assert!(late.expect_chunk().await.starts_with(&told));
 }
 
-/// Events with the handler's own IDs, made of a topic's updates.
+/// Yields events with the handler's own IDs, created from a topic's updates.
 #[sse_endpoint("/own", keep_alive = "20ms")]
 async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut news = topic.subscribe(Start::First);
     let mut others = topic.subscribe(last);
     loop {
-        // The second subscription is read, and not sent.
+        // The second subscription is read but not sent.
         let Some(number) = (tokio::select! {
             biased;
             number = news.next() => number,

@@ -1,4 +1,4 @@
-//! The end of a stream, and the ID that tells a client to stay away.
+//! The end of a stream, and the ID that stops a client from reconnecting.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -34,7 +34,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
         let done = done.id;
         assert_eq!(done, format!("{second}~done"));
 
-        // A client that was away receives what it missed, then the end.
+        // A client that was disconnected receives the events that it missed, then the end.
         let back = client.get(path).last_event_id(&first).await;
         let all = back.text().await;
         assert_eq!(
@@ -106,7 +106,7 @@ async fn done_stops_clients_of_the_same_topic_only() {
                 }
                 assert!(got.starts_with(&told), "{path} {sent}: {got}");
             }
-            // The client has received all of this topic, or its handler has finished.
+            // The client has received the whole topic, or its handler has finished.
             let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
             let head = client.head().await;
             assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
@@ -137,7 +137,8 @@ async fn done_in_the_query_is_left_to_the_handler() {
     let mut client = come_back(addr, "/counted", b"7~done", true).await;
     let first = client.expect_chunk().await;
     assert!(first.contains("Done") && first.contains('7'), "{first}");
-    // The header is set by the browser: this endpoint has no topic, so it has sent any such ID.
+    // The browser sets the header, so this endpoint, which has no topic, must itself have sent any
+    // such ID.
     for sent in ["7~done", "0123456789ab-7~done"] {
         let mut client = ask(addr, "/counted", sent).await;
         assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
@@ -145,14 +146,14 @@ async fn done_in_the_query_is_left_to_the_handler() {
     assert_eq!(runs.count().started, 1);
 }
 
-/// Takes the ID, and waits for something other than a topic.
+/// Takes the ID, and waits for an event that isn't from a topic.
 #[sse_endpoint("/waits", keep_alive = "1s")]
 async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
     pending::<()>().await;
     yield_!(1);
 }
 
-/// The same, without ever waiting.
+/// Like `waits`, but never waits.
 #[sse_endpoint("/spins")]
 async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     loop {
@@ -163,7 +164,7 @@ async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     }
 }
 
-/// The same after the response has begun.
+/// Like `waits`, but after the response has begun.
 #[sse_endpoint("/waits_begun", keep_alive = "1s")]
 async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -173,7 +174,7 @@ async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, Stat
     }
 }
 
-/// Resumes by an ID of its own, after which there is nothing left.
+/// Resumes from an ID of its own, after which no events are left.
 #[sse_endpoint("/resumes", end = "stop")]
 async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     let from = match last {
@@ -240,7 +241,7 @@ struct Two {
     goes_on: Topic<u64>,
 }
 
-/// Reads one topic to its end, then another, until it has enough.
+/// Reads one topic to its end, then part of another.
 #[sse_endpoint("/two")]
 async fn two(State(two): State<Two>) -> impl Stream<Item = u64> {
     yield_all!(two.ends.subscribe(Start::First));
@@ -304,7 +305,7 @@ async fn stream_sends_no_done_while_a_topic_is_open() {
     }
 }
 
-/// The bare ID that tells a client where it starts must not follow the ID that stops it.
+/// The bare ID for a client's initial position must not follow the ID that stops the client.
 #[tokio::test]
 async fn done_is_the_last_id_of_a_stream() {
     #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]

@@ -1,4 +1,4 @@
-//! The endpoint of a topic, as its client sees it.
+//! A topic's endpoint as seen by its client.
 
 mod cursor;
 mod done;
@@ -32,7 +32,7 @@ async fn all(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
     yield_all!(topic.subscribe(last));
 }
 
-/// Holds the numbers 7 to 10.
+/// Returns a topic that holds the numbers 7 to 10, and its epoch.
 async fn four_of_ten() -> (Topic<u64>, String) {
     let topic = Topic::in_memory(4);
     for number in 1..=10_u64 {
@@ -60,7 +60,7 @@ fn has_subscribed(events: &mut testing::Events) {
     }
 }
 
-/// The frames of a chunk, without the blank lines that end them.
+/// Returns the frames of a chunk, without the blank lines at their ends.
 fn frames(chunk: &str) -> Vec<String> {
     let chunk = chunk.strip_suffix("\n\n").unwrap();
     chunk.split("\n\n").map(str::to_owned).collect()
@@ -74,7 +74,7 @@ fn number_frame(epoch: &str, number: u64) -> String {
     format!("id: {epoch}-{number}\ndata: {number}")
 }
 
-/// Requests `path` with this ID in the header, byte for byte, or in the query.
+/// Requests `path` with this ID, byte for byte, in the header or in the query.
 async fn come_back(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
     let mut client = Client::connect(addr).await;
     let request = if in_query {
@@ -98,7 +98,7 @@ async fn thousands(State(topic): State<Topic<u64>>, last: LastEventId) -> impl S
     yield_all!(topic.subscribe(last).filter(|number| number % 1000 == 0));
 }
 
-/// A filter in the handler.
+/// Filters the updates in the handler.
 #[sse_endpoint("/thousands_by_hand", keep_alive = "20ms", keep_alive_event = "ping")]
 async fn thousands_by_hand(
     State(topic): State<Topic<u64>>,

@@ -1,4 +1,5 @@
-//! A client that reconnects with an ID gets the rest, and a gap if events were lost.
+//! A client that reconnects with an ID receives the remaining events, and a gap if events were
+//! lost.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ async fn gap_is_sent_for_any_last_event_id() {
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let behind = |number: &str| format!("{epoch}-{number}").into_bytes();
     let long = |len| vec![b'x'; len];
-    // The ID that is sent, and the gap that is received. All held events follow the gap.
+    // Each case is the ID that is sent, and the gap that is received. All held events follow the
+    // gap.
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (behind("0"), "too_old", "6"),
         (behind("3"), "too_old", "3"),
@@ -74,7 +76,8 @@ async fn gap_is_sent_for_any_last_event_id() {
     );
 }
 
-/// Longer than any ID can be, in the header; as long as the server accepts a URL.
+/// The ID in the header is longer than any valid ID. The one in the URL is as long as the server
+/// accepts.
 #[tokio::test]
 async fn huge_id_is_answered_with_a_gap() {
     let (topic, epoch) = four_of_ten().await;
@@ -95,7 +98,7 @@ async fn gap_passes_a_filter_and_comes_first() {
         let id = format!("{epoch}-2");
         let mut client = come_back(addr, path, id.as_bytes(), false).await;
         let got = frames(&client.expect_chunk().await);
-        // Nothing passes the filter, and the gap is sent all the same.
+        // No event passes the filter, but the gap is still sent.
         assert_eq!(got, [gap("too_old", "4", format_args!("{epoch}-6"))]);
     }
 }
@@ -123,7 +126,7 @@ async fn snapshot_and_later_updates_are_complete() {
     };
     let client = testing::Client::new(Router::new().sse(total).with_state(total_of.clone()));
     let publish = async |number: u64| {
-        // Under the lock, so a snapshot is taken either before or after both changes.
+        // Both changes are made under the lock, so a snapshot is taken either before or after both.
         let mut sum = total_of.sum.lock().unwrap();
         *sum += number;
         total_of.changes.try_publish(&number).unwrap()
@@ -143,7 +146,7 @@ async fn snapshot_and_later_updates_are_complete() {
     assert!(snapshot.id.ends_with("-10"), "{}", snapshot.id);
 }
 
-/// Responds once there is an event.
+/// Returns its response once there is an event.
 #[sse_endpoint("/once_there")]
 async fn once_there(
     State(topic): State<Topic<u64>>,
@@ -181,7 +184,7 @@ async fn test_client_resumes_where_it_disconnected() {
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let first = topic.subscribe(Start::First).position();
     let mut events = client.get("/all").last_event_id(&first).await.events();
-    // All four arrive at once, and only one is read.
+    // All four events arrive at once, but only one is read.
     assert_eq!(events.expect_event().await.json::<u64>(), 7);
     let seen = events.last_event_id().to_owned();
     let mut events = client.get("/all").last_event_id(&seen).await.events();

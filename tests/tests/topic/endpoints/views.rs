@@ -71,7 +71,7 @@ async fn views_keep_ids_gaps_and_end() {
     assert_eq!(get("/even_texts").await, format!("{told}{even}{done}"));
 }
 
-/// A filter that passes nothing of an endless topic does not block its thread.
+/// A filter that rejects all events of an endless topic does not block its thread.
 #[tokio::test]
 async fn filter_that_drops_all_yields_to_others() {
     let topic: Topic<u64> = Topic::in_memory(1_024);

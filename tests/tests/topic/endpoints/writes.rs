@@ -1,4 +1,4 @@
-//! How many writes and how many copies the events of a topic take.
+//! The number of writes and copies that a topic's events take.
 
 use axum::{Router, body::Body, extract::State, http::Request};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
@@ -28,9 +28,10 @@ async fn queued_updates_share_a_write() {
         }
         let expected = (1..=EVENTS).map(|number| number_frame(&epoch, number));
         assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
-        // 64 at a time, and fewer if other tasks ran in between.
+        // Each write contains 64 events, or fewer if other tasks ran in between.
         assert!(chunks <= 60, "{chunks} writes for {EVENTS} events");
-        // A client that has everything receives each later event at once, and alone.
+        // A client that has received all events receives each later one at once, in a write of its
+        // own.
         for number in 1..=3 {
             topic.publish(&number).await.unwrap();
             assert_eq!(frames(&client.expect_chunk().await).len(), 1);
@@ -86,6 +87,6 @@ async fn large_event_is_shared_by_its_readers() {
         assert!(places.is_sorted() && places[0].is_some(), "{all:?}");
         larges.push(large.unwrap());
     }
-    // The same bytes, not a copy for each.
+    // The streams share the same bytes instead of copying them.
     assert_eq!(larges[0].as_ptr(), larges[1].as_ptr());
 }

@@ -33,7 +33,7 @@ async fn each_reader_of_a_failed_run_gets_its_error() {
         let (words, data, id) = words_and_error(&mut events).await;
         assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
 
-        // A client that joins later, and one that lost the connection before the end.
+        // One client joins later, and another lost its connection before the end.
         pass(IDLE / 2).await;
         let mut again = client.get(&path).await.events();
         let all = words_and_error(&mut again).await;
@@ -50,7 +50,7 @@ async fn each_reader_of_a_failed_run_gets_its_error() {
     }
 }
 
-/// Sends `done` itself, like a handler that does not know how the run ended.
+/// Sends `done` itself, as a handler does that does not check how the run ended.
 #[sse_endpoint("/says_done/{id}")]
 async fn says_done(
     Path(id): Path<String>,
@@ -83,13 +83,13 @@ async fn failed_run_sends_no_done() {
     }
 }
 
-/// Publishes half an answer and fails.
+/// Publishes half an answer, then fails.
 async fn half(topic: Topic<String>) -> Result<(), String> {
     topic.publish(&"half".to_owned()).await.unwrap();
     Err("upstream".to_owned())
 }
 
-/// Writes an end marker of its own, and then waits, like a handler that ignores failures.
+/// Writes its own end marker and then waits, as a handler does that ignores failures.
 #[sse_endpoint("/own_marker", method = POST)]
 async fn own_marker(
     State(hub): State<Hub<String>>,
@@ -102,7 +102,7 @@ async fn own_marker(
     pending::<()>().await;
 }
 
-/// The same for an `EventSource`.
+/// Like `own_marker`, for an `EventSource`.
 #[sse_endpoint("/own_event/{how}")]
 async fn own_event(
     Path(how): Path<String>,
@@ -123,7 +123,7 @@ async fn own_event(
     pending::<()>().await;
 }
 
-/// Has an error of its own for the run that failed.
+/// Returns its own error for a run that failed.
 #[sse_endpoint("/own_error")]
 async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
     let run = hub.spawn_again("error", Start::First, half);
@@ -191,13 +191,13 @@ async fn subscription_fails_with_one_of_its_topics() {
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
-    // The client is stopped, although the other topic goes on.
+    // The client is stopped, although the other topic continues.
     publish(&hub, "live", &"live 2");
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 }
 
-/// Reads a run that the test stops, and then yields an end marker.
+/// Reads a run that the test stops, then yields an end marker.
 #[sse_endpoint("/read_stopped", method = POST)]
 async fn read_stopped(
     State(hub): State<Hub<String>>,
@@ -225,7 +225,7 @@ async fn stopped_run_breaks_off_a_post() {
     }
 }
 
-/// Reads a run that fails in its own way, and writes an end marker of its own.
+/// Reads a run that fails as `how` says, then writes its own end marker.
 #[sse_endpoint("/read_failed/{how}", method = POST)]
 async fn read_failed(
     Path(how): Path<String>,

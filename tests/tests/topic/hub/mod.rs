@@ -47,7 +47,7 @@ fn has_subscribed(events: &mut testing::Events) {
     }
 }
 
-/// Reads all that is ready, with the IDs.
+/// Reads all updates that are ready, with their IDs.
 fn read(updates: &mut Subscription<String>) -> Vec<Result<(String, String), Gap>> {
     let mut read = Vec::new();
     while let Poll::Ready(Some(seen)) = poll_once(updates.recv()) {
@@ -70,7 +70,7 @@ fn id(text: impl Into<String>) -> EventId {
     EventId::new(text.into()).unwrap()
 }
 
-/// Reads the topics that the path names, separated by commas.
+/// Reads the topics named in the path, separated by commas.
 #[sse_endpoint("/several/{names}")]
 async fn several(
     Path(names): Path<String>,
@@ -98,7 +98,7 @@ async fn pass(time: Duration) {
 struct Answers {
     hub: Hub<String>,
     started: Arc<AtomicUsize>,
-    /// A run yields a word for each permit.
+    /// A run publishes one word for each permit.
     words: Arc<Semaphore>,
 }
 
@@ -131,7 +131,7 @@ fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
     Err(serde::ser::Error::custom("as asked"))
 }
 
-/// Five words, unless its name is that of a failure.
+/// Runs a producer of five words, unless its name is that of a failure.
 #[sse_endpoint("/answers/{id}")]
 async fn answer(
     Path(id): Path<String>,
@@ -185,7 +185,7 @@ fn five() -> Vec<String> {
     (1..=5).map(|number| format!("word {number}")).collect()
 }
 
-/// Reads the words, then the error that the stream ends with, and its ID.
+/// Reads the words, then the final error and its ID.
 async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, String) {
     let mut words = Vec::new();
     loop {

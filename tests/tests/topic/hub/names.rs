@@ -1,4 +1,4 @@
-//! Topics by name, and how long a hub keeps them.
+//! Topics by name, and the time for which a hub keeps them.
 
 use std::{
     collections::BTreeSet,
@@ -50,14 +50,14 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     publish(&hub, "c", &1);
     assert_eq!(values(&mut updates), ["1"]);
 
-    // It begins again, with a gap.
+    // The topic begins again, with a gap.
     publish(&hub, "b", &2);
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
     drop((held, updates, back));
-    // A topic that is requested now and then stays.
+    // A topic that is requested from time to time is kept.
     for _ in 0..10 {
         pass(IDLE / 2).await;
         assert!(hub.get("a").is_some());
@@ -124,7 +124,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
     for name in ["a", "b", "c"] {
         run(name).await;
     }
-    // `a` is read again, so `b` is unused longest. Its topic isn't finished.
+    // `a` is read again, so `b` has been unused for longest. `b` isn't finished.
     assert!(hub.get("a").is_some());
     advance(Duration::from_secs(1)).await;
     let names = |hub: &Hub<String>| BTreeSet::from_iter(hub.names());
@@ -140,7 +140,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
         BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
     );
     let reader = hub.get("d").unwrap().subscribe(Start::First);
-    // The last unused one.
+    // The last unused topic.
     let g = hub.topic("g").unwrap();
     assert_eq!(
         names(&hub),
@@ -188,7 +188,7 @@ async fn full_hub_drops_unread_runs() {
     // The newest runs are held.
     assert!(hub.get("99").is_some() && hub.get("0").is_none());
     assert!(hub.get("in use").is_some());
-    // A topic in use stays, and no new one is created meanwhile.
+    // A topic in use is kept, and no new one is created in the meantime.
     for _ in 0..9 {
         in_use.try_publish(&"x".repeat(EACH)).unwrap();
     }
@@ -206,7 +206,7 @@ async fn rejections_are_logged_once() {
         let status = HubError::Full.into_response().status();
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     };
-    // Another test of this process may have logged the line of this second.
+    // Another test in this process may already have logged this second's line.
     let start = std::time::Instant::now();
     while !log.text().contains("topics were refused") && start.elapsed().as_secs() < 10 {
         reject();
@@ -263,6 +263,6 @@ async fn value_dropped_with_its_topic_may_use_the_hub() {
     let topic = hub.topic("a").unwrap();
     topic.publish_event(Event::json(asks)).await.unwrap();
     drop(topic);
-    // The clock is paused, and advances when all tasks wait.
+    // The clock is paused, and advances only when all tasks are waiting.
     assert_eq!(asked.recv().await, Some(0));
 }

@@ -39,11 +39,11 @@ async fn presence_reports_joins_and_leaves() {
     present.sort_unstable();
     assert_eq!((present, presence.count()), (vec!["ada", "bob"], 2));
 
-    // One of two tabs.
+    // This drops one of two tabs.
     drop(ada);
     pass(GRACE * 2).await;
     assert_eq!(changes(&mut updates), [""; 0]);
-    // Returns within the grace time, twice, so it never leaves.
+    // The user returns within the grace time, twice, and therefore never leaves.
     drop(second_tab);
     pass(GRACE * 2 / 3).await;
     let ada = presence.join("ada");
@@ -130,7 +130,7 @@ fn presence_in_grace_time_ends_with_the_runtime() {
             .unwrap()
     };
     let first = runtime();
-    // One in its grace time, and one whose guard outlives the runtime.
+    // One user is in its grace time, and the guard of another outlives the runtime.
     let stays = first.block_on(async {
         drop(presence.join("gone"));
         presence.join("stays")

@@ -1,4 +1,4 @@
-//! Runs, which a hub starts once for each name.
+//! Runs: a hub starts one for each name.
 
 use std::{
     future::{Pending, pending},
@@ -61,7 +61,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // During the idle time every tab receives all of it, and then the name is free.
+    // During the idle time, every tab receives the whole run. After that, the name is free.
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,
@@ -78,8 +78,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
-/// A resume never starts a run, whatever ID it has: a run may cost money, and the second answer
-/// would be appended to the first.
+/// A resuming client never starts a run, whatever its ID: a run may cost money, and the second
+/// answer would be appended to the first.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
@@ -107,10 +107,10 @@ async fn client_with_an_id_never_starts_a_run() {
         let done = back.expect_event().await;
         assert_eq!(done.event, "done");
         back.expect_end().await;
-        // It returns by itself, and is stopped.
+        // The client reconnects automatically, and is stopped.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
-        // With the query parameter it starts nothing either.
+        // The query parameter does not start a run either.
         let path = format!("/answers/1?lastEventId={last}");
         assert_eq!(
             client.get(&path).await.events().expect_event().await.event,
@@ -191,7 +191,7 @@ async fn run_without_readers_is_aborted() {
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(1);
     let first = events.expect_event().await;
-    // It goes on as long as it has a reader.
+    // The run continues as long as it has a reader.
     pass(after * 2).await;
     assert!(!answers.hub.get("1").unwrap().is_finished());
     events.disconnect().await;
@@ -205,7 +205,7 @@ async fn run_without_readers_is_aborted() {
         "it was read meanwhile"
     );
     pass(after / 2).await;
-    // It was stopped, so there is no `done`.
+    // The run was stopped, so there is no `done`.
     let mut back = client
         .get("/answers/1")
         .last_event_id(&first.id)
@@ -231,7 +231,7 @@ async fn stopped_run_ends_its_readers() {
     assert!(words(&mut events).await.is_empty());
     assert!(events.last_event_id().ends_with("~done"));
     assert!(!answers.hub.abort("1"), "it has ended");
-    // It is not started again while it is kept.
+    // The run is not started again while the hub keeps it.
     answers.words.add_permits(5);
     let mut again = client.get("/answers/1").await.events();
     assert_eq!(words(&mut again).await, ["word 1"]);
@@ -244,9 +244,9 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
     let asked = hub.clone();
     let mut updates = hub
         .spawn("a", Start::First, move |topic| {
-            // Before the run itself, so the hub must not be locked.
+            // This code runs before the run itself, so the hub must not be locked.
             let other = asked.topic("b").unwrap();
-            // No second run is started, although the first has not begun.
+            // No second run is started, although the first one has not begun.
             let twice = |_| -> Pending<()> { panic!("started twice") };
             let again = asked.spawn("a", Start::First, twice);
             assert!(again.is_ok());
@@ -292,7 +292,7 @@ async fn run_stopped_before_its_start_never_starts() {
     assert!(has_begun.try_recv().is_err());
 }
 
-/// A run like the last message of a conversation.
+/// Resumes a run, such as the last message of a conversation.
 #[sse_endpoint("/resumed/{id}")]
 async fn resumed(
     Path(id): Path<String>,
@@ -326,7 +326,7 @@ async fn resume_of_a_name_without_run_is_a_gap_then_done() {
     let request = client.get("/resumed/two").header("last-event-id", "");
     let mut back = request.header("last-event-id", "AAAA-3").await.events();
     assert_eq!(within("a gap", back.expect_event()).await.event, "gap");
-    // A client without an ID starts a run under a name that was only read so far.
+    // A client without an ID starts a run under a name that has only been read so far.
     let mut first = client.get("/resumed/held").await.events();
     assert_eq!(first.expect_event().await.data, "\"started\"");
 }

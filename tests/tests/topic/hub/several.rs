@@ -12,7 +12,7 @@ use support::within;
 
 use super::{has_subscribed, hub, id, poll_once, publish, read, several, values};
 
-/// Publishes an event to each name.
+/// Publishes an event to each of the names.
 fn round(hub: &Hub<String>, names: &[&str], number: u32) {
     for name in names {
         publish(hub, name, &format_args!("{name} {number}"));
@@ -60,7 +60,7 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // The missed event of `b`, and only later events of `c`, which is new.
+    // The client receives the missed event of `b`, and only later events of `c`, which is new.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -77,8 +77,8 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// An ID that lacks several names causes one gap, before everything else: a client that is cut off
-/// after a first gap would reconnect with an ID that hides the others.
+/// An ID that lacks several names causes a single gap before everything else. With several gaps, a
+/// client that is cut off after the first would reconnect with an ID that hides the others.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
@@ -90,7 +90,7 @@ fn unknown_id_is_one_gap() {
     let position = position.to_string();
     let foreign = position.replace("b=", "b=zzzzzzzzzzz");
     let foreign: String = {
-        // The epoch of `b` differs, and the length is the same.
+        // The epoch of `b` differs, but has the same length.
         let (before, after) = position.split_once("b=").unwrap();
         format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
             .chars()
@@ -118,14 +118,14 @@ fn unknown_id_is_one_gap() {
         assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
         let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
         assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
-        // A client that reconnects with the gap's ID gets no other gap.
+        // A client that reconnects with the gap's ID receives no further gap.
         let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
         assert_eq!(values(&mut again).len(), rest, "{sent}");
     }
 }
 
-/// Gaps that are found by reading are sent for each topic: until then the ID says where each was
-/// left.
+/// Gaps that are detected while reading are sent separately for each topic. Until then, the ID
+/// contains the last position in each topic.
 #[test]
 fn gap_is_sent_for_each_topic_if_too_old() {
     let names = ["a", "b", "c"];
@@ -135,7 +135,7 @@ fn gap_is_sent_for_each_topic_if_too_old() {
     }
     let position = hub.subscribe(names, Start::Now).unwrap().position();
     let mut at = position.to_string().replace("-3", "-0");
-    // Cut off after each update, again and again.
+    // The client is cut off after each update.
     let (mut missed, mut seen) = (0, Vec::new());
     loop {
         let mut back = hub.subscribe(names, id(at)).unwrap();
@@ -174,7 +174,7 @@ fn hundred_names_fit_an_id_and_too_many_are_rejected() {
     assert_eq!(refused, HubError::TooManyNames);
     let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
     assert_eq!(long, HubError::TooManyNames);
-    // No topic was created for those.
+    // No topic was created for these names.
     assert_eq!(hub.len(), 100);
 }
 
@@ -197,8 +197,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client that reads several names, and reconnects at any time with the last ID, sees each
-    /// event of each topic once, and learns how many it missed.
+    /// A client reads several names, and reconnects at any time with the last ID. It sees each
+    /// event of each topic once, and receives the number of missed events.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,
@@ -287,7 +287,7 @@ async fn client_learns_where_a_new_name_starts() {
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     publish(&hub, "a", &"a 1");
     let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
-    // `b` is new to the client, and nothing is sent before it loses the connection.
+    // `b` is new to the client, and nothing is sent before the client loses its connection.
     let mut events = client
         .get("/several/a,b")
         .last_event_id(&of_a)
@@ -313,7 +313,7 @@ async fn client_learns_where_a_new_name_starts() {
         .unwrap();
     assert_eq!(missed.data, "\"b 1\"", "{held}");
 
-    // The ID is sent once, and not at all if the client's ID holds every name.
+    // The ID is sent once, or not at all if the client's ID contains every name.
     let mut events = client
         .get("/several/b,a")
         .last_event_id(&missed.id)
@@ -348,7 +348,7 @@ async fn done_of_several_stops_if_every_epoch_is_the_same() {
         "{gap:?}"
     );
     assert_eq!(events.expect_event().await.data, "\"b 1\"");
-    // It has not seen the end of `c`.
+    // The client has not seen the end of `c`.
     let mut events = client
         .get("/several/a,b,c")
         .last_event_id(&done)

@@ -1,4 +1,4 @@
-//! Topics against the model: each read returns what the model says, and each reader that waits is
+//! Compares topics with the model: each read returns the model's result, and each waiting reader is
 //! woken.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -10,10 +10,10 @@ use tokio::time::advance;
 use super::model::{From, Model, Op, Overflow, Reader, Seen};
 use super::{Item, number, parts};
 
-/// A topic, and what the model says of it.
+/// A topic, and the model to compare it with.
 struct Comparison {
     topic: Topic<Item>,
-    /// It holds everything, so it shows what each event costs.
+    /// A topic that holds every event, and so shows the cost of each.
     unlimited: Topic<Item>,
     model: Model,
     readers: Vec<Reader>,
@@ -205,8 +205,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Publishes, subscribes, reads, reconnects, evicts and finishes in any order: each read
-    /// returns what the model says, and each reader that waits is woken.
+    /// Publishes, subscribes, reads, reconnects, evicts and finishes in any order. Each read
+    /// returns the model's result, and each waiting reader is woken.
     #[test]
     fn each_reader_gets_what_the_model_says(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

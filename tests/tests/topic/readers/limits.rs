@@ -1,4 +1,4 @@
-//! The events that a topic keeps, and those that it drops.
+//! The events that a topic keeps, and the events that it drops.
 
 use std::{
     task::{Poll, Waker},
@@ -21,8 +21,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client that reconnects any number of times, also among the newest events of each key,
-    /// accounts for each event once: seen, or counted in a gap.
+    /// A client reconnects any number of times, even among the newest events of each key. It
+    /// accounts for each event once: as seen, or as counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,
@@ -96,7 +96,7 @@ fn held_bytes_stay_within_the_limit() {
     assert!((1..=8).contains(&held), "{held} texts");
     assert!(texts.held_bytes() <= LIMIT);
 
-    // The newest of each key stays, and counts.
+    // The newest event of each key is kept, and counts towards the limit.
     let by_key: Topic<u32> = Topic::builder()
         .events(1)
         .latest_by(|key: &u32| *key)

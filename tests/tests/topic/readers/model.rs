@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Item, number, poll_once};
 
-/// Notes that it was woken.
+/// A waker that records that it was woken.
 #[derive(Debug, Default)]
 pub(super) struct Woken(AtomicBool);
 
@@ -36,7 +36,7 @@ pub(super) enum Overflow {
     Disconnect,
 }
 
-/// Everything that was published, and the number after which it is still held.
+/// Everything that was published, and the number after which events are still held.
 pub(super) struct Model {
     pub(super) events: usize,
     pub(super) bytes: usize,
@@ -51,25 +51,25 @@ pub(super) struct Model {
 pub(super) struct Published {
     pub(super) key: u8,
     pub(super) len: usize,
-    /// The bytes that it takes to hold it.
+    /// The number of bytes that it takes to hold the event.
     pub(super) cost: usize,
     pub(super) at: Instant,
 }
 
-/// A reader, and what the model says of it.
+/// A reader, and its state in the model.
 pub(super) struct Reader {
     pub(super) subscription: Subscription<Item>,
     pub(super) woken: Arc<Woken>,
     pub(super) is_waiting: bool,
-    /// The number of the last event that was taken out of the topic.
+    /// The number of the last event that the reader has taken from the topic.
     pub(super) behind: u64,
-    /// Events that were taken, and not returned yet.
+    /// Events that have been taken but not returned yet.
     pub(super) taken: VecDeque<(u64, u64)>,
-    /// The number of the last event that was returned, which the client would resume with.
+    /// The number of the last event that was returned. The client would resume from it.
     pub(super) seen: u64,
-    /// How many later events were reported as missed.
+    /// The number of later events that have been reported as missed.
     pub(super) told: u64,
-    /// The gap that was not reported yet.
+    /// The gap that has not been reported yet.
     pub(super) gap: Option<(GapReason, u64)>,
     pub(super) has_read: bool,
     pub(super) resumes: bool,
@@ -122,7 +122,7 @@ impl Model {
     pub(super) fn evict(&mut self) {
         loop {
             let held = self.last() - self.behind_oldest;
-            // The newest of each key stay.
+            // The newest event of each key is kept.
             let mut all: BTreeSet<u64> = self.held().collect();
             if let Overflow::LatestBy = self.overflow {
                 let newest: BTreeMap<u8, u64> = (1..=self.last())
@@ -184,7 +184,8 @@ impl Model {
         Seen::Nothing
     }
 
-    /// Returns what an overtaken reader gets: a gap, the end, or the events that are kept for it.
+    /// Returns the result for an overtaken reader: a gap, the end, or the events that are kept for
+    /// the reader.
     fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
         let (go_on, kept) = match self.overflow {
             Overflow::Disconnect if !was_away => {
@@ -230,7 +231,7 @@ impl Model {
         Seen::Gap(reason, Some(missed), told)
     }
 
-    /// Takes the next batch out of the topic.
+    /// Takes the next batch from the topic.
     fn take(&self, reader: &mut Reader) {
         let mut bytes = 0;
         for number in (reader.behind + 1..=self.last()).take(256) {

@@ -1,4 +1,4 @@
-//! Readers and publishers on threads of their own.
+//! Readers and publishers on separate threads.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use sse_runtime::{
 
 use super::number;
 
-/// A reader that compares what it sees with the expected numbers.
+/// A reader that compares the events that it receives with the expected numbers.
 struct Exact {
     behind: u64,
     missed: u64,
@@ -68,8 +68,8 @@ where
     })
 }
 
-/// Publishers and readers on threads of their own, with a ring so small that readers are overtaken,
-/// and one so large that they are not.
+/// Publishers and readers run on separate threads, once with a ring so small that readers are
+/// overtaken, and once with a ring so large that they are not.
 #[test]
 fn concurrent_readers_and_publishers_lose_nothing() {
     const PUBLISHERS: usize = 3;
@@ -79,7 +79,8 @@ fn concurrent_readers_and_publishers_lose_nothing() {
         let topic: Topic<(usize, u64)> = Topic::in_memory(events);
         let readers: Vec<_> = (0..6)
             .map(|reader| {
-                // Before anything is published, so that each reader starts at the first event.
+                // Subscribes before anything is published, so that each reader starts at the first
+                // event.
                 let mut updates = topic.subscribe(Start::Now);
                 let topic = topic.clone();
                 on_a_thread_of_its_own(async move || {
@@ -88,7 +89,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
                     while let Some(seen) = updates.recv().await {
                         exact.saw(seen);
                         until_reconnect -= 1;
-                        // Some stay.
+                        // Some readers never reconnect.
                         if until_reconnect == 0 && reader % 3 != 0 {
                             updates = topic.subscribe(updates.position());
                         }
@@ -128,8 +129,8 @@ fn concurrent_readers_and_publishers_lose_nothing() {
 }
 
 /// The publisher waits for all readers before it publishes the next event, so each event finds
-/// readers that have found nothing and are about to wait. A reader that is not woken then is never
-/// woken.
+/// readers that have found nothing and are about to wait. A reader that is not woken by that event
+/// is never woken.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
