@@ -35,7 +35,7 @@ pub struct Numbers {
     pub generators_at_most: usize,
     /// The number of live tasks from `Connection::spawn`.
     pub tasks: usize,
-    /// The number of streams with a hook, followed by the number of hooks that have run.
+    /// The number of streams with a hook; `hooks_run` is the number of hooks that have run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
     /// The number of times that a hook ran again.

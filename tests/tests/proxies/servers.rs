@@ -63,7 +63,7 @@ pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Ite
     }
 }
 
-/// Yields no further events, but sends keep-alives.
+/// Stays quiet after its first event until the test asks for the next, but sends keep-alives.
 #[sse_endpoint("/alive", keep_alive = "500ms")]
 pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
