@@ -24,8 +24,13 @@ mod derive;
 mod endpoint;
 mod support;
 
-// Documented at its re-export in `sse-runtime`, where the examples can run.
+// Documented on its re-export in `sse-runtime`, where the examples can run. Editors show the docs of
+// the macro itself, which rustdoc must not append to those.
 #[allow(missing_docs)]
+#[cfg_attr(
+    not(doc),
+    doc = "Turns an async function that yields into an event endpoint, see [its documentation](https://docs.rs/sse-runtime/latest/sse_runtime/attr.sse_endpoint.html)."
+)]
 #[proc_macro_attribute]
 pub fn sse_endpoint(
     attribute: proc_macro::TokenStream,
