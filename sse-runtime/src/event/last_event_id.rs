@@ -21,7 +21,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Extracts the last event ID: the id of the last event that the client received, if any.
 ///
-/// A browser sends it in the header `Last-Event-ID` when it reconnects. If there are several such
+/// A browser sends it in the `Last-Event-ID` header when it reconnects. If there are several such
 /// headers, the first one that is not empty counts. Without one, the id is read from the query
 /// parameter `lastEventId` or `last_event_id`, because a script that creates a new `EventSource`
 /// cannot set headers. An empty id counts as absent.

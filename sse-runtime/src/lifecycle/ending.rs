@@ -26,13 +26,13 @@ pub(crate) struct StreamEnd {
 /// A frame that the framework, not the generator, writes at the end of a stream.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
-    /// The event `done`, with an id that makes a reconnecting client stop.
+    /// The `done` event, with an id that makes a reconnecting client stop.
     Done,
     /// The reconnection time.
     Retry(Duration),
-    /// The event `close`, with the reason.
+    /// The `close` event, with the reason.
     Close,
-    /// The event `close`, with the reason and with an id that makes a reconnecting client stop.
+    /// The `close` event, with the reason and with an id that makes a reconnecting client stop.
     CloseForGood,
 }
 

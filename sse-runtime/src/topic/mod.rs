@@ -309,7 +309,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// are over for good. A client that reconnects with its last id receives the events that it
     /// missed, and then the end; if it reconnects again, it gets a `204`.
     ///
-    /// A stream that has read the topic to its end sends the event `done` by itself when its
+    /// A stream that has read the topic to its end sends the `done` event by itself when its
     /// handler returns, unless its endpoint has `events = "own"`.
     pub fn finish(&self) {
         self.backend.finish();

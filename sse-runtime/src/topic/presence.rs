@@ -61,7 +61,7 @@ struct Present {
     left: u64,
 }
 
-/// A change of presence: an event `joined` or `left`, with the data `{"who":…,"count":…}`.
+/// A change of presence: a `joined` event or `left`, with the data `{"who":…,"count":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
 #[non_exhaustive]

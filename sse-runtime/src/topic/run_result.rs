@@ -7,7 +7,7 @@ use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 
 /// The return type of a run: `()`, or a `Result` whose error its readers receive.
 ///
-/// An error that is [`Serialize`](serde::Serialize) is sent to readers as the event `error`, like
+/// An error that is [`Serialize`](serde::Serialize) is sent to readers as the `error` event, like
 /// the error of a stream. An `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`]
 /// or a [`HubError`] is logged, and readers get a problem without details. The type parameter
 /// distinguishes these cases and is inferred.

@@ -195,7 +195,7 @@ fn names_and_comments_refuse_every_line_break() {
     }
 }
 
-/// The characters that every client returns in the header `Last-Event-ID`.
+/// The characters that every client returns in the `Last-Event-ID` header.
 #[test]
 fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
