@@ -266,7 +266,7 @@ impl Connection {
     ///     connection: Connection,
     ///     Extension(session): Extension<watch::Receiver<bool>>,
     /// ) -> impl Stream<Item = String> {
-    /// Also ready if the session was over before.
+    ///     // Also ready if the session was over before.
     ///     let mut session = session;
     ///     connection.close_when(async move { drop(session.wait_for(|over| *over).await) });
     ///     # yield_!(String::new());
