@@ -3,7 +3,6 @@
 pub(crate) mod backend;
 mod batch;
 mod hub;
-mod hub_builder;
 mod lease;
 pub(crate) mod merged;
 mod presence;
@@ -28,8 +27,7 @@ use crate::{
     generator::{run_failure::Failure, yielder::Item},
 };
 use backend::{Backend, Encoded, StartAt};
-pub use hub::{Hub, HubError};
-pub use hub_builder::HubBuilder;
+pub use hub::{Hub, builder::HubBuilder, error::HubError};
 pub use presence::{Presence, PresenceEvent, PresenceGuard};
 pub use publish::PublishError;
 use ring::{

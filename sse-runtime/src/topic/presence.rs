@@ -269,6 +269,8 @@ where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Here").field(&self.presence).finish()
+        f.debug_tuple("PresenceGuard")
+            .field(&self.presence)
+            .finish()
     }
 }

@@ -1,30 +1,31 @@
 //! [`Subscription`]: a reader of a topic, in an endpoint or elsewhere.
 
+mod adapters;
+mod state;
+mod update;
+
 use std::{
     fmt,
     future::poll_fn,
-    ops::Deref,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use tokio::task::coop;
 use tokio_stream::Stream;
 
-use super::{
-    backend::{Delivery, Read, Reader},
-    batch::Batch,
-};
+use super::backend::{Delivery, Read, Reader};
 use crate::{
-    event::{event::Event, frame::EncodeError, gap::Gap, id::EventId},
+    event::{gap::Gap, id::EventId},
     generator::{
         handoff::Handoff,
-        outgoing::{Next, Outgoing, Stop},
+        outgoing::{Next, Stop},
         reading::{Reading, TopicEnd},
-        yielder::{Item, Part, Yield, kind},
+        yielder::Part,
     },
 };
+pub use adapters::{Filter, Map};
+use state::State;
+pub use update::Update;
 
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
 ///
@@ -38,43 +39,29 @@ use crate::{
 /// that a client that receives few of a topic's events does not reconnect with an outdated id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
-    /// The batch that was read, until all of it has been handed out.
-    batch: Option<Arc<Batch<T>>>,
-    /// The number of events of the batch that have been handed out.
-    handed_out: usize,
-    /// Whether more events follow the batch.
-    more: bool,
-    /// Whether the last read returned every available event and registered the waker for the next
-    /// one.
-    waits: bool,
+    state: State<T>,
     /// The id after everything that was handed out.
     position: EventId,
-    /// Whether the endpoint's stream already knows the position.
-    is_told: bool,
+    report: Report,
     /// The registration with the endpoint's stream. How that stream ends depends on how this
     /// subscription ends.
     reading: Option<Reading>,
     /// A gap to attach to the next update, because there is no endpoint stream to write it to.
     untold: Option<Box<Gap>>,
-    /// Whether the start was derived from the client's id, or from its absence. Such a client must
-    /// receive an id to reconnect with.
-    is_resumed: bool,
-    has_ended: bool,
-    has_failed: bool,
 }
 
-/// An event of a topic, as one subscription reads it: its value, and its bytes, which were encoded
-/// when it was published.
+/// Whether the position has been reported to the endpoint's stream, whose keep-alives then carry it.
 ///
-/// In a stream of `T`, `yield_!` takes an update or a reference to one, and sends its id too. It
-/// also takes the `T` in the update, as in `yield_!(&*update)`, but then the event has no id, and a
-/// client cannot resume after it.
-pub struct Update<T> {
-    delivery: Delivery<T>,
-    /// Whether more updates can be read without waiting.
-    more: bool,
-    /// A gap to write before the update.
-    gap: Option<Box<Gap>>,
+/// A client that starts at its own id, or without one, must receive an id to reconnect with, even if
+/// it receives no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Report {
+    /// The client did not choose the start.
+    NotNeeded,
+    /// The stream does not know the position yet.
+    Due,
+    /// The stream knows the position.
+    Done,
 }
 
 impl<T> Subscription<T> {
@@ -89,18 +76,15 @@ impl<T> Subscription<T> {
         Self {
             position,
             reader,
-            batch: None,
-            handed_out: 0,
-            more: false,
-            waits: false,
-            is_told: false,
+            state: State::Idle(Next::Unknown),
+            report: match is_resumed {
+                true => Report::Due,
+                false => Report::NotNeeded,
+            },
             // Registered at once, so that the stream knows of the topic even if the subscription is
             // dropped before it is polled, as in a `select!` that another branch wins.
             reading: Handoff::with_current(Handoff::read_topic),
             untold: None,
-            is_resumed,
-            has_ended: false,
-            has_failed: false,
         }
     }
 
@@ -164,7 +148,7 @@ impl<T> Subscription<T> {
     /// `yield_!` at the latest. Use this method in other readers, or in a handler that returns an
     /// error of its own: `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
     pub fn has_failed(&self) -> bool {
-        self.has_failed
+        matches!(self.state, State::Ended { has_failed: true })
     }
 
     /// Keeps only the updates for which `filter` returns `true`. Gaps are still reported.
@@ -192,53 +176,45 @@ impl<T> Subscription<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
-        self.waits = false;
+        self.state.forget_waker();
         loop {
-            if let Some(delivery) = self.take_next() {
-                let more = self.more_follow();
-                return Poll::Ready(Some(Ok(self.hand_out(delivery, more))));
+            if let Some(delivery) = self.state.take_next() {
+                return Poll::Ready(Some(Ok(self.hand_out(delivery))));
             }
-            if self.has_ended {
+            if let State::Ended { .. } = self.state {
                 return Poll::Ready(None);
             }
             if self.reading.is_none() {
                 self.reading = Handoff::with_current(Handoff::read_topic);
             }
             let Poll::Ready(read) = self.reader.poll_read(cx) else {
-                if self.is_resumed && !self.is_told {
-                    let tell = |handoff: &Handoff| handoff.lock().ids.has_read_to(&self.position);
-                    self.is_told = Handoff::with_current(tell).is_some();
-                }
+                self.report_position();
                 return Poll::Pending;
             };
             match read {
                 Read::Event { delivery, waits } => {
-                    self.waits = waits;
-                    return Poll::Ready(Some(Ok(self.hand_out(delivery, false))));
+                    self.state = State::Idle(state::next(false, waits));
+                    return Poll::Ready(Some(Ok(self.hand_out(delivery))));
                 }
                 Read::Events { batch, more, waits } => {
-                    self.batch = Some(batch);
-                    self.handed_out = 0;
-                    self.more = more;
-                    self.waits = waits;
+                    self.state = State::Batch {
+                        batch,
+                        handed_out: 0,
+                        next: state::next(more, waits),
+                    };
                 }
                 Read::Gap(gap) => {
-                    self.position = gap.position.clone();
-                    self.is_told = false;
+                    self.move_to(gap.position.clone());
                     return Poll::Ready(Some(Err(gap)));
                 }
-                Read::Lagged => {
-                    self.end(TopicEnd::Lagged);
-                }
-                Read::End => {
-                    self.end(TopicEnd::Over);
-                }
+                Read::Lagged => self.end(TopicEnd::Lagged, false),
+                Read::End => self.end(TopicEnd::Over, false),
                 Read::Failed(failure) => {
-                    self.has_failed = !failure.is_stop;
+                    let has_failed = !failure.is_stop;
                     if let Some(reading) = &mut self.reading {
                         reading.fails(failure);
                     }
-                    self.end(TopicEnd::Over);
+                    self.end(TopicEnd::Over, has_failed);
                 }
             }
         }
@@ -257,66 +233,64 @@ impl<T> Subscription<T> {
         let Some(mut update) = ready!(self.poll_update(cx)) else {
             return Poll::Ready(None);
         };
-        let mut waits = self.waits;
         let stop = handoff.write(|outgoing| {
             let mut events = 1;
-            let is_whole = self.handed_out == 1 && update.gap.is_none();
-            if let Some(batch) = self.batch.take_if(|_| is_whole) {
+            let is_whole = update.gap.is_none();
+            if let Some(batch) = is_whole.then(|| self.state.take_batch()).flatten() {
                 outgoing.frames.share(batch.frames());
                 events = batch.deliveries().len();
                 update.delivery.clone_from(&batch.deliveries()[events - 1]);
             } else {
                 update.put_into(outgoing);
                 while !outgoing.frames.is_full()
-                    && let Some(delivery) = self.take_next()
+                    && let Some(delivery) = self.state.take_next()
                 {
                     delivery.put_into(outgoing);
                     events += 1;
                     update.delivery = delivery;
                 }
             }
-            update.more = self.more_follow();
-            waits &= !update.more;
             self.position = update.id().clone();
             outgoing.wrote_together(events as u64, Some(update.id().clone()));
-            outgoing.followed_by(if waits { Next::Wait } else { update.next() });
+            outgoing.followed_by(self.state.next());
             Ok(())
         });
         // The stream knows the position from the id of the event that was written last.
-        self.is_told = true;
+        if self.report == Report::Due {
+            self.report = Report::Done;
+        }
+        let waits = self.state.next() == Next::Wait;
         Poll::Ready(Some(stop == Stop::UntilTaken || waits))
     }
 
-    /// Takes the next event of the batch.
-    fn take_next(&mut self) -> Option<Delivery<T>> {
-        let deliveries = self.batch.as_ref()?.deliveries();
-        let delivery = deliveries.get(self.handed_out)?.clone();
-        self.handed_out += 1;
-        if self.handed_out == deliveries.len() {
-            // Release the batch, so that a reader that waits does not hold it.
-            self.batch = None;
-        }
-        Some(delivery)
-    }
-
-    /// Returns whether more events can be read without waiting.
-    fn more_follow(&self) -> bool {
-        self.batch.is_some() || self.more
-    }
-
-    fn hand_out(&mut self, delivery: Delivery<T>, more: bool) -> Update<T> {
-        self.position = delivery.id().clone();
-        self.is_told = false;
+    fn hand_out(&mut self, delivery: Delivery<T>) -> Update<T> {
+        self.move_to(delivery.id().clone());
         Update {
             delivery,
-            more,
+            more: self.state.next() == Next::Others,
             gap: None,
         }
     }
 
-    fn end(&mut self, end: TopicEnd) {
-        self.has_ended = true;
-        if self.is_resumed {
+    fn move_to(&mut self, position: EventId) {
+        self.position = position;
+        if self.report == Report::Done {
+            self.report = Report::Due;
+        }
+    }
+
+    fn report_position(&mut self) {
+        if self.report == Report::Due {
+            let report = |handoff: &Handoff| handoff.lock().ids.has_read_to(&self.position);
+            if Handoff::with_current(report).is_some() {
+                self.report = Report::Done;
+            }
+        }
+    }
+
+    fn end(&mut self, end: TopicEnd, has_failed: bool) {
+        self.state = State::Ended { has_failed };
+        if self.report != Report::NotNeeded {
             Handoff::with_current(|handoff| {
                 handoff.lock().judge(self.reader.is_done());
                 handoff.lock().ids.ends_at(&self.position);
@@ -376,196 +350,5 @@ impl<T> fmt::Debug for Subscription<T> {
         f.debug_struct("Subscription")
             .field("position", &self.position)
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> Clone for Update<T> {
-    fn clone(&self) -> Self {
-        Self {
-            delivery: self.delivery.clone(),
-            more: self.more,
-            gap: self.gap.clone(),
-        }
-    }
-}
-
-impl<T> Update<T> {
-    /// Returns the id.
-    pub fn id(&self) -> &EventId {
-        self.delivery.id()
-    }
-
-    fn next(&self) -> Next {
-        if self.more {
-            Next::Others
-        } else {
-            Next::Unknown
-        }
-    }
-
-    /// Writes the frame, after the gap if there is one.
-    fn put_into(&self, outgoing: &mut Outgoing) {
-        if let Some(gap) = &self.gap {
-            outgoing.write_gap(gap);
-        }
-        self.delivery.put_into(outgoing);
-    }
-}
-
-impl<T> Deref for Update<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.delivery
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Update<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Update")
-            .field("id", self.id())
-            .field("value", &**self)
-            .finish_non_exhaustive()
-    }
-}
-
-#[diagnostic::do_not_recommend]
-impl<T> Yield<T, kind::Shared> for Update<T> {
-    fn write_to(self, outgoing: &mut Outgoing, item: &Item<T>) -> Result<(), EncodeError> {
-        (&self).write_to(outgoing, item)
-    }
-}
-
-#[diagnostic::do_not_recommend]
-impl<T> Yield<T, kind::SharedReference> for &Update<T> {
-    fn write_to(self, outgoing: &mut Outgoing, _: &Item<T>) -> Result<(), EncodeError> {
-        self.put_into(outgoing);
-        outgoing.wrote(Some(self.id().clone()));
-        outgoing.followed_by(self.next());
-        Ok(())
-    }
-}
-
-/// The updates of a subscription that pass a filter; see [`Subscription::filter`].
-pub struct Filter<T, F> {
-    updates: Subscription<T>,
-    filter: F,
-}
-
-impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
-    /// Returns the next update that passes the filter, or `None` when the topic is finished.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Update<T>> {
-        poll_fn(|cx| self.poll_update(cx)).await
-    }
-
-    /// Returns the position, as [`Subscription::position`] does: after all updates read, including
-    /// those that did not pass the filter.
-    pub fn position(&self) -> EventId {
-        self.updates.position()
-    }
-
-    /// Maps the updates, as [`Subscription::map`] does.
-    pub fn map<U, V>(self, view: V) -> Map<Self, V>
-    where
-        V: FnMut(&T) -> U,
-    {
-        Map {
-            updates: self,
-            view,
-        }
-    }
-
-    #[inline(always)]
-    fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
-        loop {
-            match ready!(self.updates.poll_update(cx)) {
-                Some(update) if !(self.filter)(&update) => {
-                    // Attach the gap to the next update instead.
-                    if update.gap.is_some() {
-                        self.updates.untold = update.gap;
-                    }
-                    // Yield to the runtime now and then, however fast events are published, so that
-                    // other tasks run and the end of the stream is noticed.
-                    ready!(coop::poll_proceed(cx)).made_progress();
-                }
-                passed => return Poll::Ready(passed),
-            }
-        }
-    }
-}
-
-impl<T, F: FnMut(&T) -> bool> Stream for Filter<T, F> {
-    type Item = Update<T>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
-        self.poll_update(cx)
-    }
-}
-
-impl<T, F> Unpin for Filter<T, F> {}
-
-impl<T, F> fmt::Debug for Filter<T, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Only").field(&self.updates).finish()
-    }
-}
-
-/// The updates of a subscription, mapped to events of another type; see [`Subscription::map`].
-pub struct Map<S, F> {
-    updates: S,
-    view: F,
-}
-
-impl<S, F> Map<S, F> {
-    /// Returns the next event, or `None` when the topic is finished.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses nothing.
-    pub async fn next<T, U>(&mut self) -> Option<Event<U>>
-    where
-        S: Stream<Item = Update<T>> + Unpin,
-        F: FnMut(&T) -> U,
-    {
-        poll_fn(|cx| self.poll_event(cx)).await
-    }
-
-    fn poll_event<T, U>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<U>>>
-    where
-        S: Stream<Item = Update<T>> + Unpin,
-        F: FnMut(&T) -> U,
-    {
-        let update = ready!(Pin::new(&mut self.updates).poll_next(cx));
-        Poll::Ready(update.map(|update| {
-            if let Some(gap) = &update.gap {
-                // An `Event` cannot carry the gap.
-                tracing::warn!(%gap, "a gap was not reported: outside of an endpoint, a mapped subscription drops it");
-            }
-            Event::json((self.view)(&update)).id(update.id().clone())
-        }))
-    }
-}
-
-impl<S, T, U, F> Stream for Map<S, F>
-where
-    S: Stream<Item = Update<T>> + Unpin,
-    F: FnMut(&T) -> U,
-{
-    type Item = Event<U>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<U>>> {
-        self.poll_event(cx)
-    }
-}
-
-impl<S, F> Unpin for Map<S, F> {}
-
-impl<S: fmt::Debug, F> fmt::Debug for Map<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Map").field(&self.updates).finish()
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::hub::{Hub, Inner, Make, State};
+use super::{Hub, Inner, Make, State};
 
 /// The limits of a hub: the number of its topics, their bytes, and how long they are kept.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how many topics may exist at once; 10,000 by default.
     ///
     /// At the maximum, the topic that has been unused longest is dropped to make room for a new
-    /// one. Finished topics are dropped first. [`HubError::Full`](super::HubError::Full) means that
+    /// one. Finished topics are dropped first. [`HubError::Full`](super::error::HubError::Full) means that
     /// all topics are in use, or that [`idle`](Self::idle) is [`Duration::MAX`], so that topics are
     /// never dropped.
     pub fn max_topics(mut self, max: usize) -> Self {

@@ -1,0 +1,66 @@
+//! [`HubError`]: why a hub does not return a topic.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+/// The reason why a [`Hub`] does not return a topic.
+///
+/// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After`, and any other error
+/// becomes a `400`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// The hub has reached its limit of topics or of bytes, and no unused topic can be dropped.
+    #[error(
+        "the hub has as many topics as it may have; raise `max_topics`, or let idle ones go sooner"
+    )]
+    Full,
+    /// The id with the positions in all of these topics would be too long.
+    #[error(
+        "too many topics: their combined event id would exceed 4,000 bytes; subscribe to fewer"
+    )]
+    TooManyNames,
+    /// A name is longer than 1,024 bytes.
+    #[error("the name of a topic has at most 1,024 bytes; name it by a hash of what is longer")]
+    NameTooLong,
+}
+
+impl IntoResponse for HubError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Full => {
+                warn_once_a_second(self);
+                let after = HeaderValue::from(fastrand::u64(5..15));
+                let headers = [(header::RETRY_AFTER, after)];
+                (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
+            }
+            Self::TooManyNames | Self::NameTooLong => StatusCode::BAD_REQUEST.into_response(),
+        }
+    }
+}
+
+/// Logs refused topics at most once a second. One line per refused client would add load to a
+/// server that is already full.
+fn warn_once_a_second(error: HubError) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    static SINCE: AtomicUsize = AtomicUsize::new(0);
+    let refused = SINCE.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+        return;
+    }
+    *last = Some(Instant::now());
+    drop(last);
+    SINCE.store(0, Ordering::Relaxed);
+    tracing::warn!(%error, refused, "topics were refused");
+}

@@ -1,0 +1,320 @@
+//! [`Hub`]: topics by name, created on first use, and runs that outlive their clients.
+
+pub(super) mod builder;
+pub(super) mod error;
+mod run;
+mod unused;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
+};
+
+use super::{
+    Cursor, Subscription, Topic,
+    lease::{Freed, InUse, Usage},
+    merged,
+};
+use builder::{HubBuilder, Limits};
+use error::HubError;
+use run::Run;
+use unused::{Unused, UnusedKey};
+
+/// Topics by name. A topic is created when it is first requested. It is dropped, together with its
+/// events, after it has been unused for the [`idle`](HubBuilder::idle) time, which is 5 minutes by
+/// default.
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::extract::{Path, State};
+/// use sse_runtime::{Hub, LastEventId, Start, Stream, Topic, sse_endpoint, topic::HubError};
+///
+/// type Message = String;
+///
+/// #[sse_endpoint("/rooms/{room}")]
+/// async fn room(
+///     Path(room): Path<String>,
+///     State(rooms): State<Hub<Message>>,
+///     last: LastEventId,
+/// ) -> Result<impl Stream<Item = Message>, HubError> {
+///     let room = rooms.topic(&room)?;
+///     yield_all!(room.subscribe(last.or(Start::Latest(50))));
+/// }
+///
+/// let rooms = Hub::builder(|| Topic::<Message>::in_memory(100))
+///     .idle(Duration::from_secs(600))
+///     .max_topics(10_000)
+///     .build();
+/// ```
+///
+/// A topic that has a handle or a subscription is in use, and is not dropped. A dropped topic
+/// starts over when it is next requested, and a client that reconnects with an id from the old one
+/// receives a gap. A hub is therefore not a store. If a topic must keep its events, or must stay
+/// [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so that idle
+/// topics are never dropped.
+///
+/// Memory is bounded: when there are [too many](HubBuilder::max_topics) topics, or they [hold too
+/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all topics are in
+/// use, a new name results in a [`HubError`], which becomes a `429`. A name longer than 1,024 bytes
+/// results in a `400`.
+///
+/// Clones refer to the same hub.
+pub struct Hub<T>(Arc<Inner<T>>);
+
+/// The function that creates a topic when its name is first used.
+type Make<T> = Box<dyn Fn() -> Topic<T> + Send + Sync>;
+
+struct Inner<T> {
+    make: Make<T>,
+    limits: Limits,
+    /// Created on first use, usually with the first topic.
+    freed: OnceLock<Arc<Freed>>,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    topics: HashMap<String, Slot<T>>,
+    /// The unused topics that are finished, the longest unused first. `unfinished` holds the other
+    /// unused ones.
+    finished: Unused,
+    unfinished: Unused,
+    /// A counter that distinguishes topics that became unused at the same instant.
+    next: u64,
+    /// Whether a task sweeps the unused topics.
+    is_swept: bool,
+}
+
+struct Slot<T> {
+    topic: Topic<T>,
+    usage: Arc<Usage>,
+    /// The topic's key among the unused topics; `None` if the topic is not recorded there.
+    unused: Option<UnusedKey>,
+    run: Run,
+}
+
+/// The maximum length of a name in bytes. A request path may be 64 KiB long, and a hub holds the
+/// names of up to `max_topics` topics.
+const LONGEST_NAME: usize = 1024;
+
+impl<T: Send + Sync + 'static> Hub<T> {
+    /// Creates a hub with the default limits. `make` creates a topic when its name is first used.
+    /// It runs under the hub's lock and must not use the hub.
+    pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
+        Self::builder(make).build()
+    }
+
+    /// Creates a hub with limits of your own. `make` is as in [`new`](Self::new).
+    pub fn builder(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> HubBuilder<T> {
+        HubBuilder {
+            make: Box::new(make),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Returns the topic with this name, and creates it if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the topic does not exist and there is no room for it
+    /// ([`HubError::Full`]), or if the name is too long ([`HubError::NameTooLong`]).
+    pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
+        let mut state = self.state_with_room(&[name])?;
+        Ok(self.lease(&mut state, name))
+    }
+
+    /// Returns the topic with this name, if there is one. This counts as use.
+    pub fn get(&self, name: &str) -> Option<Topic<T>> {
+        let mut state = self.0.state();
+        state
+            .topics
+            .contains_key(name)
+            .then(|| self.lease(&mut state, name))
+    }
+
+    /// Returns the names of all topics, in no particular order. This does not count as use.
+    pub fn names(&self) -> Vec<String> {
+        self.0.state().topics.keys().cloned().collect()
+    }
+
+    /// Returns the number of topics.
+    pub fn len(&self) -> usize {
+        self.0.state().topics.len()
+    }
+
+    /// Returns how many bytes all topics together hold, counted as for
+    /// [`max_bytes`](HubBuilder::max_bytes).
+    pub fn held_bytes(&self) -> usize {
+        self.0.freed().bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the hub has no topics.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads several topics as one. The id of each event contains the position in all of them, so a
+    /// client that reconnects receives the events that it missed from each topic. Topics that do
+    /// not exist are created. Events from one topic arrive in order, but the order across topics is
+    /// unspecified. The subscription ends when all topics are finished. If one of them is a
+    /// [run](Self::spawn) that has failed, the subscription ends as failed once everything
+    /// published by that run has been read.
+    ///
+    /// A client may reconnect with other names. A topic that is missing from its id starts as it
+    /// would for a client without an id: with `last.or(Start::Latest(50))`, it begins with up to 50
+    /// events. A name that was dropped and later added again is also treated as new, and events
+    /// missed in the meantime are not reported as a gap. Held events are replayed topic by topic.
+    /// If their overall order matters, sort them by a timestamp of your own.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the hub is full ([`HubError::Full`]), if a name is too long
+    /// ([`HubError::NameTooLong`]), or if the id could exceed the 4,000 bytes that fit in a header
+    /// ([`HubError::TooManyNames`]). About 100 short names reach that limit.
+    pub fn subscribe<N>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+        cursor: impl Into<Cursor>,
+    ) -> Result<Subscription<T>, HubError>
+    where
+        N: AsRef<str>,
+    {
+        let names: Vec<N> = names.into_iter().collect();
+        let names: BTreeSet<&str> = names.iter().map(AsRef::as_ref).collect();
+        let escaped: Vec<String> = names.iter().map(|name| merged::escape(name)).collect();
+        if !merged::fits(&escaped) {
+            return Err(HubError::TooManyNames);
+        }
+        let names: Vec<&str> = names.into_iter().collect();
+        let Cursor {
+            from,
+            start,
+            is_resumed,
+            ..
+        } = cursor.into();
+        // Either all topics are created or none: a call that returns an error creates no topic.
+        let mut state = self.state_with_room(&names)?;
+        let topics = names.iter().map(|name| self.lease(&mut state, name));
+        let topics: Vec<_> = topics.collect();
+        drop(state);
+        let lacks_a_name = merged::lacks_a_name(&from, &names);
+        let each = merged::split(&from, start, &names);
+        let readers = topics
+            .into_iter()
+            .zip(each)
+            .map(|(topic, from)| topic.backend.subscribe(from));
+        let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
+        let subscription = Subscription::new(merged, is_resumed);
+        if lacks_a_name {
+            subscription.tell_position();
+        }
+        Ok(subscription)
+    }
+
+    /// Locks the state, and makes room for these topics.
+    fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
+        if names.iter().any(|name| name.len() > LONGEST_NAME) {
+            return Err(HubError::NameTooLong);
+        }
+        let mut state = self.0.state();
+        loop {
+            let is_new = |name: &&&str| !state.topics.contains_key(**name);
+            let new = names.iter().filter(is_new).count();
+            if new == 0 {
+                return Ok(state);
+            }
+            let excess = self.0.freed().excess();
+            let missing = (state.topics.len() + new).saturating_sub(self.0.limits.max_topics);
+            if missing == 0 && excess == 0 {
+                return Ok(state);
+            }
+            let old = self.0.make_room(&mut state, names, missing, excess);
+            let Some(old) = old else {
+                return Err(HubError::Full);
+            };
+            drop(state);
+            drop(old);
+            state = self.0.state();
+        }
+    }
+
+    /// Returns a handle to the topic with this name, and creates the topic if it does not exist.
+    /// The caller has made room for it. The topic is in use until the handle, its clones and its
+    /// subscriptions are dropped.
+    fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
+        let slot = self.slot(state, name);
+        Topic {
+            backend: Arc::new(InUse::new(&slot.topic.backend, slot.usage.lease())),
+            ..slot.topic.clone()
+        }
+    }
+
+    /// Returns the slot with this name, and creates its topic if it does not exist.
+    fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
+        if !state.topics.contains_key(name) {
+            self.0.keep_swept(&Arc::downgrade(&self.0), state);
+        }
+        let State {
+            topics,
+            finished,
+            unfinished,
+            ..
+        } = state;
+        let slot = topics.entry(name.to_owned()).or_insert_with(|| {
+            let topic = (self.0.make)();
+            let freed = self.0.freed();
+            topic.backend.count_in(&freed.bytes);
+            Slot {
+                topic,
+                usage: Usage::new(name, freed),
+                unused: None,
+                run: Run::None,
+            }
+        });
+        if let Some(unused) = slot.unused.take() {
+            finished.remove(&unused);
+            unfinished.remove(&unused);
+        }
+        slot
+    }
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            topics: HashMap::new(),
+            finished: Unused::new(),
+            unfinished: Unused::new(),
+            next: 0,
+            is_swept: false,
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Inner<T> {
+    fn freed(&self) -> &Arc<Freed> {
+        self.freed
+            .get_or_init(|| Arc::new(Freed::new(self.limits.max_bytes)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        // A user's `make` may panic while the lock is held, but only before the state is changed,
+        // so the state of a poisoned lock is valid.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Clone for Hub<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Hub<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("idle", &self.0.limits.idle)
+            .field("max_topics", &self.0.limits.max_topics)
+            .finish_non_exhaustive()
+    }
+}

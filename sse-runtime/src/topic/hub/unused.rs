@@ -1,0 +1,191 @@
+//! Unused topics: which ones there are, and when they are dropped.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
+
+use super::{Inner, Slot, State};
+use crate::topic::lease::Freed;
+
+/// Names, ordered by when they became unused.
+pub(super) type Unused = BTreeMap<UnusedKey, String>;
+
+/// When a topic became unused, and a number that distinguishes topics of the same instant.
+pub(super) type UnusedKey = (Instant, u64);
+
+impl<T: Send + Sync + 'static> State<T> {
+    /// Records the topics that have become unused.
+    fn note_unused(&mut self, freed: &Freed) {
+        for usage in freed.take() {
+            let Some(since) = usage.unused_since() else {
+                continue;
+            };
+            let Some(slot) = self.topics.get_mut(&usage.name) else {
+                continue;
+            };
+            if !Arc::ptr_eq(&slot.usage, &usage) {
+                continue;
+            }
+            if let Some(unused) = slot.unused.take() {
+                self.finished.remove(&unused);
+                self.unfinished.remove(&unused);
+            }
+            let key = (since, self.next);
+            self.next += 1;
+            slot.unused = Some(key);
+            let unused = match slot.topic.is_finished() {
+                true => &mut self.finished,
+                false => &mut self.unfinished,
+            };
+            unused.insert(key, usage.name.clone());
+        }
+    }
+
+    /// Removes a topic that was recorded as unused, unless it is in use again.
+    fn take_unused(&mut self, name: &str) -> Option<Slot<T>> {
+        let slot = self.topics.get_mut(name)?;
+        if let Some(unused) = slot.unused.take() {
+            self.finished.remove(&unused);
+            self.unfinished.remove(&unused);
+        }
+        slot.usage.unused_since()?;
+        self.topics.remove(name)
+    }
+}
+
+impl<T: Send + Sync + 'static> Inner<T> {
+    /// Removes the topics unused longest, finished ones first, until the given numbers of topics
+    /// and of bytes are freed. Returns `None` if there are not enough unused topics. The topics
+    /// named in `but` stay. The removed topics must be dropped after the lock is released, because
+    /// the destructor of a value in them may use the hub.
+    pub(super) fn make_room(
+        &self,
+        state: &mut State<T>,
+        but: &[&str],
+        topics: usize,
+        bytes: usize,
+    ) -> Option<Vec<Slot<T>>> {
+        if self.limits.idle == Duration::MAX {
+            return None;
+        }
+        state.note_unused(self.freed());
+        let mut names = Vec::new();
+        let mut freed = 0;
+        for name in state.finished.values().chain(state.unfinished.values()) {
+            if names.len() >= topics && freed >= bytes {
+                break;
+            }
+            if !but.contains(&name.as_str()) {
+                freed += state
+                    .topics
+                    .get(name)
+                    .map_or(0, |slot| slot.topic.held_bytes());
+                names.push(name.clone());
+            }
+        }
+        if names.len() < topics || freed < bytes {
+            return None;
+        }
+        let old = names.iter().filter_map(|name| state.take_unused(name));
+        Some(old.collect())
+    }
+
+    /// Removes the topics that have been unused for the idle time, and more of the unused ones
+    /// while the topics hold too many bytes. They must be dropped after the lock is released,
+    /// because the destructor of a value in them may use the hub.
+    #[must_use = "it is dropped after the lock"]
+    fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
+        let now = Instant::now();
+        state.note_unused(self.freed());
+        let is_old = |((since, _), _): &(&UnusedKey, &String)| {
+            now.duration_since(*since) >= self.limits.idle
+        };
+        let finished = state.finished.iter().take_while(is_old);
+        let unfinished = state.unfinished.iter().take_while(is_old);
+        let names: Vec<_> = finished
+            .chain(unfinished)
+            .map(|(_, name)| name.clone())
+            .collect();
+        let mut old: Vec<_> = names
+            .iter()
+            .filter_map(|name| state.take_unused(name))
+            .collect();
+        let gone: usize = old.iter().map(|slot| slot.topic.held_bytes()).sum();
+        let mut excess = self.freed().excess().saturating_sub(gone);
+        while excess > 0 && self.limits.idle < Duration::MAX {
+            let next = state
+                .finished
+                .values()
+                .chain(state.unfinished.values())
+                .next();
+            let Some(name) = next.cloned() else { break };
+            if let Some(slot) = state.take_unused(&name) {
+                excess = excess.saturating_sub(slot.topic.held_bytes().max(1));
+                old.push(slot);
+            }
+        }
+        old
+    }
+
+    /// Starts a task that sweeps while there are topics, unless there is one already.
+    pub(super) fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
+        if state.is_swept {
+            return;
+        }
+        // Outside of a runtime, unused topics are dropped only when the hub is full.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        state.is_swept = true;
+        let every = (self.limits.idle / 4).max(Duration::from_millis(10));
+        let freed = Arc::clone(self.freed());
+        let mut sweeping = Sweeping {
+            hub: Weak::clone(weak),
+            is_done: false,
+        };
+        runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = sleep(every) => {}
+                    () = freed.is_over.notified() => {}
+                }
+                let Some(inner) = sweeping.hub.upgrade() else {
+                    return;
+                };
+                let mut state = inner.state();
+                let old = inner.sweep(&mut state);
+                let is_empty = state.topics.is_empty();
+                state.is_swept = !is_empty;
+                sweeping.is_done = is_empty;
+                drop(state);
+                drop(old);
+                if is_empty {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// The task that sweeps a hub. If it is cancelled, the next new topic starts another.
+struct Sweeping<T: Send + Sync + 'static> {
+    hub: Weak<Inner<T>>,
+    is_done: bool,
+}
+
+impl<T: Send + Sync + 'static> Drop for Sweeping<T> {
+    fn drop(&mut self) {
+        if !self.is_done
+            && let Some(hub) = self.hub.upgrade()
+        {
+            hub.state().is_swept = false;
+        }
+    }
+}
