@@ -8,7 +8,7 @@ use crate::lifecycle::{
     flow_control::FlowControl,
     record::Record,
     shutdown::Shutdown,
-    stream_limit::Place,
+    stream_limit::permit::Permit,
     wire::Wire,
 };
 
@@ -34,8 +34,8 @@ impl StallSources {
 pub(crate) struct CloseGuard {
     connection: Connection,
     record: Record,
-    /// The stream's places in limits. They are released when the stream ends.
-    places: Vec<Place>,
+    /// The stream's permits in limits. They are released when the stream ends.
+    permits: Vec<Permit>,
     stall: StallSources,
     alive: Option<Alive>,
     has_ended: bool,
@@ -45,17 +45,17 @@ impl CloseGuard {
     pub(crate) fn new(
         connection: Connection,
         record: Record,
-        places: Vec<Place>,
+        permits: Vec<Permit>,
         stall: StallSources,
         alive: Option<Alive>,
     ) -> Self {
-        for place in &places {
-            place.bind(&connection);
+        for permit in &permits {
+            permit.bind(&connection);
         }
         Self {
             connection,
             record,
-            places,
+            permits,
             stall,
             alive,
             has_ended: false,
@@ -64,8 +64,8 @@ impl CloseGuard {
 
     /// Marks the stream as begun.
     pub(crate) fn begin(&self) {
-        for place in &self.places {
-            place.begin();
+        for permit in &self.permits {
+            permit.begin();
         }
     }
 
@@ -108,7 +108,7 @@ impl CloseGuard {
             return;
         }
         self.record.ended(reason);
-        self.places.clear();
+        self.permits.clear();
         self.connection
             .end(reason, self.alive.take(), self.record.span());
     }

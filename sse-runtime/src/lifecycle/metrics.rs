@@ -17,7 +17,7 @@ mod installed {
         describe_histogram, gauge, histogram,
     };
 
-    use crate::lifecycle::{close_reason::CloseReason, stream_limit::Full};
+    use crate::lifecycle::{close_reason::CloseReason, stream_limit::permit::Full};
 
     /// The instruments of one route. They are registered once, so that recording an event does not
     /// need to look them up.
@@ -161,7 +161,7 @@ mod installed {
 mod nothing {
     use std::time::Duration;
 
-    use crate::lifecycle::{close_reason::CloseReason, stream_limit::Full};
+    use crate::lifecycle::{close_reason::CloseReason, stream_limit::permit::Full};
 
     /// A stand-in that does not record metrics, used without the `metrics` feature.
     #[derive(Debug)]

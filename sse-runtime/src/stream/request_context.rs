@@ -15,7 +15,7 @@ use crate::{
         connection::Connection,
         flow_control::FlowControl,
         record::Record,
-        stream_limit,
+        stream_limit::permit,
         wire::{InFlight, Wire},
     },
     stream::mounted::MountedEndpoint,
@@ -41,16 +41,16 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// Collects the context, and takes the stream's places in its limits.
+    /// Collects the context, and takes the stream's permits in its limits.
     ///
     /// # Errors
     ///
-    /// Returns the response to send if a limit has no place left for this stream.
+    /// Returns the response to send if a limit has no permit left for this stream.
     pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         let instruments = mounted.instruments(parts);
         let is_head = parts.method == Method::HEAD;
-        let places = stream_limit::take_places(parts).map_err(|rejected| {
+        let permits = permit::acquire_permits(parts).map_err(|rejected| {
             instruments.rejected(rejected.full);
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
@@ -77,7 +77,7 @@ impl RequestContext {
             guard: CloseGuard::new(
                 connection,
                 record,
-                places,
+                permits,
                 StallSources {
                     wire: wire.clone(),
                     flow,

@@ -11,7 +11,11 @@ use std::{
 
 use axum::http::request::Parts;
 
-use super::{Full, Held, PerKey, Place, Places, StreamLimit};
+use super::{
+    StreamLimit,
+    counted::PerKey,
+    permit::{Full, Held, Permit, Permits},
+};
 use crate::lifecycle::connection::{Connection, WeakConnection};
 
 pub(super) struct NewestWins<K, F> {
@@ -33,11 +37,11 @@ struct Stream {
     /// Whether the stream's response has begun. Until then, the stream's request may still be
     /// rejected, so the stream does not end another one.
     has_begun: bool,
-    /// The stream's places in other limits. A stream that replaces this one may take them over.
-    places: Vec<Place>,
-    /// The streams whose places this stream has taken over. They end when this stream begins, so it
-    /// does not share its places after that. Until then, no other stream can take over their
-    /// places.
+    /// The stream's permits in other limits. A stream that replaces this one may take them over.
+    permits: Vec<Permit>,
+    /// The streams whose permits this stream has taken over. They end when this stream begins, so it
+    /// does not share its permits after that. Until then, no other stream can take over their
+    /// permits.
     replaces: Vec<u64>,
 }
 
@@ -60,7 +64,7 @@ where
     }
 
     /// Returns the streams that end if `newest`, the newest stream, begins: the oldest stream that
-    /// has not begun, and the oldest one that has. Streams whose places another stream has taken
+    /// has not begun, and the oldest one that has. Streams whose permits another stream has taken
     /// over are skipped.
     fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
         let older = || streams.iter().filter(|stream| stream.number != newest);
@@ -73,7 +77,7 @@ where
             .find(|stream| !stream.has_begun)
             .filter(|_| older().filter(|stream| !stream.has_begun).count() >= self.limit.max)
             .filter(|pending| !is_replaced(pending, None));
-        // This stream inherits the places that the pending stream has taken over.
+        // This stream inherits the permits that the pending stream has taken over.
         let except = pending.map(|pending| pending.number);
         let begun = older()
             .find(|stream| stream.has_begun && !is_replaced(stream, except))
@@ -105,12 +109,12 @@ fn supersede(streams: impl IntoIterator<Item = Stream>) {
     }
 }
 
-impl<K, F> Places for NewestWins<K, F>
+impl<K, F> Permits for NewestWins<K, F>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
 {
-    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Place, Full>> {
+    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>> {
         let key = (self.limit.key)(request)?;
         let mut streams = self.streams();
         let number = streams.next;
@@ -120,18 +124,18 @@ where
             number,
             connection: None,
             has_begun: false,
-            places: Vec::new(),
+            permits: Vec::new(),
             replaces: Vec::new(),
         });
         drop(streams);
-        Some(Ok(Place(Arc::new(OfNewest {
+        Some(Ok(Permit(Arc::new(OfNewest {
             limit: self,
             key,
             number,
         }))))
     }
 
-    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Places>> {
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>> {
         Some(self)
     }
 
@@ -148,7 +152,7 @@ where
     }
 }
 
-/// The place of a stream. If the stream is superseded, its place passes to another stream.
+/// The permit of a stream. If the stream is superseded, its permit passes to another stream.
 struct OfNewest<K: Hash + Eq + Clone, F> {
     limit: Arc<NewestWins<K, F>>,
     key: K,
@@ -199,28 +203,28 @@ where
         supersede(ended.into_iter().flatten());
     }
 
-    fn take_over(&self, limit: &StreamLimit, request: &Parts) -> Option<Place> {
+    fn take_over(&self, limit: &StreamLimit, request: &Parts) -> Option<Permit> {
         let ending = self.change(|streams, _| {
             let ending = self.limit.ends_for(self.number, streams).into_iter();
-            let places = ending.map(|stream| (stream.number, stream.places.clone()));
-            places.collect::<Vec<_>>()
+            let permits = ending.map(|stream| (stream.number, stream.permits.clone()));
+            permits.collect::<Vec<_>>()
         })?;
         // The lock must not be held here, because this calls the user's key function.
-        let (replaced, place) = ending.into_iter().find_map(|(number, places)| {
-            let place = places
+        let (replaced, permit) = ending.into_iter().find_map(|(number, permits)| {
+            let permit = permits
                 .into_iter()
-                .find(|place| place.0.is_of(limit, request))?;
-            Some((number, place))
+                .find(|permit| permit.0.is_of(limit, request))?;
+            Some((number, permit))
         })?;
         self.change(|streams, index| streams[index].replaces.push(replaced))?;
-        Some(place)
+        Some(permit)
     }
 
-    fn admit(&self, places: &[Place]) {
+    fn admit(&self, permits: &[Permit]) {
         let oldest = self.change(|streams, index| {
-            streams[index].places = places.to_vec();
+            streams[index].permits = permits.to_vec();
             let oldest = self.limit.take_oldest(streams, false)?;
-            // The places that `oldest` had taken over now belong to this stream, but are still
+            // The permits that `oldest` had taken over now belong to this stream, but are still
             // shared with the streams that `oldest` was going to replace.
             if let Some(newest) = streams.back_mut()
                 && newest.replaces.contains(&oldest.number)

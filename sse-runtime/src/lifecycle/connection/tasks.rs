@@ -1,0 +1,245 @@
+//! The tasks and close hooks of a stream.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
+use tracing::{Instrument as _, Span};
+
+use super::{Alive, Connection, Inner};
+use crate::lifecycle::{close_reason::CloseReason, shutdown::Shutdown};
+
+/// The tasks and hooks that end with a stream.
+#[derive(Default)]
+pub(super) struct Started {
+    tasks: Vec<JoinHandle<()>>,
+    /// The number of tasks that are being polled.
+    polling: usize,
+    /// Whether one of the tasks has panicked.
+    has_panicked: bool,
+    /// The waker of the stream, if the stream is waiting until no task is being polled.
+    until_polled: Option<Waker>,
+    hooks: Vec<Hook>,
+}
+
+type Hook = Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// The maximum duration of a close hook.
+const HOOK_LIMIT: Duration = Duration::from_secs(5);
+
+impl Connection {
+    /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
+    /// next `.await`, and joined before the close hooks run. A task that never awaits delays the
+    /// hooks until it ends. A panic in the task is logged, and ends the stream as a panic in the
+    /// generator would: after an event with the endpoint's `error_event`, because the events that
+    /// the task would have sent are missing. If the stream has already ended, the task does not
+    /// start.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the request was not handled in a tokio runtime.
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(runtime) = &self.0.runtime else {
+            panic!("`Connection::spawn` requires that the request was handled in a tokio runtime");
+        };
+        if self.state().ended.is_some() {
+            return;
+        }
+        // The task is spawned without holding the lock. A runtime that is shutting down drops the
+        // task here, and the task's destructors may call methods of this connection.
+        let task = Watched {
+            task,
+            connection: Arc::downgrade(&self.0),
+        };
+        let spawned = runtime.spawn(task.in_current_span());
+        let mut state = self.state();
+        if state.ended.is_some() {
+            drop(state);
+            spawned.abort();
+            return;
+        }
+        let tasks = &mut state.started.get_or_insert_default().tasks;
+        let finished: Vec<_> = tasks.extract_if(.., |task| task.is_finished()).collect();
+        tasks.push(spawned);
+        drop(state);
+        for mut task in finished {
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(joined) = Pin::new(&mut task).poll(&mut cx) {
+                log_panic(self.id(), "a task of a stream", joined);
+            }
+        }
+    }
+
+    /// Runs `hook` once after the stream has ended, for any reason, and after its generator and
+    /// tasks have been dropped. If the stream has already ended, the hook runs immediately. Hooks
+    /// run one after another in a separate task, and each may take up to 5 s. A panic in a hook is
+    /// logged.
+    pub fn on_close<F, Fut>(&self, hook: F)
+    where
+        F: FnOnce(CloseReason) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let hook: Hook = Box::new(move |reason| Box::pin(hook(reason)));
+        let mut state = self.state();
+        match state.ended {
+            None => state.started.get_or_insert_default().hooks.push(hook),
+            Some(reason) => {
+                drop(state);
+                self.finish(reason, Vec::new(), vec![hook], None, Span::current());
+            }
+        }
+    }
+
+    /// Resolves once none of the stream's tasks is being polled, and returns whether one of them
+    /// has panicked. When a task panics, its locals are dropped before the panic is recorded. They
+    /// may include the sender of a channel that the generator reads. Without this wait, the
+    /// generator would then finish as if the task had not panicked.
+    pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.state();
+        let Some(started) = &mut state.started else {
+            return Poll::Ready(false);
+        };
+        if started.polling > 0 && !started.has_panicked {
+            started.until_polled = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(started.has_panicked)
+    }
+
+    fn task_is_polled(&self) {
+        let mut state = self.state();
+        // After the end, no stream waits for its tasks.
+        if state.ended.is_none() {
+            state.started.get_or_insert_default().polling += 1;
+        }
+    }
+
+    fn task_was_polled(&self, has_panicked: bool) {
+        let mut state = self.state();
+        let Some(started) = &mut state.started else {
+            return;
+        };
+        started.polling -= 1;
+        started.has_panicked |= has_panicked;
+        let waker = started.until_polled.take();
+        drop(state);
+        if has_panicked {
+            self.close(CloseReason::Panicked);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ends the tasks that the stream started, and runs its close hooks.
+    pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
+        let mut state = self.state();
+        state.ended = Some(reason);
+        let started = state.started.take();
+        let over = state.over.clone();
+        drop(state);
+        if let Some(over) = over {
+            over.cancel();
+        }
+        if let Some(started) = started {
+            let Started { tasks, hooks, .. } = *started;
+            self.finish(reason, tasks, hooks, alive, span.clone());
+        }
+    }
+
+    /// Joins the tasks and then runs the hooks. Both happen in a task that the server waits for.
+    fn finish(
+        &self,
+        reason: CloseReason,
+        tasks: Vec<JoinHandle<()>>,
+        hooks: Vec<Hook>,
+        alive: Option<Alive>,
+        span: Span,
+    ) {
+        let id = self.id();
+        for task in &tasks {
+            task.abort();
+        }
+        let Some(runtime) = &self.0.runtime else {
+            if !hooks.is_empty() {
+                tracing::warn!(
+                    connection = id,
+                    %reason,
+                    hooks = hooks.len(),
+                    "close hooks do not run, because the request was not handled in a tokio runtime"
+                );
+            }
+            return;
+        };
+        let finish = async move {
+            for task in tasks {
+                log_panic(id, "a task of a stream", task.await);
+            }
+            for hook in hooks {
+                // Each hook runs in its own task, so that a panic does not affect the others.
+                let hook = async move { hook(reason).await };
+                let mut running = tokio::spawn(hook.in_current_span());
+                match timeout(HOOK_LIMIT, &mut running).await {
+                    Ok(joined) => log_panic(id, "a close hook", joined),
+                    Err(_) => {
+                        running.abort();
+                        tracing::warn!(connection = id, %reason, limit = ?HOOK_LIMIT, "a close hook took too long and was aborted");
+                    }
+                }
+            }
+            drop(alive);
+        };
+        let finish = finish.instrument(span);
+        match self.shutdown().map(Shutdown::closing) {
+            Some(closing) => drop(closing.spawn_on(finish, runtime)),
+            None => drop(runtime.spawn(finish)),
+        }
+    }
+}
+
+pin_project! {
+    /// A task of a stream. A panic in this task ends the stream.
+    struct Watched<F> {
+        #[pin]
+        task: F,
+        // This is a weak reference, because the connection owns the task.
+        connection: Weak<Inner>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(connection) = this.connection.upgrade().map(Connection) else {
+            return this.task.poll(cx);
+        };
+        connection.task_is_polled();
+        let polled = catch_unwind(AssertUnwindSafe(|| this.task.poll(cx)));
+        connection.task_was_polled(polled.is_err());
+        drop(connection);
+        polled.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+fn log_panic(connection: u64, what: &str, joined: Result<(), JoinError>) {
+    if let Err(error) = joined
+        && error.is_panic()
+    {
+        tracing::error!(connection, "{what} panicked");
+    }
+}

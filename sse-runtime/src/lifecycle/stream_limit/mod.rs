@@ -1,0 +1,224 @@
+//! [`StreamLimit`]: limits the number of open streams, and rejects requests over the limit.
+
+mod counted;
+pub(crate) mod layer;
+mod newest;
+pub(crate) mod permit;
+pub(crate) mod rejection;
+
+use std::{
+    fmt,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ptr,
+    sync::{Arc, Once},
+};
+
+use axum::{
+    extract::ConnectInfo,
+    http::request::Parts,
+    response::{IntoResponse, Response},
+};
+
+use counted::{PerKey, Total};
+use permit::Permits;
+use rejection::LimitExceeded;
+
+/// A limit on the number of event streams that are open at once: a layer around a router or a
+/// single endpoint.
+///
+/// ```
+/// use axum::Router;
+/// use sse_runtime::{SseRouterExt, StreamLimit, Stream, sse_endpoint};
+///
+/// # #[sse_endpoint("/clock")]
+/// # async fn clock() -> impl Stream<Item = u8> { yield_!(1) }
+/// # #[sse_endpoint("/prices")]
+/// # async fn prices() -> impl Stream<Item = u8> { yield_!(1) }
+/// # #[derive(Clone, PartialEq, Eq, Hash)]
+/// # struct User;
+/// let app: Router = Router::new()
+///     .sse(clock)
+///     .sse(prices().layer(StreamLimit::new(500)))               // for this endpoint
+///     .layer(StreamLimit::per_peer(20))                         // per address
+///     .layer(StreamLimit::per_key(6, |request| {                // per user, from an auth layer
+///         request.extensions.get::<User>().cloned()
+///     }))
+///     .layer(StreamLimit::new(20_000));                         // in total
+/// ```
+///
+/// Limits are enforced at the endpoint, after all layers have run. Therefore, a request that an
+/// auth layer rejects with `401` does not count, and the layers also run for requests over the
+/// limit.
+///
+/// A stream is never ended to make room for another client's stream. With
+/// [`newest_wins`](Self::newest_wins), a newer stream with the same key replaces the oldest one. A
+/// permit is acquired before the extractors run, and released when the generator is dropped, for any
+/// reason. A `HEAD` request holds a permit until its response, because it runs the statements before
+/// the response. Requests for responses other than event streams are not limited. Clones of one
+/// limit, such as those that a router makes, share its permits.
+///
+/// # Over the limit
+///
+/// The response is a `503`, or a `429` if the limit is per key or per peer, with a random
+/// `Retry-After` of 5 to 15 s. The body is a problem (RFC 9457) with the code `too_many_streams`.
+/// [`reject_with`](Self::reject_with) replaces that response.
+///
+/// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
+/// `200` instead. This response sets a random reconnection time of 5 to 15 s, sends the event
+/// `close` with `{"reason":"too_many_streams"}` as its data, and ends. A request counts as coming
+/// from an `EventSource` if it is a `GET` whose only `accept` is `text/event-stream` and whose
+/// `cache-control` is `no-cache`. Chromium, Firefox and the `eventsource` package send both
+/// headers; `fetch`, curl and HTTP libraries do not.
+///
+/// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
+#[derive(Clone)]
+pub struct StreamLimit {
+    permits: Arc<dyn Permits>,
+    reject: Option<Reject>,
+}
+
+/// Creates the response to a request over the limit.
+type Reject = Arc<dyn Fn(LimitExceeded) -> Response + Send + Sync>;
+
+impl StreamLimit {
+    /// Creates a limit of `max` streams in total.
+    pub fn new(max: usize) -> Self {
+        Self::of(Total::new(max))
+    }
+
+    /// Creates a limit of `max` streams per client address. IPv6 addresses are compared by their
+    /// first 64 bits, the prefix of one customer.
+    ///
+    /// With a reverse proxy, the address is the proxy's. In that case, use
+    /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
+    /// Requests without an address are not limited. These are requests over a Unix socket, and all
+    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. The first
+    /// such request logs a warning.
+    pub fn per_peer(max: usize) -> Self {
+        let warned = Once::new();
+        Self::per_key(max, move |request| {
+            let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+            let Some(ConnectInfo(peer)) = peer else {
+                warned.call_once(|| {
+                    tracing::warn!(
+                        "a request without an address is not limited by `StreamLimit::per_peer`; with `axum::serve`, \
+                         use `into_make_service_with_connect_info::<SocketAddr>()`"
+                    );
+                });
+                return None;
+            };
+            Some(network(peer.ip()))
+        })
+    }
+
+    /// Creates a limit of `max` streams per key. The key is taken from the request's headers, or
+    /// from extensions that layers have added, including layers inside this one. It is an owned
+    /// value, so clone the header or extension (`request.headers.get("x-page").cloned()`). Requests
+    /// whose key is `None` are not limited.
+    pub fn per_key<K, F>(max: usize, key: F) -> Self
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
+    {
+        Self::of(PerKey::new(max, key))
+    }
+
+    /// Admits a new stream even if all permits for its key are taken, and ends the oldest stream
+    /// with that key instead.
+    ///
+    /// Use this for keys whose streams replace each other, such as a session or a page: when a page
+    /// is reloaded, it does not have to wait until the server notices that the old page is gone.
+    /// That may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
+    /// stream's response begins, so a rejected request does not end a stream. The oldest stream's
+    /// permit is freed immediately, even if its client isn't reading.
+    ///
+    /// If another limit of the request is full, such as a total or
+    /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
+    /// stream's permit in that limit. If the oldest stream does not have a permit there, the new
+    /// stream is rejected. Two streams share a permit only after such a takeover, from the new
+    /// stream's request until the old stream has ended.
+    ///
+    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends the event
+    /// `close`, with `{"reason":"superseded"}` as its data and with an id that makes its client
+    /// stop. If that client reconnects, it receives a `204` and does not end another stream.
+    ///
+    /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
+    /// event nor the id is sent. A client that reconnects automatically, such as another tab, then
+    /// ends the new stream in turn, and the two tabs keep ending each other's streams forever.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the limit is neither per key nor per peer.
+    ///
+    /// ```
+    /// use sse_runtime::StreamLimit;
+    ///
+    /// let one_per_page = StreamLimit::per_key(1, |request| request.headers.get("x-page").cloned()).newest_wins();
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn newest_wins(self) -> Self {
+        let Some(permits) = self.permits.newest_wins() else {
+            panic!("`newest_wins` requires a `StreamLimit::per_key` or `per_peer`");
+        };
+        Self {
+            permits,
+            reject: self.reject,
+        }
+    }
+
+    fn of(permits: impl Permits + 'static) -> Self {
+        Self {
+            permits: Arc::new(permits),
+            reject: None,
+        }
+    }
+
+    /// Responds to requests over the limit with the response that `reject` returns, instead of the
+    /// default response.
+    ///
+    /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default
+    /// for `Json(…)` or a string) is replaced by [`LimitExceeded::status`], because a client would
+    /// mistake the response for an empty stream. If `Retry-After` is missing, it is added. A
+    /// browser's `EventSource` still receives a `200`, because it would not reconnect after any
+    /// other response.
+    ///
+    /// ```
+    /// use axum::response::IntoResponse;
+    /// use sse_runtime::StreamLimit;
+    ///
+    /// let limit = StreamLimit::new(500).reject_with(|exceeded| {
+    ///     let after = exceeded.retry_after().as_secs();
+    ///     (exceeded.status(), format!("Try again in {after} seconds.")).into_response()
+    /// });
+    /// ```
+    #[must_use]
+    pub fn reject_with<R: IntoResponse>(
+        mut self,
+        reject: impl Fn(LimitExceeded) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.reject = Some(Arc::new(move |exceeded| reject(exceeded).into_response()));
+        self
+    }
+
+    /// Returns whether `permits` belongs to this limit.
+    fn is<P>(&self, permits: &Arc<P>) -> bool {
+        ptr::addr_eq(Arc::as_ptr(&self.permits), Arc::as_ptr(permits))
+    }
+}
+
+impl fmt::Debug for StreamLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.permits.describe(f)
+    }
+}
+
+/// Returns the network that one customer usually gets: a single IPv4 address, or the first 64 bits
+/// of an IPv6 address (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}

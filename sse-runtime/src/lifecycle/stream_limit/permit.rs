@@ -1,0 +1,151 @@
+//! [`Permit`]: lets a stream be open, and counts it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{http::request::Parts, response::Response};
+
+use super::{StreamLimit, layer::Limits};
+use crate::lifecycle::connection::Connection;
+
+/// The permits of a limit. The limit counts the streams that hold a permit.
+pub(super) trait Permits: Send + Sync {
+    /// Takes a permit. Returns `None` if this limit does not apply to the request.
+    fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>>;
+
+    /// Returns the same limit in the mode in which a new stream ends the oldest stream with its
+    /// key. Returns `None` if the limit has no keys.
+    fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>>;
+
+    /// Returns whether a new stream ends another one, in which case a permit is always available.
+    fn is_newest_wins(&self) -> bool {
+        false
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// A stream's permit. It becomes free again once it and all its clones have been dropped.
+///
+/// A stream can take over a clone from the stream that it replaces. The two streams then share one
+/// permit until the older one has ended.
+#[derive(Clone)]
+pub(crate) struct Permit(pub(super) Arc<dyn Held>);
+
+impl Permit {
+    /// Sets the connection of the stream.
+    pub(crate) fn bind(&self, connection: &Connection) {
+        self.0.bind(connection);
+    }
+
+    /// Marks the stream as begun. From then on, its request can no longer be rejected.
+    pub(crate) fn begin(&self) {
+        self.0.begin();
+    }
+}
+
+/// The holder of a permit. By default, it does not matter which stream has the permit.
+pub(super) trait Held: Send + Sync {
+    fn bind(&self, _: &Connection) {}
+
+    fn begin(&self) {}
+
+    /// Returns whether this is a permit that `limit` would give to the request.
+    fn is_of(&self, _: &StreamLimit, _: &Parts) -> bool {
+        false
+    }
+
+    /// Takes over a permit in a limit that is full, from a stream that ends to make room for this
+    /// one.
+    fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Permit> {
+        None
+    }
+
+    /// Called once the stream has a permit in every limit. The argument is its permits in the limits
+    /// without `newest_wins`.
+    fn admit(&self, _: &[Permit]) {}
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// The reason for a rejection: which permits are all taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The permits for all requests to which the limit applies.
+    Total,
+    /// The permits for this key.
+    Key,
+}
+
+impl Full {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 2] = [Self::Total, Self::Key];
+
+    /// Returns the name used in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Key => "key",
+        }
+    }
+}
+
+/// The rejection of a request because a limit has no permit left.
+pub(crate) struct Rejected {
+    pub(crate) full: Full,
+    pub(crate) response: Response,
+}
+
+/// Takes a permit in each limit. If a limit has no permit left, the permits already taken are
+/// released. A stream that replaces another one may take over that stream's permits.
+pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Rejected>> {
+    let Some(Limits(limits)) = request.extensions.get() else {
+        return Ok(Vec::new());
+    };
+    let (newest, others): (Vec<_>, Vec<_>) = limits
+        .iter()
+        .partition(|limit| limit.permits.is_newest_wins());
+    let take = |limit: &StreamLimit| Arc::clone(&limit.permits).take(request);
+    let rejected = |limit: &StreamLimit, full| {
+        let response = limit.reject(full, request);
+        Box::new(Rejected { full, response })
+    };
+
+    // Ensures that a concurrent request sees this stream either with all its permits or not at all.
+    // Otherwise, that request could miss a permit that it could take over.
+    let _one_at_a_time =
+        (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut replacing = Vec::with_capacity(newest.len());
+    for limit in newest {
+        if let Some(taken) = take(limit) {
+            replacing.push(taken.map_err(|full| rejected(limit, full))?);
+        }
+    }
+    let mut permits = Vec::with_capacity(limits.len());
+    for limit in others {
+        match take(limit) {
+            None => {}
+            Some(Ok(permit)) => permits.push(permit),
+            Some(Err(full)) => {
+                let taken_over = replacing
+                    .iter()
+                    .find_map(|newer| newer.0.take_over(limit, request));
+                permits.push(taken_over.ok_or_else(|| rejected(limit, full))?);
+            }
+        }
+    }
+    for newer in &replacing {
+        newer.0.admit(&permits);
+    }
+    permits.extend(replacing);
+    Ok(permits)
+}
+
+/// Held while permits are taken for a stream that may replace another one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
