@@ -27,48 +27,33 @@
 use std::{
     mem,
     num::NonZeroU64,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::{
-    task::coop,
-    time::{Sleep, sleep, sleep_until},
-};
+use tokio::task::coop;
 
 use crate::{
-    config::{Endpoint, Flush},
-    event::{
-        frame::{self, EncodeError},
-        gap::Gap,
-        id::EventId,
-    },
     generator::{
-        frame_buffer::DUE,
         generator::{Coroutine, Ending, Generator},
         handoff::Handoff,
-        outgoing::{Taken, WriteFailure},
-        reading::TopicEnd,
-        run_failure::Failure,
+        outgoing::Taken,
     },
-    lifecycle::{
-        close_guard::CloseGuard,
-        close_reason::CloseReason,
-        ending::{LastFrame, StreamEnd},
-        stop_signal::StopSignal,
-    },
-    poll::{epoch, poll_unconstrained},
+    lifecycle::{close_guard::CloseGuard, close_reason::CloseReason},
+    poll::epoch,
     stream::{
+        closing::Closing,
         drain::BodyDrain,
+        error::StreamError,
         flush_gate::FlushGate,
         keep_alive::KeepAlive,
         mounted::{self, MountedEndpoint},
         request_context::RequestContext,
+        settle::{self, Settled},
+        unwind,
     },
 };
 
@@ -87,27 +72,14 @@ pub(crate) struct SseBody {
     /// the same poll.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
-    deadline: Option<Pin<Box<Sleep>>>,
-    /// The signal to end; `None` once it has been seen.
-    signal: Option<StopSignal>,
-    /// The reason with which the stream closes at its deadline.
-    deadline_reason: CloseReason,
+    closing: Closing,
     /// How often the generator has been polled since one of the stream's tasks panicked.
     polls_after_panic: u16,
     drain: BodyDrain,
-    /// A timer that runs at the end of the stream while the request body is still arriving.
-    linger: Option<Pin<Box<Sleep>>>,
     mounted: Arc<MountedEndpoint>,
     // Dropped last, so that the tasks that the stream started end after the generator.
     guard: CloseGuard,
 }
-
-/// How long an ended stream waits for the rest of an unread request body.
-///
-/// hyper closes a connection if part of the request is left unread. If more bytes arrive after
-/// that, the kernel sends a reset. A reset discards data that the client has not read yet, such as
-/// the last events of the stream.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Maximum number of times that a generator is polled after one of its stream's tasks has panicked,
 /// so that it can still read values that the task has sent. The polls stop earlier if the generator
@@ -124,42 +96,14 @@ enum State {
     Ended,
 }
 
-/// The reason why a response breaks off. The client sees only that the body was cut short; the
-/// error is for the server's log.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StreamError {
-    #[error("a value that the endpoint `{endpoint}` yielded could not be sent")]
-    Encode {
-        endpoint: &'static str,
-        source: EncodeError,
-    },
-    #[error("a client of the endpoint `{endpoint}` missed events")]
-    Gap {
-        endpoint: &'static str,
-        source: Box<Gap>,
-    },
-    #[error("the stream of the endpoint `{endpoint}` was cut: {reason}")]
-    Cut {
-        endpoint: &'static str,
-        reason: CloseReason,
-    },
-    #[error("the run that the endpoint `{endpoint}` reads has failed")]
-    RunFailed { endpoint: &'static str },
-    #[error("the run that the endpoint `{endpoint}` reads was stopped")]
-    RunStopped { endpoint: &'static str },
-    #[error("the endpoint `{endpoint}` panicked")]
-    Panicked { endpoint: &'static str },
-    #[error(
-        "the endpoint `{endpoint}` ended with the response's error after the response had begun"
-    )]
-    RejectedTooLate { endpoint: &'static str },
-    #[error(
-        "a client of the endpoint `{endpoint}` left, or broke off, in the middle of its request"
-    )]
-    RequestBrokenOff {
-        endpoint: &'static str,
-        source: axum::Error,
-    },
+impl State {
+    /// Returns the state of a stream after its generator has ended.
+    fn after(error: Option<Box<StreamError>>) -> Self {
+        match error {
+            Some(error) => Self::Failing(error),
+            None => Self::Ended,
+        }
+    }
 }
 
 impl SseBody {
@@ -183,36 +127,26 @@ impl SseBody {
         let Generator {
             coroutine, handoff, ..
         } = generator;
-        let state = match ended {
-            None => State::Running(coroutine),
-            Some(ending) => {
-                let (state, why) = settle(ending, &handoff, endpoint);
-                end(&mut context.guard, &handoff, frames.first.as_ref(), why);
-                state
-            }
-        };
-        Self {
-            state,
+        let mut this = Self {
+            state: State::Running(coroutine),
             handoff,
             gate: FlushGate::new(context.wire),
             head_sent: false,
             waits_in: None,
             keep_alive: frames.keep_alive.clone().map(KeepAlive::new),
-            deadline: endpoint
-                .max_duration
-                .map(|limit| Box::pin(sleep(spread(limit)))),
-            signal: Some(StopSignal::new(context.guard.connection().ending())),
-            deadline_reason: CloseReason::MaxDuration,
+            closing: Closing::new(endpoint, context.guard.connection()),
             polls_after_panic: 0,
             drain,
-            linger: None,
             mounted: Arc::clone(mounted),
             guard: context.guard,
+        };
+        if let Some(ending) = ended {
+            let settled = settle::generator_ended(ending, &this.handoff, endpoint);
+            this.end(settled);
         }
+        this
     }
-}
 
-impl SseBody {
     /// Polls the generator until its first wait, before the response head is sent. This ensures
     /// that the subscriptions made in the generator's first statements exist by the time the client
     /// has read the head.
@@ -228,7 +162,7 @@ impl SseBody {
             && !self.handoff.has_stopped()
         {
             let entered = (self.guard.enter_span(), self.handoff.enter());
-            let polled = poll(
+            let polled = unwind::poll(
                 coroutine,
                 &self.handoff,
                 &self.guard,
@@ -236,10 +170,8 @@ impl SseBody {
                 cx,
             );
             drop(entered);
-            if let Poll::Ready((ended, why)) = polled {
-                self.state = ended;
-                let first = self.mounted.frames.first.as_ref();
-                end(&mut self.guard, &self.handoff, first, why);
+            if let Poll::Ready(settled) = polled {
+                self.end(settled);
                 return true;
             }
         }
@@ -250,7 +182,7 @@ impl SseBody {
     /// events that the generator wrote before the head was sent. Returns `None` if the chunk has
     /// already been taken or is empty.
     fn take_first(&mut self) -> Option<Chunk> {
-        if mem::replace(&mut self.head_sent, true) {
+        if self.head_sent {
             return None;
         }
         self.gate.close_for_head();
@@ -270,13 +202,13 @@ impl SseBody {
         let (written, events) = match taken {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
-                let why = source.reason();
-                self.state = failing(source, &self.handoff, &self.mounted.endpoint);
-                let first = self.mounted.frames.first.as_ref();
-                end(&mut self.guard, &self.handoff, first, why);
+                let endpoint = &self.mounted.endpoint;
+                let settled = settle::write_failed(source, &self.handoff, endpoint);
+                self.end(settled);
                 self.handoff.take()
             }
         };
+        self.head_sent = true;
         let bytes = match &self.mounted.frames.first {
             Some(first) if written.is_empty() => first.clone(),
             Some(first) => [&first[..], &written].concat().into(),
@@ -327,8 +259,10 @@ impl SseBody {
         // These are checked before the generator is polled, because the generator may wait forever,
         // or may never wait.
         if let State::Running(_) = self.state {
-            self.poll_signal(cx);
-            self.poll_close(cx);
+            let (endpoint, connection) = (&self.mounted.endpoint, self.guard.connection());
+            if let Some(reason) = self.closing.poll(endpoint, connection, cx) {
+                self.close(reason);
+            }
         }
         loop {
             match self.state {
@@ -360,59 +294,12 @@ impl SseBody {
     /// invalid body.
     fn break_off_request(&mut self, source: axum::Error) -> StreamError {
         let endpoint = &self.mounted.endpoint;
-        end_generator(&mut self.state, State::Ended, endpoint, &self.guard);
+        let generator = mem::replace(&mut self.state, State::Ended);
+        unwind::drop_generator(generator, &self.guard, endpoint);
         self.guard.end(CloseReason::ClientGone);
         StreamError::RequestBrokenOff {
             endpoint: endpoint.name,
             source,
-        }
-    }
-
-    /// Listens for a signal to end. A shutdown may allow the stream to continue until a later time.
-    /// That time becomes the stream's deadline.
-    #[inline]
-    fn poll_signal(&mut self, cx: &mut Context<'_>) {
-        if let Some(signal) = &mut self.signal
-            && signal.poll(cx).is_ready()
-        {
-            self.signal = None;
-            self.begin_shutdown(cx);
-        }
-    }
-
-    #[cold]
-    fn begin_shutdown(&mut self, cx: &mut Context<'_>) {
-        let connection = self.guard.connection();
-        let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) else {
-            return;
-        };
-        let end = shutdown.end(self.mounted.endpoint.when_shut_down());
-        let is_earlier = |deadline: &Pin<Box<Sleep>>| end < deadline.deadline();
-        if self.deadline.as_ref().is_none_or(is_earlier) {
-            self.deadline = Some(Box::pin(sleep_until(end)));
-            self.deadline_reason = CloseReason::Shutdown;
-        }
-        // The stream may still be closed immediately, before that deadline.
-        let mut signal = StopSignal::new(connection.asked_in_shutdown());
-        if signal.poll(cx).is_pending() {
-            self.signal = Some(signal);
-        }
-    }
-
-    /// Closes the stream if its deadline has passed, or if it was closed from outside.
-    #[inline]
-    fn poll_close(&mut self, cx: &mut Context<'_>) {
-        let is_over =
-            |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
-        let is_over = self.deadline.as_mut().is_some_and(is_over);
-        // A reason from outside takes precedence over the deadline. Such a reason cannot exist
-        // before the signal has been seen.
-        let asked = match self.signal {
-            Some(_) => None,
-            None => self.guard.connection().asked(),
-        };
-        if let Some(reason) = asked.or(is_over.then_some(self.deadline_reason)) {
-            self.close(reason);
         }
     }
 
@@ -424,18 +311,19 @@ impl SseBody {
             return;
         }
         let endpoint = &self.mounted.endpoint;
-        let ended = match reason {
-            CloseReason::Panicked => task_panicked(&self.handoff, endpoint),
-            _ => end_stream(reason, false, &self.handoff, endpoint),
+        let settled = match reason {
+            CloseReason::Panicked => settle::task_panicked(&self.handoff, endpoint),
+            _ => settle::closed(reason, false, &self.handoff, endpoint),
         };
-        self.drop_generator(ended, reason);
+        self.drop_generator(settled);
     }
 
-    /// Drops the generator while it is waiting. The next state decides how the response ends.
-    fn drop_generator(&mut self, ended: State, reason: CloseReason) {
+    /// Drops the generator while it is waiting, and ends the stream.
+    fn drop_generator(&mut self, settled: Settled) {
         let endpoint = &self.mounted.endpoint;
-        end_generator(&mut self.state, ended, endpoint, &self.guard);
-        end(&mut self.guard, &self.handoff, None, reason);
+        let generator = mem::replace(&mut self.state, State::Ended);
+        unwind::drop_generator(generator, &self.guard, endpoint);
+        self.end(settled);
     }
 
     /// Polls the generator and takes the frames that it has written. Returns `None` if the state
@@ -445,34 +333,32 @@ impl SseBody {
         ready!(self.gate.poll_open(cx));
         let endpoint = &self.mounted.endpoint;
         if let Some(bytes) = self.handoff.take_rest() {
-            close_gate_after(&bytes, false, &mut self.gate, endpoint);
+            self.gate
+                .close_after(&bytes, false, self.mounted.endpoint.flush);
             return Poll::Ready(Some(Chunk { bytes, events: 0 }));
         }
         let State::Running(coroutine) = &mut self.state else {
             return Poll::Ready(None);
         };
         let entered = (self.guard.enter_span(), self.handoff.enter());
-        let polled = poll(coroutine, &self.handoff, &self.guard, endpoint, cx);
+        let polled = unwind::poll(coroutine, &self.handoff, &self.guard, endpoint, cx);
         drop(entered);
-        if let Poll::Ready((ended, reason)) = polled {
-            // The generator is dropped before `end`, so that the tasks it started end after it.
-            self.state = ended;
-            end(&mut self.guard, &self.handoff, None, reason);
+        if let Poll::Ready(settled) = polled {
+            self.end(settled);
             return Poll::Ready(None);
         }
         match self.handoff.take_unless_failed() {
             Ok(taken) if !taken.bytes.is_empty() => Poll::Ready(Some(self.send(taken, cx))),
             Ok(_) if self.polls_after_panic > 0 => {
                 // The generator has read all values that the panicked task had sent.
-                let ended = task_panicked(&self.handoff, &self.mounted.endpoint);
-                self.drop_generator(ended, CloseReason::Panicked);
+                let settled = settle::task_panicked(&self.handoff, endpoint);
+                self.drop_generator(settled);
                 Poll::Ready(None)
             }
             Ok(_) => self.poll_keep_alive(cx).map(Some),
             Err(source) => {
-                let reason = source.reason();
-                self.state = failing(source, &self.handoff, endpoint);
-                end(&mut self.guard, &self.handoff, None, reason);
+                let settled = settle::write_failed(source, &self.handoff, endpoint);
+                self.end(settled);
                 Poll::Ready(None)
             }
         }
@@ -491,7 +377,8 @@ impl SseBody {
             waits &= keep_alive.poll_sent(cx).is_pending();
         }
         self.waits_in = waits.then(|| epoch::current(cx)).flatten();
-        close_gate_after(&bytes, waits, &mut self.gate, &self.mounted.endpoint);
+        self.gate
+            .close_after(&bytes, waits, self.mounted.endpoint.flush);
         Chunk { bytes, events }
     }
 
@@ -503,7 +390,8 @@ impl SseBody {
         if let Some(id) = self.handoff.take_read_to() {
             bytes = mounted::with_id(&id, &bytes);
         }
-        close_gate_after(&bytes, false, &mut self.gate, &self.mounted.endpoint);
+        self.gate
+            .close_after(&bytes, false, self.mounted.endpoint.flush);
         Poll::Ready(Chunk { bytes, events: 0 })
     }
 
@@ -524,268 +412,32 @@ impl SseBody {
         }
     }
 
-    /// Sends the remaining frames, and then waits up to [`LINGER`] for the rest of an unread
+    /// Sends the remaining frames, and then waits up to two seconds for the rest of an unread
     /// request body.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if let Some(chunk) = self.take_chunk() {
             return Poll::Ready(Some(chunk));
         }
-        if self.drain.is_draining() {
-            let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-            ready!(poll_unconstrained(linger.as_mut(), cx));
+        self.drain.poll_linger(cx).map(|()| None)
+    }
+
+    /// Drops the generator if it still exists, and then ends the stream on the server's side: its
+    /// tasks, hooks, limits and metrics. Frames that are still unsent are counted here, before the
+    /// stream's record is closed.
+    fn end(&mut self, settled: Settled) {
+        self.state = State::after(settled.error);
+        let (events, mut bytes) = self.handoff.count_rest();
+        if !self.head_sent {
+            bytes += self.mounted.frames.first.as_ref().map_or(0, Bytes::len);
         }
-        Poll::Ready(None)
+        if bytes > 0 {
+            self.guard.record().sent(events, bytes);
+        }
+        self.guard.end(settled.reason);
     }
 
     fn take_chunk(&self) -> Option<Chunk> {
         let (bytes, events) = self.handoff.take();
         (!bytes.is_empty()).then_some(Chunk { bytes, events })
     }
-}
-
-/// Ends the stream on the server's side, even though the frames that have been written may still be
-/// unsent. These frames are counted here, before the stream's record is closed, together with the
-/// `first` frame if that has not been sent either.
-fn end(guard: &mut CloseGuard, handoff: &Handoff, first: Option<&Bytes>, why: CloseReason) {
-    let (events, bytes) = handoff.count_rest();
-    let bytes = bytes + first.map_or(0, Bytes::len);
-    if bytes > 0 {
-        guard.record().sent(events, bytes);
-    }
-    guard.end(why);
-}
-
-/// Polls the generator. Once it has ended, returns the next state and the reason.
-// Inlined because it runs for each event, although it is also called when the generator is started.
-#[inline]
-fn poll(
-    coroutine: &mut Coroutine,
-    handoff: &Handoff,
-    guard: &CloseGuard,
-    endpoint: &Endpoint,
-    cx: &mut Context<'_>,
-) -> Poll<(State, CloseReason)> {
-    // Unwind safety: state that a panic may have left inconsistent is never used again, because the
-    // generator is dropped with all its state. The frames that it has written are complete.
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        let ended = coroutine.poll(guard.connection(), cx);
-        ended.map(|ending| settle(ending, handoff, endpoint))
-    }));
-    let Ok(polled) = polled else {
-        tracing::error!(
-            endpoint = endpoint.name,
-            path = endpoint.path,
-            "the generator panicked; its connection is closed"
-        );
-        let failing = State::Failing(Box::new(StreamError::Panicked {
-            endpoint: endpoint.name,
-        }));
-        return Poll::Ready((failing, CloseReason::Panicked));
-    };
-    polled
-}
-
-/// Ends a stream whose generator has ended: writes the last frame, and returns the final state and
-/// the reason.
-fn settle(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> (State, CloseReason) {
-    // If a value could not be sent, the stream does not count as finished, even if the generator
-    // returns.
-    if let Some(failed) = write_failure(handoff, endpoint) {
-        return failed;
-    }
-    match &ending {
-        Ending::TaskPanicked => {
-            return (task_panicked(handoff, endpoint), CloseReason::Panicked);
-        }
-        Ending::Finished => {
-            if let Some(failure) = handoff.topic_failure() {
-                return (run_failed(&failure, handoff, endpoint), failure.reason);
-            }
-        }
-        Ending::Failed(_) | Ending::Rejected(_) => {}
-    }
-    let topics = handoff.topic_end();
-    let why = match ending {
-        Ending::Finished if topics == Some(TopicEnd::Lagged) => CloseReason::Lagged,
-        Ending::Finished => CloseReason::Finished,
-        Ending::TaskPanicked => CloseReason::Panicked,
-        Ending::Failed(write_error) => {
-            write_error(handoff, endpoint);
-            CloseReason::Failed
-        }
-        Ending::Rejected(response) => {
-            tracing::error!(
-                endpoint = endpoint.name,
-                path = endpoint.path,
-                status = response.status().as_u16(),
-                "the generator ended with the response's error after the response had begun; its connection is closed"
-            );
-            let failing = State::Failing(Box::new(StreamError::RejectedTooLate {
-                endpoint: endpoint.name,
-            }));
-            return (failing, CloseReason::Failed);
-        }
-    };
-    let ended = end_stream(why, topics == Some(TopicEnd::Over), handoff, endpoint);
-    write_failure(handoff, endpoint).unwrap_or((ended, why))
-}
-
-/// Writes the last frame of a stream that ends with `reason`, and returns the next state. This is
-/// [`State::Failing`] if the response breaks off.
-fn end_stream(reason: CloseReason, is_over: bool, handoff: &Handoff, endpoint: &Endpoint) -> State {
-    let end = StreamEnd::of(reason, endpoint, is_over);
-    if let Some(frame) = end.last_frame {
-        handoff.write_last(|outgoing| match frame {
-            LastFrame::Done => {
-                // The generator may already have sent this frame.
-                let done = EventId::done(outgoing.ids.last.as_ref());
-                if outgoing.ids.last.as_ref() != Some(&done) {
-                    frame::done_frame(&mut outgoing.frames.buffer, &done);
-                }
-            }
-            LastFrame::Retry(retry) => frame::retry_line(&mut outgoing.frames.buffer, retry),
-            LastFrame::Close => {
-                frame::close_frame(&mut outgoing.frames.buffer, reason.as_str(), None);
-            }
-            LastFrame::CloseForGood => {
-                let done = EventId::done(outgoing.ids.last.as_ref());
-                frame::close_frame(&mut outgoing.frames.buffer, reason.as_str(), Some(&done));
-            }
-        });
-    }
-    if !end.breaks_off {
-        return State::Ended;
-    }
-    tracing::warn!(
-        endpoint = endpoint.name,
-        path = endpoint.path,
-        %reason,
-        "the stream was cut before its generator ended; its response breaks off, so that the client does \
-         not mistake it for a complete response"
-    );
-    State::Failing(Box::new(StreamError::Cut {
-        endpoint: endpoint.name,
-        reason,
-    }))
-}
-
-/// Drops the generator while it is waiting. A panic in one of its destructors does not change how
-/// the stream ends.
-fn end_generator(state: &mut State, ended: State, endpoint: &Endpoint, guard: &CloseGuard) {
-    let _entered = guard.enter_span();
-    let generator = mem::replace(state, ended);
-    if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
-        tracing::error!(
-            endpoint = endpoint.name,
-            path = endpoint.path,
-            "a destructor of the generator panicked"
-        );
-    }
-}
-
-/// Writes the last event of a stream if its run has failed or one of its tasks has panicked.
-/// Returns whether an event was written.
-fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
-    let mut is_said = false;
-    // This does not use `write_last`, because the error's `Serialize` is user code.
-    handoff.write_error(|outgoing| {
-        is_said = failure.write_to(outgoing, endpoint);
-        Ok(())
-    });
-    is_said
-}
-
-/// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
-/// breaks off, so that the client does not take a partial response for a complete one.
-fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> State {
-    if !failure.is_stop && say_failure(failure, handoff, endpoint) {
-        return State::Ended;
-    }
-    let Endpoint { name, path, .. } = *endpoint;
-    tracing::warn!(
-        endpoint = name,
-        path,
-        reason = %failure.reason,
-        is_stop = failure.is_stop,
-        "the run that the stream reads did not finish, and its client does not learn why: its response breaks off"
-    );
-    State::Failing(Box::new(if failure.is_stop {
-        StreamError::RunStopped { endpoint: name }
-    } else {
-        StreamError::RunFailed { endpoint: name }
-    }))
-}
-
-/// Ends a stream whose task has panicked, in the same way as after a panic in the generator.
-fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> State {
-    tracing::error!(
-        endpoint = endpoint.name,
-        path = endpoint.path,
-        "a task of the stream panicked; its connection is closed"
-    );
-    say_failure(&Failure::panicked(), handoff, endpoint);
-    State::Failing(Box::new(StreamError::Panicked {
-        endpoint: endpoint.name,
-    }))
-}
-
-/// If a value could not be sent, returns the next state and the close reason.
-fn write_failure(handoff: &Handoff, endpoint: &Endpoint) -> Option<(State, CloseReason)> {
-    let failure = handoff.take_failure()?;
-    let why = failure.reason();
-    Some((failing(failure, handoff, endpoint), why))
-}
-
-fn failing(failure: WriteFailure, handoff: &Handoff, endpoint: &Endpoint) -> State {
-    let Endpoint { name, path, .. } = *endpoint;
-    State::Failing(Box::new(match failure {
-        WriteFailure::Encode(source) => {
-            tracing::error!(
-                endpoint = name,
-                path,
-                error = %source,
-                "a value that the generator yielded could not be sent; its connection is closed"
-            );
-            StreamError::Encode {
-                endpoint: name,
-                source,
-            }
-        }
-        WriteFailure::Gap(source) => {
-            tracing::warn!(
-                endpoint = name,
-                path,
-                gap = %source,
-                "a client missed events of a topic, and the endpoint sends no `gap` events: its response breaks \
-                 off. Handle gaps with `recv`, or add `events = \"all\"`"
-            );
-            StreamError::Gap {
-                endpoint: name,
-                source,
-            }
-        }
-        WriteFailure::Run(failure) => return run_failed(&failure, handoff, endpoint),
-    }))
-}
-
-/// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
-///
-/// If flushes are counted, the gate closes after every chunk, because this has no cost. If it
-/// stayed open, hyper would take the next frame from the body while the client isn't reading, and
-/// would then not poll the body, or check its deadline, until the client reads again.
-///
-/// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and after
-/// large chunks. When a body returns `Pending`, its server writes anyway. So if the generator waits
-/// after a chunk, the gate can stay open, unless the chunk is large.
-fn close_gate_after(frame: &Bytes, waits: bool, gate: &mut FlushGate, endpoint: &Endpoint) {
-    let is_due = frame.len() >= DUE || endpoint.flush == Flush::Each && !waits;
-    if gate.counts_flushes() || is_due {
-        gate.close();
-    }
-}
-
-/// Shortens the limit by a random amount of up to a fifth, so that clients that connected together
-/// do not reconnect together.
-fn spread(limit: Duration) -> Duration {
-    limit.mul_f64(1.0 - 0.2 * fastrand::f64())
 }

@@ -9,15 +9,26 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use crate::poll::poll_unconstrained;
 
 /// Maximum number of bytes that are discarded. Beyond that, a disconnect is noticed only at the
 /// next write. hyper then closes the connection after the stream, because it cannot be reused.
 const LIMIT: usize = 8 * 1024 * 1024;
+
+/// How long an ended stream waits for the rest of an unread request body.
+///
+/// hyper closes a connection if part of the request is left unread. If more bytes arrive after
+/// that, the kernel sends a reset. A reset discards data that the client has not read yet, such as
+/// the last events of the stream.
+const LINGER: Duration = Duration::from_secs(2);
 
 type Slot = Arc<Mutex<Dropped>>;
 
@@ -38,6 +49,8 @@ struct Draining {
     slot: Slot,
     body: Option<Body>,
     drained: usize,
+    /// Runs once the stream has ended.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl BodyDrain {
@@ -56,15 +69,20 @@ impl BodyDrain {
             slot,
             body: None,
             drained: 0,
+            linger: None,
         };
         (watched, Self(Some(Box::new(draining))))
     }
 
-    /// Returns whether part of the body still has to be read.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|draining| draining.body.is_some())
+    /// Waits up to [`LINGER`] while part of the body still has to be read.
+    pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(draining) = self.0.as_mut().filter(|draining| draining.body.is_some()) else {
+            return Poll::Ready(());
+        };
+        let linger = draining
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        poll_unconstrained(linger.as_mut(), cx)
     }
 
     /// Reads and discards the data that has arrived.

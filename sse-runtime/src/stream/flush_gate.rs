@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::task::coop;
 
-use crate::lifecycle::wire::InFlight;
+use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlight};
 
 /// A gate that closes after each frame and opens when the frame has been flushed.
 #[derive(Debug)]
@@ -42,16 +42,27 @@ impl FlushGate {
         }
     }
 
-    /// Returns whether the gate knows when written data has reached the kernel.
-    pub(crate) fn counts_flushes(&self) -> bool {
-        self.wire.is_some()
-    }
-
     /// Closes the gate for the response head.
     pub(crate) fn close_for_head(&mut self) {
         self.close();
         if self.wire.is_none() {
             self.state = GateState::Head;
+        }
+    }
+
+    /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
+    ///
+    /// If flushes are counted, the gate closes after every chunk, because this has no cost. If it
+    /// stayed open, hyper would take the next frame from the body while the client isn't reading,
+    /// and would then not poll the body, or check its deadline, until the client reads again.
+    ///
+    /// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and
+    /// after large chunks. When a body returns `Pending`, its server writes anyway. So if the
+    /// generator waits after a chunk, the gate can stay open, unless the chunk is large.
+    pub(crate) fn close_after(&mut self, chunk: &[u8], waits: bool, flush: Flush) {
+        let is_due = chunk.len() >= DUE || flush == Flush::Each && !waits;
+        if self.wire.is_some() || is_due {
+            self.close();
         }
     }
 

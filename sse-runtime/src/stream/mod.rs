@@ -2,10 +2,15 @@
 //! events.
 
 pub(crate) mod body;
+mod closing;
 pub(crate) mod drain;
+pub(crate) mod error;
 pub(crate) mod flush_gate;
 pub(crate) mod keep_alive;
 pub(crate) mod mounted;
+mod prelude;
 pub(crate) mod request_context;
 pub(crate) mod respond;
 pub(crate) mod response;
+mod settle;
+mod unwind;

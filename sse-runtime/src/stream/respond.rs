@@ -1,19 +1,11 @@
 //! [`respond`]: turns a generator into a response.
 
-use std::{
-    any::Any,
-    future::{Future as _, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::{future::poll_fn, panic::resume_unwind, sync::Arc, task::Poll};
 
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use tokio::task::coop;
 
 use crate::{
     event::last_event_id::SentDone,
@@ -23,7 +15,11 @@ use crate::{
     },
     lifecycle::close_reason::CloseReason,
     stream::{
-        body::SseBody, drain::BodyDrain, mounted::MountedEndpoint, request_context::RequestContext,
+        body::SseBody,
+        drain::BodyDrain,
+        mounted::MountedEndpoint,
+        prelude::{Before, Prelude, TURNS_BEFORE_HEAD},
+        request_context::RequestContext,
         response,
     },
 };
@@ -55,67 +51,8 @@ pub(crate) async fn respond(
     let before = if is_asked == Some(false) {
         Before::Done
     } else if this.prelude || waits_for_topic {
-        let connection = context.guard.connection().clone();
-        let mut until_end = pin!(connection.until_end(mounted.endpoint.when_shut_down()));
-        let mut passed_mark = false;
-        let mut turns = TURNS_BEFORE_HEAD;
-        poll_fn(|cx| {
-            if drain.poll_drain(cx).is_err() {
-                return Poll::Ready(Before::ClientGone);
-            }
-            let mut polled;
-            loop {
-                let entered = (context.guard.span().enter(), this.handoff.enter());
-                polled = catch_unwind(AssertUnwindSafe(|| this.coroutine.poll(&connection, cx)));
-                drop(entered);
-                match this.handoff.returning() {
-                    Returning::Stops => return Poll::Ready(Before::Done),
-                    Returning::Reads => break,
-                    // The generator does not read a topic from this id, so the id is the handler's
-                    // own.
-                    Returning::Unknown if this.handoff.is_written_to() => {
-                        return Poll::Ready(Before::Done);
-                    }
-                    // The generator has reached the point where the response begins. It stops there
-                    // once.
-                    Returning::Unknown
-                        if !passed_mark
-                            && matches!(polled, Ok(Poll::Pending))
-                            && this.handoff.has_begun() =>
-                    {
-                        passed_mark = true;
-                    }
-                    Returning::Unknown => break,
-                }
-            }
-            match polled {
-                Err(panic) => Poll::Ready(Before::Panicked(panic)),
-                Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
-                Ok(Poll::Pending) if waits_for_topic => match this.handoff.returning() {
-                    Returning::Reads => Poll::Ready(Before::Begun),
-                    Returning::Unknown if this.prelude && !this.handoff.has_begun() => {
-                        until_end.as_mut().poll(cx).map(Before::Closed)
-                    }
-                    // A failed run is reported even to a client that has already received the end
-                    // of the stream.
-                    Returning::Unknown if this.handoff.has_failure() => Poll::Ready(Before::Begun),
-                    // The generator is waiting, but not for a topic that could judge the id.
-                    Returning::Unknown if coop::has_budget_remaining() || turns == 0 => {
-                        Poll::Ready(Before::Done)
-                    }
-                    // The generator is only waiting for its next turn.
-                    Returning::Unknown => {
-                        turns -= 1;
-                        cx.waker().wake_by_ref();
-                        until_end.as_mut().poll(cx).map(Before::Closed)
-                    }
-                    Returning::Stops => until_end.as_mut().poll(cx).map(Before::Closed),
-                },
-                Ok(Poll::Pending) if this.handoff.has_begun() => Poll::Ready(Before::Begun),
-                Ok(Poll::Pending) => until_end.as_mut().poll(cx).map(Before::Closed),
-            }
-        })
-        .await
+        let prelude = Prelude::new(&mut this, &mut drain, &context.guard, waits_for_topic);
+        prelude.run(&mounted.endpoint).await
     } else {
         Before::Begun
     };
@@ -163,24 +100,7 @@ pub(crate) async fn respond(
             // The connection is aborted, as in axum.
             resume_unwind(panic)
         }
-        Before::Begun => {
-            let is_head = context.is_head;
-            let (head, version) = (response::head(&context), context.version);
-            let mut body = SseBody::new(this, None, context, drain, mounted);
-            // Once a client has read the head, it can rely on the generator's initial
-            // subscriptions.
-            let mut turns = if is_head { 0 } else { TURNS_BEFORE_HEAD };
-            poll_fn(|cx| {
-                if turns == 0 || body.start(cx) {
-                    return Poll::Ready(());
-                }
-                turns -= 1;
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-            return response::stream(version, head, body);
-        }
+        Before::Begun => return begin(this, context, drain, mounted).await,
         Before::Ended(ending) => {
             let (head, version) = (response::head(&context), context.version);
             let body = SseBody::new(this, Some(ending), context, drain, mounted);
@@ -192,22 +112,31 @@ pub(crate) async fn respond(
     response
 }
 
-/// Maximum number of task polls before the head is sent without waiting for the generator. This
-/// limit is needed because awaiting futures that are already ready uses up the task's budget, but
-/// never counts as waiting.
-const TURNS_BEFORE_HEAD: u32 = 64;
-
-/// The outcome of the statements before the response.
-enum Before {
-    /// The response begins.
-    Begun,
-    Ended(Ending),
-    /// The client has received the end of the stream.
-    Done,
-    /// The stream was closed from outside.
-    Closed(CloseReason),
-    ClientGone,
-    Panicked(Box<dyn Any + Send>),
+/// Begins the response: polls the generator until its first wait, and returns the head.
+async fn begin(
+    generator: Generator,
+    context: RequestContext,
+    drain: BodyDrain,
+    mounted: &Arc<MountedEndpoint>,
+) -> Response {
+    let (head, version) = (response::head(&context), context.version);
+    // Once a client has read the head, it can rely on the generator's initial subscriptions.
+    let mut turns = if context.is_head {
+        0
+    } else {
+        TURNS_BEFORE_HEAD
+    };
+    let mut body = SseBody::new(generator, None, context, drain, mounted);
+    poll_fn(|cx| {
+        if turns == 0 || body.start(cx) {
+            return Poll::Ready(());
+        }
+        turns -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    response::stream(version, head, body)
 }
 
 /// Returns the response status for a stream that is closed before it has begun.

@@ -1,0 +1,94 @@
+//! [`Closing`]: closes a stream from outside its generator, at its deadline or on request.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Sleep, sleep, sleep_until};
+
+use crate::{
+    config::Endpoint,
+    lifecycle::{close_reason::CloseReason, connection::Connection, stop_signal::StopSignal},
+    poll::poll_unconstrained,
+};
+
+/// The deadline of a stream, and the signal to end before it.
+#[derive(Debug)]
+pub(super) struct Closing {
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// The reason of a close at the deadline.
+    deadline_reason: CloseReason,
+    /// The signal to end; `None` once it has been received.
+    signal: Option<StopSignal>,
+}
+
+impl Closing {
+    /// Starts the timer for the endpoint's maximum duration.
+    pub(super) fn new(endpoint: &Endpoint, connection: &Connection) -> Self {
+        let start = |limit| Box::pin(sleep(spread(limit)));
+        Self {
+            deadline: endpoint.max_duration.map(start),
+            deadline_reason: CloseReason::MaxDuration,
+            signal: Some(StopSignal::new(connection.ending())),
+        }
+    }
+
+    /// Returns the reason if the stream must be closed now: its deadline has passed, or it was
+    /// closed from outside.
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        endpoint: &Endpoint,
+        connection: &Connection,
+        cx: &mut Context<'_>,
+    ) -> Option<CloseReason> {
+        if let Some(signal) = &mut self.signal
+            && signal.poll(cx).is_ready()
+        {
+            self.signal = None;
+            self.begin_shutdown(endpoint, connection, cx);
+        }
+        let is_over =
+            |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
+        let is_over = self.deadline.as_mut().is_some_and(is_over);
+        // A reason from outside takes precedence over the deadline. Such a reason cannot exist
+        // before the signal has been received.
+        let asked = match self.signal {
+            Some(_) => None,
+            None => connection.asked(),
+        };
+        asked.or(is_over.then_some(self.deadline_reason))
+    }
+
+    /// A shutdown may allow the stream to continue until a later time, which becomes its deadline.
+    #[cold]
+    fn begin_shutdown(
+        &mut self,
+        endpoint: &Endpoint,
+        connection: &Connection,
+        cx: &mut Context<'_>,
+    ) {
+        let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) else {
+            return;
+        };
+        let end = shutdown.end(endpoint.when_shut_down());
+        let is_earlier = |deadline: &Pin<Box<Sleep>>| end < deadline.deadline();
+        if self.deadline.as_ref().is_none_or(is_earlier) {
+            self.deadline = Some(Box::pin(sleep_until(end)));
+            self.deadline_reason = CloseReason::Shutdown;
+        }
+        // The stream may still be closed immediately, before that deadline.
+        let mut signal = StopSignal::new(connection.asked_in_shutdown());
+        if signal.poll(cx) == Poll::Pending {
+            self.signal = Some(signal);
+        }
+    }
+}
+
+/// Shortens the limit by a random amount of up to a fifth, so that clients that connected together
+/// do not reconnect together.
+fn spread(limit: Duration) -> Duration {
+    limit.mul_f64(1.0 - 0.2 * fastrand::f64())
+}

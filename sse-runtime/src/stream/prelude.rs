@@ -1,0 +1,142 @@
+//! [`Prelude`]: the statements before the response.
+
+use std::{
+    any::Any,
+    future::{Future as _, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::{Context, Poll},
+    thread,
+};
+
+use tokio::task::coop;
+
+use crate::{
+    config::Endpoint,
+    generator::{
+        generator::{Ending, Generator},
+        outgoing::Returning,
+    },
+    lifecycle::{close_guard::CloseGuard, close_reason::CloseReason},
+    stream::drain::BodyDrain,
+};
+
+/// Maximum number of task polls before the head is sent without waiting for the generator. This
+/// limit is needed because awaiting futures that are already ready uses up the task's budget, but
+/// never counts as waiting.
+pub(super) const TURNS_BEFORE_HEAD: u32 = 64;
+
+/// The outcome of the statements before the response.
+pub(super) enum Before {
+    /// The response begins.
+    Begun,
+    Ended(Ending),
+    /// The client has received the end of the stream.
+    Done,
+    /// The stream was closed from outside.
+    Closed(CloseReason),
+    ClientGone,
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Polls the generator until the response begins, or until it is known that there is no stream.
+pub(super) struct Prelude<'a> {
+    generator: &'a mut Generator,
+    drain: &'a mut BodyDrain,
+    guard: &'a CloseGuard,
+    /// Whether the client has sent the id of a finished stream, which a topic has to judge.
+    waits_for_topic: bool,
+    /// Whether the generator has reached the point where the response begins. It stops there once.
+    passed_mark: bool,
+    /// How many more turns the generator gets before it is considered to be waiting.
+    turns: u32,
+}
+
+impl<'a> Prelude<'a> {
+    pub(super) fn new(
+        generator: &'a mut Generator,
+        drain: &'a mut BodyDrain,
+        guard: &'a CloseGuard,
+        waits_for_topic: bool,
+    ) -> Self {
+        Self {
+            generator,
+            drain,
+            guard,
+            waits_for_topic,
+            passed_mark: false,
+            turns: TURNS_BEFORE_HEAD,
+        }
+    }
+
+    pub(super) async fn run(mut self, endpoint: &Endpoint) -> Before {
+        let connection = self.guard.connection();
+        let mut until_end = pin!(connection.until_end(endpoint.when_shut_down()));
+        poll_fn(|cx| match self.poll(cx) {
+            Poll::Ready(before) => Poll::Ready(before),
+            Poll::Pending => until_end.as_mut().poll(cx).map(Before::Closed),
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Before> {
+        if self.drain.poll_drain(cx).is_err() {
+            return Poll::Ready(Before::ClientGone);
+        }
+        let polled = loop {
+            let polled = self.poll_generator(cx);
+            let handoff = &self.generator.handoff;
+            match handoff.returning() {
+                Returning::Stops => return Poll::Ready(Before::Done),
+                Returning::Reads => break polled,
+                // The generator does not read a topic from this id, so the id is the handler's own.
+                Returning::Unknown if handoff.is_written_to() => return Poll::Ready(Before::Done),
+                Returning::Unknown
+                    if !self.passed_mark
+                        && matches!(polled, Ok(Poll::Pending))
+                        && handoff.has_begun() =>
+                {
+                    self.passed_mark = true;
+                }
+                Returning::Unknown => break polled,
+            }
+        };
+        match polled {
+            Err(panic) => Poll::Ready(Before::Panicked(panic)),
+            Ok(Poll::Ready(ending)) => Poll::Ready(Before::Ended(ending)),
+            Ok(Poll::Pending) if self.waits_for_topic => self.poll_topic(cx),
+            Ok(Poll::Pending) if self.generator.handoff.has_begun() => Poll::Ready(Before::Begun),
+            Ok(Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    fn poll_generator(&mut self, cx: &mut Context<'_>) -> thread::Result<Poll<Ending>> {
+        let _entered = (self.guard.span().enter(), self.generator.handoff.enter());
+        let coroutine = &mut self.generator.coroutine;
+        let connection = self.guard.connection();
+        catch_unwind(AssertUnwindSafe(|| coroutine.poll(connection, cx)))
+    }
+
+    /// Waits until the generator reads a topic, which judges the client's id.
+    fn poll_topic(&mut self, cx: &mut Context<'_>) -> Poll<Before> {
+        let handoff = &self.generator.handoff;
+        match handoff.returning() {
+            Returning::Reads => Poll::Ready(Before::Begun),
+            Returning::Stops => Poll::Pending,
+            Returning::Unknown if self.generator.prelude && !handoff.has_begun() => Poll::Pending,
+            // A failed run is reported even to a client that has already received the end of the
+            // stream.
+            Returning::Unknown if handoff.has_failure() => Poll::Ready(Before::Begun),
+            // The generator is waiting, but not for a topic that could judge the id.
+            Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
+                Poll::Ready(Before::Done)
+            }
+            // The generator is only waiting for its next turn.
+            Returning::Unknown => {
+                self.turns -= 1;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! How a stream ends: [`Settled`], and the last frames.
+//!
+//! The functions of this file write the last frame, log what an operator should know, and decide
+//! whether the response ends cleanly. The body does the rest: it sends the frames, and drops the
+//! generator.
+
+use crate::{
+    config::Endpoint,
+    event::{frame, id::EventId},
+    generator::{
+        generator::Ending, handoff::Handoff, outgoing::WriteFailure, reading::TopicEnd,
+        run_failure::Failure,
+    },
+    lifecycle::{
+        close_reason::CloseReason,
+        ending::{LastFrame, StreamEnd},
+    },
+    stream::error::StreamError,
+};
+
+/// The end of a stream whose last frame has been written.
+pub(super) struct Settled {
+    pub(super) reason: CloseReason,
+    /// The error with which the response is aborted; `None` if it ends cleanly.
+    pub(super) error: Option<Box<StreamError>>,
+}
+
+impl Settled {
+    fn cleanly(reason: CloseReason) -> Self {
+        Self {
+            reason,
+            error: None,
+        }
+    }
+
+    pub(super) fn aborted(reason: CloseReason, error: StreamError) -> Self {
+        Self {
+            reason,
+            error: Some(Box::new(error)),
+        }
+    }
+}
+
+/// Settles a stream whose generator has ended.
+pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
+    // If a value could not be sent, the stream does not count as finished, even if the generator
+    // returns.
+    if let Some(failed) = unsent_value(handoff, endpoint) {
+        return failed;
+    }
+    match &ending {
+        Ending::TaskPanicked => return task_panicked(handoff, endpoint),
+        Ending::Finished => {
+            if let Some(failure) = handoff.topic_failure() {
+                return run_failed(&failure, handoff, endpoint);
+            }
+        }
+        Ending::Failed(_) | Ending::Rejected(_) => {}
+    }
+    let topics = handoff.topic_end();
+    let reason = match ending {
+        Ending::Finished if topics == Some(TopicEnd::Lagged) => CloseReason::Lagged,
+        Ending::Finished => CloseReason::Finished,
+        Ending::TaskPanicked => CloseReason::Panicked,
+        Ending::Failed(write_error) => {
+            write_error(handoff, endpoint);
+            CloseReason::Failed
+        }
+        Ending::Rejected(response) => {
+            tracing::error!(
+                endpoint = endpoint.name,
+                path = endpoint.path,
+                status = response.status().as_u16(),
+                "the generator ended with the response's error after the response had begun; its connection is closed"
+            );
+            let error = StreamError::RejectedTooLate {
+                endpoint: endpoint.name,
+            };
+            return Settled::aborted(CloseReason::Failed, error);
+        }
+    };
+    let settled = closed(reason, topics == Some(TopicEnd::Over), handoff, endpoint);
+    unsent_value(handoff, endpoint).unwrap_or(settled)
+}
+
+/// Settles a stream that ends with `reason`: writes the last frame, if there is one. `is_over` is
+/// as in [`StreamEnd::of`].
+pub(super) fn closed(
+    reason: CloseReason,
+    is_over: bool,
+    handoff: &Handoff,
+    endpoint: &Endpoint,
+) -> Settled {
+    let end = StreamEnd::of(reason, endpoint, is_over);
+    if let Some(frame) = end.last_frame {
+        handoff.write_last(|outgoing| match frame {
+            LastFrame::Done => {
+                // The generator may already have sent this frame.
+                let done = EventId::done(outgoing.ids.last.as_ref());
+                if outgoing.ids.last.as_ref() != Some(&done) {
+                    frame::done_frame(&mut outgoing.frames.buffer, &done);
+                }
+            }
+            LastFrame::Retry(retry) => frame::retry_line(&mut outgoing.frames.buffer, retry),
+            LastFrame::Close => {
+                frame::close_frame(&mut outgoing.frames.buffer, reason.as_str(), None);
+            }
+            LastFrame::CloseForGood => {
+                let done = EventId::done(outgoing.ids.last.as_ref());
+                frame::close_frame(&mut outgoing.frames.buffer, reason.as_str(), Some(&done));
+            }
+        });
+    }
+    if !end.breaks_off {
+        return Settled::cleanly(reason);
+    }
+    tracing::warn!(
+        endpoint = endpoint.name,
+        path = endpoint.path,
+        %reason,
+        "the stream was cut before its generator ended; its response breaks off, so that the client does \
+         not mistake it for a complete response"
+    );
+    let error = StreamError::Cut {
+        endpoint: endpoint.name,
+        reason,
+    };
+    Settled::aborted(reason, error)
+}
+
+/// Writes the last event of a stream if its run has failed or one of its tasks has panicked.
+/// Returns whether an event was written.
+fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
+    let mut is_said = false;
+    // This does not use `write_last`, because the error's `Serialize` is user code.
+    handoff.write_error(|outgoing| {
+        is_said = failure.write_to(outgoing, endpoint);
+        Ok(())
+    });
+    is_said
+}
+
+/// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
+/// breaks off, so that the client does not take a partial response for a complete one.
+fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
+    if !failure.is_stop && say_failure(failure, handoff, endpoint) {
+        return Settled::cleanly(failure.reason);
+    }
+    let Endpoint { name, path, .. } = *endpoint;
+    tracing::warn!(
+        endpoint = name,
+        path,
+        reason = %failure.reason,
+        is_stop = failure.is_stop,
+        "the run that the stream reads did not finish, and its client does not learn why: its response breaks off"
+    );
+    let error = match failure.is_stop {
+        true => StreamError::RunStopped { endpoint: name },
+        false => StreamError::RunFailed { endpoint: name },
+    };
+    Settled::aborted(failure.reason, error)
+}
+
+/// Ends a stream whose task has panicked, in the same way as after a panic in the generator.
+pub(super) fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> Settled {
+    tracing::error!(
+        endpoint = endpoint.name,
+        path = endpoint.path,
+        "a task of the stream panicked; its connection is closed"
+    );
+    say_failure(&Failure::panicked(), handoff, endpoint);
+    let error = StreamError::Panicked {
+        endpoint: endpoint.name,
+    };
+    Settled::aborted(CloseReason::Panicked, error)
+}
+
+/// Settles a stream that could not send a value. Returns `None` if there is no such value.
+fn unsent_value(handoff: &Handoff, endpoint: &Endpoint) -> Option<Settled> {
+    let failure = handoff.take_failure()?;
+    Some(write_failed(failure, handoff, endpoint))
+}
+
+/// Settles a stream that could not write a value, a gap, or the end of a run.
+pub(super) fn write_failed(
+    failure: WriteFailure,
+    handoff: &Handoff,
+    endpoint: &Endpoint,
+) -> Settled {
+    let Endpoint { name, path, .. } = *endpoint;
+    let reason = failure.reason();
+    let error = match failure {
+        WriteFailure::Encode(source) => {
+            tracing::error!(
+                endpoint = name,
+                path,
+                error = %source,
+                "a value that the generator yielded could not be sent; its connection is closed"
+            );
+            StreamError::Encode {
+                endpoint: name,
+                source,
+            }
+        }
+        WriteFailure::Gap(source) => {
+            tracing::warn!(
+                endpoint = name,
+                path,
+                gap = %source,
+                "a client missed events of a topic, and the endpoint sends no `gap` events: its response breaks \
+                 off. Handle gaps with `recv`, or add `events = \"all\"`"
+            );
+            StreamError::Gap {
+                endpoint: name,
+                source,
+            }
+        }
+        WriteFailure::Run(failure) => return run_failed(&failure, handoff, endpoint),
+    };
+    Settled::aborted(reason, error)
+}
