@@ -6,6 +6,7 @@ pub(crate) mod connections;
 #[cfg(feature = "http2")]
 pub(crate) mod http2;
 pub(crate) mod listener;
+mod run;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod socket;
@@ -15,7 +16,7 @@ pub(crate) mod tls;
 
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
-pub use self::tls::TlsError;
+pub use self::tls::error::TlsError;
 pub use self::{
     listener::Bind,
     server::{Server, serve},

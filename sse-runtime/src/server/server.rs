@@ -3,9 +3,7 @@
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::{
-    future::Future,
     io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,20 +12,15 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
-use tokio::time::timeout;
 
 #[cfg(feature = "tls")]
 use crate::server::tls::Tls;
 use crate::{
     lifecycle::{
-        shutdown::{DRAIN, LAST, LONGEST, Shutdown, Signal, Signals},
+        shutdown::{DRAIN, LONGEST, Shutdown, Signals},
         stream_limit::StreamLimit,
     },
-    server::{
-        connection_task::{ConnectionContext, Timeouts},
-        connections::Connections,
-        listener::{Bind, Listener},
-    },
+    server::{connection_task::Timeouts, listener::Bind},
 };
 
 /// How long a server keeps accepting connections after SIGTERM. Load balancers notice the shutdown
@@ -46,9 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// connections for a shorter time, so they do not send a request on a connection that the server is
 /// closing.
 const IDLE: Duration = Duration::from_secs(75);
-
-/// How long aborted connections have to drop their resources.
-const ABORT: Duration = Duration::from_millis(500);
 
 /// Serves `app` on `addr` with the default settings of a [`Server`].
 ///
@@ -157,17 +147,17 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 #[derive(Debug)]
 #[must_use = "a server does nothing until it serves"]
 pub struct Server {
-    app: Router,
-    is_ready: Arc<AtomicBool>,
-    max_streams: Option<StreamLimit>,
-    timeouts: Timeouts,
-    drain_delay: Duration,
-    drain: Duration,
-    shutdown: Option<Shutdown>,
-    signals: bool,
-    takeover: bool,
+    pub(super) app: Router,
+    pub(super) is_ready: Arc<AtomicBool>,
+    pub(super) max_streams: Option<StreamLimit>,
+    pub(super) timeouts: Timeouts,
+    pub(super) drain_delay: Duration,
+    pub(super) drain: Duration,
+    pub(super) shutdown: Option<Shutdown>,
+    pub(super) signals: bool,
+    pub(super) takeover: bool,
     #[cfg(feature = "tls")]
-    tls: Option<(PathBuf, PathBuf)>,
+    pub(super) tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Server {
@@ -426,75 +416,5 @@ impl Server {
             Some(shutdown) => shutdown.begun().await,
             None => std::future::pending().await,
         }
-    }
-
-    /// Serves on a bound listener. The future is boxed so that it is compiled once, in this crate,
-    /// and not again in each program.
-    fn serve_on(
-        self,
-        listener: Listener,
-        mut signals: Signals,
-        #[cfg(feature = "tls")] tls: Option<Tls>,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move {
-            let shutdown = self
-                .shutdown
-                .unwrap_or_else(|| Shutdown::within(self.drain));
-            let connections = Connections::new(ConnectionContext {
-                app: self.app,
-                max_streams: self.max_streams,
-                timeouts: self.timeouts,
-                shutdown: shutdown.clone(),
-                takeover: self.takeover,
-                #[cfg(feature = "tls")]
-                tls,
-            });
-
-            let stopping = async {
-                let signal = signals.next().await;
-                if signal == Signal::Terminate {
-                    tracing::info!(delay = ?self.drain_delay, "received SIGTERM, no longer ready");
-                    self.is_ready.store(false, Ordering::Relaxed);
-                    tokio::select! {
-                        () = tokio::time::sleep(self.drain_delay) => {}
-                        // A second signal skips the delay and the drain.
-                        _ = signals.next() => return,
-                    }
-                }
-                shutdown.begin_within(signal.drain(self.drain));
-                signals.next().await;
-            };
-            let serving = async {
-                tokio::select! {
-                    never = connections.accept(&listener) => match never {},
-                    () = shutdown.begun() => {}
-                }
-                // New connections go to another server from here on.
-                drop(listener);
-                self.is_ready.store(false, Ordering::Relaxed);
-                let drain = shutdown.left();
-                let open = connections.count();
-                tracing::info!(connections = open, ?drain, "draining");
-                let closed = connections.closed();
-                timeout(drain.saturating_add(LAST), closed).await.is_ok()
-            };
-            let all_closed = tokio::select! {
-                all_closed = serving => all_closed,
-                () = stopping => false,
-            };
-            if !all_closed {
-                tracing::warn!(
-                    connections = connections.count(),
-                    "closing connections that are still open after the drain time or a second signal"
-                );
-                // Unsent data is lost, but the streams end and their hooks run. The server does not
-                // wait for a task that blocks its thread.
-                shutdown.set_over();
-                connections.abort();
-                let _ = timeout(ABORT, connections.closed()).await;
-            }
-            shutdown.closed().await;
-            tracing::info!("stopped");
-        })
     }
 }

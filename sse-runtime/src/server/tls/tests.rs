@@ -1,3 +1,4 @@
+use std::fs;
 #[cfg(unix)]
 use std::sync::mpsc;
 
@@ -5,7 +6,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::{
     TlsConnector, client,
-    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName},
+    },
 };
 
 use super::*;

@@ -1,9 +1,14 @@
 //! [`Tls`]: performs the TLS handshake with a certificate that can be replaced while the server
 //! runs.
 
+pub(super) mod error;
+mod pem_files;
+#[cfg(test)]
+mod tests;
+
 use std::{
     convert::Infallible,
-    fmt, fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     thread,
@@ -18,12 +23,8 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        self, InconsistentKeys, ServerConfig,
+        ServerConfig,
         crypto::{CryptoProvider, ring},
-        pki_types::{
-            CertificateDer, PrivateKeyDer,
-            pem::{self, PemObject},
-        },
         server::{ClientHello, ResolvesServerCert},
         sign::CertifiedKey,
     },
@@ -31,6 +32,8 @@ use tokio_rustls::{
 };
 
 use crate::server::socket::Transport;
+use error::TlsError;
+use pem_files::{read, reason};
 
 /// How often the files are checked. Certificates are renewed days before they expire, and a check
 /// only reads two small files.
@@ -242,218 +245,3 @@ impl ResolvesServerCert for Pair {
         Some(self.current())
     }
 }
-
-/// Reads both files. While they are being replaced, one may be old and the other new, so a key that
-/// does not match the certificate is an error.
-fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain = read_chain(cert)?;
-    let signing = provider
-        .key_provider
-        .load_private_key(read_key(key)?)
-        .map_err(|error| TlsError::BadKey {
-            file: key.to_owned(),
-            reason: reason(&error),
-        })?;
-    let pair = CertifiedKey::new(chain, signing);
-    match pair.keys_match() {
-        // Some providers do not expose the public half of a key.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
-            cert: cert.to_owned(),
-            key: key.to_owned(),
-        }),
-        Err(error) => Err(TlsError::BadCertificate {
-            file: cert.to_owned(),
-            reason: reason(&error),
-        }),
-    }
-}
-
-/// Returns the message of a rustls error without its prefix, because the prefix calls the error
-/// unexpected, or the certificate a peer certificate.
-fn reason(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(why) => why.to_string(),
-        rustls::Error::General(why) => why.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = contents(file)?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| bad_pem(file, &error))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate {
-            file: file.to_owned(),
-        });
-    }
-    Ok(chain)
-}
-
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = contents(file)?;
-    let error = match PrivateKeyDer::from_pem_slice(&pem) {
-        Ok(key) => return Ok(key),
-        Err(error) => error,
-    };
-    let file = file.to_owned();
-    // Both encrypted formats contain this word in plain text: `BEGIN ENCRYPTED PRIVATE KEY` and
-    // `Proc-Type: 4,ENCRYPTED`.
-    Err(if memchr::memmem::find(&pem, b"ENCRYPTED").is_some() {
-        TlsError::EncryptedKey { file }
-    } else if !matches!(error, pem::Error::NoItemsFound) {
-        bad_pem(&file, &error)
-    } else if CertificateDer::from_pem_slice(&pem).is_ok() {
-        TlsError::CertificateAsKey { file }
-    } else {
-        TlsError::NoKey { file }
-    })
-}
-
-fn contents(file: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(file).map_err(|reason| TlsError::Unreadable {
-        file: file.to_owned(),
-        reason,
-    })
-}
-
-fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
-    TlsError::BadPem {
-        file: file.to_owned(),
-        // The error itself must not be logged: it quotes a line of the file, and if a key has lost
-        // its line breaks, that line is the whole key.
-        reason: match error {
-            pem::Error::MissingSectionEnd { .. } => "a section does not end",
-            pem::Error::IllegalSectionStart { .. } => "the first line of a section is malformed",
-            pem::Error::Base64Decode(_) => "a section is not base64",
-            _ => "it cannot be parsed",
-        },
-    }
-}
-
-/// The error returned if a certificate or private key file cannot be used.
-///
-/// This error converts into an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error(
-        "failed to read `{file}`: {reason}; check the path and the permissions of this process"
-    )]
-    #[non_exhaustive]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// The error returned by the operating system.
-        reason: io::Error,
-    },
-    /// A file is not valid PEM.
-    #[error(
-        "`{file}` is not valid PEM: {reason}; was it truncated, or did it lose its line breaks?"
-    )]
-    #[non_exhaustive]
-    BadPem {
-        /// The file.
-        file: PathBuf,
-        /// The reason, without any of the file's contents.
-        reason: &'static str,
-    },
-    /// The certificate file does not contain a certificate.
-    #[error(
-        "no certificate in `{file}`: expected PEM, with the server's own certificate followed by its chain"
-    )]
-    #[non_exhaustive]
-    NoCertificate {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The server's own certificate, which is the first one in its file, cannot be parsed.
-    #[error(
-        "the first certificate in `{file}` cannot be used: {reason}; expected an X.509 version 3 certificate"
-    )]
-    #[non_exhaustive]
-    BadCertificate {
-        /// The file.
-        file: PathBuf,
-        /// The parser's error.
-        reason: String,
-    },
-    /// The key file does not contain a private key.
-    #[error("no private key in `{file}`: expected PEM, with a `PRIVATE KEY` section")]
-    #[non_exhaustive]
-    NoKey {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The key file contains a certificate but no key.
-    #[error(
-        "`{file}` should hold the private key, but holds a certificate; are the two files swapped?"
-    )]
-    #[non_exhaustive]
-    CertificateAsKey {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The private key is encrypted with a passphrase.
-    #[error(
-        "the private key in `{file}` is encrypted, and a server cannot prompt for the \
-         passphrase; decrypt it with `openssl pkey`"
-    )]
-    #[non_exhaustive]
-    EncryptedKey {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The private key cannot be parsed, or its type is not supported.
-    #[error(
-        "the private key in `{file}` cannot be used: {reason}; use ECDSA P-256, Ed25519, or RSA with 2048 bits"
-    )]
-    #[non_exhaustive]
-    BadKey {
-        /// The file.
-        file: PathBuf,
-        /// The parser's error.
-        reason: String,
-    },
-    /// The private key does not match the server's own certificate, which is the first one in its
-    /// file.
-    #[error(
-        "the private key in `{key}` does not belong to the first certificate in `{cert}`; put \
-         the server's own certificate first, and its private key in `{key}`"
-    )]
-    #[non_exhaustive]
-    Mismatch {
-        /// The certificate file.
-        cert: PathBuf,
-        /// The key file.
-        key: PathBuf,
-    },
-    /// The process has installed a rustls provider that supports neither TLS 1.2 nor 1.3.
-    #[error(
-        "the rustls provider that this process has installed cannot be used: {reason}; install another one, or none"
-    )]
-    #[non_exhaustive]
-    Provider {
-        /// The error returned by rustls.
-        reason: String,
-    },
-}
-
-// If `main` returns this error, its `Debug` form is printed, so that form has to be readable.
-impl fmt::Debug for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl From<TlsError> for io::Error {
-    fn from(error: TlsError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,90 @@
+//! Runs a [`Server`] on a bound listener, until it has shut down.
+
+use std::{future::Future, pin::Pin, sync::atomic::Ordering, time::Duration};
+
+use tokio::time::timeout;
+
+#[cfg(feature = "tls")]
+use crate::server::tls::Tls;
+use crate::{
+    lifecycle::shutdown::{LAST, Shutdown, Signal, Signals},
+    server::{
+        connection_task::ConnectionContext, connections::Connections, listener::Listener,
+        server::Server,
+    },
+};
+
+/// How long aborted connections have to drop their resources.
+const ABORT: Duration = Duration::from_millis(500);
+
+impl Server {
+    /// Serves on a bound listener. The future is boxed so that it is compiled once, in this crate,
+    /// and not again in each program.
+    pub(super) fn serve_on(
+        self,
+        listener: Listener,
+        mut signals: Signals,
+        #[cfg(feature = "tls")] tls: Option<Tls>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let shutdown = self
+                .shutdown
+                .unwrap_or_else(|| Shutdown::within(self.drain));
+            let connections = Connections::new(ConnectionContext {
+                app: self.app,
+                max_streams: self.max_streams,
+                timeouts: self.timeouts,
+                shutdown: shutdown.clone(),
+                takeover: self.takeover,
+                #[cfg(feature = "tls")]
+                tls,
+            });
+
+            let stopping = async {
+                let signal = signals.next().await;
+                if signal == Signal::Terminate {
+                    tracing::info!(delay = ?self.drain_delay, "received SIGTERM, no longer ready");
+                    self.is_ready.store(false, Ordering::Relaxed);
+                    tokio::select! {
+                        () = tokio::time::sleep(self.drain_delay) => {}
+                        // A second signal skips the delay and the drain.
+                        _ = signals.next() => return,
+                    }
+                }
+                shutdown.begin_within(signal.drain(self.drain));
+                signals.next().await;
+            };
+            let serving = async {
+                tokio::select! {
+                    never = connections.accept(&listener) => match never {},
+                    () = shutdown.begun() => {}
+                }
+                // New connections go to another server from here on.
+                drop(listener);
+                self.is_ready.store(false, Ordering::Relaxed);
+                let drain = shutdown.left();
+                let open = connections.count();
+                tracing::info!(connections = open, ?drain, "draining");
+                let closed = connections.closed();
+                timeout(drain.saturating_add(LAST), closed).await.is_ok()
+            };
+            let all_closed = tokio::select! {
+                all_closed = serving => all_closed,
+                () = stopping => false,
+            };
+            if !all_closed {
+                tracing::warn!(
+                    connections = connections.count(),
+                    "closing connections that are still open after the drain time or a second signal"
+                );
+                // Unsent data is lost, but the streams end and their hooks run. The server does not
+                // wait for a task that blocks its thread.
+                shutdown.set_over();
+                connections.abort();
+                let _ = timeout(ABORT, connections.closed()).await;
+            }
+            shutdown.closed().await;
+            tracing::info!("stopped");
+        })
+    }
+}
