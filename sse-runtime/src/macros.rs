@@ -1,0 +1,310 @@
+//! The reference of the macros. The macros themselves are in the `sse-macros` crate.
+
+/// Turns an `async fn` that yields values into an event endpoint.
+///
+/// ```
+/// use axum::{Router, extract::{Path, State}, http::StatusCode};
+/// use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
+///
+/// # #[derive(Clone)] struct Orders;
+/// # impl Orders { async fn find(&self, id: u64) -> Option<Order> { Some(Order { id }) } }
+/// # struct Order { id: u64 }
+/// # impl Order { async fn next_step(&self) -> Option<Step> { None } }
+/// #[derive(serde::Serialize)]
+/// struct Step { name: String }
+///
+/// /// The steps of an order, as they are made.
+/// #[sse_endpoint("/orders/{id}/steps", retry = "3s", end = "stop")]
+/// async fn order_steps(
+///     State(orders): State<Orders>,
+///     Path(id): Path<u64>,
+/// ) -> Result<impl Stream<Item = Step>, StatusCode> {
+///     // Before the first `yield_!`, an error is still the status of the response.
+///     let order = orders.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
+///     while let Some(step) = order.next_step().await {
+///         yield_!(step);
+///     }
+/// }
+///
+/// let app: Router = Router::new().sse(order_steps).with_state(Orders);
+/// ```
+///
+/// # Keys
+///
+/// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path uses
+/// axum's syntax. The path and all values are checked at compile time. Durations are written as
+/// `"500ms"`, `"15s"`, `"5m"`, `"1h 30m"`.
+///
+/// The method is unquoted: `#[sse_endpoint("/answers/{id}", method = POST)]`.
+///
+/// | key | value | default | meaning |
+/// | --- | --- | --- | --- |
+/// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others are for `fetch` |
+/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` on a line of its own) after this much silence |
+/// | `keep_alive_event` | an event name | none | sends the keep-alive as an event of this name, with `null` as its data, so that scripts see it |
+/// | `retry` | a duration | none | the reconnection time, sent along with the head |
+/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
+/// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random, so that clients do not all reconnect at once |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response to a client that reconnects after the generator finished: a new run, or `204`, which stops the client; `stop` sends a final `done` event, whose id requests the `204` |
+/// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets it run until it ends on its own or the drain time is over |
+/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is cut before its function finishes: `abort` breaks it off, `end` ends it like a complete one |
+/// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the keep-alive event |
+/// | `allow` | `allow(unread_capture, few_captures)` | none | silences the attribute's [warnings](#warnings) by name |
+/// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
+///
+/// # Arguments
+///
+/// The arguments are axum extractors. There can be at most 16, and as in axum, only the last may
+/// consume the body. Rejections are handled as in axum. [`LastEventId`] is an extractor too.
+/// `#[cfg]` works on arguments and everywhere in the body: a `yield_!` that is compiled out does
+/// not count as the first one.
+///
+/// # Return types
+///
+/// The return type determines the items of the stream and when the response begins.
+///
+/// | return type | statements before the first that yields | in the stream |
+/// | --- | --- | --- |
+/// | `impl Stream<Item = T>` | part of the stream: the head is sent when the generator first waits | `?` does not compile |
+/// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
+/// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
+/// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
+///
+/// `T` and `E` are [`Payload`](event::Payload)s: any [`serde::Serialize`], [`Text`], or axum's
+/// `Html`. `R` is an `axum::response::IntoResponse`. It need not be a failure: any other response,
+/// such as a redirect or a plain JSON object, can also be returned as an `Err`. "Before" is
+/// lexical: it covers the statements of the function's own block up to the first that contains a
+/// `yield_!`. Adding a `yield_!` at the top therefore turns every later `?` from a status into an
+/// event. Variables bound before it live until the stream ends. `return;` before the response
+/// begins produces a `204`. After that, and with every other return type, it ends the stream.
+///
+/// # Yielding
+///
+/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and
+/// returns when the event is on its way. `yield_all!(stream)` yields everything from another stream
+/// of such values, or of `Result`s of them if the item is a `Result`. An expression whose type is
+/// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) takes
+/// the item type. Both macros are in scope only inside the function.
+///
+/// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. It is an error in
+/// a closure or in a nested `async` block. Such a block may compile inside another macro, whose
+/// arguments an attribute cannot inspect. An event yielded there is sent, whatever happens to the
+/// block.
+///
+/// A yield is an `.await` that lasts until the client has read the event. Holding a std lock guard
+/// across it does not compile, and a tokio guard keeps the lock held (see the warning
+/// `lock_across_yield`), so clone the guarded value before the yield.
+///
+/// # Cutting a long generator into parts
+///
+/// `yield_!` is available only inside the endpoint itself. Extract a part of a long generator into
+/// a function that returns a stream, and yield that stream with `yield_all!`, or into a function
+/// that returns the value to yield. Streams can be created with `tokio-stream` (from iterators and
+/// channels) and `async-stream` (from a generator).
+///
+/// ```
+/// use sse_runtime::{Event, Stream, sse_endpoint};
+///
+/// #[derive(serde::Serialize)]
+/// struct Line { text: &'static str }
+///
+/// fn replay() -> impl Stream<Item = Event<Line>> {
+///     tokio_stream::iter((1_u64..).zip(["one", "two"]).map(|(id, text)| Event::json(Line { text }).id(id)))
+/// }
+///
+/// #[sse_endpoint("/log")]
+/// async fn log() -> impl Stream<Item = Line> {
+///     yield_all!(replay());
+///     yield_!(Event::comment("live from here"));
+/// }
+/// ```
+///
+/// # The expansion
+///
+/// The attribute generates a function of the same name, without arguments, that returns the route:
+/// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`,
+/// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
+/// lints and the visibility are moved to it. Other attributes are moved to the inner function:
+/// write `#[tracing::instrument]` below this attribute, and the generator is polled in its span
+/// until the stream ends. An attribute that reads only the signature, such as `#[utoipa::path]`,
+/// goes above this one. `#[axum::debug_handler]` cannot be used, because the function is not a
+/// plain handler.
+///
+/// # Warnings
+///
+/// Code that is probably wrong, but may be intended, causes a warning. Silence it by passing its
+/// name to `allow(…)`:
+///
+/// | name | meaning |
+/// | --- | --- |
+/// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
+/// | `few_captures` | `Path<…>` takes fewer values than the path has captures (captures of an outer `nest` also count) |
+/// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has no body |
+/// | `blocking_call` | a call blocks the thread, and with it all streams that run on the thread: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
+/// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped at once: the task continues after the client has disconnected |
+/// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
+/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` occurs between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
+/// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that is never left |
+/// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
+/// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
+///
+/// Calls in the body are recognised by their full path, starting with the crate
+/// (`std::fs::read(…)`, not `read(…)`), and only outside of closures:
+/// `spawn_blocking(|| std::fs::read(…))` is correct.
+///
+/// # Cancel safety
+///
+/// Like any axum handler, the generator may be dropped at any `.await`. Put work that must happen
+/// into a destructor, or into a task of its own (with `allow(detached_task)` if its handle is not
+/// awaited).
+pub use sse_macros::sse_endpoint;
+
+/// Makes a type an event type: each variant is an event with its own name.
+///
+/// ```
+/// use sse_runtime::{SseEvent, Stream, sse_endpoint};
+///
+/// # #[derive(serde::Serialize)] struct Call { tool: String }
+/// # #[derive(serde::Serialize)] struct Note { text: String }
+/// #[derive(SseEvent)]
+/// enum ChatEvent {
+///     Token { text: String },            // event: token      data: {"text":"…"}
+///     #[sse(event = "tool-call")]
+///     ToolCall(Call),                    // event: tool-call  data: the value as JSON
+///     #[sse(text)]
+///     Html(String),                      // event: html       data: the text, one line per line
+///     #[sse(message)]
+///     Plain(Note),                       // no event field: arrives as `message`
+///     Finished,                          // event: finished   data: empty, and still dispatched
+/// }
+///
+/// #[sse_endpoint("/chat")]
+/// async fn chat() -> impl Stream<Item = ChatEvent> {
+///     yield_!(ChatEvent::Token { text: "Hi".to_owned() });
+///     yield_!(ChatEvent::Finished);
+/// }
+/// ```
+///
+/// In the browser:
+/// `source.addEventListener("token", (event) => show(JSON.parse(event.data).text))`.
+///
+/// # The type itself
+///
+/// The type may be an enum or a struct, with generics and lifetimes. The derive also implements
+/// `serde::Serialize`, with all of serde's attributes on the type, its variants and its fields.
+/// Deriving `Serialize` as well is an error, because a derive cannot see the other derives on the
+/// type.
+///
+/// At the top level of an event (including inside an `Option`, a `Box`, or a newtype), a value is
+/// sent as the event of its variant. Its data is the variant's content, without the tag. Inside
+/// another value, it is plain JSON. To every other serializer, the type looks as if it used serde's
+/// own derive, so a handler can return `Json(event)`, and `serde_json` can read the result back.
+///
+/// The type works wherever a [`Payload`](event::Payload) does: as an item, as the error of a stream
+/// (the event has the variant's name, or the `error_event` if the variant has none), and in
+/// [`Event::json`], whose own `event`, `id` and `retry` override the type's. The type is not a
+/// response, so it cannot be the error returned before the stream begins: use an `IntoResponse`
+/// there, or derive [`SseError`](derive@SseError) instead.
+///
+/// Event names and serde's names are independent: `#[serde(rename = "…")]` sets the tag in a
+/// handler's JSON, `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]` or
+/// `untagged`, the data is serde's representation of the whole value, including any tag, for
+/// clients that read the tag there.
+///
+/// If `serde::Deserialize` is derived too, the test client can read the event back (see
+/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode)). A field with `#[serde(skip)]`, such
+/// as one that serves only as the id, is read back as its default.
+///
+/// # Attributes
+///
+/// | attribute | on | meaning |
+/// | --- | --- | --- |
+/// | `event = "tool-call"` | variant, struct | the event's name; the default is the name of the variant or the struct in `snake_case` |
+/// | `rename_all = "kebab-case"` | enum | the case of names that are not set explicitly: serde's rules, `snake_case` by default |
+/// | `message` | variant, struct | no name: a browser's `onmessage` receives the event |
+/// | `text` | variant, struct of one unnamed field | the data is this text, sent unchanged rather than as JSON |
+/// | `id` | field | the field is also the event's id: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
+/// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
+/// | `crate = ::my_sse` | type | for a renamed dependency |
+///
+/// Names are checked at compile time: they must not be empty or contain line breaks, and no two
+/// variants may have the same name. A variant holds one value, named fields, or nothing.
+pub use sse_macros::SseEvent;
+
+/// Makes a type usable as an error before and after the first event: before it, the error is an
+/// HTTP response; after it, an event.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_runtime::{SseError, Stream, sse_endpoint};
+///
+/// # struct Model;
+/// # impl Model { async fn next(&self) -> std::io::Result<Option<String>> { Ok(None) } }
+/// # async fn model(room: u64) -> std::io::Result<Model> { Ok(Model) }
+/// #[derive(Debug, thiserror::Error, SseError)]
+/// enum AskError {
+///     #[error("there is no room {room}")]
+///     #[sse(status = 404)]
+///     NoRoom { room: u64 },
+///     #[error("the model wants {after:?} of peace")]
+///     #[sse(status = 429)]
+///     Busy { #[sse(retry_after)] after: Duration },
+///     #[error("the model failed")]
+///     Model(#[from] std::io::Error),
+/// }
+///
+/// #[sse_endpoint("/ask")]
+/// async fn ask() -> Result<impl Stream<Item = Result<String, AskError>>, AskError> {
+///     let model = model(7).await?;               // 500 Internal Server Error
+///     while let Some(word) = model.next().await? {
+///         yield_!(word);                         // from here on `?` is `event: error`
+///     }
+/// }
+/// ```
+///
+/// The JSON is the same in both cases, a problem according to [RFC
+/// 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream, it is sent as
+/// `application/problem+json` with the status of the error; in the stream, it is the `data` of the
+/// endpoint's `error_event`.
+///
+/// ```json
+/// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
+/// ```
+///
+/// `code` is the variant's name, by which scripts distinguish errors. The fields of the variant
+/// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
+/// replaces that member. A field with `#[sse(retry_after)]` sets the `Retry-After` header of a
+/// response before the stream, and the `retry` field of an event in the stream, so that a browser
+/// does not reconnect sooner.
+///
+/// # What stays inside
+///
+/// Only named fields whose type is `serde::Serialize` are shown. Unnamed fields, fields that are
+/// not `Serialize`, the cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field
+/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. The response to a
+/// wrapped error is therefore the one that its variant specifies, with a 500 by default. With
+/// `#[sse(transparent)]`, another `SseError` determines the whole response. To show text to the
+/// client, add a field called `detail` to the variant. `Display` is used only for the log: together
+/// with the sources of the error, it is logged at `error` for a 5xx before the stream, at `debug`
+/// for a 4xx, and at `warn` in the stream.
+///
+/// # Attributes
+///
+/// | attribute | on | meaning |
+/// | --- | --- | --- |
+/// | `status = 429` | variant, type | 400 to 599; on an enum it applies to variants without their own; 500 by default |
+/// | `title = "…"` | variant, struct | one line for people; by default, the reason phrase of the status |
+/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` gives one for each error |
+/// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
+/// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
+/// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly: serde's rules |
+/// | `transparent` | variant | the only field, an `SseError`, determines the whole error: its status, its members and its time to wait |
+/// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
+/// | `crate = ::my_sse` | type | for a renamed dependency |
+///
+/// Of serde's attributes, fields accept `rename`, `skip`, `skip_serializing` and
+/// `skip_serializing_if`. The derive implements `serde::Serialize`, `axum::response::IntoResponse`
+/// and [`trait@SseError`], so it cannot be combined with [`SseEvent`](derive@SseEvent) on the same
+/// type. Tests read the error with [`ReceivedEvent::json`](testing::ReceivedEvent::json).
+pub use sse_macros::SseError;
