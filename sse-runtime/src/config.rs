@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 
-/// Determines when yielded events are handed to the kernel.
+/// Determines when yielded events are written to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flush {
     /// Each event, before the generator continues.
@@ -45,11 +45,11 @@ pub enum OnCut {
 /// The events that a stream may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// Those that the function yields and those of the framework: `done`, `gap`, `close` and the
-    /// keep-alive event.
+    /// The events that the function yields, and those that the framework adds: `done`, `gap`,
+    /// `close` and the keep-alive event.
     All,
-    /// Only those that the function yields. A reconnection time is a field, not an event, so it is
-    /// still sent.
+    /// Only the events that the function yields. A reconnection time is a field and not an event,
+    /// so it is still sent.
     Own,
 }
 
@@ -73,7 +73,7 @@ pub struct Endpoint {
     events: Option<Events>,
 }
 
-/// The default of `keep_alive`. The standard's authoring notes suggest this interval, because
+/// The default value of `keep_alive`. The standard's authoring notes suggest this interval because
 /// proxies drop idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -105,67 +105,67 @@ impl Endpoint {
         self
     }
 
-    /// Sets the key `method`.
+    /// Sets the `method` key.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
         self
     }
 
-    /// Sets the key `keep_alive`.
+    /// Sets the `keep_alive` key.
     pub fn keep_alive(mut self, after: Option<Duration>) -> Self {
         self.keep_alive = after;
         self
     }
 
-    /// Sets the key `keep_alive_event`.
+    /// Sets the `keep_alive_event` key.
     pub fn keep_alive_event(mut self, name: &'static str) -> Self {
         self.keep_alive_event = Some(name);
         self
     }
 
-    /// Sets the key `retry`.
+    /// Sets the `retry` key.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.retry = Some(delay);
         self
     }
 
-    /// Sets the key `flush`.
+    /// Sets the `flush` key.
     pub fn flush(mut self, flush: Flush) -> Self {
         self.flush = flush;
         self
     }
 
-    /// Sets the key `max_duration`.
+    /// Sets the `max_duration` key.
     pub fn max_duration(mut self, limit: Duration) -> Self {
         self.max_duration = Some(limit);
         self
     }
 
-    /// Sets the key `end`.
+    /// Sets the `end` key.
     pub fn end(mut self, end: End) -> Self {
         self.end = end;
         self
     }
 
-    /// Sets the key `error_event`.
+    /// Sets the `error_event` key.
     pub fn error_event(mut self, name: &'static str) -> Self {
         self.error_event = name;
         self
     }
 
-    /// Sets the key `on_shutdown`.
+    /// Sets the `on_shutdown` key.
     pub fn on_shutdown(mut self, behaviour: OnShutdown) -> Self {
         self.on_shutdown = Some(behaviour);
         self
     }
 
-    /// Sets the key `on_cut`.
+    /// Sets the `on_cut` key.
     pub fn on_cut(mut self, behaviour: OnCut) -> Self {
         self.on_cut = Some(behaviour);
         self
     }
 
-    /// Sets the key `events`.
+    /// Sets the `events` key.
     pub fn events(mut self, events: Events) -> Self {
         self.events = Some(events);
         self
@@ -175,9 +175,9 @@ impl Endpoint {
         self.method == Method::GET
     }
 
-    /// Returns whether the response is aborted if the stream is closed early. An `EventSource`,
-    /// which only sends `GET`, reconnects after a clean end and resumes. To any other client, a
-    /// clean end means that the response is complete.
+    /// Returns whether the response is aborted if the stream is closed early. An `EventSource` only
+    /// sends `GET` requests. It reconnects after a clean end and resumes. Any other client assumes
+    /// after a clean end that the response is complete.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
             OnCut::End
@@ -187,8 +187,8 @@ impl Endpoint {
         self.on_cut.unwrap_or(by_method) == OnCut::Abort
     }
 
-    /// Returns whether the framework may send events of its own. Clients of `POST`-based protocols
-    /// parse every event and do not recognise these.
+    /// Returns whether the framework may add its own events. Clients of `POST`-based protocols
+    /// parse every event and do not recognize these.
     pub(crate) fn sends_framework_events(&self) -> bool {
         let by_method = if self.is_get() {
             Events::All
@@ -205,8 +205,8 @@ impl Endpoint {
         self.is_get() && self.sends_framework_events()
     }
 
-    /// Returns what the streams do when the server shuts down. Browsers retry a `GET`, so it may be
-    /// closed early; other methods may not be safe to repeat.
+    /// Returns the behaviour of the streams when the server shuts down. Browsers retry a `GET`, so
+    /// it can be closed early. Other methods may not be safe to repeat.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
         let by_method = if self.is_get() {
             OnShutdown::Close

@@ -1,4 +1,5 @@
-//! The items that expanded code calls. Not for use by hand: they change with every release.
+//! The items that expanded code calls. Do not use them directly, because they change with every
+//! release.
 
 pub use axum::http::Method;
 pub use serde;
@@ -28,17 +29,17 @@ pub use crate::{
 };
 use crate::{endpoint::route::SseRoute, event::payload::ErrorPayload};
 
-/// The error of a stream, checked where the signature names it.
+/// Returns the error of a stream. Its bounds are checked at the type in the signature.
 pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
     StreamError::new(describe)
 }
 
-/// The error of a response, checked where the signature names it.
+/// Returns the error of a response. Its bounds are checked at the type in the signature.
 pub fn rejection<R: Refusal>() -> Rejection<R> {
     R::rejection()
 }
 
-/// The route of an endpoint.
+/// Creates the route of an endpoint.
 pub fn route<H>(endpoint: Endpoint, handler: H) -> SseRoute<H> {
     SseRoute::new(handler, endpoint)
 }

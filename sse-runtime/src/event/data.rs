@@ -1,10 +1,10 @@
-//! Writes the `data` field: as JSON, unless the value derives [`SseEvent`](crate::SseEvent) or
-//! [`SseError`](crate::SseError).
+//! Writes the `data` field. A value is written as JSON, unless its type derives
+//! [`SseEvent`](crate::SseEvent) or [`SseError`](crate::SseError).
 //!
-//! Such a value implements `Serialize` in the same way as serde's derive would, so every other
-//! serializer sees a plain enum or struct. [`DataSerializer`] receives a [`Head`] as well, and
-//! writes an enum's variant without its tag, because the tag is the event's name. serde has no way
-//! to pass such a head, so [`with_head`] and the serializer exchange it in a handshake.
+//! A type with such a derive implements `Serialize` in the same way as with serde's derive, so
+//! every other serializer sees a plain enum or struct. [`DataSerializer`] also receives a [`Head`],
+//! and writes an enum's variant without its tag, because the tag is the event's name. serde has no
+//! way to pass a head, so [`with_head`] and the serializer use a handshake.
 
 use std::cell::Cell;
 
@@ -22,16 +22,18 @@ use crate::event::{
 thread_local! {
     /// Whether the serializer that [`with_head`] has just probed is a [`DataSerializer`].
     static IS_DATA_SERIALIZER: Cell<bool> = const { Cell::new(false) };
-    /// The head on its way from the value to the serializer. It is set only inside [`with_head`].
+    /// The head that is being passed from the value to the serializer. It is set only inside
+    /// [`with_head`].
     static HEAD: Cell<Option<Head>> = const { Cell::new(None) };
 }
 
-/// Serialises a value that has a head; `serialize` is the code that serde's derive has generated.
+/// Serializes a value that has a head. `serialize` is the code that serde's derive has generated.
 ///
-/// The call to `is_human_readable` probes the serializer: it is the one method that does not
-/// consume a serializer, wrappers forward it, and `DataSerializer` records the call. Only then is
-/// the head created and stored in a thread-local. The next method called on the serializer takes it
-/// from there. The head never outlives this function, whatever the value does.
+/// The call to `is_human_readable` probes the serializer. It is the only method that does not
+/// consume the serializer, wrappers forward it, and `DataSerializer` records the call. If the call
+/// was recorded, the head is created and stored in a thread-local, and the next method that is
+/// called on the serializer takes it from there. The head never outlives this function, even if the
+/// value panics.
 pub fn with_head<S: serde::Serializer>(
     serializer: S,
     head: impl FnOnce() -> Head,
@@ -50,8 +52,8 @@ pub fn with_head<S: serde::Serializer>(
     if !IS_DATA_SERIALIZER.replace(false) {
         return serialize(serializer);
     }
-    // A head that has not been taken belongs to an outer value that serialises itself as this one.
-    // The outer head takes precedence.
+    // A head that has not been taken belongs to an outer value that delegates its serialization to
+    // this one. The outer head takes precedence.
     if let Some(outer) = HEAD.take() {
         HEAD.set(Some(outer));
         return serialize(serializer);
@@ -70,7 +72,7 @@ pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> 
     })
 }
 
-/// Writes the fields of one value's head, then its data.
+/// Writes the fields of a value's head, and then the value's data.
 struct DataSerializer<'s, 'f, 'b> {
     frame: &'f mut Frame<'b>,
     place: &'s mut Place<'f>,
@@ -79,11 +81,11 @@ struct DataSerializer<'s, 'f, 'b> {
 
 impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
-        // Without a probe there is no head, so a plain value does not access the thread-local.
+        // There is no head without a probe, so a plain value does not access the thread-local.
         self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 
-    /// Takes the head of a value whose tag is the event's name and therefore must not be written
+    /// Takes the head of a value whose tag is the event's name. Such a tag must not be written
     /// again.
     fn take_tag(&self) -> Option<Head> {
         let head = self.take_head()?;
@@ -112,7 +114,7 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
         }
     }
 
-    /// Writes the only field of a variant or of a struct that has a head.
+    /// Writes the only field of a variant or struct that has a head.
     fn content<T: Serialize + ?Sized>(self, head: Head, value: &T) -> Result<(), Error> {
         if !head.is_text {
             return value.serialize(self.json_with(head));
@@ -128,7 +130,7 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
         }
     }
 
-    /// Writes a value that has a head and no content, which is an event with empty data.
+    /// Writes a value that has a head but no content, as an event with empty data.
     fn empty_data(self, head: Head) {
         self.frame.text(head, "");
     }
@@ -292,8 +294,8 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     }
 }
 
-/// The fields of a variant, nested inside its tag as in serde's JSON, or without the tag if it is
-/// the event's name.
+/// The fields of a variant. They are nested inside the variant's tag, as in serde's JSON, unless
+/// the tag is the event's name.
 enum StructVariant<'f> {
     Tagged(Fields<'f>),
     Untagged(Fields<'f>),

@@ -1,6 +1,6 @@
-//! Describes an error for the log, with its `Display` output and that of its sources.
+//! Describes an error for the log, using the `Display` output of the error and its sources.
 //!
-//! A description never reaches the client.
+//! A description is never sent to the client.
 
 use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData};
 
@@ -8,15 +8,16 @@ use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData}
 /// as its source.
 const MOST_SOURCES: usize = 32;
 
-/// Describes a `T`, or returns `None` if `T` does not implement `Display`.
+/// A function that describes a `T`. It returns `None` if `T` does not implement `Display`.
 pub type Describe<T> = fn(&T) -> Option<String>;
 
-/// Selects the description of a type at compile time.
+/// Selects the function that describes a type at compile time.
 ///
-/// Three traits have a method of the same name, and the compiler tries their receivers in a fixed
-/// order. `(&Describes::<T>::new()).description()` calls the method of [`ByError`], whose receiver
-/// fits as it is, if `T` is an error; otherwise that of [`ByDisplay`], for which the receiver is
-/// borrowed; otherwise that of [`ByNothing`], for which it is dereferenced.
+/// Three traits have a method with the same name, and the compiler tries their receivers in a fixed
+/// order. If `T` is an error, `(&Describes::<T>::new()).description()` calls the [`ByError`]
+/// method, whose receiver matches as it is. Otherwise, it calls the [`ByDisplay`] method, which
+/// borrows the receiver. If `T` does not implement `Display`, it calls the [`ByNothing`] method,
+/// which dereferences the receiver.
 pub struct Describes<T>(PhantomData<fn(&T)>);
 
 impl<T> Describes<T> {
@@ -66,7 +67,7 @@ impl<T: Error> ByError<T> for &Describes<T> {
     }
 }
 
-/// Describes a type that implements only `Display`.
+/// Describes a type that implements `Display` but is not an error.
 pub trait ByDisplay<T> {
     /// Returns the function that describes a `T`.
     fn description(self) -> Describe<T>;

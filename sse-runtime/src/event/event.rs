@@ -1,4 +1,4 @@
-//! [`Event`]: a value with the fields that the standard defines for an event.
+//! [`Event`]: a value together with the fields that the standard defines for an event.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::event::{
 
 /// An event with its fields, for streams that need more than plain values. `yield_!` accepts both.
 ///
-/// Its methods are named after the fields in
+/// The methods are named after the fields in
 /// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T` is the type of its JSON: the stream's item, or a reference to it. Events without JSON, such
-/// as text and comments, can be sent on every stream.
+/// `T` is the type that is sent as JSON: the stream's item, or a reference to it. Events without
+/// JSON, such as text and comments, can be sent on every stream.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether the id gets the suffix that stops a client for good; see [`Event::done`].
+    /// Whether the id gets the suffix that permanently stops a client. See [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -55,15 +55,15 @@ pub(crate) enum Data<T> {
 pub enum NoJson {}
 
 impl<T> Event<T> {
-    /// Creates an event with `value`, or the value that it refers to, as its data. The data is
-    /// encoded like the stream's items: as one line of JSON, unless the item is
-    /// [`Text`](crate::Text) or [`Html`](axum::response::Html).
+    /// Creates an event whose data is `value`, which can be a reference. The data is encoded like
+    /// the stream's items: as one line of JSON, unless the item is [`Text`](crate::Text) or
+    /// [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
     }
 
-    /// Sets the `event` field: the name that a browser passes to `addEventListener`. Without it,
-    /// the event arrives as `message`.
+    /// Sets the `event` field. A browser passes this name to `addEventListener`. An event without a
+    /// name arrives as `message`.
     ///
     /// Convert text that is only known at run time with [`EventName::new`].
     pub fn event(mut self, name: impl IntoField<EventName>) -> Self {
@@ -73,9 +73,9 @@ impl<T> Event<T> {
 
     /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
     ///
-    /// It accepts a number, a UUID or a literal. Convert other text with [`EventId::new`], which
-    /// returns an error if the text is not visible ASCII. If that error cannot become an error of
-    /// the stream, send the event without an id:
+    /// This method accepts a number, a UUID or a literal. Convert other text with [`EventId::new`],
+    /// which returns an error if the text is not visible ASCII. If the stream cannot return this
+    /// error, send the event without an id:
     ///
     /// ```
     /// # use sse_runtime::{Event, EventId};
@@ -89,16 +89,16 @@ impl<T> Event<T> {
     ///
     /// # Panics
     ///
-    /// Panics if a literal is not a valid id, see [`EventId::from_static`].
+    /// Panics if a literal is not a valid id. See [`EventId::from_static`].
     #[track_caller]
     pub fn id(mut self, id: impl IntoField<EventId>) -> Self {
         self.fields.id = Some(id.into_field());
         self
     }
 
-    /// Sets the `retry` field: the time that the client waits before it reconnects. The time is
-    /// sent in whole milliseconds, rounded up and capped at 2³¹ - 1 ms (24.8 days), the maximum of
-    /// a browser's timer.
+    /// Sets the `retry` field, which is the time that the client waits before it reconnects. The
+    /// time is sent in milliseconds. It is rounded up, and capped at 2³¹ - 1 ms (24.8 days), which
+    /// is the maximum of a browser's timer.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.fields.retry = Some(delay);
         self
@@ -118,7 +118,7 @@ impl<T> Event<T> {
         }
     }
 
-    /// Returns whether the event has data. A client dispatches only events that do.
+    /// Returns whether the event has data. Clients dispatch only events with data.
     pub(crate) fn has_data(&self) -> bool {
         !matches!(self.data, Data::None)
     }
@@ -148,8 +148,8 @@ impl<T> Event<T> {
 impl Event {
     /// Creates an event whose data is this text, sent unchanged rather than as JSON.
     ///
-    /// LF, CR and CRLF each count as one line break and arrive as LF. It accepts a `String` or a
-    /// `&'static str`. For untrusted text, see [`Text`](crate::Text).
+    /// Accepts a `String` or a `&'static str`. LF, CR and CRLF each count as one line break and
+    /// arrive as LF. For untrusted text, see [`Text`](crate::Text).
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
         Self::with(Data::Text(text.into()))
     }
@@ -160,39 +160,42 @@ impl Event {
         Self::empty().with_comment(comment)
     }
 
-    /// Creates a frame without data. It dispatches no event, but its `id` and `retry` take effect.
+    /// Creates a frame without data. Clients dispatch no event for it, but its `id` and `retry`
+    /// take effect.
     ///
     /// With an id, it advances the client's last event ID past events that were filtered out.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }
 
-    /// Creates a `done` event, which announces that the stream is over for good. A client that
-    /// reconnects after it receives `204 No Content`, which stops an `EventSource` permanently.
+    /// Creates a `done` event, which marks the permanent end of the stream. A client that
+    /// reconnects after this event receives `204 No Content`, which stops an `EventSource`
+    /// permanently.
     ///
-    /// Its data is `null`. Its id is the last one sent (or the one set with [`id`](Self::id)),
-    /// followed by the suffix `~done`. Return from the function after this event, because anything
-    /// yielded after it is still sent.
+    /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
+    /// followed by the suffix `~done`. Return from the function after this event, because any event
+    /// that is yielded after it is still sent.
     ///
-    /// If a client sends such an id back in the `Last-Event-ID` header, the response depends on the
+    /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the
     /// function:
     ///
-    /// - If it does not extract a [`LastEventId`](crate::LastEventId) with an [`EventId`], it does
-    ///   not run. The response is `204`, after the extractors have run.
-    /// - If it extracts one, it runs until it subscribes to a topic with the id. If the id belongs
-    ///   to that topic's epoch, the response is `204`; otherwise, the stream begins with a
-    ///   [`Gap`](crate::topic::Gap).
-    /// - If it yields before it has subscribed, it is stopped there and the response is `204`, so
-    ///   subscribe before the first `yield_!`.
+    /// - If the function does not extract a [`LastEventId`](crate::LastEventId) with an
+    ///   [`EventId`], it does not run. The extractors run, and the response is `204`.
+    /// - If the function extracts one, it runs until it subscribes to a topic with the id. If the
+    ///   id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins with
+    ///   a [`Gap`](crate::topic::Gap).
+    /// - If the function yields before it has subscribed, it is stopped at that point and the
+    ///   response is `204`. Subscribe before the first `yield_!`.
     ///
-    /// An id in the query parameter never leads to a `204`: the function receives
+    /// An id in the query parameter never leads to a `204`. Instead, the function receives
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
-    /// With the key `end = "stop"`, every generator that finishes sends this event, as does a
-    /// stream that has read a finished topic to its end.
+    /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent when
+    /// a stream has read a finished topic to its end.
     ///
-    /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model):
-    /// any status but 200 fails the connection for good.
+    /// According to the standard
+    /// ([WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),
+    /// any status other than 200 fails the connection permanently.
     pub fn done() -> Self {
         let mut event = Self::text("null").event("done");
         event.done = true;

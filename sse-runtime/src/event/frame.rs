@@ -1,9 +1,10 @@
-//! [`Frame`]: writes an event straight into the connection's buffer.
+//! [`Frame`]: writes an event directly into the connection's buffer.
 //!
-//! Source: [WHATWG HTML, "Parsing an event stream"](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
+//! Source:
+//! [WHATWG HTML, "Parsing an event stream"](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 //!
-//! Every line starts with an ASCII field name or a colon, so a byte order mark in the data is never
-//! the first character of the stream.
+//! Every line starts with an ASCII field name or a colon. A byte order mark in the data is
+//! therefore never the first character of the stream.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::event::{
     name::{Comment, EventName},
 };
 
-/// The error returned if a value cannot be serialised.
+/// The error returned if a value cannot be serialized.
 #[derive(Debug, thiserror::Error)]
 #[error("the value cannot be serialised: {0}")]
 pub struct EncodeError(#[from] serde_json::Error);
@@ -37,31 +38,31 @@ pub struct Head {
     pub id: Option<EventId>,
     /// The `retry` field.
     pub retry: Option<Duration>,
-    /// Whether the data is the value's text, unchanged, rather than JSON.
+    /// Whether the data is the value's text, rather than JSON.
     pub is_text: bool,
-    /// Whether the data is everything that serde writes, because the value has no tag to strip.
+    /// Whether the data is the complete output of serde, because the value has no tag to strip.
     pub is_whole: bool,
 }
 
 /// The initial capacity of a buffer, enough for a few small events.
 const FIRST_CAPACITY: usize = 512;
 
-/// A frame that is being written: a comment, the fields `event`, `id`, `retry` and `data` in this
-/// order, and the blank line that ends it.
+/// A frame that is being written. It consists of a comment, the `event`, `id`, `retry` and `data`
+/// fields in this order, and the blank line that ends it.
 ///
 /// If a frame is dropped before it is finished, because of an error or a panic, the buffer is
-/// truncated to its previous length, so half a frame is never sent.
+/// truncated to its previous length. Half a frame is never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
     is_whole: bool,
-    /// Whether a line of JSON was started and still has to be ended.
+    /// Whether a line of JSON was started but not ended yet.
     is_in_line: bool,
-    /// The fields set on the event, which override the value's own. `None` if there are no such
-    /// fields, or once they have been written.
+    /// The fields set on the event, which override those of the value. `None` if there are no such
+    /// fields, or if they have already been written.
     fields: Option<&'a Fields>,
-    /// The name of the event if the value has none of its own.
+    /// The name of the event if the value does not set one.
     default_event: Option<&'a str>,
     /// The id that the value has set.
     id: Option<EventId>,
@@ -70,7 +71,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Starts a frame that has only the fields that its value sets.
+    /// Starts a frame that has only the fields of its value.
     #[inline]
     pub(crate) fn of_value(buffer: &'a mut BytesMut) -> Self {
         if buffer.capacity() == 0 {
@@ -96,15 +97,15 @@ impl<'a> Frame<'a> {
         frame
     }
 
-    /// Sets the name of the event if its value has none of its own.
+    /// Sets the name of the event if its value does not set one.
     pub(crate) fn or_event(mut self, name: &'a str) -> Self {
         self.default_event = Some(name);
         self.has_fields = true;
         self
     }
 
-    /// Writes all fields before the data: those that are set on the event, or else those of the
-    /// value.
+    /// Writes all fields before the data. A field that is set on the event overrides the field of
+    /// the value.
     #[inline(never)]
     fn head(&mut self, head: Head) {
         let set = self.fields.take();
@@ -130,10 +131,10 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Starts the `data` field with JSON, which is the last line of the frame.
+    /// Starts a `data` field with JSON. It is the last line of the frame.
     ///
-    /// Most values have no head; then only fields that are set on the event are written before the
-    /// data.
+    /// Most values have no head. In this case, only the fields that are set on the event are
+    /// written before the data.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
         if head.is_some() || self.has_fields {
@@ -164,9 +165,10 @@ impl<'a> Frame<'a> {
 
     /// Ends a frame whose last line is complete.
     ///
-    /// If the frame has no data, its fields have not been written yet. An `id` needs the blank line
-    /// to take effect, and without it an `event` would name the next event. A comment and a `retry`
-    /// are complete as lines and get none, because some decoders emit an event at each blank line.
+    /// If the frame has no data, its fields have not been written yet. An `id` needs a blank line
+    /// to take effect, and an `event` without one would become the name of the next event. A
+    /// comment or a `retry` takes effect without a blank line. It gets none, because some decoders
+    /// emit an event at each blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -187,21 +189,21 @@ impl Drop for Frame<'_> {
     }
 }
 
-/// Writes a frame without data, which dispatches no event.
+/// Writes a frame without data. Clients dispatch no event for it.
 pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
     Frame::new(buffer, fields).finish();
 }
 
 /// Writes a `retry` line before the next frame.
 ///
-/// The line takes effect by itself, so it needs no blank line. Some clients treat a frame without
-/// data as an event with empty data (httpx-sse, fetch-event-source), and others ignore it
-/// (reqwest-eventsource, eventsource-client).
+/// The line takes effect by itself, so it needs no blank line. Some clients (httpx-sse,
+/// fetch-event-source) treat a frame without data as an event with empty data, and others
+/// (reqwest-eventsource, eventsource-client) ignore it.
 pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
 
-/// Writes the `done` event, after which a client that reconnects is stopped.
+/// Writes the `done` event. A client that reconnects after this event is stopped.
 ///
 /// According to the standard, a frame with only the id is enough, and Chromium accepts it. Firefox
 /// and most libraries remember only the ids of dispatched events, so they would reconnect forever.
@@ -225,14 +227,14 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
 /// Writes the `data` field as text: one `data` line for each line of the text. LF, CR and CRLF each
 /// end a line.
 ///
-/// Clients strip the space after the colon, so a leading space of the text survives. Text that ends
-/// with a line break produces a trailing empty `data` line. Empty text is a single empty `data`
-/// line, and is still an event.
+/// Clients strip only the first space after the colon, so a leading space in the text is preserved.
+/// Text that ends with a line break produces a trailing empty `data` line. Empty text produces a
+/// single empty `data` line, and is still an event.
 fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
-        // This is the LF of a CRLF, whose CR has already ended the line.
+        // This is the LF of a CRLF. The CR has already ended the line.
         if at < start {
             continue;
         }
@@ -257,9 +259,9 @@ fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
     debug_assert!(written.is_ok(), "writing to a `BytesMut` cannot fail");
 }
 
-/// Converts a duration into whole milliseconds, the unit of the field. It rounds up, so that a
-/// delay never becomes 0, and caps the result at the maximum of a browser's timer, which treats a
-/// larger delay as 0.
+/// Converts a duration into milliseconds, the unit of the field. The result is rounded up, so that
+/// a delay never becomes 0, and capped at the maximum of a browser's timer. A browser treats a
+/// longer delay as 0.
 fn milliseconds(duration: Duration) -> u128 {
     const LONGEST: u128 = i32::MAX as u128;
     duration.as_nanos().div_ceil(1_000_000).min(LONGEST)

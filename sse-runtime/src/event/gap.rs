@@ -1,4 +1,4 @@
-//! [`Gap`]: the notification that a reader has missed events.
+//! [`Gap`]: a notification that a reader has missed events.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use crate::event::{
     id::EventId,
 };
 
-/// Events that a reader has missed, because they are no longer retained or because it is unknown
-/// which ones they are.
+/// A notification that a reader has missed events, because they are no longer retained or because
+/// the reader's position is unknown.
 ///
-/// In an endpoint, the client receives a `gap` event, even if the handler filters the stream. Its
-/// data is `{"reason":"too_old","missed":7}`, and its id is the position after which reading
-/// continues.
+/// In an endpoint, the client receives a `gap` event, even if the handler filters the stream. The
+/// event's data is, for example, `{"reason":"too_old","missed":7}`, and its id is the position
+/// after which reading continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub(crate) reason: GapReason,
@@ -26,10 +26,10 @@ pub struct Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// The events after the id with which the reader resumed are no longer retained.
+    /// The events after the reader's id are no longer retained.
     TooOld,
-    /// The id belongs to another epoch of the topic: the process was restarted, or the topic was
-    /// dropped and created again.
+    /// The id belongs to another epoch of the topic, because the process was restarted, or the
+    /// topic was dropped and created again.
     OtherEpoch,
     /// The id was not written by a topic, or this topic has not reached it yet.
     Unknown,
@@ -38,7 +38,7 @@ pub enum GapReason {
 }
 
 impl GapReason {
-    /// Returns the name in `snake_case`, as it appears in the `gap` event.
+    /// Returns the name of the reason in `snake_case`, as it appears in the `gap` event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooOld => "too_old",
@@ -61,14 +61,14 @@ impl Gap {
         self.reason
     }
 
-    /// Returns the number of missed events. It is known only for [`TooOld`](GapReason::TooOld) and
-    /// [`Overtaken`](GapReason::Overtaken).
+    /// Returns the number of missed events, which is known only for [`TooOld`](GapReason::TooOld)
+    /// and [`Overtaken`](GapReason::Overtaken).
     pub fn missed(&self) -> Option<u64> {
         self.missed
     }
 
-    /// Returns the position after which reading continues: the id to send if the client is notified
-    /// of the gap in another way.
+    /// Returns the position after which reading continues. If you notify the client of the gap in
+    /// another way, send this id.
     pub fn position(&self) -> &EventId {
         &self.position
     }

@@ -1,33 +1,35 @@
-//! [`EventId`]: the `id` of an event, which a client sends back when it reconnects.
+//! [`EventId`]: the `id` of an event. A client sends it back when it reconnects.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// The suffix of the last id that a finished stream sends. A client that reconnects with it gets a
-/// `204`.
+/// The suffix of the last id that a finished stream sends. A client that reconnects with this id
+/// receives a `204`.
 ///
-/// Its characters are unreserved in a URL (RFC 3986, section 2.3), so it survives in a query string
-/// without escapes.
+/// Its characters are unreserved in a URL (RFC 3986, section 2.3), so they need no escapes in a
+/// query string.
 pub(crate) const DONE: &str = "~done";
 
-/// The maximum length of an id. A browser would send a longer one in a header that servers reject,
-/// and would never reconnect after the rejection.
+/// The maximum length of an id in bytes. Servers may reject the header that contains a longer id,
+/// and a browser never reconnects after a rejection.
 const MAX_LEN: usize = 4096;
 
 /// The `id` of an event, which a browser sends back in `Last-Event-ID` when it reconnects.
 ///
-/// It is visible ASCII, `!` (0x21) to `~` (0x7E), because not every client sends other characters
-/// back unchanged: a line break would forge a field, NUL makes clients ignore the id, and npm's
-/// `eventsource` and undici fail to send other characters, or send them as Latin-1. Spaces are
-/// rejected too, inside as well as at the ends: HTTP trims the outer ones, and in a query string a
-/// space becomes `+`. Percent-encode other text. An id is at most 4096 bytes long, and must not end
-/// with `~done`, the suffix reserved for finished streams ([`Event::done`](crate::Event::done)).
-/// The empty id is allowed, and is the default: it clears the client's last event ID.
+/// An id consists of visible ASCII characters, `!` (0x21) to `~` (0x7E), because not every client
+/// sends other characters back unchanged. A line break would forge a field, NUL makes clients
+/// ignore the id, and npm's `eventsource` and undici fail to send other characters, or send them as
+/// Latin-1. Spaces are rejected too, because HTTP trims leading and trailing spaces, and a space in
+/// a query string becomes `+`. Percent-encode other text. An id is at most 4096 bytes long, and
+/// must not end with `~done`, the suffix reserved for finished streams
+/// ([`Event::done`](crate::Event::done)). The empty id is allowed, and is the default. It clears
+/// the client's last event ID.
 ///
 /// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`].
 /// Converting a `&'static str` panics if the text is not a valid id, like
-/// `HeaderValue::from_static`; [`from_static`](Self::from_static) checks a literal at compile time.
+/// `HeaderValue::from_static`. In a `const`, [`from_static`](Self::from_static) checks a literal at
+/// compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -74,7 +76,7 @@ impl EventId {
         Ok(Self(Repr::Text(text)))
     }
 
-    /// Creates an id from a literal, which is checked at compile time in a `const`.
+    /// Creates an id from a literal. In a `const`, the literal is checked at compile time.
     ///
     /// ```
     /// use sse_runtime::EventId;
@@ -89,7 +91,7 @@ impl EventId {
     ///
     /// # Panics
     ///
-    /// Panics if the text is not a valid id; see [`EventId::new`].
+    /// Panics if the text is not a valid id. See [`EventId::new`].
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         let bytes = text.as_bytes();
@@ -114,8 +116,8 @@ impl EventId {
         Self(Repr::Text(Cow::Borrowed(text)))
     }
 
-    /// Returns the id that marks the end of a stream: the last id, followed by [`DONE`]. A client
-    /// that reconnects with it is stopped.
+    /// Returns the id that marks the end of a stream, which is the last id followed by [`DONE`]. A
+    /// client that reconnects with it is stopped.
     pub(crate) fn done(last: Option<&Self>) -> Self {
         let text = match last {
             Some(last) if last.is_done() => return last.clone(),
@@ -201,7 +203,7 @@ impl FromStr for EventId {
 
 /// # Panics
 ///
-/// Panics if the text is not a valid id; see [`EventId::new`].
+/// Panics if the text is not a valid id. See [`EventId::new`].
 impl From<&'static str> for EventId {
     #[track_caller]
     fn from(text: &'static str) -> Self {
@@ -241,7 +243,7 @@ impl Default for EventId {
     }
 }
 
-/// Serialises the id as text, even if it is a number, because `lastEventId` is text in a browser.
+/// Serializes the id as text, even if it is a number, because `lastEventId` is text in a browser.
 impl serde::Serialize for EventId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -278,7 +280,7 @@ pub enum EventIdError {
         "an event id cannot end with `~done`, which marks the end of a stream; append something to it"
     )]
     Reserved,
-    /// The text is longer than 4096 bytes, which is more than servers accept in a header.
+    /// The text is longer than 4096 bytes. Servers may reject a header of that length.
     #[error("an event id is at most 4096 bytes long, but this one has {len}; use a shorter key")]
     #[non_exhaustive]
     TooLong {

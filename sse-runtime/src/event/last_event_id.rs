@@ -19,27 +19,27 @@ use crate::event::id::{self, EventId};
 
 const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Extracts the last event ID: the id of the last event that the client received, if any.
+/// Extracts the last event ID, which is the id of the last event that the client received, if any.
 ///
 /// A browser sends it in the `Last-Event-ID` header when it reconnects. If there are several such
-/// headers, the first one that is not empty counts. Without one, the id is read from the query
-/// parameter `lastEventId` or `last_event_id`, because a script that creates a new `EventSource`
-/// cannot set headers. An empty id counts as absent.
+/// headers, the first one that is not empty is used. If there is no header, the id is read from the
+/// `lastEventId` or `last_event_id` query parameter, because a script that creates a new
+/// `EventSource` cannot set headers. An empty id is treated as absent.
 ///
-/// This extractor never rejects a request. An id that is not UTF-8 or does not parse as `T` (an
-/// older deployment may have written it) is passed to the handler as an error, because a `400`
-/// would stop a browser from ever reconnecting. Destructure the extractor with `LastEventId(last)`
-/// to distinguish an error from a missing id, or call [`ok`](Self::ok) if both mean "from the
-/// start".
+/// This extractor never rejects a request. If the id is not UTF-8 or does not parse as `T` (an
+/// older deployment may have written it), the handler receives an error. A `400` would stop a
+/// browser from ever reconnecting. Destructure the extractor with `LastEventId(last)` to
+/// distinguish an error from a missing id, or call [`ok`](Self::ok) if the stream starts from the
+/// beginning in both cases.
 ///
-/// The event [`Event::done()`](crate::Event::done) has an id that ends with `~done`. If a client
-/// sends that id back in the header, and the endpoint does not extract it as an [`EventId`], the
-/// response is `204` and the function does not run. Otherwise the function receives
-/// [`LastEventIdError::Done`], which a [`Topic`](crate::Topic) understands. Subscribe before the
-/// stream yields or waits for anything else: a stream that has not subscribed by then is assumed
-/// not to resume a topic, so its client is stopped with a `204`. In a function that returns a
-/// `Result`, the stream begins with the first statement that yields, so anything awaited before
-/// that does not count.
+/// The id of [`Event::done()`](crate::Event::done) ends with `~done`. If a client sends this id
+/// back in the header, and the endpoint does not extract it as an [`EventId`], the response is
+/// `204` and the function does not run. Otherwise, the function receives
+/// [`LastEventIdError::Done`], which can be passed to a [`Topic`](crate::Topic). Subscribe before
+/// the stream yields or waits for anything else. A stream that has not subscribed by then is
+/// assumed not to resume a topic, so its client is stopped with a `204`. In a function that returns
+/// a `Result`, the stream begins with the first statement that yields, so it can await other
+/// futures before that.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -48,7 +48,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 ///
 /// #[sse_endpoint("/numbers")]
 /// async fn numbers(last: LastEventId<u64>) -> impl Stream<Item = u64> {
-///     // An id that we cannot read is as good as none: start over.
+///     // Start over if there is no id, or if it is invalid.
 ///     let seen = last.ok().unwrap_or(0);
 ///     for number in seen + 1..=10 {
 ///         yield_!(Event::json(number).id(number));
@@ -59,8 +59,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// Returns the id, or `None` if the client sent no id or if the id could not be read, as with
-    /// [`Result::ok`].
+    /// Returns the id. Returns `None` if the client sent no id, or if the id could not be read.
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
     }
@@ -70,21 +69,21 @@ impl<T> LastEventId<T> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LastEventIdError {
-    /// The id is not UTF-8, unlike every id that a stream sends.
+    /// The id is not UTF-8. A stream never sends such an id.
     #[error(
         "the last event id is not UTF-8, so no event stream can have sent it; treat it as unknown"
     )]
     NotUtf8,
-    /// The client has already received the end of the stream, and has reconnected. It sent the id
-    /// in the query parameter, or in the header while the handler takes an [`EventId`]. Such an id
-    /// may belong to another topic.
+    /// The client has reconnected although it has already received the end of the stream. The id
+    /// was in the query parameter, or it was in the header and the handler extracts an [`EventId`].
+    /// It may belong to another topic.
     #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {
         /// The id before the suffix `~done`.
         last: String,
     },
-    /// The id does not parse as the type that the handler takes.
+    /// The id does not parse as the type that the handler extracts.
     #[error(
         "the last event id {sent:?} does not belong to this stream ({reason}); treat it as unknown"
     )]
@@ -130,7 +129,7 @@ where
     }
 }
 
-/// Marks a request whose header contains the id of a finished stream. It records whether the
+/// Marks a request whose header contains the id of a finished stream, and records whether the
 /// endpoint has extracted an id that may belong to a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SentDone(Arc<AtomicBool>);
@@ -144,7 +143,8 @@ impl SentDone {
             .then(Self::default)
     }
 
-    /// Returns whether the endpoint has extracted the id. If so, a topic may have to check it.
+    /// Returns whether the endpoint has extracted the id. If it has, a topic may have to check the
+    /// id.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -204,7 +204,7 @@ mod tests {
             Ok(Some(7_u64))
         );
         assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
-        // An empty id counts as absent, and does not hide the next one.
+        // An empty id is treated as absent, and does not hide the next one.
         let uri = "/?lastEventId=&last_event_id=9";
         assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
     }

@@ -1,14 +1,14 @@
-//! The headers of an event stream: its media type, and how caches may treat it.
+//! The headers of an event stream: its media type and its cache directives.
 
 /// The media type of an event stream.
 ///
-/// It includes the charset, although the standard fixes it, because Python's `requests` decodes
-/// text without one as Latin-1.
+/// It includes the charset, even though the standard prescribes UTF-8, because Python's `requests`
+/// decodes text without a charset as Latin-1.
 pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// Keeps caches and proxies from storing or delaying events.
 ///
-/// Without `no-store`, Chromium writes the streams of `fetch` to its disk cache. Without
-/// `no-transform`, a proxy that compresses responses, such as HAProxy, holds events back to
+/// Without `no-store`, Chromium writes streams that are read with `fetch` to its disk cache.
+/// Without `no-transform`, a proxy that compresses responses, such as HAProxy, holds events back to
 /// compress them better.
 pub(crate) const CACHE_CONTROL: &str = "no-cache, no-store, no-transform";

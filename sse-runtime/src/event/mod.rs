@@ -1,8 +1,8 @@
-//! Events: values, ids and names, and the traits of the values that can be sent.
+//! Events with their values, ids and names, and the traits for values that can be sent.
 
-// The first stage: a value becomes the bytes of an event. `payload` defines which values can be sent,
-// `frame` writes the fields, and `data` and `json` write the `data` field. These modules know nothing
-// about requests, streams or sockets.
+// This is the first stage, in which a value becomes the bytes of an event. `payload` defines which
+// values can be sent, `frame` writes the fields, and `data` and `json` write the `data` field.
+// These modules do not depend on requests, streams or sockets.
 pub(crate) mod data;
 pub(crate) mod describe;
 pub(crate) mod event;

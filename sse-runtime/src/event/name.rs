@@ -1,18 +1,19 @@
-//! [`EventName`] and [`Comment`]: text that always stays on one line of the stream.
+//! [`EventName`] and [`Comment`]: text that always fits on one line of the stream.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// The standard's line breaks, LF and CR, and those at which Python's `str.splitlines` also splits.
-/// A client that uses `splitlines` would read the text after such a break as a field.
+/// The line breaks of the standard (LF and CR), and all others that Python's `str.splitlines`
+/// recognizes. A client that uses `splitlines` would parse the text after such a line break as a
+/// field.
 ///
-/// `sse-macros` has the same list for names that are checked at compile time.
+/// `sse-macros` contains a copy of this list for names that are checked at compile time.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
 /// Returns the byte offset of the first line break.
 fn line_break(text: &str) -> Option<usize> {
-    // Most names are plain ASCII, and every event with a name runs this check.
+    // This check runs for every event with a name, and most names are plain ASCII.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain {
         return None;
@@ -20,7 +21,8 @@ fn line_break(text: &str) -> Option<usize> {
     text.find(LINE_BREAKS)
 }
 
-/// Replaces line breaks in a literal with U+FFFD, because the conversion cannot return an error.
+/// Replaces line breaks in a literal with U+FFFD, because the conversion of a literal cannot return
+/// an error.
 fn one_line(text: &'static str) -> Cow<'static, str> {
     match line_break(text) {
         None => Cow::Borrowed(text),
@@ -30,10 +32,11 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 
 /// The name of an event. A browser listens for it with `addEventListener`.
 ///
-/// It cannot be empty (the event would be a plain `message`) and cannot contain a line break, so
-/// that input cannot forge a field. Unicode's line breaks count too: VT, FF, FS, GS, RS, U+0085,
-/// U+2028 and U+2029, because some clients split lines at them. Converting a `String` returns a
-/// [`Result`]. Converting a `&'static str` cannot fail: a line break in a literal becomes U+FFFD.
+/// A name cannot be empty, because the event would be a plain `message`. It cannot contain a line
+/// break, so that user input cannot forge a field. This includes Unicode's line breaks (VT, FF, FS,
+/// GS, RS, U+0085, U+2028 and U+2029), because some clients split lines at them. Converting a
+/// `String` returns a [`Result`]. Converting a `&'static str` cannot fail, because a line break in
+/// a literal is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -90,12 +93,12 @@ impl fmt::Display for EventName {
     }
 }
 
-/// A comment: a line that clients skip. It keeps an idle connection alive, or helps a person who
-/// reads the stream.
+/// A comment, which is a line that clients skip. It can keep an idle connection alive, or help a
+/// person who reads the stream.
 ///
-/// It cannot contain a line break, and Unicode's line breaks count too (see [`EventName`]).
-/// Converting a `String` returns a [`Result`]. Converting a `&'static str` cannot fail: a line
-/// break in a literal becomes U+FFFD.
+/// A comment cannot contain a line break, including Unicode's line breaks (see [`EventName`]).
+/// Converting a `String` returns a [`Result`]. Converting a `&'static str` cannot fail, because a
+/// line break in a literal is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
 ///
@@ -144,11 +147,11 @@ impl FromStr for Comment {
     }
 }
 
-/// A type that converts into a field without failing: the field itself, a `&'static str`, and for
-/// an id a number or a UUID.
+/// A type that can be converted into a field without an error: the field itself, a `&'static str`,
+/// and (for an id) a number or a UUID.
 ///
-/// It is implemented for every type that is `Into` the field, and exists to improve the compiler's
-/// message for all other types.
+/// The trait is implemented for every type that implements `Into` for the field. It exists to
+/// improve the compiler's message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` may hold what an `{Field}` cannot",
     label = "this is only known at run time",
@@ -168,7 +171,7 @@ impl<T: Into<Field>, Field> IntoField<Field> for T {
     }
 }
 
-/// The error returned for a line break in text that has to stay on one line of the stream.
+/// The error returned if text that must be a single line contains a line break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the text has a line break at byte {at} (Unicode line breaks such as U+2028 count too); remove or escape it"
@@ -183,7 +186,8 @@ pub struct LineBreak {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventNameError {
-    /// The name is empty, which a client reads as `message`. Leave the name out instead.
+    /// The name is empty. A client would treat the event as a `message`, so leave the name out
+    /// instead.
     #[error("an event name cannot be empty; leave it out, and the event arrives as `message`")]
     Empty,
     /// The name contains a line break.

@@ -10,12 +10,12 @@ use crate::event::{
     frame::{EncodeError, Frame, Head},
 };
 
-/// A type that a stream can carry: any [`serde::Serialize`] type, sent as one line of JSON, and
-/// [`Text`] and axum's [`Html`], sent unchanged.
+/// The types that a stream can carry. Any [`serde::Serialize`] type is sent as one line of JSON.
+/// [`Text`] and axum's [`Html`] are sent unchanged.
 ///
-/// This trait is not meant to be implemented by hand: derive [`serde::Serialize`]. The parameter
-/// distinguishes the kinds and is inferred. A `Serialize` type is always sent as JSON, even a
-/// `String`, so that `JSON.parse(e.data)` never fails in the browser. A float that is NaN or
+/// Do not implement this trait by hand. Derive [`serde::Serialize`] instead. The type parameter
+/// distinguishes the kinds of payload and is inferred. A `Serialize` type is always sent as JSON,
+/// even a `String`, so that `JSON.parse(e.data)` never fails in the browser. A float that is NaN or
 /// infinite becomes `null`, as in `serde_json`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
@@ -27,8 +27,8 @@ pub trait Payload<Kind = AsJson> {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
 
-/// A type that can be the error of a stream: any [`Payload`]. It exists to improve the compiler's
-/// message for all other types.
+/// The types that can be the error of a stream, which is every [`Payload`]. The trait exists to
+/// improve the compiler's message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` would be shown to the client, and it, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",
@@ -70,15 +70,15 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
     }
 }
 
-/// Text that is sent unchanged, not as JSON: one `data` line for each of its lines.
+/// Text that is sent unchanged rather than as JSON, with one `data` line for each of its lines.
 ///
 /// LF, CR and CRLF each count as one line break and arrive as LF, because the format cannot
 /// distinguish them.
 ///
 /// Unicode's other line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
-/// clients (for example, those that use Python's `splitlines`) split lines there and read the text
-/// after the break as a field of its own. Send untrusted text as JSON, in which these characters
-/// are escaped.
+/// clients (for example, those that use Python's `splitlines`) treat these as line breaks, and
+/// parse the rest of the text as a separate field. Send untrusted text as JSON, in which these
+/// characters are escaped.
 ///
 /// ```
 /// use sse_runtime::{Stream, Text, sse_endpoint};

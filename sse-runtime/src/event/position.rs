@@ -5,17 +5,17 @@ use std::fmt::{self, Write as _};
 /// The prefix of an id that contains the positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
-/// Distinguishes the successive lifetimes of a topic, so that an id issued before the process
-/// restarted is recognised.
+/// Distinguishes the successive lifetimes of a topic, so that an id from before a restart of the
+/// process is recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// The epoch shared by all runs that no longer exist. A client that was notified of such a gap
-    /// reconnects with an id of this epoch.
+    /// The epoch shared by all runs that no longer exist. A client that has received the gap of
+    /// such a run reconnects with an id of this epoch.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
 
-    /// Creates an epoch that no other topic has, except with a probability of 2⁻⁶⁰.
+    /// Creates a random epoch. The probability that another topic has the same epoch is 2⁻⁶⁰.
     pub(crate) fn new() -> Self {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         Self(std::array::from_fn(|_| {
@@ -24,15 +24,15 @@ impl Epoch {
     }
 }
 
-/// The position after the event with this number; 0 is before the first event. An id is copied for
-/// each event that each reader receives, so it contains nothing that readers share, such as a
-/// reference count.
+/// The position after the event with this number. 0 is the position before the first event. An id
+/// is copied for each event that each reader receives, so it contains no state that readers would
+/// share, such as a reference count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
-    /// The number of later events that the client is known to miss, because a `gap` event has
-    /// already reported them. It is set if the client disconnected while it was receiving the
-    /// newest event of each key. Usually it is 0, which is not written.
+    /// The number of later events that a `gap` event has already reported to the client as missed.
+    /// It is set if the client disconnected while it was receiving the newest event of each key.
+    /// Usually it is 0, which is not written.
     told: u32,
     pub(crate) number: u64,
 }
@@ -55,8 +55,8 @@ impl Position {
     /// Creates the position of a client that has been informed that it will miss `told` of the
     /// events after it.
     ///
-    /// If the count would make the id too long, which takes a billion events, it is left out, and
-    /// those events are reported again.
+    /// If the count would make the id too long, which requires a billion events, it is left out,
+    /// and those events are reported again.
     pub(crate) fn with_told(epoch: Epoch, number: u64, told: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(told) <= DIGITS;
@@ -124,8 +124,8 @@ impl<'a> ParsedId<'a> {
     }
 }
 
-/// Parses a number in the only form in which it is written: `str::parse` accepts `+7` and `007` as
-/// well.
+/// Parses a number, and accepts only the form in which it is written. `str::parse` also accepts
+/// `+7` and `007`.
 fn parse(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)

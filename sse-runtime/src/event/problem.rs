@@ -50,7 +50,7 @@ pub trait Inside {
     fn problem(&self) -> Problem;
     /// See [`SseError`].
     fn retry_after(&self) -> Option<Duration>;
-    /// Serialises the error.
+    /// Serializes the error.
     fn value(&self) -> Result<Value, serde_json::Error>;
 }
 
@@ -73,7 +73,7 @@ pub fn inside<E: SseError>(error: &E) -> Option<&dyn Inside> {
     Some(error)
 }
 
-/// Serialises a transparent variant as its inner error.
+/// Serializes a transparent variant as its inner error.
 pub fn serialize_inside<S: Serializer>(
     error: &dyn Inside,
     serializer: S,
@@ -89,12 +89,12 @@ pub struct Problem {
     pub status: u16,
     /// A URI that identifies the kind of problem.
     pub kind: Option<&'static str>,
-    /// One line for people. The default is the reason phrase of the status, as the RFC recommends
-    /// for a problem without a `type`.
+    /// A one-line summary for people. The default is the reason phrase of the status, as the RFC
+    /// recommends for a problem without a `type`.
     pub title: Option<&'static str>,
     /// A longer explanation for people.
     pub detail: Option<&'static str>,
-    /// The name by which programs distinguish errors.
+    /// A name that programs use to distinguish errors.
     pub code: &'static str,
 }
 
@@ -104,8 +104,8 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Writes the members that every problem has, except those that a field of the variant
-    /// replaces.
+    /// Writes the members that every problem has, except those that are replaced by a field of the
+    /// variant.
     pub fn write<M: SerializeMap>(
         &self,
         taken: &[(&str, bool)],
@@ -175,15 +175,15 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     response
 }
 
-/// Rounds up to whole seconds, the unit of `Retry-After`, so that no client retries too early.
+/// Rounds up to whole seconds, the unit of `Retry-After`, so that clients do not retry too early.
 fn seconds(after: Duration) -> u64 {
     after
         .as_secs()
         .saturating_add(u64::from(after.subsec_nanos() > 0))
 }
 
-/// A type that a field with `#[sse(retry_after)]` can have: a `Duration`, a whole number of
-/// seconds, or an `Option` of one.
+/// The types that a field with `#[sse(retry_after)]` can have: a `Duration`, a whole number of
+/// seconds, or an `Option` of one of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how long to wait",
     label = "this is not a time to wait",
@@ -245,9 +245,9 @@ impl Head {
 
 /// A field of an error, which is part of the response if its type implements `Serialize`.
 ///
-/// The compiler chooses between two methods of the same name: the one in [`ShowMember`] takes a
-/// `Member` by value and requires `Serialize`, and the one in [`HideMember`] takes it by reference
-/// and requires nothing. A method that takes its receiver by value takes precedence.
+/// The compiler chooses between two methods with the same name. The method in [`ShowMember`] takes
+/// a `Member` by value and requires `Serialize`. The method in [`HideMember`] takes it by reference
+/// and has no bounds. A method that takes its receiver by value has precedence.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 
@@ -259,7 +259,7 @@ impl<T: ?Sized> fmt::Debug for Member<'_, T> {
 
 /// See [`Member`].
 pub trait ShowMember {
-    /// Returns `true`: the field is part of the response.
+    /// Returns `true`, because the field is part of the response.
     fn shows(self) -> bool
     where
         Self: Sized,
@@ -279,7 +279,7 @@ impl<T: Serialize + ?Sized> ShowMember for Member<'_, T> {
 
 /// See [`Member`].
 pub trait HideMember {
-    /// Returns `false`: the field is not part of the response.
+    /// Returns `false`, because the field is not part of the response.
     fn shows(self) -> bool
     where
         Self: Sized,

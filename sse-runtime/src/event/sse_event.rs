@@ -1,11 +1,11 @@
-//! [`SseEvent`]: types whose values set the fields of their event.
+//! [`SseEvent`]: a trait for types whose values set the fields of their event.
 
 use serde::Serialize;
 
 use crate::event::{frame::Head, id::EventId};
 
-/// An event type: an enum whose variants are events with names of their own, or a struct that is
-/// one event.
+/// An event type. It is either an enum whose variants are named events, or a struct that is a
+/// single event.
 ///
 /// Derive this trait with [the macro of the same name](derive@crate::SseEvent).
 pub trait SseEvent: Serialize {
@@ -13,15 +13,15 @@ pub trait SseEvent: Serialize {
     const SHAPE: Shape;
 }
 
-/// The information that a test client needs to read values of a type back.
+/// The information that a test client needs to decode the values of a type.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A struct.
     Struct(Named),
-    /// An enum: the variants that serde's `Deserialize` knows, in its order.
+    /// An enum, with the variants in the order in which serde's `Deserialize` numbers them.
     Enum(&'static [Named]),
-    /// An enum whose serde attributes choose another representation than a tag around the content:
-    /// the data is the whole value.
+    /// An enum whose serde attributes select a representation other than a tag around the content.
+    /// The data is the whole value.
     Whole(&'static [Named]),
 }
 
@@ -63,7 +63,7 @@ impl Head {
         self
     }
 
-    /// Marks the data as serde's complete output, with no tag to strip.
+    /// Marks the data as the complete output of serde, which has no tag to strip.
     pub fn whole(mut self) -> Self {
         self.is_whole = true;
         self
@@ -80,8 +80,9 @@ impl Head {
 /// Provides the `serialize` function that serde's derive does not generate if it rejects an
 /// attribute.
 ///
-/// serde has already reported the mistake. Without this function, the compiler would also report
-/// that our copy of the type is not `Serialize`. If serde's function exists, it takes precedence.
+/// In this case, serde has already reported the mistake. Without this function, the compiler would
+/// also report that our copy of the type does not implement `Serialize`. If serde's function
+/// exists, it takes precedence.
 pub trait SaidBySerde: Sized {
     /// Never runs, because a program that calls it does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
@@ -91,8 +92,8 @@ pub trait SaidBySerde: Sized {
 
 impl<T> SaidBySerde for T {}
 
-/// A type that a field with `#[sse(id)]` can have: a number, a UUID, an [`EventId`], or an `Option`
-/// of one.
+/// The types that a field with `#[sse(id)]` can have: a number, a UUID, an [`EventId`], or an
+/// `Option` of one of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` may hold what an event's id cannot",
     label = "this cannot be the id of an event",
@@ -142,7 +143,7 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
     field.event_id()
 }
 
-/// A type that the field of a variant with `#[sse(text)]` can have.
+/// The types that the field of a variant with `#[sse(text)]` can have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not text",
     label = "this cannot be sent as text",

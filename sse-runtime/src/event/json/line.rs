@@ -1,9 +1,9 @@
 //! JSON that every client reads as a single line.
 //!
-//! JSON may contain U+0085, U+2028 and U+2029 unescaped; compact JSON never contains CR or LF.
-//! Clients that split their input at Unicode's line breaks rather than the standard's (with
-//! Python's `splitlines`, for example) would break such data in two, so the three characters are
-//! escaped. A JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
+//! Compact JSON never contains CR or LF, but it may contain U+0085, U+2028 and U+2029 unescaped.
+//! Some clients split their input at all of Unicode's line breaks (with Python's `splitlines`, for
+//! example), and would break such data in two. The three characters are therefore escaped, and a
+//! JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
-// Inlined into the user's crate, where the value is serialised: most writes consist of a single
+// Inlined into the user's crate, where the value is serialized. Most writes consist of a single
 // byte that is a constant there.
 impl io::Write for Buffer<'_> {
     #[inline]
@@ -57,8 +57,8 @@ impl Formatter for SingleLine {
     where
         W: ?Sized + io::Write,
     {
-        // A fragment is a complete, valid JSON text. Outside of strings, white space only separates
-        // tokens that need no separator; inside, control characters are always escaped.
+        // A fragment is a complete and valid JSON text. Outside of strings, whitespace is not
+        // significant. Inside strings, control characters are always escaped.
         let mut in_string = false;
         let mut escaped = false;
         let mut start = 0;
@@ -80,7 +80,7 @@ impl Formatter for SingleLine {
 
 #[inline]
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    // Most text is short ASCII, and checking for that is cheaper than starting a search for two
+    // Most text is short and ASCII. Checking for this is cheaper than starting a search for two
     // bytes.
     if text.is_ascii() {
         return writer.write_all(text.as_bytes());

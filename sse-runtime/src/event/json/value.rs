@@ -1,10 +1,10 @@
 //! [`ValueSerializer`]: writes a value as one line of JSON, with a fast path for small structs.
 //!
-//! Most events are a struct of a few words and numbers. `serde_json` inspects every byte of every
-//! name and string, and writes `,`, `"`, the name, `"` and `:` one by one. That took half the time
+//! Most events are structs of a few words and numbers. `serde_json` inspects every byte of every
+//! name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This took half the time
 //! of a `yield_!`. Here, `"name":` is assembled at compile time and written as two machine words,
 //! and text is checked eight bytes at a time. Everything other than struct fields and plain text is
-//! delegated to `serde_json`, and so is all escaping, so the bytes are the same.
+//! delegated to `serde_json`, including all escaping, so the output is the same.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
@@ -18,9 +18,10 @@ use serde_json::{
 
 use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
-/// The prefix of the names of `serde_json`'s marker structs, which are serialized as the JSON in
-/// their only field: `RawValue`, and numbers under `arbitrary_precision`. A Rust identifier cannot
-/// contain `$`, so no other struct has such a name by accident.
+/// The name prefix of `serde_json`'s marker structs, which are used for `RawValue`, and for numbers
+/// with the `arbitrary_precision` feature. Such a struct is serialized as the JSON in its only
+/// field. A Rust identifier cannot contain `$`, so no other struct has a name with this prefix by
+/// accident.
 const VERBATIM: &str = "$serde_json::private::";
 
 /// Writes one value.
@@ -182,8 +183,8 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
 /// The fields of a struct or of a struct variant.
 pub(crate) struct Fields<'b> {
     buffer: &'b mut BytesMut,
-    /// The byte before the next name: an opening brace, then commas. `None` if the only field is
-    /// JSON that replaces the struct.
+    /// The byte before the next name, which is an opening brace at first and a comma after that.
+    /// `None` if the only field is JSON that replaces the struct.
     opening: Option<u8>,
 }
 
@@ -208,7 +209,7 @@ impl<'b> Fields<'b> {
 
     fn short_key(&mut self, key: ShortKey) -> Result<(), Error> {
         let Some(opening) = self.opening else {
-            // The only name allowed here starts with `VERBATIM`, and so does not fit into a short
+            // The only name allowed here starts with `VERBATIM`, which does not fit into a short
             // key.
             return Err(unexpected_field());
         };
@@ -238,9 +239,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// The error returned for a second field in a struct that is replaced by JSON. serde adds the tag
-/// of an internally tagged enum to the fields of its content, but such a struct has no object to
-/// put the tag into.
+/// Returns the error for a second field in a struct that is replaced by JSON. serde adds the tag of
+/// an internally tagged enum to the fields of its content, but here there is no object that could
+/// contain the tag.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom(
@@ -286,7 +287,7 @@ impl SerializeStructVariant for Fields<'_> {
         SerializeStruct::serialize_field(self, name, value)
     }
 
-    /// Closes the object that holds the fields and the one that holds the tag.
+    /// Closes the object with the fields and the object with the tag.
     fn end(mut self) -> Result<(), Error> {
         self.close();
         self.buffer.put_u8(b'}');
@@ -341,12 +342,12 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns `true` if the text is ASCII without control characters, `"` and `\`, and so needs no
-/// escapes. Other text may not need escapes either, but the slow path decides that.
+/// Returns `true` if the text is ASCII without control characters, `"` and `\`, which needs no
+/// escapes. Other text may not need escapes either, but that is decided on the slow path.
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // The last word overlaps the one before it, so that no remainder has to be checked byte by
+    // The last word overlaps the word before it, so that no remainder has to be checked byte by
     // byte.
     if let Some(&last) = bytes.last_chunk() {
         let (words, _) = bytes.as_chunks();
@@ -364,7 +365,7 @@ fn is_plain(text: &str) -> bool {
     is_plain_word(bytes.iter().fold(spaces, shift_in))
 }
 
-/// Runs the same check on eight bytes at once: each byte that is not plain sets a high bit.
+/// Runs the same check on eight bytes at once. Each byte that is not plain sets a high bit.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);

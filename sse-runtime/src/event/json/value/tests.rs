@@ -27,7 +27,7 @@ fn by_serde_json<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// A value that makes any call that a `Serialize` implementation can make.
+/// A value that can make every call that a `Serialize` implementation can make.
 #[derive(Clone, Debug)]
 enum AnyValue {
     Bool(bool),
@@ -304,8 +304,8 @@ fn raw_value_with_a_tag_is_an_error() {
     assert!(is_refused(&LongTag::Raw(raw())));
 }
 
-/// Serialises like `serde_json::Number` under `arbitrary_precision`, a feature that would affect
-/// all other tests.
+/// Serializes like `serde_json::Number` with the `arbitrary_precision` feature. Enabling the
+/// feature itself would affect all other tests.
 #[derive(Serialize)]
 #[serde(rename = "$serde_json::private::Number")]
 struct Number {
