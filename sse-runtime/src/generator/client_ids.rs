@@ -1,20 +1,20 @@
-//! [`ClientIds`]: the ids that the client has received, and the ids that it still has to receive.
+//! [`ClientIds`]: the ids that the client has received, and the ids that it has yet to receive.
 //!
 //! A client that reconnects sends the last id that it has received. If the handler has filtered out
-//! events, the stream may have read further in the topic than this id. The keep-alive then carries
+//! events, the stream may have read beyond this id in the topic. The next keep-alive then contains
 //! `read_to`.
 
 use crate::event::id::EventId;
 
 #[derive(Debug, Default)]
 pub(crate) struct ClientIds {
-    /// The client's last event ID: the last one sent to the client, or the one that the client has
-    /// sent if it has not been sent one since.
+    /// The client's last event ID, which is the last id sent to the client. It is the id in the
+    /// request if no id has been sent to the client yet.
     pub(crate) last: Option<EventId>,
     /// The position up to which a topic has been read, if it is beyond the client's last id.
     read_to: Option<EventId>,
-    /// The position from which the client reads a topic. The client needs this position to
-    /// reconnect until it receives another id.
+    /// The position at which the client started to read a topic. The client needs this position to
+    /// reconnect, until it receives another id.
     starts_at: Option<Box<EventId>>,
     /// Whether the ids are the handler's own ids and not topic ids.
     are_own: bool,
@@ -46,8 +46,7 @@ impl ClientIds {
         self.read_to = None;
     }
 
-    /// Records that a topic has been read up to `position`, and that later events do not exist so
-    /// far.
+    /// Records that a topic has been read up to `position`, and that there are no later events yet.
     pub(crate) fn has_read_to(&mut self, position: &EventId) {
         self.read_to = match &self.last {
             Some(last) if last == position || self.are_own => None,
@@ -55,14 +54,15 @@ impl ClientIds {
         };
     }
 
-    /// Takes the position that the client has not received yet. The caller sends it to the client.
+    /// Takes the position that the client has not received yet. The caller has to send it to the
+    /// client.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         let read_to = self.read_to.take()?;
         self.last = Some(read_to.clone());
         Some(read_to)
     }
 
-    /// Records that a topic is read starting at `position`, either because the client's id names
+    /// Records that a topic is being read from `position`, either because the client's id contains
     /// that position, or because the client has no id.
     pub(crate) fn starts_at(&mut self, position: &EventId) {
         if self.last.is_none() && self.starts_at.is_none() {
@@ -70,13 +70,13 @@ impl ClientIds {
         }
     }
 
-    /// Records that a topic is read from a `position` that the client's id does not name.
+    /// Records that a topic is being read from a `position` that is not in the client's id.
     pub(crate) fn starts_anew_at(&mut self, position: &EventId) {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
-    /// Takes the start position if the client has not received it yet. With this position, the
-    /// client can reconnect if the connection is lost. The position remains correct, regardless of
+    /// Takes the start position, if the client has not received it yet. The client can use this
+    /// position to resume if the connection is lost. The position remains correct, regardless of
     /// how far the topic has been read since.
     #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
@@ -90,7 +90,7 @@ impl ClientIds {
     }
 
     /// Records that a topic has ended at `position`. A client that has not received its start
-    /// position needs this id, so that it can be stopped when it reconnects.
+    /// position needs this id so that it can be stopped when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

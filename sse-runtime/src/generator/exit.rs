@@ -1,4 +1,4 @@
-//! [`Exit`]: how a generator ends through `return` or `?`, before the response and in the stream.
+//! [`Exit`]: the end of a generator through `return` or `?`, before the response or in the stream.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use std::fmt;
 pub struct End(());
 
 impl End {
-    /// The only value of this type.
+    /// The only instance of this type.
     pub const END: Self = Self(());
 }
 
@@ -32,7 +32,7 @@ impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
     }
 }
 
-/// An error that `?` can convert into `R`.
+/// The errors that `?` can convert into `R`.
 #[diagnostic::on_unimplemented(
     message = "`?` couldn't convert the error to `{R}`",
     label = "`{R}` is not `From<{Self}>`",
@@ -50,7 +50,8 @@ impl<X, R: From<X>> Becomes<R> for X {
     }
 }
 
-/// A type that `?` accepts in an endpoint that can fail both before the response and in the stream.
+/// The types that `?` accepts in an endpoint that can fail both before the response and in the
+/// stream.
 #[diagnostic::on_unimplemented(
     message = "`?` takes a `Result` here, not `{Self}`",
     label = "this is not a `Result`",

@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
 /// Waits for the first item of a fallible stream. If it is an error, the error is returned before
-/// the response has begun. Otherwise, the whole stream is returned, including the first item, so
-/// that it can be yielded with `yield_all!`.
+/// the response has begun. Otherwise, the whole stream is returned, including its first item, and
+/// can be passed to `yield_all!`.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ use tokio_stream::Stream;
 /// # #[derive(serde::Serialize)] struct Upstream(u16);
 /// # impl From<Upstream> for StatusCode { fn from(e: Upstream) -> Self { Self::from_u16(e.0).unwrap() } }
 /// # fn ask_the_model() -> impl Stream<Item = Result<String, Upstream>> { tokio_stream::empty() }
-/// // A 429 of the upstream becomes our 429; a later failure becomes an `event: error`.
+/// // A 429 from the upstream becomes our own 429. A later failure becomes an `event: error`.
 /// #[sse_endpoint("/answer", method = POST)]
 /// async fn answer() -> Result<impl Stream<Item = Result<String, Upstream>>, StatusCode> {
 ///     let tokens = first_ok(ask_the_model()).await?;
@@ -51,7 +51,7 @@ where
 }
 
 pin_project! {
-    /// The stream returned by [`first_ok`], with its first item put back at the front.
+    /// The stream returned by [`first_ok`], including its first item.
     #[must_use = "streams do nothing unless polled"]
     pub struct FirstOk<S: Stream> {
         first: Option<S::Item>,

@@ -1,35 +1,34 @@
 //! [`FrameBuffer`]: frames that have been written but not taken yet.
 //!
 //! Most streams that read a topic send one shared frame at a time and never need their own buffer.
-//! Other streams write all their frames into a buffer. The bytes are in this order: `lone` or
+//! Other streams write all their frames into a buffer. The bytes are sent in this order: `lone` or
 //! `ahead`, then `buffer`.
 //!
-//! | written so far | size of the new shared frame | the frame is added |
+//! | bytes written so far | size of the new shared frame | the frame is added |
 //! | --- | --- | --- |
-//! | no bytes | any | to `lone`, without a copy |
-//! | some bytes | below 4 KiB | to `buffer`, copied |
-//! | some bytes | 4 KiB or more | to `ahead`, after the previous contents of the buffer, without a copy |
+//! | none | any | to `lone`, without a copy |
+//! | some | below 4 KiB | to `buffer`, as a copy |
+//! | some | 4 KiB or more | to `ahead`, after the previous contents of the buffer, without a copy |
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Number of gathered bytes at which the frames are due under `flush = "ready"`.
+/// The number of buffered bytes at which frames are due with `flush = "ready"`.
 pub(crate) const DUE: usize = 32 * 1024;
 
-/// A buffer that has grown beyond this many bytes is dropped when its contents are taken.
-/// Otherwise, the unused remainder would keep the whole allocation alive for as long as the stream
-/// lives.
+/// A buffer that has grown beyond this size in bytes is dropped when its contents are taken.
+/// Otherwise, the unused remainder would keep the whole allocation alive until the stream ends.
 const LARGE: usize = 64 * 1024;
 
-/// Number of bytes above which a take counts as a burst. The buffer of a burst is dropped when the
-/// burst is over, because the stream may then be idle for hours.
+/// The number of bytes above which a single take counts as a burst. The buffer of a burst is
+/// dropped when the burst is over, because the stream may then be idle for hours.
 const BURST: usize = 8 * 1024;
 
-/// Frame size, in bytes, from which sharing a frame is cheaper than copying it.
+/// The frame size in bytes from which sharing a frame is cheaper than copying it.
 pub(crate) const SHARED: usize = 4 * 1024;
 
-/// Frames that have been written but not taken yet. The buffer retains only whole frames.
+/// Frames that have been written but not taken yet. The buffer contains only complete frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
@@ -37,16 +36,16 @@ pub(crate) struct FrameBuffer {
     /// before them.
     #[expect(clippy::box_collection, reason = "most streams never have any")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame, if it is the only content.
+    /// A shared frame that is the only content.
     lone: Option<Bytes>,
     /// Whether the buffer has the capacity of a burst.
     had_burst: bool,
 }
 
 impl FrameBuffer {
-    /// Adds a shared frame. The frame is not copied if it is large, so that slow clients share one
-    /// copy, or if the buffer is empty.
-    // Inlined together with the copy, because copying is often the only work for a topic event.
+    /// Adds a shared frame. The frame is not copied if the buffer is empty, or if the frame is
+    /// large, so that slow clients share one copy.
+    // Inlined together with the copy, because the copy is often the only work for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
         self.settle();
@@ -75,8 +74,8 @@ impl FrameBuffer {
         ahead.push_back(frame.clone());
     }
 
-    /// Makes room for more frames after a lone frame; small frames are sent together. Must be
-    /// called before writing to `buffer`.
+    /// Moves a lone frame so that more frames can follow it. Small frames are sent together. Must
+    /// be called before writing to `buffer`.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if self.lone.is_some() {
@@ -99,7 +98,7 @@ impl FrameBuffer {
         self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
     }
 
-    /// Returns whether no bytes have been written since the buffer contained `before` bytes.
+    /// Returns whether the buffer still contains exactly `before` bytes.
     #[inline]
     pub(crate) fn is_unchanged_since(&self, before: usize) -> bool {
         self.buffer.len() == before && self.lone.is_none()
@@ -118,8 +117,8 @@ impl FrameBuffer {
         self.len() >= DUE
     }
 
-    /// Takes the bytes to send next: all written bytes, or only a part of them if that saves a
-    /// copy.
+    /// Takes the bytes to send next. These are all written bytes, or only some of them if that
+    /// saves a copy.
     #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {
@@ -171,7 +170,7 @@ mod tests {
 
     fn write(frames: &mut FrameBuffer, len: usize) {
         frames.settle();
-        // As for a frame that does not fit into the capacity.
+        // Reserves like a frame that does not fit into the capacity.
         frames.buffer.reserve(2 * len);
         frames.buffer.put_bytes(b'x', len);
     }

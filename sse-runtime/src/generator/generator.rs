@@ -22,14 +22,14 @@ use crate::{
     lifecycle::connection::Connection,
 };
 
-/// An endpoint's function as a coroutine, with its types erased. It is boxed once and never moves.
-/// The handler polls it until the response begins; after that, the body polls it.
+/// An endpoint's function as a type-erased coroutine. It is boxed once and never moves. The handler
+/// polls it until the response begins. After that, the body polls it.
 #[derive(Debug)]
 #[must_use = "a generator does nothing unless a request drives it"]
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
     pub(crate) handoff: Handoff,
-    /// Whether there are statements before the response. They can still return a different
+    /// Whether there are statements before the response. These can still return a different
     /// response.
     pub(crate) prelude: bool,
 }
@@ -37,16 +37,15 @@ pub struct Generator {
 /// How a generator ended.
 pub(crate) enum Ending {
     Finished,
-    /// A task of the generator's stream has panicked.
+    /// A task that belongs to the generator's stream has panicked.
     TaskPanicked,
     /// An error before the response.
     Rejected(Response),
-    /// An error in the stream, in the form of a function that writes the error for the client and
-    /// logs it.
+    /// An error in the stream. The function writes the error for the client and logs it.
     Failed(WriteError),
 }
 
-/// Writes the event for an error in the stream. The event's name is the one set by the endpoint.
+/// Writes the event for an error in the stream. The endpoint determines the event's name.
 type WriteError = Box<dyn FnOnce(&Handoff, &Endpoint) + Send>;
 
 pub(crate) struct Coroutine {
@@ -56,7 +55,7 @@ pub(crate) struct Coroutine {
 impl Coroutine {
     #[inline]
     /// Polls the function, and then checks the tasks of its stream. A task may be panicking at this
-    /// moment, even though the function has already read all values that the task has sent.
+    /// moment, even if the function has already read all values that the task sent.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,
@@ -85,7 +84,7 @@ impl fmt::Debug for Coroutine {
 }
 
 pin_project! {
-    /// A function's coroutine, and the conversion of its output. An `async` block around the
+    /// The coroutine of a function, and the conversion of its output. An `async` block around the
     /// coroutine would store it twice: once as a captured variable and once as an awaited future.
     struct Ends<F, M> {
         #[pin]
@@ -213,8 +212,8 @@ impl Generator {
     }
 }
 
-/// Functions for a stream's error type: they write an error for the client, and describe it in the
-/// log.
+/// The functions of a stream's error type, which write an error for the client and describe it for
+/// the log.
 pub struct StreamError<E> {
     item: Item<E>,
     describe: Describe<E>,

@@ -1,9 +1,9 @@
 //! [`Handoff`]: state shared by the generator and the body. The generator writes frames, and the
 //! body takes them.
 //!
-//! The body polls the generator in the same task, so the lock is never contended. The lock makes
-//! the pair `Send` without `unsafe`. There is no queue: the generator stops until the body has
-//! taken the frames.
+//! The body polls the generator in the same task, so the lock is never contended. It makes the pair
+//! `Send` without `unsafe`. There is no queue, because the generator stops until the body has taken
+//! the frames.
 
 use std::{
     cell::RefCell,
@@ -25,10 +25,11 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 
-/// A frame that is being written. Because a user's `Serialize` runs during the write, the current
-/// handoff is hidden: a topic that `Serialize` reads does not count as read by this stream.
+/// A frame that is being written. A user's `Serialize` implementation runs during the write. The
+/// current handoff is hidden from it, so that a topic that it reads does not count as read by this
+/// stream.
 struct Writing<'a> {
-    /// Length of the buffer before the frame was written.
+    /// The length of the buffer before the frame was written.
     before: usize,
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
@@ -50,8 +51,8 @@ impl Writing<'_> {
 impl Handoff {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Outgoing> {
-        // The lock may be poisoned, because a user's `Serialize` may panic while the lock is held.
-        // The incomplete frame is removed, so the lock still guards whole frames.
+        // The lock may be poisoned, because a user's `Serialize` implementation may panic while the
+        // lock is held. The incomplete frame is removed, so the state is still valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,8 +95,8 @@ impl Handoff {
         self.lock().has_failure()
     }
 
-    /// Calls `write` to add a frame, and returns whether the generator has to stop after it. Does
-    /// not add a frame after a failure, including the failure of a run that the stream reads.
+    /// Calls `write` to add a frame, and returns whether the generator has to stop after it. Adds
+    /// no frame after a failure, including the failure of a run that the stream reads.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
@@ -107,7 +108,7 @@ impl Handoff {
         writing.end(written)
     }
 
-    // Not generic, because the generic `write` is instantiated for each endpoint.
+    // Separate from `write`, because the generic `write` is instantiated for each endpoint.
     fn start_write(&self) -> Option<Writing<'_>> {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
@@ -118,8 +119,8 @@ impl Handoff {
         })
     }
 
-    /// Calls `write` to add the error with which the stream ends, even if a run that the stream
-    /// reads has failed.
+    /// Calls `write` to add the error that ends the stream, even if a run that the stream reads has
+    /// failed.
     pub(crate) fn write_error(&self, write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>) {
         self.lock().topics.failure = None;
         self.write(write);
@@ -169,7 +170,7 @@ impl Handoff {
         self.lock().take_failure()
     }
 
-    /// Registers a topic that this stream begins to read.
+    /// Registers a topic that this stream has started to read.
     pub(crate) fn read_topic(&self) -> Reading {
         self.lock().topics.begin(self.clone())
     }
@@ -183,7 +184,7 @@ impl Handoff {
         self.lock().topics.failure.clone()
     }
 
-    /// Makes this handoff the current one for all code that the generator runs, until the guard is
+    /// Makes this the current handoff for all code that the generator runs, until the guard is
     /// dropped.
     pub(crate) fn enter(&self) -> Entered {
         Entered(CURRENT.replace(Some(self.clone())))
@@ -205,7 +206,7 @@ pub(crate) struct Entered(Option<Handoff>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // Unlike `set`, this does not check whether the value is being initialized.
+        // Unlike `set`, `replace` does not check whether the value is being initialized.
         drop(CURRENT.replace(self.0.take()));
     }
 }

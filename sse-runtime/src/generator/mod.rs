@@ -1,4 +1,5 @@
-//! The user's function as a coroutine, and the handoff of its events to the body that polls it.
+//! The user's function as a coroutine, and the handoff of its events to the response body that
+//! polls it.
 
 pub(crate) mod checkpoint;
 pub(crate) mod client_ids;

@@ -1,13 +1,13 @@
-//! [`Outgoing`]: the frames that a generator has written and the body has not taken yet, and the
+//! [`Outgoing`]: the frames that a generator has written but the body has not taken yet, and the
 //! stream state that both share.
 //!
 //! # States
 //!
 //! | turn | entered when | the body then |
 //! | --- | --- | --- |
-//! | `Runs` | the body polls the generator | takes the frames once the generator waits for an event of its own |
-//! | `Stops` | a frame is due, or no more frames can be written | takes the frames, and polls the generator again once they are flushed; no other event wakes it |
-//! | `RestDue` | only a part was taken | takes the rest before it polls the generator |
+//! | `Runs` | the body polls the generator | takes the frames as soon as the generator waits for something else |
+//! | `Stops` | a frame is due, or no more frames can be written | takes the frames, and polls the generator again once they are flushed; nothing else wakes the generator |
+//! | `RestDue` | only some of the frames were taken | takes the rest before it polls the generator |
 //!
 //! Independently of the turn, the stream is in its [`Phase::Prelude`] until the function reaches
 //! its first `yield_!`. No frame is written after a [`WriteFailure`].
@@ -29,7 +29,7 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// The frames that the generator has written and the body has not taken yet, and the stream state.
+/// The frames that the generator has written but the body has not taken yet, and the stream state.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub(crate) frames: FrameBuffer,
@@ -53,7 +53,7 @@ struct Rules {
     sends_gaps: bool,
     /// Whether frames that contain only an id may be written.
     sends_bare_ids: bool,
-    /// Whether a response that is cut breaks off.
+    /// Whether the response is aborted if the stream is cut off.
     aborts_when_cut: bool,
 }
 
@@ -78,7 +78,7 @@ enum Phase {
     Streaming,
 }
 
-/// The side whose turn it is; see the module docs.
+/// The side whose turn it is. See the module docs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]
@@ -87,14 +87,14 @@ enum Turn {
     RestDue,
 }
 
-/// The response to a client whose `Last-Event-ID` header belongs to a stream that is over.
+/// The response to a client whose `Last-Event-ID` header belongs to a finished stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Returning {
-    /// The generator's output, as for any other client. The client has not sent such an id, or its
-    /// id belongs to a different topic.
+    /// The output of the generator, as for any other client. The client has not sent such an id, or
+    /// its id belongs to a different topic.
     #[default]
     Reads,
-    /// Undecided, because the generator has not used the id so far.
+    /// Undecided, because the generator has not used the id yet.
     Unknown,
     /// A `204`, because the id belongs to the topic that the generator reads.
     Stops,
@@ -105,14 +105,14 @@ pub(crate) enum Returning {
 pub(crate) enum WriteFailure {
     Encode(EncodeError),
     /// Events are missing, and the endpoint sends only the values that its function yields.
-    // Boxed because few streams ever have one.
+    // Boxed, because few streams ever have a gap.
     Gap(Box<Gap>),
-    /// A run that the stream reads has failed, and the generator has yielded a value since then.
+    /// A run that the stream reads has failed, and the generator has since yielded a value.
     Run(Arc<Failure>),
 }
 
 impl WriteFailure {
-    /// Returns the reason with which the stream closes.
+    /// Returns the close reason of the stream.
     pub(crate) fn reason(&self) -> CloseReason {
         match self {
             Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
@@ -121,10 +121,10 @@ impl WriteFailure {
     }
 }
 
-/// Announces what the writer does after the frame that it has just written.
+/// Indicates what follows the frame that was just written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Unknown, because it depends on the generator.
+    /// It depends on the generator.
     #[default]
     Unknown,
     /// More frames follow immediately. They are sent together.
@@ -136,11 +136,11 @@ pub(crate) enum Next {
 /// The bytes that were taken after a poll of the generator.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// The frames; empty if none were written.
+    /// The frames. Empty if none were written.
     pub(crate) bytes: Bytes,
     pub(crate) events: u64,
-    /// Whether the generator is waiting and will be woken. Until then, it does not need to be
-    /// polled.
+    /// Whether the generator is waiting and will be woken. It does not need to be polled until
+    /// then.
     pub(crate) waits: bool,
 }
 
@@ -152,7 +152,7 @@ pub(crate) enum Stop {
     /// It stops until the body has taken the frame.
     UntilTaken,
     /// It stops only for this poll, because no frame was written. Otherwise, a loop of such yields
-    /// would never give other tasks a turn.
+    /// would starve other tasks.
     Yields,
 }
 
@@ -169,8 +169,8 @@ impl Outgoing {
         self.ids = ClientIds::new(last_id);
     }
 
-    /// Returns the buffer to write frames to. A lone shared frame must already have been settled;
-    /// [`Handoff::write`] does this.
+    /// Returns the buffer to write frames to. A lone shared frame must already have been settled,
+    /// as [`Handoff::write`] does.
     ///
     /// [`Handoff::write`]: crate::generator::handoff::Handoff::write
     #[inline]
@@ -198,7 +198,7 @@ impl Outgoing {
         self.turn == Turn::Stops
     }
 
-    /// Records that the client has reconnected with the last event ID of a stream that is over.
+    /// Records that the client has reconnected with the last event ID of a finished stream.
     pub(crate) fn open_for_done(&mut self) {
         self.returning = Returning::Unknown;
     }
@@ -207,8 +207,8 @@ impl Outgoing {
         self.returning
     }
 
-    /// Records that a topic is read from the position in the client's id. `is_done` is `true` if
-    /// the client has received the end of that topic.
+    /// Records that a topic is being read from the position in the client's id. `is_done` is `true`
+    /// if the client has received the end of that topic.
     pub(crate) fn judge(&mut self, is_done: bool) {
         if self.returning == Returning::Unknown {
             self.returning = match is_done {
@@ -218,9 +218,9 @@ impl Outgoing {
         }
     }
 
-    /// Returns whether the response has content: a yielded value, a gap that the client should
-    /// receive, or a failure. For a client that has already received the end of a stream, the mere
-    /// start of another stream does not count.
+    /// Returns whether the response has content, which is a yielded value, a gap that the client
+    /// should receive, or a failure. For a client that has already received the end of a stream,
+    /// the start of another stream does not count as content.
     pub(crate) fn has_content(&self) -> bool {
         let begins = self.has_begun() && self.returning != Returning::Unknown;
         begins || !self.frames.is_empty() || self.has_failure()
@@ -256,7 +256,7 @@ impl Outgoing {
         self.next = next;
     }
 
-    /// Begins a frame. Returns `false` if no more frames may be written.
+    /// Begins a frame. Returns `false` if no more frames can be written.
     #[inline]
     pub(crate) fn begin_frame(&mut self) -> bool {
         self.begin();
@@ -269,7 +269,7 @@ impl Outgoing {
         true
     }
 
-    /// Ends the frame that began when the buffer had `before` bytes, and returns whether the
+    /// Ends the frame that started at byte `before` of the buffer, and returns whether the
     /// generator has to stop after it.
     #[inline]
     pub(crate) fn end_frame(&mut self, before: usize, written: Result<(), EncodeError>) -> Stop {
@@ -299,8 +299,9 @@ impl Outgoing {
         }
     }
 
-    /// Stops the generator. Events after a partial response would make that response look complete,
-    /// so a run's failure becomes the stream's failure at this point.
+    /// Stops the generator. If more events followed the partial output of a failed run, the
+    /// response would look complete. The failure of the run therefore becomes the failure of the
+    /// stream.
     #[cold]
     fn refuse_write(&mut self) {
         if self.failure.is_none() {
@@ -321,8 +322,8 @@ impl Outgoing {
         }
     }
 
-    /// Takes the id of a topic position that the client has not received yet. The keep-alive
-    /// carries this id.
+    /// Takes the id of a topic position that the client has not received yet. The id is sent with
+    /// the keep-alive.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         if !self.rules.sends_bare_ids {
             return None;
@@ -330,7 +331,8 @@ impl Outgoing {
         self.ids.take_read_to()
     }
 
-    /// Writes the id of the start position if the client has not received an id from the topic yet.
+    /// Writes the id of the start position, if the client has not received an id from the topic
+    /// yet.
     #[inline]
     fn tell_start(&mut self) {
         if let Some(start) = self.ids.take_start()
@@ -352,11 +354,12 @@ impl Outgoing {
         (mem::take(&mut self.events), self.frames.len())
     }
 
-    /// Takes whole frames, and the number of events written since the last call. The bytes are
-    /// empty if no frame has been written.
+    /// Takes complete frames, and returns them with the number of events written since the last
+    /// call. The bytes are empty if no frame has been written.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        // If only a part is taken, the rest is taken next, but its events are counted now.
+        // If only some of the frames are taken, the rest is taken next, but its events are counted
+        // now.
         let taken = self.frames.take();
         if self.frames.has_rest() {
             self.turn = Turn::RestDue;
@@ -366,8 +369,8 @@ impl Outgoing {
         (taken, mem::take(&mut self.events))
     }
 
-    /// Takes the frames that the generator has written. Called after a poll in which the generator
-    /// did not end.
+    /// Takes the frames that the generator has written. Called after the generator has returned
+    /// `Pending`.
     ///
     /// # Errors
     ///
@@ -391,7 +394,7 @@ impl Outgoing {
     }
 
     /// Takes the rest of the frames that were written together. Returns `None` if no frames are
-    /// left; it is then the generator's turn.
+    /// left, in which case it is the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

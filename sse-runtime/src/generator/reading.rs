@@ -1,20 +1,21 @@
-//! [`Reading`]: a topic that a generator reads. How the generator's topics end determines how its
-//! stream ends.
+//! [`Reading`]: a topic that a generator reads. The end of the generator's topics determines the
+//! end of its stream.
 
 use std::{mem, sync::Arc};
 
 use crate::generator::{handoff::Handoff, run_failure::Failure};
 
-/// The topics that the generator reads, and how the topics that it has finished reading ended.
+/// The topics that the generator is reading, and the outcome of the topics that it has finished
+/// reading.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    /// The number of topics that are being read and have not ended.
+    /// The number of topics that are being read and have not ended yet.
     reading: u32,
     /// Whether a reading was dropped before the end of its topic.
     was_left: bool,
-    /// Whether any topic is finished for good.
+    /// Whether any topic has finished.
     is_over: bool,
-    /// Whether a reader was too slow, and no new reading has begun since then.
+    /// Whether a reader was too slow, and no other reading has begun since then.
     lags: bool,
     /// The failure of a run that is being read. The stream ends with it.
     pub(crate) failure: Option<Arc<Failure>>,
@@ -42,8 +43,8 @@ impl Reading {
 }
 
 impl Reading {
-    /// Records that the topic's run has failed or was stopped. A stop counts as a failure only if
-    /// the endpoint aborts responses that are cut off.
+    /// Records that the topic's run has failed or was stopped. Stopping a run counts as a failure
+    /// only if the endpoint aborts responses that are cut off.
     #[cold]
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
         let mut outgoing = self.handoff.lock();
@@ -83,8 +84,9 @@ impl Topics {
         }
     }
 
-    /// Returns how the topics end the stream once its generator has finished. The stream is over
-    /// for good only if every topic is finished and the generator has read every topic to its end.
+    /// Returns how the topics end the stream after its generator has finished. The stream is over
+    /// permanently only if every topic is finished and the generator has read every topic to its
+    /// end.
     pub(crate) fn end(&self) -> Option<TopicEnd> {
         if self.lags {
             return Some(TopicEnd::Lagged);

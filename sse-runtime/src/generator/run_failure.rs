@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// The reason why a run, or a task of a stream, did not finish. Each reader's stream ends with an
-/// event for this failure. The event has the same name as the endpoint's error events.
+/// event for this failure, which has the same name as the endpoint's error events.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// Whether the run was stopped on request. If it was, its readers' streams end cleanly, or
-    /// break off if a partial response must not look complete.
+    /// Whether the run was stopped on request. If it was, its readers' streams end cleanly, or are
+    /// aborted if a partial response must not look complete.
     pub(crate) is_stop: bool,
-    /// Writes the error, or `None` if clients must not see it.
+    /// The function that writes the error, or `None` if clients must not see it.
     error: Option<Mutex<Write>>,
 }
 
@@ -47,7 +47,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of a run that was stopped before its end.
+    /// Returns the failure of a run that was stopped before it finished.
     pub(crate) fn stopped() -> Self {
         Self {
             is_stop: true,
@@ -55,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// Returns a failure whose error is not shown to clients.
+    /// Returns a failure whose error is hidden from clients.
     pub(crate) fn hidden() -> Self {
         Self {
             reason: CloseReason::Failed,
@@ -77,12 +77,12 @@ impl Failure {
         }
     }
 
-    /// Writes the last event of a stream, with an id that makes a reconnecting client stop. Returns
+    /// Writes the last event of a stream, with an id that stops a client that reconnects. Returns
     /// whether an event was written.
     ///
-    /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
-    /// framework events. The id and the problem without details belong to the framework, so such an
-    /// endpoint omits them.
+    /// The error of a run is the producer's own event, so it is sent even if the endpoint does not
+    /// send framework events. The id and the problem without details are added by the framework, so
+    /// such an endpoint omits them.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
@@ -92,8 +92,8 @@ impl Failure {
             ..Fields::default()
         };
         let shown = self.error.as_ref().is_some_and(|write| {
-            // The lock may be poisoned, because a user's `Serialize` may panic while the lock is
-            // held. Such a panic does not affect the closure.
+            // The lock may be poisoned, because a user's `Serialize` implementation may panic while
+            // the lock is held. Such a panic does not affect the closure.
             let write = write.lock().unwrap_or_else(PoisonError::into_inner);
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match write(&mut frame) {
@@ -102,7 +102,7 @@ impl Failure {
                     true
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the error of a run cannot be serialised, so its readers get no details");
+                    tracing::error!(%error, "failed to serialize the error of a run; its readers receive no details");
                     false
                 }
             }
@@ -118,14 +118,14 @@ impl Failure {
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match Payload::<AsJson>::encode(&problem, &mut frame) {
                 Ok(()) => drop(frame.finish()),
-                Err(error) => tracing::error!(%error, "a problem cannot be serialised"),
+                Err(error) => tracing::error!(%error, "failed to serialize a problem"),
             }
         }
         outgoing.wrote(id);
         true
     }
 
-    /// Returns the error as its readers receive it. Used in log messages.
+    /// Returns the error in the form that readers receive. Used in log messages.
     pub(crate) fn describe(&self) -> String {
         let mut outgoing = bytes::BytesMut::new();
         let mut frame = Frame::of_value(&mut outgoing);

@@ -1,5 +1,5 @@
-//! The requirements on the types in an endpoint's signature. Each requirement is checked once, at
-//! the type that the user wrote.
+//! The bounds on the types in an endpoint's signature. Each bound is checked once, at the type that
+//! the user wrote.
 
 use std::{
     fmt,
@@ -15,8 +15,8 @@ use crate::{
     generator::yielder::Item,
 };
 
-/// A response's error type, checked where the signature names the type. Contains the conversion
-/// into a response.
+/// A response's error type, whose bounds are checked at the type in the signature. Contains the
+/// conversion into a response.
 pub struct Rejection<R> {
     pub(crate) answer: fn(R) -> Response,
 }
@@ -34,7 +34,7 @@ impl<R> Rejection<R> {
     }
 }
 
-/// An error that can be the response of an endpoint.
+/// The errors that can be the response of an endpoint.
 ///
 /// This trait is defined in this crate because the compiler message for axum's trait does not
 /// mention [`SseError`](derive@crate::SseError).
@@ -65,7 +65,7 @@ impl<R> fmt::Debug for Rejection<R> {
 }
 
 /// Determines the item type of a stream. The inherent method takes precedence over the trait
-/// method, and rejects a `Result`. serde would serialise the `Result` as `{"Ok":…}`.
+/// method, and rejects a `Result`, which serde would serialize as `{"Ok":…}`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn(T)>);
 

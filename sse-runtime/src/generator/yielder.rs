@@ -1,5 +1,5 @@
-//! [`Yielder`]: implements `yield_!`, a macro that writes a value and then waits until the body has
-//! taken it.
+//! [`Yielder`]: the implementation of `yield_!`, which writes a value and then waits until the body
+//! has taken it.
 
 use std::{
     convert::Infallible,
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// A stream's item type, checked where the signature names the type. Contains the function that
-/// encodes the values.
+/// A stream's item type, whose bounds are checked at the type in the signature. Contains the
+/// function that encodes the values.
 pub struct Item<T> {
     encode: Encode<T>,
 }
@@ -91,7 +91,7 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of a value whose type is inferred from context. Its type can therefore only
+    /// Writes the frame of a value whose type is inferred from context. The type can therefore only
     /// be the item type.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
@@ -148,12 +148,12 @@ impl<T> Yielder<T> {
 }
 
 pin_project! {
-    /// The future of `yield_all!`: writes the frame of each item before it polls for the next one,
-    /// and stops at the first error. If several topic events are waiting, they are written
-    /// together; see [`ItemByItem`].
+    /// The future of `yield_all!`. It writes the frame of each item before it polls for the next
+    /// one, and stops at the first error. If several topic events are waiting, it writes them
+    /// together. See [`ItemByItem`].
     ///
-    /// It is implemented by hand, because an `async` block would store the stream twice: once as a
-    /// captured variable and once pinned.
+    /// The future is implemented by hand, because an `async` block would store the stream twice:
+    /// once as a captured variable and once as a pinned value.
     // The code that pushes an item is in a function pointer, so this type needs no bounds. An unmet
     // bound is then reported once, at the call that creates the future, and not again at the await.
     #[must_use = "futures do nothing unless polled"]
@@ -170,8 +170,8 @@ pin_project! {
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
-/// Selects how `yield_all!` writes a stream: item by item, unless its `Part` has an inherent
-/// `push_all` method. An inherent method takes precedence over a trait method.
+/// Selects how `yield_all!` writes a stream. The stream is written item by item, unless its `Part`
+/// has an inherent `push_all` method, which takes precedence over the trait method.
 pub trait ItemByItem {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
@@ -190,11 +190,11 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let mut this = self.project();
         loop {
-            // A cancellation point; see `guard`.
+            // A cancellation point. See `guard`.
             let turn = ready!(coop::poll_proceed(cx));
             let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
             turn.made_progress();
-            // No waker is needed here; see `Handover`. If the stream is pending instead, it has
+            // No waker is needed here. See `Handover`. If the stream is pending instead, it has
             // registered the waker.
             match next {
                 Some(Ok(false)) => {}
@@ -214,8 +214,8 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
 
 /// Stops the generator once, so that the body can take the frames that have been written.
 ///
-/// The body polls the generator again only once those frames have been flushed, so this future is
-/// ready after the flush. Dropping the future does not lose any frames: they are still sent.
+/// The body does not poll the generator again until those frames have been flushed, so this future
+/// is ready after the flush. If the future is dropped, the frames are still sent.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
@@ -239,7 +239,7 @@ impl Future for Handover<'_> {
         const UNTIL_TAKEN: u8 = Stop::UntilTaken as u8;
         const YIELDS: u8 = Stop::Yields as u8;
         match std::mem::replace(&mut self.stop, Stop::No as u8) {
-            // No waker is needed: after this poll, the body takes the frames, and polls the
+            // No waker is needed. After this poll, the body takes the frames, and polls the
             // generator again once they have been flushed.
             UNTIL_TAKEN => Poll::Pending,
             // Every `yield_!` is a cancellation point, even if it has not written a frame.
@@ -252,9 +252,10 @@ impl Future for Handover<'_> {
     }
 }
 
-/// A value that `yield_!` accepts in a stream of `T`: a `T`, a `&T`, or an [`Event`] of either.
+/// The values that `yield_!` accepts in a stream of `T`: a `T`, a `&T`, or an [`Event`] with either
+/// of these.
 ///
-/// The parameter `Kind` distinguishes these, and is inferred.
+/// The `Kind` parameter distinguishes these, and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this stream yields; its item is `{T}`",
     label = "the item of this stream is `{T}`",
@@ -293,7 +294,7 @@ impl<S: Stream> Whole for S {
     }
 }
 
-/// The kinds of values that `yield_!` accepts. They prevent the implementations of `Yield` from
+/// The kinds of values that `yield_!` accepts. They keep the implementations of `Yield` from
 /// overlapping.
 pub mod kind {
     /// The item itself.
@@ -302,10 +303,10 @@ pub mod kind {
     /// A reference to the item.
     #[derive(Debug)]
     pub enum Reference {}
-    /// An event of the item.
+    /// An event that contains the item.
     #[derive(Debug)]
     pub enum Full {}
-    /// An event of a reference to the item.
+    /// An event that contains a reference to the item.
     #[derive(Debug)]
     pub enum FullReference {}
     /// An update of a topic.
@@ -383,8 +384,8 @@ fn write_event<T>(
     Ok(())
 }
 
-/// An item that `yield_all!` accepts: a value that `yield_!` accepts, or a `Result` with such a
-/// value.
+/// The items that `yield_all!` accepts: the values that `yield_!` accepts, and `Result`s with such
+/// a value.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, its error `{E}`",
     label = "the items of this stream do not fit",

@@ -1,7 +1,7 @@
 //! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
 //!
-//! A stream checks its timers at every event, and they have almost never elapsed. Polling a timer
-//! takes a tenth of the time that an event takes, whereas comparing the waker with that of the last
+//! A stream checks its timers at every event, but they have almost never elapsed. Polling a timer
+//! takes a tenth of the time of an event, whereas comparing the waker with the waker of the last
 //! poll costs almost nothing.
 
 use std::{
@@ -14,13 +14,13 @@ use crate::poll::{epoch::WakerId, poll_unconstrained};
 
 /// A future and the waker of its last poll.
 ///
-/// The future is boxed because it is rarely touched, while the waker is compared at every event and
-/// should be close to the other fields that every event reads.
+/// The future is boxed because it is rarely accessed. The waker is compared at every event, so it
+/// should be close to the other fields that are read at every event.
 #[derive(Debug)]
 pub(crate) struct CachedPoll<F> {
     future: Pin<Box<F>>,
-    /// The waker of the last poll, if that poll returned `Pending` and the future has not been
-    /// changed since.
+    /// The waker of the last poll, if that poll returned `Pending` and the future has not changed
+    /// since.
     waker: Option<WakerId>,
 }
 
@@ -32,8 +32,8 @@ impl<F: Future> CachedPoll<F> {
         }
     }
 
-    /// Returns the future so that it can be changed. After a change, it may no longer wake the
-    /// stored waker, so the next [`poll_where`](Self::poll_where) polls it.
+    /// Returns the future for modification. A modified future may no longer wake the stored waker,
+    /// so the next call to [`poll_where`](Self::poll_where) polls it.
     pub(crate) fn future_mut(&mut self) -> Pin<&mut F> {
         self.waker = None;
         self.future.as_mut()
@@ -48,7 +48,7 @@ impl<F: Future> CachedPoll<F> {
     /// of `cx` and `may_be_ready` returns `false`.
     ///
     /// If the future becomes ready right after that check, no wake-up is lost, because the future
-    /// then wakes the waker of `cx`.
+    /// wakes the waker of `cx`.
     pub(crate) fn poll_where(
         &mut self,
         may_be_ready: impl FnOnce(&F) -> bool,

@@ -1,14 +1,14 @@
-//! Poll epochs, from which a body determines whether it has already been polled within the current
+//! Poll epochs. A body uses them to determine whether it has already been polled during the current
 //! poll of its connection's task.
 //!
-//! After each frame that it has sent, the [`takeover`](crate::server::takeover) polls the body for
-//! the next one. Usually there is no next frame: the generator was polled a moment ago with the
-//! same waker, and waits for something that will wake it. The body remembers the epoch of that
-//! poll, and does not poll the generator again in the same epoch.
+//! The [`takeover`](crate::server::takeover) sends a frame and then polls the body for the next
+//! one. Usually there is no next frame, because the generator was polled a moment ago with the same
+//! waker, and is waiting to be woken. The body stores the epoch of that poll, and does not poll the
+//! generator again in the same epoch.
 //!
-//! This is sound because a wake-up of that waker begins another epoch, in which the body polls the
-//! generator. A layer may poll the body from another task or with another waker. Then there is no
-//! current epoch, and the body always polls the generator.
+//! This is correct because a wake-up of that waker starts another epoch, in which the body polls
+//! the generator. A layer may poll the body from another task or with another waker. In that case,
+//! there is no current epoch, and the body always polls the generator.
 
 use std::{
     cell::Cell,
@@ -28,7 +28,7 @@ struct PollEpoch {
     waker: WakerId,
 }
 
-/// The identity of a waker, as [`Waker::will_wake`] compares it. It is meaningful only while a
+/// The identity of a waker, as compared by [`Waker::will_wake`]. It is meaningful only while a
 /// clone of the waker is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakerId {
@@ -45,9 +45,9 @@ impl WakerId {
     }
 }
 
-/// The epochs of one stream on its connection. Their numbers are unique in the process, because a
-/// body may be moved to another connection task, and the number that it remembers must not occur
-/// among that task's epochs.
+/// The epochs of one stream on its connection. Their numbers are unique within the process. A body
+/// may be moved to another connection task, and the number that it has stored must not be one of
+/// that task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 

@@ -1,5 +1,5 @@
-//! Ways to poll a future other than `.await`: skipping polls that would return `Pending`, and
-//! polling outside the task's cooperative budget.
+//! Ways to poll a future other than `.await`, which skip polls that would return `Pending`, or poll
+//! outside the task's cooperative budget.
 
 pub(crate) mod cached;
 pub(crate) mod epoch;
