@@ -1,5 +1,5 @@
-//! [`SseRoute`]: the route that an endpoint's function returns, and [`SseRouterExt`], which adds it to
-//! a router.
+//! [`SseRoute`], the route that an endpoint's function returns, and [`SseRouterExt`], which adds it
+//! to a router.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
@@ -42,12 +42,12 @@ impl<H> SseRoute<H> {
         Self { handler, endpoint }
     }
 
-    /// Returns the path that the attribute sets.
+    /// Returns the path that is set by the attribute.
     pub fn path(&self) -> &'static str {
         self.endpoint.path
     }
 
-    /// Returns the method: `GET`, unless the attribute sets another.
+    /// Returns the method, which is `GET` unless the attribute sets another one.
     pub fn method(&self) -> &Method {
         &self.endpoint.method
     }
@@ -58,7 +58,7 @@ impl<H> SseRoute<H> {
     }
 
     /// Returns the doc comment of the function with its lines joined by LF, or an empty string if
-    /// there is none.
+    /// the function has no doc comment.
     pub fn docs(&self) -> &'static str {
         self.endpoint.docs
     }
@@ -68,8 +68,8 @@ impl<H> SseRoute<H> {
         (self.endpoint.item)()
     }
 
-    /// Applies a layer to this endpoint only, like [`Handler::layer`]. The path's `405` response
-    /// and other endpoints on the same path do not go through the layer.
+    /// Applies a layer to this endpoint only, like [`Handler::layer`]. The layer does not apply to
+    /// the path's `405` response or to other endpoints on the same path.
     ///
     /// ```
     /// # use axum::Router;
@@ -108,15 +108,15 @@ impl<H> SseRoute<H> {
     }
 }
 
-/// An endpoint's function with a layer; see [`SseRoute::layer`].
+/// An endpoint's function with a layer. See [`SseRoute::layer`].
 #[derive(Clone, Debug)]
 pub struct Layered<H, L> {
     handler: H,
     layer: L,
 }
 
-/// A type that [`SseRouterExt::sse`] accepts: the function of an endpoint, or the [`SseRoute`] that
-/// it returns.
+/// The types that [`SseRouterExt::sse`] accepts: the function of an endpoint, and the [`SseRoute`]
+/// that it returns.
 ///
 /// `K` distinguishes the two and is inferred.
 #[diagnostic::on_unimplemented(
@@ -157,8 +157,8 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// An [`SseRoute`] that can be mounted on a router with the state `S`, because its arguments are
 /// extractors.
 ///
-/// `M` distinguishes the argument lists and is inferred. If an argument is not an extractor, axum's
-/// traits explain why, so these implementations are not hidden from compiler messages.
+/// `M` distinguishes the argument lists and is inferred. These implementations are not hidden from
+/// compiler messages, because axum's traits explain why an argument is not an extractor.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be put on a router",
     label = "not every argument of this endpoint is an extractor",
@@ -188,8 +188,8 @@ where
     fn mount(self) -> MethodRouter<S> {
         let Layered { handler, layer } = self.handler;
         let routes = SseRoute::new(handler, self.endpoint).mount();
-        // `layer` would also wrap the path's `405` response, which is shared with other endpoints
-        // on the path.
+        // `layer` would also apply to the path's `405` response, which is shared with other
+        // endpoints on the path.
         routes.route_layer(layer)
     }
 }
@@ -198,14 +198,14 @@ where
 pub trait SseRouterExt<S> {
     /// Adds an endpoint with the path and the method that its attribute specifies.
     ///
-    /// It accepts the function by name, `router.sse(clock)`, or the route that it returns,
-    /// `router.sse(clock().layer(auth))`.
+    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route that
+    /// it returns, as in `router.sse(clock().layer(auth))`.
     ///
     /// # Panics
     ///
-    /// Panics if the router already has a handler for this method on this path, as
-    /// [`Router::route`] does. If that handler is an event endpoint, the message names both
-    /// endpoints. axum's own message is printed first.
+    /// Like [`Router::route`], panics if the router already has a handler for this method on this
+    /// path. If that handler is an event endpoint, the message names both endpoints. axum's own
+    /// message is printed first.
     #[track_caller]
     fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
@@ -260,13 +260,13 @@ fn method_filter(method: &Method) -> MethodFilter {
     }
 }
 
-/// The last element of the type parameter that distinguishes argument lists. It is the only element
-/// for a function without arguments.
+/// The last element of the type parameter that distinguishes argument lists. If the function has no
+/// arguments, it is the only element.
 #[derive(Debug)]
 pub struct NoArguments;
 
 // The arguments are extracted as in axum's own handlers, in the same order and with the same
-// rejections. The surrounding code takes the data that the stream needs from the request.
+// rejections. The surrounding code extracts the data that the stream needs from the request.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {
         #[allow(non_snake_case, unused_mut, unused_variables)]

@@ -1,9 +1,8 @@
-//! Names both endpoints and their locations if two of them have the same method and path.
+//! Reports two endpoints with the same method and path by their names and locations.
 //!
-//! axum's panic message reports only that the routes overlap, and a router does not expose its
-//! routes. Therefore, axum's panic is caught and followed by one that names the endpoints. Both
-//! messages are printed, ours last, and code that catches the panic receives ours. With
-//! `panic = "abort"`, only axum's message is printed.
+//! axum's panic message says only that the routes overlap, and a router does not expose its routes.
+//! Therefore, axum's panic is caught, and a panic that names the endpoints is raised instead.
+//! axum's message is printed before ours. With `panic = "abort"`, only axum's message is printed.
 
 use std::{
     any::Any,
@@ -29,15 +28,15 @@ struct Mounted {
     at: &'static Location<'static>,
 }
 
-/// The endpoint that was mounted last for each method and path, in the whole process. It is read
-/// only after axum has reported an overlap, to name the first endpoint. If there are several
+/// The endpoint that was mounted last for each method and path in the whole process. The map is
+/// read only to name the first endpoint after axum has reported an overlap. If there are several
 /// routers, the entry may come from another router, so the message includes the endpoint's
 /// location.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
 impl RouteConflict {
-    /// Records an endpoint with the location of the caller, which is about to mount it.
+    /// Records an endpoint that is about to be mounted, with the location of the caller.
     #[track_caller]
     pub(crate) fn new(endpoint: &Endpoint) -> Self {
         Self {
@@ -56,7 +55,7 @@ impl RouteConflict {
     where
         S: Clone + Send + Sync + 'static,
     {
-        // Unwind safety: the closure owns the router, so nothing can observe it after a panic.
+        // Unwind safety: the closure owns the router, so it cannot be observed after a panic.
         let mount = AssertUnwindSafe(|| router.route(self.path, routes));
         match panic::catch_unwind(mount) {
             Ok(mounted) => {
@@ -87,7 +86,7 @@ impl RouteConflict {
         } = self;
         let first = mounted().get(&(method.clone(), *path)).copied();
         // An entry with the same location belongs to another router that was built by the same
-        // function.
+        // code.
         let first = first.filter(|first| first.at != *at);
         match first {
             Some(first) if first.name == *name => format!(

@@ -1,4 +1,4 @@
-//! [`CloseGuard`]: ensures that a stream ends exactly once, with the first reason that is noticed.
+//! [`CloseGuard`]: ensures that a stream ends exactly once, with the first reason that occurs.
 
 use tracing::{Span, span::Entered};
 
@@ -12,7 +12,7 @@ use crate::lifecycle::{
     wire::Wire,
 };
 
-/// The sources that report whether a client has stopped reading.
+/// The state of the connection, which shows whether the client has stopped reading.
 #[derive(Debug)]
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
@@ -29,7 +29,7 @@ impl StallSources {
 }
 
 /// Ends the stream in [`end`](Self::end), or when the guard is dropped because the body was dropped
-/// before its end. Only the first reason counts.
+/// before its end. Only the first reason is recorded.
 #[derive(Debug)]
 pub(crate) struct CloseGuard {
     connection: Connection,
@@ -85,8 +85,8 @@ impl CloseGuard {
         self.record.span()
     }
 
-    /// Marks the response as cut off. If the response ends with the connection, only a reset shows
-    /// the client that the response is incomplete.
+    /// Marks the response as cut off. If the end of the connection marks the end of the response,
+    /// only a reset shows the client that the response is incomplete.
     pub(crate) fn break_off(&self) {
         if self.stall.ends_connection
             && let Some(wire) = &self.stall.wire
@@ -95,8 +95,7 @@ impl CloseGuard {
         }
     }
 
-    /// Enters the stream's span unless it is disabled, because even entering a disabled span has a
-    /// cost.
+    /// Enters the stream's span unless it is disabled. Even entering a disabled span has a cost.
     pub(crate) fn enter_span(&self) -> Option<Entered<'_>> {
         let span = self.span();
         (!span.is_disabled()).then(|| span.enter())

@@ -1,4 +1,4 @@
-//! [`CloseReason`]: why a stream was closed.
+//! [`CloseReason`]: the reason why a stream was closed.
 
 use std::fmt;
 
@@ -10,21 +10,21 @@ pub enum CloseReason {
     Finished,
     /// The generator returned an error, or yielded a value that could not be sent.
     Failed,
-    /// The endpoint sent a different response before its stream began: an extractor's rejection, or
-    /// an error that the function returned as the response.
+    /// The endpoint sent a different response before its stream began, such as an extractor's
+    /// rejection, or an error that the function returned as the response.
     Rejected,
-    /// The client disconnected, or its connection failed. This reason applies whenever the body is
-    /// dropped before its end. So it also applies to `HEAD` requests, and if a layer drops the body
-    /// (such as a timeout before the response).
+    /// The client disconnected, or its connection failed. This reason is used whenever the body is
+    /// dropped before its end. This includes `HEAD` requests, and bodies that are dropped by a
+    /// layer (such as a timeout before the response).
     ClientGone,
     /// The server shut down.
     Shutdown,
     /// The endpoint's `max_duration` elapsed.
     MaxDuration,
-    /// The client's credentials expired; see
+    /// The client's credentials expired. See
     /// [`Connection::expires_at`](crate::Connection::expires_at).
     Expired,
-    /// The client's access was revoked; see
+    /// The client's access was revoked. See
     /// [`Connection::close_when`](crate::Connection::close_when).
     Revoked,
     /// The client did not read for the duration of the server's
@@ -33,7 +33,7 @@ pub enum CloseReason {
     /// The client could not keep up with a [`Topic`](crate::Topic) that
     /// [disconnects](crate::topic::TopicBuilder::disconnect) slow readers.
     Lagged,
-    /// A newer stream with the same key replaced this one; see
+    /// A newer stream with the same key replaced this one. See
     /// [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
     Superseded,
     /// The generator panicked.
@@ -57,7 +57,7 @@ impl CloseReason {
         Self::Panicked,
     ];
 
-    /// Returns the name in `snake_case`, as used in the `close` event.
+    /// Returns the name of the reason in `snake_case`, as it appears in the `close` event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",

@@ -1,10 +1,11 @@
-//! [`IntoDeadline`]: a point in time on either clock.
+//! [`IntoDeadline`]: a point in time on the system clock or the monotonic clock.
 
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-/// A point in time: a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or tokio.
+/// A point in time, which is a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or
+/// tokio.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a moment",
     note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"

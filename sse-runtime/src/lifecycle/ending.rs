@@ -1,11 +1,11 @@
 //! The frames that end a stream, depending on the close reason and the endpoint.
 //!
-//! The table on the docs page "How a stream ends" describes the same behaviour. The test `ends`
-//! compares it with this module cell by cell.
+//! The table on the docs page "How a stream ends" describes the same behaviour. The `ends` test
+//! compares every cell of the table with the behaviour of this module.
 //!
-//! The endpoint's behaviour depends on its method, unless a key overrides it. A `GET` is read by an
-//! `EventSource`, which reconnects after a clean end and resumes. For any other client, a clean end
-//! means that the response is complete.
+//! The endpoint's behaviour depends on its method, unless a key overrides it. A `GET` response is
+//! read by an `EventSource`, which reconnects after a clean end and resumes. For any other client,
+//! a clean end means that the response is complete.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct StreamEnd {
     pub(crate) last_frame: Option<LastFrame>,
-    /// Whether the response is cut off. Over HTTP/1.1, the last chunk is omitted; over HTTP/2,
-    /// `RST_STREAM` is sent; over HTTP/1.0, the connection is reset.
+    /// Whether the response is cut off. Over HTTP/1.1, the last chunk is omitted. Over HTTP/2,
+    /// `RST_STREAM` is sent. Over HTTP/1.0, the connection is reset.
     pub(crate) breaks_off: bool,
 }
 
-/// A frame that the framework, not the generator, writes at the end of a stream.
+/// A frame that is written at the end of a stream by the framework rather than by the generator.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
-    /// The `done` event, with an id that makes a reconnecting client stop.
+    /// The `done` event, with an id that stops a client that reconnects.
     Done,
     /// The reconnection time.
     Retry(Duration),
     /// The `close` event, with the reason.
     Close,
-    /// The `close` event, with the reason and with an id that makes a reconnecting client stop.
+    /// The `close` event, with the reason and an id that stops a client that reconnects.
     CloseForGood,
 }
 
@@ -45,7 +45,7 @@ impl StreamEnd {
             CloseReason::Finished if is_over || endpoint.end == End::Stop => {
                 (Some(LastFrame::Done), false)
             }
-            // After a failure, the last frame is the error that the generator returned.
+            // After a failure, the generator's error is the last frame.
             CloseReason::Finished | CloseReason::Failed | CloseReason::Rejected => (None, false),
             CloseReason::Panicked => (None, true),
             CloseReason::Shutdown if !cut => (
@@ -53,7 +53,7 @@ impl StreamEnd {
                 false,
             ),
             CloseReason::MaxDuration if !cut => (None, false),
-            // A script cannot see the response that rejects the client when it reconnects.
+            // A script cannot see the response to a reconnect that is rejected.
             CloseReason::Shutdown
             | CloseReason::MaxDuration
             | CloseReason::Expired

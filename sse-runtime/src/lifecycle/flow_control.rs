@@ -1,9 +1,10 @@
-//! [`FlowControl`]: tracks how much of an HTTP/2 stream hyper holds, and whether the client reads
-//! the stream.
+//! [`FlowControl`]: tracks how much of an HTTP/2 stream is buffered in hyper, and whether the
+//! client is reading the stream.
 //!
-//! Over HTTP/1, if a client stops reading, its socket stops being writable. An HTTP/2 client can
-//! block a single stream. hyper then does not poll the stream's body, so the body cannot notice.
-//! The state is therefore updated here, by hyper's calls, and shared with the request.
+//! Over HTTP/1, the socket of a client that has stopped reading is no longer writable. An HTTP/2
+//! client can block a single stream. hyper then does not poll the stream's body, so the body cannot
+//! detect this. Therefore, hyper's calls update the state in this module, which is shared with the
+//! request.
 
 use std::sync::{
     Arc,
@@ -20,15 +21,15 @@ use std::{
 use atomic_waker::AtomicWaker;
 
 /// The state shared by the task that drives a stream, the stream's body, the request, and the
-/// pieces that hyper holds.
-// Counters use relaxed ordering, because they do not synchronise other memory. The waker orders the
-// release of a piece before the subsequent check.
+/// pieces in hyper.
+// The counters use relaxed ordering, because they do not synchronize other memory. The waker orders
+// the release of a piece before the subsequent check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlowControl(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The pieces of this stream that hyper holds.
+    /// The pieces of this stream that hyper has not written yet.
     #[cfg(feature = "http2")]
     unsent: Unsent,
     #[cfg(feature = "http2")]
@@ -36,16 +37,15 @@ struct State {
     /// The number of pieces that hyper has received so far.
     #[cfg(feature = "http2")]
     handed_over: AtomicU64,
-    /// How often hyper has taken bytes from a piece to write them.
+    /// The number of times that hyper has taken bytes from a piece to write them.
     #[cfg(feature = "http2")]
     advanced: AtomicU64,
     /// Whether the client must read before the stream can continue.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
-    /// Woken when hyper holds fewer than `resume_below` pieces of this stream. While the stream
-    /// waits, `resume_below` is about half the number of pieces that hyper held when the wait
-    /// began, because one wake-up per piece would cost more than an event. While the stream is not
-    /// waiting, it is zero.
+    /// Woken when hyper holds fewer than `resume_below` pieces of this stream. While the stream is
+    /// waiting, `resume_below` is about half the number of pieces that hyper held when the wait
+    /// began, because one wake-up per piece would cost more than an event. Otherwise, it is zero.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]
@@ -60,10 +60,11 @@ impl FlowControl {
     }
 }
 
-/// The number of pieces, and their bytes, that hyper holds and has not yet written to the socket.
+/// The number of pieces that hyper has not written to the socket yet, and the number of their
+/// bytes.
 ///
-/// Both are stored in one atomic, because two tasks change them together for each event. The upper
-/// half is the number of pieces.
+/// Both numbers are stored in one atomic, because two tasks change them together for each event.
+/// The upper half is the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);
@@ -84,7 +85,7 @@ impl Unsent {
 
     // A stream that waits sets `resume_below` before it reads this count, and a written piece is
     // removed from this count before `resume_below` is read. All of these accesses are sequentially
-    // consistent, so at least one side sees the other's write.
+    // consistent, so at least one side sees the write of the other side.
     fn load(&self) -> (u32, u32) {
         Self::split(self.0.load(Ordering::SeqCst))
     }
@@ -104,7 +105,7 @@ impl Unsent {
             .fetch_add(Self::PIECE + u64::from(bytes), Ordering::SeqCst);
     }
 
-    /// Removes a piece and returns how many are left.
+    /// Removes a piece and returns the number of pieces that are left.
     fn remove(&self, bytes: u16) -> u32 {
         let piece = Self::PIECE + u64::from(bytes);
         let before = self.0.fetch_sub(piece, Ordering::SeqCst);
@@ -116,12 +117,13 @@ impl Unsent {
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct OfConnection {
-    /// The pieces of all streams that hyper holds.
+    /// The pieces of all streams that hyper has not written yet.
     unsent: Unsent,
     small: SmallPieces,
 }
 
-/// A rate limit across all streams of a connection for small pieces that are sent on their own.
+/// A rate limit for small pieces that are sent on their own. It applies to all streams of a
+/// connection together.
 ///
 /// Each piece is a DATA frame. A client that uses the `h2` crate closes the connection if about a
 /// hundred small frames are waiting for its application (`too_many_data_frames`). The server cannot
@@ -130,7 +132,7 @@ pub(crate) struct OfConnection {
 #[derive(Debug)]
 struct SmallPieces {
     start: Instant,
-    /// The time at which the pieces sent so far no longer count, in nanoseconds after `start`.
+    /// The time in nanoseconds after `start` at which the pieces sent so far no longer count.
     forgotten: AtomicU64,
 }
 
@@ -139,10 +141,10 @@ impl SmallPieces {
     /// The number of pieces that may be sent in a burst.
     const BURST: u32 = 48;
 
-    /// After a burst, one more piece may be sent per this duration.
+    /// After a burst, one piece may be sent per this duration.
     const EACH: Duration = Duration::from_millis(10);
 
-    /// Counts one more piece and returns `true`, or returns `false` if the piece may not be sent
+    /// Counts another piece and returns `true`, or returns `false` if the piece may not be sent
     /// now.
     fn admit(&self) -> bool {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -177,10 +179,10 @@ impl FlowControl {
         }))
     }
 
-    /// Called when hyper asks for the next piece. Returns whether hyper may have it. If not,
+    /// Called when hyper polls for the next piece. Returns whether it can be handed over. If not,
     /// `waker` is woken when hyper has written some pieces of this stream.
     ///
-    /// If hyper holds no pieces of a stream, that stream may always hand one over. Otherwise,
+    /// If hyper holds no pieces of a stream, that stream can always hand one over. Otherwise,
     /// streams whose clients do not read would block the other streams on the connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
@@ -221,13 +223,13 @@ impl FlowControl {
         self.0.connection.small.admit()
     }
 
-    /// Counts a piece that is handed to hyper. hyper asks for the next piece once the client's
-    /// window has room for one byte of this piece.
+    /// Counts a piece that is handed to hyper. hyper polls for the next piece as soon as the
+    /// client's window has room for one byte of this piece.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);
         state.connection.unsent.add(bytes);
-        // A load and a store suffice, because no other code writes to this counter.
+        // A load and a store are sufficient, because no other code writes to this counter.
         let handed_over = state.handed_over.load(Ordering::Relaxed);
         state.handed_over.store(handed_over + 1, Ordering::Relaxed);
         state.is_blocked.store(true, Ordering::Relaxed);
@@ -237,7 +239,7 @@ impl FlowControl {
         }
     }
 
-    /// If the stream cannot continue until its client reads, returns its progress so far.
+    /// Returns the stream's progress so far, if the stream cannot continue until its client reads.
     pub(crate) fn blocked_since(&self) -> Option<Progress> {
         let state = &*self.0;
         state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
@@ -253,9 +255,9 @@ impl FlowControl {
     }
 }
 
-/// The progress of a stream: the number of pieces that hyper has received, the number that hyper
-/// has not written yet, and how often hyper has taken bytes from a piece. A client with a small
-/// window takes a piece in many parts.
+/// The progress of a stream. It consists of the number of pieces that hyper has received, the
+/// number of pieces that it has not written yet, and the number of times that it has taken bytes
+/// from a piece. If a client's window is small, hyper writes a piece in many parts.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -264,8 +266,8 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece that hyper holds. It is dropped when it has been written, or when its stream has been
-/// dropped.
+/// A piece that was handed to hyper. It is dropped when it has been written, or when its stream has
+/// been dropped.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {

@@ -1,6 +1,6 @@
 //! [`Instruments`]: the metrics of an endpoint's streams, recorded through the `metrics` crate.
 //!
-//! If OpenTelemetry defines a name (such as the label `http.route`), that name is used. Other names
+//! If OpenTelemetry defines a name (such as the `http.route` label), that name is used. Other names
 //! follow OpenTelemetry's naming rules.
 
 #[cfg(feature = "metrics")]
@@ -20,7 +20,7 @@ mod installed {
     use crate::lifecycle::{close_reason::CloseReason, stream_limit::permit::Full};
 
     /// The instruments of one route. They are registered once, so that recording an event does not
-    /// need to look them up.
+    /// require a lookup.
     #[derive(Debug)]
     pub(crate) struct Instruments {
         route: String,
@@ -43,8 +43,8 @@ mod installed {
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
             };
-            // Prometheus does not see an increase if the first value of a counter is one, so the
-            // first panic would be missing from every rate.
+            // If the first exported value of a counter is one, Prometheus does not see an increase.
+            // The first panic would be missing from every rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }
@@ -75,7 +75,8 @@ mod installed {
         pub(crate) fn closed(&self, reason: CloseReason, after: Duration) {
             self.active.decrement(1);
             self.closings(reason).increment(1);
-            // Not registered in advance, because each histogram consists of a dozen series or more.
+            // Histograms are not registered in advance, because each of them consists of a dozen
+            // series or more.
             histogram!(
                 "sse.server.stream_duration",
                 self.labels("reason", reason.as_str())
@@ -101,7 +102,7 @@ mod installed {
             )
         }
 
-        /// Returns the labels of a metric that has one more label in addition to the route.
+        /// Returns the labels of a metric that has another label in addition to the route.
         fn labels(&self, name: &'static str, value: &'static str) -> Vec<Label> {
             vec![
                 Label::new("http.route", self.route.clone()),
@@ -126,12 +127,12 @@ mod installed {
             describe_counter!(
                 "sse.server.streams_closed",
                 Unit::Count,
-                "Event streams that have ended, by the reason."
+                "Event streams that have ended, by reason."
             );
             describe_histogram!(
                 "sse.server.stream_duration",
                 Unit::Seconds,
-                "How long event streams lived, by the reason for their end."
+                "Duration of event streams, by close reason."
             );
             describe_counter!(
                 "sse.server.events",
@@ -146,12 +147,12 @@ mod installed {
             describe_histogram!(
                 "sse.server.time_to_first_event",
                 Unit::Seconds,
-                "From a request to the first event of its stream."
+                "Time from a request to the first event of its stream."
             );
             describe_counter!(
                 "sse.server.streams_rejected",
                 Unit::Count,
-                "Requests for event streams that found no room, by the limit."
+                "Requests for event streams that were rejected by a limit, by limit."
             );
         });
     }
@@ -169,7 +170,7 @@ mod nothing {
 
     #[allow(
         clippy::unused_self,
-        reason = "the feature `metrics` has something to do"
+        reason = "with the `metrics` feature, these functions use their arguments"
     )]
     impl Instruments {
         pub(crate) fn new(_: &str) -> Self {

@@ -1,4 +1,4 @@
-//! [`Record`]: reports a stream to operators through its span and through metrics.
+//! [`Record`]: reports a stream to operators through its span and its metrics.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Record {
         self.instruments.opened();
     }
 
-    /// Records that this number of events and bytes were handed to the connection.
+    /// Records that this number of events and bytes was handed to the connection.
     pub(crate) fn sent(&mut self, events: u64, bytes: usize) {
         if self.events == 0 && events > 0 {
             self.instruments.first_event(self.arrived.elapsed());
@@ -87,7 +87,7 @@ impl Record {
     }
 }
 
-/// Returns the path as the router matched it, including the prefix of a nested router.
+/// Returns the path that the router matched, including the prefix of a nested router.
 pub(crate) fn route<'a>(parts: &'a Parts, endpoint: &Endpoint) -> &'a str {
     let matched = parts.extensions.get::<MatchedPath>();
     matched.map_or(endpoint.path, MatchedPath::as_str)

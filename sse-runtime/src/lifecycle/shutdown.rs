@@ -1,4 +1,4 @@
-//! [`Shutdown`]: ends the streams, spread over the drain time, before the server shuts down.
+//! [`Shutdown`]: ends the streams over the drain time before the server shuts down.
 
 use std::{
     io,
@@ -18,11 +18,11 @@ use tower_service::Service;
 
 use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
-/// Ends the event streams when the server shuts down. This is both the layer that notifies the
+/// Ends the event streams when the server shuts down. This type is both the layer that notifies the
 /// streams and the shutdown signal for the server.
 ///
-/// [`serve`](crate::serve()) and [`Server`](crate::Server) have their own shutdown. Use this type
-/// with `axum::serve`: its graceful shutdown waits for every response to end, but an event stream
+/// [`serve`](crate::serve()) and [`Server`](crate::Server) have a built-in shutdown. Use this type
+/// with `axum::serve`. Its graceful shutdown waits for every response to end, but an event stream
 /// may never end by itself.
 ///
 /// ```no_run
@@ -44,20 +44,20 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 ///         // axum also waits forever for an incomplete request, and ignores a second Ctrl-C.
 ///         () = shutdown.over() => {}
 ///     }
-///     // Otherwise close hooks that are still running are dropped when `main` returns.
+///     // Otherwise, close hooks that are still running are dropped when `main` returns.
 ///     shutdown.closed().await;
 ///     Ok(())
 /// }
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time, so that the
-/// clients do not all reconnect at once. Before its end, the stream sends a random `retry`. With
-/// the key `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain time
-/// ends. On the wire, the response ends cleanly.
+/// clients do not all reconnect at once. Before it ends, the stream sends a random `retry`. With
+/// `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain time ends. On
+/// the wire, the response ends cleanly.
 ///
-/// If several `Shutdown` layers apply, the innermost one applies. A readiness probe can check
+/// If there are several `Shutdown` layers, the innermost one wins. A readiness probe can check
 /// [`has_begun`](Self::has_begun). There is no drain delay, because `axum::serve` stops accepting
-/// connections when the signal arrives; in Kubernetes, prefer [`Server`](crate::Server).
+/// connections when the signal arrives. In Kubernetes, prefer [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 
@@ -67,10 +67,10 @@ struct State {
     drain: Duration,
     /// Set before `begun` is cancelled.
     draining: OnceLock<Draining>,
-    /// The tasks that the server waits for; see [`closing`](Shutdown::closing).
+    /// The tasks that the server waits for. See [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// Whether the drain time is over. Once it is, the server closes the streams that are still
-    /// open.
+    /// Whether the drain time is over. When it is over, the server closes the streams that are
+    /// still open.
     is_over: AtomicBool,
 }
 
@@ -97,7 +97,7 @@ impl Shutdown {
         }))
     }
 
-    /// Begins the shutdown. Has no effect if the shutdown has already begun.
+    /// Begins the shutdown. Does nothing if the shutdown has already begun.
     pub fn begin(&self) {
         self.begin_within(self.0.drain);
     }
@@ -123,10 +123,10 @@ impl Shutdown {
     }
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
-    /// Also returns if the shutdown begins in another way. SIGINT usually comes from a terminal, so
-    /// it limits the drain time to one second.
+    /// Also returns if the shutdown begins in another way. SIGINT limits the drain time to one
+    /// second, because it usually comes from a terminal.
     ///
-    /// After the first call, these signals no longer terminate the process; [`over`](Self::over)
+    /// After the first call, these signals no longer terminate the process. [`over`](Self::over)
     /// waits for the next signal.
     ///
     /// # Errors
@@ -145,9 +145,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun, and then until either 2.5 s have passed since the end of
-    /// the drain time or the next SIGINT or SIGTERM arrives. After that, the program should no
-    /// longer wait for open connections.
+    /// Waits until the shutdown has begun. Then waits until 2.5 s after the end of the drain time,
+    /// or until the next SIGINT or SIGTERM arrives. After that, the program should no longer wait
+    /// for open connections.
     ///
     /// # Cancel safety
     ///
@@ -167,14 +167,14 @@ impl Shutdown {
         self.set_over();
     }
 
-    /// Returns a token that is cancelled when the shutdown begins, and that can also be cancelled
-    /// on its own.
+    /// Returns a token that is cancelled when the shutdown begins. It can also be cancelled on its
+    /// own.
     pub(crate) fn child(&self) -> CancellationToken {
         self.0.begun.child_token()
     }
 
-    /// Waits up to 2 s for the close hooks of all ended streams to finish. Call this last: hooks
-    /// that are still running when the program exits are dropped.
+    /// Waits up to 2 s for the close hooks of all ended streams to finish. Call this method last,
+    /// because hooks that are still running when the program exits are dropped.
     ///
     /// # Cancel safety
     ///
@@ -182,18 +182,18 @@ impl Shutdown {
     pub async fn closed(&self) {
         self.0.closing.close();
         if timeout(HOOKS, self.0.closing.wait()).await.is_err() {
-            tracing::warn!("close hooks are still running and are abandoned");
+            tracing::warn!("some close hooks did not finish in time and are abandoned");
         }
     }
 
-    /// Returns the tracker of the tasks that run close hooks and of the tasks that drive HTTP/2
-    /// streams. Both kinds of tasks may outlive their connection.
+    /// Returns the tracker for the tasks that run close hooks and the tasks that drive HTTP/2
+    /// streams. Both kinds of tasks can outlive their connection.
     pub(crate) fn closing(&self) -> &TaskTracker {
         &self.0.closing
     }
 
-    /// Returns whether the drain time is over: if a stream is dropped from now on, it was closed by
-    /// the server, not by its client.
+    /// Returns whether the drain time is over. If it is, a stream that is dropped was closed by the
+    /// server and not by its client.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -276,8 +276,8 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long connections have to close if they are still open at the end of the drain time. This is
-/// longer than a stream lingers for a request body that the handler does not read.
+/// The time that connections have to close if they are still open at the end of the drain time. It
+/// is longer than a stream lingers for a request body that the handler does not read.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT, because a person at a terminal is waiting.
@@ -286,19 +286,19 @@ const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 /// The maximum drain time, which keeps deadlines within the range of timers.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long the close hooks of the last streams may run. Together with the other defaults, this is
-/// below the Kubernetes grace period.
+/// The time that the close hooks of the last streams may run. Together with the other defaults, it
+/// is shorter than the grace period in Kubernetes.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The fraction of the drain time over which the streams end. The rest leaves time for their last
-/// bytes to arrive.
+/// The fraction of the drain time over which the streams end. The rest of the time allows their
+/// last bytes to arrive.
 const SPREAD: f64 = 0.8;
 
-/// The reconnection time if the endpoint does not set `retry`: the default in browsers.
+/// The reconnection time if the endpoint does not set `retry`. It is the default in browsers.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// Returns a random reconnection time for a client that the server disconnects: 0.5 to 1.5 times
-/// the endpoint's reconnection time.
+/// Returns a random reconnection time for a client that the server disconnects. It is between 0.5
+/// and 1.5 times the endpoint's reconnection time.
 pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
@@ -319,7 +319,7 @@ pub(crate) enum Signal {
     /// SIGINT, from a person at a terminal.
     Interrupt,
     /// SIGTERM, from a supervisor.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "there is none"))]
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no SIGTERM"))]
     Terminate,
 }
 
@@ -334,7 +334,7 @@ impl Signal {
 }
 
 impl Signals {
-    /// Listens for both signals. From then on, they no longer terminate the process.
+    /// Listens for both signals. They no longer terminate the process after this call.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(unix)]
         let listening = {

@@ -1,9 +1,9 @@
-//! [`StopSignal`]: notifies a stream that it must end, without checking a token on each poll.
+//! [`StopSignal`]: notifies a stream that it has to end, without checking a token on each poll.
 //!
-//! Checking a cancellation token takes a lock and touches two otherwise cold cache lines. Streams
-//! send far more often than they are stopped, so [`signal_stop`] also increments a process-wide
-//! counter. A stream checks its token only while any token is being cancelled, and once after the
-//! counter has changed.
+//! Checking a cancellation token takes a lock and touches two otherwise cold cache lines, and
+//! streams are polled far more often than they are stopped. Therefore, [`signal_stop`] also
+//! increments a process-wide counter. A stream checks its token only while any token is being
+//! cancelled, and once after the counter has changed.
 
 use std::{
     mem,
@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::poll::cached::CachedPoll;
 
-/// The low 16 bits are the number of tokens that are currently being cancelled. The bits above are
+/// The low 16 bits are the number of tokens that are currently being cancelled. The other bits are
 /// the number of tokens that have been cancelled.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
@@ -25,14 +25,14 @@ const ONE: u64 = 1 << 16;
 /// Cancels a token, which ends the streams that listen to it.
 pub(crate) fn signal_stop(token: &CancellationToken) {
     // A stream may be polled between any two of these steps. While the token is being cancelled,
-    // the low bits are not zero, so every stream checks its token. Afterwards, the count differs
-    // from the one that the stream has stored.
+    // the low bits are not zero, so every stream checks its token. After that, the count differs
+    // from the count that the stream has stored.
     SIGNALLED.fetch_add(1, Ordering::AcqRel);
     let _signalling = Signalling;
     token.cancel();
 }
 
-/// Counts the cancellation as done when this guard is dropped, even if a waker panics.
+/// Counts the cancellation as done when it is dropped, even if a waker panics.
 struct Signalling;
 
 impl Drop for Signalling {
@@ -41,7 +41,7 @@ impl Drop for Signalling {
     }
 }
 
-/// Becomes ready once a token has been cancelled by [`signal_stop`].
+/// Becomes ready when its token has been cancelled by [`signal_stop`].
 #[derive(Debug)]
 pub(crate) struct StopSignal {
     token: CancellationToken,
@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn signal_is_seen_when_polled_during_cancellation() {
         for _ in 0..50 {
-            // The many child tokens make the cancellation slow enough to poll in the middle of it.
+            // The many child tokens make the cancellation slow enough that it can be polled halfway
+            // through.
             let all = CancellationToken::new();
             let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
             let mut until = StopSignal::new(all.child_token());

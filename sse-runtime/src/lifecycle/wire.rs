@@ -22,11 +22,11 @@ struct State {
     flushes: AtomicU64,
     /// Whether a body is waiting for a flush. A waiter sets this flag before it reads the count,
     /// and a flush increments the count before it reads this flag. All of these accesses are
-    /// sequentially consistent, so at least one side sees the other's write.
+    /// sequentially consistent, so at least one side sees the write of the other side.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
-    /// The task that drives the connection. If a layer polls a body in another task, a flush does
-    /// not necessarily follow its frames.
+    /// The task that drives the connection. If a layer polls a body in another task, the body's
+    /// frames are not necessarily followed by a flush.
     task: OnceLock<task::Id>,
     /// The number of event streams on the connection.
     streams: AtomicUsize,
@@ -67,8 +67,8 @@ impl Wire {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Makes the connection end with a reset. The client would mistake any other end for the end of
-    /// the response.
+    /// Makes the connection end with a reset, because the client would mistake any other end for
+    /// the end of the response.
     pub(crate) fn reset_when_closed(&self) {
         self.0.resets.store(true, Ordering::Relaxed);
     }
@@ -103,9 +103,9 @@ impl Wire {
         }
     }
 
-    /// Returns `Ready` once more than `since` flushes have finished. Returns `None` outside the
-    /// connection's task: in another task, a frame may have been flushed long before its body is
-    /// polled again, and another flush might never follow.
+    /// Returns `Ready` if more than `since` flushes have finished. Returns `None` outside the
+    /// connection's task. In another task, a frame may have been flushed long before its body is
+    /// polled again, and there may never be another flush.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         if self.flushes() > since {
             return Some(Poll::Ready(()));

@@ -1,4 +1,4 @@
-//! [`Client`]: sends requests to a router, and [`Response`]: the response of the router.
+//! [`Client`], which sends requests to a router, and [`Response`], the response of the router.
 
 use std::{
     future::{Future, IntoFuture, poll_fn},
@@ -17,11 +17,10 @@ use tower_service::Service;
 use super::{Events, patience::or_give_up};
 use crate::lifecycle::connection::Alive;
 
-/// A client of a [`Router`], without a socket in between.
+/// A client that calls a [`Router`] directly, without a socket.
 ///
-/// It panics on mistakes that a test should fail on, such as an invalid header or JSON that does
-/// not parse. There is no peer, so a handler that extracts `ConnectInfo` needs axum's
-/// `MockConnectInfo` as a layer.
+/// It panics on mistakes that should fail a test, such as an invalid header or invalid JSON. There
+/// is no peer, so a handler that extracts `ConnectInfo` needs axum's `MockConnectInfo` layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
@@ -53,7 +52,7 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = match uri.parse() {
             Ok(uri) => uri,
-            Err(error) => panic!("{uri:?} is not a URI: {error}"),
+            Err(error) => panic!("{uri:?} is not a valid URI: {error}"),
         };
         Request {
             app: self.app.clone(),
@@ -75,14 +74,14 @@ impl Request {
     ///
     /// # Panics
     ///
-    /// Panics if the name or the value is not valid in a header.
+    /// Panics if the name or the value of the header is invalid.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName, Error: std::fmt::Debug>,
         V: TryInto<HeaderValue, Error: std::fmt::Debug>,
     {
         let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
-            panic!("the name or the value is not valid in a header");
+            panic!("the name or the value of the header is invalid");
         };
         self.request.headers_mut().append(name, value);
         self
@@ -92,7 +91,7 @@ impl Request {
     ///
     /// # Panics
     ///
-    /// Panics if the id is not valid in a header.
+    /// Panics if the id is not a valid header value.
     pub fn last_event_id(self, id: impl std::fmt::Display) -> Self {
         self.header("last-event-id", id.to_string().into_bytes())
     }
@@ -107,13 +106,13 @@ impl Request {
     ///
     /// # Panics
     ///
-    /// Panics if the value cannot be serialised.
+    /// Panics if the value cannot be serialized.
     pub fn json(self, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(json) => self
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(json),
-            Err(error) => panic!("the body cannot be serialised: {error}"),
+            Err(error) => panic!("failed to serialize the body: {error}"),
         }
     }
 
@@ -143,7 +142,7 @@ impl IntoFuture for Request {
     }
 }
 
-/// The app's response: a stream of events, or anything else.
+/// The app's response, which may be a stream of events.
 #[derive(Debug)]
 pub struct Response {
     response: axum::response::Response,
@@ -196,14 +195,14 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body breaks off or is not UTF-8, or if a stream has not ended after 30 s, or
+    /// Panics if the body is cut off or is not UTF-8, or if a stream has not ended after 30 s or
     /// after a week of tokio's paused clock.
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
         let what = format!("the end of the body of {}", self.request_line);
         let body = match or_give_up(what, whole).await {
             Ok(body) => body,
-            Err(error) => panic!("the body of {} broke off: {error}", self.request_line),
+            Err(error) => panic!("the body of {} was cut off: {error}", self.request_line),
         };
         match String::from_utf8(body.to_vec()) {
             Ok(text) => text,
@@ -220,7 +219,7 @@ impl Response {
         let text = self.text().await;
         match serde_json::from_str(&text) {
             Ok(value) => value,
-            Err(error) => panic!("{text:?} does not parse: {error}"),
+            Err(error) => panic!("failed to parse {text:?}: {error}"),
         }
     }
 }

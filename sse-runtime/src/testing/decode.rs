@@ -1,5 +1,5 @@
-//! [`Decoder`]: a parser for event streams that follows the standard, and also keeps comments,
-//! which published parsers discard.
+//! [`Decoder`]: a parser for event streams that follows the standard. Unlike published parsers, it
+//! also returns comments.
 //!
 //! Source: [WHATWG HTML, sections 9.2.5 and
 //! 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
@@ -25,11 +25,11 @@ pub enum Frame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedEvent {
-    /// The name; `message` if the event has none.
+    /// The name of the event, or `message` if the event has no name.
     pub event: String,
     /// The data, with its lines joined by LF.
     pub data: String,
-    /// The last event ID as of this event: an event without an id keeps the previous one.
+    /// The last event ID as of this event. An event without an id keeps the previous one.
     pub id: String,
     /// The reconnection time that was sent with this event.
     pub retry: Option<Duration>,
@@ -44,13 +44,13 @@ impl ReceivedEvent {
     pub fn json<T: DeserializeOwned>(&self) -> T {
         match serde_json::from_str(&self.data) {
             Ok(value) => value,
-            Err(error) => panic!("{:?} does not parse: {error}", self.data),
+            Err(error) => panic!("failed to parse {:?}: {error}", self.data),
         }
     }
 
     /// Decodes the event into a type that derives [`SseEvent`](crate::SseEvent) and serde's
     /// `Deserialize`. The name of the event selects the variant. If several variants have the name
-    /// `message`, the first that fits the data is used.
+    /// `message`, the first one that matches the data is used.
     ///
     /// ```
     /// # use sse_runtime::{SseEvent, Stream, SseRouterExt, sse_endpoint, testing::Client};
@@ -75,13 +75,13 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// The type must own its data. If a stream's error is a variant without a name, it arrives
-    /// under the endpoint's `error_event`, which is not the name of a variant. Read such an error
-    /// with [`json`](Self::json).
+    /// The type must own its data. If a stream's error is a variant without a name, the event has
+    /// the endpoint's `error_event` as its name, which does not match any variant. Read such an
+    /// error with [`json`](Self::json).
     ///
     /// # Panics
     ///
-    /// Panics if the type has no event with this name, or if the data does not fit.
+    /// Panics if the type has no event with this name, or if the data does not match the type.
     pub fn decode<T: SseEvent + DeserializeOwned>(&self) -> T {
         match named::decode(&self.event, &self.data) {
             Ok(value) => value,
@@ -98,9 +98,9 @@ impl ReceivedEvent {
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     line: Vec<u8>,
-    /// Whether the last byte was a CR, so that an LF that follows belongs to it.
+    /// Whether the last byte was a CR. A subsequent LF is then part of the same line break.
     after_cr: bool,
-    /// Whether a line has been read. Only the first line may begin with a byte order mark.
+    /// Whether a line has been read. Only the first line can begin with a byte order mark.
     has_read_line: bool,
     event: String,
     data: Option<String>,

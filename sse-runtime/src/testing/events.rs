@@ -10,7 +10,7 @@ use super::{
     patience::or_give_up,
 };
 
-/// The events of a stream. The generator runs only while an event is awaited.
+/// The events of a stream. The generator runs only while an event is being awaited.
 ///
 /// It tracks the same state as an `EventSource`: [`last_event_id`](Self::last_event_id) and
 /// [`retry`](Self::retry).
@@ -20,16 +20,17 @@ pub struct Events {
     body: Body,
     decoder: Decoder,
     received: VecDeque<Frame>,
-    /// The last event ID as of the event that was returned last.
+    /// The last event ID as of the last event that was returned.
     last_returned_id: String,
     /// The method and the URI of the request.
     request_line: String,
     dropped: mpsc::Receiver<()>,
 }
 
-/// The error returned if a stream breaks off: the connection closed before the stream had ended.
+/// The error returned if a stream is cut off, which means that the connection closed before the
+/// stream had ended.
 #[derive(Debug, thiserror::Error)]
-#[error("the stream broke off: {0}")]
+#[error("the stream was cut off: {0}")]
 pub struct BrokenOff(#[source] axum::Error);
 
 impl Events {
@@ -48,7 +49,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// Returns [`BrokenOff`] if the stream breaks off.
+    /// Returns [`BrokenOff`] if the stream is cut off.
     ///
     /// # Panics
     ///
@@ -57,7 +58,7 @@ impl Events {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: received data is kept for the next call.
+    /// This method is cancel safe. Data that has already been received is kept for the next call.
     pub async fn next(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
         let request_line = self.request_line.clone();
         or_give_up(format!("an event of {request_line}"), self.receive_event()).await
@@ -73,12 +74,12 @@ impl Events {
         }
     }
 
-    /// Returns the next event or comment, which makes keep-alives visible, or `None` at the clean
-    /// end of the stream.
+    /// Returns the next event or comment, including keep-alives, or `None` at the clean end of the
+    /// stream.
     ///
     /// # Errors
     ///
-    /// Returns [`BrokenOff`] if the stream breaks off.
+    /// Returns [`BrokenOff`] if the stream is cut off.
     ///
     /// # Panics
     ///
@@ -116,7 +117,7 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream ends or breaks off instead, or for the same reasons as
+    /// Panics if the stream ends or is cut off instead, or for the same reasons as
     /// [`next`](Self::next).
     pub async fn expect_event(&mut self) -> ReceivedEvent {
         match self.next().await {
@@ -130,7 +131,7 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if an event arrives or the stream breaks off instead, or for the same reasons as
+    /// Panics if an event arrives or the stream is cut off instead, or for the same reasons as
     /// [`next`](Self::next).
     pub async fn expect_end(&mut self) {
         match self.next().await {
@@ -140,7 +141,7 @@ impl Events {
         }
     }
 
-    /// Reads until the response breaks off.
+    /// Waits until the stream is cut off.
     ///
     /// # Panics
     ///
@@ -148,13 +149,13 @@ impl Events {
     pub async fn expect_cut(&mut self) {
         match self.next().await {
             Err(BrokenOff(_)) => {}
-            Ok(Some(event)) => panic!("expected the stream to break off, found {event:?}"),
-            Ok(None) => panic!("expected the stream to break off, but it has ended"),
+            Ok(Some(event)) => panic!("expected the stream to be cut off, found {event:?}"),
+            Ok(None) => panic!("expected the stream to be cut off, but it has ended"),
         }
     }
 
-    /// Returns the `Last-Event-ID` that a client would now send if it had received exactly the
-    /// events returned so far. It is empty if the client has no id.
+    /// Returns the `Last-Event-ID` that a client would send if it reconnected after the events
+    /// returned so far. It is empty if the client has no id.
     pub fn last_event_id(&self) -> &str {
         if self.received.is_empty() {
             self.decoder.last_event_id()
@@ -168,13 +169,13 @@ impl Events {
         self.decoder.retry()
     }
 
-    /// Disconnects, as if the client had closed its connection. Returns once the generator and
-    /// everything it owned have been dropped, the tasks of its [`Connection`](crate::Connection)
-    /// have ended, and its close hooks have run. This also works after the end of a stream. It does
-    /// not wait for tasks that the generator has spawned and detached.
+    /// Disconnects, as if the client had closed its connection. Returns when the generator has been
+    /// dropped with everything it owns, the tasks of its [`Connection`](crate::Connection) have
+    /// ended, and its close hooks have run. This method can also be called after the end of the
+    /// stream. It does not wait for detached tasks that the generator has spawned.
     pub async fn disconnect(mut self) {
         drop(self.body);
-        // Nothing is ever sent: `recv` returns once all senders have been dropped.
+        // Nothing is ever sent, so `recv` returns when all senders have been dropped.
         let what = format!("the generator of {} to be dropped", self.request_line);
         or_give_up(what, self.dropped.recv()).await;
     }

@@ -1,9 +1,9 @@
-//! An in-process client for the tests of your own endpoints (feature `testing`).
+//! An in-process client for testing your endpoints. Requires the `testing` feature.
 //!
-//! The client calls a [`Router`](axum::Router) without a socket: it sends a request, and reads the
-//! response as a whole or, if it is a stream, its events one by one. A generator runs only while
-//! its next event is awaited, so an endless stream is not a problem, and with tokio's paused clock,
-//! an hour of streaming takes no time.
+//! The client calls a [`Router`](axum::Router) directly, without a socket. It sends a request and
+//! reads the response. If the response is a stream, the client reads its events one by one. A
+//! generator runs only while its next event is being awaited, so an endless stream is not a
+//! problem. With tokio's paused clock, an hour of streaming takes no time.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -35,9 +35,9 @@
 //! }
 //! ```
 //!
-//! To test how a stream ends when the server cuts it, add a [`Shutdown`](crate::Shutdown) to the
-//! router as a layer, and begin the shutdown. The stream of a `POST` continues until the drain time
-//! is over, and then breaks off:
+//! To test how a stream ends when the server cuts it off, add a [`Shutdown`](crate::Shutdown) layer
+//! to the router, and begin the shutdown. The stream of a `POST` request continues until the drain
+//! time is over, and is then cut off:
 //!
 //! ```
 //! use std::time::Duration;

@@ -18,7 +18,7 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
     match &T::SHAPE {
         Shape::Struct(named) if is_named(named, event) => match named.data {
             NamedData::Json => serde_json::from_str(data),
-            // `Deserialize` decides whether the text, as a JSON string, fits a newtype or a unit
+            // `Deserialize` decides whether the text, as a JSON string, matches a newtype or a unit
             // struct.
             NamedData::Text => T::deserialize(serde_json::Value::from(data)),
             NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
@@ -64,8 +64,8 @@ fn empty(data: &str) -> Result<(), Error> {
     }
 }
 
-/// A variant without its tag, selected by its index among the variants that serde's `Deserialize`
-/// knows.
+/// A variant without its tag. The index is its position among the variants in serde's `Deserialize`
+/// implementation.
 struct Variant<'a> {
     index: u32,
     content: Content<'a>,
@@ -114,7 +114,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 }
 
 impl<'de> Content<'de> {
-    /// Parses the data as JSON, to its end.
+    /// Parses the data as JSON, and checks that nothing follows it.
     fn json<T>(
         self,
         read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'de>>) -> Result<T, Error>,

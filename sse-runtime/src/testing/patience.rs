@@ -1,4 +1,5 @@
-//! [`or_give_up`]: makes a test that waits for something that never happens fail with a message.
+//! [`or_give_up`]: a timeout that fails a test with a message if it waits for something that never
+//! happens.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,19 +10,21 @@ use std::{
 
 use tokio::time::{Instant as Clock, sleep};
 
-/// How long a test waits in real time. With a paused clock, the length of one step.
+/// The maximum time that a test waits in real time. With a paused clock, it is the length of one
+/// step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many steps of a paused clock a test waits: a week, which takes less than a second.
+/// The maximum number of steps that a test waits with a paused clock. They amount to a week, which
+/// takes less than a second.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
-/// Awaits `future`, or panics with a message that names `what`.
+/// Awaits `future`. The panic message contains `what`, which describes the output of the future.
 ///
 /// # Panics
 ///
 /// Panics if the future is still pending after 30 s of real time, or after a week of tokio's paused
-/// clock. That clock jumps ahead whenever all tasks wait, so with keep-alives such a test would
-/// otherwise run forever.
+/// clock. A paused clock jumps ahead whenever all tasks are waiting. With keep-alives, such a test
+/// would otherwise run forever.
 pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output {
     let mut future = pin!(future);
     let (started, clock) = (Instant::now(), Clock::now());
