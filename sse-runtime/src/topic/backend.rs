@@ -1,8 +1,8 @@
-//! [`Backend`]: the storage of a topic's events, and [`Reader`], which reads them.
+//! [`Backend`], the storage of a topic's events, and [`Reader`], which reads them.
 //!
-//! The only back end so far is memory. The traits also allow for others, such as a log on disk or
-//! another server: publishing may take time, ids are opaque, and a reader is polled for the next
-//! events.
+//! Currently, the only back end is in memory. The traits allow for other back ends, such as a log
+//! on disk or another server, because publishing can take time, ids are opaque, and readers are
+//! polled.
 
 use std::{
     fmt,
@@ -23,7 +23,8 @@ use crate::{
     generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
-/// An encoded event that is to be published: its value, and its bytes, which all its readers share.
+/// An encoded event that is about to be published. It consists of its value and its bytes, which
+/// all its readers share.
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) value: T,
@@ -31,7 +32,7 @@ pub(crate) struct Encoded<T> {
     pub(crate) frame: BytesMut,
 }
 
-/// A published event, as a back end holds it.
+/// A published event in the form that a back end holds.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
@@ -41,9 +42,9 @@ pub(crate) struct Entry<T> {
     pub(crate) id_line: Range<usize>,
 }
 
-/// The bytes that an event takes in addition to its entry and its frame: the reference counts of
-/// its `Arc`, the rounding of two allocations, and its slot in the ring, doubled because the ring
-/// may have as many slots to spare.
+/// The bytes that an event needs in addition to its entry and its frame: the reference counts of
+/// its `Arc`, the rounding of two allocations, and its slot in the ring. The slot is counted twice,
+/// because up to half of the ring's slots may be unused.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -62,8 +63,9 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Returns how many bytes it takes to hold the event. The size of the data that a value owns on
-    /// the heap is unknown: if the value may own any, it is estimated as the length of the frame.
+    /// Returns the number of bytes that are needed to hold the event. The size of the data that a
+    /// value owns on the heap is unknown. If the value may own such data, its size is estimated as
+    /// the length of the frame.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -73,8 +75,8 @@ impl<T> Entry<T> {
     }
 }
 
-/// Returns the length of the lines that come before the id of a frame: a comment, and the name of
-/// the event.
+/// Returns the length of the lines that precede the id of a frame, which are a comment and the name
+/// of the event.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
     // Most events have no name.
@@ -93,12 +95,12 @@ fn name_len(frame: &[u8]) -> usize {
     len
 }
 
-/// An event on its way to one reader.
+/// An event that is being delivered to a reader.
 #[derive(Debug)]
 pub(crate) struct Delivery<T> {
     pub(crate) entry: Arc<Entry<T>>,
-    /// The id that replaces the entry's, for a reader whose ids hold more than a number, such as
-    /// the positions in several topics.
+    /// The id that replaces the entry's id, for a reader whose ids contain more than a number, such
+    /// as the positions in several topics.
     pub(crate) id: Option<EventId>,
 }
 
@@ -124,7 +126,7 @@ impl<T> Delivery<T> {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
 
-    /// Returns the length of its frame.
+    /// Returns the length of the frame.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match &self.id {
@@ -139,7 +141,8 @@ impl<T> Delivery<T> {
         format!("id: {id}\n").len() + frame.len() - id_line.len()
     }
 
-    /// Appends its frame to the outgoing frames, without a copy if the id is the entry's.
+    /// Appends the frame to the outgoing frames. The frame is not copied if its id is the entry's
+    /// id.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {
             outgoing.frames.share(&self.entry.frame);
@@ -175,21 +178,23 @@ pub(crate) enum Read<T> {
     /// The next event, which is the newest one.
     Event {
         delivery: Delivery<T>,
-        /// The waker is registered for the next event, as if the read had returned `Pending`.
+        /// Whether the waker is registered for the next event, as if the read had returned
+        /// `Pending`.
         waits: bool,
     },
-    /// The next events, in a batch that other readers may share.
+    /// The next events, in a batch that may be shared with other readers.
     Events {
         batch: Arc<Batch<T>>,
         /// Whether more events follow the batch.
         more: bool,
-        /// As above, for a reader that takes the whole batch at once.
+        /// See above. It applies to a reader that takes the whole batch at once.
         waits: bool,
     },
     Gap(Gap),
-    /// The reader was overtaken and has to end. Its client reconnects for the next events.
+    /// The reader was overtaken and has to end. Its client has to reconnect to receive the next
+    /// events.
     Lagged,
-    /// The topic is finished, and the reader has read all of it.
+    /// The topic is finished, and the reader has read all events.
     End,
     /// Like `End`, but the topic's run has failed.
     Failed(Arc<Failure>),
@@ -199,7 +204,7 @@ pub(crate) enum Read<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StartAt {
     Start(super::Start),
-    /// After this id, in the form that a client has sent.
+    /// After this id, which is in the form that a client has sent.
     After(String),
     /// Like `After`, but the client has also received the end of the stream after the id.
     Done(String),
@@ -212,7 +217,7 @@ pub(crate) type Publishing<'a> =
 
 /// The storage of a topic's events.
 pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
-    /// Adds an event after all others.
+    /// Appends an event.
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 
     /// Adds an event without waiting. Returns the event if that isn't possible.
@@ -222,44 +227,45 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
 
     fn subscribers(&self) -> usize;
 
-    /// Returns when the last reader left; `None` while there are readers.
+    /// Returns the time at which the last reader left, or `None` while there are readers.
     fn unread_since(&self) -> Option<Instant>;
 
-    /// Returns how many bytes it holds.
+    /// Returns the number of bytes that the back end holds.
     fn held_bytes(&self) -> usize;
 
-    /// Adds the bytes that this back end holds, now and later, to a sum over several topics.
+    /// Adds the bytes that this back end holds to a sum over several topics, and keeps the sum up
+    /// to date.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
-    /// Finishes the topic: nothing more can be published.
+    /// Finishes the topic. No more events can be published.
     fn finish(&self);
 
-    /// Finishes the topic like `finish`, because its run has failed.
+    /// Finishes the topic because its run has failed.
     fn fail(&self, failure: Arc<Failure>);
 
     fn is_finished(&self) -> bool;
 }
 
-/// A reader of a topic: a cursor, not a queue.
+/// A reader of a topic, which is a cursor and not a queue.
 pub(crate) trait Reader<T>: fmt::Debug + Send {
-    /// Reads the events after those that were read last.
+    /// Reads the next events.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: an event that was not returned is returned by a later call.
+    /// No event is lost. An event that was not returned is returned by a later call.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
-    /// Takes the gap that is known before anything is read, if there is one. The
-    /// [`position`](Self::position) is already after it. If it is not taken, the first read returns
-    /// it.
+    /// Takes the gap that is known before anything is read, if there is one.
+    /// [`position`](Self::position) is already after the gap. If the gap is not taken, the first
+    /// read returns it.
     fn take_gap(&mut self) -> Option<Gap>;
 
-    /// Returns the id after everything that was read.
+    /// Returns the id of the position after the last event that was read.
     fn position(&self) -> EventId;
 
-    /// Returns whether the client has already received the end of everything that is read here.
+    /// Returns whether the client has already received the end of all topics that are read.
     fn is_done(&self) -> bool;
 
-    /// Returns whether a run that is read here has failed.
+    /// Returns whether a run that is being read has failed.
     fn has_failed(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! [`Batch`]: events that are read together, shared by all readers at the same position.
+//! [`Batch`]: events that are read together. All readers at the same position share a batch.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,33 +8,34 @@ use super::backend::Delivery;
 use crate::generator::frame_buffer::SHARED;
 
 /// The maximum number of events in a batch. A slow reader keeps its batch alive, even if the topic
-/// has evicted the events since.
+/// has since evicted the events.
 const EVENTS: usize = 256;
 
 /// The maximum size of a batch's frames in bytes, unless the batch is a single larger event. A
 /// client receives the frames in a single write.
 pub(crate) const BYTES: usize = 32 * 1024;
 
-/// Consecutive events, at least one. Readers at the same position share a batch, and send the same
+/// One or more consecutive events. Readers at the same position share a batch and send the same
 /// bytes.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
-    /// All their frames in one piece, built for the first reader that sends the whole batch.
+    /// The frames of all events in one buffer, built for the first reader that sends the whole
+    /// batch.
     frames: OnceLock<Bytes>,
 }
 
 impl<T> Batch<T> {
-    /// Creates a batch of as many of these deliveries as fit, starting with the first. There must
-    /// be at least one delivery.
+    /// Creates a batch from the first of these deliveries and as many others as fit. There must be
+    /// at least one delivery.
     pub(crate) fn of(from: impl IntoIterator<Item = Delivery<T>>) -> Arc<Self> {
         let from = from.into_iter().take(EVENTS);
         let mut deliveries = Vec::with_capacity(from.size_hint().0);
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            // A large event gets a batch of its own: all readers share its bytes, whereas a larger
-            // batch would copy them.
+            // A large event gets a separate batch, so that all readers share its bytes. A batch
+            // with other events would copy them.
             if len >= SHARED {
                 if deliveries.is_empty() {
                     deliveries.push(delivery);

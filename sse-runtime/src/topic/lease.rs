@@ -1,5 +1,4 @@
-//! [`Lease`]: a use of a hub's topic. From its leases, the hub knows which topics are unused, and
-//! since when.
+//! [`Lease`]: a use of a hub's topic. The leases show which topics are unused, and for how long.
 
 use std::{
     fmt,
@@ -21,19 +20,19 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// A use of a hub's topic, by a handle or a subscription. The topic is in use while there is a
+/// A use of a hub's topic by a handle or a subscription. The topic is in use as long as it has a
 /// lease.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
 
-/// The back end of a handle that a hub has returned. The topic is in use until all clones of the
-/// handle and their subscriptions are dropped. A topic outside of a hub does not store a lease.
+/// The back end of a handle that was returned by a hub. The topic is in use until all clones of the
+/// handle and their subscriptions are dropped. Topics outside of a hub do not have a lease.
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
     _lease: Lease,
 }
 
-/// A reader of a topic that is in use: it holds the lease.
+/// A reader of a hub's topic. It holds a lease.
 struct Reading<T> {
     reader: Box<dyn Reader<T>>,
     _topic: Arc<InUse<T>>,
@@ -132,19 +131,20 @@ impl<T: Send + Sync + 'static> Reader<T> for Reading<T> {
 pub(crate) struct Usage {
     pub(crate) name: String,
     users: AtomicUsize,
-    /// When the last lease was dropped.
+    /// The time at which the last lease was dropped.
     since: Mutex<Instant>,
-    /// Whether it is in the hub's list of freed topics, which holds it at most once.
+    /// Whether the topic is in the hub's list of freed topics, which contains each topic at most
+    /// once.
     is_listed: AtomicBool,
     hub: Arc<Freed>,
 }
 
-/// The topics of a hub that have become unused. They have a lock of their own, because a lease may
-/// be dropped while any other lock is held.
+/// The topics of a hub that have become unused. They have a separate lock, because a lease may be
+/// dropped while any other lock is held.
 #[derive(Debug)]
 pub(crate) struct Freed {
     list: Mutex<Vec<Arc<Usage>>>,
-    /// The number of bytes that all topics of the hub hold.
+    /// The number of bytes that are held by all topics of the hub.
     pub(crate) bytes: Arc<AtomicUsize>,
     max_bytes: usize,
     /// Notified when a topic becomes unused while the topics hold too many bytes.
@@ -161,7 +161,7 @@ impl Freed {
         }
     }
 
-    /// Returns by how many bytes the topics exceed the maximum.
+    /// Returns the number of bytes by which the topics exceed the maximum.
     pub(crate) fn excess(&self) -> usize {
         self.bytes
             .load(Ordering::Relaxed)
@@ -189,14 +189,14 @@ impl Usage {
         })
     }
 
-    /// Creates a lease. Only the hub calls this, and under its lock, so an unused topic cannot come
-    /// into use while the hub drops it.
+    /// Creates a lease. Only the hub calls this method, and it does so under its lock. A lease for
+    /// an unused topic can therefore not be created while the hub drops the topic.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.users.fetch_add(1, Ordering::Relaxed);
         Lease(Arc::clone(self))
     }
 
-    /// Returns when the topic became unused; `None` if it is in use.
+    /// Returns the time at which the topic became unused, or `None` if it is in use.
     pub(crate) fn unused_since(&self) -> Option<Instant> {
         let is_unused = self.users.load(Ordering::Acquire) == 0;
         is_unused.then(|| *self.since.lock().unwrap_or_else(PoisonError::into_inner))
@@ -206,8 +206,8 @@ impl Usage {
 impl Drop for Lease {
     fn drop(&mut self) {
         let usage = &self.0;
-        // Stored before the count drops, so that a thread that sees a count of zero also sees the
-        // time.
+        // Stored before the count is decremented, so that a thread that sees a count of zero also
+        // sees the time.
         *usage.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if usage.users.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;

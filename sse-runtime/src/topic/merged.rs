@@ -1,4 +1,4 @@
-//! [`Merged`]: a reader of several topics, whose ids hold the position in each.
+//! [`Merged`]: a reader of several topics, whose ids contain the position in each of them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,18 +21,18 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// The maximum length of an id in bytes. A client sends it back in a header, and servers reject
-/// longer ones.
+/// The maximum length of an id in bytes. A client sends the id back in a header, and servers reject
+/// long headers.
 const LONGEST: usize = 4_000;
 
-/// The readers of several topics, which are polled in turn.
+/// Readers of several topics, which are polled in turn.
 pub(crate) struct Merged<T> {
     readers: Vec<Named<T>>,
     /// The index of the reader to poll next.
     turn: usize,
-    /// The rest of a batch that was read: with merged ids, its frames exceed the size of one batch.
+    /// The rest of a batch that was read. With merged ids, the frames exceed the size of one batch.
     rest: Option<Rest<T>>,
-    /// The end of a run that was aborted, if there was one.
+    /// The failure of a run that was aborted, if any.
     stop: Option<Arc<Failure>>,
 }
 
@@ -49,7 +49,7 @@ struct Named<T> {
     /// The name as it appears in the id, escaped.
     name: String,
     reader: Box<dyn Reader<T>>,
-    /// The id after the event that was read last.
+    /// The id of the position after the last event that was read.
     position: EventId,
     has_ended: bool,
 }
@@ -59,7 +59,7 @@ pub(crate) fn escape(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
-/// Returns whether the id for these escaped names never exceeds the maximum length.
+/// Returns whether an id with these escaped names can never exceed the maximum length.
 pub(crate) fn fits(names: &[String]) -> bool {
     let lengths = names
         .iter()
@@ -67,9 +67,9 @@ pub(crate) fn fits(names: &[String]) -> bool {
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
-/// Returns whether the client's id is a merged one that lacks one of these names. Such a client
-/// must receive its position at once: if it disconnected without that position, events of the
-/// missing topics published meanwhile would be lost.
+/// Returns whether the client's id is a merged id that lacks one of these names. Such a client must
+/// receive its position at once. If it disconnected without that position, events that are
+/// published to the missing topics in the meantime would be lost.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -92,7 +92,7 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     };
     let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
-        // If there is only one topic, the id may be that topic's own.
+        // If there is only one topic, the id may be an id of that topic.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &StartAt::Unknown });
     };
@@ -100,7 +100,7 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     let of = |name: &&str| match positions.get(*name) {
         Some(position) if is_done => StartAt::Done(position.clone().into_owned()),
         Some(position) => StartAt::After(position.clone().into_owned()),
-        // The client did not read this topic when it got the id.
+        // The client was not reading this topic when it received the id.
         None => StartAt::Start(start),
     };
     names.iter().map(of).collect()
@@ -129,13 +129,13 @@ impl<T> Merged<T> {
             let separator = if number == 0 { "" } else { "&" };
             id.push_str(&format!("{separator}{name}={position}"));
         }
-        // This never fails: the names are escaped, and `fits` has checked the length.
+        // This never fails, because the names are escaped and `fits` has checked the length.
         EventId::new(id).unwrap_or_default()
     }
 }
 
 impl<T> Merged<T> {
-    /// Returns as many of a batch's next events as fit together, with merged ids.
+    /// Returns as many of the next events of a batch as fit together, with merged ids.
     fn give(&mut self, mut rest: Rest<T>) -> Read<T> {
         let deliveries = rest.batch.deliveries().iter().skip(rest.given);
         let batch = Batch::of(deliveries.map(|delivery| {
@@ -145,8 +145,8 @@ impl<T> Merged<T> {
                 ..delivery.clone()
             }
         }));
-        // `Batch::of` may have looked at one more event, which did not fit, so reset the position
-        // to the last one that did.
+        // `Batch::of` may have taken another event that did not fit. Reset the position to the last
+        // event that did.
         if let Some(last) = rest
             .batch
             .deliveries()
@@ -223,7 +223,7 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
-        // A subscription without topics does not end: its client may reconnect with names.
+        // A subscription without topics does not end, because its client may reconnect with names.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,
@@ -233,9 +233,9 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
         Poll::Pending
     }
 
-    /// Merges the initial gaps of all topics into one. If they were reported one by one, the id of
-    /// the first would already include the positions after the others, and a client that
-    /// reconnected with it would never receive those gaps.
+    /// Merges the initial gaps of all topics into one. If the gaps were reported one by one, the id
+    /// of the first gap would already contain the positions after the other gaps. A client that
+    /// reconnected with this id would never receive the other gaps.
     fn take_gap(&mut self) -> Option<Gap> {
         let mut gaps: Option<Gap> = None;
         for named in &mut self.readers {

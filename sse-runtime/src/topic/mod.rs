@@ -1,4 +1,5 @@
-//! [`Topic`]: one event for many clients, encoded once, replayed without gaps.
+//! [`Topic`]: a sequence of events that are encoded once, sent to many clients, and replayed
+//! without gaps.
 
 pub(crate) mod backend;
 mod batch;
@@ -37,8 +38,8 @@ use ring::{
 pub use run_result::RunResult;
 pub use subscription::{Filter, Map, Subscription, Update};
 
-/// A sequence of events that many clients read. Each event is encoded once, when it is published,
-/// and all clients share its bytes.
+/// A sequence of events for many clients. Each event is encoded once, when it is published, and all
+/// clients share its bytes.
 ///
 /// ```
 /// use axum::{Router, extract::State};
@@ -65,18 +66,19 @@ pub use subscription::{Filter, Map, Subscription, Update};
 /// # Ok(()) }
 /// ```
 ///
-/// A subscriber is a cursor, not a queue. A slow one holds only the events that it has read but not
-/// handled yet (at most 256 events and 32 KiB of frames), and never delays other subscribers. The
-/// body of that endpoint may as well be `yield_all!(prices.subscribe(last));`: clients at the same
-/// position then send the same bytes, without a copy.
+/// A subscriber is a cursor and not a queue. A slow subscriber holds only the events that it has
+/// read but not handled yet (at most 256 events and 32 KiB of frames), and never delays other
+/// subscribers. The body of the endpoint above could also be `yield_all!(prices.subscribe(last));`.
+/// Streams at the same position then send the same bytes without copying them.
 ///
 /// # Resuming
 ///
 /// Each event has an id, which a browser sends back when it reconnects.
-/// [`subscribe`](Self::subscribe) takes that id: the reader receives the events after it that are
-/// still held, then the events published from then on, without a gap or a repeat in between. If
-/// events after the id are no longer held, it receives a `gap` event (see [`Gap`]). An id contains
-/// the epoch of its topic, so a restarted process does not mistake it for one of its own.
+/// [`subscribe`](Self::subscribe) accepts this id. The reader receives the events after the id that
+/// are still held, followed by all events that are published later. No event in between is lost or
+/// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
+/// [`Gap`]). An id contains the epoch of its topic, so a restarted process does not mistake an old
+/// id for a new one.
 ///
 /// Clones refer to the same topic.
 pub struct Topic<T> {
@@ -95,27 +97,27 @@ pub enum Start {
     Now,
     /// Starts with the oldest event that is held.
     First,
-    /// Starts with the newest events that are held, at most this many.
+    /// Starts with at most this number of the newest events that are held.
     Latest(usize),
 }
 
-/// The position at which [`Topic::subscribe`] starts: a [`Start`], an [`EventId`], or the
-/// [`LastEventId`] of the request, with [`or`](LastEventId::or) for clients that connect for the
-/// first time.
+/// The position at which [`Topic::subscribe`] starts. It is a [`Start`], an [`EventId`], or the
+/// [`LastEventId`] of the request. [`LastEventId::or`] sets the position for clients that connect
+/// for the first time.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     from: StartAt,
     /// The start of topics that the id does not contain.
     start: Start,
-    /// Whether the position comes from the client: its id, or the fact that it has none.
+    /// Whether the position was determined by the client's id, or by the fact that it has no id.
     is_resumed: bool,
-    /// Whether the start of a client without an id was left to the default.
+    /// Whether a client without an id starts at the default position.
     is_default: bool,
 }
 
 impl Cursor {
-    /// Returns the cursor for a run, which a client without an id reads from the beginning by
-    /// default.
+    /// Returns the cursor for a run. By default, a client without an id reads a run from the
+    /// beginning.
     fn for_run(mut self) -> Self {
         if self.is_default {
             self.start = Start::First;
@@ -164,7 +166,7 @@ impl From<LastEventId> for Cursor {
 }
 
 impl LastEventId {
-    /// Returns a cursor after this id, or at `start` if the client has sent no id.
+    /// Returns a cursor after this id, or at `start` if the client did not send an id.
     ///
     /// ```
     /// # use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
@@ -193,8 +195,8 @@ impl LastEventId {
 }
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// Creates a topic in this process's memory. It holds the newest `events` events for replay, up
-    /// to 64 MiB.
+    /// Creates a topic in the memory of this process. It holds the newest `events` events for
+    /// replay, up to 64 MiB.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -202,7 +204,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Self::builder().events(events).build()
     }
 
-    /// Creates a topic in this process's memory with custom limits.
+    /// Creates a topic in the memory of this process with custom limits.
     pub fn builder<Kind>() -> TopicBuilder<T>
     where
         T: Payload<Kind>,
@@ -218,11 +220,11 @@ impl<T: Send + Sync + 'static> Topic<T> {
         }
     }
 
-    /// Publishes an event after all others, and returns its id. The value is serialised once, here.
+    /// Publishes an event and returns its id. The value is serialized only once.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value's `Serialize` fails, or if the topic is finished.
+    /// Returns an error if the value cannot be serialized, or if the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -234,12 +236,12 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.publish_event(Event::json(value.clone())).await
     }
 
-    /// Publishes an event with its name, its `retry` or its comment. The topic sets the id.
+    /// Publishes an event that can have a name, a `retry` and a comment. The topic sets the id.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value's `Serialize` fails, if the topic is finished, or if the event
-    /// has an id of its own.
+    /// Returns an error if the value cannot be serialized, if the topic is finished, or if the
+    /// event already has an id.
     ///
     /// # Cancel safety
     ///
@@ -249,9 +251,9 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.publish(encoded).await
     }
 
-    /// Publishes without waiting, which a topic in memory can always do. Use it in code that is not
-    /// `async`, or under a lock if a check and the publish must be atomic, for example to compare a
-    /// bid with the highest one so far.
+    /// Publishes an event without waiting. A topic in memory never has to wait. Use this method in
+    /// code that is not `async`, or under a lock if a check and the publish must be atomic, for
+    /// example to compare a bid with the highest bid so far.
     ///
     /// # Errors
     ///
@@ -279,13 +281,14 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Ok(Encoded { value, frame })
     }
 
-    /// Reads the topic from `cursor` on: a [`LastEventId`], an [`EventId`], or a [`Start`]. A
-    /// client without an id receives the events published from now on, unless
-    /// [`last.or(Start::…)`](LastEventId::or) says otherwise.
+    /// Reads the topic from `cursor` on, which is a [`LastEventId`], an [`EventId`], or a
+    /// [`Start`]. By default, a client without an id receives the events that are published from
+    /// now on. Use [`last.or(Start::…)`](LastEventId::or) to change this.
     ///
-    /// The subscription begins with the events after the id that are still held, followed by those
-    /// published from now on. If events after the id are no longer held, or the id does not belong
-    /// to this topic, it begins with a [`Gap`], and continues with the oldest event that is held.
+    /// The subscription begins with the events after the id that are still held, followed by all
+    /// events that are published later. If events after the id are no longer held, or the id does
+    /// not belong to this topic, the subscription begins with a [`Gap`], and continues with the
+    /// oldest event that is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
@@ -293,7 +296,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
     }
 
-    /// Returns how many bytes the topic holds, counted as in [`TopicBuilder::bytes`].
+    /// Returns the number of bytes that the topic holds, counted as in [`TopicBuilder::bytes`].
     pub fn held_bytes(&self) -> usize {
         self.backend.held_bytes()
     }
@@ -303,17 +306,17 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.subscribers()
     }
 
-    /// Finishes the topic: its readers receive the remaining events, then the end. Their streams
-    /// are over for good. A client that reconnects with its last id receives the events that it
-    /// missed, and then the end; if it reconnects again, it gets a `204`.
+    /// Finishes the topic. Its readers receive the remaining events and then the end, and their
+    /// streams are over permanently. A client that reconnects with its last id receives the events
+    /// that it missed, and then the end. If it reconnects again, it receives a `204`.
     ///
-    /// A stream that has read the topic to its end sends the `done` event by itself when its
+    /// A stream that has read the topic to its end automatically sends a `done` event when its
     /// handler returns, unless its endpoint has `events = "own"`.
     pub fn finish(&self) {
         self.backend.finish();
     }
 
-    /// Finishes the topic as failed: its readers receive the remaining events, then the error.
+    /// Finishes the topic as failed. Its readers receive the remaining events and then the error.
     pub(crate) fn fail(&self, failure: Failure) {
         self.backend.fail(Arc::new(failure));
     }
@@ -345,7 +348,7 @@ const EVENTS: usize = 1024;
 /// The number of bytes that a topic holds by default.
 const BYTES: usize = 64 * 1024 * 1024;
 
-/// Creates a [`Topic`] with custom limits; see [`Topic::builder`].
+/// Creates a [`Topic`] with custom limits. See [`Topic::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -357,7 +360,7 @@ const BYTES: usize = 64 * 1024 * 1024;
 ///     .age(Duration::from_secs(600))
 ///     .build();
 /// ```
-#[must_use = "a builder does nothing until it builds"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct TopicBuilder<T> {
     encode: Encode<T>,
     capacity: Capacity,
@@ -365,26 +368,26 @@ pub struct TopicBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> TopicBuilder<T> {
-    /// Sets the maximum number of events that are held; 1024 by default. The newest is always held,
-    /// unless it exceeds the [`age`](Self::age).
+    /// Sets the maximum number of events that are held. The default is 1024. The newest event is
+    /// always held, unless it exceeds the maximum [`age`](Self::age).
     pub fn events(mut self, events: usize) -> Self {
         self.capacity.events = events;
         self
     }
 
-    /// Sets the maximum number of bytes that are held; 64 MiB by default. The newest event is held
-    /// however large it is.
+    /// Sets the maximum number of bytes that are held. The default is 64 MiB. The newest event is
+    /// held regardless of its size.
     ///
-    /// The size of an event includes its value, its frame and some 200 bytes of overhead. The size
+    /// The size of an event includes its value, its frame and about 200 bytes of overhead. The size
     /// of the data that a value owns on the heap (text, collections) is unknown, and is estimated
     /// as the size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key
-    /// counts too, and stays.
+    /// is also counted, but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
     }
 
-    /// Sets the maximum time for which an event is held; forever by default.
+    /// Sets the maximum time for which an event is held. There is no maximum by default.
     pub fn age(mut self, age: Duration) -> Self {
         self.capacity.age = Some(age);
         self
@@ -398,10 +401,10 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     }
 
     /// Makes an overtaken reader continue, after a [`Gap`], with the newest event of each key that
-    /// it has not seen yet. Use it if only the latest state matters, such as prices by symbol. The
-    /// topic holds the newest event of each key forever, so there must be few keys. `key` runs
-    /// under the topic's lock, like the `Hash`, `Eq` and `Drop` of its return value, and none of
-    /// them may use the topic.
+    /// it has not seen yet. Use this setting if only the latest state matters, such as prices by
+    /// symbol. The topic holds the newest event of each key forever, so the number of keys should
+    /// be small. `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run
+    /// under the topic's lock. None of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,
@@ -411,10 +414,10 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Ends an overtaken reader with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This
-    /// suits a back end that holds the missed events elsewhere, so that the client can read them
-    /// after it reconnects. A topic in memory does not hold them, so the reconnecting client
-    /// receives a gap.
+    /// Ends an overtaken reader with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is
+    /// suitable for a back end that stores the missed events elsewhere, so that the client can read
+    /// them after it reconnects. A topic in memory no longer holds them, so the client receives a
+    /// gap when it reconnects.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

@@ -1,4 +1,4 @@
-//! [`Presence`]: the members that are present.
+//! [`Presence`]: tracks which members are present.
 
 use std::{
     collections::HashMap,
@@ -14,8 +14,8 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{Cursor, Subscription, Topic};
 use crate::SseEvent;
 
-/// The members that are present, such as the users of a chat: their count, and a topic of joins and
-/// leaves.
+/// Tracks which members are present, such as the users in a chat. It provides their number, and a
+/// topic of joins and leaves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,9 +36,9 @@ use crate::SseEvent;
 /// let presence: Presence<String> = Presence::new(Duration::from_secs(10));
 /// ```
 ///
-/// A member that is present twice, such as a user with two tabs, counts as having joined once. A
-/// member that returns within the grace time, such as a browser that reconnects, has neither left
-/// nor joined. Clones refer to the same presence.
+/// A member that is present twice, such as a user with two tabs, is counted once. If a member
+/// returns within the grace time, for example because a browser reconnects, no events are
+/// published. Clones refer to the same presence.
 pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -50,18 +50,19 @@ struct Inner<K> {
 #[derive(Debug)]
 struct State<K> {
     present: HashMap<K, Present>,
-    /// A counter that numbers the leaves.
+    /// The number of leaves so far.
     left: u64,
 }
 
 #[derive(Debug, Default)]
 struct Present {
     guards: usize,
-    /// The number of the last leave. The member may have joined again since.
+    /// The number of the last leave. The member may have joined again since then.
     left: u64,
 }
 
-/// A change of presence: a `joined` event or `left`, with the data `{"who":…,"count":…}`.
+/// A change of presence. It is sent as a `joined` or `left` event, with the data
+/// `{"who":…,"count":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
 #[non_exhaustive]
@@ -82,15 +83,15 @@ pub enum PresenceEvent<K> {
     },
 }
 
-/// The number of changes that are held for clients that reconnect.
+/// The number of changes that are retained for clients that reconnect.
 const CHANGES: usize = 1024;
 
 impl<K> Presence<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
-    /// Creates a presence without members. A member that leaves and returns within the `grace` time
-    /// has not left.
+    /// Creates a presence without members. A member that returns within the `grace` time is not
+    /// considered to have left.
     pub fn new(grace: Duration) -> Self {
         Self(Arc::new(Inner {
             grace,
@@ -102,9 +103,9 @@ where
         }))
     }
 
-    /// Adds a member, which is present until the guard is dropped and the grace time has passed.
-    /// `who` must stay the same across reconnects, like the id of a user or a session, and unlike a
-    /// [`Connection::id`](crate::Connection::id).
+    /// Adds a member. The member is present until the guard is dropped and the grace time has
+    /// passed. `who` must stay the same across reconnects, like the id of a user or a session, and
+    /// unlike [`Connection::id`](crate::Connection::id).
     ///
     /// Outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
@@ -141,7 +142,7 @@ where
         self.0.state().present.keys().cloned().collect()
     }
 
-    /// Reads the joins and leaves from `cursor` on, as [`Topic::subscribe`] does.
+    /// Reads the joins and leaves from `cursor` on, like [`Topic::subscribe`].
     pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
         self.0.changes.subscribe(cursor)
     }
@@ -163,7 +164,8 @@ where
         }
     }
 
-    /// Removes a guard of a member. If it was the member's last, returns the number of the leave.
+    /// Removes a guard of a member. Returns the number of the leave if it was the member's last
+    /// guard.
     fn drop_guard(&self, who: &K) -> Option<u64> {
         let mut state = self.state();
         let State { present, left } = &mut *state;
@@ -207,8 +209,8 @@ impl<K> fmt::Debug for Presence<K> {
     }
 }
 
-/// A guard that keeps a member present until it is dropped; see [`Presence::join`].
-#[must_use = "the member leaves when this is dropped"]
+/// A guard that keeps a member present until it is dropped. See [`Presence::join`].
+#[must_use = "the member leaves when the guard is dropped"]
 pub struct PresenceGuard<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
@@ -239,13 +241,13 @@ where
         };
         runtime.spawn(async move {
             sleep(leaving.inner.grace).await;
-            // Its `Drop` also runs if the runtime shuts down before the grace time has passed.
+            // The destructor also runs if the runtime shuts down before the grace time has passed.
             drop(leaving);
         });
     }
 }
 
-/// A pending leave: removes the member when it is dropped, unless the member has joined again.
+/// A pending leave. Removes the member when it is dropped, unless the member has joined again.
 struct Leaving<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,

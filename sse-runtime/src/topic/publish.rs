@@ -12,8 +12,8 @@ use crate::event::{
 
 /// The reason why an event was not published. No reader has received it.
 ///
-/// As a response, [`Finished`](Self::Finished) becomes a `410`. Any other error is logged and
-/// becomes a `500`.
+/// [`Finished`](Self::Finished) is converted into a `410` response. Any other error is logged and
+/// converted into a `500` response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -21,18 +21,19 @@ pub enum PublishError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// [`Topic::finish`](super::Topic::finish) was called.
-    #[error("the topic is finished, and takes no more events; publish to a new one")]
+    #[error("the topic is finished and does not accept any more events; publish to a new topic")]
     Finished,
-    /// The event has an id or an end, which only the topic may set, or it has no value.
-    #[error("the event has {what}, and cannot be shared; yield it in the endpoint")]
+    /// The event has an id or is marked as the end, which only the topic may set, or it has no
+    /// value.
+    #[error("an event with {what} cannot be published to a topic; yield it in the endpoint")]
     #[non_exhaustive]
     NotForTopics {
-        /// The part that cannot be shared.
+        /// The part of the event that cannot be published.
         what: &'static str,
     },
     /// The back end would have to wait, and [`Topic::try_publish`](super::Topic::try_publish) never
     /// waits.
-    #[error("the topic's back end takes time to publish; use `publish`")]
+    #[error("the topic's back end has to wait to publish the event; use `publish` instead")]
     TakesTime,
 }
 
@@ -50,11 +51,12 @@ impl IntoResponse for PublishError {
 ///
 /// # Errors
 ///
-/// Returns an error if the event has an id or an end, which only the topic may set, or no value.
+/// Returns an error if the event has an id or is marked as the end, which only the topic may set,
+/// or if it has no value.
 pub(crate) fn shared<T>(event: Event<T>) -> Result<(Fields, T), PublishError> {
     let not = |what| Err(PublishError::NotForTopics { what });
     if event.done {
-        return not("an end");
+        return not("an end mark");
     }
     if event.fields.id.is_some() {
         return not("an id");

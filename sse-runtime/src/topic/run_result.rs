@@ -1,16 +1,16 @@
-//! [`RunResult`]: the return types of a run.
+//! [`RunResult`]: a trait for the return types of a run.
 
 use std::convert::Infallible;
 
 use super::{HubError, PublishError};
 use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 
-/// The return type of a run: `()`, or a `Result` whose error its readers receive.
+/// The return types of a run: `()`, or a `Result` whose error is sent to the readers.
 ///
-/// An error that is [`Serialize`](serde::Serialize) is sent to readers as the `error` event, like
-/// the error of a stream. An `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a [`PublishError`]
-/// or a [`HubError`] is logged, and readers get a problem without details. The type parameter
-/// distinguishes these cases and is inferred.
+/// An error that implements [`Serialize`](serde::Serialize) is sent to the readers as an `error`
+/// event, like the error of a stream. An `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a
+/// [`PublishError`] or a [`HubError`] is logged, and the readers receive a problem without details.
+/// The type parameter distinguishes these cases and is inferred.
 #[diagnostic::on_unimplemented(
     message = "a run of `Hub::spawn` cannot end with `{Self}`",
     label = "the run ends with `()`, or with a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
@@ -32,7 +32,7 @@ impl RunError {
     pub(crate) fn abandoned() -> Self {
         Self {
             failure: Failure::hidden(),
-            log: "it was abandoned: it had no reader for as long as the hub's `abandon_after`"
+            log: "it was abandoned, because it had no reader for the hub's `abandon_after` time"
                 .to_owned(),
         }
     }
@@ -62,7 +62,7 @@ impl RunResult<Nothing> for Infallible {
     }
 }
 
-/// The result of a run that never ends: an `async` block whose last expression is a `loop` without
+/// The result of a run that never ends. An `async` block whose last expression is a `loop` without
 /// a `break` has the type `!`.
 impl RunResult<Nothing> for Never {
     fn outcome(self) -> Result<(), RunError> {
@@ -70,7 +70,7 @@ impl RunResult<Nothing> for Never {
     }
 }
 
-/// The type `!`, which stable Rust can name only in a signature.
+/// The type `!`, which can only be named in a signature on stable Rust.
 type Never = <fn() -> ! as Returns>::Output;
 
 /// Names the return type of a function.

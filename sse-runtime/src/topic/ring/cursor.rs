@@ -6,11 +6,11 @@
 //!  Resuming ----------+
 //! ```
 //!
-//! | stage | a read returns | then |
+//! | stage | a read returns | next stage |
 //! | --- | --- | --- |
-//! | `Gap` | the gap: the client's id cannot be resumed | `Following` |
-//! | `Resuming` | like `Following`, but a gap has the reason `too_old` | `Following` |
-//! | `Following` | the next events; a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap under `latest_by` |
+//! | `Gap` | the gap, because the client's id cannot be resumed | `Following` |
+//! | `Resuming` | the same as `Following`, but a gap has the reason `too_old` | `Following` |
+//! | `Following` | the next events, or a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap with `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
 
 use std::{
@@ -35,18 +35,18 @@ use crate::{
 pub(crate) struct RingCursor<T> {
     ring: Arc<Ring<T>>,
     stage: Stage<T>,
-    /// The number of the event that was read last.
+    /// The number of the last event that was read.
     number: u64,
-    /// The number of later events that the client already knows it will miss, according to the id
-    /// that it sent.
+    /// The number of later events that were already reported to the client as missed, according to
+    /// the id that it sent.
     told: u32,
-    /// The reader's place among the ring's waiters.
-    place: usize,
+    /// The reader's slot in the ring's waiters.
+    slot: usize,
     /// Whether the client has received the end of this topic.
     is_done: bool,
 }
 
-/// The first thing that the next read returns, see the module docs.
+/// Determines what the next read returns. See the module docs.
 #[derive(Debug)]
 pub(crate) enum Stage<T> {
     Gap(Box<Gap>),
@@ -60,18 +60,17 @@ struct Detour<T> {
     number: u64,
     /// The events before that position that are still held, with their numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether ids contain the number of events that the client already knows it will miss.
+    /// Whether ids contain the number of later events that were already reported as missed.
     counts_told: bool,
 }
 
 impl<T> RingCursor<T> {
-    /// Creates a cursor. `place` is its place among the ring's waiters, which the caller has
-    /// reserved.
+    /// Creates a cursor. `slot` is its slot in the ring's waiters, which the caller has reserved.
     pub(crate) fn new(
         ring: Arc<Ring<T>>,
         stage: Stage<T>,
         (number, told): (u64, u32),
-        place: usize,
+        slot: usize,
         is_done: bool,
     ) -> Self {
         Self {
@@ -79,12 +78,12 @@ impl<T> RingCursor<T> {
             stage,
             number,
             told,
-            place,
+            slot,
             is_done,
         }
     }
 
-    /// Returns the gap or the kept events that come before the events after `number`.
+    /// Returns the gap, or the kept events that come before the events after `number`.
     fn take_ahead(&mut self) -> Option<Read<T>> {
         match &mut self.stage {
             Stage::Gap(_) => self.take_initial_gap().map(Read::Gap),
@@ -115,25 +114,25 @@ impl<T> RingCursor<T> {
         }
     }
 
-    /// Moves a reader whose next event is no longer held. Returns the gap, unless the client
-    /// already knows all of it.
+    /// Moves a reader whose next event is no longer held. Returns the gap, unless all of it has
+    /// already been reported to the client.
     fn take_detour(&mut self, reason: GapReason, detour: Detour<T>) -> Option<Gap> {
         let Detour {
-            number: go_on,
+            number: resume_at,
             kept,
             counts_told,
         } = detour;
-        let superseded = go_on - self.number - kept.len() as u64;
+        let superseded = resume_at - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.told));
-        // If a client disconnects among the kept events, it reconnects for the rest. The id that it
-        // sends contains the number of later events that must not be counted again.
+        // If a client disconnects while it is receiving the kept events, it reconnects for the
+        // rest. Its id contains the number of later events that must not be counted again.
         let position = match counts_told {
             true => self.ring.id_with_told(self.number, superseded),
-            false => self.ring.id(go_on),
+            false => self.ring.id(resume_at),
         };
         let count = kept.len() as u64;
         let kept = (1..).zip(kept).map(|(given, (number, entry))| {
-            let superseded = go_on - number - (count - given);
+            let superseded = resume_at - number - (count - given);
             Delivery {
                 id: (superseded > 0).then(|| self.ring.id_with_told(number, superseded)),
                 ..Delivery::of(&entry)
@@ -143,8 +142,8 @@ impl<T> RingCursor<T> {
         if !kept.is_empty() {
             self.stage = Stage::Newest(kept);
         }
-        self.number = go_on;
-        // If nothing was superseded, every event after the client's id is among the kept ones.
+        self.number = resume_at;
+        // If nothing was superseded, every event after the client's id has been kept.
         (missed > 0).then_some(Gap {
             reason,
             missed: Some(missed),
@@ -154,7 +153,7 @@ impl<T> RingCursor<T> {
 }
 
 impl<T> Detour<T> {
-    /// Returns `None` if the overflow policy ends a reader that was overtaken.
+    /// Returns `None` if the overflow policy ends an overtaken reader.
     fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
         let oldest = state.before_oldest();
         let (number, kept, counts_told) = match &state.overflow {
@@ -187,18 +186,19 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         let _waker;
         let _replaced;
         let mut state = self.ring.state();
-        // Nothing else removes an event that was young enough when it was published.
+        // A publish evicts old events, but an event can also become too old without another
+        // publish.
         if self.ring.capacity.age.is_some() {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        // Assigned only if it changes, since dropping a stage is not free.
+        // Assigned only if it changes, because dropping a stage is not free.
         let is_resuming = matches!(self.stage, Stage::Resuming);
         if is_resuming {
             self.stage = Stage::Following;
         }
-        // A client that disconnected among the newest events of each key continues with the rest of
-        // them. It already knows that it has missed the others.
+        // A client that disconnected while it was receiving the newest event of each key continues
+        // with the rest of these. The others have already been reported as missed.
         if self.number < state.before_oldest() || self.told > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -214,7 +214,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             };
         }
         let count = state.last - self.number;
-        // Most readers lag by at most one event, and wait for the next.
+        // Most readers lag by at most one event, and then wait for the next one.
         let read = if count == 1
             && let Some((_, entry)) = state.held.back()
         {
@@ -235,11 +235,11 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         } else if state.finished {
             return Poll::Ready(Read::End);
         } else {
-            _waker = state.waiters.wait(self.place, cx);
+            _waker = state.waiters.wait(self.slot, cx);
             return Poll::Pending;
         };
         if let Read::Event { waits: true, .. } | Read::Events { waits: true, .. } = read {
-            _waker = state.waiters.wait(self.place, cx);
+            _waker = state.waiters.wait(self.slot, cx);
         }
         Poll::Ready(read)
     }
@@ -273,7 +273,7 @@ impl<T> fmt::Debug for RingCursor<T> {
 
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
-        let left = self.ring.state().leave(self.place);
+        let left = self.ring.state().leave(self.slot);
         // Dropped after the lock is released, because dropping a waker may drop a task.
         drop(left);
     }

@@ -1,5 +1,5 @@
-//! [`Ring`]: the in-memory back end. It holds the newest events. A reader is an event number, not a
-//! queue.
+//! [`Ring`]: the in-memory back end, which holds the newest events. A reader is an event number and
+//! not a queue.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
@@ -40,7 +40,7 @@ pub(crate) struct Ring<T> {
     epoch: Epoch,
     pub(crate) capacity: Capacity,
     state: Mutex<State<T>>,
-    /// The total number of bytes held by all topics of the hub, if this topic belongs to one.
+    /// The total number of bytes held by all topics of the hub, if this topic belongs to a hub.
     sum: OnceLock<Arc<AtomicUsize>>,
 }
 
@@ -75,7 +75,8 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// Creates the topic of a run that no longer exists: its readers receive a gap, then the end.
+    /// Creates the topic of a run that no longer exists. Its readers receive a gap and then the
+    /// end.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -90,7 +91,7 @@ impl<T> Ring<T> {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
         // A user's key function may panic while the lock is held, but only before the state is
-        // changed, so the state of a poisoned lock is valid.
+        // changed. The state of a poisoned lock is therefore valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,8 +99,8 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// Returns the id for a client that knows it will miss `told` of the events after this
-    /// number.
+    /// Returns the id for a client to which `told` of the events after this number have already
+    /// been reported as missed.
     pub(crate) fn id_with_told(&self, number: u64, told: u64) -> EventId {
         EventId::position(Position::with_told(self.epoch, number, told))
     }
@@ -139,8 +140,8 @@ impl<T> Ring<T> {
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);
-        // Wake after the lock is released, because the first thing a woken reader does is acquire
-        // it.
+        // The readers are woken after the lock is released, because a reader that wakes up acquires
+        // the lock immediately.
         for waker in waiting {
             waker.wake();
         }
@@ -158,7 +159,7 @@ impl<T> Drop for Ring<T> {
 }
 
 impl<T> Ring<T> {
-    /// Finishes the topic. Only the first call has an effect.
+    /// Finishes the topic. Does nothing if the topic is already finished.
     fn end(&self, failure: Option<Arc<Failure>>) {
         let mut state = self.state();
         if state.finished {
@@ -231,7 +232,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 }
             },
         };
-        let place = state.waiters.enter();
+        let slot = state.waiters.enter();
         state.unread_since = None;
         drop(state);
         drop(gone);
@@ -245,7 +246,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             None if matches!(from, StartAt::After(_) | StartAt::Done(_)) => Stage::Resuming,
             None => Stage::Following,
         };
-        Box::new(RingCursor::new(self, stage, (number, told), place, is_done))
+        Box::new(RingCursor::new(self, stage, (number, told), slot, is_done))
     }
 
     fn subscribers(&self) -> usize {

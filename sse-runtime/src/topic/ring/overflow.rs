@@ -4,7 +4,7 @@ use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time
 
 use crate::topic::backend::Entry;
 
-/// The limits on the events that are held. Exceeding any of them removes the oldest event.
+/// The limits on the events that are held. If any limit is exceeded, the oldest event is removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     pub(crate) events: usize,

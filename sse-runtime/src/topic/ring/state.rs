@@ -1,5 +1,4 @@
-//! [`State`]: the events that a [`Ring`](super::Ring) holds, and its readers, under the ring's
-//! lock.
+//! [`State`]: the events and readers of a [`Ring`](super::Ring), which are protected by its lock.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -22,24 +21,24 @@ use crate::{
 };
 
 pub(crate) struct State<T> {
-    /// The events that are held. Their numbers are consecutive, and the newest has the number
+    /// The events that are held. Their numbers are consecutive, and the newest event has the number
     /// `last`.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
-    /// The cost of all events that are held, in the ring or as the newest of their key.
+    /// The cost of all events that are held, either in the ring or as the newest event of a key.
     pub(crate) bytes: usize,
     /// The number of each key's newest event.
     pub(crate) newest: BTreeSet<u64>,
-    /// When the last reader left; `None` while there are readers.
+    /// The time at which the last reader left, or `None` while there are readers.
     pub(crate) unread_since: Option<Instant>,
     pub(crate) last: u64,
     pub(crate) overflow: Overflow<T>,
     pub(crate) finished: bool,
-    /// The failure that finished the topic, if there was one.
+    /// The failure that finished the topic, if any.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
-    /// The last batch built for a lagging reader. It is kept because many readers resume from the
-    /// same position after a deploy, and is dropped when the next event is published or the last
-    /// reader leaves.
+    /// The last batch that was built for a lagging reader. It is kept because many readers resume
+    /// from the same position after a deployment. It is dropped when the next event is published or
+    /// the last reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
@@ -50,7 +49,7 @@ pub(crate) struct CachedBatch<T> {
 }
 
 /// Events that are no longer held. They must be dropped after the lock is released, because a
-/// user's destructor may acquire it.
+/// user's destructor may acquire the lock.
 #[must_use = "drop it after the lock is released"]
 pub(crate) struct Evicted<T> {
     _entries: Vec<Arc<Entry<T>>>,
@@ -75,7 +74,7 @@ impl<T> State<T> {
     }
 
     /// Returns the next events after this number, and the cached batch that they replace. There
-    /// must be at least one such event. The replaced batch must be dropped after the lock is
+    /// must be at least one such event. The caller must drop the replaced batch after the lock is
     /// released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
@@ -94,8 +93,8 @@ impl<T> State<T> {
         (batch, self.batch.replace(behind))
     }
 
-    /// Removes the events that exceed the capacity. The newest stays unless it is too old, however
-    /// large it is.
+    /// Removes the events that exceed the capacity. The newest event is kept regardless of its
+    /// size, unless it is too old.
     #[inline]
     pub(crate) fn evict(&mut self, capacity: &Capacity) -> Evicted<T> {
         let mut entries = Vec::new();
@@ -119,8 +118,8 @@ impl<T> State<T> {
     }
 
     /// Removes a reader. The returned values must be dropped after the lock is released.
-    pub(crate) fn leave(&mut self, place: usize) -> (Option<Waker>, Option<CachedBatch<T>>) {
-        let waited = self.waiters.leave(place);
+    pub(crate) fn leave(&mut self, slot: usize) -> (Option<Waker>, Option<CachedBatch<T>>) {
+        let waited = self.waiters.leave(slot);
         let was_last = self.waiters.count() == 0;
         if was_last {
             self.unread_since = Some(Instant::now());

@@ -58,7 +58,7 @@ fn readers_at_the_same_position_share_a_batch() {
         .sum();
     assert_eq!(first.frames().len(), len);
 
-    // A reader that polls later also gets the events published since.
+    // A reader that polls later also receives the events that were published in the meantime.
     publish(&ring, 3, 100);
     let values = |batch: Arc<Batch<u64>>| {
         let values = batch.deliveries().iter().map(|it| **it);
@@ -121,7 +121,7 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
     read(&mut first);
     assert!(is_held());
     publish(&ring, 3, 100);
-    assert!(!is_held(), "it lacks the newest event");
+    assert!(!is_held(), "the batch lacks the newest event");
     read(&mut second);
     drop((first, second));
     assert!(is_held());
@@ -130,23 +130,23 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
 
     // Readers that resume from the same position share the cached batch.
     let start = StartAt::Start(Start::First);
-    let mut back = Arc::clone(&ring).subscribe(start.clone());
-    let first = read(&mut back);
+    let mut resumed = Arc::clone(&ring).subscribe(start.clone());
+    let first = read(&mut resumed);
     let mut next = Arc::clone(&ring).subscribe(start);
     assert!(Arc::ptr_eq(&first, &read(&mut next)));
 
     tokio::time::advance(Duration::from_secs(2)).await;
     drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
-    assert!(!is_held(), "its events are too old");
+    assert!(!is_held(), "the events of the batch are too old");
 }
 
 /// A value that records whether its topic's lock was held when it was dropped.
-struct Touchy {
-    ring: Weak<Ring<Touchy>>,
+struct LockProbe {
+    ring: Weak<Ring<LockProbe>>,
     was_locked: Arc<AtomicBool>,
 }
 
-impl Drop for Touchy {
+impl Drop for LockProbe {
     fn drop(&mut self) {
         if let Some(ring) = self.ring.upgrade()
             && let Err(TryLockError::WouldBlock) = ring.state.try_lock()
@@ -163,17 +163,17 @@ async fn value_is_dropped_after_the_lock_is_released() {
         bytes: usize::MAX,
         age: Some(Duration::from_secs(2)),
     };
-    // The key function panics for the third event.
+    // The key function panics at the third event.
     let calls = AtomicUsize::new(0);
-    let key = move |_: &Touchy| {
+    let key = move |_: &LockProbe| {
         let call = calls.fetch_add(1, Ordering::Relaxed);
-        assert!(call != 2, "a key function that panics");
+        assert!(call != 2, "the key function panics");
         call
     };
     let newest = Overflow::LatestBy(Box::new(NewestByKey::new(key)));
     let was_locked = Arc::new(AtomicBool::new(false));
-    let publish = |ring: &Arc<Ring<Touchy>>| {
-        let value = Touchy {
+    let publish = |ring: &Arc<Ring<LockProbe>>| {
+        let value = LockProbe {
             ring: Arc::downgrade(ring),
             was_locked: Arc::clone(&was_locked),
         };
@@ -192,7 +192,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
     let [mut first, mut second] =
         [0; 2].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
     let mut cx = Context::from_waker(Waker::noop());
-    let mut read = |reader: &mut Box<dyn Reader<Touchy>>| drop(reader.poll_read(&mut cx));
+    let mut read = |reader: &mut Box<dyn Reader<LockProbe>>| drop(reader.poll_read(&mut cx));
     publish(&ring);
     publish(&ring);
     read(&mut second);
@@ -200,10 +200,10 @@ async fn value_is_dropped_after_the_lock_is_released() {
         tokio::time::advance(Duration::from_millis(5)).await;
         publish(&ring);
     }
-    // This batch begins with the events that are evicted first.
+    // This batch begins with the events that will be evicted first.
     read(&mut first);
     tokio::time::advance(Duration::from_millis(600)).await;
-    // This read replaces it.
+    // This read replaces the batch.
     read(&mut second);
     drop((first, second));
     tokio::time::advance(Duration::from_secs(10)).await;
@@ -212,18 +212,18 @@ async fn value_is_dropped_after_the_lock_is_released() {
 }
 
 #[test]
-fn places_are_released_when_a_crowd_leaves() {
+fn slots_are_released_when_many_readers_leave() {
     let mut readers = Waiters::default();
-    let mut places: Vec<usize> = (0..10_000).map(|_| readers.enter()).collect();
-    let stays = places.remove(3);
-    fastrand::Rng::with_seed(7).shuffle(&mut places);
-    for place in places {
-        readers.leave(place);
+    let mut slots: Vec<usize> = (0..10_000).map(|_| readers.enter()).collect();
+    let stays = slots.remove(3);
+    fastrand::Rng::with_seed(7).shuffle(&mut slots);
+    for slot in slots {
+        readers.leave(slot);
     }
     assert_eq!(readers.count(), 1);
     assert_eq!(readers.waiting.len(), stays + 1);
     assert!(readers.waiting.capacity() < 1_000);
-    // New readers take the free places.
+    // New readers take the free slots.
     assert_eq!(readers.enter(), 0);
     assert_eq!(readers.count(), 2);
 }

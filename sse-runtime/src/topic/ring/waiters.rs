@@ -5,27 +5,27 @@ use std::{
     task::{Context, Waker},
 };
 
-/// One place per reader for its waker, so that a publisher goes through all readers once.
+/// One slot for the waker of each reader. A publisher iterates over all slots once.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     pub(super) waiting: Vec<Option<Waker>>,
-    /// Places without a reader. The last place is never among them.
+    /// The slots without a reader. The last slot always has a reader.
     free: BTreeSet<usize>,
 }
 
 impl Waiters {
     pub(crate) fn enter(&mut self) -> usize {
-        if let Some(place) = self.free.pop_first() {
-            return place;
+        if let Some(slot) = self.free.pop_first() {
+            return slot;
         }
         self.waiting.push(None);
         self.waiting.len() - 1
     }
 
-    pub(crate) fn leave(&mut self, place: usize) -> Option<Waker> {
-        let waker = self.waiting[place].take();
-        self.free.insert(place);
-        // When many readers leave, their places are removed, so that publishers do not go through
+    pub(crate) fn leave(&mut self, slot: usize) -> Option<Waker> {
+        let waker = self.waiting[slot].take();
+        self.free.insert(slot);
+        // When many readers leave, their slots are removed, so that publishers do not iterate over
         // them.
         while let Some(last) = self.waiting.len().checked_sub(1)
             && self.free.remove(&last)
@@ -38,18 +38,18 @@ impl Waiters {
         waker
     }
 
-    /// Registers a waker. Returns the one that it replaces, if that is another task's.
+    /// Registers a waker. Returns the waker that it replaces, if that belongs to another task.
     #[inline]
-    pub(crate) fn wait(&mut self, place: usize, cx: &Context<'_>) -> Option<Waker> {
-        match &mut self.waiting[place] {
+    pub(crate) fn wait(&mut self, slot: usize, cx: &Context<'_>) -> Option<Waker> {
+        match &mut self.waiting[slot] {
             Some(waker) if waker.will_wake(cx.waker()) => None,
-            place => place.replace(cx.waker().clone()),
+            slot => slot.replace(cx.waker().clone()),
         }
     }
 
     #[inline]
     pub(crate) fn take_waiting(&mut self) -> Vec<Waker> {
-        // A publish allocates once, however many readers there are.
+        // A publish allocates once, regardless of the number of readers.
         let mut waiting = Vec::with_capacity(self.waiting.len());
         waiting.extend(self.waiting.iter_mut().filter_map(Option::take));
         waiting
