@@ -1,4 +1,4 @@
-//! [`Endpoint`]: the configuration of an endpoint, as its attribute sets it.
+//! [`Endpoint`]: the configuration of an endpoint, as set by its attribute.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use axum::http::Method;
 /// Determines when yielded events are written to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flush {
-    /// Each event, before the generator continues.
+    /// Each event is written before the generator continues.
     #[default]
     Each,
-    /// As soon as the generator waits, or 32 KiB are buffered.
+    /// Events are written as soon as the generator waits, or 32 KiB are buffered.
     Ready,
 }
 
@@ -33,7 +33,7 @@ pub enum OnShutdown {
     Finish,
 }
 
-/// How the response ends if the stream is closed before its generator has finished.
+/// Determines how the response ends if the stream is closed before its generator has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCut {
     /// It is aborted, so that the client does not mistake it for a complete response.
@@ -176,8 +176,8 @@ impl Endpoint {
     }
 
     /// Returns whether the response is aborted if the stream is closed early. An `EventSource` only
-    /// sends `GET` requests. It reconnects after a clean end and resumes. Any other client assumes
-    /// after a clean end that the response is complete.
+    /// sends `GET` requests. It reconnects after a clean end and resumes. Any other client would
+    /// consider the response complete after a clean end.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
             OnCut::End

@@ -173,7 +173,7 @@ impl Event {
     /// permanently.
     ///
     /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
-    /// followed by the suffix `~done`. Return from the function after this event, because any event
+    /// followed by the `~done` suffix. Return from the function after this event, because any event
     /// that is yielded after it is still sent.
     ///
     /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the

@@ -17,7 +17,7 @@ use crate::event::{
 
 /// The error returned if a value cannot be serialized.
 #[derive(Debug, thiserror::Error)]
-#[error("the value cannot be serialised: {0}")]
+#[error("failed to serialize the value: {0}")]
 pub struct EncodeError(#[from] serde_json::Error);
 
 /// The fields of a frame other than its data.
@@ -29,7 +29,7 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// The fields that a value sets: the name of its variant, or an id in one of its fields.
+/// The fields that a value sets, such as the name of its variant or an id in one of its fields.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// The `event` field.
@@ -44,7 +44,7 @@ pub struct Head {
     pub is_whole: bool,
 }
 
-/// The initial capacity of a buffer, enough for a few small events.
+/// The initial capacity of a buffer, which is enough for a few small events.
 const FIRST_CAPACITY: usize = 512;
 
 /// A frame that is being written. It consists of a comment, the `event`, `id`, `retry` and `data`
@@ -167,8 +167,8 @@ impl<'a> Frame<'a> {
     ///
     /// If the frame has no data, its fields have not been written yet. An `id` needs a blank line
     /// to take effect, and an `event` without one would become the name of the next event. A
-    /// comment or a `retry` takes effect without a blank line. It gets none, because some decoders
-    /// emit an event at each blank line.
+    /// comment or a `retry` takes effect without a blank line. None is written after it, because
+    /// some decoders emit an event at each blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -224,8 +224,8 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
     buffer.put_slice(b"\"}\n\n");
 }
 
-/// Writes the `data` field as text: one `data` line for each line of the text. LF, CR and CRLF each
-/// end a line.
+/// Writes the `data` field as text, with one `data` line for each line of the text. LF, CR and CRLF
+/// each end a line.
 ///
 /// Clients strip only the first space after the colon, so a leading space in the text is preserved.
 /// Text that ends with a line break produces a trailing empty `data` line. Empty text produces a

@@ -60,7 +60,7 @@ impl EventId {
     ///
     /// # Errors
     ///
-    /// Returns an error if the text is not visible ASCII, ends with the reserved suffix `~done`, or
+    /// Returns an error if the text is not visible ASCII, ends with the reserved `~done` suffix, or
     /// is longer than 4096 bytes.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, EventIdError> {
         let text = text.into();

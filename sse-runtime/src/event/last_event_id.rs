@@ -59,7 +59,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// Returns the id. Returns `None` if the client sent no id, or if the id could not be read.
+    /// Returns the id, or `None` if the client sent no id or the id could not be read.
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
     }
@@ -80,7 +80,7 @@ pub enum LastEventIdError {
     #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {
-        /// The id before the suffix `~done`.
+        /// The id before the `~done` suffix.
         last: String,
     },
     /// The id does not parse as the type that the handler extracts.

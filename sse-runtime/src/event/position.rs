@@ -52,8 +52,8 @@ impl Position {
         }
     }
 
-    /// Creates the position of a client that has been informed that it will miss `told` of the
-    /// events after it.
+    /// Creates a position for a client to which `told` of the events after the position have
+    /// already been reported as missed.
     ///
     /// If the count would make the id too long, which requires a billion events, it is left out,
     /// and those events are reported again.
@@ -71,7 +71,7 @@ impl Position {
 /// The number of digits in an epoch.
 const EPOCH: usize = 12;
 
-/// A position that a client sent back, not yet checked against the topic.
+/// A position that a client sent back. It has not been checked against the topic yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,

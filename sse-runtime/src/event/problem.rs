@@ -82,7 +82,7 @@ pub fn serialize_inside<S: Serializer>(
     value.serialize(serializer)
 }
 
-/// The attributes of a variant, as the members of a problem.
+/// The members of a problem, as set by the attributes of a variant.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem {
     /// The HTTP status, 400 to 599, checked at compile time.
@@ -159,7 +159,7 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
         );
     }
     let body = serde_json::to_vec(error).or_else(|problem| {
-        tracing::error!(error = %problem, "failed to serialise a field of an error; the response omits its fields");
+        tracing::error!(error = %problem, "failed to serialize a field of an error; the response omits the fields of the error");
         serde_json::to_vec(&Bare(error.problem()))
     });
     let body = body.unwrap_or_default();

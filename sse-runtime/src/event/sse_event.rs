@@ -30,7 +30,7 @@ pub enum Shape {
 pub struct Named {
     /// The name of the event, or `None` if it arrives as `message`.
     pub event: Option<&'static str>,
-    /// The format of its data.
+    /// The format of the event's data.
     pub data: NamedData,
 }
 

@@ -32,8 +32,8 @@ pub(crate) const SHARED: usize = 4 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
-    /// The bytes to send before `buffer`: large shared frames, and the frames that were written
-    /// before them.
+    /// The bytes to send before `buffer`. They are large shared frames, and the frames that were
+    /// written before these.
     #[expect(clippy::box_collection, reason = "most streams never have any")]
     ahead: Option<Box<VecDeque<Bytes>>>,
     /// A shared frame that is the only content.
@@ -194,7 +194,7 @@ mod tests {
         assert!(frames.is_full());
         assert_eq!(frames.take().len(), DUE);
         assert!(!frames.has_rest());
-        assert!(frames.buffer.capacity() > 0, "there may be more of it");
+        assert!(frames.buffer.capacity() > 0, "the burst may not be over yet");
 
         write(&mut frames, 10);
         assert_eq!(frames.take().len(), 10);

@@ -34,7 +34,7 @@ pub struct Generator {
     pub(crate) prelude: bool,
 }
 
-/// How a generator ended.
+/// The outcome of a generator.
 pub(crate) enum Ending {
     Finished,
     /// A task that belongs to the generator's stream has panicked.
@@ -252,7 +252,7 @@ fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, err
                 path = endpoint.path,
                 error = describe(&error),
                 frame = frame.trim_end(),
-                "the generator ended with an error, which was sent to the client as this frame"
+                "the generator returned an error, which was sent to the client in this frame"
             );
             Ok(())
         });

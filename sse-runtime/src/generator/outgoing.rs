@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub(crate) frames: FrameBuffer,
-    /// The number of events among the frames.
+    /// The number of events in the frames.
     events: u64,
     pub(crate) ids: ClientIds,
     pub(crate) topics: Topics,

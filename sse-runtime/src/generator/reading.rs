@@ -17,7 +17,7 @@ pub(crate) struct Topics {
     is_over: bool,
     /// Whether a reader was too slow, and no other reading has begun since then.
     lags: bool,
-    /// The failure of a run that is being read. The stream ends with it.
+    /// The failure of a run that is being read. The stream ends with this failure.
     pub(crate) failure: Option<Arc<Failure>>,
 }
 
@@ -64,7 +64,7 @@ impl Drop for Reading {
     }
 }
 
-/// How the reading of a topic ended.
+/// The outcome of reading a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TopicEnd {
     /// The topic is finished.

@@ -17,7 +17,7 @@ use crate::lifecycle::{
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
     pub(crate) flow: Option<FlowControl>,
-    /// Whether the body ends with the connection, as in HTTP/1.0.
+    /// Whether the end of the connection marks the end of the body, as in HTTP/1.0.
     pub(crate) ends_connection: bool,
 }
 

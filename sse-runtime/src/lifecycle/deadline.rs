@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-/// A point in time, which is a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or
+/// A point in time. It is a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or
 /// tokio.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a moment",

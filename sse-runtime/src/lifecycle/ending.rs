@@ -14,7 +14,7 @@ use crate::{
     lifecycle::{close_reason::CloseReason, shutdown},
 };
 
-/// The end of a response, after all data that the generator has written.
+/// The end of a response, which follows all data that the generator has written.
 #[derive(Debug)]
 pub(crate) struct StreamEnd {
     pub(crate) last_frame: Option<LastFrame>,

@@ -187,7 +187,7 @@ impl Shutdown {
     }
 
     /// Returns the tracker for the tasks that run close hooks and the tasks that drive HTTP/2
-    /// streams. Both kinds of tasks can outlive their connection.
+    /// streams. Both kinds of tasks can outlive the connection.
     pub(crate) fn closing(&self) -> &TaskTracker {
         &self.0.closing
     }

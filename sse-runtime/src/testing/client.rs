@@ -167,8 +167,8 @@ impl Response {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// Returns whether the response is a `200` with `text/event-stream`, which a browser accepts as
-    /// a stream.
+    /// Returns whether a browser would accept the response as a stream. The status has to be `200`,
+    /// and the content type `text/event-stream`.
     pub fn is_stream(&self) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
         self.status() == StatusCode::OK

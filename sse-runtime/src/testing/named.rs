@@ -89,7 +89,7 @@ impl<'de> Deserializer<'de> for Variant<'de> {
         visitor.visit_enum(self)
     }
 
-    // For an enum with a custom `Deserialize`, such as `#[serde(from = "…")]`.
+    // Used for enums with a custom `Deserialize` implementation, such as `#[serde(from = "…")]`.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         self.content.json(|json| json.deserialize_any(visitor))
     }

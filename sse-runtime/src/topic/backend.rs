@@ -187,7 +187,7 @@ pub(crate) enum Read<T> {
         batch: Arc<Batch<T>>,
         /// Whether more events follow the batch.
         more: bool,
-        /// See above. It applies to a reader that takes the whole batch at once.
+        /// The same as above, for a reader that takes the whole batch at once.
         waits: bool,
     },
     Gap(Gap),

@@ -299,7 +299,7 @@ impl SerializeStructVariant for Fields<'_> {
 /// byte before it.
 #[derive(Clone, Copy)]
 struct ShortKey {
-    /// The bytes in little-endian order: the first one is the lowest.
+    /// The bytes in little-endian order. The first byte is the lowest.
     bytes: u128,
     len: usize,
 }
@@ -325,7 +325,7 @@ impl ShortKey {
     fn write(self, buffer: &mut BytesMut, opening: u8) {
         let end = buffer.len() + self.len;
         // Writing all 16 bytes and truncating avoids the call to `memcpy` that a variable length
-        // needs.
+        // would require.
         buffer.put_slice(&(self.bytes << 8 | u128::from(opening)).to_le_bytes());
         buffer.truncate(end);
     }

@@ -9,7 +9,7 @@
 //! | stage | a read returns | next stage |
 //! | --- | --- | --- |
 //! | `Gap` | the gap, because the client's id cannot be resumed | `Following` |
-//! | `Resuming` | the same as `Following`, but a gap has the reason `too_old` | `Following` |
+//! | `Resuming` | the same as in `Following`, but a gap has the reason `too_old` | `Following` |
 //! | `Following` | the next events, or a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap with `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
 

@@ -26,10 +26,11 @@ pub(crate) enum Overflow<T> {
 
 /// The newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Records a new event. Returns the event that it supersedes, with its number.
+    /// Records a new event. Returns the event that it supersedes, and the number of that event.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
-    /// Returns the newest event of each key after a number, in order, with their numbers.
+    /// Returns the newest event of each key after a number. The events are in order and have their
+    /// numbers.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

@@ -1,4 +1,4 @@
-//! Compares the output with that of `serde_json` for values of every kind.
+//! Compares the output with the output of `serde_json` for all kinds of values.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -205,7 +205,7 @@ fn any_value() -> impl Strategy<Value = AnyValue> {
 
 proptest! {
     #[test]
-    fn output_equals_that_of_serde_json(value in any_value()) {
+    fn output_matches_serde_json(value in any_value()) {
         prop_assert_eq!(by_value_serializer(&value), by_serde_json(&value));
     }
 }
@@ -262,7 +262,7 @@ fn raw_values_are_compacted_at_any_depth() {
 }
 
 #[test]
-fn flattened_struct_equals_that_of_serde_json() {
+fn flattened_struct_matches_serde_json() {
     let raw = RawValue::from_string("[ 1 ]".to_owned()).unwrap();
     let nested = |next| Nested {
         raw: &raw,
