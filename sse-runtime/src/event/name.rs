@@ -174,7 +174,7 @@ impl<T: Into<Field>, Field> IntoField<Field> for T {
 /// The error returned if text that must be a single line contains a line break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the text has a line break at byte {at} (Unicode line breaks such as U+2028 count too); remove or escape it"
+    "the text has a line break at byte {at} (this includes Unicode line breaks such as U+2028); remove or escape it"
 )]
 #[non_exhaustive]
 pub struct LineBreak {

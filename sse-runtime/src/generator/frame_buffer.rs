@@ -34,7 +34,7 @@ pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
     /// The bytes to send before `buffer`. They are large shared frames, and the frames that were
     /// written before these.
-    #[expect(clippy::box_collection, reason = "most streams never have any")]
+    #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
     /// A shared frame that is the only content.
     lone: Option<Bytes>,
