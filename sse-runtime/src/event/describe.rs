@@ -102,7 +102,7 @@ mod tests {
     struct Silent;
 
     #[test]
-    #[allow(clippy::needless_borrow, reason = "expanded code borrows in this way")]
+    #[allow(clippy::needless_borrow, reason = "expanded code borrows like this")]
     fn description_prefers_error_to_display() {
         let failed = (&Describes::<Failed>::new()).description();
         assert_eq!(

@@ -194,7 +194,7 @@ mod tests {
         assert!(frames.is_full());
         assert_eq!(frames.take().len(), DUE);
         assert!(!frames.has_rest());
-        assert!(frames.buffer.capacity() > 0, "the burst may not be over yet");
+        assert!(frames.buffer.capacity() > 0, "the burst may continue");
 
         write(&mut frames, 10);
         assert_eq!(frames.take().len(), 10);

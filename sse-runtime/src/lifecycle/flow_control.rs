@@ -90,7 +90,7 @@ impl Unsent {
         Self::split(self.0.load(Ordering::SeqCst))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "these are the two halves")]
+    #[expect(clippy::cast_possible_truncation, reason = "these are the halves")]
     fn split(unsent: u64) -> (u32, u32) {
         ((unsent >> 32) as u32, unsent as u32)
     }

@@ -182,7 +182,7 @@ impl Shutdown {
     pub async fn closed(&self) {
         self.0.closing.close();
         if timeout(HOOKS, self.0.closing.wait()).await.is_err() {
-            tracing::warn!("some close hooks did not finish in time and are abandoned");
+            tracing::warn!("abandoning close hooks that did not finish in time");
         }
     }
 
