@@ -106,10 +106,10 @@ fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result
         super::builds::CHECK,
         super::builds::SIZE,
     ];
-    writeln!(out, "\n### Everything that was measured\n")?;
+    writeln!(out, "\n### All measurements\n")?;
     writeln!(
         out,
-        "Median, and in brackets the least and the most of the turns."
+        "Medians, with the minimum and maximum of all turns in brackets."
     )?;
     for scenario in scenario::all(size) {
         let name = scenario.name;
