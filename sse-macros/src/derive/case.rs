@@ -4,7 +4,7 @@ use syn::LitStr;
 
 use crate::support::errors::one_of;
 
-/// The conversions, listed by the names that serde gives them.
+/// The conversions, with serde's names for them.
 const RULES: [(&str, Case); 8] = [
     ("lowercase", Case::Lower),
     ("UPPERCASE", Case::Upper),
@@ -41,7 +41,7 @@ impl Case {
         }
     }
 
-    /// Converts the name of a variant or a type, which is in `PascalCase`.
+    /// Converts the name of a variant or a type from `PascalCase`.
     pub(crate) fn apply(self, pascal: &str) -> String {
         match self {
             Self::Lower => pascal.to_ascii_lowercase(),

@@ -1,4 +1,4 @@
-//! The parts of `#[serde(…)]` that matter to the derives. serde itself reads the rest.
+//! The parts of `#[serde(…)]` that are relevant to the derives. serde itself reads the rest.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -6,7 +6,8 @@ use syn::{
     Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
 };
 
-/// The items of a single `#[serde(…)]`. `None` if the attribute is malformed, which serde reports.
+/// Returns the items of a single `#[serde(…)]`, or `None` if the attribute is malformed. serde
+/// reports malformed attributes.
 fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("serde") => list
@@ -16,7 +17,7 @@ fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     }
 }
 
-/// The items of all `#[serde(…)]` in a list of attributes.
+/// Returns the items of all `#[serde(…)]` attributes in a list.
 fn items(attributes: &[Attribute]) -> Vec<Meta> {
     attributes.iter().filter_map(of_one).flatten().collect()
 }
@@ -27,39 +28,41 @@ fn has(attributes: &[Attribute], names: &[&str]) -> bool {
         .any(|item| names.iter().any(|name| item.path().is_ident(name)))
 }
 
-/// Whether the serializer skips this field or variant.
+/// Returns `true` if the serializer skips this field or variant.
 pub(crate) fn skips_serializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_serializing"])
 }
 
-/// Whether serde writes a container or a variant in a form other than a tag around the content.
+/// Returns `true` if serde writes a container or a variant in a form other than a tag around the
+/// content.
 pub(crate) fn has_form_of_its_own(attributes: &[Attribute]) -> bool {
     has(attributes, &["untagged", "transparent", "into", "tag"])
 }
 
-/// Whether the deserializer skips this field or variant.
+/// Returns `true` if the deserializer skips this field or variant.
 pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_deserializing"])
 }
 
-/// The item that removes the tag of a single variant.
+/// Returns the item that removes the tag of a single variant.
 pub(crate) fn untagged(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes)
         .into_iter()
         .find(|item| item.path().is_ident("untagged"))
 }
 
-/// The first item.
+/// Returns the first item.
 pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes).into_iter().next()
 }
 
-/// Whether a function serializes this field, so that its type need not be `Serialize`.
+/// Returns `true` if a custom function serializes this field. Its type does not need to be
+/// `Serialize` then.
 pub(crate) fn serializes_by_itself(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }
 
-/// The first item that only serde's own derive supports.
+/// Returns the first item that only serde's own derive supports.
 pub(crate) fn unread(attributes: &[Attribute]) -> Option<Meta> {
     const READ: [&str; 8] = [
         "alias",
@@ -76,7 +79,7 @@ pub(crate) fn unread(attributes: &[Attribute]) -> Option<Meta> {
         .find(|item| !READ.iter().any(|name| item.path().is_ident(name)))
 }
 
-/// The value of `key = "…"`, or of `key(serialize = "…")`.
+/// Returns the value of `key = "…"` or `key(serialize = "…")`.
 pub(crate) fn for_serializing(attributes: &[Attribute], key: &str) -> Option<LitStr> {
     items(attributes).into_iter().find_map(|item| match item {
         Meta::NameValue(pair) if pair.path.is_ident(key) => text(&pair.value),
@@ -103,7 +106,7 @@ fn text(value: &syn::Expr) -> Option<LitStr> {
     }
 }
 
-/// The predicates of `bound = "…"`.
+/// Returns the predicates in `bound = "…"`.
 pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
     let text = for_serializing(attributes, "bound")?;
     let parse = Punctuated::<WherePredicate, Token![,]>::parse_terminated;
@@ -111,7 +114,8 @@ pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
     Some(predicates.into_iter().collect())
 }
 
-/// The attributes of a container for serde's derive, without those that the macro sets itself.
+/// Returns the attributes of a container for serde's derive, except for the ones that the macro
+/// sets itself.
 pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     let said = attributes
         .iter()
@@ -130,13 +134,13 @@ pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     quote!(#(#said)*)
 }
 
-/// Keeps only serde's attributes and the lints that the user allows.
+/// Removes all attributes except serde's and the lints that the user allows.
 pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
     attributes.retain_mut(|attribute| {
         if let Meta::List(list) = &mut attribute.meta
             && list.path.is_ident("expect")
         {
-            // An `expect` may be unfulfilled in the copy.
+            // In the copy, an `expect` might be unfulfilled.
             list.path = syn::parse_quote!(allow);
         }
         attribute.path().is_ident("serde") || attribute.path().is_ident("allow")

@@ -12,8 +12,8 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// A kind of item that can have `#[sse(…)]`, with the keys that are accepted there and an example
-/// of each.
+/// A kind of item that accepts `#[sse(…)]`, with the keys that are valid there and an example of
+/// each.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, &'static str)],
@@ -44,7 +44,7 @@ impl Entry {
         self.key.span()
     }
 
-    /// The span of a key that takes no value.
+    /// Returns the span of a key without a value.
     pub(crate) fn flag(&self) -> syn::Result<Span> {
         match &self.value {
             Value::None => Ok(self.span()),
@@ -57,7 +57,7 @@ impl Entry {
         }
     }
 
-    /// The tokens after `key =`.
+    /// Returns the tokens after `key =`.
     pub(crate) fn value(&self, example: &str) -> syn::Result<TokenStream> {
         match &self.value {
             Value::Is(tokens) if !tokens.is_empty() => Ok(tokens.clone()),
@@ -68,7 +68,7 @@ impl Entry {
         }
     }
 
-    /// The string after `key =`.
+    /// Returns the string after `key =`.
     pub(crate) fn text(&self, example: &str) -> syn::Result<syn::LitStr> {
         let value = self.value(example)?;
         match syn::parse2(value.clone()) {
@@ -80,7 +80,7 @@ impl Entry {
         }
     }
 
-    /// The names in `key(…)`.
+    /// Returns the names in `key(…)`.
     pub(crate) fn names(&self, example: &str) -> syn::Result<Vec<Ident>> {
         match &self.value {
             Value::List(names) => {
@@ -96,8 +96,8 @@ impl Entry {
     }
 }
 
-/// The entries of all `#[sse(…)]` in a list of attributes, without those that the target does not
-/// accept.
+/// Returns the entries of all `#[sse(…)]` attributes in a list, except for the ones that are
+/// invalid on the target.
 pub(crate) fn entries(
     attributes: &[Attribute],
     target: &Target,
@@ -164,7 +164,8 @@ fn has_key(target: &Target, name: &str) -> bool {
     target.keys.iter().any(|(known, _)| *known == name)
 }
 
-/// Rejects a key that the target does not accept, and names the targets that accept it.
+/// Rejects a key that is invalid on the target. The error names the targets on which the key is
+/// valid.
 fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
     let has = |target: &Target| has_key(target, &name);
@@ -184,7 +185,7 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
-    // The names that other crates use for the same key.
+    // Other crates use these names for the same keys.
     let given = match name.as_str() {
         "name" | "rename" if has_key(target, "event") => "event",
         "name" | "rename" if has_key(target, "code") => "code",

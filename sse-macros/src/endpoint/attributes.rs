@@ -1,4 +1,4 @@
-//! The other attributes of the function, sorted by the function that they belong to.
+//! The function's other attributes, each assigned to one of the two functions in the expansion.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
@@ -6,13 +6,14 @@ use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
 
 /// The attributes, split between the two functions of the expansion.
 pub(crate) struct Attributes {
-    /// On the function that replaces the user's: visible to callers, rustdoc and lints.
+    /// Attributes of the function that replaces the user's. They are visible to callers, rustdoc
+    /// and lints.
     pub(crate) outer: Vec<Attribute>,
-    /// On the user's function, which is nested inside.
+    /// Attributes of the user's function, which is nested inside the outer one.
     inner: Vec<Attribute>,
 }
 
-/// The attributes that go onto the outer function.
+/// The attributes that belong to the outer function.
 const OUTER: [&str; 10] = [
     "doc",
     "cfg",
@@ -26,7 +27,7 @@ const OUTER: [&str; 10] = [
     "cfg_attr",
 ];
 
-/// Whether an attribute goes onto the outer function.
+/// Returns `true` if an attribute belongs to the outer function.
 pub(crate) fn stays_outside(meta: &Meta) -> bool {
     OUTER.iter().any(|name| meta.path().is_ident(name))
 }
@@ -42,15 +43,15 @@ impl Attributes {
         split
     }
 
-    /// The attributes of the user's function, adjusted so that none of them sees the yielder
-    /// argument.
+    /// Returns the attributes of the user's function, with `#[instrument]` adjusted to skip the
+    /// yielder argument.
     pub(crate) fn inner(&self, yielder: &Ident) -> impl Iterator<Item = TokenStream> {
         self.inner
             .iter()
             .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
-    /// The text of the doc comment, with its lines joined as in rustdoc.
+    /// Returns the text of the doc comment, with its lines joined as in rustdoc.
     pub(crate) fn docs(&self) -> String {
         let lines = self
             .outer
@@ -72,7 +73,8 @@ impl Attributes {
     }
 }
 
-/// Adds the yielder to the `skip(…)` of `#[instrument]`, which otherwise records every argument.
+/// Adds the yielder to the `skip(…)` list of `#[instrument]`, which otherwise records every
+/// argument.
 fn skip_yielder(attribute: &Attribute, yielder: &Ident) -> TokenStream {
     let is_instrument = attribute
         .path()

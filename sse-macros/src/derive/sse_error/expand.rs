@@ -35,7 +35,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
     let (serialize, problem, retry_after, inside) = if failed {
-        // The impls exist, so uses of the type don't cause more errors.
+        // The impls are generated anyway, so that uses of the type do not cause more errors.
         let nothing = || quote!(::core::unreachable!());
         (nothing(), nothing(), nothing(), None)
     } else {
@@ -95,7 +95,7 @@ fn has_inside(model: &Model) -> bool {
         .any(|problem| problem.transparent.is_some())
 }
 
-/// The method that returns the error inside a transparent variant.
+/// Generates the method that returns the error inside a transparent variant.
 fn inside(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let arms = each(model, |problem| {
@@ -117,8 +117,8 @@ fn inside(model: &Model) -> TokenStream {
     }
 }
 
-/// The body of a method that asks the error inside a transparent variant, and otherwise runs
-/// `arm`'s arms.
+/// Generates the body of a method that delegates to the error inside a transparent variant. For
+/// other variants, the body is a `match` with the arms from `arm`.
 fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     let arms = each(model, arm);
     if !has_inside(model) {
@@ -133,7 +133,7 @@ fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream)
     }
 }
 
-/// A `match` with an arm for each variant.
+/// Generates a `match` with an arm for each variant.
 fn each(model: &Model, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     match &model.input.data {
         Data::Enum(data) if data.variants.is_empty() => quote!(match *self {}),
@@ -181,7 +181,7 @@ fn serialize(model: &Model) -> TokenStream {
     }
 }
 
-/// The arm that writes the members of one variant.
+/// Generates the arm that writes the members of one variant.
 fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let path = path(problem);
@@ -228,10 +228,10 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The members that a field of the same name replaces, if the field is sent.
+/// The members that a field with the same name replaces, if the field is sent.
 const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 
-/// The arm that returns the `Problem` of one variant.
+/// Generates the arm that returns the `Problem` of one variant.
 fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let Problem {
@@ -259,14 +259,14 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The arm that returns the time to wait of one variant.
+/// Generates the arm that returns the retry delay of one variant.
 fn retry_after(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let path = path(problem);
     match &problem.retry_after {
         None => quote!(#path { .. } => ::core::option::Option::None,),
         Some(after) => {
             let (member, ty) = (&after.member, &after.ty);
-            // A type that cannot be a time to wait is reported at its span.
+            // A type that is not a valid delay is reported at its span.
             let private = runtime.private(ty.span());
             let read = quote_spanned!(ty.span()=> #private::retry_after::<#ty>(__after));
             quote!(#path { #member: __after, .. } => #read,)

@@ -1,4 +1,4 @@
-//! The model: everything that the type and its attributes declare.
+//! The model: everything that is declared by the type and its attributes.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
@@ -55,7 +55,7 @@ const ON_FIELD: Target = Target {
 
 const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
-/// The status of an error that does not declare one. A client cannot fix such an error.
+/// The status of an error that does not declare one. Clients cannot fix such errors themselves.
 const DEFAULT_STATUS: u16 = 500;
 
 pub(crate) struct Model {
@@ -94,11 +94,11 @@ pub(crate) struct ShownField {
     pub(crate) skip_if: Option<ExprPath>,
 }
 
-/// The field with the time to wait.
+/// The field that contains the retry delay.
 pub(crate) struct RetryAfter {
     pub(crate) member: Member,
     pub(crate) ty: Type,
-    /// `None` if it is sent only as a header.
+    /// `None` if the delay is sent only as a header.
     pub(crate) name: Option<String>,
 }
 
@@ -289,9 +289,9 @@ impl Problem {
     }
 }
 
-/// The member name of a field; `None` if the field isn't sent to the client.
+/// Returns the member name of a field, or `None` if the field isn't sent to the client.
 fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
-    // The field of a tuple has no name in the response either.
+    // A tuple field has no name, so it cannot be in the response.
     let ident = field.ident.as_ref()?;
     if is_internal(field) || serde_attribute::skips_serializing(&field.attrs) {
         return None;
@@ -316,7 +316,8 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     Some(name)
 }
 
-/// Whether a field is the error's cause, according to thiserror's rules. Causes are only logged.
+/// Returns `true` if a field is the error's cause, according to thiserror's rules. Causes are only
+/// logged.
 fn is_internal(field: &Field) -> bool {
     let is_named = field
         .ident

@@ -1,5 +1,5 @@
-//! The bounds of `impl Serialize`, found with the same heuristic as in serde's derive, so that the
-//! bounds of both impls agree.
+//! The bounds of `impl Serialize`. They are inferred with the same heuristic as in serde's derive,
+//! so the bounds of both impls agree.
 
 use quote::quote;
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use syn::{
 
 use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
-/// The predicates that the type declares itself, or that its fields require.
+/// Returns the predicates that the type declares, or otherwise the ones that its fields require.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     if let Some(said) = serde_attribute::bound(&input.attrs) {
         return said;
@@ -36,7 +36,7 @@ pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
         .collect()
 }
 
-/// The fields that serde serializes.
+/// Returns the fields that serde serializes.
 fn serialized_fields(data: &Data) -> Vec<&Field> {
     let fields: Vec<&Field> = match data {
         Data::Struct(data) => data.fields.iter().collect(),
@@ -55,7 +55,7 @@ fn serialized_fields(data: &Data) -> Vec<&Field> {
     fields.into_iter().filter(is_there).collect()
 }
 
-/// The type parameters in the types of fields, and the types associated with a parameter.
+/// The type parameters and associated types of parameters that occur in the types of fields.
 struct Used<'a> {
     all: HashSet<&'a syn::Ident>,
     params: HashSet<syn::Ident>,
@@ -101,6 +101,6 @@ impl<'ast> Visit<'ast> for Used<'_> {
         visit::visit_path(self, path);
     }
 
-    // The tokens of a macro in a type reveal nothing about its type parameters.
+    // The tokens of a macro in a type do not show which type parameters the type uses.
     fn visit_macro(&mut self, _: &'ast syn::Macro) {}
 }

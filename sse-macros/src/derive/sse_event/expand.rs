@@ -17,8 +17,8 @@
 //!                                };
 //! ```
 //!
-//! The content is serialized by serde's own derive, with all of serde's attributes, on a copy of the
-//! type. The `impl Serialize` of the type itself adds the head of the event.
+//! The content is serialized by serde's own derive, which is applied to a copy of the type with all
+//! of serde's attributes. The `impl Serialize` of the original type adds the head of the event.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -43,7 +43,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let bounds = bounds(&model.input);
     let private = model.runtime.internals();
     let (helper, serialize, shape) = if failed {
-        // The impls exist, so uses of the type don't cause more errors.
+        // The impls are generated anyway, so that uses of the type do not cause more errors.
         let nothing = quote!(#private::Shape::Enum(&[]));
         (TokenStream::new(), quote!(::core::unreachable!()), nothing)
     } else {
@@ -67,8 +67,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
         #[allow(warnings)]
         const _: () = {
             #import
-            // The strings in serde's attributes cannot contain `$crate`, so serde needs a plain
-            // name.
+            // The strings in serde's attributes cannot contain `$crate`, so serde has to be
+            // available under a plain name.
             use #private::serde as __serde;
             #helper
             #[automatically_derived]
@@ -92,7 +92,7 @@ fn helper_name(name: &Ident) -> Ident {
     format_ident!("__{}", name)
 }
 
-/// The copy of the type for serde's derive.
+/// Generates the copy of the type for serde's derive.
 fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     let mut copy = input.clone();
     let name = &input.ident;
@@ -128,11 +128,11 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     }
 }
 
-/// Replaces `Self` in the copy, where it would refer to the copy.
+/// Replaces `Self` in the copy with the original type. Otherwise, it would refer to the copy.
 struct SelfAsOriginal(Type);
 
 impl SelfAsOriginal {
-    /// Turns `Self::N` into `<Original>::N`.
+    /// Converts `Self::N` to `<Original>::N`.
     fn qualified(&self, path: &syn::Path) -> Option<TokenStream> {
         let mut segments = path.segments.iter();
         let original = &self.0;
@@ -189,7 +189,7 @@ fn attributes_of(data: &mut Data) -> Vec<&mut Vec<syn::Attribute>> {
     }
 }
 
-/// The body of `serialize`.
+/// Generates the body of `serialize`.
 fn serialize(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let helper = helper_name(&model.input.ident);
@@ -213,7 +213,7 @@ fn serialize(model: &Model) -> TokenStream {
     }
 }
 
-/// The arm that returns the head of one variant.
+/// Generates the arm that returns the head of one variant.
 fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     let private = runtime.internals();
     let path = match &shape.variant {
@@ -245,7 +245,7 @@ fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     quote!(#path { #(#bindings,)* .. } => #head)
 }
 
-/// The `Shape` of the type: what a client must know to parse the events.
+/// Generates the `Shape` of the type, which clients need for parsing the events.
 fn shape(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let shapes = model

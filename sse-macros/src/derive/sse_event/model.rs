@@ -1,4 +1,4 @@
-//! The model: everything that the type and its attributes declare.
+//! The model: everything that is declared by the type and its attributes.
 
 use std::collections::HashMap;
 
@@ -63,8 +63,8 @@ pub(crate) struct Model {
     /// One shape for a struct; one per variant for an enum.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) warnings: Vec<Warning>,
-    /// Whether serde writes the type in a form other than a tag around the content. If so, the data
-    /// is everything that serde writes.
+    /// Whether serde writes the type in a form other than a tag around the content. If so, serde's
+    /// entire output is the data.
     pub(crate) is_whole: bool,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Model {
 pub(crate) struct Shape {
     /// `None` for a struct.
     pub(crate) variant: Option<Ident>,
-    /// `None` for an event without a name, which arrives as `message`.
+    /// `None` for an unnamed event, which clients receive as `message`.
     pub(crate) event: Option<String>,
     pub(crate) data: ShapeData,
     pub(crate) id: Option<Id>,
@@ -82,12 +82,12 @@ pub(crate) struct Shape {
 
 pub(crate) enum ShapeData {
     Json,
-    /// The field that is the text.
+    /// The field that contains the text.
     Text(Member, Box<Type>),
     Empty,
 }
 
-/// The field with the id.
+/// The field that contains the id.
 pub(crate) struct Id {
     pub(crate) member: Member,
     pub(crate) ty: Type,
@@ -307,7 +307,7 @@ impl ShapeReader<'_> {
         }
     }
 
-    /// The field that is marked as the id.
+    /// Returns the field that is marked as the id.
     fn id(&mut self, fields: &Fields) -> Option<Id> {
         let mut id = None;
         for (member, field) in fields.members().zip(fields) {
@@ -333,7 +333,7 @@ impl ShapeReader<'_> {
     }
 }
 
-/// Checks the names in `allow(…)`. Only one is accepted.
+/// Checks the names in `allow(…)`. Only `reserved_name` is valid.
 fn allowed(names: &[Ident]) -> syn::Result<()> {
     match names.iter().find(|name| *name != RESERVED_NAME) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The parentheses of the attribute: the path and the keys.
+//! Parses the attribute's parentheses, which contain the path and the keys.
 
 mod values;
 
@@ -18,10 +18,10 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// Declares the keys, one per row: the field of [`Args`] and its type, the name of the key, and an
+/// Declares the keys. Each row has the field of [`Args`] and its type, the name of the key, and an
 /// example for messages.
 ///
-/// To add a key, add a row, a type in `values.rs`, and a method with the field's name to the
+/// To add a key, add a row here, a type in `values.rs`, and a method with the field's name on the
 /// runtime's `Endpoint`.
 macro_rules! keys {
     ($($field:ident: $ty:ty = $name:literal, $example:literal;)*) => {
@@ -52,7 +52,8 @@ macro_rules! keys {
                 }
             }
 
-            /// The calls that pass the keys to the runtime's `Endpoint`, such as `.flush(…)`.
+            /// Returns the calls that pass the keys to the runtime's `Endpoint`, such as
+            /// `.flush(…)`.
             pub(crate) fn calls(&self, private: &TokenStream) -> Vec<TokenStream> {
                 let arguments = [$((stringify!($field), self.$field.argument(private))),*];
                 let calls = arguments.into_iter().filter_map(|(field, argument)| {
@@ -92,11 +93,12 @@ trait Field {
         errors: &mut Errors,
     ) -> syn::Result<()>;
 
-    /// The argument for the runtime; `None` if the key is missing, or only affects the macro.
+    /// Returns the argument for the runtime, or `None` if the key is missing or only affects the
+    /// macro.
     fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
 }
 
-/// The span and the value of a key, if it was given.
+/// The span and the value of a key, if the key is present.
 pub(crate) struct Key<T>(Option<(Span, T)>);
 
 impl<T> Default for Key<T> {
@@ -151,7 +153,7 @@ impl<T: Value> Field for Key<T> {
     }
 }
 
-/// The names in all `allow(…)`.
+/// The names in all `allow(…)` keys.
 #[derive(Default)]
 pub(crate) struct Allow(Vec<Ident>);
 
@@ -221,7 +223,7 @@ impl Args {
         args
     }
 
-    /// Reports keys that send events of their own although `events = "own"` excludes such events.
+    /// Reports keys that add events to the stream although `events = "own"` excludes such events.
     fn check_own_events(&self, errors: &mut Errors) {
         let way_out = match (self.events.get(), self.method.get()) {
             (Some(Events::Own), _) => "remove one of the two",
@@ -269,8 +271,7 @@ impl Args {
             }
             match input.cursor().token_tree() {
                 Some((extra, _)) => {
-                    // The remaining tokens are consumed, so that they aren't reported a second
-                    // time.
+                    // The remaining tokens are consumed so that they are not reported again.
                     input.parse::<TokenStream>()?;
                     Err(syn::Error::new(extra.span(), "expected `,`"))
                 }
@@ -310,18 +311,19 @@ impl Args {
     }
 }
 
-/// Whether the path is an expression other than a literal, such as a constant, a macro or a call.
+/// Returns `true` if the path is an expression other than a literal, such as a constant, a macro or
+/// a call.
 fn is_expression(input: ParseStream<'_>) -> bool {
     let Ok(expr) = input.parse::<syn::Expr>() else {
         return false;
     };
     match &expr {
-        // A single identifier may be a key without its value.
+        // A single identifier might be a key without a value.
         syn::Expr::Path(path) => path.path.get_ident().is_none_or(|name| {
             let name = name.to_string();
             did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
         }),
-        // An identifier with parentheses may be a key too.
+        // An identifier with parentheses might also be a key.
         syn::Expr::Call(call) => match &*call.func {
             syn::Expr::Path(path) => path.path.get_ident().is_none(),
             _ => true,
@@ -343,7 +345,7 @@ fn unknown_key(name: &str) -> String {
     }
 }
 
-/// The tokens of a value, up to the next `key =` if a comma is missing.
+/// Reads the tokens of a value. If the comma is missing, the value ends at the next `key =`.
 fn value(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut value = TokenStream::new();
     while !input.is_empty() {

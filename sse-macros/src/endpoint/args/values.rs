@@ -1,5 +1,5 @@
-//! The values of the keys: how they are parsed, and which argument is passed to the runtime for
-//! each.
+//! The values of the keys. This module parses them and generates the arguments that are passed to
+//! the runtime.
 
 use std::{fmt, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::support::{errors::one_of, event_name::event_name, runtime_path::runti
 
 /// The value of a key.
 pub(super) trait Value: Sized {
-    /// Parses the tokens after the `=`, of which there must be at least one.
+    /// Parses the tokens after the `=`. There is at least one.
     fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self>;
 
-    /// The argument for the method of the runtime's `Endpoint`; `None` if the key has no such
-    /// method.
+    /// Returns the argument for the corresponding method of the runtime's `Endpoint`, or `None` if
+    /// there is no such method.
     fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
 }
 
@@ -51,7 +51,7 @@ impl Value for Method {
     }
 }
 
-/// `"15s"`, or `"off"`
+/// `"15s"` or `"off"`
 pub(crate) enum KeepAlive {
     After(Duration),
     Off,
@@ -76,7 +76,7 @@ impl Value for KeepAlive {
     }
 }
 
-/// `"3s"`, which may be zero
+/// `"3s"`; may be zero
 pub(crate) struct Retry(Duration);
 
 impl Value for Retry {
@@ -126,8 +126,8 @@ impl Value for Path {
     }
 }
 
-/// Declares keys whose values are one of a fixed set of strings. Each is an enum with the same
-/// variants as an enum of the runtime.
+/// Declares keys that accept a fixed set of strings. Each key is an enum with the same variants as
+/// an enum in the runtime.
 macro_rules! choices {
     ($($name:ident => $runtime:ident { $($text:literal => $variant:ident),* })*) => {$(
         #[derive(Clone, Copy)]
@@ -169,7 +169,7 @@ fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) 
     }
 }
 
-/// The longest duration that is accepted. A longer one is probably a mistake in the unit.
+/// The longest duration that is accepted. A longer duration probably has the wrong unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Whether a duration may be zero.
@@ -179,7 +179,7 @@ enum Zero {
     Refused,
 }
 
-/// Parses a duration. `or` is added to messages that list what is accepted.
+/// Parses a duration. `or` is appended to messages that list the accepted values.
 fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Result<Duration> {
     let error = |message: fmt::Arguments<'_>| Err(syn::Error::new_spanned(value, message));
     let Ok(text) = syn::parse2::<LitStr>(value.clone()) else {
@@ -197,7 +197,7 @@ fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Resu
     }
 }
 
-/// The expression for a duration in the expansion.
+/// Generates the expression for a duration.
 fn written(duration: Duration) -> TokenStream {
     let seconds = Literal::u64_unsuffixed(duration.as_secs());
     let nanos = Literal::u32_unsuffixed(duration.subsec_nanos());

@@ -1,4 +1,4 @@
-//! Facts about the statements that their tokens show.
+//! Properties of the statements that can be determined from their tokens.
 
 use proc_macro2::{Spacing, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -10,13 +10,14 @@ use super::{
     yields::{YIELD, YIELD_ALL},
 };
 
-/// Returns a predicate for the statements that yield, judging by their tokens.
+/// Returns a predicate that is true for statements that yield, judging by their tokens.
 pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
     let yielding = yielding_macros(statements);
     move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
 }
 
-/// The names of `yield_!`, `yield_all!`, and the function's own macros that call one of them.
+/// Returns the names of `yield_!`, `yield_all!`, and the macros in the function that call one of
+/// them.
 fn yielding_macros(statements: &[Stmt]) -> Vec<String> {
     let mut names = vec![YIELD.to_owned(), YIELD_ALL.to_owned()];
     for statement in statements {
@@ -51,11 +52,12 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
     find.0
 }
 
-/// Whether the rewritten statements may still call `yield_!` or `yield_all!`.
+/// Returns `true` if the rewritten statements may still call `yield_!` or `yield_all!`.
 ///
 /// An unknown macro may call them when it is expanded. An identifier that is a prefix of their
-/// names counts too: either it is a call without its `!`, which the compiler can only explain if
-/// the macro is in scope, or it is being typed, and editors complete it from the macros in scope.
+/// names counts too. The `!` of a call may be missing, and the compiler can only explain this if
+/// the macro is in scope. The name may also be incomplete because it is being typed, and editors
+/// complete it from the macros in scope.
 pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     let mut tokens = statements.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -83,7 +85,7 @@ pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     false
 }
 
-/// Whether an expression is a call to a variant of `Result`, going by its path: `Ok(…)` or
+/// Returns `true` if an expression calls a variant of `Result`, judging by its path: `Ok(…)` or
 /// `Result::Ok(…)`, but not `Reply::Ok(…)`.
 pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
     let Expr::Call(ExprCall { func, .. }) = expr else {
@@ -97,7 +99,7 @@ pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
         && segments.next().is_none_or(|owner| owner.ident == "Result")
 }
 
-/// Whether an expression spells out a value: a literal, a struct, an array or a tuple.
+/// Returns `true` if an expression is a literal, a struct, an array or a tuple.
 pub(super) fn is_literal(expr: &Expr) -> bool {
     match expr {
         Expr::Lit(_) | Expr::Struct(_) | Expr::Array(_) => true,

@@ -1,6 +1,6 @@
-//! Macros of other crates that the attribute knows by the last segment of their paths.
+//! Macros from other crates that the attribute recognizes by the last segment of their paths.
 
-/// Macros of std and tracing, which never yield. Any other macro might.
+/// Macros from std and tracing that never yield. Any other macro might.
 pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "assert",
     "assert_eq",
@@ -31,8 +31,8 @@ pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "warn",
 ];
 
-/// tokio's macros, which wait but do nothing else on their own.
+/// tokio's macros, which wait but have no other effects.
 pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
 
-/// Macros whose `return` and `?` belong to a generator of their own.
+/// Macros that create their own generator, to which `return` and `?` inside them apply.
 pub(crate) const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];

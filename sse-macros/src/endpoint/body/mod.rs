@@ -1,5 +1,5 @@
-//! The body: `facts` and `tail` examine the statements, `rewrite` changes a few expressions in
-//! them.
+//! The function body. `facts` and `tail` examine the statements, and `rewrite` changes some of
+//! their expressions.
 
 pub(super) mod facts;
 pub(super) mod known_macros;
@@ -24,13 +24,13 @@ pub(crate) struct Body {
     pub(crate) statements: Vec<Stmt>,
     /// The index of the first statement that yields. The response begins before it.
     pub(crate) first_yield: Option<usize>,
-    /// Whether the expansion must define `yield_!` and `yield_all!`, because not all calls were
+    /// Whether the expansion has to define `yield_!` and `yield_all!` because not all calls were
     /// rewritten.
     pub(crate) needs_yield_macros: bool,
 }
 
 impl Body {
-    /// A body that does not parse, unchanged.
+    /// Returns a body that does not parse, unchanged.
     pub(crate) fn unread(tokens: TokenStream) -> Self {
         Self {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],

@@ -1,4 +1,4 @@
-//! A value at the end of the function. An endpoint does not have one.
+//! Reports a value at the end of the function, which an endpoint cannot have.
 
 use syn::{Expr, Macro, Stmt, parse_quote};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{endpoint::returns::Form, support::errors::Errors};
 
-/// Reports a tail expression that is certainly a value. Returns whether the value is a stream, in
-/// which case the function was not meant to yield.
+/// Reports a tail expression that is certainly a value. Returns `true` if the value is a stream,
+/// which means that the function was not meant to yield.
 pub(super) fn refuse_tail_value(
     statements: &mut [Stmt],
     form: Option<Form>,
@@ -45,7 +45,7 @@ pub(super) fn refuse_tail_value(
     is_stream
 }
 
-/// Whether the tail expression can only be the stream that the user meant to return.
+/// Returns `true` if the tail expression can only be a stream that the user meant to return.
 fn is_stream(tail: &Expr, yields: bool) -> bool {
     match tail {
         Expr::Macro(call) => is_generator(&call.mac),
@@ -63,7 +63,7 @@ fn is_stream(tail: &Expr, yields: bool) -> bool {
     }
 }
 
-/// Whether a macro turns its tokens into a stream.
+/// Returns `true` if a macro turns its tokens into a stream.
 fn is_generator(mac: &Macro) -> bool {
     let name = mac.path.segments.last();
     name.is_some_and(|name| {

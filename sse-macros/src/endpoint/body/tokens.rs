@@ -1,9 +1,8 @@
-//! The tokens of foreign macros in an endpoint, such as `select!` and `join!`, which have a syntax
-//! of their own.
+//! Rewrites the tokens of foreign macros in an endpoint, such as `select!` and `join!`, which have
+//! their own syntax.
 //!
-//! The exits of the function must be found in these tokens too: `yield_!`, `return` and `?`. All
-//! three are recognizable by their tokens. Those inside closures, `async` blocks and functions are
-//! left alone.
+//! `yield_!`, `return` and `?` have to be found in these tokens too. All three can be recognized
+//! without parsing. Inside closures, `async` blocks and functions, they are left unchanged.
 
 use std::iter::Peekable;
 
@@ -14,7 +13,7 @@ use syn::{Macro, parse_quote};
 
 use super::yields::Yield;
 
-/// Replacements for the tokens that leave the function.
+/// Replaces the tokens that leave or suspend the function.
 pub(crate) trait ExitTokens {
     /// Replaces a `return` and its operand, which may be empty.
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream;
@@ -24,7 +23,7 @@ pub(crate) trait ExitTokens {
     fn on_yield(&mut self, call: Yield, mac: Macro) -> TokenStream;
 }
 
-/// Replaces the exits of the function in `tokens`.
+/// Replaces the function's exits in `tokens`.
 pub(crate) fn rewrite(tokens: TokenStream, exits: &mut impl ExitTokens) -> TokenStream {
     let mut rewriter = Rewriter {
         tokens: tokens.into_iter().peekable(),
@@ -76,7 +75,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             self.yielded(call, &name);
             return Before::Operand;
         }
-        // The name tells a function from the type of a function pointer.
+        // A name follows the `fn` of a function, but not the `fn` of a function pointer type.
         let is_fn = name == "fn" && matches!(self.tokens.peek(), Some(TokenTree::Ident(_)));
         let opens_block = name == "async" || is_fn;
         let before = if is_keyword(&name) {
@@ -88,7 +87,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
         if !opens_block {
             return before;
         }
-        // Copies everything up to the end of the block. An `async` without a block is an `async`
+        // Everything up to the end of the block is copied. An `async` without a block is an `async`
         // closure, which is recognized by its bars.
         while let Some(next) = self
             .tokens
@@ -136,7 +135,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             open = !is_punct(&next, '|');
             self.out.extend([next]);
         }
-        // After a return type, which may contain commas, the body is always a block.
+        // A return type may contain commas, but the body after it is always a block.
         if self.tokens.peek().is_some_and(|next| is_punct(next, '-')) {
             let mut arrow = self.tokens.clone();
             arrow.next();
@@ -161,8 +160,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             .tokens
             .next_if(|next| matches!(next, TokenTree::Group(_)))
         {
-            // The body of a `macro_rules!` inside the macro, whose variables aren't expressions
-            // yet.
+            // This is the body of a nested `macro_rules!`, whose variables are not expressions yet.
             Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
             Some(operand) => self
                 .exits
@@ -196,7 +194,7 @@ fn has_dollar(token: &TokenTree) -> bool {
 enum Before {
     /// An expression can start after it.
     Start,
-    /// It ends an expression, or may end one.
+    /// It ends an expression, or might end one.
     Operand,
 }
 
@@ -220,7 +218,7 @@ fn is_block(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
-/// The span of the first call to one of the macros in `tokens`, at any depth.
+/// Returns the span of the first call to one of the named macros in `tokens`, at any depth.
 pub(crate) fn find_call(tokens: TokenStream, names: &[String]) -> Option<Span> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -242,7 +240,7 @@ pub(crate) fn find_call(tokens: TokenStream, names: &[String]) -> Option<Span> {
     None
 }
 
-/// Replaces every call to one of the macros with `()`.
+/// Replaces every call to one of the named macros with `()`.
 pub(crate) fn without_calls(tokens: TokenStream, names: &[String]) -> TokenStream {
     let mut out = TokenStream::new();
     let mut tokens = tokens.into_iter().peekable();
@@ -298,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn returns_and_question_marks_are_found_at_any_depth() {
+    fn exits_are_found_at_any_depth() {
         check(
             quote!(x = f() => { if x { return; } g(x?).await?; return Err(a, b) } _ = h() => return,),
             &quote!(x = f() => { if x { leave(); } g(x.tried()).await.tried(); leave(Err(a, b)) } _ = h() => leave(),),
@@ -314,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn exits_of_other_code_are_left_alone() {
+    fn exits_of_nested_functions_are_left_unchanged() {
         for input in [
             quote!(|x| x?, 1),
             quote!(|| {
@@ -347,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_between_operands_open_no_closure() {
+    fn bars_between_operands_do_not_open_a_closure() {
         check(quote!(a || b?), &quote!(a || b.tried()));
         check(
             quote!(matches!(x, A | B) && y?),

@@ -1,7 +1,7 @@
-//! The macros `yield_!` and `yield_all!`.
+//! The `yield_!` and `yield_all!` macros.
 //!
-//! Calls that are visible to the attribute are rewritten, so that the compiler's messages point at
-//! them. For calls inside the user's own macros, which aren't visible to the attribute, two
+//! Calls that the attribute can see are rewritten, so that the compiler's messages point at them.
+//! Calls inside the user's own macros are not visible to the attribute. For these, two
 //! `macro_rules!` expand to the same code.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
@@ -39,9 +39,9 @@ impl Yield {
         }
     }
 
-    /// The block that replaces a call at `at`. `operand` is the value or the stream in parentheses.
-    /// `is_open` means that the type of the value must be inferred, so the value can only be the
-    /// item.
+    /// Generates the block that replaces a call at `at`. `operand` is the value or the stream in
+    /// parentheses. `is_open` means that the type of the value has to be inferred, so the value can
+    /// only be the item.
     pub(crate) fn write(
         self,
         operand: &Group,
@@ -65,7 +65,7 @@ impl Yield {
             }}
         };
         match (self, form) {
-            // There are two statements, so that the borrows of the operand end before the generator
+            // These are two statements so that the operand's borrows end before the generator
             // waits.
             (Self::One, _) => quote_spanned!(internal_span(at)=> {
                 #stream.#push #operand;
@@ -83,10 +83,10 @@ impl Yield {
     }
 }
 
-/// The macro definitions for calls that the attribute does not see.
+/// Generates the macro definitions for calls that the attribute cannot see.
 pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
     let define = |call: Yield| {
-        // The user's code refers to the macro, so its name is unhygienic.
+        // The name is unhygienic because the user's code refers to the macro.
         let name = format_ident!("{}", call.name());
         let operand = Group::new(Delimiter::Parenthesis, quote!($($operand)*));
         let body = call.write(&operand, false, form, runtime, Span::call_site());
@@ -103,7 +103,7 @@ pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
 pub(crate) enum Operand {
     None,
     One(Expr),
-    /// Followed by more tokens.
+    /// An expression that is followed by more tokens.
     More(Expr),
 }
 
@@ -127,8 +127,8 @@ pub(crate) fn arity(call: Yield) -> &'static str {
     }
 }
 
-/// Whether the type of an operand must be inferred, as for `x.into()`. Such an operand is always
-/// the item, never one of the other types that `yield_!` accepts.
+/// Returns `true` if the type of an operand has to be inferred, as in `x.into()`. Such an operand
+/// is always the item, and never one of the other types that `yield_!` accepts.
 pub(crate) fn leaves_its_type_open(operand: &Expr) -> bool {
     const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
     const UNPACK: [&str; 9] = [

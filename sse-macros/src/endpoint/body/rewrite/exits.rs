@@ -1,7 +1,7 @@
 //! Rewrites `return`, `?` and `.await`.
 //!
-//! After an error, an expression is left as it is: the function then returns an error type, so the
-//! compiler has nothing to add.
+//! An expression with an error is left unchanged. The function then returns an error type, so the
+//! compiler does not report more errors.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -14,7 +14,7 @@ use crate::endpoint::{
 };
 
 impl BodyRewriter<'_> {
-    /// The replacement for a `return` without a value.
+    /// Returns the replacement for a `return` without a value.
     fn finish(&self, token: Span) -> TokenStream {
         let private = self.runtime.internals();
         match self.form {
@@ -25,7 +25,8 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// The runtime function that handles an error on this side of the response.
+    /// Returns the runtime function that handles an error in the current phase: `before` the
+    /// response begins, or `in_stream`.
     pub(super) fn side_function(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
         let name = match self.side {
             Side::BeforeResponse => before,
@@ -35,7 +36,7 @@ impl BodyRewriter<'_> {
         quote_spanned!(at=> #private::#name)
     }
 
-    /// Whether errors are impossible here. If so, this reports `what`.
+    /// If errors are not allowed here, reports `what` and returns `true`.
     pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
         let message = match (self.form, self.side) {
             (Some(Form::Stream), _) => format!(
@@ -110,7 +111,7 @@ impl BodyRewriter<'_> {
     }
 }
 
-/// The spans of the first and the last token.
+/// Returns the spans of the first and the last token.
 fn ends(tokens: &impl ToTokens) -> (Span, Span) {
     let mut tokens = tokens
         .to_token_stream()

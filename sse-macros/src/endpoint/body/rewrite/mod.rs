@@ -1,9 +1,9 @@
-//! Rewrites the statements for the form of the endpoint.
+//! Rewrites the statements according to the form of the endpoint.
 //!
-//! `.await` becomes a cancellation point, and `yield_!` is expanded. `return` receives the
-//! generator's output as its value. In an endpoint that can fail both before the response and in
-//! the stream, `?` and `return Err(…)` are rewritten for the side on which they occur. Everything
-//! else stays unchanged.
+//! `.await` becomes a cancellation point, and `yield_!` is expanded. A `return` without a value
+//! returns the generator's output. If the endpoint can fail both before the response and in the
+//! stream, `?` and `return Err(…)` are rewritten depending on where they occur. Everything else
+//! stays unchanged.
 
 mod exits;
 mod yield_calls;
@@ -25,14 +25,15 @@ use crate::{
     support::{errors::Errors, runtime_path::Runtime},
 };
 
-/// The results of the rewriting, besides the statements.
+/// The results of the rewrite other than the statements.
 pub(super) struct YieldFacts {
     pub(super) yields: bool,
-    /// Whether there is a macro that may yield without the attribute seeing it.
+    /// Whether there is a macro that may yield in a way that the attribute cannot see.
     pub(super) has_unknown_macro: bool,
 }
 
-/// Rewrites the statements. `first_yield` is the first of them that is part of the stream.
+/// Rewrites the statements. `first_yield` is the index of the first statement that is part of the
+/// stream.
 pub(super) fn rewrite(
     statements: &mut [Stmt],
     first_yield: Option<usize>,
@@ -79,7 +80,8 @@ enum Scope {
 }
 
 struct BodyRewriter<'a> {
-    /// `None` if the return type is unknown. Errors that depend on it aren't reported then.
+    /// `None` if the return type is unknown. In this case, errors that depend on it are not
+    /// reported.
     form: Option<Form>,
     runtime: &'a Runtime,
     errors: &'a mut Errors,
@@ -91,7 +93,7 @@ struct BodyRewriter<'a> {
 
 impl BodyRewriter<'_> {
     fn within(&mut self, scope: Scope, visit: impl FnOnce(&mut Self)) {
-        // Code inside a spawned task counts as spawned, whatever it is nested in.
+        // All code inside a spawned task counts as spawned, however deeply it is nested.
         let scope = match self.scope {
             Scope::Spawned => Scope::Spawned,
             _ => scope,
@@ -130,7 +132,7 @@ impl ExitTokens for BodyRewriter<'_> {
             Ok(Expr::Return(expr)) => self
                 .rewrite_return(&expr)
                 .unwrap_or_else(|| expr.into_token_stream()),
-            // It only resembles a `return`.
+            // These tokens only resemble a `return`.
             _ => quote!(#token #operand),
         }
     }
@@ -228,7 +230,7 @@ impl VisitMut for BodyRewriter<'_> {
     fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
         if let Stmt::Macro(call) = statement {
             if let Some(block) = self.visit_macro_call(&mut call.mac) {
-                // A block does not need a semicolon, and the compiler would warn about one.
+                // A block needs no semicolon, and the compiler would warn about one.
                 let attributes = std::mem::take(&mut call.attrs);
                 *statement = Stmt::Expr(Expr::Verbatim(quote!(#(#attributes)* #block)), None);
             }
@@ -238,7 +240,7 @@ impl VisitMut for BodyRewriter<'_> {
     }
 
     fn visit_item_mut(&mut self, item: &mut Item) {
-        // A `macro_rules!` yields where it is called.
+        // A `macro_rules!` yields at its call sites.
         if !matches!(item, Item::Macro(_)) {
             self.refuse_yields_of(item);
         }
@@ -253,7 +255,7 @@ impl VisitMut for BodyRewriter<'_> {
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
 }
 
-/// Whether an expression is a call to `yield_!` or `yield_all!`.
+/// Returns `true` if an expression is a call to `yield_!` or `yield_all!`.
 fn is_yield(expr: &Expr) -> bool {
     matches!(expr, Expr::Macro(call) if call.mac.path.get_ident().and_then(Yield::named).is_some())
 }

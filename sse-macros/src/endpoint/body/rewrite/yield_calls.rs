@@ -1,4 +1,4 @@
-//! Rewrites `yield_!`, `yield_all!` and the keyword `yield`.
+//! Rewrites `yield_!`, `yield_all!` and the `yield` keyword.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream};
 use quote::{ToTokens as _, quote};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl BodyRewriter<'_> {
-    /// The replacement for a call to `yield_!` or `yield_all!`.
+    /// Returns the replacement for a call to `yield_!` or `yield_all!`.
     pub(super) fn rewrite_yield(&mut self, call: Yield, mac: &Macro) -> Expr {
         self.facts.yields = true;
         let refused = self.refusal(call);
@@ -26,7 +26,7 @@ impl BodyRewriter<'_> {
             Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
             Ok(Operand::One(operand)) => (Some(operand), refused),
             Ok(Operand::More(operand)) => (Some(operand), refused.or(Some(arity(call).to_owned()))),
-            // The compiler reports the syntax error; the tokens are kept for completion in editors.
+            // The compiler reports the syntax error. The tokens are kept for completion in editors.
             Err(_) => (Some(Expr::Verbatim(mac.tokens.clone())), refused),
         };
         match (operand, refused) {
@@ -56,14 +56,14 @@ impl BodyRewriter<'_> {
         let at = mac.path.span();
         let mut parentheses = Group::new(Delimiter::Parenthesis, operand.to_token_stream());
         parentheses.set_span(match operand {
-            // The operand may end too early, so the error is reported at the delimiters.
+            // The operand may be incomplete, so the error is reported at the delimiters.
             Expr::Verbatim(_) => mac.delimiter.span().join(),
             _ => internal_span(at),
         });
         Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
     }
 
-    /// Explains why this scope cannot yield. `None` if it can.
+    /// Explains why this scope cannot yield. Returns `None` if it can.
     fn refusal(&self, call: Yield) -> Option<String> {
         let name = call.name();
         let problem = match self.scope {
@@ -82,7 +82,8 @@ impl BodyRewriter<'_> {
     }
 
     pub(super) fn rewrite_yield_keyword(&mut self, expr: &ExprYield) -> Expr {
-        // `yield!(value)` parses as `yield` of a negation in parentheses; only the value was meant.
+        // `yield!(value)` parses as the `yield` of a negated value in parentheses, but the user
+        // meant the value.
         let value = expr.expr.as_deref().map(|value| match value {
             Expr::Unary(not) => match (not.op, &*not.expr) {
                 (UnOp::Not(_), Expr::Paren(paren)) => paren.expr.to_token_stream(),
@@ -127,7 +128,7 @@ impl BodyRewriter<'_> {
 }
 
 /// Explains why a literal `Ok(…)` or `Err(…)` cannot be yielded by a stream that can fail. In other
-/// streams, the item may be a `Result`; only the compiler can determine that.
+/// streams, the item may be a `Result`, which only the compiler can determine.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
         Some("an error ends the stream: write `return Err(…);` in place of this `yield_!`")
@@ -138,8 +139,8 @@ fn result_problem(operand: &Expr) -> Option<&'static str> {
     }
 }
 
-/// The replacement for a rejected call. It contains the operand, so that its names are resolved and
-/// count as used.
+/// Returns the replacement for a rejected call. It contains the operand, so that names in it are
+/// resolved and count as used.
 fn discard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));
     Expr::Verbatim(quote!({ #operand }))
