@@ -8,11 +8,11 @@ use crate::support::{
     types::{borrows, is_short, last_name, spelled},
 };
 
-/// The number of extractors that axum's `Handler` supports.
+/// The maximum number of extractors that axum's `Handler` supports.
 const MOST_EXTRACTORS: usize = 16;
 
-/// The names of axum's extractors that read the body. A name alone proves nothing, so a single
-/// match isn't reported.
+/// The names of axum's extractors that read the body. Other types can have the same names, so a
+/// single match is not reported.
 const READ_THE_BODY: [&str; 6] = ["Bytes", "Form", "Json", "Multipart", "RawForm", "String"];
 
 pub(crate) fn check(endpoint: &Endpoint, errors: &mut Errors) {
@@ -75,7 +75,7 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
     }
 }
 
-/// Whether the endpoint can be mounted with this signature, whatever else is wrong with it.
+/// Returns `true` if the endpoint can be mounted with this signature, even if it has other errors.
 pub(crate) fn has_route(sig: &Signature) -> bool {
     sig.inputs.len() <= MOST_EXTRACTORS
         && sig.generics.params.is_empty()
@@ -137,7 +137,7 @@ fn reads_the_body(ty: &Type) -> bool {
     last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str()))
 }
 
-/// The only extractor that reads the body, if it isn't the last argument.
+/// Returns the only extractor that reads the body, if it is not the last argument.
 ///
 /// A type that shares the name of an axum type is skipped if its path names another crate:
 /// `crate::Json<T>`.
@@ -164,7 +164,7 @@ fn early_body(sig: &Signature) -> Option<&Type> {
         .copied()
 }
 
-/// Explains why a type cannot be an extractor. `None` if it can.
+/// Explains why a type cannot be an extractor. Returns `None` if it can.
 fn problem_of(ty: &Type) -> Option<String> {
     let found = || spelled(ty);
     match ty {
@@ -191,7 +191,7 @@ fn problem_of(ty: &Type) -> Option<String> {
     }
 }
 
-/// Reports the second argument of a kind that an endpoint can have only one of.
+/// Reports all arguments of a given kind except the first. An endpoint can have only one of them.
 fn check_second(
     endpoint: &Endpoint,
     errors: &mut Errors,

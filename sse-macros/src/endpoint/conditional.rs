@@ -1,10 +1,10 @@
-//! Conditional code: `#[cfg(…)]` inside an endpoint.
+//! Handles conditional code: `#[cfg(…)]` inside an endpoint.
 //!
 //! An attribute macro receives code that the compiler may remove after the macro has run, and only
-//! the compiler can evaluate a predicate. Therefore, the endpoint is emitted twice, once with the
-//! conditional code under `#[cfg(predicate)]` and once without it under `#[cfg(not(predicate))]`.
-//! The compiler removes one of the two, and the attribute expands the other. This is repeated for
-//! each predicate in turn.
+//! the compiler can evaluate a predicate. Therefore, the endpoint is emitted twice: with the
+//! conditional code under `#[cfg(predicate)]`, and without it under `#[cfg(not(predicate))]`. The
+//! compiler removes one of the two, and the attribute expands the other. This is repeated for each
+//! predicate.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -19,13 +19,13 @@ use syn::{
 use super::{args::Args, attributes};
 use crate::support::{errors::Errors, runtime_path::Runtime};
 
-/// The endpoint for both outcomes of its first predicate. `None` if the endpoint contains no
-/// conditional code.
+/// Generates the endpoint for both outcomes of its first predicate. Returns `None` if the endpoint
+/// contains no conditional code.
 pub(crate) fn both_outcomes(attribute: &TokenStream, item: &TokenStream) -> Option<TokenStream> {
     if !mentions_cfg(item.clone()) {
         return None;
     }
-    // An item that isn't a function, or does not parse, is reported elsewhere.
+    // Items that are not functions or do not parse are reported elsewhere.
     let function: ItemFn = syn::parse2(item.clone()).ok()?;
     let predicate = first_predicate(&function)?;
     let args = Args::parse(attribute.clone(), &mut Errors::default());
@@ -61,7 +61,7 @@ fn first_predicate(function: &ItemFn) -> Option<TokenStream> {
     }
 }
 
-/// The function in the form that it has if the predicate holds, or if the predicate does not hold.
+/// Returns the function as it is if the predicate is true, or if it is false.
 fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
     let mut function = function.clone();
     let predicate = predicate.to_string();
@@ -75,12 +75,12 @@ fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
 enum Task {
     /// Find the first predicate.
     Find(Option<TokenStream>),
-    /// Remove one predicate, together with its code if it does not hold.
+    /// Remove one predicate, and also its code if the predicate is false.
     Decide { predicate: String, holds: bool },
 }
 
-/// Visits all code that the compiler can remove. Both tasks share one walk, so every predicate that
-/// is found is also decided.
+/// Visits all code that the compiler can remove. Both tasks use the same traversal, so every
+/// predicate that is found is also decided.
 struct CfgVisitor {
     task: Task,
 }
@@ -141,12 +141,13 @@ impl CfgVisitor {
         outcome
     }
 
-    /// Whether the node with these attributes stays.
+    /// Returns `true` if the node with these attributes is kept.
     fn keeps(&mut self, attributes: &mut Vec<Attribute>) -> bool {
         self.attributes(attributes, Position::Inside) != Outcome::Removed
     }
 
-    /// Whether a node stays, for nodes whose attributes are accessible only through their tokens.
+    /// Returns `true` if a node is kept. This is for nodes whose attributes are accessible only
+    /// through their tokens.
     fn keeps_parsed<T: ToTokens>(
         &mut self,
         node: &mut T,
@@ -187,7 +188,7 @@ impl CfgVisitor {
         list.retain(|expr| self.keeps_parsed(expr, |tokens| syn::parse2(tokens).ok()));
     }
 
-    /// Visits the statements or expressions in the tokens of a macro, as far as they parse.
+    /// Visits the statements or expressions in a macro's tokens if they parse.
     fn tokens(&mut self, tokens: TokenStream, delimiter: Delimiter) -> TokenStream {
         if !mentions_cfg(tokens.clone()) {
             return tokens;
@@ -205,7 +206,8 @@ impl CfgVisitor {
         }
         let list = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(mut list) = list.parse2(tokens.clone()) {
-            // Whether an element stays is up to the macro; the code inside the element is visited.
+            // The macro decides whether to keep an element. Only the code inside the element is
+            // visited.
             for expr in &mut list {
                 self.visit_expr_mut(expr);
             }
@@ -275,12 +277,12 @@ impl VisitMut for CfgVisitor {
         call.tokens = self.tokens(std::mem::take(&mut call.tokens), delimiter);
     }
 
-    // A `macro_rules!` is expanded later, and its `#[cfg]` is evaluated then.
+    // A `#[cfg]` in a `macro_rules!` is evaluated later, when the macro is expanded.
     fn visit_item_macro_mut(&mut self, _: &mut ItemMacro) {}
 }
 
-/// The predicate of an attribute that affects the expansion, with the attributes that a `cfg_attr`
-/// applies.
+/// Returns the predicate of an attribute that affects the expansion, and the attributes that a
+/// `cfg_attr` applies.
 fn condition(
     attribute: &Attribute,
     position: Position,
@@ -303,8 +305,8 @@ fn condition(
     let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
-        // Attributes of the outer function can stay in a `cfg_attr`; the others are moved inside
-        // one by one.
+        // Attributes of the outer function can stay in a `cfg_attr`. The others are moved inside
+        // individually.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };
@@ -315,7 +317,7 @@ fn condition(
 mod tests {
     use super::*;
 
-    /// The function with `a` enabled, and with `a` disabled.
+    /// Returns the function with `a` enabled, and with `a` disabled.
     fn outcomes(function: &str) -> [String; 2] {
         let function: ItemFn = syn::parse_str(function).unwrap();
         let predicate = first_predicate(&function).unwrap();

@@ -1,4 +1,4 @@
-//! The expansion of an endpoint.
+//! Generates the expansion of an endpoint.
 //!
 //! ```text
 //! // Input                                          // Output
@@ -16,10 +16,10 @@
 //!                                                   }
 //! ```
 //!
-//! The user's function stays an `async fn` with its arguments and one more in front, so that its
-//! attributes and patterns keep their meaning, and the compiler's messages about them stay the
-//! same. All behaviour is in the runtime. Each type of the signature is written once, so that a
-//! type that isn't found is reported once. The golden files under `expanded/` show complete
+//! The user's function remains an `async fn` and receives an additional first argument. Its
+//! attributes and patterns therefore keep their meaning, and the compiler's messages about them do
+//! not change. All behaviour is in the runtime. Each type in the signature is written only once, so
+//! a type that is not found is reported only once. The golden files under `expanded/` show complete
 //! expansions.
 
 use proc_macro2::{Ident, Span, TokenStream};
@@ -41,7 +41,7 @@ use crate::support::{
     warning::Warning,
 };
 
-/// The type aliases for the types in the signature.
+/// The names of the type aliases for the types in the signature.
 const CARRIED: &str = "__Carried";
 const ITEM: &str = "__Item";
 const ERROR: &str = "__Error";
@@ -56,7 +56,7 @@ pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// The complete expansion. It is generated even if there were errors, but then with all its
+/// Generates the complete expansion. It is also generated if there were errors, but with all of its
 /// warnings silenced.
 fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
     let Endpoint { runtime, .. } = endpoint;
@@ -67,7 +67,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
-    // An error inside a type suppresses the compiler's errors that would follow from it.
+    // An error inside a type suppresses the compiler errors that would follow from it.
     let output = errors.next_back().map_or_else(
         || output(returns, runtime),
         |error| quote!(<[(); #error] as #private::Fallible>::Ok),
@@ -97,8 +97,8 @@ fn in_braces_of(endpoint: &Endpoint, code: &TokenStream) -> TokenStream {
     quote_spanned!(braces=> { #code })
 }
 
-/// The replacement for an endpoint that cannot be mounted. It has a valid type, so the router does
-/// not report a second error.
+/// Generates the replacement for an endpoint that cannot be mounted. Its type is valid, so mounting
+/// it on a router does not cause another error.
 pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     let attributes = Attributes::split(&endpoint.function.attrs);
     let errors = errors.into_compile_errors();
@@ -110,29 +110,30 @@ pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     quote! {
         #(#errors)*
         #signature {
-            // The names in the user's signature count as used, whatever is wrong with the function.
+            // This marks the names in the user's signature as used, despite the errors.
             trait Declared { fn declared #generics (#(_: #types),*) #output #clause; }
             ::core::unreachable!()
         }
     }
 }
 
-/// The signature of the function that replaces the user's.
+/// Generates the signature of the function that replaces the user's.
 fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> TokenStream {
     let Endpoint {
         runtime, function, ..
     } = endpoint;
     let outer = &attributes.outer;
     let quiet = failed.then(|| quote!(#[allow(warnings)]));
-    // The `fn` token and the braces are the user's: with generated ones, the compiler would not
+    // The `fn` token and the braces are the user's. With generated tokens, the compiler would not
     // warn about an unused endpoint.
     let (vis, fn_token, name) = (&function.vis, function.sig.fn_token, &function.sig.ident);
-    // The angle brackets are empty and generated: without them, the compiler would suggest a type
-    // parameter for a type that isn't found, both here and in the nested function.
+    // Empty angle brackets are generated because the compiler would otherwise suggest a type
+    // parameter for a type that is not found, both here and in the nested function.
     let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
-    // The signature is outside the block that contains the import, so the path is written out.
+    // The path is written in full because the signature is outside the block that contains the
+    // import.
     quote! {
         #(#outer)*
         #quiet
@@ -141,7 +142,7 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     }
 }
 
-/// The user's function, with the yielder as an additional first argument.
+/// Generates the user's function, with the yielder as an additional first argument.
 fn function(
     endpoint: &Endpoint,
     form: Form,
@@ -153,8 +154,8 @@ fn function(
     let (name, inputs) = (&sig.ident, &sig.inputs);
     let stream = yielder(Span::call_site());
     let inner = attributes.inner(&stream);
-    // The yielder may push the number of arguments over the limit of seven, which is not the user's
-    // fault.
+    // The yielder can push the number of arguments over Clippy's limit of seven. The user cannot
+    // change this.
     let many = (inputs.len() == 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let item = alias(ITEM, Span::call_site());
     let macros = endpoint
@@ -174,7 +175,8 @@ fn function(
     }
 }
 
-/// The user's statements, the call that begins the response, and the final `return`.
+/// Generates the function body: the user's statements, the call that begins the response, and the
+/// final `return`.
 fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     let private = endpoint.runtime.internals();
     let body = &endpoint.body;
@@ -194,11 +196,10 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if form == Form::Stream {
         return quote!(#(#statements)*);
     }
-    // The braces are generated: the compiler would call the user's own unnecessary around a single
-    // statement.
+    // The braces are generated because the compiler would report the user's braces as unnecessary
+    // around a single statement.
     let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
-    // A statement may be unreachable without a warning, and here a warning would not be about the
-    // user's code.
+    // This statement may be unreachable. A warning about it would not concern the user's code.
     quote! {
         #block
         #[allow(unreachable_code)]
@@ -206,7 +207,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     }
 }
 
-/// The output of the coroutine, at the span of the user's return type.
+/// Generates the output type of the coroutine, at the span of the user's return type.
 fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let at = returns.stream.span();
     let private = runtime.private(at);
@@ -220,7 +221,8 @@ fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote_spanned!(at=> ::core::result::Result<#private::End, #error>)
 }
 
-/// The aliases for the types of the signature, each of which is written out only here.
+/// Generates the aliases for the types in the signature. The types themselves are written only
+/// here.
 fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let [carried, item, error, rejection] =
         [CARRIED, ITEM, ERROR, REJECTION].map(|name| alias(name, Span::call_site()));
@@ -243,8 +245,8 @@ fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote!(#stream #response)
 }
 
-/// A function with the user's return type. It marks the names in that type as used, and checks that
-/// the type is a stream.
+/// Generates a function with the user's return type. It marks the names in this type as used, and
+/// checks that the type is a stream.
 fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let mut stream = returns.stream.clone();
     let at = stream.span();
@@ -265,7 +267,7 @@ fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// `Endpoint::new(…)`, with the keys of the attribute.
+/// Generates `Endpoint::new(…)` and the calls for the attribute's keys.
 fn config(endpoint: &Endpoint, docs: &str) -> TokenStream {
     let private = endpoint.runtime.internals();
     let item = alias(ITEM, Span::call_site());
@@ -278,7 +280,7 @@ fn config(endpoint: &Endpoint, docs: &str) -> TokenStream {
     quote!(#private::Endpoint::new::<#item>(#path, #name) #docs #(#keys)*)
 }
 
-/// The closure from the extracted arguments to the generator.
+/// Generates the closure that creates the generator from the extracted arguments.
 fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     let runtime = &endpoint.runtime;
     let sig = &endpoint.function.sig;
@@ -287,7 +289,7 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         .map(|at| Ident::new(&format!("__argument{at}"), Span::mixed_site()))
         .collect();
 
-    // Each check is made once, at the span of the type that it checks.
+    // Each type is checked once, at its own span.
     let (item, private) = at(ITEM, returns.item, runtime);
     let item = quote_spanned! {returns.item=> {
         #[allow(unused_imports)]
@@ -309,8 +311,8 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         Form::Response => "response",
         Form::TryResponse => "try_response",
     };
-    // A coroutine that isn't `Send` is reported at this expression, so it has the span of the
-    // user's `async`.
+    // A coroutine that is not `Send` is reported at this expression. It therefore has the span of
+    // the user's `async`.
     let span = sig
         .asyncness
         .map_or_else(|| name.span(), |token| token.span);
@@ -328,7 +330,7 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     }
 }
 
-/// The alias and the path of the runtime, both at the span of the type in the signature.
+/// Returns the alias and the path of the runtime, both at the span of the type in the signature.
 fn at(name: &str, span: Span, runtime: &Runtime) -> (Ident, TokenStream) {
     (alias(name, span), runtime.private(span))
 }

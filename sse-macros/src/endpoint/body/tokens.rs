@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn exits_of_nested_functions_are_left_unchanged() {
+    fn tokens_of_other_code_are_left_unchanged() {
         for input in [
             quote!(|x| x?, 1),
             quote!(|| {
