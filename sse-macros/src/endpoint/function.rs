@@ -6,7 +6,7 @@ use syn::{FnArg, Item, ItemFn, Stmt};
 use super::misplaced;
 use crate::support::errors::Errors;
 
-/// The user's function, with its body apart.
+/// The user's function, with its statements separated from it.
 pub(crate) struct Function {
     pub(crate) function: ItemFn,
     pub(crate) statements: Statements,
@@ -18,7 +18,7 @@ pub(crate) enum Statements {
     Unread(TokenStream),
 }
 
-/// Parses the function; for any other item, reports an error and returns the item unchanged.
+/// Parses the function. For any other item, reports an error and returns the item unchanged.
 pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Function, TokenStream> {
     let other = match syn::parse2::<Item>(item.clone()) {
         Ok(Item::Fn(mut function)) => {
@@ -52,9 +52,9 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
 
 /// Parses a function whose body does not parse.
 ///
-/// The body is kept unchanged: the compiler reports the syntax error once and accurately, the rest
-/// of the file can still refer to the endpoint, and an editor can complete the code that is being
-/// typed.
+/// The body is kept unchanged. The compiler can then report the syntax error accurately and only
+/// once, the rest of the file can still refer to the endpoint, and an editor can complete the code
+/// that is being typed.
 fn with_unread_body(item: TokenStream) -> Option<Function> {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
     let body = match tokens.last_mut() {
@@ -75,7 +75,7 @@ fn with_unread_body(item: TokenStream) -> Option<Function> {
 }
 
 impl Function {
-    /// The error for an attribute above this one that has rewritten the function.
+    /// Returns an error if an attribute above this one has rewritten the function.
     pub(crate) fn rewritten(&self) -> Option<syn::Error> {
         match &self.statements {
             Statements::Read(statements) => misplaced::above(&self.function.sig.ident, statements),
@@ -95,7 +95,7 @@ pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Error
     });
 }
 
-/// Reports and removes attributes of arguments that the compiler would reject too.
+/// Reports and removes argument attributes that the compiler would also reject.
 pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
     const TAKEN: [&str; 6] = ["allow", "cfg_attr", "deny", "expect", "forbid", "warn"];
     for input in &mut function.sig.inputs {

@@ -1,8 +1,9 @@
-//! Code that compiles but stalls or outlives the stream: blocking calls, detached tasks, busy
-//! loops.
+//! Finds code that compiles but stalls or outlives the stream: blocking calls, detached tasks and
+//! busy loops.
 //!
 //! A call is reported only if its path starts with the name of its crate, so a local function
-//! called `sleep` is fine. Closures are skipped: `spawn_blocking(|| std::fs::read(…))` is correct.
+//! called `sleep` is fine. Closures are skipped because `spawn_blocking(|| std::fs::read(…))` is
+//! correct.
 
 use proc_macro2::{Span, TokenTree};
 use quote::ToTokens as _;
@@ -56,7 +57,7 @@ impl Finder {
     fn method_call(&mut self, call: &ExprMethodCall) {
         let name = call.method.to_string();
         let way_out = match name.as_str() {
-            // `OpenOptions::open` is recognizable only by the start of the call chain.
+            // `OpenOptions::open` can be recognized only by the start of the call chain.
             "open" if begins_with_options(call) => "open it by `tokio::fs::OpenOptions`",
             name => match instead_of_method(name) {
                 Some(way_out) => way_out,
@@ -77,7 +78,7 @@ impl Finder {
     fn check_loop(&mut self, expr: &Expr) {
         let before = self.found.len();
         visit::visit_expr(self, expr);
-        // A blocking call or an inner loop has been reported already, and one warning is enough.
+        // If a blocking call or an inner loop has already been reported, one warning is enough.
         let blamed = self.found.len() > before;
         if let Some(endless) = EndlessLoop::of(expr)
             && !self.in_async_block
@@ -125,7 +126,7 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) => return,
-            // The argument may be a closure or a future that runs elsewhere.
+            // The argument might be a closure or a future that runs elsewhere.
             Expr::Call(call) if runs_elsewhere(&call.func) => return,
             Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
                 return self.visit_expr(&call.receiver);
@@ -152,11 +153,11 @@ impl<'ast> Visit<'ast> for Finder {
         }
     }
 
-    // A nested item runs where it is called.
+    // A nested item runs only when it is called.
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Whether a statement may be removed by a `#[cfg(…)]`.
+/// Returns `true` if a `#[cfg(…)]` might remove a statement.
 fn is_conditional(statement: &Stmt) -> bool {
     let mut tokens = statement.to_token_stream().into_iter();
     let is_attribute =
@@ -182,7 +183,7 @@ fn is_wild(pat: &Pat) -> bool {
     }
 }
 
-/// The segments of a path, and the span of the last one.
+/// Returns the segments of a path, and the span of the last segment.
 fn written_path(expr: &Expr) -> Option<(Vec<String>, Span)> {
     let Expr::Path(ExprPath {
         qself: None, path, ..
@@ -199,8 +200,8 @@ fn segments(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// Returns the alternative to a blocking function, or `None` if the function isn't known to block:
-/// `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
+/// Returns the alternative to a blocking function, or `None` if the function is not known to block.
+/// For example, `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
 fn instead_of_call(path: &[&str]) -> Option<String> {
     let way_out = match path {
         ["std", "thread", "sleep"] => "write `tokio::time::sleep(…).await`".to_owned(),
@@ -242,7 +243,7 @@ const HAVE_BLOCK_ON: [&str; 8] = [
 ];
 const BLOCK_ON: &str = "`.await` the future";
 
-/// Returns the alternative to a method whose name indicates that it blocks.
+/// Returns the alternative to a method that blocks, judging by its name.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
         "blocking_recv" => "write `.recv().await`, or `.await` the receiver of a oneshot",
@@ -258,7 +259,8 @@ fn instead_of_method(name: &str) -> Option<&'static str> {
     Some(way_out)
 }
 
-/// Whether a call chain starts with `std::fs::OpenOptions::new()` or `std::fs::File::options()`.
+/// Returns `true` if a call chain starts with `std::fs::OpenOptions::new()` or
+/// `std::fs::File::options()`.
 fn begins_with_options(call: &ExprMethodCall) -> bool {
     let mut first = &*call.receiver;
     while let Expr::MethodCall(call) = first {

@@ -1,6 +1,6 @@
-//! A `yield_!` above the last `?` that could have become a status.
+//! Finds a `yield_!` before the last `?` that could have become a status.
 //!
-//! If both sides of the response have the same error type, the compiler accepts such code, and the
+//! If the response and the stream have the same error type, the compiler accepts such code, and the
 //! error becomes an event.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
@@ -18,10 +18,10 @@ use crate::endpoint::body::{
     yields::Yield,
 };
 
-/// The first `yield_!`, if a statement between it and the next one can fail.
+/// Returns the span of the first `yield_!` if a statement between it and the next one can fail.
 ///
-/// Only a plain statement counts. In a loop or a branch, the code after the `yield_!` is part of
-/// the stream.
+/// Only a `yield_!` that is a statement of the function itself counts. In a loop or a branch, the
+/// code after the `yield_!` is part of the stream.
 pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
     let yields = yield_predicate(statements);
     let mut rest = statements.iter().skip_while(|statement| !yields(statement));
@@ -49,7 +49,7 @@ pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
 struct Exits {
     /// A `?` or a `return Err(…)`.
     fails: bool,
-    /// A macro that can do anything.
+    /// An unknown macro, which might do anything.
     unknown: bool,
 }
 
@@ -77,7 +77,7 @@ impl<'ast> Visit<'ast> for Exits {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Looks only for exits in the tokens of a macro; the rewritten tokens are dropped.
+/// Only looks for exits in a macro's tokens. The rewritten tokens are discarded.
 impl ExitTokens for Exits {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         let value = syn::parse2::<Expr>(operand.clone());
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_after_a_first_yield_is_found() {
+    fn failure_after_the_first_yield_is_reported() {
         for code in [
             "{ yield_!(1); let a = load().await?; yield_!(a); }",
             "{ let a = 1; yield_all!(a); if a { return Err(b); } yield_!(2); }",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_inside_the_stream_is_ignored() {
+    fn failure_inside_the_stream_is_not_reported() {
         for code in [
             "{ let a = load().await?; yield_!(a); }",
             "{ yield_!(1); yield_!(load().await?); }",

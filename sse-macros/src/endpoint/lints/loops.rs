@@ -1,8 +1,8 @@
-//! Loops that never yield to the executor. Judging by their tokens, nothing in them waits, yields
-//! or leaves.
+//! Finds loops that never yield to the executor: judging by the tokens, nothing in the loop waits,
+//! yields or leaves it.
 //!
-//! An unknown macro may do any of these, so a loop that contains such a macro isn't reported. Nor
-//! is a loop that contains a call that appears never to return.
+//! An unknown macro might do any of these, so a loop that contains such a macro is not reported. A
+//! loop with a call that appears never to return is not reported either.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
@@ -55,12 +55,12 @@ impl<'a> EndlessLoop<'a> {
         self.body.stmts.is_empty()
     }
 
-    /// Whether nothing in the loop waits, yields or leaves.
+    /// Returns `true` if nothing in the loop waits, yields or leaves the loop.
     pub(crate) fn is_busy(&self) -> bool {
         !self.has_way_out(true)
     }
 
-    /// Whether nothing leaves the loop, even if it waits.
+    /// Returns `true` if nothing leaves the loop, even if something in it waits.
     pub(crate) fn never_ends(&self) -> bool {
         !self.has_way_out(false)
     }
@@ -78,7 +78,7 @@ impl<'a> EndlessLoop<'a> {
     }
 }
 
-/// The keyword of a loop in the function's outermost block that nothing leaves.
+/// Returns the span of the keyword of an endless loop in the function's outermost block.
 pub(crate) fn never_ending(statements: &[Stmt]) -> Option<Span> {
     statements.iter().find_map(|statement| {
         let Stmt::Expr(expr, _) = statement else {
@@ -93,14 +93,14 @@ fn is_true(cond: &Expr) -> bool {
     matches!(cond, Expr::Lit(ExprLit { lit: Lit::Bool(lit), .. }) if lit.value)
 }
 
-/// Looks for code that leaves a loop, or waits in it.
+/// Finds code that leaves a loop, or waits in it.
 struct WaysOut<'a> {
     own: Option<&'a Lifetime>,
-    /// The labels of the loops and blocks around the current expression, inside the loop.
+    /// The labels of the nested loops and blocks around the current expression.
     inside: Vec<&'a Lifetime>,
-    /// The number of loops around the current expression, inside the loop.
+    /// The number of nested loops around the current expression.
     loops: usize,
-    /// Whether to count waiting and yielding as a way out.
+    /// Whether waiting and yielding count as ways out.
     waiting_is_one: bool,
     found: bool,
 }
@@ -127,7 +127,7 @@ impl<'a> WaysOut<'a> {
 impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
-            // Closures and `async` blocks run elsewhere, if at all.
+            // Closures and `async` blocks may run elsewhere or never.
             Expr::Closure(_) | Expr::Async(_) => return,
             Expr::Loop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
             Expr::While(inner) => return self.inner_loop(inner.label.as_ref(), expr),
@@ -143,7 +143,7 @@ impl<'a> Visit<'a> for WaysOut<'a> {
                     None => self.loops == 0,
                 };
             }
-            // This continues a loop around the current one.
+            // This may continue a loop outside of the checked one.
             Expr::Continue(inner) => {
                 self.found |= inner
                     .label
@@ -173,8 +173,8 @@ impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_item(&mut self, _: &'a Item) {}
 }
 
-/// Whether an expression is a block that ends with a call. In the `else` of a `let`, such a call
-/// never returns.
+/// Returns `true` if an expression is a block that ends with a call. In the `else` block of a
+/// `let`, such a call never returns.
 fn ends_with_call(block: &Expr) -> bool {
     let Expr::Block(ExprBlock { block, .. }) = block else {
         return false;
@@ -185,7 +185,8 @@ fn ends_with_call(block: &Expr) -> bool {
     )
 }
 
-/// Whether a call is one of std's functions that never return, going by the last segment.
+/// Returns `true` if a call is to one of std's functions that never return, judging by its last
+/// path segment.
 fn never_returns(func: &Expr) -> bool {
     const NEVER_RETURN: [&str; 5] = [
         "abort",
@@ -199,7 +200,7 @@ fn never_returns(func: &Expr) -> bool {
     }))
 }
 
-/// Macros that may panic.
+/// Macros that can panic.
 const PANIC: [&str; 7] = [
     "assert",
     "assert_eq",
@@ -214,20 +215,21 @@ fn is_one_of(call: &Macro, names: &[&str]) -> bool {
     matches!(call.path.segments.last(), Some(last) if names.iter().any(|name| last.ident == name))
 }
 
-/// Whether a macro is known to do nothing but compute a value.
+/// Returns `true` if a macro is known to only compute a value.
 fn is_harmless(call: &Macro) -> bool {
     is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC) && !may_leave(call.tokens.clone())
 }
 
-/// Whether a macro is known not to leave the loop, even if it waits. `yield_all!` may leave with an
-/// error of its stream.
+/// Returns `true` if a macro is known not to leave the loop, even if it waits. `yield_all!` can
+/// leave the loop if its stream fails.
 fn stays(call: &Macro) -> bool {
     let waits = is_one_of(call, &TOKIOS_MACROS) || is_one_of(call, &[YIELD]);
     let is_known = waits || is_one_of(call, &KNOWN_MACROS) && !is_one_of(call, &PANIC);
     is_known && !leaves(call.tokens.clone())
 }
 
-/// Whether tokens contain a `?`, a keyword that leaves a loop, or a macro other than `yield_!`.
+/// Returns `true` if the tokens contain a `?`, a keyword that leaves a loop, or a macro other than
+/// `yield_!`.
 fn leaves(tokens: TokenStream) -> bool {
     let mut before = None;
     tokens.into_iter().any(|token| {
@@ -236,7 +238,8 @@ fn leaves(tokens: TokenStream) -> bool {
             TokenTree::Ident(word) => word == "break" || word == "return",
             TokenTree::Punct(punct) => match punct.as_char() {
                 '?' => true,
-                // A negation isn't preceded by a name, and the `!` of `!=` is joint with the `=`.
+                // The `!` of a negation does not follow a name, and the `!` of `!=` is joined to
+                // the `=`.
                 '!' => {
                     punct.spacing() == Spacing::Alone
                         && matches!(&before, Some(TokenTree::Ident(name)) if name != YIELD)
@@ -250,7 +253,8 @@ fn leaves(tokens: TokenStream) -> bool {
     })
 }
 
-/// Whether tokens contain a `?`, a keyword that waits or leaves, or another macro.
+/// Returns `true` if the tokens contain a `?`, a keyword that waits or leaves a loop, or another
+/// macro.
 fn may_leave(tokens: TokenStream) -> bool {
     const WORDS: [&str; 5] = ["await", "break", "continue", "return", "yield"];
     tokens.into_iter().any(|token| match token {
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn exits_of_other_code_leave_a_loop_busy() {
+    fn exits_of_other_code_do_not_end_a_busy_loop() {
         for code in [
             "loop {}",
             "while true { count += 1; }",
@@ -320,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn possible_exits_clear_a_loop() {
+    fn loops_with_possible_exits_are_not_reported() {
         for code in [
             "loop { work().await; }",
             "loop { yield_!(1); }",

@@ -1,6 +1,6 @@
 //! Lints for code in the body that is probably wrong, judging by its tokens. The lints check the
-//! statements before the rewrite and do not see the rest of the endpoint: `warnings` decides which
-//! findings become warnings.
+//! statements before the rewrite, and do not see the rest of the endpoint. `warnings` determines
+//! which findings become warnings.
 
 mod blocking;
 mod early_yield;
@@ -18,9 +18,9 @@ pub(crate) struct Findings {
     pub(crate) suspects: Vec<Suspect>,
     /// Lock guards that are held across a `yield_!`.
     pub(crate) held_locks: Vec<HeldGuard>,
-    /// A loop in the function's outermost block that nothing leaves.
+    /// An endless loop in the function's outermost block.
     pub(crate) never_ending: Option<Span>,
-    /// A first `yield_!` followed by code that can fail before the next one.
+    /// The first `yield_!`, if it is followed by code that can fail before the next one.
     pub(crate) early_yield: Option<Span>,
 }
 

@@ -1,4 +1,4 @@
-//! Calls that return a lock guard, recognized by their method names.
+//! Recognizes calls that return a lock guard by their method names.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
@@ -14,13 +14,13 @@ pub(super) struct GuardCall<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     Guard,
-    /// A `Result` of a guard.
+    /// A `Result` with a guard.
     Result,
 }
 
 impl GuardCall<'_> {
-    /// Whether a pattern can bind the guard. If not, the method is an unrelated one with the same
-    /// name.
+    /// Returns `true` if a pattern can bind the guard. If not, the call is to an unrelated method
+    /// with the same name.
     pub(super) fn fits(&self, pat: &Pat) -> bool {
         match (self.holds, pat) {
             (_, Pat::Type(typed)) => self.fits(&typed.pat),
@@ -30,7 +30,7 @@ impl GuardCall<'_> {
     }
 }
 
-/// tokio's methods that wait for a guard.
+/// tokio's methods that wait for the lock.
 const LOCK: [&str; 6] = [
     "lock",
     "lock_owned",
@@ -39,8 +39,8 @@ const LOCK: [&str; 6] = [
     "write",
     "write_owned",
 ];
-/// tokio's methods that don't wait and return a `Result`. std's guards aren't `Send`, so they don't
-/// compile in an endpoint anyway.
+/// tokio's methods that return a `Result` without waiting. std's guards are not `Send`, so the
+/// compiler rejects them in an endpoint anyway.
 const TRY_LOCK: [&str; 6] = [
     "try_lock",
     "try_lock_owned",
@@ -50,7 +50,7 @@ const TRY_LOCK: [&str; 6] = [
     "try_write_owned",
 ];
 
-/// The guard call in an expression whose value is a guard or a `Result` of one.
+/// Returns the guard call in an expression whose value is a guard or a `Result` with a guard.
 pub(super) fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
     let is_one_of = |names: &[&str], call: &ExprMethodCall| {
         call.args.is_empty() && names.iter().any(|name| call.method == name)

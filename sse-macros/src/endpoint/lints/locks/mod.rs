@@ -1,9 +1,9 @@
-//! Guards of asynchronous locks that are held across a `yield_!`: a slow client then keeps the lock
-//! held.
+//! Finds guards of asynchronous locks that are held across a `yield_!`. A slow client would keep
+//! such a lock held.
 //!
-//! A guard is recognized by the call that returns it, such as `….lock().await`, and tracked by its
-//! variable until the end of the block, a `drop`, or a move. The scrutinee of a `match`, a `for`,
-//! an `if let` or a `while let` keeps its guards alive for the whole block.
+//! A guard is recognized by the call that returns it, such as `….lock().await`. Its variable is
+//! tracked until the end of the block, a `drop`, or a move. The scrutinee of a `match`, a `for`, an
+//! `if let` or a `while let` keeps its guards alive for the whole block.
 
 mod guard_call;
 
@@ -22,11 +22,11 @@ use crate::endpoint::body::{
 
 /// A guard that is held across a `yield_!`.
 pub(crate) struct HeldGuard {
-    /// The span of the call that returned it.
+    /// The span of the call that returned the guard.
     pub(crate) at: Span,
     /// The method name of that call.
     pub(crate) call: String,
-    /// The variable that holds it, if any.
+    /// The variable that holds the guard, if any.
     pub(crate) name: Option<String>,
 }
 
@@ -54,7 +54,7 @@ struct Guard {
 }
 
 impl GuardTracker {
-    /// Visits a scope, and drops the guards that were acquired in it.
+    /// Visits a scope, and then drops the guards that were acquired in it.
     fn scope(&mut self, read: impl FnOnce(&mut Self)) {
         let outside = self.guards.len();
         read(self);
@@ -73,8 +73,8 @@ impl GuardTracker {
     fn release(&mut self, name: &Ident) -> Option<Guard> {
         let named = |guard: &Guard| guard.name.as_ref() == Some(name);
         let at = self.guards.iter().rposition(named)?;
-        // `scope` truncates the list by its length, so the guard stays in it, without a name and
-        // marked as reported.
+        // The guard stays in the list, without a name and marked as reported, because `scope`
+        // truncates the list to a previous length.
         let guard = &mut self.guards[at];
         let released = Guard {
             name: guard.name.take(),
@@ -127,7 +127,7 @@ impl GuardTracker {
         }
     }
 
-    /// Checks the tokens of a macro with a syntax of its own.
+    /// Checks the tokens of a macro with its own syntax.
     fn foreign_macro(&mut self, tokens: TokenStream) {
         let names: Vec<Ident> = self
             .guards
@@ -169,8 +169,8 @@ impl<'ast> Visit<'ast> for GuardTracker {
         }
     }
 
-    // A closure or an `async` block moves the variables that it mentions, and its code isn't part
-    // of the generator.
+    // A closure or an `async` block moves the variables that it mentions. Its code is not part of
+    // the generator.
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         self.release_moved(|moved| visit::visit_expr_closure(moved, closure));
     }
@@ -233,7 +233,7 @@ impl<'ast> Visit<'ast> for GuardTracker {
 
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
-            // Places and borrows don't move the guard.
+            // Place expressions and borrows do not move the guard.
             Expr::Field(inner) => self.visit_place(&inner.base),
             Expr::Index(inner) => {
                 self.visit_place(&inner.expr);
@@ -290,7 +290,7 @@ impl GuardTracker {
     }
 }
 
-/// The variables that a closure or a block mentions.
+/// The variables that a closure or an `async` block mentions.
 #[derive(Default)]
 struct Moved(Vec<Ident>);
 
@@ -301,7 +301,8 @@ impl<'ast> Visit<'ast> for Moved {
     }
 }
 
-/// The calls whose guards are temporaries of an expression, and live as long as its value.
+/// The calls that return guards as temporaries of an expression. These guards live as long as the
+/// expression's value.
 #[derive(Default)]
 struct Temporaries {
     calls: Vec<Ident>,
@@ -311,7 +312,7 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) | Expr::Async(_) | Expr::Block(_) => return,
-            // The guard is used to compute the value, so it isn't the value itself.
+            // The guard is only used to compute the value, and is not the value itself.
             Expr::MethodCall(call) => self.calls.extend(call_of_guard(&call.receiver)),
             Expr::Field(field) => self.calls.extend(call_of_guard(&field.base)),
             Expr::Index(index) => self.calls.extend(call_of_guard(&index.expr)),
@@ -325,13 +326,13 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_macro(&mut self, _: &'ast Macro) {}
 }
 
-/// The guard call, if the expression is a guard and not a `Result` of one.
+/// Returns the guard call if the expression's value is a guard, and not a `Result` with a guard.
 fn call_of_guard(expr: &Expr) -> Option<Ident> {
     let call = guard_call(expr)?;
     (call.holds == Holds::Guard).then(|| call.name.clone())
 }
 
-/// The variable that a pattern binds: `guard` or `Ok(guard)`.
+/// Returns the variable that a pattern such as `guard` or `Ok(guard)` binds.
 fn variable(pat: &Pat) -> Option<Ident> {
     match pat {
         Pat::Ident(binding) => Some(binding.ident.clone()),
@@ -354,7 +355,7 @@ fn path_name(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// Whether the tokens contain `drop(name)`.
+/// Returns `true` if the tokens contain `drop(name)`.
 fn mentions_drop(tokens: TokenStream, name: &Ident) -> bool {
     let mut follows_drop = false;
     tokens.into_iter().any(|token| {

@@ -9,7 +9,7 @@ fn held(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn guards_across_a_yield_are_found() {
+fn guards_held_across_a_yield_are_reported() {
     for code in [
         "{ let a = b.lock().await; yield_!(a.c); }",
         "{ let mut a: Guard = b.lock().await; loop { yield_!(1); } }",
@@ -35,7 +35,7 @@ fn guards_across_a_yield_are_found() {
 }
 
 #[test]
-fn released_guards_are_ignored() {
+fn released_guards_are_not_reported() {
     for code in [
         "{ let a = b.lock().await; drop(a); yield_!(1); }",
         "{ let a = b.lock().await; std::mem::drop(a); yield_!(1); }",
@@ -67,7 +67,7 @@ fn released_guards_are_ignored() {
 }
 
 #[test]
-fn a_guard_is_reported_once() {
+fn each_guard_is_reported_once() {
     let code =
         "{ let a = b.lock().await; yield_!(1); yield_!(2); let c = d.read().await; yield_!(3); }";
     assert_eq!(held(code), ["lock", "read"]);
