@@ -1,14 +1,14 @@
-//! The attribute `#[sse_endpoint]` and the derives `SseEvent` and `SseError`. Depend on
+//! The `#[sse_endpoint]` attribute, and the `SseEvent` and `SseError` derives. Depend on
 //! `sse-runtime`, which re-exports and documents them.
 //!
-//! The attribute is a pipeline, run by `endpoint/mod.rs`. Each stage is a module of `endpoint` that
-//! uses only the modules listed above it:
+//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a module of `endpoint`
+//! that uses only the modules listed above it:
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |
 //! | `args` (`path`, `warning_names`) | the attribute's parentheses | `Args`: the path and the keys |
-//! | `conditional` (`attributes`) | the function | two functions, if it contains a `#[cfg]` |
-//! | `function` (`misplaced`) | the item | `Function`: the signature, and the statements apart |
+//! | `conditional` (`attributes`) | the function | two functions, if the function contains a `#[cfg]` |
+//! | `function` (`misplaced`) | the item | `Function`: the signature and, separately, the statements |
 //! | `returns` | the return type | `Returns`: the item, and where errors are allowed |
 //! | `body` | the statements | `Body`: the rewritten statements |
 //! | `lints` | the statements | `Findings`: code that is probably wrong |
@@ -24,12 +24,12 @@ mod derive;
 mod endpoint;
 mod support;
 
-// Documented on its re-export in `sse-runtime`, where the examples can run. Editors show the docs of
-// the macro itself, which rustdoc must not append to those.
+// Documented on the re-export in `sse-runtime`, where the examples can run. Editors show the docs
+// of the macro itself. rustdoc must not append these to the docs of the re-export.
 #[allow(missing_docs)]
 #[cfg_attr(
     not(doc),
-    doc = "Turns an async function that yields into an event endpoint, see [its documentation](https://docs.rs/sse-runtime/latest/sse_runtime/attr.sse_endpoint.html)."
+    doc = "Turns an async function that yields into an event endpoint. See [the documentation](https://docs.rs/sse-runtime/latest/sse_runtime/attr.sse_endpoint.html)."
 )]
 #[proc_macro_attribute]
 pub fn sse_endpoint(
@@ -39,7 +39,7 @@ pub fn sse_endpoint(
     endpoint::endpoint(attribute.into(), item.into()).into()
 }
 
-// Documented on its re-export in `sse-runtime`.
+// Documented on the re-export in `sse-runtime`.
 #[allow(missing_docs)]
 #[proc_macro_derive(SseEvent, attributes(sse, serde))]
 pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -50,7 +50,7 @@ pub fn sse_event(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     }
 }
 
-// Documented on its re-export in `sse-runtime`.
+// Documented on the re-export in `sse-runtime`.
 #[allow(missing_docs)]
 #[proc_macro_derive(SseError, attributes(sse, serde))]
 pub fn sse_error(item: proc_macro::TokenStream) -> proc_macro::TokenStream {

@@ -1,5 +1,5 @@
-//! Attributes of other crates that are on the wrong side of `#[sse_endpoint]`, or don't belong on
-//! an endpoint.
+//! Detects attributes from other crates that are on the wrong side of `#[sse_endpoint]`, or do not
+//! belong on an endpoint.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -22,11 +22,11 @@ const ROUTES: [&str; 10] = [
 ];
 const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 
-/// Explains why an attribute cannot be below `#[sse_endpoint]`, and what to do instead. `None` if
-/// it can.
+/// Explains why an attribute cannot be below `#[sse_endpoint]`, and what to do instead. Returns
+/// `None` if it can.
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
-        // The attribute generates items that must be next to the function, not inside it.
+        // The attribute generates items that have to be next to the function rather than inside it.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
             "`#[utoipa::path]` reads the signature and goes above `#[sse_endpoint]`; move it there".to_owned()
@@ -34,7 +34,7 @@ pub(crate) fn below(path: &Path) -> Option<String> {
     })
 }
 
-/// Explains why an attribute cannot be on an endpoint at all. `None` if it can.
+/// Explains why an attribute can never be on an endpoint. Returns `None` if it can.
 fn without_place(path: &Path) -> Option<String> {
     let names = names(path);
     let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);
@@ -60,10 +60,10 @@ fn names(path: &Path) -> Vec<String> {
     segments.map(|segment| segment.ident.to_string()).collect()
 }
 
-/// The error reported for an attribute above `#[sse_endpoint]` that has rewritten the body.
+/// Returns an error if an attribute above `#[sse_endpoint]` has rewritten the body.
 ///
-/// Such an attribute is recognized by the spans of the tokens that it generated. If it generated
-/// the function's name too, it is a macro that writes whole endpoints, which is fine.
+/// Such an attribute is recognized by the spans of the tokens that it generated. If it also
+/// generated the function's name, it is a macro that generates whole endpoints, which is fine.
 pub(crate) fn above(name: &Ident, statements: &[Stmt]) -> Option<syn::Error> {
     if source(name.span()).is_some_and(|source| is_attribute(&source)) {
         return None;
@@ -95,7 +95,7 @@ fn is_attribute(source: &str) -> bool {
     source.starts_with("#[")
 }
 
-/// The span of the first token that satisfies the predicate.
+/// Returns the span of the first token that satisfies the predicate.
 fn find(tokens: TokenStream, is_it: &impl Fn(Span) -> bool) -> Option<Span> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Group(group) => find(group.stream(), is_it),
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misplaced_attributes_are_known_by_path() {
+    fn misplaced_attributes_are_recognized_by_path() {
         for path in [
             "debug_handler",
             "axum::debug_handler",

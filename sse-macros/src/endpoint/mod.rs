@@ -1,4 +1,4 @@
-//! The attribute `#[sse_endpoint]`: a pipeline whose stages are listed in the crate docs.
+//! The `#[sse_endpoint]` attribute. The crate docs list the stages of its pipeline.
 
 mod args;
 mod attributes;
@@ -32,7 +32,8 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
             let endpoint = model::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
             match rewritten {
-                // The body isn't the user's code, so any other error in it would only be confusing.
+                // The body is not the user's code, so any other errors in it would only be
+                // confusing.
                 Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
                 _ => expand::expand(&endpoint, errors),
             }

@@ -1,4 +1,4 @@
-//! The model: everything that the attribute, the signature and the body declare.
+//! The model: everything that is declared by the attribute, the signature and the body.
 
 use syn::{FnArg, ItemFn, Type};
 
@@ -16,7 +16,7 @@ pub(crate) struct Endpoint {
     pub(crate) runtime: Runtime,
     /// The function, with an empty body.
     pub(crate) function: ItemFn,
-    /// `None` if the return type isn't supported. The error has already been reported.
+    /// `None` if the return type is not supported. This error has already been reported.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) findings: Findings,
@@ -32,7 +32,7 @@ impl Endpoint {
         refuse_argument_attributes(&mut function, errors);
         let returns = returns(&function, errors);
         let form = returns.as_ref().map(Returns::form);
-        // The lints skip a body that does not parse.
+        // A body that does not parse is not linted.
         let findings = match &statements {
             Statements::Read(statements) => Findings::of(statements),
             Statements::Unread(_) => Findings::default(),
@@ -54,7 +54,7 @@ impl Endpoint {
         }
     }
 
-    /// The types of the arguments, all of which are extractors.
+    /// Returns the types of the arguments, which are all extractors.
     pub(crate) fn extractors(&self) -> impl Iterator<Item = &Type> {
         self.function.sig.inputs.iter().filter_map(|arg| match arg {
             FnArg::Typed(arg) => Some(&*arg.ty),

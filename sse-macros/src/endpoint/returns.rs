@@ -1,5 +1,5 @@
-//! The return type: the item of the stream, and the sides of the response on which an endpoint can
-//! fail.
+//! Parses the return type, which determines the item of the stream, and whether the endpoint can
+//! fail before the response begins, in the stream, or both.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;
@@ -19,9 +19,9 @@ pub(crate) struct Returns {
     pub(crate) stream: TypeImplTrait,
     /// The type after `Item =`.
     pub(crate) carried: Type,
-    /// The span of `T` in it.
+    /// The span of the item type `T` in `carried`.
     pub(crate) item: Span,
-    /// The span of the stream's error, if the stream can fail.
+    /// The span of the stream's error type, if the stream can fail.
     pub(crate) stream_error: Option<Span>,
     /// The outer `Result`, if the response can fail.
     pub(crate) response: Option<Response>,
@@ -29,14 +29,14 @@ pub(crate) struct Returns {
 
 /// The `Result` around the stream.
 pub(crate) struct Response {
-    /// The `Result` type, with `()` in place of the stream: its error type can be named by a
-    /// projection, which `impl Trait` does not allow.
+    /// The `Result` type, with `()` instead of the stream. Its error type can then be named by a
+    /// projection, which would not be possible with `impl Trait`.
     pub(crate) result: TokenStream,
-    /// The span of its error type.
+    /// The span of the error type.
     pub(crate) error: Span,
 }
 
-/// The four forms of a return type, which differ in where errors are allowed.
+/// The four forms of a return type. They differ in where errors are allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `impl Stream<Item = T>`
@@ -69,7 +69,7 @@ impl Returns {
         }
     }
 
-    /// Whether the error types of the response and of the stream are spelled the same.
+    /// Returns `true` if the error types of the response and of the stream are spelled the same.
     pub(crate) fn has_one_error(&self) -> bool {
         match (&self.response, &self.carried) {
             (Some(response), Type::Path(carried)) => {
@@ -83,7 +83,7 @@ impl Returns {
 const FORMS: &str =
     "an endpoint returns `impl Stream<Item = T>`, or `Result<impl Stream<Item = T>, E>`";
 
-/// Parses the return type; returns `None` after reporting an error.
+/// Parses the return type. Returns `None` after reporting an error.
 pub(crate) fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns> {
     let ty = match &function.sig.output {
         ReturnType::Type(_, ty) => unwrap_groups(ty),
@@ -120,7 +120,7 @@ fn unknown(ty: &Type, errors: &mut Errors) -> Option<Returns> {
     None
 }
 
-/// Turns `Result<impl Stream<…>, E>` into `Result<(), E>`.
+/// Converts `Result<impl Stream<…>, E>` to `Result<(), E>`.
 fn with_unit(path: &syn::Path) -> TokenStream {
     let mut path = path.clone();
     if let Some(segment) = path.segments.last_mut()
@@ -189,7 +189,7 @@ fn carried(
     })
 }
 
-/// Turns `Stream<T>` into `Stream<Item = T>`, and reports the mistake.
+/// Reports `Stream<T>`, and converts it to `Stream<Item = T>`.
 fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
     for argument in stream.bounds.iter_mut().flat_map(generic_arguments) {
         if let GenericArgument::Type(item) = argument {
@@ -202,7 +202,7 @@ fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
     }
 }
 
-/// The name of the bound with an `Item`, and the type after `Item =`.
+/// Returns the name of the bound that has an `Item`, and the type after `Item =`.
 pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Type)> {
     stream.bounds.iter_mut().find_map(|bound| {
         let name = match bound {
@@ -218,7 +218,7 @@ pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Ty
     })
 }
 
-/// The generic arguments of a bound's last segment.
+/// Returns the generic arguments of a bound's last segment.
 fn generic_arguments(bound: &mut TypeParamBound) -> impl Iterator<Item = &mut GenericArgument> {
     let last = match bound {
         TypeParamBound::Trait(bound) => bound.path.segments.last_mut(),

@@ -1,5 +1,5 @@
-//! The warnings about code that is probably, but not certainly, wrong. `allow(…)` silences each of
-//! them by name.
+//! Warnings for code that is probably, but not certainly, wrong. `allow(…)` silences each of them
+//! by name.
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 
@@ -37,7 +37,7 @@ const LEAVE_THE_PATH: [&str; 14] = [
     "String",
 ];
 
-/// All warnings that the user has not silenced.
+/// Returns all warnings that the user has not silenced.
 pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     let mut warnings = of_captures(endpoint);
     warnings.extend(of_method(endpoint));
@@ -50,8 +50,8 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings
 }
 
-/// Compares the arguments with the captures of the path. `nest("/rooms/{room}", …)` may add
-/// captures, so these are only warnings.
+/// Compares the arguments with the captures of the path. `nest("/rooms/{room}", …)` can add
+/// captures, so mismatches are only warnings.
 fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     let Some(literal) = &endpoint.args.path else {
         return Vec::new();
@@ -74,7 +74,7 @@ fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         .filter_map(body_on_get)
 }
 
-/// The warning for a finding in the body.
+/// Returns the warning for a finding in the body.
 fn of_body(suspect: &Suspect) -> Warning {
     let (name, span, message) = match suspect {
         Suspect::Blocks { at, call, way_out } => (
@@ -106,7 +106,7 @@ fn busy_loop(is_empty: bool) -> &'static str {
     }
 }
 
-/// `on_shutdown = "finish"` on a stream that never finishes.
+/// Warns about `on_shutdown = "finish"` on a stream that never finishes.
 fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     let finishes = matches!(endpoint.args.on_shutdown.get(), Some(OnShutdown::Finish));
     let span = endpoint.args.on_shutdown.span().filter(|_| finishes)?;
@@ -119,8 +119,8 @@ fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     })
 }
 
-/// A `yield_!` that turns a status into an event. The compiler accepts it if both errors have the
-/// same type.
+/// Warns about a `yield_!` that turns later errors into events rather than statuses. The compiler
+/// accepts it if both errors have the same type.
 fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
     let span = endpoint.findings.early_yield?;
     endpoint.returns.as_ref()?.has_one_error().then(|| Warning {
@@ -132,7 +132,7 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
     })
 }
 
-/// A lock guard that is held until a client has read an event.
+/// Warns about a lock guard that is held until a client has read an event.
 fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     let way_out = match name {
         Some(name) => format!("copy what the event needs and `drop({name})` before"),
@@ -149,7 +149,8 @@ fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     }
 }
 
-/// Keys that give an event a name that the framework or `EventSource` uses for its own events.
+/// Warns about keys that give an event a name that the framework or `EventSource` uses for its own
+/// events.
 fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     let keep_alive = endpoint.args.keep_alive_event.get().and_then(|EventName(name)| {
         let problem = match name.value().as_str() {
@@ -162,7 +163,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         };
         Some((name, problem?))
     });
-    // `error` is the default of the key, so it is allowed.
+    // `error` is the default value of the key, so it is allowed.
     let error = endpoint.args.error_event.get().and_then(|EventName(name)| {
         let problem = reserved_name::problem(&name.value()).filter(|_| name.value() != "error");
         Some((name, problem?))
@@ -175,7 +176,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// A capture that no argument reads, judging by the names of the argument types.
+/// Warns about a capture that no argument reads, judging by the names of the argument types.
 fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
     let first = captures.first()?;
     let ignores_path =
@@ -187,8 +188,8 @@ fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> O
     })
 }
 
-/// A `Path` with fewer values than the path has captures; axum responds to such requests with a
-/// 500.
+/// Warns about a `Path` that has fewer values than the path has captures. axum responds to such
+/// requests with a 500.
 fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     let values = *type_arguments(ty, "Path")?.first()?;
     let (has, takes) = (captures.len(), captured_by(values)?);
@@ -205,8 +206,8 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     })
 }
 
-/// An extractor that reads the body on a `GET`, whose requests have no body. `Form` is allowed,
-/// because it reads the query of a `GET`.
+/// Warns about an extractor that reads the body of a `GET` request, which has no body. `Form` is
+/// allowed because it reads the query of a `GET` request.
 fn body_on_get(ty: &Type) -> Option<Warning> {
     const READ_THE_BODY: [&str; 4] = ["Bytes", "Json", "Multipart", "String"];
     let name = last_name(ty)?;
@@ -227,7 +228,8 @@ fn body_on_get(ty: &Type) -> Option<Warning> {
     })
 }
 
-/// The number of captures that a type takes. `None` if the name of the type does not reveal it.
+/// Returns the number of captures that a type reads, or `None` if the number is not clear from the
+/// type's name.
 fn captured_by(values: &Type) -> Option<usize> {
     const SCALARS: [&str; 16] = [
         "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u64",

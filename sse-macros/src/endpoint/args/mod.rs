@@ -25,7 +25,7 @@ use crate::support::{
 /// runtime's `Endpoint`.
 macro_rules! keys {
     ($($field:ident: $ty:ty = $name:literal, $example:literal;)*) => {
-        /// The keys with their examples, in the order of the messages.
+        /// The keys with their examples, in the order in which messages list them.
         const KEYS: [(&str, &str); [$($name),*].len()] = [$(($name, $example)),*];
 
         #[derive(Default)]

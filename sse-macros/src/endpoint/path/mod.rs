@@ -1,5 +1,5 @@
-//! The rules for paths: those of axum 0.8 and its router, `matchit`, and a few more for paths that
-//! axum would not interpret as the user intended.
+//! The rules for paths. They consist of the rules of axum 0.8 and its router, `matchit`, and of
+//! additional rules for paths that axum would not interpret as the user intended.
 
 mod name;
 mod scan;
@@ -9,7 +9,7 @@ use self::{
     scan::{scan, segment_at},
 };
 
-/// Lists everything that is wrong with a path. All problems are reported at the literal.
+/// Returns all problems with a path. They are all reported at the literal.
 pub(crate) fn problems(path: &str) -> Vec<String> {
     let (mut problems, path) = without_foreign_syntax(path);
     problems.extend(refusals(&path));
@@ -17,7 +17,7 @@ pub(crate) fn problems(path: &str) -> Vec<String> {
     problems
 }
 
-/// The names of the captures, without the star of a wildcard.
+/// Returns the names of the captures, without the star of a wildcard.
 pub(crate) fn captures(path: &str) -> Vec<&str> {
     let captures = scan(path).captures.into_iter();
     captures
@@ -25,7 +25,7 @@ pub(crate) fn captures(path: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Reports the syntax of URLs and of other routers, and returns the path in axum's syntax.
+/// Reports syntax from URLs and other routers, and returns the path in axum's syntax.
 fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     let mut problems = Vec::new();
     let mut path = path.to_owned();
@@ -57,7 +57,8 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     (problems, path)
 }
 
-/// The reasons why axum rejects the path. Empty if and only if axum accepts the path.
+/// Returns the reasons why axum rejects the path. The list is empty if and only if axum accepts the
+/// path.
 fn refusals(path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !path.starts_with('/') {
@@ -80,8 +81,8 @@ fn refusals(path: &str) -> Vec<String> {
     problems
 }
 
-/// The position of the `?` of an optional capture, as other routers write it: `{id?}`, `{id}?`,
-/// `:id?`.
+/// Returns the position of the `?` in an optional capture, in the syntax of other routers: `{id?}`,
+/// `{id}?` or `:id?`.
 fn optional_mark(path: &str) -> Option<usize> {
     let mark = path.find('?')?;
     let (before, after) = path.split_at(mark);
@@ -91,7 +92,7 @@ fn optional_mark(path: &str) -> Option<usize> {
     (is_capture && (after.is_empty() || after.starts_with(['/', '}', '>']))).then_some(mark)
 }
 
-/// The position of a character outside of all braces.
+/// Returns the position of the first occurrence of a character outside of braces.
 fn outside_captures(path: &str, mark: char) -> Option<usize> {
     let mut is_inside = false;
     path.char_indices().find_map(|(at, char)| {
@@ -104,7 +105,7 @@ fn outside_captures(path: &str, mark: char) -> Option<usize> {
     })
 }
 
-/// Translates a capture in angle brackets into axum's syntax.
+/// Converts a capture in angle brackets to axum's syntax.
 fn in_angles(segment: &str) -> Option<String> {
     let name = segment.strip_prefix('<')?.strip_suffix('>')?;
     Some(match name.strip_suffix("..") {
@@ -113,7 +114,7 @@ fn in_angles(segment: &str) -> Option<String> {
     })
 }
 
-/// Translates a segment from axum 0.7's syntax, which axum 0.8 rejects.
+/// Converts a segment from axum 0.7's syntax, which axum 0.8 rejects.
 fn of_axum_0_7(segment: &str) -> Option<String> {
     if let Some(name) = segment.strip_prefix(':') {
         return Some(format!("{{{}}}", leading_name(name, "id")));

@@ -1,6 +1,6 @@
-//! The names of captures.
+//! Checks the names of captures.
 
-/// Problems with the names of captures, all of which axum accepts.
+/// Returns the problems with the names of captures. axum accepts all of these names.
 pub(super) fn name_problems(captures: &[&str], path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, &name) in captures.iter().enumerate() {
@@ -41,7 +41,7 @@ fn is_part_of_name(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
-/// The name at the start of a text, or `default` if the text does not start with a name.
+/// Returns the name at the start of a text, or `default` if there is no name.
 pub(super) fn leading_name(text: &str, default: &str) -> String {
     let text = text.trim_start_matches(|char| !is_part_of_name(char));
     let name: String = text

@@ -1,12 +1,12 @@
-//! A scanner for the captures of a path, which follows `matchit`.
+//! A scanner for the captures of a path. It follows `matchit`'s rules.
 
 use super::name::leading_name;
 
-/// The maximum number of captures in a path, not counting a wildcard; `matchit` panics if there are
+/// The maximum number of captures in a path, not counting a wildcard. `matchit` panics if there are
 /// more.
 const MOST_CAPTURES: usize = 25;
 
-/// The captures of a path, and the problems that the router has with it.
+/// The captures of a path, and the problems that the router would report.
 #[derive(Default)]
 pub(super) struct Scan<'a> {
     /// The text between the braces of each capture.
@@ -18,7 +18,7 @@ pub(super) struct Scan<'a> {
 struct Token {
     at: usize,
     char: char,
-    /// Whether it is a doubled brace, which stands for a single literal one.
+    /// Whether it is a doubled brace, which means a single literal brace.
     is_escaped: bool,
 }
 
@@ -28,8 +28,7 @@ impl Token {
     }
 }
 
-/// Splits a path into characters, pairing doubled braces from the left before anything else, as
-/// `matchit` does.
+/// Splits a path into characters. Like `matchit`, it first pairs doubled braces from left to right.
 fn tokens(path: &str) -> Vec<Token> {
     let mut chars = path.char_indices().peekable();
     let mut tokens = Vec::new();
@@ -45,7 +44,7 @@ fn tokens(path: &str) -> Vec<Token> {
     tokens
 }
 
-/// Scans a path as `matchit` does, but continues after a problem to find the others.
+/// Scans a path like `matchit`, but continues after a problem to find further problems.
 pub(super) fn scan(path: &str) -> Scan<'_> {
     let tokens = tokens(path);
     let mut scan = Scan::default();
@@ -88,12 +87,11 @@ struct Problem {
     end: usize,
 }
 
-/// Returns the token that closes the capture at `open`.
+/// Returns the index of the token that closes the capture at `open`.
 fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> {
     let segment = segment_at(path, tokens[open].at);
     let first = tokens.get(open + 1);
-    // The first character of a name can be anything but a closing brace, even if the brace is
-    // doubled.
+    // The first character of a name can be anything except a closing brace, even a doubled one.
     let is_unnamed = first.is_some_and(|first| first.char == '}');
     let mut rest = tokens.iter().enumerate().skip(open + 2);
     let end = rest.find(|(_, token)| !token.is_escaped && matches!(token.char, '}' | '*' | '/'));
@@ -164,7 +162,7 @@ fn unclosed(segment: &str) -> String {
     format!("the capture in `{segment}` is not closed; write `{{name}}`, or `{{{{` for a brace")
 }
 
-/// The message for a capture that is followed by other text in its segment.
+/// Returns the message for a capture that is followed by other text in its segment.
 fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
     let rest = &tokens[end + 1..next_slash(tokens, end)];
     if rest.iter().any(|token| token.is('{')) {
@@ -185,13 +183,13 @@ fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
     )
 }
 
-/// The next `/` at or after a token, or the end of the path.
+/// Returns the index of the next `/` at or after a token, or the end of the path.
 fn next_slash(tokens: &[Token], at: usize) -> usize {
     let rest = tokens.iter().skip(at);
     at + rest.take_while(|token| token.char != '/').count()
 }
 
-/// The segment that contains a byte of the path.
+/// Returns the segment of the path that contains the byte at `at`.
 pub(super) fn segment_at(path: &str, at: usize) -> &str {
     let start = path[..at].rfind('/').map_or(0, |slash| slash + 1);
     let end = path[at..].find('/').map_or(path.len(), |slash| at + slash);

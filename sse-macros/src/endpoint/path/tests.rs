@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Whether axum 0.8 accepts a path: the checks of its `PathRouter::route`, then its router.
+/// Returns `true` if axum 0.8 accepts a path. This repeats the checks in its `PathRouter::route`,
+/// and then uses its router.
 fn axum_accepts(path: &str) -> bool {
     let is_legacy = |segment: &str| segment.starts_with([':', '*']);
     path.starts_with('/')
@@ -25,7 +26,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     #[test]
-    fn refusals_agree_with_the_router(path in path_of_parts()) {
+    fn refusals_match_the_router(path in path_of_parts()) {
         prop_assert_eq!(refusals(&path).is_empty(), axum_accepts(&path), "{:?}", refusals(&path));
     }
 
@@ -54,7 +55,7 @@ proptest! {
 }
 
 #[test]
-fn number_of_captures_is_limited_like_matchit() {
+fn number_of_captures_is_limited_as_in_matchit() {
     let path = |count: usize| -> String { (0..count).map(|at| format!("/{{a{at}}}")).collect() };
     assert_eq!(problems(&path(25)), [""; 0]);
     assert_eq!(problems(&format!("{}/{{*rest}}", path(25))), [""; 0]);
