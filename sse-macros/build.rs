@@ -1,4 +1,4 @@
-//! Tells the macro whether the compiler may know `yield`, which only nightly does.
+//! Sets the `nightly` cfg if the compiler is a nightly, which supports the `yield` keyword.
 
 use std::{env, process::Command};
 

@@ -1,5 +1,4 @@
-//! Compares expansions with the golden files in `expanded/`, which show the generated code the way
-//! a reader sees it.
+//! Compares expansions with the golden files in `expanded/`, which contain the formatted code.
 //!
 //! `UPDATE_EXPANDED=1 cargo test -p sse-macros` updates the files.
 
@@ -22,7 +21,7 @@ fn check(name: &str, attribute: TokenStream, item: TokenStream) -> String {
 /// Compares an expansion with its golden file.
 #[track_caller]
 fn compare(name: &str, expanded: TokenStream) -> String {
-    let file = syn::parse2(expanded).expect("an expansion is a list of items");
+    let file = syn::parse2(expanded).expect("the expansion should be a list of items");
     let expanded = prettyplease::unparse(&file);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("expanded/{name}.rs"));
     if env::var_os("UPDATE_EXPANDED").is_some() {
@@ -31,7 +30,7 @@ fn compare(name: &str, expanded: TokenStream) -> String {
     let golden = fs::read_to_string(&path).unwrap();
     assert_eq!(
         expanded, golden,
-        "is this as it should be? then write it with UPDATE_EXPANDED=1"
+        "the expansion has changed; if this is intended, run again with UPDATE_EXPANDED=1"
     );
     expanded
 }
@@ -81,7 +80,7 @@ fn keys() {
     );
 }
 
-/// Only the stream can fail: `?` and `return` stay unchanged.
+/// Only the stream can fail, so `?` and `return` stay unchanged.
 #[test]
 fn lines() {
     check(
@@ -104,7 +103,7 @@ fn lines() {
     );
 }
 
-/// Only the response can fail: it begins before the first statement that yields.
+/// Only the response can fail. It begins before the first statement that yields.
 #[test]
 fn order_steps() {
     check(
@@ -124,7 +123,7 @@ fn order_steps() {
     );
 }
 
-/// A foreign macro, and one of the endpoint's own.
+/// A foreign macro, and a macro that the endpoint defines.
 #[test]
 fn room() {
     check(
@@ -224,8 +223,8 @@ fn answer() {
     );
 }
 
-/// Every prefix of a body keeps its identifiers, which editors look up in the expansion for
-/// completion, and its function, which the rest of the file refers to.
+/// The expansion of each prefix of a body contains the identifiers of the prefix, which editors
+/// look up for completion. It also contains the function, which the rest of the file may refer to.
 #[test]
 fn prefixes_keep_their_identifiers() {
     let body = quote! {
@@ -241,20 +240,20 @@ fn prefixes_keep_their_identifiers() {
             }
         }
     };
-    let halves = cut(body);
-    assert!(halves.len() > 90);
-    for half in halves {
+    let prefixes = prefixes_of(body);
+    assert!(prefixes.len() > 90);
+    for prefix in prefixes {
         let attribute = quote!("/ticks");
         let item = quote! {
-            async fn ticks(Path(room): Path<u64>) -> Result<impl Stream<Item = Tick>, StatusCode> { #half }
+            async fn ticks(Path(room): Path<u64>) -> Result<impl Stream<Item = Tick>, StatusCode> { #prefix }
         };
         let expanded = endpoint(attribute, item);
-        let typed = idents(half.clone());
+        let typed = idents(prefix.clone());
         let mut found = idents(expanded.clone()).into_iter();
         for ident in typed.iter().filter(|ident| *ident != "yield_") {
             assert!(
                 found.any(|found| found == *ident),
-                "`{ident}` of `{half}` is lost in `{expanded}`"
+                "`{ident}` from `{prefix}` is missing in `{expanded}`"
             );
         }
         let header = expanded.to_string();
@@ -265,26 +264,27 @@ fn prefixes_keep_their_identifiers() {
     }
 }
 
-/// Every prefix of the tokens, with its open delimiters closed, as editors pass it to the macro.
-fn cut(tokens: TokenStream) -> Vec<TokenStream> {
-    let mut halves = vec![TokenStream::new()];
+/// Returns all prefixes of the tokens, with open delimiters closed, as editors pass them to the
+/// macro.
+fn prefixes_of(tokens: TokenStream) -> Vec<TokenStream> {
+    let mut prefixes = vec![TokenStream::new()];
     let mut before = TokenStream::new();
     for token in tokens {
         if let TokenTree::Group(group) = &token {
-            halves.extend(cut(group.stream()).into_iter().map(|inside| {
-                let mut half = before.clone();
+            prefixes.extend(prefixes_of(group.stream()).into_iter().map(|inside| {
+                let mut prefix = before.clone();
                 let open = proc_macro2::Group::new(group.delimiter(), inside);
-                half.extend([TokenTree::from(open)]);
-                half
+                prefix.extend([TokenTree::from(open)]);
+                prefix
             }));
         } else {
-            let mut half = before.clone();
-            half.extend([token.clone()]);
-            halves.push(half);
+            let mut prefix = before.clone();
+            prefix.extend([token.clone()]);
+            prefixes.push(prefix);
         }
         before.extend([token]);
     }
-    halves
+    prefixes
 }
 
 fn idents(tokens: TokenStream) -> Vec<String> {
@@ -296,7 +296,7 @@ fn idents(tokens: TokenStream) -> Vec<String> {
     idents.collect()
 }
 
-/// `yield_!` and `yield_all!` are defined only if a call may remain that the attribute has not
+/// `yield_!` and `yield_all!` are defined only if there may be a call that the attribute has not
 /// rewritten, or if an editor or the compiler needs them to complete or explain a name.
 #[test]
 fn yield_macros_exist_if_a_call_may_need_them() {
@@ -330,7 +330,7 @@ fn yield_macros_exist_if_a_call_may_need_them() {
     }
 }
 
-/// A renamed dependency is never referred to by its original name.
+/// If the dependency is renamed, the expansion never uses its original name.
 #[test]
 fn renamed_runtime_is_used_everywhere() {
     let expanded = endpoint(
@@ -347,7 +347,7 @@ fn renamed_runtime_is_used_everywhere() {
     assert!(!names(expanded, "sse_runtime"));
 }
 
-/// Nor is it if the endpoint has errors.
+/// If the dependency is renamed, the original name is not used after an error either.
 #[test]
 fn renamed_runtime_is_used_after_an_error() {
     let expanded = endpoint(

@@ -35,7 +35,7 @@ pub(crate) fn skips_serializing(attributes: &[Attribute]) -> bool {
 
 /// Returns `true` if serde writes a container or a variant in a form other than a tag around the
 /// content.
-pub(crate) fn has_form_of_its_own(attributes: &[Attribute]) -> bool {
+pub(crate) fn has_custom_form(attributes: &[Attribute]) -> bool {
     has(attributes, &["untagged", "transparent", "into", "tag"])
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
 
 /// Returns `true` if a custom function serializes this field. Its type does not need to be
 /// `Serialize` then.
-pub(crate) fn serializes_by_itself(attributes: &[Attribute]) -> bool {
+pub(crate) fn has_custom_serializer(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
 /// Returns the attributes of a container for serde's derive, except for the ones that the macro
 /// sets itself.
 pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
-    let said = attributes
+    let kept = attributes
         .iter()
         .filter(|attribute| attribute.path().is_ident("serde"))
         .map(|attribute| match of_one(attribute) {
@@ -131,7 +131,7 @@ pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
                 quote!(#(#[serde(#items)])*)
             }
         });
-    quote!(#(#said)*)
+    quote!(#(#kept)*)
 }
 
 /// Removes all attributes except serde's and the lints that the user allows.

@@ -1,4 +1,4 @@
-//! Comma-separated lists in the parentheses of an attribute.
+//! Splits the comma-separated lists in attributes.
 
 use proc_macro2::{TokenStream, TokenTree};
 

@@ -1,12 +1,12 @@
-//! The description of an error in the log.
+//! Descriptions of errors in the log.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
 use super::runtime_path::Runtime;
 
-/// An expression that picks the description of `ty`: its `Display`, its `Error` or its type name,
-/// depending on the traits that it implements.
+/// Generates an expression that selects how to describe `ty`: by its `Display` implementation, its
+/// `Error` implementation or its type name, depending on the traits that it implements.
 pub(crate) fn describe(ty: impl ToTokens, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     quote!({

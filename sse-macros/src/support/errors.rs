@@ -1,4 +1,4 @@
-//! Collects errors, so that all the mistakes in one item are reported at once.
+//! Collects errors, so that all mistakes in an item are reported at once.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// The `compile_error!` calls that make the compiler report the errors.
+    /// Returns the `compile_error!` calls that make the compiler report the errors.
     pub(crate) fn into_compile_errors(self) -> impl DoubleEndedIterator<Item = TokenStream> {
         let errors: Vec<_> = self.0.into_iter().flatten().collect();
         errors.into_iter().map(syn::Error::into_compile_error)
@@ -49,7 +49,7 @@ pub(crate) fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> Stri
     }
 }
 
-/// Returns the accepted name that is closest to `given`, if it differs by at most two edits.
+/// Returns the accepted name that is closest to `given` if it differs by at most two edits.
 pub(crate) fn did_you_mean<'a>(
     given: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -62,7 +62,7 @@ pub(crate) fn did_you_mean<'a>(
         .map(|(_, name)| name)
 }
 
-/// The Levenshtein distance, computed with a single row.
+/// Computes the Levenshtein distance with a single row.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,10 +1,10 @@
-//! The name of an event in an attribute.
+//! Parses event names in attributes.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::LitStr;
 
-/// The characters that `sse_runtime::EventName` rejects: some clients also split lines at Unicode's
-/// line breaks.
+/// The characters that `sse_runtime::EventName` rejects. They include Unicode line breaks because
+/// some clients split lines at them.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];

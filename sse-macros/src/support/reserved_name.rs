@@ -1,9 +1,10 @@
-//! Event names that clients also receive from the framework, or from their own `EventSource`.
+//! Event names that the framework or a client's `EventSource` uses for its own events.
 
 /// The name of the warning.
 pub(crate) const RESERVED_NAME: &str = "reserved_name";
 
-/// Explains why an event should not be called `event`. `None` if the name is not reserved.
+/// Explains why an event should not have the name in `event`. Returns `None` if the name is not
+/// reserved.
 pub(crate) fn problem(event: &str) -> Option<String> {
     match event {
         "close" | "done" | "error" | "gap" => Some(format!(

@@ -4,13 +4,13 @@ use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{LitStr, Path, parse::Parser as _};
 
-/// The path of the runtime: `::sse_runtime`, or the value of the key `crate`.
+/// The path of the runtime: `::sse_runtime`, or the value of the `crate` key.
 pub(crate) struct Runtime {
     path: Path,
     is_renamed: bool,
 }
 
-/// The name of `__private` inside an expansion.
+/// The short name for `__private` inside an expansion.
 const PRIVATE: &str = "__sse";
 
 impl Runtime {
@@ -23,22 +23,23 @@ impl Runtime {
         }
     }
 
-    /// The import that gives `__private` its short name, for the top of the block that contains the
-    /// expansion.
+    /// Returns the import of `__private` under its short name, for the top of the block that
+    /// contains the expansion.
     ///
-    /// If the key `crate` renames the runtime, its path is written out every time instead: a path
-    /// that isn't found is reported once, however often it occurs, but a failing import would be a
-    /// second error.
+    /// If the `crate` key renames the runtime, there is no import, and the full path is written
+    /// each time. The compiler reports a path that is not found only once, however often it occurs,
+    /// but a failing import would be an additional error.
     pub(crate) fn import(&self) -> Option<TokenStream> {
         let (path, private) = (&self.path, Ident::new(PRIVATE, Span::call_site()));
         (!self.is_renamed).then(|| quote!(use #path::__private as #private;))
     }
 
-    /// The module `__private`, for an expression that the compiler underlines at `span`.
+    /// Returns the path of the `__private` module for an expression that the compiler underlines at
+    /// `span`.
     ///
     /// The compiler underlines an expression from its first to its last token, so the leading `::`
-    /// of a path needs the span too. The names keep their own spans, so that a crate that isn't
-    /// found is reported once.
+    /// of a path needs this span too. The names keep their own spans, so that a crate that is not
+    /// found is reported only once.
     pub(crate) fn private(&self, span: Span) -> TokenStream {
         if !self.is_renamed {
             return Ident::new(PRIVATE, span).into_token_stream();
@@ -54,7 +55,8 @@ impl Runtime {
         quote_spanned!(span=> #path::__private)
     }
 
-    /// The module `__private`, for code in which the compiler never reports an error.
+    /// Returns the path of the `__private` module for code in which the compiler never reports an
+    /// error.
     pub(crate) fn internals(&self) -> TokenStream {
         match self.is_renamed {
             true => quote!(#self::__private),
@@ -69,7 +71,7 @@ impl ToTokens for Runtime {
     }
 }
 
-/// Parses the value of the key `crate`.
+/// Parses the value of the `crate` key.
 pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     let path = match syn::parse2::<LitStr>(value.clone()) {
         Ok(text) => text.parse_with(Path::parse_mod_style),
@@ -81,7 +83,7 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
             "expected the path of the crate: `crate = ::sse_runtime`",
         ));
     };
-    // A `$crate` that comes from a `macro_rules!` is a single identifier here.
+    // A `$crate` from a `macro_rules!` is a single identifier here.
     let first = path.segments[0].ident.to_string();
     let absolute = path.leading_colon.is_some() || first == "crate" || first == "$crate";
     if absolute {
@@ -96,13 +98,14 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     ))
 }
 
-/// The variable that holds the yielder. Its hygiene keeps it out of reach of the user's code.
+/// Returns the name of the variable that holds the yielder. Because of its hygiene, the user's code
+/// cannot access it.
 pub(crate) fn yielder(at: Span) -> Ident {
     Ident::new("__stream", internal_span(at))
 }
 
-/// A span for generated code: messages point at `at`, while lints and name resolution treat the
-/// code as the macro's own.
+/// Returns a span for generated code. Messages point at `at`, but lints and name resolution treat
+/// the code as the macro's own.
 pub(crate) fn internal_span(at: Span) -> Span {
     Span::mixed_site().located_at(at)
 }

@@ -1,4 +1,5 @@
-//! Properties of a type that its tokens show. Only the compiler knows what a name in it refers to.
+//! Properties of a type that can be determined from its tokens. Macros cannot resolve the names in
+//! it.
 
 use quote::ToTokens as _;
 use syn::{
@@ -7,7 +8,7 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-/// The type arguments of a path whose last segment is `name`.
+/// Returns the type arguments of a path whose last segment is `name`.
 pub(crate) fn type_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
     let Type::Path(path) = ty else { return None };
     let segment = path
@@ -25,7 +26,7 @@ pub(crate) fn type_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Typ
     Some(types.collect())
 }
 
-/// The last segment of a type's path.
+/// Returns the last segment of a type's path.
 pub(crate) fn last_name(ty: &Type) -> Option<String> {
     let Type::Path(path) = ty else { return None };
     Some(path.path.segments.last()?.ident.to_string())
@@ -40,7 +41,7 @@ pub(crate) fn unwrap_groups(ty: &Type) -> &Type {
     }
 }
 
-/// Formats a type the way rustfmt spaces it, for messages.
+/// Formats a type for messages, with spaces like rustfmt.
 pub(crate) fn spelled(ty: &Type) -> String {
     let tokens = ty.to_token_stream().to_string();
     let mut spelled = tokens;
@@ -61,7 +62,7 @@ pub(crate) fn spelled(ty: &Type) -> String {
     spelled
 }
 
-/// Whether a type contains a lifetime other than `'static`.
+/// Returns `true` if a type contains a lifetime other than `'static`.
 pub(crate) fn borrows(ty: &Type) -> bool {
     struct Find(bool);
     impl<'ast> Visit<'ast> for Find {
@@ -74,7 +75,7 @@ pub(crate) fn borrows(ty: &Type) -> bool {
             visit::visit_type_reference(self, reference);
         }
 
-        // The lifetimes in a function's signature belong to its caller.
+        // The caller chooses the lifetimes in a function's signature.
         fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
         fn visit_parenthesized_generic_arguments(
             &mut self,

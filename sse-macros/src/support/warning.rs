@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
-/// A warning, the span that it underlines, and the name that `allow(…)` takes to silence it.
+/// A warning, with the span that it underlines and the name with which `allow(…)` silences it.
 pub(crate) struct Warning {
     pub(crate) name: &'static str,
     pub(crate) span: Span,
@@ -11,8 +11,8 @@ pub(crate) struct Warning {
 }
 
 impl Warning {
-    /// Expands to a use of a deprecated constant, the only warning with custom text that a macro
-    /// can emit on stable Rust.
+    /// Generates a use of a deprecated constant. This is the only way for a macro to emit a warning
+    /// with custom text on stable Rust.
     pub(crate) fn write(&self) -> TokenStream {
         let Self {
             name,

@@ -12,15 +12,15 @@ use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
 /// Returns the predicates that the type declares, or otherwise the ones that its fields require.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
-    if let Some(said) = serde_attribute::bound(&input.attrs) {
-        return said;
+    if let Some(declared) = serde_attribute::bound(&input.attrs) {
+        return declared;
     }
     let mut used = Used::of(&input.generics);
-    let mut said = Vec::new();
+    let mut declared = Vec::new();
     for field in serialized_fields(&input.data) {
         match serde_attribute::bound(&field.attrs) {
-            Some(bound) => said.extend(bound),
-            None if serde_attribute::serializes_by_itself(&field.attrs) => {}
+            Some(bound) => declared.extend(bound),
+            None if serde_attribute::has_custom_serializer(&field.attrs) => {}
             None => used.visit_field(field),
         }
     }
@@ -32,7 +32,7 @@ pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     params
         .chain(paths)
         .map(|ty| parse_quote!(#ty: __serde::Serialize))
-        .chain(said)
+        .chain(declared)
         .collect()
 }
 
@@ -45,14 +45,14 @@ fn serialized_fields(data: &Data) -> Vec<&Field> {
             .iter()
             .filter(|variant| {
                 !serde_attribute::skips_serializing(&variant.attrs)
-                    && !serde_attribute::serializes_by_itself(&variant.attrs)
+                    && !serde_attribute::has_custom_serializer(&variant.attrs)
             })
             .flat_map(|variant| &variant.fields)
             .collect(),
         Data::Union(_) => Vec::new(),
     };
-    let is_there = |field: &&Field| !serde_attribute::skips_serializing(&field.attrs);
-    fields.into_iter().filter(is_there).collect()
+    let is_serialized = |field: &&Field| !serde_attribute::skips_serializing(&field.attrs);
+    fields.into_iter().filter(is_serialized).collect()
 }
 
 /// The type parameters and associated types of parameters that occur in the types of fields.

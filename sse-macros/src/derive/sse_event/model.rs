@@ -99,7 +99,7 @@ impl Model {
             errors,
             warnings: Vec::new(),
             allows: false,
-            is_whole: serde_attribute::has_form_of_its_own(&input.attrs),
+            is_whole: serde_attribute::has_custom_form(&input.attrs),
             case: Case::default(),
             runtime: None,
         };
