@@ -276,7 +276,7 @@ impl Problem {
         {
             errors.at(
                 field.ident.as_ref(),
-                format_args!("`{name}` is in the response already, by another field"),
+                format_args!("another field is already sent as `{name}`"),
             );
         }
         if let Some(name) = name.filter(|_| !is_retry_after) {

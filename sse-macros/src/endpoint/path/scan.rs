@@ -75,7 +75,7 @@ pub(super) fn scan(path: &str) -> Scan<'_> {
     let count = plain.count();
     if count > MOST_CAPTURES {
         scan.problems.push(format!(
-            "a path has at most {MOST_CAPTURES} captures, and this one has {count}; take the rest of it as `{{*rest}}`"
+            "a path has at most {MOST_CAPTURES} captures, and this one has {count}; capture the rest with `{{*rest}}`"
         ));
     }
     scan
