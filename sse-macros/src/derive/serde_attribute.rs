@@ -56,8 +56,8 @@ pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes).into_iter().next()
 }
 
-/// Returns `true` if a custom function serializes this field. Its type does not need to be
-/// `Serialize` then.
+/// Returns `true` if a custom function serializes this field. In this case, its type does not have
+/// to be `Serialize`.
 pub(crate) fn has_custom_serializer(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }

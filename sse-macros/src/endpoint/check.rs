@@ -191,7 +191,8 @@ fn problem_of(ty: &Type) -> Option<String> {
     }
 }
 
-/// Reports all arguments of a given kind except the first. An endpoint can have only one of them.
+/// Reports all arguments of a given kind except the first. An endpoint can have only one argument
+/// of this kind.
 fn check_second(
     endpoint: &Endpoint,
     errors: &mut Errors,

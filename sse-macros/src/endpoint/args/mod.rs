@@ -18,8 +18,8 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// Declares the keys. Each row has the field of [`Args`] and its type, the name of the key, and an
-/// example for messages.
+/// Declares the keys. Each row contains the field of [`Args`] and its type, the name of the key,
+/// and an example for messages.
 ///
 /// To add a key, add a row here, a type in `values.rs`, and a method with the field's name on the
 /// runtime's `Endpoint`.

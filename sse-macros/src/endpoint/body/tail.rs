@@ -40,7 +40,7 @@ pub(super) fn refuse_tail_value(
         return false;
     };
     errors.at(&*tail, problem);
-    // With a semicolon, the compiler does not report the expression a second time.
+    // With a semicolon, the compiler does not report the expression again.
     *semicolon = Some(parse_quote!(;));
     is_stream
 }
