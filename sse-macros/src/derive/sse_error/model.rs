@@ -276,7 +276,9 @@ impl Problem {
         {
             errors.at(
                 field.ident.as_ref(),
-                format_args!("another field is already sent as `{name}`; give this one another name"),
+                format_args!(
+                    "another field is already sent as `{name}`; give this one another name"
+                ),
             );
         }
         if let Some(name) = name.filter(|_| !is_retry_after) {
