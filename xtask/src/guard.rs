@@ -1,10 +1,9 @@
 //! `cargo xtask guard`: counts the instructions of the hot paths and compares them with
 //! `benches/guard.json`.
 //!
-//! callgrind counts on a simulated CPU, so the counts depend neither on the machine nor on its
-//! load. They do depend on the compiler, which is pinned, on the dependencies, which are locked,
-//! and on glibc, which provides `memcpy` and `malloc`: if a new version of glibc has changed the
-//! counts, bless them.
+//! callgrind counts on a simulated CPU, so the counts do not depend on the machine or its load. They
+//! do depend on the compiler, which is pinned, on the dependencies, which are locked, and on glibc,
+//! which provides `memcpy` and `malloc`. If a new version of glibc changes the counts, bless them.
 
 use std::{
     collections::BTreeMap,
@@ -20,8 +19,8 @@ use crate::{
     tool::Tool,
 };
 
-/// Runs valgrind and parses its output. The version must equal that of `gungraun` in
-/// `benches/Cargo.toml`, which rejects any other.
+/// Runs valgrind and parses its output. The version must equal the version of `gungraun` in
+/// `benches/Cargo.toml`, which rejects all others.
 const RUNNER: Tool = Tool {
     package: "gungraun-runner",
     name: "gungraun-runner",
@@ -114,7 +113,7 @@ fn read(summary: &Value) -> Option<(String, u64)> {
 fn compare(counts: &Counts, blessed: &Counts) -> bool {
     let mut is_fine = counts.keys().eq(blessed.keys());
     if !is_fine {
-        println!("the benchmarks are not the ones in benches/guard.json");
+        println!("the benchmarks differ from those in benches/guard.json");
     }
     println!("{:28} {:>12} {:>12}", "instructions", "blessed", "now");
     for (name, count) in counts {
@@ -127,7 +126,7 @@ fn compare(counts: &Counts, blessed: &Counts) -> bool {
             is_fine = false;
             "TOO MANY"
         } else if more < -TOLERATED {
-            "fewer: bless it to keep the gain"
+            "fewer; bless to keep the gain"
         } else {
             ""
         };
@@ -138,7 +137,7 @@ fn compare(counts: &Counts, blessed: &Counts) -> bool {
     }
     if !is_fine {
         println!(
-            "\nif this is intended, run `cargo xtask guard --bless` and give the reason in the commit"
+            "\nif this is intended, run `cargo xtask guard --bless` and explain it in the commit"
         );
     }
     is_fine

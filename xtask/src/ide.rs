@@ -1,5 +1,5 @@
-//! `cargo xtask ide`: runs rust-analyzer over the examples and over a half-typed endpoint, and checks what an editor
-//! would show. It is run by hand: rust-analyzer takes ten minutes to build, and its answers change with its version.
+//! `cargo xtask ide`: runs rust-analyzer on the examples and on an unfinished endpoint, and checks what an editor would
+//! show. CI does not run it, because rust-analyzer takes ten minutes to build and its output varies between versions.
 
 use std::{
     fs,
@@ -23,20 +23,21 @@ const RUST_ANALYZER: Tool = Tool {
 /// How long rust-analyzer may take to load the workspace.
 const LOADING: Duration = Duration::from_secs(600);
 
-/// How often a request is repeated whose answer is not as expected: the workspace may still be analysed.
+/// How often a request is repeated until its response is as expected. Repeats are needed because rust-analyzer may
+/// still be analysing the workspace.
 const ATTEMPTS: u32 = 20;
 
-/// The cursor in a probe.
+/// Marks the cursor in a probe.
 const CURSOR: &str = "$0";
 
-/// An unfinished program, as a user types it, and the editor's output at its cursor.
+/// An unfinished program, as a user would type it, and the expected response at its cursor.
 struct Probe {
     name: &'static str,
     code: &'static str,
     request: &'static str,
     /// Words that the response must contain.
     expected: &'static [&'static str],
-    /// The same without the attribute. If that fails too, the cause is not in this crate.
+    /// The same program without the attribute. If it fails too, this crate is not the cause.
     control: Option<&'static str>,
 }
 
@@ -148,7 +149,7 @@ fn app() -> axum::Router {
     axum::Router::new().sse(tic$0ks)
 }",
         request: "textDocument/definition",
-        // The line of the name: seven lines are above the probe.
+        // The line of the name. The prelude above the probe has seven lines.
         expected: &["\"line\":8"],
         control: None,
     },
@@ -189,10 +190,10 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Returns how many checks failed.
+/// Returns the number of failed checks.
 fn check() -> io::Result<usize> {
-    // An example, which is a crate of the workspace. The editor's text replaces that of the file,
-    // which is not written to.
+    // An example, because it belongs to a crate of the workspace. The probe's text replaces its
+    // contents in the editor only; the file is not written to.
     let file = &root().canonicalize()?.join("examples/readme_first.rs");
     let mut server = Server::start()?;
     server.wait_until_loaded()?;
@@ -208,7 +209,7 @@ fn check() -> io::Result<usize> {
     let is_found = server.errors_in(file, &mistake)?.is_some();
     report(
         "a mistake is an error",
-        (!is_found).then(|| "there is no diagnostic".to_owned()),
+        (!is_found).then(|| "no diagnostic reported".to_owned()),
     );
     for example in examples()? {
         let name = example.file_name().unwrap_or_default().to_string_lossy();
@@ -221,7 +222,7 @@ fn check() -> io::Result<usize> {
             && let Some(control) = probe.control
             && server.probe(file, &probe, control)?.is_some()
         {
-            println!("known   {}: the same without the attribute", probe.name);
+            println!("known   {}: also fails without the attribute", probe.name);
             continue;
         }
         report(probe.name, problem);
@@ -245,11 +246,11 @@ fn examples() -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// rust-analyzer, spoken to by the Language Server Protocol.
+/// A running rust-analyzer, which communicates over the Language Server Protocol.
 struct Server {
     process: Child,
     requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    responses: BufReader<ChildStdout>,
     next_id: u64,
     is_quiescent: bool,
     version: u64,
@@ -267,7 +268,7 @@ impl Server {
         let missing = || io::Error::other("rust-analyzer has no pipes");
         let mut server = Self {
             requests: process.stdin.take().ok_or_else(missing)?,
-            answers: BufReader::new(process.stdout.take().ok_or_else(missing)?),
+            responses: BufReader::new(process.stdout.take().ok_or_else(missing)?),
             process,
             next_id: 0,
             is_quiescent: false,
@@ -311,29 +312,29 @@ impl Server {
             self.read()?;
             if start.elapsed() > LOADING {
                 return Err(io::Error::other(
-                    "rust-analyzer has not loaded the workspace",
+                    "rust-analyzer did not finish loading the workspace",
                 ));
             }
         }
         Ok(())
     }
 
-    /// Opens a file with this text, and returns the first error that rust-analyzer has for it, if
-    /// it has one.
+    /// Opens a file with this text, and returns the first error that rust-analyzer reports for it,
+    /// if any.
     fn errors_in(&mut self, file: &Path, code: &str) -> io::Result<Option<String>> {
         let uri = uri(file);
         self.open(&uri, code)?;
-        let answer = self.request(
+        let response = self.request(
             "textDocument/diagnostic",
             &json!({ "textDocument": { "uri": uri } }),
         )?;
-        let items = answer["items"].as_array().cloned().unwrap_or_default();
+        let items = response["items"].as_array().cloned().unwrap_or_default();
         // Severity 1 is an error.
         let error = items.iter().find(|item| item["severity"] == 1);
         Ok(error.map(|error| format!("{} at {}", error["message"], error["range"]["start"])))
     }
 
-    /// Repeats a probe until its answer is as expected, and returns the last one if it never is.
+    /// Repeats a probe until its response is as expected. Otherwise, returns the last response.
     fn probe(&mut self, file: &Path, probe: &Probe, code: &str) -> io::Result<Option<String>> {
         let code = format!("{PRELUDE}{code}\nfn main() {{}}\n");
         let at = code.find(CURSOR).unwrap_or_default();
@@ -347,15 +348,15 @@ impl Server {
             "textDocument": { "uri": uri },
             "position": { "line": line, "character": character },
         });
-        let mut answer = String::new();
+        let mut response = String::new();
         for _ in 0..ATTEMPTS {
-            answer = self.request(probe.request, &params)?.to_string();
-            if probe.expected.iter().all(|word| answer.contains(word)) {
+            response = self.request(probe.request, &params)?.to_string();
+            if probe.expected.iter().all(|word| response.contains(word)) {
                 return Ok(None);
             }
         }
-        answer.truncate(300);
-        Ok(Some(answer))
+        response.truncate(300);
+        Ok(Some(response))
     }
 
     fn open(&mut self, uri: &str, code: &str) -> io::Result<()> {
@@ -380,7 +381,8 @@ impl Server {
         loop {
             let message = self.read()?;
             if message["id"] == id && message.get("method").is_none() {
-                // The content was modified, or the request cancelled: the caller asks again.
+                // The result is null if the content was modified or the request was cancelled. The
+                // caller then repeats the request.
                 return Ok(message["result"].clone());
             }
         }
@@ -400,13 +402,13 @@ impl Server {
         self.requests.flush()
     }
 
-    /// Reads a message, and answers or remembers what is not an answer.
+    /// Reads a message. Replies to a request from rust-analyzer, and records a status notification.
     fn read(&mut self) -> io::Result<Value> {
         let mut len = 0;
         loop {
             let mut line = String::new();
-            if self.answers.read_line(&mut line)? == 0 {
-                return Err(io::Error::other("rust-analyzer has ended"));
+            if self.responses.read_line(&mut line)? == 0 {
+                return Err(io::Error::other("rust-analyzer exited"));
             }
             if line.trim().is_empty() {
                 break;
@@ -416,13 +418,13 @@ impl Server {
             }
         }
         let mut body = vec![0; len];
-        self.answers.read_exact(&mut body)?;
+        self.responses.read_exact(&mut body)?;
         let message: Value = serde_json::from_slice(&body)?;
         match message["method"].as_str() {
             Some("experimental/serverStatus") => {
                 self.is_quiescent = message["params"]["quiescent"] == true;
             }
-            // A request of the server's, such as to register a capability.
+            // A request from rust-analyzer, such as one to register a capability.
             Some(_) if message.get("id").is_some() => {
                 self.send(&json!({ "jsonrpc": "2.0", "id": message["id"], "result": null }))?;
             }

@@ -1,5 +1,5 @@
-//! The layering of the library crates: the table of folders in `docs/architecture.md` is the rule, and the `use` lines
-//! are held to it.
+//! Checks the layering of the library crates. The folder tables in `docs/architecture.md` define it, and the paths in
+//! the code must follow it.
 
 use std::{fs, io, path::Path};
 
@@ -10,10 +10,10 @@ use syn::{
 
 use crate::{repository::files, steps::root};
 
-/// Files that may use everything: the front page, the functions that expanded code calls, and tests of the whole.
+/// Files that can use everything: the crate root, the functions that expanded code calls, and tests of the whole crate.
 const EXCEPTED: [&str; 3] = ["lib.rs", "private.rs", "tests.rs"];
 
-/// Macros are in scope at the root of their crate only.
+/// Macros are in scope only at the root of their crate.
 const DERIVES: [&str; 2] = ["SseError", "SseEvent"];
 
 #[test]
@@ -31,7 +31,7 @@ fn imports_point_to_earlier_stages() -> io::Result<()> {
         }
         assert!(
             faults.is_empty(),
-            "{package}: a stage may use only itself and those before it, in the order of \
+            "{package}: a stage may use only itself and earlier stages, in the order of \
              docs/architecture.md:\n{}",
             faults.join("\n")
         );
@@ -70,7 +70,7 @@ fn upward_imports_are_found() {
     assert_eq!(from_root, ["event/id.rs uses `crate::Topic`"]);
 }
 
-/// The folders of a package, in order: the first column of the table below the heading that names the package.
+/// Returns the folders of a package, in order, from the first column of the table below the heading that names it.
 fn stages(page: &str, package: &str) -> Vec<String> {
     let heading = format!("`{package}`");
     let section = page
@@ -90,7 +90,7 @@ fn stages(page: &str, package: &str) -> Vec<String> {
     names.collect()
 }
 
-/// The paths in a file that lead to a later stage, or past the stages to the root.
+/// Returns the paths in a file that lead to a later stage, or to an item at the crate root.
 fn violations(file: &Path, code: &str, stages: &[String]) -> Vec<String> {
     let shown = file.display();
     let position = |stage: &str| stages.iter().position(|known| known == stage);
@@ -123,7 +123,7 @@ fn violations(file: &Path, code: &str, stages: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// The path of a file's module, below the root.
+/// Returns the path of a file's module, relative to the crate root.
 fn module(file: &Path) -> Vec<String> {
     let mut module: Vec<String> = file
         .with_extension("")
@@ -134,7 +134,7 @@ fn module(file: &Path) -> Vec<String> {
     module
 }
 
-/// Collects the paths that begin at the crate's root, without `crate`.
+/// Collects the paths that begin at the crate root, without the `crate` segment.
 struct Paths {
     module: Vec<String>,
     found: Vec<Vec<String>>,
@@ -149,7 +149,7 @@ impl Paths {
                 let Some(left) = self.module.len().checked_sub(ups) else {
                     return;
                 };
-                // Within its own stage everything may be used.
+                // A path within the same stage is always allowed.
                 if left == 0 {
                     self.found.push(path[ups..].to_vec());
                 }

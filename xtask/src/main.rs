@@ -26,12 +26,12 @@ cargo xtask test STEP…      run the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds)
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
-cargo xtask interop NAME…   test the clients whose names contain one of these, `proxies`, `pages`
-cargo xtask ide             rust-analyzer over the examples, by hand (builds it first: 10 minutes)
-cargo xtask guard [--bless] compare the instructions of the hot paths with benches/guard.json
-cargo xtask bench           measure beside the peers, into docs/performance.md (15 minutes)
-cargo xtask bench --quick   measure a part of it, and print the results (2 minutes)
-cargo xtask bench SCENARIO… measure the scenarios whose names start with one of these again
+cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`
+cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
+cargo xtask guard [--bless] compare the instruction counts of the hot paths with benches/guard.json
+cargo xtask bench           measure all servers and update docs/performance.md (15 minutes)
+cargo xtask bench --quick   measure a subset and print the results (2 minutes)
+cargo xtask bench SCENARIO… repeat the scenarios whose names start with one of these
 cargo xtask bench --continue measure the scenarios that have no result yet";
 
 fn main() -> ExitCode {
@@ -70,7 +70,7 @@ fn test(only: &[&str]) -> ExitCode {
         if chosen(&step) {
             report.run(step);
         } else {
-            report.leave_out(step);
+            report.skip(step);
         }
     }
     report.print()

@@ -1,4 +1,4 @@
-//! The Markdown of the repository: tables that render, and links that lead to a file.
+//! Checks the Markdown of the repository: tables must render, and links must lead to a file.
 
 use std::{io, path::Path};
 
@@ -48,15 +48,15 @@ text
     assert_eq!(
         found,
         [
-            "page.md:4: the delimiter row has 2 cells, the header 3",
-            "page.md:10: the row has 3 cells, the header 2",
+            "page.md:4: the delimiter row has 2 cells, but the header has 3",
+            "page.md:10: the row has 3 cells, but the header has 2",
         ]
     );
     let code = "fn f() {\n    /// | a | b |\n    /// | --- |\n    struct S;\n}\n";
     let found = uneven_rows(Path::new("lib.rs"), &rustdoc(code));
     assert_eq!(
         found,
-        ["lib.rs:3: the delimiter row has 1 cells, the header 2"]
+        ["lib.rs:3: the delimiter row has 1 cells, but the header has 2"]
     );
 }
 
@@ -88,7 +88,7 @@ fn dead_links_are_found() {
     );
 }
 
-/// Returns the lines outside of fenced code, with their numbers.
+/// Returns the lines outside fenced code blocks, with their numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_code = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
@@ -98,7 +98,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Returns the doc comments of Rust code, each in its line.
+/// Returns the doc comments of Rust code, each on its original line.
 fn rustdoc(code: &str) -> String {
     let lines = code.lines().map(|line| {
         let line = line.trim_start();
@@ -108,7 +108,7 @@ fn rustdoc(code: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reports the rows that have another number of cells than the header of their table.
+/// Reports the rows whose number of cells differs from the header of their table.
 fn uneven_rows(file: &Path, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut header = None;
@@ -127,7 +127,7 @@ fn uneven_rows(file: &Path, text: &str) -> Vec<String> {
             let row = if is_delimiter { "delimiter row" } else { "row" };
             let file = file.display();
             faults.push(format!(
-                "{file}:{number}: the {row} has {cells} cells, the header {expected}"
+                "{file}:{number}: the {row} has {cells} cells, but the header has {expected}"
             ));
         }
         before = cells;
@@ -135,7 +135,7 @@ fn uneven_rows(file: &Path, text: &str) -> Vec<String> {
     faults
 }
 
-/// Counts the cells in a row of a table, 0 for any other line. An escaped bar is text.
+/// Returns the number of cells in a table row, or 0 for any other line. An escaped bar is text.
 fn cells(line: &str) -> usize {
     let line = line.trim().replace("\\|", "");
     match line.strip_prefix('|') {
@@ -148,8 +148,8 @@ fn is_delimiter(line: &str) -> bool {
     line.contains("--") && line.chars().all(|c| "|-: ".contains(c))
 }
 
-/// Reports the links of a page to files that do not exist. Paths such as `crate::Topic` are for rustdoc,
-/// which checks them itself.
+/// Reports links to files that do not exist. Paths such as `crate::Topic` are skipped, since rustdoc
+/// checks them.
 fn dead_links(file: &Path, text: &str) -> Vec<String> {
     let folder = root().join(file.parent().unwrap_or(Path::new("")));
     let mut faults = Vec::new();
@@ -175,7 +175,7 @@ fn targets(line: &str) -> Vec<&str> {
         let links = line.split(start).skip(1);
         targets.extend(links.filter_map(|rest| rest.split(end).next()));
     }
-    // The definition of a link that the page uses by name.
+    // A reference definition, such as `[name]: target`.
     if line.starts_with('[')
         && let Some((_, target)) = line.split_once("]: ")
     {

@@ -1,5 +1,5 @@
-//! The language of comments, rustdoc, Markdown and test names: the files that `prose/held.txt`
-//! lists are held to `prose/phrases.txt`.
+//! Checks the language of comments, rustdoc, Markdown and test names: files in `prose/held.txt` must
+//! follow `prose/phrases.txt`.
 
 use std::{
     env, fs, io,
@@ -11,18 +11,18 @@ use crate::{repository::texts, steps::root};
 const LONGEST_TEST_NAME: usize = 50;
 
 const ADVICE: &str = "\
-CONTRIBUTING.md has the rules. A true use of a phrase goes into xtask/prose/allowed.txt.
-To hold another file or folder to the rules, add its path to xtask/prose/held.txt;
-`PROSE=<path> cargo test -p xtask prose` shows what it needs first.";
+CONTRIBUTING.md has the rules. If a phrase is used correctly, add it to xtask/prose/allowed.txt.
+To apply the rules to another file or folder, add its path to xtask/prose/held.txt.
+`PROSE=<path> cargo test -p xtask prose` lists its violations beforehand.";
 
 #[test]
-fn held_files_follow_the_rules_of_language() -> io::Result<()> {
+fn held_files_follow_the_language_rules() -> io::Result<()> {
     let rules = Rules::read()?;
     let mut held: Vec<PathBuf> = lines("held.txt")?.iter().map(PathBuf::from).collect();
     let mut faults = Vec::new();
     for path in &held {
         if !root().join(path).exists() {
-            faults.push(format!("held.txt: there is no {}", path.display()));
+            faults.push(format!("held.txt: {} does not exist", path.display()));
         }
     }
     held.extend(env::var_os("PROSE").map(PathBuf::from));
@@ -36,7 +36,7 @@ fn held_files_follow_the_rules_of_language() -> io::Result<()> {
     faults.extend(rules.unused());
     assert!(
         faults.is_empty(),
-        "{}\n\n{} in all. {ADVICE}",
+        "{}\n\n{} violations. {ADVICE}",
         faults.join("\n"),
         faults.len()
     );
@@ -123,7 +123,7 @@ fn words_are_allowed_in_their_file_only() {
 fn allowed_words_must_be_in_their_file() {
     assert_eq!(
         rules().unused(),
-        ["allowed.txt: docs/own.md does not have \"in order to serve\""]
+        ["allowed.txt: docs/own.md does not contain \"in order to serve\""]
     );
 }
 
@@ -140,7 +140,7 @@ fn test_names_are_checked() {
         found,
         [
             "src/a.rs:2: \"utilise\": use",
-            "src/a.rs:6: the name of the test has 51 characters, more than 50",
+            "src/a.rs:6: the test name has 51 characters, more than 50",
         ]
     );
 }
@@ -164,7 +164,7 @@ fn lines(name: &str) -> io::Result<Vec<String>> {
 
 fn halves<'a>(line: &'a str, separator: &str) -> (&'a str, &'a str) {
     line.split_once(separator)
-        .unwrap_or_else(|| panic!("there is no `{separator}` in `{line}`"))
+        .unwrap_or_else(|| panic!("missing `{separator}` in `{line}`"))
 }
 
 struct Rules {
@@ -179,7 +179,7 @@ struct Phrase {
 }
 
 struct Allowed {
-    /// `None` for every file.
+    /// `None` means every file.
     file: Option<PathBuf>,
     words: String,
 }
@@ -245,7 +245,7 @@ impl Rules {
             let length = name.chars().count();
             if length > LONGEST_TEST_NAME {
                 faults.push(format!(
-                    "{}:{line}: the name of the test has {length} characters, more than \
+                    "{}:{line}: the test name has {length} characters, more than \
                      {LONGEST_TEST_NAME}",
                     file.display()
                 ));
@@ -275,7 +275,7 @@ impl Rules {
             let text = fs::read_to_string(root().join(file)).unwrap_or_default();
             if !text.to_ascii_lowercase().contains(&allowed.words) {
                 faults.push(format!(
-                    "allowed.txt: {} does not have \"{}\"",
+                    "allowed.txt: {} does not contain \"{}\"",
                     file.display(),
                     allowed.words
                 ));
@@ -290,7 +290,7 @@ struct Paragraph {
     /// The number of its first line.
     line: usize,
     text: String,
-    /// False for headings, rows of tables and code, where sentences need not be complete.
+    /// `false` for headings, table rows and code, which need not be complete sentences.
     is_prose: bool,
 }
 
@@ -298,7 +298,7 @@ struct Paragraph {
 #[derive(Default)]
 struct Paragraphs {
     found: Vec<Paragraph>,
-    /// The next line of prose belongs to the last paragraph.
+    /// Whether the next line of prose belongs to the last paragraph.
     is_open: bool,
     is_fenced: bool,
 }
@@ -352,8 +352,8 @@ fn markdown(text: &str) -> Vec<Paragraph> {
     paragraphs.found
 }
 
-/// Returns the comments, joined, and the strings in each line of code. The name of a test is read
-/// as words.
+/// Returns the comments, joined, and the strings in each line of code. Test names are split into
+/// words.
 fn source(text: &str, comment: &str) -> Vec<Paragraph> {
     let mut paragraphs = Paragraphs::default();
     let names = test_names(text);
@@ -374,22 +374,22 @@ fn source(text: &str, comment: &str) -> Vec<Paragraph> {
             paragraphs.open(number, text);
             paragraphs.is_open = false;
         }
-        // Code ends the comment, so a fence that the comment leaves open does not continue.
+        // A line of code ends the comment, including a fence that the comment left open.
         paragraphs.is_fenced = false;
     }
     paragraphs.found
 }
 
-/// Returns the pieces of a line of code that are in quotes.
+/// Returns the quoted parts of a line of code.
 fn strings(code: &str) -> String {
     let pieces: Vec<&str> = code.split('"').skip(1).step_by(2).collect();
     pieces.join(" | ")
 }
 
-/// Splits a line into code and the comment at its end.
+/// Splits a line into its code and its trailing comment.
 fn split_comment<'a>(line: &'a str, comment: &str) -> (&'a str, &'a str) {
     let mark = format!(" {comment} ");
-    // After an odd number of quotes, it is inside a string.
+    // A mark after an odd number of quotes is inside a string.
     let start = line
         .match_indices(&mark)
         .find(|(start, _)| line[..*start].matches('"').count().is_multiple_of(2));
@@ -399,7 +399,7 @@ fn split_comment<'a>(line: &'a str, comment: &str) -> (&'a str, &'a str) {
     }
 }
 
-/// Returns the names of the tests in a Rust file, each with its line.
+/// Returns the names of the tests in a Rust file, with their line numbers.
 fn test_names(code: &str) -> Vec<(usize, &str)> {
     let mut names = Vec::new();
     let mut is_test = false;
@@ -430,7 +430,7 @@ fn without_code(text: &str) -> String {
     blanked + rest
 }
 
-/// Returns the offsets at which the words occur, as whole words.
+/// Returns the offsets of all occurrences that begin and end at a word boundary.
 fn occurrences(text: &str, words: &str) -> Vec<usize> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(words)
@@ -442,7 +442,7 @@ fn occurrences(text: &str, words: &str) -> Vec<usize> {
         .collect()
 }
 
-/// Returns whether a sentence begins at this offset, and is not a question.
+/// Returns whether a sentence that is not a question begins at this offset.
 fn opens(text: &str, start: usize) -> bool {
     let before = text[..start].trim_end();
     let is_first = before.is_empty() || (before.ends_with(['.', '?', '!']) && before.len() < start);

@@ -1,4 +1,4 @@
-//! The files of the repository, for the checks that read them.
+//! Access to the files of the repository, for the tests that check them.
 
 use std::{
     fs, io,

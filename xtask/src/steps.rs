@@ -16,7 +16,7 @@ pub(crate) struct Step {
     env: Option<(&'static str, &'static str)>,
     /// The programs that the step needs, each with the Debian package that provides it.
     needs: Vec<(&'static str, &'static str)>,
-    /// A program that the step needs and Debian does not package.
+    /// A program that the step needs and that Debian does not package.
     tool: Option<Tool>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn tests() -> Vec<Step> {
             ],
         )
         .env("RUSTDOCFLAGS", "-D warnings"),
-        // The tree may have changes that are not committed, as during development.
+        // During development, the tree may have uncommitted changes.
         Step::cargo(
             "package",
             &[
@@ -156,7 +156,7 @@ pub(crate) fn tests() -> Vec<Step> {
                 "--package",
                 "tests",
                 "--",
-                // The step `interop` runs these.
+                // The `interop` step runs these.
                 "--skip",
                 "behind::",
             ],
@@ -167,7 +167,7 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("ip", "iproute2"),
         without_takeover(),
         interop(&[]),
-        // With the dev profile, which the steps above have already built.
+        // Uses the dev profile, which the steps above have already built.
         soak(&[], "30"),
         Step::cargo(
             "messages",
@@ -192,7 +192,7 @@ pub(crate) fn tests() -> Vec<Step> {
 }
 
 /// Returns the step that repeats the tests of delivery, timing and disconnects with the takeover
-/// switched off, so that hyper handles the connections. It leaves out slow tests.
+/// switched off, so that hyper handles the connections. Slow tests are left out.
 fn without_takeover() -> Step {
     const TESTS: [&str; 6] = ["hostile", "limits", "server", "stalled", "stream", "topic"];
     const SKIPPED: [&str; 7] = [
@@ -213,8 +213,8 @@ fn without_takeover() -> Step {
         .needs("ip", "iproute2")
 }
 
-/// Returns the step that tests real clients and proxies: all, or those named in `only`. The program
-/// installs packages from npm and `PyPI` itself.
+/// Returns the step that tests real clients and proxies: all of them, or only those named in `only`.
+/// The program itself installs packages from npm and `PyPI`.
 pub(crate) fn interop(only: &[&str]) -> Step {
     let mut args = vec!["run", "--locked", "--package", "interop", "--"];
     args.extend(only);
@@ -247,13 +247,13 @@ pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
 }
 
 /// Returns the step that runs the fuzz target under libFuzzer, instrumented by the stable compiler.
-/// The flags are those of cargo-fuzz without the sanitizers, which need nightly, and which code
-/// without `unsafe` does not need.
+/// The flags are the same as cargo-fuzz's, except for the sanitizers. Those require nightly, and code
+/// without `unsafe` does not need them.
 pub(crate) fn fuzz(limit: &str) -> Step {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Ccodegen-units=1";
-    // With an explicit target, build scripts and macros are built without the flags.
+    // If a target is given explicitly, build scripts and macros are built without the flags.
     let host = env!("HOST");
     Step::cargo(
         "fuzz",
@@ -292,7 +292,7 @@ pub(crate) struct Report {
 enum Outcome {
     Passed(Duration),
     Failed(Duration),
-    /// Holds the reason, so that no step is skipped silently.
+    /// Contains the reason, so that no step is skipped silently.
     Skipped(String),
 }
 
@@ -315,9 +315,9 @@ impl Report {
         self.rows.push((step.name, outcome));
     }
 
-    pub(crate) fn leave_out(&mut self, step: &Step) {
+    pub(crate) fn skip(&mut self, step: &Step) {
         self.rows
-            .push((step.name, Outcome::Skipped("not asked for".to_owned())));
+            .push((step.name, Outcome::Skipped("not selected".to_owned())));
     }
 
     /// Prints the report. Returns a failure code if any step failed.
@@ -352,7 +352,7 @@ impl Report {
 /// Installs the Debian packages of the programs that are missing. Returns an error if one of the
 /// programs is still missing afterwards.
 pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
-    let missing = || needs.iter().filter(|(program, _)| !is_there(program));
+    let missing = || needs.iter().filter(|(program, _)| !is_installed(program));
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
     if packages.is_empty() {
         return Ok(());
@@ -372,7 +372,7 @@ pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     match missing().next() {
         None => Ok(()),
         Some((program, package)) => Err(format!(
-            "no `{program}`, and apt-get could not install `{package}`"
+            "`{program}` is missing, and apt-get could not install `{package}`"
         )),
     }
 }
@@ -386,9 +386,10 @@ pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     }
 }
 
-/// Returns whether a program exists: a file, if it is an absolute path, otherwise a program that
-/// can be started. Its exit status is ignored, since not all programs know `--version`.
-fn is_there(program: &str) -> bool {
+/// Returns whether a program is installed. An absolute path must lead to an existing file. Any other
+/// name must be a program that can be started; its exit status is ignored, since not all programs
+/// accept `--version`.
+fn is_installed(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();
     }

@@ -1,5 +1,5 @@
-//! Programs that are installed from crates.io. Since building them takes minutes, each version is
-//! built once per machine and shared by all clones.
+//! Programs that are installed from crates.io. Building them takes minutes, so each version is built
+//! once per machine and shared by all clones.
 
 use std::{
     env, io,

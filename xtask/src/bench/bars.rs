@@ -1,4 +1,4 @@
-//! [`Bar`]: what is to come out, a row of the table each.
+//! [`Bar`]: a target for a ratio, shown as a row of the table.
 
 use super::{
     builds,
@@ -12,19 +12,19 @@ pub(crate) struct Bar {
     pub(crate) scenario: &'static str,
     pub(crate) figure: &'static str,
     pub(crate) ours: &'static str,
-    /// Of several the best.
+    /// If there are several, the best one counts.
     peers: &'static [&'static str],
     pub(crate) limit: Limit,
 }
 
-/// Of the ratio of the medians, ours to the peer's.
+/// A limit on the ratio of the medians, ours to the peer's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// How a bar was met, or missed.
+/// The ratio measured for a bar, and whether the bar is met.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) peer: &'static str,
@@ -70,7 +70,7 @@ const MOST_1K: &str = "most deliveries, 1,000 subscribers";
 const MOST_10K: &str = "most deliveries, 10,000 subscribers";
 const BUT_FLOOR: &[&str] = &[BY_HAND, ACTIX, NCHAN];
 
-/// All of them.
+/// All bars, in the order of the table.
 pub(crate) const BARS: &[Bar] = &[
     bar(READY, ("burst-1", EVENTS), OURS, &[BY_HAND], AtLeast(5.0)),
     bar(READY, ("burst-16", EVENTS), OURS, &[BY_HAND], AtLeast(5.0)),
@@ -178,7 +178,7 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(1.0),
     ),
     bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
-    // The server reads the head itself, and looks whether the connection has its options.
+    // The server reads the head itself, and checks whether the connection inherited its socket options.
     bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.15)),
     bar(
         "clean release build of 100 endpoints",
@@ -204,7 +204,7 @@ pub(crate) const BARS: &[Bar] = &[
 ];
 
 impl Bar {
-    /// `None` where it was not measured.
+    /// Compares the measurements with the limit. Returns `None` if they are missing.
     pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
         let ours = results.spread(self.scenario, self.ours, self.figure)?;
         let theirs = self.peers.iter().filter_map(|peer| {
@@ -230,7 +230,7 @@ impl Bar {
         })
     }
 
-    /// Those that it is about, as far as they are not known yet.
+    /// Returns the names of all peers, for a bar that was not measured.
     pub(crate) fn peers(&self) -> String {
         self.peers.join(", ")
     }

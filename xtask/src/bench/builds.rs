@@ -1,4 +1,4 @@
-//! Build times of 100 endpoints, and of the same 100 written by hand: two programs, which are generated here.
+//! Build times of 100 endpoints, compared with the same 100 endpoints written by hand. Both programs are generated here.
 
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
@@ -15,10 +15,10 @@ pub(crate) const SIZE: &str = "program KiB";
 const MODULES: usize = 10;
 const EACH: usize = 10;
 
-/// How often both are built from nothing, in turns.
+/// How often both programs are built from scratch, in turns.
 const CLEANS: usize = 2;
 
-/// How often one of them is edited and checked.
+/// How often each program is edited and checked.
 const EDITS: usize = 5;
 
 struct Program {
@@ -26,7 +26,7 @@ struct Program {
     dependencies: &'static str,
     uses: &'static str,
     endpoint: fn(usize) -> String,
-    /// How one of them gets onto the router.
+    /// Returns the code that adds an endpoint to the router.
     mount: fn(&str) -> String,
     main: &'static str,
 }
@@ -93,7 +93,7 @@ pub(crate) fn measure() -> io::Result<Measured> {
     for program in &PROGRAMS {
         let folder = folder.join(program.name.replace(' ', "-"));
         program.write(&folder)?;
-        // Downloads don't count as time of the compiler.
+        // Download first, so that the build times do not include it.
         succeed(&mut cargo(&folder, "fetch"))?;
     }
     for clean in 1..=CLEANS {
@@ -153,7 +153,7 @@ impl Program {
              serde = {{ version = \"1\", features = [\"derive\"] }}\ntokio = {{ version = \"1\", features = [\"full\"] }}\n{dependencies}"
         );
         fs::write(folder.join("Cargo.toml"), manifest)?;
-        // The versions that everything else is measured with.
+        // Use the same versions as the other measurements.
         fs::copy(
             root.join("benches/rig/Cargo.lock"),
             folder.join("Cargo.lock"),
@@ -173,7 +173,7 @@ impl Program {
             }
             source += &format!("\npub fn routes() -> Router {{\n    Router::new(){mounts}\n}}\n");
             fs::write(folder.join(format!("src/ticks_{module}.rs")), source)?;
-            // Into a string nothing fails.
+            // Writing to a string cannot fail.
             let _ = writeln!(main, "mod ticks_{module};");
             let _ = write!(app, ".merge(ticks_{module}::routes())");
         }

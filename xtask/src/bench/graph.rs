@@ -1,4 +1,4 @@
-//! The graphs of the page, as SVG that is read on light and on dark.
+//! The graphs of the page, as SVG that is readable on light and dark backgrounds.
 
 use std::{error::Error, fs, io, path::Path};
 
@@ -13,7 +13,8 @@ use super::{
 };
 use crate::steps::root;
 
-/// In the order of the legend. The colours differ on white and on near black, also for colour-blind readers.
+/// The lines, in the order of the legend. The colours are distinguishable on white and on near-black backgrounds, also
+/// for colour-blind readers.
 const LINES: [(&str, RGBColor); 6] = [
     (OURS, RGBColor(0x1b, 0x8a, 0x5a)),
     (PLAIN, RGBColor(0x6c, 0xb3, 0x2e)),
@@ -23,10 +24,10 @@ const LINES: [(&str, RGBColor); 6] = [
     (NCHAN, RGBColor(0xb0, 0x5b, 0xb8)),
 ];
 
-/// Between black and white.
+/// A grey that is readable on black and on white.
 const INK: RGBColor = RGBColor(0x7a, 0x7a, 0x7a);
 
-/// A line: whose it is, and its points.
+/// The name, colour and points of a line.
 type Line = (&'static str, RGBColor, Vec<(f64, f64)>);
 
 pub(crate) fn draw(results: &Results) -> io::Result<()> {
@@ -58,7 +59,7 @@ pub(crate) fn draw(results: &Results) -> io::Result<()> {
     });
     let texts = [
         (
-            "CPU for each delivery, at 50,000 a second (µs)",
+            "CPU time per delivery, at 50,000 per second (µs)",
             "subscribers",
         ),
         ("memory of quiet streams (MiB)", "streams"),
@@ -96,9 +97,9 @@ where
     X::CoordDescType: ValueFormatter<f64>,
 {
     let most = lines.iter().flat_map(|(.., points)| points);
-    // With room for the legend above all lines.
+    // Leave room for the legend above all lines.
     let most = most.map(|(_, y)| *y).fold(0.0, f64::max) * 1.5;
-    // Without a ground of its own: the page's shines through.
+    // The background is transparent, so that the page's own background is visible.
     let area = SVGBackend::new(path, (760, 400)).into_drawing_area();
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
     let mut chart = ChartBuilder::on(&area)

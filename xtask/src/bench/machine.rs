@@ -1,10 +1,10 @@
-//! The machine and the versions of the measurement.
+//! The machine and the software versions of a measurement.
 
 use std::{fs, process::Command};
 
 use crate::steps::root;
 
-/// A line for each thing that a reader has to know.
+/// Returns a line for each fact that a reader needs for judging the results.
 pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
     let processor = first_line("/proc/cpuinfo", "model name")
         .and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
@@ -28,7 +28,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
             "{cores} cores of {processor}, {memory} GiB, {system}, Linux {}",
             kernel.trim()
         ),
-        format!("load average when it began: {load}"),
+        format!("load average at the start: {load}"),
         format!(
             "{}, release profile, the system's allocator",
             output("rustc", &["--version"])
@@ -51,15 +51,15 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
     lines
 }
 
-/// As the rig's lock file has them.
-fn versions(of: &[&str]) -> String {
+/// Returns the versions of these packages, from the rig's lock file.
+fn versions(packages: &[&str]) -> String {
     let lock = fs::read_to_string(root().join("benches/rig/Cargo.lock")).unwrap_or_default();
     let version = |name: &&str| {
-        let (_, behind) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
-        let (version, _) = behind.split_once('"')?;
+        let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        let (version, _) = rest.split_once('"')?;
         Some(format!("{name} {version}"))
     };
-    let versions: Vec<String> = of.iter().filter_map(version).collect();
+    let versions: Vec<String> = packages.iter().filter_map(version).collect();
     versions.join(", ")
 }
 

@@ -1,4 +1,4 @@
-//! The cost of a million streams, extrapolated from the figures of the run.
+//! The cost of a million streams, extrapolated from the results of the run.
 
 use super::{
     report::number,
@@ -11,10 +11,10 @@ const MILLION: f64 = 1e6;
 /// The default of `keep_alive`, in seconds.
 const KEEP_ALIVE: f64 = 15.0;
 
-/// The headers of Ethernet, IPv4 and TCP for each segment, in bytes.
+/// The size of the Ethernet, IPv4 and TCP headers of each segment, in bytes.
 const HEADERS: f64 = 66.0;
 
-/// A row: what it says, and how it follows from the figures.
+/// A row: its label, and how its value is calculated from the figures.
 type Row = (&'static str, fn(&Figures<'_>) -> Option<f64>);
 
 const ROWS: [Row; 8] = [
@@ -63,13 +63,13 @@ pub(crate) fn markdown(results: &Results) -> String {
         "| | {} |\n| --- | --- | --- | --- |\n",
         entrants.join(" | ")
     );
-    for (what, follows) in ROWS {
+    for (label, calculate) in ROWS {
         let cell = |entrant| {
-            let value = follows(&Figures { results, entrant });
+            let value = calculate(&Figures { results, entrant });
             value.map_or_else(|| "not measured".to_owned(), number)
         };
         let cells = entrants.map(cell).join(" | ");
-        out += &format!("| {what} | {cells} |\n");
+        out += &format!("| {label} | {cells} |\n");
     }
     out
 }

@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: this project beside its peers, in turns, each on one core; `docs/performance.md` is written from it.
+//! `cargo xtask bench`: measures this project and its peers in turns, each on one core, and writes the results into
+//! `docs/performance.md`.
 //!
-//! `scenario` says what is measured, `bars` what is to come out, `rig` starts servers and the load generator, `results`
-//! keeps what was measured, `report` and `graph` show it.
+//! `scenario` defines the measurements and `bars` their targets. `rig` starts the servers and the load generator.
+//! `results` stores the measurements, and `report` and `graph` present them.
 
 mod bars;
 mod builds;
@@ -27,8 +28,8 @@ use crate::steps::{self, root};
 struct Options<'a> {
     is_quick: bool,
     /// Keep the earlier results.
-    goes_on: bool,
-    /// Measure scenarios again whose names start with one of these.
+    is_continued: bool,
+    /// Repeat the scenarios whose names start with one of these.
     only: Vec<&'a str>,
 }
 
@@ -38,7 +39,7 @@ impl<'a> Options<'a> {
         for arg in args {
             match *arg {
                 "--quick" => options.is_quick = true,
-                "--continue" => options.goes_on = true,
+                "--continue" => options.is_continued = true,
                 flag if flag.starts_with('-') => return None,
                 name => options.only.push(name),
             }
@@ -47,7 +48,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Measures, prints the table, and writes the page. Returns `None` if the arguments are invalid.
+/// Runs the measurements, prints the tables, and writes the page. Returns `None` if the arguments are invalid.
 pub(crate) fn run(args: &[&str]) -> Option<ExitCode> {
     let options = Options::parse(args)?;
     Some(match measure(&options) {
@@ -66,13 +67,13 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         Size::FULL
     };
     let kept = root().join(format!("target/bench/{}.json", size.name));
-    let mut results = if options.goes_on || !options.only.is_empty() {
+    let mut results = if options.is_continued || !options.only.is_empty() {
         Results::read(&kept)?
     } else {
         Results::default()
     };
     let mut left_out = Vec::new();
-    // nginx itself is there or is not; Nchan is a module of its own.
+    // Nchan is checked in addition to nginx, because it is a separate module.
     let nchan = [
         ("nginx", "nginx-core"),
         (
@@ -104,18 +105,18 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
     results.left_out = left_out;
     let start = Instant::now();
     for scenario in scenario::all(&size) {
-        let is_asked_for = match options.only.as_slice() {
-            [] => !options.goes_on || !results.has(scenario.name),
+        let is_selected = match options.only.as_slice() {
+            [] => !options.is_continued || !results.has(scenario.name),
             only => only.iter().any(|prefix| scenario.name.starts_with(prefix)),
         };
-        if !is_asked_for {
+        if !is_selected {
             continue;
         }
         println!("\n== {} ({} s)", scenario.name, start.elapsed().as_secs());
         let (measured, failed) = scenario.measure(&rig, &size, tools)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
         results.failed.insert(scenario.name.to_owned(), failed);
-        // With `--continue`, this isn't measured again, even if a later scenario fails.
+        // Written after each scenario, so that `--continue` does not repeat this one if a later one fails.
         results.write(&kept)?;
     }
     println!("\nmeasured in {} s", start.elapsed().as_secs());

@@ -1,4 +1,4 @@
-//! The tables, in Markdown, and the page that they stand on.
+//! The tables, in Markdown, and the page that contains them.
 
 use std::{fmt::Write as _, fs, io};
 
@@ -11,7 +11,7 @@ use crate::steps::root;
 
 pub(crate) fn markdown(results: &Results, size: &Size) -> String {
     let mut out = String::new();
-    // Into a string nothing fails.
+    // Writing to a string cannot fail.
     let _ = bars(&mut out, results);
     let _ = details(&mut out, results, size);
     out
@@ -30,8 +30,8 @@ fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
     }
     let verdicts: Vec<_> = BARS.iter().map(|bar| (bar, bar.judge(results))).collect();
     let count = |is_met: bool| {
-        let those = verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref());
-        those.filter(|verdict| verdict.is_met == is_met).count()
+        let measured = verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref());
+        measured.filter(|verdict| verdict.is_met == is_met).count()
     };
     let (met, missed) = (count(true), count(false));
     let rest = BARS.len() - met - missed;
@@ -72,7 +72,7 @@ fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-/// With what the scenario's name says as well.
+/// Describes a bar, including what the name of its scenario implies.
 fn what(bar: &Bar) -> String {
     let mut what = bar.what.to_owned();
     match bar.scenario {
@@ -147,7 +147,7 @@ fn spread(spread: Spread) -> String {
     format!("{} [{}, {}]", number(median), number(min), number(max))
 }
 
-/// With three digits that say something.
+/// Formats a number with about three significant digits.
 pub(crate) fn number(value: f64) -> String {
     match value {
         1e6.. => format!("{:.2} M", value / 1e6),
@@ -159,18 +159,18 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// Puts texts into `docs/performance.md`, in place of what stands there, each by the name of its place.
+/// Writes texts into `docs/performance.md`. Each one replaces the contents of the section with its name.
 pub(crate) fn write_page(texts: [(&str, &str); 2]) -> io::Result<()> {
     const END: &str = "<!-- /bench -->";
     let path = root().join("docs/performance.md");
     let mut page = fs::read_to_string(&path)?;
-    for (place, text) in texts {
-        let begin = format!("<!-- bench: {place} -->\n");
+    for (section, text) in texts {
+        let begin = format!("<!-- bench: {section} -->\n");
         let parts = page
             .split_once(&begin)
             .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
         let Some((before, behind)) = parts else {
-            let lost = format!("{} has lost its place for {place}", path.display());
+            let lost = format!("{} has no `bench: {section}` section", path.display());
             return Err(io::Error::other(lost));
         };
         page = format!("{before}{begin}\n{text}\n{END}{behind}");
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_three_digits_that_say_something() {
+    fn number_has_three_significant_digits() {
         let numbers = [0.0871, 5.73, 15.32, 431.6, 13_521.0, 11_467_200.0];
         let shown = numbers.map(number);
         assert_eq!(shown, ["0.087", "5.73", "15.3", "432", "13.5 k", "11.47 M"]);

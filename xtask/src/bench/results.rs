@@ -1,29 +1,29 @@
-//! [`Results`]: what was measured, kept as a file after each scenario.
+//! [`Results`]: the measurements, saved to a file after each scenario.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of one turn of one entrant, by name.
+/// The figures of an entrant in one turn, by name.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
-/// The samples of each entrant, a turn each.
+/// The samples of each entrant, one per turn.
 pub(crate) type Measured = BTreeMap<String, Vec<Sample>>;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Results {
-    /// Machine and versions, a line each.
+    /// The machine and the versions, one line each.
     pub(crate) machine: Vec<String>,
     /// The entrants and tools that were left out, with the reasons.
     pub(crate) left_out: Vec<String>,
-    /// Turns that came to nothing, by the scenario's name.
+    /// Turns that failed, by the scenario's name.
     #[serde(default)]
     pub(crate) failed: BTreeMap<String, Vec<String>>,
-    /// By the scenario's name.
+    /// The measurements, by the scenario's name.
     pub(crate) scenarios: BTreeMap<String, Measured>,
 }
 
-/// The least, the middle and the most of some turns.
+/// The minimum, median and maximum of a figure over several turns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -46,7 +46,7 @@ impl Spread {
 }
 
 impl Results {
-    /// Those of an earlier run, or none.
+    /// Reads the results of an earlier run. Returns no results if the file does not exist.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         match fs::read(path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -66,7 +66,7 @@ impl Results {
         self.scenarios.contains_key(scenario)
     }
 
-    /// A figure of an entrant, over its turns; `None` where it was not measured.
+    /// Returns a figure of an entrant over its turns, or `None` if it was not measured.
     pub(crate) fn spread(&self, scenario: &str, entrant: &str, figure: &str) -> Option<Spread> {
         let samples = self.scenarios.get(scenario)?.get(entrant)?;
         let values = samples.iter().filter_map(|sample| sample.get(figure));

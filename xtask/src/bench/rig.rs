@@ -1,4 +1,4 @@
-//! [`Rig`]: the servers and the load generator of `benches/rig`, each on a core of its own.
+//! [`Rig`]: the servers and the load generator of `benches/rig`, each on its own core.
 
 use std::{
     fs::{self, File},
@@ -15,18 +15,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::steps::{root, succeed};
 
-/// The core of the server, and that of the load generator.
+/// The cores of the server and of the load generator.
 const SERVER: &str = "0";
 const CLIENT: &str = "1";
 
-/// How long a server may take to start, and to go.
+/// How long a server may take to start, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program of the rig, with the arguments after its port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     Own(&'static str, &'static [&'static str]),
-    /// nginx with Nchan, and what publishes to it.
+    /// nginx with Nchan, and a program that publishes to it.
     Nchan,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Outcome {
     pub(crate) errors: Vec<String>,
 }
 
-/// The tools that a scenario can do without, and whether they are installed.
+/// Whether the optional tools are installed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tools {
     pub(crate) nchan: bool,
@@ -86,7 +86,7 @@ pub(crate) struct Tools {
 #[derive(Debug)]
 pub(crate) struct Rig {
     programs: PathBuf,
-    /// For logs, and for what servers write.
+    /// A folder for logs and for the files that servers write.
     scratch: PathBuf,
 }
 
@@ -94,7 +94,7 @@ impl Rig {
     pub(crate) fn build() -> io::Result<Self> {
         let cores = thread::available_parallelism()?.get();
         if cores < 2 {
-            return Err(io::Error::other("two cores are needed, one for the server"));
+            return Err(io::Error::other("at least two cores are required"));
         }
         let limit = getrlimit(Resource::Nofile);
         let most = Rlimit {
@@ -104,7 +104,7 @@ impl Rig {
         setrlimit(Resource::Nofile, most)?;
         let target = root().join("target/bench/rig");
         let manifest = root().join("benches/rig/Cargo.toml");
-        // Not `--locked`: the lock file holds the peers still, and takes up what this project comes to depend on.
+        // Not `--locked`: the lock file pins the peers' versions, but has to follow the dependencies of this project.
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--manifest-path"]);
         cargo.arg(manifest).arg("--target-dir").arg(&target);
@@ -117,7 +117,7 @@ impl Rig {
         })
     }
 
-    /// A command that runs on one core, and whose output goes to a log named after the program.
+    /// Returns a command that runs on one core and writes its output to a log named after the program.
     fn pinned(&self, core: &str, program: &Path) -> io::Result<Command> {
         let name = program.file_name().unwrap_or_default();
         let log = File::create(self.scratch.join(name).with_extension("log"))?;
@@ -163,8 +163,8 @@ impl Rig {
         }
     }
 
-    /// Opens streams on a server under `strace`, and returns how many system calls the server made
-    /// since its start.
+    /// Opens streams on a server under `strace`. Returns the number of system calls that the server has
+    /// made since its start.
     pub(crate) fn count_syscalls(
         &self,
         (name, words): (&str, &[&str]),
@@ -174,8 +174,8 @@ impl Rig {
         let table = self.scratch.join("syscalls.txt");
         let port = free_port()?;
         let mut strace = self.pinned(SERVER, Path::new("strace"))?;
-        // With `-o` strace ignores SIGTERM by default. If it is interruptible, it passes the signal
-        // on to the server and writes its table.
+        // With `-o`, strace ignores SIGTERM by default. If it is interruptible, it passes the signal
+        // on to the server and then writes its table.
         strace.args([
             "-f",
             "-c",
@@ -194,10 +194,10 @@ impl Rig {
         self.load(&server, path, streams, &Load::Open)?;
         drop(server);
         let table = fs::read_to_string(table)?;
-        total_calls(&table).ok_or_else(|| io::Error::other(format!("no total of calls: {table}")))
+        total_calls(&table).ok_or_else(|| io::Error::other(format!("no total row: {table}")))
     }
 
-    /// Puts a server under load. Clients that failed are an error.
+    /// Puts a server under load. Returns an error if a client failed.
     pub(crate) fn load(
         &self,
         server: &Server,
@@ -212,7 +212,7 @@ impl Rig {
         }
     }
 
-    /// The same, for who expects some to fail.
+    /// Puts a server under load. The outcome contains the errors of clients that failed.
     pub(crate) fn try_load(
         &self,
         server: &Server,
@@ -239,13 +239,13 @@ impl Rig {
     }
 }
 
-/// A server that listens, until it is dropped.
+/// A running server. It is stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     port: u16,
-    /// The port of `/rate`, which sets how often it publishes.
+    /// The port of `/rate`, which sets the publishing rate.
     control: u16,
-    /// Before nginx: what publishes to it goes first.
+    /// Declared before `process`, so that the publisher is stopped before nginx.
     _publisher: Option<Process>,
     process: Process,
 }
@@ -268,11 +268,11 @@ impl Server {
     }
 }
 
-/// A process that ends when it is dropped.
+/// A process that is killed when dropped.
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// It has processes of its own, which go only if it is asked to.
+    /// Whether it has child processes. They only exit if it is terminated by SIGTERM.
     has_children: bool,
 }
 
@@ -284,7 +284,7 @@ impl Process {
         })
     }
 
-    fn has_ended(&mut self) -> bool {
+    fn has_exited(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 }
@@ -295,23 +295,23 @@ impl Drop for Process {
             let pid = self.child.id().to_string();
             let _ = Command::new("kill").args(["-TERM", &pid]).status();
             let limit = Instant::now() + PATIENCE;
-            while !self.has_ended() && Instant::now() < limit {
+            while !self.has_exited() && Instant::now() < limit {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-        // Fails where it has ended already.
+        // Fails if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The number of calls in the last row of strace's table with the columns `calls` and `name`.
+/// Returns the number of calls from the last row of strace's table, whose columns are `calls` and `name`.
 fn total_calls(table: &str) -> Option<u64> {
     let total = table.lines().find_map(|line| line.strip_suffix(" total"))?;
     total.trim().parse().ok()
 }
 
-/// Returns a port that was free a moment ago.
+/// Returns a port that was free when checked.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())

@@ -1,4 +1,4 @@
-//! [`Scenario`]: what is measured, of whom, and how often.
+//! [`Scenario`]: a load, the entrants that it is measured for, and the number of turns.
 
 use std::io;
 
@@ -9,21 +9,21 @@ use super::{
     search,
 };
 
-/// How much is measured.
+/// The extent of a run.
 #[derive(Debug)]
 pub(crate) struct Size {
     pub(crate) name: &'static str,
-    /// How often each entrant has its turn.
+    /// The number of turns of each entrant.
     pub(crate) turns: usize,
     /// How long a load lasts.
     pub(crate) seconds: f64,
-    /// A crowd.
+    /// The number of streams in the large scenarios.
     pub(crate) many: usize,
-    /// By how much the bursts are smaller.
+    /// The divisor of the burst sizes.
     pub(crate) burst: u64,
-    /// How many streams are opened one after another.
+    /// The number of streams to open one after another.
     pub(crate) opens: usize,
-    /// With what takes long.
+    /// Whether to include the slow scenarios.
     pub(crate) is_full: bool,
 }
 
@@ -55,11 +55,11 @@ pub(crate) struct Entrant {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
     pub(crate) path: &'static str,
-    /// How many events of a burst it is asked for.
+    /// The number of events in a burst.
     burst: u64,
 }
 
-/// The names of those that the bars speak of.
+/// The names of the entrants that the bars refer to.
 pub(crate) const OURS: &str = "sse-endpoint";
 pub(crate) const PLAIN: &str = "sse-endpoint, axum::serve";
 pub(crate) const BY_HAND: &str = "axum by hand";
@@ -75,7 +75,7 @@ const PLAIN_EACH: &str = "sse-endpoint, flush each, axum::serve";
 const SERVE: Program = Program::Own("sse-endpoint", &[]);
 const AXUM_SERVE: Program = Program::Own("sse-endpoint", &["plain"]);
 
-/// How many streams are opened under `strace`.
+/// The number of streams to open under `strace`.
 const TRACED: usize = 500;
 
 impl Entrant {
@@ -88,7 +88,7 @@ impl Entrant {
         }
     }
 
-    /// On a path that all of them have.
+    /// Returns the entrants with these names, on a path that all of them serve.
     fn on(path: &'static str, names: &[&'static str]) -> Vec<Self> {
         let entrant = |name: &&'static str| {
             let program = match *name {
@@ -105,7 +105,7 @@ impl Entrant {
     }
 
     fn bursts() -> Vec<Self> {
-        // As many events as make about a second, so that all of them are in their stride.
+        // Enough events for about a second, so that each server reaches its full speed.
         [
             (FLOOR, Program::Own("floor", &[]), "/burst", 6_400_000),
             (OURS, SERVE, "/burst", 3_200_000),
@@ -129,7 +129,7 @@ impl Entrant {
         .to_vec()
     }
 
-    /// Those that speak HTTP/2, with bursts that last about a second.
+    /// Returns the entrants that support HTTP/2, with bursts that last about a second.
     fn http2_bursts() -> Vec<Self> {
         [
             (OURS, SERVE, "/burst", 3_200_000),
@@ -160,9 +160,9 @@ pub(crate) struct Scenario {
 #[derive(Debug)]
 enum Kind {
     Load(Load),
-    /// The highest rate that is kept up.
+    /// Searches for the highest sustained rate.
     Search,
-    /// Compiles, and starts no server.
+    /// Compiles programs, and starts no server.
     Builds,
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     };
     let idlers = [
         Entrant::on("/fanout", &[FLOOR, OURS, PLAIN, ACTIX, NCHAN]),
-        // Without a keep-alive, which is less.
+        // Without a keep-alive, since it uses less memory that way.
         Entrant::on("/quiet", &[BY_HAND]),
     ]
     .concat();
@@ -224,7 +224,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             size.many,
             Kind::Load(fan_out(50_000 / size.many as u64)),
             Entrant::on("/fanout", &six),
-            // Everybody has two states there, a third apart, and falls into one or the other.
+            // Every server has two states here, a third apart, and settles into one of them. More turns are needed.
             if size.is_full { 5 } else { turns },
         ),
         load(
@@ -240,13 +240,13 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             "tick",
             size.many,
             Load::Tick {
-                // Streams are opened over a second, and so are their timers.
+                // The streams are opened over the course of a second, so their timers are spread over it too.
                 warm_up: 1.5,
                 seconds: seconds.max(2.0),
             },
             Entrant::on("/tick", &[FLOOR, OURS, PLAIN, BY_HAND]),
         ),
-        // Memory is the same each time.
+        // Memory hardly varies, so two turns are enough.
         scenario("idle", size.many, Kind::Load(idle), idlers, turns.min(2)),
         scenario(
             "most-1k",
@@ -264,7 +264,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
             1,
         ));
-        // Points of the graph, 50,000 deliveries a second each.
+        // Further points of the graph, at 50,000 deliveries per second each.
         for (name, streams) in [("fan-10", 10), ("fan-100", 100), ("fan-5k", 5_000)] {
             let kind = Kind::Load(fan_out(50_000 / streams as u64));
             all.push(scenario(
@@ -281,7 +281,8 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Runs the turns of all entrants. An entrant that fails twice is left out, with the reason, and the others go on.
+    /// Runs the turns of all entrants. If an entrant fails twice in a turn, that turn is reported as failed, and the
+    /// measurement continues.
     pub(crate) fn measure(
         &self,
         rig: &Rig,
@@ -306,9 +307,9 @@ impl Scenario {
                         samples.push(sample);
                     }
                     Err(error) => {
-                        let what = format!("{}, {}: {error}", self.name, entrant.name);
-                        println!("{turn} {what}");
-                        failed.push(what);
+                        let failure = format!("{}, {}: {error}", self.name, entrant.name);
+                        println!("{turn} {failure}");
+                        failed.push(failure);
                     }
                 }
             }
@@ -339,14 +340,14 @@ impl Scenario {
         let outcome = rig.load(&server, &path, self.streams, load)?;
         if outcome.ready < self.streams {
             let ready = outcome.ready;
-            return Err(io::Error::other(format!("{ready} streams opened")));
+            return Err(io::Error::other(format!("only {ready} streams opened")));
         }
         let mut figures = figures(load, &outcome);
         if let (Load::Open, true, Program::Own(name, words)) = (load, tools.strace, entrant.program)
         {
             drop(server);
             let count = |streams| rig.count_syscalls((name, words), entrant.path, streams);
-            // The run without streams makes the calls that start the server.
+            // Subtract the calls that the server makes at startup.
             let calls = count(TRACED)?.saturating_sub(count(0)?);
             let per_stream = calls as f64 / TRACED as f64;
             figures.insert("syscalls/stream".to_owned(), per_stream);
@@ -355,7 +356,7 @@ impl Scenario {
     }
 }
 
-/// The figures that a load is about.
+/// Returns the figures that a load measures.
 fn figures(load: &Load, outcome: &Outcome) -> Sample {
     let events = outcome.events as f64;
     let per_event = outcome.cpu_us / events.max(1.0);

@@ -1,4 +1,4 @@
-//! The highest rate of deliveries that a server keeps up.
+//! The highest rate of deliveries that a server can sustain.
 
 use std::io;
 
@@ -8,13 +8,14 @@ use super::{
     scenario::Size,
 };
 
-/// The first rate, in deliveries per second: less than every entrant's maximum.
+/// The first rate, in deliveries per second. It is below every entrant's maximum.
 const FROM: u64 = 300_000;
 
-/// How many rates are tried at most.
+/// The maximum number of rates to try.
 const TRIES: usize = 14;
 
-/// Doubles the rate until the server fails to keep it up twice, since once may be noise; then bisects.
+/// Doubles the rate until the server fails to sustain it, then bisects. A rate has failed if it fails twice, since a
+/// single failure may be noise.
 pub(crate) fn most(
     rig: &Rig,
     server: &Server,
@@ -22,7 +23,7 @@ pub(crate) fn most(
     streams: usize,
     size: &Size,
 ) -> io::Result<Sample> {
-    // To a tenth, or to a whole number of events.
+    // Search to within a tenth in a full run, but not below one event per second.
     let fine = if size.is_full { 1.1 } else { 1.3 };
     let mut best: Option<(u64, Outcome)> = None;
     let mut failed: Option<u64> = None;
@@ -34,23 +35,23 @@ pub(crate) fn most(
             seconds: 1.2,
         };
         let mut outcome = rig.try_load(server, path, streams, &load)?;
-        if !is_kept_up(&outcome, streams) {
+        if !is_sustained(&outcome, streams) {
             outcome = rig.try_load(server, path, streams, &load)?;
         }
-        if is_kept_up(&outcome, streams) {
+        if is_sustained(&outcome, streams) {
             best = Some((rate, outcome));
         } else {
             failed = Some(rate);
         }
-        let kept = best.as_ref().map_or(0, |(rate, _)| *rate);
+        let good = best.as_ref().map_or(0, |(rate, _)| *rate);
         rate = match failed {
             None => rate * 2,
-            Some(failed) if failed - kept <= 1 || (failed as f64) < kept as f64 * fine => break,
-            Some(failed) => kept.midpoint(failed),
+            Some(failed) if failed - good <= 1 || (failed as f64) < good as f64 * fine => break,
+            Some(failed) => good.midpoint(failed),
         };
     }
     let Some((rate, outcome)) = best else {
-        return Err(io::Error::other("no rate is kept up"));
+        return Err(io::Error::other("no rate is sustained"));
     };
     let deliveries = outcome.events as f64 / outcome.seconds;
     let figures = [
@@ -62,8 +63,8 @@ pub(crate) fn most(
     Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// All are there, nearly all is delivered, on time, and within a second.
-fn is_kept_up(outcome: &Outcome, streams: usize) -> bool {
+/// Returns whether all clients were connected, and nearly all events were published and delivered within a second.
+fn is_sustained(outcome: &Outcome, streams: usize) -> bool {
     outcome.errors.is_empty()
         && outcome.ready == streams
         && outcome.delivered >= 0.99
