@@ -19,11 +19,11 @@ struct Time {
 /// Streams the time, once a second.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = Time> {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
     // The loop needs no exit: when the client disconnects, the generator is dropped at its current
     // `.await`.
     loop {
-        every.tick().await;
+        interval.tick().await;
         yield_!(Time {
             time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
         });
@@ -53,7 +53,7 @@ mod tests {
 
     // With tokio's clock paused, a second elapses as soon as every task is waiting.
     #[tokio::test(start_paused = true)]
-    async fn sends_the_time_at_once_and_then_every_second() {
+    async fn clock_sends_the_time_immediately_and_every_second() {
         let started = Instant::now();
         let mut events = Client::new(app()).get("/clock").await.events();
         for second in 0..5 {
@@ -69,21 +69,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stops_when_the_client_disconnects() {
+    async fn clock_stops_when_the_client_disconnects() {
         let mut events = Client::new(app()).get("/clock").await.events();
         events.expect_event().await;
-        // Returns when the generator has been dropped.
+        // Waits until the generator has been dropped.
         events.disconnect().await;
     }
 
     #[tokio::test]
-    async fn the_page_reads_the_endpoint() {
+    async fn page_reads_the_endpoint() {
         let response = Client::new(app()).get("/").await;
         assert_eq!(
             response.header("content-type"),
             Some("text/html; charset=utf-8")
         );
-        let listens = format!(r#"new EventSource("{}")"#, clock().path());
-        assert!(response.text().await.contains(&listens));
+        let subscribes = format!(r#"new EventSource("{}")"#, clock().path());
+        assert!(response.text().await.contains(&subscribes));
     }
 }

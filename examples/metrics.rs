@@ -28,9 +28,9 @@ use tokio::time::{interval, sleep};
 /// Counts the seconds since the stream was opened, until the client disconnects.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = u64> {
-    let mut every = interval(Duration::from_secs(1));
+    let mut interval = interval(Duration::from_secs(1));
     for second in 0.. {
-        every.tick().await;
+        interval.tick().await;
         yield_!(second);
     }
 }
@@ -48,7 +48,7 @@ async fn job() -> impl Stream<Item = u64> {
     yield_!(Event::done());
 }
 
-/// A job that fails: every third run stops half way with an error.
+/// A job that sometimes fails. Every third run stops halfway with an error.
 #[sse_endpoint("/flaky", error_event = "failed")]
 async fn flaky() -> impl Stream<Item = Result<u64, &'static str>> {
     static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -67,7 +67,7 @@ async fn flaky() -> impl Stream<Item = Result<u64, &'static str>> {
 const DURATIONS: &[f64] = &[
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0,
 ];
-/// Histogram buckets in seconds, from instantaneous to far longer than a user waits.
+/// Histogram buckets in seconds, from a millisecond to far longer than a user would wait.
 const FIRST_EVENTS: &[f64] = &[
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -88,9 +88,9 @@ fn install() -> Result<PrometheusHandle, BuildError> {
 /// Moves recorded samples into the histograms' buckets. Otherwise they accumulate until the next
 /// scrape, or without bound if Prometheus never scrapes.
 async fn upkeep(metrics: PrometheusHandle) {
-    let mut every = interval(Duration::from_secs(5));
+    let mut interval = interval(Duration::from_secs(5));
     loop {
-        every.tick().await;
+        interval.tick().await;
         metrics.run_upkeep();
     }
 }
@@ -109,9 +109,9 @@ async fn scrape(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
 /// itself counted in the metrics.
 #[sse_endpoint("/numbers")]
 async fn numbers(State(metrics): State<PrometheusHandle>) -> impl Stream<Item = Text<String>> {
-    let mut every = interval(Duration::from_secs(1));
+    let mut interval = interval(Duration::from_secs(1));
     loop {
-        every.tick().await;
+        interval.tick().await;
         let rendered = metrics.render();
         let lines = rendered
             .lines()
@@ -125,7 +125,7 @@ fn app(metrics: PrometheusHandle) -> Router {
         .sse(clock().layer(StreamLimit::new(2)))
         .sse(job)
         .sse(flaky)
-        // Low enough for the page to reach it. A layer applies only to the routes added before it.
+        // Low enough to be reached on the page. A layer applies only to the routes added before it.
         .layer(StreamLimit::per_peer(3))
         .sse(numbers)
         .route("/metrics", get(scrape))
@@ -158,11 +158,11 @@ mod tests {
 
     use super::*;
 
-    /// A process has only one recorder, so the tests share it, and no two tests check the same
+    /// A process can have only one recorder, so all tests share it. No two tests check the same
     /// route.
     static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| install().unwrap());
 
-    /// Creates an app that attributes every request to the same peer address.
+    /// Returns a client whose requests all come from the same peer address.
     fn client() -> Client {
         let peer = SocketAddr::from(([127, 0, 0, 1], 49_152));
         Client::new(app(METRICS.clone()).layer(Extension(ConnectInfo(peer))))
@@ -174,7 +174,7 @@ mod tests {
         let mut lines = rendered.lines();
         let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let Some(value) = value else {
-            panic!("there is no {series} in\n{rendered}");
+            panic!("missing {series} in\n{rendered}");
         };
         value.parse().unwrap()
     }
@@ -203,7 +203,7 @@ mod tests {
         }
         assert!(value(&of_job("sent_bytes_total")).await > 100.0);
 
-        // The job takes 4 s, which is in the bucket up to 5 s.
+        // The job takes 4 s, so it is counted in the bucket up to 5 s.
         for (bucket, expected) in [("1", 0.0), ("5", 1.0), ("+Inf", 1.0)] {
             let labels = format!(r#"{{http_route="/job",reason="finished",le="{bucket}"}}"#);
             let series = format!("sse_server_stream_duration_seconds_bucket{labels}");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_reads_the_endpoints() {
+    async fn page_reads_the_endpoints() {
         let page = client().get("/").await.text().await;
         let subscribes = format!(r#"new EventSource("{}")"#, numbers().path());
         assert!(page.contains(&subscribes));
@@ -308,13 +308,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn dashboard_queries_only_existing_metrics() {
-        // One stream that opens and closes, and one that is rejected.
+        // Open and close one stream, and request another that is rejected.
         let app = app(METRICS.clone()).layer(StreamLimit::new(1));
         let client = Client::new(app);
         let mut events = client.get("/numbers").await.events();
         events.expect_event().await;
-        let refused = client.get("/numbers").await;
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let rejected = client.get("/numbers").await;
+        assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
         events.disconnect().await;
         let rendered = client.get("/metrics").await.text().await;
         // Lines like `name{label="value"} 1`, split into words like a query.
@@ -338,13 +338,13 @@ mod tests {
                     // Prometheus adds this label when it scrapes.
                     "job" => {}
                     _ if word.starts_with('"') && is_label => {
-                        // `=~` takes alternatives. A value that starts with `$` is a dashboard
+                        // `=~` matches alternatives. A value that starts with `$` is a dashboard
                         // variable.
                         for value in word.trim_matches('"').split('|') {
                             let value = format!("\"{value}\"");
                             assert!(
                                 value.starts_with("\"$") || exported.contains(value.as_str()),
-                                "{value} of {query} is not in\n{rendered}"
+                                "{value} in {query} is missing from\n{rendered}"
                             );
                         }
                     }
@@ -353,7 +353,7 @@ mod tests {
                     {
                         assert!(
                             exported.contains(word),
-                            "{word} of {query} is not in\n{rendered}"
+                            "{word} in {query} is missing from\n{rendered}"
                         );
                         checked.insert(word);
                     }
@@ -361,7 +361,7 @@ mod tests {
                 }
             }
         }
-        // Guards against a parser that finds no words: each of these must be on the dashboard.
+        // The dashboard must use all of these names. This also catches a parser that finds no words.
         for name in [
             "sse_server_active_streams",
             "sse_server_streams_opened_total",

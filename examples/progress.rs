@@ -23,8 +23,8 @@ use tokio::sync::{RwLock, watch};
 
 const STEPS: u64 = 60;
 
-/// The event `progress`. Each one holds the complete state of a job, so a reader that missed some
-/// only needs the latest.
+/// The `progress` event. Each one contains the complete state of a job, so a reader that missed some
+/// events only needs the latest.
 #[derive(Clone, Debug, SseEvent)]
 struct Progress {
     /// Also the event's id, which the browser sends when it reconnects.
@@ -34,10 +34,10 @@ struct Progress {
     doing: &'static str,
 }
 
-/// Streams the progress of a job until it finishes. Responds with 404 if there is no such job.
+/// Streams the progress of a job until it finishes. Responds with 404 if the job does not exist.
 ///
-/// A browser that lost the connection sends the id of the last step it received, and resumes after
-/// it.
+/// After a lost connection, the browser sends the id of the last step that it received, and the
+/// stream resumes after that step.
 #[sse_endpoint("/jobs/{id}/events", retry = "1s")]
 async fn job_events(
     Path(id): Path<usize>,
@@ -48,11 +48,11 @@ async fn job_events(
     // after a 404.
     let mut progress = jobs.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
 
-    // An id that cannot be parsed is treated as missing: start at the job's current step.
+    // An id that cannot be parsed is treated as missing. The stream then starts at the current step.
     let mut seen = last.ok();
-    // `wait_for` fails once the job has ended and its last step has been seen. The guard it returns
-    // locks the channel, so clone the value at once: holding the guard across the `yield_!` would
-    // block the job while this reader is slow.
+    // `wait_for` fails once the job has ended and its last step has been seen. The guard that it
+    // returns locks the channel, so clone the value immediately. Holding the guard across the
+    // `yield_!` would let a slow reader block the job.
     while let Ok(now) = progress
         .wait_for(|now| Some(now.step) > seen)
         .await
@@ -61,8 +61,8 @@ async fn job_events(
         seen = Some(now.step);
         yield_!(now);
     }
-    // A browser reconnects whenever a stream ends. After `done` it receives 204, which stops it for
-    // good.
+    // A browser reconnects whenever a stream ends. After `done`, it receives a 204 and stops
+    // reconnecting.
     yield_!(Event::done());
 }
 
@@ -187,7 +187,7 @@ mod tests {
         job["events"].as_str().unwrap().to_owned()
     }
 
-    /// Reads one event, and checks that it is this step and has its number as the id.
+    /// Reads one event, and checks that its progress and its id are those of this step.
     async fn expect_step(events: &mut Events, step: u64) {
         let event = events.expect_event().await;
         assert_eq!(event.event, "progress");

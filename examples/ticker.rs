@@ -21,7 +21,7 @@ use sse_runtime::{
     Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint, topic::HubError,
 };
 
-/// The symbols that are traded, with their initial prices in cents.
+/// The traded symbols, with their initial prices in cents.
 const SYMBOLS: [(&str, u32); 4] = [
     ("ACME", 12_400),
     ("GLOBEX", 8_150),
@@ -29,10 +29,10 @@ const SYMBOLS: [(&str, u32); 4] = [
     ("INITECH", 4_620),
 ];
 
-/// How many prices of each symbol are kept, for new clients and for those that reconnect.
+/// The number of prices to keep for each symbol, for clients that connect or reconnect.
 const HELD: usize = 300;
 
-/// How many prices of each symbol a new client receives: as many as the page draws.
+/// The number of prices of each symbol that a new client receives. The page draws the same number.
 const DRAWN: usize = 120;
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -49,7 +49,7 @@ struct Symbols {
     symbol: String,
 }
 
-/// Streams the prices of some symbols. The id of each event holds the reader's position in all of
+/// Streams the prices of some symbols. The id of each event encodes the reader's position in all of
 /// them.
 #[sse_endpoint("/prices", retry = "1s")]
 async fn prices(
@@ -57,11 +57,12 @@ async fn prices(
     State(market): State<Hub<Price>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Price>, Refused> {
-    // Runs before the response begins, so an unknown symbol is a 404, and creates no topic.
+    // This code runs before the response begins, so an unknown symbol leads to a 404, and creates no
+    // topic.
     let symbols = query.symbol.split(',').map(listed);
     let symbols = symbols.collect::<Result<Vec<_>, _>>()?;
     let updates = market.subscribe(symbols, last.or(Start::Latest(DRAWN)))?;
-    // If prices that the client missed are no longer held, `yield_all!` sends a `gap` event.
+    // If prices that the client missed are no longer available, `yield_all!` sends a `gap` event.
     yield_all!(updates);
 }
 
@@ -86,7 +87,7 @@ async fn set_price(
     Ok(Json(id.to_string()))
 }
 
-/// The reasons for rejecting a request.
+/// The reasons to reject a request.
 enum Refused {
     NotListed,
     Full(HubError),
@@ -126,9 +127,9 @@ fn now() -> u64 {
 /// Publishes random price movements.
 async fn trade(market: Hub<Price>) {
     let mut prices = SYMBOLS;
-    let mut every = tokio::time::interval(Duration::from_millis(150));
+    let mut interval = tokio::time::interval(Duration::from_millis(150));
     loop {
-        every.tick().await;
+        interval.tick().await;
         let (symbol, cents) = &mut prices[fastrand::usize(..SYMBOLS.len())];
         let step = *cents / 150;
         *cents = (*cents + fastrand::u32(0..=2 * step))
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_reads_the_endpoint() {
+    async fn page_reads_the_endpoint() {
         let page = Client::new(app(market())).get("/").await.text().await;
         assert!(page.contains(&format!("new EventSource(`{}?symbol=", prices().path())));
         for (symbol, _) in SYMBOLS {

@@ -1,7 +1,7 @@
 //! Two ways to stream a language model's answer, word by word.
 //!
-//! `/answers/{id}`, which the page uses, keeps writing without a reader: reload the page in the
-//! middle of an answer, or open it in a second tab.
+//! `/answers/{id}`, which the page uses, keeps writing even if no client reads. To see this, reload the
+//! page in the middle of an answer, or open it in another tab.
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
@@ -20,7 +20,7 @@
 //!   --json '{"model": "parrot-1", "stream": true, "messages": [{"role": "user", "content": "What is SSE?"}]}'
 //! ```
 //!
-//! The module `model` stands in for the language model.
+//! The `model` module stands in for the language model.
 #![allow(
     clippy::print_stdout,
     reason = "an example prints its address and what it is doing"
@@ -52,15 +52,15 @@ enum Piece {
     Finished,
 }
 
-/// How many events of an answer are kept. This has to cover a whole answer, because a reloaded page
-/// reads it from the beginning.
+/// The number of events to keep for each answer. This has to cover a whole answer, because a reloaded
+/// page reads it from the beginning.
 const HELD: usize = 10_000;
 
 /// Starts writing an answer, which continues whether or not a client reads it.
 ///
-/// The client chooses the id, so it can safely repeat a request that may not have arrived: the
-/// answer is written once. The id must be hard to guess, because any client that knows it can read
-/// and stop the answer.
+/// The client chooses the id, so it can safely repeat a request that may have been lost. The answer is
+/// only written once. The id must be hard to guess, because any client that knows it can read and
+/// stop the answer.
 async fn start_answer(
     Path(id): Path<String>,
     State(model): State<Model>,
@@ -72,7 +72,7 @@ async fn start_answer(
         return Err(Answer::no_messages());
     };
     let producer = |answer| write(model.answer(&question.content), answer);
-    // The run does not need this subscription: clients subscribe in `answer`.
+    // The run does not need this subscription, since clients subscribe in `answer`.
     drop(answers.spawn(&id, Start::First, producer)?);
     Ok(StatusCode::ACCEPTED)
 }
@@ -87,7 +87,7 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
 }
 
 /// Streams an answer from the beginning, or from the event after the client's last event ID.
-/// Responds with 404 if there is no such answer.
+/// Responds with 404 if the answer does not exist.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
@@ -99,8 +99,8 @@ async fn answer(
     yield_all!(answer.subscribe(last.or(Start::First)));
 }
 
-/// Stops writing an answer: its readers receive the words written so far, then `done`. Does nothing
-/// if the answer has already ended.
+/// Stops writing an answer. Its readers receive the words written so far, then `done`. Does nothing if
+/// the answer has already ended.
 async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) -> StatusCode {
     answers.abort(&id);
     StatusCode::NO_CONTENT
@@ -110,8 +110,8 @@ async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) 
 /// JSON object otherwise.
 ///
 /// One endpoint can do both, because the code before the first `yield_!` runs before the response
-/// begins. Returning `Err` there sends any other response instead of the stream, so [`Answer`]
-/// holds the complete JSON answer as well as errors.
+/// begins. Returning `Err` there sends another response instead of the stream, so [`Answer`]
+/// represents both complete JSON answers and errors.
 #[sse_endpoint("/v1/chat/completions", method = POST)]
 async fn chat_completions(
     State(model): State<Model>,
@@ -139,8 +139,8 @@ async fn chat_completions(
     }
 
     let mut chunk = Chunk::new(id, request.model);
-    // The first chunk carries the role, the last one the finish reason, and `[DONE]` is OpenAI's
-    // end-of-stream marker.
+    // The first chunk contains the role, and the last chunk contains the finish reason. `[DONE]` is
+    // OpenAI's end-of-stream marker.
     yield_!(chunk.role("assistant"));
     while let Some(word) = words.next().await {
         yield_!(chunk.content(word));
@@ -149,7 +149,7 @@ async fn chat_completions(
     yield_!(Event::text("[DONE]"));
 }
 
-/// Every response other than the stream.
+/// A response other than the stream.
 #[derive(Debug)]
 enum Answer {
     Whole(Completion),
@@ -159,7 +159,7 @@ enum Answer {
 impl Answer {
     fn no_messages() -> Self {
         let error = ApiError {
-            message: "'messages' must hold at least one message.".to_owned(),
+            message: "'messages' must contain at least one message.".to_owned(),
             r#type: "invalid_request_error",
             param: Some("messages"),
             code: Some("missing_required_parameter"),
@@ -225,7 +225,7 @@ struct Message {
 }
 
 /// One chunk of a streamed answer. A stream reuses a single value for all of its chunks, since
-/// `yield_!` also takes references.
+/// `yield_!` also accepts references.
 #[derive(Serialize)]
 struct Chunk {
     id: String,
@@ -368,7 +368,7 @@ fn app() -> Router {
 }
 
 fn app_with(model: Model) -> Router {
-    // An answer stays readable for five minutes after it has ended, the default of `idle`.
+    // After an answer has ended, it stays readable for five minutes, the default of `idle`.
     let answers = Hub::new(|| Topic::in_memory(HELD));
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))

@@ -1,4 +1,4 @@
-//! A stand-in for a language model, which gives the same answer to the same question every time.
+//! A stand-in for a language model. It always gives the same answer to the same question.
 
 use std::{
     sync::{
@@ -62,9 +62,9 @@ impl Words {
     }
 }
 
-// There is no need to check whether the client is still connected: when it disconnects, the
-// generator is dropped at its current `.await`, and the answer with it. The same happens to a run
-// that is stopped.
+// There is no need to check whether the client is still connected. When it disconnects, the generator
+// is dropped at its current `.await`, together with the answer. The same happens when a run is
+// stopped.
 impl Drop for Words {
     fn drop(&mut self) {
         self.model.0.busy.fetch_sub(1, Relaxed);
@@ -101,7 +101,7 @@ fn topic(question: &str) -> Option<&str> {
 }
 
 const OPENINGS: [&str; 3] = [
-    "You ask about “{}”. I am only a parrot and know one thing well: event streams.",
+    "You asked about “{}”. I am only a parrot, and I know just one thing well: event streams.",
     "“{}” is a fine subject. It reminds me of how an answer like this one reaches you.",
     "Let me think about “{}” aloud, as language models do, one word at a time.",
 ];

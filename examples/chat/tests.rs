@@ -21,7 +21,7 @@ fn ask(model: &Model, stream: bool) -> Request {
 
 // With tokio's clock paused, the model's delays elapse as soon as every task is waiting.
 #[tokio::test(start_paused = true)]
-async fn streams_chunks_up_to_done() {
+async fn chunks_are_streamed_until_done() {
     let model = Model::default();
     let mut events = ask(&model, true).await.events();
 
@@ -68,7 +68,7 @@ async fn streams_chunks_up_to_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_with_one_object_without_stream() {
+async fn requests_without_stream_get_one_object() {
     let response = ask(&Model::default(), false).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.header("content-type"), Some("application/json"));
@@ -98,7 +98,7 @@ async fn answers_with_one_object_without_stream() {
     );
 }
 
-async fn refused(response: Response) -> Value {
+async fn rejected(response: Response) -> Value {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let body: Value = response.json().await;
     let error = &body["error"];
@@ -116,17 +116,17 @@ async fn bad_requests_are_rejected_in_openai_format() {
     let post = || client.post(PATH);
 
     let broken = post().header("content-type", "application/json").body("{");
-    assert_eq!(refused(broken.await).await["param"], Value::Null);
+    assert_eq!(rejected(broken.await).await["param"], Value::Null);
 
     let misshapen = json!({ "model": "parrot-1", "messages": "hello" });
-    let error = refused(post().json(&misshapen).await).await;
+    let error = rejected(post().json(&misshapen).await).await;
     assert!(error["message"].as_str().unwrap().contains("messages"));
 
     for stream in [true, false] {
         let missing = json!({ "model": "parrot-1", "stream": stream });
         let empty = json!({ "model": "parrot-1", "stream": stream, "messages": [] });
         for request in [missing, empty] {
-            let error = refused(post().json(&request).await).await;
+            let error = rejected(post().json(&request).await).await;
             assert_eq!(error["param"], "messages");
             assert_eq!(error["code"], "missing_required_parameter");
         }
@@ -134,7 +134,7 @@ async fn bad_requests_are_rejected_in_openai_format() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_writing_when_the_client_disconnects() {
+async fn model_stops_when_the_client_disconnects() {
     let model = Model::default();
     let mut events = ask(&model, true).await.events();
     for _ in 0..4 {
@@ -145,7 +145,7 @@ async fn stops_writing_when_the_client_disconnects() {
     assert_eq!(model.busy(), 0);
 }
 
-/// The text of the answer `1`, requested without streaming.
+/// Returns the text of the answer with the id 1, requested without streaming.
 async fn whole_answer() -> String {
     let whole: Value = ask(&Model::default(), false).await.json().await;
     let content = whole["choices"][0]["message"]["content"].as_str();
@@ -215,7 +215,7 @@ async fn two_readers_get_the_same_events() {
     start(&client).await;
     let mut first = read(&client).await;
     let first_words = word(&mut first).await + &word(&mut first).await;
-    // The second reader connects later, and still gets the earlier words.
+    // The second reader connects later, but still gets the earlier words.
     let mut second = read(&client).await;
     let (first, second) = tokio::join!(rest(&mut first), rest(&mut second));
     assert_eq!((first_words + &first.0, first.1), second);
@@ -278,7 +278,7 @@ async fn unknown_answers_are_not_found() {
     let response = client.get("/answers/1").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let empty = json!({ "model": "parrot-1", "messages": [] });
-    let error = refused(client.post("/answers/1").json(&empty).await).await;
+    let error = rejected(client.post("/answers/1").json(&empty).await).await;
     assert_eq!(error["param"], "messages");
     let response = client.get("/answers/1").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
@@ -297,7 +297,7 @@ async fn finished_answers_are_replayed_then_end_with_204() {
 }
 
 #[tokio::test]
-async fn the_page_reads_the_endpoint() {
+async fn page_reads_the_endpoint() {
     let page = Client::new(app()).get("/").await.text().await;
     let url = answer().path().replace("{id}", "${answer.id}");
     assert!(page.contains(&format!("`{url}`")), "{url}");

@@ -1,8 +1,8 @@
-//! Orders that are made in steps, for the two programs that the README compares.
+//! Orders that are processed in steps, for the two programs that the README compares.
 
 use std::time::Duration;
 
-/// An order that is made in steps.
+/// An order that is processed in steps.
 pub(crate) struct Order {
     /// The number of steps.
     pub(crate) steps: u64,
@@ -14,7 +14,7 @@ pub(crate) struct Step {
     number: u64,
 }
 
-/// The error of an order that fails at a step.
+/// The error of an order that failed at a step.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Broken {
     at: u64,
