@@ -23,7 +23,7 @@ pub(crate) struct Browser {
     process: Child,
 }
 
-/// The color scheme that the browser reports as preferred.
+/// The color scheme that the browser reports to pages as preferred.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scheme {
     Light,
@@ -99,13 +99,13 @@ impl Browser {
             .map_err(|error| format!("{program}: {error}"))?;
         let listens = timeout(PATIENCE, async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                // The driver does not signal that it is listening.
+                // Poll, since the driver does not signal when it is listening.
                 sleep(Duration::from_millis(20)).await;
             }
         });
         listens
             .await
-            .map_err(|_| format!("{program} does not listen"))?;
+            .map_err(|_| format!("{program} is not listening"))?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await;
         Ok(Self {
             driver: driver.map_err(|error| error.to_string())?,
@@ -159,8 +159,8 @@ impl Browser {
     }
 }
 
-/// Finds a free port. If another process takes it before the driver does, the driver fails to
-/// start, which is reported as an error.
+/// Finds a free port. If another process binds it before the driver does, the driver fails to start,
+/// and an error is returned.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     listener

@@ -1,4 +1,4 @@
-//! The clients: how to start each of them, and the messages they report.
+//! The clients: how to start them, and the messages that they report.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,8 +21,8 @@ use tokio_stream::StreamExt as _;
 
 use crate::browser::Browser;
 
-/// The timeout for whatever a client is expected to do. It is long enough that a client that
-/// exceeds it isn't slow, but stuck.
+/// The timeout for each step of a client. It is long enough that a client that exceeds it is stuck
+/// rather than slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A message that a client reports about its stream. Programs print one per line, as JSON.
@@ -30,9 +30,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Message {
     Event(Received),
-    /// The stream has ended, and the client does not reconnect by itself.
+    /// The stream has ended, and the client does not reconnect automatically.
     Ended,
-    /// The client has given up for this reason.
+    /// The client has stopped for this reason.
     Stopped(String),
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Received {
     pub(crate) data: String,
 }
 
-/// The stream that a client is to read.
+/// The stream for a client to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) url: String,
@@ -122,8 +122,8 @@ impl Reading {
     pub(crate) async fn next(&mut self) -> Result<Message, String> {
         match timeout(PATIENCE, self.messages.recv()).await {
             Ok(Some(message)) => Ok(message),
-            Ok(None) => Err("the client has ended".to_owned()),
-            Err(_) => Err(format!("nothing more in {PATIENCE:?}")),
+            Ok(None) => Err("the client has exited".to_owned()),
+            Err(_) => Err(format!("no message within {PATIENCE:?}")),
         }
     }
 
@@ -138,7 +138,7 @@ impl Reading {
         let mut events = Vec::new();
         while events.len() < count {
             let event = self.event().await;
-            events.push(event.map_err(|what| format!("{what}, after {} events", events.len()))?);
+            events.push(event.map_err(|error| format!("{error}, after {} events", events.len()))?);
         }
         Ok(events)
     }
@@ -184,7 +184,7 @@ pub(crate) enum Client {
     Node(Programs, &'static str),
     /// A Python script.
     Python(Programs, &'static str),
-    /// The crate `eventsource-client` from `LaunchDarkly`.
+    /// The `eventsource-client` crate from `LaunchDarkly`.
     LaunchDarkly,
     ReqwestEventsource,
     Curl,
@@ -251,7 +251,7 @@ fn eventsource_client(ask: &Ask) -> Result<Reading, String> {
                 Err(_) => {}
             }
         }
-        reporter.send(Message::Stopped("the stream has ended".to_owned()));
+        reporter.send(Message::Stopped("the stream ended".to_owned()));
     }))
 }
 
@@ -280,12 +280,12 @@ fn reqwest_eventsource(ask: Ask) -> Reading {
                 }
             }
         }
-        reporter.send(Message::Stopped("the stream has ended".to_owned()));
+        reporter.send(Message::Stopped("the stream ended".to_owned()));
     })
 }
 
-/// Runs curl, which prints the raw stream, and parses its output with the crate
-/// `eventsource-stream`.
+/// Runs curl, which prints the raw stream, and parses its output with the `eventsource-stream`
+/// crate.
 fn curl(ask: &Ask) -> Result<Reading, String> {
     let leave_after = ask.leave_after;
     let mut curl = start(
@@ -312,7 +312,7 @@ fn curl(ask: &Ask) -> Result<Reading, String> {
     }))
 }
 
-/// Returns the folder with the scripts in the repository.
+/// Returns the folder in the repository that contains the scripts.
 pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }

@@ -22,7 +22,7 @@ pub(crate) enum Column {
     Curl,
 }
 
-/// A known reason for a cell that isn't `ok`.
+/// A known reason why a cell isn't `ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// The property does not apply to the client.
@@ -36,8 +36,8 @@ pub(crate) enum Known {
 }
 
 const NO_RECONNECT: &str =
-    "does not come back by itself: that is for the code around it, with the last id";
-const ONLY_GET: &str = "`EventSource` sends `GET`, and nothing else";
+    "does not reconnect automatically; the calling code has to reconnect with the last id";
+const ONLY_GET: &str = "`EventSource` only sends `GET` requests";
 
 impl Column {
     pub(crate) const ALL: [Self; 12] = [
@@ -72,7 +72,7 @@ impl Column {
         }
     }
 
-    /// Returns whether the client reconnects by itself after a stream has ended.
+    /// Returns whether the client reconnects automatically after a stream has ended.
     pub(crate) fn reconnects(self) -> bool {
         match self {
             Self::Chromium
@@ -108,26 +108,26 @@ impl Column {
                 | Self::ReqwestEventsource,
                 P::IdAlone,
             ) => Some(Fault {
-                seen: "id it reconnected with: \"1\"",
-                reason: "remembers the ids of events only, not that of a keep-alive (as of a filtered topic); \
-                         `keep_alive_event` makes an event of it",
+                seen: "id on reconnect: \"1\"",
+                reason: "only remembers the ids of events, not the id of a keep-alive (as sent by a filtered topic); \
+                         `keep_alive_event` turns the keep-alive into an event",
             }),
             (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {
-                seen: "it reconnected after the 204",
-                reason: "comes back after a `204` again and again, unless its `onopen` and `onerror` are made to \
-                         throw: abort it at `done`",
+                seen: "reconnected after the 204",
+                reason: "reconnects forever after a `204`, unless its `onopen` and `onerror` are made to \
+                         throw; abort it at `done`",
             }),
             (Self::EventsourceClient, P::Done | P::Stop) => Some(Fault {
-                seen: "it reconnected after the 204",
-                reason: "comes back after a `204` again and again: drop it at `done`",
+                seen: "reconnected after the 204",
+                reason: "reconnects forever after a `204`; drop it at `done`",
             }),
             (Self::ReqwestEventsource, P::Refused) => Some(Fault {
-                seen: "it does not reconnect: Stopped",
-                reason: "stops at any status but `200`: ask again after `Retry-After`",
+                seen: "did not reconnect: Stopped",
+                reason: "stops at any status other than `200`; repeat the request after `Retry-After`",
             }),
             (Self::EventsourceClient, P::Retry) => Some(Fault {
-                seen: "it reconnected after ",
-                reason: "waits for half of it up to all of it, at random",
+                seen: "reconnected after ",
+                reason: "waits for a random time between half of `retry` and all of it",
             }),
             _ => None,
         }

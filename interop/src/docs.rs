@@ -1,5 +1,5 @@
-//! The tables in the docs. Each stands between two HTML comments and must equal the output of a
-//! run: a difference means that a result or a reason has changed.
+//! The tables in the docs. Each table is between two HTML comments and must equal the output of a run.
+//! A difference means that a result or a reason has changed.
 
 use std::{env, fs, path::Path};
 
@@ -25,11 +25,11 @@ pub(crate) fn agree(file: &str, name: &str, text: &str) -> Result<bool, String> 
     if is_overwriting() {
         fs::write(&path, format!("{before}{begin}{text}{end}{after}"))
             .map_err(|error| format!("{file}: {error}"))?;
-        println!("{file}: updated the block {name}");
+        println!("{file}: updated the `{name}` block");
         return Ok(true);
     }
     println!(
-        "the block {name} in {file} differs from this run; if the run is right: INTEROP=overwrite cargo xtask interop"
+        "the `{name}` block in {file} differs from this run; if the run is correct, run `INTEROP=overwrite cargo xtask interop`"
     );
     Ok(false)
 }

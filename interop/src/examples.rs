@@ -24,7 +24,7 @@ pub(crate) struct Example {
 }
 
 impl Example {
-    /// Starts the example at a port, which is `0` for a free one.
+    /// Starts the example on this port. Port `0` selects a free port.
     pub(crate) async fn start(name: &str, port: &str) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
         let mut child = Command::new(path.join(name))
@@ -46,7 +46,7 @@ impl Example {
     async fn line(&mut self) -> Result<String, String> {
         match timeout(PATIENCE, self.stdout.next_line()).await {
             Ok(Ok(Some(line))) => Ok(line),
-            other => Err(format!("{other:?} instead of a line from the example")),
+            other => Err(format!("{other:?} instead of a line of output")),
         }
     }
 
@@ -62,10 +62,10 @@ impl Example {
     }
 }
 
-/// The prices that the test sets. The example itself never goes below 100.
+/// The prices that the test sets. The example's own prices are never below 100.
 const OURS: std::ops::Range<u64> = 1..100;
 
-/// Kills the server and starts it again, which loses all earlier events. A client that reconnects
+/// Kills and restarts the server, which loses all earlier events. A client that reconnects
 /// must receive a `gap`, and then every price published since the restart.
 pub(crate) async fn restart(client: &Client) -> Result<(), String> {
     let before = Example::start("ticker", "0").await?;
@@ -103,7 +103,7 @@ pub(crate) async fn restart(client: &Client) -> Result<(), String> {
     expect_prices(&mut reading, 3..6).await
 }
 
-/// Expects these prices in order, ignoring those of the example itself.
+/// Expects these prices in order, ignoring the example's own prices.
 async fn expect_prices(reading: &mut Reading, cents: std::ops::Range<u64>) -> Result<(), String> {
     for expected in cents {
         let found = loop {
@@ -136,9 +136,9 @@ impl Chat {
 
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Stream => "an answer, word by word, to its end",
-            Self::Error => "a refusal is its `BadRequestError`, with the code",
-            Self::Abort => "aborted half way: the model stops",
+            Self::Stream => "a complete answer, word by word",
+            Self::Error => "a rejection raises `BadRequestError` with the error code",
+            Self::Abort => "the model stops when the client aborts",
         }
     }
 
@@ -185,7 +185,7 @@ impl OpenAi {
                         other => return Err(format!("{other:?} before the end")),
                     }
                 }
-                same("what follows", &reading.next().await?, &Message::Ended)?;
+                same("next message", &reading.next().await?, &Message::Ended)?;
                 let words = answer.split(' ').count();
                 let line = example.line().await?;
                 let whole = format!("finished after {words} of {words} words");
@@ -194,7 +194,7 @@ impl OpenAi {
             Chat::Error => {
                 let refused = "BadRequestError 400 missing_required_parameter".to_owned();
                 same(
-                    "what it says",
+                    "reported error",
                     &reading.next().await?,
                     &Message::Stopped(refused),
                 )

@@ -1,5 +1,5 @@
-//! Tests libraries that insert HTML fragments from a stream into a page, in Chromium: htmx 2 with
-//! its extension, htmx 4, and Turbo.
+//! Tests libraries that insert HTML fragments from a stream into a page: htmx 2 with its extension,
+//! htmx 4, and Turbo. All of them run in Chromium.
 
 use std::{future::pending, time::Duration};
 
@@ -48,7 +48,7 @@ impl Trait {
         Self::NoContent,
     ];
 
-    /// The title of its row in the docs.
+    /// Returns the title of the row in the docs.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Fragments => "every fragment once, in order",
@@ -61,7 +61,7 @@ impl Trait {
         }
     }
 
-    /// The last part of its endpoint's path.
+    /// Returns the last segment of the endpoint's path.
     fn path(self) -> &'static str {
         match self {
             Self::Fragments => "fragments",
@@ -73,7 +73,7 @@ impl Trait {
         }
     }
 
-    /// The numbers of the list items that the page ends up with.
+    /// Returns the numbers of the list items that the page has to show at the end.
     fn items(self) -> &'static str {
         match self {
             Self::Resume => "123456",
@@ -82,7 +82,7 @@ impl Trait {
     }
 }
 
-/// A list item, in the form that the library of this trial reads.
+/// Returns a list item in the format that this trial's library reads.
 fn item(trial: &str, number: u32) -> Html<String> {
     let item = format!("<li>{number}</li>");
     Html(if trial.starts_with(Library::Turbo.name()) {
@@ -195,19 +195,17 @@ impl Library {
         use Known::{Fault, NotApplicable};
 
         match (self, one) {
-            (Self::Turbo, Trait::Error) => {
-                Some(NotApplicable("reads events without a name, and no others"))
-            }
+            (Self::Turbo, Trait::Error) => Some(NotApplicable("only reads unnamed events")),
             (Self::Turbo, Trait::Close) => Some(NotApplicable(
-                "has no attribute for it: its `EventSource` stops at the `204`",
+                "has no attribute for this; its `EventSource` stops at the `204`",
             )),
             (Self::Htmx2, Trait::NoContent) => Some(Fault {
                 seen: "a new run without an id after the 204",
-                reason: "makes a new `EventSource` after a `204`, without an id: a new run. `sse-close=\"done\"` stops it",
+                reason: "opens a new `EventSource` without an id after a `204`, which starts a new run; `sse-close=\"done\"` prevents this",
             }),
             (Self::Htmx4, Trait::NoContent) => Some(Fault {
-                seen: "it reconnected after the 204",
-                reason: "takes a `204` for an error, and asks again for ever. `hx-sse:close=\"done\"` stops it",
+                seen: "reconnected after the 204",
+                reason: "treats a `204` as an error and retries forever; `hx-sse:close=\"done\"` prevents this",
             }),
             _ => None,
         }
@@ -250,7 +248,7 @@ impl Library {
         }
     }
 
-    /// Runs all trials in one browser, one after the other.
+    /// Runs all trials in turn, in one browser.
     pub(crate) async fn cells(self, server: &str, trials: &Trials) -> Vec<Cell> {
         let browser = match Browser::chromium(server.to_owned(), Scheme::Light).await {
             Ok(browser) => browser,
@@ -311,7 +309,7 @@ impl Library {
             Trait::Close => {
                 let reconnects = |visits: &Visits| visits.requests.len() > 1;
                 let reconnected = timeout(QUIET_PERIOD, visits.wait_for(reconnects)).await;
-                same("it reconnected after `done`", &reconnected.is_ok(), &false)
+                same("reconnected after `done`", &reconnected.is_ok(), &false)
             }
             Trait::NoContent => {
                 let stopped = |visits: &Visits| {
@@ -327,14 +325,14 @@ impl Library {
                     Ok(Ok(visits)) if visits.requests[2].last_event_id.is_none() => {
                         Err("a new run without an id after the 204".to_owned())
                     }
-                    Ok(_) => Err("it reconnected after the 204".to_owned()),
+                    Ok(_) => Err("reconnected after the 204".to_owned()),
                 }
             }
         }
     }
 }
 
-/// How long to wait before concluding that a client does not reconnect: many times its `retry`.
+/// How long to wait before concluding that a client does not reconnect. It is many times the `retry` time.
 const QUIET_PERIOD: Duration = Duration::from_secs(3);
 
 /// Waits until the expression has this value in the page.
@@ -350,7 +348,7 @@ async fn eventually(browser: &Browser, expression: &str, expected: &str) -> Resu
             if seen == expected {
                 return Ok(());
             }
-            // The driver cannot wait for a value.
+            // Poll, since the driver cannot wait for a value.
             sleep(Duration::from_millis(50)).await;
         }
     });

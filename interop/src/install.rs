@@ -1,6 +1,6 @@
 //! Installs the clients' packages from npm and `PyPI` into `target/interop`, in the versions pinned
 //! by `package-lock.json` and `requirements.txt`. Packages that are already installed are kept.
-//! Node.js comes from npm as well, since Debian's version is too old for some clients.
+//! Node.js also comes from npm, since Debian's version is too old for some clients.
 
 use std::{
     fs,
@@ -57,17 +57,17 @@ fn python(root: &Path) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// Calls `install`, unless it succeeded before with the same `what`.
+/// Calls `install`, unless it has already succeeded for the same `packages`.
 fn once(
     installed: &Path,
-    what: &[u8],
+    packages: &[u8],
     install: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), String> {
-    if fs::read(installed).is_ok_and(|before| before == what) {
+    if fs::read(installed).is_ok_and(|before| before == packages) {
         return Ok(());
     }
     install()?;
-    fs::write(installed, what).map_err(|error| error.to_string())
+    fs::write(installed, packages).map_err(|error| error.to_string())
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

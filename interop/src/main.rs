@@ -1,6 +1,6 @@
 //! Tests real clients and proxies against the framework, prints the results as tables, and compares
-//! these with the docs. `cargo xtask interop` runs this program.
-#![allow(clippy::print_stdout, reason = "it prints a table")]
+//! the tables with the docs. `cargo xtask interop` runs this program.
+#![allow(clippy::print_stdout, reason = "the program prints tables")]
 
 mod answers;
 mod browser;
@@ -49,8 +49,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the tests whose names contain one of `only`, or all of them. Returns whether every result
-/// is as expected.
+/// Runs the tests whose names contain one of `only`, or all tests if `only` is empty. Returns whether
+/// every result is as expected.
 async fn run(only: &[String]) -> Result<bool, String> {
     let programs = install::install()?;
     build_examples().await?;
@@ -62,11 +62,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
     tokio::spawn(sse_runtime::serve(listener, app));
     let server = format!("http://{addr}");
 
-    let chosen =
+    let selected =
         |name: &str| only.is_empty() || only.iter().any(|part| name.to_lowercase().contains(part));
     let columns = Column::ALL
         .into_iter()
-        .filter(|column| chosen(column.name()));
+        .filter(|column| selected(column.name()));
     let clients = columns.map(|column| {
         let (programs, server, trials) = (programs.clone(), server.clone(), trials.clone());
         let cells =
@@ -79,7 +79,7 @@ async fn run(only: &[String]) -> Result<bool, String> {
         ("openai Node", OpenAi::Node),
     ]
     .into_iter()
-    .filter(|(name, _)| chosen(name))
+    .filter(|(name, _)| selected(name))
     .map(|(name, sdk)| {
         let programs = programs.clone();
         (
@@ -89,22 +89,22 @@ async fn run(only: &[String]) -> Result<bool, String> {
     });
     let sdks: Vec<_> = sdks.collect();
     // At most two of these run at a time, since each takes a second or more to load.
-    let places = Arc::new(Semaphore::new(2));
-    let protocols = Sdk::ALL.into_iter().filter(|sdk| chosen(sdk.name()));
+    let slots = Arc::new(Semaphore::new(2));
+    let protocols = Sdk::ALL.into_iter().filter(|sdk| selected(sdk.name()));
     let protocols = protocols.map(|sdk| {
-        let (programs, places) = (programs.clone(), places.clone());
+        let (programs, slots) = (programs.clone(), slots.clone());
         let cells = tokio::spawn(async move {
-            let _place = places.acquire().await;
+            let _slot = slots.acquire().await;
             sdk.cells(&programs).await
         });
         (sdk.name(), cells)
     });
     let protocols: Vec<_> = protocols.collect();
-    let libraries = Library::ALL.into_iter().filter(|one| chosen(one.name()));
+    let libraries = Library::ALL.into_iter().filter(|one| selected(one.name()));
     let libraries = libraries.map(|library| {
-        let (server, trials, places) = (server.clone(), trials.clone(), places.clone());
+        let (server, trials, slots) = (server.clone(), trials.clone(), slots.clone());
         let cells = tokio::spawn(async move {
-            let _place = places.acquire().await;
+            let _slot = slots.acquire().await;
             library.cells(&server, &trials).await
         });
         (library.name(), cells)
@@ -120,7 +120,7 @@ async fn run(only: &[String]) -> Result<bool, String> {
     println!("\n{tables}");
     let mut right = tables.are_right();
 
-    let proxies = if chosen("proxies") {
+    let proxies = if selected("proxies") {
         let proxies = tokio::task::spawn_blocking(proxies::table);
         let proxies = proxies.await.map_err(|error| error.to_string())??;
         println!("{proxies}");
@@ -129,20 +129,20 @@ async fn run(only: &[String]) -> Result<bool, String> {
     } else {
         None
     };
-    if chosen("pages") {
-        let pages = pages::look(&programs, &server, &images()).await?;
+    if selected("pages") {
+        let pages = pages::test(&programs, &server, &images()).await?;
         println!("{pages}");
         right &= pages.is_right();
     }
     match proxies {
-        // Only a complete run is comparable with the docs.
+        // Only a complete run can be compared with the docs.
         Some(proxies) if only.is_empty() && right => documented(&tables, &proxies),
         _ => Ok(right),
     }
 }
 
-/// Returns the folder for the screenshots. Those in the docs are only replaced along with the
-/// tables.
+/// Returns the folder for the screenshots. The screenshots in the docs are only replaced together
+/// with the tables.
 fn images() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if docs::is_overwriting() {
@@ -152,7 +152,7 @@ fn images() -> PathBuf {
     }
 }
 
-/// Compares the tables with those in the docs, or overwrites the latter.
+/// Compares the tables with the docs, or overwrites the tables in the docs.
 fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     const CLIENTS: &str = "sse-runtime/docs/clients.md";
     const PRODUCTION: &str = "sse-runtime/docs/running_in_production.md";
@@ -176,8 +176,8 @@ fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     ] {
         agree &= docs::agree(file, name, &text)?;
     }
-    // The versions include the date of the run, so they are only written along with the tables, and
-    // never compared.
+    // The versions include the date of the run, so they are only written together with the tables,
+    // and never compared.
     if docs::is_overwriting() {
         docs::agree(CLIENTS, "versions", &versions::of_clients())?;
         docs::agree(CLIENTS, "protocol versions", &versions::of_protocols())?;
@@ -210,7 +210,7 @@ impl Tables {
 }
 
 impl fmt::Display for Tables {
-    /// Leaves out tables without columns, none of whose clients were chosen.
+    /// Leaves out tables without columns, whose clients were not selected.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all = self.all().into_iter().filter(|table| !table.is_empty());
         all.try_for_each(|table| writeln!(f, "{table}"))
@@ -239,11 +239,11 @@ async fn build_examples() -> Result<(), String> {
         .await;
     match built {
         Ok(status) if status.success() => Ok(()),
-        other => Err(format!("the examples were not built: {other:?}")),
+        other => Err(format!("failed to build the examples: {other:?}")),
     }
 }
 
-/// Tests one client for all properties, one after the other.
+/// Tests one client for all properties in turn.
 async fn column_cells(
     column: Column,
     programs: &Programs,
@@ -269,7 +269,7 @@ async fn column_cells(
                 trials,
             );
             match (judged.await, known) {
-                // This client's delay is random, so it may be long enough by chance.
+                // This client's delay is random, so it can be long enough by chance.
                 (Ok(()), Some(Known::Fault { reason, .. })) if property == Property::Retry => {
                     Cell::Fault(reason)
                 }

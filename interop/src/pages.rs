@@ -1,6 +1,6 @@
-//! Tests the examples' pages in both browsers, light and dark, narrow and wide: that they show
-//! their content, log no errors to the console, and are accessible by keyboard and screen reader.
-//! Takes the screenshots of the docs.
+//! Tests the examples' pages in both browsers, with a light and a dark color scheme, on a narrow and a
+//! wide screen. Each page must show its content, log no errors to the console, and be accessible by
+//! keyboard and screen reader. Also takes the screenshots for the docs.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -22,39 +22,39 @@ use crate::{
 #[derive(Clone, Copy)]
 struct Page {
     example: &'static str,
-    /// Selectors of the buttons that start it.
+    /// Selectors of the buttons that start the page.
     start: &'static [&'static str],
     /// A script that returns true once the page shows its content.
-    is_going: &'static str,
+    is_running: &'static str,
 }
 
 const PAGES: [Page; 5] = [
     Page {
         example: "clock",
         start: &[],
-        is_going: "return document.querySelector('#state').textContent === 'live'
+        is_running: "return document.querySelector('#state').textContent === 'live'
             && /^\\d\\d:/.test(document.querySelector('#time').textContent)",
     },
     Page {
         example: "chat",
         start: &["#reset", "#examples button"],
-        is_going: "return document.querySelector('#log').innerText.length > 250",
+        is_running: "return document.querySelector('#log').innerText.length > 250",
     },
     Page {
         example: "progress",
         start: &["#start"],
-        is_going: "return [...document.querySelectorAll('.percent')]
+        is_running: "return [...document.querySelectorAll('.percent')]
             .some((percent) => parseInt(percent.textContent) >= 20)",
     },
     Page {
         example: "metrics",
         start: &["[aria-label='Open /clock']"],
-        is_going: "return document.querySelector('[data-of=events_total]').textContent >= 2",
+        is_running: "return document.querySelector('[data-of=events_total]').textContent >= 2",
     },
     Page {
         example: "ticker",
         start: &[],
-        is_going: "const lines = [...document.querySelectorAll('path.stroke')];
+        is_running: "const lines = [...document.querySelectorAll('path.stroke')];
             return lines.length > 0 && lines.every((line) => line.getAttribute('d')?.length > 250)",
     },
 ];
@@ -78,7 +78,7 @@ impl Kind {
 }
 
 /// Tests all pages, and saves the screenshots in `images`.
-pub(crate) async fn look(
+pub(crate) async fn test(
     programs: &Programs,
     server: &str,
     images: &Path,
@@ -104,15 +104,15 @@ pub(crate) async fn look(
                 continue;
             }
         };
-        // Start all examples before testing the first, so that `ticker`, the last, has some prices
-        // to show by then.
+        // Start all examples before testing the first one. `ticker` is the last one, and has some
+        // prices to show by then.
         let mut examples = Vec::new();
         for page in PAGES {
             examples.push((page, Example::start(page.example, "0").await?));
         }
         let mut cells = Vec::new();
         for (page, example) in examples {
-            let look = Look {
+            let test = PageTest {
                 driver: browser.driver(),
                 kind,
                 scheme,
@@ -120,7 +120,7 @@ pub(crate) async fn look(
                 empty: server,
                 axe: &axe,
             };
-            cells.push(match look.all(&example.url, images).await {
+            cells.push(match test.all(&example.url, images).await {
                 Ok(()) => Cell::Ok,
                 Err(error) => {
                     println!("{name}, {}: {error}", page.example);
@@ -135,7 +135,7 @@ pub(crate) async fn look(
 }
 
 /// Tests one page in one browser.
-struct Look<'a> {
+struct PageTest<'a> {
     driver: &'a WebDriver,
     kind: Kind,
     scheme: Scheme,
@@ -145,19 +145,19 @@ struct Look<'a> {
     axe: &'a str,
 }
 
-impl Look<'_> {
+impl PageTest<'_> {
     async fn all(&self, url: &str, images: &Path) -> Result<(), String> {
-        let looked = async {
+        let tested = async {
             self.pictures(url, images).await?;
-            // Discards the messages so far: in a frame, a page may log more than on its own.
+            // Discard the messages so far, since a page may log additional messages in a frame.
             self.console().await?;
             self.axe(url).await?;
             self.keyboard(url).await
         };
-        let looked = looked.await;
-        // Leave the page before its server is stopped, which would log errors.
+        let tested = tested.await;
+        // Leave the page before its server stops, because the page would log errors.
         self.driver.goto(self.empty).await.map_err(to_text)?;
-        looked?;
+        tested?;
         let console = self.console().await?;
         if console.is_empty() {
             return Ok(());
@@ -170,8 +170,8 @@ impl Look<'_> {
     async fn pictures(&self, url: &str, images: &Path) -> Result<(), String> {
         let example = self.page.example;
         for (width, height) in SIZES {
-            // The frame needs a parent with a local origin: others may not send requests to this
-            // machine.
+            // The frame's parent needs a local origin, because pages from other origins may not send
+            // requests to this machine.
             self.driver.goto(self.empty).await.map_err(to_text)?;
             let frame = "document.head.innerHTML = '<style>:root { color-scheme: light dark } body { margin: 0 }</style>';
                 document.body.innerHTML = arguments[0];";
@@ -182,11 +182,11 @@ impl Look<'_> {
             let frame = self.driver.find(By::Css("iframe")).await.map_err(to_text)?;
             frame.clone().enter_frame().await.map_err(to_text)?;
             self.start(async |button| button.click().await).await?;
-            self.going().await?;
+            self.running().await?;
             let is_dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
             let is_dark = self.ask(is_dark).await? == Value::Bool(true);
             if is_dark != matches!(self.scheme, Scheme::Dark) {
-                return Err(format!("it is not {}", self.scheme.name()));
+                return Err(format!("the color scheme is not {}", self.scheme.name()));
             }
             let over = "return document.documentElement.scrollWidth - innerWidth";
             let over = self.ask(over).await?;
@@ -210,8 +210,8 @@ impl Look<'_> {
         Ok(log.into_iter().map(|entry| entry.message).collect())
     }
 
-    /// Waits for the buttons, which a script may create, and presses those that are clickable: a
-    /// button may be hidden at first, like "New chat".
+    /// Waits for the buttons, which a script may create, and presses the clickable ones. A button may
+    /// be hidden at first, such as "New chat".
     async fn start(
         &self,
         press: impl AsyncFn(&WebElement) -> WebDriverResult<()>,
@@ -231,13 +231,13 @@ impl Look<'_> {
         self.driver.goto(url).await.map_err(to_text)?;
         self.violations().await?;
         self.start(async |button| button.click().await).await?;
-        self.going().await?;
+        self.running().await?;
         self.violations().await
     }
 
     async fn violations(&self) -> Result<(), String> {
-        // Contrast can only be judged when no transition is running. Stale content is pale on
-        // purpose.
+        // Contrast can only be checked while no transition is running. Stale content is pale
+        // intentionally.
         let run = "const done = arguments[arguments.length - 1];
             const settled = async () => {
                 while (document.querySelector('.stale')) await new Promise((next) => setTimeout(next, 20));
@@ -257,14 +257,14 @@ impl Look<'_> {
         }
     }
 
-    /// Checks that Tab reaches every control, and that Enter starts the page.
+    /// Checks that Tab reaches every control, and that pressing Enter starts the page.
     async fn keyboard(&self, url: &str) -> Result<(), String> {
         const ALL: &str = "button, a[href], input, textarea, [tabindex='0']";
         self.driver.goto(url).await.map_err(to_text)?;
         let usable = "return [...document.querySelectorAll(arguments[0])].filter((it) => it.offsetParent).length";
         let usable = self.ask_with(usable, ALL.into()).await?;
         let usable = usable.as_u64().unwrap_or_default();
-        // Marks each element that gets the focus, and counts them.
+        // Marks each element that receives the focus, and counts these elements.
         let mark = "document.activeElement.dataset.focused = '';
             return document.querySelectorAll('[data-focused]:is(' + arguments[0] + ')').length";
         let mut reached = self.ask_with(mark, ALL.into()).await?.as_u64();
@@ -281,18 +281,18 @@ impl Look<'_> {
         }
         self.start(async |button| button.send_keys(Key::Enter).await)
             .await?;
-        self.going().await
+        self.running().await
     }
 
-    async fn going(&self) -> Result<(), String> {
-        let going = timeout(PATIENCE, async {
-            while self.ask(self.page.is_going).await? != Value::Bool(true) {
-                // The driver cannot wait for a condition.
+    async fn running(&self) -> Result<(), String> {
+        let running = timeout(PATIENCE, async {
+            while self.ask(self.page.is_running).await? != Value::Bool(true) {
+                // Poll, since the driver cannot wait for a condition.
                 sleep(Duration::from_millis(50)).await;
             }
             Ok(())
         });
-        going
+        running
             .await
             .unwrap_or_else(|_| Err("the page shows no content".to_owned()))
     }
@@ -302,8 +302,8 @@ impl Look<'_> {
     }
 
     async fn ask_with(&self, script: &str, argument: Value) -> Result<Value, String> {
-        let answer = self.driver.execute(script, vec![argument]).await;
-        answer.map(|answer| answer.json().clone()).map_err(to_text)
+        let result = self.driver.execute(script, vec![argument]).await;
+        result.map(|value| value.json().clone()).map_err(to_text)
     }
 }
 

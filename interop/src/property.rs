@@ -64,7 +64,7 @@ impl Property {
     /// The groups of properties that the summary table combines into one column each.
     pub(crate) const GROUPS: [(&'static str, &'static [Self]); 5] = [
         (
-            "reads all of it",
+            "reads every event",
             &[
                 Self::Order,
                 Self::Many,
@@ -81,15 +81,15 @@ impl Property {
             ],
         ),
         ("`POST`", &[Self::Post]),
-        ("its leaving is noticed", &[Self::Leaving]),
+        ("disconnect noticed", &[Self::Leaving]),
         (
-            "comes back where it was",
+            "resumes",
             &[Self::Resume, Self::IdAlone, Self::Retry, Self::Restart],
         ),
-        ("stops when told", &[Self::Done, Self::Stop]),
+        ("stops at the end", &[Self::Done, Self::Stop]),
     ];
 
-    /// The title of its row in the docs.
+    /// Returns the title of the row in the docs.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Order => "every event once, in order",
@@ -97,26 +97,26 @@ impl Property {
             Self::Large => "an event of 1 MiB",
             Self::Names => "named events",
             Self::Ids => "ids",
-            Self::Lines => "text of several lines",
+            Self::Lines => "text with several lines",
             Self::Empty => "an empty event",
-            Self::Unicode => "Unicode; U+2028 and the like in JSON",
-            Self::NoBreaks => "U+2028 and the like in `Text`",
-            Self::Comments => "the keep-alive's comments unseen",
-            Self::Heartbeat => "the keep-alive's event seen",
-            Self::Error => "`event: error` seen",
-            Self::Post => "a stream that answers a `POST`",
-            Self::Leaving => "its leaving noticed at once",
-            Self::Resume => "comes back with the last id",
-            Self::IdAlone => "an id without an event is remembered",
-            Self::Retry => "waits for as long as `retry` says",
-            Self::Done => "`Event::done()` stops it",
-            Self::Stop => "`end = \"stop\"` stops it",
-            Self::Refused => "refused by a limit: returns, or receives `503`",
-            Self::Restart => "a restart of the server, no loss untold",
+            Self::Unicode => "Unicode, including U+2028 and similar characters in JSON",
+            Self::NoBreaks => "U+2028 and similar characters in `Text`",
+            Self::Comments => "keep-alive comments are ignored",
+            Self::Heartbeat => "keep-alive events are received",
+            Self::Error => "`event: error` is received",
+            Self::Post => "a stream in response to a `POST`",
+            Self::Leaving => "a disconnect is noticed immediately",
+            Self::Resume => "reconnects with the last id",
+            Self::IdAlone => "remembers an id without an event",
+            Self::Retry => "waits for the `retry` time",
+            Self::Done => "stops at `Event::done()`",
+            Self::Stop => "stops at `end = \"stop\"`",
+            Self::Refused => "rejected by a limit: reconnects, or receives a `503`",
+            Self::Restart => "every loss is reported after a restart",
         }
     }
 
-    /// The last part of its endpoint's path.
+    /// Returns the last segment of the endpoint's path.
     fn path(self) -> &'static str {
         match self {
             Self::Order => "order",
@@ -147,7 +147,7 @@ impl Property {
 /// The test of one client for one property.
 struct Trial<'a> {
     client: &'a Client,
-    /// Whether the client reconnects by itself after a stream has ended.
+    /// Whether the client reconnects automatically after a stream has ended.
     reconnects: bool,
     url: String,
     visits: watch::Receiver<Visits>,
@@ -198,7 +198,7 @@ impl Trial<'_> {
         self.client.read(Ask::get(self.url.clone())).await
     }
 
-    /// Waits until the server has seen requests for which `seen` returns true.
+    /// Waits until `seen` returns true for the requests that the server has received.
     async fn server_sees(
         &mut self,
         what: &str,
@@ -207,7 +207,7 @@ impl Trial<'_> {
         match timeout(PATIENCE, self.visits.wait_for(seen)).await {
             Ok(Ok(visits)) => Ok(visits.clone()),
             Ok(Err(_)) => Err("the server has stopped".to_owned()),
-            Err(_) => Err(format!("{what}: not in {PATIENCE:?}")),
+            Err(_) => Err(format!("{what}: not within {PATIENCE:?}")),
         }
     }
 
@@ -256,7 +256,7 @@ impl Trial<'_> {
         expect(&reading.event().await?, "message", server::TEXT)
     }
 
-    /// The client reports nothing between two events with several comments between them.
+    /// Expects the client to report nothing for several comments between two events.
     async fn comments(&self) -> Result<(), String> {
         let (seen, raw) = tokio::join!(
             async { self.read().await?.events(2).await },
@@ -311,9 +311,9 @@ impl Trial<'_> {
         let mut reading = self.client.read(ask).await?;
         expect(&reading.event().await?, "message", "1")?;
         let gone = |visits: &Visits| visits.alive == 0;
-        self.server_sees("the generator dropped", gone).await?;
-        // The client is still running: the server noticed the closed stream, not the end of the
-        // process.
+        self.server_sees("dropped generator", gone).await?;
+        // The client is still running, so the server has noticed the closed stream, not the exit of
+        // the process.
         drop(reading);
         Ok(())
     }
@@ -329,16 +329,16 @@ impl Trial<'_> {
             .iter()
             .map(|request| request.last_event_id.as_deref().unwrap_or_default())
             .collect();
-        same("ids it connected with", ids.as_slice(), &["", "3"])
+        same("ids of the requests", ids.as_slice(), &["", "3"])
     }
 
     async fn id_alone(&mut self) -> Result<(), String> {
         let _reading = self.read().await?;
         let reconnects = |visits: &Visits| visits.requests.len() > 1;
-        let visits = self.server_sees("the reconnect", reconnects).await?;
+        let visits = self.server_sees("reconnect", reconnects).await?;
         let again = &visits.requests[1];
         let id = again.last_event_id.as_deref().unwrap_or_default();
-        same("id it reconnected with", id, "2")
+        same("id on reconnect", id, "2")
     }
 
     async fn retry(&mut self) -> Result<(), String> {
@@ -346,11 +346,11 @@ impl Trial<'_> {
         reading.events(2).await?;
         let visits = self.visits.borrow().clone();
         let (Some(end), Some(again)) = (visits.ended.first(), visits.requests.get(1)) else {
-            return Err("it did not reconnect".to_owned());
+            return Err("did not reconnect".to_owned());
         };
         let waited = again.at.duration_since(*end);
         if waited < server::RETRY {
-            return Err(format!("it reconnected after {waited:.1?}"));
+            return Err(format!("reconnected after {waited:.1?}"));
         }
         Ok(())
     }
@@ -362,8 +362,8 @@ impl Trial<'_> {
         self.stops(reading).await
     }
 
-    /// A rejected client that stops at any status but `200` must get a `200`, and reconnect. All
-    /// other clients must get the `503`.
+    /// Expects a rejected client to reconnect if it reconnects automatically. All other clients must
+    /// receive a `503`.
     async fn refused(&mut self) -> Result<(), String> {
         let mut reading = self.read().await?;
         let reconnects = |visits: &Visits| visits.requests.len() > 1;
@@ -372,7 +372,7 @@ impl Trial<'_> {
                 match reading.next().await {
                     Ok(Message::Event(_)) => {}
                     Ok(message) => return format!("{message:?}"),
-                    // The program may have ended with an exception.
+                    // The program may have exited with an exception.
                     Err(error) => return error,
                 }
             }
@@ -382,29 +382,29 @@ impl Trial<'_> {
             stopped = stops => stopped,
         };
         if self.reconnects {
-            return Err(format!("it does not reconnect: {stopped}"));
+            return Err(format!("did not reconnect: {stopped}"));
         }
         let visits = self.visits.borrow();
         let status = visits.requests.first().and_then(|request| request.status);
         same("status", &status, &Some(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// Expects the client to reconnect once, receive 204, and stay disconnected. A client that does
-    /// not reconnect by itself only sees the end of the stream.
+    /// Expects the client to reconnect once, receive a 204, and stay disconnected. A client that does
+    /// not reconnect automatically only sees the end of the stream.
     async fn stops(&mut self, mut reading: Reading) -> Result<(), String> {
         if !self.reconnects {
-            return same("what follows", &reading.next().await?, &Message::Ended);
+            return same("next message", &reading.next().await?, &Message::Ended);
         }
         let stopped = |visits: &Visits| {
             let again = visits.requests.get(1);
             again.is_some_and(|again| again.status == Some(StatusCode::NO_CONTENT))
         };
-        self.server_sees("the 204", stopped).await?;
-        // The absence of a reconnect can only be observed by waiting, for many times its `retry`.
+        self.server_sees("204", stopped).await?;
+        // To observe that the client does not reconnect, wait for many times its `retry`.
         let reconnects = |visits: &Visits| visits.requests.len() > 2;
         let again = timeout(Duration::from_secs(3), self.visits.wait_for(reconnects)).await;
         if again.is_ok() {
-            return Err("it reconnected after the 204".to_owned());
+            return Err("reconnected after the 204".to_owned());
         }
         Ok(())
     }
@@ -451,6 +451,6 @@ async fn raw(url: &str, end: &str) -> Result<String, String> {
     match timeout(PATIENCE, read).await {
         Ok(Ok(all)) => Ok(String::from_utf8_lossy(&all).into_owned()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no {end:?} in {PATIENCE:?}")),
+        Err(_) => Err(format!("no {end:?} within {PATIENCE:?}")),
     }
 }

@@ -1,4 +1,4 @@
-//! The table of the proxies: runs the tests in `tests/tests/proxies/` and turns each result into a
+//! The table of the proxies. Runs the tests in `tests/tests/proxies/` and turns each result into a
 //! cell.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use crate::table::{Cell, Table};
 
-/// The name in the table, the module of the tests, and the program.
+/// The name in the table, the module of the tests, and the name of the program.
 const PROXIES: [(&str, &str, &str); 10] = [
     ("nginx", "nginx", "nginx"),
     ("HAProxy", "haproxy", "haproxy"),
@@ -25,42 +25,42 @@ const PROXIES: [(&str, &str, &str); 10] = [
 
 /// The reasons for tests that are expected to panic, by module and test.
 const FAULTS: &[(&str, &str, &str)] = &[
-    ("caddy", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
-    ("caddy_default", BREAKS_OFF, "Caddy 2.6 makes an end of it"),
-    ("haproxy_default", LEAVES, "`option abortonclose`"),
+    ("caddy", CUT_OFF, "Caddy 2.6 ends it cleanly"),
+    ("caddy_default", CUT_OFF, "Caddy 2.6 ends it cleanly"),
+    ("haproxy_default", LEAVES, "needs `option abortonclose`"),
     (
         "haproxy_default",
         "no_event_waits_for_the_next",
-        "up to 200 ms in the kernel: `option http-no-delay`",
+        "delayed by up to 200 ms in the kernel; needs `option http-no-delay`",
     ),
     (
         "haproxy_default",
         "no_event_comes_200_ms_later_than_without_it",
-        "up to 200 ms in the kernel: `option http-no-delay`",
+        "delayed by up to 200 ms in the kernel; needs `option http-no-delay`",
     ),
-    ("httpd", LEAVES, LISTENS_LATE),
-    ("httpd_default", LEAVES, LISTENS_LATE),
+    ("httpd", LEAVES, NOTICED_LATE),
+    ("httpd_default", LEAVES, NOTICED_LATE),
     ("httpd", "one_connection_has_many_streams_over_http2", SIX),
     ("httpd", "one_browser_has_fifty_streams", SIX),
     (
         "varnish",
         "one_connection_has_many_streams_over_http2",
-        "many there are; but the leaving of one is noticed late, since HTTP/2 has no pipe",
+        "works, but a disconnect is noticed late, since HTTP/2 requests cannot be piped",
     ),
-    ("varnish_default", LEAVES, LISTENS_LATE),
+    ("varnish_default", LEAVES, NOTICED_LATE),
     (
         "varnish_default",
         "a_client_that_does_not_read_is_felt",
-        "reads all there is, into its memory: `return (pipe)`",
+        "reads the whole stream into memory; needs `return (pipe)`",
     ),
 ];
 
-const BREAKS_OFF: &str = "a_stream_that_breaks_off_has_no_clean_end";
+const CUT_OFF: &str = "a_stream_that_breaks_off_has_no_clean_end";
 const LEAVES: &str = "a_client_that_leaves_is_noticed";
-const LISTENS_LATE: &str = "not before the server next sends something: the keep-alive";
-const SIX: &str = "works at six of a connection's streams, until others have ended";
+const NOTICED_LATE: &str = "only noticed when the server sends the next event or keep-alive";
+const SIX: &str = "serves only six streams of a connection at a time";
 
-/// Returns why a module does not have a test.
+/// Returns the reason why a module does not have a test.
 fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
     match (module, test) {
         (
@@ -72,15 +72,15 @@ fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
             | "a_server_that_refuses_is_passed_over"
             | "a_server_that_refuses_is_passed_over_from_its_health_check_on"
             | "a_server_that_is_not_ready_is_left_alone",
-        ) if module.ends_with("_default") => Some("asked of the files alone"),
-        ("varnish", "one_browser_has_fifty_streams") => Some("has no TLS of its own"),
+        ) if module.ends_with("_default") => Some("only tested with the files below"),
+        ("varnish", "one_browser_has_fifty_streams") => Some("does not support TLS"),
         (
             "nginx",
             "a_server_that_is_not_ready_is_left_alone"
             | "a_server_that_refuses_is_passed_over_from_its_health_check_on",
-        ) => Some("has no health checks, in the free version"),
+        ) => Some("the free version has no health checks"),
         ("varnish", "a_server_that_refuses_is_passed_over") => {
-            Some("a piped request is not retried until the health check has noticed")
+            Some("a piped request is not retried until the health check notices the failure")
         }
         _ => None,
     }
@@ -111,7 +111,7 @@ pub(crate) fn table() -> Result<Table, String> {
     }
     let results = results(&stdout);
     if results.is_empty() {
-        return Err("the tests of the proxies did not run".to_owned());
+        return Err("the proxy tests did not run".to_owned());
     }
     // Sorted by name, like libtest's output.
     let mut tests: Vec<&str> = results.keys().map(|(_, test)| *test).collect();
@@ -170,7 +170,7 @@ fn cell(module: &str, test: &str, outcome: Option<&Outcome>) -> Cell {
             Cell::Failed("the test is expected to panic, but no reason is given".to_owned())
         }
         (None, None, Some(reason)) => Cell::NotApplicable(reason),
-        (None, None, None) => Cell::Skipped("there is no test, and no reason is given".to_owned()),
+        (None, None, None) => Cell::Skipped("no test exists, and no reason is given".to_owned()),
         (Some(Outcome::Failed), _, _) => Cell::Failed("see above".to_owned()),
         (_, Some(_), _) | (_, _, Some(_)) => {
             Cell::Failed("the outcome contradicts the reason given for it".to_owned())

@@ -1,4 +1,4 @@
-//! Tests the official clients of other protocols with the [`answers`], which may be interrupted or
+//! Tests the official clients of other protocols with the [`answers`]. An answer may be interrupted or
 //! fail.
 
 use std::{process::Stdio, time::Duration};
@@ -19,7 +19,7 @@ use crate::{
     table::Cell,
 };
 
-/// The drain time of the server that shuts down in the middle of an answer.
+/// The drain time of the server, which shuts down in the middle of an answer.
 const DRAIN: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub(crate) enum Sdk {
     McpNode,
 }
 
-/// A client's report on one case.
+/// A client's report on a case.
 #[derive(Debug, Deserialize)]
 struct Report {
     received: String,
-    /// The name of the client's error, and its message.
+    /// The name and the message of the client's error.
     error: Option<String>,
 }
 
@@ -106,7 +106,7 @@ impl Sdk {
         }
     }
 
-    /// The name of the error that the client reports for a connection that breaks.
+    /// Returns the start of the error that the client reports if the connection is cut off.
     fn broken(self) -> &'static str {
         match self {
             Self::AnthropicPython => "RemoteProtocolError",
@@ -130,21 +130,21 @@ impl Sdk {
             }
             Case::Error | Case::MaxDuration | Case::Shutdown => {
                 let Some(error) = error else {
-                    return Err(format!("{received:?} and no error"));
+                    return Err(format!("received {received:?} and no error"));
                 };
                 let expected = match case {
                     Case::Error => error.contains(FAILURE),
                     _ => error.starts_with(self.broken()),
                 };
                 if !expected {
-                    return Err(format!("{received:?} and {error:?}"));
+                    return Err(format!("received {received:?} and {error:?}"));
                 }
                 same("text", received.as_str(), PIECES[0])
             }
         }
     }
 
-    /// Tests the client with all cases, one after the other, against its own server.
+    /// Tests the client with all cases in turn, against a separate server.
     pub(crate) async fn cells(self, programs: &Programs) -> Vec<Cell> {
         let mut lines = match self.start(programs).await {
             Ok(lines) => lines,
@@ -193,8 +193,8 @@ async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<Report, Strin
         Ok(Ok(Some(line))) => {
             serde_json::from_str(&line).map_err(|error| format!("{error}: {line}"))
         }
-        Ok(Ok(None)) => Err("the client has ended".to_owned()),
+        Ok(Ok(None)) => Err("the client has exited".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("nothing in {PATIENCE:?}")),
+        Err(_) => Err(format!("no report within {PATIENCE:?}")),
     }
 }

@@ -1,4 +1,4 @@
-//! The server that the clients read from: an endpoint for each property, and a record of the
+//! The server that the clients read from. It has an endpoint for each property, and records the
 //! requests.
 
 use std::{
@@ -22,7 +22,7 @@ use serde::Serialize;
 use sse_runtime::{Event, LastEventId, SseRouterExt as _, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::{sync::watch, time::sleep};
 
-/// The `retry` of the endpoint `retry`. It is longer than any client's default, so that a client
+/// The `retry` time of the `retry` endpoint. It is longer than any client's default, so that a client
 /// that ignores it reconnects too early.
 pub(crate) const RETRY: Duration = Duration::from_secs(6);
 
@@ -31,14 +31,14 @@ pub(crate) const MANY: u32 = 10_000;
 
 /// Text with all three kinds of line breaks, one of them at the end.
 pub(crate) const LINES: &str = "one\ntwo\r\nthree\rfour\r\n\r\n five\r";
-/// The data that every client has to read for `LINES`.
+/// The data that every client must receive for `LINES`.
 pub(crate) const LINES_READ: &str = "one\ntwo\nthree\nfour\n\n five\n";
 
-/// Characters of two, three and four bytes in UTF-8, one of several code points, and all those that
-/// some parsers mistake for line breaks.
+/// Characters of two, three and four bytes in UTF-8, a character of several code points, and all
+/// characters that some parsers mistake for line breaks.
 pub(crate) const UNICODE: &str =
     "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} \u{2028} \u{2029} \u{85} \u{b} \u{c} \u{1c} end";
-/// The same without the characters that some parsers mistake for line breaks.
+/// The same text without the characters that some parsers mistake for line breaks.
 pub(crate) const TEXT: &str = "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} end";
 /// Characters that some parsers mistake for line breaks.
 pub(crate) const NO_BREAKS: &str = "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f\u{1c}g";
@@ -66,7 +66,7 @@ pub(crate) struct RequestInfo {
     pub(crate) status: Option<StatusCode>,
 }
 
-/// All trials by name, which is the first part of the path.
+/// All trials by name. The name is the first segment of the path.
 #[derive(Clone, Default)]
 pub(crate) struct Trials(Arc<Mutex<HashMap<String, watch::Sender<Visits>>>>);
 
@@ -85,7 +85,7 @@ fn trial(path: &str) -> &str {
     path.split('/').nth(1).unwrap_or_default()
 }
 
-/// Records every request. This is a layer, because a request that is answered with 204 never
+/// Records every request. This is a layer, because a request that receives a 204 never
 /// reaches a generator.
 async fn record(State(trials): State<Trials>, request: Request, next: Next) -> Response {
     let visits = trials.sender(trial(request.uri().path()));
@@ -105,7 +105,7 @@ async fn record(State(trials): State<Trials>, request: Request, next: Next) -> R
     response
 }
 
-/// A drop guard that counts a running generator, which holds it as an argument.
+/// A drop guard that counts a running generator. The generator holds it as an argument.
 pub(crate) struct Visit(watch::Sender<Visits>);
 
 impl FromRequestParts<Trials> for Visit {
@@ -231,7 +231,7 @@ async fn large(_visit: Visit) -> impl Stream<Item = Text<String>> {
     pending::<()>().await;
 }
 
-/// Pauses for several times its keep-alive.
+/// Pauses for several keep-alive intervals.
 #[sse_endpoint("/{trial}/comments", keep_alive = "200ms")]
 async fn comments(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
@@ -276,20 +276,20 @@ async fn stop(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(Event::json(&1).id(1));
 }
 
-/// Without keep-alives, the server can notice a disconnect only by the closed connection.
+/// Without keep-alives, the server can only notice a disconnect from the closed connection.
 #[sse_endpoint("/{trial}/leaving", keep_alive = "off")]
 async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
     pending::<()>().await;
 }
 
-/// Its limit of 0 streams rejects every request.
+/// Rejects every request, because its limit is 0 streams.
 #[sse_endpoint("/{trial}/refused")]
 async fn refused(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
 }
 
-/// Creates the app: the endpoints, an empty page, and the clients and npm packages in `js`.
+/// Creates the app, which serves the endpoints, an empty page, and the clients and npm packages in `js`.
 pub(crate) fn app(trials: Trials, js: &Path) -> Router {
     let js = js.to_owned();
     let file = get(async move |request: Request| {
@@ -326,7 +326,7 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .with_state(trials)
 }
 
-/// Serves a module. The extension `.js` may be missing, since `fetch-event-source` imports its
+/// Serves a JavaScript module. The `.js` extension may be missing, since `fetch-event-source` imports its
 /// modules without it.
 async fn script(path: &Path) -> Response {
     let text = match tokio::fs::read_to_string(path).await {
@@ -336,7 +336,7 @@ async fn script(path: &Path) -> Response {
     let Ok(text) = text else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    // Pages of the examples, which have another origin, load these as well.
+    // The examples' pages, which have a different origin, also load these modules.
     let headers = [
         (header::CONTENT_TYPE, "text/javascript"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),

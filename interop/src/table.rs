@@ -1,4 +1,4 @@
-//! A table of results in which no cell is left out.
+//! A table of results, in which every cell has a result.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl Cell {
             }
             (Err(error), _) => Self::Failed(error),
             (Ok(()), Some(Known::Fault { .. })) => {
-                Self::Failed("works now: remove it from the known faults".to_owned())
+                Self::Failed("works now; remove this from the known faults".to_owned())
             }
         }
     }
@@ -82,8 +82,8 @@ impl Table {
 }
 
 impl Table {
-    /// Formats a summary as Markdown, with a line per client and a cell per group of rows: how many
-    /// of the applicable rows are `ok`.
+    /// Formats a summary as Markdown, with a line per client and a cell per group of rows. Each cell
+    /// shows how many of the applicable rows are `ok`.
     pub(crate) fn summary(&self, groups: &[(&str, &[usize])]) -> String {
         let mut text = String::from("| |");
         for (title, _) in groups {

@@ -1,4 +1,4 @@
-//! The dates and versions that the tables in the docs were made with.
+//! The date and the versions of the run that produced the tables in the docs.
 
 use std::{fs, path::Path, process::Command, time::SystemTime};
 
@@ -87,7 +87,7 @@ fn version_of(program: &str, argument: &str) -> String {
     words.join(" ")
 }
 
-/// Returns the version of Node.js, which is installed from npm as well.
+/// Returns the version of Node.js, which is also installed from npm.
 fn node() -> String {
     let node = dependencies()
         .into_iter()

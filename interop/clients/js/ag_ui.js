@@ -1,7 +1,7 @@
 import { HttpAgent } from '@ag-ui/client';
 import { each } from './answers.js';
 
-// If the connection breaks, the client also rejects an internal promise, which cannot be awaited.
+// If the connection is lost, the client also rejects an internal promise, which cannot be awaited.
 process.on('unhandledRejection', () => {});
 // The client also logs the errors that it reports.
 console.error = () => {};

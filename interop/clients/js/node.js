@@ -19,6 +19,6 @@ read[client](await libraries[client](), url, {
   ended: () => print('ended'),
   stopped: (why) => print({ stopped: why }),
 }, method);
-// Keep running after leaving, so that the server notices the closed stream rather than the end of
-// the process.
+// Keep running after closing the stream, so that the server notices the closed stream rather than the
+// exit of the process.
 setInterval(() => {}, 60_000);

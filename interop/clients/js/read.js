@@ -1,9 +1,9 @@
-// The JavaScript clients: each reads the stream at `url` and reports what it receives. Node.js and
-// pages share them, and only load the library differently.
+// The JavaScript clients. Each one reads the stream at `url` and reports what it receives. Node.js and
+// pages share this code, and only load the libraries differently.
 //
-// `told` has the methods `event(name, id, data)`, which returns whether to close the stream;
-// `ended()`, for a client that does not reconnect by itself; and `stopped(why)`, for one that gives
-// up.
+// `told` has three methods. `event(name, id, data)` reports an event, and returns whether to close the
+// stream. `ended()` reports the end of the stream, for a client that does not reconnect automatically.
+// `stopped(why)` reports that the client has stopped with an error.
 
 // An `EventSource` only delivers events whose names have a listener.
 const NAMES = ['message', 'word', 'tool-call', 'heartbeat', 'error', 'done', 'gap', 'close'];
@@ -12,8 +12,8 @@ export function eventSource({ EventSource }, url, told) {
   const source = new EventSource(url);
   for (const name of NAMES) {
     source.addEventListener(name, (event) => {
-      // Server-sent events named `error` reach the same listeners as the client's own errors, but
-      // have data.
+      // Server-sent events named `error` reach the same listeners as the client's own errors, but only
+      // the former have data.
       if (event.data === undefined) {
         if (source.readyState === EventSource.CLOSED) told.stopped('closed');
       } else if (told.event(name, event.lastEventId, event.data)) {
@@ -55,7 +55,7 @@ export async function fetchEventSource({ fetchEventSource }, url, told, method =
       },
       // Without this, the client does not reconnect after the end of a stream.
       onclose() {
-        throw new Error('the stream has ended');
+        throw new Error('the stream ended');
       },
     });
   } catch (error) {

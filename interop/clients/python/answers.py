@@ -1,6 +1,5 @@
-"""Shared by the scripts of the official clients: `python SCRIPT URL CASE…` lets the client send a
-request to `URL/CASE` for each case, and prints the received text and the reported error as a line
-of JSON."""
+"""Shared by the scripts of the official clients. `python SCRIPT URL CASE…` sends a request to `URL/CASE`
+for each case, and prints the received text and the reported error as a line of JSON."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""python openai_chat.py BASE_URL stream|error|abort: runs OpenAI's own SDK against the example `chat`."""
+"""python openai_chat.py BASE_URL stream|error|abort: runs OpenAI's own SDK against the `chat` example."""
 
 import json
 import sys
@@ -28,6 +28,6 @@ try:
         show("ended")
 except APIStatusError as error:
     show({"stopped": f"{type(error).__name__} {error.status_code} {error.code}"})
-# Keep running after leaving, so that the server notices the closed stream rather than the end of
-# the process.
+# Keep running after closing the stream, so that the server notices the closed stream rather than the
+# exit of the process.
 threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Shared by the Python clients: prints their messages as lines of JSON."""
+"""Shared by the Python clients. Prints their messages as lines of JSON."""
 
 import json
 import sys
@@ -29,6 +29,6 @@ def stopped(why):
 
 
 def stay():
-    """Keeps running after leaving, so that the server notices the closed stream rather than the end
-    of the process."""
+    """Keeps running after closing the stream, so that the server notices the closed stream rather than
+    the exit of the process."""
     threading.Event().wait()

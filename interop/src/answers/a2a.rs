@@ -1,5 +1,5 @@
-//! `Agent2Agent` 1.0 over JSON-RPC: unnamed events, each of which is a response with the request's
-//! id.
+//! `Agent2Agent` 1.0 over JSON-RPC: unnamed events. Each event is a response with the id of the
+//! request.
 
 use axum::{Json, Router, extract::Path, http::HeaderMap, routing::get};
 use serde::{Deserialize, Serialize};

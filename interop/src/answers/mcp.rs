@@ -1,5 +1,5 @@
-//! The Model Context Protocol over streamable HTTP: JSON-RPC messages as unnamed events. Requests
-//! are answered with JSON, except for tool calls, which report their progress in a stream.
+//! The Model Context Protocol over streamable HTTP: JSON-RPC messages as unnamed events. Responses are
+//! JSON, except for tool calls, which report their progress in a stream.
 
 use axum::{
     Json,

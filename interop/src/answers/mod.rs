@@ -1,6 +1,6 @@
-//! Answers in the formats of other protocols, written like a user of the framework would write
-//! them: an endpoint for each format. The first part of the path selects the case, which decides
-//! what happens in the middle of an answer.
+//! Answers in the formats of other protocols. Each format has an endpoint, written as a user of the
+//! framework would write it. The first segment of the path selects the case, which determines what
+//! happens in the middle of an answer.
 
 mod a2a;
 mod ag_ui;
@@ -21,14 +21,14 @@ use serde::Deserialize;
 use sse_runtime::{SseRouterExt as _, Topic, event::Payload, topic::PublishError};
 use tokio::{sync::Notify, time::sleep};
 
-/// The text of every answer, in the pieces in which it is sent.
+/// The text of every answer, split into the pieces that are sent.
 pub(crate) const PIECES: [&str; 3] = ["Server", "-Sent", " Events"];
 
 /// The index of the event before which an answer is interrupted. In every format, the events before
-/// it hold exactly the first piece of the text.
+/// it contain exactly the first piece of the text.
 const MIDDLE: usize = 3;
 
-/// A pause of several times the endpoints' keep-alive, which is 100 ms.
+/// A pause of several keep-alive intervals, which are 100 ms.
 const QUIET: Duration = Duration::from_millis(350);
 
 /// The message of an answer that fails.
@@ -48,7 +48,7 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    /// All cases. `Shutdown` is the last, since it stops the server.
+    /// All cases. `Shutdown` is last, since it stops the server.
     pub(crate) const ALL: [Self; 7] = [
         Self::Plain,
         Self::KeepAlive,
@@ -59,7 +59,7 @@ impl Case {
         Self::Shutdown,
     ];
 
-    /// The first part of the path.
+    /// Returns the first segment of the path.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -72,24 +72,24 @@ impl Case {
         }
     }
 
-    /// The title of its row in the docs.
+    /// Returns the title of the row in the docs.
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Plain => "an answer, to its end",
+            Self::Plain => "a complete answer",
             Self::KeepAlive => "keep-alives after an id and `retry`",
             Self::LateStart => "`retry` and keep-alives before a late first event",
-            Self::Topic => "an answer read from a topic that finishes",
-            Self::Error => "an error in the middle is the API's error",
-            Self::MaxDuration => "cut by `max_duration`: an error, not an end",
-            Self::Shutdown => "cut by a shutdown: an error, not an end",
+            Self::Topic => "an answer from a finished topic",
+            Self::Error => "an error in the middle becomes an API error",
+            Self::MaxDuration => "cut off by `max_duration`: an error, not a clean end",
+            Self::Shutdown => "cut off by a shutdown: an error, not a clean end",
         }
     }
 }
 
-/// Notified when an answer waits for the server's shutdown.
+/// Notified when an answer waits for the server to shut down.
 pub(crate) type Waiting = Arc<Notify>;
 
-/// The case of a request, as an extractor.
+/// An extractor for the case of a request.
 struct Script {
     case: Case,
     waiting: Waiting,
@@ -134,7 +134,7 @@ impl Script {
     }
 }
 
-/// Creates a finished topic that holds these events.
+/// Creates a finished topic with these events.
 async fn finished_topic<T: Payload<Kind> + Clone + Send + Sync + 'static, Kind>(
     events: Vec<T>,
 ) -> Result<Topic<T>, PublishError> {

@@ -6,7 +6,7 @@ use sse_runtime::{Event, Start, Stream, sse_endpoint};
 
 use super::{FAILURE, Failed, PIECES, Script, finished_topic};
 
-/// An error in a stream. OpenAI's clients recognize it by the field `error`.
+/// An error in a stream. OpenAI's clients recognize it by the `error` field.
 #[derive(Debug, Serialize)]
 pub(super) struct ApiError {
     error: Value,
