@@ -1,53 +1,53 @@
-//! The rules for the cases themselves: one mistake, one message; and the page of the docs that lists them.
+//! Checks the cases: each one causes exactly one error, apart from listed exceptions, and a docs page lists all of them.
 //!
 //! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the messages.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "a test fails by panicking if a value is missing"
 )]
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
-/// A case is this short, so that there is room for one mistake in it.
-const MOST_LINES: usize = 14;
+/// The maximum number of lines of a case. It leaves room for one mistake only.
+const MAX_LINES: usize = 14;
 
-/// The files with several errors, and the reason of each.
+/// The cases with several errors, their numbers of errors, and the reasons.
 const SEVERAL: [(&str, usize, &str); 7] = [
     (
         "args/three_mistakes",
         3,
-        "three mistakes, each said at once",
+        "three mistakes, all reported at once",
     ),
     (
         "body/three_mistakes",
         3,
-        "three mistakes, each said at once",
+        "three mistakes, all reported at once",
     ),
     (
         "derive/three_mistakes",
         3,
-        "three mistakes, each said at once",
+        "three mistakes, all reported at once",
     ),
     (
         "body/syntax_error_beside_another",
         2,
-        "two mistakes: the second shows that the first does not hide it",
+        "two mistakes; the second shows that the first does not hide it",
     ),
     (
         "body/yield_with_exclamation_mark",
         2,
-        "rustc refuses `yield` as well, before any macro could take it away",
+        "rustc also rejects `yield`, before any macro could remove it",
     ),
     (
         "body/yield_keyword",
         2,
-        "rustc refuses `yield` as well, before any macro could take it away",
+        "rustc also rejects `yield`, before any macro could remove it",
     ),
     (
         "types/item_is_bare_event",
         2,
-        "rustc infers what is yielded before it checks the item",
+        "rustc infers the yielded type before it checks the item",
     ),
 ];
 
@@ -97,7 +97,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn one_mistake_one_message() {
+fn each_case_has_the_expected_errors() {
     let mut several: BTreeMap<&str, usize> = SEVERAL
         .iter()
         .map(|(case, errors, _)| (*case, *errors))
@@ -107,13 +107,13 @@ fn one_mistake_one_message() {
         let expected = several.remove(id.as_str()).unwrap_or(1);
         assert_eq!(case.errors(), expected, "errors in {id}.stderr");
         assert!(
-            case.lines <= MOST_LINES,
-            "{id}.rs is longer than {MOST_LINES} lines"
+            case.lines <= MAX_LINES,
+            "{id}.rs is longer than {MAX_LINES} lines"
         );
     }
     assert!(
         several.is_empty(),
-        "these have one error, or are not there: {several:?}"
+        "these cases have only one error, or do not exist: {several:?}"
     );
 }
 
@@ -122,7 +122,7 @@ const GROUPS: [(&str, &str, &str); 6] = [
     (
         "args",
         "The attribute",
-        "What stands in the parentheses of `#[sse_endpoint(…)]`.",
+        "The arguments of `#[sse_endpoint(…)]`.",
     ),
     (
         "signature",
@@ -132,17 +132,17 @@ const GROUPS: [(&str, &str, &str); 6] = [
     (
         "body",
         "The body",
-        "`yield_!`, `?`, `return`, and what waits or does not.",
+        "`yield_!`, `?`, `return`, blocking calls, tasks and loops.",
     ),
     (
         "types",
         "The types",
-        "What the compiler finds out about items, errors and values.",
+        "Mistakes in the types of items, errors and values.",
     ),
     (
         "router",
         "The router",
-        "What is found where the endpoint is mounted.",
+        "Mistakes that are found where an endpoint is added to a router.",
     ),
     (
         "derive",
@@ -152,7 +152,7 @@ const GROUPS: [(&str, &str, &str); 6] = [
 ];
 
 #[test]
-fn the_page_of_the_docs_lists_every_case() {
+fn docs_page_lists_every_case() {
     let page = page(&cases());
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../sse-runtime/docs/what_the_compiler_checks.md");
@@ -162,33 +162,33 @@ fn the_page_of_the_docs_lists_every_case() {
     assert_eq!(
         fs::read_to_string(&path).unwrap(),
         page,
-        "write it with TRYBUILD=overwrite"
+        "the page is outdated; update it with TRYBUILD=overwrite"
     );
 }
 
 fn page(cases: &[Case]) -> String {
     let mut page = String::from(
-        "What the compiler checks, and what it says.\n\n\
-         One mistake gets one message, at your own token, with the way out. This page is written from the messages \
-         that the tests pin, with rustc's own where it is good already. Rows that are warnings name what \
-         `allow(…)` in the attribute silences.\n",
+        "The mistakes that the compiler finds, and its messages.\n\n\
+         Each mistake causes one message, which points to your own code and says how to fix the mistake. This page is \
+         generated from the messages in the tests, and includes rustc's own messages. A warning ends with the \
+         `allow(…)` that silences it.\n",
     );
     for (group, title, about) in GROUPS {
         let _ = write!(
             page,
-            "\n# {title}\n\n{about}\n\n| mistake | where | the compiler says |\n| --- | --- | --- |\n"
+            "\n# {title}\n\n{about}\n\n| mistake | code | message |\n| --- | --- | --- |\n"
         );
         for case in cases.iter().filter(|case| case.group == group) {
             let mistake = case.name.replace('_', " ");
-            let place = cell(&in_code(underlined(&case.stderr)));
-            let said = cell(&said(&case.stderr));
-            let _ = writeln!(page, "| {mistake} | {place} | {said} |");
+            let code = cell(&in_code(underlined(&case.stderr)));
+            let messages = cell(&messages(&case.stderr));
+            let _ = writeln!(page, "| {mistake} | {code} | {messages} |");
         }
     }
     page
 }
 
-/// The line of code that the first message underlines.
+/// Returns the line of code that the first message underlines.
 fn underlined(stderr: &str) -> &str {
     let mut code = "";
     for line in stderr.lines() {
@@ -203,7 +203,7 @@ fn underlined(stderr: &str) -> &str {
     code
 }
 
-/// As Markdown has code that may hold a backtick.
+/// Formats code as Markdown. The code may contain a backtick.
 fn in_code(code: &str) -> String {
     match code {
         "" => String::new(),
@@ -212,38 +212,38 @@ fn in_code(code: &str) -> String {
     }
 }
 
-/// A bar would end the cell.
+/// Escapes bars, which would end the cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The messages of a case, in one cell of a table.
-fn said(stderr: &str) -> String {
-    let mut said: Vec<String> = Vec::new();
+/// Returns the messages of a case, for one cell of the table.
+fn messages(stderr: &str) -> String {
+    let mut messages: Vec<String> = Vec::new();
     let mut is_message = false;
     for line in stderr.lines() {
         if let Some(message) = line.strip_prefix("error") {
             let message = message
                 .split_once(": ")
                 .map_or(message, |(_, message)| message);
-            said.push(as_warning(message));
+            messages.push(as_warning(message));
             is_message = true;
         } else if line.trim_start().starts_with("--> ") {
             is_message = false;
         } else if is_message {
-            // The rest of a message of several lines.
-            said.push(line.trim().to_owned());
+            // A further line of the message.
+            messages.push(line.trim().to_owned());
         } else if let Some(note) = line.trim_start().strip_prefix("= note: ")
             && is_ours(note)
         {
-            said.push(format!("note: {note}"));
+            messages.push(format!("note: {note}"));
         }
     }
-    said.dedup();
-    said.join("<br>")
+    messages.dedup();
+    messages.join("<br>")
 }
 
-/// A warning is the use of something deprecated; what matters of it is the note.
+/// Shortens a warning, which is emitted as the use of a deprecated constant, to its note.
 fn as_warning(message: &str) -> String {
     match message.strip_prefix("use of deprecated constant ") {
         Some(warning) => {
@@ -254,7 +254,7 @@ fn as_warning(message: &str) -> String {
     }
 }
 
-/// Notes that say the way out, and not where an error comes from.
+/// Returns whether a note says how to fix the mistake. Other notes are rustc's, and explain where an error comes from.
 fn is_ours(note: &str) -> bool {
     const RUSTC: [&str; 9] = [
         "this error originates in",

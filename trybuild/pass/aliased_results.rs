@@ -1,4 +1,4 @@
-//! `Result` by another road: the error that an alias hides is found.
+//! Aliases of `Result`: the error type in an alias is found.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode, response::IntoResponse};
@@ -38,7 +38,7 @@ async fn both() -> Result<impl Stream<Item = Result<u32>>> {
     return Err(MyErr);
 }
 
-/// axum's own takes whatever can be a response.
+/// axum's own alias accepts any response as the error.
 #[sse_endpoint("/axum")]
 async fn axums() -> axum::response::Result<impl Stream<Item = u32>> {
     let one: u32 = "1".parse().map_err(|_| StatusCode::BAD_REQUEST)?;

@@ -1,4 +1,4 @@
-//! Each warning is silent where the attribute allows it.
+//! Each warning can be silenced in the attribute.
 #![deny(warnings)]
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The attributes beside ours, above and below it.
+//! Other attributes above and below `#[sse_endpoint]`.
 #![deny(warnings)]
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A type of the user's own that is called like one of axum's extractors of the body.
+//! A user's type with the name of one of axum's body extractors.
 #![deny(warnings)]
 
 use axum::{Router, extract::FromRequestParts, http::{Method, request::Parts}};

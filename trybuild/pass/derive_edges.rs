@@ -1,11 +1,11 @@
-//! What the derives take, under the lints that plain serde derives are clean under.
+//! Edge cases of the derives, with lints that plain serde derives do not trigger.
 #![deny(warnings)]
 
 use std::fmt::{self, Display};
 
 use sse_runtime::{SseError, SseEvent};
 
-/// Numbers of its own, and a lint that the user allows.
+/// Explicit discriminants, and a lint that the user allows.
 #[allow(non_camel_case_types)]
 #[derive(SseEvent)]
 #[repr(u8)]
@@ -20,7 +20,7 @@ impl numbered {
     const K: u8 = 7;
 }
 
-/// `Self` in types, and in what they count by.
+/// `Self` in types, and in the length of an array.
 #[derive(SseEvent)]
 pub enum Counted {
     Bytes([u8; Self::N]),
@@ -31,7 +31,7 @@ impl Counted {
     const N: usize = 2;
 }
 
-/// serde's names for reading, and bounds on a field.
+/// serde's names for deserialization, and bounds on a field.
 #[derive(SseEvent, serde::Deserialize)]
 #[serde(rename(deserialize = "Old"))]
 pub struct Renamed<T> {
@@ -61,7 +61,7 @@ pub enum Generic<T> {
     Missing { what: T },
 }
 
-/// In a function, by a macro that brings the crate along.
+/// A macro that uses a re-export of the crate, and is called inside a function.
 mod library {
     #[doc(hidden)]
     pub use sse_runtime as sse;
@@ -90,7 +90,7 @@ mod library {
     pub(crate) use event;
 }
 
-/// The item comes by a macro, as a type.
+/// The type of the item comes from a macro.
 macro_rules! endpoint {
     ($name:ident, $item:ty) => {
         #[sse_runtime::sse_endpoint("/by-macro")]

@@ -1,4 +1,4 @@
-//! What a reader of tokens and paths could mistake.
+//! Code that a parser of tokens and paths could misread.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};

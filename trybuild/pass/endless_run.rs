@@ -1,4 +1,4 @@
-//! A run of `Hub::spawn` that never ends: its future has no value.
+//! A run of `Hub::spawn` that never ends, so its future has no value.
 #![deny(warnings)]
 
 use std::convert::Infallible;

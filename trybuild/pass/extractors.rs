@@ -1,4 +1,4 @@
-//! Arguments: axum's extractors, in axum's order.
+//! Arguments: axum's extractors, in the order that axum requires.
 #![deny(warnings)]
 
 use axum::{
@@ -79,7 +79,7 @@ async fn sixteen(
     yield_!([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o].len() as u32 + p.0);
 }
 
-/// Any state at all.
+/// Works with any state.
 fn anywhere<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().sse(text).sse(json).sse(pair).sse(sixteen)
 }
@@ -87,7 +87,7 @@ fn anywhere<S: Clone + Send + Sync + 'static>() -> Router<S> {
 struct Group;
 
 impl Group {
-    /// Beside the methods of a type.
+    /// An endpoint among the methods of a type.
     #[sse_endpoint("/group")]
     async fn stream() -> impl Stream<Item = u32> {
         yield_!(1);

@@ -1,4 +1,4 @@
-//! The four return types, and where `?` and `return` lead in each.
+//! The four return types, and the effect of `?` and `return` in each.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};

@@ -1,4 +1,4 @@
-//! Names that the expansion must not trip over.
+//! User-defined names that must not clash with the expansion.
 #![deny(warnings)]
 #![allow(non_camel_case_types, non_snake_case)]
 
@@ -69,7 +69,7 @@ async fn names(item: ::axum::http::Method) -> impl Stream<Item = u32> {
     error.await;
 }
 
-/// Every form, in such surroundings.
+/// All forms of `yield_!`, `?` and `return`, with these names in scope.
 #[sse_endpoint("/both")]
 async fn both() -> ::std::result::Result<impl Stream<Item = ::std::result::Result<u32, u32>>, ()> {
     fn fails() -> ::std::result::Result<u32, ()> {
@@ -86,7 +86,7 @@ async fn both() -> ::std::result::Result<impl Stream<Item = ::std::result::Resul
     return ::std::result::Result::Err(1);
 }
 
-/// A local of the endpoint's own name, and one of the module's.
+/// A local variable with the name of the endpoint, and other names of the module.
 fn main() {
     let names = names();
     let _ = (names, both());

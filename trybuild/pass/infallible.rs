@@ -1,4 +1,4 @@
-//! A stream that says that it cannot fail, as axum's own have to.
+//! A stream whose error type is `Infallible`, as axum's streams need.
 #![deny(warnings)]
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! `#[tracing::instrument]` below ours, which records the arguments and not the yielder.
+//! `#[tracing::instrument]` below `#[sse_endpoint]` records the arguments, but not the yielder.
 #![deny(warnings)]
 
 use axum::{Router, extract::Path, http::Method};

@@ -1,4 +1,4 @@
-//! What a stream can carry, and what `yield_!` takes for it.
+//! The items that a stream can have, and the values that `yield_!` accepts for them.
 #![deny(warnings)]
 
 use axum::{Router, response::Html};

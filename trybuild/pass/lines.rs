@@ -1,4 +1,4 @@
-//! The user's lines survive: in `line!()`, and in the place of a panic.
+//! The user's line numbers are preserved in `line!()` and in the location of a panic.
 #![deny(warnings)]
 
 use std::{panic, sync::Mutex};
@@ -29,7 +29,7 @@ async fn main() {
         .events();
     let lines = [events.expect_event().await, events.expect_event().await];
     assert_eq!(lines.map(|event| event.json::<u32>()), [11, 13]);
-    let broken_off = tokio::spawn(async move { events.next().await.is_err() });
-    assert!(broken_off.await.unwrap_or(true));
+    let is_cut_off = tokio::spawn(async move { events.next().await.is_err() });
+    assert!(is_cut_off.await.unwrap_or(true));
     assert_eq!(*PANICKED_AT.lock().unwrap(), 16);
 }

@@ -1,4 +1,4 @@
-//! The lints that are off by default: the expansion triggers none of them.
+//! Lints that are off by default. The expansion triggers none of them.
 #![deny(
     warnings,
     elided_lifetimes_in_paths,
@@ -62,7 +62,7 @@ async fn refuses() -> Result<impl Stream<Item = u32>, StatusCode> {
     yield_all!(tokio_stream::iter([1]));
 }
 
-/// Public.
+/// A public endpoint.
 #[sse_endpoint("/both")]
 pub async fn both() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
     let one: u32 = "1".parse().map_err(|_| StatusCode::BAD_REQUEST)?;

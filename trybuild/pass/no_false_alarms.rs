@@ -1,4 +1,4 @@
-//! What looks like a mistake that a warning is about, and is none.
+//! Code that resembles a mistake but is correct, and must not cause a warning.
 #![deny(warnings)]
 
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn bytes(body: Bytes) -> impl Stream<Item = usize> {
     yield_!(body.len());
 }
 
-/// A form is the query of a GET.
+/// `Form` reads the query of a GET.
 #[sse_endpoint("/form")]
 async fn form(Form(answers): Form<Vec<(String, u32)>>) -> impl Stream<Item = usize> {
     yield_!(answers.len());
@@ -43,7 +43,7 @@ async fn raw_form(RawForm(answers): RawForm) -> impl Stream<Item = usize> {
     yield_!(answers.len());
 }
 
-/// Whether there is a body is for the endpoint to see.
+/// The endpoint checks whether there is a body.
 #[sse_endpoint("/optional")]
 async fn optional(question: Option<Json<u32>>) -> impl Stream<Item = bool> {
     yield_!(question.is_some());
@@ -54,13 +54,13 @@ async fn fallible(question: Result<Json<u32>, JsonRejection>) -> impl Stream<Ite
     yield_!(question.is_ok());
 }
 
-/// A request is its head as well.
+/// `Request` also contains the head.
 #[sse_endpoint("/request")]
 async fn request(request: Request) -> impl Stream<Item = String> {
     yield_!(request.uri().to_string());
 }
 
-/// Where blocking is right, what does not block, and what is the user's own.
+/// Blocking calls in the right place, calls that do not block, and functions of the user.
 #[sse_endpoint("/waits")]
 async fn waits() -> impl Stream<Item = Result<String, Error>> {
     let page = spawn_blocking(|| std::fs::read_to_string("page.html")).await;
@@ -112,7 +112,7 @@ fn reader<T: Send>(
 
 async fn sleep(_: u32) {}
 
-/// Functions of the user's own that have the names of std's.
+/// User-defined functions with the names of functions in std.
 mod own {
     pub struct Lock;
 
@@ -142,7 +142,7 @@ mod own {
     }
 }
 
-/// Tasks that somebody waits for, or ends.
+/// Tasks that are awaited or aborted.
 #[sse_endpoint("/tasks")]
 async fn tasks() -> impl Stream<Item = u32> {
     let mut set = tokio::task::JoinSet::new();
@@ -196,7 +196,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
     }
     loop {
         std::future::ready(()).await;
-        // On with the outer loop, which waits.
+        // Breaks out of the inner loop. The outer loop waits.
         'again: loop {
             if now() {
                 break 'again;
@@ -255,7 +255,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             }
         }
     }
-    // What these do, they say nowhere in the loop.
+    // Macros may hide an `.await` or a way out of the loop.
     if now() {
         loop {
             pause!();
@@ -288,7 +288,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             let _ = format!("{}", pass!(std::future::ready(1).await));
         }
     }
-    // These end the loop and more.
+    // These loops end with the process, the function or a panic.
     if now() {
         loop {
             if now() {
@@ -318,7 +318,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             todo!()
         }
     }
-    // Other threads' and tasks' loops are their own.
+    // Loops in other threads and functions do not block the generator.
     if now() {
         spawn_blocking(|| {
             loop {
@@ -336,7 +336,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
     }
 }
 
-/// The first `yield_!` stands below what can be refused.
+/// The first `yield_!` follows the first `?`.
 #[sse_endpoint("/refuses")]
 async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     let one = parse("1")?;
@@ -348,7 +348,7 @@ async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     }
 }
 
-/// Below the first `yield_!` stands only what the compiler would not let pass unnoticed: the errors differ.
+/// The error types differ, so the compiler would reject a `?` in the wrong place.
 #[sse_endpoint("/differ")]
 async fn differ() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
     yield_!(0);
@@ -356,7 +356,7 @@ async fn differ() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode>
     yield_!(one);
 }
 
-/// Nothing is a status here.
+/// No error of this endpoint can become a status.
 #[sse_endpoint("/no_status")]
 async fn no_status() -> impl Stream<Item = Result<u32, String>> {
     yield_!(0);
@@ -364,7 +364,7 @@ async fn no_status() -> impl Stream<Item = Result<u32, String>> {
     yield_!(one);
 }
 
-/// The first that yields is more than one `yield_!`.
+/// The first statement that yields contains more than one `yield_!`.
 #[sse_endpoint("/in_a_loop")]
 async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     for one in 0..3 {
@@ -374,7 +374,7 @@ async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> 
     yield_!(four);
 }
 
-/// What fails is not the endpoint.
+/// The errors do not end the endpoint.
 #[sse_endpoint("/fails_elsewhere")]
 async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);
@@ -389,7 +389,7 @@ async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, St
     yield_!(one().unwrap_or(0));
 }
 
-/// A macro that nobody knows may have yielded before.
+/// An unknown macro may have yielded before the `?`.
 #[sse_endpoint("/unknown_macro")]
 async fn unknown_macro() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);
@@ -398,14 +398,14 @@ async fn unknown_macro() -> Result<impl Stream<Item = Result<u32, String>>, Stri
     yield_!(one);
 }
 
-/// Behind the last `yield_!`, an error is what ends the stream.
+/// After the last `yield_!`, an error ends the stream.
 #[sse_endpoint("/ends")]
 async fn ends() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);
     parse("1")?;
 }
 
-/// It ends when its source does.
+/// The loop ends when its source does.
 #[sse_endpoint("/finishes", on_shutdown = "finish")]
 async fn finishes() -> impl Stream<Item = u32> {
     let mut ticks = tokio_stream::iter([1, 2]);
@@ -419,7 +419,7 @@ async fn finishes() -> impl Stream<Item = u32> {
     }
 }
 
-/// What is closed may go on for ever.
+/// A stream that is closed on shutdown may run forever.
 #[sse_endpoint("/closes", on_shutdown = "close")]
 async fn closes() -> impl Stream<Item = u32> {
     loop {
@@ -462,7 +462,7 @@ fn end() -> ! {
     std::process::exit(1)
 }
 
-/// Locks whose guards are gone before anything is yielded, and methods that only have the name of one.
+/// Locks whose guards are dropped before anything is yielded, and methods with the names of lock methods.
 #[sse_endpoint("/locks")]
 async fn locks() -> impl Stream<Item = u32> {
     let lock = tokio::sync::RwLock::new(1);

@@ -1,4 +1,4 @@
-//! What may be of any type that is asked for is the item, though `yield_!` takes others too.
+//! An expression of an inferred type has the type of the item, although `yield_!` also accepts other types.
 #![deny(warnings)]
 
 use sse_runtime::{Stream, sse_endpoint};
@@ -29,7 +29,7 @@ async fn numbers() -> Result<impl Stream<Item = Result<u32, Bad>>, String> {
     yield_!("2".parse().unwrap());
     yield_!("x".parse().unwrap_or_default());
     yield_!([1_u32, 2].into_iter().sum());
-    yield_!(3_u64.try_into().expect("it fits"));
+    yield_!(3_u64.try_into().expect("3 fits"));
 }
 
 #[sse_endpoint("/more_numbers")]
@@ -37,7 +37,7 @@ async fn more_numbers() -> impl Stream<Item = Result<u32, Bad>> {
     yield_!("1".parse()?);
 }
 
-/// Where the type is said, it may be any of those that `yield_!` takes.
+/// An explicit type can be any type that `yield_!` accepts.
 #[sse_endpoint("/said")]
 async fn said() -> impl Stream<Item = Vec<u32>> {
     yield_!([1, 2].into_iter().collect::<Vec<_>>());

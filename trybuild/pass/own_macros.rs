@@ -1,4 +1,4 @@
-//! A user's own macros: `yield_!` works in them, wherever they are defined.
+//! User-defined macros: `yield_!` works in them, no matter where they are defined.
 #![deny(warnings)]
 
 use axum::Router;
@@ -52,7 +52,7 @@ async fn fails() -> impl Stream<Item = Result<u32, String>> {
     pass! { if wait().await? == 2 { return Err("two".to_owned()); } }
 }
 
-/// Before the response, a macro that yields nothing.
+/// Macros that yield nothing, before the response.
 #[sse_endpoint("/refuses")]
 async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, &'static str> {
     let text = expression!(Ok::<_, &'static str>("one")?);
@@ -62,7 +62,7 @@ async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, &'static s
     yield_!(wait().await?);
 }
 
-/// The only thing that yields is a macro of which nobody knows what it does.
+/// Only an unknown macro yields.
 #[sse_endpoint("/unknown")]
 async fn unknown() -> impl Stream<Item = u32> {
     twice!(1);

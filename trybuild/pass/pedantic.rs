@@ -1,5 +1,5 @@
-//! Users' code under every lint of clippy's `pedantic` stays clean: `cargo clippy --all-targets` reads this file as an
-//! example.
+//! Code of a user that is clean under every `pedantic` lint of clippy. `cargo clippy --all-targets` checks this file
+//! because it is an example.
 #![deny(
     warnings,
     clippy::all,
@@ -22,27 +22,27 @@ use sse_runtime::{
     Event, LastEventId, SseError, SseEvent, SseRouterExt, Stream, first_ok, sse_endpoint,
 };
 
-/// What the room sends.
+/// An event in a room.
 #[derive(Debug, Clone, PartialEq, SseEvent, Deserialize)]
 #[sse(rename_all = "kebab-case")]
 #[serde(rename_all = "camelCase")]
 pub enum RoomEvent {
-    /// Somebody said something.
+    /// A user sent a message.
     Said {
-        /// Its number.
+        /// The number of the message.
         #[sse(id)]
         seq: u64,
-        /// Its text.
+        /// The text of the message.
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
     },
-    /// A picture.
+    /// A user sent a picture.
     #[sse(event = "pic")]
     Picture(Picture),
-    /// As it is.
+    /// HTML to insert as is.
     #[sse(text)]
     Html(String),
-    /// Nothing more.
+    /// The room was closed.
     Finished,
 }
 
@@ -52,32 +52,32 @@ pub struct Picture {
     url: String,
 }
 
-/// A generic event, that borrows.
+/// A generic event that borrows its fields.
 #[derive(Debug, SseEvent)]
 pub struct Measured<'a, T: fmt::Debug> {
-    /// What was measured.
+    /// The measured value.
     pub value: &'a T,
-    /// By whom.
+    /// The name of the instrument.
     pub by: Cow<'a, str>,
 }
 
-/// What can go wrong.
+/// The errors of a room.
 #[derive(Debug, SseError)]
 pub enum RoomError {
-    /// There is none.
+    /// The room does not exist.
     #[sse(status = 404)]
     NoRoom {
-        /// The one that was asked for.
+        /// The requested room.
         room: u64,
     },
-    /// Too many ask.
+    /// The room has too many requests.
     #[sse(status = 429)]
     Busy {
-        /// How long to wait.
+        /// How long the client should wait.
         #[sse(retry_after)]
         after: Duration,
     },
-    /// The disk, which is nobody's business.
+    /// An error of the disk, which is not shown to clients.
     Disk(std::io::Error),
 }
 
@@ -87,19 +87,19 @@ impl From<std::io::Error> for RoomError {
     }
 }
 
-/// Who asks.
+/// The query of a request.
 #[derive(Debug, Deserialize)]
 pub struct Who {
     name: Option<String>,
 }
 
-/// What a room is asked.
+/// The body of a question.
 #[derive(Debug, Deserialize)]
 pub struct Question {
     text: String,
 }
 
-/// Plain values.
+/// Yields plain values.
 #[sse_endpoint("/plain")]
 pub async fn plain() -> impl Stream<Item = u64> {
     for tick in 0..3 {
@@ -108,7 +108,7 @@ pub async fn plain() -> impl Stream<Item = u64> {
     }
 }
 
-/// Errors in the stream.
+/// Fails in the stream.
 #[sse_endpoint("/lines/{room}", keep_alive = "5s", flush = "ready", retry = "3s")]
 pub async fn lines(
     Path(room): Path<u64>,
@@ -129,7 +129,7 @@ pub async fn lines(
     yield_all!(tokio_stream::iter([RoomEvent::Finished]));
 }
 
-/// Errors before it.
+/// Fails before the stream.
 #[sse_endpoint("/room/{room}")]
 pub async fn room(
     Path(room): Path<u64>,
@@ -143,7 +143,7 @@ pub async fn room(
     }
 }
 
-/// Errors on both sides, and eight arguments.
+/// Fails before or in the stream, and has eight arguments.
 #[sse_endpoint("/ask/{room}", method = POST, on_shutdown = "finish")]
 #[allow(clippy::too_many_arguments)]
 pub async fn ask(

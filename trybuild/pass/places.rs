@@ -1,4 +1,4 @@
-//! Where `yield_!` can stand.
+//! The places where `yield_!` can be used.
 #![deny(warnings)]
 
 use axum::Router;
@@ -48,13 +48,13 @@ async fn places() -> impl Stream<Item = u32> {
     });
 }
 
-/// The last expression of the function.
+/// `yield_!` in the last expression of the function.
 #[sse_endpoint("/last")]
 async fn last() -> impl Stream<Item = u32> {
     if true { yield_!(1) } else { yield_!(2) }
 }
 
-/// It ends in a value of type `!`.
+/// The function ends in an expression of type `!`.
 #[sse_endpoint("/never")]
 async fn never() -> impl Stream<Item = u32> {
     loop {

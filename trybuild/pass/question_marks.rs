@@ -1,4 +1,4 @@
-//! A `?` or `return` that belongs to something inside the function is its own.
+//! A `?` or `return` in a closure, `async` block or nested function belongs to that item.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};
@@ -38,7 +38,7 @@ async fn plain() -> impl Stream<Item = u32> {
     );
 }
 
-/// Before the response, in any shape of expression.
+/// A `?` before the response, in various expressions.
 #[sse_endpoint("/both")]
 async fn both() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
     let parse = |text: &str| text.parse::<u32>().map_err(|_| StatusCode::BAD_REQUEST);

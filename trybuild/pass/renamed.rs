@@ -1,4 +1,4 @@
-//! The runtime under another name.
+//! The runtime crate under another name.
 #![deny(warnings)]
 
 extern crate sse_runtime as renamed;

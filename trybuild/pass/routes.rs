@@ -1,4 +1,4 @@
-//! What an endpoint leaves behind, and the ways onto a router.
+//! The properties of an endpoint, and the ways to add it to a router.
 #![deny(warnings)]
 
 use axum::{
@@ -25,7 +25,7 @@ fn handler<H>(route: SseRoute<H>) -> SseRoute<H> {
 }
 
 fn main() {
-    // The name is a function's, so it can be shadowed.
+    // The endpoint is a function, so its name can be shadowed.
     let ticks_route = ticks();
     assert_eq!(ticks_route.path(), "/ticks");
     assert_eq!(ticks_route.method(), Method::POST);

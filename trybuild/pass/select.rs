@@ -1,4 +1,4 @@
-//! The arms of `tokio::select!`, in every form: what leaves the function from there leads where it does elsewhere.
+//! All forms of `tokio::select!` arms. `return` and `?` in an arm work as they do elsewhere.
 #![deny(warnings)]
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn plain() -> impl Stream<Item = u32> {
             },
             () = time::sleep(Duration::from_secs(1)) => { yield_!(0); }
             Ok(tick) = wait(), if true => yield_!(tick),
-            // What stands in here is a function of its own, and keeps its `return` and `?`.
+            // An `async` block keeps its own `return` and `?`.
             result = async {
                 if true {
                     return Err("early".to_owned());

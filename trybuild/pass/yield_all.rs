@@ -1,4 +1,4 @@
-//! `yield_all!` of every stream that fits.
+//! `yield_all!` with every kind of stream that it accepts.
 #![deny(warnings)]
 
 use std::num::ParseIntError;
@@ -26,7 +26,7 @@ fn upstream() -> impl Stream<Item = Result<u32, Oops>> {
     iter([Ok(1), Err(Oops("over".to_owned()))])
 }
 
-/// A long generator is cut into parts.
+/// A part of a long generator, in a separate function.
 fn part(ticks: &[u32]) -> impl Stream<Item = &u32> {
     iter(ticks)
 }
