@@ -1,4 +1,4 @@
-//! Checks the cases: each one causes exactly one error, apart from listed exceptions, and a docs page lists all of them.
+//! Checks the cases. Each one causes exactly one error, apart from listed exceptions, and a docs page lists all cases.
 //!
 //! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the messages.
 

@@ -56,7 +56,7 @@ pub(crate) fn run(bless: bool) -> ExitCode {
 
 fn count() -> io::Result<Counts> {
     let runner = RUNNER.install()?.join(RUNNER.name);
-    // Remove the summaries of earlier runs, which `collect` would read as well.
+    // Remove the summaries of earlier runs, since `collect` would also read them.
     let home = root().join("target/guard");
     if home.exists() {
         fs::remove_dir_all(&home)?;

@@ -21,7 +21,7 @@ fn imports_point_to_earlier_stages() -> io::Result<()> {
     let page = fs::read_to_string(root().join("docs/architecture.md"))?;
     for package in ["sse-runtime", "sse-macros"] {
         let stages = stages(&page, package);
-        assert!(stages.len() > 2, "the page has no stages of {package}");
+        assert!(stages.len() > 2, "the page has no stages for {package}");
         let src = root().join(package).join("src");
         let mut faults = Vec::new();
         for file in files(&src, "rs")? {
@@ -101,7 +101,7 @@ fn violations(file: &Path, code: &str, stages: &[String]) -> Vec<String> {
         return Vec::new();
     }
     let Some(own) = position(own.trim_end_matches(".rs")) else {
-        return vec![format!("{shown} belongs to no stage")];
+        return vec![format!("{shown} does not belong to a stage")];
     };
     let parsed = match syn::parse_file(code) {
         Ok(parsed) => parsed,

@@ -1,6 +1,6 @@
 //! The project's tasks. `cargo xtask test` installs everything that the tests need and runs them;
 //! `cargo xtask bench` runs the benchmarks.
-#![allow(clippy::print_stdout, reason = "a task runner prints what it runs")]
+#![allow(clippy::print_stdout, reason = "a task runner prints its progress")]
 
 mod bench;
 mod guard;

@@ -255,7 +255,7 @@ impl Rules {
     }
 
     /// Returns the text in lower case and on one line, with code and allowed words blanked. All
-    /// offsets stay the same.
+    /// offsets are preserved.
     fn without_allowed(&self, file: &Path, text: &str) -> String {
         let mut words = without_code(text).to_ascii_lowercase().replace('\n', " ");
         for allowed in &self.allowed {

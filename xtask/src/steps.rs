@@ -218,7 +218,7 @@ fn without_takeover() -> Step {
 pub(crate) fn interop(only: &[&str]) -> Step {
     let mut args = vec!["run", "--locked", "--package", "interop", "--"];
     args.extend(only);
-    // Debian may start the proxies as services too. This is harmless, since the tests use their own
+    // Debian may also start the proxies as services. This is harmless, since the tests use their own
     // configuration and ports.
     Step::cargo("interop", &args)
         .tool(Tool {

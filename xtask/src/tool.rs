@@ -9,7 +9,7 @@ use std::{
 
 use crate::steps::{root, succeed};
 
-/// A program of a crate.
+/// A program that a crate provides.
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {
     pub(crate) package: &'static str,

@@ -27,9 +27,9 @@ use crate::steps::{self, root};
 #[derive(Default)]
 struct Options<'a> {
     is_quick: bool,
-    /// Keep the earlier results.
+    /// Whether to keep the earlier results.
     is_continued: bool,
-    /// Repeat the scenarios whose names start with one of these.
+    /// The prefixes of the names of scenarios to repeat.
     only: Vec<&'a str>,
 }
 

@@ -224,7 +224,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             size.many,
             Kind::Load(fan_out(50_000 / size.many as u64)),
             Entrant::on("/fanout", &six),
-            // Every server has two states here, a third apart, and settles into one of them. More turns are needed.
+            // Each server settles into one of two states here, which differ by a third, so more turns are needed.
             if size.is_full { 5 } else { turns },
         ),
         load(
