@@ -168,7 +168,7 @@ mod tests {
         Client::new(app(METRICS.clone()).layer(Extension(ConnectInfo(peer))))
     }
 
-    /// Returns the value of a series, as Prometheus scrapes it.
+    /// Returns the value of a series, as Prometheus would scrape it.
     async fn value(series: &str) -> f64 {
         let rendered = client().get("/metrics").await.text().await;
         let mut lines = rendered.lines();
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn dashboard_queries_only_existing_metrics() {
-        // Open and close one stream, and request another that is rejected.
+        // Open one stream, request another that is rejected, and close the first.
         let app = app(METRICS.clone()).layer(StreamLimit::new(1));
         let client = Client::new(app);
         let mut events = client.get("/numbers").await.events();

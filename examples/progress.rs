@@ -34,7 +34,7 @@ struct Progress {
     doing: &'static str,
 }
 
-/// Streams the progress of a job until it finishes. Responds with 404 if the job does not exist.
+/// Streams the progress of a job until it finishes. Responds with a 404 if the job does not exist.
 ///
 /// After a lost connection, the browser sends the id of the last step that it received, and the
 /// stream resumes after that step.
@@ -187,7 +187,7 @@ mod tests {
         job["events"].as_str().unwrap().to_owned()
     }
 
-    /// Reads one event, and checks that its progress and its id are those of this step.
+    /// Reads one event, and checks that its progress and its id belong to this step.
     async fn expect_step(events: &mut Events, step: u64) {
         let event = events.expect_event().await;
         assert_eq!(event.event, "progress");

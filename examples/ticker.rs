@@ -2,7 +2,7 @@
 //! receives the prices it missed.
 //!
 //! ```sh
-//! cargo run --example ticker         # a page at http://127.0.0.1:3000; stop it and start it again
+//! cargo run --example ticker         # a page at http://127.0.0.1:3000; restart it while the page is open
 //! curl -N 'http://127.0.0.1:3000/prices?symbol=ACME,HOOLI'
 //! curl http://127.0.0.1:3000/prices --json '{"symbol":"ACME","cents":9999}'
 //! ```
@@ -57,8 +57,8 @@ async fn prices(
     State(market): State<Hub<Price>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Price>, Refused> {
-    // This code runs before the response begins, so an unknown symbol leads to a 404, and creates no
-    // topic.
+    // This code runs before the response begins, so an unknown symbol leads to a 404, and does not
+    // create a topic.
     let symbols = query.symbol.split(',').map(listed);
     let symbols = symbols.collect::<Result<Vec<_>, _>>()?;
     let updates = market.subscribe(symbols, last.or(Start::Latest(DRAWN)))?;

@@ -87,7 +87,7 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
 }
 
 /// Streams an answer from the beginning, or from the event after the client's last event ID.
-/// Responds with 404 if the answer does not exist.
+/// Responds with a 404 if the answer does not exist.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
@@ -106,7 +106,7 @@ async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) 
     StatusCode::NO_CONTENT
 }
 
-/// Answers a conversation with a stream of chunks if the request has `"stream": true`, and with one
+/// Responds to a conversation with a stream of chunks if the request has `"stream": true`, and with one
 /// JSON object otherwise.
 ///
 /// One endpoint can do both, because the code before the first `yield_!` runs before the response

@@ -129,7 +129,7 @@ impl Browser {
             "method": ask.method,
             "leaveAfter": ask.leave_after,
         });
-        let start = "window.asked = arguments[0];
+        let start = "window.request = arguments[0];
             const script = document.createElement('script');
             script.type = 'module';
             script.src = arguments[1];
@@ -140,7 +140,7 @@ impl Browser {
         let driver = self.driver.clone();
         Ok(Reading::task(async move |reporter| {
             loop {
-                let script = "return (window.told ?? []).splice(0);";
+                let script = "return (window.messages ?? []).splice(0);";
                 let messages = driver.execute(script, Vec::new()).await;
                 match messages.and_then(|messages| messages.convert::<Vec<Message>>()) {
                     Ok(messages) => messages

@@ -39,7 +39,7 @@ pub(crate) enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Received {
     pub(crate) name: String,
-    /// Empty if the event has no id, except that some clients repeat the last one.
+    /// Empty if the event has no id. Some clients repeat the last id instead.
     pub(crate) id: String,
     pub(crate) data: String,
 }
@@ -303,7 +303,7 @@ fn curl(ask: &Ask) -> Result<Reading, String> {
             reporter.event(event.event, event.id, event.data);
             seen += 1;
             if Some(seen) == leave_after {
-                // Like a user who presses Ctrl-C.
+                // This has the same effect as pressing Ctrl-C.
                 let _ = curl.kill().await;
                 return;
             }

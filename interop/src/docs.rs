@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::Path};
 
-/// Returns whether the block `name` in `file` equals `text`. With `INTEROP=overwrite`, a block that
+/// Returns whether the `name` block in `file` equals `text`. With `INTEROP=overwrite`, a block that
 /// differs is replaced.
 pub(crate) fn agree(file: &str, name: &str, text: &str) -> Result<bool, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);

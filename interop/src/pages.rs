@@ -155,7 +155,7 @@ impl PageTest<'_> {
             self.keyboard(url).await
         };
         let tested = tested.await;
-        // Leave the page before its server stops, because the page would log errors.
+        // Leave the page before its server stops, since the page would otherwise log errors.
         self.driver.goto(self.empty).await.map_err(to_text)?;
         tested?;
         let console = self.console().await?;

@@ -256,7 +256,7 @@ impl Trial<'_> {
         expect(&reading.event().await?, "message", server::TEXT)
     }
 
-    /// Expects the client to report nothing for several comments between two events.
+    /// Expects the client to ignore several comments between two events.
     async fn comments(&self) -> Result<(), String> {
         let (seen, raw) = tokio::join!(
             async { self.read().await?.events(2).await },
@@ -362,8 +362,8 @@ impl Trial<'_> {
         self.stops(reading).await
     }
 
-    /// Expects a rejected client to reconnect if it reconnects automatically. All other clients must
-    /// receive a `503`.
+    /// Expects a client that reconnects automatically to reconnect after it is rejected. All other
+    /// clients must receive a `503`.
     async fn refused(&mut self) -> Result<(), String> {
         let mut reading = self.read().await?;
         let reconnects = |visits: &Visits| visits.requests.len() > 1;
@@ -400,7 +400,7 @@ impl Trial<'_> {
             again.is_some_and(|again| again.status == Some(StatusCode::NO_CONTENT))
         };
         self.server_sees("204", stopped).await?;
-        // To observe that the client does not reconnect, wait for many times its `retry`.
+        // Wait for many times the `retry` time, to check that the client does not reconnect.
         let reconnects = |visits: &Visits| visits.requests.len() > 2;
         let again = timeout(Duration::from_secs(3), self.visits.wait_for(reconnects)).await;
         if again.is_ok() {

@@ -1,4 +1,4 @@
-// Runs a client in a page. Its messages are queued in `window.told` until the driver fetches them.
+// Runs a client in a page. Its messages are queued in `window.messages` until the driver fetches them.
 import * as read from './read.js';
 
 const libraries = {
@@ -7,19 +7,19 @@ const libraries = {
   fetchEventSource: () => import('/npm/@microsoft/fetch-event-source/lib/esm/index.js'),
 };
 
-const { client, url, method, leaveAfter } = window.asked;
-window.told = [];
+const { client, url, method, leaveAfter } = window.request;
+window.messages = [];
 let seen = 0;
 try {
   await read[client](await libraries[client](), url, {
     event(name, id, data) {
-      window.told.push({ event: { name, id, data } });
+      window.messages.push({ event: { name, id, data } });
       seen += 1;
       return seen === leaveAfter;
     },
-    ended: () => window.told.push('ended'),
-    stopped: (why) => window.told.push({ stopped: why }),
+    ended: () => window.messages.push('ended'),
+    stopped: (why) => window.messages.push({ stopped: why }),
   }, method);
 } catch (error) {
-  window.told.push({ stopped: String(error) });
+  window.messages.push({ stopped: String(error) });
 }

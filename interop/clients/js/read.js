@@ -1,34 +1,34 @@
 // The JavaScript clients. Each one reads the stream at `url` and reports what it receives. Node.js and
 // pages share this code, and only load the libraries differently.
 //
-// `told` has three methods. `event(name, id, data)` reports an event, and returns whether to close the
+// `report` has three methods. `event(name, id, data)` reports an event, and returns whether to close the
 // stream. `ended()` reports the end of the stream, for a client that does not reconnect automatically.
 // `stopped(why)` reports that the client has stopped with an error.
 
 // An `EventSource` only delivers events whose names have a listener.
 const NAMES = ['message', 'word', 'tool-call', 'heartbeat', 'error', 'done', 'gap', 'close'];
 
-export function eventSource({ EventSource }, url, told) {
+export function eventSource({ EventSource }, url, report) {
   const source = new EventSource(url);
   for (const name of NAMES) {
     source.addEventListener(name, (event) => {
       // Server-sent events named `error` reach the same listeners as the client's own errors, but only
       // the former have data.
       if (event.data === undefined) {
-        if (source.readyState === EventSource.CLOSED) told.stopped('closed');
-      } else if (told.event(name, event.lastEventId, event.data)) {
+        if (source.readyState === EventSource.CLOSED) report.stopped('closed');
+      } else if (report.event(name, event.lastEventId, event.data)) {
         source.close();
       }
     });
   }
 }
 
-export async function parser({ createParser }, url, told, method = 'GET') {
+export async function parser({ createParser }, url, report, method = 'GET') {
   const leaving = new AbortController();
   const parser = createParser({
     onEvent(event) {
       const name = event.event ?? 'message';
-      if (told.event(name, event.id ?? '', event.data)) leaving.abort();
+      if (report.event(name, event.id ?? '', event.data)) leaving.abort();
     },
   });
   try {
@@ -37,13 +37,13 @@ export async function parser({ createParser }, url, told, method = 'GET') {
     for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
       parser.feed(text);
     }
-    told.ended();
+    report.ended();
   } catch (error) {
-    if (error.name !== 'AbortError') told.stopped(String(error));
+    if (error.name !== 'AbortError') report.stopped(String(error));
   }
 }
 
-export async function fetchEventSource({ fetchEventSource }, url, told, method = 'GET') {
+export async function fetchEventSource({ fetchEventSource }, url, report, method = 'GET') {
   const leaving = new AbortController();
   try {
     await fetchEventSource(url, {
@@ -51,7 +51,7 @@ export async function fetchEventSource({ fetchEventSource }, url, told, method =
       signal: leaving.signal,
       onmessage(event) {
         const name = event.event || 'message';
-        if (told.event(name, event.id, event.data)) leaving.abort();
+        if (report.event(name, event.id, event.data)) leaving.abort();
       },
       // Without this, the client does not reconnect after the end of a stream.
       onclose() {
@@ -59,6 +59,6 @@ export async function fetchEventSource({ fetchEventSource }, url, told, method =
       },
     });
   } catch (error) {
-    told.stopped(String(error));
+    report.stopped(String(error));
   }
 }

@@ -28,7 +28,7 @@ pub(crate) const PIECES: [&str; 3] = ["Server", "-Sent", " Events"];
 /// it contain exactly the first piece of the text.
 const MIDDLE: usize = 3;
 
-/// A pause of several keep-alive intervals, which are 100 ms.
+/// A pause that is several times as long as the keep-alive interval of 100 ms.
 const QUIET: Duration = Duration::from_millis(350);
 
 /// The message of an answer that fails.
