@@ -1,4 +1,4 @@
-//! A stream whose error type is `Infallible`, as axum's streams need.
+//! A stream that cannot fail. Its error type is `Infallible`, as is common with axum's `Sse`.
 #![deny(warnings)]
 
 use std::convert::Infallible;

@@ -60,7 +60,7 @@ async fn request(request: Request) -> impl Stream<Item = String> {
     yield_!(request.uri().to_string());
 }
 
-/// Blocking calls in the right place, calls that do not block, and functions of the user.
+/// Blocking calls in the right place, calls that do not block, and user-defined functions.
 #[sse_endpoint("/waits")]
 async fn waits() -> impl Stream<Item = Result<String, Error>> {
     let page = spawn_blocking(|| std::fs::read_to_string("page.html")).await;

@@ -1,4 +1,4 @@
-//! Code of a user that is clean under every `pedantic` lint of clippy. `cargo clippy --all-targets` checks this file
+//! User code that is clean under all of clippy's `pedantic` lints. `cargo clippy --all-targets` checks this file
 //! because it is an example.
 #![deny(
     warnings,

@@ -178,7 +178,7 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(1.0),
     ),
     bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
-    // The server reads the head itself, and checks whether the connection inherited its socket options.
+    // Up to 15 % more calls: the server reads the head itself, and checks its inherited socket options.
     bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.15)),
     bar(
         "clean release build of 100 endpoints",

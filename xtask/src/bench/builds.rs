@@ -1,4 +1,4 @@
-//! Build times of 100 endpoints, compared with the same 100 endpoints written by hand. Both programs are generated here.
+//! Build times of 100 endpoints, compared with the same endpoints written by hand. Both programs are generated here.
 
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
