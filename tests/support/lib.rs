@@ -177,7 +177,7 @@ pub struct Head {
 
 /// The error for a connection that ended in the middle of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub struct BrokenOff;
+pub struct CutOff;
 
 impl Head {
     /// Returns the value of a header. Panics if the header occurs twice.
@@ -267,12 +267,12 @@ impl Client {
 
     /// Reads the next chunk of a chunked body, which is one body frame. Returns `None` at a clean
     /// end.
-    pub async fn chunk(&mut self) -> Result<Option<String>, BrokenOff> {
+    pub async fn chunk(&mut self) -> Result<Option<String>, CutOff> {
         let size = self.line().await?;
         let size = usize::from_str_radix(&size, 16).expect("the size of a chunk");
         while self.received.len() < size + 2 {
             if self.read().await == 0 {
-                return Err(BrokenOff);
+                return Err(CutOff);
             }
         }
         let rest = self.received.split_off(size + 2);
@@ -326,7 +326,7 @@ impl Client {
         }
     }
 
-    async fn line(&mut self) -> Result<String, BrokenOff> {
+    async fn line(&mut self) -> Result<String, CutOff> {
         loop {
             if let Some(end) = self.received.windows(2).position(|two| two == b"\r\n") {
                 let line = String::from_utf8_lossy(&self.received[..end]).into_owned();
@@ -334,7 +334,7 @@ impl Client {
                 return Ok(line);
             }
             if self.read().await == 0 {
-                return Err(BrokenOff);
+                return Err(CutOff);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The allocations of a stream, and the memory that it holds while it waits.
+//! The number of allocations per stream, and the memory that a waiting stream holds.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 use std::{
@@ -73,10 +73,10 @@ fn open(runtime: &Runtime, app: &mut Router, path: &str) -> Body {
     response.into_body()
 }
 
-/// Polls the body for its next frame, if one is ready.
+/// Returns the next frame of the body, if one is ready.
 fn next(body: &mut Body) -> Option<Bytes> {
     let mut cx = Context::from_waker(Waker::noop());
-    // After a frame, a body may return `Pending` once to yield to other tasks.
+    // After a frame, the body may return `Pending` once to let other tasks run.
     for _ in 0..2 {
         if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut cx) {
             return frame.unwrap().unwrap().into_data().ok();
@@ -86,7 +86,7 @@ fn next(body: &mut Body) -> Option<Bytes> {
 }
 
 #[test]
-fn yield_of_a_small_struct_allocates_nothing() {
+fn yielding_a_small_struct_does_not_allocate() {
     let runtime = runtime();
     let mut app = app(&Topic::in_memory(1));
     let mut body = open(&runtime, &mut app, "/ticks");
@@ -113,7 +113,7 @@ fn publish_allocates_the_same_for_any_reader_count() {
             .collect();
         let _entered = runtime.enter();
         let mut allocated = AllocationInfo::default();
-        // The first events allocate buffers that are allocated only once.
+        // The first events allocate buffers that are reused later.
         for seq in 0..100 {
             for body in &mut bodies {
                 while next(body).is_some() {}
@@ -124,11 +124,11 @@ fn publish_allocates_the_same_for_any_reader_count() {
     };
     let counts = [1, 10, 1_000].map(publish_to);
     assert_eq!(counts, [counts[0]; 3]);
-    // Without a reader to wake, there is one allocation less.
+    // With no reader to wake, there is one allocation fewer.
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// tokio's own allocations are not counted: the keep-alive's timer, and the token that the body
+/// tokio's own allocations are not counted: the keep-alive timer and the token that the body
 /// waits for.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
@@ -158,7 +158,7 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         let own = each - of_tokio.bytes_current;
         assert!(
             (1..=1024).contains(&own),
-            "{path}: {each} bytes, {own} without what is tokio's"
+            "{path}: {each} bytes, {own} without those of tokio"
         );
     }
 }

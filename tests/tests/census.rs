@@ -1,9 +1,9 @@
-//! The census: nothing is left after any number of streams, whatever ended them.
+//! The census: no resources are left after any number of streams, regardless of how they ended.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
-#![allow(clippy::print_stdout, reason = "a test that fails shows its seed")]
+#![allow(clippy::print_stdout, reason = "a failed test prints its seed")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ async fn start() -> Process {
         .unwrap()
 }
 
-/// The clients of one wave, whose streams are open.
+/// The clients of one wave. Their streams are open.
 struct Wave {
     gate: Arc<Gate>,
     clients: JoinSet<Result<(), String>>,
@@ -34,7 +34,7 @@ impl Wave {
         let mut wave = JoinSet::new();
         for case in cases {
             let (clients, gate) = (Arc::clone(clients), Arc::clone(&gate));
-            wave.spawn(async move { clients.have(case, &gate).await });
+            wave.spawn(async move { clients.run(case, &gate).await });
         }
         Self {
             gate,
@@ -48,22 +48,22 @@ impl Wave {
         tokio::select! {
             waited = within("all clients to be ready", ready) => waited.unwrap(),
             Some(failed) = self.clients.join_next() => {
-                panic!("a client ended before its time: {failed:?}")
+                panic!("a client finished too early: {failed:?}")
             }
         }
     }
 
     async fn ended(mut self) {
-        while let Some(had) = within("a stream to end", self.clients.join_next())
+        while let Some(result) = within("a stream to end", self.clients.join_next())
             .await
             .unwrap()
         {
-            had.unwrap().unwrap();
+            result.unwrap().unwrap();
         }
     }
 }
 
-/// Returns a thousand cases over HTTP/1 and HTTP/2. Each cause is equally frequent, and some
+/// Returns a thousand cases over HTTP/1 and HTTP/2. All causes are equally frequent, and some
 /// streams end before their first event.
 fn thousand(wave: u64) -> impl Iterator<Item = Case> {
     (0..1_000).map(move |at| Case {
@@ -84,7 +84,7 @@ fn staying(clients: usize, rng: &mut Rng) -> Vec<Case> {
     (0..clients).map(|_| stays()).collect()
 }
 
-/// Stops the server while some clients are staying connected and others are in the middle of a
+/// Stops the server while some clients stay connected and others are in the middle of a
 /// case.
 async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave) -> Numbers {
     staying.ready().await;
@@ -105,7 +105,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let before = server.census().await.unwrap();
     let mut waves: Vec<Numbers> = Vec::new();
     for wave in 1..=WAVES {
-        // Each wave opens new connections, which must be gone afterwards as well.
+        // Each wave opens new connections. They must be closed afterwards too.
         let clients = Arc::new(Clients::new(server.addr).await.unwrap());
         let mut streams = Wave::begin(&clients, thousand(wave));
         streams.ready().await;
@@ -118,18 +118,18 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let first = &waves[0];
     let last = waves.last().unwrap();
     assert_eq!(last.unexplained(false), [""; 0]);
-    // Less than one begins nothing, such as half a head; one in seventeen is four.
+    // Some causes, such as half a request head, start no stream, and one in seventeen opens four.
     assert!(last.hooks_run > WAVES * 1_000, "{last:#?}");
     assert!(last.generators_at_most > 700, "{last:#?}");
-    // The heap must not grow by even a byte for each stream or connection.
+    // The heap must not grow by even one byte per stream or connection.
     let grown = last.allocated.saturating_sub(first.allocated);
     assert!(
         grown < 16 * 1024,
-        "{grown} bytes more than after the first thousand: {waves:#?}"
+        "the heap grew by {grown} bytes since the first thousand: {waves:#?}"
     );
     assert!(
         last.resident_kib * 10 < first.resident_kib * 11,
-        "from {} to {} KiB: {waves:#?}",
+        "resident memory grew from {} to {} KiB: {waves:#?}",
         first.resident_kib,
         last.resident_kib
     );
@@ -160,14 +160,14 @@ async fn hooks_run_once_after_ten_thousand_random_endings() {
         at_work.spawn(async move {
             let gate = Gate::new(true);
             for _ in 0..EACH {
-                clients.have(at_random(&mut rng), &gate).await?;
+                clients.run(at_random(&mut rng), &gate).await?;
             }
             Ok(())
         });
     }
-    while let Some(had) = at_work.join_next().await {
-        let had: Result<(), String> = had.unwrap();
-        had.unwrap();
+    while let Some(result) = at_work.join_next().await {
+        let result: Result<(), String> = result.unwrap();
+        result.unwrap();
     }
     let connected = Numbers {
         runtime_tasks: before.runtime_tasks + clients.shared.len(),
@@ -177,7 +177,7 @@ async fn hooks_run_once_after_ten_thousand_random_endings() {
     let numbers = server.settled(&connected).await.unwrap();
     assert_eq!(numbers.unexplained(false), [""; 0]);
 
-    // The remaining causes occur when the server stops.
+    // The remaining causes occur only when the server stops.
     let staying = Wave::begin(&clients, staying(AT_ONCE / 2, &mut rng));
     let cases: Vec<_> = (0..AT_ONCE / 2).map(|_| at_random(&mut rng)).collect();
     let others = Wave::begin(&clients, cases);

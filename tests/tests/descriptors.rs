@@ -1,8 +1,8 @@
-//! A server that has run out of file descriptors accepts again as soon as some are free.
+//! A server that has run out of file descriptors accepts connections again once some are free.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 use std::{net::SocketAddr, process::Stdio};
@@ -43,7 +43,7 @@ async fn server_accepts_once_connections_close() {
     }
     let mut last = Client::get(addr, "/quiet").await;
     drop(clients);
-    // At a time, the server accepts only as many of the earlier clients as it has descriptors.
+    // The server can serve only as many clients at a time as it has descriptors.
     let head = last.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
 }

@@ -1,7 +1,7 @@
-//! The heap memory of a quiet stream.
+//! The heap memory used by an idle stream.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 use std::{
@@ -28,8 +28,8 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns a client that has received the first event, and that itself allocates nothing on the
-/// heap.
+/// Returns a client that has received the first event. The client does not allocate on the
+/// heap itself.
 fn open(addr: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket
@@ -41,13 +41,13 @@ fn open(addr: SocketAddr) -> TcpStream {
     let mut len = 0;
     while !received[..len].ends_with(b"data: 1\n\n\r\n") {
         let read = socket.read(&mut received[len..]).unwrap();
-        assert!(read > 0, "the stream ended");
+        assert!(read > 0, "the stream ended early");
         len += read;
     }
     socket
 }
 
-/// hyper alone allocates 16 KiB for each connection.
+/// hyper by itself allocates 16 KiB per connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_stream_costs_less_than_under_hyper() {
     let topic = Topic::in_memory(1);
@@ -64,5 +64,5 @@ async fn quiet_stream_costs_less_than_under_hyper() {
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let each = (ALLOCATOR.allocated() - before) / STREAMS;
     assert_eq!(topic.subscribers(), 2 * STREAMS);
-    assert!(each < 4 * 1024, "{each} bytes for a stream");
+    assert!(each < 4 * 1024, "{each} bytes per stream");
 }

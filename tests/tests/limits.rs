@@ -1,7 +1,7 @@
 //! Limits on open streams, and the responses to rejected requests.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 use std::{collections::BTreeSet, future::pending, net::SocketAddr};
@@ -41,7 +41,7 @@ async fn others(State(shared): State<Shared>) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Never begins a stream.
+/// Returns an error, finishes or panics.
 #[sse_endpoint("/rejects/{how}")]
 async fn rejects(
     axum::extract::Path(how): axum::extract::Path<u32>,
@@ -50,12 +50,12 @@ async fn rejects(
         return Err(StatusCode::FORBIDDEN);
     }
     if how == 2 {
-        panic!("as asked");
+        panic!("on purpose");
     }
     yield_!(0);
 }
 
-/// Begins its response with the next event.
+/// Starts its response at the next event.
 #[sse_endpoint("/prepares")]
 async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32>, StatusCode> {
     let _running = shared.generators.enter();
@@ -93,18 +93,18 @@ async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, He
     (client, head)
 }
 
-/// The relevant header of a browser's `EventSource`.
+/// The request headers by which a browser's `EventSource` is recognized.
 const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
-/// The time after which a rejected client may reconnect, in milliseconds or seconds.
+/// When a rejected client may reconnect, in milliseconds (`Retry`) or seconds (`RetryAfter`).
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Refused {
+enum Rejected {
     Retry(u64),
     RetryAfter(u64),
 }
 
-/// Returns the client if it was accepted, or how it was rejected.
-async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refused> {
+/// Returns the client if it was accepted, or the rejection.
+async fn try_connect(addr: SocketAddr, headers: &str) -> Result<Client, Rejected> {
     let (mut client, head) = ask(addr, "GET /events", headers).await;
     match head.status_line.as_str() {
         "HTTP/1.1 200 OK" if head.get("transfer-encoding").is_some() => {
@@ -121,20 +121,20 @@ async fn try_to_get_in(addr: SocketAddr, headers: &str) -> Result<Client, Refuse
                 .strip_prefix("event: close\nretry: ")
                 .and_then(|rest| rest.strip_suffix("\ndata: {\"reason\":\"too_many_streams\"}\n\n"))
                 .unwrap_or_else(|| panic!("{frame:?}"));
-            Err(Refused::Retry(retry.parse().unwrap()))
+            Err(Rejected::Retry(retry.parse().unwrap()))
         }
         "HTTP/1.1 503 Service Unavailable" | "HTTP/1.1 429 Too Many Requests" => {
             let after = head.get("retry-after").unwrap();
-            Err(Refused::RetryAfter(after.parse().unwrap()))
+            Err(Rejected::RetryAfter(after.parse().unwrap()))
         }
         other => panic!("{other}"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn storm_of_clients_gets_exactly_the_permits() {
+async fn connection_storm_fills_the_limit_exactly() {
     const CLIENTS: usize = 5_000;
-    const PLACES: usize = 700;
+    const SLOTS: usize = 700;
     rlimit::increase_nofile_limit(20_000).unwrap();
     let (app, shared, happen) = app();
     let generators = shared.generators.clone();
@@ -142,41 +142,41 @@ async fn storm_of_clients_gets_exactly_the_permits() {
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener: TcpListener = socket.listen(8_192).unwrap();
     let addr = listener.local_addr().unwrap();
-    let server = server_of(app.with_state(shared)).max_streams(PLACES);
+    let server = server_of(app.with_state(shared)).max_streams(SLOTS);
     tokio::spawn(server.serve(listener));
 
     for storm in 1..=2 {
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             let headers = [EVENT_SOURCE, ""][number % 2];
-            clients.spawn(try_to_get_in(addr, headers));
+            clients.spawn(try_connect(addr, headers));
         }
         let all = clients.join_all().await;
-        let (inside, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
-        assert_eq!(inside.len(), PLACES, "in storm {storm}");
-        assert_eq!(generators.count().alive, PLACES);
-        let refused: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
-        let in_browsers = refused
+        let (accepted, rejected): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        assert_eq!(accepted.len(), SLOTS, "in storm {storm}");
+        assert_eq!(generators.count().alive, SLOTS);
+        let rejected: Vec<_> = rejected.into_iter().filter_map(Result::err).collect();
+        let in_browsers = rejected
             .iter()
-            .filter(|refused| matches!(refused, Refused::Retry(5_000..15_000)))
+            .filter(|rejected| matches!(rejected, Rejected::Retry(5_000..15_000)))
             .count();
-        let elsewhere = refused
+        let elsewhere = rejected
             .iter()
-            .filter(|refused| matches!(refused, Refused::RetryAfter(5..15)))
+            .filter(|rejected| matches!(rejected, Rejected::RetryAfter(5..15)))
             .count();
-        assert_eq!(in_browsers + elsewhere, CLIENTS - PLACES, "{refused:?}");
-        // Half of the clients are of each kind, less those that were accepted.
-        assert!(in_browsers >= CLIENTS / 2 - PLACES && elsewhere >= CLIENTS / 2 - PLACES);
-        let moments: BTreeSet<_> = refused.iter().collect();
-        assert!(moments.len() > 1_000, "they reconnect together");
+        assert_eq!(in_browsers + elsewhere, CLIENTS - SLOTS, "{rejected:?}");
+        // Each kind makes up half of the clients, minus those that were accepted.
+        assert!(in_browsers >= CLIENTS / 2 - SLOTS && elsewhere >= CLIENTS / 2 - SLOTS);
+        let moments: BTreeSet<_> = rejected.iter().collect();
+        assert!(moments.len() > 1_000, "the clients would reconnect at the same time");
 
-        // No stream was ended in favour of another.
+        // No stream was closed in favor of another.
         happen.send(storm).unwrap();
-        for client in inside {
+        for client in accepted {
             let mut client = client.unwrap();
             assert_eq!(client.expect_chunk().await, format!("data: {storm}\n\n"));
         }
-        within("the places to be free", generators.until_alive(0)).await;
+        within("the slots to be released", generators.until_alive(0)).await;
     }
 }
 
@@ -188,43 +188,43 @@ async fn other_responses_take_no_permit() {
     for _ in 0..3 {
         let (_, head) = ask(addr, "GET /rejects/1", "").await;
         assert_eq!(head.status_line, "HTTP/1.1 403 Forbidden");
-        // An argument that does not parse.
+        // The argument does not parse.
         let (_, head) = ask(addr, "GET /rejects/x", "").await;
         assert_eq!(head.status_line, "HTTP/1.1 400 Bad Request");
         let (_, head) = ask(addr, "HEAD /events", "").await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
         let panics = Client::get(addr, "/rejects/2").await;
-        assert_eq!(panics.rest().await, "", "the connection breaks off");
+        assert_eq!(panics.rest().await, "", "the connection should be cut off");
         let (mut finishes, _) = ask(addr, "GET /rejects/0", "").await;
         assert_eq!(finishes.expect_chunk().await, "data: 0\n\n");
         assert_eq!(finishes.chunk().await, Ok(None));
     }
-    let _inside = try_to_get_in(addr, "").await.unwrap();
-    try_to_get_in(addr, "").await.unwrap_err();
+    let _inside = try_connect(addr, "").await.unwrap();
+    try_connect(addr, "").await.unwrap_err();
 }
 
 /// The code before the response also runs for `HEAD`, so such a request holds a permit while that
 /// code runs.
 #[tokio::test]
 async fn head_request_holds_a_permit_until_its_response() {
-    const PLACES: usize = 5;
+    const SLOTS: usize = 5;
     const CLIENTS: usize = 100;
     let (_, shared, happen) = app();
     let generators = shared.generators.clone();
-    let app = Router::new().sse(prepares).layer(StreamLimit::new(PLACES));
+    let app = Router::new().sse(prepares).layer(StreamLimit::new(SLOTS));
     let addr = serve(app.with_state(shared)).await;
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(async move { ask(addr, "HEAD /prepares", "").await.1.status_line });
     }
-    for _ in PLACES..CLIENTS {
-        let refused = within("a client to be refused", clients.join_next()).await;
+    for _ in SLOTS..CLIENTS {
+        let rejected = within("a client to be rejected", clients.join_next()).await;
         assert_eq!(
-            refused.unwrap().unwrap(),
+            rejected.unwrap().unwrap(),
             "HTTP/1.1 503 Service Unavailable"
         );
     }
-    assert_eq!(generators.count().started, PLACES);
+    assert_eq!(generators.count().started, SLOTS);
     happen.send(1).unwrap();
     while let Some(answered) = clients.join_next().await {
         assert_eq!(answered.unwrap(), "HTTP/1.1 200 OK");
@@ -232,7 +232,7 @@ async fn head_request_holds_a_permit_until_its_response() {
     // The permits are free again.
     generators.until_alive(0).await;
     let _waits = Client::get(addr, "/prepares").await;
-    generators.until_started(PLACES + 1).await;
+    generators.until_started(SLOTS + 1).await;
 }
 
 /// Other event-stream clients would mistake an empty `200` for a success.
@@ -246,7 +246,7 @@ async fn rejection_is_200_only_for_an_event_source() {
     let app = app.layer(limit).with_state(shared.clone());
     let own = Router::new().sse(events).layer(own).with_state(shared);
     let addr = serve(app.nest("/own", own)).await;
-    let _inside = try_to_get_in(addr, "").await.unwrap();
+    let _inside = try_connect(addr, "").await.unwrap();
     for headers in [
         "accept: text/event-stream\r\n",
         "accept: text/event-stream\r\ncache-control: no-store\r\n",
@@ -279,8 +279,8 @@ async fn endpoint_limit_counts_only_its_endpoint() {
         .sse(events().layer(StreamLimit::new(1)))
         .sse(others);
     let addr = serve(limited.with_state(shared)).await;
-    let _inside = try_to_get_in(addr, "").await.unwrap();
-    try_to_get_in(addr, "").await.unwrap_err();
+    let _inside = try_connect(addr, "").await.unwrap();
+    try_connect(addr, "").await.unwrap_err();
     let (_, head) = ask(addr, "GET /others", "").await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
 }
@@ -293,20 +293,20 @@ async fn each_key_has_its_own_limit() {
     let app = app.layer(per_user).with_state(shared);
     let addr = serve(app).await;
     let of = |user: &str| format!("user: {user}\r\n");
-    let first = try_to_get_in(addr, &of("a")).await.unwrap();
-    let _second = try_to_get_in(addr, &of("a")).await.unwrap();
+    let first = try_connect(addr, &of("a")).await.unwrap();
+    let _second = try_connect(addr, &of("a")).await.unwrap();
     let (_, head) = ask(addr, "GET /events", &of("a")).await;
     assert_eq!(head.status_line, "HTTP/1.1 429 Too Many Requests");
     assert!(head.get("retry-after").is_some());
     let in_browser = format!("{EVENT_SOURCE}{}", of("a"));
-    let refused = try_to_get_in(addr, &in_browser).await.unwrap_err();
-    assert!(matches!(refused, Refused::Retry(_)), "{refused:?}");
-    // Neither another user nor a request without a name is affected.
-    let _other = try_to_get_in(addr, &of("b")).await.unwrap();
-    let _nobody = try_to_get_in(addr, "").await.unwrap();
+    let rejected = try_connect(addr, &in_browser).await.unwrap_err();
+    assert!(matches!(rejected, Rejected::Retry(_)), "{rejected:?}");
+    // Other users and requests without a user are not affected.
+    let _other = try_connect(addr, &of("b")).await.unwrap();
+    let _nobody = try_connect(addr, "").await.unwrap();
     drop(first);
     generators.until_alive(3).await;
-    let _third = try_to_get_in(addr, &of("a")).await.unwrap();
+    let _third = try_connect(addr, &of("a")).await.unwrap();
 }
 
 #[tokio::test]
@@ -315,16 +315,16 @@ async fn stream_takes_one_permit_of_a_limit_applied_twice() {
     let limit = StreamLimit::new(1);
     let app = app.layer(limit.clone()).layer(limit).with_state(shared);
     let addr = serve(app).await;
-    let _inside = try_to_get_in(addr, "").await.unwrap();
-    try_to_get_in(addr, "").await.unwrap_err();
+    let _inside = try_connect(addr, "").await.unwrap();
+    try_connect(addr, "").await.unwrap_err();
 }
 
 #[tokio::test]
 async fn each_address_has_its_own_limit() {
     let (app, shared, _happen) = app();
     let addr = serve(app.layer(StreamLimit::per_peer(1)).with_state(shared)).await;
-    let _inside = try_to_get_in(addr, "").await.unwrap();
-    try_to_get_in(addr, "").await.unwrap_err();
+    let _inside = try_connect(addr, "").await.unwrap();
+    try_connect(addr, "").await.unwrap_err();
     // The loopback interface has more than one address.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
@@ -346,14 +346,14 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
         .layer(StreamLimit::new(2))
         .with_state(shared);
     let addr = serve(app).await;
-    let _inside = try_to_get_in(addr, "user: a\r\n").await.unwrap();
+    let _inside = try_connect(addr, "user: a\r\n").await.unwrap();
     for _ in 0..5 {
-        try_to_get_in(addr, "user: a\r\n").await.unwrap_err();
+        try_connect(addr, "user: a\r\n").await.unwrap_err();
     }
-    let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+    let _other = try_connect(addr, "user: b\r\n").await.unwrap();
 }
 
-/// Serves an app with one permit for each user, which the newest stream takes over.
+/// Serves an app with one permit per user. The newest stream of a user takes the permit over.
 async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
     let (app, shared, happen) = app();
     let generators = shared.generators.clone();
@@ -367,15 +367,15 @@ const USER: &str = "user: a\r\n";
 #[tokio::test]
 async fn newest_stream_of_a_key_ends_its_oldest() {
     let (addr, generators, happen) = newest_of_each_user().await;
-    let mut other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
-    let mut old = try_to_get_in(addr, USER).await.unwrap();
-    let mut new = try_to_get_in(addr, USER).await.unwrap();
+    let mut other = try_connect(addr, "user: b\r\n").await.unwrap();
+    let mut old = try_connect(addr, USER).await.unwrap();
+    let mut new = try_connect(addr, USER).await.unwrap();
     let frame = "event: close\nid: ~done\ndata: {\"reason\":\"superseded\"}\n\n";
     assert_eq!(old.expect_chunk().await, frame);
     assert_eq!(old.chunk().await, Ok(None));
     generators.until_alive(2).await;
 
-    // The client of the old stream reconnects, and is stopped.
+    // When the client of the old stream reconnects, it is told to stop.
     let returns = format!("{USER}last-event-id: ~done\r\n");
     let (_, head) = ask(addr, "GET /events", &returns).await;
     assert_eq!(head.status_line, "HTTP/1.1 204 No Content");
@@ -385,11 +385,11 @@ async fn newest_stream_of_a_key_ends_its_oldest() {
     assert_eq!(generators.count().alive, 2);
 }
 
-/// A stream is superseded only once the new one has begun.
+/// A stream is superseded only once the new one has started.
 #[tokio::test]
 async fn rejected_request_supersedes_nothing() {
     let (addr, generators, happen) = newest_of_each_user().await;
-    let mut stays = try_to_get_in(addr, USER).await.unwrap();
+    let mut stays = try_connect(addr, USER).await.unwrap();
     for (line, status) in [
         ("GET /rejects/1", "HTTP/1.1 403 Forbidden"),
         ("GET /rejects/x", "HTTP/1.1 400 Bad Request"),
@@ -398,7 +398,7 @@ async fn rejected_request_supersedes_nothing() {
         let (_, head) = ask(addr, line, USER).await;
         assert_eq!(head.status_line, status);
     }
-    // Requests that prepare their response need permits too.
+    // A request that is still preparing its response needs a permit too.
     let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
     let mut prepares = Client::connect(addr).await;
     prepares.send(request.as_bytes()).await;
@@ -407,7 +407,7 @@ async fn rejected_request_supersedes_nothing() {
     newer.send(request.as_bytes()).await;
     assert_eq!(prepares.head().await.status_line, "HTTP/1.1 409 Conflict");
     generators.until_started(3).await;
-    // The old stream continues until the response of the newer one begins.
+    // The old stream continues until the newer response starts.
     generators.until_alive(2).await;
     happen.send(1).unwrap();
     assert_eq!(newer.head().await.status_line, "HTTP/1.1 200 OK");
@@ -415,7 +415,7 @@ async fn rejected_request_supersedes_nothing() {
     generators.until_alive(0).await;
 }
 
-/// A stalled predecessor does not keep its permit.
+/// A stalled stream gives its permit to its successor.
 #[tokio::test]
 async fn unread_stream_is_superseded_at_once() {
     let (addr, generators, _happen) = newest_of_each_user().await;
@@ -423,7 +423,7 @@ async fn unread_stream_is_superseded_at_once() {
     let request = format!("GET /floods HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
     unread.send(request.as_bytes()).await;
     generators.until_started(1).await;
-    let _new = try_to_get_in(addr, USER).await.unwrap();
+    let _new = try_connect(addr, USER).await.unwrap();
     generators.until_alive(1).await;
 }
 
@@ -440,7 +440,7 @@ fn newest_and_total(max: usize) -> [StreamLimit; 2] {
 }
 
 #[tokio::test]
-async fn newest_stream_takes_over_places_of_full_limits() {
+async fn newest_stream_takes_over_slots_of_full_limits() {
     for layout in ["total outside", "total inside", "of the server"] {
         let (app, shared, _happen) = app();
         let generators = shared.generators.clone();
@@ -455,35 +455,35 @@ async fn newest_stream_takes_over_places_of_full_limits() {
             server = server.max_streams(2);
         }
         let addr = support::serve_as(server).await;
-        let mut first = try_to_get_in(addr, "user: a\r\n").await.unwrap();
-        let _other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
+        let mut first = try_connect(addr, "user: a\r\n").await.unwrap();
+        let _other = try_connect(addr, "user: b\r\n").await.unwrap();
         let mut last = None;
         for _ in 0..3 {
-            let next = try_to_get_in(addr, "user: a\r\n").await;
+            let next = try_connect(addr, "user: a\r\n").await;
             let mut old =
-                last.replace(next.unwrap_or_else(|refused| panic!("{layout}: {refused:?}")));
+                last.replace(next.unwrap_or_else(|rejected| panic!("{layout}: {rejected:?}")));
             old.as_mut()
                 .unwrap_or(&mut first)
                 .read_to("superseded")
                 .await;
             generators.until_alive(2).await;
-            try_to_get_in(addr, "user: c\r\n").await.unwrap_err();
+            try_connect(addr, "user: c\r\n").await.unwrap_err();
         }
-        // A request that is rejected neither keeps a place nor ends a stream.
+        // A rejected request neither keeps a slot nor ends a stream.
         let (_, head) = ask(addr, "GET /rejects/1", "user: a\r\n").await;
         assert_eq!(head.status_line, "HTTP/1.1 403 Forbidden", "{layout}");
-        try_to_get_in(addr, "user: c\r\n").await.unwrap_err();
-        // The place that was taken over is free when the last of its streams has ended.
+        try_connect(addr, "user: c\r\n").await.unwrap_err();
+        // The slot that was taken over is released when the last stream in it has ended.
         drop(last);
         generators.until_alive(1).await;
-        let _third = try_to_get_in(addr, "user: c\r\n").await.unwrap();
-        try_to_get_in(addr, "user: a\r\n").await.unwrap_err();
+        let _third = try_connect(addr, "user: c\r\n").await.unwrap();
+        try_connect(addr, "user: a\r\n").await.unwrap_err();
     }
 }
 
-/// A page that is reloaded many times at once counts as one stream, and needs only one place.
+/// A page that is reloaded many times in quick succession counts as one stream and needs only one slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn simultaneous_streams_of_a_key_share_places() {
+async fn simultaneous_streams_of_a_key_share_slots() {
     const CLIENTS: usize = 60;
     let (app, shared, _happen) = app();
     let generators = shared.generators.clone();
@@ -495,37 +495,37 @@ async fn simultaneous_streams_of_a_key_share_places() {
         for _ in 0..CLIENTS {
             clients.spawn(ask(addr, "GET /events", USER));
         }
-        let mut inside = Vec::new();
+        let mut accepted = Vec::new();
         while let Some(answered) = clients.join_next().await {
             let (client, head) = answered.unwrap();
             // The others were superseded before their response began.
             match head.status_line.as_str() {
-                "HTTP/1.1 200 OK" => inside.push(client),
+                "HTTP/1.1 200 OK" => accepted.push(client),
                 other => assert_eq!(other, "HTTP/1.1 409 Conflict"),
             }
         }
         generators.until_alive(1).await;
-        // The generators are gone, and their places become free a moment later.
+        // The generators have been dropped. Their slots are released a moment later.
         let mut others = Vec::new();
         for user in ["user: b\r\n", "user: c\r\n"] {
-            let gets_in = async {
+            let connects = async {
                 loop {
-                    if let Ok(client) = try_to_get_in(addr, user).await {
+                    if let Ok(client) = try_connect(addr, user).await {
                         return client;
                     }
                 }
             };
-            others.push(within("a place to be free", gets_in).await);
+            others.push(within("a free slot", connects).await);
         }
-        try_to_get_in(addr, "user: d\r\n").await.unwrap_err();
-        drop((inside, others));
+        try_connect(addr, "user: d\r\n").await.unwrap_err();
+        drop((accepted, others));
         generators.until_alive(0).await;
     }
 }
 
-/// Several streams with the same key may begin at once. Each takes over the places of another.
+/// Several streams with the same key may start at once. Each takes over the slots of a different one.
 #[tokio::test]
-async fn pending_streams_take_over_different_places() {
+async fn pending_streams_take_over_different_slots() {
     let (_, shared, happen) = app();
     let generators = shared.generators.clone();
     let newest = StreamLimit::per_key(2, |request| request.headers.get("user").cloned());
@@ -534,7 +534,7 @@ async fn pending_streams_take_over_different_places() {
     let addr = serve(app.with_state(shared)).await;
     let mut old = Vec::new();
     for _ in 0..2 {
-        old.push(try_to_get_in(addr, USER).await.unwrap());
+        old.push(try_connect(addr, USER).await.unwrap());
     }
     let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
     let mut new = Vec::new();
@@ -552,15 +552,15 @@ async fn pending_streams_take_over_different_places() {
         old.read_to("superseded").await;
     }
     generators.until_alive(0).await;
-    // Two places are free again, but not a third.
-    let _first = try_to_get_in(addr, "user: b\r\n").await.unwrap();
-    let _second = try_to_get_in(addr, "user: c\r\n").await.unwrap();
-    try_to_get_in(addr, "user: d\r\n").await.unwrap_err();
+    // Only two slots are free again.
+    let _first = try_connect(addr, "user: b\r\n").await.unwrap();
+    let _second = try_connect(addr, "user: c\r\n").await.unwrap();
+    try_connect(addr, "user: d\r\n").await.unwrap_err();
 }
 
-/// A predecessor that has no place in the limit has none to hand over.
+/// A stream without a slot in a limit cannot hand one over.
 #[tokio::test]
-async fn place_of_another_limit_is_not_taken_over() {
+async fn slot_of_another_limit_is_not_taken_over() {
     let (_, shared, _happen) = app();
     let [newest, total] = newest_and_total(1);
     let app = Router::new()
@@ -571,22 +571,22 @@ async fn place_of_another_limit_is_not_taken_over() {
     let (mut stays, head) = ask(addr, "GET /others", USER).await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     assert_eq!(stays.expect_chunk().await, "data: 0\n\n");
-    let other = try_to_get_in(addr, "user: b\r\n").await.unwrap();
-    try_to_get_in(addr, USER).await.unwrap_err();
+    let other = try_connect(addr, "user: b\r\n").await.unwrap();
+    try_connect(addr, USER).await.unwrap_err();
     drop(other);
-    // The stream of the client that was refused is still the newest of its user.
+    // The existing stream of the rejected client is still the newest for its user.
     let (_newer, head) = ask(addr, "GET /others", USER).await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     stays.read_to("superseded").await;
 }
 
-/// The special response exists to avoid an empty success.
+/// A custom response with a success status is sent with `503` or `429` instead.
 #[tokio::test]
-async fn own_response_over_the_limit_is_not_a_success() {
+async fn custom_response_over_the_limit_is_not_a_success() {
     let (app, shared, _happen) = app();
     let limit = StreamLimit::new(0);
     let of_key = StreamLimit::per_key(0, |_| Some(()));
-    let json = |_| axum::Json("come back later");
+    let json = |_| axum::Json("try again later");
     let own = |_| {
         let headers = [("retry-after", "120")];
         (StatusCode::CONFLICT, headers, "later")
@@ -605,7 +605,7 @@ async fn own_response_over_the_limit_is_not_a_success() {
         let after: u64 = head.get("retry-after").unwrap().parse().unwrap();
         assert!((5..15).contains(&after), "{after}");
         assert_eq!(head.get("content-type"), Some("application/json"));
-        client.read_to("\"come back later\"").await;
+        client.read_to("\"try again later\"").await;
     }
     // An error that the function itself returns is passed through unchanged.
     let (_, head) = ask(addr, "GET /own/events", "").await;

@@ -5,7 +5,7 @@
 //! one test.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 use std::{
@@ -51,10 +51,10 @@ async fn ends(
             yield_!("second".to_owned());
             return;
         }
-        "failed" => return Err("as asked".to_owned()),
+        "failed" => return Err("on purpose".to_owned()),
         "expired" => connection.expires_at(SystemTime::now()),
         "revoked" => connection.close_when(std::future::ready(())),
-        "panicked" => panic!("as asked"),
+        "panicked" => panic!("on purpose"),
         _ => {}
     }
     pending::<()>().await;
@@ -117,7 +117,7 @@ async fn counts(
         yield_!(1);
     }
     if how == "ten-and-fail" {
-        Err("as asked".to_owned())?;
+        Err("on purpose".to_owned())?;
     }
 }
 
@@ -132,8 +132,8 @@ async fn runs(
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(4));
     let run = hub.spawn("run", Start::First, async move |topic| {
         topic.publish(&1).await.map_err(|error| error.to_string())?;
-        assert_ne!(how, "panicked", "as asked");
-        Err("as asked".to_owned())
+        assert_ne!(how, "panicked", "on purpose");
+        Err("on purpose".to_owned())
     })?;
     yield_all!(run);
 }
@@ -148,7 +148,7 @@ async fn task(
     let (sender, mut numbers) = mpsc::channel(1);
     connection.spawn(async move {
         let _ = sender.send(1).await;
-        panic!("as asked");
+        panic!("on purpose");
     });
     while let Some(number) = numbers.recv().await {
         yield_!(number);
@@ -262,7 +262,7 @@ impl Running {
 
     /// Asserts that the spans of finished streams count their events and bytes.
     async fn assert_counts(&mut self) {
-        let error = "event: error\ndata: \"as asked\"\n\n".len();
+        let error = "event: error\ndata: \"on purpose\"\n\n".len();
         for (how, events, bytes, why) in [
             ("ten", 10, 90, CloseReason::Finished),
             ("ten-and-fail", 11, 90 + error, CloseReason::Failed),
@@ -469,7 +469,7 @@ impl Running {
 
 // There is only one test, since a process has one recorder.
 #[tokio::test]
-async fn each_reason_is_equal_in_hook_span_and_metric() {
+async fn each_reason_matches_in_hook_span_and_metric() {
     let mut server = Running::start().await;
     let mut ended = server.end_by_cause().await;
     server.assert_counts().await;

@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 use std::{
@@ -152,7 +152,7 @@ async fn unread_connection_costs_at_most_64_mib() {
 /// The bound applies to each connection, so the bound for the server is its product with the number
 /// of connections.
 #[tokio::test]
-async fn unread_connections_cost_as_much_each() {
+async fn unread_connections_cost_at_most_64_mib_each() {
     const CONNECTIONS: usize = 4;
     for path in ["/each", "/ready", "/topic"] {
         let grown = growth(CONNECTIONS, path).await;

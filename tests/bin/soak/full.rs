@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use support::load::{
     Numbers, Process,
     ending::{CAUSES, Case, Cause, Clients, Gate},
-    said,
+    error_text,
 };
 
 /// The number of clients at any time.
@@ -70,7 +70,7 @@ impl Load {
             at_work.spawn(async move {
                 let gate = Gate::new(true);
                 while !is_over.load(Ordering::Relaxed) {
-                    let had = clients.have(any(&mut rng), &gate).await;
+                    let had = clients.run(any(&mut rng), &gate).await;
                     streams.fetch_add(1, Ordering::Relaxed);
                     if let Err(failure) = had {
                         failures.add(failure);
@@ -81,7 +81,7 @@ impl Load {
         tokio::time::sleep(time).await;
         is_over.store(true, Ordering::Relaxed);
         while let Some(ended) = at_work.join_next().await {
-            ended.map_err(said)?;
+            ended.map_err(error_text)?;
         }
         self.clients()?.shared.clear();
         server.settled(start).await
@@ -104,7 +104,7 @@ fn any(rng: &mut Rng) -> Case {
 
 pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     let begun = Instant::now();
-    let program = env::current_exe().map_err(said)?;
+    let program = env::current_exe().map_err(error_text)?;
     let server = Process::start(&program, Duration::from_secs(2)).await?;
     let start = server.census().await?;
     let mut load = Load {
@@ -125,7 +125,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     for _ in 0..STAYING {
         let (clients, gate) = (Arc::clone(&load.clients), Arc::clone(&gate));
         let case = Case::random(Cause::Shutdown, &mut Rng::new(), 20);
-        staying.spawn(async move { clients.have(case, &gate).await });
+        staying.spawn(async move { clients.run(case, &gate).await });
     }
     tokio::select! {
         () = gate.until_ready(STAYING) => {}
@@ -135,7 +135,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     gate.open();
     while let Some(had) = staying.join_next().await {
         load.streams.fetch_add(1, Ordering::Relaxed);
-        if let Err(failure) = had.map_err(said)? {
+        if let Err(failure) = had.map_err(error_text)? {
             load.failures.add(failure);
         }
     }

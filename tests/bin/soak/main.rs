@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
         ["server", delay, drain] => match (number(delay), number(drain)) {
             (Some(delay), Some(drain)) => {
                 let (delay, drain) = (Duration::from_millis(delay), Duration::from_millis(drain));
-                server::run(delay, drain).await.map_err(load::said)
+                server::run(delay, drain).await.map_err(load::error_text)
             }
             _ => Err(USAGE.to_owned()),
         },

@@ -23,7 +23,7 @@ use sse_runtime::{
     Connection, Shutdown, SseRouterExt as _, Stream, Text, route::MissingConnection, sse_endpoint,
 };
 use support::{
-    load::{AS_ASKED, Numbers},
+    load::{EXPECTED_PANIC, Numbers},
     server_of,
 };
 use tikv_jemallocator::Jemalloc;
@@ -215,7 +215,7 @@ async fn stream(
         match cause.as_str() {
             "finished" => return,
             "rejected" => return Err(StatusCode::FORBIDDEN),
-            "panicked" => panic_any(AS_ASKED),
+            "panicked" => panic_any(EXPECTED_PANIC),
             _ => ask(&watched.0, &cause),
         }
         pending::<()>().await;
@@ -228,7 +228,7 @@ async fn stream(
     match cause.as_str() {
         "finished" => return,
         "failed" => return Err("failed"),
-        "panicked" => panic_any(AS_ASKED),
+        "panicked" => panic_any(EXPECTED_PANIC),
         _ => ask(&watched.0, &cause),
     }
     pending::<()>().await;
@@ -297,7 +297,7 @@ async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item 
 fn count_panics(told: &Told) {
     let (panics, say) = (Arc::clone(&told.0.panics), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload().downcast_ref() != Some(&AS_ASKED) {
+        if panic.payload().downcast_ref() != Some(&EXPECTED_PANIC) {
             panics.fetch_add(1, Ordering::Relaxed);
             say(panic);
         }

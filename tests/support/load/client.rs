@@ -1,4 +1,4 @@
-//! Clients that read numbered events, over HTTP/1 and HTTP/2, and check their order.
+//! Clients that read numbered events over HTTP/1 and HTTP/2 and check their order.
 
 use std::{
     net::SocketAddr,
@@ -14,9 +14,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{said, within};
+use super::{error_text, within};
 
-/// The totals of all clients.
+/// The totals over all clients.
 #[derive(Debug, Default)]
 pub struct Received {
     pub events: AtomicU64,
@@ -37,7 +37,7 @@ impl Default for Delays {
 }
 
 impl Delays {
-    /// Adds a delay, with four buckets per doubling.
+    /// Records a delay. There are four buckets per power of two.
     fn add(&self, microseconds: u64) {
         let log = microseconds.max(4).ilog2();
         let quarter = (microseconds.max(4) >> (log - 2)) & 3;
@@ -46,8 +46,8 @@ impl Delays {
         self.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the delay in µs that the fraction `part` of the events did not exceed, to within a
-    /// fifth.
+    /// Returns the delay in µs that a fraction of `part` of the events did not exceed, accurate to
+    /// within 20 %.
     pub fn quantile(&self, part: f64) -> u64 {
         let counts: Vec<u64> = self.0.iter().map(|n| n.load(Ordering::Relaxed)).collect();
         let wanted = counts.iter().sum::<u64>() as f64 * part;
@@ -67,14 +67,14 @@ impl Delays {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     Clean,
-    /// The connection broke off, with the client's error message.
-    BrokenOff(String),
+    /// The response was cut off. Contains the error message of the client.
+    CutOff(String),
 }
 
 /// A frame of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// The event with the expected number.
+    /// An event with the expected number.
     Event,
     /// `event: error`.
     Error,
@@ -85,7 +85,7 @@ pub enum Frame {
     End(End),
 }
 
-/// A stream as read by a client.
+/// A stream as seen by a client.
 pub struct Events<'a> {
     pub status: u16,
     body: Body,
@@ -100,15 +100,15 @@ enum Body {
 }
 
 impl<'a> Events<'a> {
-    /// Reads the head of the response; the request has been sent already.
+    /// Reads the head of the response. The request has already been sent.
     pub async fn http1(mut socket: TcpStream, received: &'a Received) -> Result<Self, String> {
         let mut raw = BytesMut::new();
         let end = loop {
             if let Some(at) = raw.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
             }
-            let read = within("a head", socket.read_buf(&mut raw)).await?;
-            if read.map_err(said)? == 0 {
+            let read = within("a response head", socket.read_buf(&mut raw)).await?;
+            if read.map_err(error_text)? == 0 {
                 return Err(NO_HEAD.to_owned());
             }
         };
@@ -145,7 +145,7 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Reads to the end. Returns the last frame that isn't an event, if any, and how the response
+    /// Reads to the end. Returns the last frame that is not an event, if any, and how the response
     /// ended.
     pub async fn rest(&mut self) -> Result<(Option<Frame>, End), String> {
         let mut last = None;
@@ -163,7 +163,7 @@ impl<'a> Events<'a> {
         loop {
             while let Some(len) = frame_len(&self.text) {
                 let frame = self.text.split_to(len);
-                let frame = std::str::from_utf8(&frame).map_err(said)?;
+                let frame = std::str::from_utf8(&frame).map_err(error_text)?;
                 if let Some(frame) = self.understand(frame.trim_end())? {
                     return Ok(frame);
                 }
@@ -175,19 +175,19 @@ impl<'a> Events<'a> {
                     self.text.extend_from_slice(&data);
                 }
                 Err(End::Clean) if !self.text.is_empty() => {
-                    return Err(format!("half a frame, then a clean end: {:?}", self.text));
+                    return Err(format!("clean end in the middle of a frame: {:?}", self.text));
                 }
                 Err(end) => return Ok(Frame::End(end)),
             }
         }
     }
 
-    /// Parses a frame; returns `None` for a comment.
+    /// Parses a frame. Returns `None` for a comment.
     fn understand(&mut self, frame: &str) -> Result<Option<Frame>, String> {
         if let Some(data) = frame.strip_prefix("data: ") {
-            let (number, at): (u64, u64) = serde_json::from_str(data).map_err(said)?;
+            let (number, at): (u64, u64) = serde_json::from_str(data).map_err(error_text)?;
             if number != self.next {
-                return Err(format!("event {number} where {} was due", self.next));
+                return Err(format!("expected event {}, found {number}", self.next));
             }
             self.next += 1;
             self.received.events.fetch_add(1, Ordering::Relaxed);
@@ -209,10 +209,10 @@ impl<'a> Events<'a> {
         if frame.starts_with(':') {
             return Ok(None);
         }
-        Err(format!("a frame that was not sent: {frame:?}"))
+        Err(format!("unexpected frame: {frame:?}"))
     }
 
-    /// Returns the HTTP/1 socket, so that the caller can disconnect it.
+    /// Returns the HTTP/1 socket so that the caller can close it.
     pub fn into_socket(self) -> Option<TcpStream> {
         match self.body {
             Body::Http1 { socket, .. } => Some(socket),
@@ -230,18 +230,18 @@ fn frame_len(text: &[u8]) -> Option<usize> {
     Some(at + end.len())
 }
 
-/// The error for a connection that ended before the response.
-pub const NO_HEAD: &str = "the connection ended in the head";
+/// The error for a connection that closed before the end of the response head.
+pub const NO_HEAD: &str = "the connection closed before the end of the response head";
 
 impl Body {
-    /// Returns the next data, or how the response ended.
+    /// Returns the next bytes, or how the response ended.
     async fn data(&mut self) -> Result<Result<Bytes, End>, String> {
         match self {
             Self::Http1 { socket, raw } => loop {
                 if let Some(at) = raw.windows(2).position(|two| two == b"\r\n") {
                     let size = String::from_utf8_lossy(&raw[..at]).into_owned();
                     let size = usize::from_str_radix(&size, 16);
-                    let size = size.map_err(|_| format!("no chunk: {raw:?}"))?;
+                    let size = size.map_err(|_| format!("invalid chunk: {raw:?}"))?;
                     if raw.len() >= at + 2 + size + 2 {
                         raw.advance(at + 2);
                         let data = raw.split_to(size).freeze();
@@ -250,25 +250,25 @@ impl Body {
                     }
                 }
                 match socket.read_buf(raw).await {
-                    Ok(0) => return Ok(Err(End::BrokenOff("closed".to_owned()))),
-                    Err(error) => return Ok(Err(End::BrokenOff(error.to_string()))),
+                    Ok(0) => return Ok(Err(End::CutOff("closed".to_owned()))),
+                    Err(error) => return Ok(Err(End::CutOff(error.to_string()))),
                     Ok(_) => {}
                 }
             },
             Self::Http2(body) => Ok(match body.data().await {
                 Some(Ok(data)) => {
                     let released = body.flow_control().release_capacity(data.len());
-                    released.map_err(said)?;
+                    released.map_err(error_text)?;
                     Ok(data)
                 }
-                Some(Err(error)) => Err(End::BrokenOff(error.to_string())),
+                Some(Err(error)) => Err(End::CutOff(error.to_string())),
                 None => Err(End::Clean),
             }),
         }
     }
 }
 
-/// An HTTP/2 connection, which is closed when it is dropped.
+/// An HTTP/2 connection that is closed on drop.
 pub struct Http2 {
     send: SendRequest<Bytes>,
     driver: JoinHandle<()>,
@@ -276,17 +276,17 @@ pub struct Http2 {
 
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
-        let socket = TcpStream::connect(addr).await.map_err(said)?;
-        // The windows are as large as a browser's, so that a stream that is not read for a while
-        // does not block others. With windows of 64 KiB, h2 also treats a few hundred small unread
+        let socket = TcpStream::connect(addr).await.map_err(error_text)?;
+        // The windows are as large as those of a browser, so an unread stream does
+        // not block other streams. With windows of 64 KiB, h2 also treats a few hundred small unread
         // events as an attack.
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(1 << 20)
             .initial_connection_window_size(16 << 20);
-        let (send, connection) = builder.handshake(socket).await.map_err(said)?;
+        let (send, connection) = builder.handshake(socket).await.map_err(error_text)?;
         let driver = tokio::spawn(async move {
-            // A client that waits for a stream on this connection receives the error itself.
+            // Any client waiting for a stream on this connection receives the error as well.
             let _ = connection.await;
         });
         Ok(Self { send, driver })
@@ -295,16 +295,16 @@ impl Http2 {
     /// Sends a request without waiting for the response.
     pub async fn send(&self, path: &str) -> Result<h2::client::ResponseFuture, String> {
         let ready = self.send.clone().ready();
-        let mut send = within("room for a stream", ready).await?.map_err(said)?;
+        let mut send = within("capacity for another stream", ready).await?.map_err(error_text)?;
         let request = http::Request::get(format!("http://test{path}")).body(());
-        let request = request.map_err(said)?;
-        let (response, _) = send.send_request(request, true).map_err(said)?;
+        let request = request.map_err(error_text)?;
+        let (response, _) = send.send_request(request, true).map_err(error_text)?;
         Ok(response)
     }
 
     pub async fn get<'a>(&self, path: &str, received: &'a Received) -> Result<Events<'a>, String> {
         let response = self.send(path).await?;
-        let response = within("a head", response).await?;
+        let response = within("a response head", response).await?;
         // A panic before the response resets the stream.
         let response = response.map_err(|_| NO_HEAD.to_owned())?;
         let status = response.status().as_u16();
@@ -319,9 +319,9 @@ impl Drop for Http2 {
     }
 }
 
-/// Opens an HTTP/1 connection, and sends `sent` on it.
+/// Opens an HTTP/1 connection and sends `sent`.
 pub async fn http1(addr: SocketAddr, sent: &str) -> Result<TcpStream, String> {
-    let mut socket = TcpStream::connect(addr).await.map_err(said)?;
-    socket.write_all(sent.as_bytes()).await.map_err(said)?;
+    let mut socket = TcpStream::connect(addr).await.map_err(error_text)?;
+    socket.write_all(sent.as_bytes()).await.map_err(error_text)?;
     Ok(socket)
 }

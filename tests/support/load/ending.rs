@@ -1,6 +1,6 @@
-//! The ways in which a stream can end, as caused or seen by its client.
+//! The ways a stream can end, as caused or observed by its client.
 //!
-//! This file has more than 450 lines because it keeps the variant, the reasons, the odds and the
+//! This file exceeds 450 lines because it keeps the variant, the reasons, the probabilities and the
 //! client of each cause together.
 
 use std::{net::SocketAddr, time::Duration};
@@ -14,13 +14,13 @@ use tokio::{
 
 use super::{
     client::{End, Events, Frame, Http2, NO_HEAD, Received, http1},
-    said, within,
+    error_text, within,
 };
 
 /// The cause of a stream's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    // Causes on the client's side.
+    // Caused by the client.
     Closed,
     Reset,
     HalfHead,
@@ -32,7 +32,7 @@ pub enum Cause {
     StreamReset,
     ConnectionDropped,
     Stalled,
-    // Causes on the server's side.
+    // Caused by the server.
     Finished,
     Failed,
     Rejected,
@@ -46,7 +46,7 @@ pub enum Cause {
 
 use Cause::*;
 
-/// The causes in a wave. The others take time, or require the server to stop.
+/// The causes in a wave. The remaining ones take a long time or require the server to stop.
 pub const CAUSES: [Cause; 17] = [
     Closed,
     Reset,
@@ -68,7 +68,7 @@ pub const CAUSES: [Cause; 17] = [
 ];
 
 impl Cause {
-    /// Returns the cause's name in paths and in the server's counts.
+    /// Returns the name of the cause, as used in paths and in the counts of the server.
     pub fn name(self) -> &'static str {
         match self {
             Closed => "closed",
@@ -118,7 +118,7 @@ impl Cause {
         }
     }
 
-    /// Returns whether `ending`, in the form `cause reason`, pairs a cause with one of its allowed
+    /// Returns whether `ending`, written as `cause reason`, pairs a cause with one of its allowed
     /// reasons.
     pub fn explains(ending: &str) -> bool {
         let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
@@ -134,25 +134,25 @@ impl Cause {
 pub struct Case {
     pub cause: Cause,
     pub http2: bool,
-    /// The number of events before the end. If it is 0, there may be no response either.
+    /// The number of events before the end. If this is 0, there may be no response.
     pub events: u64,
     /// How long the server waits after each event.
     pub pace: Duration,
-    /// The number of further events that the server sends, and that a client that disconnects does
+    /// The number of additional events that the server sends. A client that disconnects does
     /// not read.
     pub more: u64,
-    /// The wave in which the server may end the stream, if the server ends it.
+    /// The wave in which the server may end the stream, if the server is the one to end it.
     pub wave: u64,
 }
 
-/// A gate where clients wait for each other before they act.
+/// A barrier at which clients wait for each other before they act.
 pub struct Gate {
     ready: watch::Sender<usize>,
     is_open: watch::Sender<bool>,
 }
 
 impl Gate {
-    /// Creates a gate. Clients do not wait at a gate that is open.
+    /// Creates a gate. Clients do not wait at an open gate.
     pub fn new(is_open: bool) -> Self {
         Self {
             ready: watch::Sender::new(0),
@@ -199,7 +199,7 @@ impl Case {
         }
     }
 
-    /// Adjusts the number of events: at least one if the client waits for an event, and none if it
+    /// Adjusts the number of events. It is at least one if the client waits for an event, and zero if it
     /// disconnects earlier.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
@@ -227,7 +227,7 @@ impl Case {
         )
     }
 
-    /// Returns the HTTP/1 request without the blank line at its end.
+    /// Returns the HTTP/1 request without the final blank line.
     fn request(&self, method: &str, endpoint: &str) -> String {
         let path = self.path(endpoint);
         format!("{method} {path} HTTP/1.1\r\nhost: test\r\n")
@@ -237,12 +237,12 @@ impl Case {
 /// State that the clients share.
 pub struct Clients {
     pub addr: SocketAddr,
-    /// Connections for streams whose clients do not close the connection.
+    /// Connections for streams that do not need a connection of their own.
     pub shared: Vec<Http2>,
     pub received: Received,
 }
 
-/// The number of streams on a connection that is dropped.
+/// The number of streams on a connection that will be dropped.
 pub const ON_ONE: usize = 4;
 
 impl Clients {
@@ -268,27 +268,27 @@ impl Clients {
         Ok(())
     }
 
-    /// Runs one stream from its request to its end, and checks the frames that the client receives.
+    /// Runs one stream from its request to its end and checks the frames that the client receives.
     /// The client acts once it has passed the gate.
-    pub async fn have(&self, case: Case, gate: &Gate) -> Result<(), String> {
+    pub async fn run(&self, case: Case, gate: &Gate) -> Result<(), String> {
         let case = case.possible();
-        let had = self.have_it(&case, gate).await;
-        had.map_err(|error| format!("{case:?}: {error}"))
+        let result = self.run_case(&case, gate).await;
+        result.map_err(|error| format!("{case:?}: {error}"))
     }
 
-    async fn have_it(&self, case: &Case, gate: &Gate) -> Result<(), String> {
+    async fn run_case(&self, case: &Case, gate: &Gate) -> Result<(), String> {
         let addr = self.addr;
         match case.cause {
             Closed | Reset | Pipelined => {
                 let mut events = self.get_http1(case, "stream").await?;
                 events.read(case.events).await?;
                 gate.pass().await;
-                let mut socket = events.into_socket().ok_or("HTTP/1 has a socket")?;
+                let mut socket = events.into_socket().ok_or("no HTTP/1 socket")?;
                 match case.cause {
-                    Reset => socket.set_zero_linger().map_err(said)?,
+                    Reset => socket.set_zero_linger().map_err(error_text)?,
                     Pipelined => {
                         let more = format!("{}x: ", case.request("GET", "stream"));
-                        socket.write_all(more.as_bytes()).await.map_err(said)?;
+                        socket.write_all(more.as_bytes()).await.map_err(error_text)?;
                     }
                     _ => {}
                 }
@@ -315,7 +315,7 @@ impl Clients {
             LeftBeforeHead => {
                 if case.http2 {
                     // The server disconnects a client that resets many streams on one connection
-                    // before they have begun.
+                    // before they run begun.
                     let connection = Http2::connect(addr).await?;
                     let _response = connection.send(&case.path("stream")).await?;
                     gate.pass().await;
@@ -361,12 +361,12 @@ impl Clients {
 
     /// Stops reading until the server resets the connection.
     async fn stall(&self, case: &Case, gate: &Gate) -> Result<(), String> {
-        // The smallest buffer that the kernel allows.
-        let socket = TcpSocket::new_v4().map_err(said)?;
-        socket.set_recv_buffer_size(4096).map_err(said)?;
-        let mut socket = socket.connect(self.addr).await.map_err(said)?;
+        // Request the smallest receive buffer.
+        let socket = TcpSocket::new_v4().map_err(error_text)?;
+        socket.set_recv_buffer_size(4096).map_err(error_text)?;
+        let mut socket = socket.connect(self.addr).await.map_err(error_text)?;
         let request = format!("{}\r\n", case.request("GET", "flood"));
-        socket.write_all(request.as_bytes()).await.map_err(said)?;
+        socket.write_all(request.as_bytes()).await.map_err(error_text)?;
         gate.pass().await;
         // The server drops unsent data, so the client sees a reset.
         within("the server to disconnect", async {
@@ -374,7 +374,7 @@ impl Clients {
             std::io::Result::Ok(())
         })
         .await?
-        .map_err(said)
+        .map_err(error_text)
     }
 
     /// Reads until the server ends the stream.
@@ -412,7 +412,7 @@ impl Clients {
             _ => 200,
         };
         if events.status != status {
-            return Err(format!("{} and not {status}", events.status));
+            return Err(format!("expected status {status}, got {}", events.status));
         }
         if status != 200 {
             return Ok(());
@@ -439,12 +439,12 @@ impl Clients {
         let is_clean = end == End::Clean;
         if last != goodbye || is_clean == (case.cause == Panicked) {
             return Err(format!(
-                "{last:?} and then {end:?}, after {} events",
+                "unexpected end: {last:?}, then {end:?}, after {} events",
                 events.count()
             ));
         }
         if case.cause != MaxDuration && events.count() > case.events {
-            return Err(format!("{} events", events.count()));
+            return Err(format!("too many events: {}", events.count()));
         }
         Ok(())
     }

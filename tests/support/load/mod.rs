@@ -1,4 +1,4 @@
-//! Clients that end their streams in every possible way, and their server, which counts its live
+//! Clients that end their streams in every possible way, and a server that counts its live
 //! objects.
 
 pub mod client;
@@ -22,36 +22,36 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// The message of panics that are part of the test.
-pub const AS_ASKED: &str = "as asked";
+/// The message of the panics that are part of the test.
+pub const EXPECTED_PANIC: &str = "on purpose";
 
-/// The time after which an operation counts as hanging.
+/// The time after which an operation is considered stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The numbers that the server counts.
+/// The counters reported by the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     pub generators: usize,
     pub generators_at_most: usize,
     /// The number of live tasks from `Connection::spawn`.
     pub tasks: usize,
-    /// The number of streams with a hook; `hooks_run` is the number of hooks that have run.
+    /// The number of streams with a hook. Compare with `hooks_run`, the number of hooks that have run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
-    /// The number of times that a hook ran again.
+    /// The number of times a hook ran more than once.
     pub hooks_again: u64,
-    /// The number of hooks that ran before all tasks of their stream were dropped.
+    /// The number of hooks that ran before all tasks of their stream had been dropped.
     pub hooks_too_early: u64,
     /// The number of panics that are not part of the test.
     pub panics: u64,
-    /// The number of all tasks in the tokio runtime.
+    /// The total number of tasks in the tokio runtime.
     pub runtime_tasks: usize,
     pub sockets: usize,
     pub resident_kib: u64,
     /// The number of bytes on the heap.
     pub allocated: u64,
     pub allocated_at_most: u64,
-    /// The number of streams for each pair of cause and reason.
+    /// The number of streams per pair of cause and reason.
     pub endings: BTreeMap<String, u64>,
 }
 
@@ -74,26 +74,26 @@ impl Numbers {
         let endings = self.endings.iter();
         endings
             .filter(|(ending, _)| !is_explained(ending))
-            .map(|(ending, count)| format!("{count} times {ending}"))
+            .map(|(ending, count)| format!("{ending} ({count} times)"))
             .collect()
     }
 
-    /// Lists the numbers that differ from `before`, those of a server that has not had any streams.
+    /// Lists the numbers that differ from `before`, which was recorded before the first stream.
     pub fn left(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         let mut expect = |what: &str, is: u64, was: u64| {
             if is != was {
-                left.push(format!("{what}: {is}, and not {was}"));
+                left.push(format!("{what}: expected {was}, found {is}"));
             }
         };
         expect("generators", self.generators as u64, 0);
         expect("spawned tasks", self.tasks as u64, 0);
         expect("hooks run", self.hooks_run, self.hooks_begun);
         expect("hooks run again", self.hooks_again, 0);
-        expect("hooks before their tasks' end", self.hooks_too_early, 0);
+        expect("hooks that ran too early", self.hooks_too_early, 0);
         expect("panics", self.panics, 0);
         let was = before.runtime_tasks as u64;
-        expect("tokio's tasks", self.runtime_tasks as u64, was);
+        expect("tokio tasks", self.runtime_tasks as u64, was);
         expect("sockets", self.sockets as u64, before.sockets as u64);
         left
     }
@@ -109,11 +109,11 @@ pub struct Process {
 impl Process {
     /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // The limit is for both processes, since each connection takes a descriptor in each.
-        rlimit::increase_nofile_limit(8192).map_err(said)?;
+        // The limit applies to both processes, since each connection uses a descriptor in each of them.
+        rlimit::increase_nofile_limit(8192).map_err(error_text)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
-            // Return free memory to the kernel at once. Otherwise the size of the process mostly
+            // Return free memory to the kernel immediately. Otherwise, the size of the process mostly
             // depends on which thread ran which stream at what time.
             .env(
                 "_RJEM_MALLOC_CONF",
@@ -122,18 +122,18 @@ impl Process {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(said)?;
-        let stdout = child.stdout.take().ok_or("a child without its stdout")?;
+            .map_err(error_text)?;
+        let stdout = child.stdout.take().ok_or("the child process has no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = within("the server to start", lines.next_line()).await?;
-        let line = line.map_err(said)?.ok_or("the server does not start")?;
-        let addr = line.parse().map_err(said)?;
+        let line = line.map_err(error_text)?.ok_or("the server did not start")?;
+        let addr = line.parse().map_err(error_text)?;
         Ok(Self { child, addr, lines })
     }
 
     pub async fn census(&self) -> Result<Numbers, String> {
-        let answer = self.ask("GET", "/census").await?;
-        serde_json::from_str(&answer).map_err(said)
+        let response = self.ask("GET", "/census").await?;
+        serde_json::from_str(&response).map_err(error_text)
     }
 
     /// Allows the streams of a wave to end.
@@ -145,23 +145,23 @@ impl Process {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         );
-        let answer = within("the census", async {
+        let response = within("the census", async {
             let mut socket = TcpStream::connect(self.addr).await?;
             socket.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            socket.read_to_string(&mut answer).await?;
-            io::Result::Ok(answer)
+            let mut response = String::new();
+            socket.read_to_string(&mut response).await?;
+            io::Result::Ok(response)
         });
-        let answer = answer.await?.map_err(said)?;
-        let (_, body) = answer.split_once("\r\n\r\n").ok_or("half an answer")?;
+        let response = response.await?.map_err(error_text)?;
+        let (_, body) = response.split_once("\r\n\r\n").ok_or("incomplete response")?;
         Ok(body.to_owned())
     }
 
-    /// Waits until nothing is left of the streams, and returns the numbers.
+    /// Waits until all resources of the streams have been released, and returns the numbers.
     ///
     /// # Errors
     ///
-    /// Returns the numbers that still differ at the timeout.
+    /// Returns the numbers that still differ when the timeout expires.
     pub async fn settled(&self, before: &Numbers) -> Result<Numbers, String> {
         let start = Instant::now();
         loop {
@@ -171,41 +171,41 @@ impl Process {
                 return Ok(numbers);
             }
             if start.elapsed() > PATIENCE {
-                return Err(format!("what is left: {left:?} in {numbers:#?}"));
+                return Err(format!("not cleaned up: {left:?} in {numbers:#?}"));
             }
-            // The census is itself a request, so polling without a pause would delay the server.
+            // The census is a request too, so polling without a pause would slow the server down.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     pub async fn terminate(&self) -> Result<(), String> {
-        let pid = self.child.id().ok_or("the server has ended already")?;
+        let pid = self.child.id().ok_or("the server has already exited")?;
         let kill = Command::new("kill")
             .args(["-s", "TERM", &pid.to_string()])
             .status();
-        let killed = kill.await.map_err(said)?;
-        killed.success().then_some(()).ok_or("no signal".to_owned())
+        let killed = kill.await.map_err(error_text)?;
+        killed.success().then_some(()).ok_or("failed to send the signal".to_owned())
     }
 
     /// Waits for the server to stop, and returns the numbers that it printed.
     pub async fn ended(mut self) -> Result<Numbers, String> {
         let status = within("the server to stop", self.child.wait()).await?;
-        let status = status.map_err(said)?;
+        let status = status.map_err(error_text)?;
         if !status.success() {
             return Err(format!("the server stopped with {status}"));
         }
-        let line = within("the last words", self.lines.next_line()).await?;
-        let line = line.map_err(said)?.ok_or("no last words")?;
-        serde_json::from_str(&line).map_err(said)
+        let line = within("the final census", self.lines.next_line()).await?;
+        let line = line.map_err(error_text)?.ok_or("the server printed no final census")?;
+        serde_json::from_str(&line).map_err(error_text)
     }
 }
 
-/// Awaits `future`, and panics if it takes too long.
+/// Awaits `future`. Returns an error if it takes too long.
 pub async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, String> {
     let timeout = tokio::time::timeout(PATIENCE, future).await;
-    timeout.map_err(|_| format!("waited {PATIENCE:?} for {what}"))
+    timeout.map_err(|_| format!("timed out after {PATIENCE:?} waiting for {what}"))
 }
 
-pub fn said(error: impl std::fmt::Display) -> String {
+pub fn error_text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

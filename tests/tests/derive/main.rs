@@ -1,7 +1,7 @@
 //! The derives, on the wire.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod errors;

@@ -7,7 +7,7 @@ use crate::{
     process::{Frames, Proxy},
     servers::{PIECES, Process, STREAMS, Servers},
 };
-use support::{BrokenOff, Client, soon, within};
+use support::{Client, CutOff, soon, within};
 use tokio::process::Command;
 
 pub(crate) fn number(number: u32) -> String {
@@ -106,7 +106,7 @@ pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
     let mut frames = proxy.get("/broken").await;
     frames.expect(&number(1)).await;
     servers.world.next.notify_one();
-    assert_eq!(frames.next().await, Err(BrokenOff));
+    assert_eq!(frames.next().await, Err(CutOff));
 }
 
 /// A browser can have more than six streams on one connection, and closing one does not affect the
@@ -273,7 +273,7 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
 
     // The proxy ends the silent stream, and the server notices.
     let end = silent.next().await;
-    assert!(matches!(end, Err(BrokenOff) | Ok(None)), "{end:?}");
+    assert!(matches!(end, Err(CutOff) | Ok(None)), "{end:?}");
     servers.world.generators.until_alive(1).await;
     // The stream stays open for twice as long as the silent one.
     for _ in 0..8 {

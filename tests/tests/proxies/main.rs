@@ -6,7 +6,7 @@
 //! documents a fault of the proxy, and the table lists the fault with its cause.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod cases;

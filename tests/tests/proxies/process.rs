@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::configs::{Kind, changed};
-use support::{BrokenOff, Client, within};
+use support::{Client, CutOff, within};
 use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
@@ -204,7 +204,7 @@ impl Frames {
 
     /// Reads the next frame, or a single line between two frames: a comment or a `retry`. Returns
     /// `None` at a clean end.
-    pub(crate) async fn next(&mut self) -> Result<Option<String>, BrokenOff> {
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, CutOff> {
         loop {
             let is_line = self.text.starts_with([':', 'r']);
             let end = if is_line { "\n" } else { "\n\n" };

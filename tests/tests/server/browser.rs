@@ -1,4 +1,4 @@
-//! A browser's built-in `EventSource`, in headless Chromium.
+//! The `EventSource` built into a browser, tested with headless Chromium.
 
 use std::{future::pending, process::Stdio, time::Duration};
 
@@ -19,25 +19,25 @@ async fn events() -> impl Stream<Item = u32> {
 
 /// A page that reports the events of its `EventSource` to the server.
 const PAGE: &str = "<!doctype html><script>
-    const tell = what => fetch('/told', { method: 'POST', body: what });
+    const report = what => fetch('/report', { method: 'POST', body: what });
     const source = new EventSource('/events');
-    source.onerror = () => tell(source.readyState === EventSource.CLOSED ? 'closed' : 'refused');
-    source.onmessage = () => tell('inside');
+    source.onerror = () => report(source.readyState === EventSource.CLOSED ? 'closed' : 'rejected');
+    source.onmessage = () => report('accepted');
 </script>";
 
 /// Longer than the `retry` of a rejected client.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn browser_gets_in_once_a_permit_is_free() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+async fn browser_connects_once_a_permit_is_free() {
+    let (sender, mut reports) = mpsc::unbounded_channel();
     let app = Router::new()
         .sse(events)
         .layer(StreamLimit::new(1))
         .route("/", get(async || Html(PAGE)))
         .route(
-            "/told",
-            post(async move |what: String| drop(tell.send(what))),
+            "/report",
+            post(async move |what: String| drop(sender.send(what))),
         );
     let addr = serve(app).await;
     let mut inside = Client::get(addr, "/events").await;
@@ -60,18 +60,18 @@ async fn browser_gets_in_once_a_permit_is_free() {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .expect("`chromium`, which `cargo xtask test` installs");
+        .expect("`chromium`, installed by `cargo xtask test`");
     let mut next = async || {
-        let told = timeout(PATIENCE, told.recv()).await;
-        told.expect("the browser to tell something").unwrap()
+        let report = timeout(PATIENCE, reports.recv()).await;
+        report.expect("no report from the browser").unwrap()
     };
-    assert_eq!(next().await, "refused");
+    assert_eq!(next().await, "rejected");
     drop(inside);
     // The `EventSource` reconnects automatically.
     let mut last = next().await;
-    while last == "refused" {
+    while last == "rejected" {
         last = next().await;
     }
-    assert_eq!(last, "inside");
+    assert_eq!(last, "accepted");
     browser.kill().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Bad input: the bytes that the client receives, and the log lines.
+//! Bad input: the bytes sent to the client, and the log output.
 
 use std::{
     panic,
@@ -43,7 +43,7 @@ async fn json(Json(n): Json<u8>) -> impl Stream<Item = u8> {
 }
 
 #[tokio::test]
-async fn rejection_of_an_extractor_is_axums_own() {
+async fn extractor_rejection_equals_that_of_axum() {
     let plain = Router::new()
         .route(
             "/path/{n}",
@@ -82,7 +82,7 @@ async fn rejection_of_an_extractor_is_axums_own() {
 struct Shown {
     code: u32,
     #[serde(skip)]
-    #[allow(dead_code, reason = "it stands for what a client must not see")]
+    #[allow(dead_code, reason = "a client must never see this field")]
     internal: &'static str,
 }
 
@@ -111,7 +111,7 @@ async fn error_in_the_stream_is_sent_and_logged() {
     );
 }
 
-/// Serializes half of itself, then fails.
+/// A value whose serialization fails halfway through.
 struct Broken;
 
 impl serde::Serialize for Broken {
@@ -124,24 +124,24 @@ impl serde::Serialize for Broken {
 }
 
 #[sse_endpoint("/broken", flush = "ready")]
-async fn broken(State(went_on): State<Arc<AtomicBool>>) -> impl Stream<Item = Option<Broken>> {
+async fn broken(State(continued): State<Arc<AtomicBool>>) -> impl Stream<Item = Option<Broken>> {
     yield_!(None);
     yield_!(Some(Broken));
-    went_on.store(true, Ordering::Relaxed);
+    continued.store(true, Ordering::Relaxed);
     yield_!(None);
 }
 
 #[tokio::test]
-async fn stream_breaks_off_if_serialization_fails() {
+async fn stream_is_cut_off_if_serialization_fails() {
     let captured = Log::capture();
-    let went_on = Arc::new(AtomicBool::new(false));
-    let app = Router::new().sse(broken).with_state(Arc::clone(&went_on));
+    let continued = Arc::new(AtomicBool::new(false));
+    let app = Router::new().sse(broken).with_state(Arc::clone(&continued));
     let mut events = Client::new(app).get("/broken").await.events();
-    // Earlier frames arrive, half a frame does not, and the stream breaks off.
+    // Earlier frames arrive, but the partial frame does not. Then the stream is cut off.
     assert_eq!(events.expect_event().await.data, "null");
     let error = events.next().await.unwrap_err();
     assert!(!error.to_string().contains("half a frame"));
-    assert!(!went_on.load(Ordering::Relaxed));
+    assert!(!continued.load(Ordering::Relaxed));
     let log = captured.text();
     assert!(
         log.contains("ERROR") && log.contains("broken") && log.contains("hunter2"),
@@ -157,14 +157,14 @@ async fn failed_serialization_sends_nothing_over_a_socket() {
     tokio::spawn(server_of(app).serve(listener));
     let mut response = reqwest::get(url).await.unwrap();
     let mut received = Vec::new();
-    let broken_off = loop {
+    let is_cut_off = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => received.extend_from_slice(&chunk),
             Ok(None) => break false,
             Err(_) => break true,
         }
     };
-    assert!(broken_off, "a stream that failed looks as if it had ended");
+    assert!(is_cut_off, "a failed stream looks like a clean end");
     assert_eq!(String::from_utf8(received).unwrap(), "data: null\n\n");
 }
 
@@ -174,11 +174,11 @@ const LINE_BREAKS: [char; 10] = [
 ];
 
 #[test]
-fn names_and_comments_refuse_every_line_break() {
+fn names_and_comments_reject_every_line_break() {
     for found in LINE_BREAKS {
         let text = format!("ü{found}b");
         let Err(EventNameError::LineBreak(error)) = EventName::new(text.clone()) else {
-            panic!("{text:?} is a name");
+            panic!("{text:?} was accepted as a name");
         };
         assert_eq!(error.at, 2);
         assert_eq!(Comment::new(text.clone()), Err(error));
@@ -188,14 +188,14 @@ fn names_and_comments_refuse_every_line_break() {
         assert_eq!(EventName::from(literal).as_str(), "a\u{fffd}b");
         assert_eq!(Comment::from(literal).as_str(), "a\u{fffd}b");
     }
-    // Other white space isn't a line break, and neither is other text.
+    // Other white space and ordinary text are accepted.
     for text in ["a\tb", "a\u{a0}b", "a\u{2000}b", "zürich ☃"] {
         assert_eq!(EventName::new(text).unwrap().as_str(), text);
         assert_eq!(Comment::new(text).unwrap().as_str(), text);
     }
 }
 
-/// The characters that every client returns in the `Last-Event-ID` header.
+/// Every client returns these characters unchanged in the `Last-Event-ID` header.
 #[test]
 fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
@@ -225,7 +225,7 @@ fn id_accepts_only_visible_ascii() {
     }
     assert!(panic::catch_unwind(|| EventId::from("step~done")).is_err());
     assert!(serde_json::from_str::<EventId>("\"step~done\"").is_err());
-    // These cannot be invalid, since they contain no text.
+    // IDs built from numbers and UUIDs are always valid.
     for id in [
         EventId::from(-1),
         EventId::from(u128::MAX),
@@ -245,7 +245,7 @@ async fn resumes(LastEventId(last): LastEventId<u64>) -> impl Stream<Item = Stri
 }
 
 #[tokio::test]
-async fn invalid_last_event_id_is_given_to_the_handler() {
+async fn invalid_last_event_id_is_passed_to_the_handler() {
     let client = Client::new(Router::new().sse(resumes));
     for (id, seen) in [
         (&b"7"[..], "7"),
@@ -259,7 +259,7 @@ async fn invalid_last_event_id_is_given_to_the_handler() {
     }
 }
 
-/// Serializes half of itself, then panics.
+/// A value whose serialization panics halfway through.
 struct Panics;
 
 impl serde::Serialize for Panics {
@@ -271,7 +271,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// A local of a generator whose destructor panics.
+/// A generator local whose destructor panics.
 struct Undroppable;
 
 impl Drop for Undroppable {
@@ -291,7 +291,7 @@ async fn panics(Path(how): Path<String>) -> impl Stream<Item = Result<Option<Pan
 }
 
 #[tokio::test]
-async fn panic_breaks_off_after_the_last_whole_event() {
+async fn panic_cuts_off_after_the_last_complete_event() {
     let client = Client::new(Router::new().sse(panics));
     for how in ["value", "error", "destructor"] {
         let captured = Log::capture();

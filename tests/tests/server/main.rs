@@ -1,7 +1,7 @@
-//! The server around the streams: connections, HTTP versions, TLS and shutdown.
+//! The server that runs the streams: connections, HTTP versions, TLS and shutdown.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod browser;

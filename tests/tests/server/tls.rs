@@ -1,4 +1,4 @@
-//! TLS, with curl as an independent client.
+//! TLS, tested with curl as an independent client.
 
 use std::{fs, future::pending, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -139,13 +139,13 @@ async fn both_versions_end_cleanly() {
 }
 
 #[tokio::test]
-async fn unfinished_handshake_is_given_up() {
+async fn unfinished_handshake_times_out() {
     let server = Tls::start().await;
     let silent = Client::connect(server.addr).await;
     let plain = Client::get(server.addr, "/quiet").await;
-    // The connection ends without a single response byte.
-    let said = plain.rest().await;
-    assert!(!said.contains("HTTP"), "{said:?}");
+    // The connection closes without an HTTP response.
+    let received = plain.rest().await;
+    assert!(!received.contains("HTTP"), "{received:?}");
     assert_eq!(silent.rest().await, "");
 }
 
@@ -161,9 +161,9 @@ async fn silent_http2_client_is_disconnected() {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .expect("`openssl`, which `cargo xtask test` installs");
-    // The client exits when the server closes the connection.
-    within("the server to close it", silent.wait())
+        .expect("`openssl`, installed by `cargo xtask test`");
+    // `s_client` exits when the server closes the connection.
+    within("the server to close the connection", silent.wait())
         .await
         .unwrap();
 }
@@ -178,11 +178,11 @@ async fn server_does_not_start_without_certificate() {
         .unwrap_err();
     assert!(
         error.to_string().contains("missing.crt"),
-        "names the file: {error}"
+        "the error does not name the file: {error}"
     );
 }
 
-/// A FIFO without a writer blocks its reader, like a network file system that does not respond.
+/// A FIFO without a writer blocks its reader, like an unresponsive network file system.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_stops_while_its_certificate_is_read() {
     let files = TempDir::new().unwrap();

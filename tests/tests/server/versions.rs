@@ -43,8 +43,8 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
 }
 
-/// Reads an order that may not exist. The code before the response is counted once, and the stream
-/// a second time.
+/// Looks up an order that may not exist. One guard counts the code before the response, and another
+/// one counts the stream.
 #[sse_endpoint("/orders/{order}")]
 async fn order(
     State(generators): State<Generators>,
@@ -97,7 +97,7 @@ async fn send(server: &Server, request: &str) -> (Client, Head) {
     (client, head)
 }
 
-/// Asserts the headers that are the same in every version.
+/// Asserts the headers that are identical in every HTTP version.
 fn assert_event_stream(head: &Head) {
     assert!(head.status_line.ends_with(" 200 OK"), "{head:?}");
     assert_eq!(
@@ -138,7 +138,7 @@ async fn http_1_0_keep_alive_is_not_promised() {
     let (client, head) = send(&server, request).await;
     assert_event_stream(&head);
     assert_eq!(head.get("transfer-encoding"), None);
-    // The body can only end with the connection, and `keep-alive` would promise a length.
+    // Only the end of the connection marks the end of the body, so `keep-alive` would be wrong.
     assert_eq!(head.get("connection"), None);
     assert_eq!(client.rest().await, TWO);
 }
@@ -166,28 +166,28 @@ async fn http_1_1_keeps_the_connection() {
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     assert_eq!(client.chunk().await, Ok(None));
 
-    // The connection closes, as the head announced.
+    // The connection stays open for another request.
     client.send(request.as_bytes()).await;
     assert_event_stream(&client.head().await);
 }
 
 #[tokio::test]
-async fn http_1_1_closes_if_the_client_asked_for_it() {
+async fn http_1_1_closes_if_the_client_requests_it() {
     let server = server().await;
     for close in ["close", "Close", "TE, close"] {
         let request = format!("GET /two HTTP/1.1\r\nhost: test\r\nconnection: {close}\r\n\r\n");
         let (mut client, head) = send(&server, &request).await;
         assert_event_stream(&head);
-        // This is hyper's message.
+        // hyper sends this header.
         assert_eq!(head.get("connection"), Some("close"), "{close}");
         assert_eq!(client.expect_chunk().await, "data: 1\n\n");
         assert_eq!(client.expect_chunk().await, "data: 2\n\n");
         assert_eq!(client.chunk().await, Ok(None));
-        assert_eq!(client.rest().await, "", "the connection ends");
+        assert_eq!(client.rest().await, "", "the connection should close");
     }
 }
 
-/// The events of a response, read by an independent decoder.
+/// The events of a response, decoded by an independent parser.
 struct Events<S>(S);
 
 impl<S> Events<S>
@@ -196,7 +196,7 @@ where
 {
     async fn data(&mut self) -> String {
         let event = within("an event", self.0.next()).await;
-        event.expect("no end").expect("no error").data
+        event.expect("another event").expect("a valid event").data
     }
 }
 
@@ -224,7 +224,7 @@ async fn http_1_1_is_read_by_an_independent_client() {
     server.generators.until_alive(0).await;
 }
 
-/// Returns a client for HTTP/2 without TLS, with prior knowledge.
+/// Returns a client that speaks HTTP/2 with prior knowledge, without TLS.
 fn http2() -> reqwest::Client {
     reqwest::Client::builder()
         .http2_prior_knowledge()
@@ -250,7 +250,7 @@ async fn http_2_has_no_connection_header() {
 }
 
 #[tokio::test]
-async fn http_2_streams_share_a_connection_and_end_alone() {
+async fn http_2_streams_on_one_connection_end_independently() {
     const STREAMS: usize = 20;
 
     let server = server().await;
@@ -285,8 +285,8 @@ async fn http_2_streams_share_a_connection_and_end_alone() {
     server.generators.until_alive(0).await;
 }
 
-/// Returns the head of the response to `HEAD path`, and asserts that no body follows: the next
-/// bytes are the next response.
+/// Returns the head of the response to `HEAD path`. Asserts that no body follows, since the next
+/// bytes belong to the next response.
 async fn head_of(server: &Server, path: &str) -> Head {
     let request = format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     let (mut client, head) = send(server, &request).await;
@@ -310,7 +310,7 @@ async fn head_request_runs_the_code_before_the_response() {
     let server = server().await;
     assert_event_stream(&head_of(&server, "/orders/1").await);
     server.generators.until_alive(0).await;
-    assert_eq!(server.generators.count().started, 1, "the part before");
+    assert_eq!(server.generators.count().started, 1, "the code before the response");
 
     let missing = head_of(&server, "/orders/2").await;
     assert_eq!(missing.status_line, "HTTP/1.1 404 Not Found");
@@ -326,10 +326,10 @@ async fn head_request_over_http_2_starts_no_generator() {
     assert_eq!(server.generators.count().started, 0);
 }
 
-/// A request with both framings may be an attack, after which hyper closes the connection (RFC
+/// A request with both framings may be an attack, so hyper closes the connection afterwards (RFC
 /// 9112, section 6.1).
 #[tokio::test]
-async fn http_1_1_says_close_alone_after_both_framings() {
+async fn http_1_1_sends_only_close_after_both_framings() {
     for server in [
         serve(body_app()).await,
         support::serve_plain(body_app()).await,
@@ -358,7 +358,7 @@ fn body_app() -> Router {
     Router::new().sse(body)
 }
 
-/// Returns its response once the server shuts down.
+/// Starts to respond once the server shuts down.
 #[sse_endpoint("/stopping", on_shutdown = "finish", allow(finish_without_end))]
 async fn stopping(
     State((generators, shutdown)): State<(Generators, Shutdown)>,
@@ -369,7 +369,7 @@ async fn stopping(
 }
 
 #[tokio::test]
-async fn http_1_1_says_close_alone_in_shutdown() {
+async fn http_1_1_sends_only_close_in_shutdown() {
     let shutdown = Shutdown::new();
     let generators = Generators::new();
     let app = Router::new()

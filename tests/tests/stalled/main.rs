@@ -2,7 +2,7 @@
 //! other client notices.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod http1;

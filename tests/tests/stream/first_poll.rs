@@ -171,7 +171,7 @@ fn app() -> Router {
 }
 
 /// Reads the stream at `path` until the published value arrives.
-async fn hear(client: &reqwest::Client, addr: SocketAddr, path: &str) {
+async fn expect_published(client: &reqwest::Client, addr: SocketAddr, path: &str) {
     let url = format!("http://{addr}{path}");
     let request = match path {
         "/try-response" => client.post(url),
@@ -192,20 +192,20 @@ async fn hear(client: &reqwest::Client, addr: SocketAddr, path: &str) {
     .await;
 }
 
-async fn hear_all(client: reqwest::Client, serve: impl AsyncFn(Router) -> SocketAddr) {
+async fn expect_all_published(client: reqwest::Client, serve: impl AsyncFn(Router) -> SocketAddr) {
     for path in PATHS {
-        hear(&client, serve(app()).await, path).await;
+        expect_published(&client, serve(app()).await, path).await;
     }
 }
 
 #[tokio::test]
 async fn serve_subscribes_before_the_head() {
-    hear_all(reqwest::Client::new(), serve).await;
+    expect_all_published(reqwest::Client::new(), serve).await;
 }
 
 #[tokio::test]
 async fn serve_in_hyper_subscribes_before_the_head() {
-    hear_all(reqwest::Client::new(), async |app| {
+    expect_all_published(reqwest::Client::new(), async |app| {
         serve_as(Server::new(app).bypass_hyper(false)).await
     })
     .await;
@@ -213,14 +213,14 @@ async fn serve_in_hyper_subscribes_before_the_head() {
 
 #[tokio::test]
 async fn axum_serve_subscribes_before_the_head() {
-    hear_all(reqwest::Client::new(), serve_plain).await;
+    expect_all_published(reqwest::Client::new(), serve_plain).await;
 }
 
 #[tokio::test]
 async fn http2_subscribes_before_the_head() {
     let client = reqwest::Client::builder();
     let client = client.http2_prior_knowledge().build().unwrap();
-    hear_all(client, serve).await;
+    expect_all_published(client, serve).await;
 }
 
 /// An await that is ready at once isn't a wait, although it uses part of the task's budget.
@@ -239,8 +239,8 @@ async fn after_ready_awaits(
 async fn ready_futures_do_not_count_as_a_wait() {
     for awaits in [10, 126, 127, 128, 300, 2_000] {
         let path = format!("/after-ready-awaits/{awaits}");
-        hear(&reqwest::Client::new(), serve(app()).await, &path).await;
-        hear(&reqwest::Client::new(), serve_plain(app()).await, &path).await;
+        expect_published(&reqwest::Client::new(), serve(app()).await, &path).await;
+        expect_published(&reqwest::Client::new(), serve_plain(app()).await, &path).await;
     }
 }
 
@@ -256,7 +256,7 @@ async fn endless_empty_frames_block_no_other_task() {
     let app = Router::new().sse(empties).merge(app());
     let addr = serve(app).await;
     let _hot = Client::get(addr, "/empties").await;
-    hear(&reqwest::Client::new(), addr, "/stream").await;
+    expect_published(&reqwest::Client::new(), addr, "/stream").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,9 +337,9 @@ mod ends_at_once {
         }
     }
 
-    async fn end_as_streams_do(addr: SocketAddr) {
+    async fn assert_each_end(addr: SocketAddr) {
         for form in ["stream", "try-stream", "response", "try-response"] {
-            for (how, text, breaks_off) in [
+            for (how, text, is_cut_off) in [
                 ("yield", "data: 1\n\n", false),
                 ("finish", "", false),
                 ("panic", "", true),
@@ -349,7 +349,7 @@ mod ends_at_once {
                     continue;
                 }
                 let path = format!("/{form}/{how}");
-                let expected = (200, text.to_owned(), breaks_off);
+                let expected = (200, text.to_owned(), is_cut_off);
                 assert_eq!(read(addr, &path).await, expected, "{path}");
             }
         }
@@ -365,18 +365,18 @@ mod ends_at_once {
 
     #[tokio::test]
     async fn serve_sends_a_stream() {
-        end_as_streams_do(serve(app()).await).await;
+        assert_each_end(serve(app()).await).await;
     }
 
     #[tokio::test]
     async fn serve_in_hyper_sends_a_stream() {
         let server = Server::new(app()).bypass_hyper(false);
-        end_as_streams_do(serve_as(server).await).await;
+        assert_each_end(serve_as(server).await).await;
     }
 
     #[tokio::test]
     async fn axum_serve_sends_a_stream() {
-        end_as_streams_do(serve_plain(app()).await).await;
+        assert_each_end(serve_plain(app()).await).await;
     }
 }
 

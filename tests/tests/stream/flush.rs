@@ -171,7 +171,7 @@ async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) 
 
 /// Waits until the generator yields no more events, and returns the number of bytes that it has
 /// yielded.
-async fn standstill(yielded: &mut watch::Receiver<usize>) -> usize {
+async fn until_stalled(yielded: &mut watch::Receiver<usize>) -> usize {
     within("the generator to stand still", async {
         // If the generator can yield at all, it yields a hundred times within this time.
         let silence = Duration::from_millis(300);
@@ -235,7 +235,7 @@ impl Flood {
 #[tokio::test(flavor = "multi_thread")]
 async fn generator_waits_while_client_does_not_read() {
     let mut flood = Flood::start(KIB).await;
-    let taken = standstill(&mut flood.yielded).await;
+    let taken = until_stalled(&mut flood.yielded).await;
     assert!(taken < 100 * KIB, "{taken} bytes were yielded unread");
     flood.assert_polls_for(taken / KIB + 1);
     flood.read_past(taken).await;
@@ -245,7 +245,7 @@ async fn generator_waits_while_client_does_not_read() {
 async fn generator_waits_until_kernel_has_the_event() {
     // More than the kernel takes at once.
     let mut flood = Flood::start(256 * KIB).await;
-    assert_eq!(standstill(&mut flood.yielded).await, 0);
+    assert_eq!(until_stalled(&mut flood.yielded).await, 0);
     flood.assert_polls_for(1);
     flood.read_past(0).await;
 }
@@ -261,7 +261,7 @@ async fn each() -> impl Stream<Item = u32> {
 }
 
 #[sse_endpoint("/ready", flush = "ready")]
-async fn all_that_is_ready() -> impl Stream<Item = u32> {
+async fn ready_together() -> impl Stream<Item = u32> {
     for event in 0..MANY {
         yield_!(event);
     }
@@ -269,7 +269,7 @@ async fn all_that_is_ready() -> impl Stream<Item = u32> {
 }
 
 fn many_events() -> Router {
-    Router::new().sse(each).sse(all_that_is_ready)
+    Router::new().sse(each).sse(ready_together)
 }
 
 /// Returns the number of chunks, each of which is one body frame. The last event arrives although
@@ -291,7 +291,7 @@ async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn flush_each_writes_each_event_alone() {
+async fn flush_each_writes_each_event_separately() {
     let addr = serve(many_events()).await;
     assert_eq!(chunks_of(addr, "/each").await, MANY as usize);
 }

@@ -244,7 +244,7 @@ async fn reconnect_starts_a_new_run() {
 }
 
 #[tokio::test]
-async fn end_stop_sends_done_which_is_answered_204() {
+async fn end_stop_sends_done_and_answers_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
@@ -264,7 +264,7 @@ async fn end_stop_sends_done_which_is_answered_204() {
 }
 
 #[tokio::test]
-async fn done_is_an_event_that_leads_to_204() {
+async fn done_event_leads_to_204() {
     let client = endings();
     let mut events = client.get("/done").await.events();
     events.expect_event().await;

@@ -1,7 +1,7 @@
 //! A stream from its request to its end, on real sockets.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod connection;

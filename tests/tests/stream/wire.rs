@@ -97,7 +97,7 @@ async fn json_is_one_line() {
 }
 
 #[tokio::test]
-async fn each_field_has_its_line() {
+async fn each_field_is_on_its_own_line() {
     let event = Event::json(json!(1))
         .with_comment("why")
         .event("tick")

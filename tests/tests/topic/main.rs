@@ -1,7 +1,7 @@
 //! Topics and hubs, compared with a model and tested on the wire.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod endpoints;

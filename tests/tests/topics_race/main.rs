@@ -2,7 +2,7 @@
 //! reading, or are cut off.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test says what it expects by unwrapping"
+    reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
 mod encoding;

@@ -41,7 +41,7 @@ async fn never(State(generators): State<Generators>) -> impl Stream<Item = u32> 
     }
 }
 
-/// `axum::serve`, with the layer and the signal.
+/// An `axum::serve` server with the `Shutdown` layer and its signal.
 struct Plain {
     addr: SocketAddr,
     shutdown: Shutdown,
@@ -77,16 +77,16 @@ impl Plain {
         }
     }
 
-    /// Waits until the server has stopped, which happens only when no connection is left.
+    /// Waits until the server has stopped. It stops only once all connections are closed.
     async fn ended(mut self) {
-        let served = within("the server to end", self.served.join_next()).await;
+        let served = within("the server to stop", self.served.join_next()).await;
         served.unwrap().unwrap().unwrap();
         self.generators.until_alive(0).await;
     }
 }
 
 #[tokio::test]
-async fn streams_end_cleanly_at_spread_moments() {
+async fn streams_end_cleanly_at_different_times() {
     const CLIENTS: usize = 200;
     const DRAIN: Duration = Duration::from_secs(2);
 
@@ -112,14 +112,14 @@ async fn streams_end_cleanly_at_spread_moments() {
     let (first, last) = (moments.iter().min().unwrap(), moments.iter().max().unwrap());
     assert!(
         *last - *first > DRAIN / 4,
-        "they ended together, from {first:?} to {last:?}"
+        "the streams ended too close together, from {first:?} to {last:?}"
     );
     let retries: BTreeSet<u64> = ends.iter().map(|(_, retry)| *retry).collect();
     assert!(
         retries.len() > CLIENTS / 2,
-        "they reconnect together: {retries:?}"
+        "the clients would reconnect at the same time: {retries:?}"
     );
-    // The `retry` varies around the endpoint's ten seconds.
+    // Each `retry` is randomized around the ten seconds set on the endpoint.
     assert!(
         retries.iter().all(|retry| (5_000..=15_000).contains(retry)),
         "{retries:?}"
@@ -174,12 +174,12 @@ async fn stream_started_during_shutdown_is_drained() {
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
     // Either the request receives a response, or the connection is closed. In both cases the server
-    // has nothing left to wait for.
+    // does not wait for it any longer.
     let _ = late.rest().await;
     server.ended().await;
 }
 
-/// A program that drops the server can bind its address again at once.
+/// After the server is dropped, its address can be bound again immediately.
 #[tokio::test]
 async fn dropped_server_frees_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -189,7 +189,7 @@ async fn dropped_server_frees_its_address() {
         client.head().await
     });
     tokio::select! {
-        _ = server_of(Router::new()).serve(listener) => panic!("the server ended by itself"),
+        _ = server_of(Router::new()).serve(listener) => panic!("the server stopped unexpectedly"),
         head = connecting => assert!(head.status_line.contains("404")),
     }
     std::net::TcpListener::bind(addr).unwrap();

@@ -1,4 +1,4 @@
-//! Close hooks run before the server has shut down.
+//! The server waits for close hooks before it finishes shutting down.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ async fn server_waits_for_close_hooks() {
     server.signal("TERM").await;
     retry(&to_the_end(&mut client).await);
     assert!(server.exit().await.success());
-    let said = within("the hook", server.lines.next_line()).await.unwrap();
-    assert_eq!(said.as_deref(), Some("shutdown"));
+    let line = within("the hook", server.lines.next_line()).await.unwrap();
+    assert_eq!(line.as_deref(), Some("shutdown"));
 }
 
-/// A local whose destructor takes a while.
+/// A local with a slow destructor.
 struct Slow;
 
 impl Drop for Slow {
@@ -40,7 +40,7 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
         let _running = (generators.enter(), Slow);
         let hook = generators.enter();
         connection.on_close(|reason| async move {
-            // A generator that has not ended still holds its guard, so it is counted.
+            // A generator that is still alive holds its guard and is counted.
             if reason != CloseReason::Shutdown {
                 std::mem::forget(hook);
             }
@@ -60,7 +60,7 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
     let server = server_of(app).shutdown(shutdown.clone());
     let served = tokio::spawn(server.serve(listener));
 
-    // The client's window is zero, so hyper does not poll the streams, and they do not notice that
+    // The client's window is zero, so hyper does not poll the streams. They do not notice that
     // they must end.
     let socket = TcpStream::connect(addr).await.unwrap();
     let mut builder = h2::client::Builder::new();
@@ -74,7 +74,7 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
     }
     generators.until_started(2 * STREAMS).await;
     shutdown.begin();
-    within("the server to end", served).await.unwrap().unwrap();
+    within("the server to stop", served).await.unwrap().unwrap();
     assert_eq!(generators.count().alive, 0);
 }
 
@@ -83,6 +83,6 @@ async fn hooks_run_after_a_second_signal() {
     let mut server = Process::start("0", "60000").await;
     let _client = server.stream("/hooked-finite").await;
     server.exit_at_second_signal("TERM").await;
-    let said = within("the hook", server.lines.next_line()).await.unwrap();
-    assert_eq!(said.as_deref(), Some("shutdown"));
+    let line = within("the hook", server.lines.next_line()).await.unwrap();
+    assert_eq!(line.as_deref(), Some("shutdown"));
 }

@@ -1,4 +1,4 @@
-//! A server that shuts down ends its streams first: cleanly, spread over time, and before the
+//! A server that shuts down first ends its streams: cleanly, spread over time, and before the
 //! timeout.
 
 mod drain;
@@ -20,10 +20,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Longer than a closing stream stays open with a drain time of 5 s.
+/// Longer than a stream that is being closed stays open with a drain time of 5 s.
 const FINITE: Duration = Duration::from_millis(4_200);
 
-/// Clients do not repeat a `POST`, so the stream continues during a shutdown.
+/// Clients do not retry a `POST`, so the stream continues during a shutdown.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
@@ -46,7 +46,7 @@ fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")
         .and_then(|rest| rest.strip_suffix('\n'));
-    let retry = retry.unwrap_or_else(|| panic!("expected a last `retry`, found {frame:?}"));
+    let retry = retry.unwrap_or_else(|| panic!("expected a final `retry`, found {frame:?}"));
     retry.parse().unwrap()
 }
 
@@ -81,22 +81,22 @@ impl Process {
         client
     }
 
-    /// Sends SIGTERM, then `second` once the server rejects connections, and expects it to exit.
+    /// Sends SIGTERM, then `second` once the listener is closed, and expects a successful exit.
     async fn exit_at_second_signal(&mut self, second: &str) {
         self.signal("TERM").await;
-        self.until_it_accepts_nobody().await;
+        self.until_listener_closes().await;
         self.signal(second).await;
         assert!(self.exit().await.success());
     }
 
     async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("a process that runs").to_string();
+        let pid = self.child.id().expect("a running process").to_string();
         let killed = Command::new("kill").args(["-s", name, &pid]).status().await;
         assert!(killed.unwrap().success());
     }
 
-    /// Waits until the server drains, at which point its listener is closed.
-    async fn until_it_accepts_nobody(&self) {
+    /// Waits until the server starts to drain. It closes its listener at that point.
+    async fn until_listener_closes(&self) {
         within("the listener to close", async {
             while TcpStream::connect(self.addr).await.is_ok() {
                 tokio::task::yield_now().await;
@@ -106,7 +106,7 @@ impl Process {
     }
 
     async fn exit(&mut self) -> ExitStatus {
-        within("the process to end", self.child.wait())
+        within("the process to exit", self.child.wait())
             .await
             .unwrap()
     }

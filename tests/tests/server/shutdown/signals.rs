@@ -1,4 +1,4 @@
-//! Servers in their own processes, which receive signals.
+//! Signals sent to servers that run in their own processes.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use tokio::task::JoinSet;
 
 use super::{Process, retry, to_the_end};
 
-/// The server does not handle the signal, so the kernel's default action applies.
+/// The server installs no signal handlers, so the default action applies.
 #[tokio::test]
-async fn signal_ends_process_without_signals() {
+async fn signal_kills_process_without_handlers() {
     use std::os::unix::process::ExitStatusExt as _;
 
     for (name, number) in [("TERM", 15), ("INT", 2)] {
@@ -77,7 +77,7 @@ async fn sigterm_fails_readiness_before_draining() {
     early.expect_chunk().await;
 
     server.signal("TERM").await;
-    within("the probe to fail", async {
+    within("the readiness probe to fail", async {
         while server.status("/readyz").await != "HTTP/1.1 503 Service Unavailable" {
             tokio::task::yield_now().await;
         }
@@ -87,7 +87,7 @@ async fn sigterm_fails_readiness_before_draining() {
     let mut late = Client::get(server.addr, "/quiet").await;
     assert_eq!(late.head().await.status_line, "HTTP/1.1 200 OK");
 
-    // A second signal ends the wait, and everything else.
+    // A second signal ends the delay and the streams.
     server.signal("TERM").await;
     assert!(server.exit().await.success());
 }
@@ -96,7 +96,7 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // If the ends were spread over the whole drain time, some streams would outlast the test's
+    // If the streams ended over the whole drain time, some of them would outlive the test's
     // timeout.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);

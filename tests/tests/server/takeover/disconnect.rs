@@ -17,7 +17,7 @@ async fn silent(State(generators): State<Generators>) -> impl Stream<Item = u32>
     pending::<()>().await;
 }
 
-/// The stream writes nothing, so no write can fail.
+/// The stream writes nothing, so a failed write cannot reveal the disconnect.
 #[tokio::test]
 async fn disconnect_is_noticed_despite_unread_bytes() {
     let generators = Generators::new();
@@ -28,9 +28,9 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
         client.head().await;
         assert_eq!(client.expect_chunk().await, "data: 1\n\n");
         let (mut socket, _) = client.into_parts();
-        // This exceeds the limit, so the stream breaks off.
-        let is_broken_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
-        assert!(sent > 1_000_000 || !is_broken_off);
+        // Above the limit, the server cuts the stream off.
+        let was_cut_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
+        assert!(sent > 1_000_000 || !was_cut_off);
         if sent == 1_000_000 {
             assert_eq!(generators.count().alive, 1);
             drop(socket);
@@ -39,7 +39,7 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
     }
 }
 
-/// A generator may hold resources that others wait for, and closing a socket takes time.
+/// A generator may hold resources that other tasks are waiting for, and closing a socket takes time.
 #[tokio::test]
 async fn generators_drop_before_sockets_on_mass_disconnect() {
     const MANY: usize = 100;
@@ -56,7 +56,7 @@ async fn generators_drop_before_sockets_on_mass_disconnect() {
     }
     generators.until_started(MANY).await;
 
-    // The server runs on this thread, so it cannot notice a disconnect before all clients have
+    // The server runs on this thread, so it cannot notice any disconnect before all clients have
     // disconnected.
     for client in &clients {
         client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -70,6 +70,6 @@ async fn generators_drop_before_sockets_on_mass_disconnect() {
     });
     let closed: Vec<_> = closed.collect();
     for closed in closed {
-        assert_eq!(soon("a socket to be closed", closed).await.unwrap(), (0, 0));
+        assert_eq!(soon("the socket to close", closed).await.unwrap(), (0, 0));
     }
 }

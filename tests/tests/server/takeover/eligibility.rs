@@ -1,4 +1,4 @@
-//! The responses that are taken over.
+//! The responses that the server takes over from hyper.
 
 use std::{
     convert::Infallible,
@@ -61,11 +61,11 @@ async fn any_event_stream_response_is_taken_over() {
     expect_two(&mut client).await;
 }
 
-/// The number of bytes read from the streams' bodies, and the number of bodies dropped.
+/// Counts the bytes read from response bodies, and the bodies that were dropped.
 #[derive(Clone, Default)]
 struct Seen(Arc<(AtomicUsize, watch::Sender<usize>)>);
 
-/// Counts its drop.
+/// A guard that counts its drop.
 struct Dropped(Seen);
 
 impl Drop for Dropped {

@@ -1,4 +1,4 @@
-//! How a stream ends, and the state of its connection afterwards.
+//! How a stream ends, and what happens to its connection afterwards.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::{Router, extract::State};
 use sse_runtime::{Server, Shutdown, SseRouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
 use tokio::net::TcpListener;
 
-use support::{BrokenOff, Client, soon};
+use support::{Client, CutOff, soon};
 
 use super::{app, ask, expect_page, expect_two, serve, two};
 
@@ -22,7 +22,7 @@ async fn connection_closes_if_the_head_announced_it() {
         let mut client = Client::connect(addr).await;
         client.send(request.as_bytes()).await;
         let head = client.head().await;
-        let rest = soon("the connection to end", client.rest()).await;
+        let rest = soon("the connection to close", client.rest()).await;
         let is_chunked = head.get("transfer-encoding").is_some();
         let body = if is_chunked {
             TWO
@@ -56,7 +56,7 @@ async fn excess_request_bytes_do_not_cut_the_stream() {
             assert_eq!(client.expect_chunk().await.len(), 1008);
         }
     }
-    // The server has finished long before the client, and must not close the connection yet.
+    // The server has been done for a long time, but must not close the connection yet.
     for _ in 200..EVENTS {
         client.send(b"and so on").await;
         assert_eq!(client.expect_chunk().await.len(), 1008);
@@ -64,12 +64,12 @@ async fn excess_request_bytes_do_not_cut_the_stream() {
     assert_eq!(client.chunk().await, Ok(None));
 }
 
-/// Fails to serialize.
+/// Panics after the first event.
 #[sse_endpoint("/fails")]
 async fn fails() -> impl Stream<Item = u32> {
     yield_!(1);
     tokio::task::yield_now().await;
-    panic!("the panic of the test");
+    panic!("on purpose");
 }
 
 #[tokio::test]
@@ -79,14 +79,14 @@ async fn failed_stream_drops_pipelined_requests() {
     client.send((ask("/fails") + &ask("/two")).as_bytes()).await;
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    assert_eq!(client.chunk().await, Err(BrokenOff));
+    assert_eq!(client.chunk().await, Err(CutOff));
 
     let mut response = reqwest::get(format!("http://{addr}/fails")).await.unwrap();
     assert_eq!(response.chunk().await.unwrap().unwrap(), "data: 1\n\n");
     assert!(response.chunk().await.is_err());
 }
 
-/// Each event is one chunk. The sizes range from far below to far above the limit for copying into
+/// Each event is one chunk. The sizes range from well below to well above the limit for copying into
 /// one buffer.
 #[tokio::test]
 async fn slow_reader_receives_events_of_any_size() {
@@ -134,7 +134,7 @@ async fn slow_reader_receives_events_of_any_size() {
     }
 }
 
-/// A connection that waits for the next request after a stream does not delay a shutdown.
+/// An idle connection whose stream has ended does not delay a shutdown.
 #[tokio::test]
 async fn shutdown_closes_the_connection_after_its_stream() {
     let shutdown = Shutdown::within(Duration::from_secs(10));
@@ -146,12 +146,12 @@ async fn shutdown_closes_the_connection_after_its_stream() {
     let serving = tokio::spawn(server.serve(listener));
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // hyper drives the connection again.
+    // By now, hyper drives the connection again.
     client.send(ask("/page/1").as_bytes()).await;
     expect_page(&mut client, 1).await;
     client.send(ask("/two").as_bytes()).await;
     expect_two(&mut client).await;
     shutdown.begin();
-    assert_eq!(soon("the connection to end", client.rest()).await, "");
-    soon("the server to end", serving).await.unwrap().unwrap();
+    assert_eq!(soon("the connection to close", client.rest()).await, "");
+    soon("the server to stop", serving).await.unwrap().unwrap();
 }

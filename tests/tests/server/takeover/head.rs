@@ -1,4 +1,4 @@
-//! The response head, which must equal the one that hyper would write.
+//! The response head must be identical to the one that hyper would write.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use support::{Client, body, serve_as};
 
 use super::{serve, two};
 
-/// Returns the lines of the head without the date, and the date.
+/// Returns the lines of the head without the `Date` header, and that header separately.
 async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     let mut client = Client::connect(addr).await;
     client.send(request.as_bytes()).await;
@@ -27,7 +27,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     (lines, date)
 }
 
-/// Compares two servers for one app. One of them leaves the stream to hyper.
+/// Compares two servers that run the same app. One of them leaves the stream to hyper.
 #[tokio::test]
 async fn head_equals_that_of_hyper() {
     async fn marked(mut response: Response) -> Response {
@@ -66,8 +66,8 @@ async fn head_equals_that_of_hyper() {
         lines_of_ours.sort();
         lines_of_hypers.sort();
         assert_eq!(lines_of_ours, lines_of_hypers, "{request}");
-        // Weekdays and months have three letters each, so dates differ in form only if the
-        // positions of digits differ.
+        // Weekdays and months all have three letters, so two dates have the same format if their
+        // digits are at the same positions.
         let form = |date: &str| -> Vec<bool> { date.chars().map(|c| c.is_ascii_digit()).collect() };
         assert_eq!(form(&date), form(&date_of_hypers), "{date}");
         let day = |date: &str| date[.."date: Sun, 06 Nov 1994".len()].to_owned();

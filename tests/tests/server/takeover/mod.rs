@@ -1,4 +1,4 @@
-//! Streams that the server drives directly on their socket, without hyper, and other requests on
+//! Streams that the server writes directly to the socket, without hyper, and other requests on
 //! the same connection.
 
 mod disconnect;
@@ -31,7 +31,7 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
 }
 
-/// Yields the request body, then finishes.
+/// Yields the request body.
 #[sse_endpoint("/posted", method = POST)]
 async fn posted(body: String) -> impl Stream<Item = Text<String>> {
     yield_!(Text(body));
@@ -47,7 +47,7 @@ async fn page(Path(bytes): Path<usize>) -> String {
     "x".repeat(bytes)
 }
 
-/// Upgrades the connection, and echoes five bytes.
+/// Upgrades the connection and echoes five bytes.
 async fn upgrade(mut request: Request) -> Response {
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -78,7 +78,7 @@ fn ask(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
 }
 
-/// Expects the response of [`page`] as the next one on the connection.
+/// Asserts that the next response on the connection is the one from [`page`].
 async fn expect_page(client: &mut Client, bytes: usize) {
     let head = client.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -86,7 +86,7 @@ async fn expect_page(client: &mut Client, bytes: usize) {
     assert!(client.take(bytes).await.iter().all(|byte| *byte == b'x'));
 }
 
-/// Expects the stream of [`two`] as the next response on the connection.
+/// Asserts that the next response on the connection is the stream from [`two`].
 async fn expect_two(client: &mut Client) {
     let head = client.head().await;
     assert_eq!(head.get("transfer-encoding"), Some("chunked"));

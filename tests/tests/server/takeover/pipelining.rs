@@ -1,4 +1,4 @@
-//! Requests before and after a stream on one connection.
+//! Requests before and after a stream on the same connection.
 
 use std::task::Poll;
 
@@ -28,12 +28,12 @@ async fn pipelined_requests_are_answered_after_the_stream() {
     expect_two(&mut client).await;
     expect_two(&mut client).await;
     expect_page(&mut client, 30).await;
-    // Another stream is requested after all of these.
+    // The client then requests another stream.
     client.send(ask("/two").as_bytes()).await;
     expect_two(&mut client).await;
 }
 
-/// hyper's connection may be taken apart only once all earlier responses are in the kernel. hyper
+/// hyper's connection may be dismantled only once the kernel has all earlier responses. hyper
 /// does not guarantee this.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
@@ -54,7 +54,7 @@ async fn responses_before_the_stream_are_not_lost() {
 /// previous response ended between two polls of its body.
 #[tokio::test]
 async fn taken_response_is_requested_once() {
-    /// Returns a body that has to be polled twice for its end.
+    /// Returns a body that needs two polls to report its end.
     async fn ends_late() -> Body {
         let (mut data, mut has_waited) = (Some(body::data("x")), false);
         body::poll_fn(move |cx| {
@@ -87,9 +87,9 @@ async fn taken_response_is_requested_once() {
     expect_two(&mut client).await;
 }
 
-/// A request arrives in two pieces, the second while the preceding stream runs.
+/// The second half of the request arrives while the preceding stream is running.
 #[tokio::test]
-async fn request_split_by_a_stream_is_not_torn() {
+async fn request_split_by_a_stream_is_reassembled() {
     #[sse_endpoint("/until")]
     async fn until(State(over): State<watch::Receiver<bool>>) -> impl Stream<Item = u32> {
         let mut over = over;
@@ -197,5 +197,5 @@ async fn pipelined_requests_beyond_the_buffer_are_dropped() {
     numbers.send_replace(3);
     assert_eq!(client.expect_chunk().await, "data: 3\n\n");
     assert_eq!(client.chunk().await, Ok(None));
-    assert_eq!(soon("the connection to end", client.rest()).await, "");
+    assert_eq!(soon("the connection to close", client.rest()).await, "");
 }

@@ -1,4 +1,4 @@
-//! When the body of a stream is polled, and by which waker.
+//! When the body of a stream is polled, and with which waker.
 
 use std::{
     future::poll_fn,
@@ -49,14 +49,14 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_enter(&self, id: &span::Id, context: layer::Context<'_, S>) {
-        let span = context.span(id).expect("a span that is entered");
+        let span = context.span(id).expect("the entered span");
         if span.name() == "event_stream" {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// A generator that has read all events waits for the next one, so it is polled once for each
+/// A generator that has read all events waits for the next one. It should be polled once for each
 /// event.
 #[tokio::test]
 async fn waiting_generator_is_polled_once_for_each_event() {
@@ -76,12 +76,12 @@ async fn waiting_generator_is_polled_once_for_each_event() {
         client.expect_chunk().await;
     }
     let polls = polls.0.load(Ordering::Relaxed);
-    // A few polls have other reasons.
+    // A few additional polls have other causes.
     let once = EVENTS as usize..EVENTS as usize * 3 / 2;
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A layer's body that publishes the next event after each event that it passes on, in the same
+/// A wrapper body, added by a layer. After forwarding an event, it publishes the next one in the same
 /// poll of the connection's task.
 struct Publishing {
     body: Body,
@@ -90,7 +90,7 @@ struct Publishing {
     own: Option<Arc<OwnWaker>>,
 }
 
-/// The body's own waker, similar to the wakers in a set of futures: the inner body is polled only
+/// A separate waker, as in `FuturesUnordered`. The inner body is polled only
 /// if this waker was woken.
 #[derive(Default)]
 struct OwnWaker {
@@ -165,7 +165,7 @@ async fn event_published_within_a_poll_is_not_missed() {
     }
 }
 
-/// Ends when it is notified.
+/// Closes its stream when notified.
 #[sse_endpoint("/until", keep_alive = "off")]
 async fn until(
     State((topic, over)): State<(Topic<u32>, Arc<Notify>)>,
@@ -175,8 +175,8 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// Returns a layer's body that gathers all ready frames, as with `now_or_never`: after the first
-/// frame it polls with a no-op waker.
+/// Wraps `body` to gather all ready frames, as with `now_or_never`. After the first
+/// frame, it polls with a no-op waker.
 fn gathering(mut body: Body) -> Body {
     body::poll_fn(move |cx| {
         let mut next = ready!(Pin::new(&mut body).poll_frame(cx));
@@ -212,7 +212,7 @@ async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
     client.read_to(r#"{"reason":"revoked"}"#).await;
 }
 
-/// A body within this process that several clients share. Each client receives one of its events.
+/// A response body that several clients share. Each client receives one of its events.
 type Shared = Arc<tokio::sync::Mutex<Body>>;
 
 #[sse_endpoint("/one")]
@@ -226,7 +226,7 @@ async fn one(State(shared): State<Shared>) -> impl Stream<Item = Text<String>> {
 }
 
 #[tokio::test]
-async fn body_moved_to_another_task_is_polled_in_any_epoch() {
+async fn body_moved_to_another_task_is_still_polled() {
     let topic = Topic::in_memory(16);
     let mut router = Router::new().sse(of_topic).with_state(topic.clone());
     let request = Request::get("/topic").body(Body::empty()).unwrap();

@@ -1,4 +1,4 @@
-//! Upgrades around a stream.
+//! Upgrade requests on a connection that also carries streams.
 
 use support::Client;
 
@@ -16,7 +16,7 @@ async fn connection_can_be_upgraded_after_a_stream() {
     assert_eq!(client.rest().await, "hello");
 }
 
-/// The response to an upgrade request is a stream.
+/// The server ignores the upgrade and sends a stream.
 #[tokio::test]
 async fn upgrade_request_can_be_answered_with_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;

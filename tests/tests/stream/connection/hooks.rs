@@ -33,7 +33,7 @@ async fn ends(
     told.watch(&connection);
     match how.as_str() {
         "rejected" => return Err(StatusCode::FORBIDDEN),
-        "panicked_before" => panic!("as asked"),
+        "panicked_before" => panic!("on purpose"),
         "revoked_before" => {
             connection.close_when(std::future::ready(()));
             pending::<()>().await;
@@ -49,10 +49,10 @@ async fn ends(
     match how.as_str() {
         "finished" => return,
         "failed" => return Err("failed".to_owned()),
-        "panicked" => panic!("as asked"),
+        "panicked" => panic!("on purpose"),
         "expired" => connection.expires_at(SystemTime::now() + Duration::from_millis(50)),
         "expired_already" => connection.expires_at(Instant::now()),
-        "revoked_by_panic" => connection.close_when(async { panic!("as asked") }),
+        "revoked_by_panic" => connection.close_when(async { panic!("on purpose") }),
         "destructor" => {
             connection.close_when(std::future::ready(()));
             let _panics = Panics;
@@ -73,7 +73,7 @@ struct Panics;
 
 impl Drop for Panics {
     fn drop(&mut self) {
-        panic!("as asked");
+        panic!("on purpose");
     }
 }
 
@@ -158,7 +158,7 @@ async fn hook_receives_the_reason_after_all_is_dropped() {
 }
 
 #[tokio::test]
-async fn hook_tells_a_disconnect_from_a_shutdown() {
+async fn hook_distinguishes_disconnect_from_shutdown() {
     let (told, mut reasons) = Told::new();
     let shutdown = Shutdown::within(Duration::from_millis(100));
     let app = Router::new()
@@ -257,7 +257,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
 }
 
 #[tokio::test]
-async fn panicking_hook_ends_nothing_else() {
+async fn panicking_or_hanging_hook_does_not_block_others() {
     #[sse_endpoint("/hooks")]
     async fn hooks(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         connection.on_close(|_| async { panic!("in a hook") });
@@ -285,7 +285,7 @@ async fn panicking_hook_ends_nothing_else() {
 }
 
 #[tokio::test]
-async fn late_hook_runs_and_late_task_does_not() {
+async fn late_hook_runs_but_late_task_does_not() {
     #[sse_endpoint("/hands-over")]
     async fn hands_over(
         connection: Connection,

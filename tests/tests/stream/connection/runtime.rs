@@ -9,9 +9,9 @@ use support::{Client, serve};
 use super::{Told, waits};
 
 /// A task whose destructor uses the connection.
-struct ComesBack(Connection);
+struct SpawnsOnDrop(Connection);
 
-impl Drop for ComesBack {
+impl Drop for SpawnsOnDrop {
     fn drop(&mut self) {
         self.0.spawn(async {});
         self.0.on_close(|_| async {});
@@ -23,7 +23,7 @@ fn runtime_shutdown_mid_stream_does_not_deadlock() {
     #[sse_endpoint("/spawns")]
     async fn spawns(connection: Connection) -> impl Stream<Item = u32> {
         loop {
-            let comes_back = ComesBack(connection.clone());
+            let comes_back = SpawnsOnDrop(connection.clone());
             connection.spawn(async move {
                 let _comes_back = comes_back;
                 pending::<()>().await;
@@ -59,7 +59,7 @@ fn runtime_shutdown_mid_stream_does_not_deadlock() {
 }
 
 #[test]
-fn body_dropped_outside_of_a_runtime_does_not_panic() {
+fn body_dropped_outside_a_runtime_does_not_panic() {
     let (told, mut reasons) = Told::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

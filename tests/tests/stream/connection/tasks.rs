@@ -45,14 +45,14 @@ async fn panicking_task_ends_its_stream() {
     for path in ["/waits", "/floods"] {
         let mut events = client.get(path).await.events();
         let mut last = events.expect_event().await;
-        let broken_off = loop {
+        let is_cut_off = loop {
             match events.next().await {
                 Ok(Some(event)) => last = event,
                 Ok(None) => break false,
                 Err(_) => break true,
             }
         };
-        assert!(broken_off, "{path}");
+        assert!(is_cut_off, "{path}");
         assert_eq!((last.event.as_str(), last.id.as_str()), ("error", "~done"));
         let (_, reason, _) = reasons.recv().await.unwrap();
         assert_eq!(reason, CloseReason::Panicked, "{path}");

@@ -6,7 +6,7 @@ use axum::{Router, extract::State};
 use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
 use tokio::sync::watch;
 
-use support::{BrokenOff, Client, Count, log::Log, serve, within};
+use support::{Client, Count, CutOff, log::Log, serve, within};
 
 use super::app;
 
@@ -45,7 +45,7 @@ fn generator_that_never_waits_yields_to_other_tasks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generators_are_gone_after_ten_thousand_clients() {
+async fn generators_are_dropped_after_ten_thousand_clients() {
     const WAVE: usize = 200;
     const ALL: usize = 10_000;
 
@@ -94,8 +94,8 @@ async fn panics(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item 
     panic!("on purpose");
 }
 
-#[sse_endpoint("/goes-on")]
-async fn goes_on(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
+#[sse_endpoint("/continues")]
+async fn continues(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item = u32> {
     let mut events = events;
     yield_!(0);
     while events.changed().await.is_ok() {
@@ -105,15 +105,15 @@ async fn goes_on(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item
 }
 
 #[tokio::test]
-async fn panic_breaks_off_only_its_own_stream() {
+async fn panic_cuts_off_only_its_own_stream() {
     // Captures the log of this thread, on which the server also runs.
     let log = Log::capture();
     let (events, receiver) = watch::channel(0);
-    let app = Router::new().sse(panics).sse(goes_on).with_state(receiver);
+    let app = Router::new().sse(panics).sse(continues).with_state(receiver);
     let addr = serve(app).await;
 
     let mut panicked = Client::get(addr, "/panics").await;
-    let mut other = Client::get(addr, "/goes-on").await;
+    let mut other = Client::get(addr, "/continues").await;
     for client in [&mut panicked, &mut other] {
         client.head().await;
         assert_eq!(client.expect_chunk().await, "data: 0\n\n");
@@ -121,12 +121,12 @@ async fn panic_breaks_off_only_its_own_stream() {
 
     events.send(1).unwrap();
     // The last chunk is missing, so that the client can distinguish this from a clean end.
-    assert_eq!(panicked.chunk().await, Err(BrokenOff));
+    assert_eq!(panicked.chunk().await, Err(CutOff));
     assert_eq!(other.expect_chunk().await, "data: 1\n\n");
     events.send(2).unwrap();
     assert_eq!(other.expect_chunk().await, "data: 2\n\n");
 
-    let mut new = Client::get(addr, "/goes-on").await;
+    let mut new = Client::get(addr, "/continues").await;
     assert_eq!(new.head().await.status_line, "HTTP/1.1 200 OK");
     assert_eq!(new.expect_chunk().await, "data: 0\n\n");
 

@@ -52,8 +52,8 @@ async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item =
 }
 
 /// Drops the unread body, and waits for an unrelated event before the response begins.
-#[sse_endpoint("/given-back", method = POST)]
-async fn post_given_back(
+#[sse_endpoint("/body-dropped", method = POST)]
+async fn post_body_dropped(
     State(generators): State<Generators>,
     body: Body,
 ) -> Result<impl Stream<Item = u32>, StatusCode> {
@@ -113,7 +113,7 @@ fn app() -> (Router, Generators) {
         .sse(post_bytes)
         .sse(post_json)
         .sse(post_unread)
-        .sse(post_given_back)
+        .sse(post_body_dropped)
         .sse(post_burst)
         .sse(post_before)
         .sse(get_before)

@@ -135,11 +135,11 @@ async fn early_post_is_dropped_with_large_unread_body() {
 }
 
 #[tokio::test]
-async fn post_is_dropped_with_body_given_back_unread() {
+async fn post_is_dropped_with_body_dropped_unread() {
     let (app, generators) = app();
     let addr = serve(app).await;
     let body = vec![b'x'; 300 * 1024];
-    let client = Client::post(addr, "/given-back", body.len(), &body).await;
+    let client = Client::post(addr, "/body-dropped", body.len(), &body).await;
     leave_unread(client, &generators).await;
 }
 

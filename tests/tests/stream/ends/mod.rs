@@ -18,8 +18,8 @@ macro_rules! endpoint {
             yield_!(1);
             match how.as_str() {
                 "finished" => return,
-                "failed" => return Err("as asked".to_owned()),
-                "panicked" => panic!("as asked"),
+                "failed" => return Err("on purpose".to_owned()),
+                "panicked" => panic!("on purpose"),
                 "expired" => connection.expires_at(SystemTime::now()),
                 "revoked" => connection.close_when(std::future::ready(())),
                 "lagged" => {
@@ -105,12 +105,12 @@ fn run(how: &str) -> Subscription<u32> {
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
     let run = match how {
         "run failed" => hub.spawn("run", Start::First, async |_| {
-            Err::<(), _>("as asked".to_owned())
+            Err::<(), _>("on purpose".to_owned())
         }),
         "run failed unseen" => hub.spawn("run", Start::First, async |_| {
-            Err::<(), _>(std::io::Error::other("as asked"))
+            Err::<(), _>(std::io::Error::other("on purpose"))
         }),
-        "run panicked" => hub.spawn("run", Start::First, async |_| -> () { panic!("as asked") }),
+        "run panicked" => hub.spawn("run", Start::First, async |_| -> () { panic!("on purpose") }),
         _ => hub.spawn("run", Start::First, async |_| pending::<()>().await),
     };
     if how == "run stopped" {

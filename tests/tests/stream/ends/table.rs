@@ -222,7 +222,7 @@ const STACKS: [(Stack, Http); 8] = [
 ];
 
 /// Returns how a response breaks off, by server and HTTP version.
-fn break_off(stack: Stack, http: Http) -> Finish {
+fn cut_off(stack: Stack, http: Http) -> Finish {
     match (stack, http) {
         (_, Http::One) => Finish::Cut,
         (_, Http::Two) | (Stack::Serve | Stack::ServeInHyper, Http::OneZero) => Finish::Reset,
@@ -236,35 +236,35 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     let mut cells = BTreeMap::new();
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
-        let breaks_off = if ended.finish == Finish::Clean {
+        let is_cut_off = if ended.finish == Finish::Clean {
             // If breaking off looks like a clean end on this server, the other servers show which
             // one it is.
-            (break_off(stack, http) != Finish::Clean).then_some(false)
+            (cut_off(stack, http) != Finish::Clean).then_some(false)
         } else {
             assert_eq!(
                 ended.finish,
-                break_off(stack, http),
+                cut_off(stack, http),
                 "{stack:?} {http:?} {cause}"
             );
             Some(true)
         };
         cells.insert(
             (stack, http),
-            (describe(&ended.frames), breaks_off, ended.reason),
+            (describe(&ended.frames), is_cut_off, ended.reason),
         );
     }
-    let (frames, breaks_off, reason) = cells[&STACKS[0]].clone();
+    let (frames, is_cut_off, reason) = cells[&STACKS[0]].clone();
     for ((stack, http), cell) in &cells {
         let (same_frames, same_end) = (
             cell.0 == frames,
-            cell.1.is_none_or(|cell| Some(cell) == breaks_off),
+            cell.1.is_none_or(|cell| Some(cell) == is_cut_off),
         );
         assert!(
             same_frames && same_end && cell.2 == reason,
             "{endpoint} {cause}: {stack:?} {http:?}: {cell:?}"
         );
     }
-    let end = if breaks_off == Some(true) {
+    let end = if is_cut_off == Some(true) {
         "breaks off"
     } else {
         "ends"
@@ -278,7 +278,7 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn table_in_the_docs_is_what_streams_do() {
+async fn table_in_the_docs_matches_real_streams() {
     let mut table = String::from(
         "| why | reason | `GET` | `GET`, `events = \"own\"` | `GET`, `on_cut = \"abort\"` | other methods | other methods, `events = \"all\"` | a client that reconnects to the `GET` |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -313,7 +313,7 @@ async fn table_in_the_docs_is_what_streams_do() {
             .lines()
             .find(|line| line.starts_with(&format!("| {server}")));
         let cells: Vec<&str> = row.unwrap().split(" | ").collect();
-        let expected = |http| match break_off(stack, http) {
+        let expected = |http| match cut_off(stack, http) {
             Finish::Clean => "cannot be told from an end",
             Finish::Cut => "no last chunk",
             Finish::Reset if http == Http::OneZero => "a reset of the connection",

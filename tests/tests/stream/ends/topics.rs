@@ -58,13 +58,13 @@ async fn gap_fails_a_stream_of_own_events() {
     let (addr, mut reason) = start(&Topic::in_memory(2)).await;
     let mut client = post(addr, "/own", "another-1").await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    assert_eq!(client.chunk().await, Err(support::BrokenOff));
+    assert_eq!(client.chunk().await, Err(support::CutOff));
     let reason = within("the hook", reason.recv()).await;
     assert_eq!(reason, Some(CloseReason::Failed));
 }
 
 #[tokio::test]
-async fn gap_is_handed_out_by_recv() {
+async fn recv_returns_the_gap() {
     let (addr, _reason) = start(&Topic::in_memory(2)).await;
     let mut client = post(addr, "/handed-out", "another-1").await;
     assert_eq!(client.expect_chunk().await, "data: \"gap: unknown\"\n\n");
@@ -72,7 +72,7 @@ async fn gap_is_handed_out_by_recv() {
 }
 
 #[tokio::test]
-async fn keep_alive_of_a_post_holds_no_id() {
+async fn keep_alive_of_a_post_contains_no_id() {
     let topic = Topic::in_memory(2);
     let (addr, _reason) = start(&topic).await;
     let position = topic.subscribe(Start::Now).position();

@@ -59,7 +59,7 @@ async fn error_before_the_response_is_a_status() {
 }
 
 #[tokio::test]
-async fn place_decides_between_both_errors() {
+async fn position_decides_which_error_is_sent() {
     let mut events = get(app(), "/try-response/2").await.events();
     assert_eq!(values(&mut events).await, [2]);
     for (uri, message) in [

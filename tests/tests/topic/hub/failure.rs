@@ -11,7 +11,7 @@ use sse_runtime::{
     Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
     topic::HubError,
 };
-use support::{BrokenOff, Client, serve, within};
+use support::{Client, CutOff, serve, within};
 
 use super::{
     Answers, IDLE, OutOfWords, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error,
@@ -221,7 +221,7 @@ async fn stopped_run_breaks_off_a_post() {
         within("a word", client.expect_chunk()).await;
         hub.abort("s");
         let end = within("the end", client.chunk()).await;
-        assert_eq!(end, Err(BrokenOff), "{when}");
+        assert_eq!(end, Err(CutOff), "{when}");
     }
 }
 
@@ -240,7 +240,7 @@ async fn read_failed(
                 status: 503,
             }),
             "not serialised" => Err(OutOfWords::Broken),
-            _ => panic!("as asked"),
+            _ => panic!("on purpose"),
         }
     })?;
     yield_all!(run);
@@ -279,7 +279,7 @@ async fn post_gets_the_error_of_a_failed_run() {
         let half = within("a word", client.expect_chunk()).await;
         assert!(half.ends_with("data: \"half\"\n\n"), "{how}: {half:?}");
         let end = within("the end", client.chunk()).await;
-        assert_eq!(end, Err(BrokenOff), "{how}");
+        assert_eq!(end, Err(CutOff), "{how}");
     }
     assert_eq!(log.text().matches(unexplained).count(), 2, "{}", log.text());
 }

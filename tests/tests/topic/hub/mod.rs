@@ -128,7 +128,7 @@ enum OutOfWords {
 }
 
 fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
-    Err(serde::ser::Error::custom("as asked"))
+    Err(serde::ser::Error::custom("on purpose"))
 }
 
 /// Runs a producer of five words, unless its name is that of a failure.
@@ -150,7 +150,7 @@ async fn answer(
             words.acquire().await.unwrap().forget();
             if number == 3 {
                 match name.as_str() {
-                    "panics" => panic!("as asked"),
+                    "panics" => panic!("on purpose"),
                     "fails" => {
                         return Err(OutOfWords::Shown {
                             code: "out_of_words",

@@ -266,7 +266,7 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
     let panicked = tokio::spawn(async move {
         panics.spawn("c", Start::First, |_| {
             if true {
-                panic!("as asked");
+                panic!("on purpose");
             }
             pending::<()>()
         })
