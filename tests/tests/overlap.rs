@@ -1,4 +1,4 @@
-//! If two endpoints have the same method and path, the router panics and names both.
+//! If two endpoints have the same method and path, the router panics with a message that names both.
 
 use std::{
     cell::Cell,
@@ -40,12 +40,12 @@ async fn seat() -> impl Stream<Item = u32> {
 }
 
 thread_local! {
-    /// The line of the last panic.
+    /// The source line of the last panic.
     static LINE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Installs a panic hook that notes the line of each panic, then calls the previous hook.
-fn note_lines() {
+/// Installs a panic hook that records the line of each panic and then calls the previous hook.
+fn record_lines() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
@@ -56,11 +56,11 @@ fn note_lines() {
     });
 }
 
-/// Returns the message and the line of the panic that `mount` causes.
+/// Returns the message and the line of the panic in `mount`.
 fn panic_of(mount: impl FnOnce() -> Router) -> (String, u32) {
-    note_lines();
-    let panic = panic::catch_unwind(AssertUnwindSafe(mount)).expect_err("two cannot be one");
-    let message = panic.downcast::<String>().expect("a message with names");
+    record_lines();
+    let panic = panic::catch_unwind(AssertUnwindSafe(mount)).expect_err("a conflict");
+    let message = panic.downcast::<String>().expect("a formatted message");
     (*message, LINE.get())
 }
 

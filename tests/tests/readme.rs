@@ -1,5 +1,5 @@
-//! The README's programs equal the examples, and behave as the README describes. Its links,
-//! features and figures match the repository.
+//! The programs in the README are identical to the examples and behave as described. The links,
+//! features and figures in the README match the repository.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,10 +24,10 @@ fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// A program that the README or the comparison shows, identified by its file name.
+/// A program shown in the README or the comparison, identified by its file name.
 struct Program(&'static str);
 
-/// The running program, killed when dropped.
+/// A running program that is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -42,12 +42,12 @@ impl Program {
         read(&format!("examples/{}.rs", self.0))
     }
 
-    /// Builds and starts the program, and returns when it listens.
+    /// Builds and starts the program. Returns once it is listening.
     async fn run(&self) -> Running {
         let busy = TcpStream::connect("127.0.0.1:3000").await.is_ok();
         assert!(
             !busy,
-            "the README's programs need port 3000, and something listens on it"
+            "the programs in the README need port 3000, which is in use"
         );
         let built = Command::new(env!("CARGO"))
             .args([
@@ -68,7 +68,7 @@ impl Program {
         while TcpStream::connect("127.0.0.1:3000").await.is_err() {
             // A program that has exited will never listen.
             let ended = running.0.try_wait().unwrap();
-            assert_eq!(ended, None, "{} did not come up", self.0);
+            assert_eq!(ended, None, "{} exited without listening", self.0);
             tokio::task::yield_now().await;
         }
         running
@@ -84,8 +84,8 @@ fn curl(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Returns the lines that a client receives. Lines that depend on the clock are left out, and so is
-/// the keep-alive, which is sent only after a silence.
+/// Returns the lines that a client receives, without lines that depend on the clock. The keep-alive
+/// is omitted too, since it is sent only after a period of silence.
 fn frames(path: &str, args: &[&str]) -> String {
     let url = format!("http://127.0.0.1:3000{path}");
     curl(&[args, &["--max-time", "10", &url]].concat())
@@ -103,7 +103,7 @@ fn status(path: &str, args: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn readme_programs_match_examples_and_behave_equally() {
+async fn readme_programs_match_the_examples() {
     let [first, orders, by_hand] = ["readme_first", "readme_orders", "readme_by_hand"].map(Program);
     for (file, kind, program) in [
         ("README.md", "rust", &first),
@@ -113,7 +113,7 @@ async fn readme_programs_match_examples_and_behave_equally() {
         let block = format!("```{kind}\n{}```\n", program.source());
         assert!(
             read(file).contains(&block),
-            "{file} does not print examples/{}.rs",
+            "{file} does not contain examples/{}.rs",
             program.0
         );
     }
@@ -147,10 +147,10 @@ async fn readme_programs_match_examples_and_behave_equally() {
         ]);
         drop(running);
     }
-    // axum sends a `retry` before the first event as a separate frame, and we send it in the
-    // event's frame.
+    // axum sends a `retry` before the first event as a separate frame. We send it in the same
+    // frame as the event.
     let [ours, by_hand] = &answers[..] else {
-        unreachable!("two programs")
+        unreachable!("there are two programs")
     };
     let by_hand = by_hand
         .each_ref()
@@ -163,7 +163,7 @@ async fn readme_programs_match_examples_and_behave_equally() {
     assert_eq!(answers[0][4..], ["404", "400", "204"]);
 }
 
-/// The README shows one function from the comparison, and the number of lines of both programs.
+/// The README shows one function from the comparison and the line counts of both programs.
 #[test]
 fn readme_shows_the_comparison() {
     let (readme, comparison) = (read("README.md"), read(COMPARISON));
@@ -203,7 +203,7 @@ fn readme_links_to_files_that_exist() {
         }
         assert!(links > 1, "no link begins with {base}");
     }
-    // crates.io resolves a relative link against the folder of the crate, not of the README.
+    // crates.io resolves relative links against the folder of the crate, not that of the README.
     for link in readme.split("](").skip(1) {
         assert!(
             link.starts_with("https://") || link.starts_with('#'),
@@ -235,7 +235,7 @@ fn readme_lists_the_features_of_the_crate() {
     assert_eq!(listed, features);
 }
 
-/// The figures are medians from `docs/performance.md`, a page that each measurement overwrites.
+/// The figures are medians from `docs/performance.md`, which each measurement overwrites.
 #[test]
 fn readme_repeats_the_measured_figures() {
     let (readme, measured) = (read("README.md"), read("docs/performance.md"));
@@ -259,7 +259,7 @@ fn readme_repeats_the_measured_figures() {
         let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
-        // A median is followed by the minimum and the maximum, if they differ.
+        // The minimum and the maximum follow the median, unless they are equal.
         let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
         let row = format!("{row}{ours} | {peer} |\n");
         assert!(readme.contains(&row), "the README has no row {row}");

@@ -1,8 +1,8 @@
-//! Close reasons: each is produced by its real cause, and is the same in the hook, the span and the
-//! metrics.
+//! Close reasons. Each test stream ends for a real cause, and the hook, the span and the metrics
+//! must agree on the reason.
 //!
-//! This file has more than 450 lines: a process has only one recorder, so all endpoints belong to
-//! one test.
+//! This file exceeds 450 lines because a process has only one metrics recorder, so all endpoints have
+//! to be in a single test.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -29,7 +29,7 @@ use tokio::{
 
 type Told = mpsc::UnboundedSender<(u64, CloseReason)>;
 
-/// Reports to the test why the stream ended.
+/// Reports the close reason of the stream to the test.
 fn watch(connection: &Connection, told: Told) {
     let id = connection.id();
     connection.on_close(move |reason| async move {
@@ -44,7 +44,7 @@ async fn ends(
     axum::Extension(told): axum::Extension<Told>,
 ) -> impl Stream<Item = Result<String, String>> {
     watch(&connection, told);
-    tracing::info!("the handler's own words");
+    tracing::info!("logged by the handler");
     yield_!("first".to_owned());
     match how.as_str() {
         "finished" => {
@@ -60,7 +60,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// Stays open, so that the server can shut down or the client can disconnect.
+/// Stays open until the server shuts down or the client disconnects.
 #[sse_endpoint("/stays")]
 async fn stays(
     connection: Connection,
@@ -83,7 +83,7 @@ async fn floods(
     }
 }
 
-/// Reads a topic too slowly.
+/// Falls behind on a topic.
 #[sse_endpoint("/lags")]
 async fn lags(
     connection: Connection,
@@ -100,7 +100,7 @@ async fn lags(
     yield_all!(updates);
 }
 
-/// Yields more than one write holds, without a wait in between.
+/// Yields more than fits in one write, without waiting in between.
 #[sse_endpoint("/counts/{how}", flush = "ready", retry = "3s")]
 async fn counts(
     Path(how): Path<String>,
@@ -121,7 +121,7 @@ async fn counts(
     }
 }
 
-/// Reads a run that fails, or panics.
+/// Reads a run that fails or panics.
 #[sse_endpoint("/runs/{how}")]
 async fn runs(
     Path(how): Path<String>,
@@ -138,7 +138,7 @@ async fn runs(
     yield_all!(run);
 }
 
-/// Reads values from a task of its own that panics.
+/// Reads values from a spawned task that panics.
 #[sse_endpoint("/task")]
 async fn task(
     connection: Connection,
@@ -199,7 +199,7 @@ impl Running {
         }
     }
 
-    /// Waits until a hook has reported `why`, and returns the stream's ID.
+    /// Waits until a hook has reported `why`, and returns the ID of the stream.
     async fn closed(&mut self, why: CloseReason) -> u64 {
         let (id, reason) = within("the close hook", self.told.recv()).await.unwrap();
         assert_eq!(reason, why);
@@ -218,7 +218,7 @@ impl Running {
             .collect()
     }
 
-    /// Returns the span of the stream as logged at its close.
+    /// Returns the span of the stream, as logged when it closed.
     async fn span(&self, id: u64) -> String {
         let connection = format!("connection={id} ");
         within("the span to close", async {
@@ -237,11 +237,11 @@ impl Running {
     }
 }
 
-/// The ID of a stream that has ended, and the reason.
+/// The ID of a stream that has ended, and its close reason.
 type Ended = (u64, CloseReason);
 
 impl Running {
-    /// Opens streams on one endpoint that ends them as requested.
+    /// Opens streams on an endpoint that ends them as requested.
     async fn end_by_cause(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why) in [
@@ -289,7 +289,7 @@ impl Running {
         assert!(span.contains("reason=\"rejected\""), "{span}");
     }
 
-    /// Ends streams by failures of their sources.
+    /// Ends streams through failures of their sources.
     async fn fail_runs(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why, is_cut) in [
@@ -321,7 +321,7 @@ impl Running {
         ids
     }
 
-    /// Ends streams by their topic, their client, another stream or the server.
+    /// Ends streams through their topic, their client, another stream or the server.
     async fn end_by_others(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         let mut lags = Client::get(self.addr, "/api/lags").await;
@@ -343,7 +343,7 @@ impl Running {
         drop(new);
         self.closed(CloseReason::ClientGone).await;
 
-        // A client that stops reading, with a buffer that is soon full.
+        // This client never reads, and its receive buffer fills up quickly.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
         let mut stalled = Client::over(socket.connect(self.addr).await.unwrap());
@@ -361,9 +361,9 @@ impl Running {
             self.metric("sse_server_active_streams")[r#"http_route="/api/stays""#],
             1.0
         );
-        // The limit allows one stream.
-        let refused = Client::get(self.addr, "/api/stays").await.head().await;
-        assert_eq!(refused.status_line, "HTTP/1.1 503 Service Unavailable");
+        // The limit allows only one stream.
+        let rejected = Client::get(self.addr, "/api/stays").await.head().await;
+        assert_eq!(rejected.status_line, "HTTP/1.1 503 Service Unavailable");
         drop(leaves);
         let why = CloseReason::ClientGone;
         ids.push((self.closed(why).await, why));
@@ -377,7 +377,7 @@ impl Running {
         ids
     }
 
-    /// Asserts that each span has its reason and the other fields.
+    /// Asserts that each span contains the reason and the other fields.
     async fn assert_spans(&self, ended: &[Ended]) {
         for &(id, why) in ended {
             let span = self.span(id).await;
@@ -400,15 +400,15 @@ impl Running {
         let text = self.log.text();
         let own = text
             .lines()
-            .find(|line| line.contains("the handler's own words"))
+            .find(|line| line.contains("logged by the handler"))
             .unwrap();
         assert!(
             own.contains("event_stream"),
-            "the handler runs in the span: {own}"
+            "the handler did not run in the span: {own}"
         );
     }
 
-    /// Asserts that each reason is counted once for its route, and nothing else is.
+    /// Asserts that each reason is counted once for its route, and that nothing else is counted.
     fn assert_metrics(&self, ended: Vec<Ended>) {
         let closed = self.metric("sse_server_streams_closed");
         for (_, why) in ended {
@@ -434,14 +434,14 @@ impl Running {
         }
         let ends = r#"http_route="/api/ends/{how}""#;
         let stays = r#"http_route="/api/stays""#;
-        // Reasons that have not occurred are exported as zero, so that the first occurrence is an
+        // Reasons that have not occurred yet are exported as zero. This makes the first occurrence an
         // increase.
         let never = r#"http_route="/api/stays",reason="panicked""#;
         assert_eq!(closed.get(never), Some(&0.0));
         let never = r#"http_route="/api/stays",limit="key""#;
         assert_eq!(self.metric("sse_server_streams_rejected")[never], 0.0);
-        let refused = r#"http_route="/api/stays",limit="total""#;
-        assert_eq!(self.metric("sse_server_streams_rejected")[refused], 1.0);
+        let rejected = r#"http_route="/api/stays",limit="total""#;
+        assert_eq!(self.metric("sse_server_streams_rejected")[rejected], 1.0);
         for (name, count) in [("opened", 6.0), ("closed", 6.0)] {
             let all = self.metric(&format!("sse_server_streams_{name}"));
             let of_route = all.iter().filter(|(labels, _)| labels.starts_with(ends));
@@ -457,7 +457,7 @@ impl Running {
         assert_eq!(self.metric("sse_server_events")[stays], 2.0);
         let goodbye =
             self.metric("sse_server_sent_bytes")[stays] - 2.0 * "data: 1\n\n".len() as f64;
-        assert!(goodbye > 0.0, "the `retry` of the shutdown counts as well");
+        assert!(goodbye > 0.0, "the `retry` sent at shutdown should be counted");
         assert_eq!(
             self.metric("sse_server_time_to_first_event_count")[ends],
             6.0
@@ -467,7 +467,7 @@ impl Running {
     }
 }
 
-// There is only one test, since a process has one recorder.
+// This must be the only test, since a process can have only one recorder.
 #[tokio::test]
 async fn each_reason_matches_in_hook_span_and_metric() {
     let mut server = Running::start().await;

@@ -1,5 +1,5 @@
-//! The memory that an HTTP/2 client can cost the server if it never reads. The client's windows are
-//! as large as possible.
+//! How much server memory an HTTP/2 client can use if it never reads. The flow-control windows of the
+//! client are as large as possible.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -36,16 +36,16 @@ use tokio_rustls::{
     },
 };
 
-/// The time for which the server keeps a client that does not read.
+/// How long the server waits for a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The memory that the streams of one connection may cost, in KiB.
+/// The memory limit for the streams of one connection, in KiB.
 const LIMIT: usize = 64 * 1024;
 
 /// The number of streams on one connection.
 const STREAMS: u32 = 1_000;
 
-/// A server in its own process, so that its memory can be measured.
+/// A server in a separate process, so that its memory can be measured.
 struct Server {
     child: Child,
     addr: SocketAddr,
@@ -69,7 +69,7 @@ impl Server {
         Self { child, addr }
     }
 
-    /// Returns the peak memory of the process so far, in KiB.
+    /// Returns the peak memory of the process, in KiB.
     fn peak(&self) -> usize {
         let status = format!("/proc/{}/status", self.child.id().unwrap());
         let status = fs::read_to_string(status).unwrap();
@@ -92,7 +92,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// Requests `path` `STREAMS` times, with windows of 2^31-1 bytes (RFC 9113, section 6.9).
+/// Sends `STREAMS` requests for `path`, with windows of 2^31-1 bytes (RFC 9113, section 6.9).
 async fn ask(socket: &mut (impl AsyncWrite + Unpin), path: &str) {
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
@@ -123,7 +123,7 @@ async fn until_reset(socket: &TcpStream) {
         .unwrap();
 }
 
-/// Returns the growth of the server's memory, in KiB.
+/// Returns how much the memory of the server grows, in KiB.
 async fn growth(connections: usize, path: &'static str) -> usize {
     let server = Server::start(None).await;
     let before = server.peak();
@@ -149,7 +149,7 @@ async fn unread_connection_costs_at_most_64_mib() {
     }
 }
 
-/// The bound applies to each connection, so the bound for the server is its product with the number
+/// The limit applies to each connection. The total for the server is the limit multiplied by the number
 /// of connections.
 #[tokio::test]
 async fn unread_connections_cost_at_most_64_mib_each() {
@@ -160,7 +160,7 @@ async fn unread_connections_cost_at_most_64_mib_each() {
     }
 }
 
-/// Returns files with a certificate, and a connector that trusts it and uses HTTP/2.
+/// Returns a folder with a certificate, and an HTTP/2 connector that trusts it.
 fn certificate() -> (TempDir, TlsConnector) {
     let files = TempDir::new().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -181,7 +181,7 @@ fn certificate() -> (TempDir, TlsConnector) {
     (files, TlsConnector::from(Arc::new(config)))
 }
 
-/// The connection is reset in time, although rustls can buffer everything that its streams may
+/// The connection is reset in time, although rustls is able to buffer everything that its streams can
 /// hold.
 #[tokio::test]
 async fn unread_tls_connection_costs_at_most_64_mib() {
@@ -202,7 +202,7 @@ async fn unread_tls_connection_costs_at_most_64_mib() {
     }
 }
 
-/// Streams with full windows together hold more than their connection may. A stream that is read
+/// Together, streams with full windows would exceed the limit of their connection. A stream that is read
 /// must continue.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
@@ -220,7 +220,7 @@ async fn unread_streams_do_not_block_others() {
         let request = http::Request::get("http://test/ready").body(()).unwrap();
         let mut client = client.clone().ready().await.unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
-        within("the head", response).await.unwrap().into_body()
+        within("the response head", response).await.unwrap().into_body()
     };
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
@@ -244,7 +244,7 @@ async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Yields numbers that a task sends, so that the generator waits for each of them.
+/// Yields numbers sent by a task, so the generator waits for each of them.
 #[sse_endpoint("/sent/{events}", flush = "each")]
 async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     let (sender, mut receiver) = mpsc::channel(1);
@@ -260,7 +260,7 @@ async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Str
     }
 }
 
-/// Returns the bytes of a stream of `events` numbers.
+/// Returns the bytes of a stream that contains `events` numbers.
 fn numbers(events: u32) -> String {
     (0..events).fold(String::new(), |mut text, number| {
         write!(text, "data: {number}\n\n").unwrap();
@@ -268,7 +268,7 @@ fn numbers(events: u32) -> String {
     })
 }
 
-/// Reads a stream with a client from the crate `h2` in its default configuration. Such a client
+/// Reads a stream with an `h2` client in its default configuration. That client
 /// closes its connection if too many small DATA frames are unread.
 async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
     let request = http::Request::get(format!("http://test{path}"))
@@ -276,7 +276,7 @@ async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String)
         .unwrap();
     let mut client = client.clone().ready().await.unwrap();
     let (response, _) = client.send_request(request, true).unwrap();
-    let mut body = within("the head", response).await.unwrap().into_body();
+    let mut body = within("the response head", response).await.unwrap().into_body();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut text = String::new();
     while let Some(data) = within("the next bytes", body.data()).await {
@@ -314,7 +314,7 @@ async fn sent_burst_arrives_if_h2_client_reads_late() {
     }
 }
 
-/// The client has a single budget for all streams on a connection.
+/// The client has a single budget for all streams of a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_of_one_connection_arrive_if_read_late() {
     let addr = serve(Router::new().sse(burst)).await;
@@ -338,7 +338,7 @@ async fn burst_arrives_if_reqwest_pauses() {
             .build()
             .unwrap();
         let url = format!("http://{addr}/burst/{events}");
-        let mut response = within("the head", client.get(url).send()).await.unwrap();
+        let mut response = within("the response head", client.get(url).send()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut text = String::new();
         while let Some(bytes) = within("the next bytes", response.chunk()).await.unwrap() {

@@ -1,7 +1,7 @@
 //! The generator reaches its first wait before the head of the response is sent.
 //!
-//! In these tests a layer publishes as soon as the endpoint has returned its response, before any
-//! client can have read the head. A generator that subscribes in its first statements must be
+//! In these tests, a layer publishes as soon as the endpoint has returned its response, before any
+//! client can have read the head. A generator that subscribes in its first statements has to be
 //! subscribed by then.
 
 use std::{net::SocketAddr, time::Duration};
@@ -43,7 +43,7 @@ impl Sources {
         }
     }
 
-    /// Publishes 7 to all sources. Later subscribers miss the value.
+    /// Publishes 7 to all sources. Later subscribers do not receive the value.
     async fn publish(&self) {
         self.topic.publish(&7).await.unwrap();
         self.hub.topic("b").unwrap().publish(&7).await.unwrap();
@@ -86,7 +86,7 @@ async fn try_response(
     yield_all!(topic.subscribe(last.or(Start::Now)));
 }
 
-/// The gap for the client's ID is written before the response begins.
+/// The gap for the client's ID is written before the response starts.
 #[sse_endpoint("/after-gap")]
 async fn after_gap(
     State(topic): State<Topic<u64>>,
@@ -145,7 +145,7 @@ const PATHS: [&str; 9] = [
     "/watch",
 ];
 
-/// Returns all endpoints, with a layer that publishes when an endpoint has returned its response.
+/// Returns all endpoints under a layer that publishes once an endpoint has returned its response.
 fn app() -> Router {
     let sources = Sources::new();
     let publisher = sources.clone();
@@ -181,9 +181,9 @@ async fn expect_published(client: &reqwest::Client, addr: SocketAddr, path: &str
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     let mut events = response.bytes_stream().eventsource();
-    within(&format!("what was published to {path}"), async {
+    within(&format!("the value published to {path}"), async {
         loop {
-            let event = events.next().await.expect("a stream that goes on").unwrap();
+            let event = events.next().await.expect("another event").unwrap();
             if event.data.contains('7') {
                 break;
             }
@@ -223,7 +223,7 @@ async fn http2_subscribes_before_the_head() {
     expect_all_published(client, serve).await;
 }
 
-/// An await that is ready at once isn't a wait, although it uses part of the task's budget.
+/// An await that is ready immediately is not a wait, although it consumes some of the task's budget.
 #[sse_endpoint("/after-ready-awaits/{awaits}")]
 async fn after_ready_awaits(
     Path(awaits): Path<usize>,
@@ -244,7 +244,7 @@ async fn ready_futures_do_not_count_as_a_wait() {
     }
 }
 
-/// The generator never waits and yields nothing.
+/// A generator that never waits and never yields.
 #[tokio::test]
 async fn endless_empty_frames_block_no_other_task() {
     #[sse_endpoint("/empties")]
@@ -277,7 +277,7 @@ async fn test_client_panics_on_a_paused_clock() {
     events.expect_event().await;
 }
 
-/// Generators that end in their first poll, in each form.
+/// Generators that end on their first poll, for each return type.
 mod ends_at_once {
     use super::*;
 
@@ -322,7 +322,7 @@ mod ends_at_once {
         }
     }
 
-    /// Returns the status and the whole body of `path`, and whether the body broke off.
+    /// Returns the status and the body of `path`, and whether the body was cut off.
     async fn read(addr: SocketAddr, path: &str) -> (u16, String, bool) {
         let url = format!("http://{addr}{path}");
         let mut response = reqwest::get(url).await.unwrap();
@@ -388,7 +388,7 @@ async fn first_event_shares_the_write_of_the_head() {
         std::future::pending::<()>().await;
     }
     let mut client = Client::get(serve(Router::new().sse(one)).await, "/one").await;
-    // The client reads once.
+    // This performs a single read.
     client.head().await;
     assert_eq!(client.received(), "15\r\nretry: 3000\ndata: 1\n\n\r\n");
 }

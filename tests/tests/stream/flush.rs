@@ -1,4 +1,4 @@
-//! The times at which an event is on the wire and its generator is resumed, over HTTP/1 under
+//! When an event is on the wire and when its generator is resumed, over HTTP/1 with
 //! `sse_runtime::serve`.
 
 use std::{
@@ -26,8 +26,8 @@ use tokio::{net::TcpSocket, sync::watch};
 
 use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
 
-/// Blocks a generator's thread until the client has received everything yielded so far. Only the
-/// flush before the block can send it.
+/// Blocks the thread of a generator until the client has received everything yielded so far. Only a
+/// flush before the block can have sent it.
 #[derive(Clone)]
 struct Block(Arc<Mutex<Blocked>>);
 
@@ -36,7 +36,7 @@ struct Blocked {
     seen: mpsc::Receiver<()>,
 }
 
-/// The client's end of a [`Block`].
+/// The client side of a [`Block`].
 struct Watcher {
     at: mpsc::Receiver<Instant>,
     seen: mpsc::Sender<()>,
@@ -62,7 +62,7 @@ impl Block {
 }
 
 impl Watcher {
-    /// Reports that the client has received everything yielded before the block, and asserts that
+    /// Reports that the client has received everything yielded before the block. Asserts that
     /// it arrived at once.
     fn saw(&self, what: &str) {
         let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -71,7 +71,7 @@ impl Watcher {
     }
 }
 
-/// Returns the lines that a client receives. The client runs outside the runtime, since the
+/// Returns the lines that a client receives. The client runs outside of the runtime because the
 /// generator blocks the runtime.
 fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
     let mut socket = std::net::TcpStream::connect(addr).unwrap();
@@ -99,8 +99,8 @@ async fn event_is_sent_before_the_generator_blocks() {
     watcher.saw("an event before a block");
 }
 
-/// Each number of ready awaits leaves a different remainder of the task's budget. If nothing is
-/// left, the socket's write is pending, and a body that yielded only once would be polled before
+/// Each number of ready awaits leaves a different amount of the task's budget. If the budget is
+/// exhausted, the write to the socket is pending, and a body that yielded only once would be polled before
 /// the write.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
@@ -147,7 +147,7 @@ async fn head_is_flushed_after_the_first_wait() {
 
 const KIB: usize = 1024;
 
-/// Yields endless events of a given size. After each `yield_!` has returned, its bytes are counted.
+/// Yields endless events of a given size, and counts the bytes after each `yield_!` has returned.
 #[sse_endpoint("/flood/{bytes}")]
 async fn flood(
     Path(bytes): Path<usize>,
@@ -169,11 +169,11 @@ async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) 
     })
 }
 
-/// Waits until the generator yields no more events, and returns the number of bytes that it has
+/// Waits until the generator stops yielding events, and returns the number of bytes that it has
 /// yielded.
 async fn until_stalled(yielded: &mut watch::Receiver<usize>) -> usize {
-    within("the generator to stand still", async {
-        // If the generator can yield at all, it yields a hundred times within this time.
+    within("the generator to stall", async {
+        // A generator that is not blocked yields about a hundred times in this period.
         let silence = Duration::from_millis(300);
         while let Ok(changed) = tokio::time::timeout(silence, yielded.changed()).await {
             changed.unwrap();
@@ -183,7 +183,7 @@ async fn until_stalled(yielded: &mut watch::Receiver<usize>) -> usize {
     *yielded.borrow()
 }
 
-/// A client that has requested events of a given size, and does not read.
+/// A client that has requested events of a given size and does not read them.
 struct Flood {
     client: Client,
     yielded: watch::Receiver<usize>,
@@ -199,7 +199,7 @@ impl Flood {
             .layer(map_response_with_state(Arc::clone(&polls), count_polls))
             .with_state(sender);
 
-        // The accepted sockets inherit small kernel buffers, so the test measures the data buffered
+        // The accepted sockets inherit small kernel buffers, so the test measures only the data buffered
         // above the kernel.
         let listener = TcpSocket::new_v4().unwrap();
         listener.set_send_buffer_size(4 * 1024).unwrap();
@@ -217,13 +217,13 @@ impl Flood {
         }
     }
 
-    /// Asserts that nothing spins: at most two polls for each frame, and one for the head.
+    /// Asserts that nothing busy-loops. Each frame needs at most two polls, and the head needs one.
     fn assert_polls_for(&self, frames: usize) {
         let polls = self.polls.load(Ordering::Relaxed);
         assert!(polls <= 3 * frames + 10, "{polls} polls, {frames} frames");
     }
 
-    /// Reads until the generator has yielded more than `taken`.
+    /// Reads until the generator has yielded more than `taken` bytes.
     async fn read_past(mut self, taken: usize) {
         self.client.head().await;
         while *self.yielded.borrow() <= taken {
@@ -236,14 +236,14 @@ impl Flood {
 async fn generator_waits_while_client_does_not_read() {
     let mut flood = Flood::start(KIB).await;
     let taken = until_stalled(&mut flood.yielded).await;
-    assert!(taken < 100 * KIB, "{taken} bytes were yielded unread");
+    assert!(taken < 100 * KIB, "{taken} bytes were yielded without being read");
     flood.assert_polls_for(taken / KIB + 1);
     flood.read_past(taken).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generator_waits_until_kernel_has_the_event() {
-    // More than the kernel takes at once.
+    // This is more than the kernel accepts in one write.
     let mut flood = Flood::start(256 * KIB).await;
     assert_eq!(until_stalled(&mut flood.yielded).await, 0);
     flood.assert_polls_for(1);
@@ -272,8 +272,8 @@ fn many_events() -> Router {
     Router::new().sse(each).sse(ready_together)
 }
 
-/// Returns the number of chunks, each of which is one body frame. The last event arrives although
-/// the generator then waits forever, so it is not held back.
+/// Returns the number of chunks. Each chunk is one body frame. The last event must not be held back,
+/// although the generator then waits forever.
 async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
     let mut client = Client::get(addr, path).await;
     client.head().await;

@@ -1,4 +1,4 @@
-//! Endpoints under layers and routers that axum users typically have.
+//! Endpoints combined with typical axum layers and routers.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -31,7 +31,7 @@ async fn events(State(events): State<watch::Receiver<u32>>) -> impl Stream<Item 
     }
 }
 
-/// Requests `path` as a client that accepts compression.
+/// Requests `path` and accepts compression.
 async fn ask(addr: SocketAddr, path: &str) -> (Client, Head) {
     let mut client = Client::connect(addr).await;
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept-encoding: gzip\r\n\r\n");
@@ -58,7 +58,7 @@ async fn compression_neither_encodes_nor_buffers_a_stream() {
         .with_state(receiver);
     let addr = serve(app).await;
 
-    // The layer is in place.
+    // The layer is active.
     let (_, page) = ask(addr, "/page").await;
     assert_eq!(page.get("content-encoding"), Some("gzip"));
 
@@ -74,7 +74,7 @@ async fn compression_neither_encodes_nor_buffers_a_stream() {
 
 const LIMIT: Duration = Duration::from_millis(50);
 
-/// Waits before the response for longer than the layer allows.
+/// Waits longer than the layer allows before responding.
 #[sse_endpoint("/late")]
 async fn late(State(generators): State<Generators>) -> Result<impl Stream<Item = u32>, StatusCode> {
     let _running = generators.enter();
@@ -82,7 +82,7 @@ async fn late(State(generators): State<Generators>) -> Result<impl Stream<Item =
     yield_!(1);
 }
 
-/// Waits in the stream for longer than the layer allows.
+/// Waits longer than the layer allows within the stream.
 #[sse_endpoint("/slow")]
 async fn slow() -> impl Stream<Item = u32> {
     for event in 1..=3 {
@@ -104,7 +104,7 @@ async fn timeout_layer_does_not_end_a_stream() {
         .with_state(generators.clone());
     let addr = serve(app).await;
 
-    // The layer is in place, and has dropped the request that timed out.
+    // The layer is active. and has dropped the request that timed out.
     let (_client, head) = ask(addr, "/late").await;
     assert_eq!(head.status_line, "HTTP/1.1 408 Request Timeout");
     generators.until_alive(0).await;
@@ -118,7 +118,7 @@ async fn timeout_layer_does_not_end_a_stream() {
     assert_eq!(client.chunk().await, Ok(None));
 }
 
-/// Polls the body in a task of its own, like layers that buffer, record or compress in the
+/// Polls the body in a separate task, like layers that buffer, record or compress in the
 /// background.
 async fn in_another_task(response: Response) -> Response {
     let (head, body) = response.into_parts();
@@ -228,7 +228,7 @@ async fn endpoints_work_on_nested_routers_with_state() {
         assert_event_stream(&head);
         assert_eq!(client.expect_chunk().await, format!("data: {data}\n\n"));
     }
-    // The endpoint is not available at the path without the nesting prefix.
+    // The endpoint is not available without the nesting prefix.
     for path in ["/events", "/nowhere"] {
         let (mut client, head) = ask(addr, path).await;
         assert_eq!(head.status_line, "HTTP/1.1 404 Not Found");
@@ -285,7 +285,7 @@ async fn panic_before_response_is_logged_once() {
     let addr = serve(app).await;
     for path in ["/extractor", "/prelude", "/layer"] {
         let client = Client::get(addr, &format!("{path}?token=x")).await;
-        // The connection breaks off without a reason.
+        // The connection is closed without a response.
         assert_eq!(client.rest().await, "");
         let text = log.text();
         let lines: Vec<_> = text

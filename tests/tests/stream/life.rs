@@ -1,4 +1,4 @@
-//! The life of a stream: head, keep-alive, `max_duration` and end.
+//! The life cycle of a stream: head, keep-alive, `max_duration` and end.
 
 use std::{
     future::pending,
@@ -38,7 +38,7 @@ async fn head_is_sent_before_the_first_event() {
     let url = format!("http://{}/silent", listener.local_addr().unwrap());
     tokio::spawn(server_of(app).serve(listener));
 
-    // This returns once the head has arrived, although nothing is yielded before the test allows
+    // This returns once the head has arrived, although nothing is yielded until the test permits
     // it.
     let mut response = reqwest::get(url).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -78,7 +78,7 @@ async fn keep_alive_waits_for_silence() {
     let mut events = client.get("/busy").await.events();
     for tick in 0..10_u8 {
         let Some(Frame::Event(event)) = events.next_frame().await.unwrap() else {
-            panic!("a keep-alive while events flow");
+            panic!("a keep-alive was sent between frequent events");
         };
         assert_eq!(event.json::<u8>(), tick);
     }
@@ -112,7 +112,7 @@ async fn keep_alive_can_be_an_event_or_off() {
     assert_eq!(text, "data: 1\n\n");
 }
 
-/// Advances the paused clock, which stands still while a hot loop keeps the task awake.
+/// Advances the paused clock, which does not advance while a hot loop keeps the task awake.
 fn run_clock() -> tokio::task::JoinHandle<()> {
     tokio::spawn(async {
         loop {
@@ -170,7 +170,7 @@ async fn max_duration_ends_a_waiting_generator() {
         let mut events = client.get("/limited").await.events();
         events.expect_event().await;
         events.expect_end().await;
-        // The stream has not finished, so the client may reconnect.
+        // The generator has not finished, so the client may reconnect.
         assert_eq!(events.last_event_id(), "1");
         limits.push(start.elapsed().as_millis());
     }
@@ -181,7 +181,7 @@ async fn max_duration_ends_a_waiting_generator() {
         "{limits:?}"
     );
     limits.dedup();
-    assert!(limits.len() > 1, "all clients reconnect at once");
+    assert!(limits.len() > 1, "all clients would reconnect at once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +248,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // The end is an event, since many clients only remember the IDs of events.
+    // The end is sent as an event because many clients remember only the IDs of events.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();
@@ -256,7 +256,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
 
     let response = client.get("/once").last_event_id(&id).await;
     assert_eq!(response.status(), 204);
-    // Only a script sets the query parameter, so the framework leaves it to the handler.
+    // Only scripts set the query parameter, so it is up to the handler to interpret it.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
     assert!(response.is_stream());
     // A client with any other ID has not seen the end.

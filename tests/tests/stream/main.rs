@@ -1,4 +1,4 @@
-//! A stream from its request to its end, on real sockets.
+//! Streams on real sockets, from the request to the end.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

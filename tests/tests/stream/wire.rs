@@ -1,4 +1,4 @@
-//! The bytes on the wire: golden bytes for common mistakes, and arbitrary sequences of events
+//! The bytes on the wire: exact bytes for common pitfalls, and arbitrary sequences of events
 //! decoded by independent parsers.
 
 use std::{sync::Arc, time::Duration};
@@ -196,12 +196,12 @@ struct Seen {
     id: String,
 }
 
-/// A line break of any kind is received as LF, the only one that the format has.
+/// Converts all line breaks to LF, since clients receive every line break as LF.
 fn as_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// Returns the events that a client dispatches according to the standard.
+/// Returns the events that a client dispatches according to the specification.
 fn expected(script: &[Model]) -> Vec<Seen> {
     let mut id = String::new();
     let mut seen = Vec::new();
@@ -282,7 +282,7 @@ fn json_value() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Replaces what a name and a comment cannot hold.
+/// The line breaks that names and comments cannot contain.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -312,7 +312,7 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// Splits the body into pieces of this size, so that a parser's own buffering does not hide errors.
+/// Splits the body into pieces of `size` bytes so that buffering in a parser does not hide errors.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -322,7 +322,7 @@ fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::i
     tokio_stream::iter(pieces)
 }
 
-/// JSON is compared as a value, since U+2028 is written as an escape.
+/// Compares JSON as values, since U+2028 is written as an escape sequence.
 fn assert_same(seen: &[Seen], expected: &[Seen], parser: &str) {
     assert_eq!(
         seen.len(),
@@ -381,7 +381,7 @@ proptest! {
                 .await;
             assert_same(&seen, &expected, "sseer");
 
-            // The test client, which uses our own decoder, sees the same events, and also the
+            // The test client, which uses our own decoder, sees the same events and also the
             // comments.
             let mut events = client.get("/events").await.events();
             let (mut seen, mut comments) = (Vec::new(), Vec::new());

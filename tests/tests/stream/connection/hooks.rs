@@ -1,4 +1,4 @@
-//! Close hooks.
+//! Hooks that run when a stream closes.
 
 use std::{
     future::pending,
@@ -68,7 +68,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// Panics when the generator is dropped.
+/// A local that panics when the generator is dropped.
 struct Panics;
 
 impl Drop for Panics {
@@ -77,7 +77,7 @@ impl Drop for Panics {
     }
 }
 
-/// May finish during a shutdown, and can be revoked.
+/// Is allowed to finish during a shutdown, and can be revoked.
 #[sse_endpoint("/stays", on_shutdown = "finish")]
 async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
     let _running = told.generators.enter();
@@ -88,7 +88,7 @@ async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Requests a stream on a connection that ends with the response.
+/// Requests a stream on a connection that closes after the response.
 async fn ask(addr: SocketAddr, how: &str) -> Client {
     let mut client = Client::connect(addr).await;
     let request = format!("GET /ends/{how} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -100,10 +100,10 @@ async fn why(how: &str) -> (String, CloseReason, usize, Told) {
     let (told, mut reasons) = Told::new();
     let addr = serve(Router::new().sse(ends).with_state(told.clone())).await;
     let client = ask(addr, how).await;
-    let answer = client.rest().await;
+    let response = client.rest().await;
     let (_, reason, tasks) = within("the hook", reasons.recv()).await.unwrap();
     told.generators.until_alive(0).await;
-    (answer, reason, tasks, told)
+    (response, reason, tasks, told)
 }
 
 #[tokio::test]
@@ -148,11 +148,11 @@ async fn hook_receives_the_reason_after_all_is_dropped() {
         ),
         ("nothing", CloseReason::Finished, ""),
     ] {
-        let (answer, reason, tasks, told) = why(how).await;
+        let (response, reason, tasks, told) = why(how).await;
         assert_eq!(reason, expected, "{how}");
-        assert_eq!(tasks, 0, "{how}: a task was left when the hook ran");
-        assert!(answer.contains(last), "{how}: {answer}");
-        // No hook runs again.
+        assert_eq!(tasks, 0, "{how}: a task was still alive when the hook ran");
+        assert!(response.contains(last), "{how}: {response}");
+        // The handler ran only once.
         assert_eq!(told.tasks.count().started, 1);
     }
 }
@@ -182,12 +182,12 @@ async fn hook_distinguishes_disconnect_from_shutdown() {
     assert_ne!(left, stayed);
 
     drop(leaves);
-    let told_first = within("the hook", reasons.recv()).await.unwrap();
-    // The remaining task belongs to the stream that stays.
-    assert_eq!(told_first, (left, CloseReason::ClientGone, 1));
+    let first = within("the hook", reasons.recv()).await.unwrap();
+    // The remaining task belongs to the stream that is still open.
+    assert_eq!(first, (left, CloseReason::ClientGone, 1));
     shutdown.begin();
-    let told_second = within("the hook", reasons.recv()).await.unwrap();
-    assert_eq!(told_second, (stayed, CloseReason::Shutdown, 0));
+    let second = within("the hook", reasons.recv()).await.unwrap();
+    assert_eq!(second, (stayed, CloseReason::Shutdown, 0));
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
 }
@@ -205,7 +205,7 @@ async fn revoked_stream_does_not_wait_for_the_drain_time() {
     client.head().await;
     client.expect_chunk().await;
     shutdown.begin();
-    // The body notices the disconnect before it is polled.
+    // This stream starts after the shutdown has begun.
     let mut other = Client::get(addr, "/stays").await;
     other.head().await;
     other.expect_chunk().await;
@@ -233,7 +233,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
         let client = ask(addr, how).await;
         clients.spawn(async move {
             if at % 7 == 0 {
-                // Disconnects at a random moment.
+                // Disconnect at an arbitrary moment.
                 drop(client);
             } else {
                 client.rest().await;
@@ -243,14 +243,14 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
     within("the streams to end", clients.join_all()).await;
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
-    // A client that disconnected before its request was read has started no stream.
+    // If a client disconnected before its request was read, no stream was started.
     let started = told.generators.count().started;
     assert!(started > STREAMS / 2, "{started}");
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..started {
         let (id, _, tasks) = within("a hook", reasons.recv()).await.unwrap();
         assert!(ids.insert(id), "the hook of {id} ran twice");
-        // Other streams may still have their tasks.
+        // Tasks of other streams may still be alive.
         assert!(tasks < started);
     }
     assert!(reasons.try_recv().is_err());
@@ -276,7 +276,7 @@ async fn panicking_or_hanging_hook_does_not_block_others() {
     events.expect_end().await;
     let (_, reason, _) = reasons.recv().await.unwrap();
     assert_eq!(reason, CloseReason::Finished);
-    // The clock is paused, so a hang would not show as a delay.
+    // The clock is paused, so waiting takes no real time.
     assert!(start.elapsed() < Duration::from_secs(10));
     let log = log.text();
     for what in ["a close hook panicked", "a close hook took too long"] {
@@ -303,15 +303,15 @@ async fn late_hook_runs_but_late_task_does_not() {
     let waiting = connection.clone();
     let waiting = tokio::spawn(async move { waiting.closed().await });
     events.expect_end().await;
-    within("the end to be told", waiting).await.unwrap();
-    // For this stream, the wait begins after it has ended.
+    within("the stream to close", waiting).await.unwrap();
+    // For this stream, the wait starts after it has closed.
     let mut others = client.get("/hands-over").await.events();
     others.expect_event().await;
     let other = receiver.recv().await.unwrap();
     others.expect_end().await;
-    within("the end that is over", other.closed()).await;
+    within("the stream that has already closed", other.closed()).await;
 
-    // The first reason is reported, although the client has disconnected since.
+    // The original reason is reported, although the client has disconnected since.
     drop(events);
     let ran = Arc::new(AtomicUsize::new(0));
     let counted = ran.clone();

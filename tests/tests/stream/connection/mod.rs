@@ -1,4 +1,4 @@
-//! `Connection`: tasks that end with a stream, and hooks that receive the close reason.
+//! `Connection`: tasks that end with their stream, and hooks that receive the close reason.
 
 mod hooks;
 mod runtime;
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 #[derive(Clone)]
 struct Told {
     generators: Generators,
-    /// Counts the tasks that streams have started.
+    /// Counts the tasks spawned by streams.
     tasks: Generators,
     closed: mpsc::UnboundedSender<(u64, CloseReason, usize)>,
     revoke: Arc<Notify>,
@@ -23,17 +23,17 @@ struct Told {
 
 impl Told {
     fn new() -> (Self, mpsc::UnboundedReceiver<(u64, CloseReason, usize)>) {
-        let (closed, told) = mpsc::unbounded_channel();
+        let (closed, reasons) = mpsc::unbounded_channel();
         let this = Self {
             generators: Generators::new(),
             tasks: Generators::new(),
             closed,
             revoke: Arc::default(),
         };
-        (this, told)
+        (this, reasons)
     }
 
-    /// Spawns a task, and adds a hook that reports the close reason and the number of remaining
+    /// Spawns a task and adds a hook that reports the close reason and the number of remaining
     /// tasks.
     fn watch(&self, connection: &Connection) {
         let running = self.tasks.enter();

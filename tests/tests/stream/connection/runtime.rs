@@ -1,4 +1,4 @@
-//! Streams that end outside their runtime or together with it.
+//! Streams that end outside of their runtime, or together with it.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -23,9 +23,9 @@ fn runtime_shutdown_mid_stream_does_not_deadlock() {
     #[sse_endpoint("/spawns")]
     async fn spawns(connection: Connection) -> impl Stream<Item = u32> {
         loop {
-            let comes_back = SpawnsOnDrop(connection.clone());
+            let spawner = SpawnsOnDrop(connection.clone());
             connection.spawn(async move {
-                let _comes_back = comes_back;
+                let _spawner = spawner;
                 pending::<()>().await;
             });
             yield_!(1);
@@ -55,7 +55,7 @@ fn runtime_shutdown_mid_stream_does_not_deadlock() {
     });
     ended
         .recv_timeout(Duration::from_secs(30))
-        .expect("the runtimes to end");
+        .expect("the runtimes should shut down");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn body_dropped_outside_a_runtime_does_not_panic() {
         events
     });
     drop(events);
-    // The hook runs on the request's runtime as soon as that runtime runs again.
+    // The hook runs once the runtime of the request runs again.
     let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
     assert_eq!(reason, CloseReason::ClientGone);
 

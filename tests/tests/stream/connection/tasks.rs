@@ -10,7 +10,7 @@ use super::Told;
 
 #[tokio::test]
 async fn panicking_task_ends_its_stream() {
-    /// Waits for an event unrelated to its task.
+    /// Waits for something other than its task.
     #[sse_endpoint("/waits")]
     async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         told.watch(&connection);
@@ -27,7 +27,7 @@ async fn panicking_task_ends_its_stream() {
             yield_!(1);
         }
     }
-    /// Has not begun its response.
+    /// Has not started its response.
     #[sse_endpoint("/decides")]
     async fn decides(
         connection: Connection,

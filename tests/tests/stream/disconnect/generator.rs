@@ -12,7 +12,7 @@ use super::app;
 
 #[test]
 fn generator_that_never_waits_yields_to_other_tasks() {
-    // The runtime has its own thread: a generator that monopolizes the runtime must fail the test,
+    // The runtime has its own thread. A generator that monopolizes the runtime should fail the test,
     // not hang it.
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
@@ -32,7 +32,7 @@ fn generator_that_never_waits_yields_to_other_tasks() {
                     tokio::task::yield_now().await;
                 }
             });
-            within("another task of the thread", other).await.unwrap();
+            within("another task on the thread", other).await.unwrap();
             assert_eq!(generators.count().alive, 1);
 
             drop(client);
@@ -41,7 +41,7 @@ fn generator_that_never_waits_yields_to_other_tasks() {
         done.send(()).unwrap();
     });
     wait.recv_timeout(Duration::from_secs(20))
-        .expect("the generator kept the thread to itself, or the test failed there");
+        .expect("the generator blocked its thread, or the test panicked there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +54,7 @@ async fn generators_are_dropped_after_ten_thousand_clients() {
     for started in (WAVE..=ALL).step_by(WAVE) {
         let mut clients = tokio::task::JoinSet::new();
         for at in 0..WAVE {
-            clients.spawn(leaver(addr, at));
+            clients.spawn(disconnecting_client(addr, at));
         }
         let clients = clients.join_all().await;
         generators.until_started(started).await;
@@ -72,7 +72,7 @@ async fn generators_are_dropped_after_ten_thousand_clients() {
 }
 
 /// Returns a client that disconnects in one of several ways when it is dropped.
-async fn leaver(addr: SocketAddr, at: usize) -> Client {
+async fn disconnecting_client(addr: SocketAddr, at: usize) -> Client {
     match at % 4 {
         0 => Client::get(addr, "/get").await,
         1 => {
@@ -106,7 +106,7 @@ async fn continues(State(events): State<watch::Receiver<u32>>) -> impl Stream<It
 
 #[tokio::test]
 async fn panic_cuts_off_only_its_own_stream() {
-    // Captures the log of this thread, on which the server also runs.
+    // The server runs on this thread, so its log is captured too.
     let log = Log::capture();
     let (events, receiver) = watch::channel(0);
     let app = Router::new().sse(panics).sse(continues).with_state(receiver);
@@ -120,7 +120,7 @@ async fn panic_cuts_off_only_its_own_stream() {
     }
 
     events.send(1).unwrap();
-    // The last chunk is missing, so that the client can distinguish this from a clean end.
+    // The last chunk is missing, so the client can tell this apart from a clean end.
     assert_eq!(panicked.chunk().await, Err(CutOff));
     assert_eq!(other.expect_chunk().await, "data: 1\n\n");
     events.send(2).unwrap();

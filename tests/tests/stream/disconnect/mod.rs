@@ -1,4 +1,4 @@
-//! A generator does not outlive its client: it is dropped at its current wait, together with
+//! A generator does not outlive its client. It is dropped at its current await, together with
 //! everything it holds.
 
 mod generator;
@@ -51,7 +51,7 @@ async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item =
     pending::<()>().await;
 }
 
-/// Drops the unread body, and waits for an unrelated event before the response begins.
+/// Drops the unread body, then waits before the response starts.
 #[sse_endpoint("/body-dropped", method = POST)]
 async fn post_body_dropped(
     State(generators): State<Generators>,
@@ -66,7 +66,7 @@ async fn post_body_dropped(
 
 const BURST: usize = 300;
 
-/// Does not read the request body, and finishes.
+/// Finishes without reading the request body.
 #[sse_endpoint("/burst", method = POST)]
 async fn post_burst() -> impl Stream<Item = String> {
     for _ in 0..BURST {
@@ -74,7 +74,7 @@ async fn post_burst() -> impl Stream<Item = String> {
     }
 }
 
-/// Waits before the response begins.
+/// Waits before the response starts.
 #[sse_endpoint("/before", method = POST)]
 async fn post_before(
     State(generators): State<Generators>,
@@ -93,7 +93,7 @@ async fn get_before(
     yield_!(1);
 }
 
-/// Never waits, and yields nothing.
+/// Never waits and yields nothing.
 #[sse_endpoint("/hot")]
 async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();
@@ -105,7 +105,7 @@ async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns endpoints that wait forever, and the count of their generators.
+/// Returns a router with endpoints that wait forever, and the count of their generators.
 fn app() -> (Router, Generators) {
     let generators = Generators::new();
     let app = Router::new()

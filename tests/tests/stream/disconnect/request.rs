@@ -1,10 +1,10 @@
-//! Clients that disconnect, by method and by the part of the request body that was read.
+//! Disconnects by request method and by how much of the request body was read.
 
 use support::{Client, Count, Generators, serve, serve_plain};
 
 use super::{BURST, app};
 
-/// Asserts that the generator is dropped when a client that has received its event disconnects.
+/// Asserts that the generator is dropped when a client disconnects after receiving its event.
 /// Since the client has read everything, its kernel sends a FIN.
 async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     client.head().await;
@@ -20,7 +20,7 @@ async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     generators.until_alive(0).await;
 }
 
-/// Asserts that the generator is dropped when a client that has read nothing disconnects. If the
+/// Asserts that the generator is dropped when a client disconnects without reading anything. If the
 /// server has sent data, the client's kernel sends an RST.
 async fn leave_unread(client: Client, generators: &Generators) {
     generators.until_started(1).await;
@@ -66,8 +66,8 @@ async fn post_is_dropped_after_body_as_json() {
     leave_in_the_stream(client, &generators).await;
 }
 
-// hyper does not notice the end of a connection before the request body has been read, so in the
-// following tests the framework has to notice it.
+// hyper does not notice a closed connection until the request body has been read. In the
+// following tests, the framework has to notice it instead.
 
 #[tokio::test]
 async fn post_is_dropped_with_small_unread_body() {
@@ -143,7 +143,7 @@ async fn post_is_dropped_with_body_dropped_unread() {
     leave_unread(client, &generators).await;
 }
 
-/// If a socket with unread bytes is closed, the connection is reset, which discards data that the
+/// Closing a socket with unread bytes resets the connection, which discards data that the
 /// client has not read.
 #[tokio::test]
 async fn last_events_reach_a_client_that_still_uploads() {
@@ -181,7 +181,7 @@ async fn post_with_bad_unread_body_ends() {
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\n")
         .await;
     client.send(BAD_FRAMING).await;
-    // hyper cannot continue to read, and would never notice a disconnect, so the server ends the
+    // hyper cannot continue reading and would never notice a disconnect, so the server closes the
     // connection.
     let response = client.rest().await;
     assert!(!response.ends_with("0\r\n\r\n"), "{response}");

@@ -1,4 +1,4 @@
-//! A body that fails at once.
+//! A body that fails on its first poll.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ use support::within;
 
 use super::{Finish, read_http2};
 
-/// A body that fails at once and then returns its end, as hyper's own body does.
+/// A body that fails on its first poll and then reports its end, like hyper's own body.
 #[derive(Default)]
 struct FailsAtOnce {
     has_failed: bool,
@@ -31,7 +31,7 @@ impl HttpBody for FailsAtOnce {
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         self.has_failed = true;
-        let error = std::io::Error::other("the upstream has reset the connection");
+        let error = std::io::Error::other("the upstream reset the connection");
         Poll::Ready(Some(Err(error)))
     }
 

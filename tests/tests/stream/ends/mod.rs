@@ -1,9 +1,9 @@
-//! How a stream ends: each cause for each method, in each HTTP version and under each server.
+//! How a stream ends for each cause and method, in each HTTP version and under each server.
 //!
-//! The table on the docs page "How a stream ends" must equal the results measured here.
+//! The table on the docs page "How a stream ends" has to match the results measured here.
 
-/// Defines an endpoint that ends as `how` says. For `shutdown`, the caller shuts the server down.
-/// For `max_duration`, the stream's own limit ends it.
+/// Defines an endpoint whose stream ends for the cause in `how`. For `shutdown`, the caller shuts down
+/// the server. For `max_duration`, the limit of the stream ends it.
 macro_rules! endpoint {
     ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
         #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
@@ -100,7 +100,7 @@ endpoint!(
     on_cut = "abort"
 );
 
-/// Starts a run that ends as `how` says, either at once or a moment later.
+/// Starts a run that ends for the cause in `how`, either immediately or a moment later.
 fn run(how: &str) -> Subscription<u32> {
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
     let run = match how {
@@ -119,7 +119,7 @@ fn run(how: &str) -> Subscription<u32> {
     run.unwrap()
 }
 
-/// Limits each path of the cause `superseded` to its newest stream.
+/// Limits each path for the `superseded` cause to its newest stream.
 fn newest() -> StreamLimit {
     StreamLimit::per_key(1, |request| {
         let path = request.uri.path();
@@ -145,14 +145,14 @@ fn app(reasons: Reasons) -> Router {
         .layer(newest())
 }
 
-/// The end of a stream as seen by its client.
+/// The end of a stream, as seen by its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
-    /// The last chunk, `END_STREAM`, or over HTTP/1.0 the end of the connection.
+    /// The last chunk, `END_STREAM`, or the end of the connection (HTTP/1.0).
     Clean,
     /// The end of the connection in the middle of a chunked body.
     Cut,
-    /// A reset of the connection, or of the stream.
+    /// A reset of the connection or the stream.
     Reset,
 }
 

@@ -36,7 +36,7 @@ struct Ended {
     reason: CloseReason,
 }
 
-/// Opens the stream at `path`, and reads to its end. If `shuts_down` is set, the server shuts down
+/// Opens the stream at `path` and reads to its end. If `shuts_down` is set, the server shuts down
 /// after the first event.
 async fn open(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     let (reasons, mut reason) = mpsc::unbounded_channel();
@@ -86,7 +86,7 @@ async fn open(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     Ended {
         frames: frames.to_owned(),
         finish,
-        reason: within("the hook", reason.recv()).await.unwrap(),
+        reason: within("the close hook", reason.recv()).await.unwrap(),
     }
 }
 
@@ -158,7 +158,7 @@ async fn returning(path: &str, frames: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// Describes the end of a stream in words.
+/// Describes how a stream ended, for the table.
 fn describe(frames: &str) -> String {
     let names: Vec<&str> = frames
         .lines()
@@ -221,7 +221,7 @@ const STACKS: [(Stack, Http); 8] = [
     (Stack::AxumServe, Http::OneZero),
 ];
 
-/// Returns how a response breaks off, by server and HTTP version.
+/// Returns how a client sees a response that is cut off, by server and HTTP version.
 fn cut_off(stack: Stack, http: Http) -> Finish {
     match (stack, http) {
         (_, Http::One) => Finish::Cut,
@@ -231,13 +231,13 @@ fn cut_off(stack: Stack, http: Http) -> Finish {
     }
 }
 
-/// Measures one cell of the table, which must be the same on each server.
+/// Measures one cell of the table. All servers must agree on it.
 async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     let mut cells = BTreeMap::new();
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let is_cut_off = if ended.finish == Finish::Clean {
-            // If breaking off looks like a clean end on this server, the other servers show which
+            // If a cut-off looks like a clean end on this server, the other servers show which
             // one it is.
             (cut_off(stack, http) != Finish::Clean).then_some(false)
         } else {
@@ -294,7 +294,7 @@ async fn table_in_the_docs_matches_real_streams() {
                 reasons.push(reason);
             }
         }
-        // A run that is stopped has finished, unless its response breaks off.
+        // A stopped run counts as finished, unless its response is cut off.
         assert!(reasons.len() == 1 || cause == "run stopped", "{cause}");
         let ended = run_cause(Stack::Serve, Http::One, "get", cause).await;
         let returns = match returning("/get/finished", &ended.frames).await {
@@ -329,7 +329,7 @@ async fn table_in_the_docs_matches_real_streams() {
     }
     assert!(
         docs.contains(&table),
-        "the table of the docs is not what was measured:\n{table}"
+        "the table in the docs does not match the measured table:\n{table}"
     );
 }
 

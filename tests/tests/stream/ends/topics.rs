@@ -1,4 +1,4 @@
-//! Other framework output for a topic: the gap, and the IDs with which a client resumes.
+//! Other framework output for a topic: gaps, and the IDs that clients resume from.
 
 use axum::extract::State;
 use sse_runtime::LastEventId;
@@ -59,7 +59,7 @@ async fn gap_fails_a_stream_of_own_events() {
     let mut client = post(addr, "/own", "another-1").await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
     assert_eq!(client.chunk().await, Err(support::CutOff));
-    let reason = within("the hook", reason.recv()).await;
+    let reason = within("the close hook", reason.recv()).await;
     assert_eq!(reason, Some(CloseReason::Failed));
 }
 
@@ -78,7 +78,7 @@ async fn keep_alive_of_a_post_contains_no_id() {
     let position = topic.subscribe(Start::Now).position();
     let mut client = post(addr, "/own", &position.to_string()).await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // The position advances, but is not sent.
+    // The position advances but is not sent.
     topic.publish(&2).await.unwrap();
     for _ in 0..3 {
         assert_eq!(client.expect_chunk().await, ":\n");

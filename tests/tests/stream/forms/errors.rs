@@ -1,4 +1,4 @@
-//! Errors before the response and in the stream.
+//! Errors before the response and within the stream.
 
 use std::sync::Arc;
 
@@ -79,13 +79,13 @@ async fn position_decides_which_error_is_sent() {
 async fn permit(
     State(permits): State<Arc<Semaphore>>,
 ) -> Result<impl Stream<Item = usize>, StatusCode> {
-    // The permit is bound before the response, and not used afterwards.
+    // The permit is acquired before the response and not used afterwards.
     let _permit = permits
         .try_acquire()
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let text = String::from("borrowed");
     let borrowed = text.as_str();
-    // The borrow is held across the start of the response, and then across the event.
+    // The borrow is held across the start of the response and then across the event.
     yield_!(borrowed.len());
     yield_!(borrowed.len() + 1);
     std::future::pending::<()>().await;
@@ -105,7 +105,7 @@ async fn locals_before_the_response_live_with_the_stream() {
     assert_eq!(permits.available_permits(), 1);
 }
 
-/// Simulates a model that rejects the request, fails in the middle, or completes its answer.
+/// Simulates a model that rejects the request, fails partway, or completes its answer.
 fn upstream(n: u64) -> impl Stream<Item = Result<u64, Oops>> {
     let fail = || {
         Err(Oops {

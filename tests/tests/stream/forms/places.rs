@@ -1,4 +1,4 @@
-//! Places where `yield_!` works, and other ways to leave a generator.
+//! Positions in which `yield_!` works, and other ways to exit a generator.
 
 use std::{num::ParseIntError, time::Duration};
 

@@ -30,7 +30,7 @@ async fn values_references_and_events_can_be_mixed() {
 
 #[sse_endpoint("/guards")]
 async fn guards(State(numbers): State<Arc<std::sync::Mutex<Vec<u64>>>>) -> impl Stream<Item = u64> {
-    // The guard is a temporary in the value expression, and is dropped before the generator waits.
+    // The guard is a temporary of the value expression. It is dropped before the generator waits.
     yield_!(numbers.lock().unwrap()[0]);
     yield_!(numbers.lock().unwrap().len() as u64);
 }
@@ -45,7 +45,7 @@ async fn guard_in_a_value_is_dropped_before_the_wait() {
     assert_eq!(events.expect_event().await.json::<u64>(), 2);
 }
 
-/// The route knows what its attribute and its function say.
+/// The description of a route comes from this comment.
 #[sse_endpoint("/described", method = PUT)]
 async fn described() -> impl Stream<Item = Oops> {
     yield_!(Event::comment("nothing"));
@@ -59,7 +59,7 @@ fn route_describes_itself() {
     assert_eq!(route.name(), "described");
     assert_eq!(
         route.docs(),
-        "The route knows what its attribute and its function say."
+        "The description of a route comes from this comment."
     );
     assert_eq!(route.item_type(), "stream::forms::Oops");
 }
