@@ -244,7 +244,7 @@ async fn ready_futures_do_not_count_as_a_wait() {
     }
 }
 
-/// A generator that never waits and never yields.
+/// The generator never waits, and its events produce no output.
 #[tokio::test]
 async fn endless_empty_frames_block_no_other_task() {
     #[sse_endpoint("/empties")]

@@ -1,4 +1,4 @@
-//! An `EventSource` from another project, on a connection that breaks.
+//! An independent `EventSource` implementation on an unreliable connection.
 
 use std::{
     future::poll_fn,
@@ -26,7 +26,7 @@ async fn numbers(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Str
     yield_all!(topic.subscribe(last.or(Start::First)));
 }
 
-/// Forwards the request and a random number of response bytes, then cuts the connection.
+/// Forwards the request and a random number of response bytes, then closes the connection.
 async fn cutting(to: SocketAddr, cuts: Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -71,14 +71,14 @@ async fn client_cut_off_repeatedly_sees_each_event_once() {
         .build_with_transport(transport);
     let mut events = client.stream();
     let mut seen = 0;
-    // Half of the events are published before the client connects, the rest while it reads.
+    // Half of the events are published before the client connects, and the rest while it reads.
     for number in 1..=EVENTS / 2 {
         topic.publish(&number).await.unwrap();
     }
     let mut published = EVENTS / 2;
     while seen < EVENTS {
         let next = poll_fn(|cx| Stream::poll_next(Pin::new(&mut events), cx));
-        // A cut connection is an error here, and the client reconnects.
+        // This client reports a lost connection as an error and then reconnects.
         let Ok(SSE::Event(event)) = within("an event", next).await.unwrap() else {
             continue;
         };

@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// Returns the epoch from a topic's IDs.
+/// Returns the epoch in the IDs of a topic.
 fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     let position = topic.subscribe(Start::Now).position().to_string();
     position.split_once('-').unwrap().0.to_owned()
@@ -30,7 +30,7 @@ async fn ask(mut socket: TcpStream, path: &str, id: &str) -> TcpStream {
     socket
 }
 
-/// Returns a client with a small kernel buffer. With a smaller one, each segment would wait for a
+/// Returns a client with a small kernel buffer. With an even smaller one, each segment would wait for a
 /// delayed acknowledgement.
 async fn narrow(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -46,11 +46,11 @@ struct Account {
     gaps: Vec<(String, u64)>,
     /// The numbers of the events after the last gap.
     rest: Vec<u64>,
-    /// The last frame, if it is neither an event nor a gap.
+    /// The final frame, if it is neither an event nor a gap.
     end: Option<String>,
 }
 
-/// Adds up the frames, and asserts that only events counted in a gap are missing.
+/// Tallies the frames and asserts that only events counted in a gap are missing.
 fn account(stream: &str, behind: u64) -> Account {
     let mut account = Account {
         last: behind,
@@ -63,7 +63,7 @@ fn account(stream: &str, behind: u64) -> Account {
             let data: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
             let missed = data["missed"].as_u64().unwrap();
             assert!(missed > 0);
-            // With `latest_by`, the gap's ID is the client's position.
+            // With `latest_by`, the ID of the gap is the position of the client.
             let by_key = number(id) == account.last;
             if !by_key {
                 account.last += missed;

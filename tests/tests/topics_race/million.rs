@@ -23,10 +23,10 @@ use tokio::{
 
 use super::{account, ask, epoch, narrow};
 
-/// The time that the large tests may take on a busy machine.
+/// The time limit for the large tests on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A number whose instances are counted.
+/// A number that counts its live instances.
 struct Counted {
     number: u64,
     alive: Arc<AtomicUsize>,
@@ -74,12 +74,12 @@ async fn counted(
 const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
-/// The capacity of the topic, and the furthest that the publisher may run ahead of the slowest
+/// The capacity of the topic, and how far the publisher may run ahead of the slowest
 /// reader. A reader within that distance must receive everything.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
-/// The whole expected stream, and the offset at which each event begins. Event 1 begins at 0.
+/// The entire expected stream, and the offset at which each event starts. Event 1 starts at 0.
 struct Expected {
     epoch: String,
     bytes: Vec<u8>,
@@ -101,13 +101,13 @@ impl Expected {
         }
     }
 
-    /// Returns the number of whole events before this byte.
+    /// Returns the number of complete events before the byte at `at`.
     fn events(&self, at: usize) -> usize {
         self.begins.partition_point(|begin| *begin <= at) - 1
     }
 }
 
-/// The progress of the readers and of the publisher.
+/// The progress of the readers and the publisher.
 struct Progress {
     /// The number of events that each reader has seen.
     seen: Vec<AtomicUsize>,
@@ -134,13 +134,13 @@ struct Chunked {
     received: Vec<u8>,
     /// The position of the first byte that has not been consumed.
     at: usize,
-    /// The number of bytes left in the current chunk.
+    /// The number of remaining bytes in the current chunk.
     left: usize,
     in_body: bool,
 }
 
 impl Chunked {
-    /// Returns the range of the next data, or `None` if more bytes must be received.
+    /// Returns the range of the next data, or `None` if more bytes have to be received first.
     fn piece(&mut self) -> Option<Range<usize>> {
         if !self.in_body {
             let mut fours = self.received.windows(4);
@@ -150,7 +150,7 @@ impl Chunked {
             self.in_body = true;
         }
         if self.left == 0 {
-            // Parses the end of the previous chunk, and the size of the next one.
+            // Parse the end of the previous chunk and the size of the next one.
             let mut rest = &self.received[self.at..];
             let line = rest.strip_prefix(b"\r\n").unwrap_or(rest);
             let end = line.windows(2).position(|two| two == b"\r\n")?;
@@ -175,11 +175,11 @@ impl Chunked {
         self.at = 0;
         self.received.reserve(64 * 1024);
         let read = socket.read_buf(&mut self.received).await.unwrap();
-        assert!(read > 0, "the server has closed a connection");
+        assert!(read > 0, "the server closed a connection");
     }
 }
 
-/// Reads everything over several connections, and compares every byte with the expected one.
+/// Reads everything over several connections and compares each byte with the expected stream.
 async fn read(
     addr: SocketAddr,
     expected: Arc<Expected>,
@@ -193,7 +193,7 @@ async fn read(
         let id = format!("{}-{seen}", expected.epoch);
         let mut socket = ask(TcpStream::connect(addr).await.unwrap(), "/counted", &id).await;
         let mut body = Chunked::default();
-        // The ID determines the events that follow. The connection may break off anywhere.
+        // The ID determines which events follow. The connection may be cut off anywhere.
         let mut at = expected.begins[seen];
         let leaves_at = at + fastrand::usize(1..600_000);
         while at < leaves_at && seen < MILLION {
@@ -216,7 +216,7 @@ async fn read(
     connections
 }
 
-/// Publishes a million events to 64 readers, each of which reads all of them. All readers
+/// Publishes a million events to 64 readers. Each of them reads all events. All readers
 /// disconnect at random, even in the middle of an event, and reconnect with the last ID. Another
 /// reader stops reading at the start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,7 +228,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let app = Router::new().sse(counted).with_state(topic.clone());
-    // The reader that stops reading must not be disconnected by the server or the kernel.
+    // Neither the server nor the kernel may disconnect the reader that stops reading.
     let server = server_of(app)
         .send_timeout(LONG * 2)
         .tcp_user_timeout(LONG * 2);
@@ -259,14 +259,14 @@ async fn reconnecting_readers_account_for_a_million_events() {
             }
         }
     };
-    timeout(LONG, publishing).await.expect("readers that read");
+    timeout(LONG, publishing).await.expect("the publisher timed out waiting for the readers");
     let connections = timeout(LONG, readers.join_all()).await.unwrap();
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");
 
-    // Only the reader that stopped reading is left. Besides the topic's events, it holds at most
+    // Only the reader that stopped reading is left. In addition to the events of the topic, it holds at most
     // one batch.
-    within("the readers to be gone", async {
+    within("the readers to disconnect", async {
         while topic.subscribers() > 1 {
             tokio::task::yield_now().await;
         }
@@ -275,7 +275,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let pinned = alive.load(Ordering::Relaxed) - HELD;
     assert!(pinned <= 256, "{pinned}");
 
-    // The reader resumes: it receives the data that was already sent, then the gap, then the rest.
+    // The reader continues. It receives the data that was already sent, then the gap, then the rest.
     topic.finish();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {
@@ -284,6 +284,6 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let told = account(&all, 0);
     assert_eq!(told.last, MILLION as u64);
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
-    assert!(missed > 0, "it was not stalled");
+    assert!(missed > 0, "the reader was not stalled");
     assert_eq!(told.events + missed, MILLION as u64);
 }

@@ -1,4 +1,4 @@
-//! Clients that are too slow.
+//! Clients that read too slowly.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ async fn large(State(topic): State<Topic<Large>>, last: LastEventId) -> impl Str
     yield_all!(topic.subscribe(last.or(Start::First)));
 }
 
-/// The client reads the first event, then nothing until many times the size of all buffers has been
+/// The client reads the first event and then pauses until many times the size of all buffers has been
 /// published. Then it reads everything.
 async fn overtaken(
     build: impl FnOnce(TopicBuilder<Large>) -> Topic<Large>,
@@ -75,8 +75,8 @@ async fn slow_client_resumes_at_the_newest_event() {
 }
 
 #[tokio::test]
-async fn slow_client_gets_the_newest_of_each_key() {
-    // The last key has a single event, published long ago.
+async fn slow_client_receives_the_newest_of_each_key() {
+    // The last key has only one event, published long ago.
     let key = |(number, _): &Large| if *number == 4_000 { 3 } else { number % 3 };
     let (told, ..) = overtaken(|builder| builder.latest_by(key).build()).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
@@ -94,7 +94,7 @@ async fn slow_client_is_disconnected_and_resumes() {
     );
     assert!(
         told.last < ALL_LARGE - HELD_OF_LARGE as u64,
-        "it was not overtaken"
+        "the reader was not overtaken"
     );
 
     let id = format!("{epoch}-{}", told.last);

@@ -1,4 +1,4 @@
-//! The IDs that a stream adds automatically, with and without events.
+//! The IDs that a stream sends automatically, with and without events.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use sse_runtime::{Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, s
 use support::{Client, Generators, serve, within};
 use tokio::sync::Notify;
 
-use super::{all, come_back, epoch, four_of_ten, gap, number_frame, thousands, thousands_by_hand};
+use super::{all, epoch, four_of_ten, gap, number_frame, reconnect, thousands, thousands_by_hand};
 
 #[tokio::test]
-async fn keep_alive_of_a_filtered_stream_carries_the_id() {
+async fn keep_alive_of_a_filtered_stream_contains_the_id() {
     let (topic, epoch) = four_of_ten().await;
     let app = Router::new().sse(thousands).sse(thousands_by_hand);
     let addr = serve(app.with_state(topic.clone())).await;
@@ -19,20 +19,20 @@ async fn keep_alive_of_a_filtered_stream_carries_the_id() {
         ("/thousands_by_hand", "event: ping\ndata: null\n\n"),
     ] {
         let last = topic.subscribe(Start::Now).position().to_string();
-        let mut client = come_back(addr, path, last.as_bytes(), false).await;
+        let mut client = reconnect(addr, path, last.as_bytes(), false).await;
         let with_id = |number: u64| match plain {
             ":\n" => format!("id: {epoch}-{number}\n\n"),
             _ => format!("event: ping\nid: {epoch}-{number}\ndata: null\n\n"),
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
         let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
-        // The keep-alive may fire before the reader has read the event that was just published.
+        // The keep-alive may be sent before the reader has read the event that was just published.
         let before = with_id(newest - 1);
         let chunk = first_other(&mut client, &[plain, &before]).await;
         assert_eq!(chunk, with_id(newest), "{path}");
-        // The ID is sent once.
+        // The ID is sent only once.
         assert_eq!(client.expect_chunk().await, plain, "{path}");
-        // An event that passes the filter moves the cursor itself.
+        // An event that passes the filter advances the client's position itself.
         topic.publish(&1000).await.unwrap();
         let frame = format!("id: {epoch}-{}\ndata: 1000\n\n", newest + 1);
         let chunk = first_other(&mut client, &[plain]).await;
@@ -41,7 +41,7 @@ async fn keep_alive_of_a_filtered_stream_carries_the_id() {
     }
 }
 
-/// Skips the chunks in `but`, and returns the first other one.
+/// Skips the chunks in `but` and returns the first different one.
 async fn first_other(client: &mut Client, but: &[&str]) -> String {
     within("another chunk", async {
         loop {
@@ -58,10 +58,10 @@ async fn first_other(client: &mut Client, but: &[&str]) -> String {
 struct Paused {
     topic: Topic<u64>,
     waits: Generators,
-    go_on: Arc<Notify>,
+    resume: Arc<Notify>,
 }
 
-/// Waits after each event until `go_on` is notified.
+/// Waits after each event until `resume` is notified.
 #[sse_endpoint("/pauses", keep_alive = "20ms")]
 async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = paused.topic.subscribe(last.or(Start::First));
@@ -69,7 +69,7 @@ async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<
         if *update % 1000 == 0 {
             yield_!(update);
             let _waits = paused.waits.enter();
-            paused.go_on.notified().await;
+            paused.resume.notified().await;
         }
     }
 }
@@ -79,7 +79,7 @@ async fn keep_alive_never_moves_the_id_back() {
     let paused = Paused {
         topic: Topic::in_memory(16),
         waits: Generators::new(),
-        go_on: Arc::default(),
+        resume: Arc::default(),
     };
     let topic = paused.topic.clone();
     let epoch = epoch(&topic);
@@ -88,17 +88,17 @@ async fn keep_alive_never_moves_the_id_back() {
     topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
-    // The event is read but filtered out: the next keep-alive carries the cursor, unless an event
-    // comes first.
+    // The first two events were filtered out. The next keep-alive contains ID 2, unless an event
+    // is sent first.
     topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;
         if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
             break;
         }
-        // The position at which the stream begins, and its current position.
-        let places = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
-        assert!(chunk == ":\n" || places.contains(&chunk), "{chunk}");
+        // The positions at which the stream started and at which it is now.
+        let positions = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
+        assert!(chunk == ":\n" || positions.contains(&chunk), "{chunk}");
     }
     paused.waits.until_started(1).await;
     for _ in 0..3 {
@@ -112,7 +112,7 @@ struct Noise {
     noises: Arc<Notify>,
 }
 
-/// Yields a topic's updates, and other events without IDs.
+/// Yields the updates of a topic and other events without IDs.
 #[sse_endpoint("/beside")]
 async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = noise.topic.subscribe(last);
@@ -140,37 +140,37 @@ async fn client_without_events_can_resume() {
         noises: Arc::clone(&noises),
     });
     let addr = serve(quiet.merge(noisy)).await;
-    let place = format!("id: {epoch}-1\n\n");
+    let position = format!("id: {epoch}-1\n\n");
     let mut client = Client::get(addr, "/all").await;
     client.head().await;
-    assert_eq!(client.expect_chunk().await, place);
+    assert_eq!(client.expect_chunk().await, position);
     noises.notify_one();
     let mut noisy = Client::get(addr, "/beside").await;
     noisy.head().await;
-    let both = "data: 0\n\n".to_owned() + &place;
+    let both = "data: 0\n\n".to_owned() + &position;
     assert_eq!(noisy.expect_chunk().await, both);
     drop((client, noisy));
 
     topic.publish(&2).await.unwrap();
     let id = format!("{epoch}-1");
     for path in ["/all", "/beside"] {
-        let mut back = come_back(addr, path, id.as_bytes(), false).await;
+        let mut back = reconnect(addr, path, id.as_bytes(), false).await;
         let missed = number_frame(&epoch, 2) + "\n\n";
         assert_eq!(back.expect_chunk().await, missed, "{path}");
     }
-    // A client that receives an event at once has the event's ID.
-    let mut late = come_back(addr, "/all", b"nonsense", false).await;
+    // If a client receives an event immediately, it already has the ID of that event.
+    let mut late = reconnect(addr, "/all", b"nonsense", false).await;
     let told = gap("unknown", "null", format_args!("{epoch}-0"));
     assert!(late.expect_chunk().await.starts_with(&told));
 }
 
-/// Yields events with the handler's own IDs, created from a topic's updates.
+/// Turns the updates of a topic into events with the handler's own IDs.
 #[sse_endpoint("/own", keep_alive = "20ms")]
 async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut news = topic.subscribe(Start::First);
     let mut others = topic.subscribe(last);
     loop {
-        // The second subscription is read but not sent.
+        // The second subscription is read, but its updates are not sent.
         let Some(number) = (tokio::select! {
             biased;
             number = news.next() => number,

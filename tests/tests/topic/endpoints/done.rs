@@ -10,7 +10,7 @@ use sse_runtime::{
 use support::{Client, Generators, log::Log, serve, within};
 use tokio::sync::Semaphore;
 
-use super::{Pair, all, come_back, epoch, four_of_ten, gap, has_subscribed, numbers, pair};
+use super::{Pair, all, epoch, four_of_ten, gap, has_subscribed, numbers, pair, reconnect};
 
 #[tokio::test]
 async fn finished_topic_is_replayed_then_sends_done() {
@@ -34,7 +34,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
         let done = done.id;
         assert_eq!(done, format!("{second}~done"));
 
-        // A client that was disconnected receives the events that it missed, then the end.
+        // A client that was disconnected receives the events it missed, followed by the end.
         let back = client.get(path).last_event_id(&first).await;
         let all = back.text().await;
         assert_eq!(
@@ -42,7 +42,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
             format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
         );
 
-        // A client that has seen the end is stopped.
+        // A client that has received the end is told to stop.
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }
@@ -58,7 +58,7 @@ async fn checked(
     yield_all!(topic.subscribe(last));
 }
 
-/// Counts its runs, and has IDs of its own.
+/// Counts its runs and sends its own IDs.
 #[sse_endpoint("/counted", end = "stop")]
 async fn counted(
     State(runs): State<Generators>,
@@ -106,7 +106,7 @@ async fn done_stops_clients_of_the_same_topic_only() {
                 }
                 assert!(got.starts_with(&told), "{path} {sent}: {got}");
             }
-            // The client has received the whole topic, or its handler has finished.
+            // The client has received everything up to the end.
             let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
             let head = client.head().await;
             assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
@@ -126,19 +126,19 @@ async fn done_in_the_query_is_left_to_the_handler() {
     let app = Router::new().sse(all).with_state(topic);
     let app = app.merge(Router::new().sse(counted).with_state(runs.clone()));
     let addr = serve(app).await;
-    let mut client = come_back(addr, "/all", format!("{epoch}-10~done").as_bytes(), true).await;
+    let mut client = reconnect(addr, "/all", format!("{epoch}-10~done").as_bytes(), true).await;
     let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
     assert_eq!(client.expect_chunk().await, done);
     assert_eq!(client.chunk().await, Ok(None));
-    let mut client = come_back(addr, "/all", b"0123456789ab-7~done", true).await;
+    let mut client = reconnect(addr, "/all", b"0123456789ab-7~done", true).await;
     let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
     assert!(client.expect_chunk().await.starts_with(&told));
 
-    let mut client = come_back(addr, "/counted", b"7~done", true).await;
+    let mut client = reconnect(addr, "/counted", b"7~done", true).await;
     let first = client.expect_chunk().await;
     assert!(first.contains("Done") && first.contains('7'), "{first}");
-    // The browser sets the header, so this endpoint, which has no topic, must itself have sent any
-    // such ID.
+    // Only a browser sets the header. This endpoint has no topic, so it must have sent the ID
+    // itself.
     for sent in ["7~done", "0123456789ab-7~done"] {
         let mut client = ask(addr, "/counted", sent).await;
         assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
@@ -146,14 +146,14 @@ async fn done_in_the_query_is_left_to_the_handler() {
     assert_eq!(runs.count().started, 1);
 }
 
-/// Takes the ID, and waits for an event that isn't from a topic.
+/// Extracts the ID, then waits without reading a topic.
 #[sse_endpoint("/waits", keep_alive = "1s")]
 async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
     pending::<()>().await;
     yield_!(1);
 }
 
-/// Like `waits`, but never waits.
+/// Like `waits`, but busy-loops.
 #[sse_endpoint("/spins")]
 async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     loop {
@@ -164,7 +164,7 @@ async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     }
 }
 
-/// Like `waits`, but after the response has begun.
+/// Like `waits`, but only after the response has started.
 #[sse_endpoint("/waits_begun", keep_alive = "1s")]
 async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -174,7 +174,7 @@ async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, Stat
     }
 }
 
-/// Resumes from an ID of its own, after which no events are left.
+/// Resumes after one of its own IDs. No events are left after that ID.
 #[sse_endpoint("/resumes", end = "stop")]
 async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     let from = match last {
@@ -186,7 +186,7 @@ async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u6
     }
 }
 
-/// Uses up the budget of its task before it subscribes.
+/// Exhausts the budget of its task before it subscribes.
 #[sse_endpoint("/busy")]
 async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let free = Semaphore::new(1);
@@ -241,7 +241,7 @@ struct Two {
     goes_on: Topic<u64>,
 }
 
-/// Reads one topic to its end, then part of another.
+/// Reads one topic to its end, followed by part of another.
 #[sse_endpoint("/two")]
 async fn two(State(two): State<Two>) -> impl Stream<Item = u64> {
     yield_all!(two.ends.subscribe(Start::First));
@@ -272,11 +272,11 @@ async fn end_of_one_topic_does_not_end_a_stream_of_two() {
     let last = events.last_event_id();
     assert!(
         !last.ends_with("~done"),
-        "{last} stops a client that should reconnect"
+        "{last} would stop a client that should reconnect"
     );
 }
 
-/// Reads only one of the topics; the other is a signal.
+/// Yields the updates of only one topic. The other topic is a signal.
 #[sse_endpoint("/signal")]
 async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
     let mut signal = pair.ends.subscribe(Start::Now);
@@ -305,7 +305,7 @@ async fn stream_sends_no_done_while_a_topic_is_open() {
     }
 }
 
-/// The bare ID for a client's initial position must not follow the ID that stops the client.
+/// The ID of the initial position must not be sent after the ID that stops the client.
 #[tokio::test]
 async fn done_is_the_last_id_of_a_stream() {
     #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]

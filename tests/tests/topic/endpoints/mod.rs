@@ -1,4 +1,4 @@
-//! A topic's endpoint as seen by its client.
+//! Endpoints that read a topic, as seen by their clients.
 
 mod cursor;
 mod done;
@@ -32,7 +32,7 @@ async fn all(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
     yield_all!(topic.subscribe(last));
 }
 
-/// Returns a topic that holds the numbers 7 to 10, and its epoch.
+/// Returns a topic that still holds the numbers 7 to 10, and its epoch.
 async fn four_of_ten() -> (Topic<u64>, String) {
     let topic = Topic::in_memory(4);
     for number in 1..=10_u64 {
@@ -47,20 +47,20 @@ fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     position.split_once('-').unwrap().0.to_owned()
 }
 
-/// Polls a future once, drops it, and returns whether it was pending.
+/// Polls a future once and drops it. Returns whether it was pending.
 fn is_waiting<F: Future>(future: F) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(future).poll(&mut context).is_pending()
 }
 
-/// Polls a stream without events until it waits: the first poll returns with the head.
+/// Polls a stream without events until it waits. The first poll only returns the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
-        assert!(is_waiting(events.next()), "there is nothing yet");
+        assert!(is_waiting(events.next()), "there should be no event yet");
     }
 }
 
-/// Returns the frames of a chunk, without the blank lines at their ends.
+/// Returns the frames of a chunk without the blank lines between them.
 fn frames(chunk: &str) -> Vec<String> {
     let chunk = chunk.strip_suffix("\n\n").unwrap();
     chunk.split("\n\n").map(str::to_owned).collect()
@@ -74,8 +74,8 @@ fn number_frame(epoch: &str, number: u64) -> String {
     format!("id: {epoch}-{number}\ndata: {number}")
 }
 
-/// Requests `path` with this ID, byte for byte, in the header or in the query.
-async fn come_back(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
+/// Requests `path` with exactly these ID bytes, in the header or in the query.
+async fn reconnect(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
     let mut client = Client::connect(addr).await;
     let request = if in_query {
         let mut query = String::new();
@@ -112,7 +112,7 @@ async fn thousands_by_hand(
     }
 }
 
-/// Two topics, one of which ends before the other.
+/// Two topics. One of them ends before the other.
 #[derive(Clone)]
 struct Pair {
     ends: Topic<u64>,

@@ -1,4 +1,4 @@
-//! Types that can be published, and events that act when they are written or dropped.
+//! Types that can be published, and events with side effects when they are written or dropped.
 
 use std::{
     pin::pin,
@@ -15,7 +15,7 @@ use sse_runtime::{
 
 use super::{all, has_subscribed};
 
-/// Reads its topic while it is serialized.
+/// A value that reads its topic while being serialized.
 #[derive(Clone)]
 struct Newest(Topic<u64>);
 
@@ -36,7 +36,7 @@ async fn newest(State(topic): State<Topic<u64>>) -> impl Stream<Item = Newest> {
 }
 
 #[tokio::test]
-async fn value_may_read_its_topic_while_serialized() {
+async fn value_can_read_its_topic_while_serialized() {
     let topic: Topic<u64> = Topic::in_memory(16);
     topic.publish(&7).await.unwrap();
     let client = testing::Client::new(Router::new().sse(newest).with_state(topic));
@@ -92,7 +92,7 @@ async fn publish_accepts_events_without_ids() {
         "{refused:?}"
     );
     let next = topic.publish(&4).await.unwrap();
-    // The rejected events took no number.
+    // The rejected events did not use up a number.
     assert!(next.to_string().ends_with("-3"), "{next}");
 }
 
@@ -106,14 +106,14 @@ async fn topic_of_capacity_zero_holds_the_newest() {
 
 /// An event that uses its topic when it is dropped.
 #[derive(Clone, serde::Serialize)]
-struct Curious {
+struct WithDestructor {
     #[serde(skip)]
-    _looks: Arc<Looks>,
+    _reader: Arc<ReadsOnDrop>,
 }
 
-struct Looks(std::sync::Weak<Topic<Curious>>);
+struct ReadsOnDrop(std::sync::Weak<Topic<WithDestructor>>);
 
-impl Drop for Looks {
+impl Drop for ReadsOnDrop {
     fn drop(&mut self) {
         if let Some(topic) = self.0.upgrade() {
             topic.subscribers();
@@ -122,19 +122,19 @@ impl Drop for Looks {
 }
 
 #[test]
-fn event_is_dropped_outside_of_the_lock() {
+fn event_is_dropped_outside_the_lock() {
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let topic: Arc<Topic<Curious>> = Arc::new(
+        let topic: Arc<Topic<WithDestructor>> = Arc::new(
             Topic::builder()
                 .events(2)
-                .latest_by(|_: &Curious| ())
+                .latest_by(|_: &WithDestructor| ())
                 .build(),
         );
         for _ in 0..4 {
-            let looks = Looks(Arc::downgrade(&topic));
-            let event = Curious {
-                _looks: Arc::new(looks),
+            let reader = ReadsOnDrop(Arc::downgrade(&topic));
+            let event = WithDestructor {
+                _reader: Arc::new(reader),
             };
             topic.try_publish(&event).unwrap();
         }
@@ -142,5 +142,5 @@ fn event_is_dropped_outside_of_the_lock() {
     });
     is_done
         .recv_timeout(Duration::from_secs(15))
-        .expect("a publisher that does not wait for itself");
+        .expect("the publisher should not deadlock");
 }

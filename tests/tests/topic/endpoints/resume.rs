@@ -10,7 +10,7 @@ use sse_runtime::{
 use support::serve;
 
 use super::{
-    Pair, all, come_back, four_of_ten, frames, gap, number_frame, numbers, thousands,
+    Pair, all, four_of_ten, frames, gap, number_frame, numbers, reconnect, thousands,
     thousands_by_hand,
 };
 
@@ -18,22 +18,22 @@ use super::{
 async fn gap_is_sent_for_any_last_event_id() {
     let (topic, epoch) = four_of_ten().await;
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
-    let behind = |number: &str| format!("{epoch}-{number}").into_bytes();
+    let id_of = |number: &str| format!("{epoch}-{number}").into_bytes();
     let long = |len| vec![b'x'; len];
-    // Each case is the ID that is sent, and the gap that is received. All held events follow the
+    // Each case lists the ID that is sent and the gap that is received. All held events follow the
     // gap.
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
-        (behind("0"), "too_old", "6"),
-        (behind("3"), "too_old", "3"),
-        (behind("5"), "too_old", "1"),
-        (behind("11"), "unknown", "null"),
-        (behind("18446744073709551615"), "unknown", "null"),
-        (behind("18446744073709551616"), "unknown", "null"),
-        (behind("007"), "unknown", "null"),
-        (behind("+7"), "unknown", "null"),
-        (behind("-7"), "unknown", "null"),
-        (behind(""), "unknown", "null"),
-        (behind("7 8"), "unknown", "null"),
+        (id_of("0"), "too_old", "6"),
+        (id_of("3"), "too_old", "3"),
+        (id_of("5"), "too_old", "1"),
+        (id_of("11"), "unknown", "null"),
+        (id_of("18446744073709551615"), "unknown", "null"),
+        (id_of("18446744073709551616"), "unknown", "null"),
+        (id_of("007"), "unknown", "null"),
+        (id_of("+7"), "unknown", "null"),
+        (id_of("-7"), "unknown", "null"),
+        (id_of(""), "unknown", "null"),
+        (id_of("7 8"), "unknown", "null"),
         (b"0123456789ab-0".to_vec(), "other_epoch", "null"),
         (b"0123456789ab-99".to_vec(), "other_epoch", "null"),
         (b"7".to_vec(), "unknown", "null"),
@@ -48,7 +48,7 @@ async fn gap_is_sent_for_any_last_event_id() {
     for (sent, reason, missed) in cases {
         for in_query in [false, true] {
             let name = String::from_utf8_lossy(&sent[..sent.len().min(40)]).into_owned();
-            let mut client = come_back(addr, "/numbers", &sent, in_query).await;
+            let mut client = reconnect(addr, "/numbers", &sent, in_query).await;
             let mut got = frames(&client.expect_chunk().await);
             let told = gap(reason, missed, format_args!("{epoch}-6"));
             assert_eq!(got.remove(0), told, "{name:?}");
@@ -61,14 +61,14 @@ async fn gap_is_sent_for_any_last_event_id() {
             assert_eq!(got, held, "{name:?}");
         }
     }
-    // A client that reconnects with the gap's ID receives the rest without another gap.
+    // A client that reconnects with the ID of the gap receives the rest without another gap.
     for (sent, first) in [("6", 7), ("7", 8), ("9", 10)] {
-        let mut client = come_back(addr, "/numbers", &behind(sent), false).await;
+        let mut client = reconnect(addr, "/numbers", &id_of(sent), false).await;
         let got = frames(&client.expect_chunk().await);
         assert_eq!(got[0], number_frame(&epoch, first));
     }
-    // This ID is the newest, so the next event is the first.
-    let mut client = come_back(addr, "/numbers", &behind("10"), true).await;
+    // This is the newest ID, so the client receives only the next event.
+    let mut client = reconnect(addr, "/numbers", &id_of("10"), true).await;
     topic.publish(&11).await.unwrap();
     assert_eq!(
         client.expect_chunk().await,
@@ -76,14 +76,14 @@ async fn gap_is_sent_for_any_last_event_id() {
     );
 }
 
-/// The ID in the header is longer than any valid ID. The one in the URL is as long as the server
+/// The ID in the header is longer than any valid ID. The ID in the URL is as long as the server
 /// accepts.
 #[tokio::test]
-async fn huge_id_is_answered_with_a_gap() {
+async fn huge_id_results_in_a_gap() {
     let (topic, epoch) = four_of_ten().await;
     let addr = serve(Router::new().sse(numbers).with_state(topic)).await;
     for (len, in_query) in [(30_000, false), (20_000, true)] {
-        let mut client = come_back(addr, "/numbers", &vec![b'x'; len], in_query).await;
+        let mut client = reconnect(addr, "/numbers", &vec![b'x'; len], in_query).await;
         let got = frames(&client.expect_chunk().await);
         assert_eq!(got[0], gap("unknown", "null", format_args!("{epoch}-6")));
     }
@@ -96,7 +96,7 @@ async fn gap_passes_a_filter_and_comes_first() {
     let addr = serve(app.with_state(topic.clone())).await;
     for path in ["/thousands", "/thousands_by_hand"] {
         let id = format!("{epoch}-2");
-        let mut client = come_back(addr, path, id.as_bytes(), false).await;
+        let mut client = reconnect(addr, path, id.as_bytes(), false).await;
         let got = frames(&client.expect_chunk().await);
         // No event passes the filter, but the gap is still sent.
         assert_eq!(got, [gap("too_old", "4", format_args!("{epoch}-6"))]);
@@ -126,7 +126,7 @@ async fn snapshot_and_later_updates_are_complete() {
     };
     let client = testing::Client::new(Router::new().sse(total).with_state(total_of.clone()));
     let publish = async |number: u64| {
-        // Both changes are made under the lock, so a snapshot is taken either before or after both.
+        // Both changes are made under the lock, so a snapshot contains either both or neither.
         let mut sum = total_of.sum.lock().unwrap();
         *sum += number;
         total_of.changes.try_publish(&number).unwrap()
@@ -146,7 +146,7 @@ async fn snapshot_and_later_updates_are_complete() {
     assert!(snapshot.id.ends_with("-10"), "{}", snapshot.id);
 }
 
-/// Returns its response once there is an event.
+/// Starts its response once there is an event.
 #[sse_endpoint("/once_there")]
 async fn once_there(
     State(topic): State<Topic<u64>>,

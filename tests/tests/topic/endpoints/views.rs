@@ -5,7 +5,7 @@ use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endp
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};
 
-/// Yields references, and a plain value at the end.
+/// Yields references, followed by a plain value.
 #[sse_endpoint("/by_reference")]
 async fn by_reference(
     State(topic): State<Topic<u64>>,
@@ -71,9 +71,9 @@ async fn views_keep_ids_gaps_and_end() {
     assert_eq!(get("/even_texts").await, format!("{told}{even}{done}"));
 }
 
-/// A filter that rejects all events of an endless topic does not block its thread.
+/// A filter that rejects every event of an endless topic does not block its thread.
 #[tokio::test]
-async fn filter_that_drops_all_yields_to_others() {
+async fn filter_that_rejects_all_yields_to_other_tasks() {
     let topic: Topic<u64> = Topic::in_memory(1_024);
     topic.publish(&1).await.unwrap();
     let feeds = topic.clone();

@@ -1,4 +1,4 @@
-//! The number of writes and copies that a topic's events take.
+//! How many writes and copies the events of a topic need.
 
 use axum::{Router, body::Body, extract::State, http::Request};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
@@ -6,7 +6,7 @@ use support::serve;
 use tokio_stream::StreamExt as _;
 use tower_service::Service as _;
 
-use super::{all, come_back, epoch, frames, number_frame, numbers};
+use super::{all, epoch, frames, number_frame, numbers, reconnect};
 
 #[tokio::test]
 async fn queued_updates_share_a_write() {
@@ -20,7 +20,7 @@ async fn queued_updates_share_a_write() {
         let app = Router::new().sse(numbers).sse(all);
         let addr = serve(app.with_state(topic.clone())).await;
         let start = format!("{epoch}-0");
-        let mut client = come_back(addr, path, start.as_bytes(), false).await;
+        let mut client = reconnect(addr, path, start.as_bytes(), false).await;
         let (mut chunks, mut got) = (0, Vec::new());
         while (got.len() as u64) < EVENTS {
             got.extend(frames(&client.expect_chunk().await));
@@ -28,10 +28,10 @@ async fn queued_updates_share_a_write() {
         }
         let expected = (1..=EVENTS).map(|number| number_frame(&epoch, number));
         assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
-        // Each write contains 64 events, or fewer if other tasks ran in between.
+        // Each write contains up to 64 events, and fewer if other tasks ran in between.
         assert!(chunks <= 60, "{chunks} writes for {EVENTS} events");
-        // A client that has received all events receives each later one at once, in a write of its
-        // own.
+        // A client that is up to date receives each later event immediately, in a separate
+        // write.
         for number in 1..=3 {
             topic.publish(&number).await.unwrap();
             assert_eq!(frames(&client.expect_chunk().await).len(), 1);
@@ -40,7 +40,7 @@ async fn queued_updates_share_a_write() {
 }
 
 #[tokio::test]
-async fn large_event_is_written_alone() {
+async fn large_event_has_its_own_write() {
     let topic: Topic<String> = Topic::in_memory(64);
     for _ in 0..8 {
         topic.publish(&"x".repeat(10_000)).await.unwrap();
@@ -82,9 +82,9 @@ async fn large_event_is_shared_by_its_readers() {
                 large = Some(frame);
             }
         }
-        let places =
+        let positions =
             ["\"small\"", "\"large ", "\"small again\"", "~done"].map(|what| all.find(what));
-        assert!(places.is_sorted() && places[0].is_some(), "{all:?}");
+        assert!(positions.is_sorted() && positions[0].is_some(), "{all:?}");
         larges.push(large.unwrap());
     }
     // The streams share the same bytes instead of copying them.

@@ -1,4 +1,4 @@
-//! Runs that fail, and runs that are stopped.
+//! Runs that fail or are stopped.
 
 use std::{collections::BTreeSet, future::pending, sync::atomic::Ordering};
 
@@ -18,7 +18,7 @@ use super::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn each_reader_of_a_failed_run_gets_its_error() {
+async fn each_reader_of_a_failed_run_receives_its_error() {
     for (name, error) in [
         ("fails", r#"{"code":"out_of_words","status":503}"#),
         ("panics", WITHOUT_DETAILS),
@@ -33,7 +33,7 @@ async fn each_reader_of_a_failed_run_gets_its_error() {
         let (words, data, id) = words_and_error(&mut events).await;
         assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
 
-        // One client joins later, and another lost its connection before the end.
+        // One client joins late, and another lost its connection before the end.
         pass(IDLE / 2).await;
         let mut again = client.get(&path).await.events();
         let all = words_and_error(&mut again).await;
@@ -50,9 +50,9 @@ async fn each_reader_of_a_failed_run_gets_its_error() {
     }
 }
 
-/// Sends `done` itself, as a handler does that does not check how the run ended.
-#[sse_endpoint("/says_done/{id}")]
-async fn says_done(
+/// Sends `done` itself, like a handler that does not check how the run ended.
+#[sse_endpoint("/sends_done/{id}")]
+async fn sends_done(
     Path(id): Path<String>,
     State(hub): State<Hub<String>>,
     last: LastEventId,
@@ -70,12 +70,12 @@ async fn failed_run_sends_no_done() {
     let hub = hub(10);
     let failing = async |_| Err("no".to_owned());
     let mut updates = hub.spawn("a", Start::First, failing).unwrap();
-    assert!(within("the end", updates.next()).await.is_none());
+    assert!(within("the end of the stream", updates.next()).await.is_none());
     assert!(updates.has_failed());
-    let app = Router::new().sse(says_done).sse(several);
+    let app = Router::new().sse(sends_done).sse(several);
     let client = testing::Client::new(app.with_state(hub.clone()));
     hub.topic("b").unwrap().finish();
-    for path in ["/says_done/a", "/several/a,b"] {
+    for path in ["/sends_done/a", "/several/a,b"] {
         let mut events = client.get(path).await.events();
         let (words, data, id) = words_and_error(&mut events).await;
         assert_eq!((words, data.as_str()), (vec![], "\"no\""));
@@ -83,13 +83,13 @@ async fn failed_run_sends_no_done() {
     }
 }
 
-/// Publishes half an answer, then fails.
+/// Publishes part of an answer, then fails.
 async fn half(topic: Topic<String>) -> Result<(), String> {
     topic.publish(&"half".to_owned()).await.unwrap();
     Err("upstream".to_owned())
 }
 
-/// Writes its own end marker and then waits, as a handler does that ignores failures.
+/// Writes its own end marker and then waits, like a handler that ignores failures.
 #[sse_endpoint("/own_marker", method = POST)]
 async fn own_marker(
     State(hub): State<Hub<String>>,
@@ -123,7 +123,7 @@ async fn own_event(
     pending::<()>().await;
 }
 
-/// Returns its own error for a run that failed.
+/// Returns its own error if the run failed.
 #[sse_endpoint("/own_error")]
 async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
     let run = hub.spawn_again("error", Start::First, half);
@@ -131,7 +131,7 @@ async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<
     while let Some(word) = run.next().await {
         yield_!(word);
     }
-    Err("my own".to_owned())?;
+    Err("custom".to_owned())?;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn handler_sends_nothing_after_a_failed_run() {
     assert!(half.ends_with("data: \"half\"\n\n"), "{half:?}");
     let error = within("the error", client.expect_chunk()).await;
     assert_eq!(error, "event: error\ndata: \"upstream\"\n\n");
-    assert_eq!(within("the end", client.chunk()).await, Ok(None));
+    assert_eq!(within("the end of the stream", client.chunk()).await, Ok(None));
 
     for how in ["event", "all", "comment"] {
         let mut client = Client::get(addr, &format!("/own_event/{how}")).await;
@@ -155,20 +155,20 @@ async fn handler_sends_nothing_after_a_failed_run() {
             error.ends_with("data: \"upstream\"\n\n"),
             "{how}: {error:?}"
         );
-        assert_eq!(within("the end", client.chunk()).await, Ok(None), "{how}");
+        assert_eq!(within("the end of the stream", client.chunk()).await, Ok(None), "{how}");
     }
 
     let mut client = Client::get(addr, "/own_error").await;
     client.head().await;
     let mut text = String::new();
-    while !text.contains("\"my own\"") {
+    while !text.contains("\"custom\"") {
         text.push_str(&within("the error", client.expect_chunk()).await);
     }
     assert!(
         text.contains("\"half\"") && !text.contains("upstream"),
         "{text}"
     );
-    assert_eq!(within("the end", client.chunk()).await, Ok(None));
+    assert_eq!(within("the end of the stream", client.chunk()).await, Ok(None));
 }
 
 #[tokio::test]
@@ -191,13 +191,13 @@ async fn subscription_fails_with_one_of_its_topics() {
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
-    // The client is stopped, although the other topic continues.
+    // The client is told to stop, although the other topic continues.
     publish(&hub, "live", &"live 2");
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 }
 
-/// Reads a run that the test stops, then yields an end marker.
+/// Reads a run that is stopped by the test, then yields an end marker.
 #[sse_endpoint("/read_stopped", method = POST)]
 async fn read_stopped(
     State(hub): State<Hub<String>>,
@@ -211,7 +211,7 @@ async fn read_stopped(
 }
 
 #[tokio::test]
-async fn stopped_run_breaks_off_a_post() {
+async fn stopped_run_cuts_off_a_post() {
     let hub = hub(10);
     let app = Router::new().sse(read_stopped).with_state(hub.clone());
     let addr = serve(app).await;
@@ -220,12 +220,12 @@ async fn stopped_run_breaks_off_a_post() {
         client.head().await;
         within("a word", client.expect_chunk()).await;
         hub.abort("s");
-        let end = within("the end", client.chunk()).await;
+        let end = within("the end of the stream", client.chunk()).await;
         assert_eq!(end, Err(CutOff), "{when}");
     }
 }
 
-/// Reads a run that fails as `how` says, then writes its own end marker.
+/// Reads a run that fails as named by `how`, then writes its own end marker.
 #[sse_endpoint("/read_failed/{how}", method = POST)]
 async fn read_failed(
     Path(how): Path<String>,
@@ -248,7 +248,7 @@ async fn read_failed(
 }
 
 #[tokio::test]
-async fn post_gets_the_error_of_a_failed_run() {
+async fn post_receives_the_error_of_a_failed_run() {
     let log = support::log::Log::capture();
     let addr = serve(Router::new().sse(read_failed).with_state(hub(10))).await;
     let unexplained =
@@ -257,7 +257,7 @@ async fn post_gets_the_error_of_a_failed_run() {
         let mut client = Client::post(addr, "/read_failed/shown", 0, b"").await;
         client.head().await;
         let mut body = String::new();
-        while let Some(chunk) = within("the end", client.chunk()).await.unwrap() {
+        while let Some(chunk) = within("the end of the stream", client.chunk()).await.unwrap() {
             body.push_str(&chunk);
         }
         let (half, error) = body.split_once("data: \"half\"\n\n").unwrap();
@@ -265,7 +265,7 @@ async fn post_gets_the_error_of_a_failed_run() {
             half.starts_with("id: ") && half.ends_with("-1\n"),
             "{half:?}"
         );
-        // The error is the handler's, so it is sent; the id that would stop a browser is the framework's.
+        // The error is sent because it comes from the handler. The ID that would stop a browser is not sent.
         let expected = "event: error\ndata: {\"code\":\"out_of_words\",\"status\":503}\n\n";
         assert_eq!(error, expected, "{when}");
         assert!(client.received().is_empty(), "{when}");
@@ -278,7 +278,7 @@ async fn post_gets_the_error_of_a_failed_run() {
         client.head().await;
         let half = within("a word", client.expect_chunk()).await;
         assert!(half.ends_with("data: \"half\"\n\n"), "{how}: {half:?}");
-        let end = within("the end", client.chunk()).await;
+        let end = within("the end of the stream", client.chunk()).await;
         assert_eq!(end, Err(CutOff), "{how}");
     }
     assert_eq!(log.text().matches(unexplained).count(), 2, "{}", log.text());

@@ -1,4 +1,4 @@
-//! Hubs: topics by name, several topics under one ID, runs that outlive their client, and presence.
+//! Hubs: named topics, several topics combined in one ID, runs that outlive their clients, and presence.
 
 mod failure;
 mod names;
@@ -40,14 +40,14 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls a stream without events until it waits: the first poll returns with the head.
+/// Polls a stream without events until it waits. The first poll only returns the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(poll_once(events.next()).is_pending());
     }
 }
 
-/// Reads all updates that are ready, with their IDs.
+/// Reads all available updates, with their IDs.
 fn read(updates: &mut Subscription<String>) -> Vec<Result<(String, String), Gap>> {
     let mut read = Vec::new();
     while let Poll::Ready(Some(seen)) = poll_once(updates.recv()) {
@@ -83,7 +83,7 @@ async fn several(
 
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Advances the clock, and lets the hub's own task run.
+/// Advances the clock and lets the task of the hub run.
 async fn pass(time: Duration) {
     let step = Duration::from_secs(1);
     let mut left = time;
@@ -98,7 +98,7 @@ async fn pass(time: Duration) {
 struct Answers {
     hub: Hub<String>,
     started: Arc<AtomicUsize>,
-    /// A run publishes one word for each permit.
+    /// Each permit allows a run to publish one word.
     words: Arc<Semaphore>,
 }
 
@@ -131,7 +131,7 @@ fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
     Err(serde::ser::Error::custom("on purpose"))
 }
 
-/// Runs a producer of five words, unless its name is that of a failure.
+/// Runs a producer of five words, unless the name requests a failure.
 #[sse_endpoint("/answers/{id}")]
 async fn answer(
     Path(id): Path<String>,
@@ -173,7 +173,7 @@ async fn words(events: &mut testing::Events) -> Vec<String> {
     while let Some(event) = within("a word", events.next()).await.unwrap() {
         if event.event == "done" {
             assert!(event.id.ends_with("~done"), "{event:?}");
-            within("the end", events.expect_end()).await;
+            within("the end of the stream", events.expect_end()).await;
             break;
         }
         words.push(event.json());
@@ -193,7 +193,7 @@ async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, 
         let event = event.expect("an error before the end");
         assert_ne!(event.event, "done", "{event:?}");
         if event.event == "error" {
-            within("the end", events.expect_end()).await;
+            within("the end of the stream", events.expect_end()).await;
             return (words, event.data, event.id);
         }
         words.push(event.json());

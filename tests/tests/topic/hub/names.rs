@@ -1,4 +1,4 @@
-//! Topics by name, and the time for which a hub keeps them.
+//! Named topics, and how long a hub keeps them.
 
 use std::{
     collections::BTreeSet,
@@ -44,20 +44,20 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
 
     pass(IDLE * 3).await;
-    // `b` is unused; `a` has a handle, and `c` a reader.
+    // `b` is unused, but `a` still has a handle and `c` has a reader.
     assert_eq!(hub.len(), 2);
     assert!(hub.get("b").is_none());
     publish(&hub, "c", &1);
     assert_eq!(values(&mut updates), ["1"]);
 
-    // The topic begins again, with a gap.
+    // The topic starts over, so its reader receives a gap.
     publish(&hub, "b", &2);
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
     drop((held, updates, back));
-    // A topic that is requested from time to time is kept.
+    // A topic that is requested now and then is kept.
     for _ in 0..10 {
         pass(IDLE / 2).await;
         assert!(hub.get("a").is_some());
@@ -78,37 +78,37 @@ async fn room(
 }
 
 #[tokio::test(start_paused = true)]
-async fn random_names_cost_no_memory() {
+async fn random_names_do_not_grow_a_full_hub() {
     let hub = hub_builder(10).idle(IDLE).max_topics(3).build();
     let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
-    let mut inside = Vec::new();
+    let mut open = Vec::new();
     for name in ["/rooms/a", "/rooms/b", "/rooms/c"] {
         let mut events = client.get(name).await.events();
         has_subscribed(&mut events);
-        inside.push(events);
+        open.push(events);
     }
     for _ in 0..2 {
-        let refused = client.get("/rooms/d").await;
-        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        let rejected = client.get("/rooms/d").await;
+        assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
+        let after: u64 = rejected.header("retry-after").unwrap().parse().unwrap();
         assert!((5..15).contains(&after));
         assert_eq!(hub.len(), 3);
         pass(IDLE * 2).await;
     }
     // Existing topics are not rejected.
-    let answer = client.get("/rooms/a").await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    drop(answer);
-    inside.pop();
+    let response = client.get("/rooms/a").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    drop(response);
+    open.pop();
     pass(IDLE * 2).await;
-    // A rejected subscription has created no topic.
+    // A rejected subscription does not create a topic.
     let full = hub.subscribe(["a", "d", "e"], Start::Now).unwrap_err();
     assert_eq!(full, HubError::Full);
     assert_eq!(hub.len(), 2);
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 
-/// Rejections and drops do not scan all topics.
+/// The hub does not scan all topics to find one that it can drop.
 #[tokio::test(start_paused = true)]
 async fn full_hub_drops_the_longest_unused_topic() {
     let hub = hub_builder(10).idle(IDLE).max_topics(4).build();
@@ -116,7 +116,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
         let say =
             |topic: Topic<String>| async move { topic.publish(&String::new()).await.map(drop) };
         let mut updates = hub.spawn(name, Start::First, say).unwrap();
-        while within("the end", updates.next()).await.is_some() {}
+        while within("the end of the run", updates.next()).await.is_some() {}
         advance(Duration::from_secs(1)).await;
     };
     publish(&hub, "room", &1);
@@ -124,7 +124,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
     for name in ["a", "b", "c"] {
         run(name).await;
     }
-    // `a` is read again, so `b` has been unused for longest. `b` isn't finished.
+    // `a` is accessed again, so `b` is now the least recently used topic.
     assert!(hub.get("a").is_some());
     advance(Duration::from_secs(1)).await;
     let names = |hub: &Hub<String>| BTreeSet::from_iter(hub.names());
@@ -140,7 +140,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
         BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
     );
     let reader = hub.get("d").unwrap().subscribe(Start::First);
-    // The last unused topic.
+    // This replaces the last unused topic.
     let g = hub.topic("g").unwrap();
     assert_eq!(
         names(&hub),
@@ -149,7 +149,7 @@ async fn full_hub_drops_the_longest_unused_topic() {
     for _ in 0..3 {
         assert_eq!(hub.topic("h").unwrap_err(), HubError::Full);
     }
-    // A rejected subscription has dropped no topic.
+    // A rejected subscription does not drop a topic.
     drop(reader);
     assert_eq!(
         hub.subscribe(["h", "i"], Start::Now).unwrap_err(),
@@ -181,14 +181,14 @@ async fn full_hub_drops_unread_runs() {
         };
         let name = number.to_string();
         let mut updates = hub.spawn(&name, Start::First, say).unwrap();
-        while within("the end", updates.next()).await.is_some() {}
+        while within("the end of the run", updates.next()).await.is_some() {}
         // An event counts twice, as a value and as a frame.
         assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
     }
-    // The newest runs are held.
+    // The newest runs are kept.
     assert!(hub.get("99").is_some() && hub.get("0").is_none());
     assert!(hub.get("in use").is_some());
-    // A topic in use is kept, and no new one is created in the meantime.
+    // Topics in use are kept. While they fill the hub, no new topic can be created.
     for _ in 0..9 {
         in_use.try_publish(&"x".repeat(EACH)).unwrap();
     }
@@ -206,7 +206,7 @@ async fn rejections_are_logged_once() {
         let status = HubError::Full.into_response().status();
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     };
-    // Another test in this process may already have logged this second's line.
+    // Another test in this process may already have logged this message within the same second.
     let start = std::time::Instant::now();
     while !log.text().contains("topics were refused") && start.elapsed().as_secs() < 10 {
         reject();
@@ -223,10 +223,10 @@ async fn long_name_is_rejected() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
     let longest = "x".repeat(1024);
-    let answer = client.get(&format!("/rooms/{longest}")).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    let answer = client.get(&format!("/rooms/{longest}x")).await;
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let response = client.get(&format!("/rooms/{longest}")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let response = client.get(&format!("/rooms/{longest}x")).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let long = longest.clone() + "x";
     let run = hub.spawn(&long, Start::First, async |_| ()).unwrap_err();
     assert_eq!(run, HubError::NameTooLong);
@@ -235,7 +235,7 @@ async fn long_name_is_rejected() {
     assert_eq!(hub.names(), [longest]);
 }
 
-/// A value that uses the hub when it is dropped.
+/// A value whose destructor uses the hub.
 #[derive(serde::Serialize)]
 struct Asks {
     #[serde(skip)]
@@ -251,7 +251,7 @@ impl Drop for Asks {
 }
 
 #[tokio::test(start_paused = true)]
-async fn value_dropped_with_its_topic_may_use_the_hub() {
+async fn value_dropped_with_its_topic_can_use_the_hub() {
     let hub: Hub<Asks> = Hub::builder(|| Topic::in_memory(4))
         .idle(Duration::from_secs(60))
         .build();
@@ -263,6 +263,6 @@ async fn value_dropped_with_its_topic_may_use_the_hub() {
     let topic = hub.topic("a").unwrap();
     topic.publish_event(Event::json(asks)).await.unwrap();
     drop(topic);
-    // The clock is paused, and advances only when all tasks are waiting.
+    // The clock is paused and advances only when all tasks are waiting.
     assert_eq!(asked.recv().await, Some(0));
 }

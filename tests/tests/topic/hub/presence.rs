@@ -1,4 +1,4 @@
-//! Presence: the users that are connected.
+//! Presence: which users are connected.
 
 use std::{task::Poll, time::Duration};
 
@@ -43,7 +43,7 @@ async fn presence_reports_joins_and_leaves() {
     drop(ada);
     pass(GRACE * 2).await;
     assert_eq!(changes(&mut updates), [""; 0]);
-    // The user returns within the grace time, twice, and therefore never leaves.
+    // The user returns within the grace time twice and therefore never leaves.
     drop(second_tab);
     pass(GRACE * 2 / 3).await;
     let ada = presence.join("ada");
@@ -113,7 +113,7 @@ async fn stream_holds_a_presence() {
 }
 
 #[test]
-fn leave_is_immediate_outside_of_a_runtime() {
+fn leave_is_immediate_outside_a_runtime() {
     let presence = Presence::new(GRACE);
     let mut updates = presence.changes(Start::Now);
     drop(presence.join("ada"));
@@ -130,7 +130,7 @@ fn presence_in_grace_time_ends_with_the_runtime() {
             .unwrap()
     };
     let first = runtime();
-    // One user is in its grace time, and the guard of another outlives the runtime.
+    // One user is within the grace time, and the guard of another user outlives the runtime.
     let stays = first.block_on(async {
         drop(presence.join("gone"));
         presence.join("stays")

@@ -1,4 +1,4 @@
-//! Runs: a hub starts one for each name.
+//! Runs. A hub starts at most one run per name.
 
 use std::{
     future::{Pending, pending},
@@ -52,7 +52,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let last = second.id;
     events.disconnect().await;
     answers.words.add_permits(3);
-    // There is no reader.
+    // The run continues without a reader.
     pass(Duration::from_secs(1)).await;
     assert!(answers.hub.get("1").unwrap().is_finished());
     let mut back = client.get("/answers/1").last_event_id(&last).await.events();
@@ -61,7 +61,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // During the idle time, every tab receives the whole run. After that, the name is free.
+    // During the idle time, every client receives the whole run. Afterwards, the name is free again.
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,
@@ -78,8 +78,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
-/// A resuming client never starts a run, whatever its ID: a run may cost money, and the second
-/// answer would be appended to the first.
+/// A resuming client never starts a run, regardless of its ID. A run may cost money, and a second
+/// answer would be appended to the first one.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
@@ -90,7 +90,7 @@ async fn client_with_an_id_never_starts_a_run() {
     let last = events.expect_event().await.id;
     events.disconnect().await;
     pass(IDLE * 2).await;
-    assert_eq!(answers.hub.len(), 0, "the run is gone");
+    assert_eq!(answers.hub.len(), 0, "the run should have been dropped");
 
     let foreign = "0123456789ab-7";
     for (sent, reason) in [
@@ -107,7 +107,7 @@ async fn client_with_an_id_never_starts_a_run() {
         let done = back.expect_event().await;
         assert_eq!(done.event, "done");
         back.expect_end().await;
-        // The client reconnects automatically, and is stopped.
+        // When the client reconnects automatically, it is told to stop.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
         // The query parameter does not start a run either.
@@ -118,8 +118,8 @@ async fn client_with_an_id_never_starts_a_run() {
         );
     }
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
-    assert_eq!(answers.hub.len(), 0, "nothing is kept for it");
-    // Without an id the name is free.
+    assert_eq!(answers.hub.len(), 0, "no topic should be kept");
+    // A client without an ID can use the name again.
     let mut events = client.get("/answers/1").await.events();
     assert_eq!(words(&mut events).await, five());
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
@@ -143,7 +143,7 @@ async fn spawn_again_restarts_a_finished_run() {
     assert_eq!(all(first).await, ["first"]);
     let replayed = hub.spawn("a", Start::First, say("second")).unwrap();
     assert_eq!(all(replayed).await, ["first"]);
-    // A client with an id of the run that has ended still resumes it.
+    // A client with an ID from the finished run can still resume it.
     let resumed = hub
         .spawn_again("a", position.clone(), say("never"))
         .unwrap();
@@ -155,7 +155,7 @@ async fn spawn_again_restarts_a_finished_run() {
     let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
-    // A run that has not ended is joined.
+    // If a run is still active, the client joins it.
     let waits = hub
         .spawn_again("b", Start::First, |_| pending::<()>())
         .unwrap();
@@ -202,7 +202,7 @@ async fn run_without_readers_is_aborted() {
     pass(after / 2 + Duration::from_secs(5)).await;
     assert!(
         !answers.hub.get("1").unwrap().is_finished(),
-        "it was read meanwhile"
+        "a reader should have reset the timeout"
     );
     pass(after / 2).await;
     // The run was stopped, so there is no `done`.
@@ -223,15 +223,15 @@ async fn run_without_readers_is_aborted() {
 async fn stopped_run_ends_its_readers() {
     let answers = Answers::new();
     let client = answers.client();
-    assert!(!answers.hub.abort("1"), "there is none");
+    assert!(!answers.hub.abort("1"), "there should be no run");
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(1);
     assert_eq!(events.expect_event().await.json::<String>(), "word 1");
     assert!(answers.hub.abort("1"));
     assert!(words(&mut events).await.is_empty());
     assert!(events.last_event_id().ends_with("~done"));
-    assert!(!answers.hub.abort("1"), "it has ended");
-    // The run is not started again while the hub keeps it.
+    assert!(!answers.hub.abort("1"), "the run should have ended");
+    // The run is not restarted while the hub keeps it.
     answers.words.add_permits(5);
     let mut again = client.get("/answers/1").await.events();
     assert_eq!(words(&mut again).await, ["word 1"]);
@@ -239,14 +239,14 @@ async fn stopped_run_ends_its_readers() {
 }
 
 #[tokio::test]
-async fn run_factory_may_use_the_hub_and_may_panic() {
+async fn run_factory_can_use_the_hub_and_can_panic() {
     let hub = hub(10);
     let asked = hub.clone();
     let mut updates = hub
         .spawn("a", Start::First, move |topic| {
             // This code runs before the run itself, so the hub must not be locked.
             let other = asked.topic("b").unwrap();
-            // No second run is started, although the first one has not begun.
+            // This does not start a second run, although the first one has not started yet.
             let twice = |_| -> Pending<()> { panic!("started twice") };
             let again = asked.spawn("a", Start::First, twice);
             assert!(again.is_ok());
@@ -256,9 +256,9 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
             }
         })
         .unwrap();
-    let first = within("the run", updates.next()).await;
+    let first = within("the first update", updates.next()).await;
     assert_eq!(*first.unwrap(), "here");
-    assert!(within("its end", updates.next()).await.is_none());
+    assert!(within("the end of the run", updates.next()).await.is_none());
     let of_b = hub.get("b").unwrap();
     assert_eq!(values(&mut of_b.subscribe(Start::First)), ["beside"]);
 
@@ -272,9 +272,9 @@ async fn run_factory_may_use_the_hub_and_may_panic() {
         })
     });
     assert!(panicked.await.unwrap_err().is_panic());
-    // Readers do not wait for a run that was never started.
+    // Readers do not wait for a run that never started.
     let mut updates = hub.topic("c").unwrap().subscribe(Start::First);
-    assert!(within("the end", updates.next()).await.is_none());
+    assert!(within("the end of the run", updates.next()).await.is_none());
 }
 
 #[tokio::test]
@@ -287,12 +287,12 @@ async fn run_stopped_before_its_start_never_starts() {
             async move { begun.send(()).unwrap() }
         })
         .unwrap();
-    // The end shows that the run was dropped.
-    assert!(within("the end", updates.next()).await.is_none());
+    // The subscription has ended, so the run was dropped.
+    assert!(within("the end of the run", updates.next()).await.is_none());
     assert!(has_begun.try_recv().is_err());
 }
 
-/// Resumes a run, such as the last message of a conversation.
+/// Resumes a run, for example the last message of a conversation.
 #[sse_endpoint("/resumed/{id}")]
 async fn resumed(
     Path(id): Path<String>,
@@ -316,9 +316,9 @@ async fn resume_of_a_name_without_run_is_a_gap_then_done() {
             let mut back = client.get(path).last_event_id(sent).await.events();
             let gap = within("a gap", back.expect_event()).await;
             assert_eq!(gap.event, "gap", "{path} {sent}");
-            let done = within("the end", back.expect_event()).await;
+            let done = within("the end of the run", back.expect_event()).await;
             assert_eq!(done.event, "done", "{path} {sent}");
-            within("the end", back.expect_end()).await;
+            within("the end of the run", back.expect_end()).await;
             let again = client.get(path).last_event_id(&done.id).await;
             assert_eq!(again.status(), StatusCode::NO_CONTENT, "{path} {sent}");
         }
@@ -326,7 +326,7 @@ async fn resume_of_a_name_without_run_is_a_gap_then_done() {
     let request = client.get("/resumed/two").header("last-event-id", "");
     let mut back = request.header("last-event-id", "AAAA-3").await.events();
     assert_eq!(within("a gap", back.expect_event()).await.event, "gap");
-    // A client without an ID starts a run under a name that has only been read so far.
+    // If a name has only been read so far, a client without an ID starts a run.
     let mut first = client.get("/resumed/held").await.events();
     assert_eq!(first.expect_event().await.data, "\"started\"");
 }

@@ -1,4 +1,4 @@
-//! Several topics under one ID.
+//! Several topics combined in one ID.
 
 use std::{collections::BTreeMap, task::Poll};
 
@@ -12,7 +12,7 @@ use support::within;
 
 use super::{has_subscribed, hub, id, poll_once, publish, read, several, values};
 
-/// Publishes an event to each of the names.
+/// Publishes one event to each of the named topics.
 fn round(hub: &Hub<String>, names: &[&str], number: u32) {
     for name in names {
         publish(hub, name, &format_args!("{name} {number}"));
@@ -60,7 +60,7 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // The client receives the missed event of `b`, and only later events of `c`, which is new.
+    // The client receives the missed event of `b`. The topic `c` is new, so only its later events follow.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -77,8 +77,8 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// An ID that lacks several names causes a single gap before everything else. With several gaps, a
-/// client that is cut off after the first would reconnect with an ID that hides the others.
+/// An ID that is invalid for several names causes a single gap before anything else. With several gaps, a
+/// client that is cut off after the first gap would reconnect with an ID that hides the other gaps.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
@@ -90,7 +90,7 @@ fn unknown_id_is_one_gap() {
     let position = position.to_string();
     let foreign = position.replace("b=", "b=zzzzzzzzzzz");
     let foreign: String = {
-        // The epoch of `b` differs, but has the same length.
+        // The epoch of `b` is different but has the same length.
         let (before, after) = position.split_once("b=").unwrap();
         format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
             .chars()
@@ -118,13 +118,13 @@ fn unknown_id_is_one_gap() {
         assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
         let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
         assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
-        // A client that reconnects with the gap's ID receives no further gap.
+        // A client that reconnects with the ID of the gap receives no further gap.
         let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
         assert_eq!(values(&mut again).len(), rest, "{sent}");
     }
 }
 
-/// Gaps that are detected while reading are sent separately for each topic. Until then, the ID
+/// Gaps detected while reading are sent separately for each topic. Until then, the ID
 /// contains the last position in each topic.
 #[test]
 fn gap_is_sent_for_each_topic_if_too_old() {
@@ -155,7 +155,7 @@ fn gap_is_sent_for_each_topic_if_too_old() {
 }
 
 #[test]
-fn hundred_names_fit_an_id_and_too_many_are_rejected() {
+fn combined_id_has_room_for_a_hundred_names() {
     let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
     let hub = hub(10);
     let mut updates = hub.subscribe(&names, Start::Now).unwrap();
@@ -197,8 +197,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reads several names, and reconnects at any time with the last ID. It sees each
-    /// event of each topic once, and receives the number of missed events.
+    /// A client reads several names and reconnects at arbitrary times with the last ID. It sees each
+    /// event of each topic exactly once and receives the number of missed events.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,
@@ -223,7 +223,7 @@ proptest! {
                         seen += 1;
                     }
                     Poll::Ready(Some(Err(gap))) => missed += gap.missed().unwrap(),
-                    Poll::Ready(None) => panic!("nothing has ended"),
+                    Poll::Ready(None) => panic!("no topic has ended"),
                     Poll::Pending => break,
                 }
             }
@@ -282,12 +282,12 @@ async fn combined_id_survives_header_and_query() {
 }
 
 #[tokio::test]
-async fn client_learns_where_a_new_name_starts() {
+async fn client_receives_the_start_of_a_new_name() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     publish(&hub, "a", &"a 1");
     let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
-    // `b` is new to the client, and nothing is sent before the client loses its connection.
+    // `b` is new to the client, and nothing is sent before the client is disconnected.
     let mut events = client
         .get("/several/a,b")
         .last_event_id(&of_a)
@@ -307,13 +307,13 @@ async fn client_learns_where_a_new_name_starts() {
         .last_event_id(&held)
         .await
         .events();
-    let missed = within("what was missed", back.next())
+    let missed = within("the missed event", back.next())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(missed.data, "\"b 1\"", "{held}");
 
-    // The ID is sent once, or not at all if the client's ID contains every name.
+    // The ID is sent once, or never if the ID of the client contains every name.
     let mut events = client
         .get("/several/b,a")
         .last_event_id(&missed.id)
@@ -324,7 +324,7 @@ async fn client_learns_where_a_new_name_starts() {
 }
 
 #[tokio::test]
-async fn done_of_several_stops_if_every_epoch_is_the_same() {
+async fn combined_done_stops_clients_if_all_epochs_match() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     round(&hub, &["a", "b"], 1);
@@ -348,7 +348,7 @@ async fn done_of_several_stops_if_every_epoch_is_the_same() {
         "{gap:?}"
     );
     assert_eq!(events.expect_event().await.data, "\"b 1\"");
-    // The client has not seen the end of `c`.
+    // The client has not received the end of `c`.
     let mut events = client
         .get("/several/a,b,c")
         .last_event_id(&done)

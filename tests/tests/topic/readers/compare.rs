@@ -1,4 +1,4 @@
-//! Compares topics with the model: each read returns the model's result, and each waiting reader is
+//! Compares topics with the model. Each read must return the same result, and each waiting reader must be
 //! woken.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -10,10 +10,10 @@ use tokio::time::advance;
 use super::model::{From, Model, Op, Overflow, Reader, Seen};
 use super::{Item, number, parts};
 
-/// A topic, and the model to compare it with.
+/// A topic and the model to compare it with.
 struct Comparison {
     topic: Topic<Item>,
-    /// A topic that holds every event, and so shows the cost of each.
+    /// A topic that holds every event, used to determine the cost of each event.
     unlimited: Topic<Item>,
     model: Model,
     readers: Vec<Reader>,
@@ -143,7 +143,7 @@ impl Comparison {
     }
 }
 
-/// Applies `ops` to a topic and to the model, and asserts that they agree.
+/// Applies `ops` to a topic and to the model. Asserts that they agree.
 async fn compare(shape: (usize, usize, Option<u64>, Overflow), ops: Vec<Op>) {
     let mut comparison = Comparison::new(shape);
     for op in ops {
@@ -205,10 +205,10 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Publishes, subscribes, reads, reconnects, evicts and finishes in any order. Each read
-    /// returns the model's result, and each waiting reader is woken.
+    /// Publishes, subscribes, reads, reconnects, evicts and finishes in arbitrary order. Each read
+    /// returns the same result as the model, and each waiting reader is woken.
     #[test]
-    fn each_reader_gets_what_the_model_says(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
+    fn each_reader_receives_what_the_model_predicts(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

@@ -1,4 +1,4 @@
-//! The events that a topic keeps, and the events that it drops.
+//! Which events a topic keeps and which it drops.
 
 use std::{
     task::{Poll, Waker},
@@ -21,8 +21,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reconnects any number of times, even among the newest events of each key. It
-    /// accounts for each event once: as seen, or as counted in a gap.
+    /// A client reconnects any number of times, even in the middle of the newest events for each key. It
+    /// accounts for each event exactly once, either as seen or as counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,
@@ -43,7 +43,7 @@ proptest! {
                         accounted += 1;
                     }
                     Poll::Ready(Some(Err(gap))) => accounted += gap.missed().unwrap(),
-                    Poll::Ready(None) => panic!("nothing has ended"),
+                    Poll::Ready(None) => panic!("the topic has not ended"),
                     Poll::Pending => break,
                 }
             }
@@ -66,8 +66,8 @@ proptest! {
     }
 }
 
-/// The held bytes include the value, the frame and their overhead, regardless of the frame's
-/// length.
+/// The held bytes include the value, the frame and their overhead, regardless of the length of the
+/// frame.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
@@ -80,7 +80,7 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // A frame takes 35 bytes; an entry and its allocations take at least 100 more.
+    // A frame needs 35 bytes. An entry and its allocations need at least 100 more.
     assert!((1..LIMIT / 135).contains(&held), "{held} events");
 
     let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
@@ -92,11 +92,11 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // The text is held twice, as the value and as the frame.
+    // The text is held twice: in the value and in the frame.
     assert!((1..=8).contains(&held), "{held} texts");
     assert!(texts.held_bytes() <= LIMIT);
 
-    // The newest event of each key is kept, and counts towards the limit.
+    // The newest event for each key is kept and counts towards the limit.
     let by_key: Topic<u32> = Topic::builder()
         .events(1)
         .latest_by(|key: &u32| *key)

@@ -1,4 +1,4 @@
-//! The events that a topic's readers receive, whatever happens in between.
+//! The events that readers of a topic receive under arbitrary sequences of operations.
 
 mod compare;
 mod limits;
@@ -20,7 +20,7 @@ struct Item {
     fill: String,
 }
 
-/// Splits a topic's ID into the epoch and the number.
+/// Splits the ID of a topic into the epoch and the number.
 fn parts(id: &EventId) -> (String, u64) {
     let id = id.to_string();
     let (epoch, number) = id.split_once('-').unwrap();

@@ -1,4 +1,4 @@
-//! A model of a topic that is too simple to be wrong.
+//! A model of a topic, kept simple enough to be obviously correct.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -36,7 +36,7 @@ pub(super) enum Overflow {
     Disconnect,
 }
 
-/// Everything that was published, and the number after which events are still held.
+/// All published events. Events after `behind_oldest` are still held.
 pub(super) struct Model {
     pub(super) events: usize,
     pub(super) bytes: usize,
@@ -51,7 +51,7 @@ pub(super) struct Model {
 pub(super) struct Published {
     pub(super) key: u8,
     pub(super) len: usize,
-    /// The number of bytes that it takes to hold the event.
+    /// The number of bytes needed to hold the event.
     pub(super) cost: usize,
     pub(super) at: Instant,
 }
@@ -67,9 +67,9 @@ pub(super) struct Reader {
     pub(super) taken: VecDeque<(u64, u64)>,
     /// The number of the last event that was returned. The client would resume from it.
     pub(super) seen: u64,
-    /// The number of later events that have been reported as missed.
+    /// The number of later events already reported as missed.
     pub(super) told: u64,
-    /// The gap that has not been reported yet.
+    /// A gap that has not been reported yet.
     pub(super) gap: Option<(GapReason, u64)>,
     pub(super) has_read: bool,
     pub(super) resumes: bool,
@@ -100,7 +100,7 @@ pub(super) enum From {
     Now,
     First,
     Latest(usize),
-    /// A position in thousandths of all valid numbers, and of a few invalid ones.
+    /// A position, in thousandths of a range that covers all valid numbers and a few invalid ones.
     Number(u64),
     OtherEpoch,
     Garbage,
@@ -122,7 +122,7 @@ impl Model {
     pub(super) fn evict(&mut self) {
         loop {
             let held = self.last() - self.behind_oldest;
-            // The newest event of each key is kept.
+            // The newest event for each key is kept.
             let mut all: BTreeSet<u64> = self.held().collect();
             if let Overflow::LatestBy = self.overflow {
                 let newest: BTreeMap<u8, u64> = (1..=self.last())
@@ -187,7 +187,7 @@ impl Model {
     /// Returns the result for an overtaken reader: a gap, the end, or the events that are kept for
     /// the reader.
     fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
-        let (go_on, kept) = match self.overflow {
+        let (next_start, kept) = match self.overflow {
             Overflow::Disconnect if !was_away => {
                 reader.has_ended = true;
                 return Seen::End;
@@ -207,18 +207,18 @@ impl Model {
                 (self.last(), newest.into())
             }
         };
-        let superseded = go_on - reader.behind - kept.len() as u64;
+        let superseded = next_start - reader.behind - kept.len() as u64;
         let missed = superseded - std::mem::take(&mut reader.told);
         let told = match self.overflow {
             Overflow::LatestBy => {
                 reader.told = superseded;
                 reader.behind
             }
-            _ => go_on,
+            _ => next_start,
         };
-        reader.behind = go_on;
+        reader.behind = next_start;
         let count = kept.len() as u64;
-        let after = |(given, number)| (number, go_on - number - (count - given));
+        let after = |(given, number)| (number, next_start - number - (count - given));
         reader.taken = (1..).zip(kept).map(after).collect();
         if missed == 0 {
             return self.read(reader);
@@ -305,7 +305,7 @@ impl Reader {
                 assert_eq!(
                     number(update.id()),
                     update.number,
-                    "an event under another's id"
+                    "the ID belongs to a different event"
                 );
                 Seen::Event(update.number)
             }
@@ -320,7 +320,7 @@ impl Reader {
     /// Asserts that a waiting reader has been woken.
     pub(super) fn assert_woken(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
-            assert!(self.woken.0.load(Ordering::Relaxed), "no reader was woken");
+            assert!(self.woken.0.load(Ordering::Relaxed), "the waiting reader was not woken");
         }
     }
 }

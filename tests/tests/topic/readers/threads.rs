@@ -16,11 +16,11 @@ use sse_runtime::{
 
 use super::number;
 
-/// A reader that compares the events that it receives with the expected numbers.
+/// A reader that checks the numbers of the events it receives.
 struct Exact {
     behind: u64,
     missed: u64,
-    /// The last value of each publisher.
+    /// The last value from each publisher.
     by_publisher: Vec<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Exact {
     }
 }
 
-fn on_a_thread_of_its_own<F, Fut>(run: F) -> thread::JoinHandle<Fut::Output>
+fn spawn_thread<F, Fut>(run: F) -> thread::JoinHandle<Fut::Output>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output: Send + 'static>,
@@ -68,8 +68,8 @@ where
     })
 }
 
-/// Publishers and readers run on separate threads, once with a ring so small that readers are
-/// overtaken, and once with a ring so large that they are not.
+/// Publishers and readers run on separate threads. The first run uses a ring so small that readers are
+/// overtaken, and the second run uses a ring that holds everything.
 #[test]
 fn concurrent_readers_and_publishers_lose_nothing() {
     const PUBLISHERS: usize = 3;
@@ -79,11 +79,11 @@ fn concurrent_readers_and_publishers_lose_nothing() {
         let topic: Topic<(usize, u64)> = Topic::in_memory(events);
         let readers: Vec<_> = (0..6)
             .map(|reader| {
-                // Subscribes before anything is published, so that each reader starts at the first
+                // Subscribe before anything is published so that each reader starts at the first
                 // event.
                 let mut updates = topic.subscribe(Start::Now);
                 let topic = topic.clone();
-                on_a_thread_of_its_own(async move || {
+                spawn_thread(async move || {
                     let mut exact = Exact::new(0, PUBLISHERS);
                     let mut until_reconnect = fastrand::u32(1..300);
                     while let Some(seen) = updates.recv().await {
@@ -121,15 +121,15 @@ fn concurrent_readers_and_publishers_lose_nothing() {
             .map(|reader| reader.join().unwrap())
             .sum();
         match events {
-            16 => assert!(missed > 0, "no reader was ever overtaken: the test is idle"),
+            16 => assert!(missed > 0, "no reader was overtaken, so the test proved nothing"),
             _ => assert_eq!(missed, 0),
         }
         assert_eq!(topic.subscribers(), 0);
     }
 }
 
-/// The publisher waits for all readers before it publishes the next event, so each event finds
-/// readers that have found nothing and are about to wait. A reader that is not woken by that event
+/// The publisher waits for all readers before it publishes the next event. Each event therefore meets
+/// readers that have found no event and are about to wait. A reader that is not woken by that event
 /// is never woken.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
@@ -141,7 +141,7 @@ fn wake_up_between_read_and_wait_is_not_lost() {
         .iter()
         .map(|seen| {
             let (mut updates, seen) = (topic.subscribe(Start::Now), Arc::clone(seen));
-            on_a_thread_of_its_own(async move || {
+            spawn_thread(async move || {
                 let mut exact = Exact::new(0, 1);
                 while let Some(update) = updates.recv().await {
                     exact.saw(update);
@@ -153,7 +153,7 @@ fn wake_up_between_read_and_wait_is_not_lost() {
         .collect();
     for round in 1..=ROUNDS {
         topic.try_publish(&(0, round)).unwrap();
-        // A reader that is not woken ends its own wait with a panic.
+        // A reader that is not woken panics when its wait times out.
         while seen
             .iter()
             .any(|seen| seen.load(Ordering::Acquire) != round)
