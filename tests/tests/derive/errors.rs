@@ -1,4 +1,4 @@
-//! `#[derive(SseError)]`: one error for both sides of the response.
+//! `#[derive(SseError)]`: one error type for use before and after the start of the response.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use sse_runtime::{SseError, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 use support::log::Log;
 
-/// One error for both sides of the response.
+/// An error type for use before and after the start of the response.
 #[derive(Debug, thiserror::Error, SseError)]
 enum AskError {
-    #[error("somebody asked for room {room}")]
+    #[error("room {room} does not exist")]
     #[sse(status = 404)]
     NoRoom { room: u64 },
-    #[error("the model wants a rest")]
+    #[error("the model is overloaded")]
     #[sse(status = 429, title = "Slow down", type = "https://example.com/busy")]
     Busy {
         #[sse(retry_after)]
         after: Duration,
         detail: &'static str,
-        /// Not `Serialize`, so not sent to the client.
+        /// Does not implement `Serialize`, so it is not sent to the client.
         secret: Secret,
         #[serde(skip)]
         password: &'static str,
@@ -31,7 +31,7 @@ enum AskError {
     Database(#[from] fmt::Error),
     #[error("the cache failed")]
     Cache {
-        /// Implements `Serialize`, but is still internal.
+        /// Implements `Serialize` but is still internal.
         #[source]
         cause: Cause,
         source_of_it: u8,
@@ -45,7 +45,7 @@ enum AskError {
 struct Secret;
 
 #[derive(Debug, Serialize, thiserror::Error)]
-#[error("10.0.0.7 does not answer")]
+#[error("10.0.0.7 does not respond")]
 struct Cause {
     host: &'static str,
 }
@@ -58,7 +58,7 @@ async fn ask(
         0 => AskError::NoRoom { room: 7 },
         1 => AskError::Busy {
             after: Duration::from_millis(1_500),
-            detail: "come back later",
+            detail: "try again later",
             secret: Secret,
             password: "hunter2",
             remaining: None,
@@ -78,7 +78,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn error_is_response_before_head_and_event_after() {
+async fn error_is_a_response_or_an_event() {
     let client = Client::new(Router::new().sse(ask));
     for (error, status, retry_after, body) in [
         (
@@ -93,7 +93,7 @@ async fn error_is_response_before_head_and_event_after() {
             Some("2"),
             json!({
                 "type": "https://example.com/busy", "title": "Slow down", "status": 429, "code": "busy", "after": 2,
-                "detail": "come back later",
+                "detail": "try again later",
             }),
         ),
         (
@@ -164,7 +164,7 @@ async fn transparent_variant_is_described_by_its_content() {
         #[error(transparent)]
         #[sse(transparent)]
         Ask(#[from] AskError),
-        #[error("nothing was asked")]
+        #[error("no question was asked")]
         #[sse(detail = "Ask something")]
         Nothing,
     }
@@ -172,7 +172,7 @@ async fn transparent_variant_is_described_by_its_content() {
     async fn outer(Path(error): Path<u8>) -> Result<impl Stream<Item = Result<u8, Outer>>, Outer> {
         let busy = || AskError::Busy {
             after: Duration::from_secs(30),
-            detail: "come back later",
+            detail: "try again later",
             secret: Secret,
             password: "hunter2",
             remaining: Some(1),
@@ -188,7 +188,7 @@ async fn transparent_variant_is_described_by_its_content() {
     let client = Client::new(Router::new().sse(outer));
     let busy = json!({
         "type": "https://example.com/busy", "title": "Slow down", "status": 429, "code": "busy", "after": 30,
-        "detail": "come back later", "left": 1,
+        "detail": "try again later", "left": 1,
     });
 
     let before = client.get("/outer/0").await;
@@ -210,8 +210,8 @@ async fn transparent_variant_is_described_by_its_content() {
 }
 
 #[tokio::test]
-async fn members_are_written_once_and_always() {
-    /// Implements `Serialize`, but always fails.
+async fn members_are_always_written_exactly_once() {
+    /// A value whose serialization always fails.
     #[derive(Debug)]
     struct Fails;
     impl Serialize for Fails {

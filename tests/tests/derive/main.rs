@@ -1,4 +1,4 @@
-//! The derives, on the wire.
+//! The derives, tested on the wire.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

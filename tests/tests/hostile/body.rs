@@ -1,4 +1,4 @@
-//! Bodies that are slow or endless.
+//! Slow and endless request bodies.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Bystander, LATE, LIMIT, MUCH, pour, read_out, say, server};
+use super::{Bystander, LATE, LIMIT, MUCH, pour, read_all, send_and_read, server};
 
 #[tokio::test]
-async fn body_is_given_up_if_it_does_not_arrive() {
+async fn request_fails_if_its_body_does_not_arrive() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
     let head = |framing: &str| {
@@ -24,8 +24,8 @@ async fn body_is_given_up_if_it_does_not_arrive() {
     let stops_in_a_chunk = head("transfer-encoding: chunked") + "64\r\n[1,2,";
     let drips = head("content-length: 1000000") + "[";
     let (stopped, stopped_in_a_chunk, dripped) = tokio::join!(
-        say(addr, stops.as_bytes()),
-        say(addr, stops_in_a_chunk.as_bytes()),
+        send_and_read(addr, stops.as_bytes()),
+        send_and_read(addr, stops_in_a_chunk.as_bytes()),
         async {
             let mut socket = TcpStream::connect(addr).await.unwrap();
             socket.write_all(drips.as_bytes()).await.unwrap();
@@ -35,7 +35,7 @@ async fn body_is_given_up_if_it_does_not_arrive() {
                     sleep(Duration::from_millis(20)).await;
                 }
             };
-            tokio::join!(read_out(reads), dripping).0
+            tokio::join!(read_all(reads), dripping).0
         },
     );
     for got in [stopped, stopped_in_a_chunk, dripped] {
@@ -43,12 +43,12 @@ async fn body_is_given_up_if_it_does_not_arrive() {
         assert!(got.after > LIMIT / 2, "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
     }
-    // Only the bystander's generator has started.
+    // Only the generator of the bystander has started.
     assert_eq!(generators.count().started, 1);
     bystander.assert_undisturbed(addr).await;
 }
 
-/// Returns the chunk that is sent over and over.
+/// Returns the chunk that is sent repeatedly.
 fn chunk() -> Vec<u8> {
     [&b"10000\r\n"[..], &[b' '; 0x10000], b"\r\n"].concat()
 }
@@ -57,11 +57,11 @@ fn chunk() -> Vec<u8> {
 async fn endless_body_is_not_buffered() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
-    // An extractor reads up to its limit.
+    // The extractor reads up to its limit.
     let socket = TcpStream::connect(addr).await.unwrap();
     let head = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let (_, got) = pour(socket, head, &chunk()).await;
-    // Unread bytes reset the connection, which may discard the response.
+    // Unread bytes cause a reset, which may discard the response.
     assert_eq!(got.status().unwrap_or(413), 413, "{got:?}");
 
     // This body is neither read nor buffered.
@@ -79,14 +79,14 @@ async fn endless_body_is_not_buffered() {
             sent.send_modify(|len| *len += 0x10000);
         }
     });
-    // Loops until the server has read nothing for a while, during which events continue to arrive.
+    // Loop until the server has stopped reading for a while. Events continue to arrive meanwhile.
     let mut event = [0; 64];
     let mut quiet = 0;
     while quiet < 5 {
         let before = *poured.borrow_and_update();
-        assert!(before < MUCH, "it is taken without an end");
+        assert!(before < MUCH, "the server reads without limit");
         let len = within("an event", reads.read(&mut event)).await.unwrap();
-        assert!(len > 0, "the stream has ended");
+        assert!(len > 0, "the stream ended");
         let has_moved = *poured.borrow() > before;
         quiet = if has_moved { 0 } else { quiet + 1 };
     }
@@ -99,14 +99,14 @@ async fn endless_body_is_not_buffered() {
 }
 
 #[tokio::test]
-async fn client_can_send_slowly_while_it_listens() {
+async fn client_can_send_slowly_during_a_stream() {
     let (addr, generators) = server().await;
     let mut client = Client::connect(addr).await;
     client
         .send(b"POST /talk HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     client.head().await;
-    // The pauses exceed the timeout for a body before the response.
+    // The pauses exceed the timeout that applies to a body before the response.
     for word in ["one", "two", "six"] {
         sleep(LIMIT + LIMIT / 2).await;
         client.send(format!("3\r\n{word}\r\n").as_bytes()).await;

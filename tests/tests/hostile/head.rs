@@ -1,15 +1,15 @@
-//! Heads that are slow, too large, or not HTTP at all.
+//! Request heads that are slow, too large, or not HTTP.
 
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::sleep};
 
 use super::{
-    Bystander, Got, HEADERS, LATE, LIMIT, PREFACE, SETTINGS, frame, get_frame, pour, read_out, say,
-    server,
+    Bystander, Got, HEADERS, LATE, LIMIT, PREFACE, SETTINGS, frame, get_frame, pour, read_all,
+    send_and_read, server,
 };
 
-/// Sends `bytes` one by one, then repeats the last byte forever.
+/// Sends `bytes` one at a time, then repeats the last byte forever.
 async fn drip(addr: SocketAddr, bytes: &[u8], pause: Duration) -> Got {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.into_split();
@@ -23,13 +23,13 @@ async fn drip(addr: SocketAddr, bytes: &[u8], pause: Duration) -> Got {
             sleep(pause).await;
         }
     });
-    let got = read_out(reads).await;
+    let got = read_all(reads).await;
     dripping.abort();
     got
 }
 
 #[tokio::test]
-async fn unfinished_head_is_given_up() {
+async fn unfinished_head_times_out() {
     let (addr, _) = server().await;
     let bystander = Bystander::new(addr).await;
     let pause = Duration::from_millis(30);
@@ -40,27 +40,27 @@ async fn unfinished_head_is_given_up() {
         drip(addr, b"GET /clock HTTP/1.1\r\nx: ", pause),
         drip(addr, b"GET /", pause),
         drip(addr, PREFACE, Duration::from_millis(150)),
-        say(addr, b""),
-        say(addr, b"G"),
-        say(addr, b"GET /clock HTTP/1.1\r\nhost: test\r\n"),
-        say(addr, b"PR"),
-        say(addr, b"PRI"),
-        say(addr, &PREFACE[..20]),
-        say(addr, PREFACE),
-        say(addr, &settings),
+        send_and_read(addr, b""),
+        send_and_read(addr, b"G"),
+        send_and_read(addr, b"GET /clock HTTP/1.1\r\nhost: test\r\n"),
+        send_and_read(addr, b"PR"),
+        send_and_read(addr, b"PRI"),
+        send_and_read(addr, &PREFACE[..20]),
+        send_and_read(addr, PREFACE),
+        send_and_read(addr, &settings),
         async {
             (
-                say(addr, &half_a_frame).await,
-                say(addr, &half_a_head).await,
+                send_and_read(addr, &half_a_frame).await,
+                send_and_read(addr, &half_a_head).await,
             )
         },
-        say(addr, b"GET /plain/1 HTTP/1.1\r\nhost: test\r\n\r\n"),
+        send_and_read(addr, b"GET /plain/1 HTTP/1.1\r\nhost: test\r\n\r\n"),
     );
     let (a, b, c, d, e, f, g, h, i, j, k, (l, m), idle) = got;
     assert_eq!(idle.status(), Some(200));
     let all = [a, b, c, d, e, f, g, h, i, j, k, l, m, idle];
     for (number, got) in all.iter().enumerate() {
-        // The connection is closed after the timeout for a head, or after a PING and the timeout
+        // The connection closes after the timeout for a head, or after a PING and the timeout
         // for its acknowledgement.
         assert!(got.after > LIMIT / 2, "{number}: {got:?}");
         assert!(got.after < 2 * LIMIT + LATE, "{number}: {got:?}");
@@ -73,18 +73,18 @@ async fn oversized_head_is_rejected() {
     let (addr, _) = server().await;
     let bystander = Bystander::new(addr).await;
     let fields: String = (0..200).map(|field| format!("x-{field}: y\r\n")).collect();
-    let got = say(
+    let got = send_and_read(
         addr,
         format!("GET /plain/1 HTTP/1.1\r\n{fields}\r\n").as_bytes(),
     )
     .await;
     assert_eq!(got.status(), Some(431), "{got:?}");
 
-    // The server's buffer holds 64 KiB.
+    // The buffer of the server holds 64 KiB.
     for (len, status) in [(50_000, 200), (100_000, 431)] {
         let head = format!("GET /plain/1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(len));
-        let got = say(addr, head.as_bytes()).await;
-        // Unread bytes reset the connection, which may discard the response.
+        let got = send_and_read(addr, head.as_bytes()).await;
+        // Unread bytes cause a reset, which may discard the response.
         assert_eq!(got.status().unwrap_or(431), status, "{len}");
     }
 
@@ -96,7 +96,7 @@ async fn oversized_head_is_rejected() {
         async { pour(connect().await, b"GET /plain/1 HTTP/1.1\r\n", b"x: y\r\n").await },
     );
     for (_, got) in [long_field, long_line, many_fields] {
-        // Unread bytes reset the connection, which may discard the response.
+        // Unread bytes cause a reset, which may discard the response.
         let status = got.status().unwrap_or(431);
         assert!((400..500).contains(&status), "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
@@ -104,7 +104,7 @@ async fn oversized_head_is_rejected() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// Returns pseudorandom bytes that are the same in each run.
+/// Returns pseudorandom bytes that are identical in each run.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     // xorshift64* (Marsaglia, Vigna).
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -126,8 +126,8 @@ async fn bytes_that_are_not_http_are_rejected() {
     let bystander = Bystander::new(addr).await;
     let post = |rest: &[u8]| [POST, rest].concat();
 
-    // For each request, the server responds with an error or only closes the connection.
-    let mut refused: Vec<Vec<u8>> = vec![
+    // The server either responds with an error or closes the connection without a response.
+    let mut rejected: Vec<Vec<u8>> = vec![
         CLIENT_HELLO.to_vec(),
         b"GET /plain/1\r\n\r\n".to_vec(),
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec(),
@@ -146,16 +146,16 @@ async fn bytes_that_are_not_http_are_rejected() {
     ];
     for seed in 0..24 {
         let noise = noise(seed, 1 + usize::try_from(seed).unwrap() * 150);
-        refused.push(noise.clone());
-        refused.push([b"GET /plain/1 HTTP/1.1\r\n", &noise[..]].concat());
-        refused.push([PREFACE, &noise[..]].concat());
+        rejected.push(noise.clone());
+        rejected.push([b"GET /plain/1 HTTP/1.1\r\n", &noise[..]].concat());
+        rejected.push([PREFACE, &noise[..]].concat());
         let settings = frame(SETTINGS, 0, 0, b"");
-        refused.push([PREFACE, &settings, &frame(HEADERS, 5, 1, &noise)].concat());
+        rejected.push([PREFACE, &settings, &frame(HEADERS, 5, 1, &noise)].concat());
     }
     let mut saying = JoinSet::new();
-    for bytes in refused {
+    for bytes in rejected {
         saying.spawn(async move {
-            let got = say(addr, &bytes).await;
+            let got = send_and_read(addr, &bytes).await;
             (bytes, got)
         });
     }
@@ -167,23 +167,23 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < 2 * LIMIT + LATE, "{bytes:?} {:?}", got.after);
     }
 
-    // A stream that has begun breaks off.
+    // A stream that has already started is cut off.
     for bad in [
         &b"transfer-encoding: chunked\r\n\r\nnonsense\r\n"[..],
         b"transfer-encoding: chunked\r\n\r\n-1\r\n",
         b"transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
         b"transfer-encoding: chunked\r\n\r\n5\r\nhello!!!\r\n",
     ] {
-        let got = say(addr, &post(bad)).await;
+        let got = send_and_read(addr, &post(bad)).await;
         assert!(!got.bytes.ends_with(b"0\r\n\r\n"), "{got:?}");
         assert!(got.after < LATE, "{got:?}");
     }
 
-    // If both framings are present, the chunks take precedence (RFC 9112, section 6.3), and the
-    // bytes after them aren't parsed as a request.
+    // If both framings are present, chunked encoding takes precedence (RFC 9112, section 6.3), and the
+    // bytes after the last chunk are not parsed as a request.
     let both = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\
         transfer-encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\nGET /plain/7 HTTP/1.1\r\nhost: test\r\n\r\n";
-    let got = say(addr, both).await;
+    let got = send_and_read(addr, both).await;
     let text = String::from_utf8_lossy(&got.bytes);
     assert!(text.contains("data: [1]"), "{text}");
     assert!(!text.contains("<7>"), "{text}");

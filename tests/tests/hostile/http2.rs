@@ -1,4 +1,4 @@
-//! Hand-written HTTP/2 frames (RFC 9113), and the limits of HTTP/2 connections.
+//! Handcrafted HTTP/2 frames (RFC 9113), and the limits of HTTP/2 connections.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
 use super::{
     Bystander, CONTINUATION, HEADERS, LATE, LIMIT, MUCH, PING, PREFACE, RST_STREAM, SETTINGS, app,
-    frame, get_frame, impatient, say, server,
+    frame, get_frame, impatient, send_and_read, server,
 };
 
 #[tokio::test]
-async fn streams_reset_at_once_leave_nothing() {
+async fn streams_reset_immediately_are_cleaned_up() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
     let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
@@ -20,13 +20,13 @@ async fn streams_reset_at_once_leave_nothing() {
         bytes.extend(get_frame(stream, "/clock"));
         bytes.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
     }
-    let got = say(addr, &bytes).await;
+    let got = send_and_read(addr, &bytes).await;
     assert!(got.after < 2 * LIMIT + LATE, "{:?}", got.after);
     generators.until_alive(1).await;
     bystander.assert_undisturbed(addr).await;
 }
 
-/// Either there is no room for the server's replies, or each frame is rejected.
+/// The connection ends because the replies of the server fill all buffers, or because each frame is rejected.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -43,7 +43,7 @@ async fn flood_of_frames_ends_the_connection() {
             socket.write_all(&head).await.unwrap();
             while socket.write_all(&frames).await.is_ok() {
                 len += frames.len();
-                assert!(len < MUCH, "it is taken without an end");
+                assert!(len < MUCH, "the server reads without limit");
             }
         })
         .await;
@@ -57,7 +57,7 @@ async fn flood_of_frames_ends_the_connection() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// Timeouts that mean no limit.
+/// An infinite timeout disables the limit.
 #[tokio::test]
 async fn server_works_with_infinite_timeouts() {
     let (app, generators, _) = app();
@@ -74,7 +74,7 @@ async fn server_works_with_infinite_timeouts() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
 
-    // HTTP/2 allows a head as large as HTTP/1 does.
+    // HTTP/2 allows a head that is as large as in HTTP/1.
     let socket = TcpStream::connect(addr).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
@@ -82,12 +82,12 @@ async fn server_works_with_infinite_timeouts() {
     let (response, _) = client
         .send_request(request.body(()).unwrap(), true)
         .unwrap();
-    let response = within("an answer", response).await.unwrap();
+    let response = within("a response", response).await.unwrap();
     assert_eq!(response.status(), 200);
     generators.until_started(2).await;
 }
 
-/// The client acknowledges PINGs, but opens no stream.
+/// The client acknowledges PINGs but does not open a stream.
 #[tokio::test]
 async fn idle_http2_connection_is_closed() {
     let (app, generators, open) = app();
@@ -101,29 +101,29 @@ async fn idle_http2_connection_is_closed() {
     let (mut listens, connection) = connect().await;
     let request = Request::get("http://test/gate").body(()).unwrap();
     let (response, _) = listens.send_request(request, true).unwrap();
-    let mut body = within("the head", response).await.unwrap().into_body();
+    let mut body = within("the response head", response).await.unwrap().into_body();
     within("the first event", body.data())
         .await
         .unwrap()
         .unwrap();
 
-    within("the idle one to be closed", silent)
+    within("the idle connection to be closed", silent)
         .await
         .unwrap()
         .unwrap();
-    // A connection with a quiet stream isn't idle.
+    // A connection with a quiet stream is not idle.
     assert!(!connection.is_finished());
     generators.until_started(1).await;
     open.send(true).unwrap();
-    // Reads to a clean end.
+    // Read up to a clean end.
     let mut rest = Vec::new();
-    while let Some(data) = within("the rest", body.data()).await {
+    while let Some(data) = within("the rest of the stream", body.data()).await {
         rest.extend_from_slice(&data.unwrap());
     }
     assert_eq!(rest, b"data: 2\n\n");
 }
 
-/// The client requests more streams than are allowed at a time. The excess streams wait until
+/// The client requests more streams than are allowed at once. The excess streams wait until
 /// others have ended.
 #[tokio::test]
 async fn streams_beyond_the_maximum_wait_for_others() {
@@ -141,10 +141,10 @@ async fn streams_beyond_the_maximum_wait_for_others() {
         .unwrap();
     let _driving = tokio::spawn(connection);
     let ask = |path: &str| Request::get(format!("http://test{path}")).body(()).unwrap();
-    // Once the client has a response, it has also received the maximum number of streams.
+    // Once the client has received a response, it also knows the maximum number of streams.
     let mut first = client.clone().ready().await.unwrap();
     let (response, _) = first.send_request(ask("/plain/1"), true).unwrap();
-    within("an answer", response).await.unwrap();
+    within("a response", response).await.unwrap();
 
     let mut streams = JoinSet::new();
     for _ in 0..STREAMS {
@@ -164,11 +164,11 @@ async fn streams_beyond_the_maximum_wait_for_others() {
         });
     }
     generators.until_started(MOST).await;
-    // An excess stream would have begun by the time another connection has its response.
+    // An excess stream would have started by the time another connection receives its response.
     Client::get(addr, "/plain/1").await.head().await;
     assert_eq!(generators.count().started, MOST);
     open.send_replace(true);
-    while let Some(text) = within("all to end", streams.join_next()).await {
+    while let Some(text) = within("all streams to end", streams.join_next()).await {
         assert_eq!(text.unwrap(), "data: 1\n\ndata: 2\n\n");
     }
     assert_eq!(generators.count().started, STREAMS);

@@ -1,5 +1,5 @@
-//! Malicious or broken clients: each one receives a response or is disconnected in time, and no
-//! other client notices.
+//! Malicious and broken clients. Each of them receives a response or is disconnected in time, and no
+//! other client is affected.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -37,13 +37,13 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
-/// The value of all the server's timeouts.
+/// The value of all timeouts of the server.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The delay that a busy machine may cause.
+/// The additional delay that a busy machine may cause.
 const LATE: Duration = Duration::from_secs(2);
 
-/// More bytes of an unread upload than the kernel's buffers hold. An upload that the server reads
+/// More bytes of an unread upload than the kernel can buffer. An upload that the server reads
 /// exceeds this quickly.
 const MUCH: usize = 64 * 1024 * 1024;
 
@@ -59,7 +59,7 @@ async fn clock(State(generators): State<Generators>) -> impl Stream<Item = u32> 
     }
 }
 
-/// Yields one event, then nothing, so no write reveals that the client has disconnected.
+/// Yields only one event, so no failed write reveals that the client has disconnected.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 async fn quiet(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     let _running = generators.enter();
@@ -74,7 +74,7 @@ async fn kept_alive(State(generators): State<Generators>) -> impl Stream<Item = 
     pending::<()>().await;
 }
 
-/// Waits before the response begins.
+/// Waits before the response starts.
 #[sse_endpoint("/before")]
 async fn before(
     State(generators): State<Generators>,
@@ -84,7 +84,7 @@ async fn before(
     yield_!(1);
 }
 
-/// Finishes when the test signals it.
+/// Finishes when signalled by the test.
 #[sse_endpoint("/gate")]
 async fn gate(
     State(generators): State<Generators>,
@@ -117,14 +117,14 @@ async fn unread(State(generators): State<Generators>) -> impl Stream<Item = u32>
     }
 }
 
-/// Echoes the request body while it arrives.
+/// Echoes the request body as it arrives.
 #[sse_endpoint("/talk", method = POST)]
 async fn talk(State(generators): State<Generators>, body: Body) -> impl Stream<Item = String> {
     let _running = generators.enter();
     let mut body = body.into_data_stream();
     while let Some(said) = body.next().await {
         match said {
-            Ok(said) => yield_!(String::from_utf8_lossy(&said).into_owned()),
+            Ok(data) => yield_!(String::from_utf8_lossy(&data).into_owned()),
             Err(error) => yield_!(error.to_string()),
         }
     }
@@ -179,7 +179,7 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts the panics on this thread. They are the server's, since it runs on the test's thread.
+/// Counts the panics on this thread. The server runs on the test thread, so these are its panics.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -191,7 +191,7 @@ fn count_panics() {
     });
 }
 
-/// A well-behaved client that the others must not affect.
+/// A well-behaved client that must not be affected by the others.
 struct Bystander {
     client: Client,
     since: Instant,
@@ -210,7 +210,7 @@ impl Bystander {
         }
     }
 
-    /// Asserts that the bystander has received its events in time, and that the server still
+    /// Asserts that the bystander has received its events in time and that the server still
     /// accepts other clients.
     async fn assert_undisturbed(mut self, addr: SocketAddr) {
         let due = self.since.elapsed().as_millis() / TICK.as_millis();
@@ -222,7 +222,7 @@ impl Bystander {
             );
             self.events += 1;
         }
-        assert_at_once("what had happened already", start);
+        assert_at_once("reading the events that were already due", start);
         let head = Client::get(addr, "/plain/1").await.head().await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
         assert_eq!(PANICS.get(), 0, "the server panicked");
@@ -244,8 +244,8 @@ impl Got {
     }
 }
 
-/// Reads until the server closes the connection, cleanly or not.
-async fn read_out(mut socket: impl AsyncRead + Unpin) -> Got {
+/// Reads until the connection is closed or reset.
+async fn read_all(mut socket: impl AsyncRead + Unpin) -> Got {
     let (start, mut bytes) = (Instant::now(), Vec::new());
     let _ = within(
         "the server to close the connection",
@@ -258,11 +258,11 @@ async fn read_out(mut socket: impl AsyncRead + Unpin) -> Got {
     }
 }
 
-/// Sends `bytes`, then nothing, and stays connected.
-async fn say(addr: SocketAddr, bytes: &[u8]) -> Got {
+/// Sends `bytes` and then stays connected without sending anything else.
+async fn send_and_read(addr: SocketAddr, bytes: &[u8]) -> Got {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.split();
-    let (got, ()) = tokio::join!(read_out(reads), async {
+    let (got, ()) = tokio::join!(read_all(reads), async {
         // The server may close the connection before all bytes are written.
         let _ = writes.write_all(bytes).await;
         writes.flush().await.unwrap_or_default();
@@ -270,8 +270,8 @@ async fn say(addr: SocketAddr, bytes: &[u8]) -> Got {
     got
 }
 
-/// Sends `head`, then `again` forever, as fast as the server reads. Returns the number of bytes
-/// that the server read, and the bytes that it sent.
+/// Sends `head`, then repeats `again` as fast as the server reads. Returns the number of bytes that
+/// were sent as `again`, and the response.
 async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) -> (usize, Got) {
     let (reads, mut writes) = tokio::io::split(socket);
     let pouring = async {
@@ -279,12 +279,12 @@ async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) ->
         if writes.write_all(head).await.is_ok() {
             while writes.write_all(again).await.is_ok() {
                 len += again.len();
-                assert!(len < MUCH, "it is taken without an end");
+                assert!(len < MUCH, "the server reads without limit");
             }
         }
         len
     };
-    let (got, len) = tokio::join!(read_out(reads), within("an end", pouring));
+    let (got, len) = tokio::join!(read_all(reads), within("the connection to be closed", pouring));
     (len, got)
 }
 
@@ -302,7 +302,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// Returns a HEADERS frame with a complete request, whose path is a literal (RFC 7541, section
+/// Returns a HEADERS frame with a complete request. The path is a literal (RFC 7541, section
 /// 6.2.2).
 fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     let len = u8::try_from(path.len()).unwrap();

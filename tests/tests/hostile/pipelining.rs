@@ -1,9 +1,9 @@
-//! Pipelined requests after a stream, on connections that the client breaks off.
+//! Pipelined requests after a stream, on connections that the client closes.
 
 use support::{Client, serve_as, within};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{app, impatient, read_out, server};
+use super::{app, impatient, read_all, server};
 
 fn plain_requests(numbers: std::ops::Range<usize>) -> String {
     let request = |number| format!("GET /plain/{number} HTTP/1.1\r\nhost: test\r\n\r\n");
@@ -16,18 +16,18 @@ async fn disconnect_is_noticed_despite_pipelined_requests() {
     let about_60_kb = 60_000 / plain_requests(10_000..10_001).len();
     for count in [1, 40, about_60_kb] {
         let requests = plain_requests(10_000..10_000 + count);
-        // The pipelined requests are sent together with the stream's request, or after it.
-        for at_once in [true, false] {
+        // The pipelined requests are sent either together with the request for the stream or after it.
+        for together in [true, false] {
             let head = "GET /quiet HTTP/1.1\r\nhost: test\r\n\r\n";
             let mut client = Client::connect(addr).await;
-            if at_once {
+            if together {
                 client.send((head.to_owned() + &requests).as_bytes()).await;
             } else {
                 client.send(head.as_bytes()).await;
             }
             client.head().await;
             client.expect_chunk().await;
-            if !at_once {
+            if !together {
                 client.send(requests.as_bytes()).await;
             }
             assert_eq!(generators.count().alive, 1);
@@ -41,12 +41,12 @@ async fn disconnect_is_noticed_despite_pipelined_requests() {
 async fn disconnect_before_response_is_noticed_if_pipelined() {
     let (addr, generators) = server().await;
     for (round, requests) in [1, 40].into_iter().enumerate() {
-        for at_once in [true, false] {
+        for together in [true, false] {
             let head = "GET /before HTTP/1.1\r\nhost: test\r\n\r\n".to_owned();
             let requests = plain_requests(0..requests);
             let mut client = Client::connect(addr).await;
-            let started = 2 * round + 1 + usize::from(!at_once);
-            if at_once {
+            let started = 2 * round + 1 + usize::from(!together);
+            if together {
                 client.send((head + &requests).as_bytes()).await;
                 generators.until_started(started).await;
             } else {
@@ -72,7 +72,7 @@ async fn half_close_counts_as_disconnect() {
         let (mut socket, _) = client.into_parts();
         socket.shutdown().await.unwrap();
         generators.until_alive(0).await;
-        let got = read_out(socket).await;
+        let got = read_all(socket).await;
         assert_eq!(got.bytes, b"", "{got:?}");
     }
 }
@@ -90,7 +90,7 @@ async fn pipelined_requests_are_answered_in_order() {
         .await;
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // The requests arrive during the stream, and are split at arbitrary positions.
+    // The requests arrive during the stream and are split at arbitrary positions.
     for piece in plain_requests(FIRST..ALL).as_bytes().chunks(4_321) {
         client.send(piece).await;
     }
@@ -100,14 +100,14 @@ async fn pipelined_requests_are_answered_in_order() {
     assert_eq!(client.chunk().await, Ok(None));
     let mut text = client.read_to(&format!("<{}>", ALL - 1)).await;
     for number in 0..ALL {
-        let answer = format!("<{number}>");
-        let at = text.find(&answer).expect("an answer to each");
+        let response = format!("<{number}>");
+        let at = text.find(&response).expect("a response to each request");
         assert_eq!(text[..at].matches("HTTP/1.1 200 OK").count(), 1);
-        text.drain(..at + answer.len());
+        text.drain(..at + response.len());
     }
 }
 
-/// `axum::serve` does not read ahead, so only the keep-alive notices the disconnect.
+/// `axum::serve` does not read ahead, so only the keep-alive detects the disconnect.
 #[tokio::test]
 async fn axum_serve_notices_pipelined_disconnect_later() {
     let (app, generators, _open) = app();
@@ -119,5 +119,5 @@ async fn axum_serve_notices_pipelined_disconnect_later() {
     client.head().await;
     client.expect_chunk().await;
     drop(client);
-    within("the keep-alive", generators.until_gone()).await;
+    within("the keep-alive to fail", generators.until_gone()).await;
 }

@@ -1,4 +1,4 @@
-//! Hostile clients over a Unix socket.
+//! Misbehaving clients on a Unix socket.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use super::{LIMIT, app, impatient, read_out};
+use super::{LIMIT, app, impatient, read_all};
 
 #[tokio::test]
 async fn unix_socket_is_served_like_tcp() {
@@ -28,16 +28,16 @@ async fn unix_socket_is_served_like_tcp() {
         read_to(&mut socket, "data: 1\n\n").await.unwrap();
         socket
     };
-    // A client that disconnects.
+    // This client disconnects.
     drop(connect().await);
     generators.until_alive(0).await;
-    // A client that does not read, with almost no buffer.
+    // This client does not read and has almost no buffer.
     let stalled = connect().await;
-    // A client that stays until the server shuts down.
+    // This client stays until the server shuts down.
     let stays = connect().await;
     assert_eq!(generators.count().alive, 2);
     shutdown.begin();
-    let got = read_out(stays).await;
+    let got = read_all(stays).await;
     let text = String::from_utf8_lossy(&got.bytes);
     assert!(text.contains("\nretry: "), "{text}");
     assert!(text.ends_with("0\r\n\r\n"), "{text}");

@@ -53,7 +53,7 @@ async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>>
 }
 
 #[tokio::test]
-async fn unread_stream_is_reset_while_others_go_on() {
+async fn unread_stream_is_reset_while_others_continue() {
     let (server, told, mut reasons) = server();
     let addr = serve_as(server).await;
     let socket = TcpStream::connect(addr).await.unwrap();

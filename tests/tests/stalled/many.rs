@@ -16,7 +16,7 @@ const CLIENTS: usize = 1000;
 /// One client stops reading, and a thousand others read. The others receive two seconds of events
 /// before the first client is disconnected.
 #[tokio::test]
-async fn clients_do_not_wait_for_those_that_stop_reading() {
+async fn stalled_clients_do_not_delay_others() {
     let (server, told, mut reasons) = server();
     let addr = serve_as(server.send_timeout(Duration::from_secs(6))).await;
     let (stalls, is_stalling) = watch::channel(false);

@@ -1,4 +1,4 @@
-//! Events decode to the values that were sent.
+//! Events can be decoded to the values that were sent.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ async fn variant_is_decoded_by_event_name_despite_aliases() {
             n: u8,
         },
         #[serde(skip)]
-        #[allow(dead_code, reason = "it is there for its attribute")]
+        #[allow(dead_code, reason = "only its attribute is tested")]
         Hidden,
         Second {
             n: u8,
@@ -153,7 +153,7 @@ fn any_chat() -> impl Strategy<Value = Chat> {
     })
 }
 
-/// Decodes the output of a standard parser by hand: the event name is the variant.
+/// Decodes the output of a standard parser by hand. The event name selects the variant.
 fn by_hand(event: &str, data: &str) -> Chat {
     let json = || serde_json::from_str::<Value>(data).unwrap();
     let tagged = match event {
@@ -169,12 +169,12 @@ fn by_hand(event: &str, data: &str) -> Chat {
         "keyed" => json!({ "Keyed": json() }),
         "nested" => json!({ "nested!": json() }),
         "empty" => json!({ "Empty": json() }),
-        unknown => panic!("no variant is called {unknown:?}"),
+        unknown => panic!("no variant is named {unknown:?}"),
     };
     serde_json::from_value(tagged).unwrap()
 }
 
-/// A line break of any kind in text is received as LF, the only one that the format has.
+/// Converts line breaks in text to LF, since clients receive every line break as LF.
 fn as_received(chat: Chat) -> Chat {
     match chat {
         Chat::Html(text) => Chat::Html(text.replace("\r\n", "\n").replace('\r', "\n")),

@@ -1,4 +1,4 @@
-//! Types whose serialization serde delegates to an inner enum. The variants of the inner enum must
+//! Types for which serde delegates serialization to an inner enum. The variants of that enum must
 //! not name the event.
 
 use std::sync::Arc;
@@ -58,7 +58,7 @@ enum Either {
     Into(Into),
 }
 
-/// Yields the value in the form named in the path.
+/// Yields the value in the form given by the path.
 #[sse_endpoint("/{form}", flush = "ready")]
 async fn forms(
     Path(form): Path<u8>,
@@ -97,7 +97,7 @@ async fn inner_variant_does_not_name_the_event() {
             events.expect_event().await.decode::<Into>(),
             Into(inner.clone())
         );
-        // serde itself does not deserialize a `u128` in an `untagged` enum.
+        // serde itself cannot deserialize a `u128` in an `untagged` enum.
         if !matches!(inner, Inner::Number(_)) {
             let mut events = client.get("/0").await.events();
             let untagged = events.expect_event().await.decode::<Untagged>();

@@ -1,4 +1,4 @@
-//! Event types as JSON, inside other values and outside of events.
+//! Event types as JSON: inside other values and outside of events.
 
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
@@ -23,8 +23,8 @@ async fn event_type_serializes_as_plain_json_elsewhere() {
     }
 
     let rest = Router::new().route("/rest", get(|| async { Json(token("a")) }));
-    let answer = Client::new(rest).get("/rest").await.json::<Value>().await;
-    assert_eq!(answer, json!({"Token": {"text": "a"}}));
+    let response = Client::new(rest).get("/rest").await.json::<Value>().await;
+    assert_eq!(response, json!({"Token": {"text": "a"}}));
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn nested_event_type_is_plain_json() {
     struct Around {
         chat: Chat,
     }
-    /// The same type with serde's derive, under the same names.
+    /// The same type with the derive from serde and the same names.
     #[derive(Serialize)]
     enum Tagged {
         Token { text: &'static str },
@@ -84,7 +84,7 @@ async fn nested_event_type_is_plain_json() {
 
 #[tokio::test]
 async fn event_head_does_not_leak_to_the_next_value() {
-    /// Serializes an event type with another serializer, then another value with ours.
+    /// Serializes an event type with another serializer and then another value with ours.
     struct Quoted(Chat);
     impl Serialize for Quoted {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,22 +98,22 @@ async fn event_head_does_not_leak_to_the_next_value() {
         "data: {\"quoted\":\"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"}\n\n"
     );
 
-    /// serde rejects a skipped variant before it calls the serializer.
+    /// serde rejects a skipped variant before calling the serializer.
     #[derive(SseEvent)]
-    enum Refused {
+    enum Rejected {
         #[serde(skip)]
         Skipped,
     }
-    #[sse_endpoint("/refused")]
-    async fn refused() -> impl Stream<Item = Refused> {
-        yield_!(Refused::Skipped);
+    #[sse_endpoint("/rejected")]
+    async fn rejected() -> impl Stream<Item = Rejected> {
+        yield_!(Rejected::Skipped);
     }
-    let mut events = Client::new(Router::new().sse(refused))
-        .get("/refused")
+    let mut events = Client::new(Router::new().sse(rejected))
+        .get("/rejected")
         .await
         .events();
     events.next().await.unwrap_err();
-    // Like an event type, `Ipv4Addr` asks its serializer whether the format is human readable.
+    // Like an event type, `Ipv4Addr` checks whether the format of its serializer is human-readable.
     assert_eq!(
         wire!(std::net::Ipv4Addr: std::net::Ipv4Addr::LOCALHOST),
         "data: \"127.0.0.1\"\n\n"

@@ -1,7 +1,7 @@
-//! `#[derive(SseEvent)]`: on the wire, as the JSON of a REST handler, and decoded again.
+//! `#[derive(SseEvent)]`: on the wire, as JSON in a REST handler, and decoded again.
 
-/// Returns the bytes of a stream with this single item. The endpoint is generated for the item's
-/// type.
+/// Returns the bytes of a stream with a single item. The endpoint is generated for the type of the
+/// item.
 macro_rules! wire {
     ($item:ty: $value:expr) => {{
         #[sse_endpoint("/item")]
@@ -34,7 +34,7 @@ struct Call {
     arguments: Value,
 }
 
-/// An enum with every kind of variant and every serde attribute that affects a field.
+/// An enum with every kind of variant, and every serde attribute that affects a field.
 #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
 enum Chat {
     Token {
@@ -73,7 +73,7 @@ enum Chat {
 mod as_text {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
     pub(crate) fn serialize<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(number)
     }

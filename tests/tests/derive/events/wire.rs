@@ -1,4 +1,4 @@
-//! The text on the wire for each kind of type and attribute.
+//! The bytes on the wire for each kind of type and attribute.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -22,7 +22,7 @@ fn keyed() -> Chat {
 }
 
 #[tokio::test]
-async fn each_kind_of_variant_has_golden_bytes() {
+async fn each_kind_of_variant_has_the_expected_bytes() {
     for (event, bytes) in [
         (
             token("a\u{2028}b"),
@@ -121,7 +121,7 @@ async fn generics_lifetimes_and_rename_rules_work() {
             all: &'a [T::Item],
         },
         #[serde(skip)]
-        #[allow(dead_code, reason = "it is there for its attribute")]
+        #[allow(dead_code, reason = "only its attribute is tested")]
         Never(std::marker::PhantomData<T>),
         ByName(std::marker::PhantomData<[u8; N]>),
     }
@@ -198,13 +198,13 @@ async fn error_of_a_stream_has_its_own_event_name() {
 }
 
 #[tokio::test]
-async fn stream_breaks_off_if_text_is_not_a_string() {
+async fn stream_is_cut_off_if_text_is_not_a_string() {
     #[derive(SseEvent)]
     enum Odd {
         #[sse(text)]
         Text(Seven),
     }
-    /// Implements `AsRef<str>`, but serializes as a number.
+    /// Implements `AsRef<str>` but serializes as a number.
     struct Seven;
     impl AsRef<str> for Seven {
         fn as_ref(&self) -> &'static str {
