@@ -14,7 +14,7 @@ pub(crate) fn number(number: u32) -> String {
     format!("data: {number}\n\n")
 }
 
-/// The head and the first event arrive before the generator has a second one, and each later event
+/// The head and the first event arrive before the generator has a second event. Each later event
 /// arrives before the next one exists.
 pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     let servers = Servers::start().await;
@@ -23,7 +23,7 @@ pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     };
     let mut frames = proxy.get("/asked").await;
     frames.expect(&number(1)).await;
-    // If each event waited in the kernel for 200 ms, the last one would be too late.
+    // If each event were delayed by 200 ms in the kernel, the last one would be too late.
     soon("twelve events", async {
         for asked in 2..14 {
             servers.world.next.notify_one();
@@ -48,7 +48,7 @@ pub(crate) async fn a_browser_that_takes_compression_gets_events_at_once(kind: K
     frames.expect(&number(2)).await;
 }
 
-/// The generator is dropped at once, although it writes nothing that could fail.
+/// The generator is dropped immediately, although it writes nothing that could fail.
 pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -61,7 +61,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 
     // Caddy 2.6 sometimes closes its connection to the server if a POST with a body receives a
-    // response at once: too rarely for a separate test, but too often for this one.
+    // response at once. This is too rare for a separate test, but too frequent for this one.
     let body: &[u8] = if kind.program == "caddy" { b"" } else { b"{}" };
     let post = Client::post(proxy.addr, "/asked", body.len(), body);
     let mut frames = Frames::of(post.await).await;
@@ -71,7 +71,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// This test is for proxies that notice a disconnect only when they send something.
+/// Tests proxies that notice a disconnect only when they send something.
 pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -83,7 +83,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind
     servers.world.generators.until_gone().await;
 }
 
-/// A stream that the server ends cleanly does not look broken to the client.
+/// If the server ends a stream cleanly, the client sees a clean end.
 pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -97,7 +97,7 @@ pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
     assert_eq!(frames.next().await, Ok(None));
 }
 
-/// A stream that breaks off does not look like an end.
+/// If a stream is cut off, the client does not see a clean end.
 pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -109,7 +109,7 @@ pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
     assert_eq!(frames.next().await, Err(CutOff));
 }
 
-/// A browser can have more than six streams on one connection, and closing one does not affect the
+/// A browser can have more than six streams on one connection, and closing one of them does not affect the
 /// others.
 pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     let kind = Kind {
@@ -141,7 +141,7 @@ pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The median delay that the proxy adds to several events isn't noticeable.
+/// The median delay added by the proxy is not noticeable.
 pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -161,11 +161,11 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
         took.sort();
         medians.push(took[took.len() / 2]);
         drop(frames);
-        // Otherwise the old generator would be asked for the next event.
+        // Otherwise, the old generator would yield the next event.
         servers.world.generators.until_alive(0).await;
     }
     let [direct, behind] = medians[..] else {
-        unreachable!("two medians")
+        unreachable!("there are two medians")
     };
     assert!(
         behind < direct + Duration::from_millis(200),
@@ -173,8 +173,8 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     );
 }
 
-/// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything it
-/// may.
+/// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything that it
+/// can.
 pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
@@ -204,8 +204,8 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .expect("`chromium`, which `cargo xtask interop` installs");
-    // Each stream reports once, so none has reconnected.
+        .expect("`chromium`, installed by `cargo xtask interop`");
+    // Each stream reports only once, so no stream has reconnected.
     let mut told = servers.world.told.subscribe();
     let all = tokio::time::timeout(
         Duration::from_secs(30),
@@ -219,7 +219,7 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     servers.world.generators.until_gone().await;
 }
 
-/// The server receives the client's address, and only from the proxy.
+/// The server receives the client address only from the proxy.
 pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -233,7 +233,7 @@ pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
     frames.expect("data: 127.0.0.1\n\n").await;
 }
 
-/// A client that does not read stalls its generator, through the buffers of the proxy and of two
+/// A client that does not read stalls the generator despite the buffers of the proxy and of two
 /// sockets.
 pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     let servers = Servers::start().await;
@@ -242,11 +242,11 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     };
     let client = proxy.get("/much").await;
     let taken = || servers.world.taken.load(Ordering::Relaxed);
-    within("the generator to be held", async {
+    within("the generator to stall", async {
         let mut before = 0;
         while before == 0 || before < taken() {
             before = taken();
-            // Only waiting can show that nothing happens. If the wait is too short, the test still
+            // Only a delay can show that nothing happens. If the delay is too short, the test still
             // passes.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -259,7 +259,7 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The file's timeout, which the test shortens, ends a silent stream but not a stream with a
+/// The timeout from the configuration, shortened here, ends a silent stream but not a stream with a
 /// keep-alive.
 pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
@@ -275,7 +275,7 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     let end = silent.next().await;
     assert!(matches!(end, Err(CutOff) | Ok(None)), "{end:?}");
     servers.world.generators.until_alive(1).await;
-    // The stream stays open for twice as long as the silent one.
+    // This stream stays open for twice as long as the silent one.
     for _ in 0..8 {
         alive.expect(":\n").await;
     }
@@ -284,14 +284,14 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
     assert_eq!(alive.next().await, Ok(None));
 }
 
-/// A server that refuses connections is skipped, and no client notices.
+/// The proxy skips a server that refuses connections, and no client is affected.
 pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
     };
     servers.until_first_refuses().await;
-    // The streams are opened before the health check can notice.
+    // The streams are opened before the health check can detect the failure.
     let mut streams = Vec::new();
     for _ in 0..4 {
         let mut frames = proxy.get("/quiet").await;
@@ -301,23 +301,23 @@ pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
     servers.world.generators.until_alive(4).await;
 }
 
-/// Like the previous test, for a proxy that needs its health check to skip the server.
+/// Like the previous test, but for a proxy that needs a health check to skip the server.
 pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_on(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
     };
     servers.until_first_refuses().await;
-    within("the health check to notice", async {
-        // The proxy alternates between the servers, so this many in a row aren't a coincidence.
+    within("the health check to detect the failure", async {
+        // The proxy alternates between the servers, so this many successes in a row are not a coincidence.
         let mut in_a_row = 0;
         while in_a_row < 20 {
             let mut client = Client::connect(proxy.addr).await;
             client
                 .send(b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
                 .await;
-            let answer = client.rest().await;
-            in_a_row = if answer.starts_with("HTTP/1.1 200 ") {
+            let response = client.rest().await;
+            in_a_row = if response.starts_with("HTTP/1.1 200 ") {
                 in_a_row + 1
             } else {
                 0
@@ -329,21 +329,21 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     frames.expect(&number(1)).await;
 }
 
-/// After SIGTERM, a server receives no new streams, and its open streams continue.
+/// After SIGTERM, a server receives no new streams, but its open streams continue.
 pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     let servers = [Process::start().await, Process::start().await];
     let Some(proxy) = Proxy::start(kind, [servers[0].addr, servers[1].addr], &[]).await else {
         return;
     };
-    let answers = async || Client::get(proxy.addr, "/id").await.read_to("\n.").await;
+    let get_id = async || Client::get(proxy.addr, "/id").await.read_to("\n.").await;
     let mut early = [proxy.get("/quiet").await, proxy.get("/quiet").await];
     for frames in &mut early {
         frames.expect(&number(1)).await;
     }
     for server in &servers {
         let id = format!("\n{}\n.", server.id());
-        within("each server to answer", async {
-            while !answers().await.contains(&id) {}
+        within("each server to respond", async {
+            while !get_id().await.contains(&id) {}
         })
         .await;
     }
@@ -352,12 +352,12 @@ pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
     let killed = Command::new("kill").args(["-s", "TERM", &stopped]).status();
     assert!(killed.await.unwrap().success());
     let other = format!("\n{}\n.", servers[1].id());
-    within("the other server to answer alone", async {
-        // The proxy alternates or balances by connections, so this many in a row aren't a
+    within("only the other server to respond", async {
+        // The proxy alternates or balances by connections, so this many in a row are not a
         // coincidence.
         let mut in_a_row = 0;
         while in_a_row < 50 {
-            in_a_row = if answers().await.contains(&other) {
+            in_a_row = if get_id().await.contains(&other) {
                 in_a_row + 1
             } else {
                 0
@@ -368,6 +368,6 @@ pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
 
     for frames in &mut early {
         let more = tokio::time::timeout(Duration::from_millis(100), frames.next()).await;
-        assert!(more.is_err(), "the stream goes on, found {more:?}");
+        assert!(more.is_err(), "expected an open stream, found {more:?}");
     }
 }

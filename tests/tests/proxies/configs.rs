@@ -1,29 +1,29 @@
-//! The configuration files from the docs, and the changes that the tests make to them.
+//! The configuration files from the docs, and the changes made to them for the tests.
 
-/// A proxy with its configuration from the docs.
+/// A proxy and its configuration from the docs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) program: &'static str,
     pub(crate) file: &'static str,
-    /// The address in the file, and its replacement for a test, with the placeholder `PORT`.
+    /// The address in the file and its replacement for a test, which contains the `PORT` placeholder.
     pub(crate) listens: Option<(&'static str, &'static str)>,
     /// Like `listens`, for HTTP/2 without TLS.
     pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,
-    /// Like `listens`, for browsers: with HTTP/2 over TLS, and with compression of everything that
+    /// Like `listens`, for browsers. Enables HTTP/2 over TLS, and compression of everything that
     /// the proxy can compress.
     pub(crate) listens_to_browsers: Option<(&'static str, &'static str)>,
-    /// The timeout for servers that send nothing, and its replacement.
+    /// The timeout for idle servers, and its replacement.
     pub(crate) silence: (&'static str, &'static str),
-    /// The addresses of the servers in the file.
+    /// The server addresses in the file.
     pub(crate) servers: &'static [&'static str],
-    /// Replacements for running an unprivileged process in its own folder, `DIR`.
+    /// Replacements that allow an unprivileged process to run in its own folder, `DIR`.
     pub(crate) private: &'static [(&'static str, &'static str)],
     pub(crate) args: &'static [&'static str],
     /// Whether the proxy runs as several processes.
     pub(crate) has_children: bool,
 }
 
-/// The server addresses in the files.
+/// The server addresses used in most of the files.
 pub(crate) const SERVERS: &[&str] = &["127.0.0.1:3000", "127.0.0.1:3001"];
 
 pub(crate) const NGINX: Kind = Kind {
@@ -43,7 +43,7 @@ pub(crate) const NGINX: Kind = Kind {
         "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
          uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n",
     )],
-    // Run a single process, so that ending it by its ID ends all of it.
+    // Run a single process so that killing its ID stops everything.
     args: &[
         "-p",
         "DIR",
@@ -81,7 +81,7 @@ pub(crate) const HAPROXY: Kind = Kind {
     )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     servers: SERVERS,
-    // HAProxy does not start if the operating system allows fewer files.
+    // HAProxy does not start if the operating system limits open files to less than this.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
     has_children: false,
@@ -217,7 +217,7 @@ backend default { .host = \"127.0.0.1:3000\"; }
     ..VARNISH
 };
 
-/// Replaces the only occurrence of `was` in `file` with `is`.
+/// Replaces the only occurrence of `was` in `file` with `is`. Panics if there is not exactly one.
 pub(crate) fn changed(file: &str, was: &str, is: &str) -> String {
     assert_eq!(file.matches(was).count(), 1, "{was:?} in {file}");
     file.replace(was, is)

@@ -1,9 +1,9 @@
-//! Streams behind nginx, HAProxy, Caddy, Apache httpd and Varnish, with the configuration files
-//! from the docs: no event is held back, disconnects and clean ends are passed on, and a quiet
-//! stream stays open. Each proxy also runs with a minimal configuration, to show its defaults.
+//! Streams through nginx, HAProxy, Caddy, Apache httpd and Varnish, using the configuration files
+//! from the docs. No event is held back, disconnects and clean ends are forwarded, and quiet
+//! streams stay open. Each proxy also runs with a minimal configuration to show its defaults.
 //!
-//! `cargo xtask interop` turns the tests' names and results into a table. A test that must panic
-//! documents a fault of the proxy, and the table lists the fault with its cause.
+//! `cargo xtask interop` turns the names and results of the tests into a table. A test that should panic
+//! documents a defect of the proxy, and the table lists the defect and its cause.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -14,11 +14,11 @@ mod configs;
 mod process;
 mod servers;
 
-/// The step `sockets` of `cargo xtask test` skips the tests in this module by the module's name,
-/// since the step `interop` runs them.
+/// The `sockets` step of `cargo xtask test` skips the tests in this module by the name of the module,
+/// because the `interop` step runs them.
 mod behind {
-    /// Expands to the named tests for this proxy. If the proxy is known to fail a test, the panic
-    /// message follows the test's name.
+    /// Defines the named tests for this proxy. If the proxy is known to fail a test, the expected panic
+    /// message follows the name of the test.
     macro_rules! proxy {
         (@test $kind:ident $test:ident) => {
             #[tokio::test]

@@ -1,4 +1,4 @@
-//! A proxy as a process, and its client.
+//! Proxy processes and their clients.
 
 use std::{
     env, fs,
@@ -33,7 +33,7 @@ impl Proxy {
         servers: [SocketAddr; 2],
         changes: &[(&str, &str)],
     ) -> Option<Self> {
-        // Not all proxies support `--version`; it is enough that the program starts.
+        // Not all proxies support `--version`, but it is enough that the program starts.
         let there = Command::new(kind.program)
             .arg("--version")
             .stdout(Stdio::null())
@@ -55,10 +55,10 @@ impl Proxy {
             }
         }
         let proxy = Self::try_start(kind, servers, changes).await;
-        Some(proxy.unwrap_or_else(|log| panic!("{} does not start: {log}", kind.program)))
+        Some(proxy.unwrap_or_else(|log| panic!("{} did not start: {log}", kind.program)))
     }
 
-    /// Returns the proxy, or its output if it has exited.
+    /// Starts the proxy once. Returns its output if it exits.
     pub(crate) async fn try_start(
         kind: Kind,
         servers: [SocketAddr; 2],
@@ -90,7 +90,7 @@ impl Proxy {
         }
         let mut args: Vec<_> = kind.args.iter().map(|argument| own(argument)).collect();
         for (was, is) in kind.listens.iter().chain(kind.private).chain(changes) {
-            // Varnish takes some of its configuration from its arguments.
+            // Part of the Varnish configuration is in its arguments.
             match args.iter_mut().find(|argument| *argument == was) {
                 Some(argument) => *argument = own(is),
                 None => file = changed(&file, was, &own(is)),
@@ -118,7 +118,7 @@ impl Proxy {
         }
     }
 
-    /// Waits until the proxy listens. Returns `false` if it has exited.
+    /// Waits until the proxy is listening. Returns `false` if it has exited.
     pub(crate) async fn listens(&mut self) -> bool {
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -127,13 +127,13 @@ impl Proxy {
             if TcpStream::connect(self.addr).await.is_ok() {
                 return true;
             }
-            // There is no event to wait for.
+            // There is no event to await.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Terminates the proxy and its children, which would survive if the proxy were killed. Kills
-    /// the proxy if it does not exit soon.
+    /// Terminates the proxy and its children, which would survive if only the proxy were killed. After five
+    /// seconds, the proxy itself is killed on drop.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children
@@ -154,7 +154,7 @@ impl Proxy {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
-    /// Returns a client whose stream has begun.
+    /// Returns a client whose stream has started.
     pub(crate) async fn get(&self, path: &str) -> Frames {
         Frames::of(Client::get(self.addr, path).await).await
     }
@@ -170,7 +170,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Writes a certificate for the loopback address, its key, and a file with both, where the proxy
+/// Writes a certificate for the loopback address, its key, and a file with both, to the folder where the proxy
 /// looks for them.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -180,14 +180,14 @@ fn write_certificate(folder: &Path) {
     fs::write(folder.join("both"), certificate + &key).unwrap();
 }
 
-/// A client that reads frames, regardless of how the proxy has split them into chunks.
+/// A client that reads frames, regardless of how the proxy splits them into chunks.
 pub(crate) struct Frames {
     pub(crate) client: Client,
     pub(crate) text: String,
 }
 
 impl Frames {
-    /// Reads the head, and asserts that a stream begins.
+    /// Reads the head and asserts that a stream follows.
     pub(crate) async fn of(mut client: Client) -> Self {
         let head = client.head().await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -202,7 +202,7 @@ impl Frames {
         }
     }
 
-    /// Reads the next frame, or a single line between two frames: a comment or a `retry`. Returns
+    /// Reads the next frame, or a comment or `retry` line between two frames. Returns
     /// `None` at a clean end.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, CutOff> {
         loop {
@@ -213,7 +213,7 @@ impl Frames {
                 return Ok(Some(std::mem::replace(&mut self.text, rest)));
             }
             let Some(chunk) = self.client.chunk().await? else {
-                assert_eq!(self.text, "", "half a frame at a clean end");
+                assert_eq!(self.text, "", "a clean end in the middle of a frame");
                 return Ok(None);
             };
             self.text.push_str(&chunk);

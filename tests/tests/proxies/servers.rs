@@ -29,20 +29,20 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// State that the endpoints share with their test.
+/// State that the endpoints share with the test.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) generators: Generators,
     /// Lets the generator yield its next value.
     pub(crate) next: Arc<Notify>,
-    /// The number of pieces of `much` that have been taken.
+    /// The number of `much` pieces that have been accepted.
     pub(crate) taken: Arc<AtomicU32>,
     /// The number of events that a browser has reported.
     pub(crate) told: Arc<watch::Sender<usize>>,
     pub(crate) start: Instant,
 }
 
-/// Yields a number, and the next one only after the test has asked for it. A proxy that waits for
+/// Yields the next number only after the test has asked for it. A proxy that waits for
 /// more data waits forever.
 #[sse_endpoint("/asked", keep_alive = "off")]
 pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32> {
@@ -53,7 +53,7 @@ pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32>
     }
 }
 
-/// Like `asked`, for a POST.
+/// Like `asked`, but for a POST.
 #[sse_endpoint("/asked", method = POST, keep_alive = "off")]
 pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -63,7 +63,7 @@ pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Ite
     }
 }
 
-/// Stays quiet after its first event until the test asks for the next, but sends keep-alives.
+/// Sends only keep-alives after its first event, until the test asks for the next event.
 #[sse_endpoint("/alive", keep_alive = "500ms")]
 pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -72,7 +72,7 @@ pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32>
     yield_!(2);
 }
 
-/// Sends one event, and nothing more until the server shuts down.
+/// Sends one event and then nothing until the server shuts down.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -80,7 +80,7 @@ pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32>
     pending::<()>().await;
 }
 
-/// The size of an event of `much`.
+/// The size of each `much` event.
 pub(crate) const PIECE: usize = 64 * 1024;
 
 /// More than a proxy should buffer for a client that does not read.
@@ -116,7 +116,7 @@ pub(crate) async fn broken(State(world): State<World>) -> impl Stream<Item = u32
     panic!("on purpose");
 }
 
-/// Yields the time since the test began, in microseconds, whenever the test asks for it.
+/// Yields the time since the start of the test, in microseconds, whenever the test asks for it.
 #[sse_endpoint("/stamped", keep_alive = "off")]
 pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u128> {
     loop {
@@ -125,7 +125,7 @@ pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u1
     }
 }
 
-/// The number of streams in the test's browser tab.
+/// The number of streams in the browser tab.
 pub(crate) const STREAMS: usize = 50;
 
 /// A page that opens `STREAMS` streams.
@@ -135,7 +135,7 @@ pub(crate) const PAGE: &str = "<!doctype html><script>
     }
 </script>";
 
-/// Two servers for one app, at the places of those in the proxies' files.
+/// Two servers that run the same app. They replace the servers in the configuration files.
 pub(crate) struct Servers {
     pub(crate) addrs: [SocketAddr; 2],
     /// The first server.
@@ -182,7 +182,7 @@ impl Servers {
         }
     }
 
-    /// Waits until the first server refuses connections.
+    /// Stops the first server and waits until it refuses connections.
     pub(crate) async fn until_first_refuses(&self) {
         self.first.abort();
         within("the listener to close", async {
@@ -203,8 +203,8 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) async fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            // After SIGTERM, the server accepts connections for another minute, but reports that it
-            // isn't ready.
+            // After SIGTERM, the server accepts connections for another minute but reports that it
+            // is not ready.
             .args(["60000", "100"])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -217,6 +217,6 @@ impl Process {
     }
 
     pub(crate) fn id(&self) -> String {
-        self.child.id().expect("a process that runs").to_string()
+        self.child.id().expect("a running process").to_string()
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.
+//! Stalled HTTP/1 clients.
 
 use std::{
     fs, io,
@@ -13,13 +13,13 @@ use tokio::{io::AsyncReadExt as _, time::sleep};
 
 use super::{EVENT, NEVER, SEND_TIMEOUT, Told, assert_stalled, next, server};
 
-/// Reads to the end of the connection, and returns the number of bytes and the final result.
+/// Reads to the end of the connection. Returns the number of bytes and the final result.
 async fn read_left(client: Client) -> (usize, io::Result<()>) {
     let (mut socket, received) = client.into_parts();
     let mut len = received.len();
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        match within("the server to end it", socket.read(&mut chunk)).await {
+        match within("the server to close the connection", socket.read(&mut chunk)).await {
             Ok(0) => return (len, Ok(())),
             Ok(more) => len += more,
             Err(error) => return (len, Err(error)),
@@ -27,7 +27,7 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     }
 }
 
-/// Returns whether the kernel still knows the server's side of a connection, in any state.
+/// Returns whether the kernel still has the server side of a connection, in any state.
 fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     let port = |text: &str| {
         let (_, port) = text.split_once(':')?;
@@ -41,8 +41,8 @@ fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     })
 }
 
-/// Asserts that a client that does not read is disconnected, and that the kernel drops the
-/// connection at once.
+/// Asserts that a client that does not read is disconnected and that the kernel drops the
+/// connection immediately.
 async fn stall(path: &'static str) {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
@@ -53,9 +53,9 @@ async fn stall(path: &'static str) {
     let closed = next(&mut reasons).await;
     assert_stalled(&closed);
     assert_eq!(closed.path, path);
-    assert_eq!(closed.alive, 0, "the generator was there: {closed:?}");
+    assert_eq!(closed.alive, 0, "the generator was still alive: {closed:?}");
     if path != "/huge" {
-        // The data fills the kernel's buffers, and almost none of ours.
+        // The data fills the kernel buffers, but almost none of ours.
         assert!(closed.yielded < 1024 * 1024, "{closed:?}");
     }
 
@@ -67,9 +67,9 @@ async fn stall(path: &'static str) {
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     let (left, end) = read_left(client).await;
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    // Unsent data is dropped, so only data that the client's kernel had received is left.
+    // Unsent data is dropped. Only data that the client kernel has received is left.
     assert!(left < 256 * 1024, "{left} bytes were still sent");
-    assert!(!is_known(addr, local), "the system keeps the connection");
+    assert!(!is_known(addr, local), "the kernel still has the connection");
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn client_that_stops_reading_is_disconnected() {
     tokio::join!(stall("/each"), stall("/ready"), stall("/huge"));
 }
 
-/// Yields small events, each of which is sent alone.
+/// Yields small events. Each of them is sent separately.
 #[sse_endpoint("/drips", flush = "ready", max_duration = "1s", keep_alive = "off")]
 async fn drips(
     connection: Connection,
@@ -106,7 +106,7 @@ async fn drips_until(
     }
 }
 
-/// A client cannot delay the end of its stream by not reading.
+/// A client cannot delay the end of its stream by not reading it.
 #[tokio::test]
 async fn stalled_stream_ends_at_its_deadline() {
     let (told, mut reasons) = Told::new();
@@ -126,17 +126,17 @@ async fn stalled_stream_ends_at_its_deadline() {
             .await;
         let closed = next(&mut reasons).await;
         assert_eq!((closed.path, closed.reason), (path, reason));
-        assert_eq!(closed.alive, 0, "the generator was there: {closed:?}");
+        assert_eq!(closed.alive, 0, "the generator was still alive: {closed:?}");
     }
 }
 
-/// The client takes longer than the limit in total, but never that long without reading a byte. The
-/// kernel's buffers must not hide this progress.
+/// In total, the client takes longer than the limit, but it never pauses for that long. The
+/// kernel buffers must not hide this progress.
 #[tokio::test]
 async fn slow_client_is_not_stalled() {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
-    // With the kernel's default buffers.
+    // This client has the default kernel buffers.
     let (mut socket, _) = Client::get(addr, "/each").await.into_parts();
     let start = Instant::now();
     let (mut len, mut chunk) = (0, vec![0; 16 * 1024]);
@@ -155,12 +155,12 @@ async fn slow_client_is_not_stalled() {
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
-/// If a client has no room for too long, the kernel also drops its connection, as if the client had
+/// If the receive buffer of a client is full for too long, the kernel also drops the connection, as if it had
 /// vanished. The reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();
-    // Both limits have the same value here.
+    // Both limits have the same value in this test.
     let addr = serve_as(server.tcp_user_timeout(SEND_TIMEOUT)).await;
     let _client = Client::get(addr, "/each").await;
     let closed = next(&mut reasons).await;

@@ -1,4 +1,4 @@
-//! HTTP/2: streams and connections that are not read.
+//! HTTP/2 streams and connections that are not read.
 
 use std::{pin::pin, time::Instant};
 
@@ -40,10 +40,10 @@ async fn http2_get(client: &SendRequest<bytes::Bytes>, path: &str) -> RecvStream
     let request = Request::get(format!("http://test{path}")).body(()).unwrap();
     let mut client = client.clone().ready().await.unwrap();
     let (response, _) = client.send_request(request, true).unwrap();
-    within("the head", response).await.unwrap().into_body()
+    within("the response head", response).await.unwrap().into_body()
 }
 
-/// Reads the next data, and releases its capacity.
+/// Reads the next data and releases its capacity.
 async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>> {
     let data = within("the next event", stream.data()).await?;
     Some(data.map(|data| {
@@ -62,13 +62,13 @@ async fn unread_stream_is_reset_while_others_continue() {
     for _ in 0..3 {
         let mut stream = http2_get(&client, "/clock").await;
         others.spawn(async move {
-            // Continue until well after the others were reset.
+            // Keep reading until well after the other streams were reset.
             for _ in 0..3 * SEND_TIMEOUT.as_millis() / TICK.as_millis() {
                 http2_data(&mut stream).await.unwrap().unwrap();
             }
         });
     }
-    // Nothing is sent on this stream, so it isn't stalled.
+    // Nothing is sent on this stream, so it is not stalled.
     let _quiet = http2_get(&client, "/quiet").await;
     let mut unread = Vec::new();
     for path in ["/each", "/ready", "/huge"] {
@@ -90,7 +90,7 @@ async fn unread_stream_is_reset_while_others_continue() {
                 other => break other,
             }
         };
-        let error = reset.expect("no end, as if that were all").unwrap_err();
+        let error = reset.expect("an error instead of a clean end").unwrap_err();
         assert!(error.is_reset() && error.is_remote(), "{error:?}");
         assert_eq!(error.reason(), Some(Reason::CANCEL));
     }
@@ -101,7 +101,7 @@ async fn unread_stream_is_reset_while_others_continue() {
     assert_eq!(told.generators.count().alive, 1);
 }
 
-/// None of the connection's streams is polled for data.
+/// No stream of the connection is polled for data.
 #[tokio::test]
 async fn stream_without_window_is_reset() {
     let (server, told, mut reasons) = server();
@@ -119,12 +119,12 @@ async fn stream_without_window_is_reset() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// A layer that runs the handler in a task of its own, as tower's `Buffer` does.
+/// A layer that runs the handler in a separate task, like `Buffer` from tower.
 async fn elsewhere(request: Request<Body>, next: Next) -> Response {
     tokio::spawn(next.run(request)).await.unwrap()
 }
 
-/// A layer that forwards the body in a task.
+/// A layer that forwards the body from a separate task.
 async fn forwarded(request: Request<Body>, next: Next) -> Response {
     let (parts, body) = next.run(request).await.into_parts();
     let (sender, receiver) = mpsc::channel(1);
@@ -140,14 +140,14 @@ async fn forwarded(request: Request<Body>, next: Next) -> Response {
     Response::from_parts(parts, body)
 }
 
-/// A layer that holds each frame for longer than the limit before it passes the frame on.
+/// A layer that delays each frame for longer than the limit before forwarding it.
 async fn throttled(request: Request<Body>, next: Next) -> Response {
     let (parts, body) = next.run(request).await.into_parts();
     let frames = body.into_data_stream().throttle(SEND_TIMEOUT * 3 / 2);
     Response::from_parts(parts, Body::from_stream(frames))
 }
 
-/// The server notices an unread response, regardless of how layers handle the body.
+/// The server notices an unread response regardless of how layers handle the body.
 #[tokio::test]
 async fn unread_stream_is_reset_inside_layers() {
     let (told, mut reasons) = Told::new();
@@ -177,7 +177,7 @@ async fn unread_stream_is_reset_inside_layers() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// The layer waits, not the client.
+/// The delay is caused by the layer, not by the client.
 #[tokio::test]
 async fn stream_throttled_by_a_layer_is_not_stalled() {
     let (told, mut reasons) = Told::new();
@@ -199,7 +199,7 @@ async fn stream_throttled_by_a_layer_is_not_stalled() {
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
 }
 
-/// Responses other than event streams are reset as well.
+/// Responses other than event streams are also reset.
 #[tokio::test]
 async fn unread_download_is_reset() {
     let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));
@@ -208,8 +208,8 @@ async fn unread_download_is_reset() {
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
     let mut unread = http2_get(&client, "/zeros").await;
-    // Data up to the client's window, then the reset.
-    let error = within("the end", async {
+    // Data up to the client window arrives, followed by the reset.
+    let error = within("the end of the stream", async {
         loop {
             match unread.data().await {
                 Some(Ok(_)) => {}
@@ -242,7 +242,7 @@ async fn unread_connection_ends_all_of_its_streams() {
         }
         streams
     };
-    // From here on the socket is not read.
+    // From now on, the socket is not read.
     let streams = tokio::select! {
         streams = streams => streams,
         ended = &mut connection => panic!("the connection ended: {ended:?}"),
@@ -254,7 +254,7 @@ async fn unread_connection_ends_all_of_its_streams() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// One event that takes longer than the limit in total.
+/// The client needs longer than the limit to read one event.
 #[tokio::test]
 async fn slowly_read_stream_among_others_is_not_stalled() {
     let (server, _told, mut reasons) = server();
@@ -270,7 +270,7 @@ async fn slowly_read_stream_among_others_is_not_stalled() {
     assert!(reasons.try_recv().is_err());
 }
 
-/// One event that fits into a few of the server's writes, which the client reads in small pieces.
+/// The server needs only a few writes for the event, but the client reads it in small pieces.
 #[tokio::test]
 async fn slowly_read_small_window_is_not_stalled() {
     const WINDOW: u32 = 1000;

@@ -1,5 +1,5 @@
-//! Clients that stop reading, read too slowly, or have vanished: they are disconnected, and no
-//! other client notices.
+//! Clients that stop reading, read too slowly, or vanish. They are disconnected, and no
+//! other client is affected.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -24,13 +24,13 @@ use sse_runtime::{CloseReason, Connection, Server, SseRouterExt as _, Stream, Te
 use support::{Generators, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 
-/// The time for which a client may read nothing in these tests.
+/// How long a client may go without reading in these tests.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longer than any test, for limits that a test does not cover.
+/// Longer than any test. Used for limits that are not under test.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// The delay that a busy machine may cause.
+/// The additional delay that a busy machine may cause.
 const LATE: Duration = Duration::from_secs(2);
 
 /// State that the handlers share with the test.
@@ -46,15 +46,15 @@ struct Closed {
     /// The path of the request.
     path: &'static str,
     reason: CloseReason,
-    /// The number of bytes that the generator had yielded, and the time since it yielded the last
+    /// The number of bytes that the generator had yielded, and the time since it had yielded the last
     /// of them.
     yielded: usize,
     idle: Duration,
-    /// The number of generators when the hook ran.
+    /// The number of live generators when the hook ran.
     alive: usize,
 }
 
-/// Counts the bytes that a generator has yielded.
+/// Counts the bytes yielded by a generator.
 #[derive(Clone)]
 struct Meter(Arc<(AtomicUsize, Mutex<Instant>)>);
 
@@ -72,7 +72,7 @@ impl Told {
         (Self { generators, closed }, reasons)
     }
 
-    /// Reports the end of the stream.
+    /// Reports the stream when it closes.
     fn watch(&self, connection: &Connection, path: &'static str) -> Meter {
         let meter = Meter(Arc::new((AtomicUsize::new(0), Mutex::new(Instant::now()))));
         let (told, seen) = (self.clone(), meter.clone());
@@ -155,7 +155,7 @@ async fn kept_alive(connection: Connection, State(told): State<Told>) -> impl St
     pending::<()>().await;
 }
 
-/// Yields one event, then nothing.
+/// Yields only one event.
 #[sse_endpoint("/quiet", keep_alive = "off")]
 async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
     let _meter = told.watch(&connection, "/quiet");
@@ -164,7 +164,7 @@ async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Returns a server for all these endpoints that only disconnects clients that do not read.
+/// Returns a server with all these endpoints. It disconnects only clients that do not read.
 fn server() -> (Server, Told, mpsc::UnboundedReceiver<Closed>) {
     let (told, reasons) = Told::new();
     let app = Router::new()
@@ -185,7 +185,7 @@ async fn next(reasons: &mut mpsc::UnboundedReceiver<Closed>) -> Closed {
     within("a stream to end", reasons.recv()).await.unwrap()
 }
 
-/// Asserts that a stream was stalled, and ended soon after the limit.
+/// Asserts that a stream was stalled and ended soon after the limit.
 fn assert_stalled(closed: &Closed) {
     assert_eq!(closed.reason, CloseReason::Stalled, "{closed:?}");
     assert!(

@@ -1,4 +1,4 @@
-//! A thousand clients, most of which stop reading.
+//! One stalled client among a thousand clients.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{next, server};
 
 const CLIENTS: usize = 1000;
 
-/// One client stops reading, and a thousand others read. The others receive two seconds of events
+/// One client stops reading, and the others continue. They receive two seconds of events
 /// before the first client is disconnected.
 #[tokio::test]
 async fn stalled_clients_do_not_delay_others() {
@@ -47,10 +47,10 @@ async fn stalled_clients_do_not_delay_others() {
     told.generators.until_started(CLIENTS).await;
     stalls.send_replace(true);
     for _ in 1..CLIENTS {
-        within("all to have their events", all_served.recv()).await;
+        within("all clients to receive their events", all_served.recv()).await;
     }
-    assert!(reasons.try_recv().is_err(), "they waited until it was gone");
+    assert!(reasons.try_recv().is_err(), "the other clients waited for the stalled client");
     assert_eq!(next(&mut reasons).await.reason, CloseReason::Stalled);
-    assert!(others.try_join_next().is_none(), "another one has ended");
+    assert!(others.try_join_next().is_none(), "another stream has ended");
     assert_eq!(told.generators.count().alive, CLIENTS - 1);
 }

@@ -1,4 +1,4 @@
-//! Peers that vanish: they run in a network namespace whose cable is cut.
+//! Clients that vanish. They run in a network namespace that is then disconnected.
 
 use std::{
     io::{self, Write as _},
@@ -12,10 +12,10 @@ use tokio::{net::TcpListener, time::sleep};
 
 use super::{LATE, NEVER, next, server};
 
-/// A network namespace and the cable to it. Both are removed on drop.
+/// A network namespace and the virtual cable to it. Both are removed on drop.
 struct Elsewhere {
     name: String,
-    /// The server's end of the cable, and its address.
+    /// The server end of the cable, and its address.
     link: String,
     addr: [u8; 4],
 }
@@ -35,10 +35,10 @@ fn ip(args: &str) -> Result<(), String> {
 impl Elsewhere {
     /// # Errors
     ///
-    /// Returns the reason why the kernel does not allow a namespace.
+    /// Returns an error if the kernel does not allow a namespace.
     fn new() -> Result<Self, String> {
         let process = std::process::id();
-        // The addresses are reserved for documentation; each process uses four.
+        // The addresses are reserved for documentation. Each process uses four of them.
         let part = u8::try_from(process % 64).unwrap_or_default() * 4;
         let this = Self {
             name: format!("sse-{process}"),
@@ -60,7 +60,7 @@ impl Elsewhere {
         Ok(this)
     }
 
-    /// Starts curl in the namespace, without input or output.
+    /// Starts curl in the namespace without input or output.
     fn get(&self, url: &str) -> tokio::process::Child {
         tokio::process::Command::new("ip")
             .args(["netns", "exec", &self.name, "curl", "-sN", url])
@@ -71,7 +71,7 @@ impl Elsewhere {
             .unwrap()
     }
 
-    /// Cuts the cable, so that no more packets get through.
+    /// Disconnects the cable so that no more packets get through.
     fn cut(&self) {
         ip(&format!("-n {} link set cable down", self.name)).unwrap();
     }
@@ -92,7 +92,7 @@ async fn vanished_peer_is_disconnected() {
         Ok(elsewhere) => elsewhere,
         Err(reason) => {
             // Write directly to stderr, since the test harness hides the output of passing tests.
-            let skipped = format!("\nSKIPPED: a_peer_that_vanishes: {reason}\n");
+            let skipped = format!("\nSKIPPED: vanished_peer_is_disconnected: {reason}\n");
             io::stderr().write_all(skipped.as_bytes()).unwrap();
             return;
         }
@@ -103,14 +103,14 @@ async fn vanished_peer_is_disconnected() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        // Not a whole number of seconds, the unit that the kernel counts in.
+        // The kernel counts in whole seconds, so this value is not a whole number of seconds.
         .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]
         .map(|path| elsewhere.get(&format!("http://{addr}{path}")))
         .into();
     told.generators.until_started(2).await;
-    // A quiet client does not count as gone, since its kernel acknowledges the probes.
+    // A quiet client is not considered gone, since its kernel acknowledges the probes.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(told.generators.count().alive, 2);
 
@@ -120,7 +120,7 @@ async fn vanished_peer_is_disconnected() {
         let closed = next(&mut reasons).await;
         assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
     }
-    // The limit applies after a second in which nothing had to be sent.
+    // The limit starts after one second in which nothing had to be sent.
     assert!(cut.elapsed() < Duration::from_secs(3) + 2 * LATE);
     assert_eq!(told.generators.count().alive, 0);
 }
