@@ -1,8 +1,8 @@
-//! A server in its own process whose streams never pause, for tests that measure its memory:
+//! A server in a separate process with streams that never pause, for tests that measure its memory:
 //! `firehose SEND_TIMEOUT_MS [CERT KEY]`.
 #![allow(
     clippy::print_stdout,
-    reason = "it prints where it listens, for the test to read"
+    reason = "the test reads the address from stdout"
 )]
 
 use std::{env, future::pending, io, time::Duration};
@@ -24,7 +24,7 @@ async fn ready() -> impl Stream<Item = u32> {
     }
 }
 
-/// Yields 100 events per second, the same for all clients.
+/// Yields 100 events per second. All clients receive the same events.
 #[sse_endpoint("/topic")]
 async fn topic(State(topic): State<Topic<u64>>) -> impl Stream<Item = u64> {
     yield_all!(topic.subscribe(Start::Now));

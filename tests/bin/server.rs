@@ -1,9 +1,9 @@
-//! A server in its own process, for tests that send it signals: `server DRAIN_DELAY_MS DRAIN_MS`,
-//! `server plain DRAIN_MS` for `axum::serve` with the layer and the signal, or `server no-signals
+//! A server in a separate process, for tests that send signals to it. Usage: `server DRAIN_DELAY_MS DRAIN_MS`,
+//! `server plain DRAIN_MS` for `axum::serve` with the `Shutdown` layer and its signal, or `server no-signals
 //! DRAIN_MS` for a server that does not handle signals.
 #![allow(
     clippy::print_stdout,
-    reason = "it says where it listens, for the test to read"
+    reason = "the test reads the address from stdout"
 )]
 
 use std::{env, future::pending, time::Duration};
@@ -13,14 +13,14 @@ use sse_runtime::{Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint}
 
 use support::server_of;
 
-/// Yields one event, then nothing: most streams are quiet most of the time.
+/// Yields one event and then stays quiet, like most streams most of the time.
 #[sse_endpoint("/quiet")]
 async fn quiet() -> impl Stream<Item = u32> {
     yield_!(1);
     pending::<()>().await;
 }
 
-/// Finishes by itself.
+/// Finishes after the given time.
 #[sse_endpoint("/finite/{milliseconds}", on_shutdown = "finish")]
 async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static str> {
     yield_!("first");
@@ -28,7 +28,7 @@ async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static st
     yield_!("last");
 }
 
-/// Prints a line when its close hook has run, which takes a while.
+/// Prints a line at the end of a slow close hook.
 #[sse_endpoint("/hooked")]
 async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -39,7 +39,7 @@ async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Like `hooked`, for a stream that may finish during a shutdown, but does not.
+/// Like `hooked`, but the stream is allowed to finish during a shutdown and never does.
 #[sse_endpoint("/hooked-finite", on_shutdown = "finish", allow(finish_without_end))]
 async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -66,7 +66,7 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // The ID of the process that responds, for tests that put two of these servers after a proxy.
+    // The ID of the process that responds, for tests that run two of these servers with a proxy.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

@@ -16,7 +16,7 @@ pub fn poll_fn(poll: impl FnMut(&mut Context<'_>) -> PolledFrame + Send + Unpin 
     Body::new(PollFn(poll))
 }
 
-/// Creates a body whose frames are all ready.
+/// Creates a body from frames that are all ready.
 pub fn of_frames(frames: Vec<Frame<Bytes>>) -> Body {
     let mut frames = frames.into_iter();
     poll_fn(move |_| Poll::Ready(frames.next().map(Ok)))

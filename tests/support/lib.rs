@@ -1,8 +1,8 @@
-//! Shared code for tests on real sockets: servers, a client that exposes the bytes on the wire, and
+//! Shared code for tests on real sockets: servers, a client that exposes the bytes on the wire and
 //! a generator counter.
 #![allow(
     missing_docs,
-    reason = "fixtures, with docs where the name does not say enough"
+    reason = "fixtures are documented only if their names are not clear enough"
 )]
 
 pub mod body;
@@ -27,22 +27,22 @@ use tokio::{
 
 pub use server::server_of;
 
-/// How long a test waits before it fails.
+/// How long a test waits for something before it fails.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The time limit for events that must happen at once. The goal is 100 ms; a second allows for a
-/// busy machine.
+/// The time limit for events that should happen immediately. The goal is 100 ms, but a busy machine
+/// may take up to a second.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Awaits `future`, and panics if it takes too long.
+/// Awaits `future`. Panics if it takes too long.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
-        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+        Err(_) => panic!("timed out after {PATIENCE:?} waiting for {what}"),
     }
 }
 
-/// Awaits `future`, and panics if it is not ready at once.
+/// Awaits `future`. Panics if it takes more than a second.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let start = Instant::now();
     let output = within(what, future).await;
@@ -56,19 +56,19 @@ pub fn assert_at_once(what: &str, start: Instant) {
     assert!(took < SOON, "{what} took {took:?}");
 }
 
-/// Serves `app` with `sse_runtime::Server` until the runtime ends.
+/// Serves `app` with `sse_runtime::Server` until the runtime shuts down.
 pub async fn serve(app: Router) -> SocketAddr {
     serve_on(listen(), app)
 }
 
-/// Serves `app` with `sse_runtime::Server` on the test's own listener.
+/// Serves `app` with `sse_runtime::Server` on a listener created by the test.
 pub fn serve_on(listener: TcpListener, app: Router) -> SocketAddr {
     let addr = listener.local_addr().expect("a bound listener");
     tokio::spawn(server_of(app).serve(listener));
     addr
 }
 
-/// Runs a server that the test has configured, until the runtime ends.
+/// Runs a server configured by the test until the runtime shuts down.
 pub async fn serve_as(server: sse_runtime::Server) -> SocketAddr {
     let listener = listen();
     let addr = listener.local_addr().expect("a bound listener");
@@ -76,7 +76,7 @@ pub async fn serve_as(server: sse_runtime::Server) -> SocketAddr {
     addr
 }
 
-/// Serves `app` with `axum::serve`, until the runtime ends.
+/// Serves `app` with `axum::serve` until the runtime shuts down.
 pub async fn serve_plain(app: Router) -> SocketAddr {
     let listener = listen();
     let addr = listener.local_addr().expect("a bound listener");
@@ -84,17 +84,17 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
     addr
 }
 
-/// Returns a listener whose queue has room for all connections of a test. If the queue were full, a
-/// client would retry only after a second.
+/// Returns a listener with a queue that is long enough for all connections of a test. If it were full, a
+/// client would have to wait a second before retrying.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
         .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-        .expect("a free port on the loopback");
-    socket.listen(1024).expect("a socket that is bound")
+        .expect("a free port on the loopback interface");
+    socket.listen(1024).expect("a bound socket")
 }
 
-/// Counts running generators, so that a test can wait for one to start or to be dropped.
+/// Counts running generators so that a test can wait until one starts or is dropped.
 #[derive(Clone, Debug)]
 pub struct Generators(Arc<watch::Sender<Count>>);
 
@@ -102,16 +102,16 @@ pub struct Generators(Arc<watch::Sender<Count>>);
 pub struct Count {
     /// The number of generators that have started.
     pub started: usize,
-    /// The number of generators whose locals have not been dropped.
+    /// The number of generators that have not been dropped.
     pub alive: usize,
 }
 
-/// A local of a generator, dropped together with the generator.
+/// A guard that is dropped together with its generator.
 #[derive(Debug)]
 pub struct Running(Generators);
 
 impl Generators {
-    #[expect(clippy::new_without_default, reason = "a fixture is made by name")]
+    #[expect(clippy::new_without_default, reason = "fixtures are created with `new`")]
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(Count::default())))
     }
@@ -135,7 +135,7 @@ impl Generators {
         self.until(&what, |count| count.started == started).await;
     }
 
-    /// Waits until `alive` generators are left, and panics if that takes too long.
+    /// Waits until only `alive` generators are left. Panics if that takes more than a second.
     pub async fn until_alive(&self, alive: usize) {
         let what = format!("all generators but {alive} to be dropped");
         soon(&what, self.until(&what, |count| count.alive == alive)).await;
@@ -151,7 +151,7 @@ impl Generators {
         let mut counts = self.0.subscribe();
         within(what, counts.wait_for(reached))
             .await
-            .expect("the sender is in `self`");
+            .expect("`self` owns the sender");
     }
 }
 
@@ -161,7 +161,7 @@ impl Drop for Running {
     }
 }
 
-/// An HTTP/1 client that exposes the bytes on the wire, and disconnects when it is dropped.
+/// An HTTP/1 client that exposes the bytes on the wire and disconnects on drop.
 #[derive(Debug)]
 pub struct Client {
     socket: TcpStream,
@@ -175,7 +175,7 @@ pub struct Head {
     headers: Vec<(String, String)>,
 }
 
-/// The error for a connection that ended in the middle of a body.
+/// The error for a connection that closed in the middle of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CutOff;
 
@@ -194,17 +194,17 @@ impl Client {
         Self::over(
             TcpStream::connect(addr)
                 .await
-                .expect("a server that listens"),
+                .expect("a listening server"),
         )
     }
 
-    /// Returns a client whose kernel accepts only a few KiB before the test reads.
+    /// Returns a client with a small receive buffer, so the kernel accepts only a few KiB that are not read.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
             .set_recv_buffer_size(4096)
-            .expect("a socket of one's own");
-        Self::over(socket.connect(addr).await.expect("a server that listens"))
+            .expect("a new socket");
+        Self::over(socket.connect(addr).await.expect("a listening server"))
     }
 
     pub fn over(socket: TcpStream) -> Self {
@@ -223,7 +223,7 @@ impl Client {
         client
     }
 
-    /// Returns a client that has announced a body of `length` bytes, and has posted `sent`.
+    /// Returns a client that has announced a body of `length` bytes and has sent `sent`.
     pub async fn post(addr: SocketAddr, path: &str, length: usize, sent: &[u8]) -> Self {
         let mut client = Self::connect(addr).await;
         let head = format!(
@@ -236,7 +236,7 @@ impl Client {
     pub async fn send(&mut self, bytes: &[u8]) {
         within("the server to read", self.socket.write_all(bytes))
             .await
-            .expect("a server that reads");
+            .expect("a server that keeps reading");
     }
 
     /// Reads the head of the response.
@@ -249,9 +249,9 @@ impl Client {
             {
                 let rest = self.received.split_off(end + 4);
                 let head = std::mem::replace(&mut self.received, rest);
-                break String::from_utf8(head).expect("a head in ASCII");
+                break String::from_utf8(head).expect("a head in UTF-8");
             }
-            assert!(self.read().await > 0, "the connection ended in the head");
+            assert!(self.read().await > 0, "the connection closed before the end of the response head");
         };
         let mut lines = head.trim_end().lines();
         let status_line = lines.next().unwrap_or_default().to_owned();
@@ -265,11 +265,11 @@ impl Client {
         }
     }
 
-    /// Reads the next chunk of a chunked body, which is one body frame. Returns `None` at a clean
+    /// Reads the next chunk of a chunked body. Each chunk is one body frame. Returns `None` at a clean
     /// end.
     pub async fn chunk(&mut self) -> Result<Option<String>, CutOff> {
         let size = self.line().await?;
-        let size = usize::from_str_radix(&size, 16).expect("the size of a chunk");
+        let size = usize::from_str_radix(&size, 16).expect("a chunk size");
         while self.received.len() < size + 2 {
             if self.read().await == 0 {
                 return Err(CutOff);
@@ -277,12 +277,12 @@ impl Client {
         }
         let rest = self.received.split_off(size + 2);
         let chunk = std::mem::replace(&mut self.received, rest);
-        let data = chunk.strip_suffix(b"\r\n").expect("the end of a chunk");
-        let data = String::from_utf8(data.to_vec()).expect("a stream in UTF-8");
+        let data = chunk.strip_suffix(b"\r\n").expect("a line break after the chunk");
+        let data = String::from_utf8(data.to_vec()).expect("valid UTF-8");
         Ok(Some(data).filter(|data| !data.is_empty()))
     }
 
-    /// Reads the next chunk, and panics if the body ends.
+    /// Reads the next chunk. Panics if the body ends.
     pub async fn expect_chunk(&mut self) -> String {
         match self.chunk().await {
             Ok(Some(chunk)) => chunk,
@@ -290,7 +290,7 @@ impl Client {
         }
     }
 
-    /// Returns the socket, and the bytes that were received but not consumed.
+    /// Returns the socket and the bytes that were received but not consumed.
     pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.socket, self.received)
     }
@@ -303,16 +303,16 @@ impl Client {
     /// Reads exactly `bytes` bytes.
     pub async fn take(&mut self, bytes: usize) -> Vec<u8> {
         while self.received.len() < bytes {
-            assert!(self.read().await > 0, "the connection ended early");
+            assert!(self.read().await > 0, "the connection closed early");
         }
         let rest = self.received.split_off(bytes);
         std::mem::replace(&mut self.received, rest)
     }
 
-    /// Reads to the end of the connection.
+    /// Reads until the connection closes.
     pub async fn rest(mut self) -> String {
         while self.read().await > 0 {}
-        String::from_utf8(self.received).expect("a response in UTF-8")
+        String::from_utf8(self.received).expect("valid UTF-8")
     }
 
     /// Reads until the bytes that were received but not consumed contain `what`.
@@ -339,7 +339,7 @@ impl Client {
         }
     }
 
-    /// Reads once. Returns 0 at the end of the connection, whether clean or not.
+    /// Reads once. Returns 0 if the connection was closed or reset.
     async fn read(&mut self) -> usize {
         within(
             "the server to write",

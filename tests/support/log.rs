@@ -1,4 +1,4 @@
-//! Captures the framework's log on this thread.
+//! Captures the log of the framework on the current thread.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use tracing::Level;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
-/// Captures log lines until it is dropped.
+/// A guard that captures log lines until it is dropped.
 pub struct Log {
     lines: Lines,
     _default: tracing::subscriber::DefaultGuard,
@@ -22,12 +22,12 @@ impl Log {
         Self::with(Lines::default(), FmtSpan::NONE, Level::INFO)
     }
 
-    /// Captures lines at the level `debug` as well.
+    /// Also captures lines at the `debug` level.
     pub fn capture_debug() -> Self {
         Self::with(Lines::default(), FmtSpan::NONE, Level::DEBUG)
     }
 
-    /// Captures the ends of spans as well.
+    /// Also captures the closing of spans.
     pub fn capture_spans() -> Self {
         Self::with(Lines::default(), FmtSpan::CLOSE, Level::INFO)
     }

@@ -1,4 +1,4 @@
-//! Creates the servers for the tests. The suite runs with the takeover, or without it if
+//! Creates the servers for the tests. They use the takeover unless
 //! `TAKEOVER=off` is set in the environment.
 
 use axum::Router;
@@ -9,7 +9,7 @@ pub fn server_of(app: Router) -> Server {
     Server::new(app).bypass_hyper(has_takeover())
 }
 
-/// Returns whether event streams over HTTP/1 are taken over.
+/// Returns whether HTTP/1 event streams are taken over from hyper.
 pub fn has_takeover() -> bool {
     std::env::var_os("TAKEOVER").is_none_or(|takeover| takeover != "off")
 }

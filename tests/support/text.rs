@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-/// Generates text in which characters that matter to the format are common.
+/// Generates text in which characters with a meaning in the format are common.
 pub fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n"),

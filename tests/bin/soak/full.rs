@@ -1,4 +1,4 @@
-//! The soak test: full load with random faults, and a table of its results.
+//! The soak test: full load with random faults, and a table of the results.
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +19,13 @@ use support::load::{
     error_text,
 };
 
-/// The number of clients at any time.
+/// The number of concurrent clients.
 const CLIENTS: usize = 600;
 
-/// The number of clients that stay until the server stops.
+/// The number of clients that stay connected until the server stops.
 const STAYING: usize = 200;
 
-/// How much the heap may grow between the warm-up and the end.
+/// How much the heap may grow after the warm-up, in bytes.
 const SLACK: u64 = 64 * 1024;
 
 /// The number of failures, and the first few messages.
@@ -45,7 +45,7 @@ impl Failures {
     }
 }
 
-/// Runs the load until it is over.
+/// The load on the server.
 struct Load {
     clients: Arc<Clients>,
     failures: Arc<Failures>,
@@ -53,7 +53,7 @@ struct Load {
 }
 
 impl Load {
-    /// Runs the load, and returns the server's numbers after all connections are closed.
+    /// Runs the load. Returns the numbers of the server after all connections are closed.
     async fn run(
         &mut self,
         time: Duration,
@@ -62,17 +62,17 @@ impl Load {
     ) -> Result<Numbers, String> {
         self.clients()?.connect().await?;
         let is_over = Arc::new(AtomicBool::new(false));
-        let mut at_work = JoinSet::new();
+        let mut running = JoinSet::new();
         for _ in 0..CLIENTS {
             let (clients, failures) = (Arc::clone(&self.clients), Arc::clone(&self.failures));
             let (streams, is_over) = (Arc::clone(&self.streams), Arc::clone(&is_over));
             let mut rng = Rng::new();
-            at_work.spawn(async move {
+            running.spawn(async move {
                 let gate = Gate::new(true);
                 while !is_over.load(Ordering::Relaxed) {
-                    let had = clients.run(any(&mut rng), &gate).await;
+                    let result = clients.run(any(&mut rng), &gate).await;
                     streams.fetch_add(1, Ordering::Relaxed);
-                    if let Err(failure) = had {
+                    if let Err(failure) = result {
                         failures.add(failure);
                     }
                 }
@@ -80,7 +80,7 @@ impl Load {
         }
         tokio::time::sleep(time).await;
         is_over.store(true, Ordering::Relaxed);
-        while let Some(ended) = at_work.join_next().await {
+        while let Some(ended) = running.join_next().await {
             ended.map_err(error_text)?;
         }
         self.clients()?.shared.clear();
@@ -88,12 +88,12 @@ impl Load {
     }
 
     fn clients(&mut self) -> Result<&mut Clients, String> {
-        Arc::get_mut(&mut self.clients).ok_or_else(|| "clients are at work".to_owned())
+        Arc::get_mut(&mut self.clients).ok_or_else(|| "clients are still running".to_owned())
     }
 }
 
 fn any(rng: &mut Rng) -> Case {
-    // Each of those takes seconds, and a few MB of kernel memory.
+    // A stalled client takes seconds and a few MB of kernel memory.
     let cause = if rng.u32(..500) == 0 {
         Cause::Stalled
     } else {
@@ -112,7 +112,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
         failures: Arc::default(),
         streams: Arc::default(),
     };
-    // Lets the server make its permanent allocations.
+    // The server makes its permanent allocations during the warm-up.
     let warm_up = Duration::from_secs(seconds) / 5;
     let warm = load.run(warm_up, &server, &start).await?;
     let rest = Duration::from_secs(seconds) - warm_up;
@@ -129,13 +129,13 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     }
     tokio::select! {
         () = gate.until_ready(STAYING) => {}
-        Some(had) = staying.join_next() => return Err(format!("{had:?}")),
+        Some(had) = staying.join_next() => return Err(format!("{result:?}")),
     }
     server.terminate().await?;
     gate.open();
     while let Some(had) = staying.join_next().await {
         load.streams.fetch_add(1, Ordering::Relaxed);
-        if let Err(failure) = had.map_err(error_text)? {
+        if let Err(failure) = result.map_err(error_text)? {
             load.failures.add(failure);
         }
     }
@@ -148,7 +148,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     }
     if end.allocated > warm.allocated + SLACK {
         load.failures.add(format!(
-            "the heap has grown from {} to {} bytes",
+            "the heap grew from {} to {} bytes",
             warm.allocated, end.allocated
         ));
     }
@@ -165,15 +165,15 @@ fn print(load: &Load, [start, warm, end, stopped]: [&Numbers; 4], took: Duration
     let received = &load.clients.received;
     row("seconds", took.as_secs().to_string());
     let streams = load.streams.load(Ordering::Relaxed);
-    row("clients had", streams.to_string());
-    row("streams begun", stopped.hooks_begun.to_string());
+    row("streams requested", streams.to_string());
+    row("streams started", stopped.hooks_begun.to_string());
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for (ending, count) in &stopped.endings {
         let reason = ending.split(' ').next_back().unwrap_or_default();
         *reasons.entry(reason).or_default() += count;
     }
     for (reason, count) in reasons {
-        row(&format!("  ended: {reason}"), count.to_string());
+        row(&format!("  closed: {reason}"), count.to_string());
     }
     row("close hooks run", stopped.hooks_run.to_string());
     let events = received.events.load(Ordering::Relaxed);
@@ -186,9 +186,9 @@ fn print(load: &Load, [start, warm, end, stopped]: [&Numbers; 4], took: Duration
         let delay = received.delays.quantile(part);
         row(&format!("event delay, {name}"), format!("{delay} µs"));
     }
-    let then = |most: String, left: String| format!("{most}, then {left}");
+    let then = |most: String, left: String| format!("{most}, {left}");
     row(
-        "generators, at most",
+        "generators (peak, end)",
         then(
             end.generators_at_most.to_string(),
             stopped.generators.to_string(),
@@ -196,8 +196,8 @@ fn print(load: &Load, [start, warm, end, stopped]: [&Numbers; 4], took: Duration
     );
     row("spawned tasks at the end", stopped.tasks.to_string());
     row(
-        "sockets",
-        format!("{}, then {}", start.sockets, stopped.sockets),
+        "sockets (start, end)",
+        format!("{}, {}", start.sockets, stopped.sockets),
     );
     let memory = |of: fn(&Numbers) -> u64| format!("{} / {} / {}", of(start), of(warm), of(end));
     row(
@@ -208,7 +208,7 @@ fn print(load: &Load, [start, warm, end, stopped]: [&Numbers; 4], took: Duration
         "heap bytes, start/warm/end",
         memory(|numbers| numbers.allocated),
     );
-    row("heap bytes, at most", end.allocated_at_most.to_string());
+    row("heap bytes, peak", end.allocated_at_most.to_string());
     let failures = &load.failures;
     row(
         "failures",

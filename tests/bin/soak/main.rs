@@ -1,6 +1,6 @@
-//! The soak test, full load with random faults: `soak SECONDS`. It starts `soak server
+//! The soak test: full load with random faults. Usage: `soak SECONDS`. It starts `soak server
 //! DRAIN_DELAY_MS DRAIN_MS`.
-#![allow(clippy::print_stdout, reason = "it says what it has seen")]
+#![allow(clippy::print_stdout, reason = "the results are printed to stdout")]
 
 mod full;
 mod server;

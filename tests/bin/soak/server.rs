@@ -1,4 +1,4 @@
-//! A server in its own process that counts its live objects and the hooks that have run.
+//! A server in a separate process that counts its live objects and the hooks that have run.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -41,25 +41,25 @@ struct Inner {
     generators_at_most: AtomicUsize,
     tasks: AtomicUsize,
     panics: Arc<AtomicU64>,
-    /// The latest wave whose streams may end.
+    /// The latest wave of streams that may end.
     wave: watch::Sender<u64>,
     hooks: Mutex<Hooks>,
 }
 
 #[derive(Default)]
 struct Hooks {
-    /// The streams whose hook has not run yet.
+    /// The streams with a hook that has not run yet.
     waiting: HashSet<u64>,
     begun: u64,
     run: u64,
-    /// The number of times that a hook ran again.
+    /// The number of times a hook ran more than once.
     again: u64,
-    /// The number of hooks that ran while tasks of their stream were alive.
+    /// The number of hooks that ran while tasks of their stream were still alive.
     too_early: u64,
     endings: BTreeMap<String, u64>,
 }
 
-/// Counts a generator or a task as alive until it is dropped.
+/// A guard that counts a generator or a task as alive.
 struct Alive(Told, fn(&Inner) -> &AtomicUsize);
 
 impl Told {
@@ -102,7 +102,7 @@ impl Told {
     /// Waits until the streams of this wave may end.
     async fn wave(&self, wave: u64) {
         let mut waves = self.0.wave.subscribe();
-        // The sender is in `self`.
+        // This cannot fail, since `self` owns the sender.
         let _ = waves.wait_for(|now| *now >= wave).await;
     }
 }
@@ -134,7 +134,7 @@ fn resident_kib() -> u64 {
         .unwrap_or_default()
 }
 
-/// Adds a task and a hook to each stream, before the extractors that may fail.
+/// Adds a task and a hook to each stream before the extractors that may fail.
 struct Watched(Connection);
 
 impl FromRequestParts<Told> for Watched {
@@ -173,11 +173,11 @@ impl FromRequestParts<Told> for Watched {
     }
 }
 
-/// A client's request, from its path: the cause, the number of events before the end, the time for
+/// The parts of a request path: the cause, the number of events before the end, the time for
 /// each event in µs, and the wave.
-type Asked = Path<(String, u64, u64, u64)>;
+type Request = Path<(String, u64, u64, u64)>;
 
-/// The number of an event, and the time in µs at which it was yielded.
+/// The number of an event, and the time when it was yielded, in µs.
 type Event = (u64, u64);
 
 fn event(number: u64) -> Event {
@@ -192,7 +192,7 @@ async fn pace(microseconds: u64) {
     }
 }
 
-/// Requests the end of the stream, if the cause is such a request.
+/// Requests the end of the stream if the cause is `expired` or `revoked`.
 fn ask(connection: &Connection, cause: &str) {
     match cause {
         "expired" => connection.expires_at(Instant::now()),
@@ -204,11 +204,11 @@ fn ask(connection: &Connection, cause: &str) {
 #[sse_endpoint("/stream/{cause}/{events}/{pace}/{wave}", on_shutdown = "close")]
 async fn stream(
     watched: Watched,
-    Path((cause, events, each, wave)): Asked,
+    Path((cause, events, each, wave)): Request,
     State(told): State<Told>,
 ) -> Result<impl Stream<Item = Result<Event, &'static str>>, StatusCode> {
     let _alive = told.generator();
-    // For an error in the stream, the response must have begun.
+    // An error within the stream requires that the response has started.
     let is_before = events == 0 && cause != "failed";
     if is_before || cause == "rejected" {
         told.wave(wave).await;
@@ -234,7 +234,7 @@ async fn stream(
     pending::<()>().await;
 }
 
-/// Begins at once, and never reads the request body.
+/// Starts immediately and never reads the request body.
 #[sse_endpoint(
     "/unread/{cause}/{events}/{pace}/{wave}",
     method = POST,
@@ -242,7 +242,7 @@ async fn stream(
 )]
 async fn unread(
     _watched: Watched,
-    Path((_, events, each, _)): Asked,
+    Path((_, events, each, _)): Request,
     State(told): State<Told>,
 ) -> impl Stream<Item = Event> {
     let _alive = told.generator();
@@ -253,7 +253,7 @@ async fn unread(
     pending::<()>().await;
 }
 
-/// Begins after the request body has arrived.
+/// Starts after the request body has arrived.
 #[sse_endpoint(
     "/upload/{cause}/{events}/{pace}/{wave}",
     method = POST,
@@ -271,7 +271,7 @@ async fn upload(
 #[sse_endpoint("/short/{cause}/{events}/{pace}/{wave}", max_duration = "500ms")]
 async fn short(
     _watched: Watched,
-    Path((_, _, each, _)): Asked,
+    Path((_, _, each, _)): Request,
     State(told): State<Told>,
 ) -> impl Stream<Item = Event> {
     let _alive = told.generator();
@@ -304,15 +304,15 @@ fn count_panics(told: &Told) {
     }));
 }
 
-/// Serves until SIGTERM, then prints the remaining counts.
+/// Serves until SIGTERM, then prints the final counts.
 pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()> {
     let told = Told::default();
-    // Keeps the set from growing while the heap is measured.
+    // This keeps the set from growing while the heap is being measured.
     told.hooks().waiting.reserve(8_192);
     count_panics(&told);
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
-    // If the queue is full, a client retries only after a second.
+    // If the queue is full, a client waits a second before it retries.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let census = get(|State(told): State<Told>| async move { Json(told.numbers()) });
@@ -339,7 +339,7 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
         .shutdown(shutdown)
         .serve(listener)
         .await?;
-    // The last task signals its end a moment before the runtime stops counting it.
+    // The last task signals its end slightly before the runtime stops counting it.
     let counted_out = async {
         while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -163,7 +163,7 @@ impl Gate {
     async fn pass(&self) {
         self.ready.send_modify(|ready| *ready += 1);
         let mut opened = self.is_open.subscribe();
-        // The sender is in `self`.
+        // This cannot fail, since `self` owns the sender.
         let _ = opened.wait_for(|is_open| *is_open).await;
     }
 

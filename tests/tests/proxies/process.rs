@@ -133,7 +133,7 @@ impl Proxy {
     }
 
     /// Terminates the proxy and its children, which would survive if only the proxy were killed. After five
-    /// seconds, the proxy itself is killed on drop.
+    /// seconds, it is killed on drop instead.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children

@@ -155,7 +155,7 @@ async fn slow_client_is_not_stalled() {
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
-/// If the receive buffer of a client is full for too long, the kernel also drops the connection, as if it had
+/// If the receive buffer of a client is full for too long, the kernel also drops the connection, as if the client had
 /// vanished. The reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
