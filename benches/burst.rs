@@ -1,14 +1,14 @@
-//! Measures the cost of encoding values as events: a burst from the request to its last frame,
+//! Measures the cost of encoding values as events, for a burst from the request to the last frame
 //! without a socket.
 
 #![allow(
     missing_docs,
-    reason = "criterion's macros generate undocumented functions"
+    reason = "the macros of criterion generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a benchmark that cannot run panics"
+    reason = "a benchmark panics if it cannot run"
 )]
 
 use std::{convert::Infallible, future::poll_fn, pin::Pin};
@@ -58,7 +58,7 @@ async fn ready() -> impl Stream<Item = Tick> {
 async fn by_hand() -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     Sse::new(async_stream::stream! {
         for seq in 0..EVENTS {
-            yield Ok(sse::Event::default().json_data(tick(seq)).expect("it is a plain struct"));
+            yield Ok(sse::Event::default().json_data(tick(seq)).expect("a plain struct"));
         }
     })
     .keep_alive(sse::KeepAlive::default())
@@ -92,7 +92,7 @@ fn burst(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("burst");
     group.throughput(Throughput::Elements(EVENTS));
     for path in ["/by-hand", "/each", "/ready"] {
-        // The comparison is fair only if all of them send the same number of bytes.
+        // The comparison is fair only if all endpoints send the same number of bytes.
         assert_eq!(runtime.block_on(read(app.clone(), path)), size);
         group.bench_function(path, |bencher| {
             bencher.to_async(&runtime).iter(|| read(app.clone(), path));

@@ -1,15 +1,15 @@
-//! Counts the instructions of the hot paths. Unlike times, the counts hardly vary between runs.
+//! Counts the instructions executed in the hot paths. Unlike times, these counts hardly vary between runs.
 //! `cargo xtask guard` compares them with `guard.json`.
 
 #![allow(
     missing_docs,
     unused_qualifications,
-    reason = "gungraun's macros generate undocumented functions"
+    reason = "the macros of gungraun generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a benchmark that cannot run panics"
+    reason = "a benchmark panics if it cannot run"
 )]
 
 use std::{
@@ -46,7 +46,7 @@ fn tick(seq: u64) -> Tick {
     }
 }
 
-// Each generator yields once, so that all of the measured work happens after the response head.
+// Each generator yields to the runtime once so that all measured work happens after the response head.
 #[sse_endpoint("/each")]
 async fn each() -> impl Stream<Item = Tick> {
     tokio::task::yield_now().await;
@@ -100,7 +100,7 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
         bodies
     });
     if held == 0 && path == "/topic" {
-        // Polls each body until it waits for the topic.
+        // Poll each body until it waits for the topic.
         let _entered = runtime.enter();
         for body in &mut bodies {
             assert_eq!(drain(body), 0);
@@ -113,11 +113,11 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
     }
 }
 
-/// Reads all frames that are ready, and returns their length in bytes.
+/// Reads all available frames. Returns their length in bytes.
 fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
-    // A body may return `Pending` once after a frame, to let other tasks run.
+    // After a frame, a body may return `Pending` once to let other tasks run.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -139,30 +139,30 @@ fn read(mut bench: Bench) -> Bench {
     bench
 }
 
-// `EVENTS` structs through `yield_!` and serde, many per frame.
+// Sends `EVENTS` structs through `yield_!` and serde, with many events per frame.
 #[library_benchmark]
 #[bench::ready(open("/ready", 1, 0))]
 fn encode(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// The same with one event per frame, which adds the cost of polling the body.
+// Like `encode`, but with one event per frame, which adds the cost of polling the body.
 #[library_benchmark]
 #[bench::each(open("/each", 1, 0))]
 fn poll(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// `EVENTS` events that the topic already holds.
+// Replays `EVENTS` events that the topic already holds.
 #[library_benchmark]
 #[bench::held(open("/topic", 1, EVENTS))]
 fn replay(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// `EVENTS` events without subscribers, and one event with a thousand waiting subscribers.
+// Publishes `EVENTS` events without subscribers, and one event to a thousand waiting subscribers.
 #[library_benchmark]
-#[bench::to_nobody(open("/topic", 0, 0), EVENTS)]
+#[bench::without_subscribers(open("/topic", 0, 0), EVENTS)]
 #[bench::to_a_thousand(open("/topic", 1_000, 0), 1)]
 fn publish(bench: Bench, events: u64) -> Bench {
     let bench = black_box(bench);
@@ -173,7 +173,7 @@ fn publish(bench: Bench, events: u64) -> Bench {
     bench
 }
 
-// The delivery of one event to a thousand subscribers: each body is polled for the frame, and once
+// Delivers one event to a thousand subscribers. Each body is polled for the frame and then once
 // more until it is pending.
 #[library_benchmark]
 #[bench::thousand(published())]
@@ -183,8 +183,8 @@ fn deliver(bench: Bench) -> Bench {
     let mut cx = Context::from_waker(Waker::noop());
     for body in &mut bench.bodies {
         let frame = Pin::new(&mut *body).poll_frame(&mut cx);
-        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "no frame");
-        assert!(Pin::new(body).poll_frame(&mut cx).is_pending(), "a frame");
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "expected a frame");
+        assert!(Pin::new(body).poll_frame(&mut cx).is_pending(), "expected no further frame");
     }
     drop(entered);
     bench

@@ -1,14 +1,14 @@
-//! Compares a topic with `tokio::sync::broadcast` and axum's own `Sse`: publishing, replay, and the
+//! Compares a topic with `tokio::sync::broadcast` and axum's own `Sse` in terms of publishing, replay, and the
 //! memory of idle streams.
 
 #![allow(
     missing_docs,
-    reason = "criterion's macros generate undocumented functions"
+    reason = "the macros of criterion generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a benchmark that cannot run panics"
+    reason = "a benchmark panics if it cannot run"
 )]
 #![allow(clippy::print_stdout, reason = "criterion does not measure memory")]
 
@@ -59,7 +59,7 @@ async fn by_hand(
     let mut ticks = ticks.subscribe();
     Sse::new(async_stream::stream! {
         while let Ok(tick) = ticks.recv().await {
-            yield Ok(sse::Event::default().json_data(tick).expect("it is a plain struct"));
+            yield Ok(sse::Event::default().json_data(tick).expect("a plain struct"));
         }
     })
     .keep_alive(sse::KeepAlive::default())
@@ -71,11 +71,11 @@ async fn open(app: &mut Router) -> Body {
     response.into_body()
 }
 
-/// Reads all frames that are ready, and returns their length in bytes.
+/// Reads all available frames. Returns their length in bytes.
 fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
-    // A body may return `Pending` once after a frame, to let other tasks run.
+    // After a frame, a body may return `Pending` once to let other tasks run.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -113,7 +113,7 @@ fn publish(criterion: &mut Criterion) {
                         drain(body);
                     }
                 },
-                |()| topic.try_publish(&tick(1)).expect("a topic that is open"),
+                |()| topic.try_publish(&tick(1)).expect("an open topic"),
                 BatchSize::PerIteration,
             );
         });
@@ -144,8 +144,8 @@ fn publish(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Replays a topic, from the request to the last byte. There is no comparison, since `broadcast`
-/// has no replay.
+/// Replays a topic, from the request to the last byte. There is nothing to compare it with, since `broadcast`
+/// does not support replay.
 fn replay(criterion: &mut Criterion) {
     const EVENTS: usize = 100_000;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -156,7 +156,7 @@ fn replay(criterion: &mut Criterion) {
     for seq in 0..EVENTS {
         topic
             .try_publish(&tick(seq as u64))
-            .expect("a topic that is open");
+            .expect("an open topic");
     }
     topic.finish();
     let app = Router::new().sse(ticks).with_state(topic);
@@ -182,7 +182,7 @@ fn replay(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures the memory of an idle stream, without its socket.
+/// Measures the memory of an idle stream, excluding its socket.
 fn memory(_: &mut Criterion) {
     const STREAMS: usize = 1_000;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -205,7 +205,7 @@ fn memory(_: &mut Criterion) {
         let change = region.change();
         let held = change.bytes_allocated - change.bytes_deallocated;
         println!(
-            "memory/{name}: {} bytes per idle stream, without its socket",
+            "memory/{name}: {} bytes per idle stream, excluding its socket",
             held / STREAMS
         );
     }

@@ -1,6 +1,6 @@
-//! Checks that two independent parsers read any sequence of events exactly as it was sent.
+//! Checks that two independent parsers decode any sequence of events exactly as it was sent.
 //!
-//! The same property as in `tests/tests/stream/wire.rs`, but with coverage-guided instead of random input.
+//! This is the property from `tests/tests/stream/wire.rs`, tested with coverage-guided instead of random input.
 #![no_main]
 
 use std::{sync::Arc, time::Duration};
@@ -77,13 +77,13 @@ fn expected(script: &[Written]) -> Vec<Seen> {
     seen
 }
 
-/// Decodes the data of the received events: JSON is parsed, text is left unchanged.
+/// Decodes the data of the received events. JSON is parsed, and text is left unchanged.
 fn read(script: &[Written], seen: Vec<Seen>) -> Vec<Seen> {
     let sent = script.iter().filter(|written| written.text.is_some());
     seen.into_iter()
         .zip(sent)
         .map(|((name, data, id), written)| match written.json {
-            true => (name, serde_json::from_str(&data).expect("the data is valid JSON"), id),
+            true => (name, serde_json::from_str(&data).expect("valid JSON"), id),
             false => (name, data, id),
         })
         .collect()
@@ -112,7 +112,7 @@ fuzz_target!(|input: (Vec<Written>, u8)| {
 
         let seen: Vec<Seen> = again(&pieces)
             .eventsource()
-            .map(|event| event.expect("an event"))
+            .map(|event| event.expect("a valid event"))
             .map(|event| (event.event, event.data, event.id))
             .collect()
             .await;
@@ -120,7 +120,7 @@ fuzz_target!(|input: (Vec<Written>, u8)| {
         assert_eq!(read(&script, seen), expected, "eventsource-stream: {bytes:?}");
 
         let seen: Vec<Seen> = sseer::EventStream::new(again(&pieces))
-            .map(|event| event.expect("an event"))
+            .map(|event| event.expect("a valid event"))
             .map(|event| (event.event.to_string(), event.data.to_string(), event.id.to_string()))
             .collect()
             .await;

@@ -129,11 +129,11 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     }
     tokio::select! {
         () = gate.until_ready(STAYING) => {}
-        Some(had) = staying.join_next() => return Err(format!("{result:?}")),
+        Some(result) = staying.join_next() => return Err(format!("{result:?}")),
     }
     server.terminate().await?;
     gate.open();
-    while let Some(had) = staying.join_next().await {
+    while let Some(result) = staying.join_next().await {
         load.streams.fetch_add(1, Ordering::Relaxed);
         if let Err(failure) = result.map_err(error_text)? {
             load.failures.add(failure);

@@ -1,4 +1,4 @@
-//! [`Clients`]: many streams, read by one thread.
+//! [`Clients`]: many streams that are read by one thread.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -17,10 +17,10 @@ use rustix::{
 
 use crate::decoder::{Decoder, Totals};
 
-/// How many requests may be unanswered while streams are opened.
+/// The maximum number of requests without a response while streams are being opened.
 const UNANSWERED: usize = 128;
 
-/// How long streams may take to open.
+/// The time limit for opening streams.
 const OPENING: Duration = Duration::from_secs(60);
 
 pub(crate) struct Clients {
@@ -48,20 +48,20 @@ impl Clients {
         };
         Self {
             totals: Totals::new(Some(sample_every)),
-            epoll: epoll::create(CreateFlags::CLOEXEC).expect("an epoll"),
+            epoll: epoll::create(CreateFlags::CLOEXEC).expect("an epoll instance"),
             clients: Vec::new(),
             ready: vec![nothing; 512],
             buffer: vec![0; 256 * 1024],
         }
     }
 
-    /// Connects, and sends nothing yet.
+    /// Opens a connection without sending a request.
     pub(crate) fn connect(&mut self, address: SocketAddr) {
         match TcpStream::connect(address) {
             Ok(socket) => {
                 socket.set_nonblocking(true).expect("a socket");
                 let data = EventData::new_u64(self.clients.len() as u64);
-                epoll::add(&self.epoll, &socket, data, EventFlags::IN).expect("room in an epoll");
+                epoll::add(&self.epoll, &socket, data, EventFlags::IN).expect("the epoll instance accepts the socket");
                 self.clients.push(Client {
                     socket,
                     decoder: Decoder::default(),
@@ -71,7 +71,7 @@ impl Clients {
         }
     }
 
-    /// Asks on a connection that has not asked yet.
+    /// Sends a request on a connection that has not sent one yet.
     pub(crate) fn ask(&mut self, index: usize, address: SocketAddr, path: &str) {
         let request = request(address, path);
         let Some(client) = self.clients.get_mut(index) else {
@@ -82,7 +82,7 @@ impl Clients {
         }
     }
 
-    /// Opens streams until there are `count`, and waits for their heads. Returns how long that took.
+    /// Opens streams until there are `count`, and waits for their response heads. Returns how long this took.
     pub(crate) fn open(&mut self, count: usize, address: SocketAddr, path: &str) -> Duration {
         let start = Instant::now();
         let before = self.clients.len();
@@ -108,9 +108,9 @@ impl Clients {
         self.clients.len()
     }
 
-    /// Reads what there is, and waits at most so long for it.
+    /// Reads all available data. Waits for data for at most `limit`.
     pub(crate) fn poll(&mut self, limit: Duration) {
-        let limit = Timespec::try_from(limit).expect("a short time");
+        let limit = Timespec::try_from(limit).expect("a short timeout");
         let Ok(ready) = epoll::wait(&self.epoll, &mut self.ready[..], Some(&limit)) else {
             return;
         };
@@ -130,7 +130,7 @@ impl Clients {
                 }
             }
             if client.decoder.has_ended() {
-                // This fails if the socket was already removed.
+                // This fails if the socket has already been removed.
                 let _ = epoll::delete(&self.epoll, &client.socket);
             }
         }
@@ -143,9 +143,9 @@ impl Clients {
         }
     }
 
-    /// Opens a stream on a connection of its own, reads its first event, and closes it.
+    /// Opens a stream on a separate connection, reads its first event, and closes it.
     ///
-    /// Returns how long it took until the event was read.
+    /// Returns the time until the event was read.
     pub(crate) fn first_event(&mut self, address: SocketAddr, path: &str) -> io::Result<Duration> {
         let start = Instant::now();
         let mut socket = TcpStream::connect(address)?;
@@ -163,7 +163,7 @@ impl Clients {
         Ok(start.elapsed())
     }
 
-    /// Closes all at once.
+    /// Closes all streams at once.
     pub(crate) fn close(&mut self) {
         self.clients.clear();
         self.totals.ready = 0;
@@ -171,10 +171,10 @@ impl Clients {
 }
 
 impl Drop for Clients {
-    /// By a reset, so that no port has to wait.
+    /// Resets the connections so that no port is left in `TIME_WAIT`.
     fn drop(&mut self) {
         for client in &self.clients {
-            // It is closed in any case.
+            // If this fails, the socket is closed normally.
             let _ = set_socket_linger(&client.socket, Some(Duration::ZERO));
         }
     }

@@ -1,4 +1,4 @@
-//! Requests to a server other than its streams: the rate and the statistics.
+//! Control requests to a server: the rate and the statistics.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-/// How long a server may take that is busy with its streams.
+/// The time limit for a response, since the server may be busy with its streams.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// The answer to `/rate` and `/stats`.
+/// The response to `/rate` and `/stats`.
 #[derive(Clone, Copy, Default, serde::Deserialize)]
 pub(crate) struct Stats {
-    /// Events since the server started.
+    /// The number of events since the server started.
     pub(crate) published: u64,
-    /// Streams.
+    /// The number of open streams.
     pub(crate) open: i64,
 }
 

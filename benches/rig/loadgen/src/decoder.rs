@@ -1,21 +1,21 @@
-//! [`Decoder`]: from the bytes of one HTTP/1.1 response to events.
+//! [`Decoder`]: decodes the bytes of one HTTP/1.1 response into events.
 
 use memchr::{memchr, memchr_iter, memmem};
 
 use crate::histogram::Histogram;
 
-/// The totals of all streams.
+/// The totals over all streams.
 pub(crate) struct Totals {
     pub(crate) events: u64,
     pub(crate) bytes: u64,
-    /// Measure the latency of one event in this many.
+    /// Measure the latency of one event out of this many.
     pub(crate) sample_every: Option<u64>,
     pub(crate) latency: Histogram,
-    /// When what is being decoded was read.
+    /// When the bytes that are being decoded were read.
     pub(crate) now: u64,
-    /// Streams whose head has come.
+    /// The number of streams with a response head.
     pub(crate) ready: usize,
-    /// Streams that have ended.
+    /// The number of streams that have ended.
     pub(crate) ended: usize,
     pub(crate) errors: Vec<String>,
 }
@@ -39,7 +39,7 @@ impl Totals {
 pub(crate) struct Decoder {
     state: State,
     is_chunked: bool,
-    /// A head, or a line, that has not come to its end.
+    /// An incomplete head or line.
     partial: Vec<u8>,
     has_data: bool,
 }
@@ -48,11 +48,11 @@ pub(crate) struct Decoder {
 enum State {
     #[default]
     Head,
-    /// The digits of a chunk's size, so far.
+    /// The chunk size, as far as it has been read.
     Size(u64),
-    /// The number of bytes that are still to come.
+    /// The number of remaining bytes in the chunk.
     Data(u64),
-    BehindData,
+    AfterData,
     Ended,
 }
 
@@ -61,11 +61,11 @@ impl Decoder {
         self.state == State::Ended
     }
 
-    /// The connection has come to its end.
+    /// Handles the end of the connection.
     pub(crate) fn eof(&mut self, totals: &mut Totals) {
         if !self.has_ended() {
             if self.is_chunked || self.state == State::Head {
-                totals.errors.push("an end too early".to_owned());
+                totals.errors.push("the response ended too early".to_owned());
             }
             self.end(totals);
         }
@@ -84,15 +84,15 @@ impl Decoder {
                 State::Size(size) => self.size(size, bytes, totals),
                 State::Data(left) => {
                     let len = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                    let (data, behind) = bytes.split_at(len);
+                    let (data, rest) = bytes.split_at(len);
                     self.data(data, totals);
                     self.state = match left - len as u64 {
-                        0 => State::BehindData,
+                        0 => State::AfterData,
                         left => State::Data(left),
                     };
-                    behind
+                    rest
                 }
-                State::BehindData => {
+                State::AfterData => {
                     let Some(end) = memchr(b'\n', bytes) else {
                         return;
                     };
@@ -104,7 +104,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes a part of a body that has no chunks.
+    /// Decodes part of a body without chunks.
     pub(crate) fn decode_body(&mut self, data: &[u8], totals: &mut Totals) {
         totals.bytes += data.len() as u64;
         self.data(data, totals);
@@ -177,7 +177,7 @@ impl Decoder {
         self.partial.extend_from_slice(&data[start..]);
     }
 
-    /// An event has a `data` line and ends in an empty one; comments don't count.
+    /// Decodes a line. An event has a `data` line and ends with an empty line. Comments are ignored.
     fn line(&mut self, line: &[u8], totals: &mut Totals) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line.first() {
@@ -199,7 +199,7 @@ impl Decoder {
     }
 }
 
-/// The member `t` of the payload.
+/// Returns the `t` member of the payload.
 fn timestamp(line: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"t\":";
     let start = memmem::find(line, KEY)? + KEY.len();
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_counted_wherever_the_bytes_are_cut() {
+    fn events_are_counted_wherever_bytes_are_split() {
         let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
             1e\r\nid: 1\ndata: {\"seq\":0,\"t\":40}\n\n\r\n\
             d\r\n:\n\ndata: {\"t\"\r\n6\r\n:30}\n\n\r\n0\r\n\r\n";
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn decode_body_counts_events_that_are_cut() {
+    fn decode_body_counts_events_that_are_split() {
         let body = b"id: 1\ndata: {\"t\":40}\n\n:\n\ndata: {\"t\":30}\n\n";
         for cut in 0..body.len() {
             let mut totals = Totals::new(None);

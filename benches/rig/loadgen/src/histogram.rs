@@ -1,6 +1,6 @@
-//! [`Histogram`]: quantiles of latencies, to 1.6 %.
+//! [`Histogram`]: quantiles of latencies with an error of at most 1.6 %.
 
-/// Buckets for each doubling.
+/// The number of buckets per power of two.
 const EACH: u64 = 64;
 
 pub(crate) struct Histogram {
@@ -21,20 +21,20 @@ impl Histogram {
         let index = if value < EACH {
             value
         } else {
-            // The six bits after the first.
+            // Use the six bits after the leading one.
             (doublings - 5) * EACH + ((value >> (doublings - 6)) - EACH)
         };
         self.buckets[usize::try_from(index).expect("a small number")] += 1;
         self.count += 1;
     }
 
-    /// The lower end of the bucket that the quantile falls into; 0 where there is nothing.
+    /// Returns the lower bound of the bucket that contains the quantile, or 0 if the histogram is empty.
     pub(crate) fn quantile(&self, quantile: f64) -> u64 {
-        let wanted = (self.count as f64 * quantile).ceil() as u64;
+        let expected = (self.count as f64 * quantile).ceil() as u64;
         let mut seen = 0;
         for (index, count) in (0..).zip(&self.buckets) {
             seen += count;
-            if seen >= wanted.max(1) {
+            if seen >= expected.max(1) {
                 return if index < EACH {
                     index
                 } else {
@@ -55,15 +55,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_within_one_part_in_sixty_four() {
+    fn quantile_is_accurate_to_one_part_in_sixty_four() {
         let mut histogram = Histogram::new();
         for value in 1..=1_000_000 {
             histogram.add(value);
         }
         for quantile in [0.001, 0.5, 0.99, 1.0] {
-            let (is, wanted) = (histogram.quantile(quantile) as f64, quantile * 1e6);
+            let (is, expected) = (histogram.quantile(quantile) as f64, quantile * 1e6);
             assert!(
-                (wanted * (1.0 - 1.0 / 64.0) - 1.0..=wanted).contains(&is),
+                (expected * (1.0 - 1.0 / 64.0) - 1.0..=expected).contains(&is),
                 "{quantile}: {is}"
             );
         }

@@ -1,4 +1,4 @@
-//! [`Http2`]: streams of one HTTP/2 connection, with prior knowledge (h2c), read by one thread.
+//! [`Http2`]: the streams of one HTTP/2 connection with prior knowledge (h2c), read by one thread.
 
 use std::{cell::RefCell, error::Error, net::SocketAddr, time::Duration};
 
@@ -14,12 +14,12 @@ use tokio::{
 
 use crate::decoder::{Decoder, Totals};
 
-/// The windows of a stream and of the connection that Chromium announces, in bytes: they don't hold up
-/// a server whose client reads promptly.
+/// The stream and connection windows that Chromium announces, in bytes. They do not slow down
+/// a server if its client reads promptly.
 const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 15 * 1024 * 1024;
 
-/// A connection, and the runtime that drives it on the current thread.
+/// A connection and the runtime that drives it on the current thread.
 pub(crate) struct Http2 {
     address: SocketAddr,
     runtime: Runtime,
@@ -27,7 +27,7 @@ pub(crate) struct Http2 {
 }
 
 impl Http2 {
-    /// Connects, and requests nothing yet.
+    /// Opens a connection without sending a request.
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -41,7 +41,7 @@ impl Http2 {
                 .enable_push(false)
                 .handshake(socket)
                 .await?;
-            // A connection that fails ends its streams with the same error.
+            // If the connection fails, its streams fail with the same error.
             tokio::spawn(connection);
             Ok::<_, Box<dyn Error>>(requests)
         })?;
@@ -52,9 +52,9 @@ impl Http2 {
         })
     }
 
-    /// Requests a path on `streams` streams at once, and reads all responses to their ends.
+    /// Requests a path on `streams` streams at once and reads all responses to the end.
     ///
-    /// Returns an error if a stream fails, or if it takes longer than `limit`.
+    /// Returns an error if a stream fails or if this takes longer than `limit`.
     pub(crate) fn burst(
         &self,
         streams: usize,
@@ -83,7 +83,7 @@ impl Http2 {
     }
 }
 
-/// Reads a response to its end, and lets the server send as much again at once.
+/// Reads a response to the end, and returns the flow-control capacity immediately.
 async fn read(
     response: ResponseFuture,
     totals: &RefCell<&mut Totals>,

@@ -1,12 +1,13 @@
-//! A load generator for event streams: one thread, epoll, HTTP/1.1, or one HTTP/2 connection for a
-//! burst. Its argument is one JSON object, a [`Plan`], and it prints one, an [`Outcome`].
+//! A load generator for event streams. It uses one thread, epoll and HTTP/1.1, or one HTTP/2 connection for a
+//! burst. Its argument is a [`Plan`] as JSON, and it prints an [`Outcome`] as JSON.
 //!
 //! ```sh
 //! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
 //!           "load":{"fan-out":{"rate":50,"warm_up":1.0,"seconds":4.0}}}'
 //! ```
 //!
-//! On loopback the kernel receives inside of the sender's `send`, so the server's CPU time has both halves in it.
+//! On the loopback interface, the kernel receives data within the `send` call of the sender. The CPU time of the server
+//! therefore includes both halves.
 
 mod clients;
 mod control;
@@ -33,7 +34,7 @@ struct Plan {
     address: SocketAddr,
     /// The address of `/rate` and `/stats`.
     control: SocketAddr,
-    /// The server's process.
+    /// The process ID of the server.
     pid: u32,
     path: String,
     streams: usize,
@@ -43,71 +44,71 @@ struct Plan {
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Load {
-    /// All ask at once, and read to the end.
+    /// All clients send their request at once and read to the end.
     Burst {
-        /// How long it may take.
+        /// The time limit.
         seconds: f64,
-        /// All streams are on one HTTP/2 connection, instead of an HTTP/1.1 connection each.
+        /// Whether all streams share one HTTP/2 connection instead of using an HTTP/1.1 connection each.
         http2: bool,
     },
-    /// The server publishes so often in a second.
+    /// The server publishes `rate` events per second.
     FanOut {
         rate: u64,
         warm_up: f64,
         seconds: f64,
     },
-    /// The server sends by itself.
+    /// The server sends events on its own schedule.
     Tick { warm_up: f64, seconds: f64 },
-    /// Streams are opened up to each of these numbers, and to the whole one, and nothing is sent.
+    /// Opens streams up to each of these numbers, and finally up to the total. Nothing is sent.
     Idle { steps: Vec<usize> },
-    /// All are opened and closed at once, once in each round.
+    /// In each round, opens all streams and then closes them at once.
     Leave { rounds: usize, seconds: f64 },
-    /// Streams are opened one after another, each closed after its first event.
+    /// Opens streams one after another, and closes each of them after its first event.
     Open,
 }
 
 #[derive(Default, serde::Serialize)]
 struct Outcome {
-    /// Streams whose head came.
+    /// The number of streams with a response head.
     ready: usize,
     opened_per_second: f64,
     events: u64,
-    /// Of the responses, with their chunks.
+    /// The size of the responses, including the chunk framing.
     bytes: u64,
     seconds: f64,
-    /// The CPU time of the server in this time, in microseconds.
+    /// The CPU time of the server during the measurement, in microseconds.
     cpu_us: f64,
     p50_us: f64,
     p99_us: f64,
-    /// The fraction of the published events that arrived, over all streams.
+    /// The fraction of the published events that arrived, across all streams.
     delivered: f64,
     /// The fraction of the requested events that were published.
     published: f64,
-    /// The load generator's own share of its core.
+    /// The fraction of a core that the load generator used.
     own_core: f64,
-    /// The server's memory in KiB, by the number of streams.
+    /// The memory of the server in KiB for each number of streams.
     resident: Vec<(usize, u64)>,
-    /// Until no generator was left, of each round.
+    /// The time until no generator was left, for each round.
     left_ms: Vec<f64>,
-    /// The first that went wrong.
+    /// The first few errors.
     errors: Vec<String>,
 }
 
 fn main() {
-    let plan = env::args().nth(1).expect("the plan is the argument");
-    let plan: Plan = serde_json::from_str(&plan).expect("a plan");
+    let plan = env::args().nth(1).expect("the argument must be a plan");
+    let plan: Plan = serde_json::from_str(&plan).expect("a valid plan");
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    setrlimit(Resource::Nofile, most).expect("as many as there may be");
+    setrlimit(Resource::Nofile, most).expect("the hard limit is allowed");
     let mut outcome = plan.run();
     outcome.errors.truncate(3);
     println!("{}", serde_json::to_string(&outcome).expect("plain values"));
 }
 
-/// From one moment to another: time, events, and what server and load generator used.
+/// The state at the start of a measurement: the time, the counters, and the CPU time of both processes.
 struct Measured {
     start: Instant,
     events: u64,
@@ -141,7 +142,7 @@ impl Measured {
 
 impl Plan {
     fn run(&self) -> Outcome {
-        // In a burst there are enough of them.
+        // A burst has enough events for sampling.
         let sample_every = if let Load::Burst { .. } = self.load {
             16
         } else {
@@ -191,7 +192,7 @@ impl Plan {
     fn open(&self, clients: &mut Clients, outcome: &mut Outcome) {
         let took = clients.open(self.streams, self.address, &self.path);
         outcome.opened_per_second = self.streams as f64 / took.as_secs_f64();
-        // The work of opening must not count.
+        // The work of opening the streams should not be measured.
         clients.poll_for(Duration::from_millis(300));
     }
 
@@ -208,7 +209,7 @@ impl Plan {
             clients.poll(Duration::from_millis(50));
         }
         if clients.totals.ended < clients.len() {
-            let late = format!("not at its end after {seconds} s");
+            let late = format!("the burst did not finish within {seconds} s");
             clients.totals.errors.push(late);
         }
         measured.end(self, &clients.totals, outcome);
@@ -228,7 +229,7 @@ impl Plan {
     }
 
     fn open_in_turn(&self, clients: &mut Clients, outcome: &mut Outcome) {
-        // The latency is that of the streams, not of their events.
+        // The latency is measured for streams, not for events.
         clients.totals.sample_every = None;
         let measured = Measured::start(self, &clients.totals);
         for _ in 0..self.streams {
@@ -259,11 +260,11 @@ impl Plan {
         clients.poll_for(Duration::from_secs_f64(seconds));
         measured.end(self, &clients.totals, outcome);
         clients.totals.sample_every = None;
-        // A server that is busy answers only if it is read meanwhile.
-        let (answer, answered) = mpsc::channel();
+        // A busy server responds only if its streams are read meanwhile.
+        let (sender, response) = mpsc::channel();
         let control = self.control;
-        thread::spawn(move || answer.send(control::get(control, "/rate?r=0")));
-        let asked_for = rate as f64 * start.elapsed().as_secs_f64();
+        thread::spawn(move || sender.send(control::get(control, "/rate?r=0")));
+        let requested = rate as f64 * start.elapsed().as_secs_f64();
         let stopped = Instant::now();
         let mut published = None;
         let mut last = (clients.totals.events, Instant::now());
@@ -272,7 +273,7 @@ impl Plan {
             if clients.totals.events != last.0 {
                 last = (clients.totals.events, Instant::now());
             }
-            match answered.try_recv() {
+            match response.try_recv() {
                 Ok(Ok(stats)) => published = Some(stats.published - begun),
                 Ok(Err(error)) => clients.totals.errors.push(format!("/rate: {error}")),
                 Err(_) => {}
@@ -287,7 +288,7 @@ impl Plan {
         }
         let published = published.unwrap_or_default() as f64;
         let all = published * clients.totals.ready as f64;
-        outcome.published = published / asked_for;
+        outcome.published = published / requested;
         outcome.delivered = (clients.totals.events - before) as f64 / all.max(1.0);
     }
 

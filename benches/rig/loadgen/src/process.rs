@@ -1,9 +1,9 @@
-//! The resources that a process and its children have used, from `/proc`.
+//! The resources used by a process and its children, from `/proc`.
 
 use std::{collections::HashMap, fs};
 
-/// Nanoseconds on a core, over all threads, to the nanosecond: `/proc/PID/stat` is sampled by ticks, which a periodic load
-/// falls between.
+/// Returns the CPU time of all threads in nanoseconds. It is exact, unlike `/proc/PID/stat`, which is sampled at ticks and
+/// can miss a periodic load.
 pub(crate) fn cpu(pid: u32) -> u64 {
     let of_thread = |task: fs::DirEntry| -> Option<u64> {
         let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -21,7 +21,7 @@ pub(crate) fn cpu(pid: u32) -> u64 {
     with_children(pid).into_iter().map(of_process).sum()
 }
 
-/// KiB that are resident.
+/// Returns the resident memory in KiB.
 pub(crate) fn resident(pid: u32) -> u64 {
     let of_process = |pid: u32| -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -56,7 +56,7 @@ fn with_children(pid: u32) -> Vec<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name, which may contain anything.
-    let (_, behind) = stat.rsplit_once(')')?;
-    behind.split_whitespace().nth(1)?.parse().ok()
+    // The fields follow the name, which may contain any characters.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Shared code of the servers of the rig: the clock, the payload, the publisher, and the load generator's requests.
+//! Code shared by the servers of the rig: the clock, the payload, the publisher, and the requests of the load generator.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Nanoseconds of the clock that the load generator reads as well.
+/// Returns the time in nanoseconds, from the clock that the load generator reads too.
 pub fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
@@ -23,7 +23,7 @@ pub fn now() -> u64 {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Tick {
     pub seq: u64,
-    /// When it was made: the load generator takes its latency from it.
+    /// The time at which it was created. The load generator uses it to measure the latency.
     pub t: u64,
     pub price: f64,
     pub symbol: String,
@@ -40,7 +40,7 @@ impl Tick {
     }
 }
 
-/// The same event, as a frame, without serde.
+/// Appends the frame of a [`Tick`] without using serde.
 pub fn write_frame(out: &mut Vec<u8>, seq: u64) {
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b"data: {\"seq\":");
@@ -58,35 +58,35 @@ static CHANGED: Notify = Notify::const_new();
 /// The query of `/rate`.
 #[derive(serde::Deserialize)]
 pub struct Rate {
-    /// Events in a second.
+    /// Events per second.
     pub r: u64,
 }
 
 /// The query of `/burst`.
 #[derive(serde::Deserialize)]
 pub struct Burst {
-    /// How many events.
+    /// The number of events.
     pub n: u64,
 }
 
-/// Sets how often [`publish`] publishes, and answers `/rate`.
+/// Sets the rate of [`publish`]. Returns the response to `/rate`.
 pub fn set_rate(rate: &Rate) -> String {
     RATE.store(rate.r, Relaxed);
     CHANGED.notify_one();
     stats()
 }
 
-/// The answer to `/stats`.
+/// Returns the response to `/stats`.
 pub fn stats() -> String {
     let (published, open) = (PUBLISHED.load(Relaxed), OPEN.load(Relaxed));
     format!("{{\"published\":{published},\"open\":{open}}}")
 }
 
-/// A stream that is open, until it is dropped.
+/// A guard that counts a stream as open until it is dropped.
 pub struct Open(());
 
 impl Open {
-    #[expect(clippy::new_without_default, reason = "it counts")]
+    #[expect(clippy::new_without_default, reason = "creating it has a side effect")]
     pub fn new() -> Self {
         OPEN.fetch_add(1, Relaxed);
         Self(())
@@ -99,7 +99,7 @@ impl Drop for Open {
     }
 }
 
-/// Publishes as often as it was asked to, on a schedule that it catches up with when it is late.
+/// Publishes at the requested rate. Catches up with the schedule after a delay.
 pub async fn publish(mut publish: impl FnMut(u64)) {
     let mut seq = 0;
     let mut next = Instant::now();
@@ -125,13 +125,13 @@ pub async fn publish(mut publish: impl FnMut(u64)) {
 ///
 /// # Panics
 ///
-/// Panics if it isn't a port.
+/// Panics if it is not a port.
 pub fn port() -> u16 {
-    let port = env::args().nth(1).expect("the port is the first argument");
+    let port = env::args().nth(1).expect("the first argument must be the port");
     port.parse().expect("a port")
 }
 
-/// Returns whether `word` is one of the arguments after the port.
-pub fn is_told(word: &str) -> bool {
+/// Returns whether `word` is among the arguments after the port.
+pub fn has_flag(word: &str) -> bool {
     env::args().skip(2).any(|argument| argument == word)
 }

@@ -1,4 +1,4 @@
-//! The same with actix-web, from actix-web-lab's documentation.
+//! A server written with actix-web, following the documentation of actix-web-lab.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -11,7 +11,7 @@ use async_stream::stream;
 use peer::{Burst, Open, Rate, Tick};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// As axum's is.
+/// The same as the default of axum.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 type Ticks = broadcast::Sender<Tick>;
@@ -22,10 +22,10 @@ fn event(tick: &Tick) -> Result<sse::Event, Infallible> {
 }
 
 #[get("/burst")]
-async fn burst(asked: Query<Burst>) -> impl Responder {
+async fn burst(query: Query<Burst>) -> impl Responder {
     let events = stream! {
         let _open = Open::new();
-        for seq in 0..asked.n {
+        for seq in 0..query.n {
             yield event(&Tick::new(seq));
         }
     };
@@ -62,8 +62,8 @@ async fn timer() -> impl Responder {
 }
 
 #[get("/rate")]
-async fn rate(asked: Query<Rate>) -> impl Responder {
-    peer::set_rate(&asked)
+async fn rate(query: Query<Rate>) -> impl Responder {
+    peer::set_rate(&query)
 }
 
 #[get("/stats")]
@@ -76,7 +76,7 @@ async fn main() -> std::io::Result<()> {
     let (ticks, _) = broadcast::channel(1024);
     let sender: Ticks = ticks.clone();
     actix_web::rt::spawn(peer::publish(move |seq| {
-        // There are no receivers at first.
+        // Initially, there are no receivers.
         let _ = sender.send(Tick::new(seq));
     }));
     let ticks = Data::new(ticks);

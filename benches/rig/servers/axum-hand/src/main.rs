@@ -1,4 +1,4 @@
-//! A server written by hand from axum's documentation: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
+//! A server written by hand, following the documentation of axum: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn fan_out(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Even
     Sse::new(ticks(&all)).keep_alive(KeepAlive::default())
 }
 
-/// Without a timer, which is memory.
+/// Like `fan_out`, but without a keep-alive, since its timer uses memory.
 async fn quiet(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Event, Error>>> {
     Sse::new(ticks(&all))
 }
@@ -77,7 +77,7 @@ async fn main() -> std::io::Result<()> {
     let (ticks, _) = broadcast::channel(1024);
     let sender = ticks.clone();
     tokio::spawn(peer::publish(move |seq| {
-        // There are no receivers at first.
+        // Initially, there are no receivers.
         let _ = sender.send(Tick::new(seq));
     }));
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };

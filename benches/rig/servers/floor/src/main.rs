@@ -1,7 +1,7 @@
-//! The floor: one thread, epoll, and one send of a chunk for each subscriber and event. Written by hand for this one
-//! purpose, it does as little as a process can.
+//! The lower bound: one thread, epoll, and one `send` of a chunk per subscriber and event. It is written by hand for this
+//! single purpose and does as little as possible.
 //!
-//! A burst shares writes of 64 KiB; with the word `each` every event has its own.
+//! The events of a burst share writes of 64 KiB. With the `each` argument, each event has its own write.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,13 +24,13 @@ const HEAD: &[u8] =
 
 const SECOND: u64 = 1_000_000_000;
 
-/// How much of a burst is written at once, in bytes.
+/// The maximum size of a write during a burst, in bytes.
 const SHARED: usize = 64 * 1024;
 
-/// The most that is kept for a client that has stopped reading, in bytes.
+/// The maximum number of bytes buffered for a client that has stopped reading.
 const WAITING: usize = 1024 * 1024;
 
-/// Descriptors are small numbers, so they are the keys.
+/// The descriptor of a client. Descriptors are small numbers.
 type Key = usize;
 
 struct Client {
@@ -42,12 +42,12 @@ struct Client {
 }
 
 enum Kind {
-    /// Has not asked yet.
+    /// Has not sent a request yet.
     New,
-    /// By its place.
+    /// Contains the client's index in `subscribers`.
     FanOut(usize),
     Tick,
-    /// Gets one event at once.
+    /// Receives one event immediately.
     First,
     Burst {
         next: u64,
@@ -59,22 +59,22 @@ struct Floor {
     epoll: OwnedFd,
     clients: HashMap<Key, Client>,
     subscribers: Vec<Key>,
-    /// When each of the timers is due, in order.
+    /// The timers as due time, client and next event number, in the order in which they are due.
     timers: VecDeque<(u64, Key, u64)>,
-    /// Events in a second.
+    /// Events per second.
     rate: u64,
-    /// When the next is due.
+    /// When the next event is due.
     due: u64,
     published: u64,
-    /// Streams.
+    /// The number of open streams.
     open: i64,
     flushes_each: bool,
     chunk: Vec<u8>,
 }
 
-/// One event, as a chunk.
+/// Appends one event as a chunk.
 fn write_chunk(out: &mut Vec<u8>, seq: u64) {
-    // All sizes have two digits: room for them, then the frame, then the digits.
+    // All sizes have two hexadecimal digits. Reserve space, append the frame, then fill in the digits.
     let start = out.len();
     out.extend_from_slice(b"00\r\n");
     peer::write_frame(out, seq);
@@ -86,7 +86,7 @@ fn write_chunk(out: &mut Vec<u8>, seq: u64) {
 }
 
 impl Client {
-    /// Writes, or keeps what the socket does not accept. Returns `false` if the socket has just become full.
+    /// Writes `bytes` and buffers the part that the socket does not accept. Returns `false` if the socket has just become full.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if self.sent < self.unsent.len() {
             if self.unsent.len() < WAITING {
@@ -101,7 +101,7 @@ impl Client {
         self.unsent.is_empty()
     }
 
-    /// Writes what is left; `false` where the socket does not take all of it.
+    /// Writes the buffered bytes. Returns `false` if the socket does not accept all of them.
     fn send_rest(&mut self) -> bool {
         if self.sent == self.unsent.len() {
             return true;
@@ -113,7 +113,7 @@ impl Client {
         self.sent == self.unsent.len()
     }
 
-    /// Writes a burst for as long as the socket takes it; `true` at its end.
+    /// Writes a burst for as long as the socket accepts it. Returns `true` at the end of the burst.
     fn burst(&mut self, flushes_each: bool) -> bool {
         loop {
             if !self.send_rest() {
@@ -144,7 +144,7 @@ impl Floor {
     fn watch(&self, key: Key, flags: EventFlags) {
         let data = EventData::new_u64(key as u64);
         let socket = &self.clients[&key].socket;
-        // A client that has left is seen by its next event.
+        // If the client has disconnected, its next event shows that.
         let _ = epoll::modify(&self.epoll, socket, data, EventFlags::IN | flags);
     }
 
@@ -180,12 +180,12 @@ impl Floor {
         };
         match client.kind {
             Kind::New => return,
-            Kind::FanOut(place) => {
-                self.subscribers.swap_remove(place);
-                if let Some(moved) = self.subscribers.get(place)
+            Kind::FanOut(index) => {
+                self.subscribers.swap_remove(index);
+                if let Some(moved) = self.subscribers.get(index)
                     && let Some(moved) = self.clients.get_mut(moved)
                 {
-                    moved.kind = Kind::FanOut(place);
+                    moved.kind = Kind::FanOut(index);
                 }
             }
             Kind::Tick | Kind::First | Kind::Burst { .. } => {}
@@ -235,7 +235,7 @@ impl Floor {
                     self.rate = number;
                     self.due = peer::now();
                 }
-                return self.answer(key);
+                return self.respond(key);
             }
         };
         client.kind = kind;
@@ -250,7 +250,7 @@ impl Floor {
         }
     }
 
-    fn answer(&mut self, key: Key) {
+    fn respond(&mut self, key: Key) {
         let body = format!(
             "{{\"published\":{},\"open\":{}}}",
             self.published, self.open
@@ -286,7 +286,7 @@ impl Floor {
         self.chunk = chunk;
     }
 
-    /// Sends what is due, and says how long nothing will be.
+    /// Sends all events that are due. Returns the time until the next one, in nanoseconds.
     fn send_due(&mut self) -> u64 {
         let now = peer::now();
         if self.rate > 0 && now >= self.due {
@@ -315,7 +315,7 @@ impl Floor {
     }
 }
 
-/// With a queue for a crowd, which std's is not.
+/// Creates a listener with a longer queue than that of the standard library.
 fn listener(port: u16) -> io::Result<TcpListener> {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     set_socket_reuseaddr(&listener, true)?;
@@ -330,7 +330,7 @@ fn listener(port: u16) -> io::Result<TcpListener> {
 }
 
 fn main() -> io::Result<()> {
-    /// No descriptor.
+    /// A key that is not a descriptor.
     const LISTENER: u64 = u64::MAX;
     let listener = listener(peer::port())?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -349,7 +349,7 @@ fn main() -> io::Result<()> {
         due: 0,
         published: 0,
         open: 0,
-        flushes_each: peer::is_told("each"),
+        flushes_each: peer::has_flag("each"),
         chunk: Vec::new(),
     };
     let nothing = Event {
@@ -358,7 +358,7 @@ fn main() -> io::Result<()> {
     };
     let mut events = [nothing; 256];
     loop {
-        // Not a moment too early, so that it does not spin.
+        // Round up so that the loop does not wake up early and spin.
         let wait = floor.send_due().next_multiple_of(1_000_000);
         let limit = Timespec {
             tv_sec: (wait / SECOND).cast_signed(),

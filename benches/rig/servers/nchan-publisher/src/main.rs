@@ -1,5 +1,5 @@
-//! Publishes to Nchan as often as it is asked to: `nchan-publisher PORT NGINX-PORT`. It answers `/rate` and `/stats` as
-//! the servers do.
+//! Publishes to Nchan at the requested rate: `nchan-publisher PORT NGINX-PORT`. It responds to `/rate` and `/stats` like
+//! the servers.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -15,13 +15,13 @@ static PUBLISHED: AtomicU64 = AtomicU64::new(0);
 fn main() -> io::Result<()> {
     let nginx = std::env::args()
         .nth(2)
-        .expect("nginx' port is the second argument");
+        .expect("the second argument must be the port of nginx");
     let nginx: u16 = nginx.parse().expect("a port");
     let listener = TcpListener::bind(("127.0.0.1", peer::port()))?;
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
-            // An error means that the client has left.
-            let _ = answer(socket, nginx);
+            // An error means that the client has disconnected.
+            let _ = respond(socket, nginx);
         }
     });
     let mut connection = None;
@@ -46,7 +46,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-fn answer(mut socket: TcpStream, nginx: u16) -> io::Result<()> {
+fn respond(mut socket: TcpStream, nginx: u16) -> io::Result<()> {
     let mut request = String::new();
     let mut lines = BufReader::new(socket.try_clone()?);
     lines.read_line(&mut request)?;
@@ -80,7 +80,7 @@ fn subscribers(nginx: u16) -> io::Result<i64> {
         .find_map(|line| line.strip_prefix("subscribers: "));
     count
         .and_then(|count| count.trim().parse().ok())
-        .ok_or_else(|| io::Error::other("no count of subscribers"))
+        .ok_or_else(|| io::Error::other("the status page contains no subscriber count"))
 }
 
 fn post(connection: &mut Option<TcpStream>, nginx: u16, seq: u64) -> io::Result<()> {
@@ -94,7 +94,7 @@ fn post(connection: &mut Option<TcpStream>, nginx: u16, seq: u64) -> io::Result<
     };
     let mut frame = Vec::new();
     peer::write_frame(&mut frame, seq);
-    // Nchan frames it itself.
+    // Nchan adds the framing.
     let value = &frame["data: ".len()..frame.len() - "\n\n".len()];
     let mut request = format!(
         "POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -103,7 +103,7 @@ fn post(connection: &mut Option<TcpStream>, nginx: u16, seq: u64) -> io::Result<
     .into_bytes();
     request.extend_from_slice(value);
     socket.write_all(&request)?;
-    // Its answer is small, and comes at once.
+    // The response is small and arrives in one piece.
     let mut response = [0; 8192];
     match socket.read(&mut response)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),

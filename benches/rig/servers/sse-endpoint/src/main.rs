@@ -1,4 +1,4 @@
-//! This project, as a user would write it: under `serve`, or with the word `plain` under `axum::serve`.
+//! A server that uses this project as a user would. It runs with `serve`, or with `axum::serve` if `plain` is an argument.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use peer::{Burst, Open, Rate, Tick};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::net::TcpListener;
 
-/// How many updates of a topic there are to be replayed in a burst.
+/// The number of topic updates that a burst replays.
 const HELD: u64 = 10_000;
 
 #[derive(Clone, FromRef)]
@@ -20,7 +20,7 @@ struct Topics {
     held: Held,
 }
 
-/// A topic that is replayed again and again.
+/// A topic that is replayed repeatedly.
 #[derive(Clone)]
 struct Held(Topic<Tick>);
 
@@ -82,14 +82,14 @@ async fn main() -> std::io::Result<()> {
     };
     for seq in 0..HELD {
         let published = topics.held.0.try_publish(&Tick::new(seq));
-        published.expect("a topic that is open");
+        published.expect("an open topic");
     }
-    // So that a replay ends.
+    // A replay ends only if the topic is finished.
     topics.held.0.finish();
     let live = topics.live.clone();
     tokio::spawn(peer::publish(move |seq| {
         live.try_publish(&Tick::new(seq))
-            .expect("a topic that is open");
+            .expect("an open topic");
     }));
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };
     let app = Router::new()
@@ -103,7 +103,7 @@ async fn main() -> std::io::Result<()> {
         .route("/stats", get(async || peer::stats()))
         .with_state(topics);
     let listener = TcpListener::bind(("127.0.0.1", peer::port())).await?;
-    if peer::is_told("plain") {
+    if peer::has_flag("plain") {
         axum::serve(listener, app).await
     } else {
         sse_runtime::serve(listener, app).await
