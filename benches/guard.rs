@@ -1,5 +1,5 @@
-//! Counts the instructions executed in the hot paths. Unlike times, these counts hardly vary between runs.
-//! `cargo xtask guard` compares them with `guard.json`.
+//! Counts the instructions executed in the hot paths. Unlike times, these counts hardly vary
+//! between runs. `cargo xtask guard` compares them with `guard.json`.
 
 #![allow(
     missing_docs,
@@ -46,7 +46,8 @@ fn tick(seq: u64) -> Tick {
     }
 }
 
-// Each generator yields to the runtime once so that all measured work happens after the response head.
+// Each generator yields to the runtime once so that all measured work happens after the response
+// head.
 #[sse_endpoint("/each")]
 async fn each() -> impl Stream<Item = Tick> {
     tokio::task::yield_now().await;

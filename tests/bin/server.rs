@@ -1,6 +1,6 @@
-//! A server in a separate process, for tests that send signals to it. Usage: `server DRAIN_DELAY_MS DRAIN_MS`,
-//! `server plain DRAIN_MS` for `axum::serve` with the `Shutdown` layer and its signal, or `server no-signals
-//! DRAIN_MS` for a server that does not handle signals.
+//! A server in a separate process, for tests that send signals to it. Usage: `server DRAIN_DELAY_MS
+//! DRAIN_MS`, `server plain DRAIN_MS` for `axum::serve` with the `Shutdown` layer and its signal,
+//! or `server no-signals DRAIN_MS` for a server that does not handle signals.
 #![allow(
     clippy::print_stdout,
     reason = "the test reads the address from stdout"

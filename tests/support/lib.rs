@@ -84,8 +84,8 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
     addr
 }
 
-/// Returns a listener with a queue that is long enough for all connections of a test. If it were full, a
-/// client would have to wait a second before retrying.
+/// Returns a listener with a queue that is long enough for all connections of a test. If it were
+/// full, a client would have to wait a second before retrying.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -198,7 +198,8 @@ impl Client {
         )
     }
 
-    /// Returns a client with a small receive buffer, so the kernel accepts only a few KiB that are not read.
+    /// Returns a client with a small receive buffer, so the kernel accepts only a few KiB that are
+    /// not read.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
@@ -265,8 +266,8 @@ impl Client {
         }
     }
 
-    /// Reads the next chunk of a chunked body. Each chunk is one body frame. Returns `None` at a clean
-    /// end.
+    /// Reads the next chunk of a chunked body. Each chunk is one body frame. Returns `None` at a
+    /// clean end.
     pub async fn chunk(&mut self) -> Result<Option<String>, CutOff> {
         let size = self.line().await?;
         let size = usize::from_str_radix(&size, 16).expect("a chunk size");

@@ -128,8 +128,8 @@ fn publish_allocates_the_same_for_any_reader_count() {
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// tokio's own allocations are not counted: the keep-alive timer and the token that the body
-/// waits for.
+/// tokio's own allocations are not counted: the keep-alive timer and the token that the body waits
+/// for.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
     const STREAMS: usize = 1_000;

@@ -84,8 +84,7 @@ fn staying(clients: usize, rng: &mut Rng) -> Vec<Case> {
     (0..clients).map(|_| stays()).collect()
 }
 
-/// Stops the server while some clients stay connected and others are in the middle of a
-/// case.
+/// Stops the server while some clients stay connected and others are in the middle of a case.
 async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave) -> Numbers {
     staying.ready().await;
     server.terminate().await.unwrap();

@@ -28,8 +28,8 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns a client that has received the first event. The client does not allocate on the
-/// heap itself.
+/// Returns a client that has received the first event. The client does not allocate on the heap
+/// itself.
 fn open(addr: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket

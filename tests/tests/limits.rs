@@ -481,7 +481,8 @@ async fn newest_stream_takes_over_slots_of_full_limits() {
     }
 }
 
-/// A page that is reloaded many times in quick succession counts as one stream and needs only one slot.
+/// A page that is reloaded many times in quick succession counts as one stream and needs only one
+/// slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_streams_of_a_key_share_slots() {
     const CLIENTS: usize = 60;
@@ -523,7 +524,8 @@ async fn simultaneous_streams_of_a_key_share_slots() {
     }
 }
 
-/// Several streams with the same key may start at once. Each takes over the slots of a different one.
+/// Several streams with the same key may start at once. Each takes over the slots of a different
+/// one.
 #[tokio::test]
 async fn pending_streams_take_over_different_slots() {
     let (_, shared, happen) = app();

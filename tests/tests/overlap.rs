@@ -1,4 +1,5 @@
-//! If two endpoints have the same method and path, the router panics with a message that names both.
+//! If two endpoints have the same method and path, the router panics with a message that names
+//! both.
 
 use std::{
     cell::Cell,

@@ -147,8 +147,8 @@ async fn readme_programs_match_the_examples() {
         ]);
         drop(running);
     }
-    // axum sends a `retry` before the first event as a separate frame. We send it in the same
-    // frame as the event.
+    // axum sends a `retry` before the first event as a separate frame. We send it in the same frame
+    // as the event.
     let [ours, by_hand] = &answers[..] else {
         unreachable!("there are two programs")
     };

@@ -1,8 +1,8 @@
 //! Close reasons. Each test stream ends for a real cause, and the hook, the span and the metrics
 //! must agree on the reason.
 //!
-//! This file exceeds 450 lines because a process has only one metrics recorder, so all endpoints have
-//! to be in a single test.
+//! This file exceeds 450 lines because a process has only one metrics recorder, so all endpoints
+//! have to be in a single test.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -434,8 +434,8 @@ impl Running {
         }
         let ends = r#"http_route="/api/ends/{how}""#;
         let stays = r#"http_route="/api/stays""#;
-        // Reasons that have not occurred yet are exported as zero. This makes the first occurrence an
-        // increase.
+        // Reasons that have not occurred yet are exported as zero. This makes the first occurrence
+        // an increase.
         let never = r#"http_route="/api/stays",reason="panicked""#;
         assert_eq!(closed.get(never), Some(&0.0));
         let never = r#"http_route="/api/stays",limit="key""#;

@@ -1,5 +1,5 @@
-//! How much server memory an HTTP/2 client can use if it never reads. The flow-control windows of the
-//! client are as large as possible.
+//! How much server memory an HTTP/2 client can use if it never reads. The flow-control windows of
+//! the client are as large as possible.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -149,8 +149,8 @@ async fn unread_connection_costs_at_most_64_mib() {
     }
 }
 
-/// The limit applies to each connection. The total for the server is the limit multiplied by the number
-/// of connections.
+/// The limit applies to each connection. The total for the server is the limit multiplied by the
+/// number of connections.
 #[tokio::test]
 async fn unread_connections_cost_at_most_64_mib_each() {
     const CONNECTIONS: usize = 4;
@@ -181,8 +181,8 @@ fn certificate() -> (TempDir, TlsConnector) {
     (files, TlsConnector::from(Arc::new(config)))
 }
 
-/// The connection is reset in time, although rustls is able to buffer everything that its streams can
-/// hold.
+/// The connection is reset in time, although rustls is able to buffer everything that its streams
+/// can hold.
 #[tokio::test]
 async fn unread_tls_connection_costs_at_most_64_mib() {
     let (files, connector) = certificate();
@@ -202,8 +202,8 @@ async fn unread_tls_connection_costs_at_most_64_mib() {
     }
 }
 
-/// Together, streams with full windows would exceed the limit of their connection. A stream that is read
-/// must continue.
+/// Together, streams with full windows would exceed the limit of their connection. A stream that is
+/// read must continue.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
     const UNREAD: usize = 100;
@@ -268,8 +268,8 @@ fn numbers(events: u32) -> String {
     })
 }
 
-/// Reads a stream with an `h2` client in its default configuration. That client
-/// closes its connection if too many small DATA frames are unread.
+/// Reads a stream with an `h2` client in its default configuration. That client closes its
+/// connection if too many small DATA frames are unread.
 async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
     let request = http::Request::get(format!("http://test{path}"))
         .body(())

@@ -173,8 +173,8 @@ impl FromRequestParts<Told> for Watched {
     }
 }
 
-/// The parts of a request path: the cause, the number of events before the end, the time for
-/// each event in µs, and the wave.
+/// The parts of a request path: the cause, the number of events before the end, the time for each
+/// event in µs, and the wave.
 type Request = Path<(String, u64, u64, u64)>;
 
 /// The number of an event, and the time when it was yielded, in µs.

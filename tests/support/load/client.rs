@@ -277,9 +277,9 @@ pub struct Http2 {
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let socket = TcpStream::connect(addr).await.map_err(error_text)?;
-        // The windows are as large as those of a browser, so an unread stream does
-        // not block other streams. With windows of 64 KiB, h2 also treats a few hundred small unread
-        // events as an attack.
+        // The windows are as large as those of a browser, so an unread stream does not block other
+        // streams. With windows of 64 KiB, h2 also treats a few hundred small unread events as an
+        // attack.
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(1 << 20)

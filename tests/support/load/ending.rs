@@ -138,8 +138,8 @@ pub struct Case {
     pub events: u64,
     /// How long the server waits after each event.
     pub pace: Duration,
-    /// The number of additional events that the server sends. A client that disconnects does
-    /// not read.
+    /// The number of additional events that the server sends. A client that disconnects does not
+    /// read them.
     pub more: u64,
     /// The wave in which the server may end the stream, if the server is the one to end it.
     pub wave: u64,
@@ -199,8 +199,8 @@ impl Case {
         }
     }
 
-    /// Adjusts the number of events. It is at least one if the client waits for an event, and zero if it
-    /// disconnects earlier.
+    /// Adjusts the number of events. It is at least one if the client waits for an event, and zero
+    /// if it disconnects earlier.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
             Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {

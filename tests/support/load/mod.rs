@@ -1,5 +1,4 @@
-//! Clients that end their streams in every possible way, and a server that counts its live
-//! objects.
+//! Clients that end their streams in every possible way, and a server that counts its live objects.
 
 pub mod client;
 pub mod ending;
@@ -35,7 +34,8 @@ pub struct Numbers {
     pub generators_at_most: usize,
     /// The number of live tasks from `Connection::spawn`.
     pub tasks: usize,
-    /// The number of streams with a hook. Compare with `hooks_run`, the number of hooks that have run.
+    /// The number of streams with a hook. Compare with `hooks_run`, the number of hooks that have
+    /// run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
     /// The number of times a hook ran more than once.
@@ -109,12 +109,13 @@ pub struct Process {
 impl Process {
     /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // The limit applies to both processes, since each connection uses a descriptor in each of them.
+        // The limit applies to both processes, since each connection uses a descriptor in each of
+        // them.
         rlimit::increase_nofile_limit(8192).map_err(error_text)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
-            // Return free memory to the kernel immediately. Otherwise, the size of the process mostly
-            // depends on which thread ran which stream at what time.
+            // Return free memory to the kernel immediately. Otherwise, the size of the process
+            // mostly depends on which thread ran which stream at what time.
             .env(
                 "_RJEM_MALLOC_CONF",
                 "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1,tcache:false",

@@ -60,8 +60,8 @@ async fn unfinished_head_times_out() {
     assert_eq!(idle.status(), Some(200));
     let all = [a, b, c, d, e, f, g, h, i, j, k, l, m, idle];
     for (number, got) in all.iter().enumerate() {
-        // The connection closes after the timeout for a head, or after a PING and the timeout
-        // for its acknowledgement.
+        // The connection closes after the timeout for a head, or after a PING and the timeout for
+        // its acknowledgement.
         assert!(got.after > LIMIT / 2, "{number}: {got:?}");
         assert!(got.after < 2 * LIMIT + LATE, "{number}: {got:?}");
     }
@@ -179,8 +179,8 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < LATE, "{got:?}");
     }
 
-    // If both framings are present, chunked encoding takes precedence (RFC 9112, section 6.3), and the
-    // bytes after the last chunk are not parsed as a request.
+    // If both framings are present, chunked encoding takes precedence (RFC 9112, section 6.3), and
+    // the bytes after the last chunk are not parsed as a request.
     let both = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\
         transfer-encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\nGET /plain/7 HTTP/1.1\r\nhost: test\r\n\r\n";
     let got = send_and_read(addr, both).await;

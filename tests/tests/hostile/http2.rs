@@ -26,7 +26,8 @@ async fn streams_reset_immediately_are_cleaned_up() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// The connection ends because the replies of the server fill all buffers, or because each frame is rejected.
+/// The connection ends because the replies of the server fill all buffers, or because each frame is
+/// rejected.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -123,8 +124,8 @@ async fn idle_http2_connection_is_closed() {
     assert_eq!(rest, b"data: 2\n\n");
 }
 
-/// The client requests more streams than are allowed at once. The excess streams wait until
-/// others have ended.
+/// The client requests more streams than are allowed at once. The excess streams wait until others
+/// have ended.
 #[tokio::test]
 async fn streams_beyond_the_maximum_wait_for_others() {
     const MOST: usize = 250;

@@ -1,5 +1,5 @@
-//! Malicious and broken clients. Each of them receives a response or is disconnected in time, and no
-//! other client is affected.
+//! Malicious and broken clients. Each of them receives a response or is disconnected in time, and
+//! no other client is affected.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -210,8 +210,8 @@ impl Bystander {
         }
     }
 
-    /// Asserts that the bystander has received its events in time and that the server still
-    /// accepts other clients.
+    /// Asserts that the bystander has received its events in time and that the server still accepts
+    /// other clients.
     async fn assert_undisturbed(mut self, addr: SocketAddr) {
         let due = self.since.elapsed().as_millis() / TICK.as_millis();
         let start = Instant::now();

@@ -109,8 +109,8 @@ pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
     assert_eq!(frames.next().await, Err(CutOff));
 }
 
-/// A browser can have more than six streams on one connection, and closing one of them does not affect the
-/// others.
+/// A browser can have more than six streams on one connection, and closing one of them does not
+/// affect the others.
 pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_http2,
@@ -173,8 +173,8 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
     );
 }
 
-/// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything that it
-/// can.
+/// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything that
+/// it can.
 pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
@@ -309,7 +309,8 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
     };
     servers.until_first_refuses().await;
     within("the health check to detect the failure", async {
-        // The proxy alternates between the servers, so this many successes in a row are not a coincidence.
+        // The proxy alternates between the servers, so this many successes in a row are not a
+        // coincidence.
         let mut in_a_row = 0;
         while in_a_row < 20 {
             let mut client = Client::connect(proxy.addr).await;

@@ -5,7 +5,8 @@
 pub(crate) struct Kind {
     pub(crate) program: &'static str,
     pub(crate) file: &'static str,
-    /// The address in the file and its replacement for a test, which contains the `PORT` placeholder.
+    /// The address in the file and its replacement for a test, which contains the `PORT`
+    /// placeholder.
     pub(crate) listens: Option<(&'static str, &'static str)>,
     /// Like `listens`, for HTTP/2 without TLS.
     pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,

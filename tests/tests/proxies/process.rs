@@ -132,8 +132,8 @@ impl Proxy {
         }
     }
 
-    /// Terminates the proxy and its children, which would survive if only the proxy were killed. After five
-    /// seconds, it is killed on drop instead.
+    /// Terminates the proxy and its children, which would survive if only the proxy were killed.
+    /// After five seconds, it is killed on drop instead.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children
@@ -170,8 +170,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Writes a certificate for the loopback address, its key, and a file with both, to the folder where the proxy
-/// looks for them.
+/// Writes a certificate for the loopback address, its key, and a file with both, to the folder
+/// where the proxy looks for them.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -202,8 +202,8 @@ impl Frames {
         }
     }
 
-    /// Reads the next frame, or a comment or `retry` line between two frames. Returns
-    /// `None` at a clean end.
+    /// Reads the next frame, or a comment or `retry` line between two frames. Returns `None` at a
+    /// clean end.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, CutOff> {
         loop {
             let is_line = self.text.starts_with([':', 'r']);

@@ -42,8 +42,8 @@ pub(crate) struct World {
     pub(crate) start: Instant,
 }
 
-/// Yields the next number only after the test has asked for it. A proxy that waits for
-/// more data waits forever.
+/// Yields the next number only after the test has asked for it. A proxy that waits for more data
+/// waits forever.
 #[sse_endpoint("/asked", keep_alive = "off")]
 pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();

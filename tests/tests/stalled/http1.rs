@@ -130,8 +130,8 @@ async fn stalled_stream_ends_at_its_deadline() {
     }
 }
 
-/// In total, the client takes longer than the limit, but it never pauses for that long. The
-/// kernel buffers must not hide this progress.
+/// In total, the client takes longer than the limit, but it never pauses for that long. The kernel
+/// buffers must not hide this progress.
 #[tokio::test]
 async fn slow_client_is_not_stalled() {
     let (server, _told, mut reasons) = server();
@@ -155,8 +155,8 @@ async fn slow_client_is_not_stalled() {
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
-/// If the receive buffer of a client is full for too long, the kernel also drops the connection, as if the client had
-/// vanished. The reason must still be `Stalled`.
+/// If the receive buffer of a client is full for too long, the kernel also drops the connection, as
+/// if the client had vanished. The reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();

@@ -1,5 +1,5 @@
-//! Clients that stop reading, read too slowly, or vanish. They are disconnected, and no
-//! other client is affected.
+//! Clients that stop reading, read too slowly, or vanish. They are disconnected, and no other
+//! client is affected.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -46,8 +46,8 @@ struct Closed {
     /// The path of the request.
     path: &'static str,
     reason: CloseReason,
-    /// The number of bytes that the generator had yielded, and the time since it had yielded the last
-    /// of them.
+    /// The number of bytes that the generator had yielded, and the time since it had yielded the
+    /// last of them.
     yielded: usize,
     idle: Duration,
     /// The number of live generators when the hook ran.

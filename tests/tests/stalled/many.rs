@@ -13,8 +13,8 @@ use super::{next, server};
 
 const CLIENTS: usize = 1000;
 
-/// One client stops reading, and the others continue. They receive two seconds of events
-/// before the first client is disconnected.
+/// One client stops reading, and the others continue. They receive two seconds of events before the
+/// first client is disconnected.
 #[tokio::test]
 async fn stalled_clients_do_not_delay_others() {
     let (server, told, mut reasons) = server();

@@ -223,7 +223,8 @@ async fn http2_subscribes_before_the_head() {
     expect_all_published(client, serve).await;
 }
 
-/// An await that is ready immediately is not a wait, although it consumes some of the task's budget.
+/// An await that is ready immediately is not a wait, although it consumes some of the task's
+/// budget.
 #[sse_endpoint("/after-ready-awaits/{awaits}")]
 async fn after_ready_awaits(
     Path(awaits): Path<usize>,

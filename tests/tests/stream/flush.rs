@@ -62,8 +62,8 @@ impl Block {
 }
 
 impl Watcher {
-    /// Reports that the client has received everything yielded before the block. Asserts that
-    /// it arrived at once.
+    /// Reports that the client has received everything yielded before the block. Asserts that it
+    /// arrived at once.
     fn saw(&self, what: &str) {
         let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_at_once(what, blocked_at);
@@ -100,8 +100,8 @@ async fn event_is_sent_before_the_generator_blocks() {
 }
 
 /// Each number of ready awaits leaves a different amount of the task's budget. If the budget is
-/// exhausted, the write to the socket is pending, and a body that yielded only once would be polled before
-/// the write.
+/// exhausted, the write to the socket is pending, and a body that yielded only once would be polled
+/// before the write.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
@@ -199,8 +199,8 @@ impl Flood {
             .layer(map_response_with_state(Arc::clone(&polls), count_polls))
             .with_state(sender);
 
-        // The accepted sockets inherit small kernel buffers, so the test measures only the data buffered
-        // above the kernel.
+        // The accepted sockets inherit small kernel buffers, so the test measures only the data
+        // buffered above the kernel.
         let listener = TcpSocket::new_v4().unwrap();
         listener.set_send_buffer_size(4 * 1024).unwrap();
         listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -272,8 +272,8 @@ fn many_events() -> Router {
     Router::new().sse(each).sse(ready_together)
 }
 
-/// Returns the number of chunks. Each chunk is one body frame. The last event must not be held back,
-/// although the generator then waits forever.
+/// Returns the number of chunks. Each chunk is one body frame. The last event must not be held
+/// back, although the generator then waits forever.
 async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
     let mut client = Client::get(addr, path).await;
     client.head().await;

@@ -30,8 +30,8 @@ async fn ask(mut socket: TcpStream, path: &str, id: &str) -> TcpStream {
     socket
 }
 
-/// Returns a client with a small kernel buffer. With an even smaller one, each segment would wait for a
-/// delayed acknowledgement.
+/// Returns a client with a small kernel buffer. With an even smaller one, each segment would wait
+/// for a delayed acknowledgement.
 async fn narrow(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32 * 1024).unwrap();

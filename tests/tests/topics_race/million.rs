@@ -74,8 +74,8 @@ async fn counted(
 const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
-/// The capacity of the topic, and how far the publisher may run ahead of the slowest
-/// reader. A reader within that distance must receive everything.
+/// The capacity of the topic, and how far the publisher may run ahead of the slowest reader. A
+/// reader within that distance must receive everything.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
@@ -216,9 +216,9 @@ async fn read(
     connections
 }
 
-/// Publishes a million events to 64 readers. Each of them reads all events. All readers
-/// disconnect at random, even in the middle of an event, and reconnect with the last ID. Another
-/// reader stops reading at the start.
+/// Publishes a million events to 64 readers. Each of them reads all events. All readers disconnect
+/// at random, even in the middle of an event, and reconnect with the last ID. Another reader stops
+/// reading at the start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnecting_readers_account_for_a_million_events() {
     const DELIVERIES: usize = READERS * MILLION;
@@ -264,8 +264,8 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");
 
-    // Only the reader that stopped reading is left. In addition to the events of the topic, it holds at most
-    // one batch.
+    // Only the reader that stopped reading is left. In addition to the events of the topic, it
+    // holds at most one batch.
     within("the readers to disconnect", async {
         while topic.subscribers() > 1 {
             tokio::task::yield_now().await;
@@ -275,7 +275,8 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let pinned = alive.load(Ordering::Relaxed) - HELD;
     assert!(pinned <= 256, "{pinned}");
 
-    // The reader continues. It receives the data that was already sent, then the gap, then the rest.
+    // The reader continues. It receives the data that was already sent, then the gap, then the
+    // rest.
     topic.finish();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {

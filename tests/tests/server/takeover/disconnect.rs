@@ -39,7 +39,8 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
     }
 }
 
-/// A generator may hold resources that other tasks are waiting for, and closing a socket takes time.
+/// A generator may hold resources that other tasks are waiting for, and closing a socket takes
+/// time.
 #[tokio::test]
 async fn generators_drop_before_sockets_on_mass_disconnect() {
     const MANY: usize = 100;

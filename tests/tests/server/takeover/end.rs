@@ -86,8 +86,8 @@ async fn failed_stream_drops_pipelined_requests() {
     assert!(response.chunk().await.is_err());
 }
 
-/// Each event is one chunk. The sizes range from well below to well above the limit for copying into
-/// one buffer.
+/// Each event is one chunk. The sizes range from well below to well above the limit for copying
+/// into one buffer.
 #[tokio::test]
 async fn slow_reader_receives_events_of_any_size() {
     const SIZES: [usize; 9] = [0, 1, 4_000, 5_000, 32_700, 32_760, 40_000, 3_000_000, 7];

@@ -1,5 +1,5 @@
-//! Streams that the server writes directly to the socket, without hyper, and other requests on
-//! the same connection.
+//! Streams that the server writes directly to the socket, without hyper, and other requests on the
+//! same connection.
 
 mod disconnect;
 mod eligibility;

@@ -33,8 +33,8 @@ async fn pipelined_requests_are_answered_after_the_stream() {
     expect_two(&mut client).await;
 }
 
-/// hyper's connection may be dismantled only once the kernel has all earlier responses. hyper
-/// does not guarantee this.
+/// hyper's connection may be dismantled only once the kernel has all earlier responses. hyper does
+/// not guarantee this.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;

@@ -81,8 +81,8 @@ async fn waiting_generator_is_polled_once_for_each_event() {
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A wrapper body, added by a layer. After forwarding an event, it publishes the next one in the same
-/// poll of the connection's task.
+/// A wrapper body, added by a layer. After forwarding an event, it publishes the next one in the
+/// same poll of the connection's task.
 struct Publishing {
     body: Body,
     topic: Topic<u32>,
@@ -90,8 +90,8 @@ struct Publishing {
     own: Option<Arc<OwnWaker>>,
 }
 
-/// A separate waker, as in `FuturesUnordered`. The inner body is polled only
-/// if this waker was woken.
+/// A separate waker, as in `FuturesUnordered`. The inner body is polled only if this waker was
+/// woken.
 #[derive(Default)]
 struct OwnWaker {
     was_woken: AtomicBool,
@@ -175,8 +175,8 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// Wraps `body` to gather all ready frames, as with `now_or_never`. After the first
-/// frame, it polls with a no-op waker.
+/// Wraps `body` to gather all ready frames, as with `now_or_never`. After the first frame, it polls
+/// with a no-op waker.
 fn gathering(mut body: Body) -> Body {
     body::poll_fn(move |cx| {
         let mut next = ready!(Pin::new(&mut body).poll_frame(cx));

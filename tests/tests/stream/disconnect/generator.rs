@@ -12,8 +12,8 @@ use super::app;
 
 #[test]
 fn generator_that_never_waits_yields_to_other_tasks() {
-    // The runtime has its own thread. A generator that monopolizes the runtime should fail the test,
-    // not hang it.
+    // The runtime has its own thread. A generator that monopolizes the runtime should fail the
+    // test, not hang it.
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

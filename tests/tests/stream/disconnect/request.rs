@@ -4,8 +4,8 @@ use support::{Client, Count, Generators, serve, serve_plain};
 
 use super::{BURST, app};
 
-/// Asserts that the generator is dropped when a client disconnects after receiving its event.
-/// Since the client has read everything, its kernel sends a FIN.
+/// Asserts that the generator is dropped when a client disconnects after receiving its event. Since
+/// the client has read everything, its kernel sends a FIN.
 async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     client.head().await;
     client.expect_chunk().await;
@@ -66,8 +66,8 @@ async fn post_is_dropped_after_body_as_json() {
     leave_in_the_stream(client, &generators).await;
 }
 
-// hyper does not notice a closed connection until the request body has been read. In the
-// following tests, the framework has to notice it instead.
+// hyper does not notice a closed connection until the request body has been read. In the following
+// tests, the framework has to notice it instead.
 
 #[tokio::test]
 async fn post_is_dropped_with_small_unread_body() {
@@ -143,8 +143,8 @@ async fn post_is_dropped_with_body_dropped_unread() {
     leave_unread(client, &generators).await;
 }
 
-/// Closing a socket with unread bytes resets the connection, which discards data that the
-/// client has not read.
+/// Closing a socket with unread bytes resets the connection, which discards data that the client
+/// has not read.
 #[tokio::test]
 async fn last_events_reach_a_client_that_still_uploads() {
     let (app, _) = app();

@@ -1,4 +1,5 @@
-//! The four return types, the values that can be yielded, and the positions in which `yield_!` works.
+//! The four return types, the values that can be yielded, and the positions in which `yield_!`
+//! works.
 
 mod errors;
 mod places;

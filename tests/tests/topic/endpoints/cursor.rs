@@ -88,8 +88,8 @@ async fn keep_alive_never_moves_the_id_back() {
     topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
-    // The first two events were filtered out. The next keep-alive contains ID 2, unless an event
-    // is sent first.
+    // The first two events were filtered out. The next keep-alive contains ID 2, unless an event is
+    // sent first.
     topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;

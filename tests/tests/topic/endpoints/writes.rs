@@ -30,8 +30,7 @@ async fn queued_updates_share_a_write() {
         assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
         // Each write contains up to 64 events, and fewer if other tasks ran in between.
         assert!(chunks <= 60, "{chunks} writes for {EVENTS} events");
-        // A client that is up to date receives each later event immediately, in a separate
-        // write.
+        // A client that is up to date receives each later event immediately, in a separate write.
         for number in 1..=3 {
             topic.publish(&number).await.unwrap();
             assert_eq!(frames(&client.expect_chunk().await).len(), 1);

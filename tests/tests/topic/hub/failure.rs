@@ -265,7 +265,8 @@ async fn post_receives_the_error_of_a_failed_run() {
             half.starts_with("id: ") && half.ends_with("-1\n"),
             "{half:?}"
         );
-        // The error is sent because it comes from the handler. The ID that would stop a browser is not sent.
+        // The error is sent because it comes from the handler. The ID that would stop a browser is
+        // not sent.
         let expected = "event: error\ndata: {\"code\":\"out_of_words\",\"status\":503}\n\n";
         assert_eq!(error, expected, "{when}");
         assert!(client.received().is_empty(), "{when}");

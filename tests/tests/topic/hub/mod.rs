@@ -1,4 +1,5 @@
-//! Hubs: named topics, several topics combined in one ID, runs that outlive their clients, and presence.
+//! Hubs: named topics, several topics combined in one ID, runs that outlive their clients, and
+//! presence.
 
 mod failure;
 mod names;

@@ -61,7 +61,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // During the idle time, every client receives the whole run. Afterwards, the name is free again.
+    // During the idle time, every client receives the whole run. Afterwards, the name is free
+    // again.
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,

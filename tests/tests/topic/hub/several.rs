@@ -60,7 +60,8 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // The client receives the missed event of `b`. The topic `c` is new, so only its later events follow.
+    // The client receives the missed event of `b`. The topic `c` is new, so only its later events
+    // follow.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -77,8 +78,9 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// An ID that is invalid for several names causes a single gap before anything else. With several gaps, a
-/// client that is cut off after the first gap would reconnect with an ID that hides the other gaps.
+/// An ID that is invalid for several names causes a single gap before anything else. With several
+/// gaps, a client that is cut off after the first gap would reconnect with an ID that hides the
+/// other gaps.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
@@ -124,8 +126,8 @@ fn unknown_id_is_one_gap() {
     }
 }
 
-/// Gaps detected while reading are sent separately for each topic. Until then, the ID
-/// contains the last position in each topic.
+/// Gaps detected while reading are sent separately for each topic. Until then, the ID contains the
+/// last position in each topic.
 #[test]
 fn gap_is_sent_for_each_topic_if_too_old() {
     let names = ["a", "b", "c"];
@@ -197,8 +199,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reads several names and reconnects at arbitrary times with the last ID. It sees each
-    /// event of each topic exactly once and receives the number of missed events.
+    /// A client reads several names and reconnects at arbitrary times with the last ID. It sees
+    /// each event of each topic exactly once and receives the number of missed events.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,

@@ -1,5 +1,5 @@
-//! Compares topics with the model. Each read must return the same result, and each waiting reader must be
-//! woken.
+//! Compares topics with the model. Each read must return the same result, and each waiting reader
+//! must be woken.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

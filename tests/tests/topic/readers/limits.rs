@@ -21,8 +21,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reconnects any number of times, even in the middle of the newest events for each key. It
-    /// accounts for each event exactly once, either as seen or as counted in a gap.
+    /// A client reconnects any number of times, even in the middle of the newest events for each
+    /// key. It accounts for each event exactly once, either as seen or as counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,
