@@ -128,7 +128,7 @@ fn publish_allocates_the_same_for_any_reader_count() {
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// tokio's own allocations are not counted: the keep-alive timer and the token that the body waits
+/// Excludes what tokio allocates for the keep-alive timer and for the token that the body waits
 /// for.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
@@ -158,7 +158,7 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         let own = each - of_tokio.bytes_current;
         assert!(
             (1..=1024).contains(&own),
-            "{path}: {each} bytes, {own} without those of tokio"
+            "{path}: {each} bytes, {own} excluding tokio"
         );
     }
 }

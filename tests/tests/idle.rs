@@ -28,8 +28,7 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns a client that has received the first event. The client does not allocate on the heap
-/// itself.
+/// Returns a client that has received the first event. It does not allocate on the heap itself.
 fn open(addr: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket
@@ -57,8 +56,7 @@ async fn quiet_stream_costs_less_than_under_hyper() {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(Server::new(app).serve(listener));
     let mut clients = Vec::with_capacity(2 * STREAMS);
-    // Warms up everything that the runtime, the server and the topic allocate once or grow by
-    // doubling.
+    // The first clients trigger all allocations that happen only once or that grow by doubling.
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let before = ALLOCATOR.allocated();
     clients.extend((0..STREAMS).map(|_| open(addr)));

@@ -93,7 +93,7 @@ async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, He
     (client, head)
 }
 
-/// The request headers by which a browser's `EventSource` is recognized.
+/// The request headers that identify a browser's `EventSource`.
 const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
 /// When a rejected client may reconnect, in milliseconds (`Retry`) or seconds (`RetryAfter`).
@@ -165,7 +165,7 @@ async fn connection_storm_fills_the_limit_exactly() {
             .filter(|rejected| matches!(rejected, Rejected::RetryAfter(5..15)))
             .count();
         assert_eq!(in_browsers + elsewhere, CLIENTS - SLOTS, "{rejected:?}");
-        // Each kind makes up half of the clients, minus those that were accepted.
+        // Half of the clients are of each kind, and at most `SLOTS` of them were accepted.
         assert!(in_browsers >= CLIENTS / 2 - SLOTS && elsewhere >= CLIENTS / 2 - SLOTS);
         let moments: BTreeSet<_> = rejected.iter().collect();
         assert!(moments.len() > 1_000, "the clients would reconnect at the same time");
@@ -353,7 +353,7 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
     let _other = try_connect(addr, "user: b\r\n").await.unwrap();
 }
 
-/// Serves an app with one permit per user. The newest stream of a user takes the permit over.
+/// Serves an app with one permit per user. The newest stream of a user takes over the permit.
 async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
     let (app, shared, happen) = app();
     let generators = shared.generators.clone();
@@ -481,8 +481,7 @@ async fn newest_stream_takes_over_slots_of_full_limits() {
     }
 }
 
-/// A page that is reloaded many times in quick succession counts as one stream and needs only one
-/// slot.
+/// A page that is reloaded many times at once counts as one stream and needs only one slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_streams_of_a_key_share_slots() {
     const CLIENTS: usize = 60;

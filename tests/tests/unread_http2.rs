@@ -1,4 +1,4 @@
-//! How much server memory an HTTP/2 client can use if it never reads. The flow-control windows of
+//! The server memory that an HTTP/2 client can occupy by never reading. The flow-control windows of
 //! the client are as large as possible.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -78,7 +78,7 @@ impl Server {
         size.parse().unwrap()
     }
 
-    /// Returns a connection whose kernel accepts only a few KiB.
+    /// Returns a connection with a receive buffer of only a few KiB.
     async fn connect(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();

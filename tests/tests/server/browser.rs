@@ -53,7 +53,7 @@ async fn browser_connects_once_a_permit_is_free() {
             "--no-first-run",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        // Keeps Chromium running.
+        // This keeps Chromium running.
         .arg("--remote-debugging-port=0")
         .arg(format!("http://{addr}/"))
         .stdout(Stdio::null())

@@ -43,7 +43,7 @@ async fn json(Json(n): Json<u8>) -> impl Stream<Item = u8> {
 }
 
 #[tokio::test]
-async fn extractor_rejection_equals_that_of_axum() {
+async fn extractor_rejection_matches_axum() {
     let plain = Router::new()
         .route(
             "/path/{n}",

@@ -1,4 +1,4 @@
-//! The server that runs the streams: connections, HTTP versions, TLS and shutdown.
+//! The server: connections, HTTP versions, TLS and shutdown.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

@@ -389,7 +389,7 @@ async fn first_event_shares_the_write_of_the_head() {
         std::future::pending::<()>().await;
     }
     let mut client = Client::get(serve(Router::new().sse(one)).await, "/one").await;
-    // This performs a single read.
+    // The client performs only one read.
     client.head().await;
     assert_eq!(client.received(), "15\r\nretry: 3000\ndata: 1\n\n\r\n");
 }

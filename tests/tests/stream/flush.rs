@@ -1,4 +1,4 @@
-//! When an event is on the wire and when its generator is resumed, over HTTP/1 with
+//! Tests when an event reaches the wire and when its generator resumes, over HTTP/1 with
 //! `sse_runtime::serve`.
 
 use std::{

@@ -104,7 +104,7 @@ async fn timeout_layer_does_not_end_a_stream() {
         .with_state(generators.clone());
     let addr = serve(app).await;
 
-    // The layer is active. and has dropped the request that timed out.
+    // The layer is active and has dropped the request that timed out.
     let (_client, head) = ask(addr, "/late").await;
     assert_eq!(head.status_line, "HTTP/1.1 408 Request Timeout");
     generators.until_alive(0).await;

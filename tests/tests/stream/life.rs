@@ -112,7 +112,8 @@ async fn keep_alive_can_be_an_event_or_off() {
     assert_eq!(text, "data: 1\n\n");
 }
 
-/// Advances the paused clock, which does not advance while a hot loop keeps the task awake.
+/// Advances the paused clock. It would not advance automatically while a hot loop keeps the task
+/// awake.
 fn run_clock() -> tokio::task::JoinHandle<()> {
     tokio::spawn(async {
         loop {

@@ -173,8 +173,8 @@ async fn stream_started_during_shutdown_is_drained() {
     server.shutdown.begin();
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
-    // Either the request receives a response, or the connection is closed. In both cases the server
-    // does not wait for it any longer.
+    // The request receives a response or the connection is closed. Either way, the server no longer
+    // waits for it.
     let _ = late.rest().await;
     server.ended().await;
 }

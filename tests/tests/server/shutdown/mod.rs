@@ -1,4 +1,4 @@
-//! A server that shuts down first ends its streams: cleanly, spread over time, and before the
+//! During a shutdown, the server ends its streams cleanly, spread over time, and before the
 //! timeout.
 
 mod drain;
@@ -20,7 +20,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Longer than a stream that is being closed stays open with a drain time of 5 s.
+/// Longer than a closing stream stays open if the drain time is 5 s.
 const FINITE: Duration = Duration::from_millis(4_200);
 
 /// Clients do not retry a `POST`, so the stream continues during a shutdown.

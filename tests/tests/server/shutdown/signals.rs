@@ -96,7 +96,7 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // If the streams ended over the whole drain time, some of them would outlive the test's
+    // If the ends were spread over the entire drain time, some streams would outlive the test's
     // timeout.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);

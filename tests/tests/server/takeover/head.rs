@@ -29,7 +29,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
 
 /// Compares two servers that run the same app. One of them leaves the stream to hyper.
 #[tokio::test]
-async fn head_equals_that_of_hyper() {
+async fn head_matches_the_head_from_hyper() {
     async fn marked(mut response: Response) -> Response {
         let headers = response.headers_mut();
         let set_cookie = header::SET_COOKIE;

@@ -157,7 +157,7 @@ async fn expect_continue_is_answered() {
 }
 
 #[tokio::test]
-async fn head_request_has_no_body_around_a_stream() {
+async fn head_response_around_a_stream_has_no_body() {
     let mut client = Client::connect(serve(app()).await).await;
     let head = "HEAD /two HTTP/1.1\r\nhost: test\r\n\r\n";
     let requests = [head, &ask("/two"), head, &ask("/two")];

@@ -1,4 +1,4 @@
-//! When the body of a stream is polled, and with which waker.
+//! Tests when the body of a stream is polled, and which waker is used.
 
 use std::{
     future::poll_fn,
@@ -40,7 +40,7 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// Counts the polls of generators, since each poll enters the generator's span.
+/// A tracing layer that counts the polls of generators. Each poll enters the span of the generator.
 #[derive(Clone, Default)]
 struct Polls(Arc<AtomicUsize>);
 
@@ -81,8 +81,8 @@ async fn waiting_generator_is_polled_once_for_each_event() {
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A wrapper body, added by a layer. After forwarding an event, it publishes the next one in the
-/// same poll of the connection's task.
+/// A body wrapper that is added by a layer. After forwarding an event, it publishes the next one in
+/// the same poll of the connection's task.
 struct Publishing {
     body: Body,
     topic: Topic<u32>,

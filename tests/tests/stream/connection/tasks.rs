@@ -27,7 +27,7 @@ async fn panicking_task_ends_its_stream() {
             yield_!(1);
         }
     }
-    /// Has not started its response.
+    /// Never starts its response.
     #[sse_endpoint("/decides")]
     async fn decides(
         connection: Connection,

@@ -2,8 +2,8 @@
 //!
 //! The table on the docs page "How a stream ends" has to match the results measured here.
 
-/// Defines an endpoint whose stream ends for the cause in `how`. For `shutdown`, the caller shuts
-/// down the server. For `max_duration`, the limit of the stream ends it.
+/// Defines an endpoint. The stream ends for the cause in `how`. For `shutdown`, the caller shuts
+/// down the server. For `max_duration`, the limit of the endpoint applies.
 macro_rules! endpoint {
     ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
         #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]

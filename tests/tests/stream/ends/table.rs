@@ -237,8 +237,8 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let is_cut_off = if ended.finish == Finish::Clean {
-            // If a cut-off looks like a clean end on this server, the other servers show which one
-            // it is.
+            // If this server makes a cut-off look like a clean end, the results of the other
+            // servers decide.
             (cut_off(stack, http) != Finish::Clean).then_some(false)
         } else {
             assert_eq!(
