@@ -198,8 +198,8 @@ impl Client {
         )
     }
 
-    /// Returns a client with a small receive buffer, so the kernel accepts only a few KiB that are
-    /// not read.
+    /// Returns a client with a small receive buffer. Its kernel accepts only a few KiB of unread
+    /// data.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket

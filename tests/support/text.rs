@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-/// Generates text in which characters with a meaning in the format are common.
+/// Generates text with many characters that have a meaning in the format.
 pub fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n"),

@@ -181,7 +181,7 @@ async fn connection_storm_fills_the_limit_exactly() {
 }
 
 #[tokio::test]
-async fn other_responses_take_no_permit() {
+async fn other_responses_need_no_permit() {
     let (app, shared, _happen) = app();
     let app = app.layer(StreamLimit::new(1)).with_state(shared);
     let addr = serve(app).await;

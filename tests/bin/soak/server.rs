@@ -52,7 +52,7 @@ struct Hooks {
     waiting: HashSet<u64>,
     begun: u64,
     run: u64,
-    /// The number of times a hook ran more than once.
+    /// The number of hook runs beyond the first one of each stream.
     again: u64,
     /// The number of hooks that ran while tasks of their stream were still alive.
     too_early: u64,

@@ -315,7 +315,7 @@ impl Clients {
             LeftBeforeHead => {
                 if case.http2 {
                     // The server disconnects a client that resets many streams on one connection
-                    // before they run begun.
+                    // before they have started.
                     let connection = Http2::connect(addr).await?;
                     let _response = connection.send(&case.path("stream")).await?;
                     gate.pass().await;

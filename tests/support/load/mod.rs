@@ -38,7 +38,7 @@ pub struct Numbers {
     /// run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
-    /// The number of times a hook ran more than once.
+    /// The number of hook runs beyond the first one of each stream.
     pub hooks_again: u64,
     /// The number of hooks that ran before all tasks of their stream had been dropped.
     pub hooks_too_early: u64,
@@ -162,7 +162,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Returns the numbers that still differ when the timeout expires.
+    /// Returns an error that lists the numbers that still differ when the timeout expires.
     pub async fn settled(&self, before: &Numbers) -> Result<Numbers, String> {
         let start = Instant::now();
         loop {

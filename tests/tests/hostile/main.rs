@@ -84,7 +84,7 @@ async fn before(
     yield_!(1);
 }
 
-/// Finishes when signalled by the test.
+/// Finishes when the test signals it.
 #[sse_endpoint("/gate")]
 async fn gate(
     State(generators): State<Generators>,

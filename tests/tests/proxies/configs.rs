@@ -44,7 +44,7 @@ pub(crate) const NGINX: Kind = Kind {
         "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
          uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n",
     )],
-    // Run a single process so that killing its ID stops everything.
+    // Run a single process so that killing it stops everything.
     args: &[
         "-p",
         "DIR",
@@ -82,7 +82,7 @@ pub(crate) const HAPROXY: Kind = Kind {
     )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     servers: SERVERS,
-    // HAProxy does not start if the operating system limits open files to less than this.
+    // HAProxy does not start if `maxconn` exceeds the limit of the operating system.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
     has_children: false,

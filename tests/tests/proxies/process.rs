@@ -132,8 +132,8 @@ impl Proxy {
         }
     }
 
-    /// Terminates the proxy and its children, which would survive if only the proxy were killed.
-    /// After five seconds, it is killed on drop instead.
+    /// Terminates the proxy and its children, which would survive if only the proxy were killed. If
+    /// the proxy has not exited after five seconds, it is killed on drop.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children

@@ -51,7 +51,7 @@ async fn nested_event_type_is_plain_json() {
     struct Around {
         chat: Chat,
     }
-    /// The same type with the derive from serde and the same names.
+    /// The same type with serde's own derive.
     #[derive(Serialize)]
     enum Tagged {
         Token { text: &'static str },
@@ -122,7 +122,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
-    /// Serializes another event with another serializer while it is itself being serialized.
+    /// An event that serializes another event, with another serializer, while being serialized.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]
     struct Outer;

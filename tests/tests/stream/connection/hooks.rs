@@ -330,7 +330,7 @@ async fn late_hook_runs_but_late_task_does_not() {
 }
 
 #[tokio::test]
-async fn leave_waits_for_the_hooks() {
+async fn disconnect_waits_for_the_hooks() {
     let (told, mut reasons) = Told::new();
     let client = testing::Client::new(Router::new().sse(waits).with_state(told));
     let mut events = client.get("/waits").await.events();

@@ -96,7 +96,7 @@ async fn keep_alive_never_moves_the_id_back() {
         if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
             break;
         }
-        // The positions at which the stream started and at which it is now.
+        // The position at the start of the stream, and the current position.
         let positions = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
         assert!(chunk == ":\n" || positions.contains(&chunk), "{chunk}");
     }

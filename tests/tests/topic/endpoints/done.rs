@@ -76,7 +76,7 @@ async fn ask(addr: SocketAddr, path: &str, id: &str) -> Client {
 }
 
 #[tokio::test]
-async fn done_stops_clients_of_the_same_topic_only() {
+async fn done_stops_only_clients_of_the_same_topic() {
     let log = Log::capture_debug();
     let (topic, epoch) = four_of_ten().await;
     let app = Router::new().sse(numbers).sse(all).sse(checked);

@@ -53,7 +53,7 @@ fn is_waiting<F: Future>(future: F) -> bool {
     pin!(future).poll(&mut context).is_pending()
 }
 
-/// Polls a stream without events until it waits. The first poll only returns the head.
+/// Polls a stream without events until it waits. The first poll returns only the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(is_waiting(events.next()), "there should be no event yet");

@@ -1,4 +1,4 @@
-//! How many writes and copies the events of a topic need.
+//! The number of writes and copies that the events of a topic need.
 
 use axum::{Router, body::Body, extract::State, http::Request};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};

@@ -225,7 +225,7 @@ async fn stopped_run_cuts_off_a_post() {
     }
 }
 
-/// Reads a run that fails as named by `how`, then writes its own end marker.
+/// Reads a run that fails in the way named by `how`, then writes its own end marker.
 #[sse_endpoint("/read_failed/{how}", method = POST)]
 async fn read_failed(
     Path(how): Path<String>,

@@ -110,7 +110,7 @@ async fn random_names_do_not_grow_a_full_hub() {
 
 /// The hub does not scan all topics to find one that it can drop.
 #[tokio::test(start_paused = true)]
-async fn full_hub_drops_the_longest_unused_topic() {
+async fn full_hub_drops_the_least_recently_used_topic() {
     let hub = hub_builder(10).idle(IDLE).max_topics(4).build();
     let run = async |name: &str| {
         let say =

@@ -78,7 +78,7 @@ async fn present(
 }
 
 #[tokio::test(start_paused = true)]
-async fn stream_holds_a_presence() {
+async fn stream_marks_its_user_as_present() {
     let presence = Presence::new(GRACE);
     let app = Router::new().sse(present).with_state(presence.clone());
     let client = testing::Client::new(app);

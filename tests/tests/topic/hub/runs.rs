@@ -1,4 +1,4 @@
-//! Runs. A hub starts at most one run per name.
+//! Runs: a hub starts at most one for each name.
 
 use std::{
     future::{Pending, pending},
@@ -307,7 +307,7 @@ async fn resumed(
 }
 
 #[tokio::test]
-async fn resume_of_a_name_without_run_is_a_gap_then_done() {
+async fn resuming_a_name_without_a_run_sends_gap_and_done() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(resumed).with_state(hub.clone()));
     let _held = hub.topic("held").unwrap();

@@ -1,4 +1,4 @@
-//! Which events a topic keeps and which it drops.
+//! The events that a topic keeps, and the limits beyond which it drops them.
 
 use std::{
     task::{Poll, Waker},
