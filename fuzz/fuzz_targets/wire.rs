@@ -1,6 +1,7 @@
 //! Checks that two independent parsers decode any sequence of events exactly as it was sent.
 //!
-//! This is the property from `tests/tests/stream/wire.rs`, tested with coverage-guided instead of random input.
+//! This is the property from `tests/tests/stream/wire.rs`, tested with coverage-guided instead of
+//! random input.
 #![no_main]
 
 use std::{sync::Arc, time::Duration};

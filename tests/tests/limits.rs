@@ -199,7 +199,7 @@ async fn other_responses_need_no_permit() {
         assert_eq!(finishes.expect_chunk().await, "data: 0\n\n");
         assert_eq!(finishes.chunk().await, Ok(None));
     }
-    let _inside = try_connect(addr, "").await.unwrap();
+    let _accepted = try_connect(addr, "").await.unwrap();
     try_connect(addr, "").await.unwrap_err();
 }
 
@@ -246,7 +246,7 @@ async fn rejection_is_200_only_for_an_event_source() {
     let app = app.layer(limit).with_state(shared.clone());
     let own = Router::new().sse(events).layer(own).with_state(shared);
     let addr = serve(app.nest("/own", own)).await;
-    let _inside = try_connect(addr, "").await.unwrap();
+    let _accepted = try_connect(addr, "").await.unwrap();
     for headers in [
         "accept: text/event-stream\r\n",
         "accept: text/event-stream\r\ncache-control: no-store\r\n",
@@ -279,7 +279,7 @@ async fn endpoint_limit_counts_only_its_endpoint() {
         .sse(events().layer(StreamLimit::new(1)))
         .sse(others);
     let addr = serve(limited.with_state(shared)).await;
-    let _inside = try_connect(addr, "").await.unwrap();
+    let _accepted = try_connect(addr, "").await.unwrap();
     try_connect(addr, "").await.unwrap_err();
     let (_, head) = ask(addr, "GET /others", "").await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -315,7 +315,7 @@ async fn stream_takes_one_permit_of_a_limit_applied_twice() {
     let limit = StreamLimit::new(1);
     let app = app.layer(limit.clone()).layer(limit).with_state(shared);
     let addr = serve(app).await;
-    let _inside = try_connect(addr, "").await.unwrap();
+    let _accepted = try_connect(addr, "").await.unwrap();
     try_connect(addr, "").await.unwrap_err();
 }
 
@@ -323,7 +323,7 @@ async fn stream_takes_one_permit_of_a_limit_applied_twice() {
 async fn each_address_has_its_own_limit() {
     let (app, shared, _happen) = app();
     let addr = serve(app.layer(StreamLimit::per_peer(1)).with_state(shared)).await;
-    let _inside = try_connect(addr, "").await.unwrap();
+    let _accepted = try_connect(addr, "").await.unwrap();
     try_connect(addr, "").await.unwrap_err();
     // The loopback interface has more than one address.
     let socket = TcpSocket::new_v4().unwrap();
@@ -346,7 +346,7 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
         .layer(StreamLimit::new(2))
         .with_state(shared);
     let addr = serve(app).await;
-    let _inside = try_connect(addr, "user: a\r\n").await.unwrap();
+    let _accepted = try_connect(addr, "user: a\r\n").await.unwrap();
     for _ in 0..5 {
         try_connect(addr, "user: a\r\n").await.unwrap_err();
     }

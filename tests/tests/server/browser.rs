@@ -40,9 +40,9 @@ async fn browser_connects_once_a_permit_is_free() {
             post(async move |what: String| drop(sender.send(what))),
         );
     let addr = serve(app).await;
-    let mut inside = Client::get(addr, "/events").await;
-    inside.head().await;
-    inside.expect_chunk().await;
+    let mut accepted = Client::get(addr, "/events").await;
+    accepted.head().await;
+    accepted.expect_chunk().await;
 
     let profile = tempfile::tempdir().unwrap();
     let mut browser = Command::new("chromium")
@@ -66,7 +66,7 @@ async fn browser_connects_once_a_permit_is_free() {
         report.expect("no report from the browser").unwrap()
     };
     assert_eq!(next().await, "rejected");
-    drop(inside);
+    drop(accepted);
     // The `EventSource` reconnects automatically.
     let mut last = next().await;
     while last == "rejected" {

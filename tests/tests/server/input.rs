@@ -200,7 +200,7 @@ fn names_and_comments_reject_every_line_break() {
 fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
     assert_eq!(EventId::new(all.clone()).unwrap().to_string(), all);
-    let refused = [
+    let rejected = [
         "☃",
         "zürich-7",
         "a b",
@@ -212,7 +212,7 @@ fn id_accepts_only_visible_ascii() {
         "a\nb",
         "a\u{2028}b",
     ];
-    for text in refused {
+    for text in rejected {
         let error = EventId::new(text).unwrap_err();
         assert!(error.to_string().contains("percent-encod"), "{error}");
         assert_eq!(text.parse::<EventId>(), Err(error));

@@ -82,7 +82,8 @@ impl Clients {
         }
     }
 
-    /// Opens streams until there are `count`, and waits for their response heads. Returns how long this took.
+    /// Opens streams until there are `count`, and waits for their response heads. Returns how long
+    /// this took.
     pub(crate) fn open(&mut self, count: usize, address: SocketAddr, path: &str) -> Duration {
         let start = Instant::now();
         let before = self.clients.len();

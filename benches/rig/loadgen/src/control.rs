@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// The time limit for a response, since the server may be busy with its streams.
+/// The time limit for a response. The server may be busy with its streams.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// The response to `/rate` and `/stats`.

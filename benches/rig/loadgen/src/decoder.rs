@@ -177,7 +177,8 @@ impl Decoder {
         self.partial.extend_from_slice(&data[start..]);
     }
 
-    /// Decodes a line. An event has a `data` line and ends with an empty line. Comments are ignored.
+    /// Decodes a line. An event has a `data` line and ends with an empty line. Comments are
+    /// ignored.
     fn line(&mut self, line: &[u8], totals: &mut Totals) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line.first() {

@@ -28,7 +28,8 @@ impl Histogram {
         self.count += 1;
     }
 
-    /// Returns the lower bound of the bucket that contains the quantile, or 0 if the histogram is empty.
+    /// Returns the lower bound of the bucket that contains the quantile, or 0 if the histogram is
+    /// empty.
     pub(crate) fn quantile(&self, quantile: f64) -> u64 {
         let expected = (self.count as f64 * quantile).ceil() as u64;
         let mut seen = 0;

@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::decoder::{Decoder, Totals};
 
-/// The stream and connection windows that Chromium announces, in bytes. They do not slow down
-/// a server if its client reads promptly.
+/// The stream and connection windows that Chromium announces, in bytes. They do not slow down a
+/// server if its client reads promptly.
 const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 15 * 1024 * 1024;
 

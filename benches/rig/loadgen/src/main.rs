@@ -1,13 +1,14 @@
-//! A load generator for event streams. It uses one thread, epoll and HTTP/1.1, or one HTTP/2 connection for a
-//! burst. Its argument is a [`Plan`] as JSON, and it prints an [`Outcome`] as JSON.
+//! A load generator for event streams. It uses one thread, epoll and HTTP/1.1, or one HTTP/2
+//! connection for a burst. Its argument is a [`Plan`] as JSON, and it prints an [`Outcome`] as
+//! JSON.
 //!
 //! ```sh
 //! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
 //!           "load":{"fan-out":{"rate":50,"warm_up":1.0,"seconds":4.0}}}'
 //! ```
 //!
-//! On the loopback interface, the kernel receives data within the `send` call of the sender. The CPU time of the server
-//! therefore includes both halves.
+//! On the loopback interface, the kernel receives data within the `send` call of the sender. The
+//! CPU time of the server therefore includes both halves.
 
 mod clients;
 mod control;
@@ -48,7 +49,8 @@ enum Load {
     Burst {
         /// The time limit.
         seconds: f64,
-        /// Whether all streams share one HTTP/2 connection instead of using an HTTP/1.1 connection each.
+        /// Whether all streams share one HTTP/2 connection instead of using an HTTP/1.1 connection
+        /// each.
         http2: bool,
     },
     /// The server publishes `rate` events per second.
@@ -108,7 +110,8 @@ fn main() {
     println!("{}", serde_json::to_string(&outcome).expect("plain values"));
 }
 
-/// The state at the start of a measurement: the time, the counters, and the CPU time of both processes.
+/// The state at the start of a measurement: the time, the counters, and the CPU time of both
+/// processes.
 struct Measured {
     start: Instant,
     events: u64,

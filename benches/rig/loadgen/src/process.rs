@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, fs};
 
-/// Returns the CPU time of all threads in nanoseconds. It is exact, unlike `/proc/PID/stat`, which is sampled at ticks and
-/// can miss a periodic load.
+/// Returns the CPU time of all threads in nanoseconds. It is exact, unlike `/proc/PID/stat`, which
+/// is sampled at ticks and can miss a periodic load.
 pub(crate) fn cpu(pid: u32) -> u64 {
     let of_thread = |task: fs::DirEntry| -> Option<u64> {
         let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;

@@ -1,4 +1,5 @@
-//! Code shared by the servers of the rig: the clock, the payload, the publisher, and the requests of the load generator.
+//! Code shared by the servers of the rig: the clock, the payload, the publisher, and the requests
+//! of the load generator.
 
 use std::{
     env,

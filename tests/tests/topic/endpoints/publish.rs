@@ -74,22 +74,22 @@ async fn publish_accepts_events_without_ids() {
     );
     assert_eq!(events.retry(), Some(Duration::from_secs(3)));
 
-    let refused = topic.publish_event(Event::json(3).id(7_u64)).await;
+    let rejected = topic.publish_event(Event::json(3).id(7_u64)).await;
     assert!(
         matches!(
-            refused,
+            rejected,
             Err(PublishError::NotForTopics { what: "an id", .. })
         ),
-        "{refused:?}"
+        "{rejected:?}"
     );
     let ids: Topic<WithId> = Topic::in_memory(16);
-    let refused = ids.publish(&WithId { id: 7 }).await;
+    let rejected = ids.publish(&WithId { id: 7 }).await;
     assert!(
         matches!(
-            refused,
+            rejected,
             Err(PublishError::NotForTopics { what: "an id", .. })
         ),
-        "{refused:?}"
+        "{rejected:?}"
     );
     let next = topic.publish(&4).await.unwrap();
     // The rejected events did not use up a number.

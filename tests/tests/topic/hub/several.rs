@@ -172,8 +172,8 @@ fn combined_id_has_room_for_a_hundred_names() {
     assert_eq!(values(&mut back).len(), 50);
 
     let many = (0..200).map(|number| format!("n{number}"));
-    let refused = hub.subscribe(many, Start::Now).unwrap_err();
-    assert_eq!(refused, HubError::TooManyNames);
+    let rejected = hub.subscribe(many, Start::Now).unwrap_err();
+    assert_eq!(rejected, HubError::TooManyNames);
     let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
     assert_eq!(long, HubError::TooManyNames);
     // No topic was created for these names.
@@ -279,8 +279,8 @@ async fn combined_id_survives_header_and_query() {
     let too_many = (0..200)
         .map(|number| format!("n{number},"))
         .collect::<String>();
-    let refused = client.get(&format!("/several/{too_many}")).await;
-    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let rejected = client.get(&format!("/several/{too_many}")).await;
+    assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A server written by hand, following the documentation of axum: `Sse`, `async-stream`, `broadcast`, `json_data`, `KeepAlive`.
+//! A server written by hand, following the documentation of axum: `Sse`, `async-stream`,
+//! `broadcast`, `json_data`, `KeepAlive`.
 
 use std::time::Duration;
 

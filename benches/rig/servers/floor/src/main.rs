@@ -1,7 +1,8 @@
-//! The lower bound: one thread, epoll, and one `send` of a chunk per subscriber and event. It is written by hand for this
-//! single purpose and does as little as possible.
+//! The lower bound: one thread, epoll, and one `send` of a chunk per subscriber and event. It is
+//! written by hand for this single purpose and does as little as possible.
 //!
-//! The events of a burst share writes of 64 KiB. With the `each` argument, each event has its own write.
+//! The events of a burst share writes of 64 KiB. With the `each` argument, each event has its own
+//! write.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -74,7 +75,8 @@ struct Floor {
 
 /// Appends one event as a chunk.
 fn write_chunk(out: &mut Vec<u8>, seq: u64) {
-    // All sizes have two hexadecimal digits. Reserve space, append the frame, then fill in the digits.
+    // All sizes have two hexadecimal digits. Reserve space, append the frame, then fill in the
+    // digits.
     let start = out.len();
     out.extend_from_slice(b"00\r\n");
     peer::write_frame(out, seq);
@@ -86,7 +88,8 @@ fn write_chunk(out: &mut Vec<u8>, seq: u64) {
 }
 
 impl Client {
-    /// Writes `bytes` and buffers the part that the socket does not accept. Returns `false` if the socket has just become full.
+    /// Writes `bytes` and buffers the part that the socket does not accept. Returns `false` if the
+    /// socket has just become full.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if self.sent < self.unsent.len() {
             if self.unsent.len() < WAITING {

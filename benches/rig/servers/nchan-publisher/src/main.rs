@@ -1,5 +1,5 @@
-//! Publishes to Nchan at the requested rate: `nchan-publisher PORT NGINX-PORT`. It responds to `/rate` and `/stats` like
-//! the servers.
+//! Publishes to Nchan at the requested rate: `nchan-publisher PORT NGINX-PORT`. It responds to
+//! `/rate` and `/stats` like the servers.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},

@@ -1,4 +1,5 @@
-//! A server that uses this project as a user would. It runs with `serve`, or with `axum::serve` if `plain` is an argument.
+//! A server that uses this project as a user would. It runs with `serve`, or with `axum::serve` if
+//! `plain` is an argument.
 
 use std::time::Duration;
 
