@@ -93,7 +93,7 @@ impl Load {
 }
 
 fn any(rng: &mut Rng) -> Case {
-    // A stalled client takes seconds and a few MB of kernel memory.
+    // A stalled client costs several seconds and a few MB of kernel memory.
     let cause = if rng.u32(..500) == 0 {
         Cause::Stalled
     } else {

@@ -96,7 +96,7 @@ impl Cause {
     /// Returns the reasons that the server may report for this cause.
     fn reasons(self) -> &'static [&'static str] {
         match self {
-            // No stream begins.
+            // No stream starts.
             HalfHead => &[],
             // The extractor fails, or is dropped before it does.
             HalfBody => &["rejected", "client_gone"],

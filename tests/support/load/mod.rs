@@ -66,8 +66,8 @@ impl Numbers {
         }
     }
 
-    /// Returns the endings whose reason is not allowed for their cause. If the server has stopped,
-    /// `shutdown` is always allowed.
+    /// Returns the endings with a reason that is not allowed for their cause. If the server has
+    /// stopped, `shutdown` is always allowed.
     pub fn unexplained(&self, has_stopped: bool) -> Vec<String> {
         let is_explained =
             |ending: &str| Cause::explains(ending) || has_stopped && ending.ends_with(" shutdown");

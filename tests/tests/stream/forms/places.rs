@@ -35,7 +35,7 @@ async fn cfg_disabled_code_does_not_count_as_yield() {
 }
 
 #[tokio::test]
-async fn conditional_yield_does_not_begin_response() {
+async fn conditional_yield_does_not_start_response() {
     #[sse_endpoint("/statement/{n}")]
     async fn statement(
         Path(n): Path<String>,
