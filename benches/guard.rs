@@ -184,8 +184,14 @@ fn deliver(bench: Bench) -> Bench {
     let mut cx = Context::from_waker(Waker::noop());
     for body in &mut bench.bodies {
         let frame = Pin::new(&mut *body).poll_frame(&mut cx);
-        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "expected a frame");
-        assert!(Pin::new(body).poll_frame(&mut cx).is_pending(), "expected no further frame");
+        assert!(
+            matches!(frame, Poll::Ready(Some(Ok(_)))),
+            "expected a frame"
+        );
+        assert!(
+            Pin::new(body).poll_frame(&mut cx).is_pending(),
+            "expected no further frame"
+        );
     }
     drop(entered);
     bench

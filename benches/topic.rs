@@ -154,9 +154,7 @@ fn replay(criterion: &mut Criterion) {
         .expect("a runtime");
     let topic: Topic<Tick> = Topic::in_memory(EVENTS);
     for seq in 0..EVENTS {
-        topic
-            .try_publish(&tick(seq as u64))
-            .expect("an open topic");
+        topic.try_publish(&tick(seq as u64)).expect("an open topic");
     }
     topic.finish();
     let app = Router::new().sse(ticks).with_state(topic);

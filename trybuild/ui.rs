@@ -1,45 +1,48 @@
 //! The compiler's messages for an endpoint. `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites them.
 
-use std::{env, fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{env, fs, io, os::unix::fs::symlink, path::Path, process::Command};
 
 #[test]
-fn ui() {
-    if let Some(flags) = flags_without_rust_src() {
+fn ui() -> io::Result<()> {
+    if let Some(flags) = flags_without_rust_src()? {
         // The flags are read from the environment, and changing one's own environment is unsafe.
-        let status = Command::new(env::current_exe().unwrap())
+        let status = Command::new(env::current_exe()?)
             .args(env::args_os().skip(1))
             .env("RUSTFLAGS", flags)
-            .status()
-            .unwrap();
+            .status()?;
         assert!(status.success(), "see the messages above");
-        return;
+        return Ok(());
     }
     let cases = trybuild::TestCases::new();
     cases.pass("pass/*.rs");
     cases.compile_fail("fail/*/*.rs");
+    Ok(())
 }
 
 /// Makes rustc use a copy of its sysroot without `rust-src`, if the sysroot has it.
 ///
 /// With `rust-src`, which rust-analyzer's extension installs, rustc quotes lines of the standard library, and three
 /// messages differ from the stored ones.
-fn flags_without_rust_src() -> Option<String> {
+fn flags_without_rust_src() -> io::Result<Option<String>> {
     let rustc = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()))
         .args(["--print", "sysroot"])
-        .output()
-        .unwrap();
-    let sysroot = String::from_utf8(rustc.stdout).unwrap();
+        .output()?;
+    let sysroot = String::from_utf8(rustc.stdout).map_err(io::Error::other)?;
     let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
     if !rustlib.join("src").exists() || env::var_os("RUSTFLAGS").is_some() {
-        return None;
+        return Ok(None);
     }
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sysroot");
-    let _ = fs::remove_dir_all(&copy);
-    fs::create_dir_all(copy.join("lib/rustlib")).unwrap();
-    for entry in fs::read_dir(&rustlib).unwrap().map(Result::unwrap) {
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    let copied = copy.join("lib/rustlib");
+    fs::create_dir_all(&copied)?;
+    for entry in fs::read_dir(&rustlib)? {
+        let entry = entry?;
         if entry.file_name() != "src" {
-            symlink(entry.path(), copy.join("lib/rustlib").join(entry.file_name())).unwrap();
+            symlink(entry.path(), copied.join(entry.file_name()))?;
         }
     }
-    Some(format!("--sysroot={}", copy.display()))
+    Ok(Some(format!("--sysroot={}", copy.display())))
 }

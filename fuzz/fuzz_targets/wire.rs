@@ -9,7 +9,10 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State};
 use eventsource_stream::Eventsource as _;
 use libfuzzer_sys::fuzz_target;
-use sse_runtime::{Event, EventId, EventName, SseRouterExt as _, Stream, event::Comment, sse_endpoint, testing::Client};
+use sse_runtime::{
+    Event, EventId, EventName, SseRouterExt as _, Stream, event::Comment, sse_endpoint,
+    testing::Client,
+};
 use tokio_stream::StreamExt as _;
 
 #[derive(Clone, Debug, arbitrary::Arbitrary)]
@@ -97,7 +100,9 @@ fuzz_target!(|input: (Vec<Written>, u8)| {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let app = Router::new().sse(events).with_state(Arc::new(script.clone()));
+        let app = Router::new()
+            .sse(events)
+            .with_state(Arc::new(script.clone()));
         let bytes = Client::new(app).get("/events").await.text().await;
         let expected = expected(&script);
         let pieces: Vec<Result<Vec<u8>, std::io::Error>> = bytes
@@ -118,11 +123,21 @@ fuzz_target!(|input: (Vec<Written>, u8)| {
             .collect()
             .await;
         assert_eq!(seen.len(), expected.len(), "eventsource-stream: {bytes:?}");
-        assert_eq!(read(&script, seen), expected, "eventsource-stream: {bytes:?}");
+        assert_eq!(
+            read(&script, seen),
+            expected,
+            "eventsource-stream: {bytes:?}"
+        );
 
         let seen: Vec<Seen> = sseer::EventStream::new(again(&pieces))
             .map(|event| event.expect("a valid event"))
-            .map(|event| (event.event.to_string(), event.data.to_string(), event.id.to_string()))
+            .map(|event| {
+                (
+                    event.event.to_string(),
+                    event.data.to_string(),
+                    event.id.to_string(),
+                )
+            })
             .collect()
             .await;
         assert_eq!(seen.len(), expected.len(), "sseer: {bytes:?}");

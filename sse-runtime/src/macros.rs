@@ -56,7 +56,7 @@
 /// # Arguments
 ///
 /// The arguments are axum extractors. There can be at most 16, and as in axum, only the last may
-/// consume the body. Rejections are handled as in axum. [`LastEventId`] is an extractor too.
+/// consume the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId) is an extractor too.
 /// `#[cfg]` works on arguments and everywhere in the body: a `yield_!` that is compiled out does
 /// not count as the first one.
 ///
@@ -71,7 +71,7 @@
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` are [`Payload`](event::Payload)s: any [`serde::Serialize`], [`Text`], or axum's
+/// `T` and `E` are [`Payload`](crate::event::Payload)s: any [`serde::Serialize`], [`Text`](crate::Text), or axum's
 /// `Html`. `R` is an `axum::response::IntoResponse`. It need not be a failure: any other response,
 /// such as a redirect or a plain JSON object, can also be returned as an `Err`. "Before" is
 /// lexical: it covers the statements of the function's own block up to the first that contains a
@@ -81,7 +81,7 @@
 ///
 /// # Yielding
 ///
-/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`] of either, and
+/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either, and
 /// returns when the event is on its way. `yield_all!(stream)` yields everything from another stream
 /// of such values, or of `Result`s of them if the item is a `Result`. An expression whose type is
 /// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) takes
@@ -201,9 +201,9 @@ pub use sse_macros::sse_endpoint;
 /// another value, it is plain JSON. To every other serializer, the type looks as if it used serde's
 /// own derive, so a handler can return `Json(event)`, and `serde_json` can read the result back.
 ///
-/// The type works wherever a [`Payload`](event::Payload) does: as an item, as the error of a stream
+/// The type works wherever a [`Payload`](crate::event::Payload) does: as an item, as the error of a stream
 /// (the event has the variant's name, or the `error_event` if the variant has none), and in
-/// [`Event::json`], whose own `event`, `id` and `retry` override the type's. The type is not a
+/// [`Event::json`](crate::Event::json), whose own `event`, `id` and `retry` override the type's. The type is not a
 /// response, so it cannot be the error returned before the stream begins: use an `IntoResponse`
 /// there, or derive [`SseError`](derive@SseError) instead.
 ///
@@ -213,7 +213,7 @@ pub use sse_macros::sse_endpoint;
 /// clients that read the tag there.
 ///
 /// If `serde::Deserialize` is derived too, the test client can read the event back (see
-/// [`ReceivedEvent::decode`](testing::ReceivedEvent::decode)). A field with `#[serde(skip)]`, such
+/// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). A field with `#[serde(skip)]`, such
 /// as one that serves only as the id, is read back as its default.
 ///
 /// # Attributes
@@ -224,7 +224,7 @@ pub use sse_macros::sse_endpoint;
 /// | `rename_all = "kebab-case"` | enum | the case of names that are not set explicitly: serde's rules, `snake_case` by default |
 /// | `message` | variant, struct | no name: a browser's `onmessage` receives the event |
 /// | `text` | variant, struct of one unnamed field | the data is this text, sent unchanged rather than as JSON |
-/// | `id` | field | the field is also the event's id: a number, an [`EventId`], a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
+/// | `id` | field | the field is also the event's id: a number, an [`EventId`](crate::EventId), a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
@@ -305,6 +305,6 @@ pub use sse_macros::SseEvent;
 ///
 /// Of serde's attributes, fields accept `rename`, `skip`, `skip_serializing` and
 /// `skip_serializing_if`. The derive implements `serde::Serialize`, `axum::response::IntoResponse`
-/// and [`trait@SseError`], so it cannot be combined with [`SseEvent`](derive@SseEvent) on the same
-/// type. Tests read the error with [`ReceivedEvent::json`](testing::ReceivedEvent::json).
+/// and [`trait@SseError`](trait@crate::SseError), so it cannot be combined with [`SseEvent`](derive@SseEvent) on the same
+/// type. Tests read the error with [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
 pub use sse_macros::SseError;

@@ -111,7 +111,10 @@ pub struct Count {
 pub struct Running(Generators);
 
 impl Generators {
-    #[expect(clippy::new_without_default, reason = "fixtures are created with `new`")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "fixtures are created with `new`"
+    )]
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(Count::default())))
     }
@@ -191,20 +194,14 @@ impl Head {
 
 impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self::over(
-            TcpStream::connect(addr)
-                .await
-                .expect("a listening server"),
-        )
+        Self::over(TcpStream::connect(addr).await.expect("a listening server"))
     }
 
     /// Returns a client with a small receive buffer. Its kernel accepts only a few KiB of unread
     /// data.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket
-            .set_recv_buffer_size(4096)
-            .expect("a new socket");
+        socket.set_recv_buffer_size(4096).expect("a new socket");
         Self::over(socket.connect(addr).await.expect("a listening server"))
     }
 
@@ -252,7 +249,10 @@ impl Client {
                 let head = std::mem::replace(&mut self.received, rest);
                 break String::from_utf8(head).expect("a head in UTF-8");
             }
-            assert!(self.read().await > 0, "the connection closed before the end of the response head");
+            assert!(
+                self.read().await > 0,
+                "the connection closed before the end of the response head"
+            );
         };
         let mut lines = head.trim_end().lines();
         let status_line = lines.next().unwrap_or_default().to_owned();
@@ -278,7 +278,9 @@ impl Client {
         }
         let rest = self.received.split_off(size + 2);
         let chunk = std::mem::replace(&mut self.received, rest);
-        let data = chunk.strip_suffix(b"\r\n").expect("a line break after the chunk");
+        let data = chunk
+            .strip_suffix(b"\r\n")
+            .expect("a line break after the chunk");
         let data = String::from_utf8(data.to_vec()).expect("valid UTF-8");
         Ok(Some(data).filter(|data| !data.is_empty()))
     }

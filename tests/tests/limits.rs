@@ -168,7 +168,10 @@ async fn connection_storm_fills_the_limit_exactly() {
         // Half of the clients are of each kind, and at most `SLOTS` of them were accepted.
         assert!(in_browsers >= CLIENTS / 2 - SLOTS && elsewhere >= CLIENTS / 2 - SLOTS);
         let moments: BTreeSet<_> = rejected.iter().collect();
-        assert!(moments.len() > 1_000, "the clients would reconnect at the same time");
+        assert!(
+            moments.len() > 1_000,
+            "the clients would reconnect at the same time"
+        );
 
         // No stream was closed in favor of another.
         happen.send(storm).unwrap();

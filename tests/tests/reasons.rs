@@ -457,7 +457,10 @@ impl Running {
         assert_eq!(self.metric("sse_server_events")[stays], 2.0);
         let goodbye =
             self.metric("sse_server_sent_bytes")[stays] - 2.0 * "data: 1\n\n".len() as f64;
-        assert!(goodbye > 0.0, "the `retry` sent at shutdown should be counted");
+        assert!(
+            goodbye > 0.0,
+            "the `retry` sent at shutdown should be counted"
+        );
         assert_eq!(
             self.metric("sse_server_time_to_first_event_count")[ends],
             6.0

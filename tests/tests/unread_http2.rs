@@ -220,7 +220,10 @@ async fn unread_streams_do_not_block_others() {
         let request = http::Request::get("http://test/ready").body(()).unwrap();
         let mut client = client.clone().ready().await.unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
-        within("the response head", response).await.unwrap().into_body()
+        within("the response head", response)
+            .await
+            .unwrap()
+            .into_body()
     };
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
@@ -276,7 +279,10 @@ async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String)
         .unwrap();
     let mut client = client.clone().ready().await.unwrap();
     let (response, _) = client.send_request(request, true).unwrap();
-    let mut body = within("the response head", response).await.unwrap().into_body();
+    let mut body = within("the response head", response)
+        .await
+        .unwrap()
+        .into_body();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut text = String::new();
     while let Some(data) = within("the next bytes", body.data()).await {
@@ -338,7 +344,9 @@ async fn burst_arrives_if_reqwest_pauses() {
             .build()
             .unwrap();
         let url = format!("http://{addr}/burst/{events}");
-        let mut response = within("the response head", client.get(url).send()).await.unwrap();
+        let mut response = within("the response head", client.get(url).send())
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut text = String::new();
         while let Some(bytes) = within("the next bytes", response.chunk()).await.unwrap() {

@@ -11,6 +11,7 @@ mod layering;
 mod markdown;
 #[cfg(test)]
 mod prose;
+mod public_api;
 #[cfg(test)]
 mod repository;
 mod steps;
@@ -29,6 +30,7 @@ cargo xtask interop         test real clients and proxies, and check the tables 
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
 cargo xtask guard [--bless] compare the instruction counts of the hot paths with benches/guard.json
+cargo xtask public-api      compare the public API with xtask/public-api.txt (rewrite: --overwrite)
 cargo xtask bench           measure all servers and update docs/performance.md (15 minutes)
 cargo xtask bench --quick   measure a subset and print the results (2 minutes)
 cargo xtask bench SCENARIO… repeat the scenarios whose names start with one of these
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
         ["ide"] => ide::run(),
         ["guard"] => guard::run(false),
         ["guard", "--bless"] => guard::run(true),
+        ["public-api"] => public_api::run(false),
+        ["public-api", "--overwrite"] => public_api::run(true),
         ["bench", options @ ..] => bench::run(options).unwrap_or_else(usage),
         _ => usage(),
     }

@@ -174,21 +174,23 @@ pub(crate) fn tests() -> Vec<Step> {
             &["test", "--locked", "--package", "trybuild-cases"],
         ),
         fuzz("-runs=20000"),
-        // A `Step` can only run cargo, so this runs `cargo xtask guard` as a separate process.
-        Step::cargo(
-            "guard",
-            &[
-                "run",
-                "--locked",
-                "--quiet",
-                "--package",
-                "xtask",
-                "--",
-                "guard",
-            ],
-        )
-        .needs("valgrind", "valgrind"),
+        xtask("public-api"),
+        xtask("guard").needs("valgrind", "valgrind"),
     ]
+}
+
+/// Returns a step that runs another task. A `Step` can only run cargo, so this starts a separate process.
+fn xtask(task: &'static str) -> Step {
+    let args = [
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--",
+        task,
+    ];
+    Step::cargo(task, &args)
 }
 
 /// Returns the step that repeats the tests of delivery, timing and disconnects with the takeover

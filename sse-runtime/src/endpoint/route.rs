@@ -24,6 +24,7 @@ use crate::{
         respond::respond,
     },
 };
+use sealed::Sealed;
 
 /// The route of an endpoint, returned by the function that [`sse_endpoint`](crate::sse_endpoint)
 /// generates.
@@ -164,7 +165,7 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
     label = "not every argument of this endpoint is an extractor",
     note = "each argument is an axum extractor, and only the last may read the body"
 )]
-pub trait Mount<S, M> {
+pub trait Mount<S, M>: Sealed {
     /// Returns the method router for the path of the endpoint.
     #[doc(hidden)]
     fn mount(self) -> MethodRouter<S>;
@@ -195,7 +196,7 @@ where
 }
 
 /// Adds event endpoints to a [`Router`].
-pub trait SseRouterExt<S> {
+pub trait SseRouterExt<S>: Sealed {
     /// Adds an endpoint with the path and the method that its attribute specifies.
     ///
     /// This method accepts either the function itself, as in `router.sse(clock)`, or the route that
@@ -212,6 +213,14 @@ pub trait SseRouterExt<S> {
         R: IntoSseRoute<H, K>,
         SseRoute<H>: Mount<S, M>;
 }
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<S> Sealed for Router<S> {}
+
+impl<H> Sealed for SseRoute<H> {}
 
 impl<S> SseRouterExt<S> for Router<S>
 where

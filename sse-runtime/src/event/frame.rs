@@ -18,7 +18,7 @@ use crate::event::{
 /// The error returned if a value cannot be serialized.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to serialize the value: {0}")]
-pub struct EncodeError(#[from] serde_json::Error);
+pub struct EncodeError(pub(crate) serde_json::Error);
 
 /// The fields of a frame other than its data.
 #[derive(Clone, Debug, Default)]

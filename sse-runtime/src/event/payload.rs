@@ -9,6 +9,7 @@ use crate::event::{
     data,
     frame::{EncodeError, Frame, Head},
 };
+use sealed::Sealed;
 
 /// The types that a stream can carry. Any [`serde::Serialize`] type is sent as one line of JSON.
 /// [`Text`] and axum's [`Html`] are sent unchanged.
@@ -22,7 +23,7 @@ use crate::event::{
     label = "this cannot be serialised",
     note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`; the item is the value itself, without an `Event` or a `Json` around it"
 )]
-pub trait Payload<Kind = AsJson> {
+pub trait Payload<Kind = AsJson>: Sealed<Kind> {
     #[doc(hidden)]
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
@@ -39,6 +40,10 @@ pub trait ErrorPayload<Kind>: Payload<Kind> {}
 #[diagnostic::do_not_recommend]
 impl<E: Payload<Kind>, Kind> ErrorPayload<Kind> for E {}
 
+mod sealed {
+    pub trait Sealed<Kind> {}
+}
+
 /// The [`Payload`] kind of [`serde::Serialize`] types.
 #[derive(Debug)]
 pub enum AsJson {}
@@ -52,6 +57,8 @@ pub enum AsText {}
 #[derive(Debug)]
 pub enum AsNever {}
 
+impl Sealed<AsNever> for Infallible {}
+
 #[diagnostic::do_not_recommend]
 impl Payload<AsNever> for Infallible {
     fn encode(&self, _: &mut Frame<'_>) -> Result<(), EncodeError> {
@@ -64,9 +71,12 @@ impl Payload<AsNever> for Infallible {
 pub enum AsHtml {}
 
 #[diagnostic::do_not_recommend]
+impl<T: Serialize + ?Sized> Sealed<AsJson> for T {}
+
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + ?Sized> Payload<AsJson> for T {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
-        Ok(data::write(frame, self)?)
+        data::write(frame, self).map_err(EncodeError)
     }
 }
 
@@ -91,6 +101,8 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Text<T>(pub T);
 
+impl<T: AsRef<str>> Sealed<AsText> for Text<T> {}
+
 #[diagnostic::do_not_recommend]
 impl<T: AsRef<str>> Payload<AsText> for Text<T> {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError> {
@@ -98,6 +110,8 @@ impl<T: AsRef<str>> Payload<AsText> for Text<T> {
         Ok(())
     }
 }
+
+impl<T: AsRef<str>> Sealed<AsHtml> for Html<T> {}
 
 #[diagnostic::do_not_recommend]
 impl<T: AsRef<str>> Payload<AsHtml> for Html<T> {

@@ -4,17 +4,27 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use sealed::Sealed;
+
 /// A point in time. It is a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or
 /// tokio.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a moment",
     note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
 )]
-pub trait IntoDeadline {
+pub trait IntoDeadline: Sealed {
     /// Returns `None` if the time is too far in the future for a timer.
     #[doc(hidden)]
     fn instant(self) -> Option<Instant>;
 }
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl Sealed for SystemTime {}
+impl Sealed for Instant {}
+impl Sealed for std::time::Instant {}
 
 impl IntoDeadline for SystemTime {
     fn instant(self) -> Option<Instant> {

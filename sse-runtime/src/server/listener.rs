@@ -21,22 +21,33 @@ use tokio::{
     time::timeout,
 };
 
+use sealed::Sealed;
+
 /// An address that a server can listen on, or a bound TCP or Unix listener.
 #[diagnostic::on_unimplemented(
     message = "a server cannot listen on `{Self}`",
     label = "not an address",
     note = "it takes an address such as `\"127.0.0.1:3000\"`, or a `TcpListener` or `UnixListener` of tokio's that is bound already"
 )]
-pub trait Bind {
+pub trait Bind: Sealed {
     #[doc(hidden)]
     fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send;
 }
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl Sealed for TcpListener {}
 
 impl Bind for TcpListener {
     fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
         ready(Ok(Kind::Tcp(self).into()))
     }
 }
+
+#[cfg(unix)]
+impl Sealed for UnixListener {}
 
 #[cfg(unix)]
 impl Bind for UnixListener {
@@ -47,6 +58,8 @@ impl Bind for UnixListener {
 
 macro_rules! bind_address {
     ($($addr:ty: |$value:ident| $name:expr),* $(,)?) => {$(
+        impl Sealed for $addr {}
+
         impl Bind for $addr {
             fn bind(self) -> impl Future<Output = io::Result<Listener>> + Send {
                 let $value = &self;

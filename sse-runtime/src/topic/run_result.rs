@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use super::{HubError, PublishError};
 use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
+use sealed::Sealed;
 
 /// The return types of a run: `()`, or a `Result` whose error is sent to the readers.
 ///
@@ -16,7 +17,7 @@ use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
     label = "the run ends with `()`, or with a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
     note = "derive `serde::Serialize` for an error that readers may see, and convert any other into `Box<dyn std::error::Error + Send + Sync>`, which is only logged"
 )]
-pub trait RunResult<Kind> {
+pub trait RunResult<Kind>: Sealed {
     #[doc(hidden)]
     fn outcome(self) -> Result<(), RunError>;
 }
@@ -49,6 +50,15 @@ pub struct Shown<Kind>(Kind);
 /// See [`RunResult`].
 #[derive(Debug)]
 pub enum Logged {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl Sealed for () {}
+impl Sealed for Infallible {}
+impl Sealed for Never {}
+impl<E> Sealed for Result<(), E> {}
 
 impl RunResult<Nothing> for () {
     fn outcome(self) -> Result<(), RunError> {

@@ -175,7 +175,10 @@ impl<'a> Events<'a> {
                     self.text.extend_from_slice(&data);
                 }
                 Err(End::Clean) if !self.text.is_empty() => {
-                    return Err(format!("clean end in the middle of a frame: {:?}", self.text));
+                    return Err(format!(
+                        "clean end in the middle of a frame: {:?}",
+                        self.text
+                    ));
                 }
                 Err(end) => return Ok(Frame::End(end)),
             }
@@ -295,7 +298,9 @@ impl Http2 {
     /// Sends a request without waiting for the response.
     pub async fn send(&self, path: &str) -> Result<h2::client::ResponseFuture, String> {
         let ready = self.send.clone().ready();
-        let mut send = within("capacity for another stream", ready).await?.map_err(error_text)?;
+        let mut send = within("capacity for another stream", ready)
+            .await?
+            .map_err(error_text)?;
         let request = http::Request::get(format!("http://test{path}")).body(());
         let request = request.map_err(error_text)?;
         let (response, _) = send.send_request(request, true).map_err(error_text)?;
@@ -322,6 +327,9 @@ impl Drop for Http2 {
 /// Opens an HTTP/1 connection and sends `sent`.
 pub async fn http1(addr: SocketAddr, sent: &str) -> Result<TcpStream, String> {
     let mut socket = TcpStream::connect(addr).await.map_err(error_text)?;
-    socket.write_all(sent.as_bytes()).await.map_err(error_text)?;
+    socket
+        .write_all(sent.as_bytes())
+        .await
+        .map_err(error_text)?;
     Ok(socket)
 }

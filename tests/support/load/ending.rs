@@ -288,7 +288,10 @@ impl Clients {
                     Reset => socket.set_zero_linger().map_err(error_text)?,
                     Pipelined => {
                         let more = format!("{}x: ", case.request("GET", "stream"));
-                        socket.write_all(more.as_bytes()).await.map_err(error_text)?;
+                        socket
+                            .write_all(more.as_bytes())
+                            .await
+                            .map_err(error_text)?;
                     }
                     _ => {}
                 }
@@ -366,7 +369,10 @@ impl Clients {
         socket.set_recv_buffer_size(4096).map_err(error_text)?;
         let mut socket = socket.connect(self.addr).await.map_err(error_text)?;
         let request = format!("{}\r\n", case.request("GET", "flood"));
-        socket.write_all(request.as_bytes()).await.map_err(error_text)?;
+        socket
+            .write_all(request.as_bytes())
+            .await
+            .map_err(error_text)?;
         gate.pass().await;
         // The server drops unsent data, so the client sees a reset.
         within("the server to disconnect", async {

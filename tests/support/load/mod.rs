@@ -124,10 +124,15 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(error_text)?;
-        let stdout = child.stdout.take().ok_or("the child process has no stdout")?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or("the child process has no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = within("the server to start", lines.next_line()).await?;
-        let line = line.map_err(error_text)?.ok_or("the server did not start")?;
+        let line = line
+            .map_err(error_text)?
+            .ok_or("the server did not start")?;
         let addr = line.parse().map_err(error_text)?;
         Ok(Self { child, addr, lines })
     }
@@ -154,7 +159,9 @@ impl Process {
             io::Result::Ok(response)
         });
         let response = response.await?.map_err(error_text)?;
-        let (_, body) = response.split_once("\r\n\r\n").ok_or("incomplete response")?;
+        let (_, body) = response
+            .split_once("\r\n\r\n")
+            .ok_or("incomplete response")?;
         Ok(body.to_owned())
     }
 
@@ -185,7 +192,10 @@ impl Process {
             .args(["-s", "TERM", &pid.to_string()])
             .status();
         let killed = kill.await.map_err(error_text)?;
-        killed.success().then_some(()).ok_or("failed to send the signal".to_owned())
+        killed
+            .success()
+            .then_some(())
+            .ok_or("failed to send the signal".to_owned())
     }
 
     /// Waits for the server to stop, and returns the numbers that it printed.
@@ -196,7 +206,9 @@ impl Process {
             return Err(format!("the server stopped with {status}"));
         }
         let line = within("the final census", self.lines.next_line()).await?;
-        let line = line.map_err(error_text)?.ok_or("the server printed no final census")?;
+        let line = line
+            .map_err(error_text)?
+            .ok_or("the server printed no final census")?;
         serde_json::from_str(&line).map_err(error_text)
     }
 }

@@ -102,7 +102,10 @@ async fn idle_http2_connection_is_closed() {
     let (mut listens, connection) = connect().await;
     let request = Request::get("http://test/gate").body(()).unwrap();
     let (response, _) = listens.send_request(request, true).unwrap();
-    let mut body = within("the response head", response).await.unwrap().into_body();
+    let mut body = within("the response head", response)
+        .await
+        .unwrap()
+        .into_body();
     within("the first event", body.data())
         .await
         .unwrap()

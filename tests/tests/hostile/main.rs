@@ -284,7 +284,10 @@ async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) ->
         }
         len
     };
-    let (got, len) = tokio::join!(read_all(reads), within("the connection to be closed", pouring));
+    let (got, len) = tokio::join!(
+        read_all(reads),
+        within("the connection to be closed", pouring)
+    );
     (len, got)
 }
 

@@ -310,7 +310,11 @@ async fn head_request_runs_the_code_before_the_response() {
     let server = server().await;
     assert_event_stream(&head_of(&server, "/orders/1").await);
     server.generators.until_alive(0).await;
-    assert_eq!(server.generators.count().started, 1, "the code before the response");
+    assert_eq!(
+        server.generators.count().started,
+        1,
+        "the code before the response"
+    );
 
     let missing = head_of(&server, "/orders/2").await;
     assert_eq!(missing.status_line, "HTTP/1.1 404 Not Found");

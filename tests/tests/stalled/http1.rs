@@ -19,7 +19,12 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     let mut len = received.len();
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        match within("the server to close the connection", socket.read(&mut chunk)).await {
+        match within(
+            "the server to close the connection",
+            socket.read(&mut chunk),
+        )
+        .await
+        {
             Ok(0) => return (len, Ok(())),
             Ok(more) => len += more,
             Err(error) => return (len, Err(error)),
@@ -69,7 +74,10 @@ async fn stall(path: &'static str) {
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     // Unsent data is dropped. Only data that the client kernel has received is left.
     assert!(left < 256 * 1024, "{left} bytes were still sent");
-    assert!(!is_known(addr, local), "the kernel still has the connection");
+    assert!(
+        !is_known(addr, local),
+        "the kernel still has the connection"
+    );
 }
 
 #[tokio::test]

@@ -40,7 +40,10 @@ async fn http2_get(client: &SendRequest<bytes::Bytes>, path: &str) -> RecvStream
     let request = Request::get(format!("http://test{path}")).body(()).unwrap();
     let mut client = client.clone().ready().await.unwrap();
     let (response, _) = client.send_request(request, true).unwrap();
-    within("the response head", response).await.unwrap().into_body()
+    within("the response head", response)
+        .await
+        .unwrap()
+        .into_body()
 }
 
 /// Reads the next data and releases its capacity.

@@ -49,7 +49,10 @@ async fn stalled_clients_do_not_delay_others() {
     for _ in 1..CLIENTS {
         within("all clients to receive their events", all_served.recv()).await;
     }
-    assert!(reasons.try_recv().is_err(), "the other clients waited for the stalled client");
+    assert!(
+        reasons.try_recv().is_err(),
+        "the other clients waited for the stalled client"
+    );
     assert_eq!(next(&mut reasons).await.reason, CloseReason::Stalled);
     assert!(others.try_join_next().is_none(), "another stream has ended");
     assert_eq!(told.generators.count().alive, CLIENTS - 1);

@@ -236,7 +236,10 @@ impl Flood {
 async fn generator_waits_while_client_does_not_read() {
     let mut flood = Flood::start(KIB).await;
     let taken = until_stalled(&mut flood.yielded).await;
-    assert!(taken < 100 * KIB, "{taken} bytes were yielded without being read");
+    assert!(
+        taken < 100 * KIB,
+        "{taken} bytes were yielded without being read"
+    );
     flood.assert_polls_for(taken / KIB + 1);
     flood.read_past(taken).await;
 }

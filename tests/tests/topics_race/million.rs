@@ -259,7 +259,9 @@ async fn reconnecting_readers_account_for_a_million_events() {
             }
         }
     };
-    timeout(LONG, publishing).await.expect("the publisher timed out waiting for the readers");
+    timeout(LONG, publishing)
+        .await
+        .expect("the publisher timed out waiting for the readers");
     let connections = timeout(LONG, readers.join_all()).await.unwrap();
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");

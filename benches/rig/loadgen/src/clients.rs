@@ -61,7 +61,8 @@ impl Clients {
             Ok(socket) => {
                 socket.set_nonblocking(true).expect("a socket");
                 let data = EventData::new_u64(self.clients.len() as u64);
-                epoll::add(&self.epoll, &socket, data, EventFlags::IN).expect("the epoll instance accepts the socket");
+                epoll::add(&self.epoll, &socket, data, EventFlags::IN)
+                    .expect("the epoll instance accepts the socket");
                 self.clients.push(Client {
                     socket,
                     decoder: Decoder::default(),

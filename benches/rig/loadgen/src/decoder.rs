@@ -65,7 +65,9 @@ impl Decoder {
     pub(crate) fn eof(&mut self, totals: &mut Totals) {
         if !self.has_ended() {
             if self.is_chunked || self.state == State::Head {
-                totals.errors.push("the response ended too early".to_owned());
+                totals
+                    .errors
+                    .push("the response ended too early".to_owned());
             }
             self.end(totals);
         }

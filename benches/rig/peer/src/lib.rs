@@ -128,7 +128,9 @@ pub async fn publish(mut publish: impl FnMut(u64)) {
 ///
 /// Panics if it is not a port.
 pub fn port() -> u16 {
-    let port = env::args().nth(1).expect("the first argument must be the port");
+    let port = env::args()
+        .nth(1)
+        .expect("the first argument must be the port");
     port.parse().expect("a port")
 }
 

@@ -32,23 +32,14 @@ pub(super) struct Started {
     hooks: Vec<Hook>,
 }
 
-type Hook = Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+pub(super) type Hook =
+    Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// The maximum duration of a close hook.
 const HOOK_LIMIT: Duration = Duration::from_secs(5);
 
 impl Connection {
-    /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
-    /// next `.await`, and joined before the close hooks run. A task that never awaits delays the
-    /// hooks until it ends. A panic in the task is logged, and ends the stream as a panic in the
-    /// generator would: after an event with the endpoint's `error_event`, because the events that
-    /// the task would have sent are missing. If the stream has already ended, the task does not
-    /// start.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the request was not handled in a tokio runtime.
-    pub fn spawn<F>(&self, task: F)
+    pub(super) fn start<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -83,16 +74,7 @@ impl Connection {
         }
     }
 
-    /// Runs `hook` once after the stream has ended, for any reason, and after its generator and
-    /// tasks have been dropped. If the stream has already ended, the hook runs immediately. Hooks
-    /// run one after another in a separate task, and each may take up to 5 s. A panic in a hook is
-    /// logged.
-    pub fn on_close<F, Fut>(&self, hook: F)
-    where
-        F: FnOnce(CloseReason) -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let hook: Hook = Box::new(move |reason| Box::pin(hook(reason)));
+    pub(super) fn add_hook(&self, hook: Hook) {
         let mut state = self.state();
         match state.ended {
             None => state.started.get_or_insert_default().hooks.push(hook),

@@ -60,7 +60,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how many topics may exist at once; 10,000 by default.
     ///
     /// At the maximum, the topic that has been unused longest is dropped to make room for a new
-    /// one. Finished topics are dropped first. [`HubError::Full`](super::error::HubError::Full) means that
+    /// one. Finished topics are dropped first. [`HubError::Full`](crate::topic::HubError::Full) means that
     /// all topics are in use, or that [`idle`](Self::idle) is [`Duration::MAX`], so that topics are
     /// never dropped.
     pub fn max_topics(mut self, max: usize) -> Self {
@@ -71,7 +71,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how many bytes all topics together may hold before unused ones are dropped; 256 MiB by
     /// default. Finished topics are dropped first, then those that have been unused longest.
     ///
-    /// Bytes are counted as in [`TopicBuilder::bytes`](super::TopicBuilder::bytes). Topics in use
+    /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics in use
     /// stay, within their own limits, but no new topic is created while they hold too much.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;

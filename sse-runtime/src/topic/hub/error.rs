@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// The reason why a [`Hub`] does not return a topic.
+/// The reason why a [`Hub`](crate::Hub) does not return a topic.
 ///
 /// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After`, and any other error
 /// becomes a `400`.

@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Inner, Slot, State};
+use super::{
+    Inner,
+    state::{Slot, State},
+};
 use crate::topic::lease::Freed;
 
 /// Names, ordered by when they became unused.

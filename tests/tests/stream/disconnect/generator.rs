@@ -109,7 +109,10 @@ async fn panic_cuts_off_only_its_own_stream() {
     // The server runs on this thread, so its log is captured too.
     let log = Log::capture();
     let (events, receiver) = watch::channel(0);
-    let app = Router::new().sse(panics).sse(continues).with_state(receiver);
+    let app = Router::new()
+        .sse(panics)
+        .sse(continues)
+        .with_state(receiver);
     let addr = serve(app).await;
 
     let mut panicked = Client::get(addr, "/panics").await;

@@ -110,7 +110,9 @@ fn run(how: &str) -> Subscription<u32> {
         "run failed unseen" => hub.spawn("run", Start::First, async |_| {
             Err::<(), _>(std::io::Error::other("on purpose"))
         }),
-        "run panicked" => hub.spawn("run", Start::First, async |_| -> () { panic!("on purpose") }),
+        "run panicked" => hub.spawn("run", Start::First, async |_| -> () {
+            panic!("on purpose")
+        }),
         _ => hub.spawn("run", Start::First, async |_| pending::<()>().await),
     };
     if how == "run stopped" {

@@ -70,7 +70,11 @@ async fn failed_run_sends_no_done() {
     let hub = hub(10);
     let failing = async |_| Err("no".to_owned());
     let mut updates = hub.spawn("a", Start::First, failing).unwrap();
-    assert!(within("the end of the stream", updates.next()).await.is_none());
+    assert!(
+        within("the end of the stream", updates.next())
+            .await
+            .is_none()
+    );
     assert!(updates.has_failed());
     let app = Router::new().sse(sends_done).sse(several);
     let client = testing::Client::new(app.with_state(hub.clone()));
@@ -144,7 +148,10 @@ async fn handler_sends_nothing_after_a_failed_run() {
     assert!(half.ends_with("data: \"half\"\n\n"), "{half:?}");
     let error = within("the error", client.expect_chunk()).await;
     assert_eq!(error, "event: error\ndata: \"upstream\"\n\n");
-    assert_eq!(within("the end of the stream", client.chunk()).await, Ok(None));
+    assert_eq!(
+        within("the end of the stream", client.chunk()).await,
+        Ok(None)
+    );
 
     for how in ["event", "all", "comment"] {
         let mut client = Client::get(addr, &format!("/own_event/{how}")).await;
@@ -155,7 +162,11 @@ async fn handler_sends_nothing_after_a_failed_run() {
             error.ends_with("data: \"upstream\"\n\n"),
             "{how}: {error:?}"
         );
-        assert_eq!(within("the end of the stream", client.chunk()).await, Ok(None), "{how}");
+        assert_eq!(
+            within("the end of the stream", client.chunk()).await,
+            Ok(None),
+            "{how}"
+        );
     }
 
     let mut client = Client::get(addr, "/own_error").await;
@@ -168,7 +179,10 @@ async fn handler_sends_nothing_after_a_failed_run() {
         text.contains("\"half\"") && !text.contains("upstream"),
         "{text}"
     );
-    assert_eq!(within("the end of the stream", client.chunk()).await, Ok(None));
+    assert_eq!(
+        within("the end of the stream", client.chunk()).await,
+        Ok(None)
+    );
 }
 
 #[tokio::test]
@@ -257,7 +271,10 @@ async fn post_receives_the_error_of_a_failed_run() {
         let mut client = Client::post(addr, "/read_failed/shown", 0, b"").await;
         client.head().await;
         let mut body = String::new();
-        while let Some(chunk) = within("the end of the stream", client.chunk()).await.unwrap() {
+        while let Some(chunk) = within("the end of the stream", client.chunk())
+            .await
+            .unwrap()
+        {
             body.push_str(&chunk);
         }
         let (half, error) = body.split_once("data: \"half\"\n\n").unwrap();

@@ -320,7 +320,10 @@ impl Reader {
     /// Asserts that a waiting reader has been woken.
     pub(super) fn assert_woken(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
-            assert!(self.woken.0.load(Ordering::Relaxed), "the waiting reader was not woken");
+            assert!(
+                self.woken.0.load(Ordering::Relaxed),
+                "the waiting reader was not woken"
+            );
         }
     }
 }

@@ -121,7 +121,10 @@ fn concurrent_readers_and_publishers_lose_nothing() {
             .map(|reader| reader.join().unwrap())
             .sum();
         match events {
-            16 => assert!(missed > 0, "no reader was overtaken, so the test proved nothing"),
+            16 => assert!(
+                missed > 0,
+                "no reader was overtaken, so the test proved nothing"
+            ),
             _ => assert_eq!(missed, 0),
         }
         assert_eq!(topic.subscribers(), 0);

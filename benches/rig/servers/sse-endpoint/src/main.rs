@@ -89,8 +89,7 @@ async fn main() -> std::io::Result<()> {
     topics.held.0.finish();
     let live = topics.live.clone();
     tokio::spawn(peer::publish(move |seq| {
-        live.try_publish(&Tick::new(seq))
-            .expect("an open topic");
+        live.try_publish(&Tick::new(seq)).expect("an open topic");
     }));
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };
     let app = Router::new()

@@ -1,0 +1,41 @@
+//! [`State`]: the topics of a hub.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    run::Run,
+    unused::{Unused, UnusedKey},
+};
+use crate::topic::{Topic, lease::Usage};
+
+pub(super) struct State<T> {
+    pub(super) topics: HashMap<String, Slot<T>>,
+    /// The unused topics that are finished, the longest unused first. `unfinished` holds the other
+    /// unused ones.
+    pub(super) finished: Unused,
+    pub(super) unfinished: Unused,
+    /// A counter that distinguishes topics that became unused at the same instant.
+    pub(super) next: u64,
+    /// Whether a task sweeps the unused topics.
+    pub(super) is_swept: bool,
+}
+
+pub(super) struct Slot<T> {
+    pub(super) topic: Topic<T>,
+    pub(super) usage: Arc<Usage>,
+    /// The topic's key among the unused topics; `None` if the topic is not recorded there.
+    pub(super) unused: Option<UnusedKey>,
+    pub(super) run: Run,
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            topics: HashMap::new(),
+            finished: Unused::new(),
+            unfinished: Unused::new(),
+            next: 0,
+            is_swept: false,
+        }
+    }
+}
