@@ -1,4 +1,6 @@
 //! Code that resembles a mistake but is correct, and must not cause a warning.
+//!
+//! This file exceeds 450 lines because it is a list of cases.
 #![deny(warnings)]
 
 use std::time::Duration;

@@ -25,7 +25,7 @@ use crate::{
     topic::{backend::Delivery, batch::Batch},
 };
 
-/// What a subscription has read and not yet handed out.
+/// The part of a read that has not been handed out yet.
 pub(super) enum State<T> {
     /// Everything that was read has been handed out.
     Idle(Next),
@@ -34,7 +34,7 @@ pub(super) enum State<T> {
         /// The number of events of the batch that have been handed out; always less than its
         /// length.
         handed_out: usize,
-        /// What follows the batch.
+        /// The announcement after the batch.
         next: Next,
     },
     Ended {

@@ -42,7 +42,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
             format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
         );
 
-        // A client that has received the end is told to stop.
+        // A client that has received the end gets a response that stops it.
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }

@@ -205,7 +205,7 @@ async fn subscription_fails_with_one_of_its_topics() {
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
-    // The client is told to stop, although the other topic continues.
+    // The client is stopped, although the other topic continues.
     publish(&hub, "live", &"live 2");
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);

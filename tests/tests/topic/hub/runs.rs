@@ -108,7 +108,7 @@ async fn client_with_an_id_never_starts_a_run() {
         let done = back.expect_event().await;
         assert_eq!(done.event, "done");
         back.expect_end().await;
-        // When the client reconnects automatically, it is told to stop.
+        // When the client reconnects automatically, it receives a response that stops it.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
         // The query parameter does not start a run either.

@@ -1,12 +1,15 @@
 //! Checks the language of comments, rustdoc, Markdown and test names: files in `prose/held.txt` must
 //! follow `prose/phrases.txt`.
 
+mod paragraphs;
+
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
 };
 
 use crate::{repository::texts, steps::root};
+use paragraphs::{markdown, source};
 
 const LONGEST_TEST_NAME: usize = 50;
 
@@ -282,120 +285,6 @@ impl Rules {
             }
         }
         faults
-    }
-}
-
-/// A piece of text to search for phrases.
-struct Paragraph {
-    /// The number of its first line.
-    line: usize,
-    text: String,
-    /// `false` for headings, table rows and code, which need not be complete sentences.
-    is_prose: bool,
-}
-
-/// Joins lines of prose into paragraphs.
-#[derive(Default)]
-struct Paragraphs {
-    found: Vec<Paragraph>,
-    /// Whether the next line of prose belongs to the last paragraph.
-    is_open: bool,
-    is_fenced: bool,
-}
-
-impl Paragraphs {
-    fn prose(&mut self, line: usize, text: &str) {
-        let text = text.trim();
-        if text.starts_with("```") {
-            self.is_fenced = !self.is_fenced;
-            self.is_open = false;
-        } else if self.is_fenced || text.is_empty() {
-            self.is_open = false;
-        } else if text.starts_with(['#', '|']) {
-            self.other(line, text);
-        } else if let Some(item) = text.strip_prefix("- ") {
-            self.open(line, item);
-        } else if self.is_open
-            && let Some(last) = self.found.last_mut()
-        {
-            last.text.push('\n');
-            last.text.push_str(text);
-        } else {
-            self.open(line, text);
-        }
-    }
-
-    fn open(&mut self, line: usize, text: &str) {
-        self.other(line, text);
-        if let Some(last) = self.found.last_mut() {
-            last.is_prose = true;
-        }
-        self.is_open = true;
-    }
-
-    /// Adds a line that is not a sentence.
-    fn other(&mut self, line: usize, text: &str) {
-        self.found.push(Paragraph {
-            line,
-            text: text.to_owned(),
-            is_prose: false,
-        });
-        self.is_open = false;
-    }
-}
-
-fn markdown(text: &str) -> Vec<Paragraph> {
-    let mut paragraphs = Paragraphs::default();
-    for (index, line) in text.lines().enumerate() {
-        paragraphs.prose(index + 1, line);
-    }
-    paragraphs.found
-}
-
-/// Returns the comments, joined, and the strings in each line of code. Test names are split into
-/// words.
-fn source(text: &str, comment: &str) -> Vec<Paragraph> {
-    let mut paragraphs = Paragraphs::default();
-    let names = test_names(text);
-    for (index, line) in text.lines().enumerate() {
-        let (number, line) = (index + 1, line.trim());
-        if let Some(text) = line.strip_prefix(comment) {
-            let text = text.strip_prefix(['/', '!']).unwrap_or(text);
-            paragraphs.prose(number, text);
-            continue;
-        }
-        let (code, text) = split_comment(line, comment);
-        if let Some((_, name)) = names.iter().find(|(line, _)| *line == number) {
-            paragraphs.other(number, &name.replace('_', " "));
-        } else {
-            paragraphs.other(number, &strings(code));
-        }
-        if !text.is_empty() {
-            paragraphs.open(number, text);
-            paragraphs.is_open = false;
-        }
-        // A line of code ends the comment, including a fence that the comment left open.
-        paragraphs.is_fenced = false;
-    }
-    paragraphs.found
-}
-
-/// Returns the quoted parts of a line of code.
-fn strings(code: &str) -> String {
-    let pieces: Vec<&str> = code.split('"').skip(1).step_by(2).collect();
-    pieces.join(" | ")
-}
-
-/// Splits a line into its code and its trailing comment.
-fn split_comment<'a>(line: &'a str, comment: &str) -> (&'a str, &'a str) {
-    let mark = format!(" {comment} ");
-    // A mark after an odd number of quotes is inside a string.
-    let start = line
-        .match_indices(&mark)
-        .find(|(start, _)| line[..*start].matches('"').count().is_multiple_of(2));
-    match start {
-        Some((start, _)) => (&line[..start], &line[start + mark.len()..]),
-        None => (line, ""),
     }
 }
 
