@@ -1,0 +1,111 @@
+//! [`TopicBuilder`]: the limits of a topic.
+
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
+
+use super::{
+    Topic,
+    ring::{
+        Ring,
+        overflow::{Capacity, NewestByKey, Overflow},
+    },
+    topic::Encode,
+};
+
+/// The number of events that a topic holds by default.
+pub(super) const EVENTS: usize = 1024;
+
+/// The number of bytes that a topic holds by default.
+pub(super) const BYTES: usize = 64 * 1024 * 1024;
+
+/// Creates a [`Topic`] with custom limits. See [`Topic::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_runtime::Topic;
+///
+/// let prices: Topic<u64> = Topic::builder()
+///     .events(10_000)
+///     .bytes(8 * 1024 * 1024)
+///     .age(Duration::from_secs(600))
+///     .build();
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TopicBuilder<T> {
+    pub(super) encode: Encode<T>,
+    pub(super) capacity: Capacity,
+    pub(super) overflow: Overflow<T>,
+}
+
+impl<T: Send + Sync + 'static> TopicBuilder<T> {
+    /// Sets the maximum number of events that are held. The default is 1024. The newest event is
+    /// always held, unless it exceeds the maximum [`age`](Self::age).
+    pub fn events(mut self, events: usize) -> Self {
+        self.capacity.events = events;
+        self
+    }
+
+    /// Sets the maximum number of bytes that are held. The default is 64 MiB. The newest event is
+    /// held regardless of its size.
+    ///
+    /// The size of an event includes its value, its frame and about 200 bytes of overhead. The size
+    /// of the data that a value owns on the heap (text, collections) is unknown, and is estimated
+    /// as the size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key
+    /// is also counted, but is never removed.
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.capacity.bytes = bytes;
+        self
+    }
+
+    /// Sets the maximum time for which an event is held. There is no maximum by default.
+    pub fn age(mut self, age: Duration) -> Self {
+        self.capacity.age = Some(age);
+        self
+    }
+
+    /// Makes an overtaken reader continue with the newest event, after a [`Gap`]. By default, it
+    /// continues with the oldest event that is held.
+    pub fn latest(mut self) -> Self {
+        self.overflow = Overflow::Latest;
+        self
+    }
+
+    /// Makes an overtaken reader continue, after a [`Gap`], with the newest event of each key that
+    /// it has not seen yet. Use this setting if only the latest state matters, such as prices by
+    /// symbol. The topic holds the newest event of each key forever, so the number of keys should
+    /// be small. `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run
+    /// under the topic's lock. None of them may use the topic.
+    pub fn latest_by<K, F>(mut self, key: F) -> Self
+    where
+        K: Hash + Eq + Send + 'static,
+        F: Fn(&T) -> K + Send + 'static,
+    {
+        self.overflow = Overflow::LatestBy(Box::new(NewestByKey::new(key)));
+        self
+    }
+
+    /// Ends an overtaken reader with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is
+    /// suitable for a back end that stores the missed events elsewhere, so that the client can read
+    /// them after it reconnects. A topic in memory no longer holds them, so the client receives a
+    /// gap when it reconnects.
+    pub fn disconnect(mut self) -> Self {
+        self.overflow = Overflow::Disconnect;
+        self
+    }
+
+    /// Creates the topic.
+    pub fn build(self) -> Topic<T> {
+        Topic {
+            backend: Arc::new(Ring::new(self.capacity, self.overflow)),
+            encode: self.encode,
+        }
+    }
+}
+
+impl<T> fmt::Debug for TopicBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicBuilder")
+            .field("capacity", &self.capacity)
+            .field("overflow", &self.overflow)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! [`Cursor`]: the position at which a subscription starts.
+
+use super::backend::StartAt;
+use crate::event::{
+    id::EventId,
+    last_event_id::{LastEventId, LastEventIdError},
+};
+
+/// The start of a subscription whose client has not sent an id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// Starts with the next event that is published.
+    #[default]
+    Now,
+    /// Starts with the oldest event that is held.
+    First,
+    /// Starts with at most this number of the newest events that are held.
+    Latest(usize),
+}
+
+/// The position at which [`Topic::subscribe`] starts. It is a [`Start`], an [`EventId`], or the
+/// [`LastEventId`] of the request. [`LastEventId::or`] sets the position for clients that connect
+/// for the first time.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    pub(super) from: StartAt,
+    /// The start of topics that the id does not contain.
+    pub(super) start: Start,
+    /// Whether the position was determined by the client's id, or by the fact that it has no id.
+    pub(super) is_resumed: bool,
+    /// Whether a client without an id starts at the default position.
+    pub(super) is_default: bool,
+}
+
+impl Cursor {
+    /// Returns the cursor for a run. By default, a client without an id reads a run from the
+    /// beginning.
+    pub(super) fn for_run(mut self) -> Self {
+        if self.is_default {
+            self.start = Start::First;
+            if let StartAt::Start(start) = &mut self.from {
+                *start = Start::First;
+            }
+        }
+        self
+    }
+
+    /// Returns whether the client has sent an id, even an invalid one.
+    pub(super) fn has_id(&self) -> bool {
+        !matches!(self.from, StartAt::Start(_))
+    }
+}
+
+impl From<Start> for Cursor {
+    fn from(start: Start) -> Self {
+        Self {
+            from: StartAt::Start(start),
+            start,
+            is_resumed: false,
+            is_default: false,
+        }
+    }
+}
+
+impl From<EventId> for Cursor {
+    fn from(id: EventId) -> Self {
+        Self {
+            from: StartAt::After(id.to_string()),
+            start: Start::Now,
+            is_resumed: true,
+            is_default: true,
+        }
+    }
+}
+
+impl From<LastEventId> for Cursor {
+    fn from(last: LastEventId) -> Self {
+        Self {
+            is_default: true,
+            ..last.or(Start::Now)
+        }
+    }
+}
+
+impl LastEventId {
+    /// Returns a cursor after this id, or at `start` if the client did not send an id.
+    ///
+    /// ```
+    /// # use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
+    /// # use axum::extract::State;
+    /// #[sse_endpoint("/price")]
+    /// async fn price(State(prices): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    ///     // A client that connects for the first time receives the newest price at once.
+    ///     yield_all!(prices.subscribe(last.or(Start::Latest(1))));
+    /// }
+    /// ```
+    pub fn or(self, start: Start) -> Cursor {
+        Cursor {
+            from: match self.0 {
+                Ok(Some(id)) => StartAt::After(id.to_string()),
+                Ok(None) => StartAt::Start(start),
+                Err(LastEventIdError::Done { last }) => StartAt::Done(last),
+                Err(LastEventIdError::NotParsed { .. } | LastEventIdError::NotUtf8) => {
+                    StartAt::Unknown
+                }
+            },
+            start,
+            is_resumed: true,
+            is_default: false,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! [`Topic`]: one event for many clients, encoded once.
+
+use std::{fmt, sync::Arc};
+
+use bytes::BytesMut;
+
+use super::{
+    Cursor, PublishError, Subscription,
+    backend::{Backend, Encoded},
+    builder::{BYTES, EVENTS, TopicBuilder},
+    publish,
+    ring::overflow::{Capacity, Overflow},
+};
+use crate::{
+    event::{event::Event, frame::Frame, id::EventId, payload::Payload},
+    generator::{run_failure::Failure, yielder::Item},
+};
+
+/// A sequence of events for many clients. Each event is encoded once, when it is published, and all
+/// clients share its bytes.
+///
+/// ```
+/// use axum::{Router, extract::State};
+/// use sse_runtime::{LastEventId, SseRouterExt, Stream, Topic, sse_endpoint};
+///
+/// #[derive(Clone, serde::Serialize)]
+/// struct Price { symbol: String, cents: u64 }
+///
+/// #[sse_endpoint("/prices")]
+/// async fn price_updates(
+///     State(prices): State<Topic<Price>>,
+///     last: LastEventId,
+/// ) -> impl Stream<Item = Price> {
+///     let mut updates = prices.subscribe(last);
+///     while let Some(update) = updates.next().await {
+///         yield_!(update);                           // `update` derefs to `Price`
+///     }
+/// }
+///
+/// # async fn run() -> Result<(), sse_runtime::topic::PublishError> {
+/// let prices: Topic<Price> = Topic::in_memory(1024); // holds the last 1024 events for replay
+/// let app: Router = Router::new().sse(price_updates).with_state(prices.clone());
+/// prices.publish(&Price { symbol: "ACME".into(), cents: 1250 }).await?;
+/// # Ok(()) }
+/// ```
+///
+/// A subscriber is a cursor and not a queue. A slow subscriber holds only the events that it has
+/// read but not handled yet (at most 256 events and 32 KiB of frames), and never delays other
+/// subscribers. The body of the endpoint above could also be `yield_all!(prices.subscribe(last));`.
+/// Streams at the same position then send the same bytes without copying them.
+///
+/// # Resuming
+///
+/// Each event has an id, which a browser sends back when it reconnects.
+/// [`subscribe`](Self::subscribe) accepts this id. The reader receives the events after the id that
+/// are still held, followed by all events that are published later. No event in between is lost or
+/// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
+/// [`Gap`]). An id contains the epoch of its topic, so a restarted process does not mistake an old
+/// id for a new one.
+///
+/// Clones refer to the same topic.
+pub struct Topic<T> {
+    pub(super) backend: Arc<dyn Backend<T>>,
+    pub(super) encode: Encode<T>,
+}
+
+pub(super) type Encode<T> = Arc<Item<T>>;
+
+impl<T: Send + Sync + 'static> Topic<T> {
+    /// Creates a topic in the memory of this process. It holds the newest `events` events for
+    /// replay, up to 64 MiB.
+    pub fn in_memory<Kind>(events: usize) -> Self
+    where
+        T: Payload<Kind>,
+    {
+        Self::builder().events(events).build()
+    }
+
+    /// Creates a topic in the memory of this process with custom limits.
+    pub fn builder<Kind>() -> TopicBuilder<T>
+    where
+        T: Payload<Kind>,
+    {
+        TopicBuilder {
+            encode: Arc::new(Item::new()),
+            capacity: Capacity {
+                events: EVENTS,
+                bytes: BYTES,
+                age: None,
+            },
+            overflow: Overflow::Skip,
+        }
+    }
+
+    /// Publishes an event and returns its id. The value is serialized only once.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value cannot be serialized, or if the topic is finished.
+    ///
+    /// # Cancel safety
+    ///
+    /// In memory, the future is ready when it is first polled.
+    pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
+    where
+        T: Clone,
+    {
+        self.publish_event(Event::json(value.clone())).await
+    }
+
+    /// Publishes an event that can have a name, a `retry` and a comment. The topic sets the id.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value cannot be serialized, if the topic is finished, or if the
+    /// event already has an id.
+    ///
+    /// # Cancel safety
+    ///
+    /// In memory, the future is ready when it is first polled.
+    pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
+        let encoded = self.encode(event)?;
+        self.backend.publish(encoded).await
+    }
+
+    /// Publishes an event without waiting. A topic in memory never has to wait. Use this method in
+    /// code that is not `async`, or under a lock if a check and the publish must be atomic, for
+    /// example to compare a bid with the highest bid so far.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`publish`](Self::publish), or
+    /// [`PublishError::TakesTime`] if the back end has to wait.
+    pub fn try_publish(&self, value: &T) -> Result<EventId, PublishError>
+    where
+        T: Clone,
+    {
+        let encoded = self.encode(Event::json(value.clone()))?;
+        match self.backend.try_publish(encoded) {
+            Ok(published) => published,
+            Err(_) => Err(PublishError::TakesTime),
+        }
+    }
+
+    pub(super) fn encode(&self, event: Event<T>) -> Result<Encoded<T>, PublishError> {
+        let (fields, value) = publish::shared(event)?;
+        let mut frame = BytesMut::new();
+        let mut writing = Frame::new(&mut frame, &fields);
+        self.encode.encode(&value, &mut writing)?;
+        if writing.finish().is_some() {
+            return Err(PublishError::NotForTopics { what: "an id" });
+        }
+        Ok(Encoded { value, frame })
+    }
+
+    /// Reads the topic from `cursor` on, which is a [`LastEventId`], an [`EventId`], or a
+    /// [`Start`]. By default, a client without an id receives the events that are published from
+    /// now on. Use [`last.or(Start::…)`](LastEventId::or) to change this.
+    ///
+    /// The subscription begins with the events after the id that are still held, followed by all
+    /// events that are published later. If events after the id are no longer held, or the id does
+    /// not belong to this topic, the subscription begins with a [`Gap`], and continues with the
+    /// oldest event that is held.
+    pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
+        let Cursor {
+            from, is_resumed, ..
+        } = cursor.into();
+        Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
+    }
+
+    /// Returns the number of bytes that the topic holds, counted as in [`TopicBuilder::bytes`].
+    pub fn held_bytes(&self) -> usize {
+        self.backend.held_bytes()
+    }
+
+    /// Returns the number of subscriptions.
+    pub fn subscribers(&self) -> usize {
+        self.backend.subscribers()
+    }
+
+    /// Finishes the topic. Its readers receive the remaining events and then the end, and their
+    /// streams are over permanently. A client that reconnects with its last id receives the events
+    /// that it missed, and then the end. If it reconnects again, it receives a `204`.
+    ///
+    /// A stream that has read the topic to its end automatically sends a `done` event when its
+    /// handler returns, unless its endpoint has `events = "own"`.
+    pub fn finish(&self) {
+        self.backend.finish();
+    }
+
+    /// Finishes the topic as failed. Its readers receive the remaining events and then the error.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.backend.fail(Arc::new(failure));
+    }
+
+    /// Returns whether the topic is finished.
+    pub fn is_finished(&self) -> bool {
+        self.backend.is_finished()
+    }
+}
+
+impl<T> Clone for Topic<T> {
+    fn clone(&self) -> Self {
+        Self {
+            backend: Arc::clone(&self.backend),
+            encode: Arc::clone(&self.encode),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Topic<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Topic").field(&self.backend).finish()
+    }
+}
