@@ -62,14 +62,14 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Makes an overtaken reader continue with the newest event, after a [`Gap`]. By default, it
+    /// Makes an overtaken reader continue with the newest event, after a [`Gap`](super::Gap). By default, it
     /// continues with the oldest event that is held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Makes an overtaken reader continue, after a [`Gap`], with the newest event of each key that
+    /// Makes an overtaken reader continue, after a [`Gap`](super::Gap), with the newest event of each key that
     /// it has not seen yet. Use this setting if only the latest state matters, such as prices by
     /// symbol. The topic holds the newest event of each key forever, so the number of keys should
     /// be small. `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run

@@ -19,7 +19,7 @@ pub enum Start {
     Latest(usize),
 }
 
-/// The position at which [`Topic::subscribe`] starts. It is a [`Start`], an [`EventId`], or the
+/// The position at which [`Topic::subscribe`](super::Topic::subscribe) starts. It is a [`Start`], an [`EventId`], or the
 /// [`LastEventId`] of the request. [`LastEventId::or`] sets the position for clients that connect
 /// for the first time.
 #[derive(Clone, Debug)]

@@ -55,7 +55,7 @@ use crate::{
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives the events after the id that
 /// are still held, followed by all events that are published later. No event in between is lost or
 /// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
-/// [`Gap`]). An id contains the epoch of its topic, so a restarted process does not mistake an old
+/// [`Gap`](super::Gap)). An id contains the epoch of its topic, so a restarted process does not mistake an old
 /// id for a new one.
 ///
 /// Clones refer to the same topic.
@@ -153,13 +153,13 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Ok(Encoded { value, frame })
     }
 
-    /// Reads the topic from `cursor` on, which is a [`LastEventId`], an [`EventId`], or a
-    /// [`Start`]. By default, a client without an id receives the events that are published from
-    /// now on. Use [`last.or(Start::…)`](LastEventId::or) to change this.
+    /// Reads the topic from `cursor` on, which is a [`LastEventId`](crate::LastEventId), an [`EventId`], or a
+    /// [`Start`](super::Start). By default, a client without an id receives the events that are published from
+    /// now on. Use [`last.or(Start::…)`](crate::LastEventId::or) to change this.
     ///
     /// The subscription begins with the events after the id that are still held, followed by all
     /// events that are published later. If events after the id are no longer held, or the id does
-    /// not belong to this topic, the subscription begins with a [`Gap`], and continues with the
+    /// not belong to this topic, the subscription begins with a [`Gap`](super::Gap), and continues with the
     /// oldest event that is held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
