@@ -179,25 +179,31 @@ fn describe(frames: &str) -> String {
 
 const CAUSES: [(&str, &str); 14] = [
     ("finished", "the generator returns"),
-    ("topic finished", "the topic that it reads is finished"),
+    ("topic finished", "its topic is finished"),
     ("failed", "the generator returns an error"),
     ("panicked", "the generator panics"),
     ("shutdown", "the server shuts down"),
-    ("max_duration", "`max_duration` is over"),
-    ("expired", "`Connection::expires_at`"),
-    ("revoked", "`Connection::close_when`"),
+    ("max_duration", "`max_duration` elapses"),
+    (
+        "expired",
+        "the time passed to `Connection::expires_at` is reached",
+    ),
+    (
+        "revoked",
+        "the future passed to `Connection::close_when` completes",
+    ),
     ("lagged", "the topic disconnects a slow reader"),
-    ("superseded", "a newer stream of its key takes its place"),
+    ("superseded", "a newer stream with its key replaces it"),
     (
         "run failed",
-        "the run that it reads returns an error that is `Serialize`",
+        "its run returns an error that implements `Serialize`",
     ),
     (
         "run failed unseen",
-        "the run returns any other error, or is abandoned",
+        "its run returns any other error, or is abandoned",
     ),
-    ("run panicked", "the run panics"),
-    ("run stopped", "the run is stopped by `Hub::abort`"),
+    ("run panicked", "its run panics"),
+    ("run stopped", "its run is stopped by `Hub::abort`"),
 ];
 
 async fn run_cause(stack: Stack, http: Http, endpoint: &str, cause: &str) -> Ended {
@@ -265,14 +271,14 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
         );
     }
     let end = if is_cut_off == Some(true) {
-        "breaks off"
+        "is aborted"
     } else {
         "ends"
     };
     let cell = if frames == "nothing" {
         end.to_owned()
     } else {
-        format!("{frames}, {end}")
+        format!("{frames}, then {end}")
     };
     (cell, reason)
 }
@@ -280,7 +286,7 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
 #[tokio::test(flavor = "multi_thread")]
 async fn table_in_the_docs_matches_real_streams() {
     let mut table = String::from(
-        "| why | reason | `GET` | `GET`, `events = \"own\"` | `GET`, `on_cut = \"abort\"` | other methods | other methods, `events = \"all\"` | a client that reconnects to the `GET` |\n\
+        "| cause | reason | `GET` | `GET`, `events = \"own\"` | `GET`, `on_cut = \"abort\"` | other methods | other methods, `events = \"all\"` | after a reconnect to the `GET` |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (cause, why) in CAUSES {
@@ -299,7 +305,7 @@ async fn table_in_the_docs_matches_real_streams() {
         let ended = run_cause(Stack::Serve, Http::One, "get", cause).await;
         let returns = match returning("/get/finished", &ended.frames).await {
             204 => "`204`",
-            _ => "a new run",
+            _ => "a new stream",
         };
         let (reasons, cells) = (reasons.join(", "), cells.join(" | "));
         writeln!(table, "| {why} | {reasons} | {cells} | {returns} |").unwrap();
@@ -314,9 +320,9 @@ async fn table_in_the_docs_matches_real_streams() {
             .find(|line| line.starts_with(&format!("| {server}")));
         let cells: Vec<&str> = row.unwrap().split(" | ").collect();
         let expected = |http| match cut_off(stack, http) {
-            Finish::Clean => "cannot be told from an end",
-            Finish::Cut => "no last chunk",
-            Finish::Reset if http == Http::OneZero => "a reset of the connection",
+            Finish::Clean => "indistinguishable from a normal end",
+            Finish::Cut => "the last chunk is missing",
+            Finish::Reset if http == Http::OneZero => "the connection is reset",
             Finish::Reset => "`RST_STREAM`",
         };
         assert_eq!(cells[1], expected(Http::One), "{server}");
