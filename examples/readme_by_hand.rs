@@ -1,4 +1,4 @@
-//! The steps of an order, written by hand.
+//! Streams the steps of an order without this framework.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct Resume {
     last_event_id: Option<String>,
 }
 
-/// The steps of an order, from where the client left off.
+/// The steps of an order, starting after the last one that the client received.
 async fn steps(
     Path(id): Path<u64>,
     Query(resume): Query<Resume>,

@@ -1,4 +1,4 @@
-//! A first endpoint: the time, once a second.
+//! A first endpoint, which streams the time once a second.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,8 @@ async fn clock() -> impl Stream<Item = Time> {
     loop {
         interval.tick().await;
         let time = humantime::format_rfc3339(SystemTime::now()).to_string();
-        // `yield` is reserved in Rust, hence `yield_!`; the attribute brings it into scope.
+        // `yield` is a reserved keyword in Rust, so the macro is called `yield_!`. The attribute
+        // brings it into scope.
         yield_!(Time { time });
     }
 }

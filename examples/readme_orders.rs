@@ -1,4 +1,4 @@
-//! The steps of an order, with this framework.
+//! Streams the steps of an order with this framework.
 
 use axum::{Router, extract::Path, http::StatusCode};
 use sse_runtime::{Event, LastEventId, SseRouterExt, Stream, sse_endpoint};
@@ -6,7 +6,7 @@ use sse_runtime::{Event, LastEventId, SseRouterExt, Stream, sse_endpoint};
 mod orders;
 use orders::{Broken, Step, find};
 
-/// The steps of an order, from where the client left off.
+/// The steps of an order, starting after the last one that the client received.
 #[sse_endpoint("/orders/{id}/steps", retry = "3s")]
 async fn steps(
     Path(id): Path<u64>,

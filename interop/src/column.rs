@@ -114,20 +114,20 @@ impl Column {
             }),
             (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {
                 seen: "reconnected after the 204",
-                reason: "reconnects forever after a `204`, unless its `onopen` and `onerror` are made to \
-                         throw; abort it at `done`",
+                reason: "reconnects forever after a `204` unless its `onopen` and `onerror` callbacks throw; \
+                         abort it on `done`",
             }),
             (Self::EventsourceClient, P::Done | P::Stop) => Some(Fault {
                 seen: "reconnected after the 204",
-                reason: "reconnects forever after a `204`; drop it at `done`",
+                reason: "reconnects forever after a `204`; drop it on `done`",
             }),
             (Self::ReqwestEventsource, P::Refused) => Some(Fault {
                 seen: "did not reconnect: Stopped",
-                reason: "stops at any status other than `200`; repeat the request after `Retry-After`",
+                reason: "stops at any status other than `200`; retry after the time in `Retry-After`",
             }),
             (Self::EventsourceClient, P::Retry) => Some(Fault {
                 seen: "reconnected after ",
-                reason: "waits for a random time between half of `retry` and all of it",
+                reason: "waits for a random time between half and all of `retry`",
             }),
             _ => None,
         }

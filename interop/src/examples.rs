@@ -136,7 +136,7 @@ impl Chat {
 
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Stream => "a complete answer, word by word",
+            Self::Stream => "a complete response, word by word",
             Self::Error => "a rejection raises `BadRequestError` with the error code",
             Self::Abort => "the model stops when the client aborts",
         }

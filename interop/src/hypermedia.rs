@@ -200,8 +200,8 @@ impl Library {
                 "has no attribute for this; its `EventSource` stops at the `204`",
             )),
             (Self::Htmx2, Trait::NoContent) => Some(Fault {
-                seen: "a new run without an id after the 204",
-                reason: "opens a new `EventSource` without an id after a `204`, which starts a new run; `sse-close=\"done\"` prevents this",
+                seen: "reconnected without an id after the 204",
+                reason: "opens a new `EventSource` without an id after a `204`, so the stream starts again; `sse-close=\"done\"` prevents this",
             }),
             (Self::Htmx4, Trait::NoContent) => Some(Fault {
                 seen: "reconnected after the 204",
@@ -323,7 +323,7 @@ impl Library {
                 match reconnected {
                     Err(_) => Ok(()),
                     Ok(Ok(visits)) if visits.requests[2].last_event_id.is_none() => {
-                        Err("a new run without an id after the 204".to_owned())
+                        Err("reconnected without an id after the 204".to_owned())
                     }
                     Ok(_) => Err("reconnected after the 204".to_owned()),
                 }

@@ -97,7 +97,7 @@ impl Property {
             Self::Large => "an event of 1 MiB",
             Self::Names => "named events",
             Self::Ids => "ids",
-            Self::Lines => "text with several lines",
+            Self::Lines => "multi-line text",
             Self::Empty => "an empty event",
             Self::Unicode => "Unicode, including U+2028 and similar characters in JSON",
             Self::NoBreaks => "U+2028 and similar characters in `Text`",
@@ -111,8 +111,8 @@ impl Property {
             Self::Retry => "waits for the `retry` time",
             Self::Done => "stops at `Event::done()`",
             Self::Stop => "stops at `end = \"stop\"`",
-            Self::Refused => "rejected by a limit: reconnects, or receives a `503`",
-            Self::Restart => "every loss is reported after a restart",
+            Self::Refused => "when rejected by a limit, reconnects or receives a `503`",
+            Self::Restart => "lost events are reported after a restart",
         }
     }
 

@@ -25,62 +25,63 @@ const PROXIES: [(&str, &str, &str); 10] = [
 
 /// The reasons for tests that are expected to panic, by module and test.
 const FAULTS: &[(&str, &str, &str)] = &[
-    ("caddy", CUT_OFF, "Caddy 2.6 ends it cleanly"),
-    ("caddy_default", CUT_OFF, "Caddy 2.6 ends it cleanly"),
-    ("haproxy_default", LEAVES, "needs `option abortonclose`"),
+    ("caddy", ABORTED, ENDS_CLEANLY),
+    ("caddy_default", ABORTED, ENDS_CLEANLY),
+    ("haproxy_default", NOTICED, "needs `option abortonclose`"),
     (
         "haproxy_default",
-        "no_event_waits_for_the_next",
+        "event_is_not_held_back_until_the_next_one",
         "delayed by up to 200 ms in the kernel; needs `option http-no-delay`",
     ),
     (
         "haproxy_default",
-        "no_event_comes_200_ms_later_than_without_it",
+        "events_are_delayed_by_less_than_200_ms",
         "delayed by up to 200 ms in the kernel; needs `option http-no-delay`",
     ),
-    ("httpd", LEAVES, NOTICED_LATE),
-    ("httpd_default", LEAVES, NOTICED_LATE),
-    ("httpd", "one_connection_has_many_streams_over_http2", SIX),
-    ("httpd", "one_browser_has_fifty_streams", SIX),
+    ("httpd", NOTICED, NOTICED_LATE),
+    ("httpd_default", NOTICED, NOTICED_LATE),
+    ("httpd", "http2_connection_carries_many_streams", SIX),
+    ("httpd", "browser_can_open_fifty_streams", SIX),
     (
         "varnish",
-        "one_connection_has_many_streams_over_http2",
-        "works, but a disconnect is noticed late, since HTTP/2 requests cannot be piped",
+        "http2_connection_carries_many_streams",
+        "works, but notices a disconnect late because HTTP/2 requests cannot be piped",
     ),
-    ("varnish_default", LEAVES, NOTICED_LATE),
+    ("varnish_default", NOTICED, NOTICED_LATE),
     (
         "varnish_default",
-        "a_client_that_does_not_read_is_felt",
+        "backpressure_reaches_the_generator",
         "reads the whole stream into memory; needs `return (pipe)`",
     ),
 ];
 
-const CUT_OFF: &str = "a_stream_that_breaks_off_has_no_clean_end";
-const LEAVES: &str = "a_client_that_leaves_is_noticed";
+const ABORTED: &str = "aborted_stream_does_not_end_cleanly";
+const NOTICED: &str = "client_disconnect_is_noticed_immediately";
+const ENDS_CLEANLY: &str = "Caddy 2.6 ends the response cleanly";
 const NOTICED_LATE: &str = "only noticed when the server sends the next event or keep-alive";
-const SIX: &str = "serves only six streams of a connection at a time";
+const SIX: &str = "serves only six streams per connection at a time";
 
 /// Returns the reason why a module does not have a test.
 fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
     match (module, test) {
         (
             _,
-            "a_quiet_stream_stays_by_its_keep_alive"
-            | "one_connection_has_many_streams_over_http2"
-            | "one_browser_has_fifty_streams"
-            | "the_address_of_the_client_arrives"
-            | "a_server_that_refuses_is_passed_over"
-            | "a_server_that_refuses_is_passed_over_from_its_health_check_on"
-            | "a_server_that_is_not_ready_is_left_alone",
-        ) if module.ends_with("_default") => Some("only tested with the files below"),
-        ("varnish", "one_browser_has_fifty_streams") => Some("does not support TLS"),
+            "keep_alive_keeps_a_quiet_stream_open"
+            | "http2_connection_carries_many_streams"
+            | "browser_can_open_fifty_streams"
+            | "client_address_reaches_the_server"
+            | "refusing_server_is_skipped_immediately"
+            | "refusing_server_is_skipped_after_a_health_check"
+            | "draining_server_receives_no_new_streams",
+        ) if module.ends_with("_default") => Some("only tested with the configuration files below"),
+        ("varnish", "browser_can_open_fifty_streams") => Some("does not support TLS"),
         (
             "nginx",
-            "a_server_that_is_not_ready_is_left_alone"
-            | "a_server_that_refuses_is_passed_over_from_its_health_check_on",
+            "draining_server_receives_no_new_streams"
+            | "refusing_server_is_skipped_after_a_health_check",
         ) => Some("the free version has no health checks"),
-        ("varnish", "a_server_that_refuses_is_passed_over") => {
-            Some("a piped request is not retried until the health check notices the failure")
+        ("varnish", "refusing_server_is_skipped_immediately") => {
+            Some("piped requests are not retried, and fail until the next health check")
         }
         _ => None,
     }
@@ -118,7 +119,7 @@ pub(crate) fn table() -> Result<Table, String> {
     tests.sort_unstable();
     tests.dedup();
 
-    let mut table = Table::new(tests.iter().map(|test| test.replace('_', " ")).collect());
+    let mut table = Table::new(tests.iter().map(|test| title(test)).collect());
     for (name, module, program) in PROXIES {
         let missing = stderr.contains(&format!("SKIPPED: no {program};"));
         let cells = tests.iter().map(|test| {
@@ -132,6 +133,13 @@ pub(crate) fn table() -> Result<Table, String> {
     Ok(table)
 }
 
+/// Converts the name of a test into the title of its row.
+fn title(test: &str) -> String {
+    test.replace('_', " ")
+        .replace("keep alive", "keep-alive")
+        .replace("http2", "HTTP/2")
+}
+
 /// The outcome of a test, as reported by libtest.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
@@ -142,10 +150,11 @@ enum Outcome {
 }
 
 /// Parses the outcomes by module and test, from lines like `test
-/// behind::nginx::a_clean_end_stays_one ... ok`.
+/// through_proxies::nginx::clean_end_is_forwarded ... ok`.
 fn results(stdout: &str) -> BTreeMap<(&str, &str), Outcome> {
     let lines = stdout.lines().filter_map(|line| {
-        let (test, result) = line.strip_prefix("test behind::")?.split_once(" ... ")?;
+        let test = line.strip_prefix("test through_proxies::")?;
+        let (test, result) = test.split_once(" ... ")?;
         let (test, has_to_panic) = match test.strip_suffix(" - should panic") {
             Some(test) => (test, true),
             None => (test, false),

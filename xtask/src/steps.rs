@@ -158,7 +158,7 @@ pub(crate) fn tests() -> Vec<Step> {
                 "--",
                 // The `interop` step runs these.
                 "--skip",
-                "behind::",
+                "through_proxies::",
             ],
         )
         .needs("curl", "curl")

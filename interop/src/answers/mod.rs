@@ -75,13 +75,13 @@ impl Case {
     /// Returns the title of the row in the docs.
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Plain => "a complete answer",
+            Self::Plain => "a complete response",
             Self::KeepAlive => "keep-alives after an id and `retry`",
             Self::LateStart => "`retry` and keep-alives before a late first event",
-            Self::Topic => "an answer from a finished topic",
-            Self::Error => "an error in the middle becomes an API error",
-            Self::MaxDuration => "cut off by `max_duration`: an error, not a clean end",
-            Self::Shutdown => "cut off by a shutdown: an error, not a clean end",
+            Self::Topic => "a response from a finished topic",
+            Self::Error => "a mid-stream error becomes an API error",
+            Self::MaxDuration => "a cut-off by `max_duration` is reported as an error",
+            Self::Shutdown => "a cut-off by a shutdown is reported as an error",
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn number(number: u32) -> String {
 
 /// The head and the first event arrive before the generator has a second event. Each later event
 /// arrives before the next one exists.
-pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
+pub(crate) async fn event_is_not_held_back_until_the_next_one(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -33,7 +33,7 @@ pub(crate) async fn no_event_waits_for_the_next(kind: Kind) {
     .await;
 }
 
-pub(crate) async fn a_browser_that_takes_compression_gets_events_at_once(kind: Kind) {
+pub(crate) async fn events_arrive_at_once_with_compression(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -49,7 +49,7 @@ pub(crate) async fn a_browser_that_takes_compression_gets_events_at_once(kind: K
 }
 
 /// The generator is dropped immediately, although it writes nothing that could fail.
-pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
+pub(crate) async fn client_disconnect_is_noticed_immediately(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -72,7 +72,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed(kind: Kind) {
 }
 
 /// Tests proxies that notice a disconnect only when they send something.
-pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind) {
+pub(crate) async fn client_disconnect_is_noticed_at_the_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -84,7 +84,7 @@ pub(crate) async fn a_client_that_leaves_is_noticed_at_the_keep_alive(kind: Kind
 }
 
 /// If the server ends a stream cleanly, the client sees a clean end.
-pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
+pub(crate) async fn clean_end_is_forwarded(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -98,7 +98,7 @@ pub(crate) async fn a_clean_end_stays_one(kind: Kind) {
 }
 
 /// If a stream is cut off, the client does not see a clean end.
-pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
+pub(crate) async fn aborted_stream_does_not_end_cleanly(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -111,7 +111,7 @@ pub(crate) async fn a_stream_that_breaks_off_has_no_clean_end(kind: Kind) {
 
 /// A browser can have more than six streams on one connection, and closing one of them does not
 /// affect the others.
-pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
+pub(crate) async fn http2_connection_carries_many_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_http2,
         ..kind
@@ -142,7 +142,7 @@ pub(crate) async fn one_connection_has_many_streams_over_http2(kind: Kind) {
 }
 
 /// The median delay added by the proxy is not noticeable.
-pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
+pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -164,18 +164,18 @@ pub(crate) async fn no_event_comes_200_ms_later_than_without_it(kind: Kind) {
         // Otherwise, the old generator would yield the next event.
         servers.world.generators.until_alive(0).await;
     }
-    let [direct, behind] = medians[..] else {
+    let [direct, proxied] = medians[..] else {
         unreachable!("there are two medians")
     };
     assert!(
-        behind < direct + Duration::from_millis(200),
-        "{behind:?} behind the proxy, and {direct:?} directly"
+        proxied < direct + Duration::from_millis(200),
+        "{proxied:?} through the proxy, {direct:?} directly"
     );
 }
 
 /// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything that
 /// it can.
-pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
+pub(crate) async fn browser_can_open_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
         ..kind
@@ -213,14 +213,14 @@ pub(crate) async fn one_browser_has_fifty_streams(kind: Kind) {
     );
     let seen = all.await.is_ok();
     let told = *servers.world.told.borrow();
-    assert!(seen, "{told} of {STREAMS} streams had their event");
+    assert!(seen, "{told} of {STREAMS} streams received their event");
     assert_eq!(servers.world.generators.count().started, STREAMS);
     browser.kill().await.unwrap();
     servers.world.generators.until_gone().await;
 }
 
 /// The server receives the client address only from the proxy.
-pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
+pub(crate) async fn client_address_reaches_the_server(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -235,7 +235,7 @@ pub(crate) async fn the_address_of_the_client_arrives(kind: Kind) {
 
 /// A client that does not read stalls the generator despite the buffers of the proxy and of two
 /// sockets.
-pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
+pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -253,7 +253,7 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
     })
     .await;
     let taken = taken();
-    assert!(taken < PIECES / 4, "{taken} pieces were taken");
+    assert!(taken < PIECES / 4, "{taken} pieces were accepted");
     assert_eq!(servers.world.generators.count().alive, 1);
     drop(client);
     servers.world.generators.until_alive(0).await;
@@ -261,7 +261,7 @@ pub(crate) async fn a_client_that_does_not_read_is_felt(kind: Kind) {
 
 /// The timeout from the configuration, shortened here, ends a silent stream but not a stream with a
 /// keep-alive.
-pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
+pub(crate) async fn keep_alive_keeps_a_quiet_stream_open(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[kind.silence]).await else {
         return;
@@ -285,7 +285,7 @@ pub(crate) async fn a_quiet_stream_stays_by_its_keep_alive(kind: Kind) {
 }
 
 /// The proxy skips a server that refuses connections, and no client is affected.
-pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
+pub(crate) async fn refusing_server_is_skipped_immediately(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -302,7 +302,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over(kind: Kind) {
 }
 
 /// Like the previous test, but for a proxy that needs a health check to skip the server.
-pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_on(kind: Kind) {
+pub(crate) async fn refusing_server_is_skipped_after_a_health_check(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
         return;
@@ -331,7 +331,7 @@ pub(crate) async fn a_server_that_refuses_is_passed_over_from_its_health_check_o
 }
 
 /// After SIGTERM, a server receives no new streams, but its open streams continue.
-pub(crate) async fn a_server_that_is_not_ready_is_left_alone(kind: Kind) {
+pub(crate) async fn draining_server_receives_no_new_streams(kind: Kind) {
     let servers = [Process::start().await, Process::start().await];
     let Some(proxy) = Proxy::start(kind, [servers[0].addr, servers[1].addr], &[]).await else {
         return;

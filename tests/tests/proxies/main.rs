@@ -16,7 +16,7 @@ mod servers;
 
 /// The `sockets` step of `cargo xtask test` skips the tests in this module by the name of the
 /// module, because the `interop` step runs them.
-mod behind {
+mod through_proxies {
     /// Defines the named tests for this proxy. If the proxy is known to fail a test, the expected
     /// panic message follows the name of the test.
     macro_rules! proxy {
@@ -43,134 +43,134 @@ mod behind {
     }
 
     proxy!(nginx = NGINX:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
-        a_quiet_stream_stays_by_its_keep_alive
-        one_connection_has_many_streams_over_http2
-        one_browser_has_fifty_streams
-        the_address_of_the_client_arrives
-        a_server_that_refuses_is_passed_over
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
+        keep_alive_keeps_a_quiet_stream_open
+        http2_connection_carries_many_streams
+        browser_can_open_fifty_streams
+        client_address_reaches_the_server
+        refusing_server_is_skipped_immediately
     );
     proxy!(haproxy = HAPROXY:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
-        a_quiet_stream_stays_by_its_keep_alive
-        one_connection_has_many_streams_over_http2
-        one_browser_has_fifty_streams
-        the_address_of_the_client_arrives
-        a_server_that_refuses_is_passed_over
-        a_server_that_refuses_is_passed_over_from_its_health_check_on
-        a_server_that_is_not_ready_is_left_alone
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
+        keep_alive_keeps_a_quiet_stream_open
+        http2_connection_carries_many_streams
+        browser_can_open_fifty_streams
+        client_address_reaches_the_server
+        refusing_server_is_skipped_immediately
+        refusing_server_is_skipped_after_a_health_check
+        draining_server_receives_no_new_streams
     );
     proxy!(caddy = CADDY:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end ("left == right")
-        a_quiet_stream_stays_by_its_keep_alive
-        one_connection_has_many_streams_over_http2
-        one_browser_has_fifty_streams
-        the_address_of_the_client_arrives
-        a_server_that_refuses_is_passed_over
-        a_server_that_refuses_is_passed_over_from_its_health_check_on
-        a_server_that_is_not_ready_is_left_alone
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly ("left == right")
+        keep_alive_keeps_a_quiet_stream_open
+        http2_connection_carries_many_streams
+        browser_can_open_fifty_streams
+        client_address_reaches_the_server
+        refusing_server_is_skipped_immediately
+        refusing_server_is_skipped_after_a_health_check
+        draining_server_receives_no_new_streams
     );
     proxy!(httpd = HTTPD:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed ("to be dropped")
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
-        a_quiet_stream_stays_by_its_keep_alive
-        one_connection_has_many_streams_over_http2 ("for the head")
-        one_browser_has_fifty_streams ("streams had their event")
-        the_address_of_the_client_arrives
-        a_server_that_refuses_is_passed_over
-        a_server_that_refuses_is_passed_over_from_its_health_check_on
-        a_server_that_is_not_ready_is_left_alone
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately ("to be dropped")
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
+        keep_alive_keeps_a_quiet_stream_open
+        http2_connection_carries_many_streams ("for the head")
+        browser_can_open_fifty_streams ("streams received their event")
+        client_address_reaches_the_server
+        refusing_server_is_skipped_immediately
+        refusing_server_is_skipped_after_a_health_check
+        draining_server_receives_no_new_streams
     );
     proxy!(varnish = VARNISH:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
-        a_quiet_stream_stays_by_its_keep_alive
-        one_connection_has_many_streams_over_http2 ("to be dropped")
-        the_address_of_the_client_arrives
-        a_server_that_refuses_is_passed_over_from_its_health_check_on
-        a_server_that_is_not_ready_is_left_alone
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
+        keep_alive_keeps_a_quiet_stream_open
+        http2_connection_carries_many_streams ("to be dropped")
+        client_address_reaches_the_server
+        refusing_server_is_skipped_after_a_health_check
+        draining_server_receives_no_new_streams
     );
     proxy!(nginx_default = NGINX_DEFAULT:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
     );
     proxy!(haproxy_default = HAPROXY_DEFAULT:
-        no_event_waits_for_the_next ("twelve events took")
-        no_event_comes_200_ms_later_than_without_it ("behind the proxy, and")
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed ("to be dropped")
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
+        event_is_not_held_back_until_the_next_one ("twelve events took")
+        events_are_delayed_by_less_than_200_ms ("through the proxy")
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately ("to be dropped")
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
     );
     proxy!(caddy_default = CADDY_DEFAULT:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end ("left == right")
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly ("left == right")
     );
     proxy!(httpd_default = HTTPD_DEFAULT:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed ("to be dropped")
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately ("to be dropped")
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
     );
     proxy!(varnish_default = VARNISH_DEFAULT:
-        no_event_waits_for_the_next
-        no_event_comes_200_ms_later_than_without_it
-        a_browser_that_takes_compression_gets_events_at_once
-        a_client_that_leaves_is_noticed ("to be dropped")
-        a_client_that_leaves_is_noticed_at_the_keep_alive
-        a_client_that_does_not_read_is_felt ("pieces were taken")
-        a_clean_end_stays_one
-        a_stream_that_breaks_off_has_no_clean_end
+        event_is_not_held_back_until_the_next_one
+        events_are_delayed_by_less_than_200_ms
+        events_arrive_at_once_with_compression
+        client_disconnect_is_noticed_immediately ("to be dropped")
+        client_disconnect_is_noticed_at_the_keep_alive
+        backpressure_reaches_the_generator ("pieces were accepted")
+        clean_end_is_forwarded
+        aborted_stream_does_not_end_cleanly
     );
 }
