@@ -199,10 +199,10 @@ impl Response {
     /// after a week of tokio's paused clock.
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
-        let what = format!("the end of the body of {}", self.request_line);
+        let what = format!("the end of the response to {}", self.request_line);
         let body = match or_give_up(what, whole).await {
             Ok(body) => body,
-            Err(error) => panic!("the body of {} was cut off: {error}", self.request_line),
+            Err(error) => panic!("the body from {} was cut off: {error}", self.request_line),
         };
         match String::from_utf8(body.to_vec()) {
             Ok(text) => text,

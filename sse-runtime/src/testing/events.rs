@@ -27,11 +27,10 @@ pub struct Events {
     dropped: mpsc::Receiver<()>,
 }
 
-/// The error returned if a stream is cut off, which means that the connection closed before the
-/// stream had ended.
+/// The response was cut off before its end.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream was cut off: {0}")]
-pub struct BrokenOff(#[source] axum::Error);
+pub struct StreamCut(#[source] axum::Error);
 
 impl Events {
     pub(super) fn new(body: Body, request_line: String, dropped: mpsc::Receiver<()>) -> Self {
@@ -49,7 +48,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// Returns [`BrokenOff`] if the stream is cut off.
+    /// Returns [`StreamCut`] if the stream is cut off.
     ///
     /// # Panics
     ///
@@ -59,12 +58,12 @@ impl Events {
     /// # Cancel safety
     ///
     /// This method is cancel safe. Data that has already been received is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
-        let request_line = self.request_line.clone();
-        or_give_up(format!("an event of {request_line}"), self.receive_event()).await
+    pub async fn next(&mut self) -> Result<Option<ReceivedEvent>, StreamCut> {
+        let what = format!("an event from {}", self.request_line);
+        or_give_up(what, self.receive_event()).await
     }
 
-    async fn receive_event(&mut self) -> Result<Option<ReceivedEvent>, BrokenOff> {
+    async fn receive_event(&mut self) -> Result<Option<ReceivedEvent>, StreamCut> {
         loop {
             match self.receive_frame().await? {
                 Some(Frame::Event(event)) => return Ok(Some(event)),
@@ -79,7 +78,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// Returns [`BrokenOff`] if the stream is cut off.
+    /// Returns [`StreamCut`] if the stream is cut off.
     ///
     /// # Panics
     ///
@@ -88,12 +87,12 @@ impl Events {
     /// # Cancel safety
     ///
     /// This method is cancel safe, as is [`next`](Self::next).
-    pub async fn next_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
-        let request_line = self.request_line.clone();
-        or_give_up(format!("a frame of {request_line}"), self.receive_frame()).await
+    pub async fn next_frame(&mut self) -> Result<Option<Frame>, StreamCut> {
+        let what = format!("a frame from {}", self.request_line);
+        or_give_up(what, self.receive_frame()).await
     }
 
-    async fn receive_frame(&mut self) -> Result<Option<Frame>, BrokenOff> {
+    async fn receive_frame(&mut self) -> Result<Option<Frame>, StreamCut> {
         loop {
             if let Some(frame) = self.received.pop_front() {
                 if let Frame::Event(event) = &frame {
@@ -107,7 +106,7 @@ impl Events {
                         self.decoder.decode(bytes, &mut self.received);
                     }
                 }
-                Some(Err(error)) => return Err(BrokenOff(error)),
+                Some(Err(error)) => return Err(StreamCut(error)),
                 None => return Ok(None),
             }
         }
@@ -148,7 +147,7 @@ impl Events {
     /// Panics if an event arrives or the stream ends cleanly instead.
     pub async fn expect_cut(&mut self) {
         match self.next().await {
-            Err(BrokenOff(_)) => {}
+            Err(StreamCut(_)) => {}
             Ok(Some(event)) => panic!("expected the stream to be cut off, found {event:?}"),
             Ok(None) => panic!("expected the stream to be cut off, but it has ended"),
         }

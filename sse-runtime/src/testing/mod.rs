@@ -69,4 +69,4 @@ mod patience;
 
 pub use client::{Client, Request, Response};
 pub use decode::{Frame, ReceivedEvent};
-pub use events::{BrokenOff, Events};
+pub use events::{Events, StreamCut};

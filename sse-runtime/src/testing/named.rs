@@ -53,7 +53,7 @@ fn is_named(named: &Named, event: &str) -> bool {
 }
 
 fn unknown(event: &str) -> Error {
-    Error::custom(format_args!("there is no event `{event}`"))
+    Error::custom(format_args!("unknown event name `{event}`"))
 }
 
 fn empty(data: &str) -> Result<(), Error> {

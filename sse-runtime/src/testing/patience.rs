@@ -39,8 +39,8 @@ pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output 
             steps += 1;
             assert!(
                 started.elapsed() < PATIENCE && steps < STEPS,
-                "gave up waiting for {what}: it was polled {polls} times in {:?} ({:?} by tokio's clock) and is \
-                 still pending. Trigger it before it is awaited, or from another task",
+                "timed out after {:?} ({:?} on tokio's clock) waiting for {what}: polled {polls} times. Trigger it \
+                 before it is awaited, or from another task",
                 started.elapsed(),
                 clock.elapsed(),
             );

@@ -104,7 +104,7 @@ async fn serde_tag_stays_in_the_data() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "there is no event `unknown`")]
+#[should_panic(expected = "unknown event name `unknown`")]
 async fn decode_panics_for_unknown_event_name() {
     let text = wire!(Text<&'static str>: Event::text("x").event("unknown"));
     assert_eq!(text, "event: unknown\ndata: x\n\n");
