@@ -76,8 +76,8 @@ fn conflict_names_both_endpoints_with_their_lines() {
     assert!(there.contains(&format!("overlap.rs:{first}:")), "{there}");
     assert_eq!(
         message.replace(there, "there"),
-        "`GET /clock` belongs to the endpoint `clock` already (there), so `ticks` cannot have it; give one of them \
-         another path or method"
+        "`GET /clock` is already served by the `clock` endpoint (there), so `ticks` cannot be mounted; give one of \
+         them another path or method"
     );
     assert_eq!(line, second);
 }
@@ -88,7 +88,7 @@ fn endpoint_mounted_twice_is_named_once() {
     let (message, _) =
         panic_of(|| router.sse(set_clock().layer(tower_http::trace::TraceLayer::new_for_http())));
     assert!(
-        message.starts_with("`POST /clock` belongs to the endpoint `set_clock` already ("),
+        message.starts_with("`POST /clock` is already served by the `set_clock` endpoint ("),
         "{message}"
     );
     assert!(
@@ -105,8 +105,8 @@ fn conflict_with_a_plain_handler_names_the_endpoint() {
         let (message, line) = panic_of(|| router.sse(page));
         assert_eq!(
             message,
-            "something else answers `GET /page` already, so the endpoint `page` cannot; give one of them another \
-             path or method"
+            "`GET /page` is already served by another route, so the `page` endpoint cannot be mounted; give one of \
+             them another path or method"
         );
         assert_eq!(line, second);
     }

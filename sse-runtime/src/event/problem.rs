@@ -159,7 +159,7 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
         );
     }
     let body = serde_json::to_vec(error).or_else(|problem| {
-        tracing::error!(error = %problem, "failed to serialize a field of an error; the response omits the fields of the error");
+        tracing::error!(error = %problem, "failed to serialize the fields of an error; responding without them");
         serde_json::to_vec(&Bare(error.problem()))
     });
     let body = body.unwrap_or_default();

@@ -252,7 +252,7 @@ fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, err
                 path = endpoint.path,
                 error = describe(&error),
                 frame = frame.trim_end(),
-                "the generator returned an error, which was sent to the client in this frame"
+                "the generator returned an error; sent it to the client"
             );
             Ok(())
         });

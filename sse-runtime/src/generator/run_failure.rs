@@ -102,7 +102,7 @@ impl Failure {
                     true
                 }
                 Err(error) => {
-                    tracing::error!(%error, "failed to serialize the error of a run; its readers receive no details");
+                    tracing::error!(%error, "failed to serialize the error of a run; not sending its details");
                     false
                 }
             }

@@ -140,7 +140,7 @@ fn listen_without_ipv6<T>(
     let Ok(listener) = listen((Ipv4Addr::UNSPECIFIED, addr.port()).into()) else {
         return Err(error);
     };
-    tracing::warn!(%addr, %error, "IPv6 is unavailable, so the server listens on IPv4 only");
+    tracing::warn!(%addr, %error, "IPv6 is unavailable; listening on IPv4 only");
     Ok(listener)
 }
 
@@ -239,7 +239,7 @@ impl Listener {
         if let Kind::Tcp(listener) = &self.kind
             && let Err(error) = set_options(&SockRef::from(listener), user_timeout)
         {
-            tracing::debug!(%error, "failed to set the options of a listener");
+            tracing::debug!(%error, "failed to set listener options");
         }
         #[cfg(not(target_os = "linux"))]
         let _ = user_timeout;
@@ -327,7 +327,7 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
     }
     if let Err(error) = set_options(&socket, user_timeout) {
         // The peer may have disconnected already.
-        tracing::debug!(%peer, %error, "failed to set the options of a socket");
+        tracing::debug!(%peer, %error, "failed to set socket options");
     }
 }
 

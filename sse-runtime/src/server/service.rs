@@ -119,7 +119,7 @@ impl RequestLine {
             tracing::error!(
                 method = %self.method,
                 path = self.uri.path(),
-                "a handler, extractor or layer panicked before the response"
+                "a handler, extractor or layer panicked before the response began"
             );
             resume_unwind(panic)
         })

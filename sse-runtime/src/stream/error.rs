@@ -9,34 +9,30 @@ use crate::{
 /// error is for the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
-    #[error("a value that the endpoint `{endpoint}` yielded could not be sent")]
+    #[error("failed to encode a value yielded by the `{endpoint}` endpoint")]
     Encode {
         endpoint: &'static str,
         source: EncodeError,
     },
-    #[error("a client of the endpoint `{endpoint}` missed events")]
+    #[error("a client of the `{endpoint}` endpoint missed events")]
     Gap {
         endpoint: &'static str,
         source: Box<Gap>,
     },
-    #[error("the stream of the endpoint `{endpoint}` was cut: {reason}")]
+    #[error("the stream of the `{endpoint}` endpoint was cut off: {reason}")]
     Cut {
         endpoint: &'static str,
         reason: CloseReason,
     },
-    #[error("the run that the endpoint `{endpoint}` reads has failed")]
+    #[error("the run read by the `{endpoint}` endpoint failed")]
     RunFailed { endpoint: &'static str },
-    #[error("the run that the endpoint `{endpoint}` reads was stopped")]
+    #[error("the run read by the `{endpoint}` endpoint was stopped")]
     RunStopped { endpoint: &'static str },
-    #[error("the endpoint `{endpoint}` panicked")]
+    #[error("the `{endpoint}` endpoint panicked")]
     Panicked { endpoint: &'static str },
-    #[error(
-        "the endpoint `{endpoint}` ended with the response's error after the response had begun"
-    )]
+    #[error("the `{endpoint}` endpoint returned an error response after the response had begun")]
     RejectedTooLate { endpoint: &'static str },
-    #[error(
-        "a client of the endpoint `{endpoint}` left, or broke off, in the middle of its request"
-    )]
+    #[error("a request to the `{endpoint}` endpoint was aborted before its body was complete")]
     RequestBrokenOff {
         endpoint: &'static str,
         source: axum::Error,

@@ -55,7 +55,7 @@ impl RequestContext {
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 limit = rejected.full.as_str(),
-                "the stream was rejected because a limit is reached"
+                "rejected a stream because a limit was reached"
             );
             Box::new(rejected.response)
         })?;

@@ -63,7 +63,7 @@ pub(crate) async fn respond(
         tracing::debug!(
             endpoint = mounted.endpoint.name,
             id = context.sent_done(),
-            "the client has received the end of an earlier stream, so it gets a gap"
+            "the client already received the end of an earlier stream; sending a gap"
         );
     }
     let (reason, response) = match before {
@@ -78,7 +78,7 @@ pub(crate) async fn respond(
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 id = context.sent_done(),
-                "the client has received the end of the stream, so it gets a 204"
+                "the client already received the end of the stream; responding with 204"
             );
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)

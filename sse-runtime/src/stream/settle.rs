@@ -71,7 +71,7 @@ pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endp
                 endpoint = endpoint.name,
                 path = endpoint.path,
                 status = response.status().as_u16(),
-                "the generator ended with the response's error after the response had begun; its connection is closed"
+                "the generator returned an error response after the response had begun; aborting the response"
             );
             let error = StreamError::RejectedTooLate {
                 endpoint: endpoint.name,
@@ -118,8 +118,7 @@ pub(super) fn closed(
         endpoint = endpoint.name,
         path = endpoint.path,
         %reason,
-        "the stream was cut before its generator ended; its response breaks off, so that the client does \
-         not mistake it for a complete response"
+        "the stream was cut off before its generator finished; aborting the response"
     );
     let error = StreamError::Cut {
         endpoint: endpoint.name,
@@ -152,7 +151,7 @@ fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Sett
         path,
         reason = %failure.reason,
         is_stop = failure.is_stop,
-        "the run that the stream reads did not finish, and its client does not learn why: its response breaks off"
+        "the run did not finish and the client cannot be notified; aborting the response"
     );
     let error = match failure.is_stop {
         true => StreamError::RunStopped { endpoint: name },
@@ -166,7 +165,7 @@ pub(super) fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> Settled {
     tracing::error!(
         endpoint = endpoint.name,
         path = endpoint.path,
-        "a task of the stream panicked; its connection is closed"
+        "a task of the stream panicked; aborting the response"
     );
     say_failure(&Failure::panicked(), handoff, endpoint);
     let error = StreamError::Panicked {
@@ -195,7 +194,7 @@ pub(super) fn write_failed(
                 endpoint = name,
                 path,
                 error = %source,
-                "a value that the generator yielded could not be sent; its connection is closed"
+                "failed to encode a yielded value; aborting the response"
             );
             StreamError::Encode {
                 endpoint: name,
@@ -207,8 +206,8 @@ pub(super) fn write_failed(
                 endpoint = name,
                 path,
                 gap = %source,
-                "a client missed events of a topic, and the endpoint sends no `gap` events: its response breaks \
-                 off. Handle gaps with `recv`, or add `events = \"all\"`"
+                "a client missed events of a topic and the endpoint sends no `gap` events; aborting the response. \
+                 Handle gaps with `recv`, or set `events = \"all\"`"
             );
             StreamError::Gap {
                 endpoint: name,

@@ -35,7 +35,7 @@ pub(super) fn poll(
         tracing::error!(
             endpoint = endpoint.name,
             path = endpoint.path,
-            "the generator panicked; its connection is closed"
+            "the generator panicked; aborting the response"
         );
         let error = StreamError::Panicked {
             endpoint: endpoint.name,

@@ -33,7 +33,7 @@ pub enum PublishError {
     },
     /// The back end would have to wait, and [`Topic::try_publish`](super::Topic::try_publish) never
     /// waits.
-    #[error("the topic's back end has to wait to publish the event; use `publish` instead")]
+    #[error("the topic's back end would have to wait to publish the event; use `publish` instead")]
     TakesTime,
 }
 

@@ -359,12 +359,12 @@ impl<S: Sync> FromRequestParts<S> for Connection {
 /// The rejection for a [`Connection`] extractor in a handler that isn't an event endpoint. Its
 /// response is a `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("only an endpoint of `#[sse_endpoint]` has a `Connection`")]
+#[error("`Connection` is only available in `#[sse_endpoint]` functions")]
 pub struct MissingConnection(());
 
 impl IntoResponse for MissingConnection {
     fn into_response(self) -> Response {
-        tracing::error!(error = %self, "a handler asked for a `Connection`");
+        tracing::error!(error = %self, "failed to extract a `Connection`");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }

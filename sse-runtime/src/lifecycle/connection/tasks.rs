@@ -161,7 +161,7 @@ impl Connection {
                     connection = id,
                     %reason,
                     hooks = hooks.len(),
-                    "close hooks do not run, because the request was not handled in a tokio runtime"
+                    "skipping close hooks because the request was not handled in a tokio runtime"
                 );
             }
             return;

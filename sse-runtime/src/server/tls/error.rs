@@ -59,7 +59,7 @@ pub enum TlsError {
     },
     /// The key file contains a certificate but no key.
     #[error(
-        "`{file}` should hold the private key, but holds a certificate; are the two files swapped?"
+        "`{file}` should contain the private key but contains a certificate; are the two files swapped?"
     )]
     #[non_exhaustive]
     CertificateAsKey {

@@ -150,7 +150,7 @@ impl Tls {
                 tracing::warn!(
                     cert = %self.pair.cert.display(),
                     key = %self.pair.key.display(),
-                    "the file system has not returned the certificate for a minute; the old one stays in use"
+                    "reading the certificate has been blocked for a minute; still using the old one"
                 );
                 reading.await
             }
@@ -162,13 +162,13 @@ impl Tls {
                 if self.pair.replace(found) {
                     tracing::info!(
                         cert = %self.pair.cert.display(),
-                        "the certificate has changed; new connections use it"
+                        "reloaded the certificate; new connections use it"
                     );
                 }
             }
             Err(error) => tracing::warn!(
                 %error,
-                "failed to reload the certificate; the old one stays in use, and the next attempt is in a minute"
+                "failed to reload the certificate; still using the old one, and retrying in a minute"
             ),
         }
     }

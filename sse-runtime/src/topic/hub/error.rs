@@ -21,9 +21,7 @@ use axum::{
 #[non_exhaustive]
 pub enum HubError {
     /// The hub has reached its limit of topics or of bytes, and no unused topic can be dropped.
-    #[error(
-        "the hub has as many topics as it may have; raise `max_topics`, or let idle ones go sooner"
-    )]
+    #[error("the hub is full; raise `max_topics`, or lower `idle` to drop unused topics sooner")]
     Full,
     /// The id with the positions in all of these topics would be too long.
     #[error(
@@ -31,7 +29,7 @@ pub enum HubError {
     )]
     TooManyNames,
     /// A name is longer than 1,024 bytes.
-    #[error("the name of a topic has at most 1,024 bytes; name it by a hash of what is longer")]
+    #[error("the name of a topic is limited to 1,024 bytes; use a hash of a longer name")]
     NameTooLong,
 }
 
@@ -54,7 +52,7 @@ impl IntoResponse for HubError {
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);
-    let refused = SINCE.fetch_add(1, Ordering::Relaxed) + 1;
+    let rejected = SINCE.fetch_add(1, Ordering::Relaxed) + 1;
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
         return;
@@ -62,5 +60,5 @@ fn warn_once_a_second(error: HubError) {
     *last = Some(Instant::now());
     drop(last);
     SINCE.store(0, Ordering::Relaxed);
-    tracing::warn!(%error, refused, "topics were refused");
+    tracing::warn!(%error, rejected, "rejected requests for new topics");
 }

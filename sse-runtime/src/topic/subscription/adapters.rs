@@ -110,7 +110,7 @@ impl<S, F> Map<S, F> {
         Poll::Ready(update.map(|update| {
             if let Some(gap) = &update.gap {
                 // An `Event` cannot carry the gap.
-                tracing::warn!(%gap, "a gap was not reported: outside of an endpoint, a mapped subscription drops it");
+                tracing::warn!(%gap, "dropped a gap: outside of an endpoint, a mapped subscription cannot report it");
             }
             Event::json((self.view)(&update)).id(update.id().clone())
         }))

@@ -265,8 +265,7 @@ async fn read_failed(
 async fn post_receives_the_error_of_a_failed_run() {
     let log = support::log::Log::capture();
     let addr = serve(Router::new().sse(read_failed).with_state(hub(10))).await;
-    let unexplained =
-        "the run that the stream reads did not finish, and its client does not learn why";
+    let unexplained = "the run did not finish and the client cannot be notified";
     for when in ["while it runs", "after it has failed"] {
         let mut client = Client::post(addr, "/read_failed/shown", 0, b"").await;
         client.head().await;
