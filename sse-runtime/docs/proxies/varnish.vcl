@@ -1,10 +1,10 @@
-# Varnish in front of two servers of event streams. What is not here may stay at its default.
+# Varnish in front of two servers of event streams. All other settings can keep their defaults.
 # varnishd -f varnish.vcl -a :8080 -p feature=+http2 -p pipe_timeout=60
 vcl 4.1;
 
 import directors;
 
-# `Server::ready("/readyz")` answers 503 from SIGTERM on: no new streams from then on.
+# After SIGTERM, `Server::readiness_path("/readyz")` responds with 503, so the server receives no new streams.
 probe ready {
     .url = "/readyz";
     .interval = 1s;
@@ -13,8 +13,8 @@ probe ready {
     .initial = 1;
 }
 
-# Silence of the server for this long ends a stream of HTTP/2. That of HTTP/1.1 has the parameter `pipe_timeout`. The
-# keep-alive comment comes every 15 s.
+# `between_bytes_timeout` ends an HTTP/2 stream if the server sends nothing for this long. For HTTP/1.1, this is the
+# `pipe_timeout` parameter. The server sends a keep-alive comment every 15 s.
 backend a {
     .host = "127.0.0.1:3000";
     .connect_timeout = 5s;
@@ -29,7 +29,7 @@ backend b {
 }
 
 sub vcl_init {
-    # It has no director that knows how many streams each server has.
+    # Varnish has no director that takes the number of streams of each server into account.
     new events = directors.round_robin();
     events.add_backend(a);
     events.add_backend(b);
@@ -37,20 +37,22 @@ sub vcl_init {
 
 sub vcl_recv {
     set req.backend_hint = events.backend();
-    # For `StreamLimit::per_key`: to the server all clients come from here. What a client says of itself is replaced.
+    # For `StreamLimit::per_key`, since the server only sees the proxy's address. Overrides a value from the client.
     set req.http.X-Real-IP = client.ip;
 
-    # Streams are not for the cache. Of a site that has more, these lines are for the paths of its streams alone.
+    # Streams must not be cached. If the site also has other content, restrict the following lines to the paths of the
+    # streams.
     #
-    # Piped, the client's leaving reaches the server at once. Fetched, it does when the server next sends something.
+    # If a request is piped, the server notices a disconnect immediately. Otherwise, it does not notice until it next
+    # sends something.
     if (req.proto ~ "^HTTP/1") {
         return (pipe);
     }
-    # HTTP/2 has no pipe.
+    # HTTP/2 requests cannot be piped.
     return (pass);
 }
 
 sub vcl_pipe {
-    # One request to a connection: what comes after the first would pass by unseen.
+    # Allows only one request per connection. Varnish would forward any further request without running `vcl_recv`.
     set bereq.http.Connection = "close";
 }
