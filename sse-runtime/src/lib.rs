@@ -79,16 +79,16 @@
 //!
 //! # What happens when
 //!
-//! | what | then |
+//! | if | then |
 //! | --- | --- |
 //! | the client disconnects | the generator is dropped at its current `.await`, and its destructors run; a generator that never waits is dropped at its next `.await` |
-//! | the generator returns | the stream ends; an `EventSource` reconnects and starts a new run, unless the attribute sets `end = "stop"` |
+//! | the generator returns | the stream ends; an `EventSource` reconnects and starts a new stream, unless the attribute sets `end = "stop"` |
 //! | `?` or `return Err(e)` before the response | the error is the response |
 //! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
-//! | a value's `Serialize` fails | the response breaks off, so that no client mistakes it for a complete one; logged at `error`; half a frame is never sent |
+//! | a value's `Serialize` implementation fails | the response is aborted, so that no client mistakes it for a complete one; logged at `error`; a partial frame is never sent |
 //! | the generator panics | the same; other streams and the server are not affected |
-//! | the server cuts the stream of a method other than `GET` | the response breaks off, so that no client mistakes it for a complete one; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
-//! | a `HEAD` request | the response is the head; the statements before the response run, but the stream does not |
+//! | the server cuts off a stream with a method other than `GET` | the response is aborted, so that no client mistakes it for a complete one; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
+//! | the method is `HEAD` | only the head is sent; the statements before the response run, but the stream does not |
 //!
 //! The crate logs through `tracing`, under the target `sse_runtime`. Install a subscriber to see
 //! the output.
