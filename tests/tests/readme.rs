@@ -241,16 +241,16 @@ fn readme_repeats_the_measured_figures() {
     let (readme, measured) = (read("README.md"), read("docs/performance.md"));
     for (row, scenario) in [
         (
-            "| memory of an idle stream, 10,000 streams open, KiB | ",
-            "| idle memory at 10,000 streams (axum by hand without its keep-alive) | KiB/stream | ",
+            "| memory per idle stream, with 10,000 open streams, KiB | ",
+            "| memory of 10,000 idle streams (axum by hand without keep-alive) | KiB/stream | ",
         ),
         (
-            "| deliveries per second at most, 1,000 subscribers of a topic | ",
-            "| most deliveries, 1,000 subscribers | deliveries/s | ",
+            "| maximum deliveries per second, 1,000 subscribers of a topic | ",
+            "| maximum deliveries, 1,000 subscribers | deliveries/s | ",
         ),
         (
-            "| CPU time for each delivery, 1,000 subscribers at 50 events per second, µs | ",
-            "| fan-out, 1,000 subscribers at 50/s | cpu us/event | ",
+            "| CPU time per delivery, 1,000 subscribers at 50 events per second, µs | ",
+            "| fan-out to 1,000 subscribers at 50 events/s | cpu us/event | ",
         ),
     ] {
         let bars = measured

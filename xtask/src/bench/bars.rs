@@ -60,14 +60,14 @@ const fn bar(
 
 use Limit::{AtLeast, AtMost};
 
-const READY: &str = "burst, `flush = \"ready\"`, a struct through `yield_!` and serde";
-const TOPIC: &str = "burst of a topic's encoded updates";
-const EACH: &str = "burst, `flush = \"each\"`";
-const FAN_1K: &str = "fan-out, 1,000 subscribers at 50/s";
-const FAN_10K: &str = "fan-out, 10,000 subscribers at 5/s";
-const OPEN: &str = "streams opened one after another, until the first event is read";
-const MOST_1K: &str = "most deliveries, 1,000 subscribers";
-const MOST_10K: &str = "most deliveries, 10,000 subscribers";
+const READY: &str = "burst of structs through `yield_!` with `flush = \"ready\"`";
+const TOPIC: &str = "burst of encoded topic updates";
+const EACH: &str = "burst with `flush = \"each\"`";
+const FAN_1K: &str = "fan-out to 1,000 subscribers at 50 events/s";
+const FAN_10K: &str = "fan-out to 10,000 subscribers at 5 events/s";
+const OPEN: &str = "opening one stream after another, until its first event is read";
+const MOST_1K: &str = "maximum deliveries, 1,000 subscribers";
+const MOST_10K: &str = "maximum deliveries, 10,000 subscribers";
 const BUT_FLOOR: &[&str] = &[BY_HAND, ACTIX, NCHAN];
 
 /// All bars, in the order of the table.
@@ -143,35 +143,35 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(3.5),
     ),
     bar(
-        "200 quiet streams closed at once, until the last generator is dropped",
+        "closing 200 quiet streams at once, until the last generator is dropped",
         ("leave", "left ms"),
         OURS,
         &[BY_HAND],
         AtMost(1.0),
     ),
     bar(
-        "10,000 streams with a timer each, an event a second",
+        "10,000 streams, each with a timer and one event per second",
         ("tick", CPU),
         OURS,
         &[BY_HAND],
         AtMost(0.75),
     ),
     bar(
-        "idle memory at 10,000 streams (axum by hand without its keep-alive)",
+        "memory of 10,000 idle streams (axum by hand without keep-alive)",
         ("idle", "KiB/stream"),
         OURS,
         &[BY_HAND],
         AtMost(0.2),
     ),
     bar(
-        "idle memory at 10,000 streams (axum by hand without its keep-alive)",
+        "memory of 10,000 idle streams (axum by hand without keep-alive)",
         ("idle", "KiB/stream"),
         PLAIN,
         &[BY_HAND],
         AtMost(1.0),
     ),
     bar(
-        "streams opened",
+        "opening streams",
         ("idle", "opened/s"),
         OURS,
         &[BY_HAND],
@@ -188,14 +188,14 @@ pub(crate) const BARS: &[Bar] = &[
         AtMost(1.15),
     ),
     bar(
-        "`cargo check` after an edit of one of 100 endpoints",
+        "`cargo check` after editing one of 100 endpoints",
         ("builds", builds::CHECK),
         OURS,
         &[BY_HAND],
         AtMost(1.15),
     ),
     bar(
-        "size of the program with 100 endpoints",
+        "binary size with 100 endpoints",
         ("builds", builds::SIZE),
         OURS,
         &[BY_HAND],

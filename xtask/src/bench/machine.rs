@@ -30,7 +30,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
         ),
         format!("load average at the start: {load}"),
         format!(
-            "{}, release profile, the system's allocator",
+            "{}, release profile, system allocator",
             output("rustc", &["--version"])
         ),
         format!(
@@ -44,7 +44,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
         let packages = ["-W", "-f", format, "nginx-core", "libnginx-mod-nchan"];
         lines.push(
             output("dpkg-query", &packages)
-                .trim_end_matches(", ")
+                .trim_end_matches(',')
                 .to_owned(),
         );
     }

@@ -18,28 +18,28 @@ const HEADERS: f64 = 66.0;
 type Row = (&'static str, fn(&Figures<'_>) -> Option<f64>);
 
 const ROWS: [Row; 8] = [
-    ("memory of the process, GiB", |of| {
+    ("process memory, GiB", |of| {
         Some(of.figure("idle", "KiB/stream")? * MILLION / 1024.0 / 1024.0)
     }),
-    ("cores, keep-alives alone", |of| {
+    ("cores, with only keep-alives", |of| {
         Some(of.figure("fan-10k", "cpu us/event")? / KEEP_ALIVE)
     }),
-    ("cores, an event to all every 10 s", |of| {
+    ("cores, one event to each stream every 10 s", |of| {
         Some(of.figure("fan-10k", "cpu us/event")? / 10.0)
     }),
-    ("cores, an event to all every second", |of| {
+    ("cores, one event to each stream per second", |of| {
         of.figure("fan-10k", "cpu us/event")
     }),
-    ("cores, each with a timer, an event a second", |of| {
+    ("cores, one event per second from separate timers", |of| {
         of.figure("tick", "cpu us/event")
     }),
-    ("seconds until all are open, one core", |of| {
+    ("seconds to open all streams, on one core", |of| {
         Some(MILLION / of.figure("idle", "opened/s")?)
     }),
-    ("sends a second, an event to all every second", |_| {
+    ("sends/s, one event to each stream per second", |_| {
         Some(MILLION)
     }),
-    ("Gbit/s, an event to all every second", |of| {
+    ("Gbit/s, one event to each stream per second", |of| {
         let bytes = of.figure("fan-10k", "bytes/event")? + HEADERS;
         Some(bytes * 8.0 * MILLION / 1e9)
     }),

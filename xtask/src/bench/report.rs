@@ -26,7 +26,7 @@ fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
         .iter()
         .chain(results.failed.values().flatten())
     {
-        writeln!(out, "- left out: {line}")?;
+        writeln!(out, "- not measured: {line}")?;
     }
     let verdicts: Vec<_> = BARS.iter().map(|bar| (bar, bar.judge(results))).collect();
     let count = |is_met: bool| {
@@ -169,11 +169,11 @@ pub(crate) fn write_page(texts: [(&str, &str); 2]) -> io::Result<()> {
         let parts = page
             .split_once(&begin)
             .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-        let Some((before, behind)) = parts else {
+        let Some((before, after)) = parts else {
             let lost = format!("{} has no `bench: {section}` section", path.display());
             return Err(io::Error::other(lost));
         };
-        page = format!("{before}{begin}\n{text}\n{END}{behind}");
+        page = format!("{before}{begin}\n{text}\n{END}{after}");
     }
     fs::write(&path, page)
 }
