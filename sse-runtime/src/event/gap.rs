@@ -74,12 +74,12 @@ impl Gap {
     }
 
     /// Merges this gap with an earlier one that has not been reported yet.
-    pub(crate) fn behind(self, before: Option<Box<Self>>) -> Self {
-        let Some(before) = before else { return self };
-        let missed = before.missed.zip(self.missed);
+    pub(crate) fn after(self, earlier: Option<Box<Self>>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        let missed = earlier.missed.zip(self.missed);
         Self {
-            reason: before.reason,
-            missed: missed.map(|(before, since)| before + since),
+            reason: earlier.reason,
+            missed: missed.map(|(earlier, later)| earlier + later),
             position: self.position,
         }
     }

@@ -145,7 +145,7 @@ impl SentDone {
 
     /// Returns whether the endpoint has extracted the id. If it has, a topic may have to check the
     /// id.
-    pub(crate) fn is_asked_for(&self) -> bool {
+    pub(crate) fn is_extracted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

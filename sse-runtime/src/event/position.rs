@@ -33,11 +33,11 @@ pub(crate) struct Position {
     /// The number of later events that a `gap` event has already reported to the client as missed.
     /// It is set if the client disconnected while it was receiving the newest event of each key.
     /// Usually it is 0, which is not written.
-    told: u32,
+    reported: u32,
     pub(crate) number: u64,
 }
 
-/// The maximum length of the number in an id, together with `told` and its separator.
+/// The maximum length of the number in an id, together with `reported` and its separator.
 const DIGITS: usize = 20;
 
 impl Position {
@@ -47,22 +47,22 @@ impl Position {
     pub(crate) fn new(epoch: Epoch, number: u64) -> Self {
         Self {
             epoch,
-            told: 0,
+            reported: 0,
             number,
         }
     }
 
-    /// Creates a position for a client to which `told` of the events after the position have
+    /// Creates a position for a client to which `reported` of the events after the position have
     /// already been reported as missed.
     ///
     /// If the count would make the id too long, which requires a billion events, it is left out,
     /// and those events are reported again.
-    pub(crate) fn with_told(epoch: Epoch, number: u64, told: u64) -> Self {
+    pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
-        let fits = digits(number) + "-".len() + digits(told) <= DIGITS;
+        let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;
         Self {
             epoch,
-            told: u32::try_from(told).ok().filter(|_| fits).unwrap_or(0),
+            reported: u32::try_from(reported).ok().filter(|_| fits).unwrap_or(0),
             number,
         }
     }
@@ -76,7 +76,7 @@ const EPOCH: usize = 12;
 pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,
     pub(crate) number: u64,
-    pub(crate) told: u32,
+    pub(crate) reported: u32,
 }
 
 impl fmt::Display for Position {
@@ -84,13 +84,13 @@ impl fmt::Display for Position {
         let Self {
             epoch,
             number,
-            told,
+            reported,
         } = self;
         for digit in epoch.0 {
             f.write_char(digit.into())?;
         }
-        if *told > 0 {
-            write!(f, ".{told}")?;
+        if *reported > 0 {
+            write!(f, ".{reported}")?;
         }
         write!(f, "-{number}")
     }
@@ -107,11 +107,11 @@ impl<'a> ParsedId<'a> {
     pub(crate) fn parse(id: &'a str) -> Option<Self> {
         let (epoch, number) = id.split_once('-')?;
         let number = parse(number)?;
-        let (epoch, told) = match epoch.split_once('.') {
+        let (epoch, reported) = match epoch.split_once('.') {
             None => (epoch, 0),
-            Some((epoch, told)) => {
-                let told = parse(told).filter(|told| *told > 0)?;
-                (epoch, u32::try_from(told).ok()?)
+            Some((epoch, reported)) => {
+                let reported = parse(reported).filter(|reported| *reported > 0)?;
+                (epoch, u32::try_from(reported).ok()?)
             }
         };
         let is_ours =
@@ -119,7 +119,7 @@ impl<'a> ParsedId<'a> {
         is_ours.then_some(Self {
             epoch,
             number,
-            told,
+            reported,
         })
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn parse_reads_every_position_that_is_written() {
         let epoch = Epoch::new();
-        for (number, told, read) in [
+        for (number, count, read) in [
             (42, 0, 0),
             (42, 7, 7),
             (999_999_999, u32::MAX.into(), u32::MAX),
@@ -147,11 +147,11 @@ mod tests {
             (u64::MAX, 1, 0),
             (1, 1 << 32, 0),
         ] {
-            let id = Position::with_told(epoch, number, told).to_string();
+            let id = Position::with_reported(epoch, number, count).to_string();
             assert!(id.len() <= Position::LONGEST);
             let sent = ParsedId::parse(&id).unwrap();
             assert!(epoch.is(sent.epoch));
-            assert_eq!((sent.number, sent.told), (number, read));
+            assert_eq!((sent.number, sent.reported), (number, read));
         }
     }
 

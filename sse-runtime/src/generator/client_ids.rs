@@ -71,7 +71,7 @@ impl ClientIds {
     }
 
     /// Records that a topic is being read from a `position` that is not in the client's id.
-    pub(crate) fn starts_anew_at(&mut self, position: &EventId) {
+    pub(crate) fn restarts_at(&mut self, position: &EventId) {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
@@ -84,7 +84,7 @@ impl ClientIds {
     }
 
     /// Records that the start position was sent to the client.
-    pub(crate) fn told_start(&mut self, start: EventId) {
+    pub(crate) fn sent_start(&mut self, start: EventId) {
         self.read_to = self.read_to.take().filter(|read_to| *read_to != start);
         self.last = Some(start);
     }

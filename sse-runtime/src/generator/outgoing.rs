@@ -334,7 +334,7 @@ impl Outgoing {
     /// Writes the id of the start position, if the client has not received an id from the topic
     /// yet.
     #[inline]
-    fn tell_start(&mut self) {
+    fn write_start(&mut self) {
         if let Some(start) = self.ids.take_start()
             && self.rules.sends_bare_ids
         {
@@ -343,7 +343,7 @@ impl Outgoing {
                 ..Fields::default()
             };
             frame::bare_frame(self.buffer(), &fields);
-            self.ids.told_start(start);
+            self.ids.sent_start(start);
         }
     }
 
@@ -380,7 +380,7 @@ impl Outgoing {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        self.tell_start();
+        self.write_start();
         let (bytes, events) = self.take();
         let waits = self.turn == Turn::Runs;
         if waits {

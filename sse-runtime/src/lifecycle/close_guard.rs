@@ -87,7 +87,7 @@ impl CloseGuard {
 
     /// Marks the response as cut off. If the end of the connection marks the end of the response,
     /// only a reset shows the client that the response is incomplete.
-    pub(crate) fn break_off(&self) {
+    pub(crate) fn abort(&self) {
         if self.stall.ends_connection
             && let Some(wire) = &self.stall.wire
         {

@@ -20,7 +20,7 @@ pub(crate) struct StreamEnd {
     pub(crate) last_frame: Option<LastFrame>,
     /// Whether the response is cut off. Over HTTP/1.1, the last chunk is omitted. Over HTTP/2,
     /// `RST_STREAM` is sent. Over HTTP/1.0, the connection is reset.
-    pub(crate) breaks_off: bool,
+    pub(crate) is_aborted: bool,
 }
 
 /// A frame that is written at the end of a stream by the framework rather than by the generator.
@@ -41,7 +41,7 @@ impl StreamEnd {
     /// in which case the client does not need to reconnect.
     pub(crate) fn of(reason: CloseReason, endpoint: &Endpoint, is_over: bool) -> Self {
         let cut = endpoint.aborts_when_cut();
-        let (last_frame, breaks_off) = match reason {
+        let (last_frame, is_aborted) = match reason {
             CloseReason::Finished if is_over || endpoint.end == End::Stop => {
                 (Some(LastFrame::Done), false)
             }
@@ -70,7 +70,7 @@ impl StreamEnd {
         };
         Self {
             last_frame: last_frame.filter(is_sent),
-            breaks_off,
+            is_aborted,
         }
     }
 }

@@ -206,10 +206,10 @@ pub(crate) enum Accepted {
 }
 
 /// Pause before accepting again after a failure. A failure usually means that no file descriptors
-/// are left. The pause doubles with each failure, up to [`LONGEST_PAUSE`], and ends early when a
+/// are left. The pause doubles with each failure, up to [`MAX_PAUSE`], and ends early when a
 /// connection of this server closes.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Minimum time between two log lines about a listener that cannot accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -278,7 +278,7 @@ impl Listener {
                         // A descriptor may have been freed between the failure and the swap.
                         continue;
                     }
-                    pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                    pause = (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
                     let _ = timeout(pause, descriptors.freed.notified()).await;
                 }
             }

@@ -129,7 +129,7 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
 const AHEAD: usize = 64 * 1024;
 
 /// Maximum number of excess bytes that are discarded before the connection is closed.
-const DISCARDED: usize = 8 * 1024 * 1024;
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 /// A socket that counts its flushes, returns an error if the client stops reading, and notices a
 /// disconnect even if the client has pipelined requests.
@@ -257,10 +257,10 @@ impl<Io: Transport> Socket<Io> {
     }
 
     /// Discards received data. Returns `Ready` when the client closes its side, or once
-    /// [`DISCARDED`] bytes have been discarded.
+    /// [`MAX_DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ahead = BytesMut::new();
-        while self.discarded < DISCARDED {
+        while self.discarded < MAX_DISCARDED {
             let mut chunk = [mem::MaybeUninit::uninit(); 4096];
             let mut chunk = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut chunk))?;
@@ -274,7 +274,7 @@ impl<Io: Transport> Socket<Io> {
 
     /// Checks whether the client is still connected while nothing else reads from the socket.
     /// Received data is buffered, or discarded if the buffer is full. Returns an error if the
-    /// client has disconnected, or if [`DISCARDED`] bytes have been discarded.
+    /// client has disconnected, or if [`MAX_DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.is_flooded {
             self.poll_ahead(cx)?;

@@ -84,7 +84,7 @@ pub(crate) struct SseBody {
 /// Maximum number of times that a generator is polled after one of its stream's tasks has panicked,
 /// so that it can still read values that the task has sent. The polls stop earlier if the generator
 /// waits.
-const READS_ON: u16 = 1024;
+const MAX_POLLS_AFTER_PANIC: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
@@ -251,7 +251,7 @@ impl SseBody {
         if let Err(source) = self.drain.poll_drain(cx)
             && let State::Running(_) = self.state
         {
-            return Poll::Ready(Some(Err(self.break_off_request(source))));
+            return Poll::Ready(Some(Err(self.abort_request(source))));
         }
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
@@ -292,12 +292,12 @@ impl SseBody {
 
     /// Ends a stream whose request broke off because the client has disconnected, or sent an
     /// invalid body.
-    fn break_off_request(&mut self, source: axum::Error) -> StreamError {
+    fn abort_request(&mut self, source: axum::Error) -> StreamError {
         let endpoint = &self.mounted.endpoint;
         let generator = mem::replace(&mut self.state, State::Ended);
         unwind::drop_generator(generator, &self.guard, endpoint);
         self.guard.end(CloseReason::ClientGone);
-        StreamError::RequestBrokenOff {
+        StreamError::RequestAborted {
             endpoint: endpoint.name,
             source,
         }
@@ -306,7 +306,7 @@ impl SseBody {
     #[cold]
     fn close(&mut self, reason: CloseReason) {
         // The generator still has to read the events that a task sent before it panicked.
-        if reason == CloseReason::Panicked && self.polls_after_panic < READS_ON {
+        if reason == CloseReason::Panicked && self.polls_after_panic < MAX_POLLS_AFTER_PANIC {
             self.polls_after_panic += 1;
             return;
         }
@@ -405,7 +405,7 @@ impl SseBody {
         ready!(self.gate.poll_open(cx));
         match mem::replace(&mut self.state, State::Ended) {
             State::Failing(error) => {
-                self.guard.break_off();
+                self.guard.abort();
                 Poll::Ready(Some(Err(*error)))
             }
             State::Running(_) | State::Ended => Poll::Ready(None),

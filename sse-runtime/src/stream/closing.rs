@@ -55,11 +55,11 @@ impl Closing {
         let is_over = self.deadline.as_mut().is_some_and(is_over);
         // A reason from outside takes precedence over the deadline. Such a reason cannot exist
         // before the signal has been received.
-        let asked = match self.signal {
+        let requested = match self.signal {
             Some(_) => None,
-            None => connection.asked(),
+            None => connection.close_requested(),
         };
-        asked.or(is_over.then_some(self.deadline_reason))
+        requested.or(is_over.then_some(self.deadline_reason))
     }
 
     /// A shutdown may allow the stream to continue until a later time, which becomes its deadline.
@@ -70,7 +70,7 @@ impl Closing {
         connection: &Connection,
         cx: &mut Context<'_>,
     ) {
-        let (None, Some(shutdown)) = (connection.asked(), connection.shutdown()) else {
+        let (None, Some(shutdown)) = (connection.close_requested(), connection.shutdown()) else {
             return;
         };
         let end = shutdown.end(endpoint.when_shut_down());
@@ -80,7 +80,7 @@ impl Closing {
             self.deadline_reason = CloseReason::Shutdown;
         }
         // The stream may still be closed immediately, before that deadline.
-        let mut signal = StopSignal::new(connection.asked_in_shutdown());
+        let mut signal = StopSignal::new(connection.close_requested_in_shutdown());
         if signal.poll(cx) == Poll::Pending {
             self.signal = Some(signal);
         }

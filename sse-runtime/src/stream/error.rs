@@ -33,7 +33,7 @@ pub(crate) enum StreamError {
     #[error("the `{endpoint}` endpoint returned an error response after the response had begun")]
     RejectedTooLate { endpoint: &'static str },
     #[error("a request to the `{endpoint}` endpoint was aborted before its body was complete")]
-    RequestBrokenOff {
+    RequestAborted {
         endpoint: &'static str,
         source: axum::Error,
     },

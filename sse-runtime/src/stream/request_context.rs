@@ -69,7 +69,7 @@ impl RequestContext {
             // A request with both `transfer-encoding` and `content-length` may be an attack, and
             // hyper closes the connection after such a request. At this point, hyper has already
             // removed one of the two headers.
-            closes: asks_to_close(&parts.headers)
+            closes: requests_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
             done: SentDone::of(parts),
@@ -100,7 +100,7 @@ impl RequestContext {
 }
 
 /// Returns whether a `connection` header contains `close`.
-pub(crate) fn asks_to_close(headers: &HeaderMap) -> bool {
+pub(crate) fn requests_close(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONNECTION)
         .iter()

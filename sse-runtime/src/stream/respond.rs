@@ -43,12 +43,12 @@ pub(crate) async fn respond(
     // A client that sends the id of a finished stream receives a `204`, unless the id belongs to a
     // topic that has since been replaced. Only the topic can determine this, so the head waits
     // until the generator reads the topic.
-    let is_asked = context.done.as_ref().map(SentDone::is_asked_for);
-    let waits_for_topic = is_asked == Some(true) && !context.is_head;
+    let is_extracted = context.done.as_ref().map(SentDone::is_extracted);
+    let waits_for_topic = is_extracted == Some(true) && !context.is_head;
     if waits_for_topic {
         this.handoff.open_for_done();
     }
-    let before = if is_asked == Some(false) {
+    let before = if is_extracted == Some(false) {
         Before::Done
     } else if this.prelude || waits_for_topic {
         let prelude = Prelude::new(&mut this, &mut drain, &context.guard, waits_for_topic);
@@ -90,10 +90,10 @@ pub(crate) async fn respond(
         // The client has probably disconnected and won't read this. axum's own extractors respond
         // with the same status.
         Before::ClientGone => {
-            let refused = StatusCode::BAD_REQUEST.into_response();
-            (CloseReason::ClientGone, refused)
+            let bad_request = StatusCode::BAD_REQUEST.into_response();
+            (CloseReason::ClientGone, bad_request)
         }
-        Before::Closed(why) => (why, refusal(why).into_response()),
+        Before::Closed(reason) => (reason, refusal(reason).into_response()),
         Before::Panicked(panic) => {
             drop(this);
             context.guard.end(CloseReason::Panicked);
@@ -140,8 +140,8 @@ async fn begin(
 }
 
 /// Returns the response status for a stream that is closed before it has begun.
-fn refusal(why: CloseReason) -> StatusCode {
-    match why {
+fn refusal(reason: CloseReason) -> StatusCode {
+    match reason {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,
         CloseReason::Revoked => StatusCode::FORBIDDEN,
         CloseReason::Superseded => StatusCode::CONFLICT,

@@ -111,7 +111,7 @@ pub(super) fn closed(
             }
         });
     }
-    if !end.breaks_off {
+    if !end.is_aborted {
         return Settled::cleanly(reason);
     }
     tracing::warn!(
@@ -129,20 +129,20 @@ pub(super) fn closed(
 
 /// Writes the last event of a stream if its run has failed or one of its tasks has panicked.
 /// Returns whether an event was written.
-fn say_failure(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
-    let mut is_said = false;
+fn write_failure_event(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
+    let mut is_written = false;
     // This does not use `write_last`, because the error's `Serialize` is user code.
     handoff.write_error(|outgoing| {
-        is_said = failure.write_to(outgoing, endpoint);
+        is_written = failure.write_to(outgoing, endpoint);
         Ok(())
     });
-    is_said
+    is_written
 }
 
 /// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
 /// breaks off, so that the client does not take a partial response for a complete one.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
-    if !failure.is_stop && say_failure(failure, handoff, endpoint) {
+    if !failure.is_stop && write_failure_event(failure, handoff, endpoint) {
         return Settled::cleanly(failure.reason);
     }
     let Endpoint { name, path, .. } = *endpoint;
@@ -167,7 +167,7 @@ pub(super) fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> Settled {
         path = endpoint.path,
         "a task of the stream panicked; aborting the response"
     );
-    say_failure(&Failure::panicked(), handoff, endpoint);
+    write_failure_event(&Failure::panicked(), handoff, endpoint);
     let error = StreamError::Panicked {
         endpoint: endpoint.name,
     };

@@ -241,7 +241,7 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
         for named in &mut self.readers {
             if let Some(gap) = named.reader.take_gap() {
                 named.position = gap.position.clone();
-                gaps = Some(gap.behind(gaps.map(Box::new)));
+                gaps = Some(gap.after(gaps.map(Box::new)));
             }
         }
         gaps.map(|gap| Gap {

@@ -90,7 +90,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     /// Why the stream was asked to end, or `None` if it was not.
-    asked: Option<CloseReason>,
+    close_requested: Option<CloseReason>,
     /// Why the stream ended, or `None` if it has not ended yet.
     ended: Option<CloseReason>,
     /// Boxed because few streams start a task or a hook.
@@ -99,7 +99,7 @@ struct State {
     over: Option<CancellationToken>,
     /// Created when the stream starts waiting for its scheduled end in a shutdown. Cancelled if the
     /// stream is asked to end before then.
-    asked_in_shutdown: Option<CancellationToken>,
+    close_requested_in_shutdown: Option<CancellationToken>,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -246,22 +246,22 @@ impl Connection {
 
     fn close(&self, reason: CloseReason) {
         let mut state = self.state();
-        state.asked.get_or_insert(reason);
-        let asked_in_shutdown = state.asked_in_shutdown.clone();
+        state.close_requested.get_or_insert(reason);
+        let close_requested_in_shutdown = state.close_requested_in_shutdown.clone();
         drop(state);
         signal_stop(&self.0.ending);
-        if let Some(asked) = asked_in_shutdown {
-            signal_stop(&asked);
+        if let Some(token) = close_requested_in_shutdown {
+            signal_stop(&token);
         }
     }
 
     /// Returns a token that is cancelled when the stream is asked to end for a reason other than
     /// the shutdown that has already begun.
-    pub(crate) fn asked_in_shutdown(&self) -> CancellationToken {
+    pub(crate) fn close_requested_in_shutdown(&self) -> CancellationToken {
         let mut state = self.state();
-        let is_asked = state.asked.is_some();
-        let token = state.asked_in_shutdown.get_or_insert_default();
-        if is_asked {
+        let is_requested = state.close_requested.is_some();
+        let token = state.close_requested_in_shutdown.get_or_insert_default();
+        if is_requested {
             signal_stop(token);
         }
         token.clone()
@@ -271,18 +271,18 @@ impl Connection {
     /// there is no body yet that could watch for the end.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
-        if let (None, Some(shutdown)) = (self.asked(), self.shutdown()) {
+        if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
             tokio::select! {
                 () = sleep_until(shutdown.end(on_shutdown)) => {}
-                () = self.asked_in_shutdown().cancelled_owned() => {}
+                () = self.close_requested_in_shutdown().cancelled_owned() => {}
             }
         }
-        self.asked().unwrap_or(CloseReason::Shutdown)
+        self.close_requested().unwrap_or(CloseReason::Shutdown)
     }
 
     /// Returns why the stream was asked to end, or `None` if it was not. A shutdown does not count.
-    pub(crate) fn asked(&self) -> Option<CloseReason> {
-        self.state().asked
+    pub(crate) fn close_requested(&self) -> Option<CloseReason> {
+        self.state().close_requested
     }
 
     pub(crate) fn ending(&self) -> CancellationToken {

@@ -101,7 +101,7 @@ impl Connection {
         Poll::Ready(started.has_panicked)
     }
 
-    fn task_is_polled(&self) {
+    fn begin_task_poll(&self) {
         let mut state = self.state();
         // After the end, no stream waits for its tasks.
         if state.ended.is_none() {
@@ -109,7 +109,7 @@ impl Connection {
         }
     }
 
-    fn task_was_polled(&self, has_panicked: bool) {
+    fn end_task_poll(&self, has_panicked: bool) {
         let mut state = self.state();
         let Some(started) = &mut state.started else {
             return;
@@ -210,9 +210,9 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         let Some(connection) = this.connection.upgrade().map(Connection) else {
             return this.task.poll(cx);
         };
-        connection.task_is_polled();
+        connection.begin_task_poll();
         let polled = catch_unwind(AssertUnwindSafe(|| this.task.poll(cx)));
-        connection.task_was_polled(polled.is_err());
+        connection.end_task_poll(polled.is_err());
         drop(connection);
         polled.unwrap_or_else(|panic| resume_unwind(panic))
     }

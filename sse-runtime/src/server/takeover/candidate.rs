@@ -14,7 +14,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 
-use crate::{lifecycle::shutdown::Shutdown, stream::request_context::asks_to_close};
+use crate::{lifecycle::shutdown::Shutdown, stream::request_context::requests_close};
 
 /// A request whose response will be taken over if that response is an event stream.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Candidate {
             slot: slot.clone(),
             is_http10,
             // In HTTP/1.0, a stream ends only when its connection ends.
-            keeps_alive: !is_http10 && !asks_to_close(headers),
+            keeps_alive: !is_http10 && !requests_close(headers),
         })
     }
 
@@ -67,7 +67,7 @@ impl Candidate {
         }
         let (parts, body) = response.into_parts();
         let keeps_alive =
-            self.keeps_alive && !asks_to_close(&parts.headers) && !shutdown.has_begun();
+            self.keeps_alive && !requests_close(&parts.headers) && !shutdown.has_begun();
         let stream = EventStream {
             head: head(&parts.headers, self.is_http10, keeps_alive),
             body,

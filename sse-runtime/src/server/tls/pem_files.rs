@@ -48,8 +48,8 @@ pub(super) fn read(
 /// unexpected, or the certificate a peer certificate.
 pub(super) fn reason(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(why) => why.to_string(),
-        rustls::Error::General(why) => why.clone(),
+        rustls::Error::InvalidCertificate(inner) => inner.to_string(),
+        rustls::Error::General(inner) => inner.clone(),
         other => other.to_string(),
     }
 }

@@ -77,7 +77,7 @@ struct Inner<T> {
 
 /// The maximum length of a name in bytes. A request path may be 64 KiB long, and a hub holds the
 /// names of up to `max_topics` topics.
-const LONGEST_NAME: usize = 1024;
+const MAX_NAME_LEN: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
     /// Creates a hub with the default limits. `make` creates a topic when its name is first used.
@@ -188,7 +188,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
         let subscription = Subscription::new(merged, is_resumed);
         if lacks_a_name {
-            subscription.tell_position();
+            subscription.send_position();
         }
         Ok(subscription)
     }
@@ -326,7 +326,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Locks the state, and makes room for these topics.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
-        if names.iter().any(|name| name.len() > LONGEST_NAME) {
+        if names.iter().any(|name| name.len() > MAX_NAME_LEN) {
             return Err(HubError::NameTooLong);
         }
         let mut state = self.0.state();

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
-use super::{Hub, LONGEST_NAME, error::HubError, state::Slot};
+use super::{Hub, MAX_NAME_LEN, error::HubError, state::Slot};
 use crate::{
     generator::run_failure::Failure,
     topic::{
@@ -102,7 +102,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Reads a run without starting one: the client has an id, so it has read a run before.
     fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
-        if name.len() > LONGEST_NAME {
+        if name.len() > MAX_NAME_LEN {
             return Err(HubError::NameTooLong);
         }
         let mut state = self.0.state();

@@ -66,12 +66,12 @@ impl<T: Send + Sync + 'static> State<T> {
 impl<T: Send + Sync + 'static> Inner<T> {
     /// Removes the topics unused longest, finished ones first, until the given numbers of topics
     /// and of bytes are freed. Returns `None` if there are not enough unused topics. The topics
-    /// named in `but` stay. The removed topics must be dropped after the lock is released, because
+    /// named in `except` stay. The removed topics must be dropped after the lock is released, because
     /// the destructor of a value in them may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
-        but: &[&str],
+        except: &[&str],
         topics: usize,
         bytes: usize,
     ) -> Option<Vec<Slot<T>>> {
@@ -85,7 +85,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
             if names.len() >= topics && freed >= bytes {
                 break;
             }
-            if !but.contains(&name.as_str()) {
+            if !except.contains(&name.as_str()) {
                 freed += state
                     .topics
                     .get(name)

@@ -39,7 +39,7 @@ pub(crate) struct RingCursor<T> {
     number: u64,
     /// The number of later events that were already reported to the client as missed, according to
     /// the id that it sent.
-    told: u32,
+    reported: u32,
     /// The reader's slot in the ring's waiters.
     slot: usize,
     /// Whether the client has received the end of this topic.
@@ -61,7 +61,7 @@ struct Detour<T> {
     /// The events before that position that are still held, with their numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
     /// Whether ids contain the number of later events that were already reported as missed.
-    counts_told: bool,
+    counts_reported: bool,
 }
 
 impl<T> RingCursor<T> {
@@ -69,7 +69,7 @@ impl<T> RingCursor<T> {
     pub(crate) fn new(
         ring: Arc<Ring<T>>,
         stage: Stage<T>,
-        (number, told): (u64, u32),
+        (number, reported): (u64, u32),
         slot: usize,
         is_done: bool,
     ) -> Self {
@@ -77,7 +77,7 @@ impl<T> RingCursor<T> {
             ring,
             stage,
             number,
-            told,
+            reported,
             slot,
             is_done,
         }
@@ -120,21 +120,21 @@ impl<T> RingCursor<T> {
         let Detour {
             number: resume_at,
             kept,
-            counts_told,
+            counts_reported,
         } = detour;
         let superseded = resume_at - self.number - kept.len() as u64;
-        let missed = superseded - u64::from(mem::take(&mut self.told));
+        let missed = superseded - u64::from(mem::take(&mut self.reported));
         // If a client disconnects while it is receiving the kept events, it reconnects for the
         // rest. Its id contains the number of later events that must not be counted again.
-        let position = match counts_told {
-            true => self.ring.id_with_told(self.number, superseded),
+        let position = match counts_reported {
+            true => self.ring.id_with_reported(self.number, superseded),
             false => self.ring.id(resume_at),
         };
         let count = kept.len() as u64;
         let kept = (1..).zip(kept).map(|(given, (number, entry))| {
             let superseded = resume_at - number - (count - given);
             Delivery {
-                id: (superseded > 0).then(|| self.ring.id_with_told(number, superseded)),
+                id: (superseded > 0).then(|| self.ring.id_with_reported(number, superseded)),
                 ..Delivery::of(&entry)
             }
         });
@@ -156,7 +156,7 @@ impl<T> Detour<T> {
     /// Returns `None` if the overflow policy ends an overtaken reader.
     fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
         let oldest = state.before_oldest();
-        let (number, kept, counts_told) = match &state.overflow {
+        let (number, kept, counts_reported) = match &state.overflow {
             Overflow::Skip => (oldest, Vec::new(), false),
             Overflow::Latest => {
                 let newest = state.last.saturating_sub(1).max(oldest);
@@ -169,7 +169,7 @@ impl<T> Detour<T> {
         Some(Self {
             number,
             kept,
-            counts_told,
+            counts_reported,
         })
     }
 }
@@ -199,7 +199,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         }
         // A client that disconnected while it was receiving the newest event of each key continues
         // with the rest of these. The others have already been reported as missed.
-        if self.number < state.before_oldest() || self.told > 0 {
+        if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
                 false => GapReason::Overtaken,
@@ -249,7 +249,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
     }
 
     fn position(&self) -> EventId {
-        self.ring.id_with_told(self.number, self.told.into())
+        self.ring.id_with_reported(self.number, self.reported.into())
     }
 
     fn is_done(&self) -> bool {

@@ -99,10 +99,10 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// Returns the id for a client to which `told` of the events after this number have already
+    /// Returns the id for a client to which `reported` of the events after this number have already
     /// been reported as missed.
-    pub(crate) fn id_with_told(&self, number: u64, told: u64) -> EventId {
-        EventId::position(Position::with_told(self.epoch, number, told))
+    pub(crate) fn id_with_reported(&self, number: u64, reported: u64) -> EventId {
+        EventId::position(Position::with_reported(self.epoch, number, reported))
     }
 
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
@@ -205,7 +205,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         let (oldest, last) = (state.before_oldest(), state.last);
         let is_done = matches!(from, StartAt::Done(_));
         let by_key = matches!(state.overflow, Overflow::LatestBy(_));
-        let mut told = 0;
+        let mut reported = 0;
         let (number, gap) = match &from {
             StartAt::Start(Start::Now) => (last, None),
             StartAt::Start(Start::First) => (oldest, None),
@@ -218,8 +218,8 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 None => (oldest, Some(GapReason::Unknown)),
                 Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
                 Some(sent)
-                    if sent.number.saturating_add(sent.told.into()) > last
-                        || (sent.told > 0 && !by_key) =>
+                    if sent.number.saturating_add(sent.reported.into()) > last
+                        || (sent.reported > 0 && !by_key) =>
                 {
                     (oldest, Some(GapReason::Unknown))
                 }
@@ -227,7 +227,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 Some(_) if is_done && state.finished => (last, None),
                 // The first read detects that events are no longer held.
                 Some(sent) => {
-                    told = sent.told;
+                    reported = sent.reported;
                     (sent.number, None)
                 }
             },
@@ -246,7 +246,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             None if matches!(from, StartAt::After(_) | StartAt::Done(_)) => Stage::Resuming,
             None => Stage::Following,
         };
-        Box::new(RingCursor::new(self, stage, (number, told), slot, is_done))
+        Box::new(RingCursor::new(self, stage, (number, reported), slot, is_done))
     }
 
     fn subscribers(&self) -> usize {

@@ -78,19 +78,19 @@ impl<T> State<T> {
     /// released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
-        if let Some(behind) = &self.batch
-            && behind.number == number
+        if let Some(cached) = &self.batch
+            && cached.number == number
         {
-            return (Arc::clone(&behind.batch), None);
+            return (Arc::clone(&cached.batch), None);
         }
         let first = usize::try_from(number - self.before_oldest()).unwrap_or(usize::MAX);
-        let behind = self.held.range(first..);
-        let batch = Batch::of(behind.map(|(_, entry)| Delivery::of(entry)));
-        let behind = CachedBatch {
+        let following = self.held.range(first..);
+        let batch = Batch::of(following.map(|(_, entry)| Delivery::of(entry)));
+        let cached = CachedBatch {
             number,
             batch: Arc::clone(&batch),
         };
-        (batch, self.batch.replace(behind))
+        (batch, self.batch.replace(cached))
     }
 
     /// Removes the events that exceed the capacity. The newest event is kept regardless of its
@@ -113,7 +113,7 @@ impl<T> State<T> {
         let oldest = self.before_oldest();
         Evicted {
             _entries: entries,
-            _batch: self.batch.take_if(|behind| behind.number < oldest),
+            _batch: self.batch.take_if(|cached| cached.number < oldest),
         }
     }
 

@@ -53,7 +53,7 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
                 Some(update) if !(self.filter)(&update) => {
                     // Attach the gap to the next update instead.
                     if update.gap.is_some() {
-                        self.updates.untold = update.gap;
+                        self.updates.unreported = update.gap;
                     }
                     // Yield to the runtime now and then, however fast events are published, so that
                     // other tasks run and the end of the stream is noticed.

@@ -47,7 +47,7 @@ pub struct Subscription<T> {
     /// subscription ends.
     reading: Option<Reading>,
     /// A gap to attach to the next update, because there is no endpoint stream to write it to.
-    untold: Option<Box<Gap>>,
+    unreported: Option<Box<Gap>>,
 }
 
 /// Whether the position has been reported to the endpoint's stream, whose keep-alives then carry it.
@@ -84,13 +84,13 @@ impl<T> Subscription<T> {
             // Registered at once, so that the stream knows of the topic even if the subscription is
             // dropped before it is polled, as in a `select!` that another branch wins.
             reading: Handoff::with_current(Handoff::read_topic),
-            untold: None,
+            unreported: None,
         }
     }
 
     /// Sends the start position to the client, because the id that the client sent lacks a topic.
-    pub(crate) fn tell_position(&self) {
-        Handoff::with_current(|handoff| handoff.lock().ids.starts_anew_at(&self.position));
+    pub(crate) fn send_position(&self) {
+        Handoff::with_current(|handoff| handoff.lock().ids.restarts_at(&self.position));
     }
 
     /// Returns the next update, or `None` when the topic is finished.
@@ -114,8 +114,8 @@ impl<T> Subscription<T> {
     /// Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Result<Update<T>, Gap>> {
         // A gap that `next` has read and could not attach to an update yet.
-        if let Some(untold) = self.untold.take() {
-            return Some(Err(*untold));
+        if let Some(unreported) = self.unreported.take() {
+            return Some(Err(*unreported));
         }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -307,13 +307,13 @@ impl<T> Subscription<T> {
             match ready!(self.poll_recv(cx)) {
                 None => return Poll::Ready(None),
                 Some(Ok(mut update)) => {
-                    update.gap = self.untold.take();
+                    update.gap = self.unreported.take();
                     return Poll::Ready(Some(update));
                 }
                 Some(Err(gap)) => {
-                    let gap = gap.behind(self.untold.take());
+                    let gap = gap.after(self.unreported.take());
                     if Handoff::with_current(|handoff| handoff.write_gap(&gap)).is_none() {
-                        self.untold = Some(Box::new(gap));
+                        self.unreported = Some(Box::new(gap));
                     }
                 }
             }
