@@ -26,17 +26,17 @@
 //! }
 //! ```
 //!
-//! The endpoint sends the right headers, one `data` line per event, and a keep-alive when the
-//! stream is idle. Every event is on the wire before the generator continues, and the generator is
-//! dropped at its current `.await` as soon as the client disconnects: there is no flush to forget,
-//! and no cancellation token to pass to every await.
+//! The endpoint sets the right headers, sends one `data` line per event, and sends a keep-alive
+//! when the stream is idle. Every event is on the wire before the generator continues. As soon as
+//! the client disconnects, the generator is dropped at its current `.await`. You do not need to
+//! flush, or to pass a cancellation token to every await.
 //!
-//! `yield` is a reserved keyword in Rust, hence `yield_!`. The attribute brings the macro into
-//! scope only inside the function.
+//! The macro is called `yield_!` because `yield` is a reserved keyword in Rust. The attribute
+//! brings it into scope only inside the function.
 //!
 //! [`axum::response::sse`] provides the encoder and the response, and you supply a stream. This
-//! crate adds the rest of an endpoint: resuming, errors before and after the first event, limits,
-//! shutdown, and tests.
+//! crate adds the rest of an endpoint: resumption, errors before and after the first event, limits,
+//! shutdown, and testing.
 //!
 //! # Where to look
 //!
@@ -49,15 +49,17 @@
 //!   defined by an enum.
 //! - [`Connection`]: the client of a stream, the tasks and hooks that end with it, and
 //!   [why](CloseReason) it closed.
-//! - [`first_ok`]: turns an upstream failure into a status while the response can still have one.
-//! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how it is stopped from
+//! - [`first_ok`]: turns an upstream failure into a response status, if it happens before the
+//!   response begins.
+//! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how to stop it from
 //!   reconnecting.
 //!
 //! **Share events**
 //!
-//! - [`Topic`]: an event for many clients, encoded once, and replayed to those that reconnect.
-//! - [`Hub`]: topics by name, and runs that outlive their clients; [`Presence`](topic::Presence):
-//!   who is connected.
+//! - [`Topic`]: broadcasts events to many clients. Each event is encoded once, and is replayed to
+//!   clients that reconnect.
+//! - [`Hub`]: manages topics by name, and starts runs that outlive their clients.
+//! - [`Presence`](topic::Presence): tracks the clients that are connected.
 //!
 //! **Serve**
 //!
@@ -65,7 +67,7 @@
 //! - [`serve`](crate::serve()) and [`Server`]: axum's server with timeouts for event streams and a
 //!   graceful shutdown.
 //! - [`Shutdown`]: the same shutdown under plain `axum::serve`.
-//! - [`StreamLimit`]: how many streams may be open, in total, per endpoint or per client.
+//! - [`StreamLimit`]: limits the number of open streams, in total, per endpoint or per client.
 //!
 //! **Test**
 //!
@@ -95,36 +97,36 @@
 //!
 //! # Features
 //!
-//! | feature | what it adds |
+//! | feature | description |
 //! | --- | --- |
 //! | `server` (default) | [`serve`](crate::serve()) and [`Server`]; without it, use `axum::serve` |
 //! | `testing` | [`testing`], for dev-dependencies |
 //! | `http2` | [`serve`](crate::serve()) supports HTTP/2 in addition to HTTP/1 |
-//! | `metrics` | counts streams, events and bytes through the `metrics` crate's facade |
-//! | `tls` | `Server::tls`, with rustls and ring |
-//! | `uuid` | [`EventId`] from `uuid::Uuid` |
+//! | `metrics` | counts streams, events and bytes with the `metrics` crate |
+//! | `tls` | `Server::tls`, based on rustls and ring |
+//! | `uuid` | converts a `uuid::Uuid` into an [`EventId`] |
 //!
 //! # Limitations
 //!
-//! Nothing can stop a generator that blocks its thread in a call without an `.await`; use
-//! `tokio::task::spawn_blocking` for such calls. Awaits inside macros (`tokio::select!`,
+//! A generator that blocks its thread in a call without an `.await` cannot be stopped. Use
+//! `tokio::task::spawn_blocking` for blocking calls. Awaits inside macros (`tokio::select!`,
 //! `tokio::join!`) are cancellation points only if their futures are, because an attribute cannot
 //! inspect macro arguments. A task that the generator starts with `tokio::spawn` outlives the
-//! generator; one started with [`Connection::spawn`] does not. Under plain `axum::serve` and over
-//! HTTP/2, flushing is best effort, because hyper buffers in between.
+//! generator, but a task started with [`Connection::spawn`] does not. Under plain `axum::serve` and
+//! over HTTP/2, flushing is best effort, because hyper buffers the data.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "testing", feature = "server")),
     allow(
         rustdoc::broken_intra_doc_links,
-        reason = "some pages link to features"
+        reason = "some pages link to items of optional features"
     )
 )]
 #![cfg_attr(
     not(feature = "server"),
     allow(
         dead_code,
-        reason = "the server uses parts of earlier stages that nothing else does"
+        reason = "some items of earlier stages are used only by the server"
     )
 )]
 #![doc(test(attr(deny(warnings), allow(dead_code, unused_variables))))]
@@ -208,7 +210,7 @@ pub mod running_in_production {}
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
 
-/// Routes: the types that an endpoint's function expands to, and those in its signature.
+/// The types that an endpoint's function expands to, and the types in their signatures.
 pub mod route {
     #[doc(inline)]
     pub use crate::{
@@ -226,7 +228,7 @@ pub mod route {
     };
 }
 
-/// The version of axum that this crate builds on.
+/// The version of axum that this crate uses.
 #[doc(no_inline)]
 pub use axum;
 pub use endpoint::route::{SseRoute, SseRouterExt};

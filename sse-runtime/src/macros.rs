@@ -1,4 +1,4 @@
-//! The reference of the macros. The macros themselves are in the `sse-macros` crate.
+//! The documentation of the macros, which are implemented in the `sse-macros` crate.
 
 /// Turns an `async fn` that yields values into an event endpoint.
 ///
@@ -13,7 +13,7 @@
 /// #[derive(serde::Serialize)]
 /// struct Step { name: String }
 ///
-/// /// The steps of an order, as they are made.
+/// /// The steps of an order, as they happen.
 /// #[sse_endpoint("/orders/{id}/steps", retry = "3s", end = "stop")]
 /// async fn order_steps(
 ///     State(orders): State<Orders>,
@@ -40,31 +40,31 @@
 /// | key | value | default | meaning |
 /// | --- | --- | --- | --- |
 /// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others are for `fetch` |
-/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (`:` on a line of its own) after this much silence |
+/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (a line that contains only `:`) after this much silence |
 /// | `keep_alive_event` | an event name | none | sends the keep-alive as an event of this name, with `null` as its data, so that scripts see it |
-/// | `retry` | a duration | none | the reconnection time, sent along with the head |
+/// | `retry` | a duration | none | the reconnection time, sent together with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random, so that clients do not all reconnect at once |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response to a client that reconnects after the generator finished: a new run, or `204`, which stops the client; `stop` sends a final `done` event, whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets it run until it ends on its own or the drain time is over |
-/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is cut before its function finishes: `abort` breaks it off, `end` ends it like a complete one |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets it run until it ends by itself or the drain time is over |
+/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is closed before its function finishes: `abort` aborts the response, `end` ends it as if it were complete |
 /// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the keep-alive event |
-/// | `allow` | `allow(unread_capture, few_captures)` | none | silences the attribute's [warnings](#warnings) by name |
+/// | `allow` | `allow(unread_capture, few_captures)` | none | silences the given [warnings](#warnings) |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///
 /// # Arguments
 ///
-/// The arguments are axum extractors. There can be at most 16, and as in axum, only the last may
-/// consume the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId) is an extractor too.
-/// `#[cfg]` works on arguments and everywhere in the body: a `yield_!` that is compiled out does
-/// not count as the first one.
+/// The arguments are axum extractors. There can be at most 16 of them. As in axum, only the last
+/// one can consume the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId)
+/// is also an extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` that
+/// is compiled out does not count as the first one.
 ///
 /// # Return types
 ///
-/// The return type determines the items of the stream and when the response begins.
+/// The return type determines the item type of the stream, and when the response begins.
 ///
-/// | return type | statements before the first that yields | in the stream |
+/// | return type | statements before the first one that yields | in the stream |
 /// | --- | --- | --- |
 /// | `impl Stream<Item = T>` | part of the stream: the head is sent when the generator first waits | `?` does not compile |
 /// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
@@ -72,36 +72,38 @@
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
 /// `T` and `E` are [`Payload`](crate::event::Payload)s: any [`serde::Serialize`], [`Text`](crate::Text), or axum's
-/// `Html`. `R` is an `axum::response::IntoResponse`. It need not be a failure: any other response,
-/// such as a redirect or a plain JSON object, can also be returned as an `Err`. "Before" is
-/// lexical: it covers the statements of the function's own block up to the first that contains a
-/// `yield_!`. Adding a `yield_!` at the top therefore turns every later `?` from a status into an
-/// event. Variables bound before it live until the stream ends. `return;` before the response
-/// begins produces a `204`. After that, and with every other return type, it ends the stream.
+/// `Html`. `R` is an `axum::response::IntoResponse`. It does not have to be a failure. Any other
+/// response, such as a redirect or a plain JSON object, can also be returned as an `Err`. "Before"
+/// is lexical. It covers the statements of the function's outermost block up to the first one that
+/// contains a `yield_!`. Adding a `yield_!` at the top therefore turns every later `?` from a
+/// status into an event. Variables bound before it live until the stream ends. `return;` before the
+/// response begins produces a `204`. After that, and with every other return type, it ends the
+/// stream.
 ///
 /// # Yielding
 ///
-/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either, and
-/// returns when the event is on its way. `yield_all!(stream)` yields everything from another stream
-/// of such values, or of `Result`s of them if the item is a `Result`. An expression whose type is
-/// inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`, `Default::default()`) takes
-/// the item type. Both macros are in scope only inside the function.
+/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of
+/// either, and returns once the event is on its way. `yield_all!(stream)` yields all items of
+/// another stream of such values, or of `Result`s of them if the item is a `Result`. An expression
+/// whose type is inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`,
+/// `Default::default()`) is inferred to have the item type. Both macros are in scope only inside
+/// the function.
 ///
-/// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. It is an error in
-/// a closure or in a nested `async` block. Such a block may compile inside another macro, whose
-/// arguments an attribute cannot inspect. An event yielded there is sent, whatever happens to the
-/// block.
+/// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using it in a
+/// closure or in a nested `async` block is an error. Inside another macro, such a block may
+/// compile, because an attribute cannot inspect macro arguments. An event that is yielded there is
+/// sent even if the block is dropped.
 ///
-/// A yield is an `.await` that lasts until the client has read the event. Holding a std lock guard
-/// across it does not compile, and a tokio guard keeps the lock held (see the warning
-/// `lock_across_yield`), so clone the guarded value before the yield.
+/// A yield is an `.await` that lasts until the client has read the event. A std lock guard that is
+/// held across a yield does not compile, and a tokio guard keeps the lock held (see the
+/// `lock_across_yield` warning). Clone the guarded value before the yield instead.
 ///
-/// # Cutting a long generator into parts
+/// # Splitting a long generator
 ///
-/// `yield_!` is available only inside the endpoint itself. Extract a part of a long generator into
-/// a function that returns a stream, and yield that stream with `yield_all!`, or into a function
-/// that returns the value to yield. Streams can be created with `tokio-stream` (from iterators and
-/// channels) and `async-stream` (from a generator).
+/// `yield_!` is available only inside the endpoint itself. To split a long generator, extract a
+/// part into a function that returns a stream, and yield that stream with `yield_all!`, or extract
+/// it into a function that returns the value to yield. Streams can be created with `tokio-stream`
+/// (from iterators and channels) and `async-stream` (from a generator).
 ///
 /// ```
 /// use sse_runtime::{Event, Stream, sse_endpoint};
@@ -126,7 +128,7 @@
 /// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`,
 /// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
 /// lints and the visibility are moved to it. Other attributes are moved to the inner function:
-/// write `#[tracing::instrument]` below this attribute, and the generator is polled in its span
+/// if you write `#[tracing::instrument]` below this attribute, the generator is polled in its span
 /// until the stream ends. An attribute that reads only the signature, such as `#[utoipa::path]`,
 /// goes above this one. `#[axum::debug_handler]` cannot be used, because the function is not a
 /// plain handler.
@@ -138,14 +140,14 @@
 ///
 /// | name | meaning |
 /// | --- | --- |
-/// | `unread_capture` | the path has a capture, and none of the arguments reads the path |
+/// | `unread_capture` | the path has a capture, but none of the arguments reads the path |
 /// | `few_captures` | `Path<…>` takes fewer values than the path has captures (captures of an outer `nest` also count) |
-/// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), and the method is `GET`, which has no body |
-/// | `blocking_call` | a call blocks the thread, and with it all streams that run on the thread: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
-/// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped at once: the task continues after the client has disconnected |
+/// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), but the method is `GET`, which has no body |
+/// | `blocking_call` | a call blocks the thread, and therefore all streams that run on it: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
+/// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped immediately, so the task continues after the client has disconnected |
 /// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
 /// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` occurs between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
-/// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that is never left |
+/// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that never exits |
 /// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
 ///
@@ -155,12 +157,12 @@
 ///
 /// # Cancel safety
 ///
-/// Like any axum handler, the generator may be dropped at any `.await`. Put work that must happen
-/// into a destructor, or into a task of its own (with `allow(detached_task)` if its handle is not
+/// Like any axum handler, the generator may be dropped at any `.await`. Put work that has to happen
+/// into a destructor, or into a separate task (with `allow(detached_task)` if its handle is not
 /// awaited).
 pub use sse_macros::sse_endpoint;
 
-/// Makes a type an event type: each variant is an event with its own name.
+/// Makes a type an event type, in which each variant is an event with its own name.
 ///
 /// ```
 /// use sse_runtime::{SseEvent, Stream, sse_endpoint};
@@ -175,8 +177,8 @@ pub use sse_macros::sse_endpoint;
 ///     #[sse(text)]
 ///     Html(String),                      // event: html       data: the text, one line per line
 ///     #[sse(message)]
-///     Plain(Note),                       // no event field: arrives as `message`
-///     Finished,                          // event: finished   data: empty, and still dispatched
+///     Plain(Note),                       // no `event` field: arrives as `message`
+///     Finished,                          // event: finished   data: empty, but still dispatched
 /// }
 ///
 /// #[sse_endpoint("/chat")]
@@ -189,7 +191,7 @@ pub use sse_macros::sse_endpoint;
 /// In the browser:
 /// `source.addEventListener("token", (event) => show(JSON.parse(event.data).text))`.
 ///
-/// # The type itself
+/// # Supported types
 ///
 /// The type may be an enum or a struct, with generics and lifetimes. The derive also implements
 /// `serde::Serialize`, with all of serde's attributes on the type, its variants and its fields.
@@ -208,13 +210,13 @@ pub use sse_macros::sse_endpoint;
 /// there, or derive [`SseError`](derive@SseError) instead.
 ///
 /// Event names and serde's names are independent: `#[serde(rename = "…")]` sets the tag in a
-/// handler's JSON, `#[sse(event = "…")]` the name of the event. Under `#[serde(tag = "type")]` or
-/// `untagged`, the data is serde's representation of the whole value, including any tag, for
-/// clients that read the tag there.
+/// handler's JSON, and `#[sse(event = "…")]` sets the name of the event. Under
+/// `#[serde(tag = "type")]` or `untagged`, the data is serde's representation of the whole value,
+/// including any tag, for clients that read the tag there.
 ///
-/// If `serde::Deserialize` is derived too, the test client can read the event back (see
-/// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). A field with `#[serde(skip)]`, such
-/// as one that serves only as the id, is read back as its default.
+/// If `serde::Deserialize` is also derived, the test client can read the event back (see
+/// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). A field with
+/// `#[serde(skip)]`, such as one that serves only as the id, is read back as its default.
 ///
 /// # Attributes
 ///
@@ -232,8 +234,8 @@ pub use sse_macros::sse_endpoint;
 /// variants may have the same name. A variant holds one value, named fields, or nothing.
 pub use sse_macros::SseEvent;
 
-/// Makes a type usable as an error before and after the first event: before it, the error is an
-/// HTTP response; after it, an event.
+/// Makes a type usable as an error before and after the first event. Before the first event, the
+/// error becomes an HTTP response. After it, the error becomes an event.
 ///
 /// ```
 /// use std::time::Duration;
@@ -247,7 +249,7 @@ pub use sse_macros::SseEvent;
 ///     #[error("there is no room {room}")]
 ///     #[sse(status = 404)]
 ///     NoRoom { room: u64 },
-///     #[error("the model wants {after:?} of peace")]
+///     #[error("the model is busy, try again in {after:?}")]
 ///     #[sse(status = 429)]
 ///     Busy { #[sse(retry_after)] after: Duration },
 ///     #[error("the model failed")]
@@ -258,12 +260,12 @@ pub use sse_macros::SseEvent;
 /// async fn ask() -> Result<impl Stream<Item = Result<String, AskError>>, AskError> {
 ///     let model = model(7).await?;               // 500 Internal Server Error
 ///     while let Some(word) = model.next().await? {
-///         yield_!(word);                         // from here on `?` is `event: error`
+///         yield_!(word);                         // from here on, `?` sends `event: error`
 ///     }
 /// }
 /// ```
 ///
-/// The JSON is the same in both cases, a problem according to [RFC
+/// In both cases, the JSON is a problem as defined by [RFC
 /// 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream, it is sent as
 /// `application/problem+json` with the status of the error; in the stream, it is the `data` of the
 /// endpoint's `error_event`.
@@ -272,30 +274,30 @@ pub use sse_macros::SseEvent;
 /// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
 /// ```
 ///
-/// `code` is the variant's name, by which scripts distinguish errors. The fields of the variant
-/// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
-/// replaces that member. A field with `#[sse(retry_after)]` sets the `Retry-After` header of a
-/// response before the stream, and the `retry` field of an event in the stream, so that a browser
+/// `code` is the variant's name. Scripts can use it to distinguish errors. The fields of the
+/// variant follow under their own names. A field called `type`, `title`, `detail`, `instance` or
+/// `code` replaces that member. A field with `#[sse(retry_after)]` sets the `Retry-After` header of
+/// a response before the stream, and the `retry` field of an event in the stream, so that a browser
 /// does not reconnect sooner.
 ///
-/// # What stays inside
+/// # Hidden details
 ///
 /// Only named fields whose type is `serde::Serialize` are shown. Unnamed fields, fields that are
 /// not `Serialize`, the cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field
-/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. The response to a
-/// wrapped error is therefore the one that its variant specifies, with a 500 by default. With
+/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. A wrapped error
+/// therefore results in the response that its variant specifies, which is a 500 by default. With
 /// `#[sse(transparent)]`, another `SseError` determines the whole response. To show text to the
-/// client, add a field called `detail` to the variant. `Display` is used only for the log: together
-/// with the sources of the error, it is logged at `error` for a 5xx before the stream, at `debug`
-/// for a 4xx, and at `warn` in the stream.
+/// client, add a field called `detail` to the variant. `Display` is used only for the log. It is
+/// logged together with the sources of the error, at `error` for a 5xx before the stream, at
+/// `debug` for a 4xx, and at `warn` in the stream.
 ///
 /// # Attributes
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
 /// | `status = 429` | variant, type | 400 to 599; on an enum it applies to variants without their own; 500 by default |
-/// | `title = "…"` | variant, struct | one line for people; by default, the reason phrase of the status |
-/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` gives one for each error |
+/// | `title = "…"` | variant, struct | a one-line summary for people; by default, the reason phrase of the status |
+/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` sets it for each error |
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
 /// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
 /// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly: serde's rules |

@@ -35,8 +35,8 @@ impl Closing {
         }
     }
 
-    /// Returns the reason if the stream must be closed now: its deadline has passed, or it was
-    /// closed from outside.
+    /// Returns the reason if the stream has to be closed now, because its deadline has passed or
+    /// because it was closed from outside.
     #[inline]
     pub(super) fn poll(
         &mut self,
