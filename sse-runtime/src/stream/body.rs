@@ -1,8 +1,8 @@
 //! [`SseBody`]: the response body, which drives the generator.
 //!
 //! The generator runs only when the body is polled, without a task or a queue in between. This
-//! provides backpressure and cancellation: if the client disconnects, hyper drops the body, and
-//! this drops the generator at the await where it is waiting.
+//! provides backpressure and cancellation: if the client disconnects, hyper drops the body, which
+//! drops the generator at its current `.await`.
 //!
 //! # States
 //!
@@ -10,7 +10,7 @@
 //!                  the function returns, or the stream is closed
 //!  Running ------------------------------------------------------> Ended
 //!     |                                                              ^
-//!     |  a value cannot be sent, a panic, a cut                      |  the error is returned
+//!     |  a value cannot be sent, a panic, an abort                   |  the error is returned
 //!     +----------------------> Failing ------------------------------+
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! | --- | --- | --- |
 //! | `Running` | the generator's events once the flush gate is open, or a keep-alive | `Running` |
 //! | `Failing` | the frames written before the failure, then the error once these frames have been flushed | `Ended` |
-//! | `Ended` | the remaining frames; then waits up to two seconds for an unread request body | the end |
+//! | `Ended` | the remaining frames; then waits up to two seconds for the rest of an unread request body | the end |
 //!
 //! The generator is dropped when the body leaves the `Running` state. The stream's span, hooks,
 //! limits and metrics end in the same call ([`CloseGuard::end`]). Unsent frames outlive the
@@ -57,7 +57,7 @@ use crate::{
     },
 };
 
-/// The body of a stream. Fields that most polls do not touch are boxed, so that an idle stream is
+/// The body of a stream. Fields that most polls do not access are boxed, to keep idle streams
 /// small.
 #[derive(Debug)]
 pub(crate) struct SseBody {
@@ -73,7 +73,8 @@ pub(crate) struct SseBody {
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     closing: Closing,
-    /// How often the generator has been polled since one of the stream's tasks panicked.
+    /// The number of times that the generator has been polled since one of the stream's tasks
+    /// panicked.
     polls_after_panic: u16,
     drain: BodyDrain,
     mounted: Arc<MountedEndpoint>,
@@ -82,15 +83,15 @@ pub(crate) struct SseBody {
 }
 
 /// Maximum number of times that a generator is polled after one of its stream's tasks has panicked,
-/// so that it can still read values that the task has sent. The polls stop earlier if the generator
-/// waits.
+/// so that it can still read the values that the task has sent. Polling stops earlier if the
+/// generator waits.
 const MAX_POLLS_AFTER_PANIC: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
-    /// The generator runs or waits.
+    /// The generator is running or waiting.
     Running(Coroutine),
-    /// The response breaks off once all frames written before the failure have been flushed.
+    /// The response is aborted once all frames written before the failure have been flushed.
     Failing(Box<StreamError>),
     /// Only data that has already been written is left to send.
     Ended,
@@ -107,8 +108,8 @@ impl State {
 }
 
 impl SseBody {
-    /// Creates the body for a generator. If the generator has already ended, `ended` is how it
-    /// ended.
+    /// Creates the body for a generator. If the generator has already ended, `ended` is its
+    /// outcome.
     pub(crate) fn new(
         generator: Generator,
         ended: Option<Ending>,
@@ -156,7 +157,7 @@ impl SseBody {
     /// far, have been flushed.
     ///
     /// Returns `false` if the generator is not waiting but has used up the task's budget. In that
-    /// case, it must be polled again.
+    /// case, it has to be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()
@@ -243,7 +244,7 @@ struct Chunk {
 }
 
 impl SseBody {
-    /// Polls for the next chunk; `None` at the end of the stream.
+    /// Polls for the next chunk. Returns `None` at the end of the stream.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
         if self.is_known_to_wait(cx) {
             return Poll::Pending;
@@ -290,8 +291,8 @@ impl SseBody {
         false
     }
 
-    /// Ends a stream whose request broke off because the client has disconnected, or sent an
-    /// invalid body.
+    /// Ends a stream whose request was aborted because the client disconnected or sent an invalid
+    /// body.
     fn abort_request(&mut self, source: axum::Error) -> StreamError {
         let endpoint = &self.mounted.endpoint;
         let generator = mem::replace(&mut self.state, State::Ended);
@@ -421,9 +422,8 @@ impl SseBody {
         self.drain.poll_linger(cx).map(|()| None)
     }
 
-    /// Drops the generator if it still exists, and then ends the stream on the server's side: its
-    /// tasks, hooks, limits and metrics. Frames that are still unsent are counted here, before the
-    /// stream's record is closed.
+    /// Drops the generator if it still exists, and then ends the stream's tasks, hooks, limits and
+    /// metrics. Unsent frames are counted here, before the stream's record is closed.
     fn end(&mut self, settled: Settled) {
         self.state = State::after(settled.error);
         let (events, mut bytes) = self.handoff.count_rest();

@@ -14,11 +14,11 @@ use crate::{
     poll::poll_unconstrained,
 };
 
-/// The deadline of a stream, and the signal to end before it.
+/// The deadline of a stream, and the signal to end it earlier.
 #[derive(Debug)]
 pub(super) struct Closing {
     deadline: Option<Pin<Box<Sleep>>>,
-    /// The reason of a close at the deadline.
+    /// The close reason if the deadline passes.
     deadline_reason: CloseReason,
     /// The signal to end; `None` once it has been received.
     signal: Option<StopSignal>,
@@ -62,7 +62,8 @@ impl Closing {
         requested.or(is_over.then_some(self.deadline_reason))
     }
 
-    /// A shutdown may allow the stream to continue until a later time, which becomes its deadline.
+    /// Called when the stream has received the signal. A shutdown may allow the stream to continue
+    /// until a later time. That time becomes the deadline.
     #[cold]
     fn begin_shutdown(
         &mut self,

@@ -2,8 +2,8 @@
 //!
 //! hyper notices a disconnect by reading from the connection, and cannot read past an unread
 //! request body. If a handler ignored the body of a POST, its generator would outlive the client.
-//! So if the extractors drop a body unread, it is handed back, and is read and discarded while the
-//! stream runs.
+//! Therefore, if the extractors drop an unread body, it is handed back, and is read and discarded
+//! while the stream runs.
 
 use std::{
     pin::Pin,
@@ -89,10 +89,10 @@ impl BodyDrain {
     ///
     /// # Errors
     ///
-    /// Returns an error if the body breaks off, because the client has disconnected or the framing
-    /// is invalid. After that, hyper stops reading from the connection, so it would never notice a
-    /// disconnect.
-    // Inlined because this is called for each event, and most requests have no body, or one that
+    /// Returns an error if the body is cut off, because the client has disconnected or the framing
+    /// is invalid. After such an error, hyper stops reading from the connection and would never
+    /// notice a disconnect.
+    // Inlined because this is called for each event, and most requests have no body, or their body
     // has been read completely.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {

@@ -1,11 +1,11 @@
-//! [`StreamError`]: why the response of a stream is aborted.
+//! [`StreamError`]: the reason why the response of a stream is aborted.
 
 use crate::{
     event::{frame::EncodeError, gap::Gap},
     lifecycle::close_reason::CloseReason,
 };
 
-/// The reason why a response breaks off. The client sees only that the body was cut short; the
+/// The reason why a response is aborted. The client sees only that the body is incomplete. The
 /// error is for the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {

@@ -25,7 +25,7 @@ pub(crate) struct FlushGate {
 #[derive(Debug)]
 enum GateState {
     Open,
-    /// Closed until hyper has had a turn in which it could write the head.
+    /// Closed until hyper has had a turn and could write the head.
     Head,
     /// Closed until the number of finished flushes exceeds this number.
     Flush(u64),
@@ -34,7 +34,7 @@ enum GateState {
 }
 
 impl FlushGate {
-    /// Creates an open gate. Without a wire that counts flushes, the gate is best effort.
+    /// Creates an open gate. If there is no wire that counts flushes, the gate is best effort.
     pub(crate) fn new(wire: Option<InFlight>) -> Self {
         Self {
             wire,
@@ -57,8 +57,8 @@ impl FlushGate {
     /// and would then not poll the body, or check its deadline, until the client reads again.
     ///
     /// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and
-    /// after large chunks. When a body returns `Pending`, its server writes anyway. So if the
-    /// generator waits after a chunk, the gate can stay open, unless the chunk is large.
+    /// after large chunks. When a body returns `Pending`, its server writes anyway. If the
+    /// generator waits after a chunk, the gate can therefore stay open, unless the chunk is large.
     pub(crate) fn close_after(&mut self, chunk: &[u8], waits: bool, flush: Flush) {
         let is_due = chunk.len() >= DUE || flush == Flush::Each && !waits;
         if self.wire.is_some() || is_due {
@@ -69,8 +69,8 @@ impl FlushGate {
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
             // hyper encodes a frame into its buffer before it polls or flushes again, and a flush
-            // finishes only when that buffer is empty. So the next flush that finishes includes the
-            // frame.
+            // finishes only when that buffer is empty. Therefore, the next flush that finishes
+            // includes the frame.
             Some(wire) => GateState::Flush(wire.flushes()),
             None => GateState::Turn,
         };
@@ -89,9 +89,9 @@ impl FlushGate {
                 Poll::Ready(())
             }
             None => {
-                // The generator was polled in this turn. If the generator has used up the task's
-                // budget, the socket does not accept data. A generator that uses up the budget in
-                // every turn would hold back the head forever.
+                // The generator was polled in this turn. If it has used up the task's budget, the
+                // socket does not accept data. A generator that uses up the budget in every turn
+                // would hold back the head forever.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// Maximum number of task polls before the head is sent without waiting for the generator. This
-/// limit is needed because awaiting futures that are already ready uses up the task's budget, but
-/// never counts as waiting.
+/// limit is needed because a generator that awaits only futures that are ready uses up the task's
+/// budget, but never counts as waiting.
 pub(super) const TURNS_BEFORE_HEAD: u32 = 64;
 
-/// The outcome of the statements before the response.
+/// How the statements before the response ended.
 pub(super) enum Before {
     /// The response begins.
     Begun,
@@ -44,7 +44,7 @@ pub(super) struct Prelude<'a> {
     generator: &'a mut Generator,
     drain: &'a mut BodyDrain,
     guard: &'a CloseGuard,
-    /// Whether the client has sent the id of a finished stream, which a topic has to judge.
+    /// Whether the client has sent the id of a finished stream, which a topic has to check.
     waits_for_topic: bool,
     /// Whether the generator has reached the point where the response begins. It stops there once.
     passed_mark: bool,
@@ -117,7 +117,7 @@ impl<'a> Prelude<'a> {
         catch_unwind(AssertUnwindSafe(|| coroutine.poll(connection, cx)))
     }
 
-    /// Waits until the generator reads a topic, which judges the client's id.
+    /// Waits until the generator reads a topic, which checks the client's id.
     fn poll_topic(&mut self, cx: &mut Context<'_>) -> Poll<Before> {
         let handoff = &self.generator.handoff;
         match handoff.returning() {
@@ -127,7 +127,7 @@ impl<'a> Prelude<'a> {
             // A failed run is reported even to a client that has already received the end of the
             // stream.
             Returning::Unknown if handoff.has_failure() => Poll::Ready(Before::Begun),
-            // The generator is waiting, but not for a topic that could judge the id.
+            // The generator is waiting, but not for a topic that could check the id.
             Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
                 Poll::Ready(Before::Done)
             }

@@ -21,27 +21,27 @@ use crate::{
     stream::mounted::MountedEndpoint,
 };
 
-/// The context of a stream. It is created before the extractors run, because they may take parts of
-/// the request.
+/// The context of a stream. It is created before the extractors run, because they may remove parts
+/// of the request.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) version: Version,
-    /// Whether the client asked only for the head.
+    /// Whether the client requested only the head.
     pub(crate) is_head: bool,
-    /// Whether the connection may close after this response.
+    /// Whether the connection may be closed after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
     /// The id of a finished stream, if the client reconnects with one.
     pub(crate) done: Option<SentDone>,
-    /// The HTTP/1 connection, if it counts its flushes. The connection watches for a disconnect as
-    /// long as this value exists.
+    /// The HTTP/1 connection, if it counts its flushes. As long as this value exists, the
+    /// connection watches for a disconnect.
     pub(crate) wire: Option<InFlight>,
     /// Ends the stream, at the latest when this guard is dropped.
     pub(crate) guard: CloseGuard,
 }
 
 impl RequestContext {
-    /// Collects the context, and takes the stream's permits in its limits.
+    /// Collects the context, and acquires a permit for the stream from each of its limits.
     ///
     /// # Errors
     ///

@@ -28,8 +28,8 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the generator: if the client disconnects before the response, the
-/// generator ends where it is waiting.
+/// Dropping the future drops the generator. If the client disconnects before the response, the
+/// generator ends at its current `.await`.
 pub(crate) async fn respond(
     generator: Generator,
     mut context: RequestContext,
@@ -87,8 +87,8 @@ pub(crate) async fn respond(
             let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
             (CloseReason::Panicked, failed)
         }
-        // The client has probably disconnected and won't read this. axum's own extractors respond
-        // with the same status.
+        // The client has probably disconnected and will not read this response. axum's own
+        // extractors respond with the same status.
         Before::ClientGone => {
             let bad_request = StatusCode::BAD_REQUEST.into_response();
             (CloseReason::ClientGone, bad_request)

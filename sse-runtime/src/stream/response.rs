@@ -28,7 +28,7 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if context.version == Version::HTTP_11 {
-        // hyper may notice the shutdown only later, or may add a second `connection` header for it.
+        // hyper may not notice the shutdown until later, or it may add another `connection` header.
         let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,8 +1,7 @@
-//! How a stream ends: [`Settled`], and the last frames.
+//! [`Settled`]: how a stream ends.
 //!
-//! The functions of this file write the last frame, log what an operator should know, and decide
-//! whether the response ends cleanly. The body does the rest: it sends the frames, and drops the
-//! generator.
+//! The functions in this file write the last frame, log problems, and decide whether the response
+//! ends cleanly. The body then sends the frames and drops the generator.
 
 use crate::{
     config::Endpoint,
@@ -83,8 +82,8 @@ pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endp
     unsent_value(handoff, endpoint).unwrap_or(settled)
 }
 
-/// Settles a stream that ends with `reason`: writes the last frame, if there is one. `is_over` is
-/// as in [`StreamEnd::of`].
+/// Settles a stream that ends with `reason`, and writes the last frame, if there is one. For
+/// `is_over`, see [`StreamEnd::of`].
 pub(super) fn closed(
     reason: CloseReason,
     is_over: bool,
@@ -140,7 +139,7 @@ fn write_failure_event(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint
 }
 
 /// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
-/// breaks off, so that the client does not take a partial response for a complete one.
+/// is aborted, so that the client does not mistake a partial response for a complete one.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
     if !failure.is_stop && write_failure_event(failure, handoff, endpoint) {
         return Settled::cleanly(failure.reason);
