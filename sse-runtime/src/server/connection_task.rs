@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// How long a server waits for its clients.
+/// The timeouts of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// The limit for receiving a request head, and for the wait between two requests.
@@ -64,7 +64,7 @@ pub(crate) struct ConnectionContext {
     pub(crate) tls: Option<Tls>,
 }
 
-/// An error that ends only its connection. Clients can cause such errors at will, so they are
+/// An error that ends only its connection. Clients can cause these errors at will, so they are
 /// logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
@@ -137,9 +137,9 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
                     Ok(()) => this.after_stream(),
                     Err(broken) => {
                         // Closing a socket takes longer than dropping a generator, and other tasks
-                        // may be waiting for a resource that the generator holds. So the socket is
-                        // closed in the next poll. If many clients disconnect at once, all their
-                        // generators are dropped first.
+                        // may be waiting for a resource that the generator holds. Therefore, the
+                        // socket is closed in the next poll. If many clients disconnect at once,
+                        // all their generators are dropped first.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -245,7 +245,8 @@ impl ConnectionContext {
     }
 
     /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
-    /// the whole preface, because hyper would wait for a missing rest without a timeout.
+    /// the whole preface, because hyper would wait for the rest of an incomplete preface without a
+    /// timeout.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -331,7 +332,7 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // The client may still respond to PINGs, but it sends no requests.
+            // The client may still respond to PINGs, but it does not send requests.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

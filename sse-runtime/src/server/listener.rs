@@ -1,4 +1,4 @@
-//! [`Bind`]: binds the address that a server listens on; [`Listener`]: accepts connections.
+//! [`Bind`] binds the address that a server listens on, and [`Listener`] accepts connections.
 
 use std::{
     fmt,
@@ -123,8 +123,8 @@ fn listen_on_first<T>(
     }))
 }
 
-/// Falls back to IPv4 for `[::]`. This address stands for every address of the machine, and should
-/// work even if the kernel was built or started without IPv6.
+/// Falls back to IPv4 for `[::]`. This address means every address of the machine, and should work
+/// even if the kernel was built or started without IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -214,7 +214,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum time between two log lines about a listener that cannot accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a connection closes, wakes a listener that has run out of file descriptors.
+/// Wakes a listener that has run out of file descriptors when a connection closes.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
     /// Whether the listener is waiting for a descriptor. If it is not, closed connections are not
@@ -251,7 +251,7 @@ impl Listener {
     ///
     /// Dropping the future does not lose a connection.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
-        // The first failure is retried immediately. From then on, each freed descriptor leaves a
+        // The first failure is retried immediately. After that, each freed descriptor stores a
         // permit.
         let mut pause = Duration::ZERO;
         loop {
@@ -306,7 +306,8 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// How much data the kernel accepts beyond what fits into the peer's receive buffer, in bytes.
+/// The number of bytes that the kernel accepts in addition to the data that fits into the peer's
+/// receive buffer.
 ///
 /// By default, Linux accepts several MB, and then no more until a third of that has been sent. A
 /// client that reads slowly but steadily would look stalled, and new events would reach it only

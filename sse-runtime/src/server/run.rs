@@ -59,7 +59,7 @@ impl Server {
                     never = connections.accept(&listener) => match never {},
                     () = shutdown.begun() => {}
                 }
-                // New connections go to another server from here on.
+                // From here on, new connections go to another server.
                 drop(listener);
                 self.is_ready.store(false, Ordering::Relaxed);
                 let drain = shutdown.left();

@@ -24,12 +24,12 @@ use crate::{
 };
 
 /// How long a server keeps accepting connections after SIGTERM. Load balancers notice the shutdown
-/// with a delay, and send requests until then.
+/// with a delay, and continue to send requests until then.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// How long a peer may leave data unacknowledged. This is longer than the default send timeout: a
-/// client that stops reading does not acknowledge data either, and would otherwise be mistaken for
-/// one that has vanished.
+/// How long a peer may leave data unacknowledged. This is longer than the default send timeout,
+/// because a client that stops reading does not acknowledge data either. It would otherwise be
+/// mistaken for a client that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
 /// The default for the other timeouts: twice the default keep-alive interval.
@@ -69,9 +69,9 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// ends streams gracefully when it shuts down.
 ///
 /// The server sets `TCP_NODELAY`, so that no event waits in the kernel for the next one. It also
-/// notifies each stream when an event has reached the kernel; over HTTP/1, `flush = "each"` relies
-/// on this. Handlers can extract `ConnectInfo<SocketAddr>`, except on connections over a Unix
-/// socket. With the `http2` feature, the server also speaks HTTP/2 on the same port.
+/// notifies each stream when an event has reached the kernel. Over HTTP/1, `flush = "each"` relies
+/// on this notification. Handlers can extract `ConnectInfo<SocketAddr>`, except on connections over
+/// a Unix socket. With the `http2` feature, the server also speaks HTTP/2 on the same port.
 ///
 /// # Timeouts and limits
 ///
@@ -96,8 +96,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// A connection has at most 250 open streams. The server buffers at most 1 MiB of unread data per
 /// connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that, it
 /// buffers at most 16 KiB per stream, not counting the last event that was yielded. The generator
-/// does not run while its buffer is full. An unread stream therefore costs no more than one over
-/// HTTP/1, regardless of the window sizes that its client announces, and
+/// does not run while its buffer is full. An unread stream therefore costs no more than a stream
+/// over HTTP/1, regardless of the window sizes that its client announces, and
 /// [`max_streams`](Self::max_streams) bounds the total.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory, and costs about 200
@@ -108,12 +108,12 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams
 /// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
-/// than 256 bytes are waiting for the client app to read them. So once a connection has sent a
-/// burst of 48 such frames, or 100 per second, events that a generator yields without waiting in
-/// between share a frame, until that frame has 256 bytes. No timer delays the frame. If the
-/// generator waits between events, each event is still sent immediately, and a client that does not
-/// read such a stream closes the connection after about a hundred events. Plain `axum::serve` sends
-/// one frame per event with `flush = "each"`; there, use `flush = "ready"` for bursts.
+/// than 256 bytes are waiting for the client app to read them. Therefore, once a connection has
+/// sent a burst of 48 such frames, or 100 per second, events that a generator yields without
+/// waiting in between share a frame, until that frame has 256 bytes. No timer delays the frame. If
+/// the generator waits between events, each event is still sent immediately, and a client that does
+/// not read such a stream closes the connection after about a hundred events. Plain `axum::serve`
+/// sends one frame per event with `flush = "each"`. In that case, use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
@@ -129,8 +129,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// random moment within the [`drain`](Self::drain) time, so that clients do not all reconnect at
 /// once. Streams with `on_shutdown = "finish"` run until they finish or the drain time is over.
 /// Close hooks get another 2 s. The defaults fit into the 30 s that Kubernetes allows. After
-/// SIGINT, the server drains within a second and without a delay, because this signal usually comes
-/// from a terminal. A second signal closes all open connections; their close hooks still get 2 s.
+/// SIGINT, which usually comes from a terminal, the server drains within a second and without a
+/// delay. A second signal closes all open connections; their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -145,7 +145,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "a server does nothing until it serves"]
+#[must_use = "a server does nothing until `serve` is called"]
 pub struct Server {
     pub(super) app: Router,
     pub(super) is_ready: Arc<AtomicBool>,
@@ -209,8 +209,7 @@ impl Server {
     }
 
     /// Sets how many event streams may be open at once; unlimited by default. The limit is a
-    /// [`StreamLimit`] around the whole app; see there for how requests beyond the limit are
-    /// rejected.
+    /// [`StreamLimit`] around the whole app. See there for the response to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -223,9 +222,9 @@ impl Server {
     /// buffer is full (it may hold several MB), and another 64 KiB are waiting (on Linux; on other
     /// platforms, the operating system's own limit applies). Over HTTP/2, the timeout applies to
     /// the connection and to each response that the client holds back; the client makes progress by
-    /// taking 16 KiB. Over HTTP/1 without TLS, the client makes progress by taking about 32 KiB, or
-    /// more if its kernel frees more buffer space at once. With the default, a client has to read
-    /// about 5 KB/s of a stream that always has data to send.
+    /// reading 16 KiB. Over HTTP/1 without TLS, the client makes progress by reading about 32 KiB,
+    /// or more if its kernel frees more buffer space at once. With the default, a client has to
+    /// read about 5 KB/s of a stream that always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self

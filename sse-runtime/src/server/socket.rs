@@ -1,9 +1,9 @@
 //! [`Socket`]: the I/O of a connection, used by hyper and by the
 //! [`takeover`](crate::server::takeover).
 //!
-//! hyper alone does not report when a flush has finished, does not time out a client that stops
-//! reading, and does not notice a disconnect while its buffer contains bytes of the next request.
-//! The socket sees every read and write, so it handles all three.
+//! hyper does not report when a flush has finished, does not time out a client that stops reading,
+//! and does not notice a disconnect while its buffer contains bytes of the next request. The socket
+//! sees every read and write, so it handles all three.
 
 use std::{
     io, mem,
@@ -137,7 +137,7 @@ const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 pub(crate) struct Socket<Io: Transport> {
     io: Io,
     wire: Wire,
-    /// Data that was read before hyper asked for it.
+    /// Data that was read before hyper requested it.
     ahead: BytesMut,
     /// Whether hyper is waiting to read, in which case hyper itself notices a disconnect.
     hyper_reads: bool,
@@ -225,10 +225,10 @@ impl<Io: Transport> Socket<Io> {
         )))
     }
 
-    /// Returns the kernel's result unchanged, and marks the client as stalled if that caused an
-    /// error. `TCP_USER_TIMEOUT` also ends the connection of a client that stops reading. It may
-    /// expire before `send_timeout`, because it starts as soon as the client's window is closed,
-    /// even if the server's buffers are not full yet.
+    /// Returns the kernel's result unchanged. Marks the client as stalled if the result is an error
+    /// that was caused by the stall. `TCP_USER_TIMEOUT` also ends the connection of a client that
+    /// stops reading. It may expire before `send_timeout`, because it starts as soon as the
+    /// client's window is closed, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut

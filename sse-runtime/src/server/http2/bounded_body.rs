@@ -17,8 +17,8 @@ use crate::lifecycle::flow_control::{Bound, FlowControl, InHyper};
 /// Maximum size of a piece handed to hyper, in bytes: one HTTP/2 frame of the default size.
 ///
 /// hyper takes a piece as soon as the client's window has room for a single byte, holds that piece
-/// for as long as the client likes, and asks for the next one. So data that does not fit into the
-/// client's window must be held back before it reaches hyper, where it can be counted.
+/// for as long as the client does not read it, and requests the next one. Therefore, data that does
+/// not fit into the client's window has to be held back and counted before it reaches hyper.
 const PIECE: usize = 16 * 1024;
 
 /// A piece with fewer bytes than this is small. A client that uses the `h2` crate accepts only a
@@ -87,7 +87,7 @@ impl BoundedBody {
     fn hand_over(&mut self, bytes: Bytes) -> Polled {
         self.has_handed_over = true;
         self.was_pending = false;
-        // Lossless: a piece has at most `PIECE` bytes.
+        // This is lossless, because a piece has at most `PIECE` bytes.
         let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         Poll::Ready(Some(Ok(Frame::data(Piece {
             bytes,

@@ -37,7 +37,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// another connection.
 pub(crate) const STREAMS: u32 = 250;
 
-/// Maximum size of a request head, in bytes. It is the same as over HTTP/1.
+/// Maximum size of a request head, in bytes. The limit is the same as over HTTP/1.
 pub(crate) const HEAD: u32 = 64 * 1024;
 
 /// Maximum size of a stream's send buffer if the client stops reading, in bytes.

@@ -79,7 +79,7 @@ impl Candidate {
     }
 }
 
-/// Returns whether a response is taken over. This depends on the response alone, not on the code
+/// Returns whether a response is taken over. This depends only on the response, and not on the code
 /// that created it.
 fn is_event_stream(response: &Response) -> bool {
     let headers = response.headers();

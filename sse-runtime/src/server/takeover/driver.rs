@@ -96,7 +96,7 @@ impl<Io: Transport> TakenOver<Io> {
         AfterStream::Nothing(Box::pin(close(socket, linger)))
     }
 
-    /// Sends the stream to its end.
+    /// Sends the stream until it ends.
     ///
     /// # Errors
     ///
@@ -109,12 +109,12 @@ impl<Io: Transport> TakenOver<Io> {
         self.socket.poll_watch(cx)?;
         let _epoch = self.epochs.enter(cx);
         loop {
-            // The body is polled even while its last frame is being written: its time may be up,
-            // and the end must not wait for the client.
+            // The body is polled even while its last frame is being written, because its deadline
+            // may have passed, and the end of the stream must not wait for the client.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Flush even if there is nothing to write: a layer may have swallowed a frame, while
-            // the generator still waits for the flush after that frame.
+            // Flush even if there is nothing to write. A layer may have discarded a frame, and the
+            // generator still waits for the flush after that frame.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {

@@ -1,4 +1,4 @@
-//! [`TlsError`]: why a certificate or a private key cannot be used.
+//! [`TlsError`]: the reason why a certificate or a private key cannot be used.
 
 use std::{fmt, io, path::PathBuf};
 

@@ -61,7 +61,7 @@ impl Tls {
     /// Dropping the future does not end the thread that reads the files.
     pub(crate) async fn load_on_thread(cert: PathBuf, key: PathBuf) -> io::Result<Self> {
         let loading = on_thread(move || Self::load(&cert, &key));
-        // A thread that panics has already printed the message.
+        // If the thread panicked, the panic hook has already printed the message.
         let loaded = loading.await.map_err(io::Error::other)?;
         Ok(loaded?)
     }
@@ -92,7 +92,7 @@ impl Tls {
             provider: Arc::clone(&provider),
             current: RwLock::new(Arc::new(current)),
         });
-        // Early data can be replayed, so it stays off, as is the default in rustls.
+        // Early data can be replayed, so it stays off, which is also the default in rustls.
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider {
@@ -155,7 +155,7 @@ impl Tls {
                 reading.await
             }
         };
-        // A thread that panics has already printed the message.
+        // If the thread panicked, the panic hook has already printed the message.
         let Ok(found) = found else { return };
         match found {
             Ok(found) => {

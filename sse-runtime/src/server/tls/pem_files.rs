@@ -100,7 +100,7 @@ fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
         // The error itself must not be logged: it quotes a line of the file, and if a key has lost
         // its line breaks, that line is the whole key.
         reason: match error {
-            pem::Error::MissingSectionEnd { .. } => "a section does not end",
+            pem::Error::MissingSectionEnd { .. } => "a section has no end line",
             pem::Error::IllegalSectionStart { .. } => "the first line of a section is malformed",
             pem::Error::Base64Decode(_) => "a section is not base64",
             _ => "it cannot be parsed",

@@ -22,11 +22,11 @@ struct SelfSigned {
 }
 
 fn self_signed() -> SelfSigned {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     SelfSigned {
-        cert: made.cert.pem(),
-        key: made.signing_key.serialize_pem(),
-        der: made.cert.der().clone(),
+        cert: pair.cert.pem(),
+        key: pair.signing_key.serialize_pem(),
+        der: pair.cert.der().clone(),
     }
 }
 
@@ -34,15 +34,15 @@ fn self_signed() -> SelfSigned {
 struct Files(TempDir);
 
 impl Files {
-    fn of(made: &SelfSigned) -> Self {
+    fn of(pair: &SelfSigned) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
-        files.write(made);
+        files.write(pair);
         files
     }
 
-    fn write(&self, made: &SelfSigned) {
-        fs::write(self.cert(), &made.cert).unwrap();
-        fs::write(self.key(), &made.key).unwrap();
+    fn write(&self, pair: &SelfSigned) {
+        fs::write(self.cert(), &pair.cert).unwrap();
+        fs::write(self.key(), &pair.key).unwrap();
     }
 
     fn cert(&self) -> PathBuf {
@@ -79,8 +79,8 @@ async fn connect(tls: &Tls, trusted: &SelfSigned, alpn: &[&[u8]]) -> io::Result<
 }
 
 /// Returns whether new handshakes use this certificate.
-async fn serves(tls: &Tls, made: &SelfSigned) -> bool {
-    connect(tls, made, &[]).await.is_ok()
+async fn serves(tls: &Tls, pair: &SelfSigned) -> bool {
+    connect(tls, pair, &[]).await.is_ok()
 }
 
 async fn passes_through(client: &mut Client, served: &mut Served) {
@@ -120,8 +120,8 @@ impl Log {
 
 #[tokio::test]
 async fn handshake_selects_a_protocol() {
-    let made = self_signed();
-    let tls = Files::of(&made).load().unwrap();
+    let pair = self_signed();
+    let tls = Files::of(&pair).load().unwrap();
     let best = if cfg!(feature = "http2") {
         H2
     } else {
@@ -133,7 +133,7 @@ async fn handshake_selects_a_protocol() {
         (&[HTTP_1_1], Some(HTTP_1_1)),
         (&[], None),
     ] {
-        let (mut client, mut served) = connect(&tls, &made, offered).await.unwrap();
+        let (mut client, mut served) = connect(&tls, &pair, offered).await.unwrap();
         assert_eq!(client.get_ref().1.alpn_protocol(), agreed, "{offered:?}");
         assert_eq!(is_h2(&served), agreed == Some(H2), "{offered:?}");
         passes_through(&mut client, &mut served).await;
@@ -142,9 +142,9 @@ async fn handshake_selects_a_protocol() {
 
 #[tokio::test]
 async fn client_with_another_protocol_is_rejected() {
-    let made = self_signed();
-    let tls = Files::of(&made).load().unwrap();
-    assert!(connect(&tls, &made, &[b"spdy/3"]).await.is_err());
+    let pair = self_signed();
+    let tls = Files::of(&pair).load().unwrap();
+    assert!(connect(&tls, &pair, &[b"spdy/3"]).await.is_err());
 
     let (mut near, far) = duplex(1024);
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -161,16 +161,16 @@ async fn handshake_fails_when_client_disconnects() {
 
 #[tokio::test]
 async fn one_file_may_hold_certificate_and_key() {
-    let made = self_signed();
-    let files = Files::of(&made);
-    fs::write(files.key(), format!("{}{}", made.key, made.cert)).unwrap();
+    let pair = self_signed();
+    let files = Files::of(&pair);
+    fs::write(files.key(), format!("{}{}", pair.key, pair.cert)).unwrap();
     let tls = Tls::load(&files.key(), &files.key()).unwrap();
-    assert!(serves(&tls, &made).await);
+    assert!(serves(&tls, &pair).await);
 }
 
 /// Advances the paused clock, second by second, until new handshakes use this certificate.
-async fn until_served(tls: &Tls, made: &SelfSigned) {
-    while !serves(tls, made).await {
+async fn until_served(tls: &Tls, pair: &SelfSigned) {
+    while !serves(tls, pair).await {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -203,10 +203,10 @@ async fn unchanged_certificate_is_not_logged() {
     let tls = files.load().unwrap();
     tls.check_files().await;
     assert_eq!(log.text(), "");
-    for made in [&new, &old] {
-        files.write(made);
+    for pair in [&new, &old] {
+        files.write(pair);
         tls.check_files().await;
-        assert!(serves(&tls, made).await);
+        assert!(serves(&tls, pair).await);
     }
     tls.check_files().await;
     let log = log.text();
@@ -314,15 +314,15 @@ fn missing_file_is_named_in_error() {
 
 #[test]
 fn file_without_certificate_is_rejected() {
-    let made = self_signed();
-    for contents in [&b""[..], made.key.as_bytes(), &made.der] {
+    let pair = self_signed();
+    for contents in [&b""[..], pair.key.as_bytes(), &pair.der] {
         let error = load_error(Files::cert, contents);
         assert!(matches!(error, TlsError::NoCertificate { .. }), "{error:?}");
     }
     for contents in [
         section("CERTIFICATE", "%"),
-        made.cert.replace("-----END", ""),
-        made.cert.replace("ATE-----\n", "ATE\n"),
+        pair.cert.replace("-----END", ""),
+        pair.cert.replace("ATE-----\n", "ATE\n"),
     ] {
         let error = load_error(Files::cert, contents);
         assert!(matches!(error, TlsError::BadPem { .. }), "{error:?}");
@@ -375,14 +375,14 @@ fn key_of_another_certificate_is_rejected() {
 
 #[test]
 fn errors_do_not_quote_the_key() {
-    let made = self_signed();
-    let body = made.key.lines().nth(1).unwrap();
+    let pair = self_signed();
+    let body = pair.key.lines().nth(1).unwrap();
     // An environment variable often loses the line breaks of a key.
-    let joined = made.key.replace('\n', "");
+    let joined = pair.key.replace('\n', "");
     for error in [
         load_error(Files::key, &joined),
         load_error(Files::cert, &joined),
-        load_error(Files::key, made.key.replace("KEY-----\n", "KEY ")),
+        load_error(Files::key, pair.key.replace("KEY-----\n", "KEY ")),
     ] {
         assert!(matches!(error, TlsError::BadPem { .. }), "{error:?}");
         let message = format!("{error} {error:?}");
@@ -411,8 +411,8 @@ fn provider_without_cipher_suites_is_rejected() {
 #[cfg(unix)]
 fn block(file: &Path) {
     let _ = fs::remove_file(file);
-    let made = std::process::Command::new("mkfifo").arg(file).status();
-    assert!(made.unwrap().success());
+    let created = std::process::Command::new("mkfifo").arg(file).status();
+    assert!(created.unwrap().success());
 }
 
 #[cfg(unix)]
