@@ -39,7 +39,7 @@ impl Default for Limits {
 ///     .max_topics(1_000)
 ///     .build();
 /// ```
-#[must_use = "a builder does nothing until it builds"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct HubBuilder<T> {
     pub(crate) make: Make<T>,
     pub(crate) limits: Limits,
@@ -51,7 +51,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// The hub looks for unused topics four times within that time, so a topic may be kept up to a
     /// quarter longer.
     ///
-    /// A run that has ended can be [replayed](Hub::spawn) for the same time.
+    /// After a run has ended, it can be [replayed](Hub::spawn) for the same amount of time.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.limits.idle = idle;
         self
@@ -59,30 +59,32 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets how many topics may exist at once; 10,000 by default.
     ///
-    /// At the maximum, the topic that has been unused longest is dropped to make room for a new
-    /// one. Finished topics are dropped first. [`HubError::Full`](crate::topic::HubError::Full) means that
-    /// all topics are in use, or that [`idle`](Self::idle) is [`Duration::MAX`], so that topics are
-    /// never dropped.
+    /// When the maximum is reached, the topic that has been unused the longest is dropped to make
+    /// room for a new one. Finished topics are dropped first. The hub returns
+    /// [`HubError::Full`](crate::topic::HubError::Full) if all topics are in use, or if
+    /// [`idle`](Self::idle) is [`Duration::MAX`], in which case topics are never dropped.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
     }
 
     /// Sets how many bytes all topics together may hold before unused ones are dropped; 256 MiB by
-    /// default. Finished topics are dropped first, then those that have been unused longest.
+    /// default. Finished topics are dropped first, then the topics that have been unused the
+    /// longest.
     ///
-    /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics in use
-    /// stay, within their own limits, but no new topic is created while they hold too much.
+    /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
+    /// in use are kept, within their own limits, but no new topic is created while they exceed this
+    /// limit.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
     }
 
-    /// Sets how long a [run](Hub::spawn) goes on without a reader; forever by default.
+    /// Sets how long a [run](Hub::spawn) continues without a reader; forever by default.
     ///
-    /// The time counts from the start of the run, and again from the moment its last reader leaves.
-    /// An abandoned run is stopped at its next `.await`, and ends as failed: a reader that returns
-    /// receives the events published so far, then an error without details.
+    /// The time counts from the start of the run, and again from the moment when its last reader
+    /// disconnects. An abandoned run is stopped at its next `.await`, and counts as failed. A
+    /// reader that reconnects receives the events published so far, then an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

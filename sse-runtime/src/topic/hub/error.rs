@@ -1,4 +1,4 @@
-//! [`HubError`]: why a hub does not return a topic.
+//! [`HubError`]: the reason why a hub does not return a topic.
 
 use std::{
     sync::{
@@ -47,8 +47,8 @@ impl IntoResponse for HubError {
     }
 }
 
-/// Logs refused topics at most once a second. One line per refused client would add load to a
-/// server that is already full.
+/// Logs that topics were refused, at most once per second. A line for each client would add load to
+/// a server that is already at its limit.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! [`Hub`]: topics by name, created on first use, and runs that outlive their clients.
+//! [`Hub`]: named topics that are created on first use, and runs that outlive their clients.
 
 pub(super) mod builder;
 pub(super) mod error;
@@ -23,9 +23,9 @@ use error::HubError;
 use run::{Again, Run};
 use state::{Slot, State};
 
-/// Topics by name. A topic is created when it is first requested. It is dropped, together with its
-/// events, after it has been unused for the [`idle`](HubBuilder::idle) time, which is 5 minutes by
-/// default.
+/// A collection of named topics. A topic is created when it is first requested. It is dropped,
+/// together with its events, after it has been unused for the [`idle`](HubBuilder::idle) time,
+/// which is 5 minutes by default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,15 +51,15 @@ use state::{Slot, State};
 /// ```
 ///
 /// A topic that has a handle or a subscription is in use, and is not dropped. A dropped topic
-/// starts over when it is next requested, and a client that reconnects with an id from the old one
-/// receives a gap. A hub is therefore not a store. If a topic must keep its events, or must stay
-/// [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so that idle
-/// topics are never dropped.
+/// starts over when it is next requested, and a client that reconnects with an id from the old
+/// topic receives a gap. A hub is therefore not persistent storage. If a topic has to keep its
+/// events, or has to stay [finished](Topic::finish), keep a clone of the topic, or set
+/// `idle(Duration::MAX)` so that idle topics are never dropped.
 ///
-/// Memory is bounded: when there are [too many](HubBuilder::max_topics) topics, or they [hold too
-/// much](HubBuilder::max_bytes), unused ones are dropped, finished ones first. If all topics are in
-/// use, a new name results in a [`HubError`], which becomes a `429`. A name longer than 1,024 bytes
-/// results in a `400`.
+/// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
+/// much data](HubBuilder::max_bytes), unused topics are dropped, starting with finished ones. If
+/// all topics are in use, a new name results in a [`HubError`], which becomes a `429`. A name
+/// longer than 1,024 bytes results in a `400`.
 ///
 /// Clones refer to the same hub.
 pub struct Hub<T>(Arc<Inner<T>>);
@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Self::builder(make).build()
     }
 
-    /// Creates a hub with limits of your own. `make` is as in [`new`](Self::new).
+    /// Creates a hub with custom limits. See [`new`](Self::new) for `make`.
     pub fn builder(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> HubBuilder<T> {
         HubBuilder {
             make: Box::new(make),
@@ -135,18 +135,18 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.len() == 0
     }
 
-    /// Reads several topics as one. The id of each event contains the position in all of them, so a
-    /// client that reconnects receives the events that it missed from each topic. Topics that do
-    /// not exist are created. Events from one topic arrive in order, but the order across topics is
-    /// unspecified. The subscription ends when all topics are finished. If one of them is a
-    /// [run](Self::spawn) that has failed, the subscription ends as failed once everything
+    /// Subscribes to several topics at once. The id of each event contains the position in all of
+    /// them, so a client that reconnects receives the events that it missed from each topic. Topics
+    /// that do not exist are created. Events from one topic arrive in order, but the order across
+    /// topics is unspecified. The subscription ends when all topics are finished. If one of them is
+    /// a [run](Self::spawn) that has failed, the subscription ends as failed once everything
     /// published by that run has been read.
     ///
-    /// A client may reconnect with other names. A topic that is missing from its id starts as it
-    /// would for a client without an id: with `last.or(Start::Latest(50))`, it begins with up to 50
-    /// events. A name that was dropped and later added again is also treated as new, and events
+    /// A client may reconnect with different names. A topic that is missing from its id starts as
+    /// it would for a client without an id: with `last.or(Start::Latest(50))`, it begins with up to
+    /// 50 events. A name that was dropped and later added again is also treated as new, and events
     /// missed in the meantime are not reported as a gap. Held events are replayed topic by topic.
-    /// If their overall order matters, sort them by a timestamp of your own.
+    /// If their overall order matters, sort them by your own timestamps.
     ///
     /// # Errors
     ///
@@ -174,7 +174,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // Either all topics are created or none: a call that returns an error creates no topic.
+        // Either all topics are created or none. A call that returns an error does not create a
+        // topic.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -194,44 +195,44 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Starts a run that publishes to the topic with this name, unless there already is one, and
-    /// reads the topic from `cursor` on.
+    /// reads the topic from `cursor`.
     ///
-    /// The run is detached from any client: a language model that is writing an answer continues
-    /// when the user reloads the page, and any tab that requests the name reads the answer. Nothing
-    /// else in this crate outlives its client. When the run ends, the topic is
-    /// [finished](Topic::finish) and kept for the hub's [`idle`](crate::topic::HubBuilder::idle) time, during
-    /// which it can be replayed. After that, the name is free for another run.
+    /// The run is detached from any client. For example, a language model that is writing an answer
+    /// continues when the user reloads the page, and any tab that requests the name reads the
+    /// answer. Nothing else in this crate outlives its client. When the run ends, the topic is
+    /// [finished](Topic::finish) and kept for the hub's [`idle`](crate::topic::HubBuilder::idle)
+    /// time, during which it can be replayed. After that, the name is free for another run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
     /// reads from the oldest event that the topic holds, unless
-    /// [`last.or(…)`](crate::LastEventId::or) says otherwise, so give the topic enough capacity for
-    /// a whole run. **A client that has an id never starts a run**: it resumes the run that it was
-    /// reading. If there is no run with this name, it receives a [`Gap`](crate::topic::Gap), and
-    /// then an end that stops it from reconnecting. If there is a run but the id is from another
-    /// one, or is invalid, it receives a gap and reads the current run from the oldest event that
-    /// is held. An [`EventId`](crate::EventId) that the client has sent in another way, such as in
-    /// the body, can also be a cursor. To start a run without reading it, pass
-    /// [`Start::First`](crate::Start::First) and drop the subscription.
+    /// [`last.or(…)`](crate::LastEventId::or) specifies another start, so give the topic enough
+    /// capacity for a whole run. **A client that has an id never starts a run**. It resumes the run
+    /// that it was reading. If there is no run with this name, it receives a
+    /// [`Gap`](crate::topic::Gap), and then an end that stops it from reconnecting. If there is a
+    /// run, but the id is invalid or from another run, the client receives a gap and reads the
+    /// current run from the oldest event that is held. An [`EventId`](crate::EventId) that the
+    /// client has sent in another way, such as in the body, can also be a cursor. To start a run
+    /// without reading it, pass [`Start::First`](crate::Start::First) and drop the subscription.
     ///
-    /// The run is started only once, however many clients request it at the same time. A name whose
+    /// The run is started only once, even if many clients request it at the same time. A name whose
     /// run has ended is replayed, and does not run again until its topic is dropped, unless you use
     /// [`spawn_again`](Self::spawn_again).
     ///
     /// If the run returns an error or panics, the failure is logged, and every reader's stream ends
     /// with the endpoint's `error_event`, after the published events. The data of that event is the
     /// error as JSON if the error is [`Serialize`](serde::Serialize), and a problem without details
-    /// otherwise. Under `events = "own"`, the default for all methods except `GET`, an error that
-    /// is `Serialize` is sent too, but without the id that stops a client; in any other case the
-    /// response is aborted. Nothing that a handler yields after the failed run is sent, so a marker
-    /// of its own, such as `[DONE]`, cannot make half an answer look complete; an error that the
-    /// handler returns is sent instead of the run's error. Such a stream closes with the reason
-    /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked) and is
-    /// never `done`. A client that reconnects with the id of the error event is stopped.
+    /// otherwise. With `events = "own"`, the default for all methods except `GET`, an error that is
+    /// `Serialize` is also sent, but without the id that stops a client. In all other cases, the
+    /// response is aborted. Values that a handler yields after the failed run are not sent, so a
+    /// marker such as `[DONE]` cannot make a partial answer look complete. An error that the
+    /// handler returns is sent instead of the run's error. The stream closes with the reason
+    /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), and
+    /// never sends `done`. A client that reconnects with the id of the error event is stopped.
     ///
-    /// Do not start a run on a topic that other code publishes to as well, such as a chat room,
-    /// because the end of the run finishes the topic. Use another hub.
+    /// Do not start a run on a topic that other code also publishes to, such as a chat room,
+    /// because the end of the run finishes the topic. Use a separate hub instead.
     ///
-    /// The producer returns `()` or a `Result<(), E>`, or never ends.
+    /// The producer returns `()` or a `Result<(), E>`, or it never returns.
     ///
     /// # Errors
     ///
@@ -275,13 +276,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.run(name, cursor.into(), Again::Replay, producer)
     }
 
-    /// Starts a run as [`spawn`](Self::spawn) does, but a name whose run has ended runs again if
-    /// the client has no id: the second message of a conversation gets an answer of its own, not a
-    /// replay of the first answer. If the run has not ended, it is joined, and `producer` is not
-    /// called.
+    /// Starts a run like [`spawn`](Self::spawn), but starts another run if the run with this name
+    /// has ended and the client has no id. For example, the second message of a conversation gets a
+    /// new answer instead of a replay of the first answer. If the run has not ended, the client
+    /// joins it, and `producer` is not called.
     ///
-    /// Clients still reading the old run read it to its end. A client that reconnects with an id
-    /// from the old run receives a [`Gap`](crate::topic::Gap) and reads the new one.
+    /// Clients that are still reading the old run can read it to its end. A client that reconnects
+    /// with an id from the old run receives a [`Gap`](crate::topic::Gap) and reads the new run.
     ///
     /// # Errors
     ///
@@ -307,10 +308,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// progress.
     ///
     /// Readers receive the events that the run has published. Then a `GET` stream ends with `done`,
-    /// which stops its client. Under `on_cut = "abort"`, the default for all other methods, the
+    /// which stops its client. With `on_cut = "abort"`, the default for all other methods, the
     /// response is aborted instead, with the reason [`Failed`](crate::CloseReason::Failed), so that
-    /// half an answer does not look complete. Nothing that its handler yields afterwards is sent.
-    /// [`Subscription::has_failed`] stays `false`.
+    /// a partial answer does not look complete. Values that the handler yields after that are not
+    /// sent. [`Subscription::has_failed`] stays `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {
@@ -352,8 +353,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Returns a handle to the topic with this name, and creates the topic if it does not exist.
-    /// The caller has made room for it. The topic is in use until the handle, its clones and its
-    /// subscriptions are dropped.
+    /// The caller has to make room for it first. The topic is in use until the handle, its clones
+    /// and its subscriptions are dropped.
     fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
         let slot = self.slot(state, name);
         Topic {

@@ -100,13 +100,15 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Reads a run without starting one: the client has an id, so it has read a run before.
+    /// Reads a run without starting one, because the client has an id and has therefore read a run
+    /// before.
     fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
         if name.len() > MAX_NAME_LEN {
             return Err(HubError::NameTooLong);
         }
         let mut state = self.0.state();
-        // A topic with this name may exist without a run: other code may publish to it, or read it.
+        // A topic with this name may exist without a run, because other code may publish to it or
+        // read it.
         let has_run = |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
         let topic = state
             .topics
@@ -162,7 +164,7 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,
-    /// Whether the run was aborted: `true` until it has returned.
+    /// Whether the run was aborted. This is `true` until the run has returned.
     is_stopped: bool,
 }
 

@@ -10,8 +10,8 @@ use crate::topic::{Topic, lease::Usage};
 
 pub(super) struct State<T> {
     pub(super) topics: HashMap<String, Slot<T>>,
-    /// The unused topics that are finished, the longest unused first. `unfinished` holds the other
-    /// unused ones.
+    /// The unused topics that are finished, starting with the topic that has been unused the
+    /// longest. `unfinished` contains the other unused topics.
     pub(super) finished: Unused,
     pub(super) unfinished: Unused,
     /// A counter that distinguishes topics that became unused at the same instant.
@@ -23,7 +23,7 @@ pub(super) struct State<T> {
 pub(super) struct Slot<T> {
     pub(super) topic: Topic<T>,
     pub(super) usage: Arc<Usage>,
-    /// The topic's key among the unused topics; `None` if the topic is not recorded there.
+    /// The topic's key in `finished` or `unfinished`, or `None` if the topic is in neither of them.
     pub(super) unused: Option<UnusedKey>,
     pub(super) run: Run,
 }

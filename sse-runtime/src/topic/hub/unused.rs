@@ -1,4 +1,4 @@
-//! Unused topics: which ones there are, and when they are dropped.
+//! Keeps track of unused topics, and drops them.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,8 @@ use crate::topic::lease::Freed;
 /// Names, ordered by when they became unused.
 pub(super) type Unused = BTreeMap<UnusedKey, String>;
 
-/// When a topic became unused, and a number that distinguishes topics of the same instant.
+/// When a topic became unused, and a number that distinguishes topics that became unused at the
+/// same instant.
 pub(super) type UnusedKey = (Instant, u64);
 
 impl<T: Send + Sync + 'static> State<T> {
@@ -64,10 +65,10 @@ impl<T: Send + Sync + 'static> State<T> {
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {
-    /// Removes the topics unused longest, finished ones first, until the given numbers of topics
-    /// and of bytes are freed. Returns `None` if there are not enough unused topics. The topics
-    /// named in `except` stay. The removed topics must be dropped after the lock is released, because
-    /// the destructor of a value in them may use the hub.
+    /// Removes the topics that have been unused the longest, finished ones first, until the given
+    /// numbers of topics and bytes have been freed. Returns `None` if there are not enough unused
+    /// topics. Keeps the topics whose names are in `except`. The removed topics must be dropped
+    /// after the lock is released, because the destructor of a value in them may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
@@ -100,10 +101,10 @@ impl<T: Send + Sync + 'static> Inner<T> {
         Some(old.collect())
     }
 
-    /// Removes the topics that have been unused for the idle time, and more of the unused ones
-    /// while the topics hold too many bytes. They must be dropped after the lock is released,
+    /// Removes the topics that have been unused for the idle time, and further unused topics while
+    /// the hub holds too many bytes. The removed topics must be dropped after the lock is released,
     /// because the destructor of a value in them may use the hub.
-    #[must_use = "it is dropped after the lock"]
+    #[must_use = "the topics must be dropped after the lock is released"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
         state.note_unused(self.freed());
@@ -137,7 +138,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         old
     }
 
-    /// Starts a task that sweeps while there are topics, unless there is one already.
+    /// Starts a task that sweeps the hub while it has topics, unless there already is such a task.
     pub(super) fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
         if state.is_swept {
             return;
@@ -177,7 +178,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// The task that sweeps a hub. If it is cancelled, the next new topic starts another.
+/// The task that sweeps a hub. If it is cancelled, the next new topic starts another one.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,

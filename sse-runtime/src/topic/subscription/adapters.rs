@@ -24,18 +24,18 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// No update is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Update<T>> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// Returns the position, as [`Subscription::position`] does: after all updates read, including
-    /// those that did not pass the filter.
+    /// Returns the position after all updates that have been read, including updates that did not
+    /// pass the filter. See [`Subscription::position`].
     pub fn position(&self) -> EventId {
         self.updates.position()
     }
 
-    /// Maps the updates, as [`Subscription::map`] does.
+    /// Maps the updates to events. See [`Subscription::map`].
     pub fn map<U, V>(self, view: V) -> Map<Self, V>
     where
         V: FnMut(&T) -> U,
@@ -51,12 +51,12 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         loop {
             match ready!(self.updates.poll_update(cx)) {
                 Some(update) if !(self.filter)(&update) => {
-                    // Attach the gap to the next update instead.
+                    // The gap is attached to the next update instead.
                     if update.gap.is_some() {
                         self.updates.unreported = update.gap;
                     }
-                    // Yield to the runtime now and then, however fast events are published, so that
-                    // other tasks run and the end of the stream is noticed.
+                    // Yield to the runtime from time to time, even if events are published
+                    // continuously, so that other tasks run and the end of the stream is noticed.
                     ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),
@@ -92,7 +92,7 @@ impl<S, F> Map<S, F> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// No update is lost if the future is dropped.
     pub async fn next<T, U>(&mut self) -> Option<Event<U>>
     where
         S: Stream<Item = Update<T>> + Unpin,

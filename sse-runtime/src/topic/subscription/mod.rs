@@ -30,17 +30,17 @@ pub use update::Update;
 /// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
 ///
 /// In an endpoint, the client automatically receives gaps (see [`Gap`]) and the end of a topic that
-/// was [finished](super::Topic::finish). After that end, it does not reconnect. Elsewhere, use
-/// [`recv`](Self::recv), which returns gaps; [`next`](Self::next) attaches a gap to the following
-/// update, so that the client to which that update is sent receives both.
+/// was [finished](super::Topic::finish). It does not reconnect after that end. Elsewhere, use
+/// [`recv`](Self::recv), which returns gaps. [`next`](Self::next) attaches a gap to the following
+/// update, so that a client that receives this update also receives the gap.
 ///
 /// Polling for the next update acknowledges the previous one, whether or not it was yielded. If the
-/// last updates were not sent, the keep-alive of a quiet stream carries the id of the last one, so
-/// that a client that receives few of a topic's events does not reconnect with an outdated id.
+/// last updates were not sent, the next keep-alive contains the id of the last one. A client that
+/// receives few of a topic's events therefore does not reconnect with an outdated id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
-    /// The id after everything that was handed out.
+    /// The id after all events that have been handed out.
     position: EventId,
     report: Report,
     /// The registration with the endpoint's stream. How that stream ends depends on how this
@@ -50,13 +50,13 @@ pub struct Subscription<T> {
     unreported: Option<Box<Gap>>,
 }
 
-/// Whether the position has been reported to the endpoint's stream, whose keep-alives then carry it.
+/// Whether the position has been reported to the endpoint's stream, so that keep-alives contain it.
 ///
-/// A client that starts at its own id, or without one, must receive an id to reconnect with, even if
-/// it receives no event.
+/// A client that starts at its own id, or without an id, has to receive an id to reconnect with,
+/// even if it does not receive an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Report {
-    /// The client did not choose the start.
+    /// The start does not depend on the client.
     NotNeeded,
     /// The stream does not know the position yet.
     Due,
@@ -81,14 +81,16 @@ impl<T> Subscription<T> {
                 true => Report::Due,
                 false => Report::NotNeeded,
             },
-            // Registered at once, so that the stream knows of the topic even if the subscription is
-            // dropped before it is polled, as in a `select!` that another branch wins.
+            // Registered immediately, so that the topic counts as read by the stream even if the
+            // subscription is dropped before it is polled, for example in a `select!` that another
+            // branch wins.
             reading: Handoff::with_current(Handoff::read_topic),
             unreported: None,
         }
     }
 
-    /// Sends the start position to the client, because the id that the client sent lacks a topic.
+    /// Sends the start position to the client, because the id that the client sent does not contain
+    /// all topics.
     pub(crate) fn send_position(&self) {
         Handoff::with_current(|handoff| handoff.lock().ids.restarts_at(&self.position));
     }
@@ -97,7 +99,7 @@ impl<T> Subscription<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// No update is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Update<T>> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
@@ -107,13 +109,13 @@ impl<T> Subscription<T> {
     ///
     /// # Errors
     ///
-    /// Returns a [`Gap`] if events are missing. The next call continues after it.
+    /// Returns a [`Gap`] if events are missing. The next call continues after the gap.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// No update is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Result<Update<T>, Gap>> {
-        // A gap that `next` has read and could not attach to an update yet.
+        // A gap that `next` has read but could not attach to an update yet.
         if let Some(unreported) = self.unreported.take() {
             return Some(Err(*unreported));
         }
@@ -164,7 +166,7 @@ impl<T> Subscription<T> {
     }
 
     /// Maps each update to an event with the value that `view` returns, and with the update's id.
-    /// The value is serialised for each reader.
+    /// The value is serialized for each reader.
     pub fn map<U, F>(self, view: F) -> Map<Self, F>
     where
         F: FnMut(&T) -> U,
@@ -220,9 +222,10 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Writes the next update, and those that were read together with it, until the frames are
-    /// full. This takes the lock once, and writes a whole batch in one piece, without a copy.
-    /// Returns whether the generator has to stop afterwards, or `None` when the topic is finished.
+    /// Writes the next update, and the updates that were read together with it, until the frames
+    /// are full. This acquires the lock once, and writes a whole batch in one piece, without a
+    /// copy. Returns whether the generator has to stop afterwards, or `None` when the topic is
+    /// finished.
     ///
     /// The resulting state is the same as after a `yield_!` of each update.
     pub(crate) fn poll_push(
@@ -255,7 +258,7 @@ impl<T> Subscription<T> {
             outgoing.followed_by(self.state.next());
             Ok(())
         });
-        // The stream knows the position from the id of the event that was written last.
+        // The stream knows the position from the id of the last event written.
         if self.report == Report::Due {
             self.report = Report::Done;
         }
@@ -323,8 +326,8 @@ impl<T> Subscription<T> {
 
 impl<T, E> Part<'_, T, Subscription<T>, E> {
     /// Pushes all updates like
-    /// [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes those
-    /// that can be read together at once.
+    /// [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
+    /// updates that can be read together in one piece.
     pub fn push_all(mut self) -> Self {
         self.push_next = |yielder, updates, cx| {
             let pushed = updates.get_mut().poll_push(&yielder.handoff, cx);

@@ -1,4 +1,4 @@
-//! [`State`]: what a subscription hands out next.
+//! [`State`]: the events that a subscription hands out next.
 //!
 //! ```text
 //!             a batch was read                  the topic has ended, or the reader was overtaken
@@ -11,12 +11,12 @@
 //!
 //! | state | a poll | then |
 //! | --- | --- | --- |
-//! | `Idle` | reads. Hands out the event or the gap that was read | `Idle` |
+//! | `Idle` | reads the topic, and hands out the event or the gap that was read | `Idle` |
 //! | `Batch` | hands out the next event of the batch | `Batch`, or `Idle` after the last event |
 //! | `Ended` | returns `None` | `Ended` |
 //!
-//! `Subscription::poll_push` hands out several events in one poll, without changing
-//! what each state means.
+//! `Subscription::poll_push` hands out several events in one poll. The meaning of the states is the
+//! same.
 
 use std::{mem, sync::Arc};
 
@@ -57,13 +57,13 @@ impl<T> State<T> {
         let delivery = deliveries.get(*handed_out)?.clone();
         *handed_out += 1;
         if *handed_out == deliveries.len() {
-            // The batch is released, so that a reader that waits does not hold it.
+            // Release the batch, so that a waiting reader does not keep it in memory.
             *self = Self::Idle(*next);
         }
         Some(delivery)
     }
 
-    /// Takes the whole batch, of which only the first event has been handed out.
+    /// Takes the whole batch, if only its first event has been handed out.
     pub(super) fn take_batch(&mut self) -> Option<Arc<Batch<T>>> {
         let Self::Batch {
             handed_out: 1,
@@ -88,7 +88,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Forgets that a waker is registered, because that waker is the one of an earlier poll.
+    /// Forgets that a waker is registered, because it is the waker of an earlier poll.
     pub(super) fn forget_waker(&mut self) {
         if let Self::Idle(next) | Self::Batch { next, .. } = self
             && *next == Next::Wait

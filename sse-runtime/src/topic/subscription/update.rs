@@ -1,4 +1,4 @@
-//! [`Update`]: an event of a topic, as one subscription reads it.
+//! [`Update`]: an event of a topic, as read by a subscription.
 
 use std::{fmt, ops::Deref};
 
@@ -11,12 +11,12 @@ use crate::{
     topic::backend::Delivery,
 };
 
-/// An event of a topic, as one subscription reads it: its value, and its bytes, which were encoded
-/// when it was published.
+/// An event of a topic, as read by a subscription. It consists of the value, and the bytes that
+/// were encoded when the event was published.
 ///
-/// In a stream of `T`, `yield_!` takes an update or a reference to one, and sends its id too. It
-/// also takes the `T` in the update, as in `yield_!(&*update)`, but then the event has no id, and a
-/// client cannot resume after it.
+/// In a stream of `T`, `yield_!` accepts an update or a reference to one, and also sends the
+/// update's id. It also accepts the `T` in the update, as in `yield_!(&*update)`, but then the
+/// event has no id, and a client cannot resume after it.
 pub struct Update<T> {
     pub(super) delivery: Delivery<T>,
     /// Whether more updates can be read without waiting.
