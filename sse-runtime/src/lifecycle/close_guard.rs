@@ -85,7 +85,7 @@ impl CloseGuard {
         self.record.span()
     }
 
-    /// Marks the response as cut off. If the end of the connection marks the end of the response,
+    /// Marks the response as aborted. If the end of the connection marks the end of the response,
     /// only a reset shows the client that the response is incomplete.
     pub(crate) fn abort(&self) {
         if self.stall.ends_connection

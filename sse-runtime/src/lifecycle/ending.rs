@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct StreamEnd {
     pub(crate) last_frame: Option<LastFrame>,
-    /// Whether the response is cut off. Over HTTP/1.1, the last chunk is omitted. Over HTTP/2,
+    /// Whether the response is aborted. Over HTTP/1.1, the last chunk is omitted. Over HTTP/2,
     /// `RST_STREAM` is sent. Over HTTP/1.0, the connection is reset.
     pub(crate) is_aborted: bool,
 }

@@ -30,10 +30,11 @@ use crate::{
 };
 use tasks::Started;
 
-/// Held until all parts of the stream have been dropped. The test client waits for this.
+/// Held until all parts of the stream have been dropped. The test client waits for this to be
+/// dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
-    #[allow(dead_code, reason = "dropping it is the message")]
+    #[allow(dead_code, reason = "the receiver is notified when it is dropped")]
     pub(crate)  tokio::sync::mpsc::Sender<()>,
 );
 
@@ -48,7 +49,7 @@ pub(crate) struct Alive(
 /// #[sse_endpoint("/ticks")]
 /// async fn ticks(connection: Connection) -> impl Stream<Item = u64> {
 ///     let (sender, mut receiver) = mpsc::channel(8);
-///     // Unlike a task of `tokio::spawn`, it ends with the stream.
+///     // Unlike a task started with `tokio::spawn`, this task ends with the stream.
 ///     connection.spawn(async move {
 ///         for tick in 0.. {
 ///             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -69,16 +70,16 @@ pub(crate) struct Alive(
 /// }
 /// ```
 ///
-/// A clone refers to the same connection. Holding a `Connection` does not keep the stream alive,
-/// nor the tasks that the stream started.
+/// A clone refers to the same connection. Holding a `Connection` does not keep the stream or its
+/// tasks alive.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
 struct Inner {
     id: u64,
     peer: Option<SocketAddr>,
-    /// Cancelled when the stream must end: either by the server's shutdown, because this is a child
-    /// of the shutdown's token, or by [`Connection::close`].
+    /// Cancelled when the stream has to end, either by [`Connection::close`] or by the server's
+    /// shutdown. This is a child token of the shutdown's token.
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
     /// The runtime that handled the request. The stream's tasks and hooks run on this runtime, even
@@ -89,16 +90,16 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// Why the stream was asked to end, or `None` if it was not.
+    /// The reason why the stream was requested to close, or `None` if it was not.
     close_requested: Option<CloseReason>,
-    /// Why the stream ended, or `None` if it has not ended yet.
+    /// The reason why the stream ended, or `None` if it has not ended yet.
     ended: Option<CloseReason>,
     /// Boxed because few streams start a task or a hook.
     started: Option<Box<Started>>,
     /// Cancelled when the stream has ended. Created when a task first waits for the end.
     over: Option<CancellationToken>,
     /// Created when the stream starts waiting for its scheduled end in a shutdown. Cancelled if the
-    /// stream is asked to end before then.
+    /// stream is requested to close before then.
     close_requested_in_shutdown: Option<CancellationToken>,
 }
 
@@ -132,8 +133,8 @@ impl Connection {
         self.0.peer
     }
 
-    /// Waits until the stream has ended, for any reason. Use this in tasks that clean up after
-    /// themselves, or in tasks that the stream did not start.
+    /// Waits until the stream has ended, for any reason. Use this in tasks that have to clean up,
+    /// or in tasks that were not started by the stream.
     ///
     /// # Cancel safety
     ///
@@ -144,14 +145,14 @@ impl Connection {
 
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
     /// next `.await`, and joined before the close hooks run. A task that never awaits delays the
-    /// hooks until it ends. A panic in the task is logged, and ends the stream as a panic in the
-    /// generator would: after an event with the endpoint's `error_event`, because the events that
-    /// the task would have sent are missing. If the stream has already ended, the task does not
-    /// start.
+    /// hooks until it ends. A panic in the task is logged, and ends the stream like a panic in the
+    /// generator. The stream first sends an event with the endpoint's `error_event` name, because
+    /// the events that the task would have sent are missing. If the stream has already ended, the
+    /// task does not start.
     ///
     /// # Panics
     ///
-    /// Panics if the request was not handled in a tokio runtime.
+    /// Panics if the request was not handled on a tokio runtime.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -171,8 +172,8 @@ impl Connection {
         self.add_hook(Box::new(move |reason| Box::pin(hook(reason))));
     }
 
-    /// Ends the stream when the client's credentials expire: at a
-    /// [`SystemTime`](std::time::SystemTime), such as the expiry time of a token, or at an
+    /// Ends the stream when the client's credentials expire. The time is a
+    /// [`SystemTime`](std::time::SystemTime), such as the expiry time of a token, or an
     /// [`Instant`](std::time::Instant). If this is called several times, the earliest time applies.
     ///
     /// The client receives a `close` event with `{"reason":"expired"}`, because a script cannot see
@@ -206,7 +207,7 @@ impl Connection {
     ///     connection: Connection,
     ///     Extension(session): Extension<watch::Receiver<bool>>,
     /// ) -> impl Stream<Item = String> {
-    ///     // Also ready if the session was over before.
+    ///     // Resolves immediately if the session is already over.
     ///     let mut session = session;
     ///     connection.close_when(async move { drop(session.wait_for(|over| *over).await) });
     ///     # yield_!(String::new());
@@ -229,7 +230,8 @@ impl Connection {
             reason,
         };
         self.spawn(async move {
-            // Closes the stream even if the future panics: without a result, access is denied.
+            // Closes the stream even if the future panics, because access is denied if there is no
+            // result.
             let _close = close;
             when.await;
         });
@@ -255,8 +257,8 @@ impl Connection {
         }
     }
 
-    /// Returns a token that is cancelled when the stream is asked to end for a reason other than
-    /// the shutdown that has already begun.
+    /// Returns a token that is cancelled when the stream is requested to close for a reason other
+    /// than the shutdown that has already begun.
     pub(crate) fn close_requested_in_shutdown(&self) -> CancellationToken {
         let mut state = self.state();
         let is_requested = state.close_requested.is_some();
@@ -267,8 +269,8 @@ impl Connection {
         token.clone()
     }
 
-    /// Waits until the stream must end, and returns the reason. Used before the response, when
-    /// there is no body yet that could watch for the end.
+    /// Waits until the stream has to end, and returns the reason. Used before the response, when
+    /// there is no body that could wait for the end.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
@@ -280,7 +282,8 @@ impl Connection {
         self.close_requested().unwrap_or(CloseReason::Shutdown)
     }
 
-    /// Returns why the stream was asked to end, or `None` if it was not. A shutdown does not count.
+    /// Returns the reason why the stream was requested to close, or `None` if it was not. A
+    /// shutdown does not count.
     pub(crate) fn close_requested(&self) -> Option<CloseReason> {
         self.state().close_requested
     }

@@ -27,7 +27,7 @@ pub(super) struct Started {
     polling: usize,
     /// Whether one of the tasks has panicked.
     has_panicked: bool,
-    /// The waker of the stream, if the stream is waiting until no task is being polled.
+    /// The waker of the stream, if the stream is waiting for the current polls of its tasks to end.
     until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
@@ -44,7 +44,7 @@ impl Connection {
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(runtime) = &self.0.runtime else {
-            panic!("`Connection::spawn` requires that the request was handled in a tokio runtime");
+            panic!("`Connection::spawn` requires that the request was handled on a tokio runtime");
         };
         if self.state().ended.is_some() {
             return;
@@ -103,7 +103,7 @@ impl Connection {
 
     fn begin_task_poll(&self) {
         let mut state = self.state();
-        // After the end, no stream waits for its tasks.
+        // After its end, a stream no longer waits for its tasks.
         if state.ended.is_none() {
             state.started.get_or_insert_default().polling += 1;
         }

@@ -24,8 +24,8 @@ use counted::{PerKey, Total};
 use permit::Permits;
 use rejection::LimitExceeded;
 
-/// A limit on the number of event streams that are open at once: a layer around a router or a
-/// single endpoint.
+/// A limit on the number of event streams that are open at once. It is a layer for a router or for
+/// a single endpoint.
 ///
 /// ```
 /// use axum::Router;
@@ -39,7 +39,7 @@ use rejection::LimitExceeded;
 /// # struct User;
 /// let app: Router = Router::new()
 ///     .sse(clock)
-///     .sse(prices().layer(StreamLimit::new(500)))               // for this endpoint
+///     .sse(prices().layer(StreamLimit::new(500)))               // only this endpoint
 ///     .layer(StreamLimit::per_peer(20))                         // per address
 ///     .layer(StreamLimit::per_key(6, |request| {                // per user, from an auth layer
 ///         request.extensions.get::<User>().cloned()
@@ -53,10 +53,10 @@ use rejection::LimitExceeded;
 ///
 /// A stream is never ended to make room for another client's stream. With
 /// [`newest_wins`](Self::newest_wins), a newer stream with the same key replaces the oldest one. A
-/// permit is acquired before the extractors run, and released when the generator is dropped, for any
-/// reason. A `HEAD` request holds a permit until its response, because it runs the statements before
-/// the response. Requests for responses other than event streams are not limited. Clones of one
-/// limit, such as those that a router makes, share its permits.
+/// permit is acquired before the extractors run, and is released when the generator is dropped for
+/// any reason. A `HEAD` request holds a permit until its response, because it runs the statements
+/// before the response. Requests for responses other than event streams are not limited. Clones of
+/// a limit share its permits. This includes the clones that a router makes.
 ///
 /// # Over the limit
 ///
@@ -65,9 +65,9 @@ use rejection::LimitExceeded;
 /// [`reject_with`](Self::reject_with) replaces that response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
-/// `200` instead. This response sets a random reconnection time of 5 to 15 s, sends the event
-/// `close` with `{"reason":"too_many_streams"}` as its data, and ends. A request counts as coming
-/// from an `EventSource` if it is a `GET` whose only `accept` is `text/event-stream` and whose
+/// `200` instead. This response sets a random reconnection time of 5 to 15 s, sends a `close` event
+/// with `{"reason":"too_many_streams"}` as its data, and ends. A request counts as coming from an
+/// `EventSource` if it is a `GET` whose only `accept` is `text/event-stream` and whose
 /// `cache-control` is `no-cache`. Chromium, Firefox and the `eventsource` package send both
 /// headers; `fetch`, curl and HTTP libraries do not.
 ///
@@ -88,7 +88,7 @@ impl StreamLimit {
     }
 
     /// Creates a limit of `max` streams per client address. IPv6 addresses are compared by their
-    /// first 64 bits, the prefix of one customer.
+    /// first 64 bits, because a customer usually gets a whole /64 prefix.
     ///
     /// With a reverse proxy, the address is the proxy's. In that case, use
     /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
@@ -129,7 +129,7 @@ impl StreamLimit {
     ///
     /// Use this for keys whose streams replace each other, such as a session or a page: when a page
     /// is reloaded, it does not have to wait until the server notices that the old page is gone.
-    /// That may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
+    /// This may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
     /// stream's response begins, so a rejected request does not end a stream. The oldest stream's
     /// permit is freed immediately, even if its client isn't reading.
     ///
@@ -139,13 +139,13 @@ impl StreamLimit {
     /// stream is rejected. Two streams share a permit only after such a takeover, from the new
     /// stream's request until the old stream has ended.
     ///
-    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends the event
-    /// `close`, with `{"reason":"superseded"}` as its data and with an id that makes its client
-    /// stop. If that client reconnects, it receives a `204` and does not end another stream.
+    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
+    /// event with `{"reason":"superseded"}` as its data, and with an id that stops its client. If
+    /// that client reconnects, it receives a `204` and does not end another stream.
     ///
     /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
     /// event nor the id is sent. A client that reconnects automatically, such as another tab, then
-    /// ends the new stream in turn, and the two tabs keep ending each other's streams forever.
+    /// ends the new stream in turn, and the two clients keep ending each other's streams forever.
     ///
     /// # Panics
     ///
@@ -214,8 +214,8 @@ impl fmt::Debug for StreamLimit {
     }
 }
 
-/// Returns the network that one customer usually gets: a single IPv4 address, or the first 64 bits
-/// of an IPv6 address (RFC 6177).
+/// Returns the network that a customer usually gets, which is a single IPv4 address or the first 64
+/// bits of an IPv6 address (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -39,9 +39,9 @@ struct Stream {
     has_begun: bool,
     /// The stream's permits in other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
-    /// The streams whose permits this stream has taken over. They end when this stream begins, so it
-    /// does not share its permits after that. Until then, no other stream can take over their
-    /// permits.
+    /// The streams whose permits this stream has taken over. They end when this stream begins, so
+    /// this stream does not share its permits after that. Until then, no other stream can take over
+    /// their permits.
     replaces: Vec<u64>,
 }
 
@@ -63,9 +63,9 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the streams that end if `newest`, the newest stream, begins: the oldest stream that
-    /// has not begun, and the oldest one that has. Streams whose permits another stream has taken
-    /// over are skipped.
+    /// Returns the streams that end if `newest`, the newest stream, begins. These are the oldest
+    /// stream that has not begun, and the oldest stream that has begun. Streams whose permits
+    /// another stream has taken over are skipped.
     fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
         let older = || streams.iter().filter(|stream| stream.number != newest);
         let is_replaced = |stream: &Stream, except: Option<u64>| {

@@ -1,4 +1,4 @@
-//! [`Permit`]: lets a stream be open, and counts it.
+//! [`Permit`]: the permission to open a stream. A limit has a fixed number of them.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use crate::lifecycle::connection::Connection;
 
 /// The permits of a limit. The limit counts the streams that hold a permit.
 pub(super) trait Permits: Send + Sync {
-    /// Takes a permit. Returns `None` if this limit does not apply to the request.
+    /// Acquires a permit. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>>;
 
-    /// Returns the same limit in the mode in which a new stream ends the oldest stream with its
+    /// Returns a limit with the same permits, whose new streams end the oldest stream with the same
     /// key. Returns `None` if the limit has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>>;
 
@@ -27,7 +27,7 @@ pub(super) trait Permits: Send + Sync {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// A stream's permit. It becomes free again once it and all its clones have been dropped.
+/// A stream's permit. It is released once it and all its clones have been dropped.
 ///
 /// A stream can take over a clone from the stream that it replaces. The two streams then share one
 /// permit until the older one has ended.
@@ -46,7 +46,7 @@ impl Permit {
     }
 }
 
-/// The holder of a permit. By default, it does not matter which stream has the permit.
+/// A permit that is held by a stream. By default, it does not matter which stream holds the permit.
 pub(super) trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
@@ -63,8 +63,8 @@ pub(super) trait Held: Send + Sync {
         None
     }
 
-    /// Called once the stream has a permit in every limit. The argument is its permits in the limits
-    /// without `newest_wins`.
+    /// Called once the stream has a permit in every limit. The argument contains its permits in the
+    /// limits without `newest_wins`.
     fn admit(&self, _: &[Permit]) {}
 }
 
@@ -74,12 +74,12 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// The reason for a rejection: which permits are all taken.
+/// The reason for a rejection, which is the kind of limit that has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// The permits for all requests to which the limit applies.
+    /// A limit for all requests.
     Total,
-    /// The permits for this key.
+    /// A limit for each key.
     Key,
 }
 
@@ -102,8 +102,8 @@ pub(crate) struct Rejected {
     pub(crate) response: Response,
 }
 
-/// Takes a permit in each limit. If a limit has no permit left, the permits already taken are
-/// released. A stream that replaces another one may take over that stream's permits.
+/// Acquires a permit from each limit. If a limit has no permit left, the permits already acquired
+/// are released. A stream that replaces another one may take over that stream's permits.
 pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Rejected>> {
     let Some(Limits(limits)) = request.extensions.get() else {
         return Ok(Vec::new());
@@ -118,7 +118,7 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
     };
 
     // Ensures that a concurrent request sees this stream either with all its permits or not at all.
-    // Otherwise, that request could miss a permit that it could take over.
+    // Otherwise, that request might miss a permit that it can take over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());
@@ -147,5 +147,5 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
     Ok(permits)
 }
 
-/// Held while permits are taken for a stream that may replace another one.
+/// Held while permits are acquired for a stream that may replace another one.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -17,8 +17,8 @@ use crate::event::{
 
 /// The rejection of a request by a [`StreamLimit`].
 ///
-/// Its response is the limit's default response: a problem with the status `503` or `429`, and a
-/// `Retry-After` header.
+/// Its response is the limit's default response, which is a problem with the status `503` or `429`
+/// and a `Retry-After` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     full: Full,
@@ -41,8 +41,8 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns how long the client should wait before it retries: a random time of 5 to 15 s, so
-    /// that rejected clients do not all retry at once.
+    /// Returns how long the client should wait before it retries. This is a random time of 5 to 15
+    /// s, so that rejected clients do not all retry at once.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }
