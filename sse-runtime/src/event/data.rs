@@ -30,7 +30,7 @@ thread_local! {
 /// Serializes a value that has a head. `serialize` is the code that serde's derive has generated.
 ///
 /// The call to `is_human_readable` probes the serializer. It is the only method that does not
-/// consume the serializer, wrappers forward it, and `DataSerializer` records the call. If the call
+/// consume the serializer. Wrappers forward it, and `DataSerializer` records the call. If the call
 /// was recorded, the head is created and stored in a thread-local, and the next method that is
 /// called on the serializer takes it from there. The head never outlives this function, even if the
 /// value panics.
@@ -171,7 +171,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         self.json().serialize_unit()
     }
 
-    // Wrappers that do not appear in JSON are transparent to the head as well.
+    // Wrappers that do not appear in JSON are also transparent to the head.
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
         value.serialize(self)
     }

@@ -160,8 +160,8 @@ impl Event {
         Self::empty().with_comment(comment)
     }
 
-    /// Creates a frame without data. Clients dispatch no event for it, but its `id` and `retry`
-    /// take effect.
+    /// Creates a frame without data. Clients do not dispatch an event for it, but its `id` and
+    /// `retry` take effect.
     ///
     /// With an id, it advances the client's last event ID past events that were filtered out.
     pub fn empty() -> Self {

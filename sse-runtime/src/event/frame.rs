@@ -51,7 +51,7 @@ const FIRST_CAPACITY: usize = 512;
 /// fields in this order, and the blank line that ends it.
 ///
 /// If a frame is dropped before it is finished, because of an error or a panic, the buffer is
-/// truncated to its previous length. Half a frame is never sent.
+/// truncated to its previous length. A partial frame is never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
@@ -167,8 +167,8 @@ impl<'a> Frame<'a> {
     ///
     /// If the frame has no data, its fields have not been written yet. An `id` needs a blank line
     /// to take effect, and an `event` without one would become the name of the next event. A
-    /// comment or a `retry` takes effect without a blank line. None is written after it, because
-    /// some decoders emit an event at each blank line.
+    /// comment or a `retry` takes effect without a blank line. In that case, no blank line is
+    /// written, because some decoders emit an event at each blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -189,7 +189,7 @@ impl Drop for Frame<'_> {
     }
 }
 
-/// Writes a frame without data. Clients dispatch no event for it.
+/// Writes a frame without data. Clients do not dispatch an event for it.
 pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
     Frame::new(buffer, fields).finish();
 }

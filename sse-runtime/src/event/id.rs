@@ -7,8 +7,8 @@ use crate::event::position::{MERGED_PREFIX, Position};
 /// The suffix of the last id that a finished stream sends. A client that reconnects with this id
 /// receives a `204`.
 ///
-/// Its characters are unreserved in a URL (RFC 3986, section 2.3), so they need no escapes in a
-/// query string.
+/// Its characters are unreserved in a URL (RFC 3986, section 2.3), so they do not need to be
+/// escaped in a query string.
 pub(crate) const DONE: &str = "~done";
 
 /// The maximum length of an id in bytes. Servers may reject the header that contains a longer id,

@@ -28,8 +28,8 @@ pub trait Payload<Kind = AsJson>: Sealed<Kind> {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
 
-/// The types that can be the error of a stream, which is every [`Payload`]. The trait exists to
-/// improve the compiler's message for all other types.
+/// The types that can be the error of a stream. Implemented for every [`Payload`]. The trait exists
+/// to improve the compiler's message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` would be shown to the client, and it, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialised",

@@ -25,14 +25,14 @@ impl Epoch {
 }
 
 /// The position after the event with this number. 0 is the position before the first event. An id
-/// is copied for each event that each reader receives, so it contains no state that readers would
-/// share, such as a reference count.
+/// is copied for each event that each reader receives, so it does not contain shared state such as
+/// a reference count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     /// The number of later events that a `gap` event has already reported to the client as missed.
     /// It is set if the client disconnected while it was receiving the newest event of each key.
-    /// Usually it is 0, which is not written.
+    /// It is usually 0, which is not written.
     reported: u32,
     pub(crate) number: u64,
 }
@@ -55,8 +55,8 @@ impl Position {
     /// Creates a position for a client to which `reported` of the events after the position have
     /// already been reported as missed.
     ///
-    /// If the count would make the id too long, which requires a billion events, it is left out,
-    /// and those events are reported again.
+    /// If the count would make the id too long, which requires a billion events, it is omitted, and
+    /// those events are reported again.
     pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;

@@ -247,7 +247,7 @@ impl Head {
 ///
 /// The compiler chooses between two methods with the same name. The method in [`ShowMember`] takes
 /// a `Member` by value and requires `Serialize`. The method in [`HideMember`] takes it by reference
-/// and has no bounds. A method that takes its receiver by value has precedence.
+/// and has no bounds. A method that takes its receiver by value takes precedence.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 

@@ -1,9 +1,9 @@
 //! [`Handoff`]: state shared by the generator and the body. The generator writes frames, and the
 //! body takes them.
 //!
-//! The body polls the generator in the same task, so the lock is never contended. It makes the pair
-//! `Send` without `unsafe`. There is no queue, because the generator stops until the body has taken
-//! the frames.
+//! The body polls the generator in the same task, so the lock is never contended. The lock makes
+//! the pair `Send` without `unsafe`. There is no queue, because the generator stops until the body
+//! has taken the frames.
 
 use std::{
     cell::RefCell,

@@ -2,7 +2,7 @@
 //!
 //! Compact JSON never contains CR or LF, but it may contain U+0085, U+2028 and U+2029 unescaped.
 //! Some clients split their input at all of Unicode's line breaks (with Python's `splitlines`, for
-//! example), and would break such data in two. The three characters are therefore escaped, and a
+//! example), and would split such data in two. The three characters are therefore escaped, and a
 //! JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
 
 use std::io;

@@ -1,10 +1,10 @@
 //! [`ValueSerializer`]: writes a value as one line of JSON, with a fast path for small structs.
 //!
-//! Most events are structs of a few words and numbers. `serde_json` inspects every byte of every
-//! name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This took half the time
-//! of a `yield_!`. Here, `"name":` is assembled at compile time and written as two machine words,
-//! and text is checked eight bytes at a time. Everything other than struct fields and plain text is
-//! delegated to `serde_json`, including all escaping, so the output is the same.
+//! Most events are structs with a few strings and numbers. `serde_json` inspects every byte of
+//! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This took half the
+//! time of a `yield_!`. Here, `"name":` is assembled at compile time and written as two machine
+//! words, and text is checked eight bytes at a time. Everything other than struct fields and plain
+//! text is delegated to `serde_json`, including all escaping, so the output is the same.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
