@@ -196,7 +196,7 @@ pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
 
 /// Writes a `retry` line before the next frame.
 ///
-/// The line takes effect by itself, so it needs no blank line. Some clients (httpx-sse,
+/// The line takes effect by itself, so it does not need a blank line. Some clients (httpx-sse,
 /// fetch-event-source) treat a frame without data as an event with empty data, and others
 /// (reqwest-eventsource, eventsource-client) ignore it.
 pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {

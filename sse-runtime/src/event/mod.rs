@@ -1,8 +1,8 @@
 //! Events with their values, ids and names, and the traits for values that can be sent.
 
-// This is the first stage, in which a value becomes the bytes of an event. `payload` defines which
-// values can be sent, `frame` writes the fields, and `data` and `json` write the `data` field.
-// These modules do not depend on requests, streams or sockets.
+// This stage converts values into the bytes of events. `payload` defines which values can be sent,
+// `frame` writes the fields, and `data` and `json` write the `data` field. These modules do not
+// depend on requests, streams or sockets.
 pub(crate) mod data;
 pub(crate) mod describe;
 pub(crate) mod event;

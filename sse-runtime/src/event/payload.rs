@@ -87,8 +87,8 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 ///
 /// Unicode's other line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
 /// clients (for example, those that use Python's `splitlines`) treat these as line breaks, and
-/// parse the rest of the text as a separate field. Send untrusted text as JSON, in which these
-/// characters are escaped.
+/// parse the rest of the text as a separate field. Send untrusted text as JSON, which escapes these
+/// characters.
 ///
 /// ```
 /// use sse_runtime::{Stream, Text, sse_endpoint};

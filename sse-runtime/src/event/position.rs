@@ -124,8 +124,7 @@ impl<'a> ParsedId<'a> {
     }
 }
 
-/// Parses a number, and accepts only the form in which it is written. `str::parse` also accepts
-/// `+7` and `007`.
+/// Parses a number, and accepts only the canonical form. `str::parse` also accepts `+7` and `007`.
 fn parse(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)

@@ -18,7 +18,7 @@ pub trait SseEvent: Serialize {
 pub enum Shape {
     /// A struct.
     Struct(Named),
-    /// An enum, with the variants in the order in which serde's `Deserialize` numbers them.
+    /// An enum, with the variants in the order used by serde's `Deserialize`.
     Enum(&'static [Named]),
     /// An enum whose serde attributes select a representation other than a tag around the content.
     /// The data is the whole value.

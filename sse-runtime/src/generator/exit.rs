@@ -40,12 +40,12 @@ impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
 )]
 pub trait Becomes<R> {
     #[doc(hidden)]
-    fn become_it(self) -> R;
+    fn into_target(self) -> R;
 }
 
 #[diagnostic::do_not_recommend]
 impl<X, R: From<X>> Becomes<R> for X {
-    fn become_it(self) -> R {
+    fn into_target(self) -> R {
         self.into()
     }
 }
@@ -93,12 +93,12 @@ where
 
 /// Converts the error of a `?` before the response.
 pub fn error_before_response<X: Becomes<R>, R, E>(error: X) -> Exit<R, E> {
-    Exit::Response(error.become_it())
+    Exit::Response(error.into_target())
 }
 
 /// Converts the error of a `?` in the stream.
 pub fn error_in_stream<X: Becomes<E>, R, E>(error: X) -> Exit<R, E> {
-    Exit::Stream(error.become_it())
+    Exit::Stream(error.into_target())
 }
 
 /// Implements `return result` before the response, in an endpoint that can also fail in the stream.

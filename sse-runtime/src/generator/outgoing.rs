@@ -53,7 +53,7 @@ struct Rules {
     sends_gaps: bool,
     /// Whether frames that contain only an id may be written.
     sends_bare_ids: bool,
-    /// Whether the response is aborted if the stream is cut off.
+    /// Whether the response is aborted if the stream is closed early.
     aborts_when_cut: bool,
 }
 

@@ -44,7 +44,7 @@ impl Reading {
 
 impl Reading {
     /// Records that the topic's run has failed or was stopped. Stopping a run counts as a failure
-    /// only if the endpoint aborts responses that are cut off.
+    /// only if the endpoint aborts responses that end early.
     #[cold]
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
         let mut outgoing = self.handoff.lock();

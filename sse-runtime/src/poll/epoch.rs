@@ -6,9 +6,9 @@
 //! waker, and is waiting to be woken. The body stores the epoch of that poll, and does not poll the
 //! generator again in the same epoch.
 //!
-//! This is correct because a wake-up of that waker starts another epoch, in which the body polls
-//! the generator. A layer may poll the body from another task or with another waker. In that case,
-//! there is no current epoch, and the body always polls the generator.
+//! This is correct because a wake-up of that waker starts another epoch, and the body polls the
+//! generator again in that epoch. A layer may poll the body from another task or with another
+//! waker. In that case, there is no current epoch, and the body always polls the generator.
 
 use std::{
     cell::Cell,

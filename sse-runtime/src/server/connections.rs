@@ -30,8 +30,8 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
-    /// The handles of the tasks by connection number; `None` until the task has been spawned. This
-    /// is a B-tree, because it frees memory when many connections have closed.
+    /// The handles of the tasks by connection number. A handle is `None` until its task has been
+    /// spawned. This is a B-tree, because it frees memory when many connections have closed.
     abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }

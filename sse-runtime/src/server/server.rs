@@ -85,11 +85,12 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | a client that does not finish sending a request body | 30 s, plus 1 s per 500 bytes received | [`body_read_timeout`](Self::body_read_timeout) |
 /// | a client that sends a request head of more than 64 KiB or 100 fields | immediately | |
 ///
-/// A disconnect is noticed immediately, even if the client has pipelined requests after the one for
-/// a stream; plain `axum::serve` notices it at the next write. Up to 64 KiB of pipelined requests
-/// are buffered, and served after the stream. Anything beyond that is discarded, and the connection
-/// closes after the stream, or immediately once 8 MiB have been discarded. Over HTTP/2, and if
-/// hyper [drives the stream](Self::bypass_hyper), data beyond the limit is not read at all.
+/// A disconnect is noticed immediately, even if the client has pipelined further requests after the
+/// request for a stream. Plain `axum::serve` notices it only at the next write. Up to 64 KiB of
+/// pipelined requests are buffered, and served after the stream. Anything beyond that is discarded,
+/// and the connection closes after the stream, or immediately once 8 MiB have been discarded. Over
+/// HTTP/2, and if hyper [drives the stream](Self::bypass_hyper), data beyond the limit is not read
+/// at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
@@ -130,7 +131,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// once. Streams with `on_shutdown = "finish"` run until they finish or the drain time is over.
 /// Close hooks get another 2 s. The defaults fit into the 30 s that Kubernetes allows. After
 /// SIGINT, which usually comes from a terminal, the server drains within a second and without a
-/// delay. A second signal closes all open connections; their close hooks still get 2 s.
+/// delay. A second signal closes all open connections, but their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -208,30 +209,31 @@ impl Server {
         self
     }
 
-    /// Sets how many event streams may be open at once; unlimited by default. The limit is a
-    /// [`StreamLimit`] around the whole app. See there for the response to requests over the limit.
+    /// Sets how many event streams may be open at once. By default, the number is unlimited. The
+    /// limit is a [`StreamLimit`] around the whole app. See there for the response to requests over
+    /// the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
     }
 
-    /// Sets how long a client may stop reading; 30 s by default. After that, its stream is closed
-    /// with [`Stalled`](crate::CloseReason::Stalled).
+    /// Sets how long a client may stop reading before its stream is closed with
+    /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 s.
     ///
-    /// The timeout starts when the kernel accepts no more data. By then, the client's receive
-    /// buffer is full (it may hold several MB), and another 64 KiB are waiting (on Linux; on other
-    /// platforms, the operating system's own limit applies). Over HTTP/2, the timeout applies to
-    /// the connection and to each response that the client holds back; the client makes progress by
-    /// reading 16 KiB. Over HTTP/1 without TLS, the client makes progress by reading about 32 KiB,
-    /// or more if its kernel frees more buffer space at once. With the default, a client has to
-    /// read about 5 KB/s of a stream that always has data to send.
+    /// The timeout starts when the kernel stops accepting data. By then, the client's receive
+    /// buffer is full (it may hold several MB), and another 64 KiB are waiting on Linux. On other
+    /// platforms, the operating system's own limit applies. Over HTTP/2, the timeout applies to the
+    /// connection and to each response that the client does not read, and the client makes progress
+    /// by reading 16 KiB. Over HTTP/1 without TLS, the client makes progress by reading about 32
+    /// KiB, or more if its kernel frees more buffer space at once. With the default, a client has
+    /// to read about 5 KB/s of a stream that always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
     }
 
-    /// Sets how long a client may take to send a request head. After that, the connection is
-    /// closed. The default is 75 s, because load balancers keep idle connections for 60 s.
+    /// Sets how long a client may take to send a request head before the connection is closed. The
+    /// default is 75 s, because load balancers keep idle connections for 60 s.
     ///
     /// The timeout starts when the connection is opened or when the previous response ends, so it
     /// also limits how long an idle connection is kept open.
@@ -240,9 +242,9 @@ impl Server {
         self
     }
 
-    /// Sets how long the server waits for the body of a request that has no response yet; 30 s by
-    /// default, plus 1 s for each 500 bytes that arrive. After that, reading the body fails, and
-    /// axum's extractors respond with `400`.
+    /// Sets how long the server waits for the body of a request that has no response yet. The
+    /// default is 30 s, plus 1 s for each 500 bytes that arrive. After that, reading the body
+    /// fails, and axum's extractors respond with `400`.
     ///
     /// Only the time spent waiting for the client counts, not the time that the handler takes
     /// between reads.
@@ -252,7 +254,7 @@ impl Server {
     }
 
     /// Sets how long a peer may leave data unacknowledged, or keep-alive probes if there is no
-    /// data; 45 s by default. After that, the connection is closed, and its streams end with
+    /// data. The default is 45 s. After that, the connection is closed, and its streams end with
     /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
     /// A client whose receive buffer is full does not acknowledge data or PINGs either. The
@@ -261,8 +263,8 @@ impl Server {
     ///
     /// Values below 1 s are raised to 1 s. With the default keep-alive of 15 s, a peer that has
     /// vanished is detected within a minute. Over HTTP/2, the peer is also checked with PINGs. The
-    /// socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux; on other platforms, this
-    /// sets the time limit for probes, and the operating system's own limit applies to data.
+    /// socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux. On other platforms, this
+    /// method sets the time limit for probes, and the operating system's own limit applies to data.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
         self
@@ -287,13 +289,13 @@ impl Server {
         self
     }
 
-    /// Sets how long the server keeps accepting connections after SIGTERM; 5 s by default.
+    /// Sets how long the server keeps accepting connections after SIGTERM. The default is 5 s.
     pub fn drain_delay(mut self, delay: Duration) -> Self {
         self.drain_delay = delay.min(LONGEST);
         self
     }
 
-    /// Sets how long the streams have to end after the drain delay; 20 s by default.
+    /// Sets how much time the streams have to end after the drain delay. The default is 20 s.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
@@ -307,8 +309,8 @@ impl Server {
         self
     }
 
-    /// Sets whether SIGINT and SIGTERM (Ctrl-C on platforms without signals) shut the server down;
-    /// `true` by default.
+    /// Sets whether SIGINT and SIGTERM (Ctrl-C on platforms without signals) shut the server down.
+    /// The default is `true`.
     ///
     /// Once a program has listened for a signal, that signal no longer terminates the process for
     /// the rest of its lifetime. With `true`, this applies as soon as the server starts, and still
@@ -333,8 +335,8 @@ impl Server {
         self
     }
 
-    /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket;
-    /// `true` by default.
+    /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket.
+    /// The default is `true`.
     ///
     /// With `true`, a quiet stream needs about a quarter of the memory, and an event takes less
     /// time. Clients cannot see the difference. Pass `false` to find out whether the bypass causes
@@ -359,7 +361,7 @@ impl Server {
     /// # Several addresses
     ///
     /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
-    /// same router; both receive the signals. Each has its own [`max_streams`](Self::max_streams),
+    /// same router. Both receive the signals. Each has its own [`max_streams`](Self::max_streams),
     /// whereas a [`StreamLimit`] on the router counts the streams of both. A program that binds a
     /// Unix socket has to remove the socket file, both before it binds the socket and after it has
     /// closed the socket.

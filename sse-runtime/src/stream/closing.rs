@@ -20,7 +20,7 @@ pub(super) struct Closing {
     deadline: Option<Pin<Box<Sleep>>>,
     /// The close reason if the deadline passes.
     deadline_reason: CloseReason,
-    /// The signal to end; `None` once it has been received.
+    /// The signal to end, or `None` once it has been received.
     signal: Option<StopSignal>,
 }
 

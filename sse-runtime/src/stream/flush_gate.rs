@@ -17,7 +17,7 @@ use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlig
 #[derive(Debug)]
 pub(crate) struct FlushGate {
     /// The connection, if it counts its flushes. The stream stays registered on the connection for
-    /// as long as it lives.
+    /// as long as this value exists.
     wire: Option<InFlight>,
     state: GateState,
 }

@@ -12,7 +12,7 @@ use crate::{
     stream::keep_alive::Beat,
 };
 
-/// Returns the keep-alive with `id` added. An event gets an `id` field; a comment is replaced by a
+/// Returns the keep-alive with `id` added. An event gets an `id` field. A comment is replaced by a
 /// frame that contains only the id.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     let event = keep_alive.as_ref();

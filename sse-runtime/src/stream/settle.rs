@@ -20,7 +20,7 @@ use crate::{
 /// The end of a stream whose last frame has been written.
 pub(super) struct Settled {
     pub(super) reason: CloseReason,
-    /// The error with which the response is aborted; `None` if it ends cleanly.
+    /// The error that aborts the response, or `None` if the response ends cleanly.
     pub(super) error: Option<Box<StreamError>>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
 /// A serializer that writes into a connection's buffer.
 pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 
-/// Appends to a buffer, which grows as needed, so that each write is complete and never fails.
+/// Appends to a buffer. The buffer grows as needed, so each write is complete and never fails.
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 

@@ -69,7 +69,7 @@ use rejection::LimitExceeded;
 /// with `{"reason":"too_many_streams"}` as its data, and ends. A request counts as coming from an
 /// `EventSource` if it is a `GET` whose only `accept` is `text/event-stream` and whose
 /// `cache-control` is `no-cache`. Chromium, Firefox and the `eventsource` package send both
-/// headers; `fetch`, curl and HTTP libraries do not.
+/// headers, but `fetch`, curl and HTTP libraries do not.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
 #[derive(Clone)]
@@ -127,11 +127,11 @@ impl StreamLimit {
     /// Admits a new stream even if all permits for its key are taken, and ends the oldest stream
     /// with that key instead.
     ///
-    /// Use this for keys whose streams replace each other, such as a session or a page: when a page
-    /// is reloaded, it does not have to wait until the server notices that the old page is gone.
-    /// This may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
-    /// stream's response begins, so a rejected request does not end a stream. The oldest stream's
-    /// permit is freed immediately, even if its client isn't reading.
+    /// Use this for keys whose streams replace each other, such as a session or a page. When a page
+    /// is reloaded, it then does not have to wait until the server notices that the old page is
+    /// gone. This may take a minute, or longer with a reverse proxy. The oldest stream ends when
+    /// the new stream's response begins, so a rejected request does not end a stream. The oldest
+    /// stream's permit is freed immediately, even if its client isn't reading.
     ///
     /// If another limit of the request is full, such as a total or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest

@@ -75,7 +75,7 @@ impl IntoResponse for LimitExceeded {
 const TOO_MANY_STREAMS: &str = "too_many_streams";
 
 impl StreamLimit {
-    /// Returns the response to a request for which no permit is left.
+    /// Returns the response to a request over the limit.
     pub(super) fn reject(&self, full: Full, request: &Parts) -> Response {
         let exceeded = LimitExceeded::new(full);
         if is_event_source(&request.method, &request.headers) {

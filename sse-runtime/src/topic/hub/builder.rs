@@ -8,7 +8,7 @@ use std::{
 
 use super::{Hub, Inner, Make, State};
 
-/// The limits of a hub: the number of its topics, their bytes, and how long they are kept.
+/// The limits of a hub on the number of its topics, their size, and how long they are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -57,7 +57,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
-    /// Sets how many topics may exist at once; 10,000 by default.
+    /// Sets how many topics may exist at once. The default is 10,000.
     ///
     /// When the maximum is reached, the topic that has been unused the longest is dropped to make
     /// room for a new one. Finished topics are dropped first. The hub returns
@@ -68,8 +68,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
-    /// Sets how many bytes all topics together may hold before unused ones are dropped; 256 MiB by
-    /// default. Finished topics are dropped first, then the topics that have been unused the
+    /// Sets how many bytes all topics together may hold before unused ones are dropped. The default
+    /// is 256 MiB. Finished topics are dropped first, then the topics that have been unused the
     /// longest.
     ///
     /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
@@ -80,7 +80,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
-    /// Sets how long a [run](Hub::spawn) continues without a reader; forever by default.
+    /// Sets how long a [run](Hub::spawn) continues without a reader. By default, it continues
+    /// forever.
     ///
     /// The time counts from the start of the run, and again from the moment when its last reader
     /// disconnects. An abandoned run is stopped at its next `.await`, and counts as failed. A

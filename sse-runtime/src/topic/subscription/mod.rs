@@ -27,7 +27,7 @@ pub use adapters::{Filter, Map};
 use state::State;
 pub use update::Update;
 
-/// A reader of a [`Topic`](super::Topic): a stream of its [`Update`]s.
+/// A reader of a [`Topic`](super::Topic), which is a stream of [`Update`]s.
 ///
 /// In an endpoint, the client automatically receives gaps (see [`Gap`]) and the end of a topic that
 /// was [finished](super::Topic::finish). It does not reconnect after that end. Elsewhere, use

@@ -31,8 +31,8 @@ pub(super) enum State<T> {
     Idle(Next),
     Batch {
         batch: Arc<Batch<T>>,
-        /// The number of events of the batch that have been handed out; always less than its
-        /// length.
+        /// The number of events that have been handed out. This is always less than the length of
+        /// the batch.
         handed_out: usize,
         /// The announcement after the batch.
         next: Next,
