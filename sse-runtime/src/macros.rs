@@ -45,7 +45,7 @@
 /// | `retry` | a duration | none | the reconnection time, sent together with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random, so that clients do not all reconnect at once |
-/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response to a client that reconnects after the generator finished: a new run, or `204`, which stops the client; `stop` sends a final `done` event, whose id requests the `204` |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` returns a `204`, which stops the client, and also sends a final `done` event whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
 /// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets it run until it ends by itself or the drain time is over |
 /// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is closed before its function finishes: `abort` aborts the response, `end` ends it as if it were complete |

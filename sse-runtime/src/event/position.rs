@@ -52,8 +52,8 @@ impl Position {
         }
     }
 
-    /// Creates a position for a client to which `reported` of the events after the position have
-    /// already been reported as missed.
+    /// Creates a position after which `reported` events have already been reported to the client as
+    /// missed.
     ///
     /// If the count would make the id too long, which requires a billion events, it is omitted, and
     /// those events are reported again.

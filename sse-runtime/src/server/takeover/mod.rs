@@ -54,8 +54,8 @@
 //! - HTTP/2.
 //! - Every response other than a `200` with `text/event-stream` and a body of unknown length.
 //! - Responses to `HEAD` requests.
-//! - Requests with `expect: 100-continue`, with an upgrade, or with a body that is chunked or has not
-//!   been read to its end.
+//! - Requests with `expect: 100-continue`, with an upgrade, or with a body that is chunked or has
+//!   not been read to its end.
 //! - All requests, if [`Server::bypass_hyper`](crate::Server::bypass_hyper) is off.
 
 pub(crate) mod candidate;

@@ -99,8 +99,8 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// Returns the id for a client to which `reported` of the events after this number have already
-    /// been reported as missed.
+    /// Returns the id of a position after which `reported` events have already been reported to the
+    /// client as missed.
     pub(crate) fn id_with_reported(&self, number: u64, reported: u64) -> EventId {
         EventId::position(Position::with_reported(self.epoch, number, reported))
     }
