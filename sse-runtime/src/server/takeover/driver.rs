@@ -157,9 +157,9 @@ const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 /// Closes a connection after its last response.
 ///
 /// If data arrives on a closed socket, or is unread when the socket is closed, the kernel sends a
-/// reset. A reset discards data that the client has not read yet, such as the end of the stream. So
-/// only the server's side is shut down, and received data is discarded until the client has closed
-/// its side.
+/// reset. A reset discards data that the client has not read yet, such as the end of the stream.
+/// Therefore, only the server's side is shut down, and received data is discarded until the client
+/// has closed its side.
 async fn close<Io: Transport>(mut socket: Socket<Io>, linger: Duration) -> io::Result<()> {
     let closing = async {
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await?;

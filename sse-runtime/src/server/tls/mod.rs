@@ -219,7 +219,8 @@ struct Pair {
 impl Pair {
     // Modification times are unreliable: a new file may have an older modification time than the
     // old file (if a symlink now points to a different file) or the same time (after two writes
-    // within one tick). So each check reads the files, and this is cheap because they are small.
+    // within one tick). Therefore, each check reads the files. This is cheap because they are
+    // small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
         read(&self.cert, &self.key, &self.provider)
     }
