@@ -249,7 +249,8 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
     }
 
     fn position(&self) -> EventId {
-        self.ring.id_with_reported(self.number, self.reported.into())
+        self.ring
+            .id_with_reported(self.number, self.reported.into())
     }
 
     fn is_done(&self) -> bool {

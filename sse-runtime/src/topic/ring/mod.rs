@@ -246,7 +246,13 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
             None if matches!(from, StartAt::After(_) | StartAt::Done(_)) => Stage::Resuming,
             None => Stage::Following,
         };
-        Box::new(RingCursor::new(self, stage, (number, reported), slot, is_done))
+        Box::new(RingCursor::new(
+            self,
+            stage,
+            (number, reported),
+            slot,
+            is_done,
+        ))
     }
 
     fn subscribers(&self) -> usize {

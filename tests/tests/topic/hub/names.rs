@@ -208,13 +208,17 @@ async fn rejections_are_logged_once() {
     };
     // Another test in this process may already have logged this message within the same second.
     let start = std::time::Instant::now();
-    while !log.text().contains("rejected requests for new topics") && start.elapsed().as_secs() < 10 {
+    while !log.text().contains("rejected requests for new topics") && start.elapsed().as_secs() < 10
+    {
         reject();
     }
     for _ in 0..1_000 {
         reject();
     }
-    let lines = log.text().matches("rejected requests for new topics").count();
+    let lines = log
+        .text()
+        .matches("rejected requests for new topics")
+        .count();
     assert!((1..10).contains(&lines), "{lines} lines");
 }
 
