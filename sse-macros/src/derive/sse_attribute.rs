@@ -51,7 +51,7 @@ impl Entry {
             Value::Is(tokens) | Value::List(tokens) | Value::Colon(tokens) => {
                 Err(syn::Error::new_spanned(
                     tokens,
-                    format_args!("`{}` stands alone; remove this", self.key),
+                    format_args!("`{}` takes no value; remove this", self.key),
                 ))
             }
         }
@@ -63,7 +63,7 @@ impl Entry {
             Value::Is(tokens) if !tokens.is_empty() => Ok(tokens.clone()),
             _ => Err(syn::Error::new(
                 self.span(),
-                format_args!("`{}` takes a value: `{example}`", self.key),
+                format_args!("`{}` requires a value: `{example}`", self.key),
             )),
         }
     }
@@ -90,7 +90,7 @@ impl Entry {
             }
             _ => Err(syn::Error::new(
                 self.span(),
-                format_args!("`{}` takes names in parentheses: `{example}`", self.key),
+                format_args!("expected the names of warnings in parentheses: `{example}`"),
             )),
         }
     }
@@ -114,7 +114,7 @@ pub(crate) fn entries(
             errors.at(
                 attribute,
                 format_args!(
-                    "say in parentheses what is meant: {}",
+                    "missing key in parentheses; {}",
                     one_of(examples.iter().map(|example| format!("#[sse({example})]")))
                 ),
             );
@@ -126,7 +126,7 @@ pub(crate) fn entries(
                 .and_then(|entry| known(entry, target, others))
             {
                 Ok(entry) if entries.iter().any(|other| other.key == entry.key) => {
-                    errors.at(&entry.key, format_args!("`{}` is given twice", entry.key));
+                    errors.at(&entry.key, format_args!("duplicate key `{}`", entry.key));
                 }
                 Ok(entry) => entries.push(entry),
                 Err(error) => errors.push(error),
@@ -181,7 +181,10 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
     if !elsewhere.is_empty() {
         return Err(syn::Error::new(
             entry.span(),
-            format_args!("`{name}` goes on {}, not on {at}", elsewhere.join(" or ")),
+            format_args!(
+                "`{name}` is allowed on {}, not on {at}",
+                elsewhere.join(" or ")
+            ),
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
@@ -198,6 +201,6 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
     let options = names.collect::<Vec<_>>().join(", ");
     Err(syn::Error::new(
         entry.span(),
-        format_args!("unknown key `{name}`{meant} (keys here: {options})"),
+        format_args!("unknown key `{name}`{meant} (available keys: {options})"),
     ))
 }

@@ -25,31 +25,28 @@ fn check_function(endpoint: &Endpoint, errors: &mut Errors) {
     if sig.asyncness.is_none() {
         errors.at(
             sig.fn_token,
-            "the endpoint must be `async`; add `async` before `fn`",
+            "an endpoint must be `async`; add `async` before `fn`",
         );
     }
     if let Some(token) = &sig.constness {
         errors.at(
             token,
-            "an endpoint cannot be `const`, since it waits; remove it",
+            "an endpoint cannot be `const`, since it is `async`; remove `const`",
         );
     }
     if let syn::Safety::Unsafe(token) = &sig.safety {
         errors.at(
             token,
-            "an endpoint cannot be `unsafe`, since the router calls it; put the `unsafe` block inside",
+            "an endpoint cannot be `unsafe`, since the router calls it; use an `unsafe` block in its body",
         );
     }
     if let Some(abi) = &sig.abi {
-        errors.at(
-            abi,
-            "an endpoint has Rust's own calling convention; remove this",
-        );
+        errors.at(abi, "an endpoint cannot be `extern`; remove this");
     }
     if let Some(variadic) = &sig.variadic {
         errors.at(
             variadic,
-            "an endpoint's arguments are extractors, each with its type",
+            "an endpoint cannot be variadic; declare each extractor as an argument",
         );
     }
     check_generics(&sig.generics, errors);
@@ -59,18 +56,18 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
     if generics.type_params().next().is_some() || generics.const_params().next().is_some() {
         errors.at(
             generics,
-            "an endpoint cannot be generic, since a route is one concrete type; write one endpoint for each type, \
-             and let them call a generic function",
+            "an endpoint cannot be generic, since a route has a concrete type\n\
+             help: write one endpoint for each type, and call a generic function in each of them",
         );
     } else if !generics.params.is_empty() {
         errors.at(
             generics,
-            "an endpoint has no lifetimes, since its arguments own what they hold; remove this",
+            "an endpoint cannot have lifetime parameters, since its arguments are owned types; remove them",
         );
     } else if let Some(clause) = &generics.where_clause {
         errors.at(
             clause,
-            "an endpoint cannot be generic, so it has no `where` clause; remove it",
+            "an endpoint cannot be generic, so it cannot have a `where` clause; remove it",
         );
     }
 }
@@ -93,7 +90,7 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         errors.at(
             extra,
             format_args!(
-                "axum takes at most {MOST_EXTRACTORS} extractors, and this is one more; group some in a tuple"
+                "axum supports at most {MOST_EXTRACTORS} extractors; combine some of them in a tuple"
             ),
         );
     }
@@ -101,7 +98,7 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         match input {
             FnArg::Receiver(receiver) => errors.at(
                 receiver,
-                "endpoints are free functions; pass shared data with `State<T>`",
+                "an endpoint cannot be a method; pass shared data with `State<T>`",
             ),
             FnArg::Typed(arg) => {
                 if let Some(problem) = problem_of(&arg.ty) {
@@ -115,7 +112,7 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         errors.at(
             early,
             format_args!(
-                "`{found}` reads the body, which only the last argument can; move it to the end"
+                "`{found}` reads the request body, so it must be the last argument; move it to the end"
             ),
         );
     }
@@ -123,13 +120,13 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         endpoint,
         errors,
         reads_the_body,
-        "the body can be read once, by the last argument; an extractor before it reads it already",
+        "the request body can be read only once, but another argument already reads it; remove one of them",
     );
     check_second(
         endpoint,
         errors,
         |ty| last_name(ty).is_some_and(|name| name == "Path"),
-        "one `Path` holds all the captures: `Path((a, b)): Path<(A, B)>`",
+        "use a single `Path` for all captures: `Path((a, b)): Path<(A, B)>`",
     );
 }
 
@@ -169,7 +166,7 @@ fn problem_of(ty: &Type) -> Option<String> {
     let found = || spelled(ty);
     match ty {
         Type::ImplTrait(_) => {
-            Some("an extractor is one concrete type; write it out instead of `impl Trait`".into())
+            Some("an extractor cannot be `impl Trait`; write its concrete type".into())
         }
         Type::Reference(reference) if is_short(reference.lifetime.as_ref()) => {
             let owned = match spelled(&reference.elem).as_str() {
@@ -178,13 +175,13 @@ fn problem_of(ty: &Type) -> Option<String> {
             };
             let found = found();
             Some(format!(
-                "extractors are owned types; take `{owned}`, not `{found}`"
+                "extractors must be owned types; use `{owned}` instead of `{found}`"
             ))
         }
         _ if borrows(ty) => {
             let found = found();
             Some(format!(
-                "extractors are owned types, and `{found}` borrows; take an owned one"
+                "extractors must be owned types, but `{found}` borrows; use an owned type"
             ))
         }
         _ => None,

@@ -36,7 +36,7 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
             });
         }
     };
-    const MESSAGE: &str = "`#[sse_endpoint]` goes on an `async fn`";
+    const MESSAGE: &str = "`#[sse_endpoint]` can only be applied to an `async fn`";
     match &other {
         Item::Struct(item) => errors.at(item.struct_token, MESSAGE),
         Item::Enum(item) => errors.at(item.enum_token, MESSAGE),
@@ -106,8 +106,8 @@ pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Err
             let is_taken = TAKEN.iter().any(|name| attribute.path().is_ident(name));
             if !is_taken {
                 let problem = match attribute.path().is_ident("doc") {
-                    true => "an argument has no doc comment; describe it in that of the endpoint",
-                    false => "an endpoint's argument takes `#[cfg]` and the attributes of lints only; remove this",
+                    true => "an argument cannot have a doc comment; describe it in the doc comment of the endpoint",
+                    false => "an argument can only have `#[cfg]` and lint attributes; remove this",
                 };
                 errors.at(attribute, problem);
             }

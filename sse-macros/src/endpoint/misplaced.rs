@@ -29,7 +29,7 @@ pub(crate) fn below(path: &Path) -> Option<String> {
         // The attribute generates items that have to be next to the function rather than inside it.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
-            "`#[utoipa::path]` reads the signature and goes above `#[sse_endpoint]`; move it there".to_owned()
+            "`#[utoipa::path]` reads the signature, so it must be above `#[sse_endpoint]`; move it there".to_owned()
         })
     })
 }
@@ -39,17 +39,17 @@ fn without_place(path: &Path) -> Option<String> {
     let names = names(path);
     let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);
     let problem = match names.last()?.as_str() {
-        "sse_endpoint" => "this is an endpoint already; remove this attribute",
+        "sse_endpoint" => "this function is already an endpoint; remove this attribute",
         "debug_handler" | "debug_middleware" => {
-            "an endpoint is not a plain handler, and is mounted with `.sse(…)`; remove this attribute"
+            "an endpoint is mounted with `.sse(…)`, unlike a plain handler; remove this attribute"
         }
         "main" | "test" if first_is(&RUNTIMES) => {
-            "an endpoint is run by the router that it is on; remove this attribute"
+            "an endpoint is run by its router; remove this attribute"
         }
         name if first_is(&FRAMEWORKS) && ROUTES.contains(&name) => {
-            "an endpoint is a route already, mounted with `.sse(…)`; remove this attribute"
+            "an endpoint is already a route, and is mounted with `.sse(…)`; remove this attribute"
         }
-        "async_trait" => "`#[async_trait]` goes on traits; remove this attribute",
+        "async_trait" => "`#[async_trait]` is only for traits; remove this attribute",
         _ => return None,
     };
     Some(problem.to_owned())
@@ -80,8 +80,7 @@ pub(crate) fn above(name: &Ident, statements: &[Stmt]) -> Option<syn::Error> {
     Some(syn::Error::new(
         at,
         problem.unwrap_or_else(|| {
-            "this attribute has rewritten the function before `#[sse_endpoint]` could read it; move it below \
-             `#[sse_endpoint]`"
+            "this attribute rewrites the function before `#[sse_endpoint]` reads it; move it below `#[sse_endpoint]`"
                 .to_owned()
         }),
     ))

@@ -81,7 +81,7 @@ impl Returns {
 }
 
 const FORMS: &str =
-    "an endpoint returns `impl Stream<Item = T>`, or `Result<impl Stream<Item = T>, E>`";
+    "an endpoint must return `impl Stream<Item = T>` or `Result<impl Stream<Item = T>, E>`";
 
 /// Parses the return type. Returns `None` after reporting an error.
 pub(crate) fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns> {
@@ -90,7 +90,7 @@ pub(crate) fn returns(function: &ItemFn, errors: &mut Errors) -> Option<Returns>
         ReturnType::Default => {
             errors.at(
                 &function.sig.ident,
-                format_args!("{FORMS}; this one returns nothing"),
+                format_args!("{FORMS}; found no return type"),
             );
             return None;
         }
@@ -145,7 +145,7 @@ fn carried(
     let Some((bound, carried)) = item_of(&mut stream) else {
         errors.at(
             stream,
-            "say what the stream carries: `impl Stream<Item = T>`",
+            "expected a stream with an item type: `impl Stream<Item = T>`",
         );
         return None;
     };
@@ -156,7 +156,7 @@ fn carried(
     if matches!(carried, Type::ImplTrait(_)) {
         errors.at(
             carried,
-            "the item is one concrete type; write it out instead of `impl Trait`",
+            "the item cannot be `impl Trait`; write its concrete type",
         );
         return None;
     }
@@ -167,7 +167,7 @@ fn carried(
         errors.at(
             written,
             format_args!(
-                "`{found}` borrows, and an item outlives what it could borrow from; write an owned type, or `{}`",
+                "`{found}` borrows, but an item must be `'static`; use an owned type, or `{}`",
                 spelled(carried)
             ),
         );
@@ -195,7 +195,7 @@ fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
         if let GenericArgument::Type(item) = argument {
             errors.at(
                 &*item,
-                format_args!("name what the stream carries: `Item = {}`", spelled(item)),
+                format_args!("expected an associated type: `Item = {}`", spelled(item)),
             );
             *argument = syn::parse_quote!(Item = #item);
         }

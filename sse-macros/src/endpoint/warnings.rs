@@ -80,13 +80,13 @@ fn of_body(suspect: &Suspect) -> Warning {
         Suspect::Blocks { at, call, way_out } => (
             BLOCKING_CALL,
             at,
-            format!("`{call}` blocks this thread, and all that runs on it; {way_out}"),
+            format!("`{call}` blocks the thread and all tasks on it; {way_out}"),
         ),
         Suspect::Detached { at } => (
             DETACHED_TASK,
             at,
-            "this task outlives the client; `connection.spawn(…)`, of the extractor `Connection`, starts one that ends with \
-             the stream"
+            "this task keeps running after the client disconnects\n\
+             help: to end it with the stream, start it with `connection.spawn(…)` from the `Connection` extractor"
                 .to_owned(),
         ),
         Suspect::Spins { at, is_empty } => (BUSY_LOOP, at, busy_loop(*is_empty).to_owned()),
@@ -100,9 +100,9 @@ fn of_body(suspect: &Suspect) -> Warning {
 
 fn busy_loop(is_empty: bool) -> &'static str {
     if is_empty {
-        "this loop never gives up the thread; to wait for ever, write `std::future::pending::<()>().await`"
+        "this loop blocks the thread forever; to wait forever, use `std::future::pending::<()>().await`"
     } else {
-        "this loop never gives up the thread; `.await` something in it, or `yield_!(…)`"
+        "this loop blocks the thread forever; add an `.await` or a `yield_!(…)` to it"
     }
 }
 
@@ -113,8 +113,8 @@ fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     endpoint.findings.never_ending.map(|_| Warning {
         name: FINISH_WITHOUT_END,
         span,
-        message: "this stream never ends by itself, so `finish` always waits for the whole drain time; leave the key \
-                  out, or let something leave the loop"
+        message: "this stream never ends on its own, so `finish` always waits for the whole drain time\n\
+                  help: remove the key, or exit the loop at some point"
             .to_owned(),
     })
 }
@@ -126,8 +126,8 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
     endpoint.returns.as_ref()?.has_one_error().then(|| Warning {
         name: EARLY_YIELD,
         span,
-        message: "from here on errors are events, not statuses\n\
-                  help: move this call below each `?` and `return Err(…)` that is to be a status"
+        message: "errors after this call are sent as events and cannot set the status\n\
+                  help: move this call below each `?` and `return Err(…)` that should set the status"
             .to_owned(),
     })
 }
@@ -135,16 +135,14 @@ fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
 /// Warns about a lock guard that is held until a client has read an event.
 fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     let way_out = match name {
-        Some(name) => format!("copy what the event needs and `drop({name})` before"),
-        None => {
-            "bind what the event needs to a variable first, so that the guard is dropped".to_owned()
-        }
+        Some(name) => format!("copy the data, and call `drop({name})` before the `yield_!`"),
+        None => "copy the data into a variable first, so that the guard is dropped".to_owned(),
     };
     Warning {
         name: LOCK_ACROSS_YIELD,
         span: *at,
         message: format!(
-            "the guard of this `.{call}()` is held across a `yield_!`, so a slow client holds the lock; {way_out}"
+            "the guard of this `.{call}()` is held across a `yield_!`, so a slow client keeps the lock\nhelp: {way_out}"
         ),
     }
 }
@@ -155,8 +153,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     let keep_alive = endpoint.args.keep_alive_event.get().and_then(|EventName(name)| {
         let problem = match name.value().as_str() {
             "message" => Some(
-                "a page receives events of the name `message` in `onmessage`, among those of the stream; take another \
-                 name"
+                "browsers pass `message` events to `onmessage`, like events without a name; choose another name"
                     .to_owned(),
             ),
             name => reserved_name::problem(name),
@@ -184,7 +181,9 @@ fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> O
     endpoint.extractors().all(ignores_path).then(|| Warning {
         name: UNREAD_CAPTURE,
         span: literal.span(),
-        message: format!("`{{{first}}}` is never read; add `Path({first}): Path<u64>`"),
+        message: format!(
+            "the `{{{first}}}` capture is never read; add the argument `Path({first}): Path<u64>`"
+        ),
     })
 }
 
@@ -200,7 +199,7 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
             name: FEW_CAPTURES,
             span: ty.span(),
             message: format!(
-                "the path has {has} capture{plural}, `{found}` takes {takes}; take one of each, `Path<(A, B)>`"
+                "the path has {has} capture{plural}, but `{found}` extracts {takes}; extract all of them: `Path<(A, B)>`"
             ),
         }
     })
@@ -223,7 +222,7 @@ fn body_on_get(ty: &Type) -> Option<Warning> {
         name: BODY_ON_GET,
         span: ty.span(),
         message: format!(
-            "`{found}` reads the body, and a GET has none; write `method = POST`, or take `{query}`"
+            "`{found}` reads the body, but a `GET` request has none; add `method = POST`, or use `{query}`"
         ),
     })
 }

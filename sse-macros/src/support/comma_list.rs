@@ -12,7 +12,7 @@ pub(crate) fn split_at_commas(tokens: TokenStream, errors: &mut Errors) -> Vec<T
         match &token {
             TokenTree::Punct(comma) if comma.as_char() == ',' => {
                 if part.is_empty() {
-                    errors.at(comma, "nothing stands before this `,`; remove it");
+                    errors.at(comma, "unexpected `,`; remove it");
                 } else {
                     parts.push(std::mem::take(&mut part));
                 }

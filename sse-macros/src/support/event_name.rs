@@ -14,12 +14,12 @@ pub(crate) fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr>
     let Ok(name) = syn::parse2::<LitStr>(value.clone()) else {
         return Err(syn::Error::new_spanned(
             value,
-            format_args!("expected the name of an event, as a string: `{key} = \"ping\"`"),
+            format_args!("expected an event name as a string: `{key} = \"ping\"`"),
         ));
     };
     let problem = match name.value() {
         text if text.is_empty() => "an event name cannot be empty",
-        text if text.contains(LINE_BREAKS) => "an event name is one line",
+        text if text.contains(LINE_BREAKS) => "an event name cannot contain a line break",
         _ => return Ok(name),
     };
     Err(syn::Error::new_spanned(name, problem))

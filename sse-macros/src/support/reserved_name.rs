@@ -8,10 +8,10 @@ pub(crate) const RESERVED_NAME: &str = "reserved_name";
 pub(crate) fn problem(event: &str) -> Option<String> {
     match event {
         "close" | "done" | "error" | "gap" => Some(format!(
-            "the framework sends events of the name `{event}` itself, and a client cannot tell them apart; take another"
+            "the runtime also sends `{event}` events, and clients cannot tell them apart; choose another name"
         )),
         "open" => Some(
-            "`EventSource` fires `open` itself when it has connected, and `onopen` receives both; take another name"
+            "`EventSource` fires its own `open` event when it connects, and `onopen` receives both; choose another name"
                 .to_owned(),
         ),
         _ => None,

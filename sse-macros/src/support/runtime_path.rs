@@ -80,7 +80,7 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     let Ok(path) = path else {
         return Err(syn::Error::new_spanned(
             value,
-            "expected the path of the crate: `crate = ::sse_runtime`",
+            "expected the path to the crate: `crate = ::sse_runtime`",
         ));
     };
     // A `$crate` from a `macro_rules!` is a single identifier here.
@@ -92,9 +92,7 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     let given = path.to_token_stream().to_string().replace(' ', "");
     Err(syn::Error::new_spanned(
         path,
-        format_args!(
-            "`{given}` depends on what is in scope; write `::{given}`, or `crate::{given}`"
-        ),
+        format_args!("`{given}` is a relative path; write `::{given}` or `crate::{given}`"),
     ))
 }
 

@@ -32,7 +32,7 @@ use sealed::Sealed;
 /// `H` is the inner function, which takes the extractors and returns the generator. Add the route
 /// to a router with [`SseRouterExt::sse`], which also accepts the generated function itself.
 #[derive(Clone, Debug)]
-#[must_use = "a route does nothing until it is on a router"]
+#[must_use = "a route does nothing unless it is added to a router"]
 pub struct SseRoute<H> {
     handler: H,
     endpoint: Endpoint,
@@ -123,7 +123,7 @@ pub struct Layered<H, L> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event endpoint",
     label = "not an event endpoint",
-    note = "`.sse(…)` takes an `async fn` under `#[sse_endpoint(\"/path\")]`, by its name; a plain handler goes to `.route(…)`"
+    note = "`.sse(…)` takes the name of an `async fn` with `#[sse_endpoint(\"/path\")]`; use `.route(…)` for a plain handler"
 )]
 pub trait IntoSseRoute<H, K> {
     /// Converts `self` into the route.
@@ -161,9 +161,9 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// `M` distinguishes the argument lists and is inferred. These implementations are not hidden from
 /// compiler messages, because axum's traits explain why an argument is not an extractor.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be put on a router",
+    message = "`{Self}` cannot be added to a router",
     label = "not every argument of this endpoint is an extractor",
-    note = "each argument is an axum extractor, and only the last may read the body"
+    note = "each argument must be an axum extractor, and only the last one can read the body"
 )]
 pub trait Mount<S, M>: Sealed {
     /// Returns the method router for the path of the endpoint.

@@ -153,9 +153,9 @@ impl FromStr for Comment {
 /// The trait is implemented for every type that implements `Into` for the field. It exists to
 /// improve the compiler's message for all other types.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` may hold what an `{Field}` cannot",
+    message = "`{Self}` might not be a valid `{Field}`",
     label = "this is only known at run time",
-    note = "text that is only known at run time goes through `{Field}::new(text)`, which returns a `Result`; a `uuid::Uuid` is an `EventId` with the feature `uuid` of `sse-runtime`"
+    note = "for text that is only known at run time, use `{Field}::new(text)`, which returns a `Result`; a `uuid::Uuid` can be used as an `EventId` with the `uuid` feature of `sse-runtime`"
 )]
 pub trait IntoField<Field> {
     #[doc(hidden)]

@@ -20,8 +20,8 @@ use sealed::Sealed;
 /// infinite becomes `null`, as in `serde_json`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
-    label = "this cannot be serialised",
-    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`; the item is the value itself, without an `Event` or a `Json` around it"
+    label = "this cannot be serialized",
+    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`; the item must be the value itself, not wrapped in `Event` or `Json`"
 )]
 pub trait Payload<Kind = AsJson>: Sealed<Kind> {
     #[doc(hidden)]
@@ -31,9 +31,9 @@ pub trait Payload<Kind = AsJson>: Sealed<Kind> {
 /// The types that can be the error of a stream. Implemented for every [`Payload`]. The trait exists
 /// to improve the compiler's message for all other types.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` would be shown to the client, and it, or a type inside it, cannot be sent as an event",
-    label = "this cannot be serialised",
-    note = "derive `sse_runtime::SseError` or `serde::Serialize` for an error that is meant for clients, and let `?` convert what is not into it"
+    message = "`{Self}` would be sent to the client, but it, or a type inside it, cannot be serialized",
+    label = "this cannot be serialized",
+    note = "derive `sse_runtime::SseError` or `serde::Serialize` for an error that clients may see, and convert other errors into it with `?`"
 )]
 pub trait ErrorPayload<Kind>: Payload<Kind> {}
 

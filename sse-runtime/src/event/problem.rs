@@ -185,9 +185,9 @@ fn seconds(after: Duration) -> u64 {
 /// The types that a field with `#[sse(retry_after)]` can have: a `Duration`, a whole number of
 /// seconds, or an `Option` of one of these.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say how long to wait",
-    label = "this is not a time to wait",
-    note = "`#[sse(retry_after)]` goes on a `Duration`, on a whole number of seconds, or on an `Option` of one"
+    message = "`{Self}` cannot be used as a retry delay",
+    label = "this is not a delay",
+    note = "`#[sse(retry_after)]` requires a `Duration`, an unsigned integer (in seconds), or an `Option` of one of them"
 )]
 pub trait RetryAfter {
     #[doc(hidden)]

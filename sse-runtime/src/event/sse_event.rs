@@ -95,9 +95,9 @@ impl<T> SaidBySerde for T {}
 /// The types that a field with `#[sse(id)]` can have: a number, a UUID, an [`EventId`], or an
 /// `Option` of one of these.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` may hold what an event's id cannot",
-    label = "this cannot be the id of an event",
-    note = "`#[sse(id)]` goes on a number, an `EventId`, a `uuid::Uuid` (with the feature `uuid` of `sse-runtime`), or an `Option` of one; text becomes an `EventId` with `EventId::new(text)`, which returns a `Result`"
+    message = "`{Self}` cannot be used as an event ID",
+    label = "this cannot be an event ID",
+    note = "`#[sse(id)]` requires an integer, an `EventId`, a `uuid::Uuid` (with the `uuid` feature of `sse-runtime`), or an `Option` of one of them; convert text with `EventId::new(text)`, which returns a `Result`"
 )]
 pub trait IdField {
     #[doc(hidden)]
@@ -147,7 +147,7 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not text",
     label = "this cannot be sent as text",
-    note = "`#[sse(text)]` goes on a `String`, or on what is `AsRef<str>`; without it the value is sent as JSON"
+    note = "`#[sse(text)]` requires a `String` or another type that implements `AsRef<str>`; without it, the value is sent as JSON"
 )]
 pub trait IsText {}
 

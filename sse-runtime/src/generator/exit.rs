@@ -35,8 +35,8 @@ impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
 /// The errors that `?` can convert into `R`.
 #[diagnostic::on_unimplemented(
     message = "`?` couldn't convert the error to `{R}`",
-    label = "`{R}` is not `From<{Self}>`",
-    note = "`?` converts the error with the `From` trait: implement `From<{Self}>` for `{R}`, or use `.map_err(…)` before it"
+    label = "the trait `From<{Self}>` is not implemented for `{R}`",
+    note = "`?` converts the error with the `From` trait; implement `From<{Self}>` for `{R}`, or call `.map_err(…)` first"
 )]
 pub trait Becomes<R> {
     #[doc(hidden)]
@@ -53,9 +53,9 @@ impl<X, R: From<X>> Becomes<R> for X {
 /// The types that `?` accepts in an endpoint that can fail both before the response and in the
 /// stream.
 #[diagnostic::on_unimplemented(
-    message = "`?` takes a `Result` here, not `{Self}`",
+    message = "`?` can only be applied to a `Result` here, not to `{Self}`",
     label = "this is not a `Result`",
-    note = "make one of an `Option` with `.ok_or(…)`"
+    note = "convert an `Option` into a `Result` with `.ok_or(…)`"
 )]
 pub trait Tried {
     /// The type of the success value.

@@ -129,7 +129,7 @@ impl Generator {
     pub fn stream<T, F>(item: Item<T>, run: impl FnOnce(Yielder<T>) -> F) -> Self
     where
         F: Future<Output = ()> + 'static,
-        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        F: Send, // `yield_!` awaits: put lock guards, `Rc`s and `RefCell` borrows in a block that ends before it
     {
         Self::new(item, false, |yielder| {
             Ends::new(run(yielder), |()| Ending::Finished)
@@ -144,7 +144,7 @@ impl Generator {
     ) -> Self
     where
         F: Future<Output = Result<End, E>> + 'static,
-        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        F: Send, // `yield_!` awaits: put lock guards, `Rc`s and `RefCell` borrows in a block that ends before it
         E: Send + 'static,
     {
         Self::new(item, false, |yielder| {
@@ -163,7 +163,7 @@ impl Generator {
     ) -> Self
     where
         F: Future<Output = Result<End, R>> + 'static,
-        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        F: Send, // `yield_!` awaits: put lock guards, `Rc`s and `RefCell` borrows in a block that ends before it
         R: 'static,
     {
         Self::new(item, true, |yielder| {
@@ -183,7 +183,7 @@ impl Generator {
     ) -> Self
     where
         F: Future<Output = Result<End, Exit<R, E>>> + 'static,
-        F: Send, // a `yield_!` is an await: end lock guards, `Rc`s and `RefCell` borrows in a block before it
+        F: Send, // `yield_!` awaits: put lock guards, `Rc`s and `RefCell` borrows in a block that ends before it
         E: Send + 'static,
         R: 'static,
     {

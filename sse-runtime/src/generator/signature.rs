@@ -41,7 +41,7 @@ impl<R> Rejection<R> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the response of this endpoint",
     label = "this is not a response",
-    note = "derive `sse_runtime::SseError` for it, which gives each variant a status; or implement `axum::response::IntoResponse`; or name a type that is one, such as `axum::http::StatusCode`"
+    note = "derive `sse_runtime::SseError`, which assigns a status to each variant; implement `axum::response::IntoResponse`; or use a type that implements it, such as `axum::http::StatusCode`"
 )]
 pub trait Refusal: Sized {
     #[doc(hidden)]
@@ -104,9 +104,9 @@ impl<T> Probe<Event<T>> {
 
 /// Not implemented for any type, so that an `Event` is rejected as the item type.
 #[diagnostic::on_unimplemented(
-    message = "the item of a stream is the value itself, not an `Event` of it",
+    message = "the item of a stream must be the value itself, not an `Event`",
     label = "this is an `Event`",
-    note = "write `impl Stream<Item = T>` with the `T` in it; `yield_!` takes a `T` and an `Event<T>`, each where it is wanted"
+    note = "write `impl Stream<Item = T>` instead of `impl Stream<Item = Event<T>>`; `yield_!` accepts both a `T` and an `Event<T>`"
 )]
 pub trait PlainItem {}
 
@@ -129,17 +129,17 @@ impl<T> ItemOf<T> for Probe<T> {
 
 /// Not implemented for any type, so that a `Result` under another name is rejected.
 #[diagnostic::on_unimplemented(
-    message = "the item of this stream is a `Result`, but the signature names it differently",
+    message = "the item of this stream is a `Result`, but the signature uses another name for it",
     label = "this is a `Result`",
-    note = "write `impl Stream<Item = Result<T, E>>` out: the attribute reads it there"
+    note = "write `impl Stream<Item = Result<T, E>>`, since the attribute reads the type from the signature"
 )]
 pub trait WrittenOut {}
 
 /// A `Result`, even under another name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`",
-    label = "the standard library's `Result` is meant here",
-    note = "write `::core::result::Result<T, E>` where another `Result` is in scope"
+    label = "expected the standard library's `Result`",
+    note = "if another `Result` is in scope, write `::core::result::Result<T, E>`"
 )]
 pub trait Fallible {
     /// The type of the success value.

@@ -257,9 +257,9 @@ impl Future for Handover<'_> {
 ///
 /// The `Kind` parameter distinguishes these, and is inferred.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what this stream yields; its item is `{T}`",
+    message = "this stream cannot yield `{Self}`; its item is `{T}`",
     label = "the item of this stream is `{T}`",
-    note = "`yield_!` takes a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; a stream goes to `yield_all!`",
+    note = "`yield_!` accepts a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; use `yield_all!` for a stream",
     note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`"
 )]
 pub trait Yield<T, Kind> {
@@ -272,10 +272,10 @@ pub trait Yield<T, Kind> {
 /// This trait is defined in this crate because the compiler message for `Stream` lists
 /// implementations and does not suggest a fix.
 #[diagnostic::on_unimplemented(
-    message = "`yield_all!` takes a stream, and `{Self}` is not one",
+    message = "`yield_all!` requires a stream, but `{Self}` is not one",
     label = "not a stream",
     note = "to yield the values of a collection or an iterator, write `for value in … {{ yield_!(value) }}`, or wrap it: `yield_all!(tokio_stream::iter(…))`",
-    note = "a single value goes to `yield_!`, a receiver into its wrapper in `tokio_stream::wrappers`"
+    note = "use `yield_!` for a single value; wrap a receiver in its type from `tokio_stream::wrappers`"
 )]
 pub trait Whole {
     /// The item of the stream.
@@ -387,9 +387,9 @@ fn write_event<T>(
 /// The items that `yield_all!` accepts: the values that `yield_!` accepts, and `Result`s with such
 /// a value.
 #[diagnostic::on_unimplemented(
-    message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, its error `{E}`",
-    label = "the items of this stream do not fit",
-    note = "`yield_all!` takes a stream of what `yield_!` takes, or of a `Result` of it whose error converts into `{E}`"
+    message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, and its error is `{E}`",
+    label = "the items of this stream do not match",
+    note = "`yield_all!` accepts a stream of values that `yield_!` accepts, or of `Result`s with such values and errors that convert into `{E}`"
 )]
 pub trait TryYield<T, E, Kind> {
     #[doc(hidden)]

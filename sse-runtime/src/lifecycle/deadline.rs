@@ -9,8 +9,8 @@ use sealed::Sealed;
 /// A point in time. It is a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or
 /// tokio.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a moment",
-    note = "it takes a `SystemTime` or an `Instant`: of a duration, `SystemTime::now() + duration`"
+    message = "`{Self}` is not a point in time",
+    note = "use a `SystemTime` or an `Instant`; for a duration, write `SystemTime::now() + duration`"
 )]
 pub trait IntoDeadline: Sealed {
     /// Returns `None` if the time is too far in the future for a timer.

@@ -27,7 +27,7 @@ use sealed::Sealed;
 #[diagnostic::on_unimplemented(
     message = "a server cannot listen on `{Self}`",
     label = "not an address",
-    note = "it takes an address such as `\"127.0.0.1:3000\"`, or a `TcpListener` or `UnixListener` of tokio's that is bound already"
+    note = "use an address, such as `\"127.0.0.1:3000\"`, or a bound `TcpListener` or `UnixListener` from tokio"
 )]
 pub trait Bind: Sealed {
     #[doc(hidden)]

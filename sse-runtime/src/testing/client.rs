@@ -63,7 +63,7 @@ impl Client {
 
 /// A request that is sent when it is awaited.
 #[derive(Debug)]
-#[must_use = "a request is sent when it is awaited"]
+#[must_use = "a request is only sent when it is awaited"]
 pub struct Request {
     app: Router,
     request: http::Request<Body>,

@@ -210,7 +210,7 @@ impl<K> fmt::Debug for Presence<K> {
 }
 
 /// A guard that keeps a member present until it is dropped. See [`Presence::join`].
-#[must_use = "the member leaves when the guard is dropped"]
+#[must_use = "a member leaves when its guard is dropped"]
 pub struct PresenceGuard<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,

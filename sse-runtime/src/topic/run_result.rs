@@ -13,9 +13,9 @@ use sealed::Sealed;
 /// [`PublishError`] or a [`HubError`] is logged, and the readers receive a problem without details.
 /// The type parameter distinguishes these cases and is inferred.
 #[diagnostic::on_unimplemented(
-    message = "a run of `Hub::spawn` cannot end with `{Self}`",
-    label = "the run ends with `()`, or with a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
-    note = "derive `serde::Serialize` for an error that readers may see, and convert any other into `Box<dyn std::error::Error + Send + Sync>`, which is only logged"
+    message = "a run of `Hub::spawn` cannot return `{Self}`",
+    label = "a run must return `()`, or a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
+    note = "derive `serde::Serialize` for an error that readers may see, and convert any other error into `Box<dyn std::error::Error + Send + Sync>`, which is only logged"
 )]
 pub trait RunResult<Kind>: Sealed {
     #[doc(hidden)]

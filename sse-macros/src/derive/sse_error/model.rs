@@ -141,7 +141,7 @@ impl Model {
             Data::Union(data) => {
                 errors.at(
                     data.union_token,
-                    "an error is an enum or a struct: nobody can tell which field of a union is there",
+                    "`SseError` cannot be derived for a union; use an enum or a struct",
                 );
                 (Attrs::default(), Vec::new())
             }
@@ -159,8 +159,8 @@ fn read_attrs(attributes: &[Attribute], target: &Target, errors: &mut Errors) ->
     if let Some(serde) = serde_attribute::first(attributes) {
         errors.at(
             serde,
-            "serde's attributes go on an error's fields alone; what scripts tell errors apart by is \
-             `#[sse(code = \"…\")]`, or `#[sse(rename_all = \"…\")]` on the enum",
+            "serde attributes are only allowed on the fields of an error\n\
+             help: to change the code, use `#[sse(code = \"…\")]`, or `#[sse(rename_all = \"…\")]` on the enum",
         );
     }
     for entry in sse_attribute::entries(attributes, target, &TARGETS, errors) {
@@ -196,7 +196,7 @@ fn status(entry: &Entry, example: &str) -> syn::Result<u16> {
         Ok(status @ 400..=599) => Ok(status),
         _ => Err(syn::Error::new_spanned(
             value,
-            format_args!("the status of an error is a number from 400 to 599: `{example}`"),
+            format_args!("expected a status code from 400 to 599: `{example}`"),
         )),
     }
 }
@@ -240,7 +240,7 @@ fn transparent(span: Span, fields: &Fields, errors: &mut Errors) -> Option<Trans
         _ => {
             errors.at_span(
                 span,
-                "`transparent` goes on a variant that holds one other error: `Auth(AuthError)`",
+                "`transparent` requires a variant with one field that is an error: `Auth(AuthError)`",
             );
             None
         }
@@ -256,7 +256,7 @@ impl Problem {
                 Err(error) => errors.push(error),
                 Ok(span) if self.retry_after.is_some() => errors.at_span(
                     span,
-                    "a response has one `Retry-After`, and another field is it already",
+                    "duplicate `retry_after`; only one field can set the `Retry-After` header",
                 ),
                 Ok(_) => {
                     is_retry_after = true;
@@ -276,9 +276,7 @@ impl Problem {
         {
             errors.at(
                 field.ident.as_ref(),
-                format_args!(
-                    "another field is already sent as `{name}`; give this one another name"
-                ),
+                format_args!("another field is already sent as `{name}`; rename this field"),
             );
         }
         if let Some(name) = name.filter(|_| !is_retry_after) {
@@ -301,8 +299,9 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     if let Some(unread) = serde_attribute::unread(&field.attrs) {
         errors.at(
             unread,
-            "of serde's attributes, an error's field takes `rename`, `skip`, `skip_serializing` and \
-             `skip_serializing_if`; for another form, give the field a type that serialises so",
+            "unsupported serde attribute on a field of an error\n\
+             help: use `rename`, `skip`, `skip_serializing` or `skip_serializing_if`; for another format, implement \
+             `Serialize` for the type of the field",
         );
     }
     let name = match serde_attribute::for_serializing(&field.attrs, "rename") {
@@ -312,7 +311,7 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     if name == "status" {
         errors.at(
             ident,
-            "`status` is in the response already, as `#[sse(status = …)]` says it; give this field another name",
+            "the response already contains a `status`, from `#[sse(status = …)]`; rename this field",
         );
     }
     Some(name)
@@ -340,7 +339,7 @@ fn skip_if(field: &Field, errors: &mut Errors) -> Option<ExprPath> {
         Err(_) => {
             errors.at(
                 text,
-                "expected the path of a function: `\"Option::is_none\"`",
+                "expected the path of a function, such as `\"Option::is_none\"`",
             );
             None
         }

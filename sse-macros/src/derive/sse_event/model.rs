@@ -114,7 +114,7 @@ impl Model {
             Data::Union(data) => {
                 reader.errors.at(
                     data.union_token,
-                    "an event is an enum or a struct: nobody can tell which field of a union is there",
+                    "`SseEvent` cannot be derived for a union; use an enum or a struct",
                 );
                 Vec::new()
             }
@@ -194,7 +194,7 @@ impl ShapeReader<'_> {
             if let Some(untagged) = serde_attribute::untagged(&variant.attrs) {
                 self.errors.at(
                     untagged,
-                    "a variant of an event is told by its name; remove this, or write it on the whole type",
+                    "a variant is identified by its event name; remove `untagged`, or put it on the enum",
                 );
             }
             let shape = self.shape(
@@ -210,7 +210,7 @@ impl ShapeReader<'_> {
                 self.errors.at(
                     name,
                     format_args!(
-                        "`{other}` is the event `{event}` already; give this one another name: `#[sse(event = \"…\")]`"
+                        "`{other}` already has the event name `{event}`; choose another name: `#[sse(event = \"…\")]`"
                     ),
                 );
             }
@@ -231,7 +231,7 @@ impl ShapeReader<'_> {
         if let (Some(span), Some(_)) = (attrs.message, &attrs.event) {
             self.errors.at_span(
                 span,
-                "`message` is an event without a name, and this one has a name; leave one out",
+                "`message` means that the event has no name, but `event` gives it one; remove one of them",
             );
         }
         let event = match (&attrs.event, attrs.message) {
@@ -271,14 +271,12 @@ impl ShapeReader<'_> {
             && unnamed.unnamed.len() != 1
         {
             let instead = match unnamed.unnamed.len() {
-                0 => "leave the parentheses out",
-                _ => "name them, or put them into a struct of their own",
+                0 => "remove the parentheses",
+                _ => "name the fields, or move them into a struct",
             };
             self.errors.at(
                 unnamed,
-                format_args!(
-                    "{target} that is an event holds one value, or fields with names; {instead}"
-                ),
+                format_args!("an event must have named fields or one unnamed field; {instead}"),
             );
             return ShapeData::Json;
         }
@@ -286,7 +284,7 @@ impl ShapeReader<'_> {
             (Some(span), _) if self.is_whole => {
                 self.errors.at_span(
                     span,
-                    "`text` is the data alone, and serde is told to write something else (`tag`, `untagged`, `transparent` or `into`); leave one out",
+                    "`text` cannot be combined with serde's `tag`, `untagged`, `transparent` or `into`; remove one of them",
                 );
                 ShapeData::Json
             }
@@ -298,7 +296,7 @@ impl ShapeReader<'_> {
             (Some(span), _) => {
                 self.errors.at_span(
                     span,
-                    format_args!("`text` goes on {target} that holds one text: `Html(String)`"),
+                    format_args!("`text` requires {target} with one text field: `Html(String)`"),
                 );
                 ShapeData::Json
             }
@@ -317,7 +315,7 @@ impl ShapeReader<'_> {
                     Ok(span) if id.is_some() => {
                         self.errors.at_span(
                             span,
-                            "an event has one `id`, and another field is it already",
+                            "duplicate `id`; only one field can be the event ID",
                         );
                     }
                     Ok(_) => {
@@ -341,10 +339,7 @@ fn allowed(names: &[Ident]) -> syn::Result<()> {
             let given = unknown.to_string();
             Err(syn::Error::new_spanned(
                 unknown,
-                format_args!(
-                    "there is no warning `{given}` here; {}",
-                    one_of([RESERVED_NAME])
-                ),
+                format_args!("unknown warning `{given}`; {}", one_of([RESERVED_NAME])),
             ))
         }
     }

@@ -126,7 +126,7 @@ impl<T: Value> Field for Key<T> {
         errors: &mut Errors,
     ) -> syn::Result<()> {
         let takes_a_value = || {
-            let message = format_args!("`{key}` takes a value: `{example}`");
+            let message = format_args!("`{key}` requires a value: `{example}`");
             Err(syn::Error::new_spanned(key, message))
         };
         if !input.peek(Token![=]) {
@@ -139,7 +139,7 @@ impl<T: Value> Field for Key<T> {
             return takes_a_value();
         }
         if self.0.is_some() {
-            errors.at(key, format_args!("`{key}` is given twice"));
+            errors.at(key, format_args!("duplicate key `{key}`"));
         }
         match T::parse(key, value) {
             Ok(value) => self.0 = Some((key.span(), value)),
@@ -173,7 +173,8 @@ impl Field for Allow {
     ) -> syn::Result<()> {
         if !input.peek(syn::token::Paren) {
             input.parse::<TokenStream>()?;
-            let message = format_args!("name the warnings in parentheses: `{example}`");
+            let message =
+                format_args!("expected the names of warnings in parentheses: `{example}`");
             return Err(syn::Error::new_spanned(key, message));
         }
         let content;
@@ -184,7 +185,7 @@ impl Field for Allow {
             } else {
                 errors.at(
                     &name,
-                    format_args!("there is no warning `{name}`; {}", one_of(WARNINGS)),
+                    format_args!("unknown warning `{name}`; {}", one_of(WARNINGS)),
                 );
             }
         }
@@ -208,7 +209,7 @@ impl Args {
         if args.path.is_none() && !complained {
             errors.at_span(
                 Span::call_site(),
-                "give the route: `#[sse_endpoint(\"/ticks\")]`",
+                "expected a path: `#[sse_endpoint(\"/ticks\")]`",
             );
         }
         if let (Some(KeepAlive::Off), Some(span)) =
@@ -216,7 +217,7 @@ impl Args {
         {
             errors.at_span(
                 span,
-                "`keep_alive_event` names an event that `keep_alive = \"off\"` never sends; leave one out",
+                "`keep_alive_event` has no effect with `keep_alive = \"off\"`; remove one of them",
             );
         }
         args.check_own_events(errors);
@@ -226,9 +227,9 @@ impl Args {
     /// Reports keys that add events to the stream although `events = "own"` excludes such events.
     fn check_own_events(&self, errors: &mut Errors) {
         let way_out = match (self.events.get(), self.method.get()) {
-            (Some(Events::Own), _) => "remove one of the two",
+            (Some(Events::Own), _) => "remove one of them",
             (None, Some(method)) if !method.is_get() => {
-                "`events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+                "`events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if clients expect this event"
             }
             _ => return,
         };
@@ -236,7 +237,7 @@ impl Args {
             errors.at_span(
                 span,
                 format_args!(
-                    "`end = \"stop\"` sends an event `done`, which `events = \"own\"` excludes; {way_out}"
+                    "`end = \"stop\"` sends a `done` event, which `events = \"own\"` excludes\nhelp: {way_out}"
                 ),
             );
         }
@@ -244,7 +245,7 @@ impl Args {
             errors.at_span(
                 span,
                 format_args!(
-                    "`keep_alive_event` sends events that the function does not yield, which `events = \"own\"` excludes; {way_out}"
+                    "`keep_alive_event` sends events that the endpoint does not yield, which `events = \"own\"` excludes\nhelp: {way_out}"
                 ),
             );
         }
@@ -260,7 +261,7 @@ impl Args {
                 let expression = input.parse::<TokenStream>()?;
                 return Err(syn::Error::new_spanned(
                     expression,
-                    "the route is a string literal, because it is checked here; write it out: \
+                    "the path must be a string literal, since it is checked at compile time: \
                      `#[sse_endpoint(\"/ticks\")]`",
                 ));
             } else {
@@ -293,15 +294,15 @@ impl Args {
         let syn::Lit::Str(path) = literal else {
             return Err(syn::Error::new_spanned(
                 literal,
-                "the route is a string: `#[sse_endpoint(\"/ticks\")]`",
+                "the path must be a string: `#[sse_endpoint(\"/ticks\")]`",
             ));
         };
         if self.path.is_some() {
-            errors.at(&path, "the route is given twice");
+            errors.at(&path, "duplicate path; an endpoint has only one");
             return Ok(());
         }
         if !first {
-            errors.at(&path, "the route comes first, before the keys");
+            errors.at(&path, "the path must come first, before the keys");
         }
         for problem in path::problems(&path.value()) {
             errors.at(&path, problem);
@@ -335,13 +336,15 @@ fn is_expression(input: ParseStream<'_>) -> bool {
 
 fn unknown_key(name: &str) -> String {
     if ["path", "route", "uri", "url"].contains(&name) {
-        return "the route comes first, without a key: `#[sse_endpoint(\"/ticks\")]`".to_owned();
+        return "the path comes first, without a key: `#[sse_endpoint(\"/ticks\")]`".to_owned();
     }
     let known = KEYS.map(|(name, _)| name);
     let options = known.join(", ");
     match did_you_mean(name, known) {
-        Some(meant) => format!("unknown key `{name}`; did you mean `{meant}`? (keys: {options})"),
-        None => format!("unknown key `{name}` (keys: {options})"),
+        Some(meant) => {
+            format!("unknown key `{name}`; did you mean `{meant}`? (available keys: {options})")
+        }
+        None => format!("unknown key `{name}` (available keys: {options})"),
     }
 }
 

@@ -37,7 +37,9 @@ impl Value for Method {
                 let given = value.to_string();
                 let given = given.trim_matches('"').to_uppercase();
                 let message = match METHODS.iter().find(|method| **method == given) {
-                    Some(method) => format!("a method is written `method = {method}`"),
+                    Some(method) => format!(
+                        "methods are written in upper case, without quotes: `method = {method}`"
+                    ),
                     None => one_of(METHODS),
                 };
                 Err(syn::Error::new_spanned(value, message))
@@ -187,9 +189,11 @@ fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Resu
     };
     match humantime::parse_duration(&text.value()) {
         Ok(duration) if duration.is_zero() && zero == Zero::Refused => {
-            error(format_args!("`{key}` must be longer than zero{or}"))
+            error(format_args!("`{key}` must be greater than zero{or}"))
         }
-        Ok(duration) if duration > LONGEST => error(format_args!("`{key}` is at most `\"30d\"`")),
+        Ok(duration) if duration > LONGEST => {
+            error(format_args!("`{key}` must be at most `\"30d\"`"))
+        }
         Ok(duration) => Ok(duration),
         Err(problem) => error(format_args!(
             "expected a duration such as `\"15s\"`{or}: {problem}"

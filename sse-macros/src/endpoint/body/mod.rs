@@ -56,7 +56,7 @@ pub(crate) fn read(
         errors.at(
             name,
             format_args!(
-                "endpoint `{name}` never yields an event; add `yield_!(…)` or `yield_all!(stream)`, or drop the attribute"
+                "endpoint `{name}` never yields an event; add `yield_!(…)` or `yield_all!(stream)`, or remove the attribute"
             ),
         );
     }

@@ -16,8 +16,8 @@ pub(super) fn refuse_tail_value(
     yields: bool,
     errors: &mut Errors,
 ) -> bool {
-    const RETURNS_STREAM: &str = "an endpoint yields its events and does not return a stream; write \
-                                  `yield_all!(…);` with the stream inside, or `yield_!(…)` in place of its `yield`";
+    const RETURNS_STREAM: &str = "an endpoint yields events instead of returning a stream\n\
+                                  help: pass the stream to `yield_all!(…)`, or replace each `yield` with `yield_!(…)`";
     let (tail, semicolon) = match statements.last_mut() {
         Some(Stmt::Expr(tail, semicolon @ None)) => (tail, semicolon),
         Some(Stmt::Macro(call)) if call.semi_token.is_none() && is_generator(&call.mac) => {
@@ -31,11 +31,11 @@ pub(super) fn refuse_tail_value(
     let problem = if is_stream {
         RETURNS_STREAM
     } else if is_call_of(tail, "Ok") {
-        "the end of the function ends the stream; remove this"
+        "the stream ends when the function returns; remove this `Ok(…)`"
     } else if is_call_of(tail, "Err") && form != Some(Form::Stream) {
-        "the end of the function ends the stream; to end it with an error, write `return Err(…);`"
+        "the stream ends when the function returns; to end it with an error, write `return Err(…);`"
     } else if is_call_of(tail, "Err") || is_call_of(tail, "Some") || is_literal(tail) {
-        "the end of the function ends the stream; `yield_!(…)` this value, or remove it"
+        "the stream ends when the function returns; send this value with `yield_!(…)`, or remove it"
     } else {
         return false;
     };

@@ -58,7 +58,7 @@ impl Finder {
         let name = call.method.to_string();
         let way_out = match name.as_str() {
             // `OpenOptions::open` can be recognized only by the start of the call chain.
-            "open" if begins_with_options(call) => "open it by `tokio::fs::OpenOptions`",
+            "open" if begins_with_options(call) => "use `tokio::fs::OpenOptions`",
             name => match instead_of_method(name) {
                 Some(way_out) => way_out,
                 None => return,
@@ -204,11 +204,11 @@ fn segments(path: &[String]) -> Vec<&str> {
 /// For example, `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
 fn instead_of_call(path: &[&str]) -> Option<String> {
     let way_out = match path {
-        ["std", "thread", "sleep"] => "write `tokio::time::sleep(…).await`".to_owned(),
-        ["std", "fs", "exists"] => "write `tokio::fs::try_exists(…).await`".to_owned(),
-        ["std", "fs", "soft_link"] => "write `tokio::fs::symlink(…).await`".to_owned(),
+        ["std", "thread", "sleep"] => "use `tokio::time::sleep(…).await`".to_owned(),
+        ["std", "fs", "exists"] => "use `tokio::fs::try_exists(…).await`".to_owned(),
+        ["std", "fs", "soft_link"] => "use `tokio::fs::symlink(…).await`".to_owned(),
         ["std", "fs", function] if function.starts_with(char::is_lowercase) => {
-            format!("write `tokio::fs::{function}(…).await`")
+            format!("use `tokio::fs::{function}(…).await`")
         }
         [
             "std",
@@ -216,13 +216,13 @@ fn instead_of_call(path: &[&str]) -> Option<String> {
             "File",
             function @ ("open" | "create" | "create_new"),
         ] => {
-            format!("write `tokio::fs::File::{function}(…).await`")
+            format!("use `tokio::fs::File::{function}(…).await`")
         }
         ["std", "net", "TcpStream", "connect"] => {
-            "write `tokio::net::TcpStream::connect(…).await`".to_owned()
+            "use `tokio::net::TcpStream::connect(…).await`".to_owned()
         }
         ["std", "net", "TcpStream", "connect_timeout"] => {
-            "write `tokio::time::timeout(…, tokio::net::TcpStream::connect(…)).await`".to_owned()
+            "use `tokio::time::timeout(…, tokio::net::TcpStream::connect(…)).await`".to_owned()
         }
         [first, .., "block_on"] if HAVE_BLOCK_ON.contains(first) => BLOCK_ON.to_owned(),
         _ => return None,
@@ -246,13 +246,13 @@ const BLOCK_ON: &str = "`.await` the future";
 /// Returns the alternative to a method that blocks, judging by its name.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
-        "blocking_recv" => "write `.recv().await`, or `.await` the receiver of a oneshot",
-        "blocking_recv_many" => "write `.recv_many(…).await`",
-        "blocking_send" => "write `.send(…).await`",
-        "blocking_lock" => "write `.lock().await`",
-        "blocking_lock_owned" => "write `.lock_owned().await`",
-        "blocking_read" => "write `.read().await`",
-        "blocking_write" => "write `.write().await`",
+        "blocking_recv" => "use `.recv().await`, or `.await` a oneshot receiver",
+        "blocking_recv_many" => "use `.recv_many(…).await`",
+        "blocking_send" => "use `.send(…).await`",
+        "blocking_lock" => "use `.lock().await`",
+        "blocking_lock_owned" => "use `.lock_owned().await`",
+        "blocking_read" => "use `.read().await`",
+        "blocking_write" => "use `.write().await`",
         "block_on" => BLOCK_ON,
         _ => return None,
     };

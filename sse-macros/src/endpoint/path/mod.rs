@@ -33,14 +33,17 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
         path.remove(mark);
         let segment = segment_at(&path, mark);
         problems.push(format!(
-            "`{segment}` cannot be optional; write one endpoint for the path with it, and one for the path without it"
+            "`{segment}` cannot be optional; write one endpoint for the path with it, and another for the path without it"
         ));
     }
-    for (mark, name) in [('?', "query"), ('#', "fragment")] {
+    for (mark, name, way_out) in [
+        ('?', "query", "and extract the query with `Query<T>`"),
+        ('#', "fragment", "since clients do not send fragments"),
+    ] {
         if let Some(at) = outside_captures(&path, mark) {
             path.truncate(at);
             problems.push(format!(
-                "a route has no {name}; write `\"{path}\"`, and read the {name} in the endpoint"
+                "a path cannot contain a {name}; write `\"{path}\"`, {way_out}"
             ));
         }
     }
@@ -51,7 +54,9 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
             .map(|segment| in_angles(segment).unwrap_or_else(|| segment.to_owned()))
             .collect();
         let rewritten = segments.join("/");
-        problems.push(format!("write `{new}`, not `{segment}`: `\"{rewritten}\"`"));
+        problems.push(format!(
+            "captures are written `{new}`, not `{segment}`: `\"{rewritten}\"`"
+        ));
         path = rewritten;
     }
     (problems, path)
@@ -62,7 +67,9 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
 fn refusals(path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !path.starts_with('/') {
-        problems.push(format!("paths start with `/`; did you mean `\"/{path}\"`?"));
+        problems.push(format!(
+            "paths must start with `/`; did you mean `\"/{path}\"`?"
+        ));
     }
     let legacy = path
         .split('/')
@@ -76,7 +83,9 @@ fn refusals(path: &str) -> Vec<String> {
         .map(|segment| of_axum_0_7(segment).unwrap_or_else(|| segment.to_owned()))
         .collect();
     let path = segments.join("/");
-    problems.push(format!("write `{new}`, not `{segment}`: `\"{path}\"`"));
+    problems.push(format!(
+        "captures are written `{new}`, not `{segment}`: `\"{path}\"`"
+    ));
     problems.extend(scan(&path).problems);
     problems
 }

@@ -7,7 +7,7 @@ pub(super) fn name_problems(captures: &[&str], path: &str) -> Vec<String> {
         if let Some(problem) = name_problem(name) {
             problems.push(problem);
         } else if captures[..at].contains(&name) {
-            problems.push(format!("in `\"{path}\"`: `{{{name}}}` appears twice"));
+            problems.push(format!("duplicate capture `{{{name}}}` in `\"{path}\"`"));
         }
     }
     problems
@@ -16,7 +16,8 @@ pub(super) fn name_problems(captures: &[&str], path: &str) -> Vec<String> {
 fn name_problem(name: &str) -> Option<String> {
     if let Some(name) = name.strip_suffix("..") {
         let name = name.trim_end_matches('.');
-        return Some(format!("write `{{*{name}}}`, not `{{{name}...}}`")).filter(|_| is_name(name));
+        let problem = format!("wildcards are written `{{*{name}}}`, not `{{{name}...}}`");
+        return Some(problem).filter(|_| is_name(name));
     }
     if is_name(name) {
         return None;
@@ -24,11 +25,10 @@ fn name_problem(name: &str) -> Option<String> {
     let own = leading_name(name, "id");
     Some(match name.split_once(':') {
         Some(_) => format!(
-            "captures have no patterns, so this one's name would be `{name}`; write `{{{own}}}`, and let the type in \
-             `Path<…>` validate it"
+            "captures cannot have patterns; write `{{{own}}}`, and validate the value with the type in `Path<…>`"
         ),
         None => format!(
-            "`{name}` is not a valid capture name; use letters, digits, `_`, `-` and `.`, as in `{{{own}}}`"
+            "`{name}` is not a valid capture name; use only letters, digits, `_`, `-` and `.`, as in `{{{own}}}`"
         ),
     })
 }

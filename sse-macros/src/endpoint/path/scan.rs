@@ -53,7 +53,7 @@ pub(super) fn scan(path: &str) -> Scan<'_> {
         if token.is('}') {
             let segment = segment_at(path, token.at);
             scan.problems.push(format!(
-                "the `}}` in `{segment}` closes no capture; write `{{name}}`, or `}}}}` for a brace"
+                "unmatched `}}` in `{segment}`; write `{{name}}`, or `}}}}` for a literal brace"
             ));
             at = next_slash(&tokens, at);
         } else if token.is('{') {
@@ -75,7 +75,7 @@ pub(super) fn scan(path: &str) -> Scan<'_> {
     let count = plain.count();
     if count > MOST_CAPTURES {
         scan.problems.push(format!(
-            "a path has at most {MOST_CAPTURES} captures, and this one has {count}; capture the rest with `{{*rest}}`"
+            "a path can have at most {MOST_CAPTURES} captures, but this one has {count}; capture the rest with `{{*rest}}`"
         ));
     }
     scan
@@ -113,7 +113,7 @@ fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> 
             match tokens.get(end + 1) {
                 Some(_) if name(end).starts_with('*') => Err(Problem {
                     message: format!(
-                        "`{{{}}}` takes all the rest of the path, so it comes last",
+                        "`{{{}}}` captures the rest of the path, so it must come last",
                         name(end)
                     ),
                     end: tokens.len(),
@@ -128,7 +128,7 @@ fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> 
             let own = leading_name(name(end), "rest");
             problem(
                 format!(
-                    "the `*` of a wildcard stands before its name, once; write `{{*{own}}}`, not `{segment}`"
+                    "a wildcard has a single `*`, before its name; write `{{*{own}}}` instead of `{segment}`"
                 ),
                 end,
             )
@@ -142,7 +142,7 @@ fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> 
             match brace {
                 Some((close, token)) if token.is('}') => problem(
                     format!(
-                        "`{{{}}}` holds a `/`, and a capture is one segment; write `{{a}}/{{b}}`, or `{{*rest}}`",
+                        "`{{{}}}` contains a `/`, but a capture is within one segment; write `{{a}}/{{b}}`, or `{{*rest}}`",
                         name(close)
                     ),
                     close,
@@ -159,7 +159,7 @@ fn unnamed(segment: &str, name: &str) -> String {
 }
 
 fn unclosed(segment: &str) -> String {
-    format!("the capture in `{segment}` is not closed; write `{{name}}`, or `{{{{` for a brace")
+    format!("unclosed capture in `{segment}`; write `{{name}}`, or `{{{{` for a literal brace")
 }
 
 /// Returns the message for a capture that is followed by other text in its segment.
@@ -167,7 +167,7 @@ fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
     let rest = &tokens[end + 1..next_slash(tokens, end)];
     if rest.iter().any(|token| token.is('{')) {
         return format!(
-            "`{segment}` has two captures, and a segment holds one; put a `/` between them"
+            "`{segment}` has two captures, but a segment can have only one; put a `/` between them"
         );
     }
     let text: String = rest
@@ -178,8 +178,8 @@ fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
         })
         .collect();
     format!(
-        "nothing can follow `{{{name}}}` in its segment; put a `/` before `{text}`, or capture the whole segment and strip \
-         `{text}` in the endpoint"
+        "nothing can follow `{{{name}}}` in its segment\n\
+         help: put a `/` before `{text}`, or capture the whole segment and strip `{text}` in the endpoint"
     )
 }
 

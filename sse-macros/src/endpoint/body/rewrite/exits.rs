@@ -40,14 +40,14 @@ impl BodyRewriter<'_> {
     pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
         let message = match (self.form, self.side) {
             (Some(Form::Stream), _) => format!(
-                "{what} cannot end this stream: its item is not a `Result`, and the response has begun\n\
-                 help: make the item a `Result<T, E>`, and the error becomes an event; or return \
-                 `Result<impl Stream<…>, E>`, and what stands before the first `yield_!` answers with a status"
+                "{what} cannot end this stream, since its item is not a `Result` and the response has begun\n\
+                 help: to send errors as events, make the item a `Result<T, E>`; to turn errors before the first \
+                 `yield_!` into a status, return `Result<impl Stream<…>, E>`"
             ),
             (Some(Form::Response), Side::InStream) => format!(
-                "the response has begun, so {what} cannot become a status\n\
-                 help: make the item a `Result<T, E>`, and the error becomes an event; or move this before the \
-                 first `yield_!`"
+                "{what} cannot set the status, since the response has begun\n\
+                 help: to send errors as events, make the item a `Result<T, E>`; to set the status, move this before \
+                 the first `yield_!`"
             ),
             _ => return false,
         };
@@ -65,7 +65,7 @@ impl BodyRewriter<'_> {
         if is_call_of(value, "Ok") || is_literal(value) || (form == Form::Stream && !is_err) {
             self.errors.at(
                 expr,
-                "a stream ends with `return;`, without a value; hand values over with `yield_!(…)` before it",
+                "a stream ends with `return;`, without a value; send values with `yield_!(…)` first",
             );
             return None;
         }

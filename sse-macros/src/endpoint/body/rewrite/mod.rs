@@ -182,7 +182,7 @@ impl VisitMut for BodyRewriter<'_> {
             }) if is_yield(base) => {
                 self.errors.at(
                     *await_token,
-                    "`yield_!` waits by itself; remove this `.await`",
+                    "`yield_!` already awaits; remove this `.await`",
                 );
                 self.visit_expr_mut(base);
                 *expr = (**base).clone();
@@ -193,7 +193,7 @@ impl VisitMut for BodyRewriter<'_> {
                 ..
             }) if is_yield(base) => {
                 self.errors
-                    .at(*question_token, "`yield_!` does not fail; remove this `?`");
+                    .at(*question_token, "`yield_!` cannot fail; remove this `?`");
                 self.visit_expr_mut(base);
                 *expr = (**base).clone();
             }

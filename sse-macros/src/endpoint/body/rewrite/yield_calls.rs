@@ -69,13 +69,13 @@ impl BodyRewriter<'_> {
         let problem = match self.scope {
             Scope::Endpoint => return None,
             Scope::Closure => format!(
-                "`{name}!` cannot be used inside a closure, which is not part of the generator; use a loop, or collect first"
+                "a closure is not part of the generator, so it cannot use `{name}!`; use a loop, or collect the values first"
             ),
             Scope::AsyncBlock => format!(
-                "`{name}!` cannot be used inside an `async` block, which is a future of its own; `.await` its result, and yield that"
+                "an `async` block is a separate future, so it cannot use `{name}!`; `.await` it, and yield its output"
             ),
             Scope::Spawned => format!(
-                "a spawned task cannot yield, since it runs beside the stream; send through a channel, and `{name}!` what arrives"
+                "a spawned task runs on its own, so it cannot use `{name}!`; yield values that it sends through a channel"
             ),
         };
         Some(problem)
@@ -97,7 +97,7 @@ impl BodyRewriter<'_> {
                 .map_or("…".to_owned(), TokenStream::to_string);
             self.errors.at(
                 expr.yield_token,
-                format_args!("`yield` is unstable; on stable Rust write `yield_!({spelled})`"),
+                format_args!("`yield` is unstable; use `yield_!({spelled})` instead"),
             );
         }
         let name = Ident::new(YIELD, expr.yield_token.span());
@@ -114,12 +114,12 @@ impl BodyRewriter<'_> {
         self.facts.yields = true;
         let owner = match item {
             Item::Fn(function) => format!("`{}`", function.sig.ident),
-            _ => "an item inside it".to_owned(),
+            _ => "a nested item".to_owned(),
         };
         self.errors.at_span(
             span,
             format_args!(
-                "`yield_!` belongs to the endpoint `{}`, not to {owner}; return the values, and yield them here",
+                "`yield_!` can only be used in the endpoint itself, not in {owner}; return the values, and yield them in `{}`",
                 self.endpoint
             ),
         );
@@ -131,9 +131,9 @@ impl BodyRewriter<'_> {
 /// streams, the item may be a `Result`, which only the compiler can determine.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
-        Some("an error ends the stream: write `return Err(…);` in place of this `yield_!`")
+        Some("an error ends the stream; write `return Err(…);` instead of this `yield_!`")
     } else if is_call_of(operand, "Ok") {
-        Some("yield the value itself, without `Ok`; end with `?` or `return Err(…)`")
+        Some("yield the value itself, without `Ok`; return errors with `?` or `return Err(…)`")
     } else {
         None
     }
