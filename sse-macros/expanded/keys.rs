@@ -1,5 +1,5 @@
 ::core::compile_error! {
-    "`end = \"stop\"` sends an event `done`, which `events = \"own\"` excludes; `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+    "`end = \"stop\"` sends a `done` event, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if clients expect this event"
 }
 #[allow(warnings)]
 pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
@@ -7,7 +7,7 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
     async fn keys(
         __stream: ::events::__private::Yielder<__Item>,
     ) -> <[(); ::core::compile_error! {
-        "`keep_alive_event` sends events that the function does not yield, which `events = \"own\"` excludes; `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if its clients expect that event"
+        "`keep_alive_event` sends events that the endpoint does not yield, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if clients expect this event"
     }] as ::events::__private::Fallible>::Ok {
         {
             use ::events::__private::ItemByItem as _;

@@ -92,7 +92,7 @@ fn endpoint_mounted_twice_is_named_once() {
         "{message}"
     );
     assert!(
-        message.ends_with("; mount it once, or give one of the two another path or method"),
+        message.ends_with("; mount it only once, or change the path or method of one of them"),
         "{message}"
     );
 }

@@ -113,9 +113,10 @@ fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     endpoint.findings.never_ending.map(|_| Warning {
         name: FINISH_WITHOUT_END,
         span,
-        message: "this stream never ends on its own, so `finish` always waits for the whole drain time\n\
+        message:
+            "this stream never ends on its own, so `finish` always waits for the whole drain time\n\
                   help: remove the key, or exit the loop at some point"
-            .to_owned(),
+                .to_owned(),
     })
 }
 

@@ -313,10 +313,8 @@ impl ShapeReader<'_> {
                 match entry.flag() {
                     Err(error) => self.errors.push(error),
                     Ok(span) if id.is_some() => {
-                        self.errors.at_span(
-                            span,
-                            "duplicate `id`; only one field can be the event ID",
-                        );
+                        self.errors
+                            .at_span(span, "duplicate `id`; only one field can be the event ID");
                     }
                     Ok(_) => {
                         id = Some(Id {

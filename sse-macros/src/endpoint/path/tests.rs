@@ -89,110 +89,139 @@ fn valid_paths_have_no_problems() {
 #[test]
 fn problems_suggest_a_fix() {
     for (path, problem) in [
-        ("ticks", "paths start with `/`; did you mean `\"/ticks\"`?"),
-        ("", "paths start with `/`; did you mean `\"/\"`?"),
-        ("/a/:id", "write `{id}`, not `:id`: `\"/a/{id}\"`"),
-        ("/:a/:b", "write `{a}`, not `:a`: `\"/{a}/{b}\"`"),
-        ("/:{id}", "write `{id}`, not `:{id}`: `\"/{id}\"`"),
-        ("/a/:id.json", "write `{id}`, not `:id.json`: `\"/a/{id}\"`"),
-        ("/a/*rest", "write `{*rest}`, not `*rest`: `\"/a/{*rest}\"`"),
-        ("/a/*", "write `{*rest}`, not `*`: `\"/a/{*rest}\"`"),
-        ("/a/<id>", "write `{id}`, not `<id>`: `\"/a/{id}\"`"),
+        (
+            "ticks",
+            "paths must start with `/`; did you mean `\"/ticks\"`?",
+        ),
+        ("", "paths must start with `/`; did you mean `\"/\"`?"),
+        (
+            "/a/:id",
+            "captures are written `{id}`, not `:id`: `\"/a/{id}\"`",
+        ),
+        (
+            "/:a/:b",
+            "captures are written `{a}`, not `:a`: `\"/{a}/{b}\"`",
+        ),
+        (
+            "/:{id}",
+            "captures are written `{id}`, not `:{id}`: `\"/{id}\"`",
+        ),
+        (
+            "/a/:id.json",
+            "captures are written `{id}`, not `:id.json`: `\"/a/{id}\"`",
+        ),
+        (
+            "/a/*rest",
+            "captures are written `{*rest}`, not `*rest`: `\"/a/{*rest}\"`",
+        ),
+        (
+            "/a/*",
+            "captures are written `{*rest}`, not `*`: `\"/a/{*rest}\"`",
+        ),
+        (
+            "/a/<id>",
+            "captures are written `{id}`, not `<id>`: `\"/a/{id}\"`",
+        ),
         (
             "/<rest..>",
-            "write `{*rest}`, not `<rest..>`: `\"/{*rest}\"`",
+            "captures are written `{*rest}`, not `<rest..>`: `\"/{*rest}\"`",
         ),
-        ("/{rest...}", "write `{*rest}`, not `{rest...}`"),
-        ("/{id}/{id}", "in `\"/{id}/{id}\"`: `{id}` appears twice"),
-        ("/{id}/{*id}", "in `\"/{id}/{*id}\"`: `{id}` appears twice"),
+        (
+            "/{rest...}",
+            "wildcards are written `{*rest}`, not `{rest...}`",
+        ),
+        ("/{id}/{id}", "duplicate capture `{id}` in `\"/{id}/{id}\"`"),
+        (
+            "/{id}/{*id}",
+            "duplicate capture `{id}` in `\"/{id}/{*id}\"`",
+        ),
         ("/{}", "the capture in `{}` has no name; write `{id}`"),
         ("/{*}", "the capture in `{*}` has no name; write `{*rest}`"),
         (
             "/{id",
-            "the capture in `{id` is not closed; write `{name}`, or `{{` for a brace",
+            "unclosed capture in `{id`; write `{name}`, or `{{` for a literal brace",
         ),
         (
             "/{id/a",
-            "the capture in `{id` is not closed; write `{name}`, or `{{` for a brace",
+            "unclosed capture in `{id`; write `{name}`, or `{{` for a literal brace",
         ),
         (
             "/{id}}",
-            "the capture in `{id}}` is not closed; write `{name}`, or `{{` for a brace",
+            "unclosed capture in `{id}}`; write `{name}`, or `{{` for a literal brace",
         ),
         (
             "/id}",
-            "the `}` in `id}` closes no capture; write `{name}`, or `}}` for a brace",
+            "unmatched `}` in `id}`; write `{name}`, or `}}` for a literal brace",
         ),
         (
             "/{{id}",
-            "the `}` in `{{id}` closes no capture; write `{name}`, or `}}` for a brace",
+            "unmatched `}` in `{{id}`; write `{name}`, or `}}` for a literal brace",
         ),
         (
             "/{a/b}",
-            "`{a/b}` holds a `/`, and a capture is one segment; write `{a}/{b}`, or `{*rest}`",
+            "`{a/b}` contains a `/`, but a capture is within one segment; write `{a}/{b}`, or `{*rest}`",
         ),
         (
             "/{*rest}/a",
-            "`{*rest}` takes all the rest of the path, so it comes last",
+            "`{*rest}` captures the rest of the path, so it must come last",
         ),
         (
             "/{*rest}/",
-            "`{*rest}` takes all the rest of the path, so it comes last",
+            "`{*rest}` captures the rest of the path, so it must come last",
         ),
         (
             "/{*rest}.json",
-            "`{*rest}` takes all the rest of the path, so it comes last",
+            "`{*rest}` captures the rest of the path, so it must come last",
         ),
         (
             "/{rest*}",
-            "the `*` of a wildcard stands before its name, once; write `{*rest}`, not `{rest*}`",
+            "a wildcard has a single `*`, before its name; write `{*rest}` instead of `{rest*}`",
         ),
         (
             "/{**rest}",
-            "the `*` of a wildcard stands before its name, once; write `{*rest}`, not `{**rest}`",
+            "a wildcard has a single `*`, before its name; write `{*rest}` instead of `{**rest}`",
         ),
         (
             "/{a}{b}",
-            "`{a}{b}` has two captures, and a segment holds one; put a `/` between them",
+            "`{a}{b}` has two captures, but a segment can have only one; put a `/` between them",
         ),
         (
             "/{a}-{b}",
-            "`{a}-{b}` has two captures, and a segment holds one; put a `/` between them",
+            "`{a}-{b}` has two captures, but a segment can have only one; put a `/` between them",
         ),
         (
             "/tasks/{id}:subscribe",
-            "nothing can follow `{id}` in its segment; put a `/` before `:subscribe`, or capture the whole segment and \
-             strip `:subscribe` in the endpoint",
+            "nothing can follow `{id}` in its segment\n\
+             help: put a `/` before `:subscribe`, or capture the whole segment and strip `:subscribe` in the endpoint",
         ),
         (
             "/files/{name}.json",
-            "nothing can follow `{name}` in its segment; put a `/` before `.json`, or capture the whole segment and \
-             strip `.json` in the endpoint",
+            "nothing can follow `{name}` in its segment\n\
+             help: put a `/` before `.json`, or capture the whole segment and strip `.json` in the endpoint",
         ),
         (
             "/{id:[0-9]+}",
-            "captures have no patterns, so this one's name would be `id:[0-9]+`; write `{id}`, and let the type in \
-             `Path<…>` validate it",
+            "captures cannot have patterns; write `{id}`, and validate the value with the type in `Path<…>`",
         ),
         (
             "/{ id }",
-            "` id ` is not a valid capture name; use letters, digits, `_`, `-` and `.`, as in `{id}`",
+            "` id ` is not a valid capture name; use only letters, digits, `_`, `-` and `.`, as in `{id}`",
         ),
         (
             "/a/{id?}",
-            "`{id}` cannot be optional; write one endpoint for the path with it, and one for the path without it",
+            "`{id}` cannot be optional; write one endpoint for the path with it, and another for the path without it",
         ),
         (
             "/a/{id}?",
-            "`{id}` cannot be optional; write one endpoint for the path with it, and one for the path without it",
+            "`{id}` cannot be optional; write one endpoint for the path with it, and another for the path without it",
         ),
         (
             "/a?b={c",
-            "a route has no query; write `\"/a\"`, and read the query in the endpoint",
+            "a path cannot contain a query; write `\"/a\"`, and extract the query with `Query<T>`",
         ),
         (
             "/a#b",
-            "a route has no fragment; write `\"/a\"`, and read the fragment in the endpoint",
+            "a path cannot contain a fragment; write `\"/a\"`, since clients do not send fragments",
         ),
     ] {
         assert_eq!(problems(path), [problem], "{path}");

@@ -119,7 +119,8 @@ impl BodyRewriter<'_> {
         self.errors.at_span(
             span,
             format_args!(
-                "`yield_!` can only be used in the endpoint itself, not in {owner}; return the values, and yield them in `{}`",
+                "`yield_!` can only be used in the endpoint itself, not in {owner}\n\
+                 help: return the values, and yield them in `{}`",
                 self.endpoint
             ),
         );
