@@ -253,7 +253,7 @@ async fn read_failed(
                 code: "out_of_words",
                 status: 503,
             }),
-            "not serialised" => Err(OutOfWords::Broken),
+            "not serialized" => Err(OutOfWords::Broken),
             _ => panic!("on purpose"),
         }
     })?;
@@ -289,7 +289,7 @@ async fn post_receives_the_error_of_a_failed_run() {
     }
     assert!(!log.text().contains(unexplained), "{}", log.text());
 
-    for how in ["not serialised", "panics"] {
+    for how in ["not serialized", "panics"] {
         let path = format!("/read_failed/{}", how.replace(' ', "%20"));
         let mut client = Client::post(addr, &path, 0, b"").await;
         client.head().await;
