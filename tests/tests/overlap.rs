@@ -105,8 +105,8 @@ fn conflict_with_a_plain_handler_names_the_endpoint() {
         let (message, line) = panic_of(|| router.sse(page));
         assert_eq!(
             message,
-            "`GET /page` is already served by another route, so the `page` endpoint cannot be mounted; give one of \
-             them another path or method"
+            "`GET /page` is already served by another route, so the `page` endpoint cannot be mounted; change the \
+             path or method of one of them"
         );
         assert_eq!(line, second);
     }

@@ -90,18 +90,18 @@ impl RouteConflict {
         let first = first.filter(|first| first.at != *at);
         match first {
             Some(first) if first.name == *name => format!(
-                "`{method} {path}` is already served by the `{name}` endpoint ({}); mount it once, or give one of \
-                 the two another path or method",
+                "`{method} {path}` is already served by the `{name}` endpoint ({}); mount it only once, or change \
+                 the path or method of one of them",
                 first.at
             ),
             Some(first) => format!(
                 "`{method} {path}` is already served by the `{}` endpoint ({}), so `{name}` cannot be mounted; \
-                 give one of them another path or method",
+                 change the path or method of one of them",
                 first.name, first.at
             ),
             None => format!(
                 "`{method} {path}` is already served by another route, so the `{name}` endpoint cannot be mounted; \
-                 give one of them another path or method"
+                 change the path or method of one of them"
             ),
         }
     }
