@@ -77,7 +77,7 @@ fn conflict_names_both_endpoints_with_their_lines() {
     assert_eq!(
         message.replace(there, "there"),
         "`GET /clock` is already served by the `clock` endpoint (there), so `ticks` cannot be mounted; give one of \
-         them another path or method"
+         path or method of one of them"
     );
     assert_eq!(line, second);
 }
