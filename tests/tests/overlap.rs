@@ -76,7 +76,7 @@ fn conflict_names_both_endpoints_with_their_lines() {
     assert!(there.contains(&format!("overlap.rs:{first}:")), "{there}");
     assert_eq!(
         message.replace(there, "there"),
-        "`GET /clock` is already served by the `clock` endpoint (there), so `ticks` cannot be mounted; give one of \
+        "`GET /clock` is already served by the `clock` endpoint (there), so `ticks` cannot be mounted; change the \
          path or method of one of them"
     );
     assert_eq!(line, second);
