@@ -1,8 +1,8 @@
-//! [`Backend`], the storage of a topic's events, and [`Reader`], which reads them.
+//! [`Backend`], which stores a topic's events, and [`Reader`], which reads them.
 //!
-//! Currently, the only back end is in memory. The traits allow for other back ends, such as a log
-//! on disk or another server, because publishing can take time, ids are opaque, and readers are
-//! polled.
+//! The in-memory ring is currently the only back end. The traits also support other back ends, such
+//! as an on-disk log or another server. For this reason, publishing can take time, ids are opaque,
+//! and readers are polled.
 
 use std::{
     fmt,
@@ -23,8 +23,8 @@ use crate::{
     generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
-/// An encoded event that is about to be published. It consists of its value and its bytes, which
-/// all its readers share.
+/// An encoded event that is about to be published. It contains the value and the encoded frame,
+/// both of which are shared by all readers.
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) value: T,
@@ -32,19 +32,19 @@ pub(crate) struct Encoded<T> {
     pub(crate) frame: BytesMut,
 }
 
-/// A published event in the form that a back end holds.
+/// A published event as stored by a back end.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
     pub(crate) value: T,
     pub(crate) frame: Bytes,
-    /// The range of the `id` line in the frame, after the name of the event.
+    /// The byte range of the `id` line within the frame. The line follows the event name.
     pub(crate) id_line: Range<usize>,
 }
 
-/// The bytes that an event needs in addition to its entry and its frame: the reference counts of
-/// its `Arc`, the rounding of two allocations, and its slot in the ring. The slot is counted twice,
-/// because up to half of the ring's slots may be unused.
+/// The number of bytes that an event needs in addition to its entry and its frame. They cover the
+/// reference counts of its `Arc`, the rounding of two allocations, and its slot in the ring. The
+/// slot is counted twice, because up to half of the ring's slots may be unused.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -63,9 +63,8 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Returns the number of bytes that are needed to hold the event. The size of the data that a
-    /// value owns on the heap is unknown. If the value may own such data, its size is estimated as
-    /// the length of the frame.
+    /// Returns the number of bytes needed to hold the event. The size of a value's heap data is
+    /// unknown. If the value may own heap data, the frame length serves as an estimate.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -75,8 +74,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// Returns the length of the lines that precede the id of a frame, which are a comment and the name
-/// of the event.
+/// Returns the total length of the comment and event name lines, which precede a frame's `id` line.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
     // Most events have no name.
@@ -95,12 +93,12 @@ fn name_len(frame: &[u8]) -> usize {
     len
 }
 
-/// An event that is being delivered to a reader.
+/// An event being delivered to a reader.
 #[derive(Debug)]
 pub(crate) struct Delivery<T> {
     pub(crate) entry: Arc<Entry<T>>,
-    /// The id that replaces the entry's id, for a reader whose ids contain more than a number, such
-    /// as the positions in several topics.
+    /// The id to send instead of the entry's id. It is used for readers whose ids contain more than
+    /// an event number, such as positions in several topics.
     pub(crate) id: Option<EventId>,
 }
 
@@ -141,8 +139,8 @@ impl<T> Delivery<T> {
         format!("id: {id}\n").len() + frame.len() - id_line.len()
     }
 
-    /// Appends the frame to the outgoing frames. The frame is not copied if its id is the entry's
-    /// id.
+    /// Appends the frame to the outgoing frames. The frame is copied only if its id differs from
+    /// the entry's id.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {
             outgoing.frames.share(&self.entry.frame);
@@ -175,11 +173,11 @@ impl<T> Deref for Delivery<T> {
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// The next event, which is the newest one.
+    /// A single event, which is also the newest one.
     Event {
         delivery: Delivery<T>,
-        /// Whether the waker is registered for the next event, as if the read had returned
-        /// `Pending`.
+        /// Whether the waker is registered for the next event, as it would be if the read had
+        /// returned `Pending`.
         waits: bool,
     },
     /// The next events, in a batch that may be shared with other readers.
@@ -187,16 +185,16 @@ pub(crate) enum Read<T> {
         batch: Arc<Batch<T>>,
         /// Whether more events follow the batch.
         more: bool,
-        /// The same as above, for a reader that takes the whole batch at once.
+        /// Like `waits` in `Event`, for a reader that consumes the whole batch in one poll.
         waits: bool,
     },
     Gap(Gap),
-    /// The reader was overtaken and has to end. Its client has to reconnect to receive the next
+    /// The reader was overtaken and must stop. Its client has to reconnect to receive further
     /// events.
     Lagged,
-    /// The topic is finished, and the reader has read all events.
+    /// The topic is finished, and the reader has read every event.
     End,
-    /// Like `End`, but the topic's run has failed.
+    /// Like `End`, but the topic's run failed.
     Failed(Arc<Failure>),
 }
 
@@ -204,23 +202,24 @@ pub(crate) enum Read<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StartAt {
     Start(super::Start),
-    /// After this id, which is in the form that a client has sent.
+    /// After this id, as sent by a client.
     After(String),
-    /// Like `After`, but the client has also received the end of the stream after the id.
+    /// Like `After`, but the client has also received the end of the stream.
     Done(String),
-    /// The client has sent something that is not an id.
+    /// The client sent something that is not a valid id.
     Unknown,
 }
 
 pub(crate) type Publishing<'a> =
     Pin<Box<dyn Future<Output = Result<EventId, PublishError>> + Send + 'a>>;
 
-/// The storage of a topic's events.
+/// A store for a topic's events.
 pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Appends an event.
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 
-    /// Adds an event without waiting. Returns the event if that isn't possible.
+    /// Adds an event without waiting. Returns the event to the caller if publishing it would have
+    /// to wait.
     fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
 
     fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>>;
@@ -233,8 +232,8 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Returns the number of bytes that the back end holds.
     fn held_bytes(&self) -> usize;
 
-    /// Adds the bytes that this back end holds to a sum over several topics, and keeps the sum up
-    /// to date.
+    /// Includes the bytes held by this back end in `sum`, which several topics share, and keeps the
+    /// sum up to date.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
     /// Finishes the topic. No more events can be published.
@@ -246,26 +245,26 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn is_finished(&self) -> bool;
 }
 
-/// A reader of a topic, which is a cursor and not a queue.
+/// A cursor into a topic. Events are not queued per reader.
 pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// Reads the next events.
     ///
     /// # Cancel safety
     ///
-    /// No event is lost. An event that was not returned is returned by a later call.
+    /// No event is lost. Events not returned by this call are returned by a later one.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
-    /// Takes the gap that is known before anything is read, if there is one.
-    /// [`position`](Self::position) is already after the gap. If the gap is not taken, the first
+    /// Takes the initial gap, which is known before the first read, if there is one.
+    /// [`position`](Self::position) already points past the gap. If the gap is not taken, the first
     /// read returns it.
     fn take_gap(&mut self) -> Option<Gap>;
 
-    /// Returns the id of the position after the last event that was read.
+    /// Returns the id of the position after the last event read.
     fn position(&self) -> EventId;
 
-    /// Returns whether the client has already received the end of all topics that are read.
+    /// Returns whether the client has already received the end of every topic being read.
     fn is_done(&self) -> bool;
 
-    /// Returns whether a run that is being read has failed.
+    /// Returns whether any run being read has failed.
     fn has_failed(&self) -> bool;
 }

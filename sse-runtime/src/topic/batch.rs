@@ -1,4 +1,5 @@
-//! [`Batch`]: events that are read together. All readers at the same position share a batch.
+//! [`Batch`]: a group of events returned by a single read. Readers at the same position share a
+//! batch.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,8 +12,8 @@ use crate::generator::frame_buffer::SHARED;
 /// has since evicted the events.
 const EVENTS: usize = 256;
 
-/// The maximum size of a batch's frames in bytes, unless the batch is a single larger event. A
-/// client receives the frames in a single write.
+/// The maximum size of a batch's frames in bytes. A single event may exceed it. The frames are
+/// written to the client in a single write.
 pub(crate) const BYTES: usize = 32 * 1024;
 
 /// One or more consecutive events. Readers at the same position share a batch and send the same
@@ -20,22 +21,22 @@ pub(crate) const BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
-    /// The frames of all events in one buffer, built for the first reader that sends the whole
+    /// The frames of all events in one buffer. It is built when a reader first sends the whole
     /// batch.
     frames: OnceLock<Bytes>,
 }
 
 impl<T> Batch<T> {
-    /// Creates a batch from the first of these deliveries and as many others as fit. There must be
-    /// at least one delivery.
+    /// Creates a batch from the first delivery and as many of the following ones as fit. `from`
+    /// must yield at least one delivery.
     pub(crate) fn of(from: impl IntoIterator<Item = Delivery<T>>) -> Arc<Self> {
         let from = from.into_iter().take(EVENTS);
         let mut deliveries = Vec::with_capacity(from.size_hint().0);
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            // A large event gets a separate batch, so that all readers share its bytes. A batch
-            // with other events would copy them.
+            // A large event gets a separate batch so that all readers share its bytes. A batch with
+            // other events would have to copy them.
             if len >= SHARED {
                 if deliveries.is_empty() {
                     deliveries.push(delivery);

@@ -1,4 +1,4 @@
-//! [`TopicBuilder`]: the limits of a topic.
+//! [`TopicBuilder`]: configures a topic's limits.
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use super::{
     topic::Encode,
 };
 
-/// The number of events that a topic holds by default.
+/// The default maximum number of events in a topic.
 pub(super) const EVENTS: usize = 1024;
 
-/// The number of bytes that a topic holds by default.
+/// The default maximum number of bytes in a topic.
 pub(super) const BYTES: usize = 64 * 1024 * 1024;
 
 /// Creates a [`Topic`] with custom limits. See [`Topic::builder`].
@@ -37,43 +37,44 @@ pub struct TopicBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> TopicBuilder<T> {
-    /// Sets the maximum number of events that are held. The default is 1024. The newest event is
-    /// always held, unless it exceeds the maximum [`age`](Self::age).
+    /// Sets the maximum number of events to hold. The default is 1024. The newest event is always
+    /// held, unless it exceeds the maximum [`age`](Self::age).
     pub fn events(mut self, events: usize) -> Self {
         self.capacity.events = events;
         self
     }
 
-    /// Sets the maximum number of bytes that are held. The default is 64 MiB. The newest event is
-    /// held regardless of its size.
+    /// Sets the maximum number of bytes to hold. The default is 64 MiB. The newest event is held
+    /// regardless of its size.
     ///
     /// The size of an event includes its value, its frame and about 200 bytes of overhead. The size
-    /// of the data that a value owns on the heap (text, collections) is unknown, and is estimated
-    /// as the size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key
-    /// is also counted, but is never removed.
+    /// of a value's heap data, such as strings and collections, is unknown and is estimated as the
+    /// size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key also
+    /// counts towards the limit but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
     }
 
-    /// Sets the maximum time for which an event is held. There is no maximum by default.
+    /// Sets the maximum age of the events to hold. There is no maximum by default.
     pub fn age(mut self, age: Duration) -> Self {
         self.capacity.age = Some(age);
         self
     }
 
-    /// Makes an overtaken reader continue with the newest event, after a [`Gap`](super::Gap). By default, it
-    /// continues with the oldest event that is held.
+    /// Makes an overtaken reader receive a [`Gap`](super::Gap) and continue with the newest event.
+    /// By default, it continues with the oldest event still held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Makes an overtaken reader continue, after a [`Gap`](super::Gap), with the newest event of each key that
-    /// it has not seen yet. Use this setting if only the latest state matters, such as prices by
-    /// symbol. The topic holds the newest event of each key forever, so the number of keys should
-    /// be small. `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run
-    /// under the topic's lock. None of them may use the topic.
+    /// Makes an overtaken reader receive a [`Gap`](super::Gap) and continue with the newest event
+    /// of each key, except for events that it has already read. Use this setting if only the latest
+    /// state matters, for example the current price of each symbol. The topic holds the newest
+    /// event of each key forever, so the number of keys should be small. `key`, and the `Hash`,
+    /// `Eq` and `Drop` implementations of its return value, run under the topic's lock. None of
+    /// them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,
@@ -84,8 +85,8 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     }
 
     /// Ends an overtaken reader with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is
-    /// suitable for a back end that stores the missed events elsewhere, so that the client can read
-    /// them after it reconnects. A topic in memory no longer holds them, so the client receives a
+    /// useful if the back end stores the missed events elsewhere, because the client can read them
+    /// there after it reconnects. An in-memory topic no longer holds them, so the client receives a
     /// gap when it reconnects.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;

@@ -6,35 +6,35 @@ use crate::event::{
     last_event_id::{LastEventId, LastEventIdError},
 };
 
-/// The start of a subscription whose client has not sent an id.
+/// The starting point of a subscription whose client has not sent an id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// Starts with the next event that is published.
+    /// Starts with the next published event.
     #[default]
     Now,
-    /// Starts with the oldest event that is held.
+    /// Starts with the oldest event still held.
     First,
-    /// Starts with at most this number of the newest events that are held.
+    /// Starts with the newest held events, up to this number.
     Latest(usize),
 }
 
-/// The position at which [`Topic::subscribe`](super::Topic::subscribe) starts. It is a [`Start`], an [`EventId`], or the
-/// [`LastEventId`] of the request. [`LastEventId::or`] sets the position for clients that connect
-/// for the first time.
+/// The position at which [`Topic::subscribe`](super::Topic::subscribe) starts. It can be created
+/// from a [`Start`], an [`EventId`], or the request's [`LastEventId`]. [`LastEventId::or`] sets the
+/// position for clients that connect for the first time.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     pub(super) from: StartAt,
-    /// The start of topics that the id does not contain.
+    /// The start for topics that are missing from the id.
     pub(super) start: Start,
-    /// Whether the position was determined by the client's id, or by the fact that it has no id.
+    /// Whether the position was derived from the client's id or from its absence.
     pub(super) is_resumed: bool,
     /// Whether a client without an id starts at the default position.
     pub(super) is_default: bool,
 }
 
 impl Cursor {
-    /// Returns the cursor for a run. By default, a client without an id reads a run from the
+    /// Adapts the cursor to a run. By default, a client without an id reads a run from the
     /// beginning.
     pub(super) fn for_run(mut self) -> Self {
         if self.is_default {
@@ -46,7 +46,7 @@ impl Cursor {
         self
     }
 
-    /// Returns whether the client has sent an id, even an invalid one.
+    /// Returns whether the client sent an id, even an invalid one.
     pub(super) fn has_id(&self) -> bool {
         !matches!(self.from, StartAt::Start(_))
     }
@@ -84,14 +84,14 @@ impl From<LastEventId> for Cursor {
 }
 
 impl LastEventId {
-    /// Returns a cursor after this id, or at `start` if the client did not send an id.
+    /// Returns a cursor that starts after this id, or at `start` if the client did not send an id.
     ///
     /// ```
     /// # use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
     /// # use axum::extract::State;
     /// #[sse_endpoint("/price")]
     /// async fn price(State(prices): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
-    ///     // A client that connects for the first time receives the newest price at once.
+    ///     // A client that connects for the first time receives the newest price immediately.
     ///     yield_all!(prices.subscribe(last.or(Start::Latest(1))));
     /// }
     /// ```

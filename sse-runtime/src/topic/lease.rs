@@ -1,4 +1,5 @@
-//! [`Lease`]: a use of a hub's topic. The leases show which topics are unused, and for how long.
+//! [`Lease`]: keeps a hub's topic in use. Leases track which topics are unused, and for how long.
+//! The leases show which topics are unused, and for how long.
 
 use std::{
     fmt,
@@ -20,12 +21,12 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// A use of a hub's topic by a handle or a subscription. The topic is in use as long as it has a
-/// lease.
+/// Keeps a hub's topic in use on behalf of a handle or a subscription. The topic is in use as long
+/// as it has a lease.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
 
-/// The back end of a handle that was returned by a hub. The topic is in use until all clones of the
+/// The back end of a topic handle returned by a hub. The topic is in use until all clones of the
 /// handle and their subscriptions are dropped. Topics outside of a hub do not have a lease.
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
@@ -126,12 +127,12 @@ impl<T: Send + Sync + 'static> Reader<T> for Reading<T> {
     }
 }
 
-/// The uses of a hub's topic.
+/// Tracks the leases of a hub's topic.
 #[derive(Debug)]
 pub(crate) struct Usage {
     pub(crate) name: String,
     users: AtomicUsize,
-    /// The time at which the last lease was dropped.
+    /// The time at which a lease was last dropped.
     since: Mutex<Instant>,
     /// Whether the topic is in the hub's list of freed topics, which contains each topic at most
     /// once.
@@ -139,12 +140,12 @@ pub(crate) struct Usage {
     hub: Arc<Freed>,
 }
 
-/// The topics of a hub that have become unused. They have a separate lock, because a lease may be
+/// A hub's topics that have become unused. The list has a separate lock, because a lease may be
 /// dropped while any other lock is held.
 #[derive(Debug)]
 pub(crate) struct Freed {
     list: Mutex<Vec<Arc<Usage>>>,
-    /// The number of bytes that are held by all topics of the hub.
+    /// The total number of bytes held by the hub's topics.
     pub(crate) bytes: Arc<AtomicUsize>,
     max_bytes: usize,
     /// Notified when a topic becomes unused while the topics hold too many bytes.
@@ -189,8 +190,8 @@ impl Usage {
         })
     }
 
-    /// Creates a lease. Only the hub calls this method, and it does so under its lock. A lease for
-    /// an unused topic can therefore not be created while the hub drops the topic.
+    /// Creates a lease. Only the hub calls this method, while holding its lock. Therefore, no lease
+    /// can be created for an unused topic while the hub is dropping it.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.users.fetch_add(1, Ordering::Relaxed);
         Lease(Arc::clone(self))

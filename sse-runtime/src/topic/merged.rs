@@ -1,4 +1,4 @@
-//! [`Merged`]: a reader of several topics, whose ids contain the position in each of them.
+//! [`Merged`]: a reader of several topics. Its ids contain the position in each topic.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,18 +25,19 @@ use crate::{
 /// long headers.
 const LONGEST: usize = 4_000;
 
-/// Readers of several topics, which are polled in turn.
+/// Readers of several topics, polled in turn.
 pub(crate) struct Merged<T> {
     readers: Vec<Named<T>>,
     /// The index of the reader to poll next.
     turn: usize,
-    /// The rest of a batch that was read. With merged ids, the frames exceed the size of one batch.
+    /// The part of a batch that has not been returned yet. Merged ids enlarge the frames, so they
+    /// may not fit into one batch.
     rest: Option<Rest<T>>,
-    /// The failure of a run that was aborted, if any.
+    /// The failure of an aborted run, if any.
     stop: Option<Arc<Failure>>,
 }
 
-/// The rest of one reader's batch.
+/// The remainder of a reader's batch.
 struct Rest<T> {
     reader: usize,
     batch: Arc<Batch<T>>,
@@ -46,20 +47,20 @@ struct Rest<T> {
 }
 
 struct Named<T> {
-    /// The name as it appears in the id, escaped.
+    /// The escaped name, as it appears in the id.
     name: String,
     reader: Box<dyn Reader<T>>,
-    /// The id of the position after the last event that was read.
+    /// The id of the position after the last event read.
     position: EventId,
     has_ended: bool,
 }
 
-/// Escapes a name for an id.
+/// Escapes a name for use in an id.
 pub(crate) fn escape(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
-/// Returns whether an id with these escaped names can never exceed the maximum length.
+/// Returns whether an id with these escaped names is guaranteed not to exceed the maximum length.
 pub(crate) fn fits(names: &[String]) -> bool {
     let lengths = names
         .iter()
@@ -67,9 +68,9 @@ pub(crate) fn fits(names: &[String]) -> bool {
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
-/// Returns whether the client's id is a merged id that lacks one of these names. Such a client must
-/// receive its position at once. If it disconnected without that position, events that are
-/// published to the missing topics in the meantime would be lost.
+/// Returns whether the client's id is a merged id that lacks any of these names. A client with such
+/// an id must receive its position immediately. If it disconnected before receiving the position,
+/// it would lose the events published to the missing topics in the meantime.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -83,7 +84,7 @@ pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     names.iter().any(|name| !held.contains(*name))
 }
 
-/// Splits a merged position into the start of each topic, in the order of `names`, which are not
+/// Splits a merged position into one start per topic, in the order of `names`. The names are not
 /// escaped.
 pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt> {
     let each = |from: &StartAt| vec![from.clone(); names.len()];
@@ -92,7 +93,7 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     };
     let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
-        // If there is only one topic, the id may be an id of that topic.
+        // If there is only one topic, the client may have sent an id from that topic.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &StartAt::Unknown });
     };
@@ -107,7 +108,7 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
 }
 
 impl<T> Merged<T> {
-    /// Creates a reader of these topics. The names are escaped.
+    /// Creates a reader of these topics. The names must be escaped.
     pub(crate) fn new(readers: impl IntoIterator<Item = (String, Box<dyn Reader<T>>)>) -> Self {
         let named = |(name, reader): (String, Box<dyn Reader<T>>)| Named {
             name,
@@ -129,13 +130,13 @@ impl<T> Merged<T> {
             let separator = if number == 0 { "" } else { "&" };
             id.push_str(&format!("{separator}{name}={position}"));
         }
-        // This never fails, because the names are escaped and `fits` has checked the length.
+        // This cannot fail, because the names are escaped and `fits` has checked the length.
         EventId::new(id).unwrap_or_default()
     }
 }
 
 impl<T> Merged<T> {
-    /// Returns as many of the next events of a batch as fit together, with merged ids.
+    /// Returns as many of the remaining events as fit into one batch with merged ids.
     fn give(&mut self, mut rest: Rest<T>) -> Read<T> {
         let deliveries = rest.batch.deliveries().iter().skip(rest.given);
         let batch = Batch::of(deliveries.map(|delivery| {
@@ -145,8 +146,8 @@ impl<T> Merged<T> {
                 ..delivery.clone()
             }
         }));
-        // `Batch::of` may have taken another event that did not fit. Reset the position to the last
-        // event that did.
+        // `Batch::of` may have consumed one more event that did not fit. Reset the position to the
+        // last event that fit.
         if let Some(last) = rest
             .batch
             .deliveries()
@@ -219,7 +220,7 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                     named.has_ended = true;
                     self.stop = Some(failure);
                 }
-                // Fail at once, because the other topics may never end.
+                // Fail immediately, because the other topics may never end.
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }

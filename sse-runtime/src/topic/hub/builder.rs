@@ -1,4 +1,4 @@
-//! [`HubBuilder`]: the limits of a hub.
+//! [`HubBuilder`]: configures a hub's limits.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::{Hub, Inner, Make, State};
 
-/// The limits of a hub on the number of its topics, their size, and how long they are kept.
+/// A hub's limits on the number of topics, their size, and how long they are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -28,7 +28,7 @@ impl Default for Limits {
     }
 }
 
-/// Creates a [`Hub`] with custom limits; see [`Hub::builder`].
+/// Creates a [`Hub`] with custom limits. See [`Hub::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,10 +46,10 @@ pub struct HubBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> HubBuilder<T> {
-    /// Sets how long an unused topic is kept, together with its events. The default is 5 minutes;
-    /// [`Duration::MAX`] means forever. A topic is unused if it has no handle and no subscription.
-    /// The hub looks for unused topics four times within that time, so a topic may be kept up to a
-    /// quarter longer.
+    /// Sets how long an unused topic and its events are kept. The default is 5 minutes;
+    /// [`Duration::MAX`] means forever. A topic is unused if it has no handles and no
+    /// subscriptions. The hub checks for unused topics four times during this period, so a topic
+    /// may be kept for up to 25% longer.
     ///
     /// After a run has ended, it can be [replayed](Hub::spawn) for the same amount of time.
     pub fn idle(mut self, idle: Duration) -> Self {
@@ -57,24 +57,25 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
-    /// Sets how many topics may exist at once. The default is 10,000.
+    /// Sets the maximum number of topics. The default is 10,000.
     ///
-    /// When the maximum is reached, the topic that has been unused the longest is dropped to make
+    /// Once the maximum is reached, the topic that has been unused the longest is dropped to make
     /// room for a new one. Finished topics are dropped first. The hub returns
-    /// [`HubError::Full`](crate::topic::HubError::Full) if all topics are in use, or if
-    /// [`idle`](Self::idle) is [`Duration::MAX`], in which case topics are never dropped.
+    /// [`HubError::Full`](crate::topic::HubError::Full) if all topics are in use. It also returns
+    /// this error if [`idle`](Self::idle) is [`Duration::MAX`], because topics are then never
+    /// dropped.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
     }
 
-    /// Sets how many bytes all topics together may hold before unused ones are dropped. The default
-    /// is 256 MiB. Finished topics are dropped first, then the topics that have been unused the
-    /// longest.
+    /// Sets how many bytes the topics may hold in total before unused topics are dropped. The
+    /// default is 256 MiB. Finished topics are dropped first, then the topics that have been unused
+    /// the longest.
     ///
     /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
-    /// in use are kept, within their own limits, but no new topic is created while they exceed this
-    /// limit.
+    /// in use are never dropped, but no new topic is created while the total exceeds this limit.
+    /// The limits of each topic still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
@@ -83,9 +84,9 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how long a [run](Hub::spawn) continues without a reader. By default, it continues
     /// forever.
     ///
-    /// The time counts from the start of the run, and again from the moment when its last reader
-    /// disconnects. An abandoned run is stopped at its next `.await`, and counts as failed. A
-    /// reader that reconnects receives the events published so far, then an error without details.
+    /// The timer starts with the run and restarts whenever the last reader disconnects. An
+    /// abandoned run is stopped at its next `.await`, and counts as failed. A reader that
+    /// reconnects receives the events published so far, followed by an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

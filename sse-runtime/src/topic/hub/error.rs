@@ -1,4 +1,4 @@
-//! [`HubError`]: the reason why a hub does not return a topic.
+//! [`HubError`]: the error that a hub returns if it cannot provide a topic.
 
 use std::{
     sync::{
@@ -13,23 +13,24 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// The reason why a [`Hub`](crate::Hub) does not return a topic.
+/// The error that a [`Hub`](crate::Hub) returns if it cannot provide a topic.
 ///
-/// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After`, and any other error
+/// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After` header. Any other error
 /// becomes a `400`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// The hub has reached its limit of topics or of bytes, and no unused topic can be dropped.
+    /// The hub has reached its maximum number of topics or bytes, and no unused topic can be
+    /// dropped.
     #[error("the hub is full; raise `max_topics`, or lower `idle` to drop unused topics sooner")]
     Full,
-    /// The id with the positions in all of these topics would be too long.
+    /// The combined id, which contains the position in every topic, would be too long.
     #[error(
         "too many topics: their combined event id would exceed 4,000 bytes; subscribe to fewer"
     )]
     TooManyNames,
     /// A name is longer than 1,024 bytes.
-    #[error("the name of a topic is limited to 1,024 bytes; use a hash of a longer name")]
+    #[error("topic names are limited to 1,024 bytes; use a hash instead of a longer name")]
     NameTooLong,
 }
 
@@ -47,8 +48,8 @@ impl IntoResponse for HubError {
     }
 }
 
-/// Logs that topics were refused, at most once per second. A line for each client would add load to
-/// a server that is already at its limit.
+/// Logs that topics were rejected, at most once per second. Logging a line per client would put
+/// more load on a server that is already at its limit.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

@@ -23,9 +23,9 @@ use error::HubError;
 use run::{Again, Run};
 use state::{Slot, State};
 
-/// A collection of named topics. A topic is created when it is first requested. It is dropped,
-/// together with its events, after it has been unused for the [`idle`](HubBuilder::idle) time,
-/// which is 5 minutes by default.
+/// A collection of named topics. A topic is created when it is first requested. It is dropped along
+/// with its events once it has been unused for the [`idle`](HubBuilder::idle) time, which defaults
+/// to 5 minutes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,18 +50,18 @@ use state::{Slot, State};
 ///     .build();
 /// ```
 ///
-/// A topic that has a handle or a subscription is in use, and is not dropped. A dropped topic
-/// starts over when it is next requested, and a client that reconnects with an id from the old
-/// topic receives a gap. A hub is therefore not persistent storage. If a topic has to keep its
-/// events, or has to stay [finished](Topic::finish), keep a clone of the topic, or set
-/// `idle(Duration::MAX)` so that idle topics are never dropped.
+/// A topic with a handle or a subscription is in use and is never dropped. If a dropped topic is
+/// requested again, it starts out empty. A client that reconnects with an id from the old topic
+/// receives a gap. A hub is therefore not persistent storage. To preserve a topic's events, or to
+/// keep it [finished](Topic::finish), hold on to a clone of the topic, or set `idle(Duration::MAX)`
+/// so that unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
 /// much data](HubBuilder::max_bytes), unused topics are dropped, starting with finished ones. If
-/// all topics are in use, a new name results in a [`HubError`], which becomes a `429`. A name
-/// longer than 1,024 bytes results in a `400`.
+/// all topics are in use, requesting a new name returns a [`HubError`], which becomes a `429`. A
+/// name longer than 1,024 bytes results in a `400`.
 ///
-/// Clones refer to the same hub.
+/// All clones refer to the same hub.
 pub struct Hub<T>(Arc<Inner<T>>);
 
 /// The function that creates a topic when its name is first used.
@@ -75,8 +75,8 @@ struct Inner<T> {
     state: Mutex<State<T>>,
 }
 
-/// The maximum length of a name in bytes. A request path may be 64 KiB long, and a hub holds the
-/// names of up to `max_topics` topics.
+/// The maximum length of a name in bytes. A request path can be up to 64 KiB long, and a hub stores
+/// the names of up to `max_topics` topics.
 const MAX_NAME_LEN: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Self::builder(make).build()
     }
 
-    /// Creates a hub with custom limits. See [`new`](Self::new) for `make`.
+    /// Returns a builder for a hub with custom limits. See [`new`](Self::new) for `make`.
     pub fn builder(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> HubBuilder<T> {
         HubBuilder {
             make: Box::new(make),
@@ -94,7 +94,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// Returns the topic with this name, and creates it if it does not exist.
+    /// Returns the topic with this name, creating it if it does not exist.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(self.lease(&mut state, name))
     }
 
-    /// Returns the topic with this name, if there is one. This counts as use.
+    /// Returns the topic with this name, if there is one. Getting a topic counts as using it.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         state
@@ -114,7 +114,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             .then(|| self.lease(&mut state, name))
     }
 
-    /// Returns the names of all topics, in no particular order. This does not count as use.
+    /// Returns the names of all topics, in no particular order. Listing topics does not count as using them.
     pub fn names(&self) -> Vec<String> {
         self.0.state().topics.keys().cloned().collect()
     }
@@ -124,7 +124,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.0.state().topics.len()
     }
 
-    /// Returns how many bytes all topics together hold, counted as for
+    /// Returns the total number of bytes held by all topics, counted as in
     /// [`max_bytes`](HubBuilder::max_bytes).
     pub fn held_bytes(&self) -> usize {
         self.0.freed().bytes.load(Ordering::Relaxed)
@@ -135,18 +135,19 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.len() == 0
     }
 
-    /// Subscribes to several topics at once. The id of each event contains the position in all of
-    /// them, so a client that reconnects receives the events that it missed from each topic. Topics
-    /// that do not exist are created. Events from one topic arrive in order, but the order across
-    /// topics is unspecified. The subscription ends when all topics are finished. If one of them is
-    /// a [run](Self::spawn) that has failed, the subscription ends as failed once everything
-    /// published by that run has been read.
+    /// Creates a single subscription to several topics. The id of each event contains the position
+    /// in every topic, so a client that reconnects receives the events that it missed from each of
+    /// them. Topics that do not exist are created. Events from one topic arrive in order, but the
+    /// order across topics is unspecified. The subscription ends when all topics are finished. If
+    /// one of the topics belongs to a [run](Self::spawn) that failed, the subscription fails once
+    /// it has read every event that the run published.
     ///
-    /// A client may reconnect with different names. A topic that is missing from its id starts as
-    /// it would for a client without an id: with `last.or(Start::Latest(50))`, it begins with up to
-    /// 50 events. A name that was dropped and later added again is also treated as new, and events
-    /// missed in the meantime are not reported as a gap. Held events are replayed topic by topic.
-    /// If their overall order matters, sort them by your own timestamps.
+    /// A client may reconnect with a different set of names. A topic that is missing from the
+    /// client's id starts as it would for a client without an id. For example, with
+    /// `last.or(Start::Latest(50))`, it starts with up to 50 events. A name that the client dropped
+    /// and later added again is also treated as new. Events that it missed in the meantime are not
+    /// reported as a gap. Held events are replayed topic by topic. If their overall order matters,
+    /// include timestamps in your events and sort by them.
     ///
     /// # Errors
     ///
@@ -174,8 +175,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // Either all topics are created or none. A call that returns an error does not create a
-        // topic.
+        // Either all topics are created or none, so a call that fails does not create any topic.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -194,43 +194,44 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Starts a run that publishes to the topic with this name, unless there already is one, and
-    /// reads the topic from `cursor`.
+    /// Starts a run that publishes to the topic with this name, unless the name already has a run.
+    /// Subscribes to the topic at `cursor`.
     ///
-    /// The run is detached from any client. For example, a language model that is writing an answer
-    /// continues when the user reloads the page, and any tab that requests the name reads the
-    /// answer. Nothing else in this crate outlives its client. When the run ends, the topic is
-    /// [finished](Topic::finish) and kept for the hub's [`idle`](crate::topic::HubBuilder::idle)
-    /// time, during which it can be replayed. After that, the name is free for another run.
+    /// The run is detached from any client. For example, a language model continues to write its
+    /// answer when the user reloads the page, and any tab that requests the same name reads the
+    /// answer. Nothing else in this crate outlives its client. When the run ends, its topic is
+    /// [finished](Topic::finish). It can be replayed for the hub's
+    /// [`idle`](crate::topic::HubBuilder::idle) time. After that, the name is free for another run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
-    /// reads from the oldest event that the topic holds, unless
-    /// [`last.or(…)`](crate::LastEventId::or) specifies another start, so give the topic enough
-    /// capacity for a whole run. **A client that has an id never starts a run**. It resumes the run
-    /// that it was reading. If there is no run with this name, it receives a
-    /// [`Gap`](crate::topic::Gap), and then an end that stops it from reconnecting. If there is a
-    /// run, but the id is invalid or from another run, the client receives a gap and reads the
-    /// current run from the oldest event that is held. An [`EventId`](crate::EventId) that the
-    /// client has sent in another way, such as in the body, can also be a cursor. To start a run
-    /// without reading it, pass [`Start::First`](crate::Start::First) and drop the subscription.
+    /// starts with the oldest event in the topic, unless [`last.or(…)`](crate::LastEventId::or)
+    /// specifies another start. Give the topic enough capacity for a whole run. **A client that has
+    /// an id never starts a run**. It resumes the run that it was reading. If no run with this name
+    /// exists, the client receives a [`Gap`](crate::topic::Gap). The stream then ends, and the
+    /// client does not reconnect. If a run exists but the id is invalid or belongs to another run,
+    /// the client receives a gap and then reads the current run from the oldest event still held.
+    /// If the client sends its id by other means, such as in the request body, pass an
+    /// [`EventId`](crate::EventId) as the cursor. To start a run without reading it, pass
+    /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
-    /// The run is started only once, even if many clients request it at the same time. A name whose
-    /// run has ended is replayed, and does not run again until its topic is dropped, unless you use
-    /// [`spawn_again`](Self::spawn_again).
+    /// The run is started only once, even if many clients request it at the same time. If the run
+    /// with this name has ended, it is replayed. It is not started again until its topic is
+    /// dropped, unless you use [`spawn_again`](Self::spawn_again).
     ///
-    /// If the run returns an error or panics, the failure is logged, and every reader's stream ends
-    /// with the endpoint's `error_event`, after the published events. The data of that event is the
-    /// error as JSON if the error is [`Serialize`](serde::Serialize), and a problem without details
-    /// otherwise. With `events = "own"`, the default for all methods except `GET`, an error that is
-    /// `Serialize` is also sent, but without the id that stops a client. In all other cases, the
-    /// response is aborted. Values that a handler yields after the failed run are not sent, so a
-    /// marker such as `[DONE]` cannot make a partial answer look complete. An error that the
-    /// handler returns is sent instead of the run's error. The stream closes with the reason
-    /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), and
-    /// never sends `done`. A client that reconnects with the id of the error event is stopped.
+    /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
+    /// the published events and then ends with the endpoint's `error_event`. If the error is
+    /// [`Serialize`](serde::Serialize), the event's data is the error as JSON. Otherwise, it is a
+    /// problem without details. With `events = "own"`, which is the default for every method except
+    /// `GET`, an error that is `Serialize` is still sent, but without the id that stops a client
+    /// from reconnecting. Any other failure then aborts the response. Values that a handler yields
+    /// after it has read a failed run are not sent, so a marker such as `[DONE]` cannot make a
+    /// partial answer look complete. If the handler returns an error, it is sent instead of the
+    /// run's error. The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
+    /// [`Panicked`](crate::CloseReason::Panicked), and never sends `done`. A client that reconnects
+    /// with the error event's id gets a `204`, so it stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
-    /// because the end of the run finishes the topic. Use a separate hub instead.
+    /// because the topic is finished when the run ends. Use a separate hub instead.
     ///
     /// The producer returns `()` or a `Result<(), E>`, or it never returns.
     ///
@@ -241,7 +242,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Panics
     ///
-    /// Panics outside of a tokio runtime.
+    /// Panics if called outside of a tokio runtime.
     ///
     /// ```
     /// use axum::extract::{Path, State};
@@ -276,12 +277,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.run(name, cursor.into(), Again::Replay, producer)
     }
 
-    /// Starts a run like [`spawn`](Self::spawn), but starts another run if the run with this name
-    /// has ended and the client has no id. For example, the second message of a conversation gets a
-    /// new answer instead of a replay of the first answer. If the run has not ended, the client
-    /// joins it, and `producer` is not called.
+    /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
+    /// the client has no id. For example, the second message of a conversation gets a new answer
+    /// instead of a replay of the first answer. If the run has not ended, the client joins it, and
+    /// `producer` is not called.
     ///
-    /// Clients that are still reading the old run can read it to its end. A client that reconnects
+    /// Clients that are still reading the old run can read it to the end. A client that reconnects
     /// with an id from the old run receives a [`Gap`](crate::topic::Gap) and reads the new run.
     ///
     /// # Errors
@@ -290,7 +291,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Panics
     ///
-    /// Panics outside of a tokio runtime.
+    /// Panics if called outside of a tokio runtime.
     pub fn spawn_again<F, Fut, Kind>(
         &self,
         name: &str,
@@ -307,11 +308,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Stops the run with this name at its next `.await`, and returns whether a run was in
     /// progress.
     ///
-    /// Readers receive the events that the run has published. Then a `GET` stream ends with `done`,
-    /// which stops its client. With `on_cut = "abort"`, the default for all other methods, the
-    /// response is aborted instead, with the reason [`Failed`](crate::CloseReason::Failed), so that
-    /// a partial answer does not look complete. Values that the handler yields after that are not
-    /// sent. [`Subscription::has_failed`] stays `false`.
+    /// Readers still receive every event that the run has published. A `GET` stream then ends with
+    /// `done`, so its client does not reconnect. With `on_cut = "abort"`, which is the default for
+    /// every other method, the response is aborted instead so that a partial answer does not look
+    /// complete. The reason is then [`Failed`](crate::CloseReason::Failed). Values that the handler
+    /// yields afterwards are not sent. [`Subscription::has_failed`] stays `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {
@@ -325,7 +326,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         true
     }
 
-    /// Locks the state, and makes room for these topics.
+    /// Locks the state and makes room for these topics.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
         if names.iter().any(|name| name.len() > MAX_NAME_LEN) {
             return Err(HubError::NameTooLong);
@@ -352,8 +353,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// Returns a handle to the topic with this name, and creates the topic if it does not exist.
-    /// The caller has to make room for it first. The topic is in use until the handle, its clones
+    /// Returns a handle to the topic with this name, creating the topic if it does not exist. The
+    /// caller must make room for the topic first. The topic is in use until the handle, its clones
     /// and its subscriptions are dropped.
     fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
         let slot = self.slot(state, name);
@@ -363,7 +364,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
     }
 
-    /// Returns the slot with this name, and creates its topic if it does not exist.
+    /// Returns the slot with this name, creating its topic if it does not exist.
     fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
         if !state.topics.contains_key(name) {
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
@@ -400,8 +401,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // A user's `make` may panic while the lock is held, but only before the state is changed,
-        // so the state of a poisoned lock is valid.
+        // A user's `make` may panic while the lock is held, but only before the state is changed.
+        // The state of a poisoned lock is therefore valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Runs: producers that publish to a topic of the hub and outlive their clients.
+//! Runs: producers that publish to one of the hub's topics and outlive their clients.
 
 use std::{
     future::{Future, pending},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The behaviour if a client without an id requests a name whose run has ended.
+/// Determines what happens if a client without an id requests a name whose run has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
     Replay,
@@ -32,12 +32,12 @@ pub(super) enum Again {
 pub(super) enum Run {
     #[default]
     None,
-    /// A call to `spawn` is about to start it.
+    /// A call to `spawn` is about to start the run.
     Starting,
-    /// It was aborted before it started.
+    /// The run was aborted before it started.
     Stopped,
-    /// It has started. This value stays until the topic is dropped, so that the run is not started
-    /// again.
+    /// The run has started. This value is kept until the topic is dropped so that the run is not
+    /// started again.
     Started(AbortHandle),
 }
 
@@ -60,7 +60,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         let mut state = self.state_with_room(&[name])?;
         let mut topic = self.lease(&mut state, name);
-        // Dropped after the lock, because the destructor of a value in it may use the hub.
+        // Dropped after the lock is released, because destructors of the values in it may use the
+        // hub.
         let mut replaced = None;
         if again == Again::Restart && topic.is_finished() {
             let old = state.topics.remove(name);
@@ -75,7 +76,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         slot.run = Run::Starting;
         let usage = Arc::clone(&slot.usage);
-        // `producer` is user code and may use the hub, so it is called without the lock.
+        // `producer` is user code and may use the hub, so it is called without holding the lock.
         drop(state);
         drop(replaced);
         let subscription = topic.subscribe(cursor);
@@ -100,8 +101,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Reads a run without starting one, because the client has an id and has therefore read a run
-    /// before.
+    /// Subscribes to an existing run without starting one. The client has an id, so it has already
+    /// read a run.
     fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
         if name.len() > MAX_NAME_LEN {
             return Err(HubError::NameTooLong);
@@ -143,7 +144,7 @@ async fn run_to_end<T: Send + Sync + 'static>(
     }
 }
 
-/// Waits until a run has had no reader for the duration `after`.
+/// Completes once a run has had no readers for the duration `after`.
 async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     let Some(after) = after else {
         return pending().await;
@@ -160,11 +161,11 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     }
 }
 
-/// Finishes the topic of a run when the run is dropped, unless the topic has already failed.
+/// Finishes a run's topic when the run is dropped, unless the topic has already failed.
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,
-    /// Whether the run was aborted. This is `true` until the run has returned.
+    /// Whether the run was aborted. Stays `true` until the run returns.
     is_stopped: bool,
 }
 

@@ -1,4 +1,4 @@
-//! [`State`]: the topics of a hub.
+//! [`State`]: a hub's topics.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,20 +10,20 @@ use crate::topic::{Topic, lease::Usage};
 
 pub(super) struct State<T> {
     pub(super) topics: HashMap<String, Slot<T>>,
-    /// The unused topics that are finished, starting with the topic that has been unused the
-    /// longest. `unfinished` contains the other unused topics.
+    /// The unused topics that are finished, ordered from longest unused to most recently used.
+    /// `unfinished` contains the other unused topics.
     pub(super) finished: Unused,
     pub(super) unfinished: Unused,
     /// A counter that distinguishes topics that became unused at the same instant.
     pub(super) next: u64,
-    /// Whether a task sweeps the unused topics.
+    /// Whether a task is sweeping the unused topics.
     pub(super) is_swept: bool,
 }
 
 pub(super) struct Slot<T> {
     pub(super) topic: Topic<T>,
     pub(super) usage: Arc<Usage>,
-    /// The topic's key in `finished` or `unfinished`, or `None` if the topic is in neither of them.
+    /// The topic's key in `finished` or `unfinished`, or `None` if the topic is in neither.
     pub(super) unused: Option<UnusedKey>,
     pub(super) run: Run,
 }

@@ -17,11 +17,11 @@ use super::{
 };
 use crate::topic::lease::Freed;
 
-/// Names, ordered by when they became unused.
+/// Topic names, ordered by when the topics became unused.
 pub(super) type Unused = BTreeMap<UnusedKey, String>;
 
-/// When a topic became unused, and a number that distinguishes topics that became unused at the
-/// same instant.
+/// The time at which a topic became unused, and a number that distinguishes topics with the same
+/// time.
 pub(super) type UnusedKey = (Instant, u64);
 
 impl<T: Send + Sync + 'static> State<T> {
@@ -67,8 +67,8 @@ impl<T: Send + Sync + 'static> State<T> {
 impl<T: Send + Sync + 'static> Inner<T> {
     /// Removes the topics that have been unused the longest, finished ones first, until the given
     /// numbers of topics and bytes have been freed. Returns `None` if there are not enough unused
-    /// topics. Keeps the topics whose names are in `except`. The removed topics must be dropped
-    /// after the lock is released, because the destructor of a value in them may use the hub.
+    /// topics. Topics whose names are in `except` are kept. The caller must drop the removed topics
+    /// after releasing the lock, because destructors of their values may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
@@ -101,9 +101,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         Some(old.collect())
     }
 
-    /// Removes the topics that have been unused for the idle time, and further unused topics while
-    /// the hub holds too many bytes. The removed topics must be dropped after the lock is released,
-    /// because the destructor of a value in them may use the hub.
+    /// Removes topics that have been unused for the idle time. While the hub still holds too many
+    /// bytes, other unused topics are removed as well. The caller must drop the removed topics
+    /// after releasing the lock, because destructors of their values may use the hub.
     #[must_use = "the topics must be dropped after the lock is released"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
@@ -138,7 +138,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         old
     }
 
-    /// Starts a task that sweeps the hub while it has topics, unless there already is such a task.
+    /// Starts a task that sweeps the hub for as long as it has topics, unless one is already
+    /// running.
     pub(super) fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
         if state.is_swept {
             return;
@@ -178,7 +179,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// The task that sweeps a hub. If it is cancelled, the next new topic starts another one.
+/// The task that sweeps a hub. If it is cancelled, another one is started when the next topic is
+/// created.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,
