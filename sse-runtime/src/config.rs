@@ -1,4 +1,4 @@
-//! [`Endpoint`]: the configuration of an endpoint, as set by its attribute.
+//! [`Endpoint`]: an endpoint's configuration, as set by its attribute.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub enum Flush {
     /// Each event is written before the generator continues.
     #[default]
     Each,
-    /// Events are written as soon as the generator waits, or 32 KiB are buffered.
+    /// Events are written once the generator waits or 32 KiB are buffered.
     Ready,
 }
 
@@ -20,40 +20,40 @@ pub enum End {
     /// A new stream, as `EventSource` expects.
     #[default]
     Reconnect,
-    /// `204 No Content`, which stops an `EventSource`.
+    /// `204 No Content`, which stops an `EventSource` from reconnecting.
     Stop,
 }
 
-/// The behaviour of a stream when its server shuts down.
+/// Determines how a stream behaves when its server shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnShutdown {
-    /// It closes at a random moment within the drain time.
+    /// The stream closes at a random point within the drain time.
     Close,
-    /// It continues until its generator finishes or the drain time is over.
+    /// The stream continues until its generator finishes or the drain time is over.
     Finish,
 }
 
 /// Determines how the response ends if the stream is closed before its generator has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCut {
-    /// It is aborted, so that the client does not mistake it for a complete response.
+    /// The response is aborted so that the client does not mistake it for a complete one.
     Abort,
-    /// It ends like a complete response.
+    /// The response ends as if it were complete.
     End,
 }
 
 /// The events that a stream may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// The events that the function yields, and those that the framework adds: `done`, `gap`,
-    /// `close` and the keep-alive event.
+    /// The events that the function yields, and the events that the framework adds, which are
+    /// `done`, `gap`, `close` and the keep-alive event.
     All,
-    /// Only the events that the function yields. A reconnection time is a field and not an event,
-    /// so it is still sent.
+    /// Only the events that the function yields. A reconnection time is still sent, because it is a
+    /// field rather than an event.
     Own,
 }
 
-/// The configuration of an endpoint, taken from its attribute and its function.
+/// An endpoint's configuration, taken from its attribute and its function.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub(crate) path: &'static str,
@@ -99,7 +99,7 @@ impl Endpoint {
         }
     }
 
-    /// Sets the doc comment of the function.
+    /// Sets the function's doc comment.
     pub fn docs(mut self, docs: &'static str) -> Self {
         self.docs = docs;
         self
@@ -176,8 +176,8 @@ impl Endpoint {
     }
 
     /// Returns whether the response is aborted if the stream is closed early. An `EventSource` only
-    /// sends `GET` requests. It reconnects after a clean end and resumes. Any other client would
-    /// consider the response complete after a clean end.
+    /// sends `GET` requests. If the response ends cleanly, it reconnects and resumes. Any other
+    /// client would mistake a response that ends cleanly for a complete one.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
             OnCut::End
@@ -187,8 +187,8 @@ impl Endpoint {
         self.on_cut.unwrap_or(by_method) == OnCut::Abort
     }
 
-    /// Returns whether the framework may add its own events. Clients of `POST`-based protocols
-    /// parse every event and do not recognize these.
+    /// Returns whether the framework may add events. Clients of `POST`-based protocols parse every
+    /// event and do not recognize the framework's events.
     pub(crate) fn sends_framework_events(&self) -> bool {
         let by_method = if self.is_get() {
             Events::All
@@ -198,15 +198,15 @@ impl Endpoint {
         self.events.unwrap_or(by_method) == Events::All
     }
 
-    /// Returns whether frames with only an id are sent. Such frames are meant for clients that send
-    /// the id when they reconnect, such as `EventSource`. Some other clients treat each blank line
-    /// as an event.
+    /// Returns whether frames that contain only an id are sent. Such frames are meant for clients
+    /// that send the id when they reconnect, such as `EventSource`. Some other clients treat each
+    /// blank line as an event.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
     }
 
-    /// Returns the behaviour of the streams when the server shuts down. Browsers retry a `GET`, so
-    /// it can be closed early. Other methods may not be safe to repeat.
+    /// Returns how the endpoint's streams behave when the server shuts down. Browsers retry `GET`
+    /// requests, so their streams can be closed early. Other methods may not be safe to repeat.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
         let by_method = if self.is_get() {
             OnShutdown::Close

@@ -47,10 +47,10 @@
 //! - [`Event`]: a value with an `id`, an event name, a `retry` or a comment.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events and errors,
 //!   defined by an enum.
-//! - [`Connection`]: the client of a stream, the tasks and hooks that end with it, and
-//!   [why](CloseReason) it closed.
-//! - [`first_ok`]: turns an upstream failure into a response status, if it happens before the
-//!   response begins.
+//! - [`Connection`]: a stream's client, the tasks and hooks that end with the stream, and
+//!   [why](CloseReason) the stream closed.
+//! - [`first_ok`]: turns an upstream failure into a response status if the failure happens before
+//!   the response starts.
 //! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how to stop it from
 //!   reconnecting.
 //!
@@ -66,12 +66,12 @@
 //! - [`SseRouterExt::sse`] and [`SseRoute`]: add an endpoint to a router.
 //! - [`serve`](crate::serve()) and [`Server`]: axum's server with timeouts for event streams and a
 //!   graceful shutdown.
-//! - [`Shutdown`]: the same shutdown under plain `axum::serve`.
+//! - [`Shutdown`]: the same graceful shutdown for plain `axum::serve`.
 //! - [`StreamLimit`]: limits the number of open streams, in total, per endpoint or per client.
 //!
 //! **Test**
 //!
-//! - [`testing`]: a client for the tests of your own endpoints.
+//! - [`testing`]: a client for testing your endpoints.
 //!
 //! **Guides**
 //!
@@ -119,14 +119,14 @@
     not(all(feature = "testing", feature = "server")),
     allow(
         rustdoc::broken_intra_doc_links,
-        reason = "some pages link to items of optional features"
+        reason = "some pages link to items that require optional features"
     )
 )]
 #![cfg_attr(
     not(feature = "server"),
     allow(
         dead_code,
-        reason = "some items of earlier stages are used only by the server"
+        reason = "some items are used only by the server"
     )
 )]
 #![doc(test(attr(deny(warnings), allow(dead_code, unused_variables))))]
@@ -210,7 +210,7 @@ pub mod running_in_production {}
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
 
-/// The types that an endpoint's function expands to, and the types in their signatures.
+/// The types that an endpoint's function expands to, and the types that appear in their signatures.
 pub mod route {
     #[doc(inline)]
     pub use crate::{

@@ -1,5 +1,5 @@
-//! The items that expanded code calls. Do not use them directly, because they change with every
-//! release.
+//! Items used by the code that the macros generate. Do not use them directly, because they can
+//! change in any release.
 
 pub use axum::http::Method;
 pub use serde;
@@ -29,17 +29,17 @@ pub use crate::{
 };
 use crate::{endpoint::route::SseRoute, event::payload::ErrorPayload};
 
-/// Returns the error of a stream. Its bounds are checked at the type in the signature.
+/// Returns a stream's error. Unmet bounds are reported at the type in the signature.
 pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
     StreamError::new(describe)
 }
 
-/// Returns the error of a response. Its bounds are checked at the type in the signature.
+/// Returns a response's error. Unmet bounds are reported at the type in the signature.
 pub fn rejection<R: Refusal>() -> Rejection<R> {
     R::rejection()
 }
 
-/// Creates the route of an endpoint.
+/// Creates an endpoint's route.
 pub fn route<H>(endpoint: Endpoint, handler: H) -> SseRoute<H> {
     SseRoute::new(handler, endpoint)
 }

@@ -1,8 +1,8 @@
 //! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
 //!
-//! A stream checks its timers at every event, but they have almost never elapsed. Polling a timer
-//! takes a tenth of the time of an event, whereas comparing the waker with the waker of the last
-//! poll costs almost nothing.
+//! A stream checks its timers on every event, but they have almost never elapsed. Polling a timer
+//! takes a tenth as long as handling an event. Comparing the waker with the waker of the last poll
+//! costs almost nothing.
 
 use std::{
     future::Future,
@@ -14,8 +14,8 @@ use crate::poll::{epoch::WakerId, poll_unconstrained};
 
 /// A future and the waker of its last poll.
 ///
-/// The future is boxed because it is rarely accessed. The waker is compared at every event, so it
-/// should be close to the other fields that are read at every event.
+/// The future is boxed because it is rarely accessed. The waker is compared on every event, so it
+/// should be stored close to the other fields that are read on every event.
 #[derive(Debug)]
 pub(crate) struct CachedPoll<F> {
     future: Pin<Box<F>>,

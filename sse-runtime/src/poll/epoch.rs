@@ -6,9 +6,9 @@
 //! waker, and is waiting to be woken. The body stores the epoch of that poll, and does not poll the
 //! generator again in the same epoch.
 //!
-//! This is correct because a wake-up of that waker starts another epoch, and the body polls the
-//! generator again in that epoch. A layer may poll the body from another task or with another
-//! waker. In that case, there is no current epoch, and the body always polls the generator.
+//! This is correct because waking that waker starts another epoch, in which the body polls the
+//! generator again. A layer may poll the body from another task or with another waker. In that
+//! case, there is no current epoch, and the body always polls the generator.
 
 use std::{
     cell::Cell,
@@ -46,12 +46,12 @@ impl WakerId {
 }
 
 /// The epochs of one stream on its connection. Their numbers are unique within the process. A body
-/// may be moved to another connection task, and the number that it has stored must not be one of
-/// that task's epochs.
+/// may move to another connection task, so the number that it has stored must not be one of that
+/// task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 
-/// The number of epochs that are reserved for each stream.
+/// The number of epochs reserved for each stream.
 const EPOCHS_PER_STREAM: u64 = 1 << 32;
 
 impl PollEpochs {
@@ -72,7 +72,7 @@ impl PollEpochs {
     }
 }
 
-/// Restores the previous epoch when it is dropped.
+/// Restores the previous epoch when dropped.
 #[derive(Debug)]
 pub(crate) struct EpochGuard(Option<PollEpoch>);
 

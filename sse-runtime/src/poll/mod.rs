@@ -1,5 +1,5 @@
-//! Ways to poll a future other than `.await`, which skip polls that would return `Pending`, or poll
-//! outside the task's cooperative budget.
+//! Alternatives to `.await` that skip polls known to return `Pending`, or that poll outside the
+//! task's cooperative budget.
 
 pub(crate) mod cached;
 pub(crate) mod epoch;
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::task::coop::unconstrained;
 
-/// Polls a timer, or another future, outside the task's cooperative budget.
+/// Polls a future, such as a timer, outside the task's cooperative budget.
 pub(crate) fn poll_unconstrained<F: Future>(
     timer: Pin<&mut F>,
     cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! [`Client`], which sends requests to a router, and [`Response`], the response of the router.
+//! [`Client`], which sends requests to a router, and [`Response`], the router's response.
 
 use std::{
     future::{Future, IntoFuture, poll_fn},
@@ -20,7 +20,8 @@ use crate::lifecycle::connection::Alive;
 /// A client that calls a [`Router`] directly, without a socket.
 ///
 /// It panics on mistakes that should fail a test, such as an invalid header or invalid JSON. There
-/// is no peer, so a handler that extracts `ConnectInfo` needs axum's `MockConnectInfo` layer.
+/// is no peer address, so a handler that extracts `ConnectInfo` needs axum's `MockConnectInfo`
+/// layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
@@ -42,7 +43,7 @@ impl Client {
         self.request(Method::POST, uri)
     }
 
-    /// Creates a request with any method, which is sent when it is awaited.
+    /// Creates a request with the given method, which is sent when it is awaited.
     ///
     /// # Panics
     ///
@@ -74,14 +75,14 @@ impl Request {
     ///
     /// # Panics
     ///
-    /// Panics if the name or the value of the header is invalid.
+    /// Panics if the header name or value is invalid.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName, Error: std::fmt::Debug>,
         V: TryInto<HeaderValue, Error: std::fmt::Debug>,
     {
         let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
-            panic!("the name or the value of the header is invalid");
+            panic!("the header name or value is invalid");
         };
         self.request.headers_mut().append(name, value);
         self
@@ -146,7 +147,7 @@ impl IntoFuture for Request {
 #[derive(Debug)]
 pub struct Response {
     response: axum::response::Response,
-    /// The method and the URI of the request.
+    /// The request's method and URI.
     request_line: String,
     dropped: mpsc::Receiver<()>,
 }
@@ -162,13 +163,13 @@ impl Response {
         self.response.headers()
     }
 
-    /// Returns a header as text, or `None` if it is missing or is not text.
+    /// Returns a header as a string, or `None` if it is missing or is not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// Returns whether a browser would accept the response as a stream. The status has to be `200`,
-    /// and the content type `text/event-stream`.
+    /// Returns whether a browser would accept the response as a stream. The status must be `200`,
+    /// and the content type must be `text/event-stream`.
     pub fn is_stream(&self) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
         self.status() == StatusCode::OK
@@ -195,8 +196,8 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body is cut off or is not UTF-8, or if a stream has not ended after 30 s or
-    /// after a week of tokio's paused clock.
+    /// Panics if the body is cut off or is not UTF-8, or if a stream does not end within 30 s, or
+    /// within a week on tokio's paused clock.
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
         let what = format!("the end of the response to {}", self.request_line);

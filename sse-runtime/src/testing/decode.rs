@@ -1,5 +1,5 @@
-//! [`Decoder`]: a parser for event streams that follows the standard. Unlike published parsers, it
-//! also returns comments.
+//! [`Decoder`]: a parser for event streams that follows the standard. Unlike existing parser
+//! crates, it also returns comments.
 //!
 //! Source: [WHATWG HTML, sections 9.2.5 and
 //! 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
@@ -17,7 +17,7 @@ use crate::event::sse_event::SseEvent;
 pub enum Frame {
     /// An event that a client dispatches.
     Event(ReceivedEvent),
-    /// A comment, without its colon and the space that follows it.
+    /// A comment, without the leading colon and the space that follows it.
     Comment(String),
 }
 
@@ -25,13 +25,13 @@ pub enum Frame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedEvent {
-    /// The name of the event, or `message` if the event has no name.
+    /// The event name, or `message` if the event has no name.
     pub event: String,
     /// The data, with its lines joined by LF.
     pub data: String,
-    /// The last event ID as of this event. An event without an id keeps the previous one.
+    /// The last event ID as of this event. An event without an id keeps the previous id.
     pub id: String,
-    /// The reconnection time that was sent with this event.
+    /// The reconnection time sent with this event.
     pub retry: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl ReceivedEvent {
     }
 
     /// Decodes the event into a type that derives [`SseEvent`](crate::SseEvent) and serde's
-    /// `Deserialize`. The name of the event selects the variant. If several variants have the name
+    /// `Deserialize`. The event name selects the variant. If several variants have the name
     /// `message`, the first one that matches the data is used.
     ///
     /// ```
@@ -75,9 +75,9 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// The type must own its data. If a stream's error is a variant without a name, the event has
-    /// the endpoint's `error_event` as its name, which does not match any variant. Read such an
-    /// error with [`json`](Self::json).
+    /// The type must own its data. If a stream's error is a variant without a name, the event is
+    /// named after the endpoint's `error_event`. That name does not match any variant. Use
+    /// [`json`](Self::json) to parse such an error.
     ///
     /// # Panics
     ///

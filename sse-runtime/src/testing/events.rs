@@ -1,4 +1,4 @@
-//! [`Events`]: the events of a stream, one by one.
+//! [`Events`]: reads a stream's events one by one.
 
 use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
 
@@ -20,14 +20,14 @@ pub struct Events {
     body: Body,
     decoder: Decoder,
     received: VecDeque<Frame>,
-    /// The last event ID as of the last event that was returned.
+    /// The last event ID as of the last event returned.
     last_returned_id: String,
-    /// The method and the URI of the request.
+    /// The request's method and URI.
     request_line: String,
     dropped: mpsc::Receiver<()>,
 }
 
-/// The response was cut off before its end.
+/// The response was cut off before it was complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream was cut off: {0}")]
 pub struct StreamCut(#[source] axum::Error);
@@ -44,7 +44,7 @@ impl Events {
         }
     }
 
-    /// Returns the next event, skipping comments, or `None` at the clean end of the stream.
+    /// Returns the next event, skipping comments, or `None` if the stream has ended cleanly.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream neither yields an event nor ends within 30 s, or within a week of
+    /// Panics if the stream neither yields an event nor ends within 30 s, or within a week on
     /// tokio's paused clock.
     ///
     /// # Cancel safety
@@ -73,8 +73,8 @@ impl Events {
         }
     }
 
-    /// Returns the next event or comment, including keep-alives, or `None` at the clean end of the
-    /// stream.
+    /// Returns the next event or comment, including keep-alives, or `None` if the stream has ended
+    /// cleanly.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Events {
     ///
     /// # Cancel safety
     ///
-    /// This method is cancel safe, as is [`next`](Self::next).
+    /// Like [`next`](Self::next), this method is cancel safe.
     pub async fn next_frame(&mut self) -> Result<Option<Frame>, StreamCut> {
         let what = format!("a frame from {}", self.request_line);
         or_give_up(what, self.receive_frame()).await
@@ -126,7 +126,7 @@ impl Events {
         }
     }
 
-    /// Waits for the clean end of the stream.
+    /// Waits for the stream to end cleanly.
     ///
     /// # Panics
     ///
@@ -135,8 +135,8 @@ impl Events {
     pub async fn expect_end(&mut self) {
         match self.next().await {
             Ok(None) => {}
-            Ok(Some(event)) => panic!("expected the end of the stream, found {event:?}"),
-            Err(error) => panic!("expected the end of the stream, but {error}"),
+            Ok(Some(event)) => panic!("expected the stream to end, found {event:?}"),
+            Err(error) => panic!("expected the stream to end, but {error}"),
         }
     }
 
@@ -168,10 +168,10 @@ impl Events {
         self.decoder.retry()
     }
 
-    /// Disconnects, as if the client had closed its connection. Returns when the generator has been
-    /// dropped with everything it owns, the tasks of its [`Connection`](crate::Connection) have
-    /// ended, and its close hooks have run. This method can also be called after the end of the
-    /// stream. It does not wait for detached tasks that the generator has spawned.
+    /// Disconnects, as if the client had closed its connection. Returns once the generator and
+    /// everything it owns have been dropped, the tasks of its [`Connection`](crate::Connection)
+    /// have ended, and its close hooks have run. This method can also be called after the stream
+    /// has ended. It does not wait for detached tasks that the generator has spawned.
     pub async fn disconnect(mut self) {
         drop(self.body);
         // Nothing is ever sent, so `recv` returns when all senders have been dropped.

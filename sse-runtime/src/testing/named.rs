@@ -1,5 +1,4 @@
-//! Decodes the name and the data of an event into a type that derives
-//! [`SseEvent`](crate::SseEvent).
+//! Decodes an event's name and data into a type that derives [`SseEvent`](crate::SseEvent).
 
 use serde::{
     Deserialize, Deserializer,
@@ -64,7 +63,7 @@ fn empty(data: &str) -> Result<(), Error> {
     }
 }
 
-/// A variant without its tag. The index is its position among the variants in serde's `Deserialize`
+/// A variant without its tag. `index` is the variant's position in serde's `Deserialize`
 /// implementation.
 struct Variant<'a> {
     index: u32,

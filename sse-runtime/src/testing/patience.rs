@@ -1,5 +1,4 @@
-//! [`or_give_up`]: a timeout that fails a test with a message if it waits for something that never
-//! happens.
+//! [`or_give_up`]: fails a test with a message if it waits for something that never happens.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,21 +9,20 @@ use std::{
 
 use tokio::time::{Instant as Clock, sleep};
 
-/// The maximum time that a test waits in real time. With a paused clock, it is the length of one
-/// step.
+/// The maximum real time that a test waits. With a paused clock, this is the length of one step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The maximum number of steps that a test waits with a paused clock. They amount to a week, which
-/// takes less than a second.
+/// The maximum number of steps for which a test waits with a paused clock. This amounts to a week,
+/// which passes in less than a second.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
-/// Awaits `future`. The panic message contains `what`, which describes the output of the future.
+/// Awaits `future`. In the panic message, `what` describes the future's output.
 ///
 /// # Panics
 ///
-/// Panics if the future is still pending after 30 s of real time, or after a week of tokio's paused
-/// clock. A paused clock jumps ahead whenever all tasks are waiting. With keep-alives, such a test
-/// would otherwise run forever.
+/// Panics if the future is still pending after 30 s of real time, or after a week on tokio's paused
+/// clock. A paused clock jumps ahead whenever all tasks are waiting. With keep-alives, a test that
+/// is stuck would otherwise run forever.
 pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output {
     let mut future = pin!(future);
     let (started, clock) = (Instant::now(), Clock::now());

@@ -14,8 +14,8 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{Cursor, Subscription, Topic};
 use crate::SseEvent;
 
-/// Tracks which members are present, such as the users in a chat. It provides their number, and a
-/// topic of joins and leaves.
+/// Tracks which members are present, such as the users in a chat. Provides the number of members
+/// and a topic of join and leave events.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +38,7 @@ use crate::SseEvent;
 ///
 /// A member that is present twice, such as a user with two tabs, is counted once. If a member
 /// returns within the grace time, for example because a browser reconnects, no events are
-/// published. Clones refer to the same presence.
+/// published. All clones refer to the same presence.
 pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -50,18 +50,19 @@ struct Inner<K> {
 #[derive(Debug)]
 struct State<K> {
     present: HashMap<K, Present>,
-    /// The number of leaves so far.
+    /// The number of times that members have left so far.
     left: u64,
 }
 
 #[derive(Debug, Default)]
 struct Present {
     guards: usize,
-    /// The number of the last leave. The member may have joined again since then.
+    /// The value of `State::left` when the member last left. The member may have joined again since
+    /// then.
     left: u64,
 }
 
-/// A change of presence. It is sent as a `joined` or `left` event, with the data
+/// A change in presence. It is sent as a `joined` or `left` event, with the data
 /// `{"who":…,"count":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
@@ -83,7 +84,7 @@ pub enum PresenceEvent<K> {
     },
 }
 
-/// The number of changes that are retained for clients that reconnect.
+/// The number of changes retained for reconnecting clients.
 const CHANGES: usize = 1024;
 
 impl<K> Presence<K>
@@ -104,13 +105,13 @@ where
     }
 
     /// Adds a member. The member is present until the guard is dropped and the grace time has
-    /// passed. `who` must stay the same across reconnects, like the id of a user or a session, and
-    /// unlike [`Connection::id`](crate::Connection::id).
+    /// passed. `who` must stay the same across reconnects. For example, use a user id or a session
+    /// id rather than [`Connection::id`](crate::Connection::id).
     ///
     /// Outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
-        // Created before the lock is taken, so that it is dropped after the lock is released if a
-        // user's `Hash`, `Eq` or `Clone` panics.
+        // Created before the lock is acquired. If a user's `Hash`, `Eq` or `Clone` implementation
+        // panics, the guard is therefore dropped after the lock is released.
         let here = PresenceGuard {
             presence: self.clone(),
             who,
@@ -122,7 +123,7 @@ where
         state.present.entry(who.clone()).or_default().guards += 1;
         if is_new {
             let count = state.present.len();
-            // Published under the lock, so that the counts are in order.
+            // Published under the lock so that the counts are in order.
             self.0.publish(&PresenceEvent::Joined {
                 who: who.clone(),
                 count,
@@ -142,7 +143,7 @@ where
         self.0.state().present.keys().cloned().collect()
     }
 
-    /// Reads the joins and leaves from `cursor` on, like [`Topic::subscribe`].
+    /// Subscribes to the join and leave events, starting at `cursor`. See [`Topic::subscribe`].
     pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
         self.0.changes.subscribe(cursor)
     }
@@ -164,8 +165,8 @@ where
         }
     }
 
-    /// Removes a guard of a member. Returns the number of the leave if it was the member's last
-    /// guard.
+    /// Removes one of a member's guards. If it was the last one, returns the number that identifies
+    /// the leave.
     fn drop_guard(&self, who: &K) -> Option<u64> {
         let mut state = self.state();
         let State { present, left } = &mut *state;
@@ -179,7 +180,7 @@ where
         Some(*left)
     }
 
-    /// Removes a member, unless it has joined again since the leave with the number `left`.
+    /// Removes a member, unless it has joined again since leave number `left`.
     fn leave(&self, who: K, left: u64) {
         let mut state = self.state();
         let is_gone = state
@@ -247,7 +248,7 @@ where
     }
 }
 
-/// A pending leave. Removes the member when it is dropped, unless the member has joined again.
+/// A pending leave. Removes the member when dropped, unless the member has joined again.
 struct Leaving<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,

@@ -23,15 +23,14 @@ pub enum PublishError {
     /// [`Topic::finish`](super::Topic::finish) was called.
     #[error("the topic is finished and does not accept any more events; publish to a new topic")]
     Finished,
-    /// The event has an id or is marked as the end, which only the topic may set, or it has no
-    /// value.
+    /// The event has no value, or it has an id or an end mark, which only the topic may set.
     #[error("an event with {what} cannot be published to a topic; yield it in the endpoint")]
     #[non_exhaustive]
     NotForTopics {
         /// The part of the event that cannot be published.
         what: &'static str,
     },
-    /// The back end would have to wait, and [`Topic::try_publish`](super::Topic::try_publish) never
+    /// The back end would have to wait, but [`Topic::try_publish`](super::Topic::try_publish) never
     /// waits.
     #[error("the topic's back end would have to wait to publish the event; use `publish` instead")]
     TakesTime,
@@ -51,8 +50,8 @@ impl IntoResponse for PublishError {
 ///
 /// # Errors
 ///
-/// Returns an error if the event has an id or is marked as the end, which only the topic may set,
-/// or if it has no value.
+/// Returns an error if the event has no value, or if it has an id or an end mark, which only the
+/// topic may set.
 pub(crate) fn shared<T>(event: Event<T>) -> Result<(Fields, T), PublishError> {
     let not = |what| Err(PublishError::NotForTopics { what });
     if event.done {

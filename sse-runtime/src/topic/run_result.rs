@@ -1,4 +1,4 @@
-//! [`RunResult`]: a trait for the return types of a run.
+//! [`RunResult`]: a trait for the types that a run can return.
 
 use std::convert::Infallible;
 
@@ -6,12 +6,12 @@ use super::{HubError, PublishError};
 use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 use sealed::Sealed;
 
-/// The return types of a run: `()`, or a `Result` whose error is sent to the readers.
+/// Implemented by the types that a run can return, such as `()` and `Result<(), E>`.
 ///
 /// An error that implements [`Serialize`](serde::Serialize) is sent to the readers as an `error`
-/// event, like the error of a stream. An `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a
-/// [`PublishError`] or a [`HubError`] is logged, and the readers receive a problem without details.
-/// The type parameter distinguishes these cases and is inferred.
+/// event, like a stream's error. A `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a
+/// [`PublishError`] or a [`HubError`] is only logged, and the readers receive a problem without
+/// details. The type parameter distinguishes these cases and is inferred.
 #[diagnostic::on_unimplemented(
     message = "a run of `Hub::spawn` cannot return `{Self}`",
     label = "a run must return `()`, or a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
@@ -22,7 +22,7 @@ pub trait RunResult<Kind>: Sealed {
     fn outcome(self) -> Result<(), RunError>;
 }
 
-/// The failure of a run, and the message that is logged for it.
+/// A run's failure, and the message to log for it.
 #[derive(Debug)]
 pub struct RunError {
     pub(crate) failure: Failure,
@@ -33,7 +33,7 @@ impl RunError {
     pub(crate) fn abandoned() -> Self {
         Self {
             failure: Failure::hidden(),
-            log: "it was abandoned, because it had no reader for the hub's `abandon_after` time"
+            log: "the run was abandoned because it had no reader for the hub's `abandon_after` time"
                 .to_owned(),
         }
     }
@@ -80,10 +80,10 @@ impl RunResult<Nothing> for Never {
     }
 }
 
-/// The type `!`, which can only be named in a signature on stable Rust.
+/// The type `!`. On stable Rust, it can only be named as the return type in a signature.
 type Never = <fn() -> ! as Returns>::Output;
 
-/// Names the return type of a function.
+/// Exposes a function's return type as an associated type.
 #[doc(hidden)]
 pub trait Returns {
     type Output;

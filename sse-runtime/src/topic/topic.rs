@@ -1,4 +1,4 @@
-//! [`Topic`]: one event for many clients, encoded once.
+//! [`Topic`]: broadcasts events to many clients and encodes each event only once.
 
 use std::{fmt, sync::Arc};
 
@@ -16,8 +16,8 @@ use crate::{
     generator::{run_failure::Failure, yielder::Item},
 };
 
-/// A sequence of events for many clients. Each event is encoded once, when it is published, and all
-/// clients share its bytes.
+/// A sequence of events that many clients can read. Each event is encoded once, when it is
+/// published, and all clients share its bytes.
 ///
 /// ```
 /// use axum::{Router, extract::State};
@@ -44,21 +44,21 @@ use crate::{
 /// # Ok(()) }
 /// ```
 ///
-/// A subscriber is a cursor and not a queue. A slow subscriber holds only the events that it has
-/// read but not handled yet (at most 256 events and 32 KiB of frames), and never delays other
-/// subscribers. The body of the endpoint above could also be `yield_all!(prices.subscribe(last));`.
-/// Streams at the same position then send the same bytes without copying them.
+/// A subscriber is a cursor, not a queue. A slow subscriber holds only the events that it has read
+/// but not yet handled (up to 256 events and 32 KiB of frames). It never delays other subscribers.
+/// The body of the endpoint above could also be `yield_all!(prices.subscribe(last));`. Streams at
+/// the same position then send the same bytes without copying them.
 ///
 /// # Resuming
 ///
 /// Each event has an id, which a browser sends back when it reconnects.
-/// [`subscribe`](Self::subscribe) accepts this id. The reader receives the events after the id that
-/// are still held, followed by all events that are published later. No event in between is lost or
+/// [`subscribe`](Self::subscribe) accepts this id. The reader receives the later events that are
+/// still held, followed by new events as they are published. No event in between is lost or
 /// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
-/// [`Gap`](super::Gap)). An id contains the epoch of its topic, so a restarted process does not mistake an old
-/// id for a new one.
+/// [`Gap`](super::Gap)). An id contains the epoch of its topic, so a restarted process does not
+/// mistake an old id for a new one.
 ///
-/// Clones refer to the same topic.
+/// All clones refer to the same topic.
 pub struct Topic<T> {
     pub(super) backend: Arc<dyn Backend<T>>,
     pub(super) encode: Encode<T>,
@@ -67,8 +67,8 @@ pub struct Topic<T> {
 pub(super) type Encode<T> = Arc<Item<T>>;
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// Creates a topic in the memory of this process. It holds the newest `events` events for
-    /// replay, up to 64 MiB.
+    /// Creates an in-memory topic. It holds the newest `events` events for replay, but no more than
+    /// 64 MiB.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -76,7 +76,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Self::builder().events(events).build()
     }
 
-    /// Creates a topic in the memory of this process with custom limits.
+    /// Returns a builder for an in-memory topic with custom limits.
     pub fn builder<Kind>() -> TopicBuilder<T>
     where
         T: Payload<Kind>,
@@ -100,7 +100,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Cancel safety
     ///
-    /// In memory, the future is ready when it is first polled.
+    /// For an in-memory topic, the future completes when it is first polled.
     pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
@@ -117,15 +117,15 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Cancel safety
     ///
-    /// In memory, the future is ready when it is first polled.
+    /// For an in-memory topic, the future completes when it is first polled.
     pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
         let encoded = self.encode(event)?;
         self.backend.publish(encoded).await
     }
 
-    /// Publishes an event without waiting. A topic in memory never has to wait. Use this method in
-    /// code that is not `async`, or under a lock if a check and the publish must be atomic, for
-    /// example to compare a bid with the highest bid so far.
+    /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in
+    /// synchronous code, or under a lock if checking a condition and publishing must be atomic. For
+    /// example, an auction may publish a bid only if it is higher than every earlier bid.
     ///
     /// # Errors
     ///
@@ -153,14 +153,15 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Ok(Encoded { value, frame })
     }
 
-    /// Reads the topic from `cursor` on, which is a [`LastEventId`](crate::LastEventId), an [`EventId`], or a
-    /// [`Start`](super::Start). By default, a client without an id receives the events that are published from
-    /// now on. Use [`last.or(Start::…)`](crate::LastEventId::or) to change this.
+    /// Subscribes to the topic, starting at `cursor`. The cursor is a
+    /// [`LastEventId`](crate::LastEventId), an [`EventId`], or a [`Start`](super::Start). By
+    /// default, a client without an id receives only events published after it subscribes. Use
+    /// [`last.or(Start::…)`](crate::LastEventId::or) to change this.
     ///
-    /// The subscription begins with the events after the id that are still held, followed by all
-    /// events that are published later. If events after the id are no longer held, or the id does
-    /// not belong to this topic, the subscription begins with a [`Gap`](super::Gap), and continues with the
-    /// oldest event that is held.
+    /// The subscription starts with the events after the id that are still held, followed by all
+    /// events published later. If events after the id are no longer held, or if the id does not
+    /// belong to this topic, the subscription starts with a [`Gap`](super::Gap) and continues with
+    /// the oldest event still held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
@@ -178,9 +179,9 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.subscribers()
     }
 
-    /// Finishes the topic. Its readers receive the remaining events and then the end, and their
-    /// streams are over permanently. A client that reconnects with its last id receives the events
-    /// that it missed, and then the end. If it reconnects again, it receives a `204`.
+    /// Finishes the topic. Its readers receive the remaining events, and then their streams end
+    /// permanently. A client that reconnects with its last id receives the events that it missed,
+    /// and then the stream ends. If it reconnects again, it receives a `204`.
     ///
     /// A stream that has read the topic to its end automatically sends a `done` event when its
     /// handler returns, unless its endpoint has `events = "own"`.
@@ -188,7 +189,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.finish();
     }
 
-    /// Finishes the topic as failed. Its readers receive the remaining events and then the error.
+    /// Finishes the topic with a failure. Its readers receive the remaining events and then the
+    /// error.
     pub(crate) fn fail(&self, failure: Failure) {
         self.backend.fail(Arc::new(failure));
     }

@@ -114,7 +114,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             .then(|| self.lease(&mut state, name))
     }
 
-    /// Returns the names of all topics, in no particular order. Listing topics does not count as using them.
+    /// Returns the names of all topics, in no particular order. Listing topics does not count as
+    /// using them.
     pub fn names(&self) -> Vec<String> {
         self.0.state().topics.keys().cloned().collect()
     }

@@ -35,10 +35,10 @@ use crate::{
 pub(crate) struct RingCursor<T> {
     ring: Arc<Ring<T>>,
     stage: Stage<T>,
-    /// The number of the last event that was read.
+    /// The number of the last event read.
     number: u64,
-    /// The number of later events that were already reported to the client as missed, according to
-    /// the id that it sent.
+    /// The number of later events already reported to the client as missed, according to the id
+    /// that it sent.
     reported: u32,
     /// The reader's slot in the ring's waiters.
     slot: usize,
@@ -58,14 +58,14 @@ pub(crate) enum Stage<T> {
 /// The position at which an overtaken reader continues.
 struct Detour<T> {
     number: u64,
-    /// The events before that position that are still held, with their numbers.
+    /// The events before `number` that are still held, along with their numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether ids contain the number of later events that were already reported as missed.
+    /// Whether ids contain the number of later events already reported as missed.
     counts_reported: bool,
 }
 
 impl<T> RingCursor<T> {
-    /// Creates a cursor. `slot` is its slot in the ring's waiters, which the caller has reserved.
+    /// Creates a cursor. The caller must have reserved `slot` in the ring's waiters.
     pub(crate) fn new(
         ring: Arc<Ring<T>>,
         stage: Stage<T>,
@@ -83,7 +83,8 @@ impl<T> RingCursor<T> {
         }
     }
 
-    /// Returns the gap, or the kept events that come before the events after `number`.
+    /// Takes the initial gap or the next kept events, which must be returned before the events
+    /// after `number`.
     fn take_ahead(&mut self) -> Option<Read<T>> {
         match &mut self.stage {
             Stage::Gap(_) => self.take_initial_gap().map(Read::Gap),
@@ -114,8 +115,8 @@ impl<T> RingCursor<T> {
         }
     }
 
-    /// Moves a reader whose next event is no longer held. Returns the gap, unless all of it has
-    /// already been reported to the client.
+    /// Skips ahead because the next event is no longer held. Returns the gap, unless it has already
+    /// been reported to the client in full.
     fn take_detour(&mut self, reason: GapReason, detour: Detour<T>) -> Option<Gap> {
         let Detour {
             number: resume_at,
@@ -124,8 +125,8 @@ impl<T> RingCursor<T> {
         } = detour;
         let superseded = resume_at - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.reported));
-        // If a client disconnects while it is receiving the kept events, it reconnects for the
-        // rest. Its id contains the number of later events that must not be counted again.
+        // A client that disconnects while it is receiving the kept events receives the rest after
+        // it reconnects. Its id contains the number of later events that must not be counted again.
         let position = match counts_reported {
             true => self.ring.id_with_reported(self.number, superseded),
             false => self.ring.id(resume_at),
@@ -153,7 +154,7 @@ impl<T> RingCursor<T> {
 }
 
 impl<T> Detour<T> {
-    /// Returns `None` if the overflow policy ends an overtaken reader.
+    /// Returns `None` if the overflow policy ends overtaken readers.
     fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
         let oldest = state.before_oldest();
         let (number, kept, counts_reported) = match &state.overflow {
@@ -186,8 +187,8 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         let _waker;
         let _replaced;
         let mut state = self.ring.state();
-        // A publish evicts old events, but an event can also become too old without another
-        // publish.
+        // Publishing evicts old events, but an event can also become too old while nothing is
+        // published.
         if self.ring.capacity.age.is_some() {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
@@ -198,7 +199,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             self.stage = Stage::Following;
         }
         // A client that disconnected while it was receiving the newest event of each key continues
-        // with the rest of these. The others have already been reported as missed.
+        // with the remaining ones. The superseded events have already been reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,

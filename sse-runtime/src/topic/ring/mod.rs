@@ -1,5 +1,5 @@
-//! [`Ring`]: the in-memory back end, which holds the newest events. A reader is an event number and
-//! not a queue.
+//! [`Ring`]: the in-memory back end, which holds the newest events. A reader stores an event number
+//! and has no queue.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
@@ -65,8 +65,8 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Removes the events that exceed the capacity, and adds the change in held bytes since
-    /// `before` to the hub's sum.
+    /// Evicts the events that exceed the capacity, and adds the change in held bytes since `before`
+    /// to the hub's total.
     pub(crate) fn evict(&self, state: &mut State<T>, before: usize) -> Evicted<T> {
         let gone = state.evict(&self.capacity);
         if let Some(sum) = self.sum.get() {
@@ -99,8 +99,8 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// Returns the id of a position after which `reported` events have already been reported to the
-    /// client as missed.
+    /// Returns the id of a position at which `reported` later events have already been reported to
+    /// the client as missed.
     pub(crate) fn id_with_reported(&self, number: u64, reported: u64) -> EventId {
         EventId::position(Position::with_reported(self.epoch, number, reported))
     }
@@ -225,7 +225,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 }
                 // The client has already received everything, including the end.
                 Some(_) if is_done && state.finished => (last, None),
-                // The first read detects that events are no longer held.
+                // The first read detects any events that are no longer held.
                 Some(sent) => {
                     reported = sent.reported;
                     (sent.number, None)

@@ -4,7 +4,7 @@ use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time
 
 use crate::topic::backend::Entry;
 
-/// The limits on the events that are held. If any limit is exceeded, the oldest event is removed.
+/// The limits on held events. If any limit is exceeded, the oldest events are removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     pub(crate) events: usize,
@@ -14,7 +14,7 @@ pub(crate) struct Capacity {
 
 /// The policy for a reader whose next event is no longer held.
 pub(crate) enum Overflow<T> {
-    /// Continues with all events that are held.
+    /// Continues with the oldest event still held.
     Skip,
     /// Continues with the newest event.
     Latest,
@@ -24,13 +24,13 @@ pub(crate) enum Overflow<T> {
     Disconnect,
 }
 
-/// The newest event of each key.
+/// Tracks the newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Records a new event. Returns the event that it supersedes, and the number of that event.
+    /// Records a new event. Returns the event that it supersedes, along with that event's number.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
-    /// Returns the newest event of each key after a number. The events are in order and have their
-    /// numbers.
+    /// Returns the newest event of each key, excluding events up to `number`. The events are in
+    /// order and include their numbers.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

@@ -1,4 +1,4 @@
-//! [`State`]: the events and readers of a [`Ring`](super::Ring), which are protected by its lock.
+//! [`State`]: the events and readers of a [`Ring`](super::Ring), protected by its lock.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,10 +21,9 @@ use crate::{
 };
 
 pub(crate) struct State<T> {
-    /// The events that are held. Their numbers are consecutive, and the newest event has the number
-    /// `last`.
+    /// The held events. Their numbers are consecutive, and the newest event's number is `last`.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
-    /// The cost of all events that are held, either in the ring or as the newest event of a key.
+    /// The total cost of all held events, whether in the ring or as the newest event of a key.
     pub(crate) bytes: usize,
     /// The number of each key's newest event.
     pub(crate) newest: BTreeSet<u64>,
@@ -36,13 +35,13 @@ pub(crate) struct State<T> {
     /// The failure that finished the topic, if any.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
-    /// The last batch that was built for a lagging reader. It is kept because many readers resume
-    /// from the same position after a deployment. It is dropped when the next event is published or
-    /// the last reader leaves.
+    /// The last batch built for a lagging reader. It is kept because many readers resume from the
+    /// same position after a deployment. It is dropped when the next event is published or the last
+    /// reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
-/// The batch for readers that have read up to the event with this number.
+/// A batch for readers that have read up to event `number`.
 pub(crate) struct CachedBatch<T> {
     pub(crate) number: u64,
     pub(crate) batch: Arc<Batch<T>>,
@@ -73,9 +72,8 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// Returns the next events after this number, and the cached batch that they replace. There
-    /// must be at least one such event. The caller must drop the replaced batch after the lock is
-    /// released.
+    /// Returns the events after `number`, and the cached batch that they replace. There must be at
+    /// least one such event. The caller must drop the replaced batch after the lock is released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(cached) = &self.batch
@@ -93,8 +91,8 @@ impl<T> State<T> {
         (batch, self.batch.replace(cached))
     }
 
-    /// Removes the events that exceed the capacity. The newest event is kept regardless of its
-    /// size, unless it is too old.
+    /// Evicts the events that exceed the capacity. The newest event is kept regardless of its size,
+    /// unless it is too old.
     #[inline]
     pub(crate) fn evict(&mut self, capacity: &Capacity) -> Evicted<T> {
         let mut entries = Vec::new();

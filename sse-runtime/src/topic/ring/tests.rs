@@ -58,7 +58,7 @@ fn readers_at_the_same_position_share_a_batch() {
         .sum();
     assert_eq!(first.frames().len(), len);
 
-    // A reader that polls later also receives the events that were published in the meantime.
+    // A reader that polls later also receives the events published in the meantime.
     publish(&ring, 3, 100);
     let values = |batch: Arc<Batch<u64>>| {
         let values = batch.deliveries().iter().map(|it| **it);
@@ -137,7 +137,7 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
 
     tokio::time::advance(Duration::from_secs(2)).await;
     drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
-    assert!(!is_held(), "the events of the batch are too old");
+    assert!(!is_held(), "the batch's events are too old");
 }
 
 /// A value that records whether its topic's lock was held when it was dropped.
@@ -163,7 +163,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
         bytes: usize::MAX,
         age: Some(Duration::from_secs(2)),
     };
-    // The key function panics at the third event.
+    // The key function panics on the third event.
     let calls = AtomicUsize::new(0);
     let key = move |_: &LockProbe| {
         let call = calls.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +223,7 @@ fn slots_are_released_when_many_readers_leave() {
     assert_eq!(readers.count(), 1);
     assert_eq!(readers.waiting.len(), stays + 1);
     assert!(readers.waiting.capacity() < 1_000);
-    // New readers take the free slots.
+    // New readers reuse the free slots.
     assert_eq!(readers.enter(), 0);
     assert_eq!(readers.count(), 2);
 }

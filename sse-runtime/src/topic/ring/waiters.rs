@@ -5,7 +5,7 @@ use std::{
     task::{Context, Waker},
 };
 
-/// One slot for the waker of each reader. A publisher iterates over all slots once.
+/// One waker slot per reader. Each publish iterates over every slot once.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     pub(super) waiting: Vec<Option<Waker>>,
@@ -25,7 +25,7 @@ impl Waiters {
     pub(crate) fn leave(&mut self, slot: usize) -> Option<Waker> {
         let waker = self.waiting[slot].take();
         self.free.insert(slot);
-        // When many readers leave, their slots are removed, so that publishers do not iterate over
+        // When many readers leave, their slots are removed so that publishers do not iterate over
         // them.
         while let Some(last) = self.waiting.len().checked_sub(1)
             && self.free.remove(&last)
@@ -38,7 +38,7 @@ impl Waiters {
         waker
     }
 
-    /// Registers a waker. Returns the waker that it replaces, if that belongs to another task.
+    /// Registers a waker. Returns the previous waker if it belongs to another task.
     #[inline]
     pub(crate) fn wait(&mut self, slot: usize, cx: &Context<'_>) -> Option<Waker> {
         match &mut self.waiting[slot] {
@@ -49,7 +49,7 @@ impl Waiters {
 
     #[inline]
     pub(crate) fn take_waiting(&mut self) -> Vec<Waker> {
-        // A publish allocates once, regardless of the number of readers.
+        // Each publish allocates only once, regardless of the number of readers.
         let mut waiting = Vec::with_capacity(self.waiting.len());
         waiting.extend(self.waiting.iter_mut().filter_map(Option::take));
         waiting

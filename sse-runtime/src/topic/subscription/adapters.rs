@@ -1,4 +1,4 @@
-//! [`Filter`] and [`Map`]: the updates of a subscription, filtered or mapped.
+//! [`Filter`] and [`Map`]: adapters that filter or map a subscription's updates.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use tokio_stream::Stream;
 use super::{Subscription, Update};
 use crate::event::{event::Event, id::EventId};
 
-/// The updates of a subscription that pass a filter; see [`Subscription::filter`].
+/// A subscription that yields only the updates that pass a filter. See [`Subscription::filter`].
 pub struct Filter<T, F> {
     pub(super) updates: Subscription<T>,
     pub(super) filter: F,
@@ -29,8 +29,8 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// Returns the position after all updates that have been read, including updates that did not
-    /// pass the filter. See [`Subscription::position`].
+    /// Returns the position after all updates read so far, including updates that did not pass the
+    /// filter. See [`Subscription::position`].
     pub fn position(&self) -> EventId {
         self.updates.position()
     }
@@ -51,12 +51,13 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         loop {
             match ready!(self.updates.poll_update(cx)) {
                 Some(update) if !(self.filter)(&update) => {
-                    // The gap is attached to the next update instead.
+                    // Attach the gap to the next update instead.
                     if update.gap.is_some() {
                         self.updates.unreported = update.gap;
                     }
                     // Yield to the runtime from time to time, even if events are published
-                    // continuously, so that other tasks run and the end of the stream is noticed.
+                    // continuously. Otherwise, other tasks could not run, and the end of the stream
+                    // would go unnoticed.
                     ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),
@@ -81,7 +82,7 @@ impl<T, F> fmt::Debug for Filter<T, F> {
     }
 }
 
-/// The updates of a subscription, mapped to events of another type; see [`Subscription::map`].
+/// A subscription whose updates are mapped to events of another type. See [`Subscription::map`].
 pub struct Map<S, F> {
     pub(super) updates: S,
     pub(super) view: F,
@@ -110,7 +111,7 @@ impl<S, F> Map<S, F> {
         Poll::Ready(update.map(|update| {
             if let Some(gap) = &update.gap {
                 // An `Event` cannot carry the gap.
-                tracing::warn!(%gap, "dropped a gap: outside of an endpoint, a mapped subscription cannot report it");
+                tracing::warn!(%gap, "dropped a gap, because a mapped subscription cannot report it outside of an endpoint");
             }
             Event::json((self.view)(&update)).id(update.id().clone())
         }))

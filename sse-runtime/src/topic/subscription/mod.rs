@@ -27,20 +27,20 @@ pub use adapters::{Filter, Map};
 use state::State;
 pub use update::Update;
 
-/// A reader of a [`Topic`](super::Topic), which is a stream of [`Update`]s.
+/// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///
-/// In an endpoint, the client automatically receives gaps (see [`Gap`]) and the end of a topic that
-/// was [finished](super::Topic::finish). It does not reconnect after that end. Elsewhere, use
+/// In an endpoint, the client is automatically sent gaps (see [`Gap`]) and the end of a topic that
+/// was [finished](super::Topic::finish). The client does not reconnect after that. Elsewhere, use
 /// [`recv`](Self::recv), which returns gaps. [`next`](Self::next) attaches a gap to the following
-/// update, so that a client that receives this update also receives the gap.
+/// update, so a client that receives the update also receives the gap.
 ///
 /// Polling for the next update acknowledges the previous one, whether or not it was yielded. If the
-/// last updates were not sent, the next keep-alive contains the id of the last one. A client that
-/// receives few of a topic's events therefore does not reconnect with an outdated id.
+/// most recent updates were not sent, the next keep-alive contains the id of the last of them. A
+/// client that receives few of a topic's events therefore does not reconnect with an outdated id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
-    /// The id after all events that have been handed out.
+    /// The id of the position after the last event handed out.
     position: EventId,
     report: Report,
     /// The registration with the endpoint's stream. How that stream ends depends on how this
@@ -52,11 +52,11 @@ pub struct Subscription<T> {
 
 /// Whether the position has been reported to the endpoint's stream, so that keep-alives contain it.
 ///
-/// A client that starts at its own id, or without an id, has to receive an id to reconnect with,
-/// even if it does not receive an event.
+/// A client that resumes from an id, or that has no id, needs an id to reconnect with, even if it
+/// does not receive any events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Report {
-    /// The start does not depend on the client.
+    /// The start position does not depend on the client's id.
     NotNeeded,
     /// The stream does not know the position yet.
     Due,
@@ -81,16 +81,16 @@ impl<T> Subscription<T> {
                 true => Report::Due,
                 false => Report::NotNeeded,
             },
-            // Registered immediately, so that the topic counts as read by the stream even if the
-            // subscription is dropped before it is polled, for example in a `select!` that another
-            // branch wins.
+            // Registered immediately so that the topic counts as read by the stream even if the
+            // subscription is dropped before it is polled. For example, it may belong to a
+            // `select!` branch that loses.
             reading: Handoff::with_current(Handoff::read_topic),
             unreported: None,
         }
     }
 
-    /// Sends the start position to the client, because the id that the client sent does not contain
-    /// all topics.
+    /// Sends the start position to the client, because the client's id does not contain every
+    /// topic.
     pub(crate) fn send_position(&self) {
         Handoff::with_current(|handoff| handoff.lock().ids.restarts_at(&self.position));
     }
@@ -104,8 +104,8 @@ impl<T> Subscription<T> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// Returns the next update, or the gap before it. The client does not receive a gap that is
-    /// returned here.
+    /// Returns the next update, or the gap before it. A gap returned by this method is not sent to
+    /// the client.
     ///
     /// # Errors
     ///
@@ -122,9 +122,9 @@ impl<T> Subscription<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Returns the id after all updates returned so far. Directly after
-    /// [`subscribe`](super::Topic::subscribe), it is the id for a snapshot taken at that moment:
-    /// the subscription continues with the events published after it.
+    /// Returns the id of the position after all updates returned so far. Immediately after
+    /// [`subscribe`](super::Topic::subscribe), this is the id for a snapshot taken at that moment,
+    /// because the subscription continues with the events published afterwards.
     ///
     /// ```
     /// # use sse_runtime::{Event, Start, Stream, Topic, sse_endpoint};
@@ -141,20 +141,21 @@ impl<T> Subscription<T> {
         self.position.clone()
     }
 
-    /// Returns whether the subscription has ended because its [run](super::Hub::spawn) has returned
-    /// an error, panicked or been [abandoned](super::HubBuilder::abandon_after). It is `false`
-    /// until all updates have been read, after a run that returned without an error, and after
+    /// Returns whether the subscription ended because its [run](super::Hub::spawn) returned an
+    /// error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false` until
+    /// all updates have been read, if the run returned without an error, and after
     /// [`Hub::abort`](super::Hub::abort).
     ///
-    /// In an endpoint, the stream then ends with the error automatically, at the handler's next
-    /// `yield_!` at the latest. Use this method in other readers, or in a handler that returns an
-    /// error of its own: `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
+    /// In an endpoint, the stream then ends with the error automatically, no later than at the
+    /// handler's next `yield_!`. Use this method outside of endpoints, or in a handler that returns
+    /// a different error, for example
+    /// `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Ended { has_failed: true })
     }
 
     /// Keeps only the updates for which `filter` returns `true`. Gaps are still reported.
-    /// [`Start::Latest`](super::Start::Latest) counts events before the filter.
+    /// [`Start::Latest`](super::Start::Latest) counts events before they are filtered.
     pub fn filter<F>(self, filter: F) -> Filter<T, F>
     where
         F: FnMut(&T) -> bool,
@@ -165,8 +166,8 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Maps each update to an event with the value that `view` returns, and with the update's id.
-    /// The value is serialized for each reader.
+    /// Maps each update to an event that contains the value returned by `view` and the update's id.
+    /// The value is serialized separately for every reader.
     pub fn map<U, F>(self, view: F) -> Map<Self, F>
     where
         F: FnMut(&T) -> U,
@@ -222,12 +223,11 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Writes the next update, and the updates that were read together with it, until the frames
-    /// are full. This acquires the lock once, and writes a whole batch in one piece, without a
-    /// copy. Returns whether the generator has to stop afterwards, or `None` when the topic is
-    /// finished.
+    /// Writes the next update, along with other updates from the same read, until the frames are
+    /// full. This acquires the lock only once and can write a whole batch without copying it.
+    /// Returns whether the generator has to stop afterwards, or `None` when the topic is finished.
     ///
-    /// The resulting state is the same as after a `yield_!` of each update.
+    /// The resulting state is the same as if every update had been passed to `yield_!`.
     pub(crate) fn poll_push(
         &mut self,
         handoff: &Handoff,
@@ -327,7 +327,7 @@ impl<T> Subscription<T> {
 impl<T, E> Part<'_, T, Subscription<T>, E> {
     /// Pushes all updates like
     /// [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
-    /// updates that can be read together in one piece.
+    /// updates from the same read in one step.
     pub fn push_all(mut self) -> Self {
         self.push_next = |yielder, updates, cx| {
             let pushed = updates.get_mut().poll_push(&yielder.handoff, cx);

@@ -15,8 +15,8 @@
 //! | `Batch` | hands out the next event of the batch | `Batch`, or `Idle` after the last event |
 //! | `Ended` | returns `None` | `Ended` |
 //!
-//! `Subscription::poll_push` hands out several events in one poll. The meaning of the states is the
-//! same.
+//! `Subscription::poll_push` hands out several events in one poll. The states have the same meaning
+//! in that case.
 
 use std::{mem, sync::Arc};
 
@@ -31,10 +31,9 @@ pub(super) enum State<T> {
     Idle(Next),
     Batch {
         batch: Arc<Batch<T>>,
-        /// The number of events that have been handed out. This is always less than the length of
-        /// the batch.
+        /// The number of events handed out so far. This is always less than the batch length.
         handed_out: usize,
-        /// The announcement after the batch.
+        /// Describes what follows the batch.
         next: Next,
     },
     Ended {
@@ -57,7 +56,7 @@ impl<T> State<T> {
         let delivery = deliveries.get(*handed_out)?.clone();
         *handed_out += 1;
         if *handed_out == deliveries.len() {
-            // Release the batch, so that a waiting reader does not keep it in memory.
+            // Release the batch so that a waiting reader does not keep it in memory.
             *self = Self::Idle(*next);
         }
         Some(delivery)
@@ -79,7 +78,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Returns what follows the event that was handed out last.
+    /// Returns what follows the last event handed out.
     pub(super) fn next(&self) -> Next {
         match self {
             Self::Idle(next) => *next,
@@ -88,7 +87,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Forgets that a waker is registered, because it is the waker of an earlier poll.
+    /// Forgets that a waker is registered, because that waker belongs to an earlier poll.
     pub(super) fn forget_waker(&mut self) {
         if let Self::Idle(next) | Self::Batch { next, .. } = self
             && *next == Next::Wait

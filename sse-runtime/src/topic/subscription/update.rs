@@ -1,4 +1,4 @@
-//! [`Update`]: an event of a topic, as read by a subscription.
+//! [`Update`]: an event from a topic, as read by a subscription.
 
 use std::{fmt, ops::Deref};
 
@@ -11,12 +11,12 @@ use crate::{
     topic::backend::Delivery,
 };
 
-/// An event of a topic, as read by a subscription. It consists of the value, and the bytes that
-/// were encoded when the event was published.
+/// An event from a topic, as read by a subscription. It contains the value and the bytes encoded
+/// when the event was published.
 ///
 /// In a stream of `T`, `yield_!` accepts an update or a reference to one, and also sends the
-/// update's id. It also accepts the `T` in the update, as in `yield_!(&*update)`, but then the
-/// event has no id, and a client cannot resume after it.
+/// update's id. It also accepts the `T` inside the update, as in `yield_!(&*update)`. In that case,
+/// the event has no id, so a client cannot resume after it.
 pub struct Update<T> {
     pub(super) delivery: Delivery<T>,
     /// Whether more updates can be read without waiting.
@@ -49,7 +49,7 @@ impl<T> Update<T> {
         }
     }
 
-    /// Writes the frame, after the gap if there is one.
+    /// Writes the gap, if there is one, and then the frame.
     pub(super) fn put_into(&self, outgoing: &mut Outgoing) {
         if let Some(gap) = &self.gap {
             outgoing.write_gap(gap);
