@@ -1,5 +1,5 @@
-//! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an `async fn` that yields values, and get a
-//! route.
+//! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an `async fn` that
+//! yields values and get a route.
 //!
 //! ```no_run
 //! use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@
 //! The endpoint sets the right headers, sends one `data` line per event, and sends a keep-alive
 //! when the stream is idle. Every event is on the wire before the generator continues. As soon as
 //! the client disconnects, the generator is dropped at its current `.await`. You do not need to
-//! flush, or to pass a cancellation token to every await.
+//! flush or to pass a cancellation token to every await.
 //!
 //! The macro is called `yield_!` because `yield` is a reserved keyword in Rust. The attribute
 //! brings it into scope only inside the function.
@@ -56,9 +56,9 @@
 //!
 //! **Share events**
 //!
-//! - [`Topic`]: broadcasts events to many clients. Each event is encoded once, and is replayed to
+//! - [`Topic`]: broadcasts events to many clients. Each event is encoded once and is replayed to
 //!   clients that reconnect.
-//! - [`Hub`]: manages topics by name, and starts runs that outlive their clients.
+//! - [`Hub`]: manages topics by name and starts runs that outlive their clients.
 //! - [`Presence`](topic::Presence): tracks the clients that are connected.
 //!
 //! **Serve**
@@ -85,14 +85,14 @@
 //! | --- | --- |
 //! | the client disconnects | the generator is dropped at its current `.await`, and its destructors run; a generator that never waits is dropped at its next `.await` |
 //! | the generator returns | the stream ends; an `EventSource` reconnects and starts a new stream, unless the attribute sets `end = "stop"` |
-//! | `?` or `return Err(e)` before the response | the error is the response |
+//! | `?` or `return Err(e)` before the response starts | the error is the response |
 //! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
 //! | a value's `Serialize` implementation fails | the response is aborted, so that no client mistakes it for a complete one; logged at `error`; a partial frame is never sent |
 //! | the generator panics | the same; other streams and the server are not affected |
 //! | the server cuts off a stream with a method other than `GET` | the response is aborted, so that no client mistakes it for a complete one; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
 //! | the method is `HEAD` | only the head is sent; the statements before the response run, but the stream does not |
 //!
-//! The crate logs through `tracing`, under the target `sse_runtime`. Install a subscriber to see
+//! The crate logs through `tracing`, using the target `sse_runtime`. Install a subscriber to see
 //! the output.
 //!
 //! # Features

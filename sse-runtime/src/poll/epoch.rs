@@ -3,7 +3,7 @@
 //!
 //! The [`takeover`](crate::server::takeover) sends a frame and then polls the body for the next
 //! one. Usually there is no next frame, because the generator was polled a moment ago with the same
-//! waker, and is waiting to be woken. The body stores the epoch of that poll, and does not poll the
+//! waker and is waiting to be woken. The body stores the epoch of that poll and does not poll the
 //! generator again in the same epoch.
 //!
 //! This is correct because waking that waker starts another epoch, in which the body polls the
@@ -76,8 +76,8 @@ impl PollEpochs {
 #[derive(Debug)]
 pub(crate) struct EpochGuard(Option<PollEpoch>);
 
-/// Returns the number of the current epoch, or `None` if there is no current epoch or if it belongs
-/// to another waker.
+/// Returns the current epoch's number, or `None` if there is no current epoch or if it belongs to
+/// another waker.
 pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
     let epoch = CURRENT.get()?;
     (epoch.waker == WakerId::of(cx.waker())).then_some(epoch.number)

@@ -103,7 +103,7 @@ impl Request {
         self
     }
 
-    /// Sets the body to `value` as JSON, and sets the `content-type` header.
+    /// Serializes `value` as the JSON body and sets the `content-type` header.
     ///
     /// # Panics
     ///
@@ -215,7 +215,7 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body does not parse as `T`, or for the same reasons as [`text`](Self::text).
+    /// Panics if the body cannot be parsed as `T`, or for the same reasons as [`text`](Self::text).
     pub async fn json<T: DeserializeOwned>(self) -> T {
         let text = self.text().await;
         match serde_json::from_str(&text) {

@@ -21,7 +21,7 @@ pub enum Frame {
     Comment(String),
 }
 
-/// An event as a client dispatches it.
+/// An event as dispatched by a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedEvent {
@@ -40,7 +40,7 @@ impl ReceivedEvent {
     ///
     /// # Panics
     ///
-    /// Panics if the data does not parse as `T`.
+    /// Panics if the data cannot be parsed as `T`.
     pub fn json<T: DeserializeOwned>(&self) -> T {
         match serde_json::from_str(&self.data) {
             Ok(value) => value,
@@ -98,7 +98,8 @@ impl ReceivedEvent {
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     line: Vec<u8>,
-    /// Whether the last byte was a CR. A subsequent LF is then part of the same line break.
+    /// Whether the last byte was a CR. In that case, a subsequent LF is part of the same line
+    /// break.
     after_cr: bool,
     /// Whether a line has been read. Only the first line can begin with a byte order mark.
     has_read_line: bool,

@@ -36,7 +36,7 @@
 //! ```
 //!
 //! To test how a stream ends when the server cuts it off, add a [`Shutdown`](crate::Shutdown) layer
-//! to the router, and begin the shutdown. For example, the response to a `POST` request continues
+//! to the router and begin the shutdown. For example, the response to a `POST` request continues
 //! until the drain time is over, and is then cut off:
 //!
 //! ```

@@ -180,7 +180,7 @@ pub(crate) enum Read<T> {
         /// returned `Pending`.
         waits: bool,
     },
-    /// The next events, in a batch that may be shared with other readers.
+    /// A batch of the next events, which may be shared with other readers.
     Events {
         batch: Arc<Batch<T>>,
         /// Whether more events follow the batch.

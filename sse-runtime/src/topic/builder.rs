@@ -47,10 +47,10 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Sets the maximum number of bytes to hold. The default is 64 MiB. The newest event is held
     /// regardless of its size.
     ///
-    /// The size of an event includes its value, its frame and about 200 bytes of overhead. The size
-    /// of a value's heap data, such as strings and collections, is unknown and is estimated as the
-    /// size of the frame. With [`latest_by`](Self::latest_by), the newest event of each key also
-    /// counts towards the limit but is never removed.
+    /// An event's size includes its value, its frame and about 200 bytes of overhead. The size of a
+    /// value's heap data, such as strings and collections, is unknown and is estimated as the size
+    /// of the frame. With [`latest_by`](Self::latest_by), the newest event of each key also counts
+    /// towards the limit but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self

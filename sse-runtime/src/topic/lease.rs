@@ -207,7 +207,7 @@ impl Usage {
 impl Drop for Lease {
     fn drop(&mut self) {
         let usage = &self.0;
-        // Stored before the count is decremented, so that a thread that sees a count of zero also
+        // Stored before the count is decremented so that any thread that sees a count of zero also
         // sees the time.
         *usage.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if usage.users.fetch_sub(1, Ordering::AcqRel) > 1 {

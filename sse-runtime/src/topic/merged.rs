@@ -224,7 +224,8 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
-        // A subscription without topics does not end, because its client may reconnect with names.
+        // A subscription without topics does not end, because its client may request topics when it
+        // reconnects.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,

@@ -36,7 +36,7 @@ use crate::SseEvent;
 /// let presence: Presence<String> = Presence::new(Duration::from_secs(10));
 /// ```
 ///
-/// A member that is present twice, such as a user with two tabs, is counted once. If a member
+/// A member that is present twice, such as a user with two tabs, is counted only once. If a member
 /// returns within the grace time, for example because a browser reconnects, no events are
 /// published. All clones refer to the same presence.
 pub struct Presence<K>(Arc<Inner<K>>);

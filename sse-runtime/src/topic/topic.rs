@@ -55,8 +55,8 @@ use crate::{
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives the later events that are
 /// still held, followed by new events as they are published. No event in between is lost or
 /// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
-/// [`Gap`](super::Gap)). An id contains the epoch of its topic, so a restarted process does not
-/// mistake an old id for a new one.
+/// [`Gap`](super::Gap)). An id contains its topic's epoch, so a restarted process does not mistake
+/// an old id for a new one.
 ///
 /// All clones refer to the same topic.
 pub struct Topic<T> {
@@ -183,7 +183,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// permanently. A client that reconnects with its last id receives the events that it missed,
     /// and then the stream ends. If it reconnects again, it receives a `204`.
     ///
-    /// A stream that has read the topic to its end automatically sends a `done` event when its
+    /// A stream that has read the topic to the end automatically sends a `done` event when its
     /// handler returns, unless its endpoint has `events = "own"`.
     pub fn finish(&self) {
         self.backend.finish();

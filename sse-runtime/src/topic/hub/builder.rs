@@ -46,10 +46,10 @@ pub struct HubBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> HubBuilder<T> {
-    /// Sets how long an unused topic and its events are kept. The default is 5 minutes;
-    /// [`Duration::MAX`] means forever. A topic is unused if it has no handles and no
-    /// subscriptions. The hub checks for unused topics four times during this period, so a topic
-    /// may be kept for up to 25% longer.
+    /// Sets how long an unused topic and its events are kept. The default is 5 minutes. With
+    /// [`Duration::MAX`], unused topics are kept forever. A topic is unused if it has no handles
+    /// and no subscriptions. The hub checks for unused topics four times during this period, so a
+    /// topic may be kept for up to 25% longer.
     ///
     /// After a run has ended, it can be [replayed](Hub::spawn) for the same amount of time.
     pub fn idle(mut self, idle: Duration) -> Self {
@@ -70,8 +70,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     }
 
     /// Sets how many bytes the topics may hold in total before unused topics are dropped. The
-    /// default is 256 MiB. Finished topics are dropped first, then the topics that have been unused
-    /// the longest.
+    /// default is 256 MiB. Finished topics are dropped first, followed by the topics that have been
+    /// unused the longest.
     ///
     /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
     /// in use are never dropped, but no new topic is created while the total exceeds this limit.
@@ -85,8 +85,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// forever.
     ///
     /// The timer starts with the run and restarts whenever the last reader disconnects. An
-    /// abandoned run is stopped at its next `.await`, and counts as failed. A reader that
-    /// reconnects receives the events published so far, followed by an error without details.
+    /// abandoned run is stopped at its next `.await` and counts as failed. A reader that reconnects
+    /// receives the events published so far, followed by an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

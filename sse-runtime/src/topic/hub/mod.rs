@@ -52,9 +52,9 @@ use state::{Slot, State};
 ///
 /// A topic with a handle or a subscription is in use and is never dropped. If a dropped topic is
 /// requested again, it starts out empty. A client that reconnects with an id from the old topic
-/// receives a gap. A hub is therefore not persistent storage. To preserve a topic's events, or to
-/// keep it [finished](Topic::finish), hold on to a clone of the topic, or set `idle(Duration::MAX)`
-/// so that unused topics are never dropped.
+/// receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or to keep
+/// it [finished](Topic::finish), hold on to a clone of the topic, or set `idle(Duration::MAX)` so
+/// that unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
 /// much data](HubBuilder::max_bytes), unused topics are dropped, starting with finished ones. If
@@ -70,7 +70,7 @@ type Make<T> = Box<dyn Fn() -> Topic<T> + Send + Sync>;
 struct Inner<T> {
     make: Make<T>,
     limits: Limits,
-    /// Created on first use, usually with the first topic.
+    /// Initialized on first use, usually when the first topic is created.
     freed: OnceLock<Arc<Freed>>,
     state: Mutex<State<T>>,
 }
@@ -202,7 +202,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// answer when the user reloads the page, and any tab that requests the same name reads the
     /// answer. Nothing else in this crate outlives its client. When the run ends, its topic is
     /// [finished](Topic::finish). It can be replayed for the hub's
-    /// [`idle`](crate::topic::HubBuilder::idle) time. After that, the name is free for another run.
+    /// [`idle`](crate::topic::HubBuilder::idle) time. After that, the name can be used for another
+    /// run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
     /// starts with the oldest event in the topic, unless [`last.or(…)`](crate::LastEventId::or)
@@ -228,7 +229,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// after it has read a failed run are not sent, so a marker such as `[DONE]` cannot make a
     /// partial answer look complete. If the handler returns an error, it is sent instead of the
     /// run's error. The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
-    /// [`Panicked`](crate::CloseReason::Panicked), and never sends `done`. A client that reconnects
+    /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. A client that reconnects
     /// with the error event's id gets a `204`, so it stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
@@ -306,8 +307,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.run(name, cursor.into(), Again::Restart, producer)
     }
 
-    /// Stops the run with this name at its next `.await`, and returns whether a run was in
-    /// progress.
+    /// Stops the run with this name at its next `.await` and returns whether a run was in progress.
     ///
     /// Readers still receive every event that the run has published. A `GET` stream then ends with
     /// `done`, so its client does not reconnect. With `on_cut = "abort"`, which is the default for

@@ -127,7 +127,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 }
 
-/// The task of a run. Dropping `end` finishes the topic, even if the run panics or is aborted.
+/// A run's task. Dropping `end` finishes the topic, even if the run panics or is aborted.
 async fn run_to_end<T: Send + Sync + 'static>(
     mut end: EndOnDrop<T>,
     run: impl Future<Output = Result<(), RunError>>,

@@ -1,4 +1,4 @@
-//! Keeps track of unused topics, and drops them.
+//! Keeps track of unused topics and drops them.
 
 use std::{
     collections::BTreeMap,

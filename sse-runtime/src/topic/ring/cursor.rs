@@ -144,7 +144,7 @@ impl<T> RingCursor<T> {
             self.stage = Stage::Newest(kept);
         }
         self.number = resume_at;
-        // If nothing was superseded, every event after the client's id has been kept.
+        // If no event was superseded, every event after the client's id has been kept.
         (missed > 0).then_some(Gap {
             reason,
             missed: Some(missed),
@@ -215,7 +215,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             };
         }
         let count = state.last - self.number;
-        // Most readers lag by at most one event, and then wait for the next one.
+        // Most readers lag by at most one event and then wait for the next one.
         let read = if count == 1
             && let Some((_, entry)) = state.held.back()
         {

@@ -35,7 +35,7 @@ use overflow::{Capacity, Overflow};
 use state::{Evicted, State};
 use waiters::Waiters;
 
-/// A topic in memory.
+/// An in-memory topic.
 pub(crate) struct Ring<T> {
     epoch: Epoch,
     pub(crate) capacity: Capacity,
@@ -136,7 +136,7 @@ impl<T> Ring<T> {
         state.bytes += entry.cost();
         state.last = number;
         let gone = self.evict(&mut state, before);
-        // The cached batch lacks the new event.
+        // The cached batch does not contain the new event.
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);

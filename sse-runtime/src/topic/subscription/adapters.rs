@@ -20,7 +20,7 @@ pub struct Filter<T, F> {
 }
 
 impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
-    /// Returns the next update that passes the filter, or `None` when the topic is finished.
+    /// Returns the next update that passes the filter, or `None` once the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -89,7 +89,7 @@ pub struct Map<S, F> {
 }
 
 impl<S, F> Map<S, F> {
-    /// Returns the next event, or `None` when the topic is finished.
+    /// Returns the next event, or `None` once the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -111,7 +111,7 @@ impl<S, F> Map<S, F> {
         Poll::Ready(update.map(|update| {
             if let Some(gap) = &update.gap {
                 // An `Event` cannot carry the gap.
-                tracing::warn!(%gap, "dropped a gap, because a mapped subscription cannot report it outside of an endpoint");
+                tracing::warn!(%gap, "dropped a gap; a mapped subscription cannot report it outside of an endpoint");
             }
             Event::json((self.view)(&update)).id(update.id().clone())
         }))

@@ -50,7 +50,8 @@ pub struct Subscription<T> {
     unreported: Option<Box<Gap>>,
 }
 
-/// Whether the position has been reported to the endpoint's stream, so that keep-alives contain it.
+/// Whether the position has been reported to the endpoint's stream. Keep-alives contain the
+/// reported position.
 ///
 /// A client that resumes from an id, or that has no id, needs an id to reconnect with, even if it
 /// does not receive any events.
@@ -58,9 +59,9 @@ pub struct Subscription<T> {
 enum Report {
     /// The start position does not depend on the client's id.
     NotNeeded,
-    /// The stream does not know the position yet.
+    /// The position has not been reported yet.
     Due,
-    /// The stream knows the position.
+    /// The position has been reported.
     Done,
 }
 
@@ -95,7 +96,7 @@ impl<T> Subscription<T> {
         Handoff::with_current(|handoff| handoff.lock().ids.restarts_at(&self.position));
     }
 
-    /// Returns the next update, or `None` when the topic is finished.
+    /// Returns the next update, or `None` once the topic is finished.
     ///
     /// # Cancel safety
     ///
@@ -225,7 +226,7 @@ impl<T> Subscription<T> {
 
     /// Writes the next update, along with other updates from the same read, until the frames are
     /// full. This acquires the lock only once and can write a whole batch without copying it.
-    /// Returns whether the generator has to stop afterwards, or `None` when the topic is finished.
+    /// Returns whether the generator has to stop afterwards, or `None` once the topic is finished.
     ///
     /// The resulting state is the same as if every update had been passed to `yield_!`.
     pub(crate) fn poll_push(
@@ -258,7 +259,7 @@ impl<T> Subscription<T> {
             outgoing.followed_by(self.state.next());
             Ok(())
         });
-        // The stream knows the position from the id of the last event written.
+        // The last event written has already reported the position to the stream.
         if self.report == Report::Due {
             self.report = Report::Done;
         }
