@@ -1,4 +1,4 @@
-//! [`RequestBody`]: a request body that has to arrive in time.
+//! [`RequestBody`]: a request body with a read timeout.
 
 use std::{
     pin::Pin,
@@ -17,12 +17,12 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{lifecycle::shutdown::LONGEST, poll::poll_unconstrained};
 
-/// A request body that returns an error if it arrives too slowly while the request has no response
-/// yet. A client therefore cannot keep a handler busy by sending an occasional byte.
+/// A request body that returns an error if it arrives too slowly before the app has responded. This
+/// prevents a client from keeping a handler busy by sending a byte now and then.
 ///
-/// Only the time spent waiting for the client counts, and every [`RATE`] bytes extend the limit by
-/// one second. Once there is a response, the body may take any amount of time, because a client may
-/// keep sending while it reads the response.
+/// Only the time spent waiting for the client counts, and every [`RATE`] bytes received extend the
+/// limit by one second. Once the app has responded, the timeout no longer applies, because a client
+/// may keep sending while it reads the response.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: Incoming,
@@ -31,11 +31,11 @@ pub(crate) struct RequestBody {
     received: usize,
     /// The time spent waiting so far, excluding the current wait.
     waited: Duration,
-    /// The start of the current wait, and the timer that ends it.
+    /// The time when the current wait started, and the timer that limits it.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-/// The progress of a request, shared by its body and its response future.
+/// A request's progress, shared between its body and its response future.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestProgress(Arc<State>);
 
@@ -58,16 +58,16 @@ impl RequestProgress {
         self.0.arrived.store(true, Ordering::Release);
     }
 
-    /// Returns whether the body has been read to its end.
+    /// Returns whether the entire body has been read.
     pub(crate) fn has_arrived(&self) -> bool {
         self.0.arrived.load(Ordering::Acquire)
     }
 }
 
-/// The minimum rate at which a client has to send, in bytes per second.
+/// The minimum rate at which a client must send, in bytes per second.
 const RATE: usize = 500;
 
-/// The error returned by a request body that did not arrive in time.
+/// The error returned if a request body does not arrive in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body timed out: the client sent {received} bytes in {waited:?}")]
 struct TooSlow {

@@ -1,4 +1,4 @@
-//! [`ConnectionTask`]: serves requests and event streams on one connection, in turn.
+//! [`ConnectionTask`]: serves the requests and event streams of a connection, one at a time.
 
 use std::{
     error::Error,
@@ -37,21 +37,20 @@ use crate::{
 /// The timeouts of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// The limit for receiving a request head, and for the wait between two requests.
+    /// How long a client may take to send a request head, or stay idle between two requests.
     pub(crate) header_read: Duration,
-    /// The limit for receiving a request body; see [`RequestBody`].
+    /// How long the server waits for a request body. See [`RequestBody`].
     pub(crate) body_read: Duration,
-    /// The limit for a client that stops reading.
+    /// How long a client may stop reading.
     pub(crate) send: Duration,
-    /// The limit for a peer that does not acknowledge data.
+    /// How long a peer may leave data unacknowledged.
     pub(crate) tcp_user: Duration,
 }
 
-/// Maximum size, in bytes, of an HTTP/1 connection's buffer for a request head, and of its buffer
-/// for a response.
+/// Maximum size, in bytes, of an HTTP/1 connection's read buffer and of its write buffer.
 const BUFFER: usize = 64 * 1024;
 
-/// The settings that all connections of a server share.
+/// The settings shared by all of a server's connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionContext {
     pub(crate) app: Router,
@@ -64,20 +63,20 @@ pub(crate) struct ConnectionContext {
     pub(crate) tls: Option<Tls>,
 }
 
-/// An error that ends only its connection. Clients can cause these errors at will, so they are
-/// logged at the `debug` level.
+/// An error that ends only the connection on which it occurs. Clients can cause these errors at
+/// will, so they are logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// Serves requests until an event stream is taken over, or until the connection ends. This future
-/// is ten times as large as a stream, so it is boxed, and freed when the stream begins.
+/// Serves requests until an event stream is taken over or the connection ends. This future is ten
+/// times as large as a stream, so it is boxed, and the box is freed when the stream begins.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
-/// A connection's task. It serves requests and event streams in turn.
+/// A connection's task. It serves requests and event streams one at a time.
 ///
-/// This is a hand-written state machine, because a stream may last for hours and is polled for each
+/// The state machine is written by hand because a stream may last for hours and is polled for every
 /// event. An equivalent `async fn` would reserve space for the stream three times, because the
-/// stream moves between variables, and would nest four states, each on its own cache line.
+/// stream moves between variables. It would also nest four states, each on its own cache line.
 struct ConnectionTask<Io: Transport> {
     // Dropped before the guard, because the guard reports that the socket's file descriptor has
     // been freed.
@@ -138,8 +137,8 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
                     Err(broken) => {
                         // Closing a socket takes longer than dropping a generator, and other tasks
                         // may be waiting for a resource that the generator holds. Therefore, the
-                        // socket is closed in the next poll. If many clients disconnect at once,
-                        // all their generators are dropped first.
+                        // socket is closed on the next poll. If many clients disconnect at the same
+                        // time, their generators are dropped before any of the sockets are closed.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -216,7 +215,7 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // The client still has to send the preface. Waiting for it here applies a timeout.
+            // The client still has to send the preface. hyper would wait for it without a timeout.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -224,8 +223,8 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// Serves a connection without TLS: HTTP/2 if the client begins with the HTTP/2 preface,
-    /// otherwise HTTP/1.
+    /// Serves a connection without TLS. The protocol is HTTP/2 if the client begins with the HTTP/2
+    /// preface, and HTTP/1 otherwise.
     async fn serve_plain<Io: Transport>(
         self: Arc<Self>,
         io: Io,
@@ -264,7 +263,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Lets hyper serve requests until a response is an event stream that is taken over.
+    /// Lets hyper serve requests until an event stream is taken over.
     async fn serve_requests<Io: Transport>(
         self: Arc<Self>,
         socket: Socket<Io>,

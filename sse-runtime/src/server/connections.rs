@@ -1,4 +1,4 @@
-//! [`Connections`]: the open connections of a server, each in its own task.
+//! [`Connections`]: a server's open connections, each in its own task.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::server::{
     listener::{self, Accepted, FreedDescriptors, Listener},
 };
 
-/// The open connections of a server. Dropping it aborts them.
+/// A server's open connections. Dropping this value aborts all of them.
 #[derive(Debug)]
 pub(crate) struct Connections {
     context: Arc<ConnectionContext>,
@@ -25,13 +25,13 @@ pub(crate) struct Connections {
 
 /// The tasks of the open connections. The server can wait for them or abort them.
 ///
-/// A connection that ends removes itself without waking the server's task: `main` usually blocks on
-/// that task, and waking its thread for every disconnect would be expensive.
+/// A connection that ends removes itself without waking the server's task. `main` usually blocks on
+/// that task, so waking its thread for every disconnect would be expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
-    /// The handles of the tasks by connection number. A handle is `None` until its task has been
-    /// spawned. This is a B-tree, because it frees memory when many connections have closed.
+    /// The task handles, by connection number. A handle is `None` until its task has been spawned.
+    /// A B-tree is used because it frees memory when many connections have closed.
     abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }
@@ -59,8 +59,8 @@ impl Open {
             open: Arc::clone(self),
             number,
         };
-        // The lock must not be held here: a runtime that is shutting down drops the task
-        // immediately, and dropping the guard takes the lock.
+        // The lock must not be held here. If the runtime is shutting down, it drops the task
+        // immediately, and the guard's destructor takes the lock.
         let task = self.tasks.spawn(connection(guard));
         // The entry is missing if the task has already ended.
         if let Some(place) = self.abort_handles().get_mut(&number) {

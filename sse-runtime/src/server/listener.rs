@@ -80,8 +80,8 @@ bind_address!(
 );
 
 /// Maximum number of connections waiting to be accepted. After a restart, all clients reconnect at
-/// once, and a client whose connection is refused tries again only after several seconds. The
-/// operating system may impose a lower limit.
+/// the same time, and a client whose connection is refused waits several seconds before it retries.
+/// The operating system may impose a lower limit.
 const BACKLOG: u32 = 4096;
 
 /// The error returned if an address cannot be bound.
@@ -118,13 +118,13 @@ fn listen_on_first<T>(
     Err(failed.unwrap_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the address resolves to nothing; use an address like `127.0.0.1:3000`",
+            "the address does not resolve to any socket addresses; use an address such as `127.0.0.1:3000`",
         )
     }))
 }
 
-/// Falls back to IPv4 for `[::]`. This address means every address of the machine, and should work
-/// even if the kernel was built or started without IPv6.
+/// Falls back to IPv4 if `[::]` cannot be bound. This address stands for every address of the
+/// machine, so it should work even if the kernel was built or started without IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -149,8 +149,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Like `std`, this leaves the option off on Windows, where it would allow another program to
-    // take over the address.
+    // Like `std`, this does not set `SO_REUSEADDR` on Windows, where it would allow another program
+    // to take over the address.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
@@ -161,7 +161,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// The time when a failure to accept was last logged.
+    /// The last time that a failure to accept was logged.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -205,16 +205,16 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
-/// Pause before accepting again after a failure. A failure usually means that no file descriptors
-/// are left. The pause doubles with each failure, up to [`MAX_PAUSE`], and ends early when a
-/// connection of this server closes.
+/// Pause before accepting again after a failure. A failure usually means that the process has run
+/// out of file descriptors. The pause doubles with every failure, up to [`MAX_PAUSE`], and ends
+/// early when one of the server's connections closes.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Minimum time between two log lines about a listener that cannot accept.
+/// Minimum time between two log lines about failures to accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Wakes a listener that has run out of file descriptors when a connection closes.
+/// When a connection closes, wakes a listener that has run out of file descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
     /// Whether the listener is waiting for a descriptor. If it is not, closed connections are not
@@ -233,7 +233,8 @@ impl FreedDescriptors {
 }
 
 impl Listener {
-    /// Sets the options that connections inherit. This saves seven system calls per connection.
+    /// Sets the socket options that accepted connections inherit. This saves seven system calls per
+    /// connection.
     pub(crate) fn prepare(&self, user_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Kind::Tcp(listener) = &self.kind
@@ -249,7 +250,7 @@ impl Listener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not lose a connection.
+    /// Dropping the future does not lose any connections.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
         // The first failure is retried immediately. After that, each freed descriptor stores a
         // permit.
@@ -285,7 +286,7 @@ impl Listener {
         }
     }
 
-    /// Logs that no connection can be accepted, at most once per [`LOG_INTERVAL`].
+    /// Logs a failure to accept, at most once per [`LOG_INTERVAL`].
     fn log(&self, error: &io::Error) {
         let last = self.logged.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);
@@ -296,7 +297,7 @@ impl Listener {
     }
 }
 
-/// Returns whether the error concerns a single connection and not the listener.
+/// Returns whether the error affects only a single connection and not the listener itself.
 fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -309,17 +310,17 @@ fn is_connection_error(error: &io::Error) -> bool {
 /// The number of bytes that the kernel accepts in addition to the data that fits into the peer's
 /// receive buffer.
 ///
-/// By default, Linux accepts several MB, and then no more until a third of that has been sent. A
-/// client that reads slowly but steadily would look stalled, and new events would reach it only
-/// after it has read all of that data.
+/// By default, Linux buffers several MB, and then accepts no more data until a third of it has been
+/// sent. A client that reads slowly but steadily would look stalled, and new events would reach it
+/// only after it has read all of that data.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
-/// Sets the options of a connection, unless it has inherited them from its listener.
+/// Sets a connection's socket options, unless it has inherited them from its listener.
 ///
-/// On Linux, a connection inherits the options if its handshake ends after [`Listener::prepare`].
-/// The option that is checked here is set last, so a connection that has this option has all of
-/// them.
+/// On Linux, a connection inherits the options if its handshake completes after
+/// [`Listener::prepare`] has been called. The option checked here is set last, so a connection that
+/// has this option also has all the others.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
@@ -335,13 +336,13 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
 /// Makes the kernel send written data immediately and detect a peer that has vanished.
 ///
 /// A peer that vanishes without closing its connection (RFC 9293, section 3.8.3) can be detected
-/// only because it stops acknowledging. The kernel waits for at most `user_timeout` for the peer to
-/// acknowledge data, or probes if no data is in flight.
+/// only by the fact that it no longer acknowledges data. The kernel waits at most `user_timeout`
+/// for the peer to acknowledge data, or keep-alive probes if no data is in flight.
 fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()
-        // The kernel counts in whole seconds and rejects zero. After such a failure, the remaining
-        // options would not be set.
+        // The kernel counts in whole seconds and rejects zero. If it rejected this value, the
+        // remaining options would not be set.
         .with_time((user_timeout / 2).max(Duration::from_secs(1)))
         .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
@@ -359,7 +360,8 @@ fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Tests a connection that was in the backlog before the server started, and a later one.
+    /// Tests one connection that enters the backlog before the options are set, and one that enters
+    /// it afterwards.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn options_are_inherited_or_set() {
@@ -395,7 +397,7 @@ mod tests {
         let listener = listen_on_first([any].into_iter(), without_ipv6);
         let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000));
         assert_eq!(listener.map_err(|error| error.kind()), Ok(ipv4));
-        // A specific address is not replaced by a different one.
+        // A specific address does not fall back to a different address.
         let one = SocketAddr::from((Ipv6Addr::LOCALHOST, 3000));
         assert!(listen_on_first([one].into_iter(), without_ipv6).is_err());
     }

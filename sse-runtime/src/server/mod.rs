@@ -1,4 +1,4 @@
-//! The server: accepts connections, serves requests on them, and drives event streams.
+//! The server, which accepts connections, serves requests and drives event streams.
 
 pub(crate) mod body_timeout;
 pub(crate) mod connection_task;

@@ -1,4 +1,4 @@
-//! Runs a [`Server`] on a bound listener, until it has shut down.
+//! Runs a [`Server`] on a bound listener until the server has shut down.
 
 use std::{future::Future, pin::Pin, sync::atomic::Ordering, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{
 const ABORT: Duration = Duration::from_millis(500);
 
 impl Server {
-    /// Serves on a bound listener. The future is boxed so that it is compiled once, in this crate,
-    /// and not again in each program.
+    /// Serves on a bound listener. The future is boxed so that it is compiled only once, in this
+    /// crate, and not again in every program.
     pub(super) fn serve_on(
         self,
         listener: Listener,

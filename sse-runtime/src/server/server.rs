@@ -23,16 +23,16 @@ use crate::{
     server::{connection_task::Timeouts, listener::Bind},
 };
 
-/// How long a server keeps accepting connections after SIGTERM. Load balancers notice the shutdown
-/// with a delay, and continue to send requests until then.
+/// How long a server keeps accepting connections after SIGTERM. Load balancers take a moment to
+/// notice the shutdown, and keep sending requests until then.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// How long a peer may leave data unacknowledged. This is longer than the default send timeout,
-/// because a client that stops reading does not acknowledge data either. It would otherwise be
-/// mistaken for a client that has vanished.
+/// because a client that stops reading does not acknowledge data either. With a shorter timeout,
+/// such a client would be mistaken for one that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
-/// The default for the other timeouts: twice the default keep-alive interval.
+/// The default for the other timeouts, which is twice the default keep-alive interval.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an idle connection is kept open for its next request. Load balancers keep idle
@@ -42,8 +42,8 @@ const IDLE: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `addr` with the default settings of a [`Server`].
 ///
-/// `addr` is an address such as `"127.0.0.1:3000"`, or a listener that is already bound: a
-/// [`TcpListener`](tokio::net::TcpListener) or a `UnixListener`.
+/// `addr` is an address, such as `"127.0.0.1:3000"`, or a bound
+/// [`TcpListener`](tokio::net::TcpListener) or `UnixListener`.
 ///
 /// # Errors
 ///
@@ -68,10 +68,11 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// disconnects clients that have vanished or stalled, can limit the number of open streams, and
 /// ends streams gracefully when it shuts down.
 ///
-/// The server sets `TCP_NODELAY`, so that no event waits in the kernel for the next one. It also
-/// notifies each stream when an event has reached the kernel. Over HTTP/1, `flush = "each"` relies
-/// on this notification. Handlers can extract `ConnectInfo<SocketAddr>`, except on connections over
-/// a Unix socket. With the `http2` feature, the server also speaks HTTP/2 on the same port.
+/// The server sets `TCP_NODELAY` so that the kernel never holds back an event to wait for the next
+/// one. It also notifies each stream when an event has reached the kernel. Over HTTP/1, `flush =
+/// "each"` relies on this notification. Handlers can extract `ConnectInfo<SocketAddr>`, except on
+/// connections over a Unix socket. With the `http2` feature, the server also speaks HTTP/2 on the
+/// same port.
 ///
 /// # Timeouts and limits
 ///
@@ -85,53 +86,56 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | a client that does not finish sending a request body | 30 s, plus 1 s per 500 bytes received | [`body_read_timeout`](Self::body_read_timeout) |
 /// | a client that sends a request head of more than 64 KiB or 100 fields | immediately | |
 ///
-/// A disconnect is noticed immediately, even if the client has pipelined further requests after the
-/// request for a stream. Plain `axum::serve` notices it only at the next write. Up to 64 KiB of
-/// pipelined requests are buffered, and served after the stream. Anything beyond that is discarded,
-/// and the connection closes after the stream, or immediately once 8 MiB have been discarded. Over
-/// HTTP/2, and if hyper [drives the stream](Self::bypass_hyper), data beyond the limit is not read
-/// at all.
+/// The server notices a disconnect immediately, even if the client has pipelined more requests
+/// after the request for a stream. Plain `axum::serve` notices it only at the next write. Up to 64
+/// KiB of pipelined requests are buffered, and are served once the stream has ended. Anything
+/// beyond that is discarded, and the connection is closed once the stream has ended or 8 MiB have
+/// been discarded. Over HTTP/2, and if hyper [drives the stream](Self::bypass_hyper), data beyond
+/// the limit is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
-/// A connection has at most 250 open streams. The server buffers at most 1 MiB of unread data per
-/// connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that, it
-/// buffers at most 16 KiB per stream, not counting the last event that was yielded. The generator
-/// does not run while its buffer is full. An unread stream therefore costs no more than a stream
-/// over HTTP/1, regardless of the window sizes that its client announces, and
+/// A connection can have at most 250 open streams. The server buffers at most 1 MiB of unread data
+/// per connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that,
+/// it buffers at most 16 KiB per stream, not counting the last event yielded. The generator does
+/// not run while its buffer is full. An unread stream therefore costs no more than a stream over
+/// HTTP/1, regardless of the window sizes that its client announces, and
 /// [`max_streams`](Self::max_streams) bounds the total.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory, and costs about 200
-/// ns of CPU time per frame. hyper has no setting that limits such a flood. If that matters, limit
-/// the rate per address in front of the server.
+/// ns of CPU time per frame. hyper has no setting that limits such a flood. If this matters, apply
+/// a rate limit per address in front of the server.
 ///
 /// # Small events over HTTP/2
 ///
 /// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams
 /// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
 /// than 256 bytes are waiting for the client app to read them. Therefore, once a connection has
-/// sent a burst of 48 such frames, or 100 per second, events that a generator yields without
-/// waiting in between share a frame, until that frame has 256 bytes. No timer delays the frame. If
-/// the generator waits between events, each event is still sent immediately, and a client that does
-/// not read such a stream closes the connection after about a hundred events. Plain `axum::serve`
-/// sends one frame per event with `flush = "each"`. In that case, use `flush = "ready"` for bursts.
+/// sent a burst of 48 such frames, or 100 of them per second, the server starts to combine events.
+/// Events that a generator yields without waiting in between then share a frame until that frame
+/// has 256 bytes. No timer delays the frame. If the generator waits between events, each event is
+/// still sent immediately. A client that does not read such a stream closes the connection after
+/// about a hundred events. Under plain `axum::serve`, `flush = "each"` sends one frame per event,
+/// so use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
-/// If a handler, extractor or layer panics before it returns a response, the server closes the
-/// connection (over HTTP/2, it resets the stream) and logs the method and the path in an `error`
-/// line. Plain `axum::serve` does not log a panic, so the panic hook's message is the only trace.
+/// If a handler, extractor or layer panics before it returns a response, the server logs the
+/// request's method and path at the `error` level. It then closes the connection or, over HTTP/2,
+/// resets the stream. Plain `axum::serve` does not log a panic, so the panic hook's message is the
+/// only trace.
 ///
 /// # Graceful shutdown
 ///
 /// After SIGTERM, the [readiness probe](Self::readiness_path) fails, but the server keeps accepting
 /// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
-/// notice the change. Then the server drains: each stream sends a random `retry` and ends at a
-/// random moment within the [`drain`](Self::drain) time, so that clients do not all reconnect at
-/// once. Streams with `on_shutdown = "finish"` run until they finish or the drain time is over.
-/// Close hooks get another 2 s. The defaults fit into the 30 s that Kubernetes allows. After
-/// SIGINT, which usually comes from a terminal, the server drains within a second and without a
-/// delay. A second signal closes all open connections, but their close hooks still get 2 s.
+/// notice the change. The server then drains its streams. Each stream sends a random `retry` and
+/// ends at a random moment within the [`drain`](Self::drain) time, so that clients do not all
+/// reconnect at the same time. Streams with `on_shutdown = "finish"` run until they finish or the
+/// drain time is over. Close hooks get another 2 s. With the defaults, the whole shutdown takes
+/// less than the 30 s that Kubernetes allows. After SIGINT, which usually comes from a terminal,
+/// the server drains within a second and without a delay. A second signal closes all open
+/// connections, but their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -185,10 +189,10 @@ impl Server {
     }
 
     /// Serves only over TLS, with the certificate and the private key in these files. Both are PEM
-    /// files. `cert` contains the server's own certificate, followed by its chain. The same file
+    /// files. `cert` contains the server's own certificate, followed by its chain. A single file
     /// may contain both the certificates and the key.
     ///
-    /// The files are checked every minute, and a renewed certificate is used for new connections
+    /// The server checks the files every minute, and uses a renewed certificate for new connections
     /// without a restart. With the `http2` feature, clients can choose HTTP/2 in the handshake, as
     /// browsers do. HTTP/2 streams share one connection, whereas over HTTP/1 a browser opens at
     /// most six connections across all its tabs.
@@ -210,8 +214,8 @@ impl Server {
     }
 
     /// Sets how many event streams may be open at once. By default, the number is unlimited. The
-    /// limit is a [`StreamLimit`] around the whole app. See there for the response to requests over
-    /// the limit.
+    /// limit is a [`StreamLimit`] around the whole app. See its documentation for the response to
+    /// requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -221,12 +225,13 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 s.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer is full (it may hold several MB), and another 64 KiB are waiting on Linux. On other
-    /// platforms, the operating system's own limit applies. Over HTTP/2, the timeout applies to the
-    /// connection and to each response that the client does not read, and the client makes progress
-    /// by reading 16 KiB. Over HTTP/1 without TLS, the client makes progress by reading about 32
-    /// KiB, or more if its kernel frees more buffer space at once. With the default, a client has
-    /// to read about 5 KB/s of a stream that always has data to send.
+    /// buffer, which may hold several MB, is full. On Linux, another 64 KiB are waiting in the
+    /// server's kernel. On other platforms, the operating system's own limit applies. Over HTTP/2,
+    /// the timeout applies to the connection and to every response that the client does not read.
+    /// The client makes progress whenever it has read 16 KiB. Over HTTP/1 without TLS, it makes
+    /// progress whenever it has read about 32 KiB, or more if its kernel frees buffer space in
+    /// larger steps. With the default timeout, a client has to read about 5 KB/s of a stream that
+    /// always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
@@ -242,9 +247,9 @@ impl Server {
         self
     }
 
-    /// Sets how long the server waits for the body of a request that has no response yet. The
-    /// default is 30 s, plus 1 s for each 500 bytes that arrive. After that, reading the body
-    /// fails, and axum's extractors respond with `400`.
+    /// Sets how long the server waits for a request body before the app has responded. The default
+    /// is 30 s, plus 1 s per 500 bytes received. Once this time is up, reading the body fails, and
+    /// axum's extractors respond with `400`.
     ///
     /// Only the time spent waiting for the client counts, not the time that the handler takes
     /// between reads.
@@ -253,9 +258,9 @@ impl Server {
         self
     }
 
-    /// Sets how long a peer may leave data unacknowledged, or keep-alive probes if there is no
-    /// data. The default is 45 s. After that, the connection is closed, and its streams end with
-    /// [`ClientGone`](crate::CloseReason::ClientGone).
+    /// Sets how long a peer may leave data unacknowledged, or keep-alive probes if no data is in
+    /// flight. The default is 45 s. Once this time is up, the connection is closed, and its streams
+    /// end with [`ClientGone`](crate::CloseReason::ClientGone).
     ///
     /// A client whose receive buffer is full does not acknowledge data or PINGs either. The
     /// [`send_timeout`](Self::send_timeout) starts only once 64 KiB are waiting. If
@@ -270,8 +275,8 @@ impl Server {
         self
     }
 
-    /// Adds a readiness probe at `path`, outside all layers of the app. It responds to `GET` with
-    /// `200`, or with `503` once the server starts to shut down.
+    /// Adds a readiness probe at `path`, outside all layers of the app. It responds to `GET`
+    /// requests with a `200`, or with a `503` once the server begins to shut down.
     ///
     /// # Panics
     ///
@@ -295,15 +300,14 @@ impl Server {
         self
     }
 
-    /// Sets how much time the streams have to end after the drain delay. The default is 20 s.
+    /// Sets how long the streams have to end once the drain delay is over. The default is 20 s.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Also shuts the server down when `shutdown` begins, for programs that are stopped by
-    /// something other than a signal. The server then drains without a delay, for the time that
-    /// `shutdown` allows.
+    /// Also shuts the server down when `shutdown` begins. Use this in programs that are not stopped
+    /// by a signal. The server then drains without a delay, for the time that `shutdown` allows.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self
@@ -312,11 +316,10 @@ impl Server {
     /// Sets whether SIGINT and SIGTERM (Ctrl-C on platforms without signals) shut the server down.
     /// The default is `true`.
     ///
-    /// Once a program has listened for a signal, that signal no longer terminates the process for
-    /// the rest of its lifetime. With `true`, this applies as soon as the server starts, and still
-    /// applies after the server has ended. Programs that outlive their server, or that handle
-    /// signals themselves, should pass `false` and stop the server with a
-    /// [`shutdown`](Self::shutdown):
+    /// Once a program has listened for a signal, that signal never terminates the process by itself
+    /// again. With `true`, this takes effect when the server starts, and remains in effect after
+    /// the server has ended. Programs that outlive their server, or that handle signals themselves,
+    /// should pass `false` and stop the server with a [`shutdown`](Self::shutdown):
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::{Server, Shutdown}};
@@ -338,16 +341,16 @@ impl Server {
     /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket.
     /// The default is `true`.
     ///
-    /// With `true`, a quiet stream needs about a quarter of the memory, and an event takes less
-    /// time. Clients cannot see the difference. Pass `false` to find out whether the bypass causes
-    /// a problem.
+    /// With `true`, a quiet stream needs about a quarter of the memory, and sending an event takes
+    /// less time. Clients cannot see the difference. Pass `false` to find out whether the bypass
+    /// causes a problem.
     pub fn bypass_hyper(mut self, bypass: bool) -> Self {
         self.takeover = bypass;
         self
     }
 
     /// Serves on `addr` until a [signal](Self::signals) arrives or the [shutdown](Self::shutdown)
-    /// begins, and all streams have ended.
+    /// begins, and then until all streams have ended.
     ///
     /// # Errors
     ///
@@ -363,8 +366,8 @@ impl Server {
     /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
     /// same router. Both receive the signals. Each has its own [`max_streams`](Self::max_streams),
     /// whereas a [`StreamLimit`] on the router counts the streams of both. A program that binds a
-    /// Unix socket has to remove the socket file, both before it binds the socket and after it has
-    /// closed the socket.
+    /// Unix socket has to remove the socket file itself, both before binding the socket and after
+    /// closing it.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};
@@ -380,7 +383,7 @@ impl Server {
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
         #[cfg_attr(
             not(feature = "tls"),
-            expect(unused_mut, reason = "only loading the certificate awaits a signal")
+            expect(unused_mut, reason = "`signals` is awaited only while the certificate is loading")
         )]
         let mut signals = if self.signals {
             Signals::new()?

@@ -105,7 +105,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// The method and the URI of a request.
+/// A request's method and URI.
 struct RequestLine {
     method: Method,
     uri: Uri,
@@ -126,11 +126,11 @@ impl RequestLine {
     }
 }
 
-/// The future of the app's response to a request.
+/// The response future for a request.
 pub(crate) struct ResponseFuture {
     answer: RouteFuture<Infallible>,
     line: RequestLine,
-    /// The progress of the request, or `None` if the request has no body.
+    /// The request's progress, or `None` if the request has no body.
     progress: Option<RequestProgress>,
     /// Takes over the response if it is an event stream.
     takeover: Option<(Candidate, Shutdown)>,
@@ -156,8 +156,8 @@ impl Future for ResponseFuture {
             let Ok(response) = answer;
             return match candidate.take(response, &shutdown) {
                 Some(response) => Poll::Ready(Ok(response)),
-                // hyper's connection is taken apart at the end of the current poll. Before that,
-                // hyper may poll this future once more.
+                // hyper's connection is taken apart once the current poll returns. Until then,
+                // hyper may poll this future again.
                 None => {
                     this.is_taken = true;
                     Poll::Pending

@@ -1,9 +1,8 @@
-//! [`Socket`]: the I/O of a connection, used by hyper and by the
-//! [`takeover`](crate::server::takeover).
+//! [`Socket`]: a connection's I/O, used by hyper and by the [`takeover`](crate::server::takeover).
 //!
 //! hyper does not report when a flush has finished, does not time out a client that stops reading,
 //! and does not notice a disconnect while its buffer contains bytes of the next request. The socket
-//! sees every read and write, so it handles all three.
+//! sees every read and write, so it can do all three.
 
 use std::{
     io, mem,
@@ -21,7 +20,7 @@ use tokio::{
 
 use crate::{lifecycle::wire::Wire, poll::poll_unconstrained};
 
-/// The transport of a [`Socket`]: a TCP or Unix stream, or TLS on top of one.
+/// The transport of a [`Socket`], which is a TCP or Unix stream, or a TLS stream on top of one.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the kernel discard unsent data and reset the connection when the transport is dropped.
     fn forget_unsent(&self);
@@ -35,7 +34,8 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Transport for TcpStream {
     fn forget_unsent(&self) {
-        // This fails only if the connection is already closed, and then there is no unsent data.
+        // This fails only if the connection is already closed, in which case there is no unsent
+        // data.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
@@ -123,8 +123,8 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
     }
 }
 
-/// Maximum size of the pipelined requests that are buffered during an event stream, in bytes. If a
-/// client sends more on a connection that hyper drives, its disconnect is noticed only at the next
+/// Maximum size, in bytes, of the pipelined requests that are buffered during an event stream. If a
+/// client sends more on a connection driven by hyper, its disconnect is noticed only at the next
 /// write.
 const AHEAD: usize = 64 * 1024;
 
@@ -137,14 +137,14 @@ const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 pub(crate) struct Socket<Io: Transport> {
     io: Io,
     wire: Wire,
-    /// Data that was read before hyper requested it.
+    /// Data read before hyper requested it.
     ahead: BytesMut,
     /// Whether hyper is waiting to read, in which case hyper itself notices a disconnect.
     hyper_reads: bool,
     send_timeout: Duration,
     /// Whether received data is being discarded because `ahead` was full.
     is_flooded: bool,
-    /// The number of bytes that have been discarded.
+    /// The number of bytes discarded so far.
     discarded: usize,
     /// Runs while the client isn't reading. Boxed, because most clients never stop reading.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -153,7 +153,7 @@ pub(crate) struct Socket<Io: Transport> {
 }
 
 impl<Io: Transport> Socket<Io> {
-    /// Creates a socket that returns an error once the client has not read any data for
+    /// Creates a socket that returns an error if the client does not read any data for
     /// `send_timeout`.
     pub(crate) fn new(io: Io, send_timeout: Duration) -> Self {
         Self {
@@ -226,9 +226,9 @@ impl<Io: Transport> Socket<Io> {
     }
 
     /// Returns the kernel's result unchanged. Marks the client as stalled if the result is an error
-    /// that was caused by the stall. `TCP_USER_TIMEOUT` also ends the connection of a client that
-    /// stops reading. It may expire before `send_timeout`, because it starts as soon as the
-    /// client's window is closed, even if the server's buffers are not full yet.
+    /// caused by the stall. `TCP_USER_TIMEOUT` also ends the connection of a client that stops
+    /// reading. It may expire before `send_timeout`, because it starts as soon as the client's
+    /// window is closed, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut
@@ -294,8 +294,7 @@ impl<Io: Transport> Socket<Io> {
         self.is_flooded
     }
 
-    /// Reads and buffers the data that is available. Returns an error if the client has
-    /// disconnected.
+    /// Reads and buffers all available data. Returns an error if the client has disconnected.
     pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.ahead.len() < AHEAD {
             let mut chunk = [mem::MaybeUninit::uninit(); 4096];

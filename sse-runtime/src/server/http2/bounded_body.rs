@@ -1,4 +1,4 @@
-//! [`BoundedBody`]: a response body that hyper cannot buffer without bound.
+//! [`BoundedBody`]: a response body that limits how much data hyper buffers.
 
 use std::{
     pin::Pin,
@@ -14,15 +14,16 @@ use http_body::{Frame, SizeHint};
 
 use crate::lifecycle::flow_control::{Bound, FlowControl, InHyper};
 
-/// Maximum size of a piece handed to hyper, in bytes: one HTTP/2 frame of the default size.
+/// Maximum size, in bytes, of a piece handed to hyper. This is the default maximum size of an
+/// HTTP/2 frame.
 ///
-/// hyper takes a piece as soon as the client's window has room for a single byte, holds that piece
-/// for as long as the client does not read it, and requests the next one. Therefore, data that does
-/// not fit into the client's window has to be held back and counted before it reaches hyper.
+/// hyper takes a piece as soon as the client's window has room for a single byte. It holds that
+/// piece until the client reads it, but requests the next one immediately. Therefore, data that
+/// does not fit into the client's window has to be held back and counted before it reaches hyper.
 const PIECE: usize = 16 * 1024;
 
-/// A piece with fewer bytes than this is small. A client that uses the `h2` crate accepts only a
-/// limited number of small pieces that its app has not read yet.
+/// A piece with fewer bytes than this is considered small. A client that uses the `h2` crate
+/// accepts only a limited number of small pieces that its app has not read yet.
 const SMALL: usize = 256;
 
 /// Limit on the data that hyper may hold for one stream.
@@ -31,7 +32,7 @@ const UNSENT_OF_STREAM: Bound = Bound {
     bytes: 64 * 1024,
 };
 
-/// Limit on the data that hyper may hold for all streams of a connection, not counting one piece
+/// Limit on the data that hyper may hold for all streams on a connection, not counting one piece
 /// per stream.
 ///
 /// This data is on its way from the stream tasks to the connection task, so the limit does not slow
@@ -41,24 +42,25 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
     bytes: 1024 * 1024,
 };
 
-/// A response body that is split into pieces and hands over only as many as hyper may hold.
+/// A response body that is split into pieces. It hands over only as many pieces as hyper may hold.
 ///
-/// After too many small pieces, data that the body yields without waiting is gathered until the
-/// piece is no longer small. Once the body is pending, the gathered data is handed over as soon as
-/// hyper has written the previous piece. No timer is involved.
+/// If a connection has sent too many small pieces, data that the body yields without waiting is
+/// gathered into one piece until that piece is no longer small. Once the body is pending, the
+/// gathered data is handed over as soon as hyper has written the previous piece. No timer is
+/// involved.
 #[derive(Debug)]
 pub(crate) struct BoundedBody {
     body: Body,
     /// The rest of the current frame.
     rest: Bytes,
-    /// The data of the next piece, while that piece is still small.
+    /// The data gathered for the next piece while that piece is still small.
     gathered: BytesMut,
     /// Whether the last poll of the body returned `Pending` and added nothing to `gathered`.
     was_pending: bool,
     flow: FlowControl,
-    /// Whether hyper has been handed a piece.
+    /// Whether a piece has been handed to hyper.
     has_handed_over: bool,
-    /// How the body ended. The end is held back until hyper has taken all data before it.
+    /// How the body ended. The end is held back until hyper has taken all of the data.
     end: Option<BodyEnd>,
 }
 
@@ -100,7 +102,7 @@ impl BoundedBody {
         self.hand_over(bytes)
     }
 
-    /// Hands over a piece of `rest`, or moves it to `gathered`.
+    /// Hands over a piece of `rest`, or moves that piece to `gathered`.
     fn poll_rest(&mut self) -> Polled {
         let is_small = self.rest.len() < SMALL;
         if self.gathered.is_empty() && (!is_small || self.flow.admit_small()) {
@@ -149,7 +151,7 @@ impl BoundedBody {
 
     /// Returns the body's error once the last piece has been written. hyper resets the stream as
     /// soon as it sees the error, and the reset discards all data that has not been sent yet. If no
-    /// piece has been handed over yet, an empty piece is handed over, to find out when the head has
+    /// piece has been handed over yet, this hands over an empty piece to find out when the head has
     /// been written.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_handed_over && self.flow.poll_written(cx.waker()) {
@@ -164,7 +166,7 @@ impl BoundedBody {
     }
 }
 
-/// A piece of a body that hyper holds until it is written.
+/// A piece of a body, held by hyper until it has been written.
 #[derive(Debug)]
 pub(crate) struct Piece {
     bytes: Bytes,

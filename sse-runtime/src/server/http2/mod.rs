@@ -28,7 +28,7 @@ use crate::{
 use bounded_body::BoundedBody;
 use stall_timeout::{StallTimeout, attach_flow};
 
-/// The preface that every HTTP/2 client sends first, and that no HTTP/1 client sends.
+/// The preface, which every HTTP/2 client sends first and no HTTP/1 client ever sends.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Maximum number of open streams on one HTTP/2 connection.
@@ -37,13 +37,13 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// another connection.
 pub(crate) const STREAMS: u32 = 250;
 
-/// Maximum size of a request head, in bytes. The limit is the same as over HTTP/1.
+/// Maximum size, in bytes, of a request head. HTTP/1 has the same limit.
 pub(crate) const HEAD: u32 = 64 * 1024;
 
-/// Maximum size of a stream's send buffer if the client stops reading, in bytes.
+/// Maximum size, in bytes, of a stream's send buffer if the client stops reading.
 pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 
-/// Spawns a task for each stream of an HTTP/2 connection.
+/// Spawns one task per stream of an HTTP/2 connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     send_timeout: Duration,
@@ -58,7 +58,7 @@ pub(crate) struct Streams {
 pub(crate) struct StreamCounts {
     /// The number of open streams.
     open: AtomicUsize,
-    /// The number of streams that have been opened so far.
+    /// The number of streams opened so far.
     opened: AtomicUsize,
 }
 
@@ -69,7 +69,8 @@ impl StreamCounts {
         OpenStream(Arc::clone(self))
     }
 
-    /// Waits until no stream is open and none has been opened for `limit`. Checks once per `limit`.
+    /// Waits until no stream is open and no new stream has been opened for `limit`. Checks once per
+    /// `limit`.
     pub(crate) async fn idle(&self, limit: Duration) {
         loop {
             let before = self.opened.load(Ordering::Relaxed);
@@ -149,7 +150,7 @@ impl hyper::service::Service<Request<Incoming>> for Http2Service {
     }
 }
 
-/// The future of the app's response to an HTTP/2 request.
+/// The response future for an HTTP/2 request.
 pub(crate) struct Http2ResponseFuture {
     response: ResponseFuture,
     flow: FlowControl,

@@ -23,7 +23,7 @@ tokio::task_local! {
 
 /// Passes a stream's flow control to the current task, which drives the stream.
 pub(super) fn attach_flow(flow: &FlowControl) {
-    // Stalls are detected only inside a stream's task, so flow control is not needed elsewhere.
+    // Stalls are detected only inside a stream's task, so other tasks do not need the flow control.
     let _ = CURRENT_FLOW.try_with(|driven| driven.set(flow.clone()));
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Candidate {
     keeps_alive: bool,
 }
 
-/// Holds an event stream that is to be taken over. Each hyper connection has one slot.
+/// Holds an event stream until it is taken over. Each hyper connection has one slot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slot(Arc<Mutex<Option<EventStream>>>);
 
@@ -55,7 +55,7 @@ impl Candidate {
         Some(Self {
             slot: slot.clone(),
             is_http10,
-            // In HTTP/1.0, a stream ends only when its connection ends.
+            // Over HTTP/1.0, only closing the connection marks the end of a stream.
             keeps_alive: !is_http10 && !requests_close(headers),
         })
     }

@@ -1,4 +1,4 @@
-//! [`Outgoing`]: the stream data that is being written, in HTTP/1.1 chunks.
+//! [`Outgoing`]: the stream data being written, in HTTP/1.1 chunks.
 
 use std::{
     cell::RefCell,
@@ -17,13 +17,13 @@ pub(crate) enum Next {
     End,
 }
 
-/// The data that is being written, and how much of it has been written.
+/// The data being written, and how much of it has already been written.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     head: Bytes,
     data: Bytes,
     is_chunked: bool,
-    /// Whether the body has ended, so that the last chunk has to be written.
+    /// Whether the body has ended and the last chunk has to be written.
     is_last: bool,
     written: usize,
 }
@@ -33,8 +33,8 @@ pub(crate) struct Outgoing {
 const COPY_MAX: usize = 24 * 1024;
 
 thread_local! {
-    /// The buffer for these copies. It is empty between writes, so all streams on a thread share
-    /// one.
+    /// The buffer for these copies. It is empty between writes, so all streams on a thread can
+    /// share it.
     static COPY_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -83,7 +83,8 @@ impl Outgoing {
             let written = if len - self.written <= COPY_MAX {
                 COPY_BUFFER.with_borrow_mut(|copy| {
                     copy.clear();
-                    // Only the unwritten end is copied, because the whole data may be much larger.
+                    // Only the unwritten part is copied, because the complete data may be much
+                    // larger.
                     let mut written = self.written;
                     for part in parts {
                         let left = &part[written.min(part.len())..];
@@ -115,8 +116,8 @@ impl Outgoing {
         self.written = 0;
     }
 
-    /// Returns the bytes to send: the head, one chunk and the last chunk. Parts that are absent are
-    /// empty.
+    /// Returns the bytes to send, which are the head, one chunk and the last chunk. Any part that
+    /// is not needed is empty.
     fn parts<'a>(&'a self, size: &'a mut SizeLine) -> [&'a [u8]; 5] {
         let is_chunk = self.is_chunked && !self.data.is_empty();
         let size = if is_chunk {
@@ -134,8 +135,8 @@ impl Outgoing {
     }
 }
 
-/// The line before a chunk, with the chunk size in hexadecimal. (`write!` would account for a tenth
-/// of the time that an event takes.)
+/// The line before a chunk, which contains the chunk size in hexadecimal. It is formatted by hand
+/// because `write!` would account for a tenth of the time that an event takes.
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 
@@ -206,7 +207,7 @@ mod tests {
         let written = outgoing.poll_write(Pin::new(&mut narrow), &mut cx);
         assert!(matches!(written, Poll::Ready(Ok(()))), "{written:?}");
         let whole = [&b"head\r\n\r\nF4240\r\n"[..], &data, b"\r\n0\r\n\r\n"].concat();
-        assert!(narrow.taken == whole, "the written bytes are not the frame");
+        assert!(narrow.taken == whole, "the written bytes differ from the frame");
         let capacity = COPY_BUFFER.with_borrow(Vec::capacity);
         assert!(
             capacity <= 2 * COPY_MAX,

@@ -27,19 +27,19 @@ use crate::{
 /// An event stream on a socket that was taken over from hyper.
 #[derive(Debug)]
 pub(crate) struct TakenOver<Io: Transport> {
-    // Dropped before the socket, so that the destructors of the generator have run before the
-    // client sees the connection close.
+    // Dropped before the socket so that the generator's destructors have run before the client sees
+    // the connection close.
     body: Body,
     socket: Socket<Io>,
-    /// The next item of the body, held here while earlier data is still being written.
+    /// The body's next item, held here while earlier data is still being written.
     next: Option<Next>,
     outgoing: Outgoing,
     keeps_alive: bool,
-    /// Starts a new epoch for each poll.
+    /// Starts a new epoch on every poll.
     epochs: PollEpochs,
 }
 
-/// The connection state after a stream has ended.
+/// The state of a connection once its stream has ended.
 pub(crate) enum AfterStream<Io: Transport> {
     /// The connection serves the next request.
     Next(Socket<Io>),
@@ -75,7 +75,7 @@ impl<Io: Transport> TakenOver<Io> {
         self.body = Body::empty();
     }
 
-    /// Drops the generator, and returns the connection state after the stream.
+    /// Drops the generator, and returns the resulting connection state.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -101,7 +101,7 @@ impl<Io: Transport> TakenOver<Io> {
     /// # Errors
     ///
     /// Returns an error if the client disconnects or stops reading, or if the body fails. The
-    /// caller then drops the stream, and this aborts the connection.
+    /// caller then drops the stream, which aborts the connection.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,12 +109,12 @@ impl<Io: Transport> TakenOver<Io> {
         self.socket.poll_watch(cx)?;
         let _epoch = self.epochs.enter(cx);
         loop {
-            // The body is polled even while its last frame is being written, because its deadline
-            // may have passed, and the end of the stream must not wait for the client.
+            // The body is polled even while its last frame is being written. Its deadline may have
+            // passed, and the stream must not wait for the client before it ends.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Flush even if there is nothing to write. A layer may have discarded a frame, and the
-            // generator still waits for the flush after that frame.
+            // Flush even if there is nothing to write. If a layer has discarded a frame, the
+            // generator is still waiting for the flush that follows it.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
@@ -124,7 +124,7 @@ impl<Io: Transport> TakenOver<Io> {
         }
     }
 
-    /// Polls the body for its next item, unless there already is one.
+    /// Polls the body for its next item, unless an item is already waiting to be written.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.next.is_none() {
             let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -154,12 +154,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// notice that a connection was closed until it needs that connection.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
-/// Closes a connection after its last response.
+/// Closes a connection once its last response has been sent.
 ///
-/// If data arrives on a closed socket, or is unread when the socket is closed, the kernel sends a
-/// reset. A reset discards data that the client has not read yet, such as the end of the stream.
-/// Therefore, only the server's side is shut down, and received data is discarded until the client
-/// has closed its side.
+/// The kernel sends a reset if data arrives on a closed socket, or if the socket is closed while it
+/// holds unread data. A reset makes the client's kernel discard data that the client has not read
+/// yet, such as the last events of the stream. Therefore, only the server's side is shut down, and
+/// received data is discarded until the client has closed its side.
 async fn close<Io: Transport>(mut socket: Socket<Io>, linger: Duration) -> io::Result<()> {
     let closing = async {
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await?;

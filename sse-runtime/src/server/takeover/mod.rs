@@ -1,11 +1,11 @@
-//! The takeover: drives an event stream over HTTP/1 directly on its socket, without hyper.
+//! The takeover, which drives an event stream over HTTP/1 directly on its socket, without hyper.
 //!
-//! Once the app has responded with an event stream, hyper has no work left to do while the stream
-//! lasts, perhaps for hours. hyper would keep 16 KiB of buffers, check the connection state on each
-//! poll, and gather frames for a `writev`. A `writev` costs more than a `send` of one buffer.
-//! Therefore, the response never reaches hyper. The service stays pending, hyper's connection is
-//! taken apart, and [`TakenOver`] writes the head and drives the body on the socket. After a clean
-//! end, the socket returns to hyper for the next request.
+//! An event stream may last for hours. Once the app has responded with one, hyper has no more work
+//! to do, but it would keep 16 KiB of buffers, check the connection state on every poll, and gather
+//! frames for a `writev`, which costs more than sending one buffer with `send`. Therefore, the
+//! response never reaches hyper. The service stays pending, hyper's connection is taken apart, and
+//! [`TakenOver`] writes the head and drives the body on the socket. If the stream ends cleanly, the
+//! socket is returned to hyper for the next request.
 //!
 //! ```text
 //! hyper: request -> Service -> ResponseFuture -> event stream? --no--> hyper sends it
@@ -18,20 +18,21 @@
 //!
 //! # Assumptions
 //!
-//! - hyper calls the service for a request only after all earlier responses are in the kernel
-//!   (`try_keep_alive`, after a completed flush). Therefore, hyper's write buffer is empty when the
-//!   connection is taken apart. hyper does not guarantee this, so the `takeover` tests check it. It
-//!   would not be true with `pipeline_flush`, so that option must stay off.
+//! - hyper calls the service for a request only once all earlier responses are in the kernel,
+//!   because `try_keep_alive` runs after a completed flush. Therefore, hyper's write buffer is
+//!   empty when the connection is taken apart. hyper does not guarantee this, so the `takeover`
+//!   tests check it. With `pipeline_flush`, the buffer might not be empty, so that option must stay
+//!   off.
 //! - `into_parts` returns all bytes that hyper has read but not parsed. Any part of a request body
-//!   that hyper has read is lost, so a request is taken over only if it has no body or its body has
-//!   been read to its end
+//!   that hyper has read is lost, so a request is taken over only if it has no body or its entire
+//!   body has been read
 //!   ([`RequestProgress::has_arrived`](crate::server::body_timeout::RequestProgress::has_arrived)).
 //! - The body is the one that the router returned, with all layers around it. It is dropped when
 //!   the client disconnects, just as hyper would drop it. The body gets information about the
-//!   connection only from the [`Wire`](crate::lifecycle::wire::Wire) in its request, where the
-//!   takeover also counts flushes.
-//! - [`Socket`] returns an error if a client stops reading, and also handles TLS, so this code
-//!   needs to do neither.
+//!   connection only from the [`Wire`](crate::lifecycle::wire::Wire) in its request. The takeover
+//!   counts its flushes there.
+//! - [`Socket`] handles TLS and returns an error if a client stops reading, so the takeover does
+//!   not have to do either.
 //!
 //! # Invariants
 //!
@@ -42,20 +43,20 @@
 //!   waits for the flush.
 //! - Take more than one frame from a body whose previous frame is still being written. Backpressure
 //!   begins here.
-//! - Keep data that has been sent, or a buffer for later data. Between two frames, a quiet stream
-//!   must use no memory other than its state.
+//! - Keep data after it has been sent, or keep a buffer for later data. Between two frames, a quiet
+//!   stream must not use any memory beyond its own state.
 //! - Read without a limit, or stop checking whether the client is still connected.
-//! - End a failed body with the last chunk.
+//! - Write the last chunk after the body has failed.
 //!
 //! # What stays with hyper
 //!
 //! hyper keeps driving the following:
 //!
 //! - HTTP/2.
-//! - Every response other than a `200` with `text/event-stream` and a body of unknown length.
+//! - Every response that is not a `200` with `text/event-stream` and a body of unknown length.
 //! - Responses to `HEAD` requests.
 //! - Requests with `expect: 100-continue`, with an upgrade, or with a body that is chunked or has
-//!   not been read to its end.
+//!   not been read completely.
 //! - All requests, if [`Server::bypass_hyper`](crate::Server::bypass_hyper) is off.
 
 pub(crate) mod candidate;

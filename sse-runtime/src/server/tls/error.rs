@@ -102,7 +102,7 @@ pub enum TlsError {
     },
     /// The process has installed a rustls provider that supports neither TLS 1.2 nor 1.3.
     #[error(
-        "the rustls provider that this process has installed cannot be used: {reason}; install another one, or none"
+        "the rustls provider installed by this process cannot be used: {reason}; install a different provider, or do not install one"
     )]
     #[non_exhaustive]
     Provider {
@@ -111,7 +111,7 @@ pub enum TlsError {
     },
 }
 
-// If `main` returns this error, its `Debug` form is printed, so that form has to be readable.
+// If `main` returns this error, Rust prints its `Debug` output, so that output has to be readable.
 impl fmt::Debug for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -66,16 +66,16 @@ impl Tls {
         Ok(loaded?)
     }
 
-    /// Reads the certificate chain and the key, each from a PEM file. The same file may contain
+    /// Reads the certificate chain and the key, each from a PEM file. A single file may contain
     /// both.
     ///
     /// Blocks the thread until the file system responds.
     ///
     /// # Errors
     ///
-    /// Returns a [`TlsError`] that names the file that cannot be used and gives the reason.
+    /// Returns a [`TlsError`] that names the unusable file and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Use the provider that was installed for the process, if any; it may be a certified one.
+        // Use the provider installed for the process, if any, because it may be a certified one.
         // rustls can choose a default by itself, but it panics if another dependency enables a
         // second provider.
         let provider = CryptoProvider::get_default()
@@ -92,7 +92,7 @@ impl Tls {
             provider: Arc::clone(&provider),
             current: RwLock::new(Arc::new(current)),
         });
-        // Early data can be replayed, so it stays off, which is also the default in rustls.
+        // Early data can be replayed, so it stays disabled, as it is by default in rustls.
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider {
@@ -126,8 +126,8 @@ impl Tls {
     }
 
     /// Checks the files every minute, and uses a new certificate for later handshakes. Open
-    /// connections keep the certificate they started with. If the files cannot be used, an error is
-    /// logged, and the old certificate stays in use.
+    /// connections keep the certificate they started with. If the files cannot be used, a warning
+    /// is logged, and the old certificate stays in use.
     ///
     /// Requires a runtime with its timer enabled.
     ///
@@ -174,7 +174,7 @@ impl Tls {
     }
 }
 
-/// Returns whether the handshake selected HTTP/2. For a client that does not offer a protocol,
+/// Returns whether the handshake selected HTTP/2. If the client does not offer any protocols,
 /// HTTP/1 is used.
 #[cfg(feature = "http2")]
 pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
@@ -182,7 +182,7 @@ pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
     connection.alpn_protocol() == Some(H2)
 }
 
-/// Runs `read` on its own thread.
+/// Runs `read` on a separate thread.
 ///
 /// A file system may never respond, and a runtime that is shutting down waits for its
 /// `spawn_blocking` tasks. With `spawn_blocking`, the process might never exit.
@@ -217,10 +217,10 @@ struct Pair {
 }
 
 impl Pair {
-    // Modification times are unreliable: a new file may have an older modification time than the
-    // old file (if a symlink now points to a different file) or the same time (after two writes
-    // within one tick). Therefore, each check reads the files. This is cheap because they are
-    // small.
+    // Modification times are unreliable. If a symlink now points to a different file, that file may
+    // have an older modification time than the previous one. If a file is written twice within one
+    // tick, its modification time does not change. Therefore, each check reads the files. This is
+    // cheap because they are small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
         read(&self.cert, &self.key, &self.provider)
     }
@@ -231,7 +231,7 @@ impl Pair {
     }
 
     /// Replaces the current pair if `found` is different, and returns whether it was replaced.
-    /// Comparing the chain is enough, because a certificate belongs to one key.
+    /// Comparing the chains is enough, because a certificate belongs to exactly one key.
     fn replace(&self, found: CertifiedKey) -> bool {
         let changed = found.cert != self.current().cert;
         if changed {

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{
 
 use super::error::TlsError;
 
-/// Reads both files. While they are being replaced, one may be old and the other new, so a key that
-/// does not match the certificate is an error.
+/// Reads both files. While the files are being replaced, one may be old and the other new, so a key
+/// that does not match the certificate causes an error.
 pub(super) fn read(
     cert: &Path,
     key: &Path,
@@ -44,8 +44,8 @@ pub(super) fn read(
     }
 }
 
-/// Returns the message of a rustls error without its prefix, because the prefix calls the error
-/// unexpected, or the certificate a peer certificate.
+/// Returns the message of a rustls error without its prefix. The prefix would call the error
+/// "unexpected", or the server's own certificate a "peer certificate".
 pub(super) fn reason(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(inner) => inner.to_string(),
@@ -74,8 +74,8 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         Err(error) => error,
     };
     let file = file.to_owned();
-    // Both encrypted formats contain this word in plain text: `BEGIN ENCRYPTED PRIVATE KEY` and
-    // `Proc-Type: 4,ENCRYPTED`.
+    // Both encrypted formats contain this word in plain text, in `BEGIN ENCRYPTED PRIVATE KEY` or
+    // in `Proc-Type: 4,ENCRYPTED`.
     Err(if memchr::memmem::find(&pem, b"ENCRYPTED").is_some() {
         TlsError::EncryptedKey { file }
     } else if !matches!(error, pem::Error::NoItemsFound) {
@@ -97,8 +97,8 @@ fn contents(file: &Path) -> Result<Vec<u8>, TlsError> {
 fn bad_pem(file: &Path, error: &pem::Error) -> TlsError {
     TlsError::BadPem {
         file: file.to_owned(),
-        // The error itself must not be logged: it quotes a line of the file, and if a key has lost
-        // its line breaks, that line is the whole key.
+        // The error itself must not be logged, because it quotes a line of the file. If a key has
+        // lost its line breaks, that line is the entire key.
         reason: match error {
             pem::Error::MissingSectionEnd { .. } => "a section has no end line",
             pem::Error::IllegalSectionStart { .. } => "the first line of a section is malformed",

@@ -91,7 +91,7 @@ async fn passes_through(client: &mut Client, served: &mut Served) {
     assert_eq!(&buf, b"event");
 }
 
-/// Captures the log output of the current thread in a file.
+/// Captures the current thread's log output in a file.
 struct Log {
     file: PathBuf,
     _dir: TempDir,
@@ -188,7 +188,7 @@ async fn new_certificate_is_used_within_a_minute() {
     assert!(serves(&tls, &old).await);
     until_served(&tls, &new).await;
     assert!(!serves(&tls, &old).await);
-    // The connection that was already open is not affected.
+    // The existing connection is not affected.
     passes_through(&mut client, &mut served).await;
 
     assert_eq!(log.text().matches("reloaded the certificate").count(), 1);
@@ -255,8 +255,8 @@ async fn longer_chain_replaces_certificate() {
     assert_eq!(chain, [own.der, issuer.der]);
 }
 
-/// Kubernetes mounts a secret in this way: the files are symlinks through `..data`, and a rename
-/// replaces `..data`.
+/// Kubernetes mounts secrets this way. The files are symlinks through `..data`, which is replaced
+/// by a rename.
 #[cfg(unix)]
 #[tokio::test]
 async fn changed_symlink_replaces_certificate() {
@@ -377,7 +377,7 @@ fn key_of_another_certificate_is_rejected() {
 fn errors_do_not_quote_the_key() {
     let pair = self_signed();
     let body = pair.key.lines().nth(1).unwrap();
-    // An environment variable often loses the line breaks of a key.
+    // Keys often lose their line breaks in environment variables.
     let joined = pair.key.replace('\n', "");
     for error in [
         load_error(Files::key, &joined),
@@ -406,8 +406,8 @@ fn provider_without_cipher_suites_is_rejected() {
     assert!(matches!(error, TlsError::Provider { .. }), "{error:?}");
 }
 
-/// Replaces `file` with a FIFO that does not have a writer. The FIFO blocks its readers, as a
-/// network file system does when it does not respond.
+/// Replaces `file` with a FIFO that has no writer. Reading it blocks, like reading from a network
+/// file system that does not respond.
 #[cfg(unix)]
 fn block(file: &Path) {
     let _ = fs::remove_file(file);
@@ -434,7 +434,7 @@ fn blocked_file_does_not_delay_exit() {
         drop(runtime);
         ended.send(()).unwrap();
     });
-    // When the runtime shuts down, it would wait forever for one of its own threads that is
-    // blocked.
+    // If one of the runtime's own threads were blocked, the runtime would never finish shutting
+    // down.
     is_ended.recv_timeout(Duration::from_secs(10)).unwrap();
 }
