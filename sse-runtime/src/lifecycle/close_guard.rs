@@ -17,7 +17,7 @@ use crate::lifecycle::{
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
     pub(crate) flow: Option<FlowControl>,
-    /// Whether the end of the connection marks the end of the body, as in HTTP/1.0.
+    /// Whether closing the connection marks the end of the body, as in HTTP/1.0.
     pub(crate) ends_connection: bool,
 }
 
@@ -28,13 +28,13 @@ impl StallSources {
     }
 }
 
-/// Ends the stream in [`end`](Self::end), or when the guard is dropped because the body was dropped
-/// before its end. Only the first reason is recorded.
+/// Ends the stream when [`end`](Self::end) is called, or when the guard is dropped because the body
+/// was dropped before it ended. Only the first reason is recorded.
 #[derive(Debug)]
 pub(crate) struct CloseGuard {
     connection: Connection,
     record: Record,
-    /// The stream's permits in limits. They are released when the stream ends.
+    /// The stream's permits, which are released when the stream ends.
     permits: Vec<Permit>,
     stall: StallSources,
     alive: Option<Alive>,
@@ -85,8 +85,8 @@ impl CloseGuard {
         self.record.span()
     }
 
-    /// Marks the response as aborted. If the end of the connection marks the end of the response,
-    /// only a reset shows the client that the response is incomplete.
+    /// Marks the response as aborted. If closing the connection marks the end of the response, only
+    /// a reset tells the client that the response is incomplete.
     pub(crate) fn abort(&self) {
         if self.stall.ends_connection
             && let Some(wire) = &self.stall.wire
@@ -101,7 +101,7 @@ impl CloseGuard {
         (!span.is_disabled()).then(|| span.enter())
     }
 
-    /// Ends the stream. Called after its generator has been dropped.
+    /// Ends the stream. Called after the generator has been dropped.
     pub(crate) fn end(&mut self, reason: CloseReason) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;

@@ -10,12 +10,12 @@ pub enum CloseReason {
     Finished,
     /// The generator returned an error, or yielded a value that could not be sent.
     Failed,
-    /// The endpoint sent a different response before its stream began, such as an extractor's
-    /// rejection, or an error that the function returned as the response.
+    /// The endpoint responded without starting a stream, for example because an extractor rejected
+    /// the request or because the function returned an error as the response.
     Rejected,
     /// The client disconnected, or its connection failed. This reason is used whenever the body is
-    /// dropped before its end. This includes `HEAD` requests, and bodies that are dropped by a
-    /// layer (such as a timeout before the response).
+    /// dropped before it ends. This includes `HEAD` requests, and streams dropped by a layer, such
+    /// as a timeout that expires before the response begins.
     ClientGone,
     /// The server shut down.
     Shutdown,

@@ -1,11 +1,11 @@
 //! The frames that end a stream, depending on the close reason and the endpoint.
 //!
 //! The table on the docs page "How a stream ends" describes the same behaviour. The `ends` test
-//! compares every cell of the table with the behaviour of this module.
+//! compares every cell of the table with this module's behaviour.
 //!
 //! The endpoint's behaviour depends on its method, unless a key overrides it. A `GET` response is
-//! read by an `EventSource`, which reconnects after a clean end and resumes. For any other client,
-//! a clean end means that the response is complete.
+//! read by an `EventSource`, which reconnects and resumes if the response ends cleanly. Any other
+//! client assumes that a response that ends cleanly is complete.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     lifecycle::{close_reason::CloseReason, shutdown},
 };
 
-/// The end of a response, which follows all data that the generator has written.
+/// How a response ends once all data from the generator has been written.
 #[derive(Debug)]
 pub(crate) struct StreamEnd {
     pub(crate) last_frame: Option<LastFrame>,
@@ -23,16 +23,18 @@ pub(crate) struct StreamEnd {
     pub(crate) is_aborted: bool,
 }
 
-/// A frame that is written at the end of a stream by the framework rather than by the generator.
+/// A frame that ends a stream and is written by the framework rather than by the generator.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
-    /// The `done` event, with an id that stops a client that reconnects.
+    /// The `done` event. A client that reconnects with its id gets a `204`, so it stops
+    /// reconnecting.
     Done,
     /// The reconnection time.
     Retry(Duration),
     /// The `close` event, with the reason.
     Close,
-    /// The `close` event, with the reason and an id that stops a client that reconnects.
+    /// The `close` event, with the reason. A client that reconnects with its id gets a `204`, so it
+    /// stops reconnecting.
     CloseForGood,
 }
 
@@ -45,7 +47,7 @@ impl StreamEnd {
             CloseReason::Finished if is_over || endpoint.end == End::Stop => {
                 (Some(LastFrame::Done), false)
             }
-            // After a failure, the generator's error is the last frame.
+            // If the generator has failed, its error is already the last frame.
             CloseReason::Finished | CloseReason::Failed | CloseReason::Rejected => (None, false),
             CloseReason::Panicked => (None, true),
             CloseReason::Shutdown if !cut => (
@@ -53,7 +55,7 @@ impl StreamEnd {
                 false,
             ),
             CloseReason::MaxDuration if !cut => (None, false),
-            // A script cannot see the response to a reconnect that is rejected.
+            // A script cannot see the response to a rejected reconnect.
             CloseReason::Shutdown
             | CloseReason::MaxDuration
             | CloseReason::Expired
@@ -62,8 +64,8 @@ impl StreamEnd {
             CloseReason::Superseded => (Some(LastFrame::CloseForGood), cut),
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
-        // A reconnection time is a field and not an event. An `EventSource` needs it, regardless of
-        // the events that the endpoint sends.
+        // The reconnection time is a field, not an event. An `EventSource` needs it regardless of
+        // which events the endpoint sends.
         let is_sent = |frame: &LastFrame| {
             let is_retry = matches!(frame, LastFrame::Retry(_));
             endpoint.sends_framework_events() || is_retry && endpoint.is_get()

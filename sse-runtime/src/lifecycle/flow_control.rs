@@ -2,9 +2,9 @@
 //! client is reading the stream.
 //!
 //! Over HTTP/1, the socket of a client that has stopped reading is no longer writable. An HTTP/2
-//! client can block a single stream. hyper then does not poll the stream's body, so the body cannot
-//! detect this. Therefore, hyper's calls update the state in this module, which is shared with the
-//! request.
+//! client, in contrast, can block a single stream. hyper then does not poll the stream's body, so
+//! the body cannot detect this. Therefore, hyper's calls update the state in this module, which is
+//! shared with the request.
 
 use std::sync::{
     Arc,
@@ -22,8 +22,8 @@ use atomic_waker::AtomicWaker;
 
 /// The state shared by the task that drives a stream, the stream's body, the request, and the
 /// pieces in hyper.
-// The counters use relaxed ordering, because they do not synchronize other memory. The waker orders
-// the release of a piece before the subsequent check.
+// The counters use relaxed ordering, because they do not synchronize other memory. The waker
+// ensures that a piece is released before the subsequent check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlowControl(Arc<State>);
 
@@ -45,7 +45,8 @@ struct State {
     is_blocked: AtomicBool,
     /// Woken when hyper holds fewer than `resume_below` pieces of this stream. While the stream is
     /// waiting, `resume_below` is about half the number of pieces that hyper held when the wait
-    /// began, because one wake-up per piece would cost more than an event. Otherwise, it is zero.
+    /// began. Otherwise, it is zero. Waking the stream for every piece would cost more than sending
+    /// an event.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]
@@ -60,10 +61,10 @@ impl FlowControl {
     }
 }
 
-/// The number of pieces that hyper has not written to the socket yet, and the number of their
+/// The number of pieces that hyper has not written to the socket yet, and their total size in
 /// bytes.
 ///
-/// Both numbers are stored in one atomic, because two tasks change them together for each event.
+/// Both numbers are stored in one atomic, because two tasks change both of them for every event.
 /// The upper half is the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ pub(crate) struct Unsent(AtomicU64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     /// The maximum number of pieces. This limit is needed in addition to `bytes`, because a small
-    /// piece takes up more memory in hyper than its bytes.
+    /// piece takes up more memory in hyper than its size suggests.
     pub(crate) pieces: u32,
     pub(crate) bytes: u32,
 }
@@ -85,7 +86,7 @@ impl Unsent {
 
     // A stream that waits sets `resume_below` before it reads this count, and a written piece is
     // removed from this count before `resume_below` is read. All of these accesses are sequentially
-    // consistent, so at least one side sees the write of the other side.
+    // consistent, so at least one side sees the other side's write.
     fn load(&self) -> (u32, u32) {
         Self::split(self.0.load(Ordering::SeqCst))
     }
@@ -105,7 +106,7 @@ impl Unsent {
             .fetch_add(Self::PIECE + u64::from(bytes), Ordering::SeqCst);
     }
 
-    /// Removes a piece and returns the number of pieces that are left.
+    /// Removes a piece and returns the number of remaining pieces.
     fn remove(&self, bytes: u16) -> u32 {
         let piece = Self::PIECE + u64::from(bytes);
         let before = self.0.fetch_sub(piece, Ordering::SeqCst);
@@ -122,8 +123,8 @@ pub(crate) struct OfConnection {
     small: SmallPieces,
 }
 
-/// A rate limit for small pieces that are sent on their own. It applies to all streams of a
-/// connection together.
+/// A rate limit for small pieces that are sent on their own. All streams on a connection share one
+/// limit.
 ///
 /// Each piece is a DATA frame. A client that uses the `h2` crate closes the connection if about a
 /// hundred small frames are waiting for its application (`too_many_data_frames`). The server cannot
@@ -132,7 +133,7 @@ pub(crate) struct OfConnection {
 #[derive(Debug)]
 struct SmallPieces {
     start: Instant,
-    /// The time in nanoseconds after `start` at which the pieces sent so far no longer count.
+    /// The time, in nanoseconds after `start`, from which the pieces sent so far no longer count.
     forgotten: AtomicU64,
 }
 
@@ -141,11 +142,11 @@ impl SmallPieces {
     /// The number of pieces that may be sent in a burst.
     const BURST: u32 = 48;
 
-    /// After a burst, one piece may be sent per this duration.
+    /// The interval at which single pieces may be sent after a burst.
     const EACH: Duration = Duration::from_millis(10);
 
     /// Counts another piece and returns `true`, or returns `false` if the piece may not be sent
-    /// now.
+    /// yet.
     fn admit(&self) -> bool {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now = nanos(self.start.elapsed());
@@ -179,11 +180,11 @@ impl FlowControl {
         }))
     }
 
-    /// Called when hyper polls for the next piece. Returns whether it can be handed over. If not,
-    /// `waker` is woken when hyper has written some pieces of this stream.
+    /// Called when hyper polls for the next piece. Returns whether that piece can be handed over.
+    /// If not, `waker` is woken when hyper has written some pieces of this stream.
     ///
-    /// If hyper holds no pieces of a stream, that stream can always hand one over. Otherwise,
-    /// streams whose clients do not read would block the other streams on the connection.
+    /// If hyper holds no pieces of a stream, that stream can always hand over one piece. Otherwise,
+    /// streams that the client does not read would block the other streams on the connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
         let has_room = loop {
@@ -218,7 +219,7 @@ impl FlowControl {
     }
 
     /// Counts a small piece and returns `true`, or returns `false` if the piece may not be sent on
-    /// its own now.
+    /// its own yet.
     pub(crate) fn admit_small(&self) -> bool {
         self.0.connection.small.admit()
     }
@@ -239,7 +240,8 @@ impl FlowControl {
         }
     }
 
-    /// Returns the stream's progress so far, if the stream cannot continue until its client reads.
+    /// Returns the stream's progress so far if the stream cannot continue until its client reads,
+    /// and `None` otherwise.
     pub(crate) fn blocked_since(&self) -> Option<Progress> {
         let state = &*self.0;
         state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
@@ -255,9 +257,9 @@ impl FlowControl {
     }
 }
 
-/// The progress of a stream. It consists of the number of pieces that hyper has received, the
-/// number of pieces that it has not written yet, and the number of times that it has taken bytes
-/// from a piece. If a client's window is small, hyper writes a piece in many parts.
+/// A stream's progress. It consists of the number of pieces that hyper has received, the number of
+/// pieces that it has not written yet, and the number of times that it has taken bytes from a
+/// piece. If a client's window is small, hyper writes a piece in many parts.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -266,8 +268,7 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece that was handed to hyper. It is dropped when it has been written, or when its stream has
-/// been dropped.
+/// A piece handed to hyper. It is dropped once it has been written, or when its stream is dropped.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {

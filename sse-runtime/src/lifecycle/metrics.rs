@@ -44,7 +44,7 @@ mod installed {
                 route,
             };
             // If the first exported value of a counter is one, Prometheus does not see an increase.
-            // The first panic would be missing from every rate.
+            // For example, the first panic would be missing from every rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }
@@ -75,8 +75,8 @@ mod installed {
         pub(crate) fn closed(&self, reason: CloseReason, after: Duration) {
             self.active.decrement(1);
             self.closings(reason).increment(1);
-            // Histograms are not registered in advance, because each of them consists of a dozen
-            // series or more.
+            // Histograms are not registered in advance, because each of them consists of a dozen or
+            // more series.
             histogram!(
                 "sse.server.stream_duration",
                 self.labels("reason", reason.as_str())
@@ -102,7 +102,7 @@ mod installed {
             )
         }
 
-        /// Returns the labels of a metric that has another label in addition to the route.
+        /// Returns the route label and one additional label.
         fn labels(&self, name: &'static str, value: &'static str) -> Vec<Label> {
             vec![
                 Label::new("http.route", self.route.clone()),

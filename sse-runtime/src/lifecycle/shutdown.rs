@@ -1,4 +1,4 @@
-//! [`Shutdown`]: ends the streams over the drain time before the server shuts down.
+//! [`Shutdown`]: ends the streams within the drain time before the server shuts down.
 
 use std::{
     io,
@@ -19,11 +19,11 @@ use tower_service::Service;
 use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
 /// Ends the event streams when the server shuts down. This type is both the layer that notifies the
-/// streams and the shutdown signal for the server.
+/// streams and the signal that shuts the server down.
 ///
 /// [`serve`](crate::serve()) and [`Server`](crate::Server) have a built-in shutdown. Use this type
-/// with `axum::serve`. Its graceful shutdown waits for every response to end, but an event stream
-/// may never end by itself.
+/// with `axum::serve`, because axum's graceful shutdown waits for every response to end, and an
+/// event stream may never end by itself.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -51,9 +51,9 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time, so that the
-/// clients do not all reconnect at once. Before it ends, the stream sends a random `retry`. With
-/// `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain time ends. On
-/// the wire, the response ends cleanly.
+/// clients do not all reconnect at the same time. Before it ends, the stream sends a random
+/// `retry`. With `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain
+/// time ends. On the wire, the response ends cleanly.
 ///
 /// If there are several `Shutdown` layers, the innermost one wins. A readiness probe can check
 /// [`has_begun`](Self::has_begun). There is no drain delay, because `axum::serve` stops accepting
@@ -69,7 +69,7 @@ struct State {
     draining: OnceLock<Draining>,
     /// The tasks that the server waits for. See [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// Whether the drain time is over. When it is over, the server closes the streams that are
+    /// Whether the drain time is over. Once it is over, the server closes the streams that are
     /// still open.
     is_over: AtomicBool,
 }
@@ -86,7 +86,7 @@ impl Shutdown {
         Self::within(DRAIN)
     }
 
-    /// Creates a shutdown with this drain time. All streams end within this time.
+    /// Creates a shutdown with the given drain time. All streams end within this time.
     pub fn within(drain: Duration) -> Self {
         Self(Arc::new(State {
             begun: CancellationToken::new(),
@@ -123,7 +123,7 @@ impl Shutdown {
     }
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
-    /// Also returns if the shutdown begins in another way. SIGINT limits the drain time to one
+    /// Also returns if the shutdown begins for another reason. SIGINT limits the drain time to one
     /// second, because it usually comes from a terminal.
     ///
     /// After the first call, these signals no longer terminate the process. [`over`](Self::over)
@@ -145,9 +145,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun. Then waits until 2.5 s after the end of the drain time,
-    /// or until the next SIGINT or SIGTERM arrives. After that, the program should no longer wait
-    /// for open connections.
+    /// Waits until the shutdown has begun, and then until the drain time has been over for 2.5 s or
+    /// the next SIGINT or SIGTERM arrives. After that, the program should no longer wait for open
+    /// connections.
     ///
     /// # Cancel safety
     ///
@@ -167,8 +167,8 @@ impl Shutdown {
         self.set_over();
     }
 
-    /// Returns a token that is cancelled when the shutdown begins. It can also be cancelled on its
-    /// own.
+    /// Returns a token that is cancelled when the shutdown begins. Cancelling this token does not
+    /// begin the shutdown.
     pub(crate) fn child(&self) -> CancellationToken {
         self.0.begun.child_token()
     }
@@ -229,7 +229,7 @@ impl Default for Shutdown {
     }
 }
 
-/// Notifies the streams of all requests that pass through this layer.
+/// Notifies the streams of every request that passes through this layer.
 impl<S> Layer<S> for Shutdown {
     type Service = ShutdownService<S>;
 
@@ -267,7 +267,7 @@ where
 }
 
 impl Shutdown {
-    /// Adds this shutdown to the extensions of a request, so that the request's stream can find it.
+    /// Adds this shutdown to a request's extensions so that the request's stream can find it.
     pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         extensions.insert(self.clone());
     }
@@ -276,8 +276,8 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// The time that connections have to close if they are still open at the end of the drain time. It
-/// is longer than a stream lingers for a request body that the handler does not read.
+/// How long connections that are still open after the drain time have to close. This is longer than
+/// a stream lingers for a request body that its handler does not read.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT, because a person at a terminal is waiting.
@@ -286,19 +286,19 @@ const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 /// The maximum drain time, which keeps deadlines within the range of timers.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The time that the close hooks of the last streams may run. Together with the other defaults, it
-/// is shorter than the grace period in Kubernetes.
+/// How long the last streams' close hooks may run. Together with the other defaults, this stays
+/// within Kubernetes's default grace period.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The fraction of the drain time over which the streams end. The rest of the time allows their
-/// last bytes to arrive.
+/// The fraction of the drain time over which the streams end. The rest of the drain time is left
+/// for their last bytes to arrive.
 const SPREAD: f64 = 0.8;
 
-/// The reconnection time if the endpoint does not set `retry`. It is the default in browsers.
+/// The reconnection time if the endpoint does not set `retry`. This is the default in browsers.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// Returns a random reconnection time for a client that the server disconnects. It is between 0.5
-/// and 1.5 times the endpoint's reconnection time.
+/// Returns a random reconnection time for a client that the server disconnects. The result is
+/// between 0.5 and 1.5 times the endpoint's reconnection time.
 pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
@@ -324,7 +324,7 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// Returns the drain time after this signal.
+    /// Returns the drain time that applies after this signal.
     pub(crate) fn drain(self, drain: Duration) -> Duration {
         match self {
             Self::Interrupt => drain.min(DRAIN_OF_PERSON),
@@ -334,7 +334,7 @@ impl Signal {
 }
 
 impl Signals {
-    /// Listens for both signals. They no longer terminate the process after this call.
+    /// Listens for both signals. After this call, they no longer terminate the process.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(unix)]
         let listening = {

@@ -15,24 +15,24 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::poll::cached::CachedPoll;
 
-/// The low 16 bits are the number of tokens that are currently being cancelled. The other bits are
-/// the number of tokens that have been cancelled.
+/// The low 16 bits count the tokens that are currently being cancelled. The other bits count the
+/// tokens that have already been cancelled.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
-/// The increment for one token that has been cancelled.
+/// The increment per cancelled token.
 const ONE: u64 = 1 << 16;
 
 /// Cancels a token, which ends the streams that listen to it.
 pub(crate) fn signal_stop(token: &CancellationToken) {
     // A stream may be polled between any two of these steps. While the token is being cancelled,
-    // the low bits are not zero, so every stream checks its token. After that, the count differs
-    // from the count that the stream has stored.
+    // the low bits are not zero, so every stream checks its token. Afterwards, the count differs
+    // from the one that the stream has stored.
     SIGNALLED.fetch_add(1, Ordering::AcqRel);
     let _signalling = Signalling;
     token.cancel();
 }
 
-/// Counts the cancellation as done when it is dropped, even if a waker panics.
+/// When dropped, counts the cancellation as complete. This also happens if a waker panics.
 struct Signalling;
 
 impl Drop for Signalling {
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn signal_is_seen_when_polled_during_cancellation() {
         for _ in 0..50 {
-            // The many child tokens make the cancellation slow enough that it can be polled halfway
-            // through.
+            // With this many child tokens, the cancellation is slow enough for a poll to happen
+            // halfway through.
             let all = CancellationToken::new();
             let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
             let mut until = StopSignal::new(all.child_token());

@@ -18,11 +18,11 @@ pub(crate) struct Wire(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of flushes that have finished.
+    /// The number of completed flushes.
     flushes: AtomicU64,
     /// Whether a body is waiting for a flush. A waiter sets this flag before it reads the count,
     /// and a flush increments the count before it reads this flag. All of these accesses are
-    /// sequentially consistent, so at least one side sees the write of the other side.
+    /// sequentially consistent, so at least one side sees the other side's write.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
     /// The task that drives the connection. If a layer polls a body in another task, the body's
@@ -57,7 +57,7 @@ impl Wire {
         InFlight(self.clone())
     }
 
-    /// Returns the number of flushes that have finished.
+    /// Returns the number of completed flushes.
     pub(crate) fn flushes(&self) -> u64 {
         self.0.flushes.load(Ordering::SeqCst)
     }
@@ -67,8 +67,8 @@ impl Wire {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Makes the connection end with a reset, because the client would mistake any other end for
-    /// the end of the response.
+    /// Makes the connection close with a reset, because the client would otherwise take the close
+    /// for the end of the response.
     pub(crate) fn reset_when_closed(&self) {
         self.0.resets.store(true, Ordering::Relaxed);
     }
@@ -103,7 +103,7 @@ impl Wire {
         }
     }
 
-    /// Returns `Ready` if more than `since` flushes have finished. Returns `None` outside the
+    /// Returns `Ready` if more than `since` flushes have been completed. Returns `None` outside the
     /// connection's task. In another task, a frame may have been flushed long before its body is
     /// polled again, and there may never be another flush.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {

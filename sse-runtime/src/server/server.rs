@@ -47,8 +47,8 @@ const IDLE: Duration = Duration::from_secs(75);
 ///
 /// # Errors
 ///
-/// Returns an error if the address cannot be bound, or if the process cannot listen for signals. A
-/// connection that fails does not affect the others.
+/// Returns an error if the address cannot be bound, or if the process cannot listen for signals. An
+/// error on one connection does not affect the others.
 ///
 /// # Cancel safety
 ///
@@ -132,10 +132,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// notice the change. The server then drains its streams. Each stream sends a random `retry` and
 /// ends at a random moment within the [`drain`](Self::drain) time, so that clients do not all
 /// reconnect at the same time. Streams with `on_shutdown = "finish"` run until they finish or the
-/// drain time is over. Close hooks get another 2 s. With the defaults, the whole shutdown takes
-/// less than the 30 s that Kubernetes allows. After SIGINT, which usually comes from a terminal,
-/// the server drains within a second and without a delay. A second signal closes all open
-/// connections, but their close hooks still get 2 s.
+/// drain time is over. Close hooks get another 2 s. With the defaults, the whole shutdown stays
+/// within the 30 s that Kubernetes allows. After SIGINT, which usually comes from a terminal, the
+/// server drains within a second and without a delay. A second signal closes all open connections,
+/// but their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -355,7 +355,8 @@ impl Server {
     /// # Errors
     ///
     /// Returns an error if the address cannot be bound, if the certificate cannot be used, or if
-    /// the process cannot listen for signals. A connection that fails does not affect the others.
+    /// the process cannot listen for signals. An error on one connection does not affect the
+    /// others.
     ///
     /// # Cancel safety
     ///
@@ -383,7 +384,7 @@ impl Server {
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
         #[cfg_attr(
             not(feature = "tls"),
-            expect(unused_mut, reason = "`signals` is awaited only while the certificate is loading")
+            expect(unused_mut, reason = "`signals` is mutated only while the certificate is loading")
         )]
         let mut signals = if self.signals {
             Signals::new()?

@@ -30,7 +30,7 @@ use crate::{
 };
 use tasks::Started;
 
-/// Held until all parts of the stream have been dropped. The test client waits for this to be
+/// Held until all parts of the stream have been dropped. The test client waits until this value is
 /// dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
@@ -38,8 +38,8 @@ pub(crate) struct Alive(
     pub(crate)  tokio::sync::mpsc::Sender<()>,
 );
 
-/// The stream that a handler serves, with its client and with the tasks and hooks that end with the
-/// stream. This extractor works only in event endpoints.
+/// The stream that a handler serves, including its client and the tasks and hooks that end with it.
+/// This extractor works only in event endpoints.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -70,7 +70,7 @@ pub(crate) struct Alive(
 /// }
 /// ```
 ///
-/// A clone refers to the same connection. Holding a `Connection` does not keep the stream or its
+/// Clones refer to the same connection. Holding a `Connection` does not keep the stream or its
 /// tasks alive.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
@@ -90,16 +90,16 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// The reason why the stream was requested to close, or `None` if it was not.
+    /// The reason passed to [`Connection::close`], or `None` if that method has not been called.
     close_requested: Option<CloseReason>,
     /// The reason why the stream ended, or `None` if it has not ended yet.
     ended: Option<CloseReason>,
     /// Boxed because few streams start a task or a hook.
     started: Option<Box<Started>>,
-    /// Cancelled when the stream has ended. Created when a task first waits for the end.
+    /// Cancelled when the stream has ended. Created when a task first waits for the stream to end.
     over: Option<CancellationToken>,
-    /// Created when the stream starts waiting for its scheduled end in a shutdown. Cancelled if the
-    /// stream is requested to close before then.
+    /// Created when a shutdown has begun and the stream starts to wait for its scheduled end.
+    /// Cancelled if [`Connection::close`] is called before then.
     close_requested_in_shutdown: Option<CancellationToken>,
 }
 
@@ -127,8 +127,8 @@ impl Connection {
     }
 
     /// Returns the client's address, as reported by the socket. With a reverse proxy, this is the
-    /// proxy's address. Returns `None` if there is no address, as in an in-process test, or under
-    /// plain `axum::serve` without `into_make_service_with_connect_info`.
+    /// proxy's address. Returns `None` if no address is known, for example in an in-process test or
+    /// under plain `axum::serve` without `into_make_service_with_connect_info`.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.peer
     }
@@ -189,8 +189,8 @@ impl Connection {
         });
     }
 
-    /// Ends the stream when `revoked` resolves, for example after a logout or the loss of a
-    /// permission.
+    /// Ends the stream when `revoked` resolves, for example because the user has logged out or lost
+    /// a permission.
     ///
     /// The client receives a `close` event with `{"reason":"revoked"}`. A browser reconnects
     /// anyway, so reject its next request in a layer in front of the endpoint. `revoked` must also
@@ -230,8 +230,8 @@ impl Connection {
             reason,
         };
         self.spawn(async move {
-            // Closes the stream even if the future panics, because access is denied if there is no
-            // result.
+            // Closes the stream even if the future panics, because a panic must not extend the
+            // client's access.
             let _close = close;
             when.await;
         });
@@ -257,8 +257,8 @@ impl Connection {
         }
     }
 
-    /// Returns a token that is cancelled when the stream is requested to close for a reason other
-    /// than the shutdown that has already begun.
+    /// Returns a token that is cancelled when [`close`](Self::close) is called, even if a shutdown
+    /// has already begun.
     pub(crate) fn close_requested_in_shutdown(&self) -> CancellationToken {
         let mut state = self.state();
         let is_requested = state.close_requested.is_some();
@@ -269,8 +269,8 @@ impl Connection {
         token.clone()
     }
 
-    /// Waits until the stream has to end, and returns the reason. Used before the response, when
-    /// there is no body that could wait for the end.
+    /// Waits until the stream has to end, and returns the reason. Used before the response begins,
+    /// while there is no body that could wait.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
@@ -282,8 +282,8 @@ impl Connection {
         self.close_requested().unwrap_or(CloseReason::Shutdown)
     }
 
-    /// Returns the reason why the stream was requested to close, or `None` if it was not. A
-    /// shutdown does not count.
+    /// Returns the reason passed to [`close`](Self::close), or `None` if that method has not been
+    /// called. A shutdown does not call it.
     pub(crate) fn close_requested(&self) -> Option<CloseReason> {
         self.state().close_requested
     }
@@ -359,8 +359,8 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The rejection for a [`Connection`] extractor in a handler that isn't an event endpoint. Its
-/// response is a `500`.
+/// The rejection returned if [`Connection`] is extracted in a handler that isn't an event endpoint.
+/// Its response is a `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("`Connection` is only available in `#[sse_endpoint]` functions")]
 pub struct MissingConnection(());

@@ -1,4 +1,4 @@
-//! The tasks and close hooks of a stream.
+//! A stream's tasks and close hooks.
 
 use std::{
     future::Future,
@@ -27,7 +27,7 @@ pub(super) struct Started {
     polling: usize,
     /// Whether one of the tasks has panicked.
     has_panicked: bool,
-    /// The waker of the stream, if the stream is waiting for the current polls of its tasks to end.
+    /// The stream's waker, if the stream is waiting until none of its tasks is being polled.
     until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Started {
 pub(super) type Hook =
     Box<dyn FnOnce(CloseReason) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// The maximum duration of a close hook.
+/// How long a close hook may run.
 const HOOK_LIMIT: Duration = Duration::from_secs(5);
 
 impl Connection {
@@ -49,8 +49,8 @@ impl Connection {
         if self.state().ended.is_some() {
             return;
         }
-        // The task is spawned without holding the lock. A runtime that is shutting down drops the
-        // task here, and the task's destructors may call methods of this connection.
+        // The lock is not held while the task is spawned. If the runtime is shutting down, it drops
+        // the task here, and the task's destructors may call methods on this connection.
         let task = Watched {
             task,
             connection: Arc::downgrade(&self.0),
@@ -103,7 +103,7 @@ impl Connection {
 
     fn begin_task_poll(&self) {
         let mut state = self.state();
-        // After its end, a stream no longer waits for its tasks.
+        // A stream that has ended no longer waits for its tasks.
         if state.ended.is_none() {
             state.started.get_or_insert_default().polling += 1;
         }
@@ -171,7 +171,8 @@ impl Connection {
                 log_panic(id, "a task of a stream", task.await);
             }
             for hook in hooks {
-                // Each hook runs in its own task, so that a panic does not affect the others.
+                // Each hook runs in its own task so that a panic in one hook does not affect the
+                // others.
                 let hook = async move { hook(reason).await };
                 let mut running = tokio::spawn(hook.in_current_span());
                 match timeout(HOOK_LIMIT, &mut running).await {

@@ -75,7 +75,7 @@ impl Drop for OfTotal {
 pub(super) struct PerKey<K, F> {
     pub(super) max: usize,
     pub(super) key: F,
-    /// The number of streams for each key that has at least one.
+    /// The number of streams per key. Keys without streams are absent.
     open: Mutex<HashMap<K, usize>>,
 }
 

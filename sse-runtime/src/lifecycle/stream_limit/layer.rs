@@ -53,10 +53,10 @@ where
 }
 
 impl StreamLimit {
-    /// Adds this limit to the extensions of a request, so that the request's stream can find it.
+    /// Adds this limit to a request's extensions so that the request's stream can find it.
     pub(crate) fn add_to(&self, extensions: &mut Extensions) {
         let Limits(limits) = extensions.get_or_insert_default();
-        // A request that passes through the same limit twice, in two layers, acquires only one permit.
+        // A request that passes through two layers with the same limit acquires only one permit.
         if !limits
             .iter()
             .any(|limit| Arc::ptr_eq(&limit.permits, &self.permits))

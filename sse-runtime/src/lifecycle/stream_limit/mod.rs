@@ -24,8 +24,8 @@ use counted::{PerKey, Total};
 use permit::Permits;
 use rejection::LimitExceeded;
 
-/// A limit on the number of event streams that are open at once. It is a layer for a router or for
-/// a single endpoint.
+/// A limit on the number of event streams that are open at the same time. It is a layer for a
+/// router or for a single endpoint.
 ///
 /// ```
 /// use axum::Router;
@@ -54,22 +54,22 @@ use rejection::LimitExceeded;
 /// A stream is never ended to make room for another client's stream. With
 /// [`newest_wins`](Self::newest_wins), a newer stream with the same key replaces the oldest one. A
 /// permit is acquired before the extractors run, and is released when the generator is dropped for
-/// any reason. A `HEAD` request holds a permit until its response, because it runs the statements
-/// before the response. Requests for responses other than event streams are not limited. Clones of
-/// a limit share its permits. This includes the clones that a router makes.
+/// any reason. A `HEAD` request runs the statements that precede the response, so it holds a permit
+/// until its response begins. Only requests for event streams are limited. Clones of a limit share
+/// its permits. This includes the clones that a router makes.
 ///
 /// # Over the limit
 ///
 /// The response is a `503`, or a `429` if the limit is per key or per peer, with a random
-/// `Retry-After` of 5 to 15 s. The body is a problem (RFC 9457) with the code `too_many_streams`.
-/// [`reject_with`](Self::reject_with) replaces that response.
+/// `Retry-After` of 5 to 15 s. The body is a problem details object (RFC 9457) with the code
+/// `too_many_streams`. [`reject_with`](Self::reject_with) replaces that response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
 /// `200` instead. This response sets a random reconnection time of 5 to 15 s, sends a `close` event
-/// with `{"reason":"too_many_streams"}` as its data, and ends. A request counts as coming from an
-/// `EventSource` if it is a `GET` whose only `accept` is `text/event-stream` and whose
-/// `cache-control` is `no-cache`. Chromium, Firefox and the `eventsource` package send both
-/// headers, but `fetch`, curl and HTTP libraries do not.
+/// with `{"reason":"too_many_streams"}` as its data, and ends. A request is assumed to come from an
+/// `EventSource` if it is a `GET` with exactly one `accept` header, `text/event-stream`, and
+/// exactly one `cache-control` header, `no-cache`. Chromium, Firefox and the `eventsource` package
+/// send both headers, but `fetch`, curl and HTTP libraries do not.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
 #[derive(Clone)]
@@ -93,8 +93,8 @@ impl StreamLimit {
     /// With a reverse proxy, the address is the proxy's. In that case, use
     /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
     /// Requests without an address are not limited. These are requests over a Unix socket, and all
-    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. The first
-    /// such request logs a warning.
+    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. A warning
+    /// is logged for the first such request.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -113,9 +113,9 @@ impl StreamLimit {
     }
 
     /// Creates a limit of `max` streams per key. The key is taken from the request's headers, or
-    /// from extensions that layers have added, including layers inside this one. It is an owned
-    /// value, so clone the header or extension (`request.headers.get("x-page").cloned()`). Requests
-    /// whose key is `None` are not limited.
+    /// from extensions that layers have added, including layers inside this one. The key is an
+    /// owned value, so clone the header or extension (`request.headers.get("x-page").cloned()`).
+    /// Requests whose key is `None` are not limited.
     pub fn per_key<K, F>(max: usize, key: F) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -127,21 +127,22 @@ impl StreamLimit {
     /// Admits a new stream even if all permits for its key are taken, and ends the oldest stream
     /// with that key instead.
     ///
-    /// Use this for keys whose streams replace each other, such as a session or a page. When a page
-    /// is reloaded, it then does not have to wait until the server notices that the old page is
-    /// gone. This may take a minute, or longer with a reverse proxy. The oldest stream ends when
-    /// the new stream's response begins, so a rejected request does not end a stream. The oldest
-    /// stream's permit is freed immediately, even if its client isn't reading.
+    /// Use this for keys whose streams replace each other, such as a session or a page. A reloaded
+    /// page then does not have to wait until the server notices that the old page is gone.
+    /// Otherwise, this may take a minute, or longer with a reverse proxy. The oldest stream ends
+    /// when the new stream's response begins, so a rejected request does not end a stream. The
+    /// oldest stream's permit is freed immediately, even if its client isn't reading.
     ///
-    /// If another limit of the request is full, such as a total or
+    /// If another limit that applies to the request is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
-    /// stream's permit in that limit. If the oldest stream does not have a permit there, the new
-    /// stream is rejected. Two streams share a permit only after such a takeover, from the new
-    /// stream's request until the old stream has ended.
+    /// stream's permit in that limit. If the oldest stream does not hold a permit in that limit,
+    /// the new stream is rejected. Two streams share a permit only after such a takeover, and only
+    /// until the old stream has ended.
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
-    /// event with `{"reason":"superseded"}` as its data, and with an id that stops its client. If
-    /// that client reconnects, it receives a `204` and does not end another stream.
+    /// event with `{"reason":"superseded"}` as its data, and with a special id. If its client
+    /// reconnects with that id, it receives a `204`, so it stops reconnecting and does not end
+    /// another stream.
     ///
     /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
     /// event nor the id is sent. A client that reconnects automatically, such as another tab, then
@@ -202,7 +203,7 @@ impl StreamLimit {
         self
     }
 
-    /// Returns whether `permits` belongs to this limit.
+    /// Returns whether `permits` are the permits of this limit.
     fn is<P>(&self, permits: &Arc<P>) -> bool {
         ptr::addr_eq(Arc::as_ptr(&self.permits), Arc::as_ptr(permits))
     }

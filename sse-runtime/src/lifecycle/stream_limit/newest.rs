@@ -25,9 +25,9 @@ pub(super) struct NewestWins<K, F> {
 }
 
 struct Streams<K> {
-    /// The number of the next stream.
+    /// The next stream's number.
     next: u64,
-    /// The streams for each key that has at least one, oldest first.
+    /// The streams per key, oldest first. Keys without streams are absent.
     of: HashMap<K, VecDeque<Stream>>,
 }
 
@@ -40,8 +40,8 @@ struct Stream {
     /// The stream's permits in other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
     /// The streams whose permits this stream has taken over. They end when this stream begins, so
-    /// this stream does not share its permits after that. Until then, no other stream can take over
-    /// their permits.
+    /// from then on, this stream no longer shares its permits. Until then, no other stream can take
+    /// over their permits.
     replaces: Vec<u64>,
 }
 
@@ -85,8 +85,8 @@ where
         pending.into_iter().chain(begun).collect()
     }
 
-    /// Removes and returns the oldest stream with this value of `has_begun`, if the number of such
-    /// streams exceeds the maximum.
+    /// Removes and returns the oldest stream with the given value of `has_begun`, if the number of
+    /// such streams exceeds the maximum.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
         if streams.iter().filter(alike).count() <= self.limit.max {
@@ -152,7 +152,7 @@ where
     }
 }
 
-/// The permit of a stream. If the stream is superseded, its permit passes to another stream.
+/// A stream's permit. If the stream is superseded, the permit passes to another stream.
 struct OfNewest<K: Hash + Eq + Clone, F> {
     limit: Arc<NewestWins<K, F>>,
     key: K,
@@ -163,8 +163,8 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Runs `change` on the stream and the other streams with its key. Returns `None` if the stream
-    /// has been superseded.
+    /// Calls `change` with all streams that share this stream's key, and with this stream's index.
+    /// Returns `None` if the stream has been superseded.
     fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;

@@ -1,4 +1,4 @@
-//! [`Permit`]: the permission to open a stream. A limit has a fixed number of them.
+//! [`Permit`]: the permission to open a stream. Every limit has a fixed number of permits.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use axum::{http::request::Parts, response::Response};
 use super::{StreamLimit, layer::Limits};
 use crate::lifecycle::connection::Connection;
 
-/// The permits of a limit. The limit counts the streams that hold a permit.
+/// A limit's permits. The limit counts the streams that hold a permit.
 pub(super) trait Permits: Send + Sync {
     /// Acquires a permit. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>>;
@@ -35,7 +35,7 @@ pub(super) trait Permits: Send + Sync {
 pub(crate) struct Permit(pub(super) Arc<dyn Held>);
 
 impl Permit {
-    /// Sets the connection of the stream.
+    /// Sets the stream's connection.
     pub(crate) fn bind(&self, connection: &Connection) {
         self.0.bind(connection);
     }
@@ -46,7 +46,7 @@ impl Permit {
     }
 }
 
-/// A permit that is held by a stream. By default, it does not matter which stream holds the permit.
+/// A permit held by a stream. By default, it does not matter which stream holds the permit.
 pub(super) trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
@@ -57,14 +57,13 @@ pub(super) trait Held: Send + Sync {
         false
     }
 
-    /// Takes over a permit in a limit that is full, from a stream that ends to make room for this
-    /// one.
+    /// Takes over a permit of a full limit from a stream that ends to make room for this one.
     fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Permit> {
         None
     }
 
-    /// Called once the stream has a permit in every limit. The argument contains its permits in the
-    /// limits without `newest_wins`.
+    /// Called once the stream has a permit in every limit. The argument contains the stream's
+    /// permits in the limits without `newest_wins`.
     fn admit(&self, _: &[Permit]) {}
 }
 
@@ -74,12 +73,12 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// The reason for a rejection, which is the kind of limit that has been reached.
+/// The kind of limit that was reached, which is the reason for a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// A limit for all requests.
+    /// A limit on the total number of streams.
     Total,
-    /// A limit for each key.
+    /// A limit on the number of streams per key.
     Key,
 }
 
@@ -96,13 +95,13 @@ impl Full {
     }
 }
 
-/// The rejection of a request because a limit has no permit left.
+/// The rejection of a request because a limit has no permits left.
 pub(crate) struct Rejected {
     pub(crate) full: Full,
     pub(crate) response: Response,
 }
 
-/// Acquires a permit from each limit. If a limit has no permit left, the permits already acquired
+/// Acquires a permit from each limit. If a limit has no permits left, the permits already acquired
 /// are released. A stream that replaces another one may take over that stream's permits.
 pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Rejected>> {
     let Some(Limits(limits)) = request.extensions.get() else {
@@ -147,5 +146,5 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
     Ok(permits)
 }
 
-/// Held while permits are acquired for a stream that may replace another one.
+/// Locked while permits are acquired for a stream that may replace another one.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -17,8 +17,8 @@ use crate::event::{
 
 /// The rejection of a request by a [`StreamLimit`].
 ///
-/// Its response is the limit's default response, which is a problem with the status `503` or `429`
-/// and a `Retry-After` header.
+/// It converts into the limit's default response, which is a problem details object with the status
+/// `503` or `429` and a `Retry-After` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     full: Full,
@@ -42,7 +42,7 @@ impl LimitExceeded {
     }
 
     /// Returns how long the client should wait before it retries. This is a random time of 5 to 15
-    /// s, so that rejected clients do not all retry at once.
+    /// s, so that rejected clients do not all retry at the same time.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }
@@ -118,8 +118,8 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
     (headers, frame.freeze()).into_response()
 }
 
-/// Returns whether the client never reconnects after a status other than `200`. Many other clients
-/// accept event streams, but would mistake an empty `200` for success.
+/// Returns whether the client is an `EventSource`, which never reconnects after a status other than
+/// `200`. Many other clients accept event streams, but would mistake an empty `200` for success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
     let is_only = |name, value: &str| {
         let mut values = headers.get_all(name).iter();
