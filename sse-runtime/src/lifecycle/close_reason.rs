@@ -27,7 +27,7 @@ pub enum CloseReason {
     /// The client's access was revoked. See
     /// [`Connection::close_when`](crate::Connection::close_when).
     Revoked,
-    /// The client did not read for the duration of the server's
+    /// The client stopped reading for longer than the server's
     /// [`send_timeout`](crate::Server::send_timeout). Plain `axum::serve` does not detect this.
     Stalled,
     /// The client could not keep up with a [`Topic`](crate::Topic) that
@@ -57,7 +57,7 @@ impl CloseReason {
         Self::Panicked,
     ];
 
-    /// Returns the name of the reason in `snake_case`, as it appears in the `close` event.
+    /// Returns the reason's name in `snake_case`, as it appears in the `close` event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",

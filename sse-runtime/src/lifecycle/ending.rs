@@ -39,8 +39,8 @@ pub(crate) enum LastFrame {
 }
 
 impl StreamEnd {
-    /// Returns how a stream ends. `is_over` is `true` if a topic that the stream read is finished,
-    /// in which case the client does not need to reconnect.
+    /// Returns how a stream ends. `is_over` is `true` if the stream read a topic that is finished.
+    /// In that case, the client does not need to reconnect.
     pub(crate) fn of(reason: CloseReason, endpoint: &Endpoint, is_over: bool) -> Self {
         let cut = endpoint.aborts_when_cut();
         let (last_frame, is_aborted) = match reason {

@@ -1,10 +1,10 @@
 //! [`FlowControl`]: tracks how much of an HTTP/2 stream is buffered in hyper, and whether the
 //! client is reading the stream.
 //!
-//! Over HTTP/1, the socket of a client that has stopped reading is no longer writable. An HTTP/2
-//! client, in contrast, can block a single stream. hyper then does not poll the stream's body, so
-//! the body cannot detect this. Therefore, hyper's calls update the state in this module, which is
-//! shared with the request.
+//! Over HTTP/1, if a client stops reading, its socket is no longer writable. An HTTP/2 client, in
+//! contrast, can block a single stream. hyper then does not poll the stream's body, so the body
+//! cannot detect this. Therefore, calls from hyper update the state in this module, which is shared
+//! with the request.
 
 use std::sync::{
     Arc,
@@ -224,8 +224,8 @@ impl FlowControl {
         self.0.connection.small.admit()
     }
 
-    /// Counts a piece that is handed to hyper. hyper polls for the next piece as soon as the
-    /// client's window has room for one byte of this piece.
+    /// Counts a piece handed to hyper. hyper polls for the next piece as soon as the client's
+    /// window has room for one byte of this piece.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);

@@ -50,7 +50,7 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// }
 /// ```
 ///
-/// During the shutdown, each stream ends at a random moment within the drain time, so that the
+/// During the shutdown, each stream ends at a random moment within the drain time so that the
 /// clients do not all reconnect at the same time. Before it ends, the stream sends a random
 /// `retry`. With `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain
 /// time ends. On the wire, the response ends cleanly.
@@ -192,8 +192,8 @@ impl Shutdown {
         &self.0.closing
     }
 
-    /// Returns whether the drain time is over. If it is, a stream that is dropped was closed by the
-    /// server and not by its client.
+    /// Returns whether the drain time is over. If it is, a dropped stream was closed by the server
+    /// and not by its client.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -277,7 +277,7 @@ impl Shutdown {
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 /// How long connections that are still open after the drain time have to close. This is longer than
-/// a stream lingers for a request body that its handler does not read.
+/// the time that a stream lingers for a request body that its handler does not read.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT, because a person at a terminal is waiting.

@@ -1,4 +1,4 @@
-//! [`StopSignal`]: notifies a stream that it has to end, without checking a token on each poll.
+//! [`StopSignal`]: notifies a stream that it has to end, without checking a token on every poll.
 //!
 //! Checking a cancellation token takes a lock and touches two otherwise cold cache lines, and
 //! streams are polled far more often than they are stopped. Therefore, [`signal_stop`] also

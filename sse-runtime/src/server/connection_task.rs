@@ -57,7 +57,7 @@ pub(crate) struct ConnectionContext {
     pub(crate) max_streams: Option<StreamLimit>,
     pub(crate) timeouts: Timeouts,
     pub(crate) shutdown: Shutdown,
-    /// Whether event streams over HTTP/1 are taken over; see [`takeover`](crate::server::takeover).
+    /// Whether event streams over HTTP/1 are taken over. See [`takeover`](crate::server::takeover).
     pub(crate) takeover: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,

@@ -23,7 +23,7 @@ pub(crate) struct Connections {
     open: Arc<Open>,
 }
 
-/// The tasks of the open connections. The server can wait for them or abort them.
+/// The open connections' tasks. The server can wait for them or abort them.
 ///
 /// A connection that ends removes itself without waking the server's task. `main` usually blocks on
 /// that task, so waking its thread for every disconnect would be expensive.
@@ -133,7 +133,7 @@ impl Connections {
         self.open.tasks.len()
     }
 
-    /// Aborts all open connections. Each one ends at its next `.await`.
+    /// Aborts all open connections. Each connection's task ends at its next `.await`.
     pub(crate) fn abort(&self) {
         self.open.abort();
     }

@@ -18,8 +18,8 @@ use crate::{
 const ABORT: Duration = Duration::from_millis(500);
 
 impl Server {
-    /// Serves on a bound listener. The future is boxed so that it is compiled only once, in this
-    /// crate, and not again in every program.
+    /// Serves on a bound listener. The future is boxed so that it is compiled once in this crate
+    /// instead of again in every program.
     pub(super) fn serve_on(
         self,
         listener: Listener,

@@ -130,7 +130,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// After SIGTERM, the [readiness probe](Self::readiness_path) fails, but the server keeps accepting
 /// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
 /// notice the change. The server then drains its streams. Each stream sends a random `retry` and
-/// ends at a random moment within the [`drain`](Self::drain) time, so that clients do not all
+/// ends at a random moment within the [`drain`](Self::drain) time so that clients do not all
 /// reconnect at the same time. Streams with `on_shutdown = "finish"` run until they finish or the
 /// drain time is over. Close hooks get another 2 s. With the defaults, the whole shutdown stays
 /// within the 30 s that Kubernetes allows. After SIGINT, which usually comes from a terminal, the
@@ -213,9 +213,9 @@ impl Server {
         self
     }
 
-    /// Sets how many event streams may be open at once. By default, the number is unlimited. The
-    /// limit is a [`StreamLimit`] around the whole app. See its documentation for the response to
-    /// requests over the limit.
+    /// Sets how many event streams may be open at the same time. By default, the number is
+    /// unlimited. The limit is a [`StreamLimit`] around the whole app. See its documentation for
+    /// the response to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -384,7 +384,7 @@ impl Server {
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
         #[cfg_attr(
             not(feature = "tls"),
-            expect(unused_mut, reason = "`signals` is mutated only while the certificate is loading")
+            expect(unused_mut, reason = "mutated only while loading the certificate")
         )]
         let mut signals = if self.signals {
             Signals::new()?

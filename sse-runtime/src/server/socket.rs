@@ -123,12 +123,11 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
     }
 }
 
-/// Maximum size, in bytes, of the pipelined requests that are buffered during an event stream. If a
-/// client sends more on a connection driven by hyper, its disconnect is noticed only at the next
-/// write.
+/// Maximum size, in bytes, of the pipelined requests buffered during an event stream. If a client
+/// sends more on a connection driven by hyper, its disconnect is noticed only at the next write.
 const AHEAD: usize = 64 * 1024;
 
-/// Maximum number of excess bytes that are discarded before the connection is closed.
+/// Maximum number of excess bytes discarded before the connection is closed.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 /// A socket that counts its flushes, returns an error if the client stops reading, and notices a
@@ -226,9 +225,9 @@ impl<Io: Transport> Socket<Io> {
     }
 
     /// Returns the kernel's result unchanged. Marks the client as stalled if the result is an error
-    /// caused by the stall. `TCP_USER_TIMEOUT` also ends the connection of a client that stops
-    /// reading. It may expire before `send_timeout`, because it starts as soon as the client's
-    /// window is closed, even if the server's buffers are not full yet.
+    /// caused by the stall. `TCP_USER_TIMEOUT` also ends a connection whose client stops reading.
+    /// It may expire before `send_timeout`, because it starts as soon as the client's window is
+    /// closed, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut

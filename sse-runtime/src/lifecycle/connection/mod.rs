@@ -160,10 +160,9 @@ impl Connection {
         self.start(task);
     }
 
-    /// Runs `hook` once after the stream has ended, for any reason, and after its generator and
-    /// tasks have been dropped. If the stream has already ended, the hook runs immediately. Hooks
-    /// run one after another in a separate task, and each may take up to 5 s. A panic in a hook is
-    /// logged.
+    /// Runs `hook` once the stream has ended for any reason and its generator and tasks have been
+    /// dropped. If the stream has already ended, the hook runs immediately. Hooks run one after
+    /// another in a separate task, and each may take up to 5 s. A panic in a hook is logged.
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,
@@ -174,7 +173,8 @@ impl Connection {
 
     /// Ends the stream when the client's credentials expire. The time is a
     /// [`SystemTime`](std::time::SystemTime), such as the expiry time of a token, or an
-    /// [`Instant`](std::time::Instant). If this is called several times, the earliest time applies.
+    /// [`Instant`](std::time::Instant). If this method is called several times, the earliest time
+    /// applies.
     ///
     /// The client receives a `close` event with `{"reason":"expired"}`, because a script cannot see
     /// the `401` response that the client receives when it reconnects.

@@ -25,7 +25,7 @@ pub(super) struct Started {
     tasks: Vec<JoinHandle<()>>,
     /// The number of tasks that are being polled.
     polling: usize,
-    /// Whether one of the tasks has panicked.
+    /// Whether any of the tasks has panicked.
     has_panicked: bool,
     /// The stream's waker, if the stream is waiting until none of its tasks is being polled.
     until_polled: Option<Waker>,
@@ -85,10 +85,10 @@ impl Connection {
         }
     }
 
-    /// Resolves once none of the stream's tasks is being polled, and returns whether one of them
-    /// has panicked. When a task panics, its locals are dropped before the panic is recorded. They
-    /// may include the sender of a channel that the generator reads. Without this wait, the
-    /// generator would then finish as if the task had not panicked.
+    /// Resolves once none of the stream's tasks is being polled, and returns whether any of them
+    /// has panicked. When a task panics, its locals are dropped before the panic is recorded. The
+    /// locals may include the sender of a channel that the generator reads from. Without this wait,
+    /// the generator would then finish as if the task had not panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let Some(started) = &mut state.started else {

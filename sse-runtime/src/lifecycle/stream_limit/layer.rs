@@ -15,7 +15,7 @@ use super::StreamLimit;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits(pub(super) Vec<StreamLimit>);
 
-/// Limits the streams of the requests that pass through this layer.
+/// Limits the streams of requests that pass through this layer.
 impl<S> Layer<S> for StreamLimit {
     type Service = StreamLimitService<S>;
 

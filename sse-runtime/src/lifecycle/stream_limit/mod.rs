@@ -48,8 +48,7 @@ use rejection::LimitExceeded;
 /// ```
 ///
 /// Limits are enforced at the endpoint, after all layers have run. Therefore, a request that an
-/// auth layer rejects with `401` does not count, and the layers also run for requests over the
-/// limit.
+/// auth layer rejects with `401` does not count. The layers also run for requests over the limit.
 ///
 /// A stream is never ended to make room for another client's stream. With
 /// [`newest_wins`](Self::newest_wins), a newer stream with the same key replaces the oldest one. A
@@ -128,9 +127,9 @@ impl StreamLimit {
     /// with that key instead.
     ///
     /// Use this for keys whose streams replace each other, such as a session or a page. A reloaded
-    /// page then does not have to wait until the server notices that the old page is gone.
-    /// Otherwise, this may take a minute, or longer with a reverse proxy. The oldest stream ends
-    /// when the new stream's response begins, so a rejected request does not end a stream. The
+    /// page then does not have to wait until the server notices that the old page is gone. The
+    /// server may need a minute to notice this, or longer with a reverse proxy. The oldest stream
+    /// ends when the new stream's response begins, so a rejected request does not end a stream. The
     /// oldest stream's permit is freed immediately, even if its client isn't reading.
     ///
     /// If another limit that applies to the request is full, such as a total limit or

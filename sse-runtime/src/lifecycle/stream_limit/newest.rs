@@ -19,7 +19,7 @@ use super::{
 use crate::lifecycle::connection::{Connection, WeakConnection};
 
 pub(super) struct NewestWins<K, F> {
-    /// The limit from which this one was created. It provides the key function and the maximum.
+    /// The limit from which this limit was created. It provides the key function and the maximum.
     limit: Arc<PerKey<K, F>>,
     streams: Mutex<Streams<K>>,
 }
@@ -35,7 +35,7 @@ struct Stream {
     number: u64,
     connection: Option<WeakConnection>,
     /// Whether the stream's response has begun. Until then, the stream's request may still be
-    /// rejected, so the stream does not end another one.
+    /// rejected, so the stream does not end an older stream yet.
     has_begun: bool,
     /// The stream's permits in other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
@@ -99,8 +99,7 @@ where
     }
 }
 
-/// Ends streams that have been removed. Must not be called while the lock is held, because this
-/// wakes tasks.
+/// Ends the removed streams. Must not be called while the lock is held, because it wakes tasks.
 fn supersede(streams: impl IntoIterator<Item = Stream>) {
     for stream in streams {
         if let Some(connection) = stream.connection {

@@ -19,7 +19,8 @@ pub(super) trait Permits: Send + Sync {
     /// key. Returns `None` if the limit has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>>;
 
-    /// Returns whether a new stream ends another one, in which case a permit is always available.
+    /// Returns whether a new stream ends an older stream, in which case a permit is always
+    /// available.
     fn is_newest_wins(&self) -> bool {
         false
     }
@@ -73,7 +74,7 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// The kind of limit that was reached, which is the reason for a rejection.
+/// The kind of limit that caused a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
     /// A limit on the total number of streams.
@@ -116,8 +117,8 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
         Box::new(Rejected { full, response })
     };
 
-    // Ensures that a concurrent request sees this stream either with all its permits or not at all.
-    // Otherwise, that request might miss a permit that it can take over.
+    // Ensures that a concurrent request sees this stream either with all of its permits or not at
+    // all. Otherwise, that request might miss a permit that it can take over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());

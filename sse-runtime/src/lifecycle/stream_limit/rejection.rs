@@ -42,7 +42,7 @@ impl LimitExceeded {
     }
 
     /// Returns how long the client should wait before it retries. This is a random time of 5 to 15
-    /// s, so that rejected clients do not all retry at the same time.
+    /// s so that rejected clients do not all retry at the same time.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }

@@ -28,7 +28,7 @@ pub(crate) struct Outgoing {
     written: usize,
 }
 
-/// Maximum number of bytes that are copied into one buffer and written with one `send`. For small
+/// Maximum number of bytes copied into one buffer and written with a single `send`. For small
 /// writes, this is cheaper than a vectored write.
 const COPY_MAX: usize = 24 * 1024;
 

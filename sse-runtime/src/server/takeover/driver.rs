@@ -147,7 +147,7 @@ impl<Io: Transport> TakenOver<Io> {
     }
 }
 
-/// How long a client has to close its side of the connection after the last response.
+/// How long a client has to close its side of the connection once the last response has been sent.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The same limit during a shutdown. It is shorter, because a client with a connection pool may not

@@ -1,11 +1,11 @@
 //! The takeover, which drives an event stream over HTTP/1 directly on its socket, without hyper.
 //!
 //! An event stream may last for hours. Once the app has responded with one, hyper has no more work
-//! to do, but it would keep 16 KiB of buffers, check the connection state on every poll, and gather
-//! frames for a `writev`, which costs more than sending one buffer with `send`. Therefore, the
-//! response never reaches hyper. The service stays pending, hyper's connection is taken apart, and
-//! [`TakenOver`] writes the head and drives the body on the socket. If the stream ends cleanly, the
-//! socket is returned to hyper for the next request.
+//! to do. However, it would keep 16 KiB of buffers, check the connection state on every poll, and
+//! gather frames for a `writev`. A `writev` costs more than a `send` of a single buffer. Therefore,
+//! the response never reaches hyper. The service stays pending, hyper's connection is taken apart,
+//! and [`TakenOver`] writes the head and drives the body on the socket. If the stream ends cleanly,
+//! the socket is returned to hyper for the next request.
 //!
 //! ```text
 //! hyper: request -> Service -> ResponseFuture -> event stream? --no--> hyper sends it
@@ -27,8 +27,8 @@
 //!   that hyper has read is lost, so a request is taken over only if it has no body or its entire
 //!   body has been read
 //!   ([`RequestProgress::has_arrived`](crate::server::body_timeout::RequestProgress::has_arrived)).
-//! - The body is the one that the router returned, with all layers around it. It is dropped when
-//!   the client disconnects, just as hyper would drop it. The body gets information about the
+//! - The body is the response body returned by the router, with all layers around it. It is dropped
+//!   when the client disconnects, just as hyper would drop it. The body gets information about the
 //!   connection only from the [`Wire`](crate::lifecycle::wire::Wire) in its request. The takeover
 //!   counts its flushes there.
 //! - [`Socket`] handles TLS and returns an error if a client stops reading, so the takeover does

@@ -102,7 +102,7 @@ pub enum TlsError {
     },
     /// The process has installed a rustls provider that supports neither TLS 1.2 nor 1.3.
     #[error(
-        "the rustls provider installed by this process cannot be used: {reason}; install a different provider, or do not install one"
+        "the rustls provider installed by this process cannot be used: {reason}; install a different one, or none"
     )]
     #[non_exhaustive]
     Provider {

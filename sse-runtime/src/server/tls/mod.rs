@@ -50,7 +50,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Loads the files as [`load`](Self::load) does, but without blocking the current thread.
+    /// Loads the files like [`load`](Self::load), but without blocking the current thread.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ pub(super) fn read(
     }
 }
 
-/// Returns the message of a rustls error without its prefix. The prefix would call the error
+/// Returns a rustls error's message without its prefix. The prefix would call the error
 /// "unexpected", or the server's own certificate a "peer certificate".
 pub(super) fn reason(error: &rustls::Error) -> String {
     match error {
