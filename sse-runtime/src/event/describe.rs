@@ -4,8 +4,8 @@
 
 use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData};
 
-/// The maximum number of sources in a description. It guards against an error that returns itself
-/// as its source.
+/// The maximum number of sources in a description. The limit guards against an error that returns
+/// itself as its source.
 const MOST_SOURCES: usize = 32;
 
 /// A function that describes a `T`. It returns `None` if `T` does not implement `Display`.
@@ -13,11 +13,11 @@ pub type Describe<T> = fn(&T) -> Option<String>;
 
 /// Selects, at compile time, the function that describes a type.
 ///
-/// Three traits have a method with the same name, and the compiler tries their receivers in a fixed
-/// order. If `T` is an error, `(&Describes::<T>::new()).description()` calls the [`ByError`]
-/// method, whose receiver matches as it is. Otherwise, it calls the [`ByDisplay`] method, which
-/// borrows the receiver. If `T` does not implement `Display`, it calls the [`ByNothing`] method,
-/// which dereferences the receiver.
+/// Three traits define a method with the same name, and the compiler tries their receivers in a
+/// fixed order. If `T` is an error, `(&Describes::<T>::new()).description()` calls the [`ByError`]
+/// method, whose receiver matches without adjustment. If `T` implements only `Display`, the
+/// compiler borrows the receiver and calls the [`ByDisplay`] method. Otherwise, it dereferences the
+/// receiver and calls the [`ByNothing`] method.
 pub struct Describes<T>(PhantomData<fn(&T)>);
 
 impl<T> Describes<T> {
@@ -47,7 +47,7 @@ impl<T> fmt::Debug for Describes<T> {
     }
 }
 
-/// Describes an error together with its sources.
+/// Describes an error and its sources.
 pub trait ByError<T> {
     /// Returns the function that describes a `T`.
     fn description(self) -> Describe<T>;
@@ -79,7 +79,7 @@ impl<T: Display> ByDisplay<T> for &&Describes<T> {
     }
 }
 
-/// The fallback for all other types, which have no description.
+/// The fallback for every other type. Such types have no description.
 pub trait ByNothing<T> {
     /// Returns the function that describes a `T`.
     fn description(self) -> Describe<T>;

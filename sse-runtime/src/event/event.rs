@@ -1,4 +1,4 @@
-//! [`Event`]: a value together with the fields that the standard defines for an event.
+//! [`Event`]: a value and the event fields defined by the standard.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -10,12 +10,13 @@ use crate::event::{
     name::{Comment, EventName, IntoField},
 };
 
-/// An event with its fields, for streams that need more than plain values. `yield_!` accepts both.
+/// An event with explicit fields, for streams that need more than plain values. `yield_!` accepts
+/// both events and plain values.
 ///
 /// The methods are named after the fields in
 /// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T` is the type that is sent as JSON: the stream's item, or a reference to it. Events without
-/// JSON, such as text and comments, can be sent on every stream.
+/// `T` is the type sent as JSON, which is either the stream's item type or a reference to it.
+/// Events without JSON, such as text and comments, can be sent on any stream.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +40,8 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether the id gets the suffix that permanently stops a client. See [`Event::done`].
+    /// Whether to append the `~done` suffix to the id, so the client permanently stops
+    /// reconnecting. See [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -50,22 +52,22 @@ pub(crate) enum Data<T> {
     Text(Cow<'static, str>),
 }
 
-/// The type parameter of an [`Event`] without JSON.
+/// The type parameter of an [`Event`] that has no JSON data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoJson {}
 
 impl<T> Event<T> {
-    /// Creates an event whose data is `value`, which can be a reference. The data is encoded like
-    /// the stream's items: as one line of JSON, unless the item is [`Text`](crate::Text) or
-    /// [`Html`](axum::response::Html).
+    /// Creates an event whose data is `value`, which can be a reference. The data is encoded in the
+    /// same way as the stream's items. It is one line of JSON unless the item type is
+    /// [`Text`](crate::Text) or [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
     }
 
-    /// Sets the `event` field. A browser passes this name to `addEventListener`. An event without a
-    /// name arrives as `message`.
+    /// Sets the `event` field. Browser code listens for this name with `addEventListener`. An event
+    /// without a name arrives as `message`.
     ///
-    /// Convert text that is only known at run time with [`EventName::new`].
+    /// For text that is only known at run time, use [`EventName::new`].
     pub fn event(mut self, name: impl IntoField<EventName>) -> Self {
         self.fields.event = Some(name.into_field());
         self
@@ -73,9 +75,9 @@ impl<T> Event<T> {
 
     /// Sets the `id` field, which the client sends back as `Last-Event-ID` when it reconnects.
     ///
-    /// This method accepts a number, a UUID or a literal. Convert other text with [`EventId::new`],
-    /// which returns an error if the text is not visible ASCII. If the stream cannot return this
-    /// error, send the event without an id:
+    /// This method accepts a number, a UUID or a string literal. Convert any other string with
+    /// [`EventId::new`], which returns an error if the string is not a valid id. If the stream
+    /// cannot return this error, send the event without an id:
     ///
     /// ```
     /// # use sse_runtime::{Event, EventId};
@@ -89,16 +91,16 @@ impl<T> Event<T> {
     ///
     /// # Panics
     ///
-    /// Panics if a literal is not a valid id. See [`EventId::from_static`].
+    /// Panics if `id` is a literal that is not a valid id. See [`EventId::from_static`].
     #[track_caller]
     pub fn id(mut self, id: impl IntoField<EventId>) -> Self {
         self.fields.id = Some(id.into_field());
         self
     }
 
-    /// Sets the `retry` field, which is the time that the client waits before it reconnects. The
-    /// time is sent in milliseconds. It is rounded up, and capped at 2³¹ - 1 ms (24.8 days), which
-    /// is the maximum of a browser's timer.
+    /// Sets the `retry` field, which tells the client how long to wait before it reconnects. The
+    /// delay is sent in milliseconds. It is rounded up and capped at 2³¹ - 1 ms (24.8 days), the
+    /// longest delay that a browser's timer supports.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.fields.retry = Some(delay);
         self
@@ -118,7 +120,7 @@ impl<T> Event<T> {
         }
     }
 
-    /// Returns whether the event has data. Clients dispatch only events with data.
+    /// Returns whether the event has data. Clients dispatch an event only if it has data.
     pub(crate) fn has_data(&self) -> bool {
         !matches!(self.data, Data::None)
     }
@@ -146,7 +148,7 @@ impl<T> Event<T> {
 }
 
 impl Event {
-    /// Creates an event whose data is this text, sent unchanged rather than as JSON.
+    /// Creates an event whose data is `text`, sent unchanged rather than as JSON.
     ///
     /// Accepts a `String` or a `&'static str`. LF, CR and CRLF each count as one line break and
     /// arrive as LF. For untrusted text, see [`Text`](crate::Text).
@@ -154,7 +156,7 @@ impl Event {
         Self::with(Data::Text(text.into()))
     }
 
-    /// Creates a comment, which clients skip. Convert text that is only known at run time with
+    /// Creates a comment, which clients ignore. For text that is only known at run time, use
     /// [`Comment::new`].
     pub fn comment(comment: impl IntoField<Comment>) -> Self {
         Self::empty().with_comment(comment)
@@ -163,34 +165,34 @@ impl Event {
     /// Creates a frame without data. Clients do not dispatch an event for it, but its `id` and
     /// `retry` take effect.
     ///
-    /// With an id, it advances the client's last event ID past events that were filtered out.
+    /// A frame with an id advances the client's last event ID past events that were filtered out.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }
 
-    /// Creates a `done` event, which marks the permanent end of the stream. A client that
-    /// reconnects after this event receives `204 No Content`, which stops an `EventSource`
-    /// permanently.
+    /// Creates a `done` event, which tells the client that the stream has ended permanently. If a
+    /// client reconnects after this event, it gets a `204 No Content`. An `EventSource` does not
+    /// reconnect after this status.
     ///
     /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
-    /// followed by the `~done` suffix. Return from the function after this event, because any event
-    /// that is yielded after it is still sent.
+    /// followed by the `~done` suffix. Return from the function after yielding this event, because
+    /// any later event is still sent.
     ///
     /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the
     /// function:
     ///
     /// - If the function does not extract a [`LastEventId`](crate::LastEventId) with an
-    ///   [`EventId`], it does not run. The extractors run, and the response is `204`.
+    ///   [`EventId`], only its extractors run, and the response is `204`.
     /// - If the function extracts one, it runs until it subscribes to a topic with the id. If the
     ///   id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins with
     ///   a [`Gap`](crate::topic::Gap).
-    /// - If the function yields before it has subscribed, it is stopped at that point and the
+    /// - If the function yields before it has subscribed, it is dropped at that point, and the
     ///   response is `204`. Subscribe before the first `yield_!`.
     ///
-    /// An id in the query parameter never leads to a `204`. Instead, the function receives
+    /// An id in the query parameter never results in a `204`. Instead, the function receives
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
-    /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent when
+    /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent once
     /// a stream has read a finished topic to its end.
     ///
     /// According to the standard

@@ -20,7 +20,7 @@ use crate::event::{
 #[error("failed to serialize the value: {0}")]
 pub struct EncodeError(pub(crate) serde_json::Error);
 
-/// The fields of a frame other than its data.
+/// A frame's comment and its `event`, `id` and `retry` fields.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields {
     pub(crate) comment: Option<Comment>,
@@ -38,40 +38,40 @@ pub struct Head {
     pub id: Option<EventId>,
     /// The `retry` field.
     pub retry: Option<Duration>,
-    /// Whether the data is the value's text, rather than JSON.
+    /// Whether the data is the value's text rather than JSON.
     pub is_text: bool,
-    /// Whether the data is the complete output of serde, because the value has no tag to strip.
+    /// Whether the data is serde's complete output. Such a value has no tag to strip.
     pub is_whole: bool,
 }
 
 /// The initial capacity of a buffer, which is enough for a few small events.
 const FIRST_CAPACITY: usize = 512;
 
-/// A frame that is being written. It consists of a comment, the `event`, `id`, `retry` and `data`
-/// fields in this order, and the blank line that ends it.
+/// A frame that is being written. It consists of a comment, followed by the `event`, `id`, `retry`
+/// and `data` fields in this order and a terminating blank line.
 ///
-/// If a frame is dropped before it is finished, because of an error or a panic, the buffer is
-/// truncated to its previous length. A partial frame is never sent.
+/// If an error or a panic causes a frame to be dropped before it is finished, the buffer is
+/// truncated to its previous length. A partial frame is therefore never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
     is_whole: bool,
-    /// Whether a line of JSON was started but not ended yet.
+    /// Whether a line of JSON has been started but not ended.
     is_in_line: bool,
     /// The fields set on the event, which override those of the value. `None` if there are no such
     /// fields, or if they have already been written.
     fields: Option<&'a Fields>,
-    /// The name of the event if the value does not set one.
+    /// The event name to use if the value does not set one.
     default_event: Option<&'a str>,
-    /// The id that the value has set.
+    /// The id set by the value.
     id: Option<EventId>,
     /// Whether there are fields to write even if the value sets none.
     has_fields: bool,
 }
 
 impl<'a> Frame<'a> {
-    /// Starts a frame that has only the fields of its value.
+    /// Starts a frame that has only the fields set by its value.
     #[inline]
     pub(crate) fn of_value(buffer: &'a mut BytesMut) -> Self {
         if buffer.capacity() == 0 {
@@ -89,7 +89,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Starts a frame with the fields that are set on the event.
+    /// Starts a frame with the fields set on the event.
     pub(crate) fn new(buffer: &'a mut BytesMut, fields: &'a Fields) -> Self {
         let mut frame = Self::of_value(buffer);
         frame.fields = Some(fields);
@@ -97,15 +97,15 @@ impl<'a> Frame<'a> {
         frame
     }
 
-    /// Sets the name of the event if its value does not set one.
+    /// Sets the event name to use if the value does not set one.
     pub(crate) fn or_event(mut self, name: &'a str) -> Self {
         self.default_event = Some(name);
         self.has_fields = true;
         self
     }
 
-    /// Writes all fields before the data. A field that is set on the event overrides the field of
-    /// the value.
+    /// Writes the fields that precede the data. A field set on the event overrides the value's
+    /// field.
     #[inline(never)]
     fn head(&mut self, head: Head) {
         let set = self.fields.take();
@@ -131,10 +131,10 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Starts a `data` field with JSON. It is the last line of the frame.
+    /// Starts a `data` field that contains JSON. The JSON is the frame's last line.
     ///
-    /// Most values have no head. In this case, only the fields that are set on the event are
-    /// written before the data.
+    /// Most values have no head. For these, only the fields set on the event are written before the
+    /// data.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
         if head.is_some() || self.has_fields {
@@ -151,7 +151,7 @@ impl<'a> Frame<'a> {
         text(self.buffer, value);
     }
 
-    /// Ends the frame and returns the id that the value has set.
+    /// Ends the frame and returns the id set by the value, if any.
     #[inline]
     pub(crate) fn finish(mut self) -> Option<EventId> {
         if self.is_in_line {
@@ -166,9 +166,9 @@ impl<'a> Frame<'a> {
     /// Ends a frame whose last line is complete.
     ///
     /// If the frame has no data, its fields have not been written yet. An `id` needs a blank line
-    /// to take effect, and an `event` without one would become the name of the next event. A
-    /// comment or a `retry` takes effect without a blank line. In that case, no blank line is
-    /// written, because some decoders emit an event at each blank line.
+    /// to take effect. Without a blank line, an `event` field would name the next event. Comments
+    /// and `retry` fields take effect without a blank line. For these, no blank line is written,
+    /// because some decoders emit an event at every blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -203,17 +203,19 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
 
-/// Writes the `done` event. A client that reconnects after this event is stopped.
+/// Writes the `done` event. If a client reconnects after this event, it gets a `204`, so it stops
+/// reconnecting.
 ///
-/// According to the standard, a frame with only the id is enough, and Chromium accepts it. Firefox
-/// and most libraries remember only the ids of dispatched events, so they would reconnect forever.
+/// According to the standard, a frame with only an id is enough, and Chromium accepts such a frame.
+/// Firefox and most libraries remember only the ids of dispatched events, so they would reconnect
+/// forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);
     buffer.put_slice(b"data: null\n\n");
 }
 
-/// Writes the `close` event with the reason why the stream is closed.
+/// Writes the `close` event, which contains the reason why the stream was closed.
 pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&EventId>) {
     line(buffer, "event", "close");
     if let Some(id) = id {
@@ -224,8 +226,8 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
     buffer.put_slice(b"\"}\n\n");
 }
 
-/// Writes the `data` field as text, with one `data` line for each line of the text. LF, CR and CRLF
-/// each end a line.
+/// Writes the `data` field as text, with one `data` line per line of text. LF, CR and CRLF each end
+/// a line.
 ///
 /// Clients strip only the first space after the colon, so a leading space in the text is preserved.
 /// Text that ends with a line break produces a trailing empty `data` line. Empty text produces a
@@ -234,7 +236,7 @@ fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
-        // This is the LF of a CRLF. The CR has already ended the line.
+        // Skips the LF of a CRLF, because the CR has already ended the line.
         if at < start {
             continue;
         }
@@ -259,9 +261,9 @@ fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
     debug_assert!(written.is_ok(), "writing to a `BytesMut` cannot fail");
 }
 
-/// Converts a duration into milliseconds, the unit of the field. The result is rounded up, so that
-/// a delay never becomes 0, and capped at the maximum of a browser's timer. A browser treats a
-/// longer delay as 0.
+/// Converts a duration to milliseconds, the unit of the `retry` field. The result is rounded up
+/// because a short delay must not become 0. It is capped at the longest delay that a browser's
+/// timer supports, because a browser treats a longer delay as 0.
 fn milliseconds(duration: Duration) -> u128 {
     const LONGEST: u128 = i32::MAX as u128;
     duration.as_nanos().div_ceil(1_000_000).min(LONGEST)

@@ -9,12 +9,12 @@ use crate::event::{
     id::EventId,
 };
 
-/// A notification that a reader has missed events, because they are no longer retained or because
+/// A notification that a reader has missed events because they are no longer retained or because
 /// the reader's position is unknown.
 ///
-/// In an endpoint, the client receives a `gap` event, even if the handler filters the stream. The
-/// event's data is, for example, `{"reason":"too_old","missed":7}`, and its id is the position
-/// after which reading continues.
+/// An endpoint sends a gap to the client as a `gap` event, even if the handler filters the stream.
+/// The event's data looks like `{"reason":"too_old","missed":7}`, and its id is the position from
+/// which the reader continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub(crate) reason: GapReason,
@@ -28,17 +28,17 @@ pub struct Gap {
 pub enum GapReason {
     /// The events after the reader's id are no longer retained.
     TooOld,
-    /// The id belongs to another epoch of the topic, because the process was restarted, or the
-    /// topic was dropped and created again.
+    /// The id belongs to another epoch of the topic because the process was restarted or the topic
+    /// was dropped and recreated.
     OtherEpoch,
-    /// The id was not written by a topic, or this topic has not reached it yet.
+    /// The id does not come from a topic, or this topic has not reached it yet.
     Unknown,
-    /// The reader was slower than the publisher, and its next event is no longer retained.
+    /// The reader was slower than the publisher, so its next event is no longer retained.
     Overtaken,
 }
 
 impl GapReason {
-    /// Returns the name of the reason in `snake_case`, as it appears in the `gap` event.
+    /// Returns the reason's name in `snake_case`, as it appears in the `gap` event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooOld => "too_old",
@@ -67,8 +67,8 @@ impl Gap {
         self.missed
     }
 
-    /// Returns the position after which reading continues. If you notify the client of the gap in
-    /// another way, send this id.
+    /// Returns the position from which the reader continues. If you notify the client of the gap
+    /// yourself, send this id to the client.
     pub fn position(&self) -> &EventId {
         &self.position
     }

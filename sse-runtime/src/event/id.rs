@@ -1,35 +1,34 @@
-//! [`EventId`]: the `id` of an event. A client sends it back when it reconnects.
+//! [`EventId`]: an event's `id`, which a client sends back when it reconnects.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// The suffix of the last id that a finished stream sends. A client that reconnects with this id
-/// receives a `204`.
+/// The suffix of the last id sent by a finished stream. A client that reconnects with such an id
+/// gets a `204`.
 ///
 /// Its characters are unreserved in a URL (RFC 3986, section 2.3), so they do not need to be
 /// escaped in a query string.
 pub(crate) const DONE: &str = "~done";
 
-/// The maximum length of an id in bytes. Servers may reject the header that contains a longer id,
-/// and a browser never reconnects after a rejection.
+/// The maximum length of an id in bytes. Servers may reject a header that contains a longer id, and
+/// a browser never reconnects once its request has been rejected.
 const MAX_LEN: usize = 4096;
 
 /// The `id` of an event, which a browser sends back in `Last-Event-ID` when it reconnects.
 ///
-/// An id consists of visible ASCII characters, `!` (0x21) to `~` (0x7E), because not every client
-/// sends other characters back unchanged. A line break would forge a field, NUL makes clients
-/// ignore the id, and npm's `eventsource` and undici fail to send other characters, or send them as
-/// Latin-1. Spaces are rejected too, because HTTP trims leading and trailing spaces, and a space in
-/// a query string becomes `+`. Percent-encode other text. An id is at most 4096 bytes long, and
-/// must not end with `~done`, the suffix reserved for finished streams
-/// ([`Event::done`](crate::Event::done)). The empty id is allowed, and is the default. It clears
-/// the client's last event ID.
+/// An id consists of visible ASCII characters, `!` (0x21) to `~` (0x7E), because some clients do
+/// not send other characters back unchanged. A line break would make it possible to forge a field,
+/// and NUL makes clients ignore the id. npm's `eventsource` and undici either fail to send other
+/// characters or send them as Latin-1. Spaces are rejected too, because HTTP trims leading and
+/// trailing spaces, and a space in a query string becomes `+`. Percent-encode other text. An id is
+/// at most 4096 bytes long and must not end with `~done`, the suffix reserved for finished streams
+/// ([`Event::done`](crate::Event::done)). The empty id is allowed and is the default. Sending it
+/// clears the client's last event ID.
 ///
-/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`].
-/// Converting a `&'static str` panics if the text is not a valid id, like
-/// `HeaderValue::from_static`. In a `const`, [`from_static`](Self::from_static) checks a literal at
-/// compile time.
+/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`]. Like
+/// `HeaderValue::from_static`, converting a `&'static str` panics if the string is not a valid id.
+/// In a `const`, [`from_static`](Self::from_static) checks a literal at compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -48,10 +47,10 @@ pub struct EventId(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    // The most common id is a counter, which is written without an intermediate string.
+    // Most ids are counters, which are written without an intermediate string.
     Number(u64),
     Text(Cow<'static, str>),
-    // The position of an event in a topic.
+    // A position in a topic.
     Position(Position),
 }
 
@@ -117,7 +116,7 @@ impl EventId {
     }
 
     /// Returns the id that marks the end of a stream, which is the last id followed by [`DONE`]. A
-    /// client that reconnects with it is stopped.
+    /// client that reconnects with this id gets a `204`, so it stops reconnecting.
     pub(crate) fn done(last: Option<&Self>) -> Self {
         let text = match last {
             Some(last) if last.is_done() => return last.clone(),
@@ -127,8 +126,8 @@ impl EventId {
         Self(Repr::Text(text.into()))
     }
 
-    /// Parses an id that a client sent, after stripping the suffix of a finished stream. Returns
-    /// `None` if the id is invalid or empty.
+    /// Strips the [`DONE`] suffix, if present, from an id sent by a client, and parses the rest.
+    /// Returns `None` if the id is invalid or empty.
     pub(crate) fn last_of(mut sent: String) -> Option<Self> {
         if sent.ends_with(DONE) {
             sent.truncate(sent.len() - DONE.len());
@@ -178,7 +177,7 @@ impl fmt::Debug for EventId {
     }
 }
 
-// The number `5` and the text `"5"` are the same id, because they are the same bytes on the wire.
+// The number `5` and the string `"5"` are the same id because they are the same bytes on the wire.
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
@@ -243,7 +242,8 @@ impl Default for EventId {
     }
 }
 
-/// Serializes the id as text, even if it is a number, because `lastEventId` is text in a browser.
+/// Serializes the id as a string, even if it is a number, because `lastEventId` is a string in a
+/// browser.
 impl serde::Serialize for EventId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -281,7 +281,9 @@ pub enum EventIdError {
     )]
     Reserved,
     /// The text is longer than 4096 bytes. Servers may reject a header of that length.
-    #[error("an event id is at most 4096 bytes long, but this one has {len}; use a shorter key")]
+    #[error(
+        "an event id can be at most 4096 bytes long, but this one is {len} bytes long; use a shorter key"
+    )]
     #[non_exhaustive]
     TooLong {
         /// The length of the text in bytes.

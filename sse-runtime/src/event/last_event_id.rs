@@ -22,24 +22,23 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// Extracts the last event ID, which is the id of the last event that the client received, if any.
 ///
 /// A browser sends it in the `Last-Event-ID` header when it reconnects. If there are several such
-/// headers, the first one that is not empty is used. If there is no header, the id is read from the
+/// headers, the first non-empty one is used. If there is no header, the id is read from the
 /// `lastEventId` or `last_event_id` query parameter, because a script that creates a new
 /// `EventSource` cannot set headers. An empty id is treated as absent.
 ///
-/// This extractor never rejects a request. If the id is not UTF-8 or does not parse as `T` (an
-/// older deployment may have written it), the handler receives an error. A `400` would stop a
-/// browser from ever reconnecting. Destructure the extractor with `LastEventId(last)` to
-/// distinguish an error from a missing id, or call [`ok`](Self::ok) if the stream starts from the
-/// beginning in both cases.
+/// This extractor never rejects a request, because a `400` would stop a browser from ever
+/// reconnecting. If the id is not UTF-8 or does not parse as `T` (for example, because an older
+/// deployment wrote it), the handler receives an error. Destructure the extractor with
+/// `LastEventId(last)` to distinguish an error from a missing id, or call [`ok`](Self::ok) if the
+/// stream starts from the beginning in either case.
 ///
 /// The id of [`Event::done()`](crate::Event::done) ends with `~done`. If a client sends this id
-/// back in the header, and the endpoint does not extract it as an [`EventId`], the response is
-/// `204` and the function does not run. Otherwise, the function receives
-/// [`LastEventIdError::Done`], which can be passed to a [`Topic`](crate::Topic). Subscribe before
-/// the stream yields or waits for anything else. A stream that has not subscribed by then is
-/// assumed not to resume a topic, so its client is stopped with a `204`. In a function that returns
-/// a `Result`, the stream begins with the first statement that yields, so it can await other
-/// futures before that.
+/// back in the header and the endpoint does not extract it as an [`EventId`], the response is `204`
+/// and the function does not run. Otherwise, the function receives [`LastEventIdError::Done`],
+/// which can be passed to a [`Topic`](crate::Topic). Subscribe before the stream yields or waits
+/// for anything else. A stream that has not subscribed by then is assumed not to resume a topic, so
+/// its client gets a `204`. In a function that returns a `Result`, the stream begins at the first
+/// statement that yields, so the function can await other futures before that statement.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -74,9 +73,9 @@ pub enum LastEventIdError {
         "the last event id is not UTF-8, so no event stream can have sent it; treat it as unknown"
     )]
     NotUtf8,
-    /// The client has reconnected although it has already received the end of the stream. The id
-    /// was in the query parameter, or it was in the header and the handler extracts an [`EventId`].
-    /// It may belong to another topic.
+    /// The client reconnected even though it has already received the end of the stream. Either the
+    /// id was in the query parameter, or it was in the header and the handler extracts an
+    /// [`EventId`]. The id may belong to another topic.
     #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {
@@ -91,7 +90,7 @@ pub enum LastEventIdError {
     NotParsed {
         /// The id that the client sent.
         sent: String,
-        /// The message of the parser's error.
+        /// The parser's error message.
         reason: String,
     },
 }
@@ -129,8 +128,8 @@ where
     }
 }
 
-/// Marks a request whose header contains the id of a finished stream, and records whether the
-/// endpoint has extracted an id that may belong to a topic.
+/// Marks a request whose header contains the id of a finished stream. Also records whether the
+/// endpoint has extracted the id as an [`EventId`], which may belong to a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SentDone(Arc<AtomicBool>);
 
@@ -143,14 +142,14 @@ impl SentDone {
             .then(Self::default)
     }
 
-    /// Returns whether the endpoint has extracted the id. If it has, a topic may have to check the
-    /// id.
+    /// Returns whether the endpoint has extracted the id as an [`EventId`]. If so, a topic may have
+    /// to check the id.
     pub(crate) fn is_extracted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Returns the first non-empty id in a header. A proxy may have added an empty one.
+/// Returns the first non-empty `Last-Event-ID` header. A proxy may have added an empty one.
 fn in_header(parts: &Parts) -> Option<&HeaderValue> {
     let mut sent = parts.headers.get_all(HEADER).into_iter();
     sent.find(|id| !id.is_empty())
@@ -204,7 +203,7 @@ mod tests {
             Ok(Some(7_u64))
         );
         assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
-        // An empty id is treated as absent, and does not hide the next one.
+        // An empty id is treated as absent, so the next one is used.
         let uri = "/?lastEventId=&last_event_id=9";
         assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
     }
@@ -216,7 +215,7 @@ mod tests {
             ("/?lastEventId=%E2%98%83+1", None),
         ] {
             assert_eq!(extract(uri, header).await, Ok(Some("☃ 1".to_owned())));
-            // A client may send such text, but it is not a valid `EventId`.
+            // A client may send this id, but it is not a valid `EventId`.
             let error = extract::<EventId>(uri, header).await.unwrap_err();
             assert!(
                 matches!(error, LastEventIdError::NotParsed { .. }),

@@ -1,4 +1,4 @@
-//! The headers of an event stream: its media type and its cache directives.
+//! The values of an event stream's `Content-Type` and `Cache-Control` headers.
 
 /// The media type of an event stream.
 ///
@@ -8,7 +8,7 @@ pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// Keeps caches and proxies from storing or delaying events.
 ///
-/// Without `no-store`, Chromium writes streams that are read with `fetch` to its disk cache.
-/// Without `no-transform`, a proxy that compresses responses, such as HAProxy, holds events back to
+/// Without `no-store`, Chromium writes streams read with `fetch` to its disk cache. Without
+/// `no-transform`, a proxy that compresses responses, such as HAProxy, holds back events to
 /// compress them better.
 pub(crate) const CACHE_CONTROL: &str = "no-cache, no-store, no-transform";

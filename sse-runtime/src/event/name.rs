@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// The line breaks of the standard (LF and CR), and all others that Python's `str.splitlines`
+/// The standard's line breaks (LF and CR) and every other line break that Python's `str.splitlines`
 /// recognizes. A client that uses `splitlines` would parse the text after such a line break as a
 /// field.
 ///
-/// `sse-macros` contains a copy of this list for names that are checked at compile time.
+/// `sse-macros` contains a copy of this list, which it uses to check names at compile time.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -21,8 +21,8 @@ fn line_break(text: &str) -> Option<usize> {
     text.find(LINE_BREAKS)
 }
 
-/// Replaces line breaks in a literal with U+FFFD, because the conversion of a literal cannot return
-/// an error.
+/// Replaces line breaks in a literal with U+FFFD, because converting a literal cannot return an
+/// error.
 fn one_line(text: &'static str) -> Cow<'static, str> {
     match line_break(text) {
         None => Cow::Borrowed(text),
@@ -30,13 +30,13 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
     }
 }
 
-/// The name of an event. A browser listens for it with `addEventListener`.
+/// The name of an event. Browser code listens for it with `addEventListener`.
 ///
-/// A name cannot be empty, because the event would be a plain `message`. It cannot contain a line
-/// break, so that user input cannot forge a field. This includes Unicode's line breaks (VT, FF, FS,
-/// GS, RS, U+0085, U+2028 and U+2029), because some clients split lines at them. Converting a
-/// `String` returns a [`Result`]. Converting a `&'static str` cannot fail, because a line break in
-/// a literal is replaced with U+FFFD.
+/// A name cannot be empty, because the event would arrive as a plain `message`. A name also cannot
+/// contain a line break, because user input could otherwise forge a field. This includes Unicode's
+/// line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029), because some clients split lines at
+/// them. Converting a `String` returns a [`Result`]. Converting a `&'static str` cannot fail,
+/// because a line break in a literal is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -93,8 +93,8 @@ impl fmt::Display for EventName {
     }
 }
 
-/// A comment, which is a line that clients skip. It can keep an idle connection alive, or help a
-/// person who reads the stream.
+/// A comment, which is a line that clients ignore. It can keep an idle connection alive or help a
+/// person reading the stream.
 ///
 /// A comment cannot contain a line break, including Unicode's line breaks (see [`EventName`]).
 /// Converting a `String` returns a [`Result`]. Converting a `&'static str` cannot fail, because a
@@ -147,11 +147,11 @@ impl FromStr for Comment {
     }
 }
 
-/// A type that can be converted into a field without an error: the field itself, a `&'static str`,
-/// and (for an id) a number or a UUID.
+/// A type that converts into a field without returning an error. The field type itself and
+/// `&'static str` implement this trait. For ids, numbers and UUIDs do too.
 ///
-/// The trait is implemented for every type that implements `Into` for the field. It exists to
-/// improve the compiler's message for all other types.
+/// This trait is implemented for every type that implements `Into<Field>`. It exists to improve the
+/// compiler's error message for every other type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` might not be a valid `{Field}`",
     label = "this is only known at run time",
@@ -186,9 +186,8 @@ pub struct LineBreak {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventNameError {
-    /// The name is empty. A client would treat the event as a `message`, so leave the name out
-    /// instead.
-    #[error("an event name cannot be empty; leave it out, and the event arrives as `message`")]
+    /// The name is empty. A client would treat the event as a `message`, so omit the name instead.
+    #[error("an event name cannot be empty; omit the name to send the event as `message`")]
     Empty,
     /// The name contains a line break.
     #[error("an event name must be a single line: {0}")]

@@ -1,4 +1,4 @@
-//! [`Payload`]: the types that can be the data of an event.
+//! [`Payload`]: the types that can be sent as an event's data.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use crate::event::{
 };
 use sealed::Sealed;
 
-/// The types that a stream can carry. Any [`serde::Serialize`] type is sent as one line of JSON.
+/// Types that a stream can send. Any [`serde::Serialize`] type is sent as one line of JSON.
 /// [`Text`] and axum's [`Html`] are sent unchanged.
 ///
 /// Do not implement this trait by hand. Derive [`serde::Serialize`] instead. The type parameter
@@ -28,8 +28,8 @@ pub trait Payload<Kind = AsJson>: Sealed<Kind> {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
 
-/// The types that can be the error of a stream. Implemented for every [`Payload`]. The trait exists
-/// to improve the compiler's message for all other types.
+/// Types that can be a stream's error. Implemented for every [`Payload`]. This trait exists to
+/// improve the compiler's error message for every other type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` would be sent to the client, but it, or a type inside it, cannot be serialized",
     label = "this cannot be serialized",
@@ -44,16 +44,16 @@ mod sealed {
     pub trait Sealed<Kind> {}
 }
 
-/// The [`Payload`] kind of [`serde::Serialize`] types.
+/// The [`Payload`] kind for [`serde::Serialize`] types.
 #[derive(Debug)]
 pub enum AsJson {}
 
-/// The [`Payload`] kind of [`Text`].
+/// The [`Payload`] kind for [`Text`].
 #[derive(Debug)]
 pub enum AsText {}
 
-/// The [`Payload`] kind of [`Infallible`], the error of a stream that cannot fail. It is never
-/// sent.
+/// The [`Payload`] kind for [`Infallible`], the error type of a stream that cannot fail. It is
+/// never sent.
 #[derive(Debug)]
 pub enum AsNever {}
 
@@ -66,7 +66,7 @@ impl Payload<AsNever> for Infallible {
     }
 }
 
-/// The [`Payload`] kind of axum's [`Html`].
+/// The [`Payload`] kind for axum's [`Html`].
 #[derive(Debug)]
 pub enum AsHtml {}
 
@@ -80,15 +80,15 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
     }
 }
 
-/// Text that is sent unchanged rather than as JSON, with one `data` line for each of its lines.
+/// Text that is sent unchanged rather than as JSON, with one `data` line per line of text.
 ///
 /// LF, CR and CRLF each count as one line break and arrive as LF, because the format cannot
 /// distinguish them.
 ///
 /// Unicode's other line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
-/// clients (for example, those that use Python's `splitlines`) treat these as line breaks, and
-/// parse the rest of the text as a separate field. Send untrusted text as JSON, which escapes these
-/// characters.
+/// clients (for example, those that use Python's `splitlines`) treat these characters as line
+/// breaks and parse the rest of the text as a separate field. Send untrusted text as JSON, which
+/// escapes these characters.
 ///
 /// ```
 /// use sse_runtime::{Stream, Text, sse_endpoint};

@@ -2,17 +2,17 @@
 
 use std::fmt::{self, Write as _};
 
-/// The prefix of an id that contains the positions in several topics.
+/// The prefix of an id that contains positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
-/// Distinguishes the successive lifetimes of a topic, so that an id from before a restart of the
-/// process is recognized.
+/// Identifies one of a topic's successive lifetimes. This makes it possible to recognize an id that
+/// was issued before the process was restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// The epoch shared by all runs that no longer exist. A client that has received the gap of
-    /// such a run reconnects with an id of this epoch.
+    /// The epoch shared by all runs that no longer exist. A client that has received such a run's
+    /// gap reconnects with an id from this epoch.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
 
     /// Creates a random epoch. The probability that another topic has the same epoch is 2⁻⁶⁰.
@@ -25,19 +25,20 @@ impl Epoch {
 }
 
 /// The position after the event with this number. 0 is the position before the first event. An id
-/// is copied for each event that each reader receives, so it does not contain shared state such as
-/// a reference count.
+/// is copied every time a reader receives an event, so it contains no shared state, such as a
+/// reference count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     /// The number of later events that a `gap` event has already reported to the client as missed.
-    /// It is set if the client disconnected while it was receiving the newest event of each key.
-    /// It is usually 0, which is not written.
+    /// It is set if the client disconnected while it was receiving the newest event for each key.
+    /// It is usually 0, in which case it is omitted from the id.
     reported: u32,
     pub(crate) number: u64,
 }
 
-/// The maximum length of the number in an id, together with `reported` and its separator.
+/// The maximum combined length of `number`, `reported` and the separator before `reported` in an
+/// id.
 const DIGITS: usize = 20;
 
 impl Position {
@@ -55,8 +56,8 @@ impl Position {
     /// Creates a position after which `reported` events have already been reported to the client as
     /// missed.
     ///
-    /// If the count would make the id too long, which requires a billion events, it is omitted, and
-    /// those events are reported again.
+    /// If the count would make the id too long, which takes a billion events, the count is omitted,
+    /// and those events are reported again.
     pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;
@@ -71,7 +72,7 @@ impl Position {
 /// The number of digits in an epoch.
 const EPOCH: usize = 12;
 
-/// A position that a client sent back. It has not been checked against the topic yet.
+/// A position sent back by a client. It has not been checked against the topic yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,
@@ -124,7 +125,7 @@ impl<'a> ParsedId<'a> {
     }
 }
 
-/// Parses a number, and accepts only the canonical form. `str::parse` also accepts `+7` and `007`.
+/// Parses a number, accepting only its canonical form. `str::parse` also accepts `+7` and `007`.
 fn parse(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::event::{describe::Describe, frame::Head};
 
-/// An error that becomes an HTTP response before the stream begins, and an event after that.
+/// An error that becomes an HTTP response if it occurs before the stream begins, and an event if it
+/// occurs later.
 ///
 /// Derive this trait with [the macro of the same name](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
@@ -40,7 +41,7 @@ pub trait SseError: Serialize + IntoResponse {
         self.problem().status()
     }
 
-    /// Returns how long the client should wait before it retries, if the error specifies it.
+    /// Returns how long the client should wait before retrying, if the error specifies a delay.
     fn retry_after(&self) -> Option<Duration>;
 }
 
@@ -82,15 +83,15 @@ pub fn serialize_inside<S: Serializer>(
     value.serialize(serializer)
 }
 
-/// The members of a problem, as set by the attributes of a variant.
+/// A problem's members, as set by a variant's attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem {
-    /// The HTTP status, 400 to 599, checked at compile time.
+    /// The HTTP status. The range, 400 to 599, is checked at compile time.
     pub status: u16,
     /// A URI that identifies the kind of problem.
     pub kind: Option<&'static str>,
-    /// A one-line summary for people. The default is the reason phrase of the status, as the RFC
-    /// recommends for a problem without a `type`.
+    /// A one-line summary for people. Defaults to the status's reason phrase, as the RFC recommends
+    /// for a problem without a `type`.
     pub title: Option<&'static str>,
     /// A longer explanation for people.
     pub detail: Option<&'static str>,
@@ -104,8 +105,8 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Writes the members that every problem has, except those that are replaced by a field of the
-    /// variant.
+    /// Writes the members that every problem has, except those replaced by one of the variant's
+    /// fields.
     pub fn write<M: SerializeMap>(
         &self,
         taken: &[(&str, bool)],
@@ -129,7 +130,7 @@ impl Problem {
     }
 }
 
-/// A problem without the fields of its variant.
+/// A problem without its variant's fields.
 struct Bare(Problem);
 
 impl Serialize for Bare {
@@ -182,8 +183,8 @@ fn seconds(after: Duration) -> u64 {
         .saturating_add(u64::from(after.subsec_nanos() > 0))
 }
 
-/// The types that a field with `#[sse(retry_after)]` can have: a `Duration`, a whole number of
-/// seconds, or an `Option` of one of these.
+/// Types that a field with `#[sse(retry_after)]` can have. The supported types are `Duration`,
+/// unsigned integers (in seconds) and `Option`s of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as a retry delay",
     label = "this is not a delay",
@@ -236,18 +237,18 @@ pub fn retry_after_member<M: SerializeMap>(
 }
 
 impl Head {
-    /// Sets the `retry` field, if there is a duration.
+    /// Sets the `retry` field if `after` is not `None`.
     pub fn retry(mut self, after: Option<Duration>) -> Self {
         self.retry = after;
         self
     }
 }
 
-/// A field of an error, which is part of the response if its type implements `Serialize`.
+/// A field of an error. It is part of the response if its type implements `Serialize`.
 ///
 /// The compiler chooses between two methods with the same name. The method in [`ShowMember`] takes
 /// a `Member` by value and requires `Serialize`. The method in [`HideMember`] takes it by reference
-/// and has no bounds. A method that takes its receiver by value takes precedence.
+/// and has no bounds. The method that takes its receiver by value takes precedence.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 

@@ -1,11 +1,11 @@
-//! [`SseEvent`]: a trait for types whose values set the fields of their event.
+//! [`SseEvent`]: a trait for types whose values set the fields of the events that carry them.
 
 use serde::Serialize;
 
 use crate::event::{frame::Head, id::EventId};
 
-/// An event type. It is either an enum whose variants are named events, or a struct that is a
-/// single event.
+/// An event type, which is either an enum whose variants are named events or a struct that
+/// represents a single event.
 ///
 /// Derive this trait with [the macro of the same name](derive@crate::SseEvent).
 pub trait SseEvent: Serialize {
@@ -13,22 +13,22 @@ pub trait SseEvent: Serialize {
     const SHAPE: Shape;
 }
 
-/// The information that a test client needs to decode the values of a type.
+/// The information that a test client needs to decode a type's values.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A struct.
     Struct(Named),
     /// An enum, with the variants in the order used by serde's `Deserialize`.
     Enum(&'static [Named]),
-    /// An enum whose serde attributes select a representation other than a tag around the content.
-    /// The data is the whole value.
+    /// An enum that is not externally tagged because of its serde attributes. The data is the whole
+    /// value.
     Whole(&'static [Named]),
 }
 
 /// A variant or a struct.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    /// The name of the event, or `None` if it arrives as `message`.
+    /// The event's name, or `None` if the event arrives as `message`.
     pub event: Option<&'static str>,
     /// The format of the event's data.
     pub data: NamedData,
@@ -51,19 +51,19 @@ impl Head {
         Self::default()
     }
 
-    /// Sets the `event` field to a name that was checked at compile time.
+    /// Sets the `event` field. The name has already been checked at compile time.
     pub fn event(mut self, name: &'static str) -> Self {
         self.event = Some(name);
         self
     }
 
-    /// Sets the `id` field, if there is an id.
+    /// Sets the `id` field if `id` is not `None`.
     pub fn id(mut self, id: Option<EventId>) -> Self {
         self.id = id;
         self
     }
 
-    /// Marks the data as the complete output of serde, which has no tag to strip.
+    /// Marks the data as serde's complete output, which has no tag to strip.
     pub fn whole(mut self) -> Self {
         self.is_whole = true;
         self
@@ -77,10 +77,10 @@ impl Head {
     }
 }
 
-/// Provides the `serialize` function that serde's derive does not generate if it rejects an
-/// attribute.
+/// Provides a `serialize` function in case serde's derive rejects an attribute and does not
+/// generate one.
 ///
-/// In this case, serde has already reported the mistake. Without this function, the compiler would
+/// In that case, serde has already reported the mistake. Without this function, the compiler would
 /// also report that our copy of the type does not implement `Serialize`. If serde's function
 /// exists, it takes precedence.
 pub trait SaidBySerde: Sized {
@@ -92,8 +92,8 @@ pub trait SaidBySerde: Sized {
 
 impl<T> SaidBySerde for T {}
 
-/// The types that a field with `#[sse(id)]` can have: a number, a UUID, an [`EventId`], or an
-/// `Option` of one of these.
+/// Types that a field with `#[sse(id)]` can have. The supported types are integers, UUIDs,
+/// [`EventId`] and `Option`s of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as an event ID",
     label = "this cannot be an event ID",
@@ -143,7 +143,7 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
     field.event_id()
 }
 
-/// The types that the field of a variant with `#[sse(text)]` can have.
+/// Types that the field of a variant with `#[sse(text)]` can have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not text",
     label = "this cannot be sent as text",

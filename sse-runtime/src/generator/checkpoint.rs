@@ -1,4 +1,4 @@
-//! [`guard`]: makes each await in an endpoint a point at which its generator can be cancelled.
+//! [`guard`]: makes every await in an endpoint a cancellation point.
 
 use std::future::IntoFuture;
 
@@ -7,16 +7,16 @@ use tokio::task::coop::{Coop, cooperative};
 /// Makes an await in an endpoint a cancellation point, even if the awaited future is always ready.
 ///
 /// If the future is pending, the generator is dropped at this await when the client disconnects. If
-/// the future is ready immediately, it consumes one unit of the task's budget. A loop of such
-/// futures therefore yields from time to time. This allows the connection to be read, so that a
-/// disconnect is noticed, and it allows other tasks on the thread to run.
+/// the future is ready immediately, it consumes one unit of the task's budget. A loop that awaits
+/// such futures therefore yields from time to time. This lets the server read from the connection
+/// and notice a disconnect, and it lets other tasks on the thread run.
 pub fn guard<F>(future: F) -> Awaited<F> {
     Awaited(future)
 }
 
-/// See [`guard`]. The compiler names this type if an awaited value is not a future.
-// The bound is on the `IntoFuture` implementation below and not on `guard`. A value that isn't a
-// future is therefore reported only once, at the `.await`.
+/// See [`guard`]. The compiler's error message names this type if an awaited value is not a future.
+// The bound is on the `IntoFuture` implementation below rather than on `guard`. The compiler
+// therefore reports a value that isn't a future only once, at the `.await`.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Awaited<F>(F);

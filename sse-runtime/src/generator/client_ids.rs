@@ -1,22 +1,23 @@
-//! [`ClientIds`]: the ids that the client has received, and the ids that it has yet to receive.
+//! [`ClientIds`]: the ids that the client has received and the ids that it has yet to receive.
 //!
-//! A client that reconnects sends the last id that it has received. If the handler has filtered out
-//! events, the stream may have read beyond this id in the topic. The next keep-alive then contains
-//! `read_to`.
+//! A client that reconnects sends the last id that it received. If the handler has filtered out
+//! events, the stream may have read past this id in the topic. In that case, the next keep-alive
+//! contains `read_to`.
 
 use crate::event::id::EventId;
 
 #[derive(Debug, Default)]
 pub(crate) struct ClientIds {
-    /// The client's last event ID, which is the last id sent to the client. It is the id in the
-    /// request if no id has been sent to the client yet.
+    /// The client's last event ID, which is the last id sent to the client. If no id has been sent
+    /// to the client yet, this is the id from the request.
     pub(crate) last: Option<EventId>,
-    /// The position up to which a topic has been read, if it is beyond the client's last id.
+    /// The position up to which a topic has been read, if that position is past the client's last
+    /// id.
     read_to: Option<EventId>,
-    /// The position at which the client started to read a topic. The client needs this position to
-    /// reconnect, until it receives another id.
+    /// The position at which the client started to read a topic. Until the client receives another
+    /// id, it needs this position to resume.
     starts_at: Option<Box<EventId>>,
-    /// Whether the ids are the handler's own ids and not topic ids.
+    /// Whether the ids come from the handler rather than from a topic.
     are_own: bool,
 }
 
@@ -42,11 +43,11 @@ impl ClientIds {
         self.are_own = !id.is_of_topic();
         self.starts_at = None;
         self.last = Some(id);
-        // The client's id may now be beyond `read_to`.
+        // The client's id may now be past `read_to`.
         self.read_to = None;
     }
 
-    /// Records that a topic has been read up to `position`, and that there are no later events yet.
+    /// Records that a topic has been read up to `position` and does not have any later events yet.
     pub(crate) fn has_read_to(&mut self, position: &EventId) {
         self.read_to = match &self.last {
             Some(last) if last == position || self.are_own => None,
@@ -54,8 +55,8 @@ impl ClientIds {
         };
     }
 
-    /// Takes the position that the client has not received yet. The caller has to send it to the
-    /// client.
+    /// Takes the position in `read_to`, which the client has not received yet. The caller must send
+    /// this position to the client.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         let read_to = self.read_to.take()?;
         self.last = Some(read_to.clone());
@@ -63,7 +64,7 @@ impl ClientIds {
     }
 
     /// Records that a topic is being read from `position`, either because the client's id contains
-    /// that position, or because the client has no id.
+    /// that position or because the client has no id.
     pub(crate) fn starts_at(&mut self, position: &EventId) {
         if self.last.is_none() && self.starts_at.is_none() {
             self.starts_at = Some(Box::new(position.clone()));
@@ -75,9 +76,9 @@ impl ClientIds {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
-    /// Takes the start position, if the client has not received it yet. The client can use this
-    /// position to resume if the connection is lost. The position remains correct, regardless of
-    /// how far the topic has been read since.
+    /// Takes the start position if the client has not received it yet. The client can resume from
+    /// this position if the connection is lost. The position remains valid no matter how far the
+    /// topic has been read since.
     #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
         Some(*self.starts_at.take()?)
@@ -90,7 +91,7 @@ impl ClientIds {
     }
 
     /// Records that a topic has ended at `position`. A client that has not received its start
-    /// position needs this id so that it can be stopped when it reconnects.
+    /// position needs this id. Otherwise, it would not get a `204` when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

@@ -1,4 +1,5 @@
-//! [`Exit`]: the end of a generator through `return` or `?`, before the response or in the stream.
+//! [`Exit`]: how a generator exits through `return` or `?`, either before the response begins or in
+//! the stream.
 
 use std::fmt;
 
@@ -12,13 +13,13 @@ impl End {
     pub const END: Self = Self(());
 }
 
-/// The error of a generator that can fail both before the response and in the stream. The position
-/// of the `?` selects the variant.
+/// The error of a generator that can fail both before the response begins and in the stream. The
+/// position of the `?` selects the variant.
 #[derive(Debug)]
 pub enum Exit<R, E> {
-    /// An error before the response.
+    /// An error that occurs before the response begins.
     Response(R),
-    /// An error in the stream.
+    /// An error that occurs in the stream.
     Stream(E),
 }
 
@@ -32,7 +33,7 @@ impl<R: fmt::Display, E: fmt::Display> fmt::Display for Exit<R, E> {
     }
 }
 
-/// The errors that `?` can convert into `R`.
+/// Errors that `?` can convert into `R`.
 #[diagnostic::on_unimplemented(
     message = "`?` couldn't convert the error to `{R}`",
     label = "the trait `From<{Self}>` is not implemented for `{R}`",
@@ -50,7 +51,7 @@ impl<X, R: From<X>> Becomes<R> for X {
     }
 }
 
-/// The types that `?` accepts in an endpoint that can fail both before the response and in the
+/// Types that `?` accepts in an endpoint that can fail both before the response begins and in the
 /// stream.
 #[diagnostic::on_unimplemented(
     message = "`?` can only be applied to a `Result` here, not to `{Self}`",
@@ -75,7 +76,8 @@ impl<T, E> Tried for Result<T, E> {
     }
 }
 
-/// Implements `?` before the response, in an endpoint that can also fail in the stream.
+/// Implements a `?` that runs before the response begins, in an endpoint that can also fail in the
+/// stream.
 pub fn before_response<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
     F: Tried<Error: Becomes<R>>,
@@ -83,7 +85,8 @@ where
     tried.result().map_err(error_before_response)
 }
 
-/// Implements `?` in the stream, in an endpoint that can also fail before the response.
+/// Implements a `?` that runs in the stream, in an endpoint that can also fail before the response
+/// begins.
 pub fn in_stream<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
     F: Tried<Error: Becomes<E>>,
@@ -91,22 +94,24 @@ where
     tried.result().map_err(error_in_stream)
 }
 
-/// Converts the error of a `?` before the response.
+/// Converts the error for a `?` that runs before the response begins.
 pub fn error_before_response<X: Becomes<R>, R, E>(error: X) -> Exit<R, E> {
     Exit::Response(error.into_target())
 }
 
-/// Converts the error of a `?` in the stream.
+/// Converts the error for a `?` that runs in the stream.
 pub fn error_in_stream<X: Becomes<E>, R, E>(error: X) -> Exit<R, E> {
     Exit::Stream(error.into_target())
 }
 
-/// Implements `return result` before the response, in an endpoint that can also fail in the stream.
+/// Implements a `return result` that runs before the response begins, in an endpoint that can also
+/// fail in the stream.
 pub fn return_before_response<R, E>(result: Result<End, R>) -> Result<End, Exit<R, E>> {
     result.map_err(Exit::Response)
 }
 
-/// Implements `return result` in the stream, in an endpoint that can also fail before the response.
+/// Implements a `return result` that runs in the stream, in an endpoint that can also fail before
+/// the response begins.
 pub fn return_in_stream<R, E>(result: Result<End, E>) -> Result<End, Exit<R, E>> {
     result.map_err(Exit::Stream)
 }

@@ -9,9 +9,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
-/// Waits for the first item of a fallible stream. If it is an error, the error is returned before
-/// the response has begun. Otherwise, the whole stream is returned, including its first item, and
-/// can be passed to `yield_all!`.
+/// Waits for the first item of a fallible stream. If the item is an error, returns that error
+/// before the response has begun. Otherwise, returns the whole stream, including its first item.
+/// The returned stream can be passed to `yield_all!`.
 ///
 /// # Errors
 ///

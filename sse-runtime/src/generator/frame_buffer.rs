@@ -1,8 +1,8 @@
 //! [`FrameBuffer`]: frames that have been written but not taken yet.
 //!
 //! Most streams that read a topic send one shared frame at a time and never need their own buffer.
-//! Other streams write all their frames into a buffer. The bytes are sent in this order: `lone` or
-//! `ahead`, then `buffer`.
+//! Other streams write all their frames into a buffer. The contents of `lone` or `ahead` are sent
+//! before those of `buffer`.
 //!
 //! | bytes written so far | size of the new shared frame | the frame is added |
 //! | --- | --- | --- |
@@ -14,38 +14,39 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// The number of buffered bytes at which frames are due with `flush = "ready"`.
+/// The number of buffered bytes at which the body has to take the frames, even with `flush =
+/// "ready"`.
 pub(crate) const DUE: usize = 32 * 1024;
 
-/// A buffer that has grown beyond this size in bytes is dropped when its contents are taken.
-/// Otherwise, the unused remainder would keep the whole allocation alive until the stream ends.
+/// The size in bytes above which a buffer is dropped when its contents are taken. Otherwise, the
+/// unused remainder would keep the whole allocation alive until the stream ends.
 const LARGE: usize = 64 * 1024;
 
-/// The number of bytes above which a single take counts as a burst. The buffer of a burst is
-/// dropped when the burst is over, because the stream may then be idle for hours.
+/// The number of bytes above which a single take counts as a burst. A burst's buffer is dropped
+/// once the burst is over, because the stream may then be idle for hours.
 const BURST: usize = 8 * 1024;
 
-/// The frame size in bytes from which sharing a frame is cheaper than copying it.
+/// The frame size in bytes at which sharing a frame becomes cheaper than copying it.
 pub(crate) const SHARED: usize = 4 * 1024;
 
 /// Frames that have been written but not taken yet. The buffer contains only complete frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
-    /// The bytes to send before `buffer`. They are large shared frames, and the frames that were
-    /// written before these.
+    /// The bytes to send before `buffer`. They consist of large shared frames and any frames
+    /// written before those.
     #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
     /// A shared frame that is the only content.
     lone: Option<Bytes>,
-    /// Whether the buffer has the capacity of a burst.
+    /// Whether the buffer has grown to hold a burst.
     had_burst: bool,
 }
 
 impl FrameBuffer {
-    /// Adds a shared frame. The frame is not copied if the buffer is empty, or if the frame is
-    /// large, so that slow clients share one copy.
-    // Inlined together with the copy, because the copy is often the only work for a topic event.
+    /// Adds a shared frame. The frame is not copied if the buffer is empty or the frame is large.
+    /// This lets slow clients share one copy of the frame.
+    // Inlined along with the copy, because the copy is often the only work done for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
         self.settle();
@@ -117,14 +118,14 @@ impl FrameBuffer {
         self.len() >= DUE
     }
 
-    /// Takes the bytes to send next. These are all written bytes, or only some of them if that
-    /// saves a copy.
+    /// Takes the bytes to send next. They include everything written so far, unless taking only
+    /// some of the bytes saves a copy.
     #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {
             Some(shared) => shared,
-            // Splitting an empty buffer would allocate, and this is called whenever a generator
-            // waits.
+            // Splitting an empty buffer would allocate, and this method is called whenever a
+            // generator waits.
             None if self.buffer.is_empty() => Bytes::new(),
             None => {
                 let taken = self.buffer.split();
@@ -146,7 +147,7 @@ impl FrameBuffer {
         next
     }
 
-    /// Returns whether some of the frames have not been taken yet.
+    /// Returns whether there are frames that have not been taken yet.
     #[inline]
     pub(crate) fn has_rest(&self) -> bool {
         self.ahead.is_some() || !self.buffer.is_empty()
@@ -170,7 +171,7 @@ mod tests {
 
     fn write(frames: &mut FrameBuffer, len: usize) {
         frames.settle();
-        // Reserves like a frame that does not fit into the capacity.
+        // Reserves space as if a frame did not fit into the existing capacity.
         frames.buffer.reserve(2 * len);
         frames.buffer.put_bytes(b'x', len);
     }

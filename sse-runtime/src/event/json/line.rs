@@ -1,9 +1,9 @@
 //! JSON that every client reads as a single line.
 //!
 //! Compact JSON never contains CR or LF, but it may contain U+0085, U+2028 and U+2029 unescaped.
-//! Some clients split their input at all of Unicode's line breaks (with Python's `splitlines`, for
-//! example), and would split such data in two. The three characters are therefore escaped, and a
-//! JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
+//! Some clients split their input at every Unicode line break (for example, with Python's
+//! `splitlines`) and would split such data in two. The three characters are therefore escaped, and
+//! a JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
 
 use std::io;
 
@@ -18,12 +18,12 @@ pub(crate) fn serializer<W: io::Write>(writer: W) -> Serializer<W, SingleLine> {
 /// A serializer that writes into a connection's buffer.
 pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 
-/// Appends to a buffer. The buffer grows as needed, so each write is complete and never fails.
+/// Appends to a buffer. The buffer grows as needed, so a write is never partial and never fails.
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
-// Inlined into the user's crate, where the value is serialized. Most writes consist of a single
-// byte that is a constant there.
+// Inlined into the user's crate, where values are serialized. Most writes there consist of a single
+// constant byte.
 impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -42,7 +42,7 @@ impl io::Write for Buffer<'_> {
     }
 }
 
-/// Formats compact JSON, escaping the characters that some clients treat as a line break.
+/// Formats compact JSON and escapes the characters that some clients treat as line breaks.
 pub(crate) struct SingleLine;
 
 impl Formatter for SingleLine {
@@ -80,8 +80,8 @@ impl Formatter for SingleLine {
 
 #[inline]
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    // Most text is short and ASCII. Checking for this is cheaper than starting a search for two
-    // bytes.
+    // Most text is short and ASCII, and checking for ASCII is cheaper than starting a search for
+    // two bytes.
     if text.is_ascii() {
         return writer.write_all(text.as_bytes());
     }

@@ -1,5 +1,5 @@
-//! JSON on one line. [`mod@line`] configures `serde_json` to write it, and [`value`] is a custom
-//! serializer that is faster for the values that most streams carry.
+//! Writes JSON on a single line. [`mod@line`] configures `serde_json` to do this. [`value`]
+//! contains a custom serializer that is faster for the values that most streams carry.
 
 pub(crate) mod line;
 pub(crate) mod value;

@@ -1,10 +1,10 @@
 //! [`ValueSerializer`]: writes a value as one line of JSON, with a fast path for small structs.
 //!
 //! Most events are structs with a few strings and numbers. `serde_json` inspects every byte of
-//! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This took half the
-//! time of a `yield_!`. Here, `"name":` is assembled at compile time and written as two machine
-//! words, and text is checked eight bytes at a time. Everything other than struct fields and plain
-//! text is delegated to `serde_json`, including all escaping, so the output is the same.
+//! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This accounted for
+//! half the time spent in a `yield_!`. Here, `"name":` is assembled at compile time and written as
+//! two machine words, and text is checked eight bytes at a time. Everything except struct fields
+//! and plain text is delegated to `serde_json`, including all escaping, so the output is identical.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
@@ -18,8 +18,8 @@ use serde_json::{
 
 use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
-/// The name prefix of `serde_json`'s marker structs, which are used for `RawValue`, and for numbers
-/// with the `arbitrary_precision` feature. Such a struct is serialized as the JSON in its only
+/// The name prefix of `serde_json`'s marker structs, which are used for `RawValue` and, with the
+/// `arbitrary_precision` feature, for numbers. Such a struct is serialized as the JSON in its only
 /// field. A Rust identifier cannot contain `$`, so no other struct has a name with this prefix by
 /// accident.
 const VERBATIM: &str = "$serde_json::private::";
@@ -30,13 +30,13 @@ pub(crate) struct ValueSerializer<'p, 'b> {
     pub(crate) place: &'p mut Place<'b>,
 }
 
-/// State kept outside of [`ValueSerializer`], whose methods consume `self`.
+/// State kept outside [`ValueSerializer`] because its methods consume `self`.
 #[derive(Default)]
 pub(crate) struct Place<'b> {
-    /// The `serde_json` serializer, created when it is first needed. The compound serializers that
-    /// serde returns borrow from it.
+    /// The `serde_json` serializer, created on first use. `serde_json`'s compound serializers
+    /// borrow from it.
     json: Option<LineSerializer<'b>>,
-    /// Whether the value is text that is already JSON.
+    /// Whether the value is a string that already contains JSON.
     is_verbatim: bool,
 }
 
@@ -50,7 +50,7 @@ impl<'p, 'b> ValueSerializer<'p, 'b> {
     }
 }
 
-/// Implements methods that delegate to `serde_json`.
+/// Implements serializer methods that delegate to `serde_json`.
 macro_rules! as_json {
     ($($method:ident($($value:ident: $type:ty)?)),* $(,)?) => {$(
         fn $method(self, $($value: $type)?) -> Result<(), Error> {
@@ -180,11 +180,11 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
     }
 }
 
-/// The fields of a struct or of a struct variant.
+/// The fields of a struct or struct variant.
 pub(crate) struct Fields<'b> {
     buffer: &'b mut BytesMut,
-    /// The byte before the next name, which is an opening brace at first and a comma after that.
-    /// `None` if the only field is JSON that replaces the struct.
+    /// The byte to write before the next name. It is an opening brace for the first name and a
+    /// comma for the rest. `None` if the struct is replaced by the JSON in its only field.
     opening: Option<u8>,
 }
 
@@ -197,7 +197,7 @@ impl<'b> Fields<'b> {
     }
 
     /// Writes a field name, preceded by the opening byte and followed by a colon.
-    // Inlined into the caller, where the name is a constant, so that the compiler assembles its
+    // Inlined into the caller, where the name is a constant. This lets the compiler assemble its
     // bytes.
     #[inline]
     fn key(&mut self, name: &str) -> Result<(), Error> {
@@ -239,13 +239,13 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// Returns the error for a second field in a struct that is replaced by JSON. serde adds the tag of
-/// an internally tagged enum to the fields of its content, but here there is no object that could
-/// contain the tag.
+/// Returns the error for an additional field in a struct that is replaced by JSON. serde adds an
+/// internally tagged enum's tag to the fields of its content, but here there is no object to hold
+/// the tag.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom(
-        "a `RawValue` or an arbitrary-precision number cannot hold the tag of an enum",
+        "a `RawValue` or an arbitrary-precision number cannot hold an enum's tag",
     )
 }
 
@@ -287,7 +287,7 @@ impl SerializeStructVariant for Fields<'_> {
         SerializeStruct::serialize_field(self, name, value)
     }
 
-    /// Closes the object with the fields and the object with the tag.
+    /// Closes the object that holds the fields and the object that holds the tag.
     fn end(mut self) -> Result<(), Error> {
         self.close();
         self.buffer.put_u8(b'}');
@@ -295,11 +295,11 @@ impl SerializeStructVariant for Fields<'_> {
     }
 }
 
-/// A `"name":` that needs no escapes and is short enough to fit into a `u128` together with the
-/// byte before it.
+/// A `"name":` that needs no escapes and is short enough to fit into a `u128` along with the byte
+/// before it.
 #[derive(Clone, Copy)]
 struct ShortKey {
-    /// The bytes in little-endian order. The first byte is the lowest.
+    /// The bytes in little-endian order. The first byte is the least significant.
     bytes: u128,
     len: usize,
 }
@@ -342,13 +342,12 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns `true` if the text is ASCII without control characters, `"` and `\`, which needs no
-/// escapes. Other text may not need escapes either, but that is decided on the slow path.
+/// Returns `true` if the text is ASCII without control characters, `"` or `\`, so it needs no
+/// escapes. Other text may not need escapes either, but the slow path decides that.
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // The last word overlaps the word before it, so that no remainder has to be checked byte by
-    // byte.
+    // The last word overlaps the word before it, which avoids checking a remainder byte by byte.
     if let Some(&last) = bytes.last_chunk() {
         let (words, _) = bytes.as_chunks();
         return words
@@ -365,7 +364,7 @@ fn is_plain(text: &str) -> bool {
     is_plain_word(bytes.iter().fold(spaces, shift_in))
 }
 
-/// Runs the same check on eight bytes at once. Each byte that is not plain sets a high bit.
+/// Runs the same check on eight bytes in parallel. Every byte that is not plain sets a high bit.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);

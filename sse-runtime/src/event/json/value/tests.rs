@@ -1,4 +1,4 @@
-//! Compares the output with the output of `serde_json` for all kinds of values.
+//! Compares the output with `serde_json`'s for every kind of value.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -27,7 +27,7 @@ fn by_serde_json<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// A value that can make every call that a `Serialize` implementation can make.
+/// A value that can call any `Serializer` method that a `Serialize` implementation can call.
 #[derive(Clone, Debug)]
 enum AnyValue {
     Bool(bool),
