@@ -43,7 +43,7 @@ impl<H> SseRoute<H> {
         Self { handler, endpoint }
     }
 
-    /// Returns the path that is set by the attribute.
+    /// Returns the path set by the attribute.
     pub fn path(&self) -> &'static str {
         self.endpoint.path
     }
@@ -53,13 +53,13 @@ impl<H> SseRoute<H> {
         &self.endpoint.method
     }
 
-    /// Returns the name of the function.
+    /// Returns the function's name.
     pub fn name(&self) -> &'static str {
         self.endpoint.name
     }
 
-    /// Returns the doc comment of the function with its lines joined by LF, or an empty string if
-    /// the function has no doc comment.
+    /// Returns the function's doc comment with its lines joined by LF, or an empty string if the
+    /// function has no doc comment.
     pub fn docs(&self) -> &'static str {
         self.endpoint.docs
     }
@@ -92,7 +92,7 @@ impl<H> SseRoute<H> {
         }
     }
 
-    /// Converts the endpoint into a [`MethodRouter`], to mount it on a path other than its own.
+    /// Converts the endpoint into a [`MethodRouter`], which you can mount on a different path.
     ///
     /// ```
     /// # use axum::Router;
@@ -109,14 +109,14 @@ impl<H> SseRoute<H> {
     }
 }
 
-/// An endpoint's function with a layer. See [`SseRoute::layer`].
+/// An endpoint's function wrapped in a layer. See [`SseRoute::layer`].
 #[derive(Clone, Debug)]
 pub struct Layered<H, L> {
     handler: H,
     layer: L,
 }
 
-/// The types that [`SseRouterExt::sse`] accepts: the function of an endpoint, and the [`SseRoute`]
+/// Types that [`SseRouterExt::sse`] accepts, which are an endpoint's function and the [`SseRoute`]
 /// that it returns.
 ///
 /// `K` distinguishes the two and is inferred.
@@ -166,7 +166,7 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
     note = "each argument must be an axum extractor, and only the last one can read the body"
 )]
 pub trait Mount<S, M>: Sealed {
-    /// Returns the method router for the path of the endpoint.
+    /// Returns the method router for the endpoint's path.
     #[doc(hidden)]
     fn mount(self) -> MethodRouter<S>;
 }
@@ -197,7 +197,7 @@ where
 
 /// Adds event endpoints to a [`Router`].
 pub trait SseRouterExt<S>: Sealed {
-    /// Adds an endpoint with the path and the method that its attribute specifies.
+    /// Adds an endpoint under the path and method specified in its attribute.
     ///
     /// This method accepts either the function itself, as in `router.sse(clock)`, or the route that
     /// it returns, as in `router.sse(clock().layer(auth))`.
@@ -258,7 +258,7 @@ impl<H> SseRoute<H> {
     }
 }
 
-/// Returns axum's filter for a method. The attribute rejects all other methods.
+/// Returns axum's filter for a method. The attribute rejects every method not listed here.
 fn method_filter(method: &Method) -> MethodFilter {
     match *method {
         Method::POST => MethodFilter::POST,
@@ -270,7 +270,7 @@ fn method_filter(method: &Method) -> MethodFilter {
 }
 
 /// The last element of the type parameter that distinguishes argument lists. If the function has no
-/// arguments, it is the only element.
+/// arguments, this is the only element.
 #[derive(Debug)]
 pub struct NoArguments;
 

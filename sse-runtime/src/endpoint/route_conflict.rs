@@ -1,8 +1,8 @@
-//! Reports two endpoints with the same method and path by their names and locations.
+//! Reports the names and locations of two endpoints that have the same method and path.
 //!
 //! axum's panic message says only that the routes overlap, and a router does not expose its routes.
-//! Therefore, axum's panic is caught, and a panic that names the endpoints is raised instead.
-//! axum's message is printed before ours. With `panic = "abort"`, only axum's message is printed.
+//! This module therefore catches axum's panic and raises one that names the endpoints. axum's
+//! message is printed before ours. With `panic = "abort"`, only axum's message is printed.
 
 use std::{
     any::Any,
@@ -28,15 +28,14 @@ struct Mounted {
     at: &'static Location<'static>,
 }
 
-/// The endpoint that was mounted last for each method and path in the whole process. The map is
-/// read only to name the first endpoint after axum has reported an overlap. If there are several
-/// routers, the entry may come from another router, so the message includes the endpoint's
-/// location.
+/// The endpoint most recently mounted for each method and path, across the whole process. The map
+/// is used only to name the first endpoint once axum has reported an overlap. If there are several
+/// routers, an entry may come from another router, so the message includes the endpoint's location.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
 impl RouteConflict {
-    /// Records an endpoint that is about to be mounted, with the location of the caller.
+    /// Records an endpoint that is about to be mounted, along with the caller's location.
     #[track_caller]
     pub(crate) fn new(endpoint: &Endpoint) -> Self {
         Self {
@@ -49,13 +48,15 @@ impl RouteConflict {
         }
     }
 
-    /// Adds the endpoint to a router. If axum reports an overlap, the panic names both endpoints.
+    /// Adds the endpoint to a router. If axum reports an overlap, this method panics with a message
+    /// that names both endpoints.
     #[track_caller]
     pub(crate) fn mount<S>(self, router: Router<S>, routes: MethodRouter<S>) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
     {
-        // Unwind safety: the closure owns the router, so it cannot be observed after a panic.
+        // Unwind safety: the closure owns the router, so the router cannot be observed after a
+        // panic.
         let mount = AssertUnwindSafe(|| router.route(self.path, routes));
         match panic::catch_unwind(mount) {
             Ok(mounted) => {
@@ -85,8 +86,7 @@ impl RouteConflict {
             mounted: Mounted { name, at },
         } = self;
         let first = mounted().get(&(method.clone(), *path)).copied();
-        // An entry with the same location belongs to another router that was built by the same
-        // code.
+        // An entry with the same location belongs to another router built by the same code.
         let first = first.filter(|first| first.at != *at);
         match first {
             Some(first) if first.name == *name => format!(

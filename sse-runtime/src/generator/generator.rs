@@ -29,8 +29,8 @@ use crate::{
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
     pub(crate) handoff: Handoff,
-    /// Whether there are statements before the response. These can still return a different
-    /// response.
+    /// Whether the function has statements that run before the response begins. These can still
+    /// return a different response.
     pub(crate) prelude: bool,
 }
 
@@ -39,9 +39,10 @@ pub(crate) enum Ending {
     Finished,
     /// A task that belongs to the generator's stream has panicked.
     TaskPanicked,
-    /// An error before the response.
+    /// An error that occurred before the response began.
     Rejected(Response),
-    /// An error in the stream. The function writes the error for the client and logs it.
+    /// An error that occurred in the stream. The closure writes the error for the client and logs
+    /// it.
     Failed(WriteError),
 }
 
@@ -54,8 +55,8 @@ pub(crate) struct Coroutine {
 
 impl Coroutine {
     #[inline]
-    /// Polls the function, and then checks the tasks of its stream. A task may be panicking at this
-    /// moment, even if the function has already read all values that the task sent.
+    /// Polls the function and then checks its stream's tasks. A task may be panicking even if the
+    /// function has already read every value that the task sent.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,
@@ -69,7 +70,7 @@ impl Coroutine {
             Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
             Poll::Ready(false) => Poll::Ready(Ending::Finished),
             Poll::Pending => {
-                // The function has finished, and must report this again at the next poll.
+                // The function has finished and must report this again when it is next polled.
                 self.function = Box::pin(async { Ending::Finished });
                 Poll::Pending
             }
@@ -84,8 +85,9 @@ impl fmt::Debug for Coroutine {
 }
 
 pin_project! {
-    /// The coroutine of a function, and the conversion of its output. An `async` block around the
-    /// coroutine would store it twice: once as a captured variable and once as an awaited future.
+    /// A function's coroutine and the conversion of its output into an [`Ending`]. An `async` block
+    /// around the coroutine would store it twice: once as a captured variable and once as an
+    /// awaited future.
     struct Ends<F, M> {
         #[pin]
         coroutine: F,
@@ -212,7 +214,7 @@ impl Generator {
     }
 }
 
-/// The functions of a stream's error type, which write an error for the client and describe it for
+/// The functions for a stream's error type. They write an error for the client and describe it for
 /// the log.
 pub struct StreamError<E> {
     item: Item<E>,

@@ -25,8 +25,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 
-/// A frame that is being written. A user's `Serialize` implementation runs during the write. The
-/// current handoff is hidden from it, so that a topic that it reads does not count as read by this
+/// A frame that is being written. A user's `Serialize` implementation may run during the write and
+/// read a topic. The current handoff is hidden so that this topic does not count as read by this
 /// stream.
 struct Writing<'a> {
     /// The length of the buffer before the frame was written.
@@ -36,7 +36,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    // Destructured so that dropping each part is inlined.
+    // Destructured so that each field's destructor is inlined.
     #[inline]
     fn end(self, written: Result<(), EncodeError>) -> Stop {
         let Self {
@@ -95,8 +95,8 @@ impl Handoff {
         self.lock().has_failure()
     }
 
-    /// Calls `write` to add a frame, and returns whether the generator has to stop after it. Adds
-    /// no frame after a failure, including the failure of a run that the stream reads.
+    /// Calls `write` to add a frame and returns whether the generator has to stop after the frame.
+    /// No frame is added after a failure, including the failure of a run that the stream reads.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,
@@ -108,7 +108,7 @@ impl Handoff {
         writing.end(written)
     }
 
-    // Separate from `write`, because the generic `write` is instantiated for each endpoint.
+    // Separate from `write`, because `write` is generic and is instantiated for every endpoint.
     fn start_write(&self) -> Option<Writing<'_>> {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
@@ -184,7 +184,7 @@ impl Handoff {
         self.lock().topics.failure.clone()
     }
 
-    /// Makes this the current handoff for all code that the generator runs, until the guard is
+    /// Makes this the current handoff for all code run by the generator, until the guard is
     /// dropped.
     pub(crate) fn enter(&self) -> Entered {
         Entered(CURRENT.replace(Some(self.clone())))

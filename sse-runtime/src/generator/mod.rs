@@ -1,5 +1,4 @@
-//! The user's function as a coroutine, and the handoff of its events to the response body that
-//! polls it.
+//! Runs the user's function as a coroutine and hands its events to the response body that polls it.
 
 pub(crate) mod checkpoint;
 pub(crate) mod client_ids;

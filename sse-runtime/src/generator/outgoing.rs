@@ -1,5 +1,5 @@
 //! [`Outgoing`]: the frames that a generator has written but the body has not taken yet, and the
-//! stream state that both share.
+//! stream state that the generator and the body share.
 //!
 //! # States
 //!
@@ -9,8 +9,8 @@
 //! | `Stops` | a frame is due, or no more frames can be written | takes the frames, and polls the generator again once they are flushed; nothing else wakes the generator |
 //! | `RestDue` | only some of the frames were taken | takes the rest before it polls the generator |
 //!
-//! Independently of the turn, the stream is in its [`Phase::Prelude`] until the function reaches
-//! its first `yield_!`. No frame is written after a [`WriteFailure`].
+//! Regardless of the turn, the stream is in [`Phase::Prelude`] until the function reaches its first
+//! `yield_!`. No frame is written after a [`WriteFailure`].
 
 use std::{mem, sync::Arc};
 
@@ -45,7 +45,7 @@ pub struct Outgoing {
     returning: Returning,
 }
 
-/// The endpoint's rules for the frames that may be written.
+/// The endpoint's rules about which frames may be written.
 #[derive(Debug)]
 struct Rules {
     flush: Flush,
@@ -71,14 +71,14 @@ impl Default for Rules {
 /// The progress of the function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// The function runs the statements before the response.
+    /// The function is running the statements that precede the response.
     #[default]
     Prelude,
     /// The response has begun.
     Streaming,
 }
 
-/// The side whose turn it is. See the module docs.
+/// Whether it is the generator's turn or the body's. See the module docs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]
@@ -87,11 +87,11 @@ enum Turn {
     RestDue,
 }
 
-/// The response to a client whose `Last-Event-ID` header belongs to a finished stream.
+/// The response for a client whose `Last-Event-ID` header contains the id of a finished stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Returning {
-    /// The output of the generator, as for any other client. The client has not sent such an id, or
-    /// its id belongs to a different topic.
+    /// The generator's output, as for any other client. Either the client has not sent such an id,
+    /// or the id belongs to a different topic.
     #[default]
     Reads,
     /// Undecided, because the generator has not used the id yet.
@@ -104,15 +104,16 @@ pub(crate) enum Returning {
 #[derive(Debug)]
 pub(crate) enum WriteFailure {
     Encode(EncodeError),
-    /// Events are missing, and the endpoint sends only the values that its function yields.
-    // Boxed, because few streams ever have a gap.
+    /// Events are missing, but the endpoint cannot send a `gap` event because it sends only the
+    /// values that its function yields.
+    // Boxed because few streams ever have a gap.
     Gap(Box<Gap>),
     /// A run that the stream reads has failed, and the generator has since yielded a value.
     Run(Arc<Failure>),
 }
 
 impl WriteFailure {
-    /// Returns the close reason of the stream.
+    /// Returns the stream's close reason.
     pub(crate) fn reason(&self) -> CloseReason {
         match self {
             Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
@@ -121,19 +122,19 @@ impl WriteFailure {
     }
 }
 
-/// Indicates what follows the frame that was just written.
+/// Indicates what follows the frame just written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It depends on the generator.
+    /// This depends on the generator.
     #[default]
     Unknown,
     /// More frames follow immediately. They are sent together.
     Others,
-    /// The writer waits, and is woken when more frames are available.
+    /// The writer waits and is woken when more frames are available.
     Wait,
 }
 
-/// The bytes that were taken after a poll of the generator.
+/// The bytes taken after the generator was polled.
 #[derive(Debug)]
 pub(crate) struct Taken {
     /// The frames. Empty if none were written.
@@ -144,15 +145,15 @@ pub(crate) struct Taken {
     pub(crate) waits: bool,
 }
 
-/// Whether a generator stops after the frame that it has written.
+/// Whether a generator stops after it has written a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stop {
     No,
     /// It stops until the body has taken the frame.
     UntilTaken,
-    /// It stops only for this poll, because no frame was written. Otherwise, a loop of such yields
-    /// would starve other tasks.
+    /// It stops only for this poll, because no frame was written. If it did not stop, a loop of
+    /// such yields would starve other tasks.
     Yields,
 }
 
@@ -169,8 +170,8 @@ impl Outgoing {
         self.ids = ClientIds::new(last_id);
     }
 
-    /// Returns the buffer to write frames to. A lone shared frame must already have been settled,
-    /// as [`Handoff::write`] does.
+    /// Returns the buffer to write frames to. A lone shared frame must already have been settled.
+    /// [`Handoff::write`] does this.
     ///
     /// [`Handoff::write`]: crate::generator::handoff::Handoff::write
     #[inline]
@@ -182,7 +183,7 @@ impl Outgoing {
         self.rules.aborts_when_cut
     }
 
-    /// Marks that the response has begun.
+    /// Records that the response has begun.
     #[inline]
     pub(crate) fn begin(&mut self) {
         self.phase = Phase::Streaming;
@@ -279,7 +280,8 @@ impl Outgoing {
                 self.turn = Turn::Stops;
                 Stop::UntilTaken
             }
-            // If the generator stopped for a frame without fields, it would never be woken.
+            // An empty frame is never taken, so a generator that waited for that would never be
+            // woken.
             Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,
             Ok(()) if self.is_due() => {
                 self.turn = Turn::Stops;
@@ -300,8 +302,7 @@ impl Outgoing {
     }
 
     /// Stops the generator. If more events followed the partial output of a failed run, the
-    /// response would look complete. The failure of the run therefore becomes the failure of the
-    /// stream.
+    /// response would look complete. The run's failure therefore becomes the stream's failure.
     #[cold]
     fn refuse_write(&mut self) {
         if self.failure.is_none() {
@@ -347,19 +348,19 @@ impl Outgoing {
         }
     }
 
-    /// Counts the events and bytes that have not been taken yet. These events are not counted again
-    /// when they are taken.
+    /// Returns the number of events and bytes that have not been taken yet. These events are not
+    /// counted again when they are taken.
     #[inline]
     pub(crate) fn count_rest(&mut self) -> (u64, usize) {
         (mem::take(&mut self.events), self.frames.len())
     }
 
-    /// Takes complete frames, and returns them with the number of events written since the last
-    /// call. The bytes are empty if no frame has been written.
+    /// Takes complete frames and returns them along with the number of events written since the
+    /// previous call. The bytes are empty if no frame has been written.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        // If only some of the frames are taken, the rest is taken next, but its events are counted
-        // now.
+        // If this call takes only some of the frames, the next call takes the rest. Their events
+        // are counted now.
         let taken = self.frames.take();
         if self.frames.has_rest() {
             self.turn = Turn::RestDue;
@@ -393,8 +394,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes the rest of the frames that were written together. Returns `None` if no frames are
-    /// left, in which case it is the generator's turn.
+    /// Takes more of the frames that the previous call left. If no frames are left, returns `None`,
+    /// and it is the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

@@ -1,21 +1,21 @@
-//! [`Reading`]: a topic that a generator reads. The end of the generator's topics determines the
-//! end of its stream.
+//! [`Reading`]: a topic that a generator reads. The way the generator's topics end determines how
+//! its stream ends.
 
 use std::{mem, sync::Arc};
 
 use crate::generator::{handoff::Handoff, run_failure::Failure};
 
-/// The topics that the generator is reading, and the outcome of the topics that it has finished
+/// The topics that the generator is reading and the outcomes of the topics that it has finished
 /// reading.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     /// The number of topics that are being read and have not ended yet.
     reading: u32,
-    /// Whether a reading was dropped before the end of its topic.
+    /// Whether a [`Reading`] was dropped before its topic ended.
     was_left: bool,
     /// Whether any topic has finished.
     is_over: bool,
-    /// Whether a reader was too slow, and no other reading has begun since then.
+    /// Whether a reader was too slow and no other [`Reading`] has begun since then.
     lags: bool,
     /// The failure of a run that is being read. The stream ends with this failure.
     pub(crate) failure: Option<Arc<Failure>>,
@@ -74,7 +74,7 @@ pub(crate) enum TopicEnd {
 }
 
 impl Topics {
-    /// Registers another topic that the generator begins to read.
+    /// Registers a topic that the generator is starting to read.
     pub(crate) fn begin(&mut self, handoff: Handoff) -> Reading {
         self.reading += 1;
         self.lags = false;
@@ -84,9 +84,9 @@ impl Topics {
         }
     }
 
-    /// Returns how the topics end the stream after its generator has finished. The stream is over
-    /// permanently only if every topic is finished and the generator has read every topic to its
-    /// end.
+    /// Returns how the stream ends once its generator has finished, or `None` if the topics do not
+    /// determine this. The stream is over permanently only if every topic has finished and the
+    /// generator has read every topic to its end.
     pub(crate) fn end(&self) -> Option<TopicEnd> {
         if self.lags {
             return Some(TopicEnd::Lagged);

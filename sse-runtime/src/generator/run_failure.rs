@@ -18,12 +18,12 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// The reason why a run, or a task of a stream, did not finish. Each reader's stream ends with an
-/// event for this failure, which has the same name as the endpoint's error events.
+/// The reason why a run or a stream's task did not finish. Each reader's stream ends with an event
+/// for this failure. The event has the same name as the endpoint's error events.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// Whether the run was stopped on request. If it was, its readers' streams end cleanly, or are
-    /// aborted if a partial response must not look complete.
+    /// Whether the run was stopped on request. If so, its readers' streams end cleanly unless their
+    /// endpoint aborts responses that end early.
     pub(crate) is_stop: bool,
     /// The function that writes the error, or `None` if clients must not see it.
     error: Option<Mutex<Write>>,
@@ -77,12 +77,12 @@ impl Failure {
         }
     }
 
-    /// Writes the last event of a stream, with an id that stops a client that reconnects. Returns
-    /// whether an event was written.
+    /// Writes a stream's last event. If a client reconnects with the event's id, it gets a `204`,
+    /// so it stops reconnecting. Returns whether an event was written.
     ///
-    /// The error of a run is the producer's own event, so it is sent even if the endpoint does not
-    /// send framework events. The id and the problem without details are added by the framework, so
-    /// such an endpoint omits them.
+    /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
+    /// framework events. The framework adds the id and the problem without details, so such an
+    /// endpoint omits them.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
@@ -102,7 +102,7 @@ impl Failure {
                     true
                 }
                 Err(error) => {
-                    tracing::error!(%error, "failed to serialize the error of a run; not sending its details");
+                    tracing::error!(%error, "failed to serialize a run's error; not sending its details");
                     false
                 }
             }
@@ -125,7 +125,7 @@ impl Failure {
         true
     }
 
-    /// Returns the error in the form that readers receive. Used in log messages.
+    /// Returns the error as readers receive it. Used in log messages.
     pub(crate) fn describe(&self) -> String {
         let mut outgoing = bytes::BytesMut::new();
         let mut frame = Frame::of_value(&mut outgoing);

@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// A response's error type, whose bounds are checked at the type in the signature. Contains the
-/// conversion into a response.
+/// function that converts an error into a response.
 pub struct Rejection<R> {
     pub(crate) answer: fn(R) -> Response,
 }
 
 impl<R> Rejection<R> {
-    // The bound is on the `Result`, because axum's own `ErrorResponse` is a response only inside a
+    // The bound is on the `Result` because axum's own `ErrorResponse` is a response only inside a
     // `Result`.
     pub(crate) fn new() -> Self
     where
@@ -34,10 +34,10 @@ impl<R> Rejection<R> {
     }
 }
 
-/// The errors that can be the response of an endpoint.
+/// Errors that an endpoint can return as its response.
 ///
-/// This trait is defined in this crate because the compiler message for axum's trait does not
-/// mention [`SseError`](derive@crate::SseError).
+/// This trait is defined in this crate because the compiler's error message for axum's trait does
+/// not mention [`SseError`](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the response of this endpoint",
     label = "this is not a response",
@@ -64,8 +64,8 @@ impl<R> fmt::Debug for Rejection<R> {
     }
 }
 
-/// Determines the item type of a stream. The inherent method takes precedence over the trait
-/// method, and rejects a `Result`, which serde would serialize as `{"Ok":…}`.
+/// Determines a stream's item type. The inherent method takes precedence over the trait method, and
+/// rejects a `Result`, which serde would serialize as `{"Ok":…}`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn(T)>);
 
@@ -102,7 +102,7 @@ impl<T> Probe<Event<T>> {
     }
 }
 
-/// Not implemented for any type, so that an `Event` is rejected as the item type.
+/// Not implemented for any type. This rejects an `Event` as the item type.
 #[diagnostic::on_unimplemented(
     message = "the item of a stream must be the value itself, not an `Event`",
     label = "this is an `Event`",
@@ -127,7 +127,7 @@ impl<T> ItemOf<T> for Probe<T> {
     }
 }
 
-/// Not implemented for any type, so that a `Result` under another name is rejected.
+/// Not implemented for any type. This rejects a `Result` that is written under another name.
 #[diagnostic::on_unimplemented(
     message = "the item of this stream is a `Result`, but the signature uses another name for it",
     label = "this is a `Result`",
@@ -135,7 +135,7 @@ impl<T> ItemOf<T> for Probe<T> {
 )]
 pub trait WrittenOut {}
 
-/// A `Result`, even under another name.
+/// A `Result`, even if it is written under another name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`",
     label = "expected the standard library's `Result`",

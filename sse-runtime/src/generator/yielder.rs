@@ -72,8 +72,8 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Marks the point where the response begins. The generator stops here once, so that the
-    /// statements before the response can be distinguished from the stream.
+    /// Marks the point where the response begins. The generator stops here once so that the
+    /// statements that run before the response begins can be distinguished from the stream.
     pub fn begin(&self) -> Handover<'_> {
         self.handoff.begin();
         Handover::new(&self.handoff, Stop::UntilTaken as u8)
@@ -91,13 +91,13 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of a value whose type is inferred from context. The type can therefore only
-    /// be the item type.
+    /// Writes the frame of a value whose type has to be inferred. This method accepts only the item
+    /// type, which lets the compiler infer it.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
     }
 
-    /// Returns a future that yields all items of another stream.
+    /// Returns a future that yields every item of another stream.
     pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible>
     where
         S: Whole,
@@ -119,7 +119,7 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Returns a future that yields all items of another stream. The items may be errors.
+    /// Returns a future that yields every item of another stream. The items may be errors.
     pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E>
     where
         S: Whole,
@@ -148,14 +148,15 @@ impl<T> Yielder<T> {
 }
 
 pin_project! {
-    /// The future of `yield_all!`. It writes the frame of each item before it polls for the next
-    /// one, and stops at the first error. If several topic events are waiting, it writes them
+    /// The future that `yield_all!` awaits. It writes each item's frame before polling for the next
+    /// item, and stops at the first error. If several topic events are waiting, it writes them
     /// together. See [`ItemByItem`].
     ///
     /// The future is implemented by hand, because an `async` block would store the stream twice:
     /// once as a captured variable and once as a pinned value.
-    // The code that pushes an item is in a function pointer, so this type needs no bounds. An unmet
-    // bound is then reported once, at the call that creates the future, and not again at the await.
+    // This type needs no bounds, because it pushes items through a function pointer. The compiler
+    // therefore reports an unmet bound only at the call that creates the future, and not again at
+    // the await.
     #[must_use = "futures do nothing unless polled"]
     pub struct Part<'a, T, S, E> {
         yielder: &'a Yielder<T>,
@@ -194,8 +195,8 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
             let turn = ready!(coop::poll_proceed(cx));
             let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
             turn.made_progress();
-            // No waker is needed here. See `Handover`. If the stream is pending instead, it has
-            // registered the waker.
+            // No waker is needed here. See `Handover`. If the stream returned `Pending` above, it
+            // has registered the waker.
             match next {
                 Some(Ok(false)) => {}
                 Some(Ok(true)) => return Poll::Pending,
@@ -212,10 +213,10 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
     }
 }
 
-/// Stops the generator once, so that the body can take the frames that have been written.
+/// A future that stops the generator once so that the body can take the frames written so far.
 ///
 /// The body does not poll the generator again until those frames have been flushed, so this future
-/// is ready after the flush. If the future is dropped, the frames are still sent.
+/// is ready the second time it is polled. If the future is dropped, the frames are still sent.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
@@ -252,10 +253,10 @@ impl Future for Handover<'_> {
     }
 }
 
-/// The values that `yield_!` accepts in a stream of `T`: a `T`, a `&T`, or an [`Event`] with either
-/// of these.
+/// Values that `yield_!` accepts in a stream of `T`. These include a `T`, a `&T`, and an [`Event`]
+/// that contains either one.
 ///
-/// The `Kind` parameter distinguishes these, and is inferred.
+/// The `Kind` parameter distinguishes the kinds of values and is inferred.
 #[diagnostic::on_unimplemented(
     message = "this stream cannot yield `{Self}`; its item is `{T}`",
     label = "the item of this stream is `{T}`",
@@ -269,7 +270,7 @@ pub trait Yield<T, Kind> {
 
 /// A stream that `yield_all!` accepts.
 ///
-/// This trait is defined in this crate because the compiler message for `Stream` lists
+/// This trait is defined in this crate because the compiler's error message for `Stream` lists
 /// implementations and does not suggest a fix.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` requires a stream, but `{Self}` is not one",
@@ -309,10 +310,10 @@ pub mod kind {
     /// An event that contains a reference to the item.
     #[derive(Debug)]
     pub enum FullReference {}
-    /// An update of a topic.
+    /// A topic update.
     #[derive(Debug)]
     pub enum Shared {}
-    /// A reference to an update of a topic.
+    /// A reference to a topic update.
     #[derive(Debug)]
     pub enum SharedReference {}
     /// An event without JSON.
@@ -384,8 +385,8 @@ fn write_event<T>(
     Ok(())
 }
 
-/// The items that `yield_all!` accepts: the values that `yield_!` accepts, and `Result`s with such
-/// a value.
+/// Items that `yield_all!` accepts. These are the values that `yield_!` accepts and `Result`s that
+/// contain such values.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, and its error is `{E}`",
     label = "the items of this stream do not match",
