@@ -50,8 +50,8 @@ pub fn with_head<S: serde::Serializer>(
     if !IS_DATA_SERIALIZER.replace(false) {
         return serialize(serializer);
     }
-    // If a head has not been taken yet, an outer value is delegating its serialization to this one.
-    // The outer value's head takes precedence.
+    // If the thread-local already contains a head, an outer value is delegating its serialization
+    // to this one. The outer value's head takes precedence.
     if let Some(outer) = HEAD.take() {
         HEAD.set(Some(outer));
         return serialize(serializer);

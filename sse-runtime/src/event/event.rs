@@ -40,8 +40,8 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether to append the `~done` suffix to the id, so the client permanently stops
-    /// reconnecting. See [`Event::done`].
+    /// Whether to append the `~done` suffix to the id. A client that sends such an id back gets a
+    /// `204`, so it stops reconnecting. See [`Event::done`].
     pub(crate) done: bool,
 }
 

@@ -40,7 +40,8 @@ pub struct Head {
     pub retry: Option<Duration>,
     /// Whether the data is the value's text rather than JSON.
     pub is_text: bool,
-    /// Whether the data is serde's complete output. Such a value has no tag to strip.
+    /// Whether the data is serde's complete output, which is the case if the value has no tag to
+    /// strip.
     pub is_whole: bool,
 }
 
@@ -206,9 +207,9 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
 /// Writes the `done` event. If a client reconnects after this event, it gets a `204`, so it stops
 /// reconnecting.
 ///
-/// According to the standard, a frame with only an id is enough, and Chromium accepts such a frame.
-/// Firefox and most libraries remember only the ids of dispatched events, so they would reconnect
-/// forever.
+/// According to the standard, a frame with only an id would be enough, and Chromium accepts such a
+/// frame. Firefox and most libraries remember only the ids of dispatched events, so they would
+/// reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);

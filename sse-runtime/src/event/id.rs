@@ -277,7 +277,7 @@ pub enum EventIdError {
     /// The text ends with `~done`, the suffix that this crate appends to the last id of a finished
     /// stream.
     #[error(
-        "an event id cannot end with `~done`, which marks the end of a stream; append something to it"
+        "an event id cannot end with `~done`, which marks the end of a stream; append another suffix"
     )]
     Reserved,
     /// The text is longer than 4096 bytes. Servers may reject a header of that length.

@@ -1,4 +1,4 @@
-//! Events with their values, ids and names, and the traits for values that can be sent.
+//! Events, including their values, ids and names, and the traits for types that can be sent.
 
 // This stage encodes values as the bytes of events. `payload` defines which values can be sent,
 // `frame` writes the fields, and `data` and `json` write the `data` field. These modules do not

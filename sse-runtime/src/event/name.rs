@@ -148,7 +148,8 @@ impl FromStr for Comment {
 }
 
 /// A type that converts into a field without returning an error. The field type itself and
-/// `&'static str` implement this trait. For ids, numbers and UUIDs do too.
+/// `&'static str` implement this trait. For [`EventId`](crate::EventId), numbers and UUIDs also
+/// implement it.
 ///
 /// This trait is implemented for every type that implements `Into<Field>`. It exists to improve the
 /// compiler's error message for every other type.

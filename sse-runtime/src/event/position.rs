@@ -31,8 +31,8 @@ impl Epoch {
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     /// The number of later events that a `gap` event has already reported to the client as missed.
-    /// It is set if the client disconnected while it was receiving the newest event for each key.
-    /// It is usually 0, in which case it is omitted from the id.
+    /// It is set if the client disconnected while it was receiving the newest event per key. It is
+    /// usually 0, in which case it is omitted from the id.
     reported: u32,
     pub(crate) number: u64,
 }

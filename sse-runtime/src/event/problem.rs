@@ -219,7 +219,7 @@ macro_rules! seconds {
 
 seconds!(u8, u16, u32, u64);
 
-/// Returns the duration in a field.
+/// Returns the duration stored in a field.
 pub fn retry_after<T: RetryAfter>(field: &T) -> Option<Duration> {
     field.retry_after()
 }

@@ -138,7 +138,7 @@ id_fields!(
 #[cfg(feature = "uuid")]
 id_fields!(uuid::Uuid);
 
-/// Returns the id in a field.
+/// Returns the id stored in a field.
 pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
     field.event_id()
 }

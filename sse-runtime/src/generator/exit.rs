@@ -59,9 +59,9 @@ impl<X, R: From<X>> Becomes<R> for X {
     note = "convert an `Option` into a `Result` with `.ok_or(…)`"
 )]
 pub trait Tried {
-    /// The type of the success value.
+    /// The success type.
     type Ok;
-    /// The type of the error.
+    /// The error type.
     type Error;
     #[doc(hidden)]
     fn result(self) -> Result<Self::Ok, Self::Error>;

@@ -14,8 +14,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// The number of buffered bytes at which the body has to take the frames, even with `flush =
-/// "ready"`.
+/// With `flush = "ready"`, the body has to take the frames once this many bytes are buffered.
 pub(crate) const DUE: usize = 32 * 1024;
 
 /// The size in bytes above which a buffer is dropped when its contents are taken. Otherwise, the

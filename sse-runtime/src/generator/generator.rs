@@ -34,7 +34,7 @@ pub struct Generator {
     pub(crate) prelude: bool,
 }
 
-/// The outcome of a generator.
+/// A generator's outcome.
 pub(crate) enum Ending {
     Finished,
     /// A task that belongs to the generator's stream has panicked.

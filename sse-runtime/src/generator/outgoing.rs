@@ -68,7 +68,7 @@ impl Default for Rules {
     }
 }
 
-/// The progress of the function.
+/// The function's progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// The function is running the statements that precede the response.
@@ -219,9 +219,9 @@ impl Outgoing {
         }
     }
 
-    /// Returns whether the response has content, which is a yielded value, a gap that the client
-    /// should receive, or a failure. For a client that has already received the end of a stream,
-    /// the start of another stream does not count as content.
+    /// Returns whether the response has content. Content can be a yielded value, a gap that the
+    /// client should receive, or a failure. For a client that has already received the end of a
+    /// stream, the start of another stream does not count as content.
     pub(crate) fn has_content(&self) -> bool {
         let begins = self.has_begun() && self.returning != Returning::Unknown;
         begins || !self.frames.is_empty() || self.has_failure()

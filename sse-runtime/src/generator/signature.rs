@@ -70,7 +70,7 @@ impl<R> fmt::Debug for Rejection<R> {
 pub struct Probe<T>(PhantomData<fn(T)>);
 
 impl<T> Probe<T> {
-    /// Creates a probe of `T`.
+    /// Creates a probe for `T`.
     pub fn new() -> Self {
         Self(PhantomData)
     }
@@ -142,9 +142,9 @@ pub trait WrittenOut {}
     note = "if another `Result` is in scope, write `::core::result::Result<T, E>`"
 )]
 pub trait Fallible {
-    /// The type of the success value.
+    /// The success type.
     type Ok;
-    /// The type of the error.
+    /// The error type.
     type Error;
 }
 

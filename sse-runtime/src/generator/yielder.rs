@@ -240,7 +240,7 @@ impl Future for Handover<'_> {
         const UNTIL_TAKEN: u8 = Stop::UntilTaken as u8;
         const YIELDS: u8 = Stop::Yields as u8;
         match std::mem::replace(&mut self.stop, Stop::No as u8) {
-            // No waker is needed. After this poll, the body takes the frames, and polls the
+            // No waker is needed. After this poll, the body takes the frames and polls the
             // generator again once they have been flushed.
             UNTIL_TAKEN => Poll::Pending,
             // Every `yield_!` is a cancellation point, even if it has not written a frame.
@@ -279,7 +279,7 @@ pub trait Yield<T, Kind> {
     note = "use `yield_!` for a single value; wrap a receiver in its type from `tokio_stream::wrappers`"
 )]
 pub trait Whole {
-    /// The item of the stream.
+    /// The stream's item type.
     type Item;
 
     #[doc(hidden)]

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_of_all_kinds_are_escaped() {
+    fn every_kind_of_line_break_is_escaped() {
         let text = "a\nb\rc\u{85}d\u{2028}e\u{2029}f\u{80}\u{2027}é";
         let line = line(text);
         assert_eq!(line, "\"a\\nb\\rc\\u0085d\\u2028e\\u2029f\u{80}\u{2027}é\"");
