@@ -26,7 +26,7 @@ use crate::{
 };
 use sealed::Sealed;
 
-/// The route of an endpoint, returned by the function that [`sse_endpoint`](crate::sse_endpoint)
+/// An endpoint's route, returned by the function that [`sse_endpoint`](crate::sse_endpoint)
 /// generates.
 ///
 /// `H` is the inner function, which takes the extractors and returns the generator. Add the route
@@ -130,11 +130,11 @@ pub trait IntoSseRoute<H, K> {
     fn into_sse_route(self) -> SseRoute<H>;
 }
 
-/// The kind of [`IntoSseRoute`] for an endpoint's function.
+/// The [`IntoSseRoute`] kind for an endpoint's function.
 #[derive(Debug)]
 pub enum ByName {}
 
-/// The kind of [`IntoSseRoute`] for an [`SseRoute`].
+/// The [`IntoSseRoute`] kind for an [`SseRoute`].
 #[derive(Debug)]
 pub enum Itself {}
 
@@ -171,7 +171,7 @@ pub trait Mount<S, M>: Sealed {
     fn mount(self) -> MethodRouter<S>;
 }
 
-/// The kind of [`Mount`] for an endpoint with a layer.
+/// The [`Mount`] kind for an endpoint with a layer.
 #[derive(Debug)]
 pub struct InLayer<M>(M);
 

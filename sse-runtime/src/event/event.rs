@@ -183,9 +183,9 @@ impl Event {
     ///
     /// - If the function does not extract a [`LastEventId`](crate::LastEventId) with an
     ///   [`EventId`], only its extractors run, and the response is `204`.
-    /// - If the function extracts one, it runs until it subscribes to a topic with the id. If the
-    ///   id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins with
-    ///   a [`Gap`](crate::topic::Gap).
+    /// - If the function does extract one, it runs until it subscribes to a topic with the id. If
+    ///   the id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins
+    ///   with a [`Gap`](crate::topic::Gap).
     /// - If the function yields before it has subscribed, it is dropped at that point, and the
     ///   response is `204`. Subscribe before the first `yield_!`.
     ///

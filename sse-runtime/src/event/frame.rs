@@ -232,7 +232,7 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
 ///
 /// Clients strip only the first space after the colon, so a leading space in the text is preserved.
 /// Text that ends with a line break produces a trailing empty `data` line. Empty text produces a
-/// single empty `data` line, and is still an event.
+/// single empty `data` line and still counts as an event.
 fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;

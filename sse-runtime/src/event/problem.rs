@@ -141,7 +141,7 @@ impl Serialize for Bare {
     }
 }
 
-/// Converts an error into a response. The description is logged, but not sent to the client.
+/// Converts an error into a response. The description is logged but not sent to the client.
 pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     let status = error.status();
     let description = describe(error);
@@ -160,7 +160,7 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
         );
     }
     let body = serde_json::to_vec(error).or_else(|problem| {
-        tracing::error!(error = %problem, "failed to serialize the fields of an error; responding without them");
+        tracing::error!(error = %problem, "failed to serialize an error's fields; responding without them");
         serde_json::to_vec(&Bare(error.problem()))
     });
     let body = body.unwrap_or_default();

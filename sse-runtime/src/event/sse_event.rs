@@ -18,7 +18,7 @@ pub trait SseEvent: Serialize {
 pub enum Shape {
     /// A struct.
     Struct(Named),
-    /// An enum, with the variants in the order used by serde's `Deserialize`.
+    /// An enum. The variants are in the order used by serde's `Deserialize`.
     Enum(&'static [Named]),
     /// An enum that is not externally tagged because of its serde attributes. The data is the whole
     /// value.

@@ -36,7 +36,7 @@ pub(crate) struct FrameBuffer {
     /// written before those.
     #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame that is the only content.
+    /// A shared frame that is the buffer's only content.
     lone: Option<Bytes>,
     /// Whether the buffer has grown to hold a burst.
     had_burst: bool,

@@ -126,7 +126,7 @@ impl Handoff {
         self.write(write);
     }
 
-    /// Calls `write` to add the last frame of the stream, even after a failure.
+    /// Calls `write` to add the stream's last frame, even after a failure.
     pub(crate) fn write_last(&self, write: impl FnOnce(&mut Outgoing)) {
         let mut outgoing = self.lock();
         outgoing.frames.settle();
@@ -179,7 +179,7 @@ impl Handoff {
         self.lock().topics.end()
     }
 
-    /// Returns the failure of a run that the stream reads, if there is one.
+    /// Returns the failure of a run that the stream reads, if any.
     pub(crate) fn topic_failure(&self) -> Option<Arc<Failure>> {
         self.lock().topics.failure.clone()
     }

@@ -227,13 +227,13 @@ impl Outgoing {
         begins || !self.frames.is_empty() || self.has_failure()
     }
 
-    /// Returns whether a value could not be sent, or a run that the stream reads has failed.
+    /// Returns whether a value could not be sent or a run that the stream reads has failed.
     #[inline]
     pub(crate) fn has_failure(&self) -> bool {
         self.failure.is_some() || self.topics.failure.is_some()
     }
 
-    /// Takes the reason why no more frames can be written, if there is one.
+    /// Takes the reason why no more frames can be written, if any.
     #[inline]
     pub(crate) fn take_failure(&mut self) -> Option<WriteFailure> {
         self.failure.take()
@@ -245,7 +245,7 @@ impl Outgoing {
         self.wrote_together(1, id);
     }
 
-    /// Records that several events have been written, and that the last one has this id.
+    /// Records that several events have been written and that the last one has this id.
     #[inline]
     pub(crate) fn wrote_together(&mut self, events: u64, id: Option<EventId>) {
         self.events += events;
@@ -270,8 +270,8 @@ impl Outgoing {
         true
     }
 
-    /// Ends the frame that started at byte `before` of the buffer, and returns whether the
-    /// generator has to stop after it.
+    /// Ends the frame that started at byte `before` of the buffer and returns whether the generator
+    /// has to stop after the frame.
     #[inline]
     pub(crate) fn end_frame(&mut self, before: usize, written: Result<(), EncodeError>) -> Stop {
         match written {
@@ -332,8 +332,7 @@ impl Outgoing {
         self.ids.take_read_to()
     }
 
-    /// Writes the id of the start position, if the client has not received an id from the topic
-    /// yet.
+    /// Writes the id of the start position if the client has not received an id from the topic yet.
     #[inline]
     fn write_start(&mut self) {
         if let Some(start) = self.ids.take_start()

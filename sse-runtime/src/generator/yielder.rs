@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A stream's item type, whose bounds are checked at the type in the signature. Contains the
-/// function that encodes the values.
+/// function that encodes items of this type.
 pub struct Item<T> {
     encode: Encode<T>,
 }
@@ -58,8 +58,8 @@ impl<T> fmt::Debug for Item<T> {
 pub struct Yielder<T> {
     item: Item<T>,
     pub(crate) handoff: Handoff,
-    /// The [`Stop`] after the last push. Only the generator accesses this field. It is atomic so
-    /// that a reference to the yielder can be held across an await.
+    /// The [`Stop`] that resulted from the last push. Only the generator accesses this field. It is
+    /// atomic so that a reference to the yielder can be held across an await.
     stop: AtomicU8,
 }
 
@@ -319,10 +319,10 @@ pub mod kind {
     /// An event without JSON.
     #[derive(Debug)]
     pub enum WithoutJson {}
-    /// A value of an infallible stream.
+    /// An item from an infallible stream.
     #[derive(Debug)]
     pub struct Plain<Kind>(Kind);
-    /// A value of a fallible stream.
+    /// An item from a fallible stream.
     #[derive(Debug)]
     pub struct Fallible<Kind>(Kind);
 }
