@@ -1,4 +1,4 @@
-//! The number of allocations per stream, and the memory that a waiting stream holds.
+//! Counts allocations per stream and measures the memory that a waiting stream holds.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -124,12 +124,11 @@ fn publish_allocates_the_same_for_any_reader_count() {
     };
     let counts = [1, 10, 1_000].map(publish_to);
     assert_eq!(counts, [counts[0]; 3]);
-    // With no reader to wake, there is one allocation fewer.
+    // Without a reader to wake, there is one fewer allocation.
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// Excludes what tokio allocates for the keep-alive timer and for the token that the body waits
-/// for.
+/// Excludes tokio's own allocations for the keep-alive timer and for the cancellation token.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
     const STREAMS: usize = 1_000;
@@ -144,7 +143,7 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         tokios.push((timer, Box::pin(ending.clone().cancelled_owned()), ending));
     });
     for path in ["/quiet", "/topic"] {
-        // The first stream also allocates the state that all streams share.
+        // The first stream also allocates state shared by all streams.
         let _first = open(&runtime, &mut app, path);
         let mut bodies = Vec::with_capacity(STREAMS);
         let held = measure(|| {

@@ -1,9 +1,9 @@
-//! The census: no resources are left after any number of streams, regardless of how they ended.
+//! Checks that streams leave no resources behind, however many there are and however they end.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
 )]
-#![allow(clippy::print_stdout, reason = "a failed test prints its seed")]
+#![allow(clippy::print_stdout, reason = "the tests print their seed")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ impl Wave {
         }
     }
 
-    /// Waits until all clients are at the gate.
+    /// Waits until every client has reached the gate.
     async fn ready(&mut self) {
         let ready = self.gate.until_ready(self.clients.len());
         tokio::select! {
@@ -63,7 +63,7 @@ impl Wave {
     }
 }
 
-/// Returns a thousand cases over HTTP/1 and HTTP/2. All causes are equally frequent, and some
+/// Returns a thousand cases over HTTP/1 and HTTP/2. Every cause occurs equally often, and some
 /// streams end before their first event.
 fn thousand(wave: u64) -> impl Iterator<Item = Case> {
     (0..1_000).map(move |at| Case {
@@ -104,7 +104,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let before = server.census().await.unwrap();
     let mut waves: Vec<Numbers> = Vec::new();
     for wave in 1..=WAVES {
-        // Each wave opens new connections. They must be closed afterwards too.
+        // Each wave opens new connections, which must be closed too.
         let clients = Arc::new(Clients::new(server.addr).await.unwrap());
         let mut streams = Wave::begin(&clients, thousand(wave));
         streams.ready().await;
@@ -117,7 +117,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let first = &waves[0];
     let last = waves.last().unwrap();
     assert_eq!(last.unexplained(false), [""; 0]);
-    // Some causes, such as half a request head, start no stream, and one in seventeen opens four.
+    // Some causes, such as half a request head, start no stream. One of the 17 causes opens four.
     assert!(last.hooks_run > WAVES * 1_000, "{last:#?}");
     assert!(last.generators_at_most > 700, "{last:#?}");
     // The heap must not grow by even one byte per stream or connection.

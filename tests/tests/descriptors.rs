@@ -16,7 +16,7 @@ use tokio::{
 /// The server's limit on file descriptors.
 const DESCRIPTORS: usize = 48;
 
-/// The number of clients that disconnect before they are accepted.
+/// The number of clients that disconnect before being accepted.
 const GONE: usize = 900;
 
 #[tokio::test]

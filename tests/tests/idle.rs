@@ -28,7 +28,8 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns a client that has received the first event. It does not allocate on the heap itself.
+/// Returns a client that has received the first event. The client itself does not allocate on the
+/// heap.
 fn open(addr: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket
@@ -46,7 +47,7 @@ fn open(addr: SocketAddr) -> TcpStream {
     socket
 }
 
-/// hyper by itself allocates 16 KiB per connection.
+/// Under hyper, a connection costs 16 KiB.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_stream_costs_less_than_under_hyper() {
     let topic = Topic::in_memory(1);
@@ -56,7 +57,8 @@ async fn quiet_stream_costs_less_than_under_hyper() {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(Server::new(app).serve(listener));
     let mut clients = Vec::with_capacity(2 * STREAMS);
-    // The first clients trigger all allocations that happen only once or that grow by doubling.
+    // The first clients trigger the one-time allocations and grow the shared collections, so that
+    // they do not distort the measurement.
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let before = ALLOCATOR.allocated();
     clients.extend((0..STREAMS).map(|_| open(addr)));

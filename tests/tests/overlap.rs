@@ -1,5 +1,4 @@
-//! If two endpoints have the same method and path, the router panics with a message that names
-//! both.
+//! If two endpoints share a method and path, the router panics with a message that names both.
 
 use std::{
     cell::Cell,

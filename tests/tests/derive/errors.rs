@@ -1,4 +1,4 @@
-//! `#[derive(SseError)]`: one error type for use before and after the start of the response.
+//! `#[derive(SseError)]`: one error type that works both before and after the response starts.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sse_runtime::{SseError, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
 use support::log::Log;
 
-/// An error type for use before and after the start of the response.
+/// An error type that can be returned both before and after the response starts.
 #[derive(Debug, thiserror::Error, SseError)]
 enum AskError {
     #[error("room {room} does not exist")]
@@ -31,7 +31,7 @@ enum AskError {
     Database(#[from] fmt::Error),
     #[error("the cache failed")]
     Cache {
-        /// Implements `Serialize` but is still internal.
+        /// Implements `Serialize`, but a source is never sent to the client.
         #[source]
         cause: Cause,
         source_of_it: u8,

@@ -43,7 +43,7 @@ async fn request_fails_if_its_body_does_not_arrive() {
         assert!(got.after > LIMIT / 2, "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
     }
-    // Only the generator of the bystander has started.
+    // Only the bystander's generator has started.
     assert_eq!(generators.count().started, 1);
     bystander.assert_undisturbed(addr).await;
 }
@@ -61,7 +61,7 @@ async fn endless_body_is_not_buffered() {
     let socket = TcpStream::connect(addr).await.unwrap();
     let head = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let (_, got) = pour(socket, head, &chunk()).await;
-    // Unread bytes cause a reset, which may discard the response.
+    // Closing a socket with unread bytes sends a reset, which may discard the response.
     assert_eq!(got.status().unwrap_or(413), 413, "{got:?}");
 
     // This body is neither read nor buffered.
@@ -106,7 +106,7 @@ async fn client_can_send_slowly_during_a_stream() {
         .send(b"POST /talk HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     client.head().await;
-    // The pauses exceed the timeout that applies to a body before the response.
+    // Each pause is longer than the body timeout that applies before the response starts.
     for word in ["one", "two", "six"] {
         sleep(LIMIT + LIMIT / 2).await;
         client.send(format!("3\r\n{word}\r\n").as_bytes()).await;

@@ -60,8 +60,8 @@ async fn unfinished_head_times_out() {
     assert_eq!(idle.status(), Some(200));
     let all = [a, b, c, d, e, f, g, h, i, j, k, l, m, idle];
     for (number, got) in all.iter().enumerate() {
-        // The connection closes after the timeout for a head, or after a PING and the timeout for
-        // its acknowledgement.
+        // The connection closes when the head times out, or when the client does not acknowledge a
+        // PING in time.
         assert!(got.after > LIMIT / 2, "{number}: {got:?}");
         assert!(got.after < 2 * LIMIT + LATE, "{number}: {got:?}");
     }
@@ -80,11 +80,11 @@ async fn oversized_head_is_rejected() {
     .await;
     assert_eq!(got.status(), Some(431), "{got:?}");
 
-    // The buffer of the server holds 64 KiB.
+    // The server's buffer holds 64 KiB.
     for (len, status) in [(50_000, 200), (100_000, 431)] {
         let head = format!("GET /plain/1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(len));
         let got = send_and_read(addr, head.as_bytes()).await;
-        // Unread bytes cause a reset, which may discard the response.
+        // Closing a socket with unread bytes sends a reset, which may discard the response.
         assert_eq!(got.status().unwrap_or(431), status, "{len}");
     }
 
@@ -96,7 +96,7 @@ async fn oversized_head_is_rejected() {
         async { pour(connect().await, b"GET /plain/1 HTTP/1.1\r\n", b"x: y\r\n").await },
     );
     for (_, got) in [long_field, long_line, many_fields] {
-        // Unread bytes cause a reset, which may discard the response.
+        // Closing a socket with unread bytes sends a reset, which may discard the response.
         let status = got.status().unwrap_or(431);
         assert!((400..500).contains(&status), "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
@@ -104,7 +104,7 @@ async fn oversized_head_is_rejected() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// Returns pseudorandom bytes that are identical in each run.
+/// Returns pseudorandom bytes that are the same on every run.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     // xorshift64* (Marsaglia, Vigna).
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -179,8 +179,8 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < LATE, "{got:?}");
     }
 
-    // If both framings are present, chunked encoding takes precedence (RFC 9112, section 6.3), and
-    // the bytes after the last chunk are not parsed as a request.
+    // If a request has both framings, chunked encoding takes precedence (RFC 9112, section 6.3).
+    // The bytes after the last chunk are not parsed as another request.
     let both = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\
         transfer-encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\nGET /plain/7 HTTP/1.1\r\nhost: test\r\n\r\n";
     let got = send_and_read(addr, both).await;

@@ -26,8 +26,8 @@ async fn streams_reset_immediately_are_cleaned_up() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// The connection ends because the replies of the server fill all buffers, or because each frame is
-/// rejected.
+/// The connection ends either because the server's replies fill every buffer or because the server
+/// rejects the frames.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -75,7 +75,7 @@ async fn server_works_with_infinite_timeouts() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
 
-    // HTTP/2 allows a head that is as large as in HTTP/1.
+    // The limit on the size of a request head is the same as over HTTP/1.
     let socket = TcpStream::connect(addr).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
@@ -88,7 +88,7 @@ async fn server_works_with_infinite_timeouts() {
     generators.until_started(2).await;
 }
 
-/// The client acknowledges PINGs but does not open a stream.
+/// The client acknowledges PINGs but opens no stream.
 #[tokio::test]
 async fn idle_http2_connection_is_closed() {
     let (app, generators, open) = app();
@@ -119,7 +119,7 @@ async fn idle_http2_connection_is_closed() {
     assert!(!connection.is_finished());
     generators.until_started(1).await;
     open.send(true).unwrap();
-    // Read up to a clean end.
+    // Read until the stream ends cleanly.
     let mut rest = Vec::new();
     while let Some(data) = within("the rest of the stream", body.data()).await {
         rest.extend_from_slice(&data.unwrap());
@@ -127,8 +127,8 @@ async fn idle_http2_connection_is_closed() {
     assert_eq!(rest, b"data: 2\n\n");
 }
 
-/// The client requests more streams than are allowed at once. The excess streams wait until others
-/// have ended.
+/// The client requests more concurrent streams than the server allows. The excess streams wait
+/// until others have ended.
 #[tokio::test]
 async fn streams_beyond_the_maximum_wait_for_others() {
     const MOST: usize = 250;
@@ -138,7 +138,7 @@ async fn streams_beyond_the_maximum_wait_for_others() {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(16 * 1024 * 1024)
-        // By default, this client closes a connection that receives a burst of many small frames.
+        // By default, this client closes a connection that receives a burst of small frames.
         .data_frame_budget(1024 * 1024)
         .handshake::<_, bytes::Bytes>(socket)
         .await
@@ -168,7 +168,7 @@ async fn streams_beyond_the_maximum_wait_for_others() {
         });
     }
     generators.until_started(MOST).await;
-    // An excess stream would have started by the time another connection receives its response.
+    // By the time another connection receives its response, an excess stream would have started.
     Client::get(addr, "/plain/1").await.head().await;
     assert_eq!(generators.count().started, MOST);
     open.send_replace(true);

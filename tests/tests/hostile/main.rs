@@ -1,5 +1,5 @@
-//! Malicious and broken clients. Each of them receives a response or is disconnected in time, and
-//! no other client is affected.
+//! Malicious and broken clients. The server responds to each of them or disconnects it in time, and
+//! other clients are not affected.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -37,14 +37,14 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
-/// The value of all timeouts of the server.
+/// The value used for every server timeout.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The additional delay that a busy machine may cause.
+/// The extra delay to tolerate on a busy machine.
 const LATE: Duration = Duration::from_secs(2);
 
-/// More bytes of an unread upload than the kernel can buffer. An upload that the server reads
-/// exceeds this quickly.
+/// More bytes than the kernel can buffer. If the server keeps reading an upload, it soon reaches
+/// this size.
 const MUCH: usize = 64 * 1024 * 1024;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -84,7 +84,7 @@ async fn before(
     yield_!(1);
 }
 
-/// Finishes when the test signals it.
+/// Finishes once the test opens the gate.
 #[sse_endpoint("/gate")]
 async fn gate(
     State(generators): State<Generators>,
@@ -179,7 +179,8 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts the panics on this thread. The server runs on the test thread, so these are its panics.
+/// Counts the panics on this thread, which include those of the server because it runs on the test
+/// thread.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -222,7 +223,7 @@ impl Bystander {
             );
             self.events += 1;
         }
-        assert_at_once("reading the events that were already due", start);
+        assert_at_once("reading the events that are already due", start);
         let head = Client::get(addr, "/plain/1").await.head().await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
         assert_eq!(PANICS.get(), 0, "the server panicked");
@@ -263,15 +264,15 @@ async fn send_and_read(addr: SocketAddr, bytes: &[u8]) -> Got {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.split();
     let (got, ()) = tokio::join!(read_all(reads), async {
-        // The server may close the connection before all bytes are written.
+        // The server may close the connection before all bytes have been written.
         let _ = writes.write_all(bytes).await;
         writes.flush().await.unwrap_or_default();
     });
     got
 }
 
-/// Sends `head`, then repeats `again` as fast as the server reads. Returns the number of bytes that
-/// were sent as `again`, and the response.
+/// Sends `head`, then repeats `again` as fast as the server reads. Returns the total size of the
+/// repetitions sent, and the response.
 async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) -> (usize, Got) {
     let (reads, mut writes) = tokio::io::split(socket);
     let pouring = async {
@@ -305,8 +306,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// Returns a HEADERS frame with a complete request. The path is a literal (RFC 7541, section
-/// 6.2.2).
+/// Returns a HEADERS frame that contains a complete request. The path is a literal (RFC 7541,
+/// section 6.2.2).
 fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     let len = u8::try_from(path.len()).unwrap();
     let head = [&[0x82, 0x86, 0x01, 4], &b"test"[..], &[0x04, len]].concat();

@@ -1,4 +1,4 @@
-//! Pipelined requests after a stream, on connections that the client closes.
+//! Requests pipelined after a stream request, on connections that the client closes.
 
 use support::{Client, serve_as, within};
 use tokio::io::AsyncWriteExt as _;
@@ -16,8 +16,7 @@ async fn disconnect_is_noticed_despite_pipelined_requests() {
     let about_60_kb = 60_000 / plain_requests(10_000..10_001).len();
     for count in [1, 40, about_60_kb] {
         let requests = plain_requests(10_000..10_000 + count);
-        // The pipelined requests are sent either together with the request for the stream or after
-        // it.
+        // The pipelined requests are sent either in the same write as the stream request or later.
         for together in [true, false] {
             let head = "GET /quiet HTTP/1.1\r\nhost: test\r\n\r\n";
             let mut client = Client::connect(addr).await;

@@ -31,9 +31,9 @@ async fn unix_socket_is_served_like_tcp() {
     // This client disconnects.
     drop(connect().await);
     generators.until_alive(0).await;
-    // This client does not read and has almost no buffer.
+    // This client does not read, and its receive buffer is tiny.
     let stalled = connect().await;
-    // This client stays until the server shuts down.
+    // This client stays connected until the server shuts down.
     let stays = connect().await;
     assert_eq!(generators.count().alive, 2);
     shutdown.begin();

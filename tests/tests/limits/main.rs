@@ -57,7 +57,7 @@ async fn rejects(
     yield_!(0);
 }
 
-/// Starts its response at the next event.
+/// Waits for the next event before starting its response.
 #[sse_endpoint("/prepares")]
 async fn prepares(State(shared): State<Shared>) -> Result<impl Stream<Item = u32>, StatusCode> {
     let _running = shared.generators.enter();
@@ -167,7 +167,8 @@ async fn connection_storm_fills_the_limit_exactly() {
             .filter(|rejected| matches!(rejected, Rejected::RetryAfter(5..15)))
             .count();
         assert_eq!(in_browsers + elsewhere, CLIENTS - SLOTS, "{rejected:?}");
-        // Half of the clients are of each kind, and at most `SLOTS` of them were accepted.
+        // Half of the clients are browsers, and at most `SLOTS` clients of either kind were
+        // accepted.
         assert!(in_browsers >= CLIENTS / 2 - SLOTS && elsewhere >= CLIENTS / 2 - SLOTS);
         let moments: BTreeSet<_> = rejected.iter().collect();
         assert!(
@@ -175,7 +176,7 @@ async fn connection_storm_fills_the_limit_exactly() {
             "the clients would reconnect at the same time"
         );
 
-        // No stream was closed in favor of another.
+        // No stream was closed to make room for another.
         happen.send(storm).unwrap();
         for client in accepted {
             let mut client = client.unwrap();
@@ -208,8 +209,8 @@ async fn other_responses_need_no_permit() {
     try_connect(addr, "").await.unwrap_err();
 }
 
-/// The code before the response also runs for `HEAD`, so such a request holds a permit while that
-/// code runs.
+/// The code that precedes the response also runs for `HEAD` requests, so they hold a permit while
+/// it runs.
 #[tokio::test]
 async fn head_request_holds_a_permit_until_its_response() {
     const SLOTS: usize = 5;
@@ -240,7 +241,7 @@ async fn head_request_holds_a_permit_until_its_response() {
     generators.until_started(SLOTS + 1).await;
 }
 
-/// Other event-stream clients would mistake an empty `200` for a success.
+/// Other clients would mistake an empty `200` response for success.
 #[tokio::test]
 async fn rejection_is_200_only_for_an_event_source() {
     let (app, shared, _happen) = app();
@@ -345,7 +346,7 @@ async fn each_address_has_its_own_limit() {
 async fn rejection_by_one_limit_frees_the_other_permits() {
     let (app, shared, _happen) = app();
     let per_user = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
-    // When the inner limit rejects a request, the outer one has already issued a permit.
+    // When the inner limit rejects a request, the outer limit has already issued a permit.
     let app = app
         .layer(per_user)
         .layer(StreamLimit::new(2))
@@ -358,7 +359,7 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
     let _other = try_connect(addr, "user: b\r\n").await.unwrap();
 }
 
-/// A custom response with a success status is sent with `503` or `429` instead.
+/// If a custom response has a success status, the status is replaced with `503` or `429`.
 #[tokio::test]
 async fn custom_response_over_the_limit_is_not_a_success() {
     let (app, shared, _happen) = app();
@@ -385,7 +386,7 @@ async fn custom_response_over_the_limit_is_not_a_success() {
         assert_eq!(head.get("content-type"), Some("application/json"));
         client.read_to("\"try again later\"").await;
     }
-    // An error that the function itself returns is passed through unchanged.
+    // Error responses from the function are passed through unchanged.
     let (_, head) = ask(addr, "GET /own/events", "").await;
     assert_eq!(head.status_line, "HTTP/1.1 409 Conflict");
     assert_eq!(head.get("retry-after"), Some("120"));

@@ -1,4 +1,4 @@
-//! `newest_wins`: a new stream ends the oldest stream of its key.
+//! `newest_wins`: a new stream ends the oldest stream with the same key.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::*;
 
-/// Serves an app with one permit per user. The newest stream of a user takes over the permit.
+/// Serves an app with one permit per user, which the user's newest stream takes over.
 async fn newest_of_each_user() -> (SocketAddr, Generators, watch::Sender<u32>) {
     let (app, shared, happen) = app();
     let generators = shared.generators.clone();
@@ -31,7 +31,7 @@ async fn newest_stream_of_a_key_ends_its_oldest() {
     assert_eq!(old.chunk().await, Ok(None));
     generators.until_alive(2).await;
 
-    // When the client of the old stream reconnects, it receives a response that stops it.
+    // When the old stream's client reconnects, it gets a 204, so it stops reconnecting.
     let returns = format!("{USER}last-event-id: ~done\r\n");
     let (_, head) = ask(addr, "GET /events", &returns).await;
     assert_eq!(head.status_line, "HTTP/1.1 204 No Content");
@@ -41,7 +41,7 @@ async fn newest_stream_of_a_key_ends_its_oldest() {
     assert_eq!(generators.count().alive, 2);
 }
 
-/// A stream is superseded only once the new one has started.
+/// A stream is superseded only once the new stream has started.
 #[tokio::test]
 async fn rejected_request_supersedes_nothing() {
     let (addr, generators, happen) = newest_of_each_user().await;
@@ -71,7 +71,7 @@ async fn rejected_request_supersedes_nothing() {
     generators.until_alive(0).await;
 }
 
-/// A stalled stream gives its permit to its successor.
+/// A stalled stream hands its permit over to its successor.
 #[tokio::test]
 async fn unread_stream_is_superseded_at_once() {
     let (addr, generators, _happen) = newest_of_each_user().await;
@@ -89,7 +89,8 @@ fn newest_wins_panics_for_all_streams() {
     let _ = StreamLimit::new(1).newest_wins();
 }
 
-/// Returns a limit that keeps each user's newest stream, and a limit on all streams.
+/// Returns a limit that keeps each user's newest stream, and a limit on the total number of
+/// streams.
 fn newest_and_total(max: usize) -> [StreamLimit; 2] {
     let newest = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
     [newest.newest_wins(), StreamLimit::new(max)]
@@ -129,7 +130,7 @@ async fn newest_stream_takes_over_slots_of_full_limits() {
         let (_, head) = ask(addr, "GET /rejects/1", "user: a\r\n").await;
         assert_eq!(head.status_line, "HTTP/1.1 403 Forbidden", "{layout}");
         try_connect(addr, "user: c\r\n").await.unwrap_err();
-        // The slot that was taken over is released when the last stream in it has ended.
+        // The slot taken over is released once its last stream has ended.
         drop(last);
         generators.until_alive(1).await;
         let _third = try_connect(addr, "user: c\r\n").await.unwrap();
@@ -137,7 +138,7 @@ async fn newest_stream_takes_over_slots_of_full_limits() {
     }
 }
 
-/// A page that is reloaded many times at once counts as one stream and needs only one slot.
+/// A page that is reloaded many times in quick succession needs only one slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_streams_of_a_key_share_slots() {
     const CLIENTS: usize = 60;
@@ -154,14 +155,14 @@ async fn simultaneous_streams_of_a_key_share_slots() {
         let mut accepted = Vec::new();
         while let Some(answered) = clients.join_next().await {
             let (client, head) = answered.unwrap();
-            // The others were superseded before their response began.
+            // The other streams were superseded before their response started.
             match head.status_line.as_str() {
                 "HTTP/1.1 200 OK" => accepted.push(client),
                 other => assert_eq!(other, "HTTP/1.1 409 Conflict"),
             }
         }
         generators.until_alive(1).await;
-        // The generators have been dropped. Their slots are released a moment later.
+        // The generators have been dropped, and their slots are released a moment later.
         let mut others = Vec::new();
         for user in ["user: b\r\n", "user: c\r\n"] {
             let connects = async {
@@ -179,8 +180,8 @@ async fn simultaneous_streams_of_a_key_share_slots() {
     }
 }
 
-/// Several streams with the same key may start at once. Each takes over the slots of a different
-/// one.
+/// Several streams with the same key may start at the same time. Each of them takes over the slots
+/// of a different old stream.
 #[tokio::test]
 async fn pending_streams_take_over_different_slots() {
     let (_, shared, happen) = app();
@@ -209,7 +210,7 @@ async fn pending_streams_take_over_different_slots() {
         old.read_to("superseded").await;
     }
     generators.until_alive(0).await;
-    // Only two slots are free again.
+    // Exactly two slots are free again.
     let _first = try_connect(addr, "user: b\r\n").await.unwrap();
     let _second = try_connect(addr, "user: c\r\n").await.unwrap();
     try_connect(addr, "user: d\r\n").await.unwrap_err();
@@ -231,7 +232,7 @@ async fn slot_of_another_limit_is_not_taken_over() {
     let other = try_connect(addr, "user: b\r\n").await.unwrap();
     try_connect(addr, USER).await.unwrap_err();
     drop(other);
-    // The existing stream of the rejected client is still the newest for its user.
+    // The rejected client's existing stream is still the newest stream of its user.
     let (_newer, head) = ask(addr, "GET /others", USER).await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     stays.read_to("superseded").await;

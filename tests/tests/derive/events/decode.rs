@@ -1,4 +1,4 @@
-//! Events can be decoded to the values that were sent.
+//! Decoding an event returns the value that was sent.
 
 use std::fmt;
 
@@ -153,7 +153,7 @@ fn any_chat() -> impl Strategy<Value = Chat> {
     })
 }
 
-/// Decodes the output of a standard parser by hand. The event name selects the variant.
+/// Decodes a parsed event without the derive, choosing the variant by the event name.
 fn by_hand(event: &str, data: &str) -> Chat {
     let json = || serde_json::from_str::<Value>(data).unwrap();
     let tagged = match event {

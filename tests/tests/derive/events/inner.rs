@@ -1,5 +1,5 @@
-//! Types for which serde delegates serialization to an inner enum. The variants of that enum must
-//! not name the event.
+//! Types that serde serializes through an inner enum. The event must not be named after a variant
+//! of that enum.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ enum Either {
     Into(Into),
 }
 
-/// Yields the value in the form given by the path.
+/// Yields the value in the form selected by the path.
 #[sse_endpoint("/{form}", flush = "ready")]
 async fn forms(
     Path(form): Path<u8>,
@@ -105,7 +105,7 @@ async fn inner_variant_does_not_name_the_event() {
         }
     }
 
-    // The outer type names the event.
+    // The event is named after the outer type.
     assert_eq!(
         wire!(Outer: Outer(token("a"))),
         "event: outer\ndata: {\"Token\":{\"text\":\"a\"}}\n\n"

@@ -1,4 +1,4 @@
-//! Event types as JSON: inside other values and outside of events.
+//! Event types serialized as JSON, both nested in other values and outside an event stream.
 
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
@@ -84,7 +84,8 @@ async fn nested_event_type_is_plain_json() {
 
 #[tokio::test]
 async fn event_head_does_not_leak_to_the_next_value() {
-    /// Serializes an event type with another serializer and then another value with ours.
+    /// Serializes an event type with serde_json and then passes the resulting string to our
+    /// serializer.
     struct Quoted(Chat);
     impl Serialize for Quoted {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -113,7 +114,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
         .await
         .events();
     events.next().await.unwrap_err();
-    // Like an event type, `Ipv4Addr` checks whether the format of its serializer is human-readable.
+    // Like event types, `Ipv4Addr` checks whether the serializer is human-readable.
     assert_eq!(
         wire!(std::net::Ipv4Addr: std::net::Ipv4Addr::LOCALHOST),
         "data: \"127.0.0.1\"\n\n"
@@ -122,7 +123,8 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
-    /// An event that serializes another event, with another serializer, while being serialized.
+    /// An event that uses serde_json to serialize another event while it is itself being
+    /// serialized.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]
     struct Outer;

@@ -1,7 +1,8 @@
-//! `#[derive(SseEvent)]`: on the wire, as JSON in a REST handler, and decoded again.
+//! `#[derive(SseEvent)]`: the bytes on the wire, the JSON that a REST handler returns, and
+//! decoding.
 
-/// Returns the bytes of a stream with a single item. The endpoint is generated for the type of the
-/// item.
+/// Returns the bytes of a stream with a single item. Each use of the macro defines an endpoint for
+/// the given item type.
 macro_rules! wire {
     ($item:ty: $value:expr) => {{
         #[sse_endpoint("/item")]

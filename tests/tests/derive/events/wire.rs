@@ -1,4 +1,4 @@
-//! The bytes on the wire for each kind of type and attribute.
+//! The bytes that each kind of type and attribute puts on the wire.
 
 use std::{borrow::Cow, time::Duration};
 
