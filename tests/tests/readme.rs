@@ -1,5 +1,5 @@
-//! The programs in the README are identical to the examples and behave as described. The links,
-//! features and figures in the README match the repository.
+//! Checks that the programs in the README are identical to the examples and behave as described.
+//! Also checks that the README's links, features and figures match the repository.
 
 #![allow(
     clippy::unwrap_used,
@@ -84,8 +84,7 @@ fn curl(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Returns the lines that a client receives, without lines that depend on the clock. The keep-alive
-/// is omitted too, since it is sent only after a period of silence.
+/// Returns the frames that a client receives. The streams are too short to contain a keep-alive.
 fn frames(path: &str, args: &[&str]) -> String {
     let url = format!("http://127.0.0.1:3000{path}");
     curl(&[args, &["--max-time", "10", &url]].concat())
@@ -147,8 +146,8 @@ async fn readme_programs_match_the_examples() {
         ]);
         drop(running);
     }
-    // axum sends a `retry` before the first event as a separate frame. We send it in the same frame
-    // as the event.
+    // axum sends the initial `retry` in a separate frame. We send it in the same frame as the first
+    // event.
     let [ours, by_hand] = &answers[..] else {
         unreachable!("there are two programs")
     };
@@ -203,7 +202,7 @@ fn readme_links_to_files_that_exist() {
         }
         assert!(links > 1, "no link begins with {base}");
     }
-    // crates.io resolves relative links against the folder of the crate, not that of the README.
+    // crates.io resolves relative links against the crate's folder, not the README's folder.
     for link in readme.split("](").skip(1) {
         assert!(
             link.starts_with("https://") || link.starts_with('#'),
@@ -235,7 +234,7 @@ fn readme_lists_the_features_of_the_crate() {
     assert_eq!(listed, features);
 }
 
-/// The figures are medians from `docs/performance.md`, which each measurement overwrites.
+/// The figures are medians from `docs/performance.md`, which is overwritten by each measurement.
 #[test]
 fn readme_repeats_the_measured_figures() {
     let (readme, measured) = (read("README.md"), read("docs/performance.md"));
@@ -259,7 +258,7 @@ fn readme_repeats_the_measured_figures() {
         let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
-        // The minimum and the maximum follow the median, unless they are equal.
+        // Unless the minimum equals the maximum, both follow the median.
         let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
         let row = format!("{row}{ours} | {peer} |\n");
         assert!(readme.contains(&row), "the README has no row {row}");

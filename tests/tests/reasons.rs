@@ -1,8 +1,8 @@
-//! Close reasons. Each test stream ends for a real cause, and the hook, the span and the metrics
-//! must agree on the reason.
+//! Close reasons. The test ends streams by their real causes and checks that the hook, the span and
+//! the metrics agree on the reason.
 //!
-//! This file exceeds 450 lines because a process has only one metrics recorder, so all endpoints
-//! have to be in a single test.
+//! This file exceeds 450 lines because a process can have only one metrics recorder. All endpoints
+//! therefore have to be in a single test.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -100,7 +100,7 @@ async fn lags(
     yield_all!(updates);
 }
 
-/// Yields more than fits in one write, without waiting in between.
+/// Without waiting, yields more than fits in one write.
 #[sse_endpoint("/counts/{how}", flush = "ready", retry = "3s")]
 async fn counts(
     Path(how): Path<String>,
@@ -199,14 +199,15 @@ impl Running {
         }
     }
 
-    /// Waits until a hook has reported `why`, and returns the ID of the stream.
+    /// Waits for a hook to report a stream, asserts that the reason is `why`, and returns the
+    /// stream's ID.
     async fn closed(&mut self, why: CloseReason) -> u64 {
         let (id, reason) = within("the close hook", self.told.recv()).await.unwrap();
         assert_eq!(reason, why);
         id
     }
 
-    /// Returns the values of a metric by its labels.
+    /// Returns the values of a metric, keyed by its labels.
     fn metric(&self, name: &str) -> BTreeMap<String, f64> {
         let rendered = self.metrics.render();
         let lines = rendered.lines().filter_map(|line| line.strip_prefix(name));
@@ -241,7 +242,7 @@ impl Running {
 type Ended = (u64, CloseReason);
 
 impl Running {
-    /// Opens streams on an endpoint that ends them as requested.
+    /// Opens streams on the `ends` endpoint, which ends each stream as the path requests.
     async fn end_by_cause(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why) in [
@@ -289,7 +290,7 @@ impl Running {
         assert!(span.contains("reason=\"rejected\""), "{span}");
     }
 
-    /// Ends streams through failures of their sources.
+    /// Ends streams by making a run or a task fail.
     async fn fail_runs(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why, is_cut) in [
@@ -321,7 +322,7 @@ impl Running {
         ids
     }
 
-    /// Ends streams through their topic, their client, another stream or the server.
+    /// Ends streams from outside: by the topic, the client, another stream or the server.
     async fn end_by_others(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         let mut lags = Client::get(self.addr, "/api/lags").await;
@@ -408,7 +409,7 @@ impl Running {
         );
     }
 
-    /// Asserts that each reason is counted once for its route, and that nothing else is counted.
+    /// Asserts that each reason is counted once for its route and that nothing else is counted.
     fn assert_metrics(&self, ended: Vec<Ended>) {
         let closed = self.metric("sse_server_streams_closed");
         for (_, why) in ended {
@@ -434,8 +435,8 @@ impl Running {
         }
         let ends = r#"http_route="/api/ends/{how}""#;
         let stays = r#"http_route="/api/stays""#;
-        // Reasons that have not occurred yet are exported as zero. This makes the first occurrence
-        // an increase.
+        // Reasons that have not occurred yet are exported as zero, so a query sees the first
+        // occurrence as an increase.
         let never = r#"http_route="/api/stays",reason="panicked""#;
         assert_eq!(closed.get(never), Some(&0.0));
         let never = r#"http_route="/api/stays",limit="key""#;
@@ -470,7 +471,7 @@ impl Running {
     }
 }
 
-// This must be the only test, since a process can have only one recorder.
+// This must be the only test, since a process can have only one metrics recorder.
 #[tokio::test]
 async fn each_reason_matches_in_hook_span_and_metric() {
     let mut server = Running::start().await;

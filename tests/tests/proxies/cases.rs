@@ -14,8 +14,8 @@ pub(crate) fn number(number: u32) -> String {
     format!("data: {number}\n\n")
 }
 
-/// The head and the first event arrive before the generator has a second event. Each later event
-/// arrives before the next one exists.
+/// The head and the first event arrive before the generator yields a second event. Each later event
+/// arrives before the generator yields the next one.
 pub(crate) async fn event_is_not_held_back_until_the_next_one(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -23,7 +23,7 @@ pub(crate) async fn event_is_not_held_back_until_the_next_one(kind: Kind) {
     };
     let mut frames = proxy.get("/asked").await;
     frames.expect(&number(1)).await;
-    // If each event were delayed by 200 ms in the kernel, the last one would be too late.
+    // If the kernel delayed each event by 200 ms, the last event would arrive too late.
     soon("twelve events", async {
         for asked in 2..14 {
             servers.world.next.notify_one();
@@ -48,7 +48,7 @@ pub(crate) async fn events_arrive_at_once_with_compression(kind: Kind) {
     frames.expect(&number(2)).await;
 }
 
-/// The generator is dropped immediately, although it writes nothing that could fail.
+/// The generator is dropped immediately, even though no write fails.
 pub(crate) async fn client_disconnect_is_noticed_immediately(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -60,8 +60,9 @@ pub(crate) async fn client_disconnect_is_noticed_immediately(kind: Kind) {
     drop(frames);
     servers.world.generators.until_alive(0).await;
 
-    // Caddy 2.6 sometimes closes its connection to the server if a POST with a body receives a
-    // response at once. This is too rare for a separate test, but too frequent for this one.
+    // If the server responds immediately to a POST with a body, Caddy 2.6 sometimes closes its
+    // connection to the server. This happens too rarely to test separately, but often enough to
+    // make this test flaky.
     let body: &[u8] = if kind.program == "caddy" { b"" } else { b"{}" };
     let post = Client::post(proxy.addr, "/asked", body.len(), body);
     let mut frames = Frames::of(post.await).await;
@@ -71,7 +72,7 @@ pub(crate) async fn client_disconnect_is_noticed_immediately(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// Tests proxies that notice a disconnect only when they send something.
+/// For proxies that notice a disconnect only when they send something.
 pub(crate) async fn client_disconnect_is_noticed_at_the_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -83,7 +84,7 @@ pub(crate) async fn client_disconnect_is_noticed_at_the_keep_alive(kind: Kind) {
     servers.world.generators.until_gone().await;
 }
 
-/// If the server ends a stream cleanly, the client sees a clean end.
+/// A stream that the server ends cleanly also ends cleanly for the client.
 pub(crate) async fn clean_end_is_forwarded(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -97,7 +98,7 @@ pub(crate) async fn clean_end_is_forwarded(kind: Kind) {
     assert_eq!(frames.next().await, Ok(None));
 }
 
-/// If a stream is cut off, the client does not see a clean end.
+/// A stream that is cut off does not appear complete to the client.
 pub(crate) async fn aborted_stream_does_not_end_cleanly(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -109,8 +110,8 @@ pub(crate) async fn aborted_stream_does_not_end_cleanly(kind: Kind) {
     assert_eq!(frames.next().await, Err(CutOff));
 }
 
-/// A browser can have more than six streams on one connection, and closing one of them does not
-/// affect the others.
+/// Browsers can open more than six streams on a connection, and closing one stream does not affect
+/// the others.
 pub(crate) async fn http2_connection_carries_many_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_http2,
@@ -141,7 +142,7 @@ pub(crate) async fn http2_connection_carries_many_streams(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The median delay added by the proxy is not noticeable.
+/// The median delay that the proxy adds is too short to notice.
 pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -161,7 +162,7 @@ pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
         took.sort();
         medians.push(took[took.len() / 2]);
         drop(frames);
-        // Otherwise, the old generator would yield the next event.
+        // Otherwise, the next notification could wake the old generator.
         servers.world.generators.until_alive(0).await;
     }
     let [direct, proxied] = medians[..] else {
@@ -173,8 +174,8 @@ pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
     );
 }
 
-/// Each stream receives its event through TLS, HTTP/2 and a proxy that compresses everything that
-/// it can.
+/// Every stream receives its event over TLS and HTTP/2, through a proxy that compresses all
+/// responses it can.
 pub(crate) async fn browser_can_open_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
@@ -205,7 +206,7 @@ pub(crate) async fn browser_can_open_fifty_streams(kind: Kind) {
         .kill_on_drop(true)
         .spawn()
         .expect("`chromium`, installed by `cargo xtask interop`");
-    // Each stream reports only once, so no stream has reconnected.
+    // Each stream receives one event, so it reports only once unless it reconnects.
     let mut told = servers.world.told.subscribe();
     let all = tokio::time::timeout(
         Duration::from_secs(30),
@@ -219,7 +220,7 @@ pub(crate) async fn browser_can_open_fifty_streams(kind: Kind) {
     servers.world.generators.until_gone().await;
 }
 
-/// The server receives the client address only from the proxy.
+/// The server gets the client's address from the proxy.
 pub(crate) async fn client_address_reaches_the_server(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -233,8 +234,8 @@ pub(crate) async fn client_address_reaches_the_server(kind: Kind) {
     frames.expect("data: 127.0.0.1\n\n").await;
 }
 
-/// A client that does not read stalls the generator despite the buffers of the proxy and of two
-/// sockets.
+/// A client that does not read stalls the generator once the proxy's buffers and both sockets'
+/// buffers are full.
 pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -246,8 +247,8 @@ pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
         let mut before = 0;
         while before == 0 || before < taken() {
             before = taken();
-            // Only a delay can show that nothing happens. If the delay is too short, the test still
-            // passes.
+            // Only waiting can show that nothing more is accepted. If the wait is too short, the
+            // test still passes.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
@@ -259,8 +260,8 @@ pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The timeout from the configuration, shortened here, ends a silent stream but not a stream with a
-/// keep-alive.
+/// The configured timeout, which is shortened for this test, ends a silent stream but not a stream
+/// with keep-alives.
 pub(crate) async fn keep_alive_keeps_a_quiet_stream_open(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[kind.silence]).await else {
@@ -275,7 +276,7 @@ pub(crate) async fn keep_alive_keeps_a_quiet_stream_open(kind: Kind) {
     let end = silent.next().await;
     assert!(matches!(end, Err(CutOff) | Ok(None)), "{end:?}");
     servers.world.generators.until_alive(1).await;
-    // This stream stays open for twice as long as the silent one.
+    // The other stream stays open for twice as long.
     for _ in 0..8 {
         alive.expect(":\n").await;
     }
@@ -291,7 +292,7 @@ pub(crate) async fn refusing_server_is_skipped_immediately(kind: Kind) {
         return;
     };
     servers.until_first_refuses().await;
-    // The streams are opened before the health check can detect the failure.
+    // These streams are opened before a health check can detect the failure.
     let mut streams = Vec::new();
     for _ in 0..4 {
         let mut frames = proxy.get("/quiet").await;
@@ -309,7 +310,7 @@ pub(crate) async fn refusing_server_is_skipped_after_a_health_check(kind: Kind) 
     };
     servers.until_first_refuses().await;
     within("the health check to detect the failure", async {
-        // The proxy alternates between the servers, so this many successes in a row are not a
+        // The proxy alternates between the servers, so 20 successes in a row cannot be a
         // coincidence.
         let mut in_a_row = 0;
         while in_a_row < 20 {
@@ -354,8 +355,8 @@ pub(crate) async fn draining_server_receives_no_new_streams(kind: Kind) {
     assert!(killed.await.unwrap().success());
     let other = format!("\n{}\n.", servers[1].id());
     within("only the other server to respond", async {
-        // The proxy alternates or balances by connections, so this many in a row are not a
-        // coincidence.
+        // The proxy distributes requests over both servers, so 50 responses in a row from one
+        // server cannot be a coincidence.
         let mut in_a_row = 0;
         while in_a_row < 50 {
             in_a_row = if get_id().await.contains(&other) {

@@ -1,30 +1,30 @@
-//! The configuration files from the docs, and the changes made to them for the tests.
+//! The configuration files from the docs, and the changes that the tests make to them.
 
 /// A proxy and its configuration from the docs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) program: &'static str,
     pub(crate) file: &'static str,
-    /// The address in the file and its replacement for a test, which contains the `PORT`
+    /// The listen address in the file, and its replacement in tests, which contains `PORT` as a
     /// placeholder.
     pub(crate) listens: Option<(&'static str, &'static str)>,
     /// Like `listens`, for HTTP/2 without TLS.
     pub(crate) listens_to_http2: Option<(&'static str, &'static str)>,
-    /// Like `listens`, for browsers. Enables HTTP/2 over TLS, and compression of everything that
-    /// the proxy can compress.
+    /// Like `listens`, for browsers. Also enables HTTP/2 over TLS, and compression for every
+    /// response that the proxy can compress.
     pub(crate) listens_to_browsers: Option<(&'static str, &'static str)>,
-    /// The timeout for idle servers, and its replacement.
+    /// The timeout for servers that send nothing, and its replacement.
     pub(crate) silence: (&'static str, &'static str),
     /// The server addresses in the file.
     pub(crate) servers: &'static [&'static str],
-    /// Replacements that allow an unprivileged process to run in its own folder, `DIR`.
+    /// Replacements that allow the proxy to run without privileges in its own folder, `DIR`.
     pub(crate) private: &'static [(&'static str, &'static str)],
     pub(crate) args: &'static [&'static str],
     /// Whether the proxy runs as several processes.
     pub(crate) has_children: bool,
 }
 
-/// The server addresses used in most of the files.
+/// The server addresses in most of the files.
 pub(crate) const SERVERS: &[&str] = &["127.0.0.1:3000", "127.0.0.1:3001"];
 
 pub(crate) const NGINX: Kind = Kind {
@@ -82,7 +82,7 @@ pub(crate) const HAPROXY: Kind = Kind {
     )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     servers: SERVERS,
-    // HAProxy does not start if `maxconn` exceeds the limit of the operating system.
+    // HAProxy does not start if `maxconn` exceeds the operating system's limit.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
     has_children: false,

@@ -1,9 +1,10 @@
 //! Streams through nginx, HAProxy, Caddy, Apache httpd and Varnish, using the configuration files
-//! from the docs. No event is held back, disconnects and clean ends are forwarded, and quiet
-//! streams stay open. Each proxy also runs with a minimal configuration to show its defaults.
+//! from the docs. Proxies must not hold back events, hide disconnects, turn a clean end into a
+//! failure, or close quiet streams. Each proxy also runs with a minimal configuration to show its
+//! defaults.
 //!
-//! `cargo xtask interop` turns the names and results of the tests into a table. A test that should
-//! panic documents a defect of the proxy, and the table lists the defect and its cause.
+//! `cargo xtask interop` turns the test names and results into a table. A test that should panic
+//! documents a defect of the proxy, and the table lists the defect and its cause.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -14,11 +15,11 @@ mod configs;
 mod process;
 mod servers;
 
-/// The `sockets` step of `cargo xtask test` skips the tests in this module by the name of the
-/// module, because the `interop` step runs them.
+/// The `sockets` step of `cargo xtask test` uses this module's name to skip its tests, because the
+/// `interop` step runs them.
 mod through_proxies {
-    /// Defines the named tests for this proxy. If the proxy is known to fail a test, the expected
-    /// panic message follows the name of the test.
+    /// Defines the named tests for the proxy. If the proxy is known to fail a test, the test name
+    /// is followed by the expected panic message.
     macro_rules! proxy {
         (@test $kind:ident $test:ident) => {
             #[tokio::test]

@@ -33,7 +33,7 @@ impl Proxy {
         servers: [SocketAddr; 2],
         changes: &[(&str, &str)],
     ) -> Option<Self> {
-        // Not all proxies support `--version`, but it is enough that the program starts.
+        // Some proxies do not support `--version`, but it is enough that the program starts.
         let there = Command::new(kind.program)
             .arg("--version")
             .stdout(Stdio::null())
@@ -48,7 +48,7 @@ impl Proxy {
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         }
-        // Another process may take the port after it is chosen and before it is used.
+        // Another process may take the port between choosing it and using it.
         for _ in 0..4 {
             if let Ok(proxy) = Self::try_start(kind, servers, changes).await {
                 return Some(proxy);
@@ -90,7 +90,7 @@ impl Proxy {
         }
         let mut args: Vec<_> = kind.args.iter().map(|argument| own(argument)).collect();
         for (was, is) in kind.listens.iter().chain(kind.private).chain(changes) {
-            // Part of the Varnish configuration is in its arguments.
+            // Varnish is partly configured by its arguments.
             match args.iter_mut().find(|argument| *argument == was) {
                 Some(argument) => *argument = own(is),
                 None => file = changed(&file, was, &own(is)),
@@ -127,13 +127,13 @@ impl Proxy {
             if TcpStream::connect(self.addr).await.is_ok() {
                 return true;
             }
-            // There is no event to await.
+            // Nothing signals that the proxy is listening.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Terminates the proxy and its children, which would survive if only the proxy were killed. If
-    /// the proxy has not exited after five seconds, it is killed on drop.
+    /// Terminates the proxy and its child processes, which would survive if the proxy were killed.
+    /// If the proxy has not exited after five seconds, it is killed on drop.
     pub(crate) fn end(&mut self) {
         if let Some(id) = self.child.id()
             && self.has_children
@@ -170,8 +170,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Writes a certificate for the loopback address, its key, and a file with both, to the folder
-/// where the proxy looks for them.
+/// Writes a certificate for the loopback address and its key to the folder where the proxy expects
+/// them, both as separate files and as one combined file.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -202,8 +202,8 @@ impl Frames {
         }
     }
 
-    /// Reads the next frame, or a comment or `retry` line between two frames. Returns `None` at a
-    /// clean end.
+    /// Reads the next frame, or a comment or `retry` line between two frames. Returns `None` once
+    /// the stream has ended cleanly.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, CutOff> {
         loop {
             let is_line = self.text.starts_with([':', 'r']);
@@ -213,7 +213,7 @@ impl Frames {
                 return Ok(Some(std::mem::replace(&mut self.text, rest)));
             }
             let Some(chunk) = self.client.chunk().await? else {
-                assert_eq!(self.text, "", "a clean end in the middle of a frame");
+                assert_eq!(self.text, "", "the stream ended in the middle of a frame");
                 return Ok(None);
             };
             self.text.push_str(&chunk);

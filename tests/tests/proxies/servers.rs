@@ -1,4 +1,4 @@
-//! The servers that the proxies forward to.
+//! The servers to which the proxies forward requests.
 
 use std::{
     env,
@@ -37,12 +37,12 @@ pub(crate) struct World {
     pub(crate) next: Arc<Notify>,
     /// The number of `much` pieces that have been accepted.
     pub(crate) taken: Arc<AtomicU32>,
-    /// The number of events that a browser has reported.
+    /// The number of events reported by the browser.
     pub(crate) told: Arc<watch::Sender<usize>>,
     pub(crate) start: Instant,
 }
 
-/// Yields the next number only after the test has asked for it. A proxy that waits for more data
+/// Yields the next number only after the test has requested it, so a proxy that waits for more data
 /// waits forever.
 #[sse_endpoint("/asked", keep_alive = "off")]
 pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32> {
@@ -63,7 +63,7 @@ pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Ite
     }
 }
 
-/// Sends only keep-alives after its first event, until the test asks for the next event.
+/// Sends one event, and then only keep-alives until the test requests the next event.
 #[sse_endpoint("/alive", keep_alive = "500ms")]
 pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -116,7 +116,7 @@ pub(crate) async fn broken(State(world): State<World>) -> impl Stream<Item = u32
     panic!("on purpose");
 }
 
-/// Yields the time since the start of the test, in microseconds, whenever the test asks for it.
+/// Yields the time in microseconds since the test started, whenever the test requests it.
 #[sse_endpoint("/stamped", keep_alive = "off")]
 pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u128> {
     loop {
@@ -125,7 +125,7 @@ pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u1
     }
 }
 
-/// The number of streams in the browser tab.
+/// The number of streams that the browser tab opens.
 pub(crate) const STREAMS: usize = 50;
 
 /// A page that opens `STREAMS` streams.
@@ -135,7 +135,7 @@ pub(crate) const PAGE: &str = "<!doctype html><script>
     }
 </script>";
 
-/// Two servers that run the same app. They replace the servers in the configuration files.
+/// Two servers that run the same app. Their addresses replace those in the configuration files.
 pub(crate) struct Servers {
     pub(crate) addrs: [SocketAddr; 2],
     /// The first server.
@@ -194,7 +194,7 @@ impl Servers {
     }
 }
 
-/// A server in its own process, which receives signals.
+/// A server in a separate process, so that tests can send it signals.
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) addr: SocketAddr,
@@ -203,8 +203,8 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) async fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            // After SIGTERM, the server accepts connections for another minute but reports that it
-            // is not ready.
+            // After a SIGTERM, the server keeps accepting connections for another minute but
+            // reports that it is not ready.
             .args(["60000", "100"])
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -1,4 +1,4 @@
-//! Bad input: the bytes sent to the client, and the log output.
+//! Tests which bytes are sent and what is logged if the input is bad.
 
 use std::{
     panic,
@@ -137,7 +137,8 @@ async fn stream_is_cut_off_if_serialization_fails() {
     let continued = Arc::new(AtomicBool::new(false));
     let app = Router::new().sse(broken).with_state(Arc::clone(&continued));
     let mut events = Client::new(app).get("/broken").await.events();
-    // Earlier frames arrive, but the partial frame does not. Then the stream is cut off.
+    // The client receives the earlier frames but not the partial one, and the stream is then cut
+    // off.
     assert_eq!(events.expect_event().await.data, "null");
     let error = events.next().await.unwrap_err();
     assert!(!error.to_string().contains("half a frame"));
@@ -168,7 +169,8 @@ async fn failed_serialization_sends_nothing_over_a_socket() {
     assert_eq!(String::from_utf8(received).unwrap(), "data: null\n\n");
 }
 
-/// All line breaks of Python's `str.splitlines`, which some clients use to read streams.
+/// Every line break recognized by Python's `str.splitlines`, which some clients use to read
+/// streams.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -195,7 +197,7 @@ fn names_and_comments_reject_every_line_break() {
     }
 }
 
-/// Every client returns these characters unchanged in the `Last-Event-ID` header.
+/// Every client sends these characters back unchanged in the `Last-Event-ID` header.
 #[test]
 fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
@@ -271,7 +273,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// A generator local whose destructor panics.
+/// A local variable of a generator. Its destructor panics.
 struct Undroppable;
 
 impl Drop for Undroppable {

@@ -131,7 +131,7 @@ async fn both_versions_end_cleanly() {
             }
         }
         assert!(last.starts_with("retry: "), "{last:?}");
-        // curl distinguishes a stream that was cut off from one that ended.
+        // curl fails if a stream is cut off.
         assert!(within("curl", curl.wait()).await.unwrap().success());
         let reason = within("the hook", server.closed.recv()).await;
         assert_eq!(reason, Some(CloseReason::Shutdown));
@@ -149,7 +149,7 @@ async fn unfinished_handshake_times_out() {
     assert_eq!(silent.rest().await, "");
 }
 
-/// hyper would wait forever for the HTTP/2 preface.
+/// By itself, hyper would wait forever for the HTTP/2 preface.
 #[tokio::test]
 async fn silent_http2_client_is_disconnected() {
     let server = Tls::start().await;

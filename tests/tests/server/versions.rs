@@ -43,8 +43,8 @@ async fn two() -> impl Stream<Item = u32> {
     yield_!(2);
 }
 
-/// Looks up an order that may not exist. One guard counts the code before the response, and another
-/// one counts the stream.
+/// Looks up an order that may not exist. One guard is entered before the response starts, and
+/// another one within the stream.
 #[sse_endpoint("/orders/{order}")]
 async fn order(
     State(generators): State<Generators>,
@@ -89,7 +89,7 @@ impl Server {
     }
 }
 
-/// Sends `request` to `server`, and returns the client and the head of the response.
+/// Sends `request` to `server`, and returns the client and the response head.
 async fn send(server: &Server, request: &str) -> (Client, Head) {
     let mut client = Client::connect(server.addr).await;
     client.send(request.as_bytes()).await;
@@ -97,7 +97,7 @@ async fn send(server: &Server, request: &str) -> (Client, Head) {
     (client, head)
 }
 
-/// Asserts the headers that are identical in every HTTP version.
+/// Asserts the headers that are the same in every HTTP version.
 fn assert_event_stream(head: &Head) {
     assert!(head.status_line.ends_with(" 200 OK"), "{head:?}");
     assert_eq!(
@@ -138,7 +138,7 @@ async fn http_1_0_keep_alive_is_not_promised() {
     let (client, head) = send(&server, request).await;
     assert_event_stream(&head);
     assert_eq!(head.get("transfer-encoding"), None);
-    // Only the end of the connection marks the end of the body, so `keep-alive` would be wrong.
+    // The body ends when the connection closes, so `keep-alive` would be wrong.
     assert_eq!(head.get("connection"), None);
     assert_eq!(client.rest().await, TWO);
 }
@@ -285,8 +285,8 @@ async fn http_2_streams_on_one_connection_end_independently() {
     server.generators.until_alive(0).await;
 }
 
-/// Returns the head of the response to `HEAD path`. Asserts that no body follows, since the next
-/// bytes belong to the next response.
+/// Returns the head of the response to `HEAD path`. Asserts that no body follows by checking that
+/// the next bytes belong to the next response.
 async fn head_of(server: &Server, path: &str) -> Head {
     let request = format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     let (mut client, head) = send(server, &request).await;
@@ -330,8 +330,8 @@ async fn head_request_over_http_2_starts_no_generator() {
     assert_eq!(server.generators.count().started, 0);
 }
 
-/// A request with both framings may be an attack, so hyper closes the connection afterwards (RFC
-/// 9112, section 6.1).
+/// A request with both framings may be an attack, so hyper closes the connection after responding
+/// (RFC 9112, section 6.1).
 #[tokio::test]
 async fn http_1_1_sends_only_close_after_both_framings() {
     for server in [
@@ -362,7 +362,7 @@ fn body_app() -> Router {
     Router::new().sse(body)
 }
 
-/// Starts to respond once the server shuts down.
+/// Starts its response once the server has started to shut down.
 #[sse_endpoint("/stopping", on_shutdown = "finish", allow(finish_without_end))]
 async fn stopping(
     State((generators, shutdown)): State<(Generators, Shutdown)>,

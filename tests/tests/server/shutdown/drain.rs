@@ -77,7 +77,7 @@ impl Plain {
         }
     }
 
-    /// Waits until the server has stopped. It stops only once all connections are closed.
+    /// Waits until the server has stopped. The server stops only once every connection is closed.
     async fn ended(mut self) {
         let served = within("the server to stop", self.served.join_next()).await;
         served.unwrap().unwrap().unwrap();
@@ -119,7 +119,7 @@ async fn streams_end_cleanly_at_different_times() {
         retries.len() > CLIENTS / 2,
         "the clients would reconnect at the same time: {retries:?}"
     );
-    // Each `retry` is randomized around the ten seconds set on the endpoint.
+    // Each `retry` is randomized around the endpoint's ten seconds.
     assert!(
         retries.iter().all(|retry| (5_000..=15_000).contains(retry)),
         "{retries:?}"
@@ -173,8 +173,8 @@ async fn stream_started_during_shutdown_is_drained() {
     server.shutdown.begin();
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
-    // The request receives a response or the connection is closed. Either way, the server no longer
-    // waits for it.
+    // The server either responds to the request or closes the connection. In both cases, it stops
+    // waiting for the connection.
     let _ = late.rest().await;
     server.ended().await;
 }

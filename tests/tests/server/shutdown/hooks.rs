@@ -40,7 +40,7 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
         let _running = (generators.enter(), Slow);
         let hook = generators.enter();
         connection.on_close(|reason| async move {
-            // A generator that is still alive holds its guard and is counted.
+            // If the reason is wrong, leaking the guard keeps the count above zero.
             if reason != CloseReason::Shutdown {
                 std::mem::forget(hook);
             }
@@ -60,8 +60,8 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
     let server = server_of(app).shutdown(shutdown.clone());
     let served = tokio::spawn(server.serve(listener));
 
-    // The client's window is zero, so hyper does not poll the streams, and they do not notice the
-    // shutdown.
+    // The client's window is zero, so hyper does not poll the streams. They therefore do not notice
+    // the shutdown.
     let socket = TcpStream::connect(addr).await.unwrap();
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(0);

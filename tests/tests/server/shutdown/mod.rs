@@ -1,4 +1,4 @@
-//! During a shutdown, the server ends its streams cleanly, spread over time, and before the
+//! During a shutdown, the server ends its streams cleanly, at different times, and before the
 //! timeout.
 
 mod drain;
@@ -20,10 +20,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Longer than a closing stream stays open if the drain time is 5 s.
+/// Longer than a stream that has to close stays open if the drain time is 5 s.
 const FINITE: Duration = Duration::from_millis(4_200);
 
-/// Clients do not retry a `POST`, so the stream continues during a shutdown.
+/// Clients do not retry a `POST`, so its stream continues during a shutdown.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
@@ -32,7 +32,7 @@ async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'st
     yield_!("last");
 }
 
-/// Reads a stream to its clean end, and returns the last frame.
+/// Reads a stream until it ends cleanly, and returns the last frame.
 async fn to_the_end(client: &mut Client) -> String {
     let mut last = String::new();
     while let Some(chunk) = client.chunk().await.unwrap() {
@@ -41,7 +41,7 @@ async fn to_the_end(client: &mut Client) -> String {
     last
 }
 
-/// Returns the milliseconds from a frame that contains only a `retry`.
+/// Parses the milliseconds in a frame that contains only a `retry`.
 fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")
@@ -50,7 +50,7 @@ fn retry(frame: &str) -> u64 {
     retry.parse().unwrap()
 }
 
-/// A server in its own process.
+/// A server in a separate process.
 struct Process {
     child: Child,
     addr: SocketAddr,
@@ -95,7 +95,7 @@ impl Process {
         assert!(killed.unwrap().success());
     }
 
-    /// Waits until the server starts to drain. It closes its listener at that point.
+    /// Waits until the server closes its listener, which it does when it starts to drain.
     async fn until_listener_closes(&self) {
         within("the listener to close", async {
             while TcpStream::connect(self.addr).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Signals sent to servers that run in their own processes.
+//! Signals sent to servers in separate processes.
 
 use std::time::{Duration, Instant};
 
@@ -96,8 +96,8 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // If the ends were spread over the entire drain time, some streams would outlive the test's
-    // timeout.
+    // If the server took the entire drain time to end the streams, some of them would outlive the
+    // test's timeout.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);
     }
@@ -120,7 +120,7 @@ async fn axum_serve_exits_despite_half_a_request() {
     let mut server = Process::start("plain", "100").await;
     let mut half = Client::connect(server.addr).await;
     half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
-    // Once a later connection has received a response, the earlier one has been accepted.
+    // By the time a later connection receives a response, the first one has been accepted.
     assert_eq!(server.status("/id").await, "HTTP/1.1 200 OK");
     server.signal("TERM").await;
     assert!(server.exit().await.success());

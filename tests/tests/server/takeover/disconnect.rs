@@ -28,7 +28,7 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
         client.head().await;
         assert_eq!(client.expect_chunk().await, "data: 1\n\n");
         let (mut socket, _) = client.into_parts();
-        // Above the limit, the server cuts the stream off.
+        // If the client sends more than the limit, the server cuts the stream off.
         let was_cut_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
         assert!(sent > 1_000_000 || !was_cut_off);
         if sent == 1_000_000 {
@@ -39,8 +39,8 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
     }
 }
 
-/// A generator may hold resources that other tasks are waiting for, and closing a socket takes
-/// time.
+/// Closing a socket takes time, and a generator may hold resources that other tasks are waiting
+/// for.
 #[tokio::test]
 async fn generators_drop_before_sockets_on_mass_disconnect() {
     const MANY: usize = 100;
@@ -57,7 +57,7 @@ async fn generators_drop_before_sockets_on_mass_disconnect() {
     }
     generators.until_started(MANY).await;
 
-    // The server runs on this thread, so it cannot notice any disconnect before all clients have
+    // The server runs on this thread, so it cannot notice a disconnect until every client has
     // disconnected.
     for client in &clients {
         client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -61,11 +61,11 @@ async fn any_event_stream_response_is_taken_over() {
     expect_two(&mut client).await;
 }
 
-/// Counts the bytes read from response bodies, and the bodies that were dropped.
+/// Counts the bytes read from response bodies, and the bodies dropped.
 #[derive(Clone, Default)]
 struct Seen(Arc<(AtomicUsize, watch::Sender<usize>)>);
 
-/// A guard that counts its drop.
+/// Counts its body as dropped when it is dropped.
 struct Dropped(Seen);
 
 impl Drop for Dropped {
@@ -75,7 +75,7 @@ impl Drop for Dropped {
 }
 
 impl Seen {
-    /// Wraps `body` so that its bytes and its drop are counted.
+    /// Wraps `body` to count its bytes and to record when it is dropped.
     fn count(self, mut body: Body) -> Body {
         let dropped = Dropped(self);
         body::poll_fn(move |cx| {
@@ -117,7 +117,7 @@ async fn body_from_the_outermost_layer_is_driven() {
 
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // The body must be dropped before the next request on the connection.
+    // The body must be dropped without waiting for another request on the connection.
     soon(
         "the body to be dropped",
         dropped.wait_for(|dropped| *dropped == 1),

@@ -1,4 +1,4 @@
-//! The response head must be identical to the one that hyper would write.
+//! Tests that the response head is identical to the one that hyper would write.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use support::{Client, body, serve_as};
 
 use super::{serve, two};
 
-/// Returns the lines of the head without the `Date` header, and that header separately.
+/// Returns the lines of the head, with the `Date` header split off.
 async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     let mut client = Client::connect(addr).await;
     client.send(request.as_bytes()).await;
@@ -27,7 +27,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     (lines, date)
 }
 
-/// Compares two servers that run the same app. One of them leaves the stream to hyper.
+/// Compares two servers that run the same app. In one of them, hyper writes the stream.
 #[tokio::test]
 async fn head_matches_the_head_from_hyper() {
     async fn marked(mut response: Response) -> Response {
@@ -66,8 +66,8 @@ async fn head_matches_the_head_from_hyper() {
         lines_of_ours.sort();
         lines_of_hypers.sort();
         assert_eq!(lines_of_ours, lines_of_hypers, "{request}");
-        // Weekdays and months all have three letters, so two dates have the same format if their
-        // digits are at the same positions.
+        // The names of weekdays and months always have three letters, so two dates have the same
+        // format if their digits are at the same positions.
         let form = |date: &str| -> Vec<bool> { date.chars().map(|c| c.is_ascii_digit()).collect() };
         assert_eq!(form(&date), form(&date_of_hypers), "{date}");
         let day = |date: &str| date[.."date: Sun, 06 Nov 1994".len()].to_owned();

@@ -78,7 +78,7 @@ fn ask(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
 }
 
-/// Asserts that the next response on the connection is the one from [`page`].
+/// Asserts that the next response on the connection comes from [`page`].
 async fn expect_page(client: &mut Client, bytes: usize) {
     let head = client.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
@@ -86,7 +86,7 @@ async fn expect_page(client: &mut Client, bytes: usize) {
     assert!(client.take(bytes).await.iter().all(|byte| *byte == b'x'));
 }
 
-/// Asserts that the next response on the connection is the stream from [`two`].
+/// Asserts that the next response on the connection is the stream of [`two`].
 async fn expect_two(client: &mut Client) {
     let head = client.head().await;
     assert_eq!(head.get("transfer-encoding"), Some("chunked"));

@@ -33,8 +33,8 @@ async fn pipelined_requests_are_answered_after_the_stream() {
     expect_two(&mut client).await;
 }
 
-/// hyper's connection may be dismantled only once the kernel has all earlier responses. hyper does
-/// not guarantee this.
+/// hyper's connection may be taken apart only once the kernel has accepted every earlier response,
+/// and hyper does not guarantee this.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;
@@ -50,8 +50,8 @@ async fn responses_before_the_stream_are_not_lost() {
     }
 }
 
-/// hyper may poll a response again in the same poll in which it was taken over. This happens if the
-/// previous response ended between two polls of its body.
+/// If the previous response ended between two polls of its body, hyper may poll the next response
+/// once more in the same poll that took it over.
 #[tokio::test]
 async fn taken_response_is_requested_once() {
     /// Returns a body that needs two polls to report its end.
@@ -87,7 +87,7 @@ async fn taken_response_is_requested_once() {
     expect_two(&mut client).await;
 }
 
-/// The second half of the request arrives while the preceding stream is running.
+/// The second half of the request arrives while the previous stream is still open.
 #[tokio::test]
 async fn request_split_by_a_stream_is_reassembled() {
     #[sse_endpoint("/until")]
@@ -191,7 +191,7 @@ async fn pipelined_requests_beyond_the_buffer_are_dropped() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
     client.send(ask("/page/5").repeat(20_000).as_bytes()).await;
-    // Once the second event has arrived, the server has received everything that was sent before.
+    // By the time the second event arrives, the server has received the requests sent above.
     numbers.send_replace(2);
     assert_eq!(client.expect_chunk().await, "data: 2\n\n");
     numbers.send_replace(3);

@@ -1,4 +1,4 @@
-//! Tests when the body of a stream is polled, and which waker is used.
+//! Tests when the body of a stream is polled and with which waker.
 
 use std::{
     future::poll_fn,
@@ -40,7 +40,8 @@ async fn of_topic(State(topic): State<Topic<u32>>) -> impl Stream<Item = u32> {
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// A tracing layer that counts the polls of generators. Each poll enters the span of the generator.
+/// A tracing layer that counts how often generators are polled. Each poll enters the generator's
+/// span.
 #[derive(Clone, Default)]
 struct Polls(Arc<AtomicUsize>);
 
@@ -56,8 +57,7 @@ where
     }
 }
 
-/// A generator that has read all events waits for the next one. It should be polled once for each
-/// event.
+/// A generator that waits for the next event should be polled once per event.
 #[tokio::test]
 async fn waiting_generator_is_polled_once_for_each_event() {
     const EVENTS: u32 = 100;
@@ -76,13 +76,13 @@ async fn waiting_generator_is_polled_once_for_each_event() {
         client.expect_chunk().await;
     }
     let polls = polls.0.load(Ordering::Relaxed);
-    // A few additional polls have other causes.
+    // There may be a few more polls for other reasons.
     let once = EVENTS as usize..EVENTS as usize * 3 / 2;
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A body wrapper that is added by a layer. After forwarding an event, it publishes the next one in
-/// the same poll of the connection's task.
+/// A body wrapper added by a layer. When it forwards an event, it publishes the next event in the
+/// same poll.
 struct Publishing {
     body: Body,
     topic: Topic<u32>,
@@ -90,8 +90,8 @@ struct Publishing {
     own: Option<Arc<OwnWaker>>,
 }
 
-/// A separate waker, as in `FuturesUnordered`. The inner body is polled only if this waker was
-/// woken.
+/// A waker for the inner body, like the wakers in `FuturesUnordered`. The inner body is polled only
+/// if this waker was woken.
 #[derive(Default)]
 struct OwnWaker {
     was_woken: AtomicBool,
@@ -175,8 +175,8 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// Wraps `body` to gather all ready frames, as with `now_or_never`. After the first frame, it polls
-/// with a no-op waker.
+/// Wraps `body` to combine all ready frames into one. Like `now_or_never`, it uses a no-op waker to
+/// poll for more frames after the first.
 fn gathering(mut body: Body) -> Body {
     body::poll_fn(move |cx| {
         let mut next = ready!(Pin::new(&mut body).poll_frame(cx));
@@ -212,7 +212,7 @@ async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
     client.read_to(r#"{"reason":"revoked"}"#).await;
 }
 
-/// A response body that several clients share. Each client receives one of its events.
+/// A response body shared by several clients, each of which receives one of its events.
 type Shared = Arc<tokio::sync::Mutex<Body>>;
 
 #[sse_endpoint("/one")]
@@ -237,7 +237,7 @@ async fn body_moved_to_another_task_is_still_polled() {
     for event in 0..20 {
         let mut client = Client::get(addr, "/one").await;
         client.head().await;
-        // Wait until the body has been polled without an event.
+        // Wait until the body has been polled and was pending.
         while topic.subscribers() == 0 || shared.try_lock().is_ok() {
             tokio::task::yield_now().await;
         }

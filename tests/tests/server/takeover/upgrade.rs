@@ -16,7 +16,7 @@ async fn connection_can_be_upgraded_after_a_stream() {
     assert_eq!(client.rest().await, "hello");
 }
 
-/// The server ignores the upgrade and sends a stream.
+/// The server ignores the upgrade header and sends a stream.
 #[tokio::test]
 async fn upgrade_request_can_be_answered_with_a_stream() {
     let mut client = Client::connect(serve(app()).await).await;
