@@ -13,7 +13,8 @@ use tokio::{io::AsyncReadExt as _, time::sleep};
 
 use super::{EVENT, NEVER, SEND_TIMEOUT, Told, assert_stalled, next, server};
 
-/// Reads to the end of the connection. Returns the number of bytes and the final result.
+/// Reads until the connection ends. Returns the number of bytes read and the result of the last
+/// read.
 async fn read_left(client: Client) -> (usize, io::Result<()>) {
     let (mut socket, received) = client.into_parts();
     let mut len = received.len();
@@ -32,7 +33,7 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     }
 }
 
-/// Returns whether the kernel still has the server side of a connection, in any state.
+/// Returns whether the kernel still has the server's socket of a connection, in any state.
 fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     let port = |text: &str| {
         let (_, port) = text.split_once(':')?;
@@ -46,7 +47,7 @@ fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     })
 }
 
-/// Asserts that a client that does not read is disconnected and that the kernel drops the
+/// Asserts that the server disconnects a client that does not read, and that the kernel drops the
 /// connection immediately.
 async fn stall(path: &'static str) {
     let (server, _told, mut reasons) = server();
@@ -60,7 +61,7 @@ async fn stall(path: &'static str) {
     assert_eq!(closed.path, path);
     assert_eq!(closed.alive, 0, "the generator was still alive: {closed:?}");
     if path != "/huge" {
-        // The data fills the kernel buffers, but almost none of ours.
+        // The data fills the kernel's buffers but almost none of our own.
         assert!(closed.yielded < 1024 * 1024, "{closed:?}");
     }
 
@@ -72,7 +73,7 @@ async fn stall(path: &'static str) {
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     let (left, end) = read_left(client).await;
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    // Unsent data is dropped. Only data that the client kernel has received is left.
+    // Unsent data is dropped. Only the data in the client's kernel can still be read.
     assert!(left < 256 * 1024, "{left} bytes were still sent");
     assert!(
         !is_known(addr, local),
@@ -85,7 +86,7 @@ async fn client_that_stops_reading_is_disconnected() {
     tokio::join!(stall("/each"), stall("/ready"), stall("/huge"));
 }
 
-/// Yields small events. Each of them is sent separately.
+/// Yields small events, each of which is sent separately.
 #[sse_endpoint("/drips", flush = "ready", max_duration = "1s", keep_alive = "off")]
 async fn drips(
     connection: Connection,
@@ -114,7 +115,7 @@ async fn drips_until(
     }
 }
 
-/// A client cannot delay the end of its stream by not reading it.
+/// A client cannot keep its stream open by not reading it.
 #[tokio::test]
 async fn stalled_stream_ends_at_its_deadline() {
     let (told, mut reasons) = Told::new();
@@ -138,13 +139,13 @@ async fn stalled_stream_ends_at_its_deadline() {
     }
 }
 
-/// In total, the client takes longer than the limit, but it never pauses for that long. The kernel
-/// buffers must not hide this progress.
+/// The client reads for longer than the limit but never pauses for that long. The kernel's buffers
+/// must not hide this progress.
 #[tokio::test]
 async fn slow_client_is_not_stalled() {
     let (server, _told, mut reasons) = server();
     let addr = serve_as(server).await;
-    // This client has the default kernel buffers.
+    // This client's socket has the default buffer sizes.
     let (mut socket, _) = Client::get(addr, "/each").await.into_parts();
     let start = Instant::now();
     let (mut len, mut chunk) = (0, vec![0; 16 * 1024]);
@@ -159,16 +160,16 @@ async fn slow_client_is_not_stalled() {
     drop(socket);
     let closed = next(&mut reasons).await;
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
-    // The client has also received recent events.
+    // The client has kept up with the generator.
     assert!(closed.yielded - len < 1024 * 1024, "{closed:?}");
 }
 
-/// If the receive buffer of a client is full for too long, the kernel also drops the connection, as
-/// if the client had vanished. The reason must still be `Stalled`.
+/// If a client's receive buffer is full for too long, the server's kernel also drops the
+/// connection, as if the client had vanished. The reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();
-    // Both limits have the same value in this test.
+    // Both timeouts have the same value.
     let addr = serve_as(server.tcp_user_timeout(SEND_TIMEOUT)).await;
     let _client = Client::get(addr, "/each").await;
     let closed = next(&mut reasons).await;

@@ -1,4 +1,4 @@
-//! HTTP/2 streams and connections that are not read.
+//! HTTP/2 clients that stop reading a stream or a whole connection.
 
 use std::{pin::pin, time::Instant};
 
@@ -46,7 +46,7 @@ async fn http2_get(client: &SendRequest<bytes::Bytes>, path: &str) -> RecvStream
         .into_body()
 }
 
-/// Reads the next data and releases its capacity.
+/// Reads the next chunk of data and releases its capacity.
 async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>> {
     let data = within("the next event", stream.data()).await?;
     Some(data.map(|data| {
@@ -65,7 +65,7 @@ async fn unread_stream_is_reset_while_others_continue() {
     for _ in 0..3 {
         let mut stream = http2_get(&client, "/clock").await;
         others.spawn(async move {
-            // Keep reading until well after the other streams were reset.
+            // Keep reading until well after the unread streams have been reset.
             for _ in 0..3 * SEND_TIMEOUT.as_millis() / TICK.as_millis() {
                 http2_data(&mut stream).await.unwrap().unwrap();
             }
@@ -93,7 +93,7 @@ async fn unread_stream_is_reset_while_others_continue() {
                 other => break other,
             }
         };
-        let error = reset.expect("an error instead of a clean end").unwrap_err();
+        let error = reset.expect("a reset").unwrap_err();
         assert!(error.is_reset() && error.is_remote(), "{error:?}");
         assert_eq!(error.reason(), Some(Reason::CANCEL));
     }
@@ -104,7 +104,7 @@ async fn unread_stream_is_reset_while_others_continue() {
     assert_eq!(told.generators.count().alive, 1);
 }
 
-/// No stream of the connection is polled for data.
+/// The client's window is zero, so hyper never polls the stream for data.
 #[tokio::test]
 async fn stream_without_window_is_reset() {
     let (server, told, mut reasons) = server();
@@ -150,7 +150,8 @@ async fn throttled(request: Request<Body>, next: Next) -> Response {
     Response::from_parts(parts, Body::from_stream(frames))
 }
 
-/// The server notices an unread response regardless of how layers handle the body.
+/// The server notices unread responses even if a layer moves the handler or the body to another
+/// task.
 #[tokio::test]
 async fn unread_stream_is_reset_inside_layers() {
     let (told, mut reasons) = Told::new();
@@ -202,7 +203,7 @@ async fn stream_throttled_by_a_layer_is_not_stalled() {
     assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
 }
 
-/// Responses other than event streams are also reset.
+/// The server also resets responses that are not event streams.
 #[tokio::test]
 async fn unread_download_is_reset() {
     let app = Router::new().route("/zeros", get(async || vec![0; 10_000_000]));
@@ -211,7 +212,7 @@ async fn unread_download_is_reset() {
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
     let mut unread = http2_get(&client, "/zeros").await;
-    // Data up to the client window arrives, followed by the reset.
+    // The client receives as much data as its window allows, followed by the reset.
     let error = within("the end of the stream", async {
         loop {
             match unread.data().await {
@@ -245,7 +246,7 @@ async fn unread_connection_ends_all_of_its_streams() {
         }
         streams
     };
-    // From now on, the socket is not read.
+    // From here on, the client does not read from the socket.
     let streams = tokio::select! {
         streams = streams => streams,
         ended = &mut connection => panic!("the connection ended: {ended:?}"),
@@ -273,7 +274,7 @@ async fn slowly_read_stream_among_others_is_not_stalled() {
     assert!(reasons.try_recv().is_err());
 }
 
-/// The server needs only a few writes for the event, but the client reads it in small pieces.
+/// The server writes the event in a few large pieces, but the client reads it in small ones.
 #[tokio::test]
 async fn slowly_read_small_window_is_not_stalled() {
     const WINDOW: u32 = 1000;

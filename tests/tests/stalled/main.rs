@@ -1,5 +1,5 @@
-//! Clients that stop reading, read too slowly, or vanish. They are disconnected, and no other
-//! client is affected.
+//! Clients that stop reading, read too slowly, or vanish. The server disconnects them without
+//! affecting other clients.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -24,13 +24,13 @@ use sse_runtime::{CloseReason, Connection, Server, SseRouterExt as _, Stream, Te
 use support::{Generators, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 
-/// How long a client may go without reading in these tests.
+/// The time after which the tested servers disconnect a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longer than any test. Used for limits that are not under test.
+/// Longer than any test. Used to disable limits that are not under test.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// The additional delay that a busy machine may cause.
+/// The extra delay to tolerate on a busy machine.
 const LATE: Duration = Duration::from_secs(2);
 
 /// State that the handlers share with the test.
@@ -46,11 +46,11 @@ struct Closed {
     /// The path of the request.
     path: &'static str,
     reason: CloseReason,
-    /// The number of bytes that the generator had yielded, and the time since it had yielded the
-    /// last of them.
+    /// The number of bytes yielded by the generator, and the time since it yielded the last of
+    /// them.
     yielded: usize,
     idle: Duration,
-    /// The number of live generators when the hook ran.
+    /// The number of generators alive when the hook ran.
     alive: usize,
 }
 
@@ -91,7 +91,7 @@ impl Told {
 
 const EVENT: usize = 1000;
 
-/// Yields events of 1,000 bytes for as long as the client reads.
+/// Yields 1,000-byte events for as long as the client reads.
 #[sse_endpoint("/each", flush = "each")]
 async fn each(
     connection: Connection,
@@ -120,7 +120,7 @@ async fn ready(
 
 const HUGE: usize = 10_000_000;
 
-/// Yields one event that is larger than any kernel buffer.
+/// Yields one event that does not fit in any kernel buffer.
 #[sse_endpoint("/huge")]
 async fn huge(
     connection: Connection,
@@ -146,7 +146,7 @@ async fn clock(connection: Connection, State(told): State<Told>) -> impl Stream<
     }
 }
 
-/// Yields one event, followed only by keep-alive comments.
+/// Yields one event. After that, only keep-alives are sent.
 #[sse_endpoint("/kept-alive", keep_alive = "1s")]
 async fn kept_alive(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
     let _meter = told.watch(&connection, "/kept-alive");
@@ -164,7 +164,7 @@ async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Returns a server with all these endpoints. It disconnects only clients that do not read.
+/// Returns a server with these endpoints that disconnects only clients that do not read.
 fn server() -> (Server, Told, mpsc::UnboundedReceiver<Closed>) {
     let (told, reasons) = Told::new();
     let app = Router::new()
@@ -185,7 +185,7 @@ async fn next(reasons: &mut mpsc::UnboundedReceiver<Closed>) -> Closed {
     within("a stream to end", reasons.recv()).await.unwrap()
 }
 
-/// Asserts that a stream was stalled and ended soon after the limit.
+/// Asserts that a stream was closed as stalled soon after the timeout.
 fn assert_stalled(closed: &Closed) {
     assert_eq!(closed.reason, CloseReason::Stalled, "{closed:?}");
     assert!(

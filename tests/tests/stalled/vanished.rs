@@ -1,4 +1,4 @@
-//! Clients that vanish. They run in a network namespace that is then disconnected.
+//! Clients that vanish. They run in a network namespace, which the test disconnects.
 
 use std::{
     io::{self, Write as _},
@@ -12,10 +12,10 @@ use tokio::{net::TcpListener, time::sleep};
 
 use super::{LATE, NEVER, next, server};
 
-/// A network namespace and the virtual cable to it. Both are removed on drop.
+/// A network namespace and the virtual cable that leads to it. Both are removed on drop.
 struct Elsewhere {
     name: String,
-    /// The server end of the cable, and its address.
+    /// The name and the address of the server's end of the cable.
     link: String,
     addr: [u8; 4],
 }
@@ -35,10 +35,11 @@ fn ip(args: &str) -> Result<(), String> {
 impl Elsewhere {
     /// # Errors
     ///
-    /// Returns an error if the kernel does not allow a namespace.
+    /// Returns an error if the process is not allowed to create a namespace.
     fn new() -> Result<Self, String> {
         let process = std::process::id();
-        // The addresses are reserved for documentation. Each process uses four of them.
+        // The addresses come from a range reserved for documentation. Each process uses four of
+        // them.
         let part = u8::try_from(process % 64).unwrap_or_default() * 4;
         let this = Self {
             name: format!("sse-{process}"),
@@ -60,7 +61,7 @@ impl Elsewhere {
         Ok(this)
     }
 
-    /// Starts curl in the namespace without input or output.
+    /// Starts curl in the namespace and discards its output.
     fn get(&self, url: &str) -> tokio::process::Child {
         tokio::process::Command::new("ip")
             .args(["netns", "exec", &self.name, "curl", "-sN", url])
@@ -71,7 +72,7 @@ impl Elsewhere {
             .unwrap()
     }
 
-    /// Disconnects the cable so that no more packets get through.
+    /// Disconnects the cable, so no more packets get through.
     fn cut(&self) {
         ip(&format!("-n {} link set cable down", self.name)).unwrap();
     }
@@ -79,7 +80,7 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // Deleting the namespace also deletes the cable, unless a process is still running in the
+        // Deleting the namespace would not delete the cable if a process were still running in the
         // namespace.
         let _ = ip(&format!("link del {}", self.link));
         let _ = ip(&format!("netns del {}", self.name));
@@ -103,14 +104,14 @@ async fn vanished_peer_is_disconnected() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        // The kernel counts in whole seconds, so this value is not a whole number of seconds.
+        // The kernel counts whole seconds, so the test uses a fraction.
         .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]
         .map(|path| elsewhere.get(&format!("http://{addr}{path}")))
         .into();
     told.generators.until_started(2).await;
-    // A quiet client is not considered gone, since its kernel acknowledges the probes.
+    // A quiet client stays connected, since its kernel acknowledges the probes.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(told.generators.count().alive, 2);
 
@@ -120,7 +121,7 @@ async fn vanished_peer_is_disconnected() {
         let closed = next(&mut reasons).await;
         assert_eq!(closed.reason, CloseReason::ClientGone, "{closed:?}");
     }
-    // The limit starts after one second in which nothing had to be sent.
+    // The timeout starts once nothing has been sent for one second.
     assert!(cut.elapsed() < Duration::from_secs(3) + 2 * LATE);
     assert_eq!(told.generators.count().alive, 0);
 }

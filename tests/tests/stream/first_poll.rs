@@ -1,8 +1,8 @@
-//! The generator reaches its first wait before the head of the response is sent.
+//! Before the response head is sent, the generator runs until it first waits.
 //!
-//! In these tests, a layer publishes as soon as the endpoint has returned its response, before any
-//! client can have read the head. A generator that subscribes in its first statements has to be
-//! subscribed by then.
+//! In these tests, a layer publishes a value as soon as the endpoint has returned its response,
+//! before any client can have read the head. A generator that subscribes first has to be subscribed
+//! by then.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -43,7 +43,7 @@ impl Sources {
         }
     }
 
-    /// Publishes 7 to all sources. Later subscribers do not receive the value.
+    /// Publishes 7 to every source. Later subscribers do not receive the value.
     async fn publish(&self) {
         self.topic.publish(&7).await.unwrap();
         self.hub.topic("b").unwrap().publish(&7).await.unwrap();
@@ -86,7 +86,7 @@ async fn try_response(
     yield_all!(topic.subscribe(last.or(Start::Now)));
 }
 
-/// The gap for the client's ID is written before the response starts.
+/// The client's ID results in a gap, which is written before the response starts.
 #[sse_endpoint("/after-gap")]
 async fn after_gap(
     State(topic): State<Topic<u64>>,
@@ -145,7 +145,8 @@ const PATHS: [&str; 9] = [
     "/watch",
 ];
 
-/// Returns all endpoints under a layer that publishes once an endpoint has returned its response.
+/// Returns an app with all endpoints and a layer that publishes once an endpoint has returned its
+/// response.
 fn app() -> Router {
     let sources = Sources::new();
     let publisher = sources.clone();
@@ -223,8 +224,8 @@ async fn http2_subscribes_before_the_head() {
     expect_all_published(client, serve).await;
 }
 
-/// An await that is ready immediately is not a wait, although it consumes some of the task's
-/// budget.
+/// Awaiting a future that is ready immediately does not count as waiting, although it uses up some
+/// of the task's budget.
 #[sse_endpoint("/after-ready-awaits/{awaits}")]
 async fn after_ready_awaits(
     Path(awaits): Path<usize>,
@@ -245,7 +246,7 @@ async fn ready_futures_do_not_count_as_a_wait() {
     }
 }
 
-/// The generator never waits, and its events produce no output.
+/// The generator never waits, and its events are empty.
 #[tokio::test]
 async fn endless_empty_frames_block_no_other_task() {
     #[sse_endpoint("/empties")]
@@ -278,7 +279,7 @@ async fn test_client_panics_on_a_paused_clock() {
     events.expect_event().await;
 }
 
-/// Generators that end on their first poll, for each return type.
+/// Generators that end on their first poll, one for each return type.
 mod ends_at_once {
     use super::*;
 
@@ -323,7 +324,7 @@ mod ends_at_once {
         }
     }
 
-    /// Returns the status and the body of `path`, and whether the body was cut off.
+    /// Returns the status and body of the response, and whether the body was cut off.
     async fn read(addr: SocketAddr, path: &str) -> (u16, String, bool) {
         let url = format!("http://{addr}{path}");
         let mut response = reqwest::get(url).await.unwrap();
@@ -389,7 +390,7 @@ async fn first_event_shares_the_write_of_the_head() {
         std::future::pending::<()>().await;
     }
     let mut client = Client::get(serve(Router::new().sse(one)).await, "/one").await;
-    // The client performs only one read.
+    // `head` stops reading once it has the head, so the event must have arrived in the same read.
     client.head().await;
     assert_eq!(client.received(), "15\r\nretry: 3000\ndata: 1\n\n\r\n");
 }

@@ -1,5 +1,4 @@
-//! Tests when an event reaches the wire and when its generator resumes, over HTTP/1 with
-//! `sse_runtime::serve`.
+//! Tests over HTTP/1 when `sse_runtime::serve` writes an event and when it resumes the generator.
 
 use std::{
     future::{pending, ready},
@@ -26,8 +25,8 @@ use tokio::{net::TcpSocket, sync::watch};
 
 use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
 
-/// Blocks the thread of a generator until the client has received everything yielded so far. Only a
-/// flush before the block can have sent it.
+/// Blocks a generator's thread until the client has received everything yielded so far. The client
+/// can receive it only if it is flushed before the generator blocks.
 #[derive(Clone)]
 struct Block(Arc<Mutex<Blocked>>);
 
@@ -62,8 +61,8 @@ impl Block {
 }
 
 impl Watcher {
-    /// Reports that the client has received everything yielded before the block. Asserts that it
-    /// arrived at once.
+    /// Asserts that everything yielded before the generator blocked has arrived promptly, and
+    /// unblocks the generator.
     fn saw(&self, what: &str) {
         let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_at_once(what, blocked_at);
@@ -71,8 +70,8 @@ impl Watcher {
     }
 }
 
-/// Returns the lines that a client receives. The client runs outside of the runtime because the
-/// generator blocks the runtime.
+/// Returns the lines that a client receives. The client does not use the runtime because the
+/// generator blocks it.
 fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
     let mut socket = std::net::TcpStream::connect(addr).unwrap();
     socket
@@ -99,9 +98,9 @@ async fn event_is_sent_before_the_generator_blocks() {
     watcher.saw("an event before a block");
 }
 
-/// Each number of ready awaits leaves a different amount of the task's budget. If the budget is
-/// exhausted, the write to the socket is pending, and a body that yielded only once would be polled
-/// before the write.
+/// The number of ready awaits determines how much of the task's budget is left. If no budget is
+/// left, the write to the socket returns `Pending`. A body that yields to its task only once would
+/// then be polled again before the write.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
@@ -147,7 +146,7 @@ async fn head_is_flushed_after_the_first_wait() {
 
 const KIB: usize = 1024;
 
-/// Yields endless events of a given size, and counts the bytes after each `yield_!` has returned.
+/// Yields endless events of a given size, and counts their bytes after each `yield_!` returns.
 #[sse_endpoint("/flood/{bytes}")]
 async fn flood(
     Path(bytes): Path<usize>,
@@ -169,11 +168,10 @@ async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) 
     })
 }
 
-/// Waits until the generator stops yielding events, and returns the number of bytes that it has
-/// yielded.
+/// Waits until the generator stops yielding events, and returns the number of bytes yielded.
 async fn until_stalled(yielded: &mut watch::Receiver<usize>) -> usize {
     within("the generator to stall", async {
-        // A generator that is not blocked yields about a hundred times in this period.
+        // In this period, a generator that is not stalled yields about a hundred times.
         let silence = Duration::from_millis(300);
         while let Ok(changed) = tokio::time::timeout(silence, yielded.changed()).await {
             changed.unwrap();
@@ -199,8 +197,8 @@ impl Flood {
             .layer(map_response_with_state(Arc::clone(&polls), count_polls))
             .with_state(sender);
 
-        // The accepted sockets inherit small kernel buffers, so the test measures only the data
-        // buffered above the kernel.
+        // The accepted sockets inherit the listener's small buffers, so the test measures only the
+        // data buffered outside the kernel.
         let listener = TcpSocket::new_v4().unwrap();
         listener.set_send_buffer_size(4 * 1024).unwrap();
         listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -238,7 +236,7 @@ async fn generator_waits_while_client_does_not_read() {
     let taken = until_stalled(&mut flood.yielded).await;
     assert!(
         taken < 100 * KIB,
-        "{taken} bytes were yielded without being read"
+        "{taken} bytes were yielded although the client does not read"
     );
     flood.assert_polls_for(taken / KIB + 1);
     flood.read_past(taken).await;
@@ -246,7 +244,7 @@ async fn generator_waits_while_client_does_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generator_waits_until_kernel_has_the_event() {
-    // This is more than the kernel accepts in one write.
+    // The kernel does not accept this much in one write.
     let mut flood = Flood::start(256 * KIB).await;
     assert_eq!(until_stalled(&mut flood.yielded).await, 0);
     flood.assert_polls_for(1);
@@ -276,7 +274,7 @@ fn many_events() -> Router {
 }
 
 /// Returns the number of chunks. Each chunk is one body frame. The last event must not be held
-/// back, although the generator then waits forever.
+/// back, even though the generator then waits forever.
 async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
     let mut client = Client::get(addr, path).await;
     client.head().await;

@@ -1,4 +1,4 @@
-//! The life cycle of a stream: head, keep-alive, `max_duration` and end.
+//! The life cycle of a stream: its head, keep-alives, `max_duration` and how it ends.
 
 use std::{
     future::pending,
@@ -38,7 +38,7 @@ async fn head_is_sent_before_the_first_event() {
     let url = format!("http://{}/silent", listener.local_addr().unwrap());
     tokio::spawn(server_of(app).serve(listener));
 
-    // This returns once the head has arrived, although nothing is yielded until the test permits
+    // This returns once the head has arrived. The generator yields nothing until the test notifies
     // it.
     let mut response = reqwest::get(url).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -112,8 +112,8 @@ async fn keep_alive_can_be_an_event_or_off() {
     assert_eq!(text, "data: 1\n\n");
 }
 
-/// Advances the paused clock. It would not advance automatically while a hot loop keeps the task
-/// awake.
+/// Advances the paused clock, which does not advance automatically while a hot loop keeps the
+/// runtime busy.
 fn run_clock() -> tokio::task::JoinHandle<()> {
     tokio::spawn(async {
         loop {
@@ -171,7 +171,7 @@ async fn max_duration_ends_a_waiting_generator() {
         let mut events = client.get("/limited").await.events();
         events.expect_event().await;
         events.expect_end().await;
-        // The generator has not finished, so the client may reconnect.
+        // The generator did not finish, so the client may reconnect.
         assert_eq!(events.last_event_id(), "1");
         limits.push(start.elapsed().as_millis());
     }
@@ -182,7 +182,7 @@ async fn max_duration_ends_a_waiting_generator() {
         "{limits:?}"
     );
     limits.dedup();
-    assert!(limits.len() > 1, "all clients would reconnect at once");
+    assert!(limits.len() > 1, "all clients would reconnect at the same time");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +249,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // The end is sent as an event because many clients remember only the IDs of events.
+    // The ID belongs to an event because many clients remember only the IDs of events.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();
@@ -257,10 +257,10 @@ async fn end_stop_sends_done_and_answers_with_204() {
 
     let response = client.get("/once").last_event_id(&id).await;
     assert_eq!(response.status(), 204);
-    // Only scripts set the query parameter, so it is up to the handler to interpret it.
+    // Only scripts set the query parameter, so interpreting it is left to the handler.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
     assert!(response.is_stream());
-    // A client with any other ID has not seen the end.
+    // A client with another ID has not received the `done` event.
     assert!(client.get("/once").last_event_id(7).await.is_stream());
 }
 

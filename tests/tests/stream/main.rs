@@ -1,4 +1,4 @@
-//! Streams on real sockets, from the request to the end.
+//! Streams over real sockets, from the request until they end.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

@@ -1,5 +1,5 @@
-//! The bytes on the wire: exact bytes for common pitfalls, and arbitrary sequences of events
-//! decoded by independent parsers.
+//! The bytes on the wire. Common pitfalls are compared byte for byte, and independent parsers
+//! decode arbitrary sequences of events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -196,7 +196,7 @@ struct Seen {
     id: String,
 }
 
-/// Converts all line breaks to LF, since clients receive every line break as LF.
+/// Converts line breaks to LF, since clients receive every line break as LF.
 fn as_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
@@ -282,7 +282,7 @@ fn json_value() -> impl Strategy<Value = Json> {
     })
 }
 
-/// The line breaks that names and comments cannot contain.
+/// The line breaks that names and comments must not contain.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -312,7 +312,7 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// Splits the body into pieces of `size` bytes so that buffering in a parser does not hide errors.
+/// Splits the body into pieces of `size` bytes, so a parser cannot hide errors by buffering.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -322,7 +322,7 @@ fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::i
     tokio_stream::iter(pieces)
 }
 
-/// Compares JSON as values, since U+2028 is written as an escape sequence.
+/// Compares JSON by value, since U+2028 is written as an escape sequence.
 fn assert_same(seen: &[Seen], expected: &[Seen], parser: &str) {
     assert_eq!(
         seen.len(),
@@ -381,7 +381,7 @@ proptest! {
                 .await;
             assert_same(&seen, &expected, "sseer");
 
-            // The test client, which uses our own decoder, sees the same events and also the
+            // The test client uses our own decoder, which must return the same events and also the
             // comments.
             let mut events = client.get("/events").await.events();
             let (mut seen, mut comments) = (Vec::new(), Vec::new());

@@ -68,7 +68,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// A local that panics when the generator is dropped.
+/// A local variable that panics when the generator is dropped.
 struct Panics;
 
 impl Drop for Panics {
@@ -77,7 +77,7 @@ impl Drop for Panics {
     }
 }
 
-/// Is allowed to finish during a shutdown, and can be revoked.
+/// A stream that may finish during a shutdown and that the test can revoke.
 #[sse_endpoint("/stays", on_shutdown = "finish")]
 async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
     let _running = told.generators.enter();
@@ -88,7 +88,7 @@ async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Requests a stream on a connection that closes after the response.
+/// Requests a stream with `connection: close`.
 async fn ask(addr: SocketAddr, how: &str) -> Client {
     let mut client = Client::connect(addr).await;
     let request = format!("GET /ends/{how} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -243,7 +243,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
     within("the streams to end", clients.join_all()).await;
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
-    // If a client disconnected before its request was read, no stream was started.
+    // If a client disconnected before the server read its request, no stream was started.
     let started = told.generators.count().started;
     assert!(started > STREAMS / 2, "{started}");
     let mut ids = std::collections::BTreeSet::new();
@@ -276,7 +276,7 @@ async fn panicking_or_hanging_hook_does_not_block_others() {
     events.expect_end().await;
     let (_, reason, _) = reasons.recv().await.unwrap();
     assert_eq!(reason, CloseReason::Finished);
-    // The clock is paused, so waiting takes no real time.
+    // The clock is paused, so the hooks' timeout takes no real time.
     assert!(start.elapsed() < Duration::from_secs(10));
     let log = log.text();
     for what in ["a close hook panicked", "a close hook took too long"] {
@@ -304,14 +304,14 @@ async fn late_hook_runs_but_late_task_does_not() {
     let waiting = tokio::spawn(async move { waiting.closed().await });
     events.expect_end().await;
     within("the stream to close", waiting).await.unwrap();
-    // For this stream, the wait starts after it has closed.
+    // Start waiting only after this stream has closed.
     let mut others = client.get("/hands-over").await.events();
     others.expect_event().await;
     let other = receiver.recv().await.unwrap();
     others.expect_end().await;
     within("the stream that has already closed", other.closed()).await;
 
-    // The original reason is reported, although the client has disconnected since.
+    // The hook receives the original reason, although the client has since disconnected.
     drop(events);
     let ran = Arc::new(AtomicUsize::new(0));
     let counted = ran.clone();
@@ -325,7 +325,7 @@ async fn late_hook_runs_but_late_task_does_not() {
     assert_eq!(
         ran.load(Ordering::Relaxed),
         0,
-        "a task was started after the end"
+        "a task was started after the stream had closed"
     );
 }
 

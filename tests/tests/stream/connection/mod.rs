@@ -1,4 +1,4 @@
-//! `Connection`: tasks that end with their stream, and hooks that receive the close reason.
+//! `Connection`: tasks that end when their stream ends, and hooks that receive the close reason.
 
 mod hooks;
 mod runtime;
@@ -33,8 +33,8 @@ impl Told {
         (this, reasons)
     }
 
-    /// Spawns a task and adds a hook that reports the close reason and the number of remaining
-    /// tasks.
+    /// Spawns a task, and adds a hook that reports the close reason and the number of tasks still
+    /// alive.
     fn watch(&self, connection: &Connection) {
         let running = self.tasks.enter();
         connection.spawn(async move {

@@ -1,4 +1,4 @@
-//! Streams that end outside of their runtime, or together with it.
+//! Streams that are dropped outside a runtime or while their runtime shuts down.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use support::{Client, serve};
 
 use super::{Told, waits};
 
-/// A task whose destructor uses the connection.
+/// A value whose destructor uses the connection.
 struct SpawnsOnDrop(Connection);
 
 impl Drop for SpawnsOnDrop {
@@ -72,7 +72,7 @@ fn body_dropped_outside_a_runtime_does_not_panic() {
         events
     });
     drop(events);
-    // The hook runs once the runtime of the request runs again.
+    // The hook runs when the request's runtime runs again.
     let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
     assert_eq!(reason, CloseReason::ClientGone);
 

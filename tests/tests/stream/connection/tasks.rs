@@ -10,7 +10,7 @@ use super::Told;
 
 #[tokio::test]
 async fn panicking_task_ends_its_stream() {
-    /// Waits for something other than its task.
+    /// Waits forever without awaiting its task.
     #[sse_endpoint("/waits")]
     async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         told.watch(&connection);

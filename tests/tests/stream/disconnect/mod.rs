@@ -1,5 +1,5 @@
-//! A generator does not outlive its client. It is dropped at its current await, together with
-//! everything it holds.
+//! A generator does not outlive its client. If the client disconnects, the generator is dropped at
+//! its current await, along with everything it holds.
 
 mod generator;
 mod request;
@@ -105,7 +105,7 @@ async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns a router with endpoints that wait forever, and the count of their generators.
+/// Returns a router with these endpoints, and the count of their generators.
 fn app() -> (Router, Generators) {
     let generators = Generators::new();
     let app = Router::new()

@@ -1,11 +1,12 @@
-//! Disconnects by request method and by how much of the request body was read.
+//! Clients that disconnect, with each request method and with request bodies that were read in
+//! full, in part, or not at all.
 
 use support::{Client, Count, Generators, serve, serve_plain};
 
 use super::{BURST, app};
 
-/// Asserts that the generator is dropped when a client disconnects after receiving its event. Since
-/// the client has read everything, its kernel sends a FIN.
+/// Asserts that the generator is dropped if a client disconnects after receiving its event. The
+/// client has read everything, so its kernel sends a FIN.
 async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     client.head().await;
     client.expect_chunk().await;
@@ -20,7 +21,7 @@ async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     generators.until_alive(0).await;
 }
 
-/// Asserts that the generator is dropped when a client disconnects without reading anything. If the
+/// Asserts that the generator is dropped if a client disconnects without reading anything. If the
 /// server has sent data, the client's kernel sends an RST.
 async fn leave_unread(client: Client, generators: &Generators) {
     generators.until_started(1).await;
@@ -67,7 +68,7 @@ async fn post_is_dropped_after_body_as_json() {
 }
 
 // hyper does not notice a closed connection until the request body has been read. In the following
-// tests, the framework has to notice it instead.
+// tests, our framework has to notice the closed connection.
 
 #[tokio::test]
 async fn post_is_dropped_with_small_unread_body() {
@@ -181,8 +182,8 @@ async fn post_with_bad_unread_body_ends() {
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\n")
         .await;
     client.send(BAD_FRAMING).await;
-    // hyper cannot continue reading and would never notice a disconnect, so the server closes the
-    // connection.
+    // hyper cannot read any further, so it would never notice a disconnect. The server therefore
+    // closes the connection.
     let response = client.rest().await;
     assert!(!response.ends_with("0\r\n\r\n"), "{response}");
     generators.until_alive(0).await;

@@ -16,7 +16,7 @@ use support::within;
 
 use super::{Finish, read_http2};
 
-/// A body that fails on its first poll and then reports its end, like hyper's own body.
+/// Like hyper's own body, reports that it has ended once its first poll has failed.
 #[derive(Default)]
 struct FailsAtOnce {
     has_failed: bool,

@@ -1,9 +1,9 @@
-//! How a stream ends for each cause and method, in each HTTP version and under each server.
+//! How a stream ends for each cause and method, with each server and HTTP version.
 //!
-//! The table on the docs page "How a stream ends" has to match the results measured here.
+//! The table on the docs page "How a stream ends" has to match these measurements.
 
-/// Defines an endpoint. The stream ends for the cause in `how`. For `shutdown`, the caller shuts
-/// down the server. For `max_duration`, the limit of the endpoint applies.
+/// Defines an endpoint whose stream ends as `how` requests. For `shutdown`, the caller shuts down
+/// the server. For `max_duration`, the endpoint's limit applies.
 macro_rules! endpoint {
     ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
         #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
@@ -100,7 +100,7 @@ endpoint!(
     on_cut = "abort"
 );
 
-/// Starts a run that ends for the cause in `how`, either immediately or a moment later.
+/// Starts a run that ends as `how` requests, either immediately or a moment later.
 fn run(how: &str) -> Subscription<u32> {
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
     let run = match how {
@@ -121,7 +121,7 @@ fn run(how: &str) -> Subscription<u32> {
     run.unwrap()
 }
 
-/// Limits each path for the `superseded` cause to its newest stream.
+/// Keeps only the newest stream of each path that ends in `/superseded`.
 fn newest() -> StreamLimit {
     StreamLimit::per_key(1, |request| {
         let path = request.uri.path();
@@ -147,14 +147,14 @@ fn app(reasons: Reasons) -> Router {
         .layer(newest())
 }
 
-/// The end of a stream, as seen by its client.
+/// How a stream ended, as seen by its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
-    /// The last chunk, `END_STREAM`, or the end of the connection (HTTP/1.0).
+    /// The client received the last chunk or `END_STREAM`, or the connection was closed (HTTP/1.0).
     Clean,
-    /// The end of the connection in the middle of a chunked body.
+    /// The connection was closed in the middle of a chunked body.
     Cut,
-    /// A reset of the connection or the stream.
+    /// The connection or the stream was reset.
     Reset,
 }
 

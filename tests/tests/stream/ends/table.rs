@@ -36,8 +36,8 @@ struct Ended {
     reason: CloseReason,
 }
 
-/// Opens the stream at `path` and reads to its end. If `shuts_down` is set, the server shuts down
-/// after the first event.
+/// Opens the stream at `path` and reads until it ends. If `shuts_down` is set, the server shuts
+/// down after the first event.
 async fn open(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     let (reasons, mut reason) = mpsc::unbounded_channel();
     let shutdown = Shutdown::within(Duration::from_millis(100));
@@ -158,7 +158,7 @@ async fn returning(path: &str, frames: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// Describes how a stream ended, for the table.
+/// Lists the frames for a table cell.
 fn describe(frames: &str) -> String {
     let names: Vec<&str> = frames
         .lines()
@@ -227,24 +227,25 @@ const STACKS: [(Stack, Http); 8] = [
     (Stack::AxumServe, Http::OneZero),
 ];
 
-/// Returns how a client sees a response that is cut off, by server and HTTP version.
+/// Returns what a client sees if this server cuts off a response in this HTTP version.
 fn cut_off(stack: Stack, http: Http) -> Finish {
     match (stack, http) {
         (_, Http::One) => Finish::Cut,
         (_, Http::Two) | (Stack::Serve | Stack::ServeInHyper, Http::OneZero) => Finish::Reset,
-        // `axum::serve` gives no access to the socket, so the response ends with the connection.
+        // `axum::serve` gives no access to the socket, so the connection closes as if the response
+        // were complete.
         (Stack::AxumServe, Http::OneZero) => Finish::Clean,
     }
 }
 
-/// Measures one cell of the table. All servers must agree on it.
+/// Measures one cell of the table, which must be the same for every server and HTTP version.
 async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     let mut cells = BTreeMap::new();
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let is_cut_off = if ended.finish == Finish::Clean {
-            // If this server makes a cut-off look like a clean end, the results of the other
-            // servers decide.
+            // If this server makes a cut-off look like a clean end, only the other servers' results
+            // count.
             (cut_off(stack, http) != Finish::Clean).then_some(false)
         } else {
             assert_eq!(

@@ -1,4 +1,5 @@
-//! Other framework output for a topic: gaps, and the IDs that clients resume from.
+//! Other output that the framework adds to a topic's stream: gaps, and the IDs from which clients
+//! resume.
 
 use axum::extract::State;
 use sse_runtime::LastEventId;
@@ -78,7 +79,7 @@ async fn keep_alive_of_a_post_contains_no_id() {
     let position = topic.subscribe(Start::Now).position();
     let mut client = post(addr, "/own", &position.to_string()).await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // The position advances but is not sent.
+    // The position advances, but the keep-alives do not contain it.
     topic.publish(&2).await.unwrap();
     for _ in 0..3 {
         assert_eq!(client.expect_chunk().await, ":\n");

@@ -1,4 +1,4 @@
-//! Errors before the response and within the stream.
+//! Errors before the response starts and within the stream.
 
 use std::sync::Arc;
 
@@ -79,13 +79,13 @@ async fn position_decides_which_error_is_sent() {
 async fn permit(
     State(permits): State<Arc<Semaphore>>,
 ) -> Result<impl Stream<Item = usize>, StatusCode> {
-    // The permit is acquired before the response and not used afterwards.
+    // The permit is acquired before the response starts and is not used afterwards.
     let _permit = permits
         .try_acquire()
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let text = String::from("borrowed");
     let borrowed = text.as_str();
-    // The borrow is held across the start of the response and then across the event.
+    // The borrow is alive when the response starts and when the next event is sent.
     yield_!(borrowed.len());
     yield_!(borrowed.len() + 1);
     std::future::pending::<()>().await;

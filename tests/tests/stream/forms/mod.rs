@@ -1,5 +1,5 @@
-//! The four return types, the values that can be yielded, and the positions in which `yield_!`
-//! works.
+//! The four return types, the values that can be yielded, and the places in which `yield_!` can be
+//! used.
 
 mod errors;
 mod places;
@@ -18,7 +18,7 @@ use sse_runtime::{
     testing::{Client, Events},
 };
 
-/// The error of a stream.
+/// The stream's error type.
 #[derive(Debug, serde::Serialize)]
 struct Oops {
     message: String,
@@ -32,7 +32,7 @@ impl From<ParseIntError> for Oops {
     }
 }
 
-/// The error of a response.
+/// The response's error type.
 struct Refused(StatusCode);
 
 impl From<ParseIntError> for Refused {
