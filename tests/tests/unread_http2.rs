@@ -1,5 +1,5 @@
-//! The server memory that an HTTP/2 client can occupy by never reading. The flow-control windows of
-//! the client are as large as possible.
+//! The server memory that an HTTP/2 client can occupy by never reading. The client's flow-control
+//! windows are as large as possible.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +36,7 @@ use tokio_rustls::{
     },
 };
 
-/// How long the server waits for a client that does not read.
+/// The time for which the server waits for a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The memory limit for the streams of one connection, in KiB.
@@ -123,7 +123,7 @@ async fn until_reset(socket: &TcpStream) {
         .unwrap();
 }
 
-/// Returns how much the memory of the server grows, in KiB.
+/// Returns by how many KiB the server's memory grows.
 async fn growth(connections: usize, path: &'static str) -> usize {
     let server = Server::start(None).await;
     let before = server.peak();
@@ -149,8 +149,8 @@ async fn unread_connection_costs_at_most_64_mib() {
     }
 }
 
-/// The limit applies to each connection. The total for the server is the limit multiplied by the
-/// number of connections.
+/// The limit applies per connection. The server's total is the limit multiplied by the number of
+/// connections.
 #[tokio::test]
 async fn unread_connections_cost_at_most_64_mib_each() {
     const CONNECTIONS: usize = 4;
@@ -181,8 +181,8 @@ fn certificate() -> (TempDir, TlsConnector) {
     (files, TlsConnector::from(Arc::new(config)))
 }
 
-/// The connection is reset in time, although rustls is able to buffer everything that its streams
-/// can hold.
+/// The connection is reset in time, even though rustls could buffer everything that its streams
+/// contain.
 #[tokio::test]
 async fn unread_tls_connection_costs_at_most_64_mib() {
     let (files, connector) = certificate();
@@ -202,8 +202,8 @@ async fn unread_tls_connection_costs_at_most_64_mib() {
     }
 }
 
-/// Together, streams with full windows would exceed the limit of their connection. A stream that is
-/// read must continue.
+/// If the unread streams filled their windows, they would exceed their connection's memory limit. A
+/// stream that the client reads must still continue.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
     const UNREAD: usize = 100;
@@ -247,7 +247,7 @@ async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Yields numbers sent by a task, so the generator waits for each of them.
+/// Yields numbers sent by a task, so the generator has to wait for each number.
 #[sse_endpoint("/sent/{events}", flush = "each")]
 async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     let (sender, mut receiver) = mpsc::channel(1);
@@ -271,8 +271,8 @@ fn numbers(events: u32) -> String {
     })
 }
 
-/// Reads a stream with an `h2` client in its default configuration. That client closes its
-/// connection if too many small DATA frames are unread.
+/// Reads a stream with an `h2` client. By default, this client closes its connection if too many
+/// small DATA frames are unread.
 async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
     let request = http::Request::get(format!("http://test{path}"))
         .body(())
@@ -320,7 +320,7 @@ async fn sent_burst_arrives_if_h2_client_reads_late() {
     }
 }
 
-/// The client has a single budget for all streams of a connection.
+/// All streams of a connection share a single budget.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_of_one_connection_arrive_if_read_late() {
     let addr = serve(Router::new().sse(burst)).await;

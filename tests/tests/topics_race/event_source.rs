@@ -1,4 +1,4 @@
-//! An independent `EventSource` implementation on an unreliable connection.
+//! An independent `EventSource` implementation over an unreliable connection.
 
 use std::{
     future::poll_fn,

@@ -1,5 +1,5 @@
-//! Topics over real sockets under load: readers that reconnect while events are published, stop
-//! reading, or are cut off.
+//! Topics over real sockets under load, with readers that are cut off, stop reading, or reconnect
+//! while events are published.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// Returns the epoch in the IDs of a topic.
+/// Returns the epoch in a topic's IDs.
 fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     let position = topic.subscribe(Start::Now).position().to_string();
     position.split_once('-').unwrap().0.to_owned()
@@ -30,8 +30,8 @@ async fn ask(mut socket: TcpStream, path: &str, id: &str) -> TcpStream {
     socket
 }
 
-/// Returns a client with a small kernel buffer. With an even smaller one, each segment would wait
-/// for a delayed acknowledgement.
+/// Returns a client with a small receive buffer. If the buffer were even smaller, each segment
+/// would wait for a delayed acknowledgement.
 async fn narrow(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32 * 1024).unwrap();
@@ -63,7 +63,7 @@ fn account(stream: &str, behind: u64) -> Account {
             let data: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
             let missed = data["missed"].as_u64().unwrap();
             assert!(missed > 0);
-            // With `latest_by`, the ID of the gap is the position of the client.
+            // With `latest_by`, the gap's ID is the client's position.
             let by_key = number(id) == account.last;
             if !by_key {
                 account.last += missed;

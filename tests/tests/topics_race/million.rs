@@ -74,8 +74,8 @@ async fn counted(
 const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
-/// The capacity of the topic, and how far the publisher may run ahead of the slowest reader. A
-/// reader within that distance must receive everything.
+/// The topic's capacity, and how far the publisher may run ahead of the slowest reader. A reader
+/// that does not fall further behind must receive everything.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
@@ -140,7 +140,8 @@ struct Chunked {
 }
 
 impl Chunked {
-    /// Returns the range of the next data, or `None` if more bytes have to be received first.
+    /// Returns the range of the next piece of data, or `None` if more bytes have to be received
+    /// first.
     fn piece(&mut self) -> Option<Range<usize>> {
         if !self.in_body {
             let mut fours = self.received.windows(4);
@@ -193,7 +194,8 @@ async fn read(
         let id = format!("{}-{seen}", expected.epoch);
         let mut socket = ask(TcpStream::connect(addr).await.unwrap(), "/counted", &id).await;
         let mut body = Chunked::default();
-        // The ID determines which events follow. The connection may be cut off anywhere.
+        // The server continues after the last complete event, wherever the previous connection was
+        // cut off.
         let mut at = expected.begins[seen];
         let leaves_at = at + fastrand::usize(1..600_000);
         while at < leaves_at && seen < MILLION {
@@ -216,9 +218,9 @@ async fn read(
     connections
 }
 
-/// Publishes a million events to 64 readers. Each of them reads all events. All readers disconnect
-/// at random, even in the middle of an event, and reconnect with the last ID. Another reader stops
-/// reading at the start.
+/// Publishes a million events to 64 readers, each of which reads every event. The readers
+/// disconnect at random points, even in the middle of an event, and reconnect with the last ID. One
+/// more reader stops reading right away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnecting_readers_account_for_a_million_events() {
     const DELIVERIES: usize = READERS * MILLION;
@@ -266,8 +268,8 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");
 
-    // Only the reader that stopped reading is left. In addition to the events of the topic, it
-    // holds at most one batch.
+    // Only the reader that stopped reading is left. It holds at most one batch in addition to the
+    // topic's events.
     within("the readers to disconnect", async {
         while topic.subscribers() > 1 {
             tokio::task::yield_now().await;
@@ -277,8 +279,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let pinned = alive.load(Ordering::Relaxed) - HELD;
     assert!(pinned <= 256, "{pinned}");
 
-    // The reader continues. It receives the data that was already sent, then the gap, then the
-    // rest.
+    // The reader continues. It receives the data already sent, then the gap, and then the rest.
     topic.finish();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {

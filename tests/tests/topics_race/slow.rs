@@ -18,8 +18,8 @@ async fn large(State(topic): State<Topic<Large>>, last: LastEventId) -> impl Str
     yield_all!(topic.subscribe(last.or(Start::First)));
 }
 
-/// The client reads the first event and then pauses until many times the size of all buffers has
-/// been published. Then it reads everything.
+/// The client reads the first event and then pauses while the test publishes far more data than all
+/// buffers can hold. After that, the client reads everything.
 async fn overtaken(
     build: impl FnOnce(TopicBuilder<Large>) -> Topic<Large>,
 ) -> (Account, SocketAddr, String) {

@@ -67,7 +67,7 @@ async fn conditional_yield_does_not_start_response() {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let mut events = client.get("/statement/1").await.events();
     assert_eq!(values(&mut events).await, [1]);
-    // The error occurs in the second `yield_!`, so it belongs to the stream.
+    // This error occurs inside a `yield_!`, so it belongs to the stream.
     let mut events = client.get("/nested/x").await.events();
     assert_eq!(events.expect_event().await.event, "error");
     let mut events = client.get("/nested/2").await.events();

@@ -26,13 +26,13 @@ async fn keep_alive_of_a_filtered_stream_contains_the_id() {
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
         let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
-        // The keep-alive may be sent before the reader has read the event that was just published.
+        // A keep-alive may be sent before the reader has read the event just published.
         let before = with_id(newest - 1);
         let chunk = first_other(&mut client, &[plain, &before]).await;
         assert_eq!(chunk, with_id(newest), "{path}");
         // The ID is sent only once.
         assert_eq!(client.expect_chunk().await, plain, "{path}");
-        // An event that passes the filter advances the client's position itself.
+        // An event that passes the filter contains its own ID.
         topic.publish(&1000).await.unwrap();
         let frame = format!("id: {epoch}-{}\ndata: 1000\n\n", newest + 1);
         let chunk = first_other(&mut client, &[plain]).await;
@@ -41,7 +41,7 @@ async fn keep_alive_of_a_filtered_stream_contains_the_id() {
     }
 }
 
-/// Skips the chunks in `but` and returns the first different one.
+/// Returns the next chunk that is not in `but`.
 async fn first_other(client: &mut Client, but: &[&str]) -> String {
     within("another chunk", async {
         loop {
@@ -88,15 +88,15 @@ async fn keep_alive_never_moves_the_id_back() {
     topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
-    // The first two events were filtered out. The next keep-alive contains ID 2, unless an event is
-    // sent first.
+    // The filter dropped the first two events. The next keep-alive contains ID 2 unless an event is
+    // sent before it.
     topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;
         if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
             break;
         }
-        // The position at the start of the stream, and the current position.
+        // Either the initial position or the current one.
         let positions = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
         assert!(chunk == ":\n" || positions.contains(&chunk), "{chunk}");
     }
@@ -112,7 +112,7 @@ struct Noise {
     noises: Arc<Notify>,
 }
 
-/// Yields the updates of a topic and other events without IDs.
+/// Yields a topic's updates, and other events without IDs.
 #[sse_endpoint("/beside")]
 async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = noise.topic.subscribe(last);
@@ -158,19 +158,19 @@ async fn client_without_events_can_resume() {
         let missed = number_frame(&epoch, 2) + "\n\n";
         assert_eq!(back.expect_chunk().await, missed, "{path}");
     }
-    // If a client receives an event immediately, it already has the ID of that event.
+    // A client that receives an event immediately needs no separate ID.
     let mut late = reconnect(addr, "/all", b"nonsense", false).await;
     let told = gap("unknown", "null", format_args!("{epoch}-0"));
     assert!(late.expect_chunk().await.starts_with(&told));
 }
 
-/// Turns the updates of a topic into events with the handler's own IDs.
+/// Turns a topic's updates into events with the handler's own IDs.
 #[sse_endpoint("/own", keep_alive = "20ms")]
 async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut news = topic.subscribe(Start::First);
     let mut others = topic.subscribe(last);
     loop {
-        // The second subscription is read, but its updates are not sent.
+        // The handler reads the second subscription but does not send its updates.
         let Some(number) = (tokio::select! {
             biased;
             number = news.next() => number,

@@ -1,4 +1,4 @@
-//! The end of a stream, and the ID that stops a client from reconnecting.
+//! The `done` event, and its ID, which stops clients from reconnecting.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -34,7 +34,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
         let done = done.id;
         assert_eq!(done, format!("{second}~done"));
 
-        // A client that was disconnected receives the events it missed, followed by the end.
+        // A client that lost its connection receives the events it missed, followed by `done`.
         let back = client.get(path).last_event_id(&first).await;
         let all = back.text().await;
         assert_eq!(
@@ -42,7 +42,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
             format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
         );
 
-        // A client that has received the end gets a response that stops it.
+        // A client that has received `done` gets a 204, so it stops reconnecting.
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }
@@ -106,7 +106,7 @@ async fn done_stops_only_clients_of_the_same_topic() {
                 }
                 assert!(got.starts_with(&told), "{path} {sent}: {got}");
             }
-            // The client has received everything up to the end.
+            // This client has received everything, including `done`.
             let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
             let head = client.head().await;
             assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
@@ -137,7 +137,7 @@ async fn done_in_the_query_is_left_to_the_handler() {
     let mut client = reconnect(addr, "/counted", b"7~done", true).await;
     let first = client.expect_chunk().await;
     assert!(first.contains("Done") && first.contains('7'), "{first}");
-    // Only a browser sets the header. This endpoint has no topic, so it must have sent the ID
+    // Only browsers set the header. This endpoint reads no topic, so it must have sent the ID
     // itself.
     for sent in ["7~done", "0123456789ab-7~done"] {
         let mut client = ask(addr, "/counted", sent).await;
@@ -146,7 +146,7 @@ async fn done_in_the_query_is_left_to_the_handler() {
     assert_eq!(runs.count().started, 1);
 }
 
-/// Extracts the ID, then waits without reading a topic.
+/// Extracts the ID, and then waits without reading a topic.
 #[sse_endpoint("/waits", keep_alive = "1s")]
 async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
     pending::<()>().await;
@@ -164,7 +164,7 @@ async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     }
 }
 
-/// Like `waits`, but only after the response has started.
+/// Like `waits`, but waits after the response has started.
 #[sse_endpoint("/waits_begun", keep_alive = "1s")]
 async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -174,7 +174,7 @@ async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, Stat
     }
 }
 
-/// Resumes after one of its own IDs. No events are left after that ID.
+/// Resumes after one of its own IDs. The test sends its last ID, so no events are left.
 #[sse_endpoint("/resumes", end = "stop")]
 async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     let from = match last {
@@ -186,7 +186,7 @@ async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u6
     }
 }
 
-/// Exhausts the budget of its task before it subscribes.
+/// Uses up its task's budget before subscribing.
 #[sse_endpoint("/busy")]
 async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let free = Semaphore::new(1);
@@ -241,7 +241,7 @@ struct Two {
     goes_on: Topic<u64>,
 }
 
-/// Reads one topic to its end, followed by part of another.
+/// Reads all of one topic and then part of another.
 #[sse_endpoint("/two")]
 async fn two(State(two): State<Two>) -> impl Stream<Item = u64> {
     yield_all!(two.ends.subscribe(Start::First));
@@ -276,7 +276,7 @@ async fn end_of_one_topic_does_not_end_a_stream_of_two() {
     );
 }
 
-/// Yields the updates of only one topic. The other topic is a signal.
+/// Yields the updates of only one topic. The other topic serves as a signal.
 #[sse_endpoint("/signal")]
 async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
     let mut signal = pair.ends.subscribe(Start::Now);

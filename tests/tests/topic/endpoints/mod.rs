@@ -53,7 +53,7 @@ fn is_waiting<F: Future>(future: F) -> bool {
     pin!(future).poll(&mut context).is_pending()
 }
 
-/// Polls a stream without events until it waits. The first poll returns only the head.
+/// Polls a stream that has no events until it waits. The first poll returns only the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(is_waiting(events.next()), "there should be no event yet");
@@ -74,7 +74,7 @@ fn number_frame(epoch: &str, number: u64) -> String {
     format!("id: {epoch}-{number}\ndata: {number}")
 }
 
-/// Requests `path` with exactly these ID bytes, in the header or in the query.
+/// Requests `path` with exactly these bytes as the ID, either in the header or in the query.
 async fn reconnect(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
     let mut client = Client::connect(addr).await;
     let request = if in_query {
@@ -112,7 +112,7 @@ async fn thousands_by_hand(
     }
 }
 
-/// Two topics. One of them ends before the other.
+/// Two topics, one of which ends before the other.
 #[derive(Clone)]
 struct Pair {
     ends: Topic<u64>,

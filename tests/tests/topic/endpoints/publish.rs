@@ -1,4 +1,4 @@
-//! Types that can be published, and events with side effects when they are written or dropped.
+//! Types that can be published, and events that have side effects when written or dropped.
 
 use std::{
     pin::pin,

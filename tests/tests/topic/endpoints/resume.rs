@@ -1,5 +1,5 @@
-//! A client that reconnects with an ID receives the remaining events, and a gap if events were
-//! lost.
+//! A client that reconnects with an ID receives the remaining events, preceded by a gap if some
+//! events were lost.
 
 use std::sync::Arc;
 
@@ -20,8 +20,7 @@ async fn gap_is_sent_for_any_last_event_id() {
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let id_of = |number: &str| format!("{epoch}-{number}").into_bytes();
     let long = |len| vec![b'x'; len];
-    // Each case lists the ID that is sent and the gap that is received. All held events follow the
-    // gap.
+    // Each case lists the ID sent and the gap received. Every event still held follows the gap.
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (id_of("0"), "too_old", "6"),
         (id_of("3"), "too_old", "3"),
@@ -61,13 +60,13 @@ async fn gap_is_sent_for_any_last_event_id() {
             assert_eq!(got, held, "{name:?}");
         }
     }
-    // A client that reconnects with the ID of the gap receives the rest without another gap.
+    // A client that reconnects with the gap's ID receives the rest without another gap.
     for (sent, first) in [("6", 7), ("7", 8), ("9", 10)] {
         let mut client = reconnect(addr, "/numbers", &id_of(sent), false).await;
         let got = frames(&client.expect_chunk().await);
         assert_eq!(got[0], number_frame(&epoch, first));
     }
-    // This is the newest ID, so the client receives only the next event.
+    // The ID of event 10 is the newest, so the client receives only the next event.
     let mut client = reconnect(addr, "/numbers", &id_of("10"), true).await;
     topic.publish(&11).await.unwrap();
     assert_eq!(
@@ -146,7 +145,7 @@ async fn snapshot_and_later_updates_are_complete() {
     assert!(snapshot.id.ends_with("-10"), "{}", snapshot.id);
 }
 
-/// Starts its response once there is an event.
+/// Waits for an event before starting its response.
 #[sse_endpoint("/once_there")]
 async fn once_there(
     State(topic): State<Topic<u64>>,
@@ -184,7 +183,7 @@ async fn test_client_resumes_where_it_disconnected() {
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let first = topic.subscribe(Start::First).position();
     let mut events = client.get("/all").last_event_id(&first).await.events();
-    // All four events arrive at once, but only one is read.
+    // All four events have arrived, but the test reads only one of them.
     assert_eq!(events.expect_event().await.json::<u64>(), 7);
     let seen = events.last_event_id().to_owned();
     let mut events = client.get("/all").last_event_id(&seen).await.events();

@@ -5,7 +5,7 @@ use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endp
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};
 
-/// Yields references, followed by a plain value.
+/// Yields references, and then a plain value.
 #[sse_endpoint("/by_reference")]
 async fn by_reference(
     State(topic): State<Topic<u64>>,

@@ -33,7 +33,7 @@ async fn each_reader_of_a_failed_run_receives_its_error() {
         let (words, data, id) = words_and_error(&mut events).await;
         assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
 
-        // One client joins late, and another lost its connection before the end.
+        // One client joins late, and another reconnects after losing its connection.
         pass(IDLE / 2).await;
         let mut again = client.get(&path).await.events();
         let all = words_and_error(&mut again).await;
@@ -87,13 +87,13 @@ async fn failed_run_sends_no_done() {
     }
 }
 
-/// Publishes part of an answer, then fails.
+/// Publishes part of an answer and then fails.
 async fn half(topic: Topic<String>) -> Result<(), String> {
     topic.publish(&"half".to_owned()).await.unwrap();
     Err("upstream".to_owned())
 }
 
-/// Writes its own end marker and then waits, like a handler that ignores failures.
+/// Yields its own end marker and then waits, like a handler that ignores failures.
 #[sse_endpoint("/own_marker", method = POST)]
 async fn own_marker(
     State(hub): State<Hub<String>>,
@@ -205,13 +205,13 @@ async fn subscription_fails_with_one_of_its_topics() {
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
-    // The client is stopped, although the other topic continues.
+    // The client gets a 204, although the other topic continues.
     publish(&hub, "live", &"live 2");
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 }
 
-/// Reads a run that is stopped by the test, then yields an end marker.
+/// Reads a run that the test stops, and then yields an end marker.
 #[sse_endpoint("/read_stopped", method = POST)]
 async fn read_stopped(
     State(hub): State<Hub<String>>,
@@ -239,7 +239,7 @@ async fn stopped_run_cuts_off_a_post() {
     }
 }
 
-/// Reads a run that fails in the way named by `how`, then writes its own end marker.
+/// Reads a run that fails as `how` requests, and then yields its own end marker.
 #[sse_endpoint("/read_failed/{how}", method = POST)]
 async fn read_failed(
     Path(how): Path<String>,
@@ -281,8 +281,8 @@ async fn post_receives_the_error_of_a_failed_run() {
             half.starts_with("id: ") && half.ends_with("-1\n"),
             "{half:?}"
         );
-        // The error is sent because it comes from the handler. The ID that would stop a browser is
-        // not sent.
+        // The handler's error is sent, but without the ID that would stop a browser from
+        // reconnecting.
         let expected = "event: error\ndata: {\"code\":\"out_of_words\",\"status\":503}\n\n";
         assert_eq!(error, expected, "{when}");
         assert!(client.received().is_empty(), "{when}");

@@ -41,7 +41,7 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls a stream without events until it waits. The first poll returns only the head.
+/// Polls a stream that has no events until it waits. The first poll returns only the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(poll_once(events.next()).is_pending());
@@ -84,7 +84,7 @@ async fn several(
 
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Advances the clock and lets the task of the hub run.
+/// Advances the clock and lets the hub's task run.
 async fn pass(time: Duration) {
     let step = Duration::from_secs(1);
     let mut left = time;
@@ -132,7 +132,7 @@ fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
     Err(serde::ser::Error::custom("on purpose"))
 }
 
-/// Runs a producer of five words, unless the name requests a failure.
+/// Spawns a run that publishes five words, unless its name requests a failure.
 #[sse_endpoint("/answers/{id}")]
 async fn answer(
     Path(id): Path<String>,
@@ -186,7 +186,7 @@ fn five() -> Vec<String> {
     (1..=5).map(|number| format!("word {number}")).collect()
 }
 
-/// Reads the words, then the final error and its ID.
+/// Reads the words, and then the final error and its ID.
 async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, String) {
     let mut words = Vec::new();
     loop {

@@ -50,14 +50,14 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     publish(&hub, "c", &1);
     assert_eq!(values(&mut updates), ["1"]);
 
-    // The topic starts over, so its reader receives a gap.
+    // The new topic has another epoch, so a reader of the old one receives a gap.
     publish(&hub, "b", &2);
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
     drop((held, updates, back));
-    // A topic that is requested now and then is kept.
+    // A topic that is accessed from time to time is kept.
     for _ in 0..10 {
         pass(IDLE / 2).await;
         assert!(hub.get("a").is_some());
@@ -108,7 +108,7 @@ async fn random_names_do_not_grow_a_full_hub() {
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 
-/// The hub does not scan all topics to find one that it can drop.
+/// To find a topic that it can drop, the hub does not scan all of them.
 #[tokio::test(start_paused = true)]
 async fn full_hub_drops_the_least_recently_used_topic() {
     let hub = hub_builder(10).idle(IDLE).max_topics(4).build();
@@ -206,7 +206,8 @@ async fn rejections_are_logged_once() {
         let status = HubError::Full.into_response().status();
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     };
-    // Another test in this process may already have logged this message within the same second.
+    // The first rejections may not be logged, since another test in this process may have logged
+    // this message within the same second.
     let start = std::time::Instant::now();
     while !log.text().contains("rejected requests for new topics") && start.elapsed().as_secs() < 10
     {

@@ -39,11 +39,11 @@ async fn presence_reports_joins_and_leaves() {
     present.sort_unstable();
     assert_eq!((present, presence.count()), (vec!["ada", "bob"], 2));
 
-    // This drops one of two tabs.
+    // This closes one of Ada's two tabs.
     drop(ada);
     pass(GRACE * 2).await;
     assert_eq!(changes(&mut updates), [""; 0]);
-    // The user returns within the grace time twice and therefore never leaves.
+    // Ada returns within the grace time twice, so she never leaves.
     drop(second_tab);
     pass(GRACE * 2 / 3).await;
     let ada = presence.join("ada");
@@ -130,7 +130,7 @@ fn presence_in_grace_time_ends_with_the_runtime() {
             .unwrap()
     };
     let first = runtime();
-    // One user is within the grace time, and the guard of another user outlives the runtime.
+    // One user is within the grace time, and another user's guard outlives the runtime.
     let stays = first.block_on(async {
         drop(presence.join("gone"));
         presence.join("stays")

@@ -1,4 +1,4 @@
-//! Runs: a hub starts at most one for each name.
+//! Runs. A hub starts at most one run per name.
 
 use std::{
     future::{Pending, pending},
@@ -61,8 +61,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // During the idle time, every client receives the whole run. Afterwards, the name is free
-    // again.
+    // Until the idle time has passed, every client receives the whole run. After that, the name is
+    // free again.
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,
@@ -79,8 +79,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
-/// A resuming client never starts a run, regardless of its ID. A run may cost money, and a second
-/// answer would be appended to the first one.
+/// A resuming client never starts a run, regardless of its ID. A run may cost money, and the client
+/// would append the second answer to the first.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
@@ -108,7 +108,7 @@ async fn client_with_an_id_never_starts_a_run() {
         let done = back.expect_event().await;
         assert_eq!(done.event, "done");
         back.expect_end().await;
-        // When the client reconnects automatically, it receives a response that stops it.
+        // When the client reconnects automatically, it gets a 204, so it stops reconnecting.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
         // The query parameter does not start a run either.
@@ -206,7 +206,7 @@ async fn run_without_readers_is_aborted() {
         "a reader should have reset the timeout"
     );
     pass(after / 2).await;
-    // The run was stopped, so there is no `done`.
+    // The run was stopped, so no `done` is sent.
     let mut back = client
         .get("/answers/1")
         .last_event_id(&first.id)
@@ -245,9 +245,9 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
     let asked = hub.clone();
     let mut updates = hub
         .spawn("a", Start::First, move |topic| {
-            // This code runs before the run itself, so the hub must not be locked.
+            // This closure is called before the run starts, so the hub must not be locked.
             let other = asked.topic("b").unwrap();
-            // This does not start a second run, although the first one has not started yet.
+            // This does not start a second run, even though the first run has not started yet.
             let twice = |_| -> Pending<()> { panic!("started twice") };
             let again = asked.spawn("a", Start::First, twice);
             assert!(again.is_ok());
@@ -273,7 +273,7 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
         })
     });
     assert!(panicked.await.unwrap_err().is_panic());
-    // Readers do not wait for a run that never started.
+    // A reader does not wait for a run that never started.
     let mut updates = hub.topic("c").unwrap().subscribe(Start::First);
     assert!(within("the end of the run", updates.next()).await.is_none());
 }
@@ -293,7 +293,7 @@ async fn run_stopped_before_its_start_never_starts() {
     assert!(has_begun.try_recv().is_err());
 }
 
-/// Resumes a run, for example the last message of a conversation.
+/// Resumes a run, such as the last answer in a conversation.
 #[sse_endpoint("/resumed/{id}")]
 async fn resumed(
     Path(id): Path<String>,
@@ -327,7 +327,7 @@ async fn resuming_a_name_without_a_run_sends_gap_and_done() {
     let request = client.get("/resumed/two").header("last-event-id", "");
     let mut back = request.header("last-event-id", "AAAA-3").await.events();
     assert_eq!(within("a gap", back.expect_event()).await.event, "gap");
-    // If a name has only been read so far, a client without an ID starts a run.
+    // A client without an ID starts a run even if the name has already been read.
     let mut first = client.get("/resumed/held").await.events();
     assert_eq!(first.expect_event().await.data, "\"started\"");
 }

@@ -60,8 +60,8 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // The client receives the missed event of `b`. The topic `c` is new, so only its later events
-    // follow.
+    // The client receives the event it missed on `b`. The `c` topic is new to the client, so only
+    // its later events follow.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -78,9 +78,9 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// An ID that is invalid for several names causes a single gap before anything else. With several
-/// gaps, a client that is cut off after the first gap would reconnect with an ID that hides the
-/// other gaps.
+/// If an ID is invalid for several names, the client receives a single gap first. If there were
+/// several gaps, a client that is cut off after the first one would reconnect with an ID that hides
+/// the others.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
@@ -92,7 +92,7 @@ fn unknown_id_is_one_gap() {
     let position = position.to_string();
     let foreign = position.replace("b=", "b=zzzzzzzzzzz");
     let foreign: String = {
-        // The epoch of `b` is different but has the same length.
+        // This replaces the epoch of `b` with another one of the same length.
         let (before, after) = position.split_once("b=").unwrap();
         format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
             .chars()
@@ -120,14 +120,14 @@ fn unknown_id_is_one_gap() {
         assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
         let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
         assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
-        // A client that reconnects with the ID of the gap receives no further gap.
+        // A client that reconnects with the gap's ID receives no further gap.
         let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
         assert_eq!(values(&mut again).len(), rest, "{sent}");
     }
 }
 
-/// Gaps detected while reading are sent separately for each topic. Until then, the ID contains the
-/// last position in each topic.
+/// Each topic reports a gap separately if events were dropped. Until a topic's gap has been sent,
+/// the ID contains the client's last position in that topic.
 #[test]
 fn gap_is_sent_for_each_topic_if_too_old() {
     let names = ["a", "b", "c"];
@@ -199,8 +199,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reads several names and reconnects at arbitrary times with the last ID. It sees
-    /// each event of each topic exactly once and receives the number of missed events.
+    /// A client reads several topics and reconnects at arbitrary times with the last ID. It either
+    /// receives an event exactly once or finds it counted in a gap of that topic.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,
@@ -289,7 +289,7 @@ async fn client_receives_the_start_of_a_new_name() {
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     publish(&hub, "a", &"a 1");
     let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
-    // `b` is new to the client, and nothing is sent before the client is disconnected.
+    // `b` is new to the client, and no event is sent before the client disconnects.
     let mut events = client
         .get("/several/a,b")
         .last_event_id(&of_a)
@@ -315,7 +315,7 @@ async fn client_receives_the_start_of_a_new_name() {
         .unwrap();
     assert_eq!(missed.data, "\"b 1\"", "{held}");
 
-    // The ID is sent once, or never if the ID of the client contains every name.
+    // The client's ID already contains every name, so no ID is sent.
     let mut events = client
         .get("/several/b,a")
         .last_event_id(&missed.id)
@@ -350,7 +350,7 @@ async fn combined_done_stops_clients_if_all_epochs_match() {
         "{gap:?}"
     );
     assert_eq!(events.expect_event().await.data, "\"b 1\"");
-    // The client has not received the end of `c`.
+    // The client has received `done` for `a` and `b` but not for `c`.
     let mut events = client
         .get("/several/a,b,c")
         .last_event_id(&done)

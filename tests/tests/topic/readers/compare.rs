@@ -1,4 +1,4 @@
-//! Compares topics with the model. Each read must return the same result, and each waiting reader
+//! Compares topics with the model. Every read must return the same result, and every waiting reader
 //! must be woken.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use super::{Item, number, parts};
 /// A topic and the model to compare it with.
 struct Comparison {
     topic: Topic<Item>,
-    /// A topic that holds every event, used to determine the cost of each event.
+    /// A topic that holds every event, used to determine each event's cost.
     unlimited: Topic<Item>,
     model: Model,
     readers: Vec<Reader>,
@@ -205,8 +205,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Publishes, subscribes, reads, reconnects, evicts and finishes in arbitrary order. Each read
-    /// returns the same result as the model, and each waiting reader is woken.
+    /// Publishes, subscribes, reads, reconnects, evicts and finishes in arbitrary order. Every read
+    /// returns the same result as the model, and every waiting reader is woken.
     #[test]
     fn each_reader_receives_what_the_model_predicts(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -21,8 +21,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reconnects any number of times, even in the middle of the newest events for each
-    /// key. It accounts for each event exactly once, either as seen or as counted in a gap.
+    /// A client reconnects any number of times, even while reading the newest event for each key.
+    /// It either receives an event exactly once or finds it counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,
@@ -66,8 +66,8 @@ proptest! {
     }
 }
 
-/// The held bytes include the value, the frame and their overhead, regardless of the length of the
-/// frame.
+/// The held bytes include the value, the frame and their overhead, regardless of how long the frame
+/// is.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
@@ -80,7 +80,7 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // A frame needs 35 bytes. An entry and its allocations need at least 100 more.
+    // A frame needs 35 bytes. An entry and its allocations need at least 100 more bytes.
     assert!((1..LIMIT / 135).contains(&held), "{held} events");
 
     let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();

@@ -1,4 +1,4 @@
-//! The events that readers of a topic receive under arbitrary sequences of operations.
+//! Tests which events the readers of a topic receive under arbitrary sequences of operations.
 
 mod compare;
 mod limits;
@@ -20,7 +20,7 @@ struct Item {
     fill: String,
 }
 
-/// Splits the ID of a topic into the epoch and the number.
+/// Splits a topic's ID into its epoch and number.
 fn parts(id: &EventId) -> (String, u64) {
     let id = id.to_string();
     let (epoch, number) = id.split_once('-').unwrap();

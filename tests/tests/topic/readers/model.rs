@@ -61,15 +61,15 @@ pub(super) struct Reader {
     pub(super) subscription: Subscription<Item>,
     pub(super) woken: Arc<Woken>,
     pub(super) is_waiting: bool,
-    /// The number of the last event that the reader has taken from the topic.
+    /// The number of the last event that the reader took from the topic.
     pub(super) behind: u64,
-    /// Events that have been taken but not returned yet.
+    /// Events taken but not yet returned.
     pub(super) taken: VecDeque<(u64, u64)>,
-    /// The number of the last event that was returned. The client would resume from it.
+    /// The number of the last event returned, from which the client would resume.
     pub(super) seen: u64,
     /// The number of later events already reported as missed.
     pub(super) told: u64,
-    /// A gap that has not been reported yet.
+    /// A gap not yet reported.
     pub(super) gap: Option<(GapReason, u64)>,
     pub(super) has_read: bool,
     pub(super) resumes: bool,
@@ -184,8 +184,8 @@ impl Model {
         Seen::Nothing
     }
 
-    /// Returns the result for an overtaken reader: a gap, the end, or the events that are kept for
-    /// the reader.
+    /// Returns what an overtaken reader reads next, which is a gap, the end, or an event kept for
+    /// it.
     fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
         let (next_start, kept) = match self.overflow {
             Overflow::Disconnect if !was_away => {

@@ -68,8 +68,8 @@ where
     })
 }
 
-/// Publishers and readers run on separate threads. The first run uses a ring so small that readers
-/// are overtaken, and the second run uses a ring that holds everything.
+/// Publishers and readers run on separate threads. In the first run, the ring is so small that
+/// readers are overtaken. In the second run, it holds everything.
 #[test]
 fn concurrent_readers_and_publishers_lose_nothing() {
     const PUBLISHERS: usize = 3;
@@ -131,9 +131,9 @@ fn concurrent_readers_and_publishers_lose_nothing() {
     }
 }
 
-/// The publisher waits for all readers before it publishes the next event. Each event therefore
-/// meets readers that have found no event and are about to wait. A reader that is not woken by that
-/// event is never woken.
+/// The publisher waits for every reader before it publishes the next event. Each event is therefore
+/// published while readers have found no event and are about to wait. A reader that this event does
+/// not wake is never woken.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
