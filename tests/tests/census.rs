@@ -117,7 +117,8 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let first = &waves[0];
     let last = waves.last().unwrap();
     assert_eq!(last.unexplained(false), [""; 0]);
-    // Some causes, such as half a request head, start no stream. One of the 17 causes opens four.
+    // Some causes, such as half a request head, start no stream. One of the 17 causes opens four
+    // streams.
     assert!(last.hooks_run > WAVES * 1_000, "{last:#?}");
     assert!(last.generators_at_most > 700, "{last:#?}");
     // The heap must not grow by even one byte per stream or connection.

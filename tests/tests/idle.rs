@@ -57,8 +57,8 @@ async fn quiet_stream_costs_less_than_under_hyper() {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(Server::new(app).serve(listener));
     let mut clients = Vec::with_capacity(2 * STREAMS);
-    // The first clients trigger the one-time allocations and grow the shared collections, so that
-    // they do not distort the measurement.
+    // The first clients trigger one-time allocations and make shared collections grow, which would
+    // distort the measurement.
     clients.extend((0..STREAMS).map(|_| open(addr)));
     let before = ALLOCATOR.allocated();
     clients.extend((0..STREAMS).map(|_| open(addr)));

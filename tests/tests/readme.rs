@@ -184,7 +184,7 @@ fn readme_shows_the_comparison() {
     assert!(conclusion.contains("It has advantages, too"));
     assert!(
         readme.contains(conclusion),
-        "the conclusions of the README and of {COMPARISON} differ"
+        "the conclusions in the README and in {COMPARISON} differ"
     );
 }
 
@@ -258,7 +258,7 @@ fn readme_repeats_the_measured_figures() {
         let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
-        // Unless the minimum equals the maximum, both follow the median.
+        // In a cell, the minimum and maximum follow the median unless they are equal.
         let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
         let row = format!("{row}{ours} | {peer} |\n");
         assert!(readme.contains(&row), "the README has no row {row}");

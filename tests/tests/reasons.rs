@@ -29,7 +29,7 @@ use tokio::{
 
 type Told = mpsc::UnboundedSender<(u64, CloseReason)>;
 
-/// Reports the close reason of the stream to the test.
+/// Reports the stream's close reason to the test.
 fn watch(connection: &Connection, told: Told) {
     let id = connection.id();
     connection.on_close(move |reason| async move {
@@ -219,7 +219,7 @@ impl Running {
             .collect()
     }
 
-    /// Returns the span of the stream, as logged when it closed.
+    /// Returns the log line of the stream's span, which is written when the span closes.
     async fn span(&self, id: u64) -> String {
         let connection = format!("connection={id} ");
         within("the span to close", async {
@@ -242,7 +242,7 @@ impl Running {
 type Ended = (u64, CloseReason);
 
 impl Running {
-    /// Opens streams on the `ends` endpoint, which ends each stream as the path requests.
+    /// Opens streams on the `ends` endpoint, which ends each stream as requested by the path.
     async fn end_by_cause(&mut self) -> Vec<Ended> {
         let mut ids = Vec::new();
         for (how, why) in [

@@ -36,7 +36,7 @@ use tokio_rustls::{
     },
 };
 
-/// The time for which the server waits for a client that does not read.
+/// How long the server waits for a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The memory limit for the streams of one connection, in KiB.
@@ -45,7 +45,7 @@ const LIMIT: usize = 64 * 1024;
 /// The number of streams on one connection.
 const STREAMS: u32 = 1_000;
 
-/// A server in a separate process, so that its memory can be measured.
+/// A server in a separate process, whose memory can be measured.
 struct Server {
     child: Child,
     addr: SocketAddr,
@@ -123,7 +123,7 @@ async fn until_reset(socket: &TcpStream) {
         .unwrap();
 }
 
-/// Returns by how many KiB the server's memory grows.
+/// Returns how much the server's memory grows, in KiB.
 async fn growth(connections: usize, path: &'static str) -> usize {
     let server = Server::start(None).await;
     let before = server.peak();

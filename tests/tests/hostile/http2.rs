@@ -75,7 +75,7 @@ async fn server_works_with_infinite_timeouts() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
 
-    // The limit on the size of a request head is the same as over HTTP/1.
+    // Request heads can be as large as over HTTP/1.
     let socket = TcpStream::connect(addr).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);

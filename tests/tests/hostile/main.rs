@@ -1,5 +1,5 @@
-//! Malicious and broken clients. The server responds to each of them or disconnects it in time, and
-//! other clients are not affected.
+//! Malicious and broken clients. The server responds to them or disconnects them in time, without
+//! affecting other clients.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -179,8 +179,7 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts the panics on this thread, which include those of the server because it runs on the test
-/// thread.
+/// Counts the panics on this thread. The server runs on the test thread, so its panics are counted.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -192,7 +191,7 @@ fn count_panics() {
     });
 }
 
-/// A well-behaved client that must not be affected by the others.
+/// A well-behaved client that the other clients must not affect.
 struct Bystander {
     client: Client,
     since: Instant,
@@ -223,7 +222,7 @@ impl Bystander {
             );
             self.events += 1;
         }
-        assert_at_once("reading the events that are already due", start);
+        assert_at_once("reading the events that were already due", start);
         let head = Client::get(addr, "/plain/1").await.head().await;
         assert_eq!(head.status_line, "HTTP/1.1 200 OK");
         assert_eq!(PANICS.get(), 0, "the server panicked");

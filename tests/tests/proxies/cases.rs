@@ -285,7 +285,7 @@ pub(crate) async fn keep_alive_keeps_a_quiet_stream_open(kind: Kind) {
     assert_eq!(alive.next().await, Ok(None));
 }
 
-/// The proxy skips a server that refuses connections, and no client is affected.
+/// The proxy skips a server that refuses connections, so clients are not affected.
 pub(crate) async fn refusing_server_is_skipped_immediately(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -302,7 +302,7 @@ pub(crate) async fn refusing_server_is_skipped_immediately(kind: Kind) {
     servers.world.generators.until_alive(4).await;
 }
 
-/// Like the previous test, but for a proxy that needs a health check to skip the server.
+/// Like the previous test, but for a proxy that skips the server only after a health check.
 pub(crate) async fn refusing_server_is_skipped_after_a_health_check(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {

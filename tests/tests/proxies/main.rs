@@ -3,8 +3,8 @@
 //! failure, or close quiet streams. Each proxy also runs with a minimal configuration to show its
 //! defaults.
 //!
-//! `cargo xtask interop` turns the test names and results into a table. A test that should panic
-//! documents a defect of the proxy, and the table lists the defect and its cause.
+//! `cargo xtask interop` turns the test names and results into a table. A `should_panic` test
+//! documents a defect of the proxy. The table lists the defect and its cause.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

@@ -48,7 +48,7 @@ impl Proxy {
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         }
-        // Another process may take the port between choosing it and using it.
+        // Another process may take the port before the proxy listens on it.
         for _ in 0..4 {
             if let Ok(proxy) = Self::try_start(kind, servers, changes).await {
                 return Some(proxy);
@@ -170,8 +170,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Writes a certificate for the loopback address and its key to the folder where the proxy expects
-/// them, both as separate files and as one combined file.
+/// Writes a certificate for the loopback address and its key to the proxy's folder, both as
+/// separate files and as one combined file.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());

@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) generators: Generators,
     /// Lets the generator yield its next value.
     pub(crate) next: Arc<Notify>,
-    /// The number of `much` pieces that have been accepted.
+    /// The number of `much` events accepted so far.
     pub(crate) taken: Arc<AtomicU32>,
     /// The number of events reported by the browser.
     pub(crate) told: Arc<watch::Sender<usize>>,
@@ -53,7 +53,7 @@ pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32>
     }
 }
 
-/// Like `asked`, but for a POST.
+/// Like `asked`, but for POST requests.
 #[sse_endpoint("/asked", method = POST, keep_alive = "off")]
 pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -96,7 +96,7 @@ pub(crate) async fn much(State(world): State<World>) -> impl Stream<Item = Text<
     }
 }
 
-/// The address of the client, according to the proxy.
+/// The client's address, according to the proxy.
 #[sse_endpoint("/address")]
 pub(crate) async fn address(headers: HeaderMap) -> impl Stream<Item = Text<String>> {
     let given: Vec<_> = headers.get_all("x-real-ip").iter().collect();
@@ -194,7 +194,7 @@ impl Servers {
     }
 }
 
-/// A server in a separate process, so that tests can send it signals.
+/// A server in a separate process, to which a test can send signals.
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) addr: SocketAddr,

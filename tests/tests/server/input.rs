@@ -273,7 +273,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// A local variable of a generator. Its destructor panics.
+/// The type of a local variable in a generator. Its destructor panics.
 struct Undroppable;
 
 impl Drop for Undroppable {

@@ -33,7 +33,7 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     }
 }
 
-/// Returns whether the kernel still has the server's socket of a connection, in any state.
+/// Returns whether the kernel still knows the server's end of a connection, in any state.
 fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     let port = |text: &str| {
         let (_, port) = text.split_once(':')?;

@@ -181,7 +181,7 @@ async fn unread_stream_is_reset_inside_layers() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// The delay is caused by the layer, not by the client.
+/// The layer causes the delay, not the client.
 #[tokio::test]
 async fn stream_throttled_by_a_layer_is_not_stalled() {
     let (told, mut reasons) = Told::new();

@@ -24,7 +24,7 @@ use sse_runtime::{CloseReason, Connection, Server, SseRouterExt as _, Stream, Te
 use support::{Generators, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 
-/// The time after which the tested servers disconnect a client that does not read.
+/// How long a client may go without reading before the server disconnects it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer than any test. Used to disable limits that are not under test.

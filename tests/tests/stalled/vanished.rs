@@ -1,4 +1,4 @@
-//! Clients that vanish. They run in a network namespace, which the test disconnects.
+//! Clients that vanish. They run in a network namespace that the test disconnects.
 
 use std::{
     io::{self, Write as _},
@@ -80,8 +80,8 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // Deleting the namespace would not delete the cable if a process were still running in the
-        // namespace.
+        // Delete the cable first, since it outlives the namespace if a process is still running
+        // there.
         let _ = ip(&format!("link del {}", self.link));
         let _ = ip(&format!("netns del {}", self.name));
     }
@@ -104,7 +104,7 @@ async fn vanished_peer_is_disconnected() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        // The kernel counts whole seconds, so the test uses a fraction.
+        // The kernel counts in whole seconds, so the test uses a fraction.
         .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]

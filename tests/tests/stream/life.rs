@@ -249,7 +249,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // The ID belongs to an event because many clients remember only the IDs of events.
+    // The ID is sent with an event because many clients ignore an ID without one.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();

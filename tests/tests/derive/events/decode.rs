@@ -153,7 +153,7 @@ fn any_chat() -> impl Strategy<Value = Chat> {
     })
 }
 
-/// Decodes a parsed event without the derive, choosing the variant by the event name.
+/// Decodes a parsed event without the derive. The event name determines the variant.
 fn by_hand(event: &str, data: &str) -> Chat {
     let json = || serde_json::from_str::<Value>(data).unwrap();
     let tagged = match event {

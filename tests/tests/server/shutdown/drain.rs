@@ -119,7 +119,7 @@ async fn streams_end_cleanly_at_different_times() {
         retries.len() > CLIENTS / 2,
         "the clients would reconnect at the same time: {retries:?}"
     );
-    // Each `retry` is randomized around the endpoint's ten seconds.
+    // Each `retry` is randomized around the ten seconds configured on the endpoint.
     assert!(
         retries.iter().all(|retry| (5_000..=15_000).contains(retry)),
         "{retries:?}"
@@ -173,7 +173,7 @@ async fn stream_started_during_shutdown_is_drained() {
     server.shutdown.begin();
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
-    // The server either responds to the request or closes the connection. In both cases, it stops
+    // The server either responds to the request or closes the connection. In either case, it stops
     // waiting for the connection.
     let _ = late.rest().await;
     server.ended().await;

@@ -21,7 +21,7 @@ async fn server_waits_for_close_hooks() {
     assert_eq!(line.as_deref(), Some("shutdown"));
 }
 
-/// A local with a slow destructor.
+/// A local variable with a slow destructor.
 struct Slow;
 
 impl Drop for Slow {

@@ -20,7 +20,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Longer than a stream that has to close stays open if the drain time is 5 s.
+/// With a drain time of 5 s, a stream that has to close does not stay open for this long.
 const FINITE: Duration = Duration::from_millis(4_200);
 
 /// Clients do not retry a `POST`, so its stream continues during a shutdown.

@@ -65,7 +65,7 @@ async fn any_event_stream_response_is_taken_over() {
 #[derive(Clone, Default)]
 struct Seen(Arc<(AtomicUsize, watch::Sender<usize>)>);
 
-/// Counts its body as dropped when it is dropped.
+/// A guard that counts its body as dropped.
 struct Dropped(Seen);
 
 impl Drop for Dropped {
@@ -117,7 +117,7 @@ async fn body_from_the_outermost_layer_is_driven() {
 
     let mut client = Client::get(addr, "/two").await;
     expect_two(&mut client).await;
-    // The body must be dropped without waiting for another request on the connection.
+    // The body must be dropped even if no other request follows on the connection.
     soon(
         "the body to be dropped",
         dropped.wait_for(|dropped| *dropped == 1),

@@ -15,7 +15,7 @@ use support::{Client, body, serve_as};
 
 use super::{serve, two};
 
-/// Returns the lines of the head, with the `Date` header split off.
+/// Returns the lines of the head, and the `Date` header separately.
 async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     let mut client = Client::connect(addr).await;
     client.send(request.as_bytes()).await;

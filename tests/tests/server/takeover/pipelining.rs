@@ -33,8 +33,8 @@ async fn pipelined_requests_are_answered_after_the_stream() {
     expect_two(&mut client).await;
 }
 
-/// hyper's connection may be taken apart only once the kernel has accepted every earlier response,
-/// and hyper does not guarantee this.
+/// The server may take hyper's connection apart only once the kernel has accepted every earlier
+/// response. hyper does not guarantee this.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;

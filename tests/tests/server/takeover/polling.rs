@@ -237,7 +237,7 @@ async fn body_moved_to_another_task_is_still_polled() {
     for event in 0..20 {
         let mut client = Client::get(addr, "/one").await;
         client.head().await;
-        // Wait until the body has been polled and was pending.
+        // Wait until a poll of the body has returned `Pending`.
         while topic.subscribers() == 0 || shared.try_lock().is_ok() {
             tokio::task::yield_now().await;
         }

@@ -1,5 +1,4 @@
-//! Other output that the framework adds to a topic's stream: gaps, and the IDs from which clients
-//! resume.
+//! The gaps and IDs that the framework adds to a topic's stream.
 
 use axum::extract::State;
 use sse_runtime::LastEventId;

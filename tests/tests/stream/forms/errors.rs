@@ -85,7 +85,7 @@ async fn permit(
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let text = String::from("borrowed");
     let borrowed = text.as_str();
-    // The borrow is alive when the response starts and when the next event is sent.
+    // The borrow stays alive while the response starts and the first event is sent.
     yield_!(borrowed.len());
     yield_!(borrowed.len() + 1);
     std::future::pending::<()>().await;

@@ -239,7 +239,7 @@ async fn stopped_run_cuts_off_a_post() {
     }
 }
 
-/// Reads a run that fails as `how` requests, and then yields its own end marker.
+/// Reads a run that fails as requested by `how`, and then yields its own end marker.
 #[sse_endpoint("/read_failed/{how}", method = POST)]
 async fn read_failed(
     Path(how): Path<String>,

@@ -108,7 +108,7 @@ async fn random_names_do_not_grow_a_full_hub() {
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 
-/// To find a topic that it can drop, the hub does not scan all of them.
+/// The hub finds the topic to drop without scanning all of them.
 #[tokio::test(start_paused = true)]
 async fn full_hub_drops_the_least_recently_used_topic() {
     let hub = hub_builder(10).idle(IDLE).max_topics(4).build();

@@ -92,7 +92,7 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // The text is held twice: in the value and in the frame.
+    // The text is held twice, in the value and in the frame.
     assert!((1..=8).contains(&held), "{held} texts");
     assert!(texts.held_bytes() <= LIMIT);
 
