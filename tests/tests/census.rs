@@ -1,4 +1,4 @@
-//! Checks that streams leave no resources behind, however many there are and however they end.
+//! Checks that no resources are leaked, however many streams there are and however they end.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

@@ -75,7 +75,7 @@ const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
 /// The topic's capacity, and how far the publisher may run ahead of the slowest reader. A reader
-/// that does not fall further behind must receive everything.
+/// within that distance must receive everything.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
