@@ -1,5 +1,5 @@
-//! A server in a separate process with streams that never pause, for tests that measure its memory:
-//! `firehose SEND_TIMEOUT_MS [CERT KEY]`.
+//! A server in a separate process with streams that never pause, for tests that measure its memory.
+//! Usage: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
 #![allow(
     clippy::print_stdout,
     reason = "the test reads the address from stdout"
@@ -24,7 +24,7 @@ async fn ready() -> impl Stream<Item = u32> {
     }
 }
 
-/// Yields 100 events per second. All clients receive the same events.
+/// Yields 100 events per second. Every client receives the same events.
 #[sse_endpoint("/topic")]
 async fn topic(State(topic): State<Topic<u64>>) -> impl Stream<Item = u64> {
     yield_all!(topic.subscribe(Start::Now));

@@ -1,6 +1,11 @@
-//! A server in a separate process, for tests that send signals to it. Usage: `server DRAIN_DELAY_MS
-//! DRAIN_MS`, `server plain DRAIN_MS` for `axum::serve` with the `Shutdown` layer and its signal,
-//! or `server no-signals DRAIN_MS` for a server that does not handle signals.
+//! A server in a separate process, for tests that send signals to it.
+//!
+//! Usage:
+//!
+//! - `server DRAIN_DELAY_MS DRAIN_MS` runs `sse_runtime::Server`.
+//! - `server plain DRAIN_MS` runs `axum::serve` with the `Shutdown` layer, which handles the
+//!   signals.
+//! - `server no-signals DRAIN_MS` runs `sse_runtime::Server` without handling signals.
 #![allow(
     clippy::print_stdout,
     reason = "the test reads the address from stdout"
@@ -13,7 +18,7 @@ use sse_runtime::{Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint}
 
 use support::server_of;
 
-/// Yields one event and then stays quiet, like most streams most of the time.
+/// Yields one event and then waits forever.
 #[sse_endpoint("/quiet")]
 async fn quiet() -> impl Stream<Item = u32> {
     yield_!(1);
@@ -28,7 +33,7 @@ async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static st
     yield_!("last");
 }
 
-/// Prints a line at the end of a slow close hook.
+/// Registers a close hook that prints the reason after a delay.
 #[sse_endpoint("/hooked")]
 async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -39,7 +44,7 @@ async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Like `hooked`, but the stream is allowed to finish during a shutdown and never does.
+/// Like `hooked`, but with `on_shutdown = "finish"`, even though the stream never finishes.
 #[sse_endpoint("/hooked-finite", on_shutdown = "finish", allow(finish_without_end))]
 async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -66,7 +71,8 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // The ID of the process that responds, for tests that run two of these servers with a proxy.
+    // Responds with the process ID, which shows tests with a proxy and two of these servers which
+    // server has responded.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

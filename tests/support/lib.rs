@@ -1,8 +1,8 @@
-//! Shared code for tests on real sockets: servers, a client that exposes the bytes on the wire and
-//! a generator counter.
+//! Shared code for tests that use real sockets, including servers, a client that exposes the bytes
+//! on the wire, and a counter of running generators.
 #![allow(
     missing_docs,
-    reason = "fixtures are documented only if their names are not clear enough"
+    reason = "fixtures are documented only if their names are not self-explanatory"
 )]
 
 pub mod body;
@@ -27,14 +27,14 @@ use tokio::{
 
 pub use server::server_of;
 
-/// How long a test waits for something before it fails.
+/// How long a test waits for a future before it fails.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The time limit for events that should happen immediately. The goal is 100 ms, but a busy machine
 /// may take up to a second.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Awaits `future`. Panics if it takes too long.
+/// Awaits `future`. Panics if it takes longer than `PATIENCE`.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
@@ -84,8 +84,8 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
     addr
 }
 
-/// Returns a listener with a queue that is long enough for all connections of a test. If it were
-/// full, a client would have to wait a second before retrying.
+/// Returns a listener whose backlog is large enough for every connection of a test. If the backlog
+/// were full, a connection attempt would only be retried after a second.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -102,11 +102,11 @@ pub struct Generators(Arc<watch::Sender<Count>>);
 pub struct Count {
     /// The number of generators that have started.
     pub started: usize,
-    /// The number of generators that have not been dropped.
+    /// The number of generators that have started and have not been dropped.
     pub alive: usize,
 }
 
-/// A guard that is dropped together with its generator.
+/// A drop guard owned by a running generator.
 #[derive(Debug)]
 pub struct Running(Generators);
 
@@ -138,13 +138,13 @@ impl Generators {
         self.until(&what, |count| count.started == started).await;
     }
 
-    /// Waits until only `alive` generators are left. Panics if that takes more than a second.
+    /// Waits until only `alive` generators are left. Panics if this takes more than a second.
     pub async fn until_alive(&self, alive: usize) {
-        let what = format!("all generators but {alive} to be dropped");
+        let what = format!("all but {alive} generators to be dropped");
         soon(&what, self.until(&what, |count| count.alive == alive)).await;
     }
 
-    /// Waits until no generator is left.
+    /// Waits until every generator has been dropped.
     pub async fn until_gone(&self) {
         self.until("all generators to be dropped", |count| count.alive == 0)
             .await;
@@ -178,7 +178,7 @@ pub struct Head {
     headers: Vec<(String, String)>,
 }
 
-/// The error for a connection that closed in the middle of a body.
+/// The error returned if the connection closes in the middle of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CutOff;
 
@@ -197,8 +197,8 @@ impl Client {
         Self::over(TcpStream::connect(addr).await.expect("a listening server"))
     }
 
-    /// Returns a client with a small receive buffer. Its kernel accepts only a few KiB of unread
-    /// data.
+    /// Returns a client with a small receive buffer. The kernel then accepts only a few KiB of
+    /// unread data.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a new socket");
@@ -212,7 +212,7 @@ impl Client {
         }
     }
 
-    /// Returns a client that has requested `path`.
+    /// Connects to `addr` and requests `path`.
     pub async fn get(addr: SocketAddr, path: &str) -> Self {
         let mut client = Self::connect(addr).await;
         client
@@ -221,7 +221,8 @@ impl Client {
         client
     }
 
-    /// Returns a client that has announced a body of `length` bytes and has sent `sent`.
+    /// Connects to `addr` and sends the head of a `POST` request with a `content-length` of
+    /// `length`, followed by the bytes `sent`.
     pub async fn post(addr: SocketAddr, path: &str, length: usize, sent: &[u8]) -> Self {
         let mut client = Self::connect(addr).await;
         let head = format!(
@@ -237,7 +238,7 @@ impl Client {
             .expect("a server that keeps reading");
     }
 
-    /// Reads the head of the response.
+    /// Reads the response head.
     pub async fn head(&mut self) -> Head {
         let head = loop {
             if let Some(end) = self
@@ -251,7 +252,7 @@ impl Client {
             }
             assert!(
                 self.read().await > 0,
-                "the connection closed before the end of the response head"
+                "the connection closed before the response head was complete"
             );
         };
         let mut lines = head.trim_end().lines();
@@ -266,8 +267,8 @@ impl Client {
         }
     }
 
-    /// Reads the next chunk of a chunked body. Each chunk is one body frame. Returns `None` at a
-    /// clean end.
+    /// Reads the next chunk of a chunked body. Each chunk contains one body frame. Returns `None`
+    /// if the body has ended cleanly.
     pub async fn chunk(&mut self) -> Result<Option<String>, CutOff> {
         let size = self.line().await?;
         let size = usize::from_str_radix(&size, 16).expect("a chunk size");
@@ -293,12 +294,12 @@ impl Client {
         }
     }
 
-    /// Returns the socket and the bytes that were received but not consumed.
+    /// Returns the socket and the received bytes that have not been consumed.
     pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.socket, self.received)
     }
 
-    /// Returns the bytes that were received but not consumed, as text.
+    /// Returns the unconsumed bytes, decoded as UTF-8.
     pub fn received(&self) -> String {
         String::from_utf8_lossy(&self.received).into_owned()
     }
@@ -318,7 +319,7 @@ impl Client {
         String::from_utf8(self.received).expect("valid UTF-8")
     }
 
-    /// Reads until the bytes that were received but not consumed contain `what`.
+    /// Reads until the unconsumed bytes contain `what`. Returns them without consuming them.
     pub async fn read_to(&mut self, what: &str) -> String {
         loop {
             let text = String::from_utf8_lossy(&self.received).into_owned();

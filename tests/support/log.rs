@@ -1,4 +1,4 @@
-//! Captures the log of the framework on the current thread.
+//! Captures the framework's log output on the current thread.
 
 use std::{
     io,
@@ -27,14 +27,14 @@ impl Log {
         Self::with(Lines::default(), FmtSpan::NONE, Level::DEBUG)
     }
 
-    /// Also captures the closing of spans.
+    /// Also captures a line whenever a span closes.
     pub fn capture_spans() -> Self {
         Self::with(Lines::default(), FmtSpan::CLOSE, Level::INFO)
     }
 
     fn with(lines: Lines, spans: FmtSpan, level: Level) -> Self {
-        // If no subscriber is set when a callsite is first reached, tracing caches it as disabled
-        // until another thread sets a subscriber. A global subscriber avoids this.
+        // If a callsite is first reached while no subscriber is set, tracing caches the callsite as
+        // disabled until another thread sets a subscriber. A global subscriber avoids this.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

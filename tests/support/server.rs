@@ -1,5 +1,5 @@
-//! Creates the servers for the tests. They use the takeover unless `TAKEOVER=off` is set in the
-//! environment.
+//! Creates servers for the tests. They take HTTP/1 event streams over from hyper unless
+//! `TAKEOVER=off` is set in the environment.
 
 use axum::Router;
 use sse_runtime::Server;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-/// Generates text with many characters that have a meaning in the format.
+/// Generates strings with many characters that have a special meaning in the event stream format.
 pub fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n"),

@@ -1,4 +1,4 @@
-//! The soak test: full load with random faults, and a table of the results.
+//! The soak test, which runs under full load with random faults and prints a table of the results.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ const STAYING: usize = 200;
 /// How much the heap may grow after the warm-up, in bytes.
 const SLACK: u64 = 64 * 1024;
 
-/// The number of failures, and the first few messages.
+/// The number of failures, and the messages of the first few.
 #[derive(Default)]
 struct Failures {
     count: AtomicU64,
@@ -53,7 +53,7 @@ struct Load {
 }
 
 impl Load {
-    /// Runs the load. Returns the numbers of the server after all connections are closed.
+    /// Runs the load. Returns the server's numbers after every connection has been closed.
     async fn run(
         &mut self,
         time: Duration,
@@ -118,7 +118,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
     let rest = Duration::from_secs(seconds) - warm_up;
     let end = load.run(rest, &server, &start).await?;
 
-    // Some clients are still connected when the server stops.
+    // Keep some clients connected while the server stops.
     load.clients()?.connect().await?;
     let gate = Arc::new(Gate::new(false));
     let mut staying = JoinSet::new();

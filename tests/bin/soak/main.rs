@@ -1,5 +1,5 @@
-//! The soak test: full load with random faults. Usage: `soak SECONDS`. It starts `soak server
-//! DRAIN_DELAY_MS DRAIN_MS`.
+//! The soak test, which runs under full load with random faults. Usage: `soak SECONDS`. The test
+//! runs the server as `soak server DRAIN_DELAY_MS DRAIN_MS`.
 #![allow(clippy::print_stdout, reason = "the results are printed to stdout")]
 
 mod full;

@@ -41,25 +41,25 @@ struct Inner {
     generators_at_most: AtomicUsize,
     tasks: AtomicUsize,
     panics: Arc<AtomicU64>,
-    /// The latest wave of streams that may end.
+    /// The latest wave whose streams may end.
     wave: watch::Sender<u64>,
     hooks: Mutex<Hooks>,
 }
 
 #[derive(Default)]
 struct Hooks {
-    /// The streams with a hook that has not run yet.
+    /// The streams whose hook has not run yet.
     waiting: HashSet<u64>,
     begun: u64,
     run: u64,
-    /// The number of hook runs beyond the first one of each stream.
+    /// The number of times that a hook ran again after its first run.
     again: u64,
-    /// The number of hooks that ran while tasks of their stream were still alive.
+    /// The number of hooks that ran while a task of their stream was still alive.
     too_early: u64,
     endings: BTreeMap<String, u64>,
 }
 
-/// A guard that counts a generator or a task as alive.
+/// A guard that counts a generator or a task as alive until it is dropped.
 struct Alive(Told, fn(&Inner) -> &AtomicUsize);
 
 impl Told {
@@ -102,7 +102,7 @@ impl Told {
     /// Waits until the streams of this wave may end.
     async fn wave(&self, wave: u64) {
         let mut waves = self.0.wave.subscribe();
-        // This cannot fail, since `self` owns the sender.
+        // This cannot fail because `self` owns the sender.
         let _ = waves.wait_for(|now| *now >= wave).await;
     }
 }
@@ -134,7 +134,8 @@ fn resident_kib() -> u64 {
         .unwrap_or_default()
 }
 
-/// Adds a task and a hook to each stream before the extractors that may fail.
+/// An extractor that adds a task and a hook to each stream. It runs before the extractors that may
+/// fail.
 struct Watched(Connection);
 
 impl FromRequestParts<Told> for Watched {
@@ -173,11 +174,11 @@ impl FromRequestParts<Told> for Watched {
     }
 }
 
-/// The parts of a request path: the cause, the number of events before the end, the time for each
-/// event in µs, and the wave.
+/// The path parameters, which are the cause, the number of events, the delay after each event in
+/// microseconds, and the wave.
 type Request = Path<(String, u64, u64, u64)>;
 
-/// The number of an event, and the time when it was yielded, in µs.
+/// An event's number, and the time at which the event was yielded, in microseconds.
 type Event = (u64, u64);
 
 fn event(number: u64) -> Event {
@@ -192,7 +193,7 @@ async fn pace(microseconds: u64) {
     }
 }
 
-/// Requests the end of the stream if the cause is `expired` or `revoked`.
+/// Makes the connection close the stream if the cause is `expired` or `revoked`.
 fn ask(connection: &Connection, cause: &str) {
     match cause {
         "expired" => connection.expires_at(Instant::now()),
@@ -208,7 +209,7 @@ async fn stream(
     State(told): State<Told>,
 ) -> Result<impl Stream<Item = Result<Event, &'static str>>, StatusCode> {
     let _alive = told.generator();
-    // An error within the stream requires that the response has started.
+    // The stream can only fail after the response has started.
     let is_before = events == 0 && cause != "failed";
     if is_before || cause == "rejected" {
         told.wave(wave).await;
@@ -283,7 +284,7 @@ async fn short(
     }
 }
 
-/// Yields more than the kernel buffers for a client that does not read.
+/// Yields more data than the kernel buffers for a client that does not read.
 #[sse_endpoint("/flood/{cause}/{events}/{pace}/{wave}")]
 async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item = Text<String>> {
     let _alive = told.generator();
@@ -293,7 +294,7 @@ async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item 
     }
 }
 
-/// Counts panics that are not part of the test.
+/// Counts unexpected panics.
 fn count_panics(told: &Told) {
     let (panics, say) = (Arc::clone(&told.0.panics), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -307,12 +308,12 @@ fn count_panics(told: &Told) {
 /// Serves until SIGTERM, then prints the final counts.
 pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()> {
     let told = Told::default();
-    // This keeps the set from growing while the heap is being measured.
+    // Reserve space so that the set does not grow while the heap is being measured.
     told.hooks().waiting.reserve(8_192);
     count_panics(&told);
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
-    // If the queue is full, a client waits a second before it retries.
+    // If the backlog is full, a connection attempt is only retried after a second.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let census = get(|State(told): State<Told>| async move { Json(told.numbers()) });
@@ -339,7 +340,8 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
         .shutdown(shutdown)
         .serve(listener)
         .await?;
-    // The last task signals its end slightly before the runtime stops counting it.
+    // The runtime still counts the last task for a moment after the task has signalled that it is
+    // done.
     let counted_out = async {
         while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -24,7 +24,7 @@ pub struct Received {
     pub delays: Delays,
 }
 
-/// A histogram of the delay between yielding and receiving an event.
+/// A histogram of the delays between yielding an event and receiving it.
 #[derive(Debug)]
 pub struct Delays([AtomicU64; BUCKETS]);
 
@@ -46,8 +46,7 @@ impl Delays {
         self.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the delay in µs that a fraction of `part` of the events did not exceed, accurate to
-    /// within 20 %.
+    /// Returns the `part` quantile of the delays in microseconds, accurate to within 20 %.
     pub fn quantile(&self, part: f64) -> u64 {
         let counts: Vec<u64> = self.0.iter().map(|n| n.load(Ordering::Relaxed)).collect();
         let wanted = counts.iter().sum::<u64>() as f64 * part;
@@ -67,7 +66,7 @@ impl Delays {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     Clean,
-    /// The response was cut off. Contains the error message of the client.
+    /// The response was cut off. Contains the client's error message.
     CutOff(String),
 }
 
@@ -80,7 +79,7 @@ pub enum Frame {
     Error,
     /// `event: close`, with its reason.
     Close(String),
-    /// `retry`, without an event.
+    /// A `retry` field without an event.
     Retry,
     End(End),
 }
@@ -100,7 +99,7 @@ enum Body {
 }
 
 impl<'a> Events<'a> {
-    /// Reads the head of the response. The request has already been sent.
+    /// Reads the response head from a socket on which the request has already been sent.
     pub async fn http1(mut socket: TcpStream, received: &'a Received) -> Result<Self, String> {
         let mut raw = BytesMut::new();
         let end = loop {
@@ -134,7 +133,7 @@ impl<'a> Events<'a> {
         self.next
     }
 
-    /// Reads `count` events.
+    /// Reads until `events` events have been received.
     pub async fn read(&mut self, events: u64) -> Result<(), String> {
         while self.next < events {
             match self.frame().await? {
@@ -145,8 +144,8 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Reads to the end. Returns the last frame that is not an event, if any, and how the response
-    /// ended.
+    /// Reads until the response ends. Returns the frame that follows the events, if there is one,
+    /// and how the response ended.
     pub async fn rest(&mut self) -> Result<(Option<Frame>, End), String> {
         let mut last = None;
         loop {
@@ -176,7 +175,7 @@ impl<'a> Events<'a> {
                 }
                 Err(End::Clean) if !self.text.is_empty() => {
                     return Err(format!(
-                        "clean end in the middle of a frame: {:?}",
+                        "the response ended cleanly in the middle of a frame: {:?}",
                         self.text
                     ));
                 }
@@ -224,8 +223,8 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Returns the length of the first frame if it is complete. A comment or a `retry` is a single
-/// line.
+/// Returns the length of the first frame if it is complete. A comment or a `retry` field is a
+/// single line.
 fn frame_len(text: &[u8]) -> Option<usize> {
     let is_line = text.starts_with(b":") || text.starts_with(b"retry: ");
     let end: &[u8] = if is_line { b"\n" } else { b"\n\n" };
@@ -233,8 +232,8 @@ fn frame_len(text: &[u8]) -> Option<usize> {
     Some(at + end.len())
 }
 
-/// The error for a connection that closed before the end of the response head.
-pub const NO_HEAD: &str = "the connection closed before the end of the response head";
+/// The error returned if the connection closes before the response head is complete.
+pub const NO_HEAD: &str = "the connection closed before the response head was complete";
 
 impl Body {
     /// Returns the next bytes, or how the response ended.
@@ -280,8 +279,8 @@ pub struct Http2 {
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let socket = TcpStream::connect(addr).await.map_err(error_text)?;
-        // The windows are as large as those of a browser, so an unread stream does not block other
-        // streams. With windows of 64 KiB, h2 also treats a few hundred small unread events as an
+        // These windows are as large as a browser's, so an unread stream does not block the other
+        // streams. With 64 KiB windows, h2 would also treat a few hundred small unread events as an
         // attack.
         let mut builder = h2::client::Builder::new();
         builder
@@ -289,7 +288,7 @@ impl Http2 {
             .initial_connection_window_size(16 << 20);
         let (send, connection) = builder.handshake(socket).await.map_err(error_text)?;
         let driver = tokio::spawn(async move {
-            // Any client waiting for a stream on this connection receives the error as well.
+            // The error also reaches every client that is waiting for a stream on this connection.
             let _ = connection.await;
         });
         Ok(Self { send, driver })
@@ -310,7 +309,7 @@ impl Http2 {
     pub async fn get<'a>(&self, path: &str, received: &'a Received) -> Result<Events<'a>, String> {
         let response = self.send(path).await?;
         let response = within("a response head", response).await?;
-        // A panic before the response resets the stream.
+        // If the handler panics before the response starts, the stream is reset.
         let response = response.map_err(|_| NO_HEAD.to_owned())?;
         let status = response.status().as_u16();
         let body = Body::Http2(response.into_body());

@@ -1,7 +1,7 @@
-//! The ways a stream can end, as caused or observed by its client.
+//! The ways in which a stream can end, and the clients that cause or observe them.
 //!
-//! This file exceeds 450 lines because it keeps the variant, the reasons, the probabilities and the
-//! client of each cause together.
+//! This file exceeds 450 lines because it keeps everything about a cause in one place, including
+//! the reasons that the server may report and the client's behaviour.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
     error_text, within,
 };
 
-/// The cause of a stream's end.
+/// Why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     // Caused by the client.
@@ -40,13 +40,14 @@ pub enum Cause {
     Expired,
     Revoked,
     MaxDuration,
-    /// The client stays until the server stops.
+    /// The client stays connected until the server stops.
     Shutdown,
 }
 
 use Cause::*;
 
-/// The causes in a wave. The remaining ones take a long time or require the server to stop.
+/// The causes that occur in a wave. The remaining causes take a long time or require the server to
+/// stop.
 pub const CAUSES: [Cause; 17] = [
     Closed,
     Reset,
@@ -68,7 +69,7 @@ pub const CAUSES: [Cause; 17] = [
 ];
 
 impl Cause {
-    /// Returns the name of the cause, as used in paths and in the counts of the server.
+    /// Returns the name of the cause that appears in paths and in the server's counters.
     pub fn name(self) -> &'static str {
         match self {
             Closed => "closed",
@@ -98,7 +99,7 @@ impl Cause {
         match self {
             // No stream starts.
             HalfHead => &[],
-            // The extractor fails, or is dropped before it does.
+            // The extractor either fails or is dropped first.
             HalfBody => &["rejected", "client_gone"],
             Closed | Reset | HalfBodyUnread | Pipelined | LeftBeforeHead | HeadOnly
             | StreamReset | ConnectionDropped => &["client_gone"],
@@ -118,8 +119,7 @@ impl Cause {
         }
     }
 
-    /// Returns whether `ending`, written as `cause reason`, pairs a cause with one of its allowed
-    /// reasons.
+    /// Parses `ending` as `cause reason` and returns whether the cause allows this reason.
     pub fn explains(ending: &str) -> bool {
         let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
         ending.split_once(' ').is_some_and(|(name, reason)| {
@@ -134,25 +134,27 @@ impl Cause {
 pub struct Case {
     pub cause: Cause,
     pub http2: bool,
-    /// The number of events before the end. If this is 0, there may be no response.
+    /// The number of events before the stream ends. If this is 0, the server may not send a
+    /// response.
     pub events: u64,
     /// How long the server waits after each event.
     pub pace: Duration,
-    /// The number of additional events that the server sends. A client that disconnects does not
-    /// read them.
+    /// The number of additional events that the server sends. The client disconnects without
+    /// reading them.
     pub more: u64,
-    /// The wave in which the server may end the stream, if the server is the one to end it.
+    /// The first wave in which the server may end the stream. Only the server's own causes use
+    /// this.
     pub wave: u64,
 }
 
-/// A barrier at which clients wait for each other before they act.
+/// A gate that holds clients back until the test opens it.
 pub struct Gate {
     ready: watch::Sender<usize>,
     is_open: watch::Sender<bool>,
 }
 
 impl Gate {
-    /// Creates a gate. Clients do not wait at an open gate.
+    /// Creates a gate. Clients pass an open gate without waiting.
     pub fn new(is_open: bool) -> Self {
         Self {
             ready: watch::Sender::new(0),
@@ -163,7 +165,7 @@ impl Gate {
     async fn pass(&self) {
         self.ready.send_modify(|ready| *ready += 1);
         let mut opened = self.is_open.subscribe();
-        // This cannot fail, since `self` owns the sender.
+        // This cannot fail because `self` owns the sender.
         let _ = opened.wait_for(|is_open| *is_open).await;
     }
 
@@ -179,7 +181,7 @@ impl Gate {
 }
 
 impl Case {
-    /// Returns a random case of this cause.
+    /// Returns a random case with this cause.
     pub fn random(cause: Cause, rng: &mut Rng, most_events: u64) -> Self {
         let pace = [0, 0, 100, 1_000, 10_000][rng.usize(..5)];
         let is_fast = pace < 10_000;
@@ -199,8 +201,8 @@ impl Case {
         }
     }
 
-    /// Adjusts the number of events. It is at least one if the client waits for an event, and zero
-    /// if it disconnects earlier.
+    /// Adjusts the number of events to the cause. A client that waits for an event needs at least
+    /// one. A client that never reads an event does not need any.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
             Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {
@@ -237,12 +239,12 @@ impl Case {
 /// State that the clients share.
 pub struct Clients {
     pub addr: SocketAddr,
-    /// Connections for streams that do not need a connection of their own.
+    /// HTTP/2 connections for streams that can share a connection.
     pub shared: Vec<Http2>,
     pub received: Received,
 }
 
-/// The number of streams on a connection that will be dropped.
+/// The number of streams on an HTTP/2 connection that its client drops.
 pub const ON_ONE: usize = 4;
 
 impl Clients {
@@ -268,8 +270,8 @@ impl Clients {
         Ok(())
     }
 
-    /// Runs one stream from its request to its end and checks the frames that the client receives.
-    /// The client acts once it has passed the gate.
+    /// Requests one stream, waits until it has ended, and checks the frames that the client
+    /// receives. The client acts once it has passed the gate.
     pub async fn run(&self, case: Case, gate: &Gate) -> Result<(), String> {
         let case = case.possible();
         let result = self.run_case(&case, gate).await;
@@ -317,8 +319,8 @@ impl Clients {
             }
             LeftBeforeHead => {
                 if case.http2 {
-                    // The server disconnects a client that resets many streams on one connection
-                    // before they have started.
+                    // Use a separate connection, because the server disconnects a client that
+                    // resets many streams on one connection before they have started.
                     let connection = Http2::connect(addr).await?;
                     let _response = connection.send(&case.path("stream")).await?;
                     gate.pass().await;
@@ -347,7 +349,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Drops an HTTP/2 connection with several streams.
+    /// Opens several streams on an HTTP/2 connection, then drops the connection.
     async fn drop_connection(&self, case: &Case, gate: &Gate) -> Result<(), String> {
         let connection = Http2::connect(self.addr).await?;
         let path = case.path("stream");
@@ -374,7 +376,7 @@ impl Clients {
             .await
             .map_err(error_text)?;
         gate.pass().await;
-        // The server drops unsent data, so the client sees a reset.
+        // The server discards unsent data when it disconnects, so the client sees a reset.
         within("the server to disconnect", async {
             while !socket.ready(Interest::ERROR).await?.is_error() {}
             std::io::Result::Ok(())
@@ -400,7 +402,7 @@ impl Clients {
             self.get_http1(case, endpoint).await
         };
         let mut events = match events {
-            // HTTP/2 drops unsent data when it resets a stream.
+            // Resetting an HTTP/2 stream discards unsent data, which may include the response head.
             Err(error)
                 if error == NO_HEAD
                     && case.cause == Panicked

@@ -21,7 +21,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// The message of the panics that are part of the test.
+/// The payload of the panics that the test causes on purpose.
 pub const EXPECTED_PANIC: &str = "on purpose";
 
 /// The time after which an operation is considered stuck.
@@ -32,32 +32,32 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Numbers {
     pub generators: usize,
     pub generators_at_most: usize,
-    /// The number of live tasks from `Connection::spawn`.
+    /// The number of live tasks spawned with `Connection::spawn`.
     pub tasks: usize,
-    /// The number of streams with a hook. Compare with `hooks_run`, the number of hooks that have
-    /// run.
+    /// The number of streams that have registered a close hook. Compare it with `hooks_run`, the
+    /// number of hooks that have run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
-    /// The number of hook runs beyond the first one of each stream.
+    /// The number of times that a hook ran again after its first run.
     pub hooks_again: u64,
-    /// The number of hooks that ran before all tasks of their stream had been dropped.
+    /// The number of hooks that ran before their stream's tasks had been dropped.
     pub hooks_too_early: u64,
-    /// The number of panics that are not part of the test.
+    /// The number of unexpected panics.
     pub panics: u64,
-    /// The total number of tasks in the tokio runtime.
+    /// The number of live tasks in the tokio runtime.
     pub runtime_tasks: usize,
     pub sockets: usize,
     pub resident_kib: u64,
     /// The number of bytes on the heap.
     pub allocated: u64,
     pub allocated_at_most: u64,
-    /// The number of streams per pair of cause and reason.
+    /// The number of streams that ended, by cause and reason.
     pub endings: BTreeMap<String, u64>,
 }
 
 impl Numbers {
-    /// Returns the numbers expected after the server has stopped: without the listener, and without
-    /// the connection that requested the census.
+    /// Returns the numbers expected after the server has stopped. They no longer include the
+    /// listener and the connection that requested the census.
     pub fn stopped(&self) -> Self {
         Self {
             runtime_tasks: 0,
@@ -66,8 +66,8 @@ impl Numbers {
         }
     }
 
-    /// Returns the endings with a reason that is not allowed for their cause. If the server has
-    /// stopped, `shutdown` is always allowed.
+    /// Returns the endings whose reason is not allowed for their cause. If the server has stopped,
+    /// `shutdown` is always allowed.
     pub fn unexplained(&self, has_stopped: bool) -> Vec<String> {
         let is_explained =
             |ending: &str| Cause::explains(ending) || has_stopped && ending.ends_with(" shutdown");
@@ -78,7 +78,8 @@ impl Numbers {
             .collect()
     }
 
-    /// Lists the numbers that differ from `before`, which was recorded before the first stream.
+    /// Lists the numbers that are not as expected. `before` was recorded before the first stream
+    /// started.
     pub fn left(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         let mut expect = |what: &str, is: u64, was: u64| {
@@ -99,7 +100,7 @@ impl Numbers {
     }
 }
 
-/// A server in its own process.
+/// A server in a separate process.
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
@@ -109,13 +110,13 @@ pub struct Process {
 impl Process {
     /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // The limit applies to both processes, since each connection uses a descriptor in each of
-        // them.
+        // The child process inherits this limit. Every connection uses a file descriptor in both
+        // processes.
         rlimit::increase_nofile_limit(8192).map_err(error_text)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
             // Return free memory to the kernel immediately. Otherwise, the size of the process
-            // mostly depends on which thread ran which stream at what time.
+            // would mostly depend on which thread ran which stream, and when.
             .env(
                 "_RJEM_MALLOC_CONF",
                 "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1,tcache:false",
@@ -165,11 +166,11 @@ impl Process {
         Ok(body.to_owned())
     }
 
-    /// Waits until all resources of the streams have been released, and returns the numbers.
+    /// Waits until the streams have released all of their resources, and returns the numbers.
     ///
     /// # Errors
     ///
-    /// Returns an error that lists the numbers that still differ when the timeout expires.
+    /// If the wait times out, returns an error that lists the remaining differences.
     pub async fn settled(&self, before: &Numbers) -> Result<Numbers, String> {
         let start = Instant::now();
         loop {
@@ -181,7 +182,7 @@ impl Process {
             if start.elapsed() > PATIENCE {
                 return Err(format!("not cleaned up: {left:?} in {numbers:#?}"));
             }
-            // The census is a request too, so polling without a pause would slow the server down.
+            // Every census is a request, so polling without a pause would slow the server down.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -208,12 +209,12 @@ impl Process {
         let line = within("the final census", self.lines.next_line()).await?;
         let line = line
             .map_err(error_text)?
-            .ok_or("the server printed no final census")?;
+            .ok_or("the server did not print a final census")?;
         serde_json::from_str(&line).map_err(error_text)
     }
 }
 
-/// Awaits `future`. Returns an error if it takes too long.
+/// Awaits `future`. Returns an error if it takes longer than [`PATIENCE`].
 pub async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, String> {
     let timeout = tokio::time::timeout(PATIENCE, future).await;
     timeout.map_err(|_| format!("timed out after {PATIENCE:?} waiting for {what}"))
