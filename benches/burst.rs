@@ -1,9 +1,9 @@
-//! Measures the cost of encoding values as events, for a burst from the request to the last frame
-//! without a socket.
+//! Measures the cost of encoding a burst of values as events, from the request to the last frame.
+//! No sockets are involved.
 
 #![allow(
     missing_docs,
-    reason = "the macros of criterion generate undocumented functions"
+    reason = "criterion's macros generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,

@@ -1,10 +1,10 @@
-//! Counts the instructions executed in the hot paths. Unlike times, these counts hardly vary
+//! Counts the instructions executed in the hot paths. Unlike timings, these counts hardly vary
 //! between runs. `cargo xtask guard` compares them with `guard.json`.
 
 #![allow(
     missing_docs,
     unused_qualifications,
-    reason = "the macros of gungraun generate undocumented functions"
+    reason = "gungraun's macros generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
@@ -28,7 +28,7 @@ use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::runtime::Runtime;
 use tower_service::Service as _;
 
-/// Enough events to make the cost of opening a stream negligible.
+/// The number of events per stream, which makes the cost of opening a stream negligible.
 const EVENTS: u64 = 1_000;
 
 #[derive(Clone, serde::Serialize)]
@@ -46,8 +46,8 @@ fn tick(seq: u64) -> Tick {
     }
 }
 
-// Each generator yields to the runtime once so that all measured work happens after the response
-// head.
+// Each generator first yields to the runtime. The response head is therefore ready before any of
+// the measured work begins.
 #[sse_endpoint("/each")]
 async fn each() -> impl Stream<Item = Tick> {
     tokio::task::yield_now().await;
@@ -174,8 +174,8 @@ fn publish(bench: Bench, events: u64) -> Bench {
     bench
 }
 
-// Delivers one event to a thousand subscribers. Each body is polled for the frame and then once
-// more until it is pending.
+// Delivers one event to a thousand subscribers. Polls each body once for the frame, and once more
+// to check that it is pending.
 #[library_benchmark]
 #[bench::thousand(published())]
 fn deliver(bench: Bench) -> Bench {

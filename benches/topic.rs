@@ -1,9 +1,9 @@
-//! Compares a topic with `tokio::sync::broadcast` and axum's own `Sse` in terms of publishing,
-//! replay, and the memory of idle streams.
+//! Measures publishing, replay, and the memory of idle streams for a topic. Publishing and memory
+//! are compared with `tokio::sync::broadcast` and axum's own `Sse`.
 
 #![allow(
     missing_docs,
-    reason = "the macros of criterion generate undocumented functions"
+    reason = "criterion's macros generate undocumented functions"
 )]
 #![allow(
     clippy::expect_used,
@@ -144,8 +144,8 @@ fn publish(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Replays a topic, from the request to the last byte. There is nothing to compare it with, since
-/// `broadcast` does not support replay.
+/// Replays a topic, from the request to the last byte. There is no comparison, because `broadcast`
+/// does not support replay.
 fn replay(criterion: &mut Criterion) {
     const EVENTS: usize = 100_000;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,5 @@
-//! Checks the cases. Each one causes exactly one error, apart from listed exceptions, and a docs page lists all cases.
+//! Checks that every case causes exactly one error, apart from the listed exceptions, and that a docs page lists every
+//! case.
 //!
 //! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the messages.
 
@@ -9,40 +10,40 @@
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
-/// The maximum number of lines of a case. It leaves room for one mistake only.
+/// The maximum number of lines in a case, which leaves room for only one mistake.
 const MAX_LINES: usize = 14;
 
-/// The cases with several errors, their numbers of errors, and the reasons.
+/// The cases with several errors, along with the number of errors and the reason.
 const SEVERAL: [(&str, usize, &str); 7] = [
     (
         "args/three_mistakes",
         3,
-        "three mistakes, all reported at once",
+        "three mistakes, all of which are reported together",
     ),
     (
         "body/three_mistakes",
         3,
-        "three mistakes, all reported at once",
+        "three mistakes, all of which are reported together",
     ),
     (
         "derive/three_mistakes",
         3,
-        "three mistakes, all reported at once",
+        "three mistakes, all of which are reported together",
     ),
     (
         "body/syntax_error_beside_another",
         2,
-        "two mistakes; the second shows that the first does not hide it",
+        "two mistakes, to check that the first does not hide the second",
     ),
     (
         "body/yield_with_exclamation_mark",
         2,
-        "rustc also rejects `yield`, before any macro could remove it",
+        "rustc also rejects `yield` before the macro can remove it",
     ),
     (
         "body/yield_keyword",
         2,
-        "rustc also rejects `yield`, before any macro could remove it",
+        "rustc also rejects `yield` before the macro can remove it",
     ),
     (
         "types/item_is_bare_event",
@@ -117,7 +118,7 @@ fn each_case_has_the_expected_errors() {
     );
 }
 
-/// The groups, in the order of the page.
+/// The groups, in the order in which they appear on the page.
 const GROUPS: [(&str, &str, &str); 6] = [
     (
         "args",
@@ -212,12 +213,12 @@ fn in_code(code: &str) -> String {
     }
 }
 
-/// Escapes bars, which would end the cell.
+/// Escapes vertical bars, which would otherwise end the cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Returns the messages of a case, for one cell of the table.
+/// Returns the messages for a case, formatted for one table cell.
 fn messages(stderr: &str) -> String {
     let mut messages: Vec<String> = Vec::new();
     let mut is_message = false;
@@ -231,7 +232,7 @@ fn messages(stderr: &str) -> String {
         } else if line.trim_start().starts_with("--> ") {
             is_message = false;
         } else if is_message {
-            // A further line of the message.
+            // This line continues the message.
             messages.push(line.trim().to_owned());
         } else if let Some(note) = line.trim_start().strip_prefix("= note: ")
             && is_ours(note)
@@ -243,7 +244,7 @@ fn messages(stderr: &str) -> String {
     messages.join("<br>")
 }
 
-/// Shortens a warning, which is emitted as the use of a deprecated constant, to its note.
+/// Shortens a warning to its note. The macros emit a warning as the use of a deprecated constant.
 fn as_warning(message: &str) -> String {
     match message.strip_prefix("use of deprecated constant ") {
         Some(warning) => {
@@ -254,7 +255,8 @@ fn as_warning(message: &str) -> String {
     }
 }
 
-/// Returns whether a note says how to fix the mistake. Other notes are rustc's, and explain where an error comes from.
+/// Returns whether a note says how to fix the mistake. All other notes come from rustc and explain where an error comes
+/// from.
 fn is_ours(note: &str) -> bool {
     const RUSTC: [&str; 9] = [
         "this error originates in",

@@ -71,8 +71,8 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // Responds with the process ID, which shows tests with a proxy and two of these servers which
-    // server has responded.
+    // Returns the process ID so that tests with a proxy and two of these servers know which server
+    // has responded.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

@@ -1,4 +1,4 @@
-//! Aliases of `Result`: the error type in an alias is found.
+//! The error type is found even if the return type uses an alias of `Result`.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode, response::IntoResponse};

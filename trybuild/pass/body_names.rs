@@ -1,4 +1,4 @@
-//! A user's type with the name of one of axum's body extractors.
+//! A user-defined type that has the same name as one of axum's body extractors.
 #![deny(warnings)]
 
 use axum::{Router, extract::FromRequestParts, http::{Method, request::Parts}};

@@ -1,4 +1,4 @@
-//! The function is one coroutine: borrows from before the response are still valid after it has begun.
+//! Borrows taken before the response starts stay valid afterwards, because the function is a single coroutine.
 #![deny(warnings)]
 
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ async fn permit(
     yield_!(words[0].to_owned());
 }
 
-/// The value releases its borrows before the generator waits.
+/// The lock guard is dropped before the generator waits.
 #[sse_endpoint("/lock")]
 async fn lock() -> impl Stream<Item = u32> {
     let shared = Mutex::new(1);
@@ -32,7 +32,7 @@ async fn lock() -> impl Stream<Item = u32> {
     *shared.lock().unwrap() += 1;
 }
 
-/// A borrowing future that is pinned on the stack.
+/// A future that borrows a local variable and is pinned on the stack.
 #[sse_endpoint("/pinned")]
 async fn pinned() -> impl Stream<Item = u32> {
     let mut count = 0;

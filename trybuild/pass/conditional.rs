@@ -1,4 +1,4 @@
-//! `#[cfg(…)]` inside an endpoint: disabled code is ignored everywhere.
+//! Code that `#[cfg(…)]` disables inside an endpoint is ignored everywhere.
 #![deny(warnings)]
 
 use axum::{
@@ -10,7 +10,7 @@ use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 type Refused = &'static str;
 
-/// The `?` follows code that would yield but is disabled, so its error is a status.
+/// All code that would yield before the `?` is disabled, so the error becomes a status.
 #[sse_endpoint("/statements/{n}")]
 async fn statements(Path(n): Path<String>) -> Result<impl Stream<Item = u32>, Refused> {
     #[cfg(any())]

@@ -1,4 +1,4 @@
-//! Edge cases of the derives, with lints that plain serde derives do not trigger.
+//! Edge cases of the derives. The generated code must not trigger any lints that serde's own derives do not trigger.
 #![deny(warnings)]
 
 use std::fmt::{self, Display};
@@ -20,7 +20,7 @@ impl numbered {
     const K: u8 = 7;
 }
 
-/// `Self` in types, and in the length of an array.
+/// `Self` in types and in an array length.
 #[derive(SseEvent)]
 pub enum Counted {
     Bytes([u8; Self::N]),
@@ -31,7 +31,7 @@ impl Counted {
     const N: usize = 2;
 }
 
-/// serde's names for deserialization, and bounds on a field.
+/// Names that serde only uses for deserialization, and bounds on a field.
 #[derive(SseEvent, serde::Deserialize)]
 #[serde(rename(deserialize = "Old"))]
 pub struct Renamed<T> {
@@ -61,7 +61,7 @@ pub enum Generic<T> {
     Missing { what: T },
 }
 
-/// A macro that uses a re-export of the crate, and is called inside a function.
+/// A macro that uses a re-export of the crate and is called inside a function.
 mod library {
     #[doc(hidden)]
     pub use sse_runtime as sse;
@@ -90,7 +90,7 @@ mod library {
     pub(crate) use event;
 }
 
-/// The type of the item comes from a macro.
+/// The item type is an argument of a macro.
 macro_rules! endpoint {
     ($name:ident, $item:ty) => {
         #[sse_runtime::sse_endpoint("/by-macro")]

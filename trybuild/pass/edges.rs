@@ -1,4 +1,4 @@
-//! Code that a parser of tokens and paths could misread.
+//! Code that the macro could misread, because it only sees tokens and paths.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};

@@ -1,4 +1,4 @@
-//! A run of `Hub::spawn` that never ends, so its future has no value.
+//! Runs started with `Hub::spawn`, including runs that never end and whose futures therefore never return a value.
 #![deny(warnings)]
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! Arguments: axum's extractors, in the order that axum requires.
+//! axum's extractors as arguments, in the order that axum requires.
 #![deny(warnings)]
 
 use axum::{
@@ -87,7 +87,7 @@ fn anywhere<S: Clone + Send + Sync + 'static>() -> Router<S> {
 struct Group;
 
 impl Group {
-    /// An endpoint among the methods of a type.
+    /// An endpoint that is an associated function.
     #[sse_endpoint("/group")]
     async fn stream() -> impl Stream<Item = u32> {
         yield_!(1);

@@ -86,7 +86,7 @@ async fn both() -> ::std::result::Result<impl Stream<Item = ::std::result::Resul
     return ::std::result::Result::Err(1);
 }
 
-/// A local variable with the name of the endpoint, and other names of the module.
+/// A local variable with the same name as an endpoint, and other names from the module.
 fn main() {
     let names = names();
     let _ = (names, both());

@@ -1,4 +1,4 @@
-//! The items that a stream can have, and the values that `yield_!` accepts for them.
+//! The item types of a stream, and the values that `yield_!` accepts for each of them.
 #![deny(warnings)]
 
 use axum::{Router, response::Html};

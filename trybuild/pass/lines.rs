@@ -1,4 +1,4 @@
-//! The user's line numbers are preserved in `line!()` and in the location of a panic.
+//! `line!()` and panic locations report the user's own line numbers.
 #![deny(warnings)]
 
 use std::{panic, sync::Mutex};

@@ -1,4 +1,4 @@
-//! Code that resembles a mistake but is correct, and must not cause a warning.
+//! Correct code that resembles a mistake and must not cause a warning.
 //!
 //! This file exceeds 450 lines because it is a list of cases.
 #![deny(warnings)]
@@ -34,7 +34,7 @@ async fn bytes(body: Bytes) -> impl Stream<Item = usize> {
     yield_!(body.len());
 }
 
-/// `Form` reads the query of a GET.
+/// For a `GET` request, `Form` reads the query string.
 #[sse_endpoint("/form")]
 async fn form(Form(answers): Form<Vec<(String, u32)>>) -> impl Stream<Item = usize> {
     yield_!(answers.len());
@@ -62,7 +62,7 @@ async fn request(request: Request) -> impl Stream<Item = String> {
     yield_!(request.uri().to_string());
 }
 
-/// Blocking calls in the right place, calls that do not block, and user-defined functions.
+/// Blocking calls in places where blocking is allowed, calls that do not block, and user-defined functions.
 #[sse_endpoint("/waits")]
 async fn waits() -> impl Stream<Item = Result<String, Error>> {
     let page = spawn_blocking(|| std::fs::read_to_string("page.html")).await;
@@ -114,7 +114,7 @@ fn reader<T: Send>(
 
 async fn sleep(_: u32) {}
 
-/// User-defined functions with the names of functions in std.
+/// User-defined functions with the same names as functions in `std`.
 mod own {
     pub struct Lock;
 
@@ -198,7 +198,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
     }
     loop {
         std::future::ready(()).await;
-        // Breaks out of the inner loop. The outer loop waits.
+        // This `break` only leaves the inner loop. The outer loop contains an `.await`.
         'again: loop {
             if now() {
                 break 'again;
@@ -290,7 +290,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             let _ = format!("{}", pass!(std::future::ready(1).await));
         }
     }
-    // These loops end with the process, the function or a panic.
+    // These loops end by exiting the process or by panicking.
     if now() {
         loop {
             if now() {
@@ -338,7 +338,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
     }
 }
 
-/// The first `yield_!` follows the first `?`.
+/// The first `yield_!` comes after the first `?`.
 #[sse_endpoint("/refuses")]
 async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     let one = parse("1")?;
@@ -366,7 +366,7 @@ async fn no_status() -> impl Stream<Item = Result<u32, String>> {
     yield_!(one);
 }
 
-/// The first statement that yields contains more than one `yield_!`.
+/// The first `yield_!` is in a loop, so it can run more than once.
 #[sse_endpoint("/in_a_loop")]
 async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     for one in 0..3 {
@@ -376,7 +376,7 @@ async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> 
     yield_!(four);
 }
 
-/// The errors do not end the endpoint.
+/// None of these errors end the endpoint, because each `?` is in a closure, an `async` block or a nested function.
 #[sse_endpoint("/fails_elsewhere")]
 async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);
@@ -407,7 +407,7 @@ async fn ends() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     parse("1")?;
 }
 
-/// The loop ends when its source does.
+/// The loop ends when its source stream ends.
 #[sse_endpoint("/finishes", on_shutdown = "finish")]
 async fn finishes() -> impl Stream<Item = u32> {
     let mut ticks = tokio_stream::iter([1, 2]);
@@ -464,7 +464,7 @@ fn end() -> ! {
     std::process::exit(1)
 }
 
-/// Locks whose guards are dropped before anything is yielded, and methods with the names of lock methods.
+/// Locks whose guards are dropped before anything is yielded, and methods that share their names with lock methods.
 #[sse_endpoint("/locks")]
 async fn locks() -> impl Stream<Item = u32> {
     let lock = tokio::sync::RwLock::new(1);

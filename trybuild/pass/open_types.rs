@@ -1,4 +1,4 @@
-//! An expression of an inferred type has the type of the item, although `yield_!` also accepts other types.
+//! If an expression's type is inferred, it is the item type, even though `yield_!` also accepts other types.
 #![deny(warnings)]
 
 use sse_runtime::{Stream, sse_endpoint};

@@ -1,4 +1,4 @@
-//! User-defined macros: `yield_!` works in them, no matter where they are defined.
+//! `yield_!` works in user-defined macros, no matter where they are defined.
 #![deny(warnings)]
 
 use axum::Router;
@@ -52,7 +52,7 @@ async fn fails() -> impl Stream<Item = Result<u32, String>> {
     pass! { if wait().await? == 2 { return Err("two".to_owned()); } }
 }
 
-/// Macros that yield nothing, before the response.
+/// Macros that do not yield, called before the response starts.
 #[sse_endpoint("/refuses")]
 async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, &'static str> {
     let text = expression!(Ok::<_, &'static str>("one")?);
@@ -62,7 +62,7 @@ async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, &'static s
     yield_!(wait().await?);
 }
 
-/// Only an unknown macro yields.
+/// The only code that yields is in an unknown macro.
 #[sse_endpoint("/unknown")]
 async fn unknown() -> impl Stream<Item = u32> {
     twice!(1);

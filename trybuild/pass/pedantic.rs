@@ -1,5 +1,5 @@
-//! User code that is clean under all of clippy's `pedantic` lints. `cargo clippy --all-targets` checks this file
-//! because it is an example.
+//! User code that passes all of clippy's `pedantic` lints. `cargo clippy --all-targets` checks this file because it is
+//! an example.
 #![deny(
     warnings,
     clippy::all,
@@ -29,10 +29,10 @@ use sse_runtime::{
 pub enum RoomEvent {
     /// A user sent a message.
     Said {
-        /// The number of the message.
+        /// The message number.
         #[sse(id)]
         seq: u64,
-        /// The text of the message.
+        /// The message text.
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
     },
@@ -57,11 +57,11 @@ pub struct Picture {
 pub struct Measured<'a, T: fmt::Debug> {
     /// The measured value.
     pub value: &'a T,
-    /// The name of the instrument.
+    /// The instrument's name.
     pub by: Cow<'a, str>,
 }
 
-/// The errors of a room.
+/// The errors that a room can return.
 #[derive(Debug, SseError)]
 pub enum RoomError {
     /// The room does not exist.
@@ -70,14 +70,14 @@ pub enum RoomError {
         /// The requested room.
         room: u64,
     },
-    /// The room has too many requests.
+    /// The room receives too many requests.
     #[sse(status = 429)]
     Busy {
         /// How long the client should wait.
         #[sse(retry_after)]
         after: Duration,
     },
-    /// An error of the disk, which is not shown to clients.
+    /// A disk error, which is not shown to clients.
     Disk(std::io::Error),
 }
 
@@ -87,13 +87,13 @@ impl From<std::io::Error> for RoomError {
     }
 }
 
-/// The query of a request.
+/// The query parameters of a request.
 #[derive(Debug, Deserialize)]
 pub struct Who {
     name: Option<String>,
 }
 
-/// The body of a question.
+/// The body of a request.
 #[derive(Debug, Deserialize)]
 pub struct Question {
     text: String,
@@ -108,7 +108,7 @@ pub async fn plain() -> impl Stream<Item = u64> {
     }
 }
 
-/// Fails in the stream.
+/// Can fail during the stream.
 #[sse_endpoint("/lines/{room}", keep_alive = "5s", flush = "ready", retry = "3s")]
 pub async fn lines(
     Path(room): Path<u64>,
@@ -129,7 +129,7 @@ pub async fn lines(
     yield_all!(tokio_stream::iter([RoomEvent::Finished]));
 }
 
-/// Fails before the stream.
+/// Can fail before the stream starts.
 #[sse_endpoint("/room/{room}")]
 pub async fn room(
     Path(room): Path<u64>,
@@ -143,7 +143,7 @@ pub async fn room(
     }
 }
 
-/// Fails before or in the stream, and has eight arguments.
+/// Can fail before or during the stream, and has eight arguments.
 #[sse_endpoint("/ask/{room}", method = POST, on_shutdown = "finish")]
 #[allow(clippy::too_many_arguments)]
 pub async fn ask(

@@ -48,7 +48,7 @@ async fn places() -> impl Stream<Item = u32> {
     });
 }
 
-/// `yield_!` in the last expression of the function.
+/// `yield_!` in the function's last expression.
 #[sse_endpoint("/last")]
 async fn last() -> impl Stream<Item = u32> {
     if true { yield_!(1) } else { yield_!(2) }

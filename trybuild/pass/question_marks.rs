@@ -1,4 +1,4 @@
-//! A `?` or `return` in a closure, `async` block or nested function belongs to that item.
+//! A `?` or `return` in a closure, an `async` block or a nested function does not leave the endpoint.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};
@@ -38,7 +38,7 @@ async fn plain() -> impl Stream<Item = u32> {
     );
 }
 
-/// A `?` before the response, in various expressions.
+/// `?` in various expressions before the response starts.
 #[sse_endpoint("/both")]
 async fn both() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
     let parse = |text: &str| text.parse::<u32>().map_err(|_| StatusCode::BAD_REQUEST);

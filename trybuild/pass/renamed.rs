@@ -1,4 +1,4 @@
-//! The runtime crate under another name.
+//! The runtime crate, imported under another name.
 #![deny(warnings)]
 
 extern crate sse_runtime as renamed;

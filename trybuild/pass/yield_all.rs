@@ -26,7 +26,7 @@ fn upstream() -> impl Stream<Item = Result<u32, Oops>> {
     iter([Ok(1), Err(Oops("over".to_owned()))])
 }
 
-/// A part of a long generator, in a separate function.
+/// Part of a long generator, moved into a separate function.
 fn part(ticks: &[u32]) -> impl Stream<Item = &u32> {
     iter(ticks)
 }

@@ -174,8 +174,8 @@ impl FromRequestParts<Told> for Watched {
     }
 }
 
-/// The path parameters, which are the cause, the number of events, the delay after each event in
-/// microseconds, and the wave.
+/// The path parameters `cause`, `events`, `pace` and `wave`. The pace is the delay after each
+/// event, in microseconds.
 type Request = Path<(String, u64, u64, u64)>;
 
 /// An event's number, and the time at which the event was yielded, in microseconds.

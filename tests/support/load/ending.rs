@@ -17,7 +17,7 @@ use super::{
     error_text, within,
 };
 
-/// Why a stream ends.
+/// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     // Caused by the client.

@@ -1,4 +1,4 @@
-//! [`Clients`]: many streams that are read by one thread.
+//! [`Clients`] reads many streams in one thread.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -17,7 +17,7 @@ use rustix::{
 
 use crate::decoder::{Decoder, Totals};
 
-/// The maximum number of requests without a response while streams are being opened.
+/// The maximum number of unanswered requests while streams are being opened.
 const UNANSWERED: usize = 128;
 
 /// The time limit for opening streams.
@@ -62,7 +62,7 @@ impl Clients {
                 socket.set_nonblocking(true).expect("a socket");
                 let data = EventData::new_u64(self.clients.len() as u64);
                 epoll::add(&self.epoll, &socket, data, EventFlags::IN)
-                    .expect("the epoll instance accepts the socket");
+                    .expect("a socket that is not registered yet");
                 self.clients.push(Client {
                     socket,
                     decoder: Decoder::default(),
@@ -83,7 +83,7 @@ impl Clients {
         }
     }
 
-    /// Opens streams until there are `count`, and waits for their response heads. Returns how long
+    /// Opens streams until `count` are open, and waits for their response heads. Returns how long
     /// this took.
     pub(crate) fn open(&mut self, count: usize, address: SocketAddr, path: &str) -> Duration {
         let start = Instant::now();
@@ -110,7 +110,7 @@ impl Clients {
         self.clients.len()
     }
 
-    /// Reads all available data. Waits for data for at most `limit`.
+    /// Reads all available data. Waits at most `limit` for data to arrive.
     pub(crate) fn poll(&mut self, limit: Duration) {
         let limit = Timespec::try_from(limit).expect("a short timeout");
         let Ok(ready) = epoll::wait(&self.epoll, &mut self.ready[..], Some(&limit)) else {
@@ -145,9 +145,9 @@ impl Clients {
         }
     }
 
-    /// Opens a stream on a separate connection, reads its first event, and closes it.
+    /// Opens a stream on a separate connection, reads its first event, and closes the stream.
     ///
-    /// Returns the time until the event was read.
+    /// Returns the time from connecting to reading the event.
     pub(crate) fn first_event(&mut self, address: SocketAddr, path: &str) -> io::Result<Duration> {
         let start = Instant::now();
         let mut socket = TcpStream::connect(address)?;
@@ -165,7 +165,7 @@ impl Clients {
         Ok(start.elapsed())
     }
 
-    /// Closes all streams at once.
+    /// Closes all streams.
     pub(crate) fn close(&mut self) {
         self.clients.clear();
         self.totals.ready = 0;

@@ -1,4 +1,4 @@
-//! Control requests to a server: the rate and the statistics.
+//! Control requests to a server, which set the rate and query the statistics.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// The response to `/rate` and `/stats`.
 #[derive(Clone, Copy, Default, serde::Deserialize)]
 pub(crate) struct Stats {
-    /// The number of events since the server started.
+    /// The number of events published since the server started.
     pub(crate) published: u64,
     /// The number of open streams.
     pub(crate) open: i64,

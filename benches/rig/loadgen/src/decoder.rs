@@ -1,4 +1,4 @@
-//! [`Decoder`]: decodes the bytes of one HTTP/1.1 response into events.
+//! [`Decoder`] decodes the bytes of one HTTP/1.1 response into events.
 
 use memchr::{memchr, memchr_iter, memmem};
 
@@ -8,12 +8,12 @@ use crate::histogram::Histogram;
 pub(crate) struct Totals {
     pub(crate) events: u64,
     pub(crate) bytes: u64,
-    /// Measure the latency of one event out of this many.
+    /// The number of events per latency sample. `None` disables sampling.
     pub(crate) sample_every: Option<u64>,
     pub(crate) latency: Histogram,
-    /// When the bytes that are being decoded were read.
+    /// The time at which the current bytes were read.
     pub(crate) now: u64,
-    /// The number of streams with a response head.
+    /// The number of streams whose response head has arrived.
     pub(crate) ready: usize,
     /// The number of streams that have ended.
     pub(crate) ended: usize,
@@ -48,9 +48,9 @@ pub(crate) struct Decoder {
 enum State {
     #[default]
     Head,
-    /// The chunk size, as far as it has been read.
+    /// The chunk size parsed so far.
     Size(u64),
-    /// The number of remaining bytes in the chunk.
+    /// The number of bytes left in the chunk.
     Data(u64),
     AfterData,
     Ended,
@@ -61,7 +61,7 @@ impl Decoder {
         self.state == State::Ended
     }
 
-    /// Handles the end of the connection.
+    /// Handles a closed connection.
     pub(crate) fn eof(&mut self, totals: &mut Totals) {
         if !self.has_ended() {
             if self.is_chunked || self.state == State::Head {
@@ -106,7 +106,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes part of a body without chunks.
+    /// Decodes part of a body that does not use chunked encoding.
     pub(crate) fn decode_body(&mut self, data: &[u8], totals: &mut Totals) {
         totals.bytes += data.len() as u64;
         self.data(data, totals);
@@ -202,7 +202,7 @@ impl Decoder {
     }
 }
 
-/// Returns the `t` member of the payload.
+/// Returns the payload's `t` field.
 fn timestamp(line: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"t\":";
     let start = memmem::find(line, KEY)? + KEY.len();

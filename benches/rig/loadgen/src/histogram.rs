@@ -1,4 +1,4 @@
-//! [`Histogram`]: quantiles of latencies with an error of at most 1.6 %.
+//! [`Histogram`] computes quantiles of latencies with an error of at most 1.6 %.
 
 /// The number of buckets per power of two.
 const EACH: u64 = 64;
@@ -21,7 +21,7 @@ impl Histogram {
         let index = if value < EACH {
             value
         } else {
-            // Use the six bits after the leading one.
+            // Use the six bits after the leading 1 bit.
             (doublings - 5) * EACH + ((value >> (doublings - 6)) - EACH)
         };
         self.buckets[usize::try_from(index).expect("a small number")] += 1;

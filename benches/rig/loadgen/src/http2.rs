@@ -1,4 +1,5 @@
-//! [`Http2`]: the streams of one HTTP/2 connection with prior knowledge (h2c), read by one thread.
+//! [`Http2`] reads the streams of one HTTP/2 connection in one thread. It uses cleartext HTTP/2
+//! with prior knowledge (h2c).
 
 use std::{cell::RefCell, error::Error, net::SocketAddr, time::Duration};
 
@@ -14,8 +15,8 @@ use tokio::{
 
 use crate::decoder::{Decoder, Totals};
 
-/// The stream and connection windows that Chromium announces, in bytes. They do not slow down a
-/// server if its client reads promptly.
+/// Chromium's stream and connection windows, in bytes. If the client reads promptly, they do not
+/// slow the server down.
 const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 15 * 1024 * 1024;
 
@@ -52,7 +53,7 @@ impl Http2 {
         })
     }
 
-    /// Requests a path on `streams` streams at once and reads all responses to the end.
+    /// Sends `streams` concurrent requests for `path` and reads every response to the end.
     ///
     /// Returns an error if a stream fails or if this takes longer than `limit`.
     pub(crate) fn burst(
@@ -83,7 +84,7 @@ impl Http2 {
     }
 }
 
-/// Reads a response to the end, and returns the flow-control capacity immediately.
+/// Reads a response to the end, and immediately releases the flow-control capacity of each frame.
 async fn read(
     response: ResponseFuture,
     totals: &RefCell<&mut Totals>,

@@ -1,14 +1,14 @@
-//! A load generator for event streams. It uses one thread, epoll and HTTP/1.1, or one HTTP/2
-//! connection for a burst. Its argument is a [`Plan`] as JSON, and it prints an [`Outcome`] as
-//! JSON.
+//! A load generator for event streams. It runs on one thread, using epoll and HTTP/1.1. A burst can
+//! also use a single HTTP/2 connection. The load generator reads a [`Plan`] from its JSON argument
+//! and prints an [`Outcome`] as JSON.
 //!
 //! ```sh
 //! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
 //!           "load":{"fan-out":{"rate":50,"warm_up":1.0,"seconds":4.0}}}'
 //! ```
 //!
-//! On the loopback interface, the kernel receives data within the `send` call of the sender. The
-//! CPU time of the server therefore includes both halves.
+//! On the loopback interface, the kernel delivers data to the receiver within the sender's `send`
+//! call. The server's CPU time therefore covers both sending and receiving in the kernel.
 
 mod clients;
 mod control;
@@ -33,9 +33,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[derive(serde::Deserialize)]
 struct Plan {
     address: SocketAddr,
-    /// The address of `/rate` and `/stats`.
+    /// The address that serves `/rate` and `/stats`.
     control: SocketAddr,
-    /// The process ID of the server.
+    /// The server's process ID.
     pid: u32,
     path: String,
     streams: usize,
@@ -45,12 +45,12 @@ struct Plan {
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Load {
-    /// All clients send their request at once and read to the end.
+    /// All clients send their requests at the same time and read their responses to the end.
     Burst {
         /// The time limit.
         seconds: f64,
-        /// Whether all streams share one HTTP/2 connection instead of using an HTTP/1.1 connection
-        /// each.
+        /// Whether all streams share one HTTP/2 connection. Otherwise, each stream uses a separate
+        /// HTTP/1.1 connection.
         http2: bool,
     },
     /// The server publishes `rate` events per second.
@@ -61,43 +61,44 @@ enum Load {
     },
     /// The server sends events on its own schedule.
     Tick { warm_up: f64, seconds: f64 },
-    /// Opens streams up to each of these numbers, and finally up to the total. Nothing is sent.
+    /// Opens streams in steps up to each of these numbers, and finally up to the total. The server
+    /// does not send any events.
     Idle { steps: Vec<usize> },
-    /// In each round, opens all streams and then closes them at once.
+    /// In each round, opens all streams and then closes all of them at the same time.
     Leave { rounds: usize, seconds: f64 },
-    /// Opens streams one after another, and closes each of them after its first event.
+    /// Opens streams one after another, closing each one after its first event.
     Open,
 }
 
 #[derive(Default, serde::Serialize)]
 struct Outcome {
-    /// The number of streams with a response head.
+    /// The number of streams whose response head has arrived.
     ready: usize,
     opened_per_second: f64,
     events: u64,
-    /// The size of the responses, including the chunk framing.
+    /// The size of the responses in bytes, including the chunk framing.
     bytes: u64,
     seconds: f64,
-    /// The CPU time of the server during the measurement, in microseconds.
+    /// The server's CPU time during the measurement, in microseconds.
     cpu_us: f64,
     p50_us: f64,
     p99_us: f64,
-    /// The fraction of the published events that arrived, across all streams.
+    /// The fraction of published events that arrived, across all streams.
     delivered: f64,
-    /// The fraction of the requested events that were published.
+    /// The fraction of requested events that were published.
     published: f64,
     /// The fraction of a core that the load generator used.
     own_core: f64,
-    /// The memory of the server in KiB for each number of streams.
+    /// The server's memory in KiB at each number of streams.
     resident: Vec<(usize, u64)>,
-    /// The time until no generator was left, for each round.
+    /// The time until every generator had been dropped, per round.
     left_ms: Vec<f64>,
     /// The first few errors.
     errors: Vec<String>,
 }
 
 fn main() {
-    let plan = env::args().nth(1).expect("the argument must be a plan");
+    let plan = env::args().nth(1).expect("a plan as the first argument");
     let plan: Plan = serde_json::from_str(&plan).expect("a valid plan");
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
@@ -110,8 +111,7 @@ fn main() {
     println!("{}", serde_json::to_string(&outcome).expect("plain values"));
 }
 
-/// The state at the start of a measurement: the time, the counters, and the CPU time of both
-/// processes.
+/// The time, the counters, and the CPU time of both processes when a measurement starts.
 struct Measured {
     start: Instant,
     events: u64,
@@ -145,7 +145,7 @@ impl Measured {
 
 impl Plan {
     fn run(&self) -> Outcome {
-        // A burst has enough events for sampling.
+        // A burst has enough events that measuring a sample is sufficient.
         let sample_every = if let Load::Burst { .. } = self.load {
             16
         } else {
@@ -195,7 +195,7 @@ impl Plan {
     fn open(&self, clients: &mut Clients, outcome: &mut Outcome) {
         let took = clients.open(self.streams, self.address, &self.path);
         outcome.opened_per_second = self.streams as f64 / took.as_secs_f64();
-        // The work of opening the streams should not be measured.
+        // Wait so that the cost of opening the streams is not measured.
         clients.poll_for(Duration::from_millis(300));
     }
 
@@ -232,7 +232,7 @@ impl Plan {
     }
 
     fn open_in_turn(&self, clients: &mut Clients, outcome: &mut Outcome) {
-        // The latency is measured for streams, not for events.
+        // Latencies are measured per stream rather than per event.
         clients.totals.sample_every = None;
         let measured = Measured::start(self, &clients.totals);
         for _ in 0..self.streams {
@@ -263,7 +263,8 @@ impl Plan {
         clients.poll_for(Duration::from_secs_f64(seconds));
         measured.end(self, &clients.totals, outcome);
         clients.totals.sample_every = None;
-        // A busy server responds only if its streams are read meanwhile.
+        // Keep reading the streams in the meantime, because a busy server would not respond
+        // otherwise.
         let (sender, response) = mpsc::channel();
         let control = self.control;
         thread::spawn(move || sender.send(control::get(control, "/rate?r=0")));

@@ -1,9 +1,9 @@
-//! The resources used by a process and its children, from `/proc`.
+//! The resources that a process and its descendants use, according to `/proc`.
 
 use std::{collections::HashMap, fs};
 
-/// Returns the CPU time of all threads in nanoseconds. It is exact, unlike `/proc/PID/stat`, which
-/// is sampled at ticks and can miss a periodic load.
+/// Returns the CPU time of all threads in nanoseconds. This time is exact, whereas `/proc/PID/stat`
+/// is sampled at timer ticks and can miss periodic load.
 pub(crate) fn cpu(pid: u32) -> u64 {
     let of_thread = |task: fs::DirEntry| -> Option<u64> {
         let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -56,7 +56,7 @@ fn with_children(pid: u32) -> Vec<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The fields follow the name, which may contain any characters.
+    // The fields follow the process name in parentheses, which can itself contain parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! Code shared by the servers of the rig: the clock, the payload, the publisher, and the requests
-//! of the load generator.
+//! Code shared by the rig's servers, including the clock, the payload, the publisher, and the load
+//! generator's requests.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Returns the time in nanoseconds, from the clock that the load generator reads too.
+/// Returns the time in nanoseconds. The load generator reads the same clock.
 pub fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
@@ -24,7 +24,7 @@ pub fn now() -> u64 {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Tick {
     pub seq: u64,
-    /// The time at which it was created. The load generator uses it to measure the latency.
+    /// The time at which the tick was created. The load generator uses it to measure the latency.
     pub t: u64,
     pub price: f64,
     pub symbol: String,
@@ -100,7 +100,7 @@ impl Drop for Open {
     }
 }
 
-/// Publishes at the requested rate. Catches up with the schedule after a delay.
+/// Publishes at the requested rate. If publishing is delayed, catches up with the schedule.
 pub async fn publish(mut publish: impl FnMut(u64)) {
     let mut seq = 0;
     let mut next = Instant::now();
@@ -126,7 +126,7 @@ pub async fn publish(mut publish: impl FnMut(u64)) {
 ///
 /// # Panics
 ///
-/// Panics if it is not a port.
+/// Panics if the argument is missing or is not a port.
 pub fn port() -> u16 {
     let port = env::args()
         .nth(1)

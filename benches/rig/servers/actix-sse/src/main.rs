@@ -1,4 +1,4 @@
-//! A server written with actix-web, following the documentation of actix-web-lab.
+//! A server built with actix-web, following actix-web-lab's documentation.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -11,7 +11,7 @@ use async_stream::stream;
 use peer::{Burst, Open, Rate, Tick};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// The same as the default of axum.
+/// The same as axum's default.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 type Ticks = broadcast::Sender<Tick>;

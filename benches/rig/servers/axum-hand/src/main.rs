@@ -1,5 +1,5 @@
-//! A server written by hand, following the documentation of axum: `Sse`, `async-stream`,
-//! `broadcast`, `json_data`, `KeepAlive`.
+//! A hand-written server that follows axum's documentation. It uses `Sse`, `async-stream`,
+//! `broadcast`, `json_data` and `KeepAlive`.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn fan_out(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Even
     Sse::new(ticks(&all)).keep_alive(KeepAlive::default())
 }
 
-/// Like `fan_out`, but without a keep-alive, since its timer uses memory.
+/// Like `fan_out`, but without a keep-alive, whose timer would use memory.
 async fn quiet(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Event, Error>>> {
     Sse::new(ticks(&all))
 }

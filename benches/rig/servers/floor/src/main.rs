@@ -1,8 +1,9 @@
-//! The lower bound: one thread, epoll, and one `send` of a chunk per subscriber and event. It is
-//! written by hand for this single purpose and does as little as possible.
+//! A lower bound for the cost of a server. It uses one thread, epoll, and one `send` call per
+//! subscriber and event. The code is written by hand for this single purpose and does as little as
+//! possible.
 //!
-//! The events of a burst share writes of 64 KiB. With the `each` argument, each event has its own
-//! write.
+//! A burst is sent in writes of 64 KiB. With the `each` argument, every event is written
+//! separately.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,7 +32,7 @@ const SHARED: usize = 64 * 1024;
 /// The maximum number of bytes buffered for a client that has stopped reading.
 const WAITING: usize = 1024 * 1024;
 
-/// The descriptor of a client. Descriptors are small numbers.
+/// A client's file descriptor, which is a small number.
 type Key = usize;
 
 struct Client {
@@ -43,12 +44,12 @@ struct Client {
 }
 
 enum Kind {
-    /// Has not sent a request yet.
+    /// The client has not sent a request yet.
     New,
-    /// Contains the client's index in `subscribers`.
+    /// The client receives published events. Contains its index in `subscribers`.
     FanOut(usize),
     Tick,
-    /// Receives one event immediately.
+    /// The client receives one event immediately.
     First,
     Burst {
         next: u64,
@@ -60,7 +61,8 @@ struct Floor {
     epoll: OwnedFd,
     clients: HashMap<Key, Client>,
     subscribers: Vec<Key>,
-    /// The timers as due time, client and next event number, in the order in which they are due.
+    /// The timers, ordered by due time. Each one consists of the due time, the client, and the
+    /// number of the client's next event.
     timers: VecDeque<(u64, Key, u64)>,
     /// Events per second.
     rate: u64,
@@ -75,8 +77,8 @@ struct Floor {
 
 /// Appends one event as a chunk.
 fn write_chunk(out: &mut Vec<u8>, seq: u64) {
-    // All sizes have two hexadecimal digits. Reserve space, append the frame, then fill in the
-    // digits.
+    // Every chunk size has two hexadecimal digits. Reserve space for them, append the frame, then
+    // fill them in.
     let start = out.len();
     out.extend_from_slice(b"00\r\n");
     peer::write_frame(out, seq);
@@ -89,7 +91,7 @@ fn write_chunk(out: &mut Vec<u8>, seq: u64) {
 
 impl Client {
     /// Writes `bytes` and buffers the part that the socket does not accept. Returns `false` if the
-    /// socket has just become full.
+    /// socket's buffer has just become full.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if self.sent < self.unsent.len() {
             if self.unsent.len() < WAITING {
@@ -116,7 +118,8 @@ impl Client {
         self.sent == self.unsent.len()
     }
 
-    /// Writes a burst for as long as the socket accepts it. Returns `true` at the end of the burst.
+    /// Writes a burst until the socket's buffer is full. Returns `true` once the whole burst has
+    /// been written.
     fn burst(&mut self, flushes_each: bool) -> bool {
         loop {
             if !self.send_rest() {
@@ -147,7 +150,7 @@ impl Floor {
     fn watch(&self, key: Key, flags: EventFlags) {
         let data = EventData::new_u64(key as u64);
         let socket = &self.clients[&key].socket;
-        // If the client has disconnected, its next event shows that.
+        // This fails if the client has disconnected, which the next epoll event also reports.
         let _ = epoll::modify(&self.epoll, socket, data, EventFlags::IN | flags);
     }
 
@@ -289,7 +292,7 @@ impl Floor {
         self.chunk = chunk;
     }
 
-    /// Sends all events that are due. Returns the time until the next one, in nanoseconds.
+    /// Sends every event that is due. Returns the time until the next event is due, in nanoseconds.
     fn send_due(&mut self) -> u64 {
         let now = peer::now();
         if self.rate > 0 && now >= self.due {
@@ -318,7 +321,7 @@ impl Floor {
     }
 }
 
-/// Creates a listener with a longer queue than that of the standard library.
+/// Creates a listener with a larger backlog than the standard library's listeners have.
 fn listener(port: u16) -> io::Result<TcpListener> {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     set_socket_reuseaddr(&listener, true)?;
@@ -333,7 +336,7 @@ fn listener(port: u16) -> io::Result<TcpListener> {
 }
 
 fn main() -> io::Result<()> {
-    /// A key that is not a descriptor.
+    /// A key that cannot be a file descriptor.
     const LISTENER: u64 = u64::MAX;
     let listener = listener(peer::port())?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;

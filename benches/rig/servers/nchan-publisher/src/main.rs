@@ -1,5 +1,5 @@
-//! Publishes to Nchan at the requested rate: `nchan-publisher PORT NGINX-PORT`. It responds to
-//! `/rate` and `/stats` like the servers.
+//! Publishes to Nchan at the requested rate. Like the servers, it responds to `/rate` and `/stats`.
+//! Usage: `nchan-publisher PORT NGINX-PORT`.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -15,7 +15,7 @@ static PUBLISHED: AtomicU64 = AtomicU64::new(0);
 fn main() -> io::Result<()> {
     let nginx = std::env::args()
         .nth(2)
-        .expect("the second argument must be the port of nginx");
+        .expect("the second argument must be nginx's port");
     let nginx: u16 = nginx.parse().expect("a port");
     let listener = TcpListener::bind(("127.0.0.1", peer::port()))?;
     thread::spawn(move || {
@@ -103,7 +103,7 @@ fn post(connection: &mut Option<TcpStream>, nginx: u16, seq: u64) -> io::Result<
     .into_bytes();
     request.extend_from_slice(value);
     socket.write_all(&request)?;
-    // The response is small and arrives in one piece.
+    // The response is small enough to arrive in one read.
     let mut response = [0; 8192];
     match socket.read(&mut response)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),

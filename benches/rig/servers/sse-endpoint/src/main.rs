@@ -1,5 +1,5 @@
-//! A server that uses this project as a user would. It runs with `serve`, or with `axum::serve` if
-//! `plain` is an argument.
+//! A server that uses this project as a user would. It calls `serve`, or `axum::serve` if the
+//! `plain` argument is given.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use peer::{Burst, Open, Rate, Tick};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::net::TcpListener;
 
-/// The number of topic updates that a burst replays.
+/// The number of events in the topic that a burst replays.
 const HELD: u64 = 10_000;
 
 #[derive(Clone, FromRef)]
@@ -21,7 +21,7 @@ struct Topics {
     held: Held,
 }
 
-/// A topic that is replayed repeatedly.
+/// A topic that `/burst-topic` replays repeatedly.
 #[derive(Clone)]
 struct Held(Topic<Tick>);
 
