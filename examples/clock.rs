@@ -20,7 +20,7 @@ struct Time {
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = Time> {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
-    // The loop needs no exit: when the client disconnects, the generator is dropped at its current
+    // The loop needs no exit. When the client disconnects, the generator is dropped at its current
     // `.await`.
     loop {
         interval.tick().await;

@@ -63,11 +63,13 @@ async fn flaky() -> impl Stream<Item = Result<u64, &'static str>> {
     yield_!(Event::done());
 }
 
-/// Histogram buckets in seconds, up to a day, because a stream can stay open as long as its page.
+/// Histogram buckets in seconds. The largest one is a day, because a stream can stay open as long
+/// as its page does.
 const DURATIONS: &[f64] = &[
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0,
 ];
-/// Histogram buckets in seconds, from a millisecond to far longer than a user would wait.
+/// Histogram buckets in seconds. They range from a millisecond to far longer than a user would
+/// wait.
 const FIRST_EVENTS: &[f64] = &[
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -76,7 +78,8 @@ const FIRST_EVENTS: &[f64] = &[
 fn install() -> Result<PrometheusHandle, BuildError> {
     let metric = |name: &str| Matcher::Full(format!("sse.server.{name}"));
     PrometheusBuilder::new()
-        // Follow Prometheus' naming conventions: the unit as a suffix, and `_total` for counters.
+        // Follow Prometheus' naming conventions, such as the unit as a suffix and `_total` for
+        // counters.
         .with_recommended_naming(true)
         // Without buckets these would be summaries, whose quantiles cannot be aggregated across
         // instances.

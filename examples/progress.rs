@@ -23,8 +23,8 @@ use tokio::sync::{RwLock, watch};
 
 const STEPS: u64 = 60;
 
-/// The `progress` event. Each one contains the complete state of a job, so a reader that missed some
-/// events only needs the latest.
+/// The `progress` event. Each event contains the complete state of a job, so a reader that missed
+/// some events only needs the latest one.
 #[derive(Clone, Debug, SseEvent)]
 struct Progress {
     /// Also the event's id, which the browser sends when it reconnects.
@@ -36,8 +36,8 @@ struct Progress {
 
 /// Streams the progress of a job until it finishes. Responds with a 404 if the job does not exist.
 ///
-/// After a lost connection, the browser sends the id of the last step that it received, and the
-/// stream resumes after that step.
+/// If the connection is lost, the browser reconnects with the id of the last step it received, and
+/// the stream resumes after that step.
 #[sse_endpoint("/jobs/{id}/events", retry = "1s")]
 async fn job_events(
     Path(id): Path<usize>,
@@ -187,7 +187,7 @@ mod tests {
         job["events"].as_str().unwrap().to_owned()
     }
 
-    /// Reads one event, and checks that its progress and its id belong to this step.
+    /// Reads one event and checks that its data and its id belong to this step.
     async fn expect_step(events: &mut Events, step: u64) {
         let event = events.expect_event().await;
         assert_eq!(event.event, "progress");
@@ -233,7 +233,7 @@ mod tests {
         let id = events.last_event_id().to_owned();
         events.expect_end().await;
 
-        // The browser reconnects with the last id, and receives 204.
+        // The browser reconnects with the last id and receives a 204.
         let again = client.get(&url).last_event_id(id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT);
     }

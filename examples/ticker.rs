@@ -29,10 +29,10 @@ const SYMBOLS: [(&str, u32); 4] = [
     ("INITECH", 4_620),
 ];
 
-/// The number of prices to keep for each symbol, for clients that connect or reconnect.
+/// The number of prices to keep per symbol, for clients that connect or reconnect.
 const HELD: usize = 300;
 
-/// The number of prices of each symbol that a new client receives. The page draws the same number.
+/// The number of prices per symbol that a new client receives. The page draws the same number.
 const DRAWN: usize = 120;
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -49,20 +49,20 @@ struct Symbols {
     symbol: String,
 }
 
-/// Streams the prices of some symbols. The id of each event encodes the reader's position in all of
-/// them.
+/// Streams the prices of the requested symbols. Each event's id encodes the reader's position in
+/// every one of them.
 #[sse_endpoint("/prices", retry = "1s")]
 async fn prices(
     Query(query): Query<Symbols>,
     State(market): State<Hub<Price>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Price>, Refused> {
-    // This code runs before the response begins, so an unknown symbol leads to a 404, and does not
-    // create a topic.
+    // This code runs before the response starts. An unknown symbol is therefore answered with a 404
+    // and does not create a topic.
     let symbols = query.symbol.split(',').map(listed);
     let symbols = symbols.collect::<Result<Vec<_>, _>>()?;
     let updates = market.subscribe(symbols, last.or(Start::Latest(DRAWN)))?;
-    // If prices that the client missed are no longer available, `yield_all!` sends a `gap` event.
+    // If prices that a client missed are no longer available, `yield_all!` sends a `gap` event.
     yield_all!(updates);
 }
 
@@ -87,7 +87,7 @@ async fn set_price(
     Ok(Json(id.to_string()))
 }
 
-/// The reasons to reject a request.
+/// The reasons why a request is rejected.
 enum Refused {
     NotListed,
     Full(HubError),

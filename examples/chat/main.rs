@@ -1,7 +1,7 @@
 //! Two ways to stream a language model's answer, word by word.
 //!
-//! `/answers/{id}`, which the page uses, keeps writing even if no client reads. To see this, reload the
-//! page in the middle of an answer, or open it in another tab.
+//! The page uses `/answers/{id}`, which keeps writing an answer even if no client reads it. To see
+//! this, reload the page in the middle of an answer, or open it in another tab.
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
@@ -11,9 +11,9 @@
 //! curl -X DELETE http://127.0.0.1:3000/answers/1
 //! ```
 //!
-//! `/v1/chat/completions` has the format of [OpenAI's chat
-//! completions](https://platform.openai.com/docs/api-reference/chat/streaming), and stops when the
-//! client disconnects. It works with any client that lets you set the base URL.
+//! `/v1/chat/completions` uses the format of [OpenAI's chat
+//! completions](https://platform.openai.com/docs/api-reference/chat/streaming) and stops writing
+//! when the client disconnects. It works with any client that lets you set the base URL.
 //!
 //! ```sh
 //! curl -N http://127.0.0.1:3000/v1/chat/completions \
@@ -44,7 +44,8 @@ use sse_runtime::{
 mod model;
 use model::{Model, Words};
 
-/// The events of an answer at `/answers/{id}`: a `word` for each word, then `finished`.
+/// The events of an answer at `/answers/{id}`. There is one `word` event per word, followed by
+/// `finished`.
 #[derive(Clone, Debug, SseEvent)]
 #[cfg_attr(test, derive(Deserialize))]
 enum Piece {
@@ -52,7 +53,7 @@ enum Piece {
     Finished,
 }
 
-/// The number of events to keep for each answer. This has to cover a whole answer, because a reloaded
+/// The number of events to keep per answer. This has to cover a whole answer, because a reloaded
 /// page reads it from the beginning.
 const HELD: usize = 10_000;
 
@@ -106,8 +107,8 @@ async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) 
     StatusCode::NO_CONTENT
 }
 
-/// Responds to a conversation with a stream of chunks if the request has `"stream": true`, and with one
-/// JSON object otherwise.
+/// Responds to a conversation with a stream of chunks if the request contains `"stream": true`.
+/// Otherwise, responds with a single JSON object.
 ///
 /// One endpoint can do both, because the code before the first `yield_!` runs before the response
 /// begins. Returning `Err` there sends another response instead of the stream, so [`Answer`]
@@ -149,7 +150,7 @@ async fn chat_completions(
     yield_!(Event::text("[DONE]"));
 }
 
-/// A response other than the stream.
+/// A complete JSON answer or an error, which is sent instead of a stream.
 #[derive(Debug)]
 enum Answer {
     Whole(Completion),
@@ -368,7 +369,8 @@ fn app() -> Router {
 }
 
 fn app_with(model: Model) -> Router {
-    // After an answer has ended, it stays readable for five minutes, the default of `idle`.
+    // After an answer has ended, it stays readable for five minutes, which is the default for
+    // `idle`.
     let answers = Hub::new(|| Topic::in_memory(HELD));
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))

@@ -90,7 +90,8 @@ fn text(question: &str) -> String {
     )
 }
 
-/// Guesses the subject of the question: its longest word, except the first ("What", "How").
+/// Guesses the subject of the question by picking the longest word after the first one, which is
+/// usually "What" or "How".
 fn topic(question: &str) -> Option<&str> {
     let words = question.split(|c: char| !c.is_alphanumeric() && c != '-');
     words

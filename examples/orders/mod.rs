@@ -14,7 +14,7 @@ pub(crate) struct Step {
     number: u64,
 }
 
-/// The error of an order that failed at a step.
+/// The error returned if a step of an order fails.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Broken {
     at: u64,

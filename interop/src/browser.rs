@@ -23,7 +23,7 @@ pub(crate) struct Browser {
     process: Child,
 }
 
-/// The color scheme that the browser reports to pages as preferred.
+/// The preferred color scheme that the browser reports to pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scheme {
     Light,
@@ -118,7 +118,7 @@ impl Browser {
         &self.driver
     }
 
-    /// Opens a page at the origin of the stream, and starts `client` in it.
+    /// Opens a page at the stream's origin and starts `client` in it.
     pub(crate) async fn read(&self, client: &str, ask: Ask) -> Result<Reading, String> {
         let origin = ask.url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let opened = self.driver.goto(format!("{origin}/")).await;
@@ -159,8 +159,8 @@ impl Browser {
     }
 }
 
-/// Finds a free port. If another process binds it before the driver does, the driver fails to start,
-/// and an error is returned.
+/// Finds a free port. If another process binds the port before the driver does, the driver fails to
+/// start.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     listener

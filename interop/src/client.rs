@@ -1,4 +1,4 @@
-//! The clients: how to start them, and the messages that they report.
+//! Starts the clients and receives the messages that they report.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,8 +21,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::browser::Browser;
 
-/// The timeout for each step of a client. It is long enough that a client that exceeds it is stuck
-/// rather than slow.
+/// The timeout for each step of a client. A client that exceeds it is stuck rather than slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A message that a client reports about its stream. Programs print one per line, as JSON.
@@ -64,7 +63,7 @@ impl Ask {
     }
 }
 
-/// A client that reads a stream. Dropping this stops the client.
+/// A running client that reads a stream. Dropping this value stops the client.
 pub(crate) struct Reading {
     messages: mpsc::UnboundedReceiver<Message>,
     _running: Running,
@@ -144,8 +143,8 @@ impl Reading {
     }
 }
 
-/// Sends the messages of a client that runs as a task. Messages are dropped once the receiver is
-/// gone.
+/// Sends the messages of a client that runs as a task. Messages are discarded once the receiver has
+/// been dropped.
 pub(crate) struct Reporter(mpsc::UnboundedSender<Message>);
 
 impl Reporter {

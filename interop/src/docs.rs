@@ -1,5 +1,5 @@
-//! The tables in the docs. Each table is between two HTML comments and must equal the output of a run.
-//! A difference means that a result or a reason has changed.
+//! Compares the tables in the docs with a run. Each table is enclosed in two HTML comments and must
+//! match the run's output. A difference means that a result or a reason has changed.
 
 use std::{env, fs, path::Path};
 

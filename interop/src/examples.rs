@@ -1,5 +1,5 @@
-//! Tests with the unmodified examples: `ticker` during a restart, and `chat` with OpenAI's own
-//! clients.
+//! Tests the unmodified examples. `ticker` is restarted while a client is connected, and `chat` is
+//! tested with OpenAI's own clients.
 
 use std::{path::Path, process::Stdio};
 
@@ -182,7 +182,7 @@ impl OpenAi {
                     match reading.next().await? {
                         Message::Event(event) if event.name == "stop" => break,
                         Message::Event(event) => answer.push_str(&event.data),
-                        other => return Err(format!("{other:?} before the end")),
+                        other => return Err(format!("{other:?} before the answer ended")),
                     }
                 }
                 same("next message", &reading.next().await?, &Message::Ended)?;

@@ -1,5 +1,5 @@
-//! Tests libraries that insert HTML fragments from a stream into a page: htmx 2 with its extension,
-//! htmx 4, and Turbo. All of them run in Chromium.
+//! Tests htmx 2 with its extension, htmx 4, and Turbo, which insert HTML fragments from a stream
+//! into a page. All of them run in Chromium.
 
 use std::{future::pending, time::Duration};
 
@@ -73,7 +73,7 @@ impl Trait {
         }
     }
 
-    /// Returns the numbers of the list items that the page has to show at the end.
+    /// Returns the numbers of the list items that the page must show once every event has arrived.
     fn items(self) -> &'static str {
         match self {
             Self::Resume => "123456",
@@ -248,7 +248,7 @@ impl Library {
         }
     }
 
-    /// Runs all trials in turn, in one browser.
+    /// Runs every trial in the same browser, one after another.
     pub(crate) async fn cells(self, server: &str, trials: &Trials) -> Vec<Cell> {
         let browser = match Browser::chromium(server.to_owned(), Scheme::Light).await {
             Ok(browser) => browser,
@@ -332,7 +332,8 @@ impl Library {
     }
 }
 
-/// How long to wait before concluding that a client does not reconnect. It is many times the `retry` time.
+/// How long to wait before concluding that a client does not reconnect. This is many times the
+/// `retry` time.
 const QUIET_PERIOD: Duration = Duration::from_secs(3);
 
 /// Waits until the expression has this value in the page.

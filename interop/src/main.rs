@@ -176,8 +176,8 @@ fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
     ] {
         agree &= docs::agree(file, name, &text)?;
     }
-    // The versions include the date of the run, so they are only written together with the tables,
-    // and never compared.
+    // The versions include the date of the run, so they are only written together with the tables
+    // and are never compared.
     if docs::is_overwriting() {
         docs::agree(CLIENTS, "versions", &versions::of_clients())?;
         docs::agree(CLIENTS, "protocol versions", &versions::of_protocols())?;
@@ -210,7 +210,7 @@ impl Tables {
 }
 
 impl fmt::Display for Tables {
-    /// Leaves out tables without columns, whose clients were not selected.
+    /// Skips tables without columns, because none of their clients were selected.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all = self.all().into_iter().filter(|table| !table.is_empty());
         all.try_for_each(|table| writeln!(f, "{table}"))
@@ -243,7 +243,7 @@ async fn build_examples() -> Result<(), String> {
     }
 }
 
-/// Tests one client for all properties in turn.
+/// Tests one client for every property, one after another.
 async fn column_cells(
     column: Column,
     programs: &Programs,

@@ -77,7 +77,7 @@ impl Kind {
     }
 }
 
-/// Tests all pages, and saves the screenshots in `images`.
+/// Tests every page and saves the screenshots in `images`.
 pub(crate) async fn test(
     programs: &Programs,
     server: &str,
@@ -104,7 +104,7 @@ pub(crate) async fn test(
                 continue;
             }
         };
-        // Start all examples before testing the first one. `ticker` is the last one, and has some
+        // Start all examples before testing the first one. `ticker` is tested last, so it has some
         // prices to show by then.
         let mut examples = Vec::new();
         for page in PAGES {
@@ -165,8 +165,8 @@ impl PageTest<'_> {
         Err(console.join("; "))
     }
 
-    /// Takes the screenshots. The page is in a frame, since no browser window can be as narrow as a
-    /// phone.
+    /// Takes the screenshots. The page is in a frame, because a browser window cannot be as narrow
+    /// as a phone.
     async fn pictures(&self, url: &str, images: &Path) -> Result<(), String> {
         let example = self.page.example;
         for (width, height) in SIZES {
@@ -236,8 +236,8 @@ impl PageTest<'_> {
     }
 
     async fn violations(&self) -> Result<(), String> {
-        // Contrast can only be checked while no transition is running. Stale content is pale
-        // intentionally.
+        // Contrast can only be checked while no transition is running. Stale content is
+        // intentionally pale.
         let run = "const done = arguments[arguments.length - 1];
             const settled = async () => {
                 while (document.querySelector('.stale')) await new Promise((next) => setTimeout(next, 20));

@@ -312,8 +312,8 @@ impl Trial<'_> {
         expect(&reading.event().await?, "message", "1")?;
         let gone = |visits: &Visits| visits.alive == 0;
         self.server_sees("dropped generator", gone).await?;
-        // The client is still running, so the server has noticed the closed stream, not the exit of
-        // the process.
+        // The client is still running, so the server has noticed that the stream was closed, not
+        // that the process exited.
         drop(reading);
         Ok(())
     }
@@ -362,8 +362,8 @@ impl Trial<'_> {
         self.stops(reading).await
     }
 
-    /// Expects a client that reconnects automatically to reconnect after it is rejected. All other
-    /// clients must receive a `503`.
+    /// Expects a client that reconnects automatically to reconnect after it has been rejected.
+    /// Every other client must receive a `503`.
     async fn refused(&mut self) -> Result<(), String> {
         let mut reading = self.read().await?;
         let reconnects = |visits: &Visits| visits.requests.len() > 1;
@@ -389,8 +389,8 @@ impl Trial<'_> {
         same("status", &status, &Some(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// Expects the client to reconnect once, receive a 204, and stay disconnected. A client that does
-    /// not reconnect automatically only sees the end of the stream.
+    /// Expects the client to reconnect once, receive a 204, and stay disconnected. If the client
+    /// does not reconnect automatically, expects it to report that the stream has ended.
     async fn stops(&mut self, mut reading: Reading) -> Result<(), String> {
         if !self.reconnects {
             return same("next message", &reading.next().await?, &Message::Ended);
@@ -400,7 +400,7 @@ impl Trial<'_> {
             again.is_some_and(|again| again.status == Some(StatusCode::NO_CONTENT))
         };
         self.server_sees("204", stopped).await?;
-        // Wait for many times the `retry` time, to check that the client does not reconnect.
+        // Wait much longer than the `retry` time to check that the client does not reconnect.
         let reconnects = |visits: &Visits| visits.requests.len() > 2;
         let again = timeout(Duration::from_secs(3), self.visits.wait_for(reconnects)).await;
         if again.is_ok() {

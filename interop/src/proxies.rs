@@ -1,5 +1,5 @@
-//! The table of the proxies. Runs the tests in `tests/tests/proxies/` and turns each result into a
-//! cell.
+//! Builds the table of proxies. Runs the tests in `tests/tests/proxies/` and turns each result into
+//! a cell.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::table::{Cell, Table};
 
-/// The name in the table, the module of the tests, and the name of the program.
+/// The name in the table, the test module, and the program of each proxy.
 const PROXIES: [(&str, &str, &str); 10] = [
     ("nginx", "nginx", "nginx"),
     ("HAProxy", "haproxy", "haproxy"),
@@ -23,7 +23,7 @@ const PROXIES: [(&str, &str, &str); 10] = [
     ("Varnish, default", "varnish_default", "varnishd"),
 ];
 
-/// The reasons for tests that are expected to panic, by module and test.
+/// The reasons why tests are expected to panic, by module and test.
 const FAULTS: &[(&str, &str, &str)] = &[
     ("caddy", ABORTED, ENDS_CLEANLY),
     ("caddy_default", ABORTED, ENDS_CLEANLY),
@@ -87,7 +87,7 @@ fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
     }
 }
 
-/// Runs the tests and builds the table. Prints their output if one of them fails.
+/// Runs the tests and builds the table. If a test fails, prints the output of the tests.
 pub(crate) fn table() -> Result<Table, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let run = Command::new(cargo)
@@ -133,7 +133,7 @@ pub(crate) fn table() -> Result<Table, String> {
     Ok(table)
 }
 
-/// Converts the name of a test into the title of its row.
+/// Converts a test name into the title of its row.
 fn title(test: &str) -> String {
     test.replace('_', " ")
         .replace("keep alive", "keep-alive")

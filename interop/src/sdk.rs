@@ -1,5 +1,5 @@
-//! Tests the official clients of other protocols with the [`answers`]. An answer may be interrupted or
-//! fail.
+//! Tests the official clients of other protocols with the [`answers`], some of which are
+//! interrupted or fail.
 
 use std::{process::Stdio, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     table::Cell,
 };
 
-/// The drain time of the server, which shuts down in the middle of an answer.
+/// The server's drain time. The server shuts down in the middle of an answer.
 const DRAIN: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl Sdk {
         }
     }
 
-    /// Tests the client with all cases in turn, against a separate server.
+    /// Tests the client with every case, one after another, against a separate server.
     pub(crate) async fn cells(self, programs: &Programs) -> Vec<Cell> {
         let mut lines = match self.start(programs).await {
             Ok(lines) => lines,

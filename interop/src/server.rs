@@ -1,4 +1,4 @@
-//! The server that the clients read from. It has an endpoint for each property, and records the
+//! The server that the clients read from. It has one endpoint per property and records the
 //! requests.
 
 use std::{
@@ -22,7 +22,7 @@ use serde::Serialize;
 use sse_runtime::{Event, LastEventId, SseRouterExt as _, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::{sync::watch, time::sleep};
 
-/// The `retry` time of the `retry` endpoint. It is longer than any client's default, so that a client
+/// The `retry` time of the `retry` endpoint. It is longer than any client's default, so a client
 /// that ignores it reconnects too early.
 pub(crate) const RETRY: Duration = Duration::from_secs(6);
 
@@ -34,8 +34,8 @@ pub(crate) const LINES: &str = "one\ntwo\r\nthree\rfour\r\n\r\n five\r";
 /// The data that every client must receive for `LINES`.
 pub(crate) const LINES_READ: &str = "one\ntwo\nthree\nfour\n\n five\n";
 
-/// Characters of two, three and four bytes in UTF-8, a character of several code points, and all
-/// characters that some parsers mistake for line breaks.
+/// Characters with two, three and four bytes in UTF-8, a character with several code points, and
+/// every character that some parsers mistake for a line break.
 pub(crate) const UNICODE: &str =
     "ä € 𝄞 😀 👩‍🚀 e\u{301} \u{feff} \u{2028} \u{2029} \u{85} \u{b} \u{c} \u{1c} end";
 /// The same text without the characters that some parsers mistake for line breaks.
@@ -66,7 +66,7 @@ pub(crate) struct RequestInfo {
     pub(crate) status: Option<StatusCode>,
 }
 
-/// All trials by name. The name is the first segment of the path.
+/// All trials by name. The name is the first path segment.
 #[derive(Clone, Default)]
 pub(crate) struct Trials(Arc<Mutex<HashMap<String, watch::Sender<Visits>>>>);
 
@@ -85,7 +85,7 @@ fn trial(path: &str) -> &str {
     path.split('/').nth(1).unwrap_or_default()
 }
 
-/// Records every request. This is a layer, because a request that receives a 204 never
+/// Records every request. This is a layer because a request that is answered with a 204 never
 /// reaches a generator.
 async fn record(State(trials): State<Trials>, request: Request, next: Next) -> Response {
     let visits = trials.sender(trial(request.uri().path()));
@@ -276,7 +276,7 @@ async fn stop(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(Event::json(&1).id(1));
 }
 
-/// Without keep-alives, the server can only notice a disconnect from the closed connection.
+/// Without keep-alives, the server only notices a disconnect because the connection closes.
 #[sse_endpoint("/{trial}/leaving", keep_alive = "off")]
 async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
@@ -326,8 +326,8 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .with_state(trials)
 }
 
-/// Serves a JavaScript module. The `.js` extension may be missing, since `fetch-event-source` imports its
-/// modules without it.
+/// Serves a JavaScript module. The `.js` extension may be missing, because `fetch-event-source`
+/// imports its modules without it.
 async fn script(path: &Path) -> Response {
     let text = match tokio::fs::read_to_string(path).await {
         Ok(text) => Ok(text),

@@ -1,4 +1,4 @@
-//! A table of results, in which every cell has a result.
+//! A table of test results without empty cells.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// Returns the cell for the result of a test, given what is known about the client.
+    /// Returns the cell for a test result, taking into account what is known about the client.
     pub(crate) fn of(judged: Result<(), String>, known: Option<Known>) -> Self {
         match (judged, known) {
             (_, Some(Known::NotApplicable(reason))) => Self::NotApplicable(reason),

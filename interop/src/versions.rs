@@ -1,4 +1,5 @@
-//! The date and the versions of the run that produced the tables in the docs.
+//! The date of the run that produced the tables in the docs, and the versions of the tested
+//! software.
 
 use std::{fs, path::Path, process::Command, time::SystemTime};
 
@@ -70,7 +71,8 @@ fn today() -> String {
     now.split('T').next().unwrap_or_default().to_owned()
 }
 
-/// Returns the first words of a program's output, up to the first that contains a digit.
+/// Returns the first words of a program's output, up to and including the first one that contains a
+/// digit.
 fn version_of(program: &str, argument: &str) -> String {
     let Ok(output) = Command::new(program).arg(argument).output() else {
         return format!("no {program}");
@@ -108,7 +110,7 @@ fn npm(names: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the npm packages by name, with their versions.
+/// Returns the names and versions of the npm packages.
 fn dependencies() -> Vec<(String, String)> {
     let file = read("clients/js/package.json");
     let file: serde_json::Value = serde_json::from_str(&file).unwrap_or_default();

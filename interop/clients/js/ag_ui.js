@@ -16,6 +16,6 @@ await each(async (url, receive) => {
     onTextMessageContentEvent: ({ event }) => receive(event.delta),
     onRunErrorEvent({ event }) { failure = new Error(event.message); },
   });
-  // The client reports a run error as an event, and then resolves.
+  // The client reports a run error as an event and then resolves the promise.
   if (failure) throw failure;
 });

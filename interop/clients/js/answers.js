@@ -1,9 +1,9 @@
-// Shared by the scripts of the official clients. `node SCRIPT URL CASE…` sends a request to `URL/CASE`
-// for each case, and prints the received text and the reported error as a line of JSON.
+// Shared by the scripts of the official clients. `node SCRIPT URL CASE…` sends a request to
+// `URL/CASE` for each case and prints the received text and the reported error as a line of JSON.
 const [base, ...cases] = process.argv.slice(2);
 
-// Calls `ask(url, receive)` for each case. `ask` calls `receive(text)` for each piece, returns at
-// the end of the answer, and throws the client's error.
+// Calls `ask(url, receive)` for each case. `ask` calls `receive(text)` for each piece, returns once
+// the answer has ended, and throws the client's error.
 export async function each(ask) {
   for (const name of cases) {
     let received = '';

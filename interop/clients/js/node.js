@@ -1,5 +1,5 @@
-// node node.js CLIENT URL [METHOD] [LEAVE_AFTER]: prints each message of the client as a line of
-// JSON.
+// Prints each message of the client as a line of JSON. Usage: node node.js CLIENT URL [METHOD]
+// [LEAVE_AFTER]
 import * as read from './read.js';
 
 const libraries = {
@@ -19,6 +19,6 @@ read[client](await libraries[client](), url, {
   ended: () => print('ended'),
   stopped: (why) => print({ stopped: why }),
 }, method);
-// Keep running after closing the stream, so that the server notices the closed stream rather than the
-// exit of the process.
+// Keep running after closing the stream so that the server notices the closed stream rather than
+// the exiting process.
 setInterval(() => {}, 60_000);

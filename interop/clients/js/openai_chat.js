@@ -1,5 +1,5 @@
-// node openai_chat.js BASE_URL stream|error|abort: runs OpenAI's own SDK against the `chat`
-// example.
+// Runs OpenAI's own SDK against the `chat` example. Usage: node openai_chat.js BASE_URL
+// stream|error|abort
 import OpenAI from 'openai';
 
 const [baseURL, what] = process.argv.slice(2);
@@ -19,6 +19,6 @@ try {
 } catch (error) {
   print({ stopped: `${error.constructor.name} ${error.status} ${error.code}` });
 }
-// Keep running after closing the stream, so that the server notices the closed stream rather than the
-// exit of the process.
+// Keep running after closing the stream so that the server notices the closed stream rather than
+// the exiting process.
 setInterval(() => {}, 60_000);

@@ -1,9 +1,9 @@
-// The JavaScript clients. Each one reads the stream at `url` and reports what it receives. Node.js and
-// pages share this code, and only load the libraries differently.
+// The JavaScript clients. Each one reads the stream at `url` and reports what it receives. Node.js
+// and pages share this code and only load the libraries differently.
 //
-// `report` has three methods. `event(name, id, data)` reports an event, and returns whether to close the
-// stream. `ended()` reports the end of the stream, for a client that does not reconnect automatically.
-// `stopped(why)` reports that the client has stopped with an error.
+// `report` has three methods. `event(name, id, data)` reports an event, and returns whether to
+// close the stream. `ended()` reports that the stream has ended, if the client does not reconnect
+// automatically. `stopped(why)` reports that the client has stopped with an error.
 
 // An `EventSource` only delivers events whose names have a listener.
 const NAMES = ['message', 'word', 'tool-call', 'heartbeat', 'error', 'done', 'gap', 'close'];
@@ -53,7 +53,7 @@ export async function fetchEventSource({ fetchEventSource }, url, report, method
         const name = event.event || 'message';
         if (report.event(name, event.id, event.data)) leaving.abort();
       },
-      // Without this, the client does not reconnect after the end of a stream.
+      // Without this, the client does not reconnect after a stream ends.
       onclose() {
         throw new Error('the stream ended');
       },

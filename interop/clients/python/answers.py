@@ -1,5 +1,5 @@
-"""Shared by the scripts of the official clients. `python SCRIPT URL CASE…` sends a request to `URL/CASE`
-for each case, and prints the received text and the reported error as a line of JSON."""
+"""Shared by the scripts of the official clients. `python SCRIPT URL CASE…` sends a request to
+`URL/CASE` for each case and prints the received text and the reported error as a line of JSON."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ base, *cases = sys.argv[1:]
 
 def each(ask):
     """Calls `ask(url, receive)` for each case. `ask` calls `receive(text)` for each piece, returns
-    at the end of the answer, and raises the client's error."""
+    once the answer has ended, and raises the client's error."""
 
     async def one(name):
         received = []

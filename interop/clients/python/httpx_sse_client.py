@@ -1,4 +1,4 @@
-"""python httpx_sse_client.py URL METHOD LEAVE_AFTER"""
+"""Usage: python httpx_sse_client.py URL METHOD LEAVE_AFTER"""
 
 import httpx
 from httpx_sse import SSEError, connect_sse

@@ -1,4 +1,5 @@
-"""python openai_chat.py BASE_URL stream|error|abort: runs OpenAI's own SDK against the `chat` example."""
+"""Runs OpenAI's own SDK against the `chat` example.
+Usage: python openai_chat.py BASE_URL stream|error|abort"""
 
 import json
 import sys
@@ -28,6 +29,6 @@ try:
         show("ended")
 except APIStatusError as error:
     show({"stopped": f"{type(error).__name__} {error.status_code} {error.code}"})
-# Keep running after closing the stream, so that the server notices the closed stream rather than the
-# exit of the process.
+# Keep running after closing the stream so that the server notices the closed stream rather than the
+# exiting process.
 threading.Event().wait()

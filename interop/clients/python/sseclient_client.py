@@ -1,4 +1,4 @@
-"""python sseclient_client.py URL METHOD LEAVE_AFTER"""
+"""Usage: python sseclient_client.py URL METHOD LEAVE_AFTER"""
 
 import requests
 from sseclient import SSEClient

@@ -1,4 +1,4 @@
-"""Shared by the Python clients. Prints their messages as lines of JSON."""
+"""Shared by the Python clients. Prints each message as a line of JSON."""
 
 import json
 import sys
@@ -29,6 +29,6 @@ def stopped(why):
 
 
 def stay():
-    """Keeps running after closing the stream, so that the server notices the closed stream rather than
-    the exit of the process."""
+    """Keeps running after closing the stream so that the server notices the closed stream rather
+    than the exiting process."""
     threading.Event().wait()

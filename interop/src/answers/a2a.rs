@@ -1,5 +1,5 @@
-//! `Agent2Agent` 1.0 over JSON-RPC: unnamed events. Each event is a response with the id of the
-//! request.
+//! `Agent2Agent` 1.0 over JSON-RPC. Every event is unnamed and contains a response with the
+//! request's id.
 
 use axum::{Json, Router, extract::Path, http::HeaderMap, routing::get};
 use serde::{Deserialize, Serialize};

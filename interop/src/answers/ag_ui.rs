@@ -1,4 +1,4 @@
-//! AG-UI: unnamed events, distinguished by their `type`.
+//! AG-UI, which sends unnamed events that are distinguished by their `type`.
 
 use serde::Serialize;
 use sse_runtime::{Event, Start, Stream, sse_endpoint};

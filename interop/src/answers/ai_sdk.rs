@@ -1,4 +1,5 @@
-//! The UI message stream of Vercel's AI SDK: chunks as unnamed events, followed by `[DONE]`.
+//! The UI message stream of Vercel's AI SDK, which sends chunks as unnamed events, followed by
+//! `[DONE]`.
 
 use serde::Serialize;
 use sse_runtime::{Event, Start, Stream, sse_endpoint};

@@ -1,5 +1,5 @@
-//! The Model Context Protocol over streamable HTTP: JSON-RPC messages as unnamed events. Responses are
-//! JSON, except for tool calls, which report their progress in a stream.
+//! The Model Context Protocol over streamable HTTP, which sends JSON-RPC messages as unnamed
+//! events. Responses are plain JSON, except that tool calls report their progress in a stream.
 
 use axum::{
     Json,
@@ -21,7 +21,7 @@ pub(super) struct Message {
     params: Value,
 }
 
-/// A response other than a stream.
+/// A response that is sent instead of a stream.
 pub(super) enum Answer {
     Accepted,
     Json(Value),
@@ -57,7 +57,8 @@ fn result(id: &Value, result: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "result": result })
 }
 
-/// Returns the messages of an answer: the text as progress notifications, then the result.
+/// Returns the messages of an answer. They consist of progress notifications that contain the text,
+/// followed by the result.
 fn answer(id: &Value, token: &Value) -> Vec<Value> {
     let progress = |(done, message): (usize, &str)| {
         json!({

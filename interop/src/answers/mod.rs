@@ -1,6 +1,6 @@
 //! Answers in the formats of other protocols. Each format has an endpoint, written as a user of the
-//! framework would write it. The first segment of the path selects the case, which determines what
-//! happens in the middle of an answer.
+//! framework would write it. The first path segment selects the case, which determines what happens
+//! in the middle of an answer.
 
 mod a2a;
 mod ag_ui;
@@ -31,7 +31,7 @@ const MIDDLE: usize = 3;
 /// A pause that is several times as long as the keep-alive interval of 100 ms.
 const QUIET: Duration = Duration::from_millis(350);
 
-/// The message of an answer that fails.
+/// The error message of an answer that fails.
 pub(crate) const FAILURE: &str = "the parrot is asleep";
 
 /// The variants of an answer: complete, delayed, failed, or cut off.
@@ -59,7 +59,7 @@ impl Case {
         Self::Shutdown,
     ];
 
-    /// Returns the first segment of the path.
+    /// Returns the first path segment.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Plain => "plain",

@@ -1,4 +1,4 @@
-//! `OpenAI`'s chat completions: chunks as unnamed events, followed by `[DONE]`.
+//! `OpenAI`'s chat completions, which are sent as chunks in unnamed events, followed by `[DONE]`.
 
 use serde::Serialize;
 use serde_json::{Value, json};
