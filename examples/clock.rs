@@ -1,4 +1,4 @@
-//! Streams the time, once a second.
+//! Streams the time once a second.
 //!
 //! ```sh
 //! cargo run --example clock          # a page at http://127.0.0.1:3000
@@ -16,7 +16,7 @@ struct Time {
     time: String,
 }
 
-/// Streams the time, once a second.
+/// Streams the time once a second.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = Time> {
     let mut interval = tokio::time::interval(Duration::from_secs(1));

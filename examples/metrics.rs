@@ -1,4 +1,4 @@
-//! Exports metrics to Prometheus, and shows them on a page.
+//! Exports metrics to Prometheus and shows them on a page.
 //!
 //! ```sh
 //! cargo run --example metrics        # a page at http://127.0.0.1:3000
@@ -25,7 +25,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use sse_runtime::{Event, Server, SseRouterExt, Stream, StreamLimit, Text, sse_endpoint};
 use tokio::time::{interval, sleep};
 
-/// Counts the seconds since the stream was opened, until the client disconnects.
+/// Counts the seconds since the stream was opened. It runs until the client disconnects.
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = u64> {
     let mut interval = interval(Duration::from_secs(1));
@@ -81,15 +81,15 @@ fn install() -> Result<PrometheusHandle, BuildError> {
         // Follow Prometheus' naming conventions, such as the unit as a suffix and `_total` for
         // counters.
         .with_recommended_naming(true)
-        // Without buckets these would be summaries, whose quantiles cannot be aggregated across
-        // instances.
+        // Without buckets, these metrics would be summaries, whose quantiles cannot be aggregated
+        // across instances.
         .set_buckets_for_metric(metric("stream_duration"), DURATIONS)?
         .set_buckets_for_metric(metric("time_to_first_event"), FIRST_EVENTS)?
         .install_recorder()
 }
 
-/// Moves recorded samples into the histograms' buckets. Otherwise they accumulate until the next
-/// scrape, or without bound if Prometheus never scrapes.
+/// Moves recorded samples into the histograms' buckets. Otherwise, samples accumulate until the
+/// next scrape, or without bound if Prometheus never scrapes.
 async fn upkeep(metrics: PrometheusHandle) {
     let mut interval = interval(Duration::from_secs(5));
     loop {
@@ -128,7 +128,8 @@ fn app(metrics: PrometheusHandle) -> Router {
         .sse(clock().layer(StreamLimit::new(2)))
         .sse(job)
         .sse(flaky)
-        // Low enough to be reached on the page. A layer applies only to the routes added before it.
+        // This limit is low enough to be reached from the page. A layer only applies to the routes
+        // added before it.
         .layer(StreamLimit::per_peer(3))
         .sse(numbers)
         .route("/metrics", get(scrape))
@@ -320,7 +321,7 @@ mod tests {
         assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
         events.disconnect().await;
         let rendered = client.get("/metrics").await.text().await;
-        // Lines like `name{label="value"} 1`, split into words like a query.
+        // Split lines like `name{label="value"} 1` into words, in the same way as a query.
         let lines = rendered.lines().filter(|line| !line.starts_with('#'));
         let exported: BTreeSet<&str> = lines.flat_map(words).collect();
 

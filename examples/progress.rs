@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// Starts a job, and returns the URL of its events.
+    /// Starts a job and returns the URL of its events.
     async fn start(client: &Client) -> String {
         let response = client.post("/jobs").await;
         assert_eq!(response.status(), StatusCode::CREATED);

@@ -72,7 +72,7 @@ struct Offer {
     cents: u32,
 }
 
-/// Publishes a price, and returns the id of its event.
+/// Publishes a price and returns the id of its event.
 async fn set_price(
     State(market): State<Hub<Price>>,
     Json(offer): Json<Offer>,

@@ -5,7 +5,8 @@ use std::{env, fs, io, os::unix::fs::symlink, path::Path, process::Command};
 #[test]
 fn ui() -> io::Result<()> {
     if let Some(flags) = flags_without_rust_src()? {
-        // The flags are read from the environment, and changing one's own environment is unsafe.
+        // The flags are passed in the environment. Changing this process's environment is unsafe, so run the test again
+        // in a child process.
         let status = Command::new(env::current_exe()?)
             .args(env::args_os().skip(1))
             .env("RUSTFLAGS", flags)
@@ -19,10 +20,11 @@ fn ui() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes rustc use a copy of its sysroot without `rust-src`, if the sysroot has it.
+/// Returns flags that make rustc use a copy of its sysroot without `rust-src`, or `None` if they are not needed or
+/// `RUSTFLAGS` is already set.
 ///
-/// With `rust-src`, which rust-analyzer's extension installs, rustc quotes lines of the standard library, and three
-/// messages differ from the stored ones.
+/// If `rust-src` is installed, as it is by rust-analyzer's extension, rustc quotes lines of the standard library. Three
+/// messages then differ from the stored ones.
 fn flags_without_rust_src() -> io::Result<Option<String>> {
     let rustc = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()))
         .args(["--print", "sysroot"])

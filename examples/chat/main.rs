@@ -111,8 +111,8 @@ async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) 
 /// Otherwise, responds with a single JSON object.
 ///
 /// One endpoint can do both, because the code before the first `yield_!` runs before the response
-/// begins. Returning `Err` there sends another response instead of the stream, so [`Answer`]
-/// represents both complete JSON answers and errors.
+/// begins. If that code returns an `Err`, the error is sent as the response instead of a stream.
+/// [`Answer`] therefore represents both complete JSON answers and errors.
 #[sse_endpoint("/v1/chat/completions", method = POST)]
 async fn chat_completions(
     State(model): State<Model>,

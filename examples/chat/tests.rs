@@ -145,7 +145,7 @@ async fn model_stops_when_the_client_disconnects() {
     assert_eq!(model.busy(), 0);
 }
 
-/// Returns the text of the answer with the id 1, requested without streaming.
+/// Requests an answer without streaming and returns its text.
 async fn whole_answer() -> String {
     let whole: Value = ask(&Model::default(), false).await.json().await;
     let content = whole["choices"][0]["message"]["content"].as_str();
@@ -175,7 +175,7 @@ async fn word(events: &mut Events) -> String {
     }
 }
 
-/// Reads to the end. Returns the words, and whether the answer finished.
+/// Reads until the stream ends. Returns the words and whether the answer finished.
 async fn rest(events: &mut Events) -> (String, bool) {
     let (mut content, mut is_finished) = (String::new(), false);
     loop {
@@ -250,8 +250,8 @@ async fn stopping_ends_the_answer_for_all_readers() {
     assert_eq!(rest(&mut first).await, (String::new(), false));
     assert_eq!(rest(&mut second).await, (first_words.clone(), false));
     assert_eq!(model.busy(), 0);
-    // The answer stays stopped: a reloaded page gets the words written so far, and posting it again
-    // does not restart it.
+    // The answer stays stopped. A reloaded page receives the words written so far, and posting the
+    // question again does not restart the answer.
     start(&client).await;
     assert_eq!(rest(&mut read(&client).await).await, (first_words, false));
 }

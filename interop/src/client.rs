@@ -166,7 +166,7 @@ pub(crate) fn start(command: &mut Command) -> Result<Child, String> {
         .map_err(|error| format!("{command:?}: {error}"))
 }
 
-/// The paths of the interpreters and of the clients' scripts.
+/// The paths of the interpreters and the clients' scripts.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) node: PathBuf,

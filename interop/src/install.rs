@@ -23,7 +23,8 @@ pub(crate) fn install() -> Result<Programs, String> {
     })
 }
 
-/// Copies the scripts next to the `node_modules` that they import from, and returns the folder.
+/// Copies the scripts next to the `node_modules` folder that they import from. Returns the folder
+/// that contains both.
 fn js(root: &Path) -> Result<PathBuf, String> {
     let folder = root.join("js");
     let from = scripts().join("js");

@@ -201,7 +201,8 @@ impl PageTest<'_> {
         Ok(())
     }
 
-    /// Returns the console messages since the last call. Only Chromium's driver supports this.
+    /// Returns the console messages logged since the last call. Only Chromium's driver supports
+    /// this.
     async fn console(&self) -> Result<Vec<String>, String> {
         if let Kind::Firefox = self.kind {
             return Ok(Vec::new());
@@ -210,8 +211,8 @@ impl PageTest<'_> {
         Ok(log.into_iter().map(|entry| entry.message).collect())
     }
 
-    /// Waits for the buttons, which a script may create, and presses the clickable ones. A button may
-    /// be hidden at first, such as "New chat".
+    /// Waits for the buttons, which a script may create, and presses the clickable ones. Some
+    /// buttons, such as "New chat", may be hidden at first.
     async fn start(
         &self,
         press: impl AsyncFn(&WebElement) -> WebDriverResult<()>,

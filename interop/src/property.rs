@@ -144,7 +144,7 @@ impl Property {
     }
 }
 
-/// The test of one client for one property.
+/// A test of one client for one property.
 struct Trial<'a> {
     client: &'a Client,
     /// Whether the client reconnects automatically after a stream has ended.
@@ -207,7 +207,7 @@ impl Trial<'_> {
         match timeout(PATIENCE, self.visits.wait_for(seen)).await {
             Ok(Ok(visits)) => Ok(visits.clone()),
             Ok(Err(_)) => Err("the server has stopped".to_owned()),
-            Err(_) => Err(format!("{what}: not within {PATIENCE:?}")),
+            Err(_) => Err(format!("no {what} within {PATIENCE:?}")),
         }
     }
 

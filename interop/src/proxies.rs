@@ -99,7 +99,7 @@ pub(crate) fn table() -> Result<Table, String> {
             "--test",
             "proxies",
         ])
-        // More threads than processors, since these tests mostly wait.
+        // Use more threads than processors, since these tests mostly wait.
         .args(["--", "--test-threads", "4"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .stdin(Stdio::null())
@@ -114,7 +114,7 @@ pub(crate) fn table() -> Result<Table, String> {
     if results.is_empty() {
         return Err("the proxy tests did not run".to_owned());
     }
-    // Sorted by name, like libtest's output.
+    // Sort the tests by name, as libtest does.
     let mut tests: Vec<&str> = results.keys().map(|(_, test)| *test).collect();
     tests.sort_unstable();
     tests.dedup();

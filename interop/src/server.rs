@@ -105,7 +105,7 @@ async fn record(State(trials): State<Trials>, request: Request, next: Next) -> R
     response
 }
 
-/// A drop guard that counts a running generator. The generator holds it as an argument.
+/// A drop guard that counts a running generator, which receives the guard as an argument.
 pub(crate) struct Visit(watch::Sender<Visits>);
 
 impl FromRequestParts<Trials> for Visit {

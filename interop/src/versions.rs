@@ -27,7 +27,7 @@ const PROTOCOLS_NPM: [&str; 10] = [
 ];
 const PROTOCOLS_PYPI: [&str; 4] = ["a2a-sdk", "anthropic", "mcp", "openai"];
 
-/// Returns the date, and the versions of the clients.
+/// Returns the date and the versions of the clients.
 pub(crate) fn of_clients() -> String {
     let mut all = vec![
         version_of("chromium", "--version"),

@@ -38,7 +38,7 @@ async fn both() -> Result<impl Stream<Item = Result<u32>>> {
     return Err(MyErr);
 }
 
-/// axum's own alias accepts any response as the error.
+/// axum's own `Result` alias accepts any response as an error.
 #[sse_endpoint("/axum")]
 async fn axums() -> axum::response::Result<impl Stream<Item = u32>> {
     let one: u32 = "1".parse().map_err(|_| StatusCode::BAD_REQUEST)?;

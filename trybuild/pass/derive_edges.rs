@@ -90,7 +90,7 @@ mod library {
     pub(crate) use event;
 }
 
-/// The item type is an argument of a macro.
+/// The item type is a macro argument.
 macro_rules! endpoint {
     ($name:ident, $item:ty) => {
         #[sse_runtime::sse_endpoint("/by-macro")]

@@ -1,4 +1,4 @@
-//! The four return types, and the effect of `?` and `return` in each.
+//! The four return types, and what `?` and `return` do in each of them.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};

@@ -1,4 +1,4 @@
-//! Lints that are off by default. The expansion triggers none of them.
+//! Lints that are off by default. The macro expansion does not trigger any of them.
 #![deny(
     warnings,
     elided_lifetimes_in_paths,

@@ -358,7 +358,7 @@ async fn differ() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode>
     yield_!(one);
 }
 
-/// No error of this endpoint can become a status.
+/// None of this endpoint's errors can become a status.
 #[sse_endpoint("/no_status")]
 async fn no_status() -> impl Stream<Item = Result<u32, String>> {
     yield_!(0);

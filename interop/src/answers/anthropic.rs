@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, in which the name of every event is repeated in its `type`.
+//! Anthropic's Messages API, in which every event repeats its name in its `type`.
 
 use serde::Serialize;
 use serde_json::{Value, json};

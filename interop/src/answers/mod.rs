@@ -34,7 +34,7 @@ const QUIET: Duration = Duration::from_millis(350);
 /// The error message of an answer that fails.
 pub(crate) const FAILURE: &str = "the parrot is asleep";
 
-/// The variants of an answer: complete, delayed, failed, or cut off.
+/// The variants of an answer, which can be complete, delayed, failed, or cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Case {
@@ -89,7 +89,7 @@ impl Case {
 /// Notified when an answer waits for the server to shut down.
 pub(crate) type Waiting = Arc<Notify>;
 
-/// An extractor for the case of a request.
+/// An extractor for a request's case.
 struct Script {
     case: Case,
     waiting: Waiting,

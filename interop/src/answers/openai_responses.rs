@@ -1,5 +1,5 @@
-//! `OpenAI`'s Responses API, in which every event has a sequence number, and its name is repeated
-//! in its `type`.
+//! `OpenAI`'s Responses API, in which every event has a sequence number and repeats its name in its
+//! `type`.
 
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -134,16 +134,15 @@ impl Cause {
 pub struct Case {
     pub cause: Cause,
     pub http2: bool,
-    /// The number of events before the stream ends. If this is 0, the server may not send a
-    /// response.
+    /// The number of events before the stream ends. If this is 0, there may be no response.
     pub events: u64,
     /// How long the server waits after each event.
     pub pace: Duration,
     /// The number of additional events that the server sends. The client disconnects without
     /// reading them.
     pub more: u64,
-    /// The first wave in which the server may end the stream. Only the server's own causes use
-    /// this.
+    /// The first wave in which the server may end the stream. This only matters if the server is
+    /// the one that ends it.
     pub wave: u64,
 }
 

@@ -170,7 +170,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// If the wait times out, returns an error that lists the remaining differences.
+    /// Returns an error if the wait times out. The error lists the remaining differences.
     pub async fn settled(&self, before: &Numbers) -> Result<Numbers, String> {
         let start = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Control requests to a server, which set the rate and query the statistics.
+//! Control requests that set a server's rate and query its statistics.
 
 use std::{
     io::{self, Read as _, Write as _},

@@ -61,8 +61,8 @@ enum Load {
     },
     /// The server sends events on its own schedule.
     Tick { warm_up: f64, seconds: f64 },
-    /// Opens streams in steps up to each of these numbers, and finally up to the total. The server
-    /// does not send any events.
+    /// Opens streams until each of these counts is reached in turn, and finally until all of them
+    /// are open. The server does not send any events.
     Idle { steps: Vec<usize> },
     /// In each round, opens all streams and then closes all of them at the same time.
     Leave { rounds: usize, seconds: f64 },

@@ -56,7 +56,8 @@ fn with_children(pid: u32) -> Vec<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The fields follow the process name in parentheses, which can itself contain parentheses.
+    // The fields follow the process name, which is in parentheses and can itself contain
+    // parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }

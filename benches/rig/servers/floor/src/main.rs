@@ -321,7 +321,7 @@ impl Floor {
     }
 }
 
-/// Creates a listener with a larger backlog than the standard library's listeners have.
+/// Creates a listener with a larger backlog than the standard library uses.
 fn listener(port: u16) -> io::Result<TcpListener> {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     set_socket_reuseaddr(&listener, true)?;
