@@ -1,9 +1,10 @@
-//! `cargo xtask guard`: counts the instructions of the hot paths and compares them with
-//! `benches/guard.json`.
+//! `cargo xtask guard` counts the instructions that the hot paths execute and compares the counts
+//! with `benches/guard.json`.
 //!
-//! callgrind counts on a simulated CPU, so the counts do not depend on the machine or its load. They
-//! do depend on the compiler, which is pinned, on the dependencies, which are locked, and on glibc,
-//! which provides `memcpy` and `malloc`. If a new version of glibc changes the counts, bless them.
+//! Callgrind simulates a CPU, so the counts do not depend on the machine or its load. They do
+//! depend on the compiler (which is pinned), the dependencies (which are locked) and glibc (which
+//! provides `memcpy` and `malloc`). If a new version of glibc changes the counts, bless the new
+//! counts.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +20,8 @@ use crate::{
     tool::Tool,
 };
 
-/// Runs valgrind and parses its output. The version must equal the version of `gungraun` in
-/// `benches/Cargo.toml`, which rejects all others.
+/// The program that runs valgrind and parses its output. Its version must equal that of `gungraun`
+/// in `benches/Cargo.toml`, which rejects every other version.
 const RUNNER: Tool = Tool {
     package: "gungraun-runner",
     name: "gungraun-runner",
@@ -96,7 +97,7 @@ fn collect(folder: &Path, counts: &mut Counts) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the name of the benchmark and its instruction count.
+/// Returns the benchmark's name and its instruction count.
 fn read(summary: &Value) -> Option<(String, u64)> {
     let name = format!(
         "{}, {}",
@@ -109,7 +110,7 @@ fn read(summary: &Value) -> Option<(String, u64)> {
 }
 
 /// Prints the counts. Returns `false` if a count has grown too much, or if the set of benchmarks
-/// differs.
+/// differs from the blessed set.
 fn compare(counts: &Counts, blessed: &Counts) -> bool {
     let mut is_fine = counts.keys().eq(blessed.keys());
     if !is_fine {
@@ -137,7 +138,7 @@ fn compare(counts: &Counts, blessed: &Counts) -> bool {
     }
     if !is_fine {
         println!(
-            "\nif this is intended, run `cargo xtask guard --bless` and explain it in the commit"
+            "\nif this is intended, run `cargo xtask guard --bless` and explain why in the commit"
         );
     }
     is_fine

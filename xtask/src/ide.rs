@@ -1,5 +1,6 @@
-//! `cargo xtask ide`: runs rust-analyzer on the examples and on an unfinished endpoint, and checks what an editor would
-//! show. CI does not run it, because rust-analyzer takes ten minutes to build and its output varies between versions.
+//! `cargo xtask ide` runs rust-analyzer on the examples and on an unfinished endpoint, and checks what an editor would
+//! show. CI does not run this task because rust-analyzer takes ten minutes to build and its output varies between
+//! versions.
 
 use std::{
     fs,
@@ -23,14 +24,14 @@ const RUST_ANALYZER: Tool = Tool {
 /// How long rust-analyzer may take to load the workspace.
 const LOADING: Duration = Duration::from_secs(600);
 
-/// How often a request is repeated until its response is as expected. Repeats are needed because rust-analyzer may
-/// still be analysing the workspace.
+/// How many times a request may be sent until its response is as expected. Several attempts may be needed because
+/// rust-analyzer may still be analysing the workspace.
 const ATTEMPTS: u32 = 20;
 
 /// Marks the cursor in a probe.
 const CURSOR: &str = "$0";
 
-/// An unfinished program, as a user would type it, and the expected response at its cursor.
+/// An unfinished program, as a user would type it, and the response expected at its cursor.
 struct Probe {
     name: &'static str,
     code: &'static str,
@@ -96,7 +97,7 @@ async fn ticks() -> impl Stream<Item = usize> {
         ),
     },
     Probe {
-        name: "completion of `yield_` as it is typed",
+        name: "completion of `yield_` while typing",
         code: "#[sse_endpoint(\"/ticks\")]
 async fn ticks() -> impl Stream<Item = usize> {
     let tick = Tick { number: 7 };
@@ -139,7 +140,7 @@ async fn ticks() -> impl Stream<Item = usize> {
         control: None,
     },
     Probe {
-        name: "go to the definition from `.sse(ticks)`",
+        name: "go to definition from `.sse(ticks)`",
         code: "#[sse_endpoint(\"/ticks\")]
 async fn ticks() -> impl Stream<Item = usize> {
     yield_!(1);
@@ -149,12 +150,12 @@ fn app() -> axum::Router {
     axum::Router::new().sse(tic$0ks)
 }",
         request: "textDocument/definition",
-        // The line of the name. The prelude above the probe has seven lines.
+        // The line of the function's name, counted from zero. The prelude above the probe has seven lines.
         expected: &["\"line\":8"],
         control: None,
     },
     Probe {
-        name: "go to the definition of a variable in `yield_!`",
+        name: "go to definition of a variable in `yield_!`",
         code: "#[sse_endpoint(\"/ticks\")]
 async fn ticks() -> impl Stream<Item = usize> {
     let tick = Tick { number: 7 };
@@ -192,8 +193,8 @@ pub(crate) fn run() -> ExitCode {
 
 /// Returns the number of failed checks.
 fn check() -> io::Result<usize> {
-    // An example, because it belongs to a crate of the workspace. The probe's text replaces its
-    // contents in the editor only; the file is not written to.
+    // Use an example because it belongs to a crate in the workspace. The probe replaces its contents only in the
+    // editor. The file itself is not changed.
     let file = &root().canonicalize()?.join("examples/readme_first.rs");
     let mut server = Server::start()?;
     server.wait_until_loaded()?;
@@ -246,7 +247,7 @@ fn examples() -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A running rust-analyzer, which communicates over the Language Server Protocol.
+/// A rust-analyzer process that is controlled over the Language Server Protocol.
 struct Server {
     process: Child,
     requests: ChildStdin,
@@ -334,7 +335,8 @@ impl Server {
         Ok(error.map(|error| format!("{} at {}", error["message"], error["range"]["start"])))
     }
 
-    /// Repeats a probe until its response is as expected. Otherwise, returns the last response.
+    /// Repeats a probe until its response is as expected, and returns `None`. If this never happens, returns the last
+    /// response.
     fn probe(&mut self, file: &Path, probe: &Probe, code: &str) -> io::Result<Option<String>> {
         let code = format!("{PRELUDE}{code}\nfn main() {{}}\n");
         let at = code.find(CURSOR).unwrap_or_default();
@@ -402,7 +404,7 @@ impl Server {
         self.requests.flush()
     }
 
-    /// Reads a message. Replies to a request from rust-analyzer, and records a status notification.
+    /// Reads a message. If it is a request, replies to it. If it is a status notification, records the status.
     fn read(&mut self) -> io::Result<Value> {
         let mut len = 0;
         loop {
@@ -424,7 +426,7 @@ impl Server {
             Some("experimental/serverStatus") => {
                 self.is_quiescent = message["params"]["quiescent"] == true;
             }
-            // A request from rust-analyzer, such as one to register a capability.
+            // A request from rust-analyzer, for example to register a capability.
             Some(_) if message.get("id").is_some() => {
                 self.send(&json!({ "jsonrpc": "2.0", "id": message["id"], "result": null }))?;
             }

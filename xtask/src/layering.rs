@@ -1,5 +1,5 @@
-//! Checks the layering of the library crates. The folder tables in `docs/architecture.md` define it, and the paths in
-//! the code must follow it.
+//! Checks the library crates' layering. The folder tables in `docs/architecture.md` define the layers, and the paths in
+//! the code must respect them.
 
 use std::{fs, io, path::Path};
 
@@ -10,7 +10,8 @@ use syn::{
 
 use crate::{repository::files, steps::root};
 
-/// Files that can use everything: the crate root, the functions that expanded code calls, and tests of the whole crate.
+/// Files that may use every stage: the crate root, the functions that expanded code calls, and tests of the whole
+/// crate.
 const EXCEPTED: [&str; 4] = ["lib.rs", "macros.rs", "private.rs", "tests.rs"];
 
 /// Macros are in scope only at the root of their crate.
@@ -21,7 +22,10 @@ fn imports_point_to_earlier_stages() -> io::Result<()> {
     let page = fs::read_to_string(root().join("docs/architecture.md"))?;
     for package in ["sse-runtime", "sse-macros"] {
         let stages = stages(&page, package);
-        assert!(stages.len() > 2, "the page has no stages for {package}");
+        assert!(
+            stages.len() > 2,
+            "docs/architecture.md has no stages for {package}"
+        );
         let src = root().join(package).join("src");
         let mut faults = Vec::new();
         for file in files(&src, "rs")? {

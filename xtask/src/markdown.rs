@@ -1,4 +1,5 @@
-//! Checks the Markdown of the repository: tables must render, and links must lead to a file.
+//! Checks that the tables in the repository's Markdown render, and that links lead to existing
+//! files.
 
 use std::{io, path::Path};
 
@@ -88,7 +89,7 @@ fn dead_links_are_found() {
     );
 }
 
-/// Returns the lines outside fenced code blocks, with their numbers.
+/// Returns the lines outside fenced code blocks, with their line numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_code = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
@@ -108,7 +109,7 @@ fn rustdoc(code: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reports the rows whose number of cells differs from the header of their table.
+/// Reports rows that have more or fewer cells than their table's header.
 fn uneven_rows(file: &Path, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut header = None;

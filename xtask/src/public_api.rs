@@ -1,8 +1,8 @@
-//! `cargo xtask public-api`: compares the public API of `sse-runtime` with `xtask/public-api.txt`.
+//! `cargo xtask public-api` compares the public API of `sse-runtime` with `xtask/public-api.txt`.
 //!
-//! A change to the API thereby shows up in the diff of its commit, where a reviewer can judge whether it is a breaking
-//! one. The crates whose types occur in the API are compared as well: a new major version of one of them is a
-//! breaking change of this crate.
+//! A change to the API therefore shows up in its commit's diff, where a reviewer can judge whether the change is
+//! breaking. The crates whose types occur in the API are also compared, because a new major version of one of them is a
+//! breaking change in this crate.
 
 use std::{
     collections::BTreeSet,
@@ -59,7 +59,7 @@ fn check(overwrite: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns one line for each public item.
+/// Returns one line per public item.
 fn list() -> io::Result<String> {
     let target = root().join("target/public-api");
     let mut rustdoc = Command::new("cargo");
@@ -82,7 +82,7 @@ fn list() -> io::Result<String> {
     Ok(lines.filter(|line| !line.contains("__private")).collect())
 }
 
-/// Returns the lines that are only in `before`, marked with `-`, and those that are only in `after`, marked with `+`.
+/// Returns the lines found only in `before`, prefixed with `-`, and the lines found only in `after`, prefixed with `+`.
 fn diff(before: &str, after: &str) -> String {
     let (old, new): (BTreeSet<_>, BTreeSet<_>) =
         (before.lines().collect(), after.lines().collect());
@@ -91,7 +91,7 @@ fn diff(before: &str, after: &str) -> String {
     removed.chain(added).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the crates at the start of a path, except for this crate and the standard library.
+/// Returns the crate names with which paths begin, except for this crate and the standard library.
 fn external_crates(api: &str) -> BTreeSet<&str> {
     let is_part_of_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     api.split(|c| !is_part_of_path(c))

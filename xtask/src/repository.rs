@@ -1,4 +1,4 @@
-//! Access to the files of the repository, for the tests that check them.
+//! Access to the repository's files, for the tests that check them.
 
 use std::{
     fs, io,
@@ -7,10 +7,11 @@ use std::{
 
 use crate::steps::root;
 
-/// Folders without sources: build output, and the packages that the interop clients install.
+/// Folders without source files, such as build output and the packages that the interop clients
+/// install.
 const SKIPPED: [&str; 3] = ["target", "node_modules", "wip"];
 
-/// Returns the files in a folder and its subfolders that have this extension, sorted.
+/// Returns the sorted paths of the files in a folder and its subfolders that have this extension.
 pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -28,7 +29,7 @@ pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> 
     Ok(found)
 }
 
-/// Returns the texts of all files that have this extension, with their paths from the root.
+/// Returns the contents of every file that has this extension, with its path relative to the root.
 pub(crate) fn texts(extension: &str) -> io::Result<Vec<(PathBuf, String)>> {
     let root = root();
     let texts = files(&root, extension)?.into_iter().map(|path| {

@@ -1,4 +1,4 @@
-//! The steps of a run, and the report at its end.
+//! The steps of a run, and the report on their results.
 
 use std::{
     env, io, iter,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::tool::Tool;
 
-/// A cargo command, with the name that the report shows.
+/// A cargo command, and the name that the report shows.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     args: Vec<String>,
@@ -58,7 +58,7 @@ impl Step {
     }
 }
 
-/// Returns everything that CI runs, the quick steps first.
+/// Returns every step that CI runs, beginning with the quick ones.
 pub(crate) fn tests() -> Vec<Step> {
     vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
@@ -193,8 +193,8 @@ fn xtask(task: &'static str) -> Step {
     Step::cargo(task, &args)
 }
 
-/// Returns the step that repeats the tests of delivery, timing and disconnects with the takeover
-/// switched off, so that hyper handles the connections. Slow tests are left out.
+/// Returns the step that reruns the tests for delivery, timing and disconnects with the takeover
+/// switched off, which leaves the connections to hyper. Slow tests are left out.
 fn without_takeover() -> Step {
     const TESTS: [&str; 6] = ["hostile", "limits", "server", "stalled", "stream", "topic"];
     const SKIPPED: [&str; 7] = [
@@ -215,8 +215,8 @@ fn without_takeover() -> Step {
         .needs("ip", "iproute2")
 }
 
-/// Returns the step that tests real clients and proxies: all of them, or only those named in `only`.
-/// The program itself installs packages from npm and `PyPI`.
+/// Returns the step that tests real clients and proxies. If `only` is not empty, it tests only the
+/// clients and proxies named there. The program itself installs packages from npm and `PyPI`.
 pub(crate) fn interop(only: &[&str]) -> Step {
     let mut args = vec!["run", "--locked", "--package", "interop", "--"];
     args.extend(only);
@@ -249,8 +249,8 @@ pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
 }
 
 /// Returns the step that runs the fuzz target under libFuzzer, instrumented by the stable compiler.
-/// The flags are the same as cargo-fuzz's, except for the sanitizers. Those require nightly, and code
-/// without `unsafe` does not need them.
+/// The flags are the same as cargo-fuzz's, except for the sanitizers. The sanitizers require
+/// nightly, and code without `unsafe` does not need them.
 pub(crate) fn fuzz(limit: &str) -> Step {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -294,7 +294,7 @@ pub(crate) struct Report {
 enum Outcome {
     Passed(Duration),
     Failed(Duration),
-    /// Contains the reason, so that no step is skipped silently.
+    /// Contains the reason so that no step is skipped silently.
     Skipped(String),
 }
 
@@ -351,8 +351,8 @@ impl Report {
     }
 }
 
-/// Installs the Debian packages of the programs that are missing. Returns an error if one of the
-/// programs is still missing afterwards.
+/// Installs the Debian packages of all missing programs. Returns an error if one of the programs is
+/// still missing afterwards.
 pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     let missing = || needs.iter().filter(|(program, _)| !is_installed(program));
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
@@ -388,9 +388,9 @@ pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     }
 }
 
-/// Returns whether a program is installed. An absolute path must lead to an existing file. Any other
-/// name must be a program that can be started; its exit status is ignored, since not all programs
-/// accept `--version`.
+/// Returns whether a program is installed. An absolute path must lead to an existing file. Any
+/// other name must be a program that can be started. Its exit status is ignored because not every
+/// program accepts `--version`.
 fn is_installed(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();

@@ -1,5 +1,5 @@
-//! Programs that are installed from crates.io. Building them takes minutes, so each version is built
-//! once per machine and shared by all clones.
+//! Programs that are installed from crates.io. Building them takes minutes, so each version is
+//! built once per machine and shared by every clone of the repository.
 
 use std::{
     env, io,
@@ -19,7 +19,7 @@ pub(crate) struct Tool {
 
 impl Tool {
     /// Builds the program if it is not installed yet, and returns its folder. A debug build is
-    /// enough, since these programs only start others and read their output.
+    /// enough, because these programs only start other programs and read their output.
     pub(crate) fn install(self) -> io::Result<PathBuf> {
         let Self {
             package,

@@ -1,4 +1,4 @@
-//! [`Bar`]: a target for a ratio, shown as a row of the table.
+//! [`Bar`] is a target for a ratio. The table has a row for each bar.
 
 use super::{
     builds,
@@ -12,12 +12,12 @@ pub(crate) struct Bar {
     pub(crate) scenario: &'static str,
     pub(crate) figure: &'static str,
     pub(crate) ours: &'static str,
-    /// If there are several, the best one counts.
+    /// If there are several peers, the best one counts.
     peers: &'static [&'static str],
     pub(crate) limit: Limit,
 }
 
-/// A limit on the ratio of the medians, ours to the peer's.
+/// A limit on the ratio of our median to the peer's median.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     AtLeast(f64),
@@ -60,17 +60,17 @@ const fn bar(
 
 use Limit::{AtLeast, AtMost};
 
-const READY: &str = "burst of structs through `yield_!` with `flush = \"ready\"`";
+const READY: &str = "burst of structs sent by `yield_!` with `flush = \"ready\"`";
 const TOPIC: &str = "burst of encoded topic updates";
 const EACH: &str = "burst with `flush = \"each\"`";
 const FAN_1K: &str = "fan-out to 1,000 subscribers at 50 events/s";
 const FAN_10K: &str = "fan-out to 10,000 subscribers at 5 events/s";
-const OPEN: &str = "opening one stream after another, until its first event is read";
+const OPEN: &str = "opening streams one after another, each until its first event has been read";
 const MOST_1K: &str = "maximum deliveries, 1,000 subscribers";
 const MOST_10K: &str = "maximum deliveries, 10,000 subscribers";
 const BUT_FLOOR: &[&str] = &[BY_HAND, ACTIX, NCHAN];
 
-/// All bars, in the order of the table.
+/// Every bar, in the table's order.
 pub(crate) const BARS: &[Bar] = &[
     bar(READY, ("burst-1", EVENTS), OURS, &[BY_HAND], AtLeast(5.0)),
     bar(READY, ("burst-16", EVENTS), OURS, &[BY_HAND], AtLeast(5.0)),
@@ -143,7 +143,7 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(3.5),
     ),
     bar(
-        "closing 200 quiet streams at once, until the last generator is dropped",
+        "closing 200 quiet streams at the same time, until the last generator is dropped",
         ("leave", "left ms"),
         OURS,
         &[BY_HAND],
@@ -178,7 +178,8 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(1.0),
     ),
     bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
-    // Up to 15 % more calls: the server reads the head itself, and checks its inherited socket options.
+    // This allows 15 % more calls because the server reads the head itself and checks the socket options that it
+    // inherits.
     bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.15)),
     bar(
         "clean release build of 100 endpoints",
@@ -204,7 +205,7 @@ pub(crate) const BARS: &[Bar] = &[
 ];
 
 impl Bar {
-    /// Compares the measurements with the limit. Returns `None` if they are missing.
+    /// Compares the measurements with the limit. Returns `None` if the measurements are missing.
     pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
         let ours = results.spread(self.scenario, self.ours, self.figure)?;
         let theirs = self.peers.iter().filter_map(|peer| {
@@ -230,7 +231,7 @@ impl Bar {
         })
     }
 
-    /// Returns the names of all peers, for a bar that was not measured.
+    /// Returns the names of all peers. Used if the bar was not measured.
     pub(crate) fn peers(&self) -> String {
         self.peers.join(", ")
     }

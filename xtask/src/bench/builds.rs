@@ -1,4 +1,5 @@
-//! Build times of 100 endpoints, compared with the same endpoints written by hand. Both programs are generated here.
+//! Compares the build times of 100 endpoints with those of the same endpoints written by hand. Both programs are
+//! generated here.
 
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
@@ -15,10 +16,10 @@ pub(crate) const SIZE: &str = "program KiB";
 const MODULES: usize = 10;
 const EACH: usize = 10;
 
-/// How often both programs are built from scratch, in turns.
+/// How many times each program is built from scratch. The programs take turns.
 const CLEANS: usize = 2;
 
-/// How often each program is edited and checked.
+/// How many times each program is edited and checked.
 const EDITS: usize = 5;
 
 struct Program {
@@ -93,7 +94,7 @@ pub(crate) fn measure() -> io::Result<Measured> {
     for program in &PROGRAMS {
         let folder = folder.join(program.name.replace(' ', "-"));
         program.write(&folder)?;
-        // Download first, so that the build times do not include it.
+        // Download the dependencies first so that the build times do not include the download.
         succeed(&mut cargo(&folder, "fetch"))?;
     }
     for clean in 1..=CLEANS {

@@ -1,4 +1,4 @@
-//! The graphs of the page, as SVG that is readable on light and dark backgrounds.
+//! Draws the page's graphs as SVG that is readable on light and dark backgrounds.
 
 use std::{error::Error, fs, io, path::Path};
 
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::steps::root;
 
-/// The lines, in the order of the legend. The colours are distinguishable on white and on near-black backgrounds, also
-/// for colour-blind readers.
+/// The lines, in the legend's order. Even colour-blind readers can distinguish the colours on white and on near-black
+/// backgrounds.
 const LINES: [(&str, RGBColor); 6] = [
     (OURS, RGBColor(0x1b, 0x8a, 0x5a)),
     (PLAIN, RGBColor(0x6c, 0xb3, 0x2e)),
@@ -97,9 +97,9 @@ where
     X::CoordDescType: ValueFormatter<f64>,
 {
     let most = lines.iter().flat_map(|(.., points)| points);
-    // Leave room for the legend above all lines.
+    // Leave room for the legend above the lines.
     let most = most.map(|(_, y)| *y).fold(0.0, f64::max) * 1.5;
-    // The background is transparent, so that the page's own background is visible.
+    // The background is transparent so that the page's background shows through.
     let area = SVGBackend::new(path, (760, 400)).into_drawing_area();
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
     let mut chart = ChartBuilder::on(&area)

@@ -1,10 +1,10 @@
-//! The machine and the software versions of a measurement.
+//! Describes the machine and the software versions that a measurement used.
 
 use std::{fs, process::Command};
 
 use crate::steps::root;
 
-/// Returns a line for each fact that a reader needs for judging the results.
+/// Returns one line per fact that a reader needs to judge the results.
 pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
     let processor = first_line("/proc/cpuinfo", "model name")
         .and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
@@ -28,7 +28,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
             "{cores} cores of {processor}, {memory} GiB, {system}, Linux {}",
             kernel.trim()
         ),
-        format!("load average at the start: {load}"),
+        format!("load average before the run: {load}"),
         format!(
             "{}, release profile, system allocator",
             output("rustc", &["--version"])
@@ -51,7 +51,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
     lines
 }
 
-/// Returns the versions of these packages, from the rig's lock file.
+/// Returns these packages' versions according to the rig's lock file.
 fn versions(packages: &[&str]) -> String {
     let lock = fs::read_to_string(root().join("benches/rig/Cargo.lock")).unwrap_or_default();
     let version = |name: &&str| {

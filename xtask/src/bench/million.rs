@@ -1,4 +1,4 @@
-//! The cost of a million streams, extrapolated from the results of the run.
+//! Extrapolates the cost of a million streams from the run's results.
 
 use super::{
     report::number,
@@ -8,13 +8,13 @@ use super::{
 
 const MILLION: f64 = 1e6;
 
-/// The default of `keep_alive`, in seconds.
+/// The default `keep_alive` interval, in seconds.
 const KEEP_ALIVE: f64 = 15.0;
 
-/// The size of the Ethernet, IPv4 and TCP headers of each segment, in bytes.
+/// The size of a segment's Ethernet, IPv4 and TCP headers, in bytes.
 const HEADERS: f64 = 66.0;
 
-/// A row: its label, and how its value is calculated from the figures.
+/// A row's label, and the function that calculates its value from the figures.
 type Row = (&'static str, fn(&Figures<'_>) -> Option<f64>);
 
 const ROWS: [Row; 8] = [
@@ -24,22 +24,22 @@ const ROWS: [Row; 8] = [
     ("cores, with only keep-alives", |of| {
         Some(of.figure("fan-10k", "cpu us/event")? / KEEP_ALIVE)
     }),
-    ("cores, one event to each stream every 10 s", |of| {
+    ("cores, with one event per stream every 10 s", |of| {
         Some(of.figure("fan-10k", "cpu us/event")? / 10.0)
     }),
-    ("cores, one event to each stream per second", |of| {
+    ("cores, with one event per stream per second", |of| {
         of.figure("fan-10k", "cpu us/event")
     }),
-    ("cores, one event per second from separate timers", |of| {
+    ("cores, with one timer event per stream per second", |of| {
         of.figure("tick", "cpu us/event")
     }),
     ("seconds to open all streams, on one core", |of| {
         Some(MILLION / of.figure("idle", "opened/s")?)
     }),
-    ("sends/s, one event to each stream per second", |_| {
+    ("sends/s, with one event per stream per second", |_| {
         Some(MILLION)
     }),
-    ("Gbit/s, one event to each stream per second", |of| {
+    ("Gbit/s, with one event per stream per second", |of| {
         let bytes = of.figure("fan-10k", "bytes/event")? + HEADERS;
         Some(bytes * 8.0 * MILLION / 1e9)
     }),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measures this project and its peers in turns, each on one core, and writes the results into
+//! `cargo xtask bench` measures this project and its peers, which take turns on one core, and writes the results into
 //! `docs/performance.md`.
 //!
 //! `scenario` defines the measurements and `bars` their targets. `rig` starts the servers and the load generator.
@@ -27,9 +27,9 @@ use crate::steps::{self, root};
 #[derive(Default)]
 struct Options<'a> {
     is_quick: bool,
-    /// Whether to keep the earlier results.
+    /// Whether to keep the results of an earlier run.
     is_continued: bool,
-    /// The prefixes of the names of scenarios to repeat.
+    /// The name prefixes of the scenarios to repeat.
     only: Vec<&'a str>,
 }
 
@@ -73,7 +73,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         Results::default()
     };
     let mut left_out = Vec::new();
-    // Nchan is checked in addition to nginx, because it is a separate module.
+    // Nchan is a separate module, so it may be missing even if nginx is installed.
     let nchan = [
         ("nginx", "nginx-core"),
         (
@@ -91,7 +91,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
     let has_strace = match steps::install(&[("strace", "strace")]) {
         Ok(()) => true,
         Err(reason) => {
-            left_out.push(format!("system calls of an opened stream: {reason}"));
+            left_out.push(format!("system calls per opened stream: {reason}"));
             false
         }
     };
@@ -116,7 +116,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         let (measured, failed) = scenario.measure(&rig, &size, tools)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
         results.failed.insert(scenario.name.to_owned(), failed);
-        // Written after each scenario, so that `--continue` does not repeat this one if a later one fails.
+        // Write the results after each scenario so that `--continue` does not repeat it if a later scenario fails.
         results.write(&kept)?;
     }
     println!("\nmeasured in {} s", start.elapsed().as_secs());

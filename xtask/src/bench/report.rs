@@ -1,4 +1,4 @@
-//! The tables, in Markdown, and the page that contains them.
+//! Formats the tables as Markdown and writes them into the page.
 
 use std::{fmt::Write as _, fs, io};
 
@@ -72,7 +72,7 @@ fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-/// Describes a bar, including what the name of its scenario implies.
+/// Describes a bar, including the details that its scenario's name implies.
 fn what(bar: &Bar) -> String {
     let mut what = bar.what.to_owned();
     match bar.scenario {
@@ -109,7 +109,7 @@ fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result
     writeln!(out, "\n### All measurements\n")?;
     writeln!(
         out,
-        "Medians, with the minimum and maximum of all turns in brackets."
+        "Medians over all turns, followed by the minimum and the maximum in brackets."
     )?;
     for scenario in scenario::all(size) {
         let name = scenario.name;
@@ -159,7 +159,7 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// Writes texts into `docs/performance.md`. Each one replaces the contents of the section with its name.
+/// Replaces sections of `docs/performance.md`. Each pair is a section's name and its new contents.
 pub(crate) fn write_page(texts: [(&str, &str); 2]) -> io::Result<()> {
     const END: &str = "<!-- /bench -->";
     let path = root().join("docs/performance.md");

@@ -1,25 +1,25 @@
-//! [`Results`]: the measurements, saved to a file after each scenario.
+//! [`Results`] contains the measurements. It is saved to a file after each scenario.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of an entrant in one turn, by name.
+/// The figures that one program achieved in one turn, by name.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
-/// The samples of each entrant, one per turn.
+/// Every program's samples, one per turn.
 pub(crate) type Measured = BTreeMap<String, Vec<Sample>>;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Results {
-    /// The machine and the versions, one line each.
+    /// A description of the machine and the software versions, as separate lines.
     pub(crate) machine: Vec<String>,
-    /// The entrants and tools that were left out, with the reasons.
+    /// The programs and tools that were left out, and the reasons.
     pub(crate) left_out: Vec<String>,
-    /// Turns that failed, by the scenario's name.
+    /// Failed turns by scenario name.
     #[serde(default)]
     pub(crate) failed: BTreeMap<String, Vec<String>>,
-    /// The measurements, by the scenario's name.
+    /// Measurements by scenario name.
     pub(crate) scenarios: BTreeMap<String, Measured>,
 }
 
@@ -46,7 +46,7 @@ impl Spread {
 }
 
 impl Results {
-    /// Reads the results of an earlier run. Returns no results if the file does not exist.
+    /// Reads the results of an earlier run. Returns empty results if the file does not exist.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         match fs::read(path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -66,7 +66,7 @@ impl Results {
         self.scenarios.contains_key(scenario)
     }
 
-    /// Returns a figure of an entrant over its turns, or `None` if it was not measured.
+    /// Returns the spread of a program's figure over its turns, or `None` if the figure was not measured.
     pub(crate) fn spread(&self, scenario: &str, entrant: &str, figure: &str) -> Option<Spread> {
         let samples = self.scenarios.get(scenario)?.get(entrant)?;
         let values = samples.iter().filter_map(|sample| sample.get(figure));

@@ -1,4 +1,4 @@
-//! [`Rig`]: the servers and the load generator of `benches/rig`, each on its own core.
+//! [`Rig`] runs a server and the load generator from `benches/rig`, each on its own core.
 
 use std::{
     fs::{self, File},
@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::steps::{root, succeed};
 
-/// The cores of the server and of the load generator.
+/// The cores on which the server and the load generator run.
 const SERVER: &str = "0";
 const CLIENT: &str = "1";
 
-/// How long a server may take to start, or to stop.
+/// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program of the rig, with the arguments after its port.
+/// A program in the rig, and the arguments that follow its port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     Own(&'static str, &'static [&'static str]),
@@ -94,7 +94,7 @@ impl Rig {
     pub(crate) fn build() -> io::Result<Self> {
         let cores = thread::available_parallelism()?.get();
         if cores < 2 {
-            return Err(io::Error::other("at least two cores are required"));
+            return Err(io::Error::other("the rig needs at least two cores"));
         }
         let limit = getrlimit(Resource::Nofile);
         let most = Rlimit {
@@ -104,7 +104,8 @@ impl Rig {
         setrlimit(Resource::Nofile, most)?;
         let target = root().join("target/bench/rig");
         let manifest = root().join("benches/rig/Cargo.toml");
-        // Not `--locked`: the lock file pins the peers' versions, but has to follow the dependencies of this project.
+        // `--locked` is not used because the lock file pins the peers' versions but has to follow this project's
+        // dependencies.
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--manifest-path"]);
         cargo.arg(manifest).arg("--target-dir").arg(&target);
@@ -163,8 +164,8 @@ impl Rig {
         }
     }
 
-    /// Opens streams on a server under `strace`. Returns the number of system calls that the server has
-    /// made since its start.
+    /// Opens streams on a server that runs under `strace`. Returns the number of system calls that the server has made
+    /// since it started.
     pub(crate) fn count_syscalls(
         &self,
         (name, words): (&str, &[&str]),
@@ -174,8 +175,8 @@ impl Rig {
         let table = self.scratch.join("syscalls.txt");
         let port = free_port()?;
         let mut strace = self.pinned(SERVER, Path::new("strace"))?;
-        // With `-o`, strace ignores SIGTERM by default. If it is interruptible, it passes the signal
-        // on to the server and then writes its table.
+        // With `-o`, strace ignores SIGTERM by default. With `--interruptible=waiting`, it passes the signal on to the
+        // server and then writes its table.
         strace.args([
             "-f",
             "-c",
@@ -212,7 +213,7 @@ impl Rig {
         }
     }
 
-    /// Puts a server under load. The outcome contains the errors of clients that failed.
+    /// Puts a server under load. The outcome contains the errors of the clients that failed.
     pub(crate) fn try_load(
         &self,
         server: &Server,
@@ -239,13 +240,13 @@ impl Rig {
     }
 }
 
-/// A running server. It is stopped when dropped.
+/// A running server, which is stopped on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
     port: u16,
-    /// The port of `/rate`, which sets the publishing rate.
+    /// The port that serves `/rate`, which sets the publishing rate.
     control: u16,
-    /// Declared before `process`, so that the publisher is stopped before nginx.
+    /// Declared before `process` so that the publisher is stopped before nginx.
     _publisher: Option<Process>,
     process: Process,
 }
@@ -268,11 +269,11 @@ impl Server {
     }
 }
 
-/// A process that is killed when dropped.
+/// A process that is killed on drop.
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Whether it has child processes. They only exit if it is terminated by SIGTERM.
+    /// Whether the process has child processes, which exit only if the process is terminated by SIGTERM.
     has_children: bool,
 }
 
@@ -305,7 +306,7 @@ impl Drop for Process {
     }
 }
 
-/// Returns the number of calls from the last row of strace's table, whose columns are `calls` and `name`.
+/// Returns the total number of calls from the last row of strace's table, whose columns are `calls` and `name`.
 fn total_calls(table: &str) -> Option<u64> {
     let total = table.lines().find_map(|line| line.strip_suffix(" total"))?;
     total.trim().parse().ok()

@@ -1,4 +1,4 @@
-//! [`Scenario`]: a load, the entrants that it is measured for, and the number of turns.
+//! [`Scenario`] is a load, the programs to measure under it, and the number of turns.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Size {
     pub(crate) name: &'static str,
-    /// The number of turns of each entrant.
+    /// The number of turns per program.
     pub(crate) turns: usize,
     /// How long a load lasts.
     pub(crate) seconds: f64,
@@ -59,7 +59,7 @@ pub(crate) struct Entrant {
     burst: u64,
 }
 
-/// The names of the entrants that the bars refer to.
+/// The names by which the bars refer to the programs.
 pub(crate) const OURS: &str = "sse-endpoint";
 pub(crate) const PLAIN: &str = "sse-endpoint, axum::serve";
 pub(crate) const BY_HAND: &str = "axum by hand";
@@ -88,7 +88,7 @@ impl Entrant {
         }
     }
 
-    /// Returns the entrants with these names, on a path that all of them serve.
+    /// Returns the programs with these names. All of them serve `path`.
     fn on(path: &'static str, names: &[&'static str]) -> Vec<Self> {
         let entrant = |name: &&'static str| {
             let program = match *name {
@@ -105,7 +105,7 @@ impl Entrant {
     }
 
     fn bursts() -> Vec<Self> {
-        // Enough events for about a second, so that each server reaches its full speed.
+        // Send enough events for about a second so that every server reaches its full speed.
         [
             (FLOOR, Program::Own("floor", &[]), "/burst", 6_400_000),
             (OURS, SERVE, "/burst", 3_200_000),
@@ -129,7 +129,7 @@ impl Entrant {
         .to_vec()
     }
 
-    /// Returns the entrants that support HTTP/2, with bursts that last about a second.
+    /// Returns the programs that support HTTP/2. Their bursts last about a second.
     fn http2_bursts() -> Vec<Self> {
         [
             (OURS, SERVE, "/burst", 3_200_000),
@@ -162,7 +162,7 @@ enum Kind {
     Load(Load),
     /// Searches for the highest sustained rate.
     Search,
-    /// Compiles programs, and starts no server.
+    /// Compiles programs instead of starting servers.
     Builds,
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     };
     let idlers = [
         Entrant::on("/fanout", &[FLOOR, OURS, PLAIN, ACTIX, NCHAN]),
-        // Without a keep-alive, since it uses less memory that way.
+        // `/quiet` has no keep-alive, so `axum-hand` uses less memory.
         Entrant::on("/quiet", &[BY_HAND]),
     ]
     .concat();
@@ -224,7 +224,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             size.many,
             Kind::Load(fan_out(50_000 / size.many as u64)),
             Entrant::on("/fanout", &six),
-            // Each server settles into one of two states here, which differ by a third, so more turns are needed.
+            // Here, each server settles into one of two states whose costs differ by a third, so more turns are needed.
             if size.is_full { 5 } else { turns },
         ),
         load(
@@ -240,7 +240,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             "tick",
             size.many,
             Load::Tick {
-                // The streams are opened over the course of a second, so their timers are spread over it too.
+                // Opening the streams takes about a second, so their timers are spread over a second too.
                 warm_up: 1.5,
                 seconds: seconds.max(2.0),
             },
@@ -264,7 +264,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
             1,
         ));
-        // Further points of the graph, at 50,000 deliveries per second each.
+        // Further points for the graph, each at 50,000 deliveries per second.
         for (name, streams) in [("fan-10", 10), ("fan-100", 100), ("fan-5k", 5_000)] {
             let kind = Kind::Load(fan_out(50_000 / streams as u64));
             all.push(scenario(
@@ -281,7 +281,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Runs the turns of all entrants. If an entrant fails twice in a turn, that turn is reported as failed, and the
+    /// Runs every program's turns. If a program fails twice in the same turn, the turn is reported as failed and the
     /// measurement continues.
     pub(crate) fn measure(
         &self,

@@ -1,5 +1,5 @@
-//! Checks the language of comments, rustdoc, Markdown and test names: files in `prose/held.txt` must
-//! follow `prose/phrases.txt`.
+//! Checks the language of comments, rustdoc, Markdown and test names. The files listed in
+//! `prose/held.txt` must not contain the phrases listed in `prose/phrases.txt`.
 
 mod paragraphs;
 
@@ -14,9 +14,9 @@ use paragraphs::{markdown, source};
 const LONGEST_TEST_NAME: usize = 50;
 
 const ADVICE: &str = "\
-CONTRIBUTING.md has the rules. If a phrase is used correctly, add it to xtask/prose/allowed.txt.
+CONTRIBUTING.md lists the rules. If a phrase is used correctly, add it to xtask/prose/allowed.txt.
 To apply the rules to another file or folder, add its path to xtask/prose/held.txt.
-`PROSE=<path> cargo test -p xtask prose` lists its violations beforehand.";
+`PROSE=<path> cargo test -p xtask prose` lists its violations without changing that file.";
 
 #[test]
 fn held_files_follow_the_language_rules() -> io::Result<()> {

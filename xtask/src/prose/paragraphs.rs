@@ -1,10 +1,10 @@
-//! The paragraphs of a file: its prose, without its code.
+//! Splits a file into paragraphs that can be searched for phrases.
 
 use super::test_names;
 
 /// A piece of text to search for phrases.
 pub(super) struct Paragraph {
-    /// The number of its first line.
+    /// The line on which it starts.
     pub(super) line: usize,
     pub(super) text: String,
     /// `false` for headings, table rows and code, which need not be complete sentences.
@@ -69,8 +69,8 @@ pub(super) fn markdown(text: &str) -> Vec<Paragraph> {
     paragraphs.found
 }
 
-/// Returns the comments, joined, and the strings in each line of code. Test names are split into
-/// words.
+/// Returns the comments as joined lines, and the strings in each line of code. Test names are split
+/// into words.
 pub(super) fn source(text: &str, comment: &str) -> Vec<Paragraph> {
     let mut paragraphs = Paragraphs::default();
     let names = test_names(text);
@@ -91,7 +91,7 @@ pub(super) fn source(text: &str, comment: &str) -> Vec<Paragraph> {
             paragraphs.open(number, text);
             paragraphs.is_open = false;
         }
-        // A line of code ends the comment, including a fence that the comment left open.
+        // A line of code ends the comment and any fence that the comment left open.
         paragraphs.is_fenced = false;
     }
     paragraphs.found
