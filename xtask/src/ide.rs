@@ -209,7 +209,7 @@ fn check() -> io::Result<usize> {
     let mistake = format!("{PRELUDE}fn main() {{ let _: u32 = \"text\"; }}\n");
     let is_found = server.errors_in(file, &mistake)?.is_some();
     report(
-        "a mistake is an error",
+        "a mistake is reported as an error",
         (!is_found).then(|| "no diagnostic reported".to_owned()),
     );
     for example in examples()? {

@@ -74,7 +74,8 @@ fn upward_imports_are_found() {
     assert_eq!(from_root, ["event/id.rs uses `crate::Topic`"]);
 }
 
-/// Returns the folders of a package, in order, from the first column of the table below the heading that names it.
+/// Returns a package's folders in order. They are listed in the first column of the table below the heading that names
+/// the package.
 fn stages(page: &str, package: &str) -> Vec<String> {
     let heading = format!("`{package}`");
     let section = page

@@ -179,7 +179,8 @@ pub(crate) fn tests() -> Vec<Step> {
     ]
 }
 
-/// Returns a step that runs another task. A `Step` can only run cargo, so this starts a separate process.
+/// Returns a step that runs another task. A `Step` can only run cargo, so the task runs in a
+/// separate process.
 fn xtask(task: &'static str) -> Step {
     let args = [
         "run",

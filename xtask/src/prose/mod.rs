@@ -257,8 +257,8 @@ impl Rules {
         faults
     }
 
-    /// Returns the text in lower case and on one line, with code and allowed words blanked. All
-    /// offsets are preserved.
+    /// Returns the text in lower case and on a single line, with code and allowed words blanked
+    /// out. All offsets are preserved.
     fn without_allowed(&self, file: &Path, text: &str) -> String {
         let mut words = without_code(text).to_ascii_lowercase().replace('\n', " ");
         for allowed in &self.allowed {
