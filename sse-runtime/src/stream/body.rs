@@ -1,8 +1,8 @@
 //! [`SseBody`]: the response body, which drives the generator.
 //!
-//! The generator runs only when the body is polled, without a task or a queue in between. This
-//! provides backpressure and cancellation: if the client disconnects, hyper drops the body, which
-//! drops the generator at its current `.await`.
+//! Polling the body polls the generator. There is no task or queue in between. This provides
+//! backpressure and cancellation. If the client disconnects, hyper drops the body, which drops the
+//! generator at its current `.await`.
 //!
 //! # States
 //!
@@ -20,9 +20,9 @@
 //! | `Failing` | the frames written before the failure, then the error once these frames have been flushed | `Ended` |
 //! | `Ended` | the remaining frames; then waits up to two seconds for the rest of an unread request body | the end |
 //!
-//! The generator is dropped when the body leaves the `Running` state. The stream's span, hooks,
-//! limits and metrics end in the same call ([`CloseGuard::end`]). Unsent frames outlive the
-//! generator.
+//! The generator is dropped when the body leaves the `Running` state. At the same time,
+//! [`CloseGuard::end`] records the close reason, releases the permits, cancels the stream's tasks
+//! and runs its close hooks. Unsent frames outlive the generator.
 
 use std::{
     mem,
@@ -57,34 +57,32 @@ use crate::{
     },
 };
 
-/// The body of a stream. Fields that most polls do not access are boxed, to keep idle streams
-/// small.
+/// The body of a stream. Rarely accessed fields are boxed to keep idle streams small.
 #[derive(Debug)]
 pub(crate) struct SseBody {
-    // Dropped first, so that the generator's destructors run before the close hooks.
+    // Dropped first so that the generator's destructors run before the close hooks.
     state: State,
     handoff: Handoff,
     gate: FlushGate,
     /// Whether the head has been sent. The head does not wait for the first event.
     head_sent: bool,
-    /// The task poll in which the generator was last polled and returned `Pending`. The generator
-    /// and the timers have registered that poll's waker, so they do not need to be polled again in
-    /// the same poll.
+    /// The task poll during which the generator last returned `Pending`. The generator and the
+    /// timers have registered that poll's waker, so they don't need to be polled again until the
+    /// next task poll.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     closing: Closing,
-    /// The number of times that the generator has been polled since one of the stream's tasks
-    /// panicked.
+    /// Number of generator polls since one of the stream's tasks panicked.
     polls_after_panic: u16,
     drain: BodyDrain,
     mounted: Arc<MountedEndpoint>,
-    // Dropped last, so that the tasks that the stream started end after the generator.
+    // Dropped last so that the stream's tasks outlive the generator.
     guard: CloseGuard,
 }
 
-/// Maximum number of times that a generator is polled after one of its stream's tasks has panicked,
-/// so that it can still read the values that the task has sent. Polling stops earlier if the
-/// generator waits.
+/// Maximum number of times that a generator is polled after one of its stream's tasks has panicked.
+/// During these polls, the generator can read the values that the task sent before it panicked.
+/// Polling stops earlier if the generator waits.
 const MAX_POLLS_AFTER_PANIC: u16 = 1024;
 
 #[derive(Debug)]
@@ -93,12 +91,12 @@ enum State {
     Running(Coroutine),
     /// The response is aborted once all frames written before the failure have been flushed.
     Failing(Box<StreamError>),
-    /// Only data that has already been written is left to send.
+    /// The generator has been dropped. The frames that it wrote may still have to be sent.
     Ended,
 }
 
 impl State {
-    /// Returns the state of a stream after its generator has ended.
+    /// Returns the state that a stream enters once its generator has ended.
     fn after(error: Option<Box<StreamError>>) -> Self {
         match error {
             Some(error) => Self::Failing(error),
@@ -148,16 +146,15 @@ impl SseBody {
         this
     }
 
-    /// Polls the generator until its first wait, before the response head is sent. This ensures
-    /// that the subscriptions made in the generator's first statements exist by the time the client
-    /// has read the head.
+    /// Polls the generator before the response head is sent, until the generator first waits. This
+    /// ensures that the subscriptions made in the generator's first statements exist by the time
+    /// the client reads the head.
     ///
     /// The waker registered here may differ from the body's. No wake-up is lost, because the body
-    /// polls the generator again once the head, and the frames that the generator has written so
-    /// far, have been flushed.
+    /// polls the generator again once the head and the frames written so far have been flushed.
     ///
-    /// Returns `false` if the generator is not waiting but has used up the task's budget. In that
-    /// case, it has to be polled again.
+    /// Returns `false` if the generator isn't waiting but has exhausted the task's budget, in which
+    /// case it has to be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()
@@ -179,9 +176,9 @@ impl SseBody {
         self.handoff.has_stopped() || coop::has_budget_remaining()
     }
 
-    /// Takes the chunk that is sent in the same write as the head: the reconnection time, and the
-    /// events that the generator wrote before the head was sent. Returns `None` if the chunk has
-    /// already been taken or is empty.
+    /// Takes the chunk to send in the same write as the head. It contains the reconnection time and
+    /// the events that the generator has written so far. Returns `None` if the chunk has already
+    /// been taken or is empty.
     fn take_first(&mut self) -> Option<Chunk> {
         if self.head_sent {
             return None;
@@ -237,14 +234,14 @@ impl http_body::Body for SseBody {
     }
 }
 
-/// Bytes that are sent in one piece, and the number of events in them.
+/// Bytes to send in one piece, and the number of events that they contain.
 struct Chunk {
     bytes: Bytes,
     events: u64,
 }
 
 impl SseBody {
-    /// Polls for the next chunk. Returns `None` at the end of the stream.
+    /// Polls for the next chunk. Returns `None` once the stream has ended.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
         if self.is_known_to_wait(cx) {
             return Poll::Pending;
@@ -257,8 +254,8 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // These are checked before the generator is polled, because the generator may wait forever,
-        // or may never wait.
+        // Check the deadline and close requests before polling the generator, which may wait
+        // forever or never wait at all.
         if let State::Running(_) = self.state {
             let (endpoint, connection) = (&self.mounted.endpoint, self.guard.connection());
             if let Some(reason) = self.closing.poll(endpoint, connection, cx) {
@@ -278,15 +275,15 @@ impl SseBody {
         }
     }
 
-    /// Returns whether the generator was polled earlier in this poll of the task, and is waiting
-    /// for something that will wake it.
+    /// Returns whether the generator was already polled during this task poll and is waiting to be
+    /// woken.
     #[inline]
     fn is_known_to_wait(&mut self, cx: &Context<'_>) -> bool {
         if self.waits_in.is_some() && self.waits_in == epoch::current(cx) {
             return true;
         }
-        // Even in the middle of a task poll, `cx` may contain a waker that isn't registered yet.
-        // Polling the generator registers that waker.
+        // Even during the same task poll, `cx` may contain a waker that hasn't been registered yet.
+        // Polling the generator registers it.
         self.waits_in = None;
         false
     }
@@ -306,7 +303,7 @@ impl SseBody {
 
     #[cold]
     fn close(&mut self, reason: CloseReason) {
-        // The generator still has to read the events that a task sent before it panicked.
+        // Let the generator read the values that the task sent before it panicked.
         if reason == CloseReason::Panicked && self.polls_after_panic < MAX_POLLS_AFTER_PANIC {
             self.polls_after_panic += 1;
             return;
@@ -319,7 +316,7 @@ impl SseBody {
         self.drop_generator(settled);
     }
 
-    /// Drops the generator while it is waiting, and ends the stream.
+    /// Drops a waiting generator and ends the stream.
     fn drop_generator(&mut self, settled: Settled) {
         let endpoint = &self.mounted.endpoint;
         let generator = mem::replace(&mut self.state, State::Ended);
@@ -327,8 +324,8 @@ impl SseBody {
         self.end(settled);
     }
 
-    /// Polls the generator and takes the frames that it has written. Returns `None` if the state
-    /// has changed.
+    /// Polls the generator and takes the frames that it wrote. Returns `None` if the state has
+    /// changed.
     #[inline]
     fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         ready!(self.gate.poll_open(cx));
@@ -365,8 +362,7 @@ impl SseBody {
         }
     }
 
-    /// Turns the frames that the generator has written into a chunk, and closes the gate if
-    /// necessary.
+    /// Turns the generator's frames into a chunk, and closes the gate if necessary.
     #[inline]
     fn send(&mut self, taken: Taken, cx: &mut Context<'_>) -> Chunk {
         let Taken {
@@ -396,7 +392,7 @@ impl SseBody {
         Poll::Ready(Chunk { bytes, events: 0 })
     }
 
-    /// Sends the frames that were written before the failure, and then returns the error.
+    /// Sends the frames written before the failure, then returns the error.
     fn poll_failing(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, StreamError>>> {
         if let Some(chunk) = self.take_chunk() {
             self.gate.close();
@@ -413,8 +409,8 @@ impl SseBody {
         }
     }
 
-    /// Sends the remaining frames, and then waits up to two seconds for the rest of an unread
-    /// request body.
+    /// Sends the remaining frames, then waits up to two seconds for the rest of an unread request
+    /// body.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if let Some(chunk) = self.take_chunk() {
             return Poll::Ready(Some(chunk));
@@ -422,8 +418,8 @@ impl SseBody {
         self.drain.poll_linger(cx).map(|()| None)
     }
 
-    /// Drops the generator if it still exists, and then ends the stream's tasks, hooks, limits and
-    /// metrics. Unsent frames are counted here, before the stream's record is closed.
+    /// Drops the generator if it still exists, then calls [`CloseGuard::end`]. Unsent frames are
+    /// counted before the stream's record is closed.
     fn end(&mut self, settled: Settled) {
         self.state = State::after(settled.error);
         let (events, mut bytes) = self.handoff.count_rest();

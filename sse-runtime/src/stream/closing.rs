@@ -1,4 +1,4 @@
-//! [`Closing`]: closes a stream from outside its generator, at its deadline or on request.
+//! [`Closing`]: closes a stream from outside its generator, either at its deadline or on request.
 
 use std::{
     pin::Pin,
@@ -14,13 +14,13 @@ use crate::{
     poll::poll_unconstrained,
 };
 
-/// The deadline of a stream, and the signal to end it earlier.
+/// A stream's deadline, and a signal that can end the stream earlier.
 #[derive(Debug)]
 pub(super) struct Closing {
     deadline: Option<Pin<Box<Sleep>>>,
-    /// The close reason if the deadline passes.
+    /// The reason to report if the deadline passes.
     deadline_reason: CloseReason,
-    /// The signal to end, or `None` once it has been received.
+    /// The signal to end the stream, or `None` once the signal has been received.
     signal: Option<StopSignal>,
 }
 
@@ -35,8 +35,8 @@ impl Closing {
         }
     }
 
-    /// Returns the reason if the stream has to be closed now, because its deadline has passed or
-    /// because it was closed from outside.
+    /// Returns the close reason if the stream's deadline has passed or the stream was closed from
+    /// outside.
     #[inline]
     pub(super) fn poll(
         &mut self,
@@ -53,8 +53,8 @@ impl Closing {
         let is_over =
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
-        // A reason from outside takes precedence over the deadline. Such a reason cannot exist
-        // before the signal has been received.
+        // A close request takes precedence over the deadline. There cannot be a close request until
+        // the signal has been received.
         let requested = match self.signal {
             Some(_) => None,
             None => connection.close_requested(),
@@ -62,8 +62,8 @@ impl Closing {
         requested.or(is_over.then_some(self.deadline_reason))
     }
 
-    /// Called when the stream has received the signal. A shutdown may allow the stream to continue
-    /// until a later time. That time becomes the deadline.
+    /// Called once the stream has received the signal. During a shutdown, the time by which the
+    /// stream has to end becomes its deadline.
     #[cold]
     fn begin_shutdown(
         &mut self,
@@ -80,7 +80,7 @@ impl Closing {
             self.deadline = Some(Box::pin(sleep_until(end)));
             self.deadline_reason = CloseReason::Shutdown;
         }
-        // The stream may still be closed immediately, before that deadline.
+        // The stream can still be closed before that deadline.
         let mut signal = StopSignal::new(connection.close_requested_in_shutdown());
         if signal.poll(cx) == Poll::Pending {
             self.signal = Some(signal);
@@ -88,8 +88,8 @@ impl Closing {
     }
 }
 
-/// Shortens the limit by a random amount of up to a fifth, so that clients that connected together
-/// do not reconnect together.
+/// Shortens the limit by a random amount of up to 20 % so that clients that connected at the same
+/// time don't reconnect at the same time.
 fn spread(limit: Duration) -> Duration {
     limit.mul_f64(1.0 - 0.2 * fastrand::f64())
 }

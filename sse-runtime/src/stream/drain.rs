@@ -1,9 +1,9 @@
-//! [`BodyDrain`]: reads and discards any part of a request body that the handler has not read.
+//! [`BodyDrain`]: reads and discards the part of a request body that the handler did not read.
 //!
-//! hyper notices a disconnect by reading from the connection, and cannot read past an unread
-//! request body. If a handler ignored the body of a POST, its generator would outlive the client.
-//! Therefore, if the extractors drop an unread body, it is handed back, and is read and discarded
-//! while the stream runs.
+//! hyper detects a disconnect by reading from the connection, but it cannot read past an unread
+//! request body. If a handler ignored the body of a POST, its generator would outlive the client. A
+//! body that the extractors drop unread is therefore handed back to the stream, which reads and
+//! discards the body while it runs.
 
 use std::{
     pin::Pin,
@@ -19,15 +19,15 @@ use tokio::time::{Sleep, sleep};
 
 use crate::poll::poll_unconstrained;
 
-/// Maximum number of bytes that are discarded. Beyond that, a disconnect is noticed only at the
-/// next write. hyper then closes the connection after the stream, because it cannot be reused.
+/// Maximum number of bytes to discard. If more are left, a disconnect is noticed only at the next
+/// write, and hyper closes the connection once the stream has ended instead of reusing it.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 /// How long an ended stream waits for the rest of an unread request body.
 ///
 /// hyper closes a connection if part of the request is left unread. If more bytes arrive after
-/// that, the kernel sends a reset. A reset discards data that the client has not read yet, such as
-/// the last events of the stream.
+/// that, the kernel sends a reset. The client then loses data that it has not read yet, such as the
+/// stream's last events.
 const LINGER: Duration = Duration::from_secs(2);
 
 type Slot = Arc<Mutex<Dropped>>;
@@ -35,12 +35,12 @@ type Slot = Arc<Mutex<Dropped>>;
 #[derive(Debug, Default)]
 struct Dropped {
     body: Option<Body>,
-    /// The task that is waiting for `body`.
+    /// Wakes the task that is waiting for `body`.
     drainer: Option<Waker>,
 }
 
-/// Drains a request body once the body has been dropped before its end. Boxed because few requests
-/// have an unread body.
+/// Drains a request body that was dropped before it was fully read. Boxed because few requests have
+/// an unread body.
 #[derive(Debug, Default)]
 pub(crate) struct BodyDrain(Option<Box<Draining>>);
 
@@ -49,13 +49,13 @@ struct Draining {
     slot: Slot,
     body: Option<Body>,
     drained: usize,
-    /// Runs once the stream has ended.
+    /// Started once the stream has ended.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl BodyDrain {
-    /// Returns the body to pass to the extractors, and the drain that takes the body back. Does not
-    /// allocate if the request has no body.
+    /// Returns the body to pass to the extractors, and a drain that takes over the body if the
+    /// extractors drop it. Does not allocate if the request has no body.
     pub(crate) fn watch(body: Body) -> (Body, Self) {
         if body.is_end_stream() {
             return (body, Self::default());
@@ -74,7 +74,7 @@ impl BodyDrain {
         (watched, Self(Some(Box::new(draining))))
     }
 
-    /// Waits up to [`LINGER`] while part of the body still has to be read.
+    /// Waits for the rest of the body to be read, but no longer than [`LINGER`].
     pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(draining) = self.0.as_mut().filter(|draining| draining.body.is_some()) else {
             return Poll::Ready(());
@@ -89,11 +89,10 @@ impl BodyDrain {
     ///
     /// # Errors
     ///
-    /// Returns an error if the body is cut off, because the client has disconnected or the framing
-    /// is invalid. After such an error, hyper stops reading from the connection and would never
-    /// notice a disconnect.
-    // Inlined because this is called for each event, and most requests have no body, or their body
-    // has been read completely.
+    /// Returns an error if the body ends early because the client has disconnected, or if its
+    /// framing is invalid. After such an error, hyper stops reading from the connection and would
+    /// never notice a disconnect.
+    // Inlined because this is called for every event, although there is rarely anything to drain.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
         match self.0 {
@@ -114,13 +113,13 @@ impl BodyDrain {
 }
 
 impl Draining {
-    /// Reads and discards data until the end of the body or [`LIMIT`], whichever comes first.
+    /// Reads and discards data until the body ends or [`LIMIT`] is exceeded.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.body.is_none() {
             let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             self.body = dropped.body.take();
-            // From here on, the handler may drop the body at any time, even while this task is
-            // waiting for another event.
+            // The handler can drop the body at any time from here on, including while this task is
+            // waiting for something else.
             if self.body.is_none() {
                 dropped.drainer = Some(cx.waker().clone());
             }
@@ -143,9 +142,9 @@ impl Draining {
     }
 }
 
-/// A request body that is handed back if it is dropped before its end.
+/// A request body that is handed back if it is dropped before it has been fully read.
 struct DrainOnDrop {
-    /// The body, or `None` after its end.
+    /// The body, or `None` once it has ended.
     body: Option<Body>,
     slot: Slot,
 }

@@ -1,12 +1,12 @@
-//! [`StreamError`]: the reason why the response of a stream is aborted.
+//! [`StreamError`]: the error that aborts a stream's response.
 
 use crate::{
     event::{frame::EncodeError, gap::Gap},
     lifecycle::close_reason::CloseReason,
 };
 
-/// The reason why a response is aborted. The client sees only that the body is incomplete. The
-/// error is for the server's log.
+/// The error that aborts a response. The client sees only an incomplete body. The error itself is
+/// meant for the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("failed to encode a value yielded by the `{endpoint}` endpoint")]
@@ -19,7 +19,7 @@ pub(crate) enum StreamError {
         endpoint: &'static str,
         source: Box<Gap>,
     },
-    #[error("the stream of the `{endpoint}` endpoint was cut off: {reason}")]
+    #[error("a stream of the `{endpoint}` endpoint was cut off: {reason}")]
     Cut {
         endpoint: &'static str,
         reason: CloseReason,
@@ -30,7 +30,7 @@ pub(crate) enum StreamError {
     RunStopped { endpoint: &'static str },
     #[error("the `{endpoint}` endpoint panicked")]
     Panicked { endpoint: &'static str },
-    #[error("the `{endpoint}` endpoint returned an error response after the response had begun")]
+    #[error("the `{endpoint}` endpoint returned an error response after its response had begun")]
     RejectedTooLate { endpoint: &'static str },
     #[error("a request to the `{endpoint}` endpoint was aborted before its body was complete")]
     RequestAborted {

@@ -4,8 +4,8 @@
 //! once isn't enough: if the socket's write is pending, the generator is polled before the write
 //! finishes. Under [`serve`](crate::serve()), the socket counts its finished flushes, and the body
 //! waits for the count to change. Without such a count, the body returns `Pending` once so that
-//! hyper can write. This is best effort, and applies under other servers, over HTTP/2 (where
-//! streams share a socket), and if a layer polls the body in a task other than the connection's.
+//! hyper can write. This fallback is best effort. It is used under other servers, over HTTP/2
+//! (where streams share a socket), and if a layer polls the body outside the connection's task.
 
 use std::task::{Context, Poll};
 
@@ -16,8 +16,8 @@ use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlig
 /// A gate that closes after each frame and opens when the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// The connection, if it counts its flushes. The stream stays registered on the connection for
-    /// as long as this value exists.
+    /// The connection, if it counts its flushes. The stream is registered on the connection as long
+    /// as this value exists.
     wire: Option<InFlight>,
     state: GateState,
 }
@@ -25,16 +25,16 @@ pub(crate) struct FlushGate {
 #[derive(Debug)]
 enum GateState {
     Open,
-    /// Closed until hyper has had a turn and could write the head.
+    /// Closed until hyper has had a turn in which it could write the head.
     Head,
-    /// Closed until the number of finished flushes exceeds this number.
+    /// Closed until more than this many flushes have finished.
     Flush(u64),
     /// Closed until hyper has had a turn.
     Turn,
 }
 
 impl FlushGate {
-    /// Creates an open gate. If there is no wire that counts flushes, the gate is best effort.
+    /// Creates an open gate. Without a `wire` that counts flushes, the gate is best effort.
     pub(crate) fn new(wire: Option<InFlight>) -> Self {
         Self {
             wire,
@@ -52,13 +52,14 @@ impl FlushGate {
 
     /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
     ///
-    /// If flushes are counted, the gate closes after every chunk, because this has no cost. If it
-    /// stayed open, hyper would take the next frame from the body while the client isn't reading,
-    /// and would then not poll the body, or check its deadline, until the client reads again.
+    /// If flushes are counted, the gate closes after every chunk, because closing it costs nothing.
+    /// If the gate stayed open while the client isn't reading, hyper would take the next frame and
+    /// then stop polling the body until the client reads again. In the meantime, the body could not
+    /// check its deadline.
     ///
     /// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and
-    /// after large chunks. When a body returns `Pending`, its server writes anyway. If the
-    /// generator waits after a chunk, the gate can therefore stay open, unless the chunk is large.
+    /// after large chunks. A server writes whenever a body returns `Pending`. The gate can
+    /// therefore stay open if the generator waits after the chunk, unless the chunk is large.
     pub(crate) fn close_after(&mut self, chunk: &[u8], waits: bool, flush: Flush) {
         let is_due = chunk.len() >= DUE || flush == Flush::Each && !waits;
         if self.wire.is_some() || is_due {
@@ -69,8 +70,8 @@ impl FlushGate {
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
             // hyper encodes a frame into its buffer before it polls or flushes again, and a flush
-            // finishes only when that buffer is empty. Therefore, the next flush that finishes
-            // includes the frame.
+            // finishes only when that buffer is empty. The next flush to finish therefore includes
+            // the frame.
             Some(wire) => GateState::Flush(wire.flushes()),
             None => GateState::Turn,
         };
@@ -89,9 +90,9 @@ impl FlushGate {
                 Poll::Ready(())
             }
             None => {
-                // The generator was polled in this turn. If it has used up the task's budget, the
-                // socket does not accept data. A generator that uses up the budget in every turn
-                // would hold back the head forever.
+                // If the generator used up the task's budget in this turn, hyper cannot write to
+                // the socket. Wait for another turn, because a generator that uses up the budget in
+                // every turn would hold back the head forever.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

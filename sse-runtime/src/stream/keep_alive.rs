@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::poll::cached::CachedPoll;
 
-/// The keep-alive frame of an endpoint, and how long a stream has to be silent before it is sent.
+/// An endpoint's keep-alive frame, and how long a stream has to be silent before the frame is sent.
 #[derive(Debug)]
 pub(crate) struct Beat {
     pub(crate) after: Duration,
@@ -59,7 +59,7 @@ impl KeepAlive {
         self.poll_fired(cx)
     }
 
-    /// Called when the timer has fired. The timer also fires if a frame was sent in the meantime.
+    /// Called once the timer has fired. The timer fires even if a frame was sent in the meantime.
     #[inline(never)]
     fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {

@@ -12,8 +12,8 @@ use crate::{
     stream::keep_alive::Beat,
 };
 
-/// Returns the keep-alive with `id` added. An event gets an `id` field. A comment is replaced by a
-/// frame that contains only the id.
+/// Returns the keep-alive with `id` added. A keep-alive event gets an `id` field. A keep-alive
+/// comment is replaced by a frame that contains only the id.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     let event = keep_alive.as_ref();
     let name_line = event
@@ -30,11 +30,10 @@ pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     }
 }
 
-/// The frames that are identical for every client. They are encoded once, when the endpoint is
-/// mounted.
+/// Frames that are identical for every client, encoded once when the endpoint is mounted.
 #[derive(Clone, Debug)]
 pub(crate) struct Frames {
-    /// The frame that is sent with the response head.
+    /// Sent together with the response head.
     pub(crate) first: Option<Bytes>,
     pub(crate) keep_alive: Option<Arc<Beat>>,
 }
@@ -57,7 +56,7 @@ impl Frames {
 
 fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
     match endpoint.keep_alive_event {
-        // No blank line follows, because some decoders emit an event at each blank line after an
+        // There is no blank line, because some decoders emit an event for every blank line after an
         // `id` or a `retry`.
         None => Bytes::from_static(b":\n"),
         Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
@@ -69,9 +68,9 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// The metrics for each route. They are created on the route's first request, because the
-    /// application may mount the endpoint before it installs its recorder. An endpoint usually has
-    /// one route, but it has two if its router is nested twice.
+    /// The metrics of each route, created on its first request because an application may mount the
+    /// endpoint before it installs its recorder. An endpoint usually has one route, but it has two
+    /// if its router is nested twice.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 

@@ -1,4 +1,4 @@
-//! [`Prelude`]: the statements before the response.
+//! [`Prelude`]: runs the statements that precede the response.
 
 use std::{
     any::Any,
@@ -21,17 +21,17 @@ use crate::{
     stream::drain::BodyDrain,
 };
 
-/// Maximum number of task polls before the head is sent without waiting for the generator. This
-/// limit is needed because a generator that awaits only futures that are ready uses up the task's
-/// budget, but never counts as waiting.
+/// Number of task polls after which the head is sent even if the generator does not wait. The limit
+/// is needed because a generator that only awaits ready futures uses up the task's budget but never
+/// counts as waiting.
 pub(super) const TURNS_BEFORE_HEAD: u32 = 64;
 
-/// How the statements before the response ended.
+/// How the statements that precede the response ended.
 pub(super) enum Before {
     /// The response begins.
     Begun,
     Ended(Ending),
-    /// The client has received the end of the stream.
+    /// The client has already received the end of the stream.
     Done,
     /// The stream was closed from outside.
     Closed(CloseReason),
@@ -39,14 +39,16 @@ pub(super) enum Before {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Polls the generator until the response begins, or until it is known that there is no stream.
+/// Polls the generator until the response begins, or until it is clear that there will be no
+/// stream.
 pub(super) struct Prelude<'a> {
     generator: &'a mut Generator,
     drain: &'a mut BodyDrain,
     guard: &'a CloseGuard,
-    /// Whether the client has sent the id of a finished stream, which a topic has to check.
+    /// Whether the client sent the id of a finished stream. If so, a topic has to check the id.
     waits_for_topic: bool,
-    /// Whether the generator has reached the point where the response begins. It stops there once.
+    /// Whether the generator has reached the point where the response begins. The generator pauses
+    /// there once.
     passed_mark: bool,
     /// How many more turns the generator gets before it is considered to be waiting.
     turns: u32,
@@ -89,7 +91,8 @@ impl<'a> Prelude<'a> {
             match handoff.returning() {
                 Returning::Stops => return Poll::Ready(Before::Done),
                 Returning::Reads => break polled,
-                // The generator does not read a topic from this id, so the id is the handler's own.
+                // The generator does not read a topic from this id, so the handler must have
+                // created the id.
                 Returning::Unknown if handoff.is_written_to() => return Poll::Ready(Before::Done),
                 Returning::Unknown
                     if !self.passed_mark
@@ -131,7 +134,7 @@ impl<'a> Prelude<'a> {
             Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
                 Poll::Ready(Before::Done)
             }
-            // The generator is only waiting for its next turn.
+            // The generator has only used up the task's budget. Give it another turn.
             Returning::Unknown => {
                 self.turns -= 1;
                 cx.waker().wake_by_ref();

@@ -26,26 +26,26 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) version: Version,
-    /// Whether the client requested only the head.
+    /// Whether this is a `HEAD` request.
     pub(crate) is_head: bool,
-    /// Whether the connection may be closed after this response.
+    /// Whether hyper may close the connection after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
-    /// The id of a finished stream, if the client reconnects with one.
+    /// The id of a finished stream, if the client sent one.
     pub(crate) done: Option<SentDone>,
     /// The HTTP/1 connection, if it counts its flushes. As long as this value exists, the
     /// connection watches for a disconnect.
     pub(crate) wire: Option<InFlight>,
-    /// Ends the stream, at the latest when this guard is dropped.
+    /// Ends the stream when dropped, unless the stream has already ended.
     pub(crate) guard: CloseGuard,
 }
 
 impl RequestContext {
-    /// Collects the context, and acquires a permit for the stream from each of its limits.
+    /// Collects the context, and acquires a permit from each limit that applies to the stream.
     ///
     /// # Errors
     ///
-    /// Returns the response to send if a limit has no permit left for this stream.
+    /// Returns the response to send if one of the limits has been reached.
     pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         let instruments = mounted.instruments(parts);
@@ -66,9 +66,9 @@ impl RequestContext {
         let record = Record::new(parts, &mounted.endpoint, &connection, &instruments);
         Ok(Self {
             version: parts.version,
-            // A request with both `transfer-encoding` and `content-length` may be an attack, and
-            // hyper closes the connection after such a request. At this point, hyper has already
-            // removed one of the two headers.
+            // A request with both `transfer-encoding` and `content-length` may be an attack, so
+            // hyper closes the connection after responding. By now, hyper has already removed one
+            // of the two headers.
             closes: requests_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
@@ -91,7 +91,7 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    /// Returns the id that the client has sent, if it belongs to a finished stream. Used in log
+    /// Returns the id that the client sent, if the id belongs to a finished stream. Used in log
     /// messages.
     pub(crate) fn sent_done(&self) -> Option<String> {
         self.done.as_ref()?;

@@ -24,12 +24,13 @@ use crate::{
     },
 };
 
-/// Runs the statements before the response. The rest of the generator becomes the response body.
+/// Runs the statements that precede the response, then turns the rest of the generator into the
+/// response body.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the generator. If the client disconnects before the response, the
-/// generator ends at its current `.await`.
+/// Dropping the future drops the generator. If the client disconnects before the response begins,
+/// the generator is therefore dropped at its current `.await`.
 pub(crate) async fn respond(
     generator: Generator,
     mut context: RequestContext,
@@ -41,8 +42,8 @@ pub(crate) async fn respond(
     this.handoff
         .open(&mounted.endpoint, context.last_id.clone());
     // A client that sends the id of a finished stream receives a `204`, unless the id belongs to a
-    // topic that has since been replaced. Only the topic can determine this, so the head waits
-    // until the generator reads the topic.
+    // topic that has since been replaced. Only the topic can determine this, so the head is held
+    // back until the generator reads the topic.
     let is_extracted = context.done.as_ref().map(SentDone::is_extracted);
     let waits_for_topic = is_extracted == Some(true) && !context.is_head;
     if waits_for_topic {
@@ -97,7 +98,7 @@ pub(crate) async fn respond(
         Before::Panicked(panic) => {
             drop(this);
             context.guard.end(CloseReason::Panicked);
-            // The connection is aborted, as in axum.
+            // Resuming the panic aborts the connection, as a panic in an axum handler does.
             resume_unwind(panic)
         }
         Before::Begun => return begin(this, context, drain, mounted).await,
@@ -112,7 +113,7 @@ pub(crate) async fn respond(
     response
 }
 
-/// Begins the response: polls the generator until its first wait, and returns the head.
+/// Begins the response. Polls the generator until it first waits, then returns the response.
 async fn begin(
     generator: Generator,
     context: RequestContext,
@@ -139,7 +140,7 @@ async fn begin(
     response::stream(version, head, body)
 }
 
-/// Returns the response status for a stream that is closed before it has begun.
+/// Returns the response status for a stream that was closed before it began.
 fn refusal(reason: CloseReason) -> StatusCode {
     match reason {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,

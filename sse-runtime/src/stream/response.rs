@@ -12,13 +12,14 @@ use crate::{
     stream::{body::SseBody, request_context::RequestContext},
 };
 
-/// Instructs nginx, and other proxies that honour this header, not to buffer the response.
+/// Tells nginx and other proxies that honour this header not to buffer the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Returns the headers of an event stream that responds to this request.
+/// Returns the response headers of the event stream.
 ///
-/// `connection` is sent only over HTTP/1.1: HTTP/2 forbids it (RFC 9113, section 8.2.2), and an
-/// HTTP/1.0 client would wait for a length that never arrives.
+/// `connection` is sent only over HTTP/1.1. HTTP/2 forbids the header (RFC 9113, section 8.2.2). An
+/// HTTP/1.0 client that received `keep-alive` would expect a `content-length`, which a stream does
+/// not have.
 pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -28,7 +29,8 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if context.version == Version::HTTP_11 {
-        // hyper may not notice the shutdown until later, or it may add another `connection` header.
+        // Set the header here, because hyper may notice the shutdown only later, or may add a
+        // second `connection` header.
         let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

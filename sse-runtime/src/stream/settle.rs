@@ -17,7 +17,7 @@ use crate::{
     stream::error::StreamError,
 };
 
-/// The end of a stream whose last frame has been written.
+/// How a stream ends. Its last frame has already been written.
 pub(super) struct Settled {
     pub(super) reason: CloseReason,
     /// The error that aborts the response, or `None` if the response ends cleanly.
@@ -42,7 +42,7 @@ impl Settled {
 
 /// Settles a stream whose generator has ended.
 pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
-    // If a value could not be sent, the stream does not count as finished, even if the generator
+    // A stream that failed to send a value does not count as finished, even if its generator
     // returns.
     if let Some(failed) = unsent_value(handoff, endpoint) {
         return failed;
@@ -82,7 +82,7 @@ pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endp
     unsent_value(handoff, endpoint).unwrap_or(settled)
 }
 
-/// Settles a stream that ends with `reason`, and writes the last frame, if there is one. For
+/// Settles a stream that ends with `reason`, and writes its last frame if it has one. For
 /// `is_over`, see [`StreamEnd::of`].
 pub(super) fn closed(
     reason: CloseReason,
@@ -126,11 +126,11 @@ pub(super) fn closed(
     Settled::aborted(reason, error)
 }
 
-/// Writes the last event of a stream if its run has failed or one of its tasks has panicked.
-/// Returns whether an event was written.
+/// Writes the event that reports a failed run or a panicked task. Returns whether an event was
+/// written.
 fn write_failure_event(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
     let mut is_written = false;
-    // This does not use `write_last`, because the error's `Serialize` is user code.
+    // `write_last` is not used here, because the error's `Serialize` implementation is user code.
     handoff.write_error(|outgoing| {
         is_written = failure.write_to(outgoing, endpoint);
         Ok(())
@@ -159,7 +159,7 @@ fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Sett
     Settled::aborted(failure.reason, error)
 }
 
-/// Ends a stream whose task has panicked, in the same way as after a panic in the generator.
+/// Ends a stream whose task has panicked, just as if its generator had panicked.
 pub(super) fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> Settled {
     tracing::error!(
         endpoint = endpoint.name,
@@ -173,13 +173,13 @@ pub(super) fn task_panicked(handoff: &Handoff, endpoint: &Endpoint) -> Settled {
     Settled::aborted(CloseReason::Panicked, error)
 }
 
-/// Settles a stream that could not send a value. Returns `None` if there is no such value.
+/// Settles the stream if it failed to send a value. Otherwise, returns `None`.
 fn unsent_value(handoff: &Handoff, endpoint: &Endpoint) -> Option<Settled> {
     let failure = handoff.take_failure()?;
     Some(write_failed(failure, handoff, endpoint))
 }
 
-/// Settles a stream that could not write a value, a gap, or the end of a run.
+/// Settles a stream that could not write a value, a gap, or a run's end.
 pub(super) fn write_failed(
     failure: WriteFailure,
     handoff: &Handoff,

@@ -1,4 +1,4 @@
-//! Polls and drops a generator, and catches its panics.
+//! Polls and drops generators, and catches their panics.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// Polls the generator. Once it has ended, settles the stream.
-// Inlined because it runs for each event, although it is also called when the generator is started.
+/// Polls the generator, and settles the stream once the generator has ended.
+// Inlined because it runs for every event, even though there is a second call site, which starts
+// the generator.
 #[inline]
 pub(super) fn poll(
     coroutine: &mut Coroutine,
@@ -25,8 +26,8 @@ pub(super) fn poll(
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<Settled> {
-    // Unwind safety: state that a panic may have left inconsistent is never used again, because the
-    // generator is dropped with all its state. The frames that it has written are complete.
+    // Unwind safety: a panic may leave the generator's state inconsistent, but that state is never
+    // used again before it is dropped. The frames already written are complete.
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let ended = coroutine.poll(guard.connection(), cx);
         ended.map(|ending| settle::generator_ended(ending, handoff, endpoint))
@@ -45,15 +46,15 @@ pub(super) fn poll(
     polled
 }
 
-/// Drops a generator that is waiting. A panic in one of its destructors does not change how the
-/// stream ends.
+/// Drops a waiting generator. A panic in one of its destructors does not change how the stream
+/// ends.
 pub(super) fn drop_generator<G>(generator: G, guard: &CloseGuard, endpoint: &Endpoint) {
     let _entered = guard.enter_span();
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
         tracing::error!(
             endpoint = endpoint.name,
             path = endpoint.path,
-            "a destructor of the generator panicked"
+            "one of the generator's destructors panicked"
         );
     }
 }
