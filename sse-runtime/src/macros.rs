@@ -1,4 +1,4 @@
-//! The documentation of the macros, which are implemented in the `sse-macros` crate.
+//! Documentation for the macros, which are implemented in the `sse-macros` crate.
 
 /// Turns an `async fn` that yields values into an event endpoint.
 ///
@@ -32,22 +32,22 @@
 /// # Keys
 ///
 /// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path uses
-/// axum's syntax. The path and all values are checked at compile time. Durations are written as
-/// `"500ms"`, `"15s"`, `"5m"`, `"1h 30m"`.
+/// axum's syntax. The path and all values are checked at compile time. Durations are written like
+/// `"500ms"`, `"15s"`, `"5m"` or `"1h 30m"`.
 ///
-/// The method is unquoted: `#[sse_endpoint("/answers/{id}", method = POST)]`.
+/// The method is not quoted, as in `#[sse_endpoint("/answers/{id}", method = POST)]`.
 ///
 /// | key | value | default | meaning |
 /// | --- | --- | --- | --- |
 /// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others are for `fetch` |
 /// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (a line that contains only `:`) after this much silence |
-/// | `keep_alive_event` | an event name | none | sends the keep-alive as an event of this name, with `null` as its data, so that scripts see it |
+/// | `keep_alive_event` | an event name | none | sends the keep-alive as an event with this name and the data `null` so that scripts see it |
 /// | `retry` | a duration | none | the reconnection time, sent together with the head |
-/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events that are yielded without waiting in between share a write, up to 32 KiB |
-/// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random, so that clients do not all reconnect at once |
-/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | the response if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` returns a `204`, which stops the client, and also sends a final `done` event whose id requests the `204` |
+/// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events yielded without waiting in between share a write of up to 32 KiB |
+/// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random so that clients do not all reconnect at the same time |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` responds with a `204`, which stops the client, and also ends the stream with a `done` event whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets it run until it ends by itself or the drain time is over |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets the stream run until it ends by itself or the drain time is over |
 /// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is closed before its function finishes: `abort` aborts the response, `end` ends it as if it were complete |
 /// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the keep-alive event |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences the given [warnings](#warnings) |
@@ -55,14 +55,14 @@
 ///
 /// # Arguments
 ///
-/// The arguments are axum extractors. There can be at most 16 of them. As in axum, only the last
-/// one can consume the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId)
-/// is also an extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` that
-/// is compiled out does not count as the first one.
+/// The arguments are axum extractors, up to 16 of them. As in axum, only the last one can consume
+/// the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId) is also an
+/// extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` that is compiled
+/// out does not count as the first one.
 ///
 /// # Return types
 ///
-/// The return type determines the item type of the stream, and when the response begins.
+/// The return type determines the stream's item type and when the response begins.
 ///
 /// | return type | statements before the first one that yields | in the stream |
 /// | --- | --- | --- |
@@ -71,39 +71,41 @@
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` are [`Payload`](crate::event::Payload)s: any [`serde::Serialize`], [`Text`](crate::Text), or axum's
-/// `Html`. `R` is an `axum::response::IntoResponse`. It does not have to be a failure. Any other
-/// response, such as a redirect or a plain JSON object, can also be returned as an `Err`. "Before"
-/// is lexical. It covers the statements of the function's outermost block up to the first one that
-/// contains a `yield_!`. Adding a `yield_!` at the top therefore turns every later `?` from a
-/// status into an event. Variables bound before it live until the stream ends. `return;` before the
-/// response begins produces a `204`. After that, and with every other return type, it ends the
-/// stream.
+/// `T` and `E` implement [`Payload`](crate::event::Payload), as do all [`serde::Serialize`] types,
+/// [`Text`](crate::Text), and axum's `Html`. `R` implements `axum::response::IntoResponse`. It does
+/// not have to represent a failure. An `Err` can also contain a different response, such as a
+/// redirect or a plain JSON object. "Before" is meant lexically. It covers the statements of the
+/// function's outermost block up to the first one that contains a `yield_!`. If you add a `yield_!`
+/// at the top, every later `?` therefore sends an event instead of setting the status. Variables
+/// bound before the first `yield_!` live until the stream ends. If the function returns a
+/// `Result<impl Stream<…>, R>`, a `return;` before the response begins results in a `204`. In all
+/// other cases, `return;` ends the stream.
 ///
 /// # Yielding
 ///
-/// `yield_!(value)` accepts the item `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of
-/// either, and returns once the event is on its way. `yield_all!(stream)` yields all items of
-/// another stream of such values, or of `Result`s of them if the item is a `Result`. An expression
-/// whose type is inferred from context (`x.into()`, `"1".parse()?`, `iter.collect()`,
-/// `Default::default()`) is inferred to have the item type. Both macros are in scope only inside
-/// the function.
+/// `yield_!(value)` accepts a `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either.
+/// It returns once the event is on its way. `yield_all!(stream)` yields every item of another
+/// stream. The stream's items are values that `yield_!` accepts or, if the endpoint's item type is
+/// a `Result`, `Result`s of such values. An expression whose type depends on the context, such as
+/// `x.into()`, `"1".parse()?`, `iter.collect()` or `Default::default()`, is inferred to have the
+/// item type. Both macros are in scope only inside the function.
 ///
 /// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using it in a
 /// closure or in a nested `async` block is an error. Inside another macro, such a block may
-/// compile, because an attribute cannot inspect macro arguments. An event that is yielded there is
-/// sent even if the block is dropped.
+/// compile, because an attribute cannot inspect macro arguments. An event yielded in such a block
+/// is sent even if the block is dropped.
 ///
-/// A yield is an `.await` that lasts until the client has read the event. A std lock guard that is
-/// held across a yield does not compile, and a tokio guard keeps the lock held (see the
-/// `lock_across_yield` warning). Clone the guarded value before the yield instead.
+/// A yield is an `.await` that lasts until the client has read the event. Holding a std lock guard
+/// across a yield does not compile. Holding a tokio guard compiles, but the lock then stays held
+/// until the client has read the event (see the `lock_across_yield` warning). Clone the guarded
+/// value before the yield instead.
 ///
 /// # Splitting a long generator
 ///
-/// `yield_!` is available only inside the endpoint itself. To split a long generator, extract a
-/// part into a function that returns a stream, and yield that stream with `yield_all!`, or extract
-/// it into a function that returns the value to yield. Streams can be created with `tokio-stream`
-/// (from iterators and channels) and `async-stream` (from a generator).
+/// `yield_!` is available only inside the endpoint itself. To split a long generator, move a part
+/// of it into a function that returns a stream, and yield that stream with `yield_all!`. If the
+/// part yields a single value, move it into a function that returns the value. Streams can be
+/// created with `tokio-stream` (from iterators and channels) or `async-stream` (from a generator).
 ///
 /// ```
 /// use sse_runtime::{Event, Stream, sse_endpoint};
@@ -124,19 +126,19 @@
 ///
 /// # The expansion
 ///
-/// The attribute generates a function of the same name, without arguments, that returns the route:
-/// `Router::new().sse(clock)`, `.sse(clock().layer(auth))`,
+/// The attribute generates a function that has the same name, takes no arguments and returns the
+/// route. Add the route to a router with `Router::new().sse(clock)`, `.sse(clock().layer(auth))` or
 /// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
-/// lints and the visibility are moved to it. Other attributes are moved to the inner function:
-/// if you write `#[tracing::instrument]` below this attribute, the generator is polled in its span
-/// until the stream ends. An attribute that reads only the signature, such as `#[utoipa::path]`,
-/// goes above this one. `#[axum::debug_handler]` cannot be used, because the function is not a
-/// plain handler.
+/// lint attributes and the visibility are moved to the generated function. Other attributes are
+/// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
+/// attribute, the generator is polled in its span until the stream ends. An attribute that reads
+/// only the signature, such as `#[utoipa::path]`, goes above this one. `#[axum::debug_handler]`
+/// cannot be used, because the function is not a plain handler.
 ///
 /// # Warnings
 ///
-/// Code that is probably wrong, but may be intended, causes a warning. Silence it by passing its
-/// name to `allow(…)`:
+/// Code that is probably wrong but may be intentional triggers a warning. To silence a warning,
+/// pass its name to `allow(…)`:
 ///
 /// | name | meaning |
 /// | --- | --- |
@@ -151,18 +153,18 @@
 /// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
 ///
-/// Calls in the body are recognised by their full path, starting with the crate
-/// (`std::fs::read(…)`, not `read(…)`), and only outside of closures:
+/// Calls in the body are recognised only by their full path, starting with the crate
+/// (`std::fs::read(…)`, not `read(…)`). Calls inside closures are ignored, because code such as
 /// `spawn_blocking(|| std::fs::read(…))` is correct.
 ///
 /// # Cancel safety
 ///
-/// Like any axum handler, the generator may be dropped at any `.await`. Put work that has to happen
-/// into a destructor, or into a separate task (with `allow(detached_task)` if its handle is not
-/// awaited).
+/// Like any axum handler, the generator may be dropped at any `.await`. Work that must always be
+/// completed belongs in a destructor or in a separate task (with `allow(detached_task)` if the
+/// task's handle is not awaited).
 pub use sse_macros::sse_endpoint;
 
-/// Makes a type an event type, in which each variant is an event with its own name.
+/// Turns a type into an event type. Each variant becomes an event with its own name.
 ///
 /// ```
 /// use sse_runtime::{SseEvent, Stream, sse_endpoint};
@@ -188,31 +190,33 @@ pub use sse_macros::sse_endpoint;
 /// }
 /// ```
 ///
-/// In the browser:
+/// In the browser, listen for an event by its name:
 /// `source.addEventListener("token", (event) => show(JSON.parse(event.data).text))`.
 ///
 /// # Supported types
 ///
-/// The type may be an enum or a struct, with generics and lifetimes. The derive also implements
-/// `serde::Serialize`, with all of serde's attributes on the type, its variants and its fields.
-/// Deriving `Serialize` as well is an error, because a derive cannot see the other derives on the
-/// type.
+/// Both enums and structs are supported, and they may have type parameters and lifetimes. The
+/// derive also implements `serde::Serialize`, and supports all of serde's attributes on the type,
+/// its variants and its fields. Deriving `Serialize` as well is an error, because a derive cannot
+/// see the other derives on the type.
 ///
-/// At the top level of an event (including inside an `Option`, a `Box`, or a newtype), a value is
-/// sent as the event of its variant. Its data is the variant's content, without the tag. Inside
-/// another value, it is plain JSON. To every other serializer, the type looks as if it used serde's
-/// own derive, so a handler can return `Json(event)`, and `serde_json` can read the result back.
+/// At the top level of an event, a value is sent as its variant's event. This also works inside an
+/// `Option`, a `Box`, or a newtype. The event's data is the variant's content, without the tag. If
+/// the value is nested in another value, it is sent as plain JSON. All other serializers treat the
+/// type as if it used serde's own derive. A handler can therefore return `Json(event)`, and
+/// `serde_json` can read the result back.
 ///
-/// The type works wherever a [`Payload`](crate::event::Payload) does: as an item, as the error of a stream
-/// (the event has the variant's name, or the `error_event` if the variant has none), and in
-/// [`Event::json`](crate::Event::json), whose own `event`, `id` and `retry` override the type's. The type is not a
-/// response, so it cannot be the error returned before the stream begins: use an `IntoResponse`
-/// there, or derive [`SseError`](derive@SseError) instead.
+/// The type works wherever a [`Payload`](crate::event::Payload) does, such as in items, errors and
+/// [`Event::json`](crate::Event::json). If it is a stream's error, the event is named after the
+/// variant, or after the endpoint's `error_event` if the variant has no name. In
+/// [`Event::json`](crate::Event::json), the event's own `event`, `id` and `retry` override the
+/// type's. The type does not implement `IntoResponse`, so it cannot be the error returned before
+/// the stream begins. Use another type there, or derive [`SseError`](derive@SseError) instead.
 ///
-/// Event names and serde's names are independent: `#[serde(rename = "…")]` sets the tag in a
-/// handler's JSON, and `#[sse(event = "…")]` sets the name of the event. Under
-/// `#[serde(tag = "type")]` or `untagged`, the data is serde's representation of the whole value,
-/// including any tag, for clients that read the tag there.
+/// Event names and serde's names are independent. `#[serde(rename = "…")]` sets the tag in a
+/// handler's JSON, and `#[sse(event = "…")]` sets the event's name. With `#[serde(tag = "type")]`
+/// or `#[serde(untagged)]`, the data is serde's representation of the whole value. It includes any
+/// tag so that clients can read the tag from the data.
 ///
 /// If `serde::Deserialize` is also derived, the test client can read the event back (see
 /// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). A field with
@@ -226,16 +230,16 @@ pub use sse_macros::sse_endpoint;
 /// | `rename_all = "kebab-case"` | enum | the case of names that are not set explicitly: serde's rules, `snake_case` by default |
 /// | `message` | variant, struct | no name: a browser's `onmessage` receives the event |
 /// | `text` | variant, struct of one unnamed field | the data is this text, sent unchanged rather than as JSON |
-/// | `id` | field | the field is also the event's id: a number, an [`EventId`](crate::EventId), a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
+/// | `id` | field | the field is also the event's id, so it must be a number, an [`EventId`](crate::EventId), a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
 /// Names are checked at compile time: they must not be empty or contain line breaks, and no two
-/// variants may have the same name. A variant holds one value, named fields, or nothing.
+/// variants may have the same name. A variant can hold a single value, named fields, or nothing.
 pub use sse_macros::SseEvent;
 
-/// Makes a type usable as an error before and after the first event. Before the first event, the
-/// error becomes an HTTP response. After it, the error becomes an event.
+/// Makes a type usable as an error both before and after the first event. Before the first event,
+/// the error becomes an HTTP response. After it, the error becomes an event.
 ///
 /// ```
 /// use std::time::Duration;
@@ -265,31 +269,31 @@ pub use sse_macros::SseEvent;
 /// }
 /// ```
 ///
-/// In both cases, the JSON is a problem as defined by [RFC
-/// 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream, it is sent as
-/// `application/problem+json` with the status of the error; in the stream, it is the `data` of the
+/// In both cases, the JSON is a problem details object as defined by [RFC
+/// 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream begins, it is sent as
+/// `application/problem+json` with the error's status. In the stream, it is the `data` of the
 /// endpoint's `error_event`.
 ///
 /// ```json
 /// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
 /// ```
 ///
-/// `code` is the variant's name. Scripts can use it to distinguish errors. The fields of the
-/// variant follow under their own names. A field called `type`, `title`, `detail`, `instance` or
-/// `code` replaces that member. A field with `#[sse(retry_after)]` sets the `Retry-After` header of
-/// a response before the stream, and the `retry` field of an event in the stream, so that a browser
-/// does not reconnect sooner.
+/// `code` is the variant's name. Scripts can use it to distinguish errors. The variant's fields
+/// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
+/// replaces the member of the same name. A field with `#[sse(retry_after)]` keeps browsers from
+/// reconnecting too soon. It sets the `Retry-After` header if the error becomes a response, and the
+/// `retry` field if the error becomes an event.
 ///
 /// # Hidden details
 ///
-/// Only named fields whose type is `serde::Serialize` are shown. Unnamed fields, fields that are
-/// not `Serialize`, the cause of an error (`#[from]`, `#[source]`, `#[backtrace]`, or a field
-/// called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. A wrapped error
-/// therefore results in the response that its variant specifies, which is a 500 by default. With
-/// `#[sse(transparent)]`, another `SseError` determines the whole response. To show text to the
-/// client, add a field called `detail` to the variant. `Display` is used only for the log. It is
-/// logged together with the sources of the error, at `error` for a 5xx before the stream, at
-/// `debug` for a 4xx, and at `warn` in the stream.
+/// Clients see only named fields whose types implement `serde::Serialize`. Unnamed fields, fields
+/// that do not implement `Serialize`, the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or
+/// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. A wrapped
+/// error therefore results in the response that the wrapping variant specifies, which is a 500 by
+/// default. With `#[sse(transparent)]`, the wrapped error, which must be an `SseError` too,
+/// determines the whole response. To show text to the client, add a field called `detail` to the
+/// variant. The `Display` output appears only in the log, together with the error's sources. The
+/// log level is `error` for a 5xx before the stream, `debug` for a 4xx, and `warn` in the stream.
 ///
 /// # Attributes
 ///
@@ -301,12 +305,13 @@ pub use sse_macros::SseEvent;
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
 /// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
 /// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly: serde's rules |
-/// | `transparent` | variant | the only field, an `SseError`, determines the whole error: its status, its members and its time to wait |
+/// | `transparent` | variant | the only field, an `SseError`, determines the whole error, including its status, members and `Retry-After` |
 /// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
-/// Of serde's attributes, fields accept `rename`, `skip`, `skip_serializing` and
-/// `skip_serializing_if`. The derive implements `serde::Serialize`, `axum::response::IntoResponse`
-/// and [`trait@SseError`](trait@crate::SseError), so it cannot be combined with [`SseEvent`](derive@SseEvent) on the same
-/// type. Tests read the error with [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
+/// Fields accept serde's `rename`, `skip`, `skip_serializing` and `skip_serializing_if` attributes.
+/// The derive implements `serde::Serialize`, `axum::response::IntoResponse` and
+/// [`trait@SseError`](trait@crate::SseError), so it cannot be combined with
+/// [`SseEvent`](derive@SseEvent) on the same type. Tests can read the error with
+/// [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
 pub use sse_macros::SseError;

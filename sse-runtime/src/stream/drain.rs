@@ -19,8 +19,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::poll::poll_unconstrained;
 
-/// Maximum number of bytes to discard. If more are left, a disconnect is noticed only at the next
-/// write, and hyper closes the connection once the stream has ended instead of reusing it.
+/// Maximum number of bytes to discard. If more than that is left, a disconnect is noticed only at
+/// the next write, and hyper closes the connection once the stream has ended instead of reusing it.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 /// How long an ended stream waits for the rest of an unread request body.
