@@ -193,7 +193,7 @@ const CAUSES: [(&str, &str); 14] = [
         "the future passed to `Connection::close_when` completes",
     ),
     ("lagged", "the topic disconnects a slow reader"),
-    ("superseded", "a newer stream with its key replaces it"),
+    ("superseded", "a newer stream with the same key replaces it"),
     (
         "run failed",
         "its run returns an error that implements `Serialize`",
@@ -287,7 +287,7 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
 #[tokio::test(flavor = "multi_thread")]
 async fn table_in_the_docs_matches_real_streams() {
     let mut table = String::from(
-        "| cause | reason | `GET` | `GET`, `events = \"own\"` | `GET`, `on_cut = \"abort\"` | other methods | other methods, `events = \"all\"` | after a reconnect to the `GET` |\n\
+        "| cause | reason | `GET` | `GET`, `events = \"own\"` | `GET`, `on_cut = \"abort\"` | other methods | other methods, `events = \"all\"` | if the `GET` client reconnects |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (cause, why) in CAUSES {
