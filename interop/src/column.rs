@@ -109,7 +109,7 @@ impl Column {
                 P::IdAlone,
             ) => Some(Fault {
                 seen: "id on reconnect: \"1\"",
-                reason: "only remembers the ids of events, not the id of a keep-alive (as sent by a filtered topic); \
+                reason: "only remembers the ids of events, not the ids of keep-alives (which a filtered topic sends); \
                          `keep_alive_event` turns the keep-alive into an event",
             }),
             (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {
@@ -123,11 +123,12 @@ impl Column {
             }),
             (Self::ReqwestEventsource, P::Refused) => Some(Fault {
                 seen: "did not reconnect: Stopped",
-                reason: "stops at any status other than `200`; retry after the time in `Retry-After`",
+                reason: "stops unless the status is `200`; \
+                         the calling code has to reconnect after the time in `Retry-After`",
             }),
             (Self::EventsourceClient, P::Retry) => Some(Fault {
                 seen: "reconnected after ",
-                reason: "waits for a random time between half and all of `retry`",
+                reason: "waits for a random time between 50 % and 100 % of `retry`",
             }),
             _ => None,
         }

@@ -80,8 +80,8 @@ impl Case {
             Self::LateStart => "`retry` and keep-alives before a late first event",
             Self::Topic => "a response from a finished topic",
             Self::Error => "a mid-stream error becomes an API error",
-            Self::MaxDuration => "a cut-off by `max_duration` is reported as an error",
-            Self::Shutdown => "a cut-off by a shutdown is reported as an error",
+            Self::MaxDuration => "a response cut off by `max_duration` is reported as an error",
+            Self::Shutdown => "a response cut off by a shutdown is reported as an error",
         }
     }
 }
