@@ -19,7 +19,7 @@
 ///     State(orders): State<Orders>,
 ///     Path(id): Path<u64>,
 /// ) -> Result<impl Stream<Item = Step>, StatusCode> {
-///     // Before the first `yield_!`, an error is still the status of the response.
+///     // Before the first `yield_!`, an error still determines the status of the response.
 ///     let order = orders.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
 ///     while let Some(step) = order.next_step().await {
 ///         yield_!(step);
@@ -145,7 +145,7 @@
 /// | `unread_capture` | the path has a capture, but none of the arguments reads the path |
 /// | `few_captures` | `Path<…>` takes fewer values than the path has captures (captures of an outer `nest` also count) |
 /// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), but the method is `GET`, which has no body |
-/// | `blocking_call` | a call blocks the thread, and therefore all streams that run on it: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `.blocking_recv()` and the like, `block_on` |
+/// | `blocking_call` | a call blocks the thread, and therefore all streams that run on it; this covers `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `block_on`, and methods such as `.blocking_recv()` |
 /// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped immediately, so the task continues after the client has disconnected |
 /// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
 /// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` occurs between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
@@ -177,7 +177,7 @@ pub use sse_macros::sse_endpoint;
 ///     #[sse(event = "tool-call")]
 ///     ToolCall(Call),                    // event: tool-call  data: the value as JSON
 ///     #[sse(text)]
-///     Html(String),                      // event: html       data: the text, one line per line
+///     Html(String),                      // event: html       data: the text, one field per line
 ///     #[sse(message)]
 ///     Plain(Note),                       // no `event` field: arrives as `message`
 ///     Finished,                          // event: finished   data: empty, but still dispatched
@@ -299,14 +299,14 @@ pub use sse_macros::SseEvent;
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
-/// | `status = 429` | variant, type | 400 to 599; on an enum it applies to variants without their own; 500 by default |
-/// | `title = "…"` | variant, struct | a one-line summary for people; by default, the reason phrase of the status |
-/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` sets it for each error |
+/// | `status = 429` | variant, type | 400 to 599; on an enum, it applies to variants without their own status; 500 by default |
+/// | `title = "…"` | variant, struct | a one-line summary for people; by default, the reason phrase for the status |
+/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` sets it per error |
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
 /// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
 /// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly: serde's rules |
 /// | `transparent` | variant | the only field, an `SseError`, determines the whole error, including its status, members and `Retry-After` |
-/// | `retry_after` | field | a `Duration`, whole seconds, or an `Option` of one; shown as whole seconds |
+/// | `retry_after` | field | a `Duration`, a number of whole seconds, or an `Option` of either; shown as whole seconds |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
 /// Fields accept serde's `rename`, `skip`, `skip_serializing` and `skip_serializing_if` attributes.

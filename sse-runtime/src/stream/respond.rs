@@ -64,7 +64,7 @@ pub(crate) async fn respond(
         tracing::debug!(
             endpoint = mounted.endpoint.name,
             id = context.sent_done(),
-            "the client already received the end of an earlier stream; sending a gap"
+            "the client has already received the end of an earlier stream; sending a gap"
         );
     }
     let (reason, response) = match before {
@@ -79,7 +79,7 @@ pub(crate) async fn respond(
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 id = context.sent_done(),
-                "the client already received the end of the stream; responding with 204"
+                "the client has already received the end of the stream; responding with 204"
             );
             let nothing = StatusCode::NO_CONTENT.into_response();
             (CloseReason::Finished, nothing)
