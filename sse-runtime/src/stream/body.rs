@@ -254,8 +254,8 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // Check the deadline and close requests before polling the generator, which may wait
-        // forever or never wait at all.
+        // Check for a passed deadline or a close request before polling the generator, which may
+        // wait forever or never wait at all.
         if let State::Running(_) = self.state {
             let (endpoint, connection) = (&self.mounted.endpoint, self.guard.connection());
             if let Some(reason) = self.closing.poll(endpoint, connection, cx) {

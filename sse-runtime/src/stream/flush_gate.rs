@@ -13,7 +13,7 @@ use tokio::task::coop;
 
 use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlight};
 
-/// A gate that closes after each frame and opens when the frame has been flushed.
+/// A gate that closes after each frame and opens once the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
     /// The connection, if it counts its flushes. The stream is registered on the connection as long
@@ -42,7 +42,7 @@ impl FlushGate {
         }
     }
 
-    /// Closes the gate for the response head.
+    /// Closes the gate so that the response head is written first.
     pub(crate) fn close_for_head(&mut self) {
         self.close();
         if self.wire.is_none() {

@@ -68,9 +68,9 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// The metrics of each route, created on its first request because an application may mount the
-    /// endpoint before it installs its recorder. An endpoint usually has one route, but it has two
-    /// if its router is nested twice.
+    /// The metrics of each route, created on the route's first request because an application may
+    /// mount the endpoint before it installs its recorder. An endpoint usually has one route, but
+    /// it has two if its router is nested twice.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 
