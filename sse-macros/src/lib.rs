@@ -1,7 +1,7 @@
-//! The `#[sse_endpoint]` attribute, and the `SseEvent` and `SseError` derives. Depend on
-//! `sse-runtime`, which re-exports and documents them.
+//! The `#[sse_endpoint]` attribute, and the `SseEvent` and `SseError` derives. Do not depend on
+//! this crate directly. Use `sse-runtime`, which re-exports and documents these macros.
 //!
-//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a module of `endpoint`
+//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a submodule of `endpoint`
 //! that uses only the modules listed above it:
 //!
 //! | stage | from | to |
@@ -17,15 +17,16 @@
 //! | `warnings` | `Endpoint` | the warnings that `allow(…)` silences |
 //! | `expand` | `Endpoint` | the tokens of the expansion |
 //!
-//! A derive has two stages, `model` and `expand`, in a folder of `derive`. All macros use
+//! Each derive has two stages, `model` and `expand`, in a subfolder of `derive`. All macros use
 //! `support`.
 
 mod derive;
 mod endpoint;
 mod support;
 
-// Documented on the re-export in `sse-runtime`, where the examples can run. Editors show the docs
-// of the macro itself. rustdoc must not append these to the docs of the re-export.
+// The re-export in `sse-runtime` has the full documentation because its examples can run there.
+// Editors show the docs on the macro itself, but rustdoc must not append them to the docs on the
+// re-export.
 #[allow(missing_docs)]
 #[cfg_attr(
     not(doc),

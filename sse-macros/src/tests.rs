@@ -35,7 +35,7 @@ fn compare(name: &str, expanded: TokenStream) -> String {
     expanded
 }
 
-/// The smallest endpoint, whose expansion must fit on a screen.
+/// The smallest endpoint. Its expansion should fit on one screen.
 #[test]
 fn clock() {
     let expanded = check(
@@ -103,7 +103,7 @@ fn lines() {
     );
 }
 
-/// Only the response can fail. It begins before the first statement that yields.
+/// Only the response can fail. The response begins before the first statement that yields.
 #[test]
 fn order_steps() {
     check(
@@ -223,8 +223,9 @@ fn answer() {
     );
 }
 
-/// The expansion of each prefix of a body contains the identifiers of the prefix, which editors
-/// look up for completion. It also contains the function, which the rest of the file may refer to.
+/// For every prefix of a body, the expansion contains the prefix's identifiers, because editors
+/// look them up for completion. It also contains the function, because the rest of the file may
+/// refer to it.
 #[test]
 fn prefixes_keep_their_identifiers() {
     let body = quote! {
@@ -264,8 +265,8 @@ fn prefixes_keep_their_identifiers() {
     }
 }
 
-/// Returns all prefixes of the tokens, with open delimiters closed, as editors pass them to the
-/// macro.
+/// Returns every prefix of the tokens. Delimiters that are still open are closed, as they are when
+/// an editor expands the macro.
 fn prefixes_of(tokens: TokenStream) -> Vec<TokenStream> {
     let mut prefixes = vec![TokenStream::new()];
     let mut before = TokenStream::new();
@@ -296,8 +297,9 @@ fn idents(tokens: TokenStream) -> Vec<String> {
     idents.collect()
 }
 
-/// `yield_!` and `yield_all!` are defined only if there may be a call that the attribute has not
-/// rewritten, or if an editor or the compiler needs them to complete or explain a name.
+/// `yield_!` and `yield_all!` are defined only if they might be needed. Either the attribute might
+/// not have rewritten every call, or an editor or the compiler needs them to complete or explain a
+/// name.
 #[test]
 fn yield_macros_exist_if_a_call_may_need_them() {
     let has_macros = |body: TokenStream| {
@@ -347,7 +349,8 @@ fn renamed_runtime_is_used_everywhere() {
     assert!(!names(expanded, "sse_runtime"));
 }
 
-/// If the dependency is renamed, the original name is not used after an error either.
+/// If the dependency is renamed, the expansion does not use its original name after an error
+/// either.
 #[test]
 fn renamed_runtime_is_used_after_an_error() {
     let expanded = endpoint(

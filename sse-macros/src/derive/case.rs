@@ -1,10 +1,10 @@
-//! The case conversions of `rename_all`, which follow serde's.
+//! The case conversions that `rename_all` supports. They match serde's.
 
 use syn::LitStr;
 
 use crate::support::errors::one_of;
 
-/// The conversions, with serde's names for them.
+/// The supported conversions and their names in serde.
 const RULES: [(&str, Case); 8] = [
     ("lowercase", Case::Lower),
     ("UPPERCASE", Case::Upper),
@@ -41,7 +41,7 @@ impl Case {
         }
     }
 
-    /// Converts the name of a variant or a type from `PascalCase`.
+    /// Converts a variant or type name from `PascalCase`.
     pub(crate) fn apply(self, pascal: &str) -> String {
         match self {
             Self::Lower => pascal.to_ascii_lowercase(),
@@ -60,7 +60,7 @@ impl Case {
     }
 }
 
-/// Converts `LikeThis` to `like_this`. As in serde, each capital letter starts a word.
+/// Converts `LikeThis` to `like_this`. As in serde, every uppercase letter starts a new word.
 fn words(pascal: &str) -> String {
     let mut words = String::new();
     for (at, letter) in pascal.char_indices() {

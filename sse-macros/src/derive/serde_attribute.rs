@@ -1,4 +1,4 @@
-//! The parts of `#[serde(…)]` that are relevant to the derives. serde itself reads the rest.
+//! Parses the parts of `#[serde(…)]` that affect our derives. serde's own derive handles the rest.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -6,8 +6,8 @@ use syn::{
     Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
 };
 
-/// Returns the items of a single `#[serde(…)]`, or `None` if the attribute is malformed. serde
-/// reports malformed attributes.
+/// Returns the items in a single `#[serde(…)]` attribute. Returns `None` if the attribute is
+/// malformed, because serde reports such attributes itself.
 fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("serde") => list
@@ -17,7 +17,7 @@ fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     }
 }
 
-/// Returns the items of all `#[serde(…)]` attributes in a list.
+/// Returns the items from every `#[serde(…)]` attribute in `attributes`.
 fn items(attributes: &[Attribute]) -> Vec<Meta> {
     attributes.iter().filter_map(of_one).flatten().collect()
 }
@@ -33,8 +33,8 @@ pub(crate) fn skips_serializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_serializing"])
 }
 
-/// Returns `true` if serde writes a container or a variant in a form other than a tag around the
-/// content.
+/// Returns `true` if the attributes change serde's default representation of a container or
+/// variant.
 pub(crate) fn has_custom_form(attributes: &[Attribute]) -> bool {
     has(attributes, &["untagged", "transparent", "into", "tag"])
 }
@@ -44,7 +44,7 @@ pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_deserializing"])
 }
 
-/// Returns the item that removes the tag of a single variant.
+/// Returns a variant's `untagged` item, if any.
 pub(crate) fn untagged(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes)
         .into_iter()
@@ -56,8 +56,8 @@ pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes).into_iter().next()
 }
 
-/// Returns `true` if a custom function serializes this field. In this case, its type does not have
-/// to be `Serialize`.
+/// Returns `true` if a custom function serializes this field. In that case, the field's type does
+/// not have to implement `Serialize`.
 pub(crate) fn has_custom_serializer(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }
@@ -114,8 +114,8 @@ pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
     Some(predicates.into_iter().collect())
 }
 
-/// Returns the attributes of a container for serde's derive, except for the ones that the macro
-/// sets itself.
+/// Returns a container's attributes for serde's derive, without the items that the macro sets
+/// itself.
 pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     let kept = attributes
         .iter()
@@ -134,13 +134,13 @@ pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     quote!(#(#kept)*)
 }
 
-/// Removes all attributes except serde's and the lints that the user allows.
+/// Removes every attribute except `serde`, `allow` and `expect`.
 pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
     attributes.retain_mut(|attribute| {
         if let Meta::List(list) = &mut attribute.meta
             && list.path.is_ident("expect")
         {
-            // In the copy, an `expect` might be unfulfilled.
+            // The lint might not fire in the copy, which would leave the `expect` unfulfilled.
             list.path = syn::parse_quote!(allow);
         }
         attribute.path().is_ident("serde") || attribute.path().is_ident("allow")

@@ -1,4 +1,4 @@
-//! `#[sse(…)]`, the attribute of the derives.
+//! Parses `#[sse(…)]`, the helper attribute that both derives use.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{
@@ -12,8 +12,8 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// A kind of item that accepts `#[sse(…)]`, with the keys that are valid there and an example of
-/// each.
+/// A place where `#[sse(…)]` is allowed, such as a field. `keys` lists the keys that are valid
+/// there, each with an example.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, &'static str)],
@@ -44,7 +44,7 @@ impl Entry {
         self.key.span()
     }
 
-    /// Returns the span of a key without a value.
+    /// Returns the span of the key, or an error if the key has a value.
     pub(crate) fn flag(&self) -> syn::Result<Span> {
         match &self.value {
             Value::None => Ok(self.span()),
@@ -96,8 +96,8 @@ impl Entry {
     }
 }
 
-/// Returns the entries of all `#[sse(…)]` attributes in a list, except for the ones that are
-/// invalid on the target.
+/// Returns the entries from every `#[sse(…)]` attribute in `attributes`. An entry that is invalid
+/// on the target is reported and left out.
 pub(crate) fn entries(
     attributes: &[Attribute],
     target: &Target,
@@ -164,8 +164,7 @@ fn has_key(target: &Target, name: &str) -> bool {
     target.keys.iter().any(|(known, _)| *known == name)
 }
 
-/// Rejects a key that is invalid on the target. The error names the targets on which the key is
-/// valid.
+/// Rejects a key that is not allowed on the target. The error lists the targets that allow the key.
 fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry> {
     let name = entry.key.to_string();
     let has = |target: &Target| has_key(target, &name);
@@ -188,7 +187,7 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
-    // Other crates use these names for the same keys.
+    // Other crates use these names for keys with the same purpose.
     let given = match name.as_str() {
         "name" | "rename" if has_key(target, "event") => "event",
         "name" | "rename" if has_key(target, "code") => "code",

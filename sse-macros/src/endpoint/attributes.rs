@@ -1,15 +1,15 @@
-//! The function's other attributes, each assigned to one of the two functions in the expansion.
+//! Assigns each of the function's other attributes to one of the two functions in the expansion.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
 
-/// The attributes, split between the two functions of the expansion.
+/// The function's other attributes, split between the two functions in the expansion.
 pub(crate) struct Attributes {
-    /// Attributes of the function that replaces the user's. They are visible to callers, rustdoc
+    /// Attributes on the function that replaces the user's. They are visible to callers, rustdoc
     /// and lints.
     pub(crate) outer: Vec<Attribute>,
-    /// Attributes of the user's function, which is nested inside the outer one.
+    /// Attributes on the user's function, which is nested inside the outer function.
     inner: Vec<Attribute>,
 }
 
@@ -43,15 +43,16 @@ impl Attributes {
         split
     }
 
-    /// Returns the attributes of the user's function, with `#[instrument]` adjusted to skip the
-    /// yielder argument.
+    /// Returns the attributes for the user's function. `#[instrument]` is adjusted so that it skips
+    /// the yielder argument.
     pub(crate) fn inner(&self, yielder: &Ident) -> impl Iterator<Item = TokenStream> {
         self.inner
             .iter()
             .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
-    /// Returns the text of the doc comment, with its lines joined as in rustdoc.
+    /// Returns the doc comment as a single string. The lines are joined in the same way as in
+    /// rustdoc.
     pub(crate) fn docs(&self) -> String {
         let lines = self
             .outer
@@ -73,8 +74,8 @@ impl Attributes {
     }
 }
 
-/// Adds the yielder to the `skip(…)` list of `#[instrument]`, which otherwise records every
-/// argument.
+/// Adds the yielder to the `skip(…)` list of `#[instrument]`. By default, `#[instrument]` records
+/// every argument.
 fn skip_yielder(attribute: &Attribute, yielder: &Ident) -> TokenStream {
     let is_instrument = attribute
         .path()

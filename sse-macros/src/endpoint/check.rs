@@ -1,4 +1,4 @@
-//! Checks of the signature as a whole, after its parts have been parsed.
+//! Checks the signature as a whole after its parts have been parsed.
 
 use syn::{FnArg, Generics, Signature, Type};
 
@@ -11,8 +11,8 @@ use crate::support::{
 /// The maximum number of extractors that axum's `Handler` supports.
 const MOST_EXTRACTORS: usize = 16;
 
-/// The names of axum's extractors that read the body. Other types can have the same names, so a
-/// single match is not reported.
+/// The names of axum's extractors that read the body. Types from other crates can have the same
+/// names.
 const READ_THE_BODY: [&str; 6] = ["Bytes", "Form", "Json", "Multipart", "RawForm", "String"];
 
 pub(crate) fn check(endpoint: &Endpoint, errors: &mut Errors) {
@@ -134,10 +134,10 @@ fn reads_the_body(ty: &Type) -> bool {
     last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str()))
 }
 
-/// Returns the only extractor that reads the body, if it is not the last argument.
+/// Returns the extractor that reads the body, if there is only one and it is not the last argument.
 ///
-/// A type that shares the name of an axum type is skipped if its path names another crate:
-/// `crate::Json<T>`.
+/// A type with the same name as one of axum's extractors is skipped if its path starts with another
+/// crate, as in `crate::Json<T>`.
 fn early_body(sig: &Signature) -> Option<&Type> {
     const CRATES: [&str; 4] = ["axum", "axum_extra", "bytes", "std"];
     let is_axums = |ty: &Type| match ty {
@@ -161,7 +161,7 @@ fn early_body(sig: &Signature) -> Option<&Type> {
         .copied()
 }
 
-/// Explains why a type cannot be an extractor. Returns `None` if it can.
+/// Returns a message that explains why a type cannot be an extractor, or `None` if it can.
 fn problem_of(ty: &Type) -> Option<String> {
     let found = || spelled(ty);
     match ty {
@@ -188,8 +188,8 @@ fn problem_of(ty: &Type) -> Option<String> {
     }
 }
 
-/// Reports all arguments of a given kind except the first. An endpoint can have only one argument
-/// of this kind.
+/// Reports every argument of a given kind after the first. An endpoint can have only one such
+/// argument.
 fn check_second(
     endpoint: &Endpoint,
     errors: &mut Errors,

@@ -1,10 +1,10 @@
-//! Handles conditional code: `#[cfg(…)]` inside an endpoint.
+//! Handles conditional code, which is code under a `#[cfg(…)]` inside an endpoint.
 //!
-//! An attribute macro receives code that the compiler may remove after the macro has run, and only
-//! the compiler can evaluate a predicate. Therefore, the endpoint is emitted twice: with the
-//! conditional code under `#[cfg(predicate)]`, and without it under `#[cfg(not(predicate))]`. The
-//! compiler removes one of the two, and the attribute expands the other. This is repeated for each
-//! predicate.
+//! When an attribute macro runs, the compiler has not removed the conditional code yet, and only
+//! the compiler can evaluate a predicate. Therefore, the macro emits two copies of the endpoint.
+//! The copy under `#[cfg(predicate)]` contains the conditional code, and the copy under
+//! `#[cfg(not(predicate))]` does not. The compiler removes one copy, and the attribute expands the
+//! remaining one. This repeats until no predicate is left.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -61,7 +61,7 @@ fn first_predicate(function: &ItemFn) -> Option<TokenStream> {
     }
 }
 
-/// Returns the function as it is if the predicate is true, or if it is false.
+/// Returns the function as it would be if the predicate evaluated to `holds`.
 fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
     let mut function = function.clone();
     let predicate = predicate.to_string();
@@ -75,12 +75,12 @@ fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
 enum Task {
     /// Find the first predicate.
     Find(Option<TokenStream>),
-    /// Remove one predicate, and also its code if the predicate is false.
+    /// Remove one predicate. If it is false, also remove the code that depends on it.
     Decide { predicate: String, holds: bool },
 }
 
 /// Visits all code that the compiler can remove. Both tasks use the same traversal, so every
-/// predicate that is found is also decided.
+/// predicate that `Find` returns can be removed by `Decide`.
 struct CfgVisitor {
     task: Task,
 }
@@ -96,7 +96,7 @@ enum Position {
 #[derive(PartialEq, Eq)]
 enum Outcome {
     Same,
-    /// The attributes of the node have changed.
+    /// The node's attributes have changed.
     Changed,
     Removed,
 }
@@ -146,8 +146,7 @@ impl CfgVisitor {
         self.attributes(attributes, Position::Inside) != Outcome::Removed
     }
 
-    /// Returns `true` if a node is kept. This is for nodes whose attributes are accessible only
-    /// through their tokens.
+    /// Like `keeps`, but for nodes whose attributes are accessible only through their tokens.
     fn keeps_parsed<T: ToTokens>(
         &mut self,
         node: &mut T,
@@ -206,8 +205,8 @@ impl CfgVisitor {
         }
         let list = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(mut list) = list.parse2(tokens.clone()) {
-            // The macro decides whether to keep an element. Only the code inside the element is
-            // visited.
+            // The macro itself decides whether to keep an element, so only the code inside each
+            // element is visited.
             for expr in &mut list {
                 self.visit_expr_mut(expr);
             }
@@ -281,8 +280,8 @@ impl VisitMut for CfgVisitor {
     fn visit_item_macro_mut(&mut self, _: &mut ItemMacro) {}
 }
 
-/// Returns the predicate of an attribute that affects the expansion, and the attributes that a
-/// `cfg_attr` applies.
+/// Returns the predicate of a `cfg` or `cfg_attr` that affects the expansion. For a `cfg_attr`,
+/// also returns the attributes that it applies.
 fn condition(
     attribute: &Attribute,
     position: Position,
@@ -291,7 +290,7 @@ fn condition(
         return None;
     };
     if list.path.is_ident("cfg") {
-        // A `#[cfg]` on the function itself is evaluated by the compiler before the macro runs.
+        // The compiler evaluates a `#[cfg]` on the function itself before the macro runs.
         return (position == Position::Inside).then(|| (list.tokens.clone(), None));
     }
     if !list.path.is_ident("cfg_attr") {
@@ -305,8 +304,8 @@ fn condition(
     let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
-        // Attributes of the outer function can stay in a `cfg_attr`. The others are moved inside
-        // individually.
+        // Attributes on the outer function can stay in a `cfg_attr`. Attributes on the inner
+        // function are moved there individually.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };
@@ -317,7 +316,7 @@ fn condition(
 mod tests {
     use super::*;
 
-    /// Returns the function with `a` enabled, and with `a` disabled.
+    /// Returns the function once with `a` enabled and once with `a` disabled.
     fn outcomes(function: &str) -> [String; 2] {
         let function: ItemFn = syn::parse_str(function).unwrap();
         let predicate = first_predicate(&function).unwrap();

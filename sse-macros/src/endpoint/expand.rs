@@ -16,11 +16,11 @@
 //!                                                   }
 //! ```
 //!
-//! The user's function remains an `async fn` and receives an additional first argument. Its
-//! attributes and patterns therefore keep their meaning, and the compiler's messages about them do
-//! not change. All behaviour is in the runtime. Each type in the signature is written only once, so
-//! a type that is not found is reported only once. The golden files under `expanded/` show complete
-//! expansions.
+//! The user's function remains an `async fn`, but has an additional first argument. Its attributes
+//! and patterns therefore keep their meaning, and the compiler's messages about them do not change.
+//! The runtime implements all behaviour. Each type in the signature appears only once in the
+//! expansion, so the compiler reports an unknown type only once. The golden files under `expanded/`
+//! show complete expansions.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -56,8 +56,8 @@ pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// Generates the complete expansion. It is also generated if there were errors, but with all of its
-/// warnings silenced.
+/// Generates the complete expansion, even if there were errors. In that case, all of its warnings
+/// are silenced.
 fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
@@ -67,7 +67,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
-    // An error inside a type suppresses the compiler errors that would follow from it.
+    // If an error is inside a type, the compiler does not report any follow-up errors.
     let output = errors.next_back().map_or_else(
         || output(returns, runtime),
         |error| quote!(<[(); #error] as #private::Fallible>::Ok),
@@ -91,14 +91,14 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     quote!(#(#errors)* #signature #block)
 }
 
-/// Puts code between the braces of the user's function.
+/// Surrounds `code` with the braces of the user's function.
 fn in_braces_of(endpoint: &Endpoint, code: &TokenStream) -> TokenStream {
     let braces = endpoint.function.block.brace_token.span.join();
     quote_spanned!(braces=> { #code })
 }
 
-/// Generates the replacement for an endpoint that cannot be mounted. Its type is valid, so mounting
-/// it on a router does not cause another error.
+/// Generates the replacement for an endpoint that cannot be mounted. The replacement has a valid
+/// type, so mounting it on a router does not cause another error.
 pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     let attributes = Attributes::split(&endpoint.function.attrs);
     let errors = errors.into_compile_errors();
@@ -110,7 +110,7 @@ pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     quote! {
         #(#errors)*
         #signature {
-            // This marks the names in the user's signature as used, despite the errors.
+            // This marks the names in the user's signature as used even though there are errors.
             trait Declared { fn declared #generics (#(_: #types),*) #output #clause; }
             ::core::unreachable!()
         }
@@ -124,11 +124,11 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     } = endpoint;
     let outer = &attributes.outer;
     let quiet = failed.then(|| quote!(#[allow(warnings)]));
-    // The `fn` token and the braces are the user's. With generated tokens, the compiler would not
-    // warn about an unused endpoint.
+    // The `fn` token and the braces come from the user's function. If they were generated, the
+    // compiler would not warn about an unused endpoint.
     let (vis, fn_token, name) = (&function.vis, function.sig.fn_token, &function.sig.ident);
-    // Empty angle brackets are generated because the compiler would otherwise suggest a type
-    // parameter for a type that is not found, both here and in the nested function.
+    // Without the empty angle brackets, the compiler would suggest a type parameter for every
+    // unknown type. It would do so both here and in the nested function.
     let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
@@ -196,10 +196,11 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if form == Form::Stream {
         return quote!(#(#statements)*);
     }
-    // The braces are generated because the compiler would report the user's braces as unnecessary
-    // around a single statement.
+    // These braces are generated. The compiler would report the user's braces as unnecessary around
+    // a single statement.
     let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
-    // This statement may be unreachable. A warning about it would not concern the user's code.
+    // This statement may be unreachable. The user did not write it, so a warning about it would not
+    // help.
     quote! {
         #block
         #[allow(unreachable_code)]
@@ -207,7 +208,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     }
 }
 
-/// Generates the output type of the coroutine, at the span of the user's return type.
+/// Generates the coroutine's output type, at the span of the user's return type.
 fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let at = returns.stream.span();
     let private = runtime.private(at);
@@ -221,8 +222,7 @@ fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote_spanned!(at=> ::core::result::Result<#private::End, #error>)
 }
 
-/// Generates the aliases for the types in the signature. The types themselves are written only
-/// here.
+/// Generates the aliases for the types in the signature. The types themselves appear only here.
 fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let [carried, item, error, rejection] =
         [CARRIED, ITEM, ERROR, REJECTION].map(|name| alias(name, Span::call_site()));
@@ -245,8 +245,8 @@ fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote!(#stream #response)
 }
 
-/// Generates a function with the user's return type. It marks the names in this type as used, and
-/// checks that the type is a stream.
+/// Generates a function with the user's return type. The function marks the names in the return
+/// type as used, and makes the compiler check that the type is a stream.
 fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let mut stream = returns.stream.clone();
     let at = stream.span();
@@ -311,8 +311,8 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         Form::Response => "response",
         Form::TryResponse => "try_response",
     };
-    // A coroutine that is not `Send` is reported at this expression. It therefore has the span of
-    // the user's `async`.
+    // If the coroutine is not `Send`, the compiler reports this expression, so the expression has
+    // the span of the user's `async`.
     let span = sig
         .asyncness
         .map_or_else(|| name.span(), |token| token.span);
@@ -330,7 +330,8 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
     }
 }
 
-/// Returns the alias and the path of the runtime, both at the span of the type in the signature.
+/// Returns a type's alias and the path to the runtime. Both have the span of the type in the
+/// signature.
 fn at(name: &str, span: Span, runtime: &Runtime) -> (Ident, TokenStream) {
     (alias(name, span), runtime.private(span))
 }

@@ -1,4 +1,4 @@
-//! The function under the attribute.
+//! Parses the function that the attribute is applied to.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::{FnArg, Item, ItemFn, Stmt};
@@ -6,7 +6,7 @@ use syn::{FnArg, Item, ItemFn, Stmt};
 use super::misplaced;
 use crate::support::errors::Errors;
 
-/// The user's function, with its statements separated from it.
+/// The user's function without its statements, which are stored separately.
 pub(crate) struct Function {
     pub(crate) function: ItemFn,
     pub(crate) statements: Statements,
@@ -18,7 +18,8 @@ pub(crate) enum Statements {
     Unread(TokenStream),
 }
 
-/// Parses the function. For any other item, reports an error and returns the item unchanged.
+/// Parses the function. If the item is not a function, reports an error and returns the item
+/// unchanged.
 pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Function, TokenStream> {
     let other = match syn::parse2::<Item>(item.clone()) {
         Ok(Item::Fn(mut function)) => {
@@ -50,11 +51,11 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
     Err(item)
 }
 
-/// Parses a function whose body does not parse.
+/// Parses a function whose body contains a syntax error.
 ///
 /// The body is kept unchanged. The compiler can then report the syntax error accurately and only
-/// once, the rest of the file can still refer to the endpoint, and an editor can complete the code
-/// that is being typed.
+/// once. The rest of the file can still refer to the endpoint, and editors can complete unfinished
+/// code.
 fn with_unread_body(item: TokenStream) -> Option<Function> {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
     let body = match tokens.last_mut() {
@@ -84,7 +85,7 @@ impl Function {
     }
 }
 
-/// Reports and removes attributes that would turn the function into something else.
+/// Reports and removes attributes that cannot be below `#[sse_endpoint]`.
 pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Errors) {
     function.attrs.retain(|attribute| {
         let problem = misplaced::below(attribute.path());

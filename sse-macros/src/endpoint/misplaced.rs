@@ -1,5 +1,5 @@
-//! Detects attributes from other crates that are on the wrong side of `#[sse_endpoint]`, or do not
-//! belong on an endpoint.
+//! Detects attributes from other crates that are on the wrong side of `#[sse_endpoint]`, or that do
+//! not belong on an endpoint at all.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -22,8 +22,8 @@ const ROUTES: [&str; 10] = [
 ];
 const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 
-/// Explains why an attribute cannot be below `#[sse_endpoint]`, and what to do instead. Returns
-/// `None` if it can.
+/// Returns a message that explains why an attribute cannot be below `#[sse_endpoint]` and how to
+/// fix this. Returns `None` if the attribute can be there.
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
         // The attribute generates items that have to be next to the function rather than inside it.
@@ -34,7 +34,8 @@ pub(crate) fn below(path: &Path) -> Option<String> {
     })
 }
 
-/// Explains why an attribute can never be on an endpoint. Returns `None` if it can.
+/// Returns a message that explains why an endpoint can never have an attribute, or `None` if it
+/// can.
 fn without_place(path: &Path) -> Option<String> {
     let names = names(path);
     let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);

@@ -1,4 +1,4 @@
-//! The `#[sse_endpoint]` attribute. The crate docs list the stages of its pipeline.
+//! Implements the `#[sse_endpoint]` attribute. The crate docs list the stages of its pipeline.
 
 mod args;
 mod attributes;
@@ -19,7 +19,7 @@ use proc_macro2::TokenStream;
 
 use crate::support::errors::Errors;
 
-/// Expands the attribute. The item is part of the output even if there are errors.
+/// Expands the attribute. The output contains the item even if there are errors.
 pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     if let Some(both) = conditional::both_outcomes(&attribute, &item) {
         return both;
@@ -32,8 +32,7 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
             let endpoint = model::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
             match rewritten {
-                // The body is not the user's code, so any other errors in it would only be
-                // confusing.
+                // The user did not write this body, so other errors in it would only be confusing.
                 Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
                 _ => expand::expand(&endpoint, errors),
             }

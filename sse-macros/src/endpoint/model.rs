@@ -1,4 +1,4 @@
-//! The model: everything that is declared by the attribute, the signature and the body.
+//! The model contains everything that the attribute, the signature and the body declare.
 
 use syn::{FnArg, ItemFn, Type};
 
@@ -16,7 +16,7 @@ pub(crate) struct Endpoint {
     pub(crate) runtime: Runtime,
     /// The function, with an empty body.
     pub(crate) function: ItemFn,
-    /// `None` if the return type is not supported. This error has already been reported.
+    /// `None` if the return type is not supported, which is reported while it is parsed.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) findings: Findings,
@@ -54,7 +54,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the types of the arguments, which are all extractors.
+    /// Returns the argument types. Every argument is an extractor.
     pub(crate) fn extractors(&self) -> impl Iterator<Item = &Type> {
         self.function.sig.inputs.iter().filter_map(|arg| match arg {
             FnArg::Typed(arg) => Some(&*arg.ty),

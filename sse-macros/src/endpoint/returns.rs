@@ -1,5 +1,5 @@
-//! Parses the return type, which determines the item of the stream, and whether the endpoint can
-//! fail before the response begins, in the stream, or both.
+//! Parses the return type. It determines the stream's item type, and whether the endpoint can fail
+//! before the response begins, in the stream, or both.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;
@@ -29,8 +29,8 @@ pub(crate) struct Returns {
 
 /// The `Result` around the stream.
 pub(crate) struct Response {
-    /// The `Result` type, with `()` instead of the stream. Its error type can then be named by a
-    /// projection, which would not be possible with `impl Trait`.
+    /// The `Result` type, with `()` instead of the stream. A projection can then name its error
+    /// type, which would not be possible with `impl Trait`.
     pub(crate) result: TokenStream,
     /// The span of the error type.
     pub(crate) error: Span,
@@ -69,7 +69,8 @@ impl Returns {
         }
     }
 
-    /// Returns `true` if the error types of the response and of the stream are spelled the same.
+    /// Returns `true` if the response and the stream have the same error type, judging by its
+    /// spelling.
     pub(crate) fn has_one_error(&self) -> bool {
         match (&self.response, &self.carried) {
             (Some(response), Type::Path(carried)) => {
@@ -218,7 +219,7 @@ pub(crate) fn item_of(stream: &mut TypeImplTrait) -> Option<(syn::Ident, &mut Ty
     })
 }
 
-/// Returns the generic arguments of a bound's last segment.
+/// Returns the generic arguments of a bound's last path segment.
 fn generic_arguments(bound: &mut TypeParamBound) -> impl Iterator<Item = &mut GenericArgument> {
     let last = match bound {
         TypeParamBound::Trait(bound) => bound.path.segments.last_mut(),

@@ -1,4 +1,4 @@
-//! The names of the warnings, for `allow(…)`.
+//! The warning names that `allow(…)` accepts.
 
 use crate::support::reserved_name::RESERVED_NAME;
 
@@ -11,7 +11,7 @@ pub(crate) const BUSY_LOOP: &str = "busy_loop";
 pub(crate) const EARLY_YIELD: &str = "early_yield";
 pub(crate) const FINISH_WITHOUT_END: &str = "finish_without_end";
 pub(crate) const LOCK_ACROSS_YIELD: &str = "lock_across_yield";
-/// All names, in the order in which messages list them.
+/// All names, in the order in which error messages list them.
 pub(crate) const WARNINGS: [&str; 10] = [
     UNREAD_CAPTURE,
     FEW_CAPTURES,

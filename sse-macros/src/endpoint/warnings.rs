@@ -1,5 +1,5 @@
-//! Warnings for code that is probably, but not certainly, wrong. `allow(…)` silences each of them
-//! by name.
+//! Warnings for code that is probably but not certainly wrong. Each warning has a name, with which
+//! `allow(…)` silences it.
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 
@@ -50,8 +50,8 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings
 }
 
-/// Compares the arguments with the captures of the path. `nest("/rooms/{room}", …)` can add
-/// captures, so mismatches are only warnings.
+/// Compares the arguments with the path's captures. `nest("/rooms/{room}", …)` can add captures, so
+/// mismatches are only warnings.
 fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     let Some(literal) = &endpoint.args.path else {
         return Vec::new();
@@ -65,7 +65,7 @@ fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     unread.into_iter().chain(few).collect()
 }
 
-/// Compares the arguments with the method.
+/// Checks the arguments against the HTTP method.
 fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     let is_get = endpoint.args.method.get().is_none_or(Method::is_get);
     endpoint
@@ -74,7 +74,7 @@ fn of_method(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         .filter_map(body_on_get)
 }
 
-/// Returns the warning for a finding in the body.
+/// Returns the warning for suspicious code in the body.
 fn of_body(suspect: &Suspect) -> Warning {
     let (name, span, message) = match suspect {
         Suspect::Blocks { at, call, way_out } => (
@@ -120,8 +120,8 @@ fn finish_without_end(endpoint: &Endpoint) -> Option<Warning> {
     })
 }
 
-/// Warns about a `yield_!` that turns later errors into events rather than statuses. The compiler
-/// accepts it if both errors have the same type.
+/// Warns about a `yield_!` after which errors become events instead of statuses. The compiler
+/// accepts such code if the response and the stream have the same error type.
 fn early_yield(endpoint: &Endpoint) -> Option<Warning> {
     let span = endpoint.findings.early_yield?;
     endpoint.returns.as_ref()?.has_one_error().then(|| Warning {
@@ -148,8 +148,7 @@ fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
     }
 }
 
-/// Warns about keys that give an event a name that the framework or `EventSource` uses for its own
-/// events.
+/// Warns about event names that the framework or `EventSource` uses for its own events.
 fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     let keep_alive = endpoint.args.keep_alive_event.get().and_then(|EventName(name)| {
         let problem = match name.value().as_str() {
@@ -161,7 +160,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
         };
         Some((name, problem?))
     });
-    // `error` is the default value of the key, so it is allowed.
+    // `error` is the key's default value, so it is allowed.
     let error = endpoint.args.error_event.get().and_then(|EventName(name)| {
         let problem = reserved_name::problem(&name.value()).filter(|_| name.value() != "error");
         Some((name, problem?))
@@ -174,7 +173,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// Warns about a capture that no argument reads, judging by the names of the argument types.
+/// Warns about a capture that no argument reads, judging by the argument types' names.
 fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
     let first = captures.first()?;
     let ignores_path =
@@ -188,8 +187,8 @@ fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> O
     })
 }
 
-/// Warns about a `Path` that has fewer values than the path has captures. axum responds to such
-/// requests with a 500.
+/// Warns about a `Path` that extracts fewer values than the path has captures. axum would respond
+/// to every request with a 500.
 fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     let values = *type_arguments(ty, "Path")?.first()?;
     let (has, takes) = (captures.len(), captured_by(values)?);
@@ -206,8 +205,8 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
     })
 }
 
-/// Warns about an extractor that reads the body of a `GET` request, which has no body. `Form` is
-/// allowed because it reads the query of a `GET` request.
+/// Warns about a `GET` endpoint with an extractor that reads the body, because `GET` requests do
+/// not have a body. `Form` is allowed because it reads the query if the method is `GET`.
 fn body_on_get(ty: &Type) -> Option<Warning> {
     const READ_THE_BODY: [&str; 4] = ["Bytes", "Json", "Multipart", "String"];
     let name = last_name(ty)?;

@@ -1,4 +1,4 @@
-//! Collects errors, so that all mistakes in an item are reported at once.
+//! Collects errors so that all mistakes in an item are reported in the same compilation.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ impl From<syn::Error> for Errors {
     }
 }
 
-/// Formats the accepted names for a message: "expected `a`, `b` or `c`".
+/// Formats the accepted names for an error message, such as "expected `a`, `b` or `c`".
 pub(crate) fn one_of(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match &names[..] {
@@ -62,7 +62,7 @@ pub(crate) fn did_you_mean<'a>(
         .map(|(_, name)| name)
 }
 
-/// Computes the Levenshtein distance with a single row.
+/// Computes the Levenshtein distance using a single row.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

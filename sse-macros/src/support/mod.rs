@@ -1,4 +1,4 @@
-//! Code that the attribute and the derives share.
+//! Code shared by the attribute and the derives.
 
 pub(crate) mod comma_list;
 pub(crate) mod description;

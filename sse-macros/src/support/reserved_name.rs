@@ -3,8 +3,7 @@
 /// The name of the warning.
 pub(crate) const RESERVED_NAME: &str = "reserved_name";
 
-/// Explains why an event should not have the name in `event`. Returns `None` if the name is not
-/// reserved.
+/// Returns a message that explains why the event name is reserved, or `None` if it is not.
 pub(crate) fn problem(event: &str) -> Option<String> {
     match event {
         "close" | "done" | "error" | "gap" => Some(format!(

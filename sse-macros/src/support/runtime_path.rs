@@ -1,10 +1,10 @@
-//! The path of the runtime crate in expanded code.
+//! The path to the runtime crate in the expansion.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{LitStr, Path, parse::Parser as _};
 
-/// The path of the runtime: `::sse_runtime`, or the value of the `crate` key.
+/// The path to the runtime crate. It is `::sse_runtime` unless the `crate` key sets another path.
 pub(crate) struct Runtime {
     path: Path,
     is_renamed: bool,
@@ -23,23 +23,23 @@ impl Runtime {
         }
     }
 
-    /// Returns the import of `__private` under its short name, for the top of the block that
-    /// contains the expansion.
+    /// Returns the `use` item that imports `__private` under its short name. It belongs at the top
+    /// of the block that contains the expansion.
     ///
-    /// If the `crate` key renames the runtime, there is no import, and the full path is written
-    /// each time. The compiler reports a path that is not found only once, however often it occurs,
-    /// but a failing import would be an additional error.
+    /// If the `crate` key renames the runtime, there is no `use` item, and the expansion contains
+    /// the full path everywhere. If the path does not exist, the compiler reports it only once, no
+    /// matter how often it occurs. A failing import would be an additional error.
     pub(crate) fn import(&self) -> Option<TokenStream> {
         let (path, private) = (&self.path, Ident::new(PRIVATE, Span::call_site()));
         (!self.is_renamed).then(|| quote!(use #path::__private as #private;))
     }
 
-    /// Returns the path of the `__private` module for an expression that the compiler underlines at
+    /// Returns the path to the `__private` module for an expression that the compiler underlines at
     /// `span`.
     ///
     /// The compiler underlines an expression from its first to its last token, so the leading `::`
-    /// of a path needs this span too. The names keep their own spans, so that a crate that is not
-    /// found is reported only once.
+    /// of a path needs this span too. The names keep their own spans so that a missing crate is
+    /// reported only once.
     pub(crate) fn private(&self, span: Span) -> TokenStream {
         if !self.is_renamed {
             return Ident::new(PRIVATE, span).into_token_stream();
@@ -55,8 +55,7 @@ impl Runtime {
         quote_spanned!(span=> #path::__private)
     }
 
-    /// Returns the path of the `__private` module for code in which the compiler never reports an
-    /// error.
+    /// Returns the path to the `__private` module for code that never causes a compiler error.
     pub(crate) fn internals(&self) -> TokenStream {
         match self.is_renamed {
             true => quote!(#self::__private),
@@ -96,14 +95,14 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     ))
 }
 
-/// Returns the name of the variable that holds the yielder. Because of its hygiene, the user's code
-/// cannot access it.
+/// Returns the name of the variable that holds the yielder. The name is hygienic, so the user's
+/// code cannot access the variable.
 pub(crate) fn yielder(at: Span) -> Ident {
     Ident::new("__stream", internal_span(at))
 }
 
 /// Returns a span for generated code. Messages point at `at`, but lints and name resolution treat
-/// the code as the macro's own.
+/// the code as part of the macro.
 pub(crate) fn internal_span(at: Span) -> Span {
     Span::mixed_site().located_at(at)
 }

@@ -1,5 +1,4 @@
-//! Properties of a type that can be determined from its tokens. Macros cannot resolve the names in
-//! it.
+//! Determines properties of a type from its tokens. Macros cannot resolve the names in a type.
 
 use quote::ToTokens as _;
 use syn::{
@@ -32,7 +31,7 @@ pub(crate) fn last_name(ty: &Type) -> Option<String> {
     Some(path.path.segments.last()?.ident.to_string())
 }
 
-/// Strips parentheses, and the invisible groups that `macro_rules!` leaves around a type.
+/// Strips parentheses and the invisible groups that `macro_rules!` leaves around a type.
 pub(crate) fn unwrap_groups(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => unwrap_groups(&group.elem),
@@ -41,7 +40,7 @@ pub(crate) fn unwrap_groups(ty: &Type) -> &Type {
     }
 }
 
-/// Formats a type for messages, with spaces like rustfmt.
+/// Formats a type for error messages, with the same spacing as rustfmt.
 pub(crate) fn spelled(ty: &Type) -> String {
     let tokens = ty.to_token_stream().to_string();
     let mut spelled = tokens;
@@ -75,7 +74,7 @@ pub(crate) fn borrows(ty: &Type) -> bool {
             visit::visit_type_reference(self, reference);
         }
 
-        // The caller chooses the lifetimes in a function's signature.
+        // The caller chooses the lifetimes in a function type, so they are not borrows.
         fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
         fn visit_parenthesized_generic_arguments(
             &mut self,

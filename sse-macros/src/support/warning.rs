@@ -1,9 +1,9 @@
-//! Warnings from a macro on stable Rust.
+//! Emits warnings from a macro on stable Rust.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
-/// A warning, with the span that it underlines and the name with which `allow(…)` silences it.
+/// A warning that underlines `span`, and that `allow(…)` silences by its name.
 pub(crate) struct Warning {
     pub(crate) name: &'static str,
     pub(crate) span: Span,
@@ -11,8 +11,8 @@ pub(crate) struct Warning {
 }
 
 impl Warning {
-    /// Generates a use of a deprecated constant. This is the only way for a macro to emit a warning
-    /// with custom text on stable Rust.
+    /// Generates code that uses a deprecated constant. This is the only way for a macro to emit a
+    /// warning with custom text on stable Rust.
     pub(crate) fn write(&self) -> TokenStream {
         let Self {
             name,

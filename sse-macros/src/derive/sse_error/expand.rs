@@ -35,7 +35,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
     let (serialize, problem, retry_after, inside) = if failed {
-        // The impls are generated anyway, so that uses of the type do not cause more errors.
+        // The impls are still generated so that uses of the type do not cause further errors.
         let nothing = || quote!(::core::unreachable!());
         (nothing(), nothing(), nothing(), None)
     } else {
@@ -103,7 +103,7 @@ fn inside(model: &Model) -> TokenStream {
         match &problem.transparent {
             None => quote!(#path { .. } => ::core::option::Option::None,),
             Some(Transparent { member, ty }) => {
-                // A type that isn't an `SseError` is reported at its span.
+                // If the type does not implement `SseError`, the compiler reports it at this span.
                 let check = model.runtime.private(ty.span());
                 let inside = quote_spanned!(ty.span()=> #check::inside::<#ty>(__error));
                 quote!(#path { #member: __error } => #inside,)
@@ -117,8 +117,8 @@ fn inside(model: &Model) -> TokenStream {
     }
 }
 
-/// Generates the body of a method that delegates to the error inside a transparent variant. For
-/// other variants, the body is a `match` with the arms from `arm`.
+/// Generates a method body that delegates to the error inside a transparent variant. For every
+/// other variant, `arm` generates a `match` arm.
 fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     let arms = each(model, arm);
     if !has_inside(model) {
@@ -133,7 +133,7 @@ fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream)
     }
 }
 
-/// Generates a `match` with an arm for each variant.
+/// Generates a `match` with one arm per variant.
 fn each(model: &Model, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     match &model.input.data {
         Data::Enum(data) if data.variants.is_empty() => quote!(match *self {}),
@@ -181,7 +181,7 @@ fn serialize(model: &Model) -> TokenStream {
     }
 }
 
-/// Generates the arm that writes the members of one variant.
+/// Generates the arm that writes the JSON members for one variant.
 fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let path = path(problem);
@@ -228,10 +228,11 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The members that a field with the same name replaces, if the field is sent.
+/// The standard members of a problem. A field with the same name replaces the member if the field
+/// is sent.
 const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 
-/// Generates the arm that returns the `Problem` of one variant.
+/// Generates the arm that returns the `Problem` for one variant.
 fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let Problem {
@@ -259,14 +260,14 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// Generates the arm that returns the retry delay of one variant.
+/// Generates the arm that returns the retry delay for one variant.
 fn retry_after(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let path = path(problem);
     match &problem.retry_after {
         None => quote!(#path { .. } => ::core::option::Option::None,),
         Some(after) => {
             let (member, ty) = (&after.member, &after.ty);
-            // A type that is not a valid delay is reported at its span.
+            // If the type cannot be used as a delay, the compiler reports it at this span.
             let private = runtime.private(ty.span());
             let read = quote_spanned!(ty.span()=> #private::retry_after::<#ty>(__after));
             quote!(#path { #member: __after, .. } => #read,)

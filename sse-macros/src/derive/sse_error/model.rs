@@ -1,4 +1,4 @@
-//! The model: everything that is declared by the type and its attributes.
+//! The model contains everything that the type and its attributes declare.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Data, DeriveInput, ExprPath, Field, Fields, LitInt, LitStr, Member, Type};
@@ -55,13 +55,14 @@ const ON_FIELD: Target = Target {
 
 const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
-/// The status of an error that does not declare one. Clients cannot fix such errors themselves.
+/// The default status. If an error does not declare a status, it is assumed to be one that clients
+/// cannot fix.
 const DEFAULT_STATUS: u16 = 500;
 
 pub(crate) struct Model {
     pub(crate) input: DeriveInput,
     pub(crate) runtime: Runtime,
-    /// One problem for a struct; one per variant for an enum.
+    /// An enum has one problem per variant. A struct has a single problem.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -74,14 +75,14 @@ pub(crate) struct Problem {
     pub(crate) title: Option<LitStr>,
     pub(crate) detail: Option<LitStr>,
     pub(crate) code: String,
-    /// The field of a transparent variant.
+    /// `Some` if the variant is transparent.
     pub(crate) transparent: Option<Transparent>,
-    /// The fields that are sent to the client.
+    /// The fields sent to the client.
     pub(crate) fields: Vec<ShownField>,
     pub(crate) retry_after: Option<RetryAfter>,
 }
 
-/// The field whose error determines the whole response.
+/// The field of a transparent variant. The error inside it determines the whole response.
 pub(crate) struct Transparent {
     pub(crate) member: Member,
     pub(crate) ty: Type,
@@ -102,7 +103,7 @@ pub(crate) struct RetryAfter {
     pub(crate) name: Option<String>,
 }
 
-/// The attributes of a type or a variant.
+/// The `#[sse(…)]` keys on a type or variant.
 #[derive(Default)]
 struct Attrs {
     status: Option<u16>,
@@ -289,9 +290,10 @@ impl Problem {
     }
 }
 
-/// Returns the member name of a field, or `None` if the field isn't sent to the client.
+/// Returns the name under which a field is sent, or `None` if the client does not receive the
+/// field.
 fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
-    // A tuple field has no name, so it cannot be in the response.
+    // A tuple field has no name, so it cannot be sent.
     let ident = field.ident.as_ref()?;
     if is_internal(field) || serde_attribute::skips_serializing(&field.attrs) {
         return None;
@@ -317,8 +319,8 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     Some(name)
 }
 
-/// Returns `true` if a field is the error's cause, according to thiserror's rules. Causes are only
-/// logged.
+/// Returns `true` if thiserror treats a field as the error's source or backtrace. Such fields are
+/// only logged.
 fn is_internal(field: &Field) -> bool {
     let is_named = field
         .ident

@@ -1,5 +1,5 @@
-//! The bounds of `impl Serialize`. They are inferred with the same heuristic as in serde's derive,
-//! so the bounds of both impls agree.
+//! Infers the bounds of `impl Serialize`. It uses the same heuristic as serde's derive, so both
+//! impls have the same bounds.
 
 use quote::quote;
 use std::collections::HashSet;
@@ -10,7 +10,8 @@ use syn::{
 
 use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
-/// Returns the predicates that the type declares, or otherwise the ones that its fields require.
+/// Returns the predicates that the type declares. If it does not declare any, returns the
+/// predicates that its fields require.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     if let Some(declared) = serde_attribute::bound(&input.attrs) {
         return declared;
@@ -55,7 +56,7 @@ fn serialized_fields(data: &Data) -> Vec<&Field> {
     fields.into_iter().filter(is_serialized).collect()
 }
 
-/// The type parameters and associated types of parameters that occur in the types of fields.
+/// The type parameters that occur in field types, and their associated types.
 struct Used<'a> {
     all: HashSet<&'a syn::Ident>,
     params: HashSet<syn::Ident>,
@@ -85,7 +86,7 @@ impl<'ast> Visit<'ast> for Used<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast Path) {
-        // `PhantomData<T>` is serializable for every `T`.
+        // `PhantomData<T>` implements `Serialize` for every `T`.
         if path
             .segments
             .last()
@@ -101,6 +102,6 @@ impl<'ast> Visit<'ast> for Used<'_> {
         visit::visit_path(self, path);
     }
 
-    // The tokens of a macro in a type do not show which type parameters the type uses.
+    // A macro's tokens do not show which type parameters the resulting type uses.
     fn visit_macro(&mut self, _: &'ast syn::Macro) {}
 }

@@ -17,8 +17,8 @@
 //!                                };
 //! ```
 //!
-//! The content is serialized by serde's own derive, which is applied to a copy of the type with all
-//! of serde's attributes. The `impl Serialize` of the original type adds the head of the event.
+//! serde's own derive serializes the content. It is applied to a copy of the type that keeps all of
+//! serde's attributes. The `impl Serialize` for the original type adds the event's head.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -43,7 +43,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let bounds = bounds(&model.input);
     let private = model.runtime.internals();
     let (helper, serialize, shape) = if failed {
-        // The impls are generated anyway, so that uses of the type do not cause more errors.
+        // The impls are still generated so that uses of the type do not cause further errors.
         let nothing = quote!(#private::Shape::Enum(&[]));
         (TokenStream::new(), quote!(::core::unreachable!()), nothing)
     } else {
@@ -92,7 +92,7 @@ fn helper_name(name: &Ident) -> Ident {
     format_ident!("__{}", name)
 }
 
-/// Generates the copy of the type for serde's derive.
+/// Generates the copy of the type that serde's derive is applied to.
 fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     let mut copy = input.clone();
     let name = &input.ident;
@@ -128,7 +128,7 @@ fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     }
 }
 
-/// Replaces `Self` in the copy with the original type. Otherwise, it would refer to the copy.
+/// Replaces `Self` in the copy with the original type. Otherwise, `Self` would refer to the copy.
 struct SelfAsOriginal(Type);
 
 impl SelfAsOriginal {
@@ -213,7 +213,7 @@ fn serialize(model: &Model) -> TokenStream {
     }
 }
 
-/// Generates the arm that returns the head of one variant.
+/// Generates the arm that returns the head for one variant.
 fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     let private = runtime.internals();
     let path = match &shape.variant {
@@ -230,7 +230,7 @@ fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     if let Some(id) = &shape.id {
         let member = &id.member;
         bindings.push(quote!(#member: __id));
-        // A type that isn't an id is reported at its span.
+        // If the type cannot be used as an event ID, the compiler reports it at this span.
         let at = id.ty.span();
         let check = runtime.private(at);
         let ty = &id.ty;
@@ -245,7 +245,7 @@ fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     quote!(#path { #(#bindings,)* .. } => #head)
 }
 
-/// Generates the `Shape` of the type, which clients need for parsing the events.
+/// Generates the type's `Shape`, which clients use to parse the events.
 fn shape(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let shapes = model

@@ -1,4 +1,4 @@
-//! The model: everything that is declared by the type and its attributes.
+//! The model contains everything that the type and its attributes declare.
 
 use std::collections::HashMap;
 
@@ -60,11 +60,11 @@ const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 pub(crate) struct Model {
     pub(crate) input: DeriveInput,
     pub(crate) runtime: Runtime,
-    /// One shape for a struct; one per variant for an enum.
+    /// An enum has one shape per variant. A struct has a single shape.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) warnings: Vec<Warning>,
-    /// Whether serde writes the type in a form other than a tag around the content. If so, serde's
-    /// entire output is the data.
+    /// Whether serde attributes change the type's default representation. If so, the event's data
+    /// is serde's entire output.
     pub(crate) is_whole: bool,
 }
 
@@ -87,7 +87,7 @@ pub(crate) enum ShapeData {
     Empty,
 }
 
-/// The field that contains the id.
+/// The field that contains the event ID.
 pub(crate) struct Id {
     pub(crate) member: Member,
     pub(crate) ty: Type,
@@ -138,14 +138,14 @@ impl Model {
 struct ShapeReader<'a> {
     errors: &'a mut Errors,
     warnings: Vec<Warning>,
-    /// Whether `allow(reserved_name)` is on the type.
+    /// Whether the type has `#[sse(allow(reserved_name))]`.
     allows: bool,
     is_whole: bool,
     case: Case,
     runtime: Option<syn::Path>,
 }
 
-/// The attributes of a variant or a struct.
+/// The `#[sse(…)]` keys on a variant or struct.
 #[derive(Default)]
 struct Attrs {
     event: Option<syn::LitStr>,
@@ -305,7 +305,7 @@ impl ShapeReader<'_> {
         }
     }
 
-    /// Returns the field that is marked as the id.
+    /// Returns the field marked with `#[sse(id)]`.
     fn id(&mut self, fields: &Fields) -> Option<Id> {
         let mut id = None;
         for (member, field) in fields.members().zip(fields) {

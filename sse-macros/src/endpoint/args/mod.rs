@@ -1,4 +1,4 @@
-//! Parses the attribute's parentheses, which contain the path and the keys.
+//! Parses the attribute's arguments, which are the path and the keys.
 
 mod values;
 
@@ -18,14 +18,14 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// Declares the keys. Each row contains the field of [`Args`] and its type, the name of the key,
-/// and an example for messages.
+/// Declares the keys. Each row contains a field of [`Args`] and its type, the key's name, and an
+/// example for error messages.
 ///
-/// To add a key, add a row here, a type in `values.rs`, and a method with the field's name on the
-/// runtime's `Endpoint`.
+/// To add a key, add a row here, a type in `values.rs`, and a method on the runtime's `Endpoint`
+/// that has the same name as the field.
 macro_rules! keys {
     ($($field:ident: $ty:ty = $name:literal, $example:literal;)*) => {
-        /// The keys with their examples, in the order in which messages list them.
+        /// The keys and their examples, in the order in which error messages list them.
         const KEYS: [(&str, &str); [$($name),*].len()] = [$(($name, $example)),*];
 
         #[derive(Default)]
@@ -45,15 +45,15 @@ macro_rules! keys {
                 match key.to_string().as_str() {
                     $($name => self.$field.read(key, $example, input, errors),)*
                     unknown => {
-                        // The value of an unknown key can be anything.
+                        // An unknown key can have any value, so the rest of the tokens are skipped.
                         input.parse::<TokenStream>()?;
                         Err(syn::Error::new_spanned(key, unknown_key(unknown)))
                     }
                 }
             }
 
-            /// Returns the calls that pass the keys to the runtime's `Endpoint`, such as
-            /// `.flush(…)`.
+            /// Returns the method calls, such as `.flush(…)`, that pass the keys to the runtime's
+            /// `Endpoint`.
             pub(crate) fn calls(&self, private: &TokenStream) -> Vec<TokenStream> {
                 let arguments = [$((stringify!($field), self.$field.argument(private))),*];
                 let calls = arguments.into_iter().filter_map(|(field, argument)| {
@@ -82,7 +82,7 @@ keys! {
     events: Key<Events> = "events", "events = \"own\"";
 }
 
-/// A field of [`Args`] that is set by a key.
+/// A field of [`Args`] that a key sets.
 trait Field {
     /// Parses the tokens after the key.
     fn read(
@@ -98,7 +98,7 @@ trait Field {
     fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
 }
 
-/// The span and the value of a key, if the key is present.
+/// A key's span and value, if the key is present.
 pub(crate) struct Key<T>(Option<(Span, T)>);
 
 impl<T> Default for Key<T> {
@@ -153,7 +153,7 @@ impl<T: Value> Field for Key<T> {
     }
 }
 
-/// The names in all `allow(…)` keys.
+/// The names from every `allow(…)` key.
 #[derive(Default)]
 pub(crate) struct Allow(Vec<Ident>);
 
@@ -224,7 +224,8 @@ impl Args {
         args
     }
 
-    /// Reports keys that add events to the stream although `events = "own"` excludes such events.
+    /// Reports keys that add the framework's own events to the stream even though `events = "own"`
+    /// excludes them.
     fn check_own_events(&self, errors: &mut Errors) {
         let way_out = match (self.events.get(), self.method.get()) {
             (Some(Events::Own), _) => "remove one of them",
@@ -251,8 +252,7 @@ impl Args {
         }
     }
 
-    /// Parses the tokens between two commas. An error in one part does not hide errors in the
-    /// others.
+    /// Parses one comma-separated part. An error in this part does not hide errors in other parts.
     fn part(&mut self, first: bool, part: TokenStream, errors: &mut Errors) {
         let parse = |input: ParseStream<'_>| {
             if input.peek(syn::Lit) {
@@ -312,8 +312,8 @@ impl Args {
     }
 }
 
-/// Returns `true` if the path is an expression other than a literal, such as a constant, a macro or
-/// a call.
+/// Returns `true` if the path is given as an expression, such as a constant, a macro call or a
+/// function call.
 fn is_expression(input: ParseStream<'_>) -> bool {
     let Ok(expr) = input.parse::<syn::Expr>() else {
         return false;
@@ -324,7 +324,7 @@ fn is_expression(input: ParseStream<'_>) -> bool {
             let name = name.to_string();
             did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
         }),
-        // An identifier with parentheses might also be a key.
+        // An identifier followed by parentheses might also be a key.
         syn::Expr::Call(call) => match &*call.func {
             syn::Expr::Path(path) => path.path.get_ident().is_none(),
             _ => true,
@@ -348,7 +348,8 @@ fn unknown_key(name: &str) -> String {
     }
 }
 
-/// Reads the tokens of a value. If the comma is missing, the value ends at the next `key =`.
+/// Reads a value's tokens. If the comma after the value is missing, the value ends before the next
+/// `key =`.
 fn value(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut value = TokenStream::new();
     while !input.is_empty() {

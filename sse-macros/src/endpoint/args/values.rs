@@ -1,5 +1,4 @@
-//! The values of the keys. This module parses them and generates the arguments that are passed to
-//! the runtime.
+//! Parses the keys' values, and generates the arguments that the expansion passes to the runtime.
 
 use std::{fmt, time::Duration};
 
@@ -11,11 +10,11 @@ use crate::support::{errors::one_of, event_name::event_name, runtime_path::runti
 
 /// The value of a key.
 pub(super) trait Value: Sized {
-    /// Parses the tokens after the `=`. There is at least one.
+    /// Parses the tokens after the `=`. There is at least one token.
     fn parse(key: &Ident, value: TokenStream) -> syn::Result<Self>;
 
-    /// Returns the argument for the corresponding method of the runtime's `Endpoint`, or `None` if
-    /// there is no such method.
+    /// Returns the argument for the corresponding method on the runtime's `Endpoint`, or `None` if
+    /// the key has no such method.
     fn argument(&self, private: &TokenStream) -> Option<TokenStream>;
 }
 
@@ -117,7 +116,7 @@ impl Value for EventName {
     }
 }
 
-/// The path of the runtime, which only affects the macro.
+/// The path to the runtime crate. Only the macro uses it.
 impl Value for Path {
     fn parse(_: &Ident, value: TokenStream) -> syn::Result<Self> {
         runtime_path(value)
@@ -128,8 +127,8 @@ impl Value for Path {
     }
 }
 
-/// Declares keys that accept a fixed set of strings. Each key is an enum with the same variants as
-/// an enum in the runtime.
+/// Declares keys that accept a fixed set of strings. Each key becomes an enum whose variants have
+/// the same names as those of an enum in the runtime.
 macro_rules! choices {
     ($($name:ident => $runtime:ident { $($text:literal => $variant:ident),* })*) => {$(
         #[derive(Clone, Copy)]
@@ -171,7 +170,7 @@ fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) 
     }
 }
 
-/// The longest duration that is accepted. A longer duration probably has the wrong unit.
+/// The longest accepted duration. Anything longer probably has the wrong unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Whether a duration may be zero.
@@ -181,7 +180,7 @@ enum Zero {
     Refused,
 }
 
-/// Parses a duration. `or` is appended to messages that list the accepted values.
+/// Parses a duration. `or` is appended to error messages to mention another accepted value.
 fn duration(key: &Ident, value: &TokenStream, zero: Zero, or: &str) -> syn::Result<Duration> {
     let error = |message: fmt::Arguments<'_>| Err(syn::Error::new_spanned(value, message));
     let Ok(text) = syn::parse2::<LitStr>(value.clone()) else {

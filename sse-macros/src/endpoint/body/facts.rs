@@ -1,4 +1,4 @@
-//! Properties of the statements that can be determined from their tokens.
+//! Determines properties of the statements from their tokens.
 
 use proc_macro2::{Spacing, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -10,14 +10,14 @@ use super::{
     yields::{YIELD, YIELD_ALL},
 };
 
-/// Returns a predicate that is true for statements that yield, judging by their tokens.
+/// Returns a predicate that checks whether a statement yields, judging by its tokens.
 pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
     let yielding = yielding_macros(statements);
     move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
 }
 
-/// Returns the names of `yield_!`, `yield_all!`, and the macros in the function that call one of
-/// them.
+/// Returns the names of `yield_!`, `yield_all!` and every macro defined in the function that calls
+/// one of them.
 fn yielding_macros(statements: &[Stmt]) -> Vec<String> {
     let mut names = vec![YIELD.to_owned(), YIELD_ALL.to_owned()];
     for statement in statements {
@@ -54,17 +54,17 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
 
 /// Returns `true` if the rewritten statements may still call `yield_!` or `yield_all!`.
 ///
-/// An unknown macro may call them when it is expanded. An identifier that is a prefix of their
-/// names counts too. The `!` of a call may be missing, and the compiler can only explain this if
-/// the macro is in scope. The name may also be incomplete because it is being typed, and editors
-/// complete it from the macros in scope.
+/// An unknown macro may expand to such a call. An identifier that is a prefix of `yield_all` also
+/// counts, for two reasons. If the `!` of a call is missing, the compiler can only explain the
+/// mistake if the macro is in scope. If the user is still typing the name, an editor can only
+/// complete it if the macro is in scope.
 pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     let mut tokens = statements.into_iter().peekable();
     while let Some(token) = tokens.next() {
         let needs = match token {
             TokenTree::Group(group) => needs_yield_macros(group.stream()),
             TokenTree::Ident(word) => {
-                // `word != …` isn't a call.
+                // `word != …` is a comparison, not a call.
                 let is_call = matches!(
                     tokens.peek(),
                     Some(TokenTree::Punct(bang))
@@ -85,8 +85,8 @@ pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     false
 }
 
-/// Returns `true` if an expression calls a variant of `Result`, judging by its path: `Ok(…)` or
-/// `Result::Ok(…)`, but not `Reply::Ok(…)`.
+/// Returns `true` if an expression calls the variant constructor `name`, judging by its path. For
+/// example, `Ok(…)` and `Result::Ok(…)` count as `Ok`, but `Reply::Ok(…)` does not.
 pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
     let Expr::Call(ExprCall { func, .. }) = expr else {
         return false;
@@ -99,7 +99,7 @@ pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
         && segments.next().is_none_or(|owner| owner.ident == "Result")
 }
 
-/// Returns `true` if an expression is a literal, a struct, an array or a tuple.
+/// Returns `true` if an expression is a literal, or if it constructs a struct, an array or a tuple.
 pub(super) fn is_literal(expr: &Expr) -> bool {
     match expr {
         Expr::Lit(_) | Expr::Struct(_) | Expr::Array(_) => true,

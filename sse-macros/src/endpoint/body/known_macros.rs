@@ -1,4 +1,4 @@
-//! Macros from other crates that the attribute recognizes by the last segment of their paths.
+//! Macros from other crates that the attribute recognizes by their last path segment.
 
 /// Macros from std and tracing that never yield. Any other macro might.
 pub(crate) const KNOWN_MACROS: [&str; 27] = [
@@ -31,8 +31,9 @@ pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "warn",
 ];
 
-/// tokio's macros, which wait but have no other effects.
+/// tokio's macros. They wait for futures, but have no other effects.
 pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
 
-/// Macros that create their own generator, to which `return` and `?` inside them apply.
+/// Macros that create their own generator. A `return` or `?` inside such a macro applies to that
+/// generator.
 pub(crate) const OWN_GENERATORS: [&str; 2] = ["stream", "try_stream"];

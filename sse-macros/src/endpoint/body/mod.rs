@@ -1,5 +1,5 @@
-//! The function body. `facts` and `tail` examine the statements, and `rewrite` changes some of
-//! their expressions.
+//! Examines and rewrites the function body. `facts` and `tail` examine the statements, and
+//! `rewrite` changes some of their expressions.
 
 pub(super) mod facts;
 pub(super) mod known_macros;
@@ -22,15 +22,15 @@ use crate::support::{errors::Errors, runtime_path::Runtime};
 
 pub(crate) struct Body {
     pub(crate) statements: Vec<Stmt>,
-    /// The index of the first statement that yields. The response begins before it.
+    /// The index of the first statement that yields. The response begins before this statement.
     pub(crate) first_yield: Option<usize>,
-    /// Whether the expansion has to define `yield_!` and `yield_all!` because not all calls were
-    /// rewritten.
+    /// Whether the expansion has to define `yield_!` and `yield_all!` because some calls may not
+    /// have been rewritten.
     pub(crate) needs_yield_macros: bool,
 }
 
 impl Body {
-    /// Returns a body that does not parse, unchanged.
+    /// Keeps the tokens of a body that does not parse.
     pub(crate) fn unread(tokens: TokenStream) -> Self {
         Self {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
@@ -40,7 +40,7 @@ impl Body {
     }
 }
 
-/// Examines the statements of an endpoint and rewrites them for its form.
+/// Examines an endpoint's statements, and rewrites them according to its form.
 pub(crate) fn read(
     mut statements: Vec<Stmt>,
     form: Option<Form>,

@@ -1,4 +1,4 @@
-//! Reports a value at the end of the function, which an endpoint cannot have.
+//! Reports an endpoint whose body ends with a value.
 
 use syn::{Expr, Macro, Stmt, parse_quote};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{endpoint::returns::Form, support::errors::Errors};
 
-/// Reports a tail expression that is certainly a value. Returns `true` if the value is a stream,
-/// which means that the function was not meant to yield.
+/// Reports the tail expression if it is certainly a value. Returns `true` if the value is a stream,
+/// which means that the user did not intend the function to yield.
 pub(super) fn refuse_tail_value(
     statements: &mut [Stmt],
     form: Option<Form>,
@@ -40,7 +40,7 @@ pub(super) fn refuse_tail_value(
         return false;
     };
     errors.at(&*tail, problem);
-    // With a semicolon, the compiler does not report the expression again.
+    // The semicolon prevents the compiler from reporting the expression again.
     *semicolon = Some(parse_quote!(;));
     is_stream
 }

@@ -1,8 +1,8 @@
-//! Rewrites the tokens of foreign macros in an endpoint, such as `select!` and `join!`, which have
-//! their own syntax.
+//! Rewrites the tokens of foreign macros in an endpoint, such as `select!` and `join!`.
 //!
-//! `yield_!`, `return` and `?` have to be found in these tokens too. All three can be recognized
-//! without parsing. Inside closures, `async` blocks and functions, they are left unchanged.
+//! Such a macro has its own syntax, so its tokens might not parse as Rust code. However, `yield_!`,
+//! `return` and `?` can be recognized without parsing. They are left unchanged inside closures,
+//! `async` blocks and functions.
 
 use std::iter::Peekable;
 
@@ -75,7 +75,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             self.yielded(call, &name);
             return Before::Operand;
         }
-        // A name follows the `fn` of a function, but not the `fn` of a function pointer type.
+        // In a function, `fn` is followed by a name. In a function pointer type, it is not.
         let is_fn = name == "fn" && matches!(self.tokens.peek(), Some(TokenTree::Ident(_)));
         let opens_block = name == "async" || is_fn;
         let before = if is_keyword(&name) {
@@ -87,8 +87,8 @@ impl<L: ExitTokens> Rewriter<'_, L> {
         if !opens_block {
             return before;
         }
-        // Everything up to the end of the block is copied. An `async` without a block is an `async`
-        // closure, which is recognized by its bars.
+        // Everything up to the end of the block is copied. If `async` is not followed by a block,
+        // it starts an `async` closure, which is recognized by its bars.
         while let Some(next) = self
             .tokens
             .next_if(|next| !is_block(next) && (is_fn || is_ident(next, "move")))
@@ -111,7 +111,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
                 Before::Operand
             }
             '|' => {
-                // The second bar of an `||` between two operands does not open a closure.
+                // The second bar of a `||` between two operands does not open a closure.
                 self.out.extend([TokenTree::Punct(punct)]);
                 self.out
                     .extend(self.tokens.next_if(|next| is_punct(next, '|')));
@@ -124,7 +124,8 @@ impl<L: ExitTokens> Rewriter<'_, L> {
         }
     }
 
-    /// Copies a closure: its parameters, then a block or an expression up to the next comma.
+    /// Copies a closure's parameters and its body. The body is either a block or an expression that
+    /// ends at the next separator.
     fn closure(&mut self, bar: Punct) {
         let joint = bar.spacing() == Spacing::Joint;
         self.out.extend([TokenTree::Punct(bar)]);
@@ -135,7 +136,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             open = !is_punct(&next, '|');
             self.out.extend([next]);
         }
-        // A return type may contain commas, but the body after it is always a block.
+        // A return type may contain commas, but it is always followed by a block.
         if self.tokens.peek().is_some_and(|next| is_punct(next, '-')) {
             let mut arrow = self.tokens.clone();
             arrow.next();
@@ -192,9 +193,9 @@ fn has_dollar(token: &TokenTree) -> bool {
 /// The role of the previous token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// An expression can start after it.
+    /// An expression can start after the previous token.
     Start,
-    /// It ends an expression, or might end one.
+    /// The previous token ends an expression, or might end one.
     Operand,
 }
 

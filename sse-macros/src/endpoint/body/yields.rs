@@ -1,8 +1,8 @@
 //! The `yield_!` and `yield_all!` macros.
 //!
-//! Calls that the attribute can see are rewritten, so that the compiler's messages point at them.
-//! Calls inside the user's own macros are not visible to the attribute. For these, two
-//! `macro_rules!` expand to the same code.
+//! The attribute rewrites the calls that it can see, so the compiler's messages point at them. It
+//! cannot see the calls inside the user's own macros. For those calls, the expansion defines two
+//! `macro_rules!` that expand to the same code.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
@@ -39,9 +39,9 @@ impl Yield {
         }
     }
 
-    /// Generates the block that replaces a call at `at`. `operand` is the value or the stream in
-    /// parentheses. `is_open` means that the type of the value has to be inferred, so the value can
-    /// only be the item.
+    /// Generates the block that replaces the call at `at`. `operand` is the value or stream,
+    /// including its parentheses. If `is_open` is `true`, the value's type has to be inferred, so
+    /// the value can only be the item.
     pub(crate) fn write(
         self,
         operand: &Group,
@@ -103,7 +103,7 @@ pub(crate) fn macros(form: Form, runtime: &Runtime) -> TokenStream {
 pub(crate) enum Operand {
     None,
     One(Expr),
-    /// An expression that is followed by more tokens.
+    /// An expression followed by more tokens.
     More(Expr),
 }
 
@@ -127,8 +127,8 @@ pub(crate) fn arity(call: Yield) -> &'static str {
     }
 }
 
-/// Returns `true` if the type of an operand has to be inferred, as in `x.into()`. Such an operand
-/// is always the item, and never one of the other types that `yield_!` accepts.
+/// Returns `true` if an operand's type has to be inferred, as in `x.into()`. Such an operand can
+/// only be the item, and not one of the other types that `yield_!` accepts.
 pub(crate) fn leaves_its_type_open(operand: &Expr) -> bool {
     const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
     const UNPACK: [&str; 9] = [

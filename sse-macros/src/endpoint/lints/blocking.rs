@@ -1,9 +1,9 @@
-//! Finds code that compiles but stalls or outlives the stream: blocking calls, detached tasks and
-//! busy loops.
+//! Finds blocking calls, detached tasks and busy loops. Such code compiles, but it stalls or
+//! outlives the stream.
 //!
-//! A call is reported only if its path starts with the name of its crate, so a local function
-//! called `sleep` is fine. Closures are skipped because `spawn_blocking(|| std::fs::read(…))` is
-//! correct.
+//! A function call is reported only if its path starts with a crate name, so a call to a local
+//! function named `sleep` is not reported. Closures are skipped because
+//! `spawn_blocking(|| std::fs::read(…))` is correct.
 
 use proc_macro2::{Span, TokenTree};
 use quote::ToTokens as _;
@@ -78,7 +78,8 @@ impl Finder {
     fn check_loop(&mut self, expr: &Expr) {
         let before = self.found.len();
         visit::visit_expr(self, expr);
-        // If a blocking call or an inner loop has already been reported, one warning is enough.
+        // The loop does not need a warning if a blocking call or a loop inside it has already been
+        // reported.
         let blamed = self.found.len() > before;
         if let Some(endless) = EndlessLoop::of(expr)
             && !self.in_async_block
@@ -153,7 +154,7 @@ impl<'ast> Visit<'ast> for Finder {
         }
     }
 
-    // A nested item runs only when it is called.
+    // The code in a nested item runs only if it is called.
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
@@ -183,7 +184,7 @@ fn is_wild(pat: &Pat) -> bool {
     }
 }
 
-/// Returns the segments of a path, and the span of the last segment.
+/// Returns a path's segments and the span of the last segment.
 fn written_path(expr: &Expr) -> Option<(Vec<String>, Span)> {
     let Expr::Path(ExprPath {
         qself: None, path, ..
@@ -201,7 +202,7 @@ fn segments(path: &[String]) -> Vec<&str> {
 }
 
 /// Returns the alternative to a blocking function, or `None` if the function is not known to block.
-/// For example, `TcpListener::bind` returns immediately, and `std::fs::Permissions` is only a type.
+/// For example, `TcpListener::bind` does not wait, and `std::fs::Permissions` is only a type.
 fn instead_of_call(path: &[&str]) -> Option<String> {
     let way_out = match path {
         ["std", "thread", "sleep"] => "use `tokio::time::sleep(…).await`".to_owned(),
@@ -230,7 +231,7 @@ fn instead_of_call(path: &[&str]) -> Option<String> {
     Some(way_out)
 }
 
-/// The crates with a known `block_on`.
+/// The crates that have a `block_on` function.
 const HAVE_BLOCK_ON: [&str; 8] = [
     "async_io",
     "async_std",
@@ -243,7 +244,8 @@ const HAVE_BLOCK_ON: [&str; 8] = [
 ];
 const BLOCK_ON: &str = "`.await` the future";
 
-/// Returns the alternative to a method that blocks, judging by its name.
+/// Returns the alternative to a method, or `None` if the method's name does not suggest that it
+/// blocks.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
         "blocking_recv" => "use `.recv().await`, or `.await` a oneshot receiver",

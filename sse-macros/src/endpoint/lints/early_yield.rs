@@ -1,7 +1,7 @@
-//! Finds a `yield_!` before the last `?` that could have become a status.
+//! Finds a `yield_!` that begins the response before a `?` that could still have set the status.
 //!
-//! If the response and the stream have the same error type, the compiler accepts such code, and the
-//! error becomes an event.
+//! If the response and the stream have the same error type, the compiler accepts such code, but the
+//! error becomes an event instead of a status.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -18,10 +18,11 @@ use crate::endpoint::body::{
     yields::Yield,
 };
 
-/// Returns the span of the first `yield_!` if a statement between it and the next one can fail.
+/// Returns the span of the first `yield_!` if a statement between it and the next `yield_!` can
+/// fail.
 ///
-/// Only a `yield_!` that is a statement of the function itself counts. In a loop or a branch, the
-/// code after the `yield_!` is part of the stream.
+/// Only a `yield_!` in the function's outermost block counts. If the `yield_!` is in a loop or a
+/// branch, the code after it is part of the stream.
 pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
     let yields = yield_predicate(statements);
     let mut rest = statements.iter().skip_while(|statement| !yields(statement));
@@ -77,7 +78,7 @@ impl<'ast> Visit<'ast> for Exits {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Only looks for exits in a macro's tokens. The rewritten tokens are discarded.
+/// Only records the exits in a macro's tokens. The rewritten tokens are discarded.
 impl ExitTokens for Exits {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         let value = syn::parse2::<Expr>(operand.clone());

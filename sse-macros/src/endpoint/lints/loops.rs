@@ -1,8 +1,8 @@
-//! Finds loops that never yield to the executor: judging by the tokens, nothing in the loop waits,
-//! yields or leaves it.
+//! Finds loops that never yield to the executor. Judging by its tokens, nothing in such a loop
+//! waits, yields or leaves the loop.
 //!
-//! An unknown macro might do any of these, so a loop that contains such a macro is not reported. A
-//! loop with a call that appears never to return is not reported either.
+//! An unknown macro might do any of these, so a loop that contains an unknown macro is not
+//! reported. A loop is not reported either if it appears to call a function that never returns.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
@@ -78,7 +78,7 @@ impl<'a> EndlessLoop<'a> {
     }
 }
 
-/// Returns the span of the keyword of an endless loop in the function's outermost block.
+/// Finds an endless loop in the function's outermost block, and returns the span of its keyword.
 pub(crate) fn never_ending(statements: &[Stmt]) -> Option<Span> {
     statements.iter().find_map(|statement| {
         let Stmt::Expr(expr, _) = statement else {
@@ -93,7 +93,7 @@ fn is_true(cond: &Expr) -> bool {
     matches!(cond, Expr::Lit(ExprLit { lit: Lit::Bool(lit), .. }) if lit.value)
 }
 
-/// Finds code that leaves a loop, or waits in it.
+/// Finds code that leaves a loop or waits inside it.
 struct WaysOut<'a> {
     own: Option<&'a Lifetime>,
     /// The labels of the nested loops and blocks around the current expression.
@@ -127,7 +127,7 @@ impl<'a> WaysOut<'a> {
 impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
-            // Closures and `async` blocks may run elsewhere or never.
+            // Closures and `async` blocks may run elsewhere, or not at all.
             Expr::Closure(_) | Expr::Async(_) => return,
             Expr::Loop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
             Expr::While(inner) => return self.inner_loop(inner.label.as_ref(), expr),
@@ -143,7 +143,7 @@ impl<'a> Visit<'a> for WaysOut<'a> {
                     None => self.loops == 0,
                 };
             }
-            // This may continue a loop outside of the checked one.
+            // This may continue a loop that surrounds the checked one.
             Expr::Continue(inner) => {
                 self.found |= inner
                     .label
@@ -173,8 +173,8 @@ impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_item(&mut self, _: &'a Item) {}
 }
 
-/// Returns `true` if an expression is a block that ends with a call. In the `else` block of a
-/// `let`, such a call never returns.
+/// Returns `true` if an expression is a block that ends with a call. If the block is the `else`
+/// block of a `let`, such a call never returns.
 fn ends_with_call(block: &Expr) -> bool {
     let Expr::Block(ExprBlock { block, .. }) = block else {
         return false;
@@ -185,8 +185,8 @@ fn ends_with_call(block: &Expr) -> bool {
     )
 }
 
-/// Returns `true` if a call is to one of std's functions that never return, judging by its last
-/// path segment.
+/// Returns `true` if a function's last path segment is the name of a std function that never
+/// returns.
 fn never_returns(func: &Expr) -> bool {
     const NEVER_RETURN: [&str; 5] = [
         "abort",
@@ -228,8 +228,8 @@ fn stays(call: &Macro) -> bool {
     is_known && !leaves(call.tokens.clone())
 }
 
-/// Returns `true` if the tokens contain a `?`, a keyword that leaves a loop, or a macro other than
-/// `yield_!`.
+/// Returns `true` if the tokens contain a `?`, a keyword that leaves a loop, or a call to a macro
+/// that is not `yield_!`.
 fn leaves(tokens: TokenStream) -> bool {
     let mut before = None;
     tokens.into_iter().any(|token| {
@@ -238,8 +238,7 @@ fn leaves(tokens: TokenStream) -> bool {
             TokenTree::Ident(word) => word == "break" || word == "return",
             TokenTree::Punct(punct) => match punct.as_char() {
                 '?' => true,
-                // The `!` of a negation does not follow a name, and the `!` of `!=` is joined to
-                // the `=`.
+                // A negating `!` does not follow a name, and the `!` in `!=` is joined to the `=`.
                 '!' => {
                     punct.spacing() == Spacing::Alone
                         && matches!(&before, Some(TokenTree::Ident(name)) if name != YIELD)
@@ -253,8 +252,8 @@ fn leaves(tokens: TokenStream) -> bool {
     })
 }
 
-/// Returns `true` if the tokens contain a `?`, a keyword that waits or leaves a loop, or another
-/// macro.
+/// Returns `true` if the tokens contain a `?`, a keyword that waits or leaves a loop, or a macro
+/// call.
 fn may_leave(tokens: TokenStream) -> bool {
     const WORDS: [&str; 5] = ["await", "break", "continue", "return", "yield"];
     tokens.into_iter().any(|token| match token {

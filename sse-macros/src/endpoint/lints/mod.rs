@@ -1,6 +1,6 @@
-//! Lints for code in the body that is probably wrong, judging by its tokens. The lints check the
-//! statements before the rewrite, and do not see the rest of the endpoint. `warnings` determines
-//! which findings become warnings.
+//! Finds code in the body that is probably wrong, judging by its tokens. The lints check the
+//! statements before they are rewritten, and do not see the rest of the endpoint. `warnings`
+//! decides which findings become warnings.
 
 mod blocking;
 mod early_yield;
@@ -16,11 +16,11 @@ pub(crate) use self::{blocking::Suspect, locks::HeldGuard};
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) suspects: Vec<Suspect>,
-    /// Lock guards that are held across a `yield_!`.
+    /// Lock guards held across a `yield_!`.
     pub(crate) held_locks: Vec<HeldGuard>,
     /// An endless loop in the function's outermost block.
     pub(crate) never_ending: Option<Span>,
-    /// The first `yield_!`, if it is followed by code that can fail before the next one.
+    /// The first `yield_!`, if code between it and the next `yield_!` can fail.
     pub(crate) early_yield: Option<Span>,
 }
 

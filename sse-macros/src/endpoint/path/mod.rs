@@ -1,5 +1,5 @@
-//! The rules for paths. They consist of the rules of axum 0.8 and its router, `matchit`, and of
-//! additional rules for paths that axum would not interpret as the user intended.
+//! Checks paths against the rules of axum 0.8 and its router, `matchit`. Additional rules reject
+//! paths that axum accepts but does not interpret as the user intended.
 
 mod name;
 mod scan;
@@ -9,7 +9,7 @@ use self::{
     scan::{scan, segment_at},
 };
 
-/// Returns all problems with a path. They are all reported at the literal.
+/// Returns every problem with a path. All of them are reported at the path literal.
 pub(crate) fn problems(path: &str) -> Vec<String> {
     let (mut problems, path) = without_foreign_syntax(path);
     problems.extend(refusals(&path));
@@ -17,7 +17,7 @@ pub(crate) fn problems(path: &str) -> Vec<String> {
     problems
 }
 
-/// Returns the names of the captures, without the star of a wildcard.
+/// Returns the names of the captures. The name of a wildcard does not include its `*`.
 pub(crate) fn captures(path: &str) -> Vec<&str> {
     let captures = scan(path).captures.into_iter();
     captures
@@ -25,7 +25,7 @@ pub(crate) fn captures(path: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Reports syntax from URLs and other routers, and returns the path in axum's syntax.
+/// Reports syntax that belongs to URLs or other routers, and converts the path to axum's syntax.
 fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     let mut problems = Vec::new();
     let mut path = path.to_owned();
@@ -90,8 +90,8 @@ fn refusals(path: &str) -> Vec<String> {
     problems
 }
 
-/// Returns the position of the `?` in an optional capture, in the syntax of other routers: `{id?}`,
-/// `{id}?` or `:id?`.
+/// Returns the position of the `?` in an optional capture. Other routers write optional captures as
+/// `{id?}`, `{id}?` or `:id?`.
 fn optional_mark(path: &str) -> Option<usize> {
     let mark = path.find('?')?;
     let (before, after) = path.split_at(mark);
@@ -101,7 +101,7 @@ fn optional_mark(path: &str) -> Option<usize> {
     (is_capture && (after.is_empty() || after.starts_with(['/', '}', '>']))).then_some(mark)
 }
 
-/// Returns the position of the first occurrence of a character outside of braces.
+/// Returns the position at which `mark` first occurs outside braces.
 fn outside_captures(path: &str, mark: char) -> Option<usize> {
     let mut is_inside = false;
     path.char_indices().find_map(|(at, char)| {

@@ -1,6 +1,6 @@
-//! Checks the names of captures.
+//! Checks capture names.
 
-/// Returns the problems with the names of captures. axum accepts all of these names.
+/// Returns the problems with the captures' names. axum itself accepts all of these names.
 pub(super) fn name_problems(captures: &[&str], path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, &name) in captures.iter().enumerate() {
@@ -41,7 +41,7 @@ fn is_part_of_name(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
-/// Returns the name at the start of a text, or `default` if there is no name.
+/// Returns the first name in `text`, or `default` if `text` does not contain a name.
 pub(super) fn leading_name(text: &str, default: &str) -> String {
     let text = text.trim_start_matches(|char| !is_part_of_name(char));
     let name: String = text

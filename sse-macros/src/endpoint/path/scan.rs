@@ -1,4 +1,4 @@
-//! A scanner for the captures of a path. It follows `matchit`'s rules.
+//! Scans a path for captures, following `matchit`'s rules.
 
 use super::name::leading_name;
 
@@ -6,7 +6,7 @@ use super::name::leading_name;
 /// more.
 const MOST_CAPTURES: usize = 25;
 
-/// The captures of a path, and the problems that the router would report.
+/// A path's captures, and the problems that the router would report.
 #[derive(Default)]
 pub(super) struct Scan<'a> {
     /// The text between the braces of each capture.
@@ -14,11 +14,11 @@ pub(super) struct Scan<'a> {
     pub(super) problems: Vec<String>,
 }
 
-/// A character of a path.
+/// A character in a path.
 struct Token {
     at: usize,
     char: char,
-    /// Whether it is a doubled brace, which means a single literal brace.
+    /// Whether this is a doubled brace, which stands for a single literal brace.
     is_escaped: bool,
 }
 
@@ -28,7 +28,7 @@ impl Token {
     }
 }
 
-/// Splits a path into characters. Like `matchit`, it first pairs doubled braces from left to right.
+/// Splits a path into characters. Like in `matchit`, doubled braces are paired from left to right.
 fn tokens(path: &str) -> Vec<Token> {
     let mut chars = path.char_indices().peekable();
     let mut tokens = Vec::new();
@@ -91,7 +91,8 @@ struct Problem {
 fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> {
     let segment = segment_at(path, tokens[open].at);
     let first = tokens.get(open + 1);
-    // The first character of a name can be anything except a closing brace, even a doubled one.
+    // A name can start with any character except a closing brace. A doubled closing brace is not
+    // allowed either.
     let is_unnamed = first.is_some_and(|first| first.char == '}');
     let mut rest = tokens.iter().enumerate().skip(open + 2);
     let end = rest.find(|(_, token)| !token.is_escaped && matches!(token.char, '}' | '*' | '/'));
@@ -162,7 +163,7 @@ fn unclosed(segment: &str) -> String {
     format!("unclosed capture in `{segment}`; write `{{name}}`, or `{{{{` for a literal brace")
 }
 
-/// Returns the message for a capture that is followed by other text in its segment.
+/// Returns the message for a capture that is followed by other text in the same segment.
 fn followed(segment: &str, name: &str, tokens: &[Token], end: usize) -> String {
     let rest = &tokens[end + 1..next_slash(tokens, end)];
     if rest.iter().any(|token| token.is('{')) {

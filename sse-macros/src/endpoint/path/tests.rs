@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Returns `true` if axum 0.8 accepts a path. This repeats the checks in its `PathRouter::route`,
-/// and then uses its router.
+/// Returns `true` if axum 0.8 accepts a path. This repeats the checks in axum's
+/// `PathRouter::route`, then adds the path to a `matchit` router.
 fn axum_accepts(path: &str) -> bool {
     let is_legacy = |segment: &str| segment.starts_with([':', '*']);
     path.starts_with('/')

@@ -1,7 +1,7 @@
 //! Rewrites `return`, `?` and `.await`.
 //!
-//! An expression with an error is left unchanged. The function then returns an error type, so the
-//! compiler does not report more errors.
+//! If an expression contains an error, it is left unchanged. The function's return type is then an
+//! error type, so the compiler does not report follow-up errors.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -25,8 +25,8 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Returns the runtime function that handles an error in the current phase: `before` the
-    /// response begins, or `in_stream`.
+    /// Returns the path to the runtime function that handles an error here. Its name is `before` if
+    /// the response has not begun yet, and `in_stream` otherwise.
     pub(super) fn side_function(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
         let name = match self.side {
             Side::BeforeResponse => before,
@@ -94,7 +94,8 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Wraps `base` in a call to a runtime function. The compiler underlines the call like `base`.
+    /// Wraps `base` in a call to a runtime function. The compiler underlines the call exactly as it
+    /// would underline `base`.
     fn call(&self, base: &Expr, function: impl FnOnce(&Self, Span) -> TokenStream) -> Expr {
         let (first, last) = ends(base);
         let function = function(self, first);

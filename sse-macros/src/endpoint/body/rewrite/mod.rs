@@ -1,8 +1,8 @@
-//! Rewrites the statements according to the form of the endpoint.
+//! Rewrites the statements according to the endpoint's form.
 //!
 //! `.await` becomes a cancellation point, and `yield_!` is expanded. A `return` without a value
-//! returns the generator's output. If the endpoint can fail both before the response and in the
-//! stream, `?` and `return Err(…)` are rewritten depending on where they occur. Everything else
+//! returns the generator's output. If the endpoint can fail both before the response begins and in
+//! the stream, `?` and `return Err(…)` are rewritten according to where they occur. Everything else
 //! stays unchanged.
 
 mod exits;
@@ -25,10 +25,11 @@ use crate::{
     support::{errors::Errors, runtime_path::Runtime},
 };
 
-/// The results of the rewrite other than the statements.
+/// Facts about the body that the rewrite discovers.
 pub(super) struct YieldFacts {
     pub(super) yields: bool,
-    /// Whether there is a macro that may yield in a way that the attribute cannot see.
+    /// Whether the body calls an unknown macro, which may contain a yield that the attribute cannot
+    /// see.
     pub(super) has_unknown_macro: bool,
 }
 
@@ -80,8 +81,8 @@ enum Scope {
 }
 
 struct BodyRewriter<'a> {
-    /// `None` if the return type is unknown. In this case, errors that depend on it are not
-    /// reported.
+    /// `None` if the return type is unknown. In that case, errors that depend on the return type
+    /// are not reported.
     form: Option<Form>,
     runtime: &'a Runtime,
     errors: &'a mut Errors,
@@ -113,7 +114,7 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Rewrites the tokens of a macro other than `yield_!` and `yield_all!`.
+    /// Rewrites the tokens of a macro that is neither `yield_!` nor `yield_all!`.
     fn visit_foreign_macro(&mut self, call: &mut Macro) {
         let name = call.path.segments.last().map(|last| last.ident.to_string());
         let name = name.unwrap_or_default();
@@ -132,7 +133,7 @@ impl ExitTokens for BodyRewriter<'_> {
             Ok(Expr::Return(expr)) => self
                 .rewrite_return(&expr)
                 .unwrap_or_else(|| expr.into_token_stream()),
-            // These tokens only resemble a `return`.
+            // These tokens only look like a `return`.
             _ => quote!(#token #operand),
         }
     }
@@ -250,7 +251,7 @@ impl VisitMut for BodyRewriter<'_> {
         self.visit_foreign_macro(call);
     }
 
-    // A macro in a type or a pattern cannot leave the function.
+    // A macro in a type or a pattern cannot contain code that leaves the function.
     fn visit_type_mut(&mut self, _: &mut syn::Type) {}
     fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
 }

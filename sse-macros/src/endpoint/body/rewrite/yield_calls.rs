@@ -26,7 +26,8 @@ impl BodyRewriter<'_> {
             Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
             Ok(Operand::One(operand)) => (Some(operand), refused),
             Ok(Operand::More(operand)) => (Some(operand), refused.or(Some(arity(call).to_owned()))),
-            // The compiler reports the syntax error. The tokens are kept for completion in editors.
+            // The compiler reports the syntax error. The tokens are kept so that editors can
+            // complete them.
             Err(_) => (Some(Expr::Verbatim(mac.tokens.clone())), refused),
         };
         match (operand, refused) {
@@ -63,7 +64,7 @@ impl BodyRewriter<'_> {
         Expr::Verbatim(call.write(&parentheses, is_open, form, self.runtime, at))
     }
 
-    /// Explains why this scope cannot yield. Returns `None` if it can.
+    /// Returns a message that explains why this scope cannot yield, or `None` if it can.
     fn refusal(&self, call: Yield) -> Option<String> {
         let name = call.name();
         let problem = match self.scope {
@@ -82,8 +83,8 @@ impl BodyRewriter<'_> {
     }
 
     pub(super) fn rewrite_yield_keyword(&mut self, expr: &ExprYield) -> Expr {
-        // `yield!(value)` parses as the `yield` of a negated value in parentheses, but the user
-        // meant the value.
+        // `yield!(value)` parses as `yield` with the operand `!(value)`, but the user meant
+        // `value`.
         let value = expr.expr.as_deref().map(|value| match value {
             Expr::Unary(not) => match (not.op, &*not.expr) {
                 (UnOp::Not(_), Expr::Paren(paren)) => paren.expr.to_token_stream(),
@@ -128,8 +129,8 @@ impl BodyRewriter<'_> {
     }
 }
 
-/// Explains why a literal `Ok(…)` or `Err(…)` cannot be yielded by a stream that can fail. In other
-/// streams, the item may be a `Result`, which only the compiler can determine.
+/// Returns the message for a literal `Ok(…)` or `Err(…)`, which a stream that can fail must not
+/// yield. In other streams, the item might be a `Result`, but only the compiler knows its type.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
         Some("an error ends the stream; write `return Err(…);` instead of this `yield_!`")
@@ -140,8 +141,8 @@ fn result_problem(operand: &Expr) -> Option<&'static str> {
     }
 }
 
-/// Returns the replacement for a rejected call. It contains the operand, so that names in it are
-/// resolved and count as used.
+/// Returns the replacement for a rejected call. The replacement still contains the operand, so the
+/// names in the operand are resolved and count as used.
 fn discard(operand: Option<Expr>) -> Expr {
     let operand = operand.map(|operand| quote!(let _ = #operand;));
     Expr::Verbatim(quote!({ #operand }))

@@ -1,4 +1,4 @@
-//! Recognizes calls that return a lock guard by their method names.
+//! Recognizes calls that return a lock guard, judging by the method names.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
@@ -14,13 +14,13 @@ pub(super) struct GuardCall<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     Guard,
-    /// A `Result` with a guard.
+    /// A `Result` that contains a guard.
     Result,
 }
 
 impl GuardCall<'_> {
-    /// Returns `true` if a pattern can bind the guard. If not, the call is to an unrelated method
-    /// with the same name.
+    /// Returns `true` if a pattern can bind the guard. If it cannot, the call is to an unrelated
+    /// method with the same name.
     pub(super) fn fits(&self, pat: &Pat) -> bool {
         match (self.holds, pat) {
             (_, Pat::Type(typed)) => self.fits(&typed.pat),
@@ -40,7 +40,7 @@ const LOCK: [&str; 6] = [
     "write_owned",
 ];
 /// tokio's methods that return a `Result` without waiting. std's guards are not `Send`, so the
-/// compiler rejects them in an endpoint anyway.
+/// compiler already rejects holding them across a `yield_!`.
 const TRY_LOCK: [&str; 6] = [
     "try_lock",
     "try_lock_owned",
@@ -50,7 +50,8 @@ const TRY_LOCK: [&str; 6] = [
     "try_write_owned",
 ];
 
-/// Returns the guard call in an expression whose value is a guard or a `Result` with a guard.
+/// Returns the guard call if the expression evaluates to a guard or to a `Result` that contains a
+/// guard.
 pub(super) fn guard_call(expr: &Expr) -> Option<GuardCall<'_>> {
     let is_one_of = |names: &[&str], call: &ExprMethodCall| {
         call.args.is_empty() && names.iter().any(|name| call.method == name)

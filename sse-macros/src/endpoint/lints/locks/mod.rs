@@ -1,9 +1,9 @@
-//! Finds guards of asynchronous locks that are held across a `yield_!`. A slow client would keep
-//! such a lock held.
+//! Finds async lock guards that are held across a `yield_!`. A slow client would prevent such a
+//! guard from being dropped.
 //!
-//! A guard is recognized by the call that returns it, such as `….lock().await`. Its variable is
-//! tracked until the end of the block, a `drop`, or a move. The scrutinee of a `match`, a `for`, an
-//! `if let` or a `while let` keeps its guards alive for the whole block.
+//! A guard is recognized by the call that returns it, such as `….lock().await`. The variable that
+//! holds the guard is tracked until it is dropped or moved, or until its block ends. A guard in the
+//! scrutinee of a `match`, `for`, `if let` or `while let` stays alive for the whole block.
 
 mod guard_call;
 
@@ -20,11 +20,11 @@ use crate::endpoint::body::{
     yields::{Operand, YIELD, YIELD_ALL, Yield, operand},
 };
 
-/// A guard that is held across a `yield_!`.
+/// A guard held across a `yield_!`.
 pub(crate) struct HeldGuard {
     /// The span of the call that returned the guard.
     pub(crate) at: Span,
-    /// The method name of that call.
+    /// The name of the method that returned the guard.
     pub(crate) call: String,
     /// The variable that holds the guard, if any.
     pub(crate) name: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) fn held_across_yield(statements: &[Stmt]) -> Vec<HeldGuard> {
 
 #[derive(Default)]
 struct GuardTracker {
-    /// The guards that are held at the current expression.
+    /// The guards held at the current expression.
     guards: Vec<Guard>,
     held: Vec<HeldGuard>,
 }
@@ -54,7 +54,7 @@ struct Guard {
 }
 
 impl GuardTracker {
-    /// Visits a scope, and then drops the guards that were acquired in it.
+    /// Visits a scope, then drops the guards acquired in it.
     fn scope(&mut self, read: impl FnOnce(&mut Self)) {
         let outside = self.guards.len();
         read(self);
@@ -73,8 +73,8 @@ impl GuardTracker {
     fn release(&mut self, name: &Ident) -> Option<Guard> {
         let named = |guard: &Guard| guard.name.as_ref() == Some(name);
         let at = self.guards.iter().rposition(named)?;
-        // The guard stays in the list, without a name and marked as reported, because `scope`
-        // truncates the list to a previous length.
+        // The guard is marked as reported instead of being removed, because `scope` truncates the
+        // list to an earlier length.
         let guard = &mut self.guards[at];
         let released = Guard {
             name: guard.name.take(),
@@ -100,7 +100,7 @@ impl GuardTracker {
     /// Tracks the guards that a scrutinee keeps alive for the whole block.
     fn hold_scrutinee(&mut self, pat: Option<&Pat>, scrutinee: &Expr) {
         match guard_call(scrutinee) {
-            // The scrutinee is the guard itself, or a `Result` or an `Option` of it.
+            // The scrutinee is the guard itself, or a `Result` or `Option` that contains it.
             Some(call) if pat.is_some_and(|pat| call.fits(pat)) => {
                 self.hold(pat.and_then(variable), call.name);
             }
@@ -301,7 +301,7 @@ impl<'ast> Visit<'ast> for Moved {
     }
 }
 
-/// The calls that return guards as temporaries of an expression. These guards live as long as the
+/// The calls in an expression that return a guard as a temporary. Such a guard lives as long as the
 /// expression's value.
 #[derive(Default)]
 struct Temporaries {
@@ -326,7 +326,8 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_macro(&mut self, _: &'ast Macro) {}
 }
 
-/// Returns the guard call if the expression's value is a guard, and not a `Result` with a guard.
+/// Returns the name of the method if the expression evaluates to a guard, and not to a `Result`
+/// that contains a guard.
 fn call_of_guard(expr: &Expr) -> Option<Ident> {
     let call = guard_call(expr)?;
     (call.holds == Holds::Guard).then(|| call.name.clone())
