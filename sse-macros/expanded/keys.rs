@@ -1,5 +1,5 @@
 ::core::compile_error! {
-    "`end = \"stop\"` sends a `done` event, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if clients expect this event"
+    "`end = \"stop\"` sends a `done` event, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for every method except `GET`; add `events = \"all\"` if clients expect this event"
 }
 #[allow(warnings)]
 pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
@@ -7,7 +7,7 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
     async fn keys(
         __stream: ::events::__private::Yielder<__Item>,
     ) -> <[(); ::core::compile_error! {
-        "`keep_alive_event` sends events that the endpoint does not yield, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if clients expect this event"
+        "`keep_alive_event` sends keep-alive events, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for every method except `GET`; add `events = \"all\"` if clients expect this event"
     }] as ::events::__private::Fallible>::Ok {
         {
             use ::events::__private::ItemByItem as _;

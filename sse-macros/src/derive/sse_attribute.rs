@@ -51,7 +51,7 @@ impl Entry {
             Value::Is(tokens) | Value::List(tokens) | Value::Colon(tokens) => {
                 Err(syn::Error::new_spanned(
                     tokens,
-                    format_args!("`{}` takes no value; remove this", self.key),
+                    format_args!("`{}` does not take a value; remove the value", self.key),
                 ))
             }
         }
@@ -63,7 +63,7 @@ impl Entry {
             Value::Is(tokens) if !tokens.is_empty() => Ok(tokens.clone()),
             _ => Err(syn::Error::new(
                 self.span(),
-                format_args!("`{}` requires a value: `{example}`", self.key),
+                format_args!("`{}` requires a value, such as `{example}`", self.key),
             )),
         }
     }
@@ -75,7 +75,7 @@ impl Entry {
             Ok(Lit::Str(text)) => Ok(text),
             _ => Err(syn::Error::new_spanned(
                 value,
-                format_args!("expected a string: `{example}`"),
+                format_args!("expected a string, such as `{example}`"),
             )),
         }
     }
@@ -90,7 +90,7 @@ impl Entry {
             }
             _ => Err(syn::Error::new(
                 self.span(),
-                format_args!("expected the names of warnings in parentheses: `{example}`"),
+                format_args!("expected warning names in parentheses, such as `{example}`"),
             )),
         }
     }

@@ -41,7 +41,7 @@ fn check_function(endpoint: &Endpoint, errors: &mut Errors) {
         );
     }
     if let Some(abi) = &sig.abi {
-        errors.at(abi, "an endpoint cannot be `extern`; remove this");
+        errors.at(abi, "an endpoint cannot be `extern`; remove `extern`");
     }
     if let Some(variadic) = &sig.variadic {
         errors.at(
@@ -57,17 +57,17 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
         errors.at(
             generics,
             "an endpoint cannot be generic, since a route has a concrete type\n\
-             help: write one endpoint for each type, and call a generic function in each of them",
+             help: write one endpoint per type, and call a generic function from each endpoint",
         );
     } else if !generics.params.is_empty() {
         errors.at(
             generics,
-            "an endpoint cannot have lifetime parameters, since its arguments are owned types; remove them",
+            "an endpoint cannot have lifetime parameters, since its arguments must be owned types; remove the parameters",
         );
     } else if let Some(clause) = &generics.where_clause {
         errors.at(
             clause,
-            "an endpoint cannot be generic, so it cannot have a `where` clause; remove it",
+            "an endpoint cannot be generic, so it cannot have a `where` clause; remove the clause",
         );
     }
 }
@@ -90,7 +90,7 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         errors.at(
             extra,
             format_args!(
-                "axum supports at most {MOST_EXTRACTORS} extractors; combine some of them in a tuple"
+                "axum supports at most {MOST_EXTRACTORS} extractors; combine some of them into a tuple"
             ),
         );
     }
@@ -126,7 +126,7 @@ fn check_extractors(endpoint: &Endpoint, errors: &mut Errors) {
         endpoint,
         errors,
         |ty| last_name(ty).is_some_and(|name| name == "Path"),
-        "use a single `Path` for all captures: `Path((a, b)): Path<(A, B)>`",
+        "use a single `Path` for all captures, as in `Path((a, b)): Path<(A, B)>`",
     );
 }
 

@@ -107,8 +107,8 @@ pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Err
             let is_taken = TAKEN.iter().any(|name| attribute.path().is_ident(name));
             if !is_taken {
                 let problem = match attribute.path().is_ident("doc") {
-                    true => "an argument cannot have a doc comment; describe it in the doc comment of the endpoint",
-                    false => "an argument can only have `#[cfg]` and lint attributes; remove this",
+                    true => "an argument cannot have a doc comment; describe the argument in the endpoint's doc comment",
+                    false => "an argument can only have `#[cfg]` and lint attributes; remove this attribute",
                 };
                 errors.at(attribute, problem);
             }

@@ -42,13 +42,13 @@ fn without_place(path: &Path) -> Option<String> {
     let problem = match names.last()?.as_str() {
         "sse_endpoint" => "this function is already an endpoint; remove this attribute",
         "debug_handler" | "debug_middleware" => {
-            "an endpoint is mounted with `.sse(…)`, unlike a plain handler; remove this attribute"
+            "this attribute is for plain handlers, not for endpoints; remove it"
         }
         "main" | "test" if first_is(&RUNTIMES) => {
-            "an endpoint is run by its router; remove this attribute"
+            "the router runs this endpoint; remove this attribute"
         }
         name if first_is(&FRAMEWORKS) && ROUTES.contains(&name) => {
-            "an endpoint is already a route, and is mounted with `.sse(…)`; remove this attribute"
+            "an endpoint is already a route; remove this attribute, and mount the endpoint with `.sse(…)`"
         }
         "async_trait" => "`#[async_trait]` is only for traits; remove this attribute",
         _ => return None,
@@ -81,7 +81,7 @@ pub(crate) fn above(name: &Ident, statements: &[Stmt]) -> Option<syn::Error> {
     Some(syn::Error::new(
         at,
         problem.unwrap_or_else(|| {
-            "this attribute rewrites the function before `#[sse_endpoint]` reads it; move it below `#[sse_endpoint]`"
+            "this attribute rewrites the function before `#[sse_endpoint]` reads it; move the attribute below `#[sse_endpoint]`"
                 .to_owned()
         }),
     ))

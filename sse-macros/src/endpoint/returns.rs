@@ -146,7 +146,7 @@ fn carried(
     let Some((bound, carried)) = item_of(&mut stream) else {
         errors.at(
             stream,
-            "expected a stream with an item type: `impl Stream<Item = T>`",
+            "expected a stream with an item type, such as `impl Stream<Item = T>`",
         );
         return None;
     };
@@ -196,7 +196,10 @@ fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
         if let GenericArgument::Type(item) = argument {
             errors.at(
                 &*item,
-                format_args!("expected an associated type: `Item = {}`", spelled(item)),
+                format_args!(
+                    "expected an associated type; write `Item = {}`",
+                    spelled(item)
+                ),
             );
             *argument = syn::parse_quote!(Item = #item);
         }

@@ -143,7 +143,7 @@ fn lock_across_yield(HeldGuard { at, call, name }: &HeldGuard) -> Warning {
         name: LOCK_ACROSS_YIELD,
         span: *at,
         message: format!(
-            "the guard of this `.{call}()` is held across a `yield_!`, so a slow client keeps the lock\nhelp: {way_out}"
+            "the guard returned by this `.{call}()` is held across a `yield_!`, so a slow client blocks every task that waits for the lock\nhelp: {way_out}"
         ),
     }
 }
@@ -199,7 +199,7 @@ fn few_captures(ty: &Type, captures: &[&str]) -> Option<Warning> {
             name: FEW_CAPTURES,
             span: ty.span(),
             message: format!(
-                "the path has {has} capture{plural}, but `{found}` extracts {takes}; extract all of them: `Path<(A, B)>`"
+                "the path has {has} capture{plural}, but `{found}` extracts {takes}; extract all of them, as in `Path<(A, B)>`"
             ),
         }
     })
@@ -222,7 +222,7 @@ fn body_on_get(ty: &Type) -> Option<Warning> {
         name: BODY_ON_GET,
         span: ty.span(),
         message: format!(
-            "`{found}` reads the body, but a `GET` request has none; add `method = POST`, or use `{query}`"
+            "`{found}` reads the body, but a `GET` request has no body; add `method = POST`, or use `{query}`"
         ),
     })
 }

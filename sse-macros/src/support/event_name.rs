@@ -14,7 +14,7 @@ pub(crate) fn event_name(key: &Ident, value: TokenStream) -> syn::Result<LitStr>
     let Ok(name) = syn::parse2::<LitStr>(value.clone()) else {
         return Err(syn::Error::new_spanned(
             value,
-            format_args!("expected an event name as a string: `{key} = \"ping\"`"),
+            format_args!("expected an event name as a string, such as `{key} = \"ping\"`"),
         ));
     };
     let problem = match name.value() {

@@ -7,10 +7,10 @@ pub(crate) const RESERVED_NAME: &str = "reserved_name";
 pub(crate) fn problem(event: &str) -> Option<String> {
     match event {
         "close" | "done" | "error" | "gap" => Some(format!(
-            "the framework also sends `{event}` events, and clients cannot tell them apart; choose another name"
+            "the framework also sends `{event}` events, so clients cannot tell the two apart; choose another name"
         )),
         "open" => Some(
-            "`EventSource` fires its own `open` event when it connects, and `onopen` receives both; choose another name"
+            "`EventSource` fires its own `open` event when it connects, and `onopen` would receive both; choose another name"
                 .to_owned(),
         ),
         _ => None,

@@ -79,7 +79,7 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
     let Ok(path) = path else {
         return Err(syn::Error::new_spanned(
             value,
-            "expected the path to the crate: `crate = ::sse_runtime`",
+            "expected the path to the crate, such as `crate = ::sse_runtime`",
         ));
     };
     // A `$crate` from a `macro_rules!` is a single identifier here.

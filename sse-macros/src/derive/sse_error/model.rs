@@ -197,7 +197,7 @@ fn status(entry: &Entry, example: &str) -> syn::Result<u16> {
         Ok(status @ 400..=599) => Ok(status),
         _ => Err(syn::Error::new_spanned(
             value,
-            format_args!("expected a status code from 400 to 599: `{example}`"),
+            format_args!("expected a status code from 400 to 599, such as `{example}`"),
         )),
     }
 }
@@ -241,7 +241,7 @@ fn transparent(span: Span, fields: &Fields, errors: &mut Errors) -> Option<Trans
         _ => {
             errors.at_span(
                 span,
-                "`transparent` requires a variant with one field that is an error: `Auth(AuthError)`",
+                "`transparent` requires a variant whose only field is an error, such as `Auth(AuthError)`",
             );
             None
         }
@@ -303,7 +303,7 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
             unread,
             "unsupported serde attribute on a field of an error\n\
              help: use `rename`, `skip`, `skip_serializing` or `skip_serializing_if`; for another format, implement \
-             `Serialize` for the type of the field",
+             `Serialize` for the field's type",
         );
     }
     let name = match serde_attribute::for_serializing(&field.attrs, "rename") {
@@ -313,7 +313,7 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     if name == "status" {
         errors.at(
             ident,
-            "the response already contains a `status`, from `#[sse(status = …)]`; rename this field",
+            "the response already has a `status` member, which `#[sse(status = …)]` sets; rename this field",
         );
     }
     Some(name)
@@ -341,7 +341,7 @@ fn skip_if(field: &Field, errors: &mut Errors) -> Option<ExprPath> {
         Err(_) => {
             errors.at(
                 text,
-                "expected the path of a function, such as `\"Option::is_none\"`",
+                "expected a function path, such as `\"Option::is_none\"`",
             );
             None
         }

@@ -194,7 +194,7 @@ impl ShapeReader<'_> {
             if let Some(untagged) = serde_attribute::untagged(&variant.attrs) {
                 self.errors.at(
                     untagged,
-                    "a variant is identified by its event name; remove `untagged`, or put it on the enum",
+                    "clients identify a variant by its event name; remove `untagged`, or move it to the enum",
                 );
             }
             let shape = self.shape(
@@ -210,7 +210,7 @@ impl ShapeReader<'_> {
                 self.errors.at(
                     name,
                     format_args!(
-                        "`{other}` already has the event name `{event}`; choose another name: `#[sse(event = \"…\")]`"
+                        "`{other}` already uses the event name `{event}`; choose another name with `#[sse(event = \"…\")]`"
                     ),
                 );
             }
@@ -231,7 +231,7 @@ impl ShapeReader<'_> {
         if let (Some(span), Some(_)) = (attrs.message, &attrs.event) {
             self.errors.at_span(
                 span,
-                "`message` means that the event has no name, but `event` gives it one; remove one of them",
+                "`message` leaves the event unnamed, but `event` gives it a name; remove one of them",
             );
         }
         let event = match (&attrs.event, attrs.message) {
@@ -296,7 +296,9 @@ impl ShapeReader<'_> {
             (Some(span), _) => {
                 self.errors.at_span(
                     span,
-                    format_args!("`text` requires {target} with one text field: `Html(String)`"),
+                    format_args!(
+                        "`text` requires {target} with one unnamed text field, as in `Html(String)`"
+                    ),
                 );
                 ShapeData::Json
             }

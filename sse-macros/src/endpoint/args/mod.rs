@@ -126,7 +126,7 @@ impl<T: Value> Field for Key<T> {
         errors: &mut Errors,
     ) -> syn::Result<()> {
         let takes_a_value = || {
-            let message = format_args!("`{key}` requires a value: `{example}`");
+            let message = format_args!("`{key}` requires a value, such as `{example}`");
             Err(syn::Error::new_spanned(key, message))
         };
         if !input.peek(Token![=]) {
@@ -174,7 +174,7 @@ impl Field for Allow {
         if !input.peek(syn::token::Paren) {
             input.parse::<TokenStream>()?;
             let message =
-                format_args!("expected the names of warnings in parentheses: `{example}`");
+                format_args!("expected warning names in parentheses, such as `{example}`");
             return Err(syn::Error::new_spanned(key, message));
         }
         let content;
@@ -209,7 +209,7 @@ impl Args {
         if args.path.is_none() && !complained {
             errors.at_span(
                 Span::call_site(),
-                "expected a path: `#[sse_endpoint(\"/ticks\")]`",
+                "expected a path, as in `#[sse_endpoint(\"/ticks\")]`",
             );
         }
         if let (Some(KeepAlive::Off), Some(span)) =
@@ -230,7 +230,7 @@ impl Args {
         let way_out = match (self.events.get(), self.method.get()) {
             (Some(Events::Own), _) => "remove one of them",
             (None, Some(method)) if !method.is_get() => {
-                "`events = \"own\"` is the default for methods other than `GET`; add `events = \"all\"` if clients expect this event"
+                "`events = \"own\"` is the default for every method except `GET`; add `events = \"all\"` if clients expect this event"
             }
             _ => return,
         };
@@ -246,7 +246,7 @@ impl Args {
             errors.at_span(
                 span,
                 format_args!(
-                    "`keep_alive_event` sends events that the endpoint does not yield, which `events = \"own\"` excludes\nhelp: {way_out}"
+                    "`keep_alive_event` sends keep-alive events, which `events = \"own\"` excludes\nhelp: {way_out}"
                 ),
             );
         }
@@ -261,7 +261,7 @@ impl Args {
                 let expression = input.parse::<TokenStream>()?;
                 return Err(syn::Error::new_spanned(
                     expression,
-                    "the path must be a string literal, since it is checked at compile time: \
+                    "the path is checked at compile time, so it must be a string literal, as in \
                      `#[sse_endpoint(\"/ticks\")]`",
                 ));
             } else {
@@ -294,7 +294,7 @@ impl Args {
         let syn::Lit::Str(path) = literal else {
             return Err(syn::Error::new_spanned(
                 literal,
-                "the path must be a string: `#[sse_endpoint(\"/ticks\")]`",
+                "the path must be a string, as in `#[sse_endpoint(\"/ticks\")]`",
             ));
         };
         if self.path.is_some() {
@@ -302,7 +302,7 @@ impl Args {
             return Ok(());
         }
         if !first {
-            errors.at(&path, "the path must come first, before the keys");
+            errors.at(&path, "the path must come before the keys");
         }
         for problem in path::problems(&path.value()) {
             errors.at(&path, problem);
@@ -336,7 +336,8 @@ fn is_expression(input: ParseStream<'_>) -> bool {
 
 fn unknown_key(name: &str) -> String {
     if ["path", "route", "uri", "url"].contains(&name) {
-        return "the path comes first, without a key: `#[sse_endpoint(\"/ticks\")]`".to_owned();
+        return "the path comes first and has no key, as in `#[sse_endpoint(\"/ticks\")]`"
+            .to_owned();
     }
     let known = KEYS.map(|(name, _)| name);
     let options = known.join(", ");

@@ -37,7 +37,7 @@ impl Value for Method {
                 let given = given.trim_matches('"').to_uppercase();
                 let message = match METHODS.iter().find(|method| **method == given) {
                     Some(method) => format!(
-                        "methods are written in upper case, without quotes: `method = {method}`"
+                        "write the method in uppercase and without quotes, as in `method = {method}`"
                     ),
                     None => one_of(METHODS),
                 };

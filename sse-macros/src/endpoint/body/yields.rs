@@ -122,7 +122,7 @@ pub(crate) fn operand(input: ParseStream<'_>) -> syn::Result<Operand> {
 
 pub(crate) fn arity(call: Yield) -> &'static str {
     match call {
-        Yield::One => "`yield_!` takes one value; wrap several in a tuple or a struct",
+        Yield::One => "`yield_!` takes one value; wrap several values in a tuple or a struct",
         Yield::All => "`yield_all!` takes one stream",
     }
 }

@@ -248,7 +248,7 @@ const BLOCK_ON: &str = "`.await` the future";
 /// blocks.
 fn instead_of_method(name: &str) -> Option<&'static str> {
     let way_out = match name {
-        "blocking_recv" => "use `.recv().await`, or `.await` a oneshot receiver",
+        "blocking_recv" => "use `.recv().await`, or `.await` a oneshot receiver directly",
         "blocking_recv_many" => "use `.recv_many(…).await`",
         "blocking_send" => "use `.send(…).await`",
         "blocking_lock" => "use `.lock().await`",

@@ -33,7 +33,7 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
         path.remove(mark);
         let segment = segment_at(&path, mark);
         problems.push(format!(
-            "`{segment}` cannot be optional; write one endpoint for the path with it, and another for the path without it"
+            "`{segment}` cannot be optional; write one endpoint with this segment, and another one without it"
         ));
     }
     for (mark, name, way_out) in [
@@ -55,7 +55,7 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
             .collect();
         let rewritten = segments.join("/");
         problems.push(format!(
-            "captures are written `{new}`, not `{segment}`: `\"{rewritten}\"`"
+            "write `{new}` instead of `{segment}`, as in `\"{rewritten}\"`"
         ));
         path = rewritten;
     }
@@ -68,7 +68,7 @@ fn refusals(path: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !path.starts_with('/') {
         problems.push(format!(
-            "paths must start with `/`; did you mean `\"/{path}\"`?"
+            "the path must start with `/`; did you mean `\"/{path}\"`?"
         ));
     }
     let legacy = path
@@ -84,7 +84,7 @@ fn refusals(path: &str) -> Vec<String> {
         .collect();
     let path = segments.join("/");
     problems.push(format!(
-        "captures are written `{new}`, not `{segment}`: `\"{path}\"`"
+        "write `{new}` instead of `{segment}`, as in `\"{path}\"`"
     ));
     problems.extend(scan(&path).problems);
     problems

@@ -16,7 +16,7 @@ pub(super) fn name_problems(captures: &[&str], path: &str) -> Vec<String> {
 fn name_problem(name: &str) -> Option<String> {
     if let Some(name) = name.strip_suffix("..") {
         let name = name.trim_end_matches('.');
-        let problem = format!("wildcards are written `{{*{name}}}`, not `{{{name}...}}`");
+        let problem = format!("write the wildcard as `{{*{name}}}` instead of `{{{name}...}}`");
         return Some(problem).filter(|_| is_name(name));
     }
     if is_name(name) {
@@ -25,7 +25,7 @@ fn name_problem(name: &str) -> Option<String> {
     let own = leading_name(name, "id");
     Some(match name.split_once(':') {
         Some(_) => format!(
-            "captures cannot have patterns; write `{{{own}}}`, and validate the value with the type in `Path<…>`"
+            "a capture cannot have a pattern; write `{{{own}}}`, and validate the value with the type in `Path<…>`"
         ),
         None => format!(
             "`{name}` is not a valid capture name; use only letters, digits, `_`, `-` and `.`, as in `{{{own}}}`"

@@ -129,7 +129,7 @@ fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> 
             let own = leading_name(name(end), "rest");
             problem(
                 format!(
-                    "a wildcard has a single `*`, before its name; write `{{*{own}}}` instead of `{segment}`"
+                    "a wildcard has a single `*` before its name; write `{{*{own}}}` instead of `{segment}`"
                 ),
                 end,
             )
@@ -143,7 +143,7 @@ fn capture(path: &str, tokens: &[Token], open: usize) -> Result<usize, Problem> 
             match brace {
                 Some((close, token)) if token.is('}') => problem(
                     format!(
-                        "`{{{}}}` contains a `/`, but a capture is within one segment; write `{{a}}/{{b}}`, or `{{*rest}}`",
+                        "`{{{}}}` contains a `/`, but a capture matches a single segment; write `{{a}}/{{b}}`, or `{{*rest}}`",
                         name(close)
                     ),
                     close,

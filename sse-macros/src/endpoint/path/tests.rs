@@ -91,44 +91,44 @@ fn problems_suggest_a_fix() {
     for (path, problem) in [
         (
             "ticks",
-            "paths must start with `/`; did you mean `\"/ticks\"`?",
+            "the path must start with `/`; did you mean `\"/ticks\"`?",
         ),
-        ("", "paths must start with `/`; did you mean `\"/\"`?"),
+        ("", "the path must start with `/`; did you mean `\"/\"`?"),
         (
             "/a/:id",
-            "captures are written `{id}`, not `:id`: `\"/a/{id}\"`",
+            "write `{id}` instead of `:id`, as in `\"/a/{id}\"`",
         ),
         (
             "/:a/:b",
-            "captures are written `{a}`, not `:a`: `\"/{a}/{b}\"`",
+            "write `{a}` instead of `:a`, as in `\"/{a}/{b}\"`",
         ),
         (
             "/:{id}",
-            "captures are written `{id}`, not `:{id}`: `\"/{id}\"`",
+            "write `{id}` instead of `:{id}`, as in `\"/{id}\"`",
         ),
         (
             "/a/:id.json",
-            "captures are written `{id}`, not `:id.json`: `\"/a/{id}\"`",
+            "write `{id}` instead of `:id.json`, as in `\"/a/{id}\"`",
         ),
         (
             "/a/*rest",
-            "captures are written `{*rest}`, not `*rest`: `\"/a/{*rest}\"`",
+            "write `{*rest}` instead of `*rest`, as in `\"/a/{*rest}\"`",
         ),
         (
             "/a/*",
-            "captures are written `{*rest}`, not `*`: `\"/a/{*rest}\"`",
+            "write `{*rest}` instead of `*`, as in `\"/a/{*rest}\"`",
         ),
         (
             "/a/<id>",
-            "captures are written `{id}`, not `<id>`: `\"/a/{id}\"`",
+            "write `{id}` instead of `<id>`, as in `\"/a/{id}\"`",
         ),
         (
             "/<rest..>",
-            "captures are written `{*rest}`, not `<rest..>`: `\"/{*rest}\"`",
+            "write `{*rest}` instead of `<rest..>`, as in `\"/{*rest}\"`",
         ),
         (
             "/{rest...}",
-            "wildcards are written `{*rest}`, not `{rest...}`",
+            "write the wildcard as `{*rest}` instead of `{rest...}`",
         ),
         ("/{id}/{id}", "duplicate capture `{id}` in `\"/{id}/{id}\"`"),
         (
@@ -159,7 +159,7 @@ fn problems_suggest_a_fix() {
         ),
         (
             "/{a/b}",
-            "`{a/b}` contains a `/`, but a capture is within one segment; write `{a}/{b}`, or `{*rest}`",
+            "`{a/b}` contains a `/`, but a capture matches a single segment; write `{a}/{b}`, or `{*rest}`",
         ),
         (
             "/{*rest}/a",
@@ -175,11 +175,11 @@ fn problems_suggest_a_fix() {
         ),
         (
             "/{rest*}",
-            "a wildcard has a single `*`, before its name; write `{*rest}` instead of `{rest*}`",
+            "a wildcard has a single `*` before its name; write `{*rest}` instead of `{rest*}`",
         ),
         (
             "/{**rest}",
-            "a wildcard has a single `*`, before its name; write `{*rest}` instead of `{**rest}`",
+            "a wildcard has a single `*` before its name; write `{*rest}` instead of `{**rest}`",
         ),
         (
             "/{a}{b}",
@@ -201,7 +201,7 @@ fn problems_suggest_a_fix() {
         ),
         (
             "/{id:[0-9]+}",
-            "captures cannot have patterns; write `{id}`, and validate the value with the type in `Path<…>`",
+            "a capture cannot have a pattern; write `{id}`, and validate the value with the type in `Path<…>`",
         ),
         (
             "/{ id }",
@@ -209,11 +209,11 @@ fn problems_suggest_a_fix() {
         ),
         (
             "/a/{id?}",
-            "`{id}` cannot be optional; write one endpoint for the path with it, and another for the path without it",
+            "`{id}` cannot be optional; write one endpoint with this segment, and another one without it",
         ),
         (
             "/a/{id}?",
-            "`{id}` cannot be optional; write one endpoint for the path with it, and another for the path without it",
+            "`{id}` cannot be optional; write one endpoint with this segment, and another one without it",
         ),
         (
             "/a?b={c",

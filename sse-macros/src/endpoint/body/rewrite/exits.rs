@@ -65,7 +65,7 @@ impl BodyRewriter<'_> {
         if is_call_of(value, "Ok") || is_literal(value) || (form == Form::Stream && !is_err) {
             self.errors.at(
                 expr,
-                "a stream ends with `return;`, without a value; send values with `yield_!(…)` first",
+                "`return` cannot have a value here; send values with `yield_!(…)`, and end the stream with `return;`",
             );
             return None;
         }

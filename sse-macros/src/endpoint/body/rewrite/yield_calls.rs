@@ -73,10 +73,10 @@ impl BodyRewriter<'_> {
                 "a closure is not part of the generator, so it cannot use `{name}!`; use a loop, or collect the values first"
             ),
             Scope::AsyncBlock => format!(
-                "an `async` block is a separate future, so it cannot use `{name}!`; `.await` it, and yield its output"
+                "an `async` block is a separate future, so it cannot use `{name}!`; `.await` the block, and yield its output"
             ),
             Scope::Spawned => format!(
-                "a spawned task runs on its own, so it cannot use `{name}!`; yield values that it sends through a channel"
+                "a spawned task is not part of the generator, so it cannot use `{name}!`; send the values through a channel, and yield them in the endpoint"
             ),
         };
         Some(problem)
