@@ -6,8 +6,8 @@
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |
-//! | `args` (`path`, `warning_names`) | the attribute's parentheses | `Args`: the path and the keys |
-//! | `conditional` (`attributes`) | the function | two functions, if the function contains a `#[cfg]` |
+//! | `args` (`path`, `warning_names`) | the attribute's arguments | `Args`: the path and the keys |
+//! | `conditional` (`attributes`) | the function | two copies of the function, if it contains a `#[cfg]` |
 //! | `function` (`misplaced`) | the item | `Function`: the signature and, separately, the statements |
 //! | `returns` | the return type | `Returns`: the item, and where errors are allowed |
 //! | `body` | the statements | `Body`: the rewritten statements |

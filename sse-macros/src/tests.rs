@@ -30,7 +30,7 @@ fn compare(name: &str, expanded: TokenStream) -> String {
     let golden = fs::read_to_string(&path).unwrap();
     assert_eq!(
         expanded, golden,
-        "the expansion has changed; if this is intended, run again with UPDATE_EXPANDED=1"
+        "the expansion has changed; if this is intentional, run the test again with UPDATE_EXPANDED=1"
     );
     expanded
 }
@@ -55,7 +55,7 @@ fn clock() {
     assert!(expanded.lines().count() < 35);
 }
 
-/// All keys.
+/// An endpoint that uses every key.
 #[test]
 fn keys() {
     check(
@@ -123,7 +123,7 @@ fn order_steps() {
     );
 }
 
-/// A foreign macro, and a macro that the endpoint defines.
+/// An endpoint that uses a foreign macro and a macro of its own.
 #[test]
 fn room() {
     check(
@@ -169,7 +169,7 @@ fn chat_event() {
     compare("chat_event", sse_event::derive(item));
 }
 
-/// An error that can be both a status and an event.
+/// An error that can become either a status or an event.
 #[test]
 fn ask_error() {
     let item = syn::parse_quote! {
@@ -184,7 +184,7 @@ fn ask_error() {
     compare("ask_error", sse_error::derive(item));
 }
 
-/// Both kinds of errors, arguments, keys, an attribute and a foreign macro.
+/// An endpoint with both kinds of errors, arguments, keys, an attribute and a foreign macro.
 #[test]
 fn answer() {
     check(
@@ -254,7 +254,7 @@ fn prefixes_keep_their_identifiers() {
         for ident in typed.iter().filter(|ident| *ident != "yield_") {
             assert!(
                 found.any(|found| found == *ident),
-                "`{ident}` from `{prefix}` is missing in `{expanded}`"
+                "`{ident}` from `{prefix}` is missing from `{expanded}`"
             );
         }
         let header = expanded.to_string();

@@ -304,8 +304,8 @@ fn condition(
     let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
-        // Attributes on the outer function can stay in a `cfg_attr`. Attributes on the inner
-        // function are moved there individually.
+        // Attributes for the outer function can stay in a `cfg_attr`. Attributes for the inner
+        // function are moved there one by one.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };

@@ -175,8 +175,8 @@ fn function(
     }
 }
 
-/// Generates the function body: the user's statements, the call that begins the response, and the
-/// final `return`.
+/// Generates the function body, which consists of the user's statements, the call that begins the
+/// response, and the final `return`.
 fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     let private = endpoint.runtime.internals();
     let body = &endpoint.body;

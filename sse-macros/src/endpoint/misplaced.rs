@@ -16,7 +16,7 @@ const RUNTIMES: [&str; 7] = [
     "tokio",
 ];
 
-/// Attributes of other web frameworks that turn a function into a route.
+/// Attributes from other web frameworks that turn a function into a route.
 const ROUTES: [&str; 10] = [
     "connect", "delete", "endpoint", "get", "head", "options", "patch", "post", "put", "trace",
 ];

@@ -16,7 +16,7 @@ pub(crate) struct Endpoint {
     pub(crate) runtime: Runtime,
     /// The function, with an empty body.
     pub(crate) function: ItemFn,
-    /// `None` if the return type is not supported, which is reported while it is parsed.
+    /// `None` if the return type is not supported. The error has already been reported.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) findings: Findings,

@@ -1,5 +1,5 @@
-//! Warnings for code that is probably but not certainly wrong. Each warning has a name, with which
-//! `allow(…)` silences it.
+//! Warnings for code that is probably but not certainly wrong. To silence a warning, pass its name
+//! to `allow(…)`.
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 

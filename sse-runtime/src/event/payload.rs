@@ -21,7 +21,7 @@ use sealed::Sealed;
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialized",
-    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for it, or send text with `sse_runtime::Text`; the item must be the value itself, not wrapped in `Event` or `Json`"
+    note = "derive `serde::Serialize` or `sse_runtime::SseEvent` for this type, or send text with `sse_runtime::Text`; the item must be the value itself, not wrapped in `Event` or `Json`"
 )]
 pub trait Payload<Kind = AsJson>: Sealed<Kind> {
     #[doc(hidden)]
@@ -31,7 +31,7 @@ pub trait Payload<Kind = AsJson>: Sealed<Kind> {
 /// Types that can be a stream's error. Implemented for every [`Payload`]. This trait exists to
 /// improve the compiler's error message for every other type.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` would be sent to the client, but it, or a type inside it, cannot be serialized",
+    message = "`{Self}` would be sent to the client, but this type, or a type inside it, cannot be serialized",
     label = "this cannot be serialized",
     note = "derive `sse_runtime::SseError` or `serde::Serialize` for an error that clients may see, and convert other errors into it with `?`"
 )]

@@ -23,7 +23,7 @@ use crate::event::{describe::Describe, frame::Head};
 /// Derive this trait with [the macro of the same name](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not implement `SseError`",
-    note = "derive `sse_runtime::SseError` for it"
+    note = "derive `sse_runtime::SseError` for this type"
 )]
 pub trait SseError: Serialize + IntoResponse {
     #[doc(hidden)]

@@ -145,9 +145,9 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
 
 /// Types that the field of a variant with `#[sse(text)]` can have.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not text",
+    message = "`{Self}` cannot be sent as text",
     label = "this cannot be sent as text",
-    note = "`#[sse(text)]` requires a `String` or another type that implements `AsRef<str>`; without it, the value is sent as JSON"
+    note = "`#[sse(text)]` requires a `String` or another type that implements `AsRef<str>`; without `#[sse(text)]`, the value is sent as JSON"
 )]
 pub trait IsText {}
 

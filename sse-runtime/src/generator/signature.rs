@@ -129,7 +129,7 @@ impl<T> ItemOf<T> for Probe<T> {
 
 /// Not implemented for any type. This rejects a `Result` that is written under another name.
 #[diagnostic::on_unimplemented(
-    message = "the item of this stream is a `Result`, but the signature uses another name for it",
+    message = "this stream's item is a `Result`, but the signature uses an alias for it",
     label = "this is a `Result`",
     note = "write `impl Stream<Item = Result<T, E>>`, since the attribute reads the type from the signature"
 )]

@@ -259,7 +259,7 @@ impl Future for Handover<'_> {
 /// The `Kind` parameter distinguishes the kinds of values and is inferred.
 #[diagnostic::on_unimplemented(
     message = "this stream cannot yield `{Self}`; its item is `{T}`",
-    label = "the item of this stream is `{T}`",
+    label = "this stream's item is `{T}`",
     note = "`yield_!` accepts a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; use `yield_all!` for a stream",
     note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`"
 )]
@@ -273,10 +273,10 @@ pub trait Yield<T, Kind> {
 /// This trait is defined in this crate because the compiler's error message for `Stream` lists
 /// implementations and does not suggest a fix.
 #[diagnostic::on_unimplemented(
-    message = "`yield_all!` requires a stream, but `{Self}` is not one",
+    message = "`yield_all!` requires a stream, but `{Self}` is not a stream",
     label = "not a stream",
-    note = "to yield the values of a collection or an iterator, write `for value in … {{ yield_!(value) }}`, or wrap it: `yield_all!(tokio_stream::iter(…))`",
-    note = "use `yield_!` for a single value; wrap a receiver in its type from `tokio_stream::wrappers`"
+    note = "to yield the values of a collection or an iterator, write `for value in … {{ yield_!(value) }}`, or wrap the iterator, as in `yield_all!(tokio_stream::iter(…))`",
+    note = "use `yield_!` for a single value; wrap a receiver in the matching type from `tokio_stream::wrappers`"
 )]
 pub trait Whole {
     /// The stream's item type.
@@ -388,8 +388,8 @@ fn write_event<T>(
 /// Items that `yield_all!` accepts. These are the values that `yield_!` accepts and `Result`s that
 /// contain such values.
 #[diagnostic::on_unimplemented(
-    message = "`yield_all!` cannot yield `{Self}`; the item of this stream is `{T}`, and its error is `{E}`",
-    label = "the items of this stream do not match",
+    message = "`yield_all!` cannot yield `{Self}`; this stream's item is `{T}`, and its error is `{E}`",
+    label = "the items of this stream have the wrong type",
     note = "`yield_all!` accepts a stream of values that `yield_!` accepts, or of `Result`s with such values and errors that convert into `{E}`"
 )]
 pub trait TryYield<T, E, Kind> {

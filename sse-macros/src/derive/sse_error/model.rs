@@ -82,13 +82,13 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<RetryAfter>,
 }
 
-/// The field of a transparent variant. The error inside it determines the whole response.
+/// The only field of a transparent variant. Its error determines the whole response.
 pub(crate) struct Transparent {
     pub(crate) member: Member,
     pub(crate) ty: Type,
 }
 
-/// A field that is sent to the client if its type is `Serialize`.
+/// A field that is sent to the client if its type implements `Serialize`.
 pub(crate) struct ShownField {
     pub(crate) member: Member,
     pub(crate) name: String,

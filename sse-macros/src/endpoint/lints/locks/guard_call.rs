@@ -1,4 +1,4 @@
-//! Recognizes calls that return a lock guard, judging by the method names.
+//! Recognizes calls that return a lock guard, judging by their method names.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};

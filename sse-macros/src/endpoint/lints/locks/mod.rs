@@ -326,8 +326,8 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_macro(&mut self, _: &'ast Macro) {}
 }
 
-/// Returns the name of the method if the expression evaluates to a guard, and not to a `Result`
-/// that contains a guard.
+/// Returns the method's name if the expression evaluates to a guard rather than to a `Result` that
+/// contains a guard.
 fn call_of_guard(expr: &Expr) -> Option<Ident> {
     let call = guard_call(expr)?;
     (call.holds == Holds::Guard).then(|| call.name.clone())
