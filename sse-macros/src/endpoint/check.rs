@@ -175,13 +175,13 @@ fn problem_of(ty: &Type) -> Option<String> {
             };
             let found = found();
             Some(format!(
-                "extractors must be owned types; use `{owned}` instead of `{found}`"
+                "an extractor must be an owned type; use `{owned}` instead of `{found}`"
             ))
         }
         _ if borrows(ty) => {
             let found = found();
             Some(format!(
-                "extractors must be owned types, but `{found}` borrows; use an owned type"
+                "an extractor must be an owned type, but `{found}` borrows; use an owned type"
             ))
         }
         _ => None,

@@ -160,7 +160,7 @@ fn read_attrs(attributes: &[Attribute], target: &Target, errors: &mut Errors) ->
     if let Some(serde) = serde_attribute::first(attributes) {
         errors.at(
             serde,
-            "serde attributes are only allowed on the fields of an error\n\
+            "serde attributes are allowed only on an error's fields\n\
              help: to change the code, use `#[sse(code = \"…\")]`, or `#[sse(rename_all = \"…\")]` on the enum",
         );
     }
@@ -301,7 +301,7 @@ fn shown_name(field: &Field, errors: &mut Errors) -> Option<String> {
     if let Some(unread) = serde_attribute::unread(&field.attrs) {
         errors.at(
             unread,
-            "unsupported serde attribute on a field of an error\n\
+            "unsupported serde attribute on an error's field\n\
              help: use `rename`, `skip`, `skip_serializing` or `skip_serializing_if`; for another format, implement \
              `Serialize` for the field's type",
         );
