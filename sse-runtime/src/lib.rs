@@ -124,10 +124,7 @@
 )]
 #![cfg_attr(
     not(feature = "server"),
-    allow(
-        dead_code,
-        reason = "some items are used only by the server"
-    )
+    allow(dead_code, reason = "some items are used only by the server")
 )]
 #![doc(test(attr(deny(warnings), allow(dead_code, unused_variables))))]
 

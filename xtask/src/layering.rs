@@ -43,6 +43,23 @@ fn imports_point_to_earlier_stages() -> io::Result<()> {
     Ok(())
 }
 
+/// Paths on the page are relative to the repository, or to the sources of one of the two crates.
+#[test]
+fn paths_on_the_architecture_page_exist() -> io::Result<()> {
+    let page = fs::read_to_string(root().join("docs/architecture.md"))?;
+    let bases = ["", "sse-runtime/src", "sse-macros/src"].map(|base| root().join(base));
+    let is_path = |code: &&str| {
+        let ends = ["/", ".rs", ".txt"];
+        !code.contains(' ') && ends.iter().any(|end| code.ends_with(end))
+    };
+    let paths: Vec<_> = page.split('`').skip(1).step_by(2).filter(is_path).collect();
+    assert!(paths.len() > 50, "the page has only {} paths", paths.len());
+    let exists = |path: &&str| bases.iter().any(|base| base.join(path).exists());
+    let missing: Vec<_> = paths.iter().copied().filter(|path| !exists(path)).collect();
+    assert!(missing.is_empty(), "no such files: {missing:?}");
+    Ok(())
+}
+
 #[test]
 fn upward_imports_are_found() {
     let stages = ["event", "stream", "server"].map(str::to_owned);

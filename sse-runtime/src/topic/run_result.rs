@@ -33,8 +33,9 @@ impl RunError {
     pub(crate) fn abandoned() -> Self {
         Self {
             failure: Failure::hidden(),
-            log: "the run was abandoned because it had no reader for the hub's `abandon_after` time"
-                .to_owned(),
+            log:
+                "the run was abandoned because it had no reader for the hub's `abandon_after` time"
+                    .to_owned(),
         }
     }
 }

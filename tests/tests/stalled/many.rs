@@ -47,7 +47,11 @@ async fn stalled_clients_do_not_delay_others() {
     told.generators.until_started(CLIENTS).await;
     stalls.send_replace(true);
     for _ in 1..CLIENTS {
-        within("every other client to receive its events", all_served.recv()).await;
+        within(
+            "every other client to receive its events",
+            all_served.recv(),
+        )
+        .await;
     }
     assert!(
         reasons.try_recv().is_err(),

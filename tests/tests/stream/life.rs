@@ -182,7 +182,10 @@ async fn max_duration_ends_a_waiting_generator() {
         "{limits:?}"
     );
     limits.dedup();
-    assert!(limits.len() > 1, "all clients would reconnect at the same time");
+    assert!(
+        limits.len() > 1,
+        "all clients would reconnect at the same time"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -244,9 +244,7 @@ impl<'b> Fields<'b> {
 /// the tag.
 #[cold]
 fn unexpected_field() -> Error {
-    ser::Error::custom(
-        "a `RawValue` or an arbitrary-precision number cannot hold an enum's tag",
-    )
+    ser::Error::custom("a `RawValue` or an arbitrary-precision number cannot hold an enum's tag")
 }
 
 impl SerializeStruct for Fields<'_> {

@@ -207,7 +207,10 @@ mod tests {
         let written = outgoing.poll_write(Pin::new(&mut narrow), &mut cx);
         assert!(matches!(written, Poll::Ready(Ok(()))), "{written:?}");
         let whole = [&b"head\r\n\r\nF4240\r\n"[..], &data, b"\r\n0\r\n\r\n"].concat();
-        assert!(narrow.taken == whole, "the written bytes differ from the frame");
+        assert!(
+            narrow.taken == whole,
+            "the written bytes differ from the frame"
+        );
         let capacity = COPY_BUFFER.with_borrow(Vec::capacity);
         assert!(
             capacity <= 2 * COPY_MAX,

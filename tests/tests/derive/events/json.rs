@@ -84,7 +84,7 @@ async fn nested_event_type_is_plain_json() {
 
 #[tokio::test]
 async fn event_head_does_not_leak_to_the_next_value() {
-    /// Serializes an event type with serde_json and then passes the resulting string to our
+    /// Serializes an event type with `serde_json` and then passes the resulting string to our
     /// serializer.
     struct Quoted(Chat);
     impl Serialize for Quoted {
@@ -123,7 +123,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
-    /// An event that uses serde_json to serialize another event while it is itself being
+    /// An event that uses `serde_json` to serialize another event while it is itself being
     /// serialized.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]
