@@ -34,9 +34,9 @@
 //! The macro is called `yield_!` because `yield` is a reserved keyword in Rust. The attribute
 //! brings it into scope only inside the function.
 //!
-//! [`axum::response::sse`] provides the encoder and the response, and you supply a stream. This
-//! crate adds the rest of an endpoint: resumption, errors before and after the first event, limits,
-//! shutdown, and testing.
+//! axum's [`sse` module](https://docs.rs/axum/latest/axum/response/sse/index.html) provides the
+//! encoder and the response, and you supply a stream. This crate adds the rest of an endpoint:
+//! resumption, errors before and after the first event, limits, shutdown, and testing.
 //!
 //! # Where to look
 //!
@@ -228,9 +228,13 @@ pub mod route {
 /// The version of axum that this crate uses.
 #[doc(no_inline)]
 pub use axum;
+#[doc(inline)]
 pub use endpoint::route::{SseRoute, SseRouterExt};
+#[doc(inline)]
 pub use event::{Event, EventId, EventName, LastEventId, SseError, SseEvent, Text};
+#[doc(inline)]
 pub use generator::first_ok::first_ok;
+#[doc(inline)]
 pub use lifecycle::{
     close_reason::CloseReason, connection::Connection, shutdown::Shutdown,
     stream_limit::StreamLimit,
@@ -238,7 +242,9 @@ pub use lifecycle::{
 pub use macros::{SseError, SseEvent, sse_endpoint};
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+#[doc(inline)]
 pub use server::{Server, serve};
 #[doc(no_inline)]
 pub use tokio_stream::Stream;
+#[doc(inline)]
 pub use topic::{Hub, Start, Topic};
