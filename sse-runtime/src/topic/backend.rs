@@ -1,8 +1,8 @@
 //! [`Backend`], which stores a topic's events, and [`Reader`], which reads them.
 //!
-//! The in-memory ring is currently the only back end. The traits also support other back ends, such
-//! as an on-disk log or another server. For this reason, publishing can take time, ids are opaque,
-//! and readers are polled.
+//! The in-memory ring is currently the only back end. The traits are designed to allow for others,
+//! such as an on-disk log or another server. This is why publishing is asynchronous, ids are
+//! opaque, and readers are polled.
 
 use std::{
     fmt,
@@ -42,9 +42,10 @@ pub(crate) struct Entry<T> {
     pub(crate) id_line: Range<usize>,
 }
 
-/// The number of bytes that an event needs in addition to its entry and its frame. They cover the
-/// reference counts of its `Arc`, the rounding of two allocations, and its slot in the ring. The
-/// slot is counted twice, because up to half of the ring's slots may be unused.
+/// The number of bytes that an event occupies in addition to its entry and its frame: the reference
+/// counts of its `Arc`, the bytes that the allocator adds when it rounds up the event's two
+/// allocations, and the event's slot in the ring. The slot is counted twice, because up to half of
+/// the ring's slots may be unused.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -63,8 +64,9 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Returns the number of bytes needed to hold the event. The size of a value's heap data is
-    /// unknown. If the value may own heap data, the frame length serves as an estimate.
+    /// Returns the number of bytes needed to hold the event. The size of the value's heap data
+    /// cannot be determined. If the value may own heap data, the length of the frame without its
+    /// `id` line serves as an estimate.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -74,7 +76,8 @@ impl<T> Entry<T> {
     }
 }
 
-/// Returns the total length of the comment and event name lines, which precede a frame's `id` line.
+/// Returns the total length of a frame's comment lines and `event` line, which precede its `id`
+/// line.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
     // Most events have no name.
@@ -97,8 +100,8 @@ fn name_len(frame: &[u8]) -> usize {
 #[derive(Debug)]
 pub(crate) struct Delivery<T> {
     pub(crate) entry: Arc<Entry<T>>,
-    /// The id to send instead of the entry's id. It is used for readers whose ids contain more than
-    /// an event number, such as positions in several topics.
+    /// The id to send instead of the entry's id, if any. It is set for readers whose ids contain
+    /// more than an event number, such as the positions in several topics.
     pub(crate) id: Option<EventId>,
 }
 
@@ -139,8 +142,8 @@ impl<T> Delivery<T> {
         format!("id: {id}\n").len() + frame.len() - id_line.len()
     }
 
-    /// Appends the frame to the outgoing frames. The frame is copied only if its id differs from
-    /// the entry's id.
+    /// Appends the frame to the outgoing frames. The frame is shared, unless the delivery's id
+    /// replaces the entry's id. In that case, the frame is copied.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {
             outgoing.frames.share(&self.entry.frame);
@@ -173,11 +176,11 @@ impl<T> Deref for Delivery<T> {
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// A single event, which is also the newest one.
+    /// The only event that the reader has not read yet, which is the topic's newest event.
     Event {
         delivery: Delivery<T>,
-        /// Whether the waker is registered for the next event, as it would be if the read had
-        /// returned `Pending`.
+        /// Whether the read has already registered the waker for the next event, as a read that
+        /// returns `Pending` does.
         waits: bool,
     },
     /// A batch of the next events, which may be shared with other readers.
@@ -185,7 +188,8 @@ pub(crate) enum Read<T> {
         batch: Arc<Batch<T>>,
         /// Whether more events follow the batch.
         more: bool,
-        /// Like `waits` in `Event`, for a reader that consumes the whole batch in one poll.
+        /// Like `waits` in `Event`. The value is valid only if the reader consumes the whole batch
+        /// in one poll, because a later poll may have another waker.
         waits: bool,
     },
     Gap(Gap),
@@ -232,8 +236,8 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Returns the number of bytes that the back end holds.
     fn held_bytes(&self) -> usize;
 
-    /// Includes the bytes held by this back end in `sum`, which several topics share, and keeps the
-    /// sum up to date.
+    /// Adds the number of bytes that this back end holds to `sum`, and updates `sum` whenever that
+    /// number changes. Several topics share a sum.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
     /// Finishes the topic. No more events can be published.
@@ -254,9 +258,9 @@ pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// No event is lost. Events not returned by this call are returned by a later one.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
-    /// Takes the initial gap, which is known before the first read, if there is one.
-    /// [`position`](Self::position) already points past the gap. If the gap is not taken, the first
-    /// read returns it.
+    /// Takes the initial gap, if there is one. Unlike any later gap, it is known before the first
+    /// read. [`position`](Self::position) already points past the gap. If the gap is not taken, the
+    /// first read returns it.
     fn take_gap(&mut self) -> Option<Gap>;
 
     /// Returns the id of the position after the last event read.

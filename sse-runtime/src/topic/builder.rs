@@ -62,19 +62,20 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Makes an overtaken reader receive a [`Gap`](super::Gap) and continue with the newest event.
-    /// By default, it continues with the oldest event still held.
+    /// Makes a reader whose next event is no longer held receive a [`Gap`](super::Gap) and continue
+    /// with the newest event. By default, such a reader receives a gap and continues with the
+    /// oldest event still held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Makes an overtaken reader receive a [`Gap`](super::Gap) and continue with the newest event
-    /// of each key, except for events that it has already read. Use this setting if only the latest
-    /// state matters, for example the current price of each symbol. The topic holds the newest
-    /// event of each key forever, so the number of keys should be small. `key`, and the `Hash`,
-    /// `Eq` and `Drop` implementations of its return value, run under the topic's lock. None of
-    /// them may use the topic.
+    /// Makes a reader whose next event is no longer held receive a [`Gap`](super::Gap) and continue
+    /// with the newest event of each key, except for events that the reader has already read. Use
+    /// this setting if only the latest state matters, for example the current price of each symbol.
+    /// The topic holds the newest event of each key forever, so the number of keys should be small.
+    /// `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run under the
+    /// topic's lock. None of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,
@@ -84,10 +85,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Ends an overtaken reader with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is
-    /// useful if the back end stores the missed events elsewhere, because the client can read them
-    /// there after it reconnects. An in-memory topic no longer holds them, so the client receives a
-    /// gap when it reconnects.
+    /// Stops a reader whose next event is no longer held, and closes its stream with
+    /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is useful if the events are also
+    /// stored elsewhere, so that the client can receive the missed events from there after it
+    /// reconnects. An in-memory topic no longer holds these events, so a client that resumes from
+    /// the topic receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

@@ -15,21 +15,23 @@ pub enum Start {
     Now,
     /// Starts with the oldest event still held.
     First,
-    /// Starts with the newest held events, up to this number.
+    /// Starts with the newest events still held, but no more than this number of them.
     Latest(usize),
 }
 
 /// The position at which [`Topic::subscribe`](super::Topic::subscribe) starts. It can be created
 /// from a [`Start`], an [`EventId`], or the request's [`LastEventId`]. [`LastEventId::or`] sets the
-/// position for clients that connect for the first time.
+/// position for clients that have not sent an id.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     pub(super) from: StartAt,
-    /// The start for topics that are missing from the id.
+    /// The start for topics that do not appear in the client's id.
     pub(super) start: Start,
-    /// Whether the position was derived from the client's id or from its absence.
+    /// Whether the position depends on the client's id, which includes the case that the client did
+    /// not send one.
     pub(super) is_resumed: bool,
-    /// Whether a client without an id starts at the default position.
+    /// Whether the default applies to a client without an id, because the caller has not specified
+    /// a start.
     pub(super) is_default: bool,
 }
 

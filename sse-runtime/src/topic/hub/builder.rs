@@ -8,7 +8,7 @@ use std::{
 
 use super::{Hub, Inner, Make, State};
 
-/// A hub's limits on the number of topics, their size, and how long they are kept.
+/// The limits on the number of a hub's topics, on their total size, and on how long they are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -59,11 +59,11 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets the maximum number of topics. The default is 10,000.
     ///
-    /// Once the maximum is reached, the topic that has been unused the longest is dropped to make
-    /// room for a new one. Finished topics are dropped first. The hub returns
-    /// [`HubError::Full`](crate::topic::HubError::Full) if all topics are in use. It also returns
-    /// this error if [`idle`](Self::idle) is [`Duration::MAX`], because topics are then never
-    /// dropped.
+    /// Once the maximum is reached, an unused topic is dropped to make room for each new one.
+    /// Finished topics are dropped first, followed by the topics that have been unused the longest.
+    /// The hub returns [`HubError::Full`](crate::topic::HubError::Full) if all topics are in use.
+    /// If [`idle`](Self::idle) is [`Duration::MAX`], the hub returns this error even if some topics
+    /// are unused, because it never drops them.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
@@ -85,8 +85,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// forever.
     ///
     /// The timer starts with the run and restarts whenever the last reader disconnects. An
-    /// abandoned run is stopped at its next `.await` and counts as failed. A reader that reconnects
-    /// receives the events published so far, followed by an error without details.
+    /// abandoned run is stopped at its next `.await` and counts as failed. A client that reconnects
+    /// later receives the events that the run had published, followed by an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

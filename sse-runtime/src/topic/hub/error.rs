@@ -48,8 +48,8 @@ impl IntoResponse for HubError {
     }
 }
 
-/// Logs that topics were rejected, at most once per second. Logging a line per client would put
-/// more load on a server that is already at its limit.
+/// Logs that requests for topics were rejected, at most once per second. A line for every rejected
+/// request would put more load on a server that is already at its limit.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

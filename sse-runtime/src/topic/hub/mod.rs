@@ -50,10 +50,10 @@ use state::{Slot, State};
 ///     .build();
 /// ```
 ///
-/// A topic with a handle or a subscription is in use and is never dropped. If a dropped topic is
-/// requested again, it starts out empty. A client that reconnects with an id from the old topic
-/// receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or to keep
-/// it [finished](Topic::finish), hold on to a clone of the topic, or set `idle(Duration::MAX)` so
+/// As long as a topic has a handle or a subscription, it is in use and is not dropped. If a dropped
+/// topic is requested again, it starts out empty. A client that reconnects with an id from the old
+/// topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or
+/// to keep it [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so
 /// that unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
@@ -75,13 +75,14 @@ struct Inner<T> {
     state: Mutex<State<T>>,
 }
 
-/// The maximum length of a name in bytes. A request path can be up to 64 KiB long, and a hub stores
-/// the names of up to `max_topics` topics.
+/// The maximum length of a name in bytes. Names are often taken from request paths, which can be up
+/// to 64 KiB long. Without this limit, clients could make a hub store up to `max_topics` names of
+/// that length.
 const MAX_NAME_LEN: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Creates a hub with the default limits. `make` creates a topic when its name is first used.
-    /// It runs under the hub's lock and must not use the hub.
+    /// Creates a hub with the default limits. `make` is called to create a topic when its name is
+    /// first used. The hub's lock is held during the call, so `make` must not use the hub.
     pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
         Self::builder(make).build()
     }
@@ -145,10 +146,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// A client may reconnect with a different set of names. A topic that is missing from the
     /// client's id starts as it would for a client without an id. For example, with
-    /// `last.or(Start::Latest(50))`, it starts with up to 50 events. A name that the client dropped
-    /// and later added again is also treated as new. Events that it missed in the meantime are not
-    /// reported as a gap. Held events are replayed topic by topic. If their overall order matters,
-    /// include timestamps in your events and sort by them.
+    /// `last.or(Start::Latest(50))`, it starts with up to 50 events. The same applies to a name
+    /// that the client stopped requesting and later requests again. The events that the client
+    /// missed in the meantime are not reported as a gap. Held events are replayed topic by topic
+    /// rather than in the order in which they were published. If that order matters, include
+    /// timestamps in your events and sort by them.
     ///
     /// # Errors
     ///
@@ -176,7 +178,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // Either all topics are created or none, so a call that fails does not create any topic.
+        // This makes room for all topics before any of them is created, so a call that fails does
+        // not create any topics.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -199,9 +202,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Subscribes to the topic at `cursor`.
     ///
     /// The run is detached from any client. For example, a language model continues to write its
-    /// answer when the user reloads the page, and any tab that requests the same name reads the
+    /// answer when the user reloads the page, and any tab that requests the same name receives that
     /// answer. Nothing else in this crate outlives its client. When the run ends, its topic is
-    /// [finished](Topic::finish). It can be replayed for the hub's
+    /// [finished](Topic::finish). The run can be replayed for the hub's
     /// [`idle`](crate::topic::HubBuilder::idle) time. After that, the name can be used for another
     /// run.
     ///
@@ -217,7 +220,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// The run is started only once, even if many clients request it at the same time. If the run
-    /// with this name has ended, it is replayed. It is not started again until its topic is
+    /// with this name has ended, it is replayed. It is not started again until its topic has been
     /// dropped, unless you use [`spawn_again`](Self::spawn_again).
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
@@ -225,12 +228,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`Serialize`](serde::Serialize), the event's data is the error as JSON. Otherwise, it is a
     /// problem without details. With `events = "own"`, which is the default for every method except
     /// `GET`, an error that is `Serialize` is still sent, but without the id that stops a client
-    /// from reconnecting. Any other failure then aborts the response. Values that a handler yields
-    /// after it has read a failed run are not sent, so a marker such as `[DONE]` cannot make a
-    /// partial answer look complete. If the handler returns an error, it is sent instead of the
-    /// run's error. The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
-    /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. A client that reconnects
-    /// with the error event's id gets a `204`, so it stops reconnecting.
+    /// from reconnecting. With this setting, any other failure aborts the response. Values that a
+    /// handler yields after it has read a failed run are not sent, so a marker such as `[DONE]`
+    /// cannot make a partial answer look complete. If the handler returns an error, that error is
+    /// sent instead of the run's error. The stream closes with the reason
+    /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked) and
+    /// never sends `done`. A client that reconnects with the error event's id gets a `204`, so it
+    /// stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
     /// because the topic is finished when the run ends. Use a separate hub instead.
@@ -402,8 +406,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // A user's `make` may panic while the lock is held, but only before the state is changed.
-        // The state of a poisoned lock is therefore valid.
+        // A user's `make` may panic while the lock is held, which poisons the lock. The state is
+        // still valid in that case, because `make` is called before the state is changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -36,8 +36,8 @@ pub(super) enum Run {
     Starting,
     /// The run was aborted before it started.
     Stopped,
-    /// The run has started. This value is kept until the topic is dropped so that the run is not
-    /// started again.
+    /// The run has started. This value is kept even after the run has ended, until the topic is
+    /// dropped, so that the run is not started again.
     Started(AbortHandle),
 }
 
@@ -60,8 +60,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         let mut state = self.state_with_room(&[name])?;
         let mut topic = self.lease(&mut state, name);
-        // Dropped after the lock is released, because destructors of the values in it may use the
-        // hub.
+        // The replaced topic is dropped after the lock is released, because the destructors of its
+        // values may use the hub.
         let mut replaced = None;
         if again == Again::Restart && topic.is_finished() {
             let old = state.topics.remove(name);
@@ -69,7 +69,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             replaced = Some((old, mem::replace(&mut topic, new)));
         }
         let slot = self.slot(&mut state, name);
-        // A run finishes its topic when it ends, so a finished topic is replayed.
+        // A run finishes its topic when it ends, so a finished topic is treated as a run that has
+        // ended, and is replayed.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
             drop(state);
             return Ok(topic.subscribe(cursor));
@@ -89,7 +90,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let run = producer(topic);
         let run = async move { run.await.outcome() };
         let run = runtime.spawn(run_to_end(end, run, abandon_after));
-        // If the run has already ended, its slot may have been dropped or replaced.
+        // The run may already have ended. In that case, the topic's slot may have been dropped or
+        // replaced.
         if let Some(slot) = self.0.state().topics.get_mut(name)
             && Arc::ptr_eq(&slot.usage, &usage)
         {
@@ -101,15 +103,15 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Subscribes to an existing run without starting one. The client has an id, so it has already
-    /// read a run.
+    /// Subscribes to an existing run without starting one. This is for clients that have an id, and
+    /// that have therefore already read from a run.
     fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
         if name.len() > MAX_NAME_LEN {
             return Err(HubError::NameTooLong);
         }
         let mut state = self.0.state();
-        // A topic with this name may exist without a run, because other code may publish to it or
-        // read it.
+        // A topic with this name may exist even if there is no run, because other code may have
+        // created it to publish to it or to read it.
         let has_run = |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
         let topic = state
             .topics

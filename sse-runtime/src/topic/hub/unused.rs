@@ -65,10 +65,11 @@ impl<T: Send + Sync + 'static> State<T> {
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {
-    /// Removes the topics that have been unused the longest, finished ones first, until the given
-    /// numbers of topics and bytes have been freed. Returns `None` if there are not enough unused
-    /// topics. Topics whose names are in `except` are kept. The caller must drop the removed topics
-    /// after releasing the lock, because destructors of their values may use the hub.
+    /// Removes unused topics until the given numbers of topics and bytes have been freed: first the
+    /// finished topics, and then the topics that have been unused the longest. Returns `None` if
+    /// there are not enough unused topics. Topics whose names are in `except` are kept. The caller
+    /// must drop the removed topics after releasing the lock, because the destructors of their
+    /// values may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
@@ -101,9 +102,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         Some(old.collect())
     }
 
-    /// Removes topics that have been unused for the idle time. While the hub still holds too many
-    /// bytes, other unused topics are removed as well. The caller must drop the removed topics
-    /// after releasing the lock, because destructors of their values may use the hub.
+    /// Removes topics that have been unused for the idle time. If the remaining topics still hold
+    /// too many bytes, other unused topics are removed as well. The caller must drop the removed
+    /// topics after releasing the lock, because the destructors of their values may use the hub.
     #[must_use = "the topics must be dropped after the lock is released"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
@@ -138,13 +139,14 @@ impl<T: Send + Sync + 'static> Inner<T> {
         old
     }
 
-    /// Starts a task that sweeps the hub for as long as it has topics, unless one is already
-    /// running.
+    /// Starts a task that sweeps the hub for as long as the hub has topics, unless such a task is
+    /// already running.
     pub(super) fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
         if state.is_swept {
             return;
         }
-        // Outside of a runtime, unused topics are dropped only when the hub is full.
+        // Outside of a runtime, no task can be spawned, so unused topics are dropped only when the
+        // hub is full.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -179,8 +181,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// The task that sweeps a hub. If it is cancelled, another one is started when the next topic is
-/// created.
+/// The task that sweeps a hub. If the task is cancelled, for example because its runtime shuts
+/// down, another task is started when the next topic is created.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,
