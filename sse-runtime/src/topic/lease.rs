@@ -1,5 +1,5 @@
-//! [`Lease`]: keeps a hub's topic in use. Leases track which topics are unused, and for how long.
-//! The leases show which topics are unused, and for how long.
+//! [`Lease`]: keeps a hub's topic in use. A hub counts the leases of each topic to determine which
+//! topics are unused, and since when.
 
 use std::{
     fmt,
@@ -21,8 +21,8 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// Keeps a hub's topic in use on behalf of a handle or a subscription. The topic is in use as long
-/// as it has a lease.
+/// A claim on a hub's topic, held by a handle or a subscription. The topic is in use as long as it
+/// has at least one lease.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
 
@@ -140,15 +140,16 @@ pub(crate) struct Usage {
     hub: Arc<Freed>,
 }
 
-/// A hub's topics that have become unused. The list has a separate lock, because a lease may be
-/// dropped while any other lock is held.
+/// A hub's topics that have become unused. The list has its own lock, because a lease may be
+/// dropped while the hub's lock, or any other lock, is held.
 #[derive(Debug)]
 pub(crate) struct Freed {
     list: Mutex<Vec<Arc<Usage>>>,
     /// The total number of bytes held by the hub's topics.
     pub(crate) bytes: Arc<AtomicUsize>,
     max_bytes: usize,
-    /// Notified when a topic becomes unused while the topics hold too many bytes.
+    /// Notified when a topic becomes unused while the hub's topics hold too many bytes in total, so
+    /// that the topic can be dropped immediately.
     pub(crate) is_over: Notify,
 }
 
@@ -190,8 +191,9 @@ impl Usage {
         })
     }
 
-    /// Creates a lease. Only the hub calls this method, while holding its lock. Therefore, no lease
-    /// can be created for an unused topic while the hub is dropping it.
+    /// Creates a lease. Only the hub calls this method, and only while holding its lock. The hub
+    /// also holds that lock while it removes unused topics, so no lease can be created for a topic
+    /// that is being removed.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.users.fetch_add(1, Ordering::Relaxed);
         Lease(Arc::clone(self))

@@ -21,8 +21,8 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// The maximum length of an id in bytes. A client sends the id back in a header, and servers reject
-/// long headers.
+/// The maximum length of an id in bytes. The length is limited because a client sends the id back
+/// in a header, and servers reject requests with long headers.
 const LONGEST: usize = 4_000;
 
 /// Readers of several topics, polled in turn.
@@ -30,8 +30,8 @@ pub(crate) struct Merged<T> {
     readers: Vec<Named<T>>,
     /// The index of the reader to poll next.
     turn: usize,
-    /// The part of a batch that has not been returned yet. Merged ids enlarge the frames, so they
-    /// may not fit into one batch.
+    /// The part of a batch that has not been returned yet. Merged ids are longer than the original
+    /// ids, so the frames of one batch may no longer fit into a single batch.
     rest: Option<Rest<T>>,
     /// The failure of an aborted run, if any.
     stop: Option<Arc<Failure>>,
@@ -69,8 +69,9 @@ pub(crate) fn fits(names: &[String]) -> bool {
 }
 
 /// Returns whether the client's id is a merged id that lacks any of these names. A client with such
-/// an id must receive its position immediately. If it disconnected before receiving the position,
-/// it would lose the events published to the missing topics in the meantime.
+/// an id must be sent its new position immediately. If the client disconnected before it received
+/// the position, it would reconnect with the same id, and would lose the events published to the
+/// missing topics in the meantime.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -93,7 +94,8 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     };
     let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
-        // If there is only one topic, the client may have sent an id from that topic.
+        // If there is only one topic, the client may have sent an id of that topic instead of a
+        // merged id.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &StartAt::Unknown });
     };
@@ -101,7 +103,7 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     let of = |name: &&str| match positions.get(*name) {
         Some(position) if is_done => StartAt::Done(position.clone().into_owned()),
         Some(position) => StartAt::After(position.clone().into_owned()),
-        // The client was not reading this topic when it received the id.
+        // The client was not reading this topic when it received its id.
         None => StartAt::Start(start),
     };
     names.iter().map(of).collect()
@@ -146,8 +148,8 @@ impl<T> Merged<T> {
                 ..delivery.clone()
             }
         }));
-        // `Batch::of` may have consumed one more event that did not fit. Reset the position to the
-        // last event that fit.
+        // `Batch::of` may have taken one more event, which did not fit, so the reader's position
+        // may be too far ahead. Reset it to the last event in the batch.
         if let Some(last) = rest
             .batch
             .deliveries()
@@ -224,8 +226,8 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
-        // A subscription without topics does not end, because its client may request topics when it
-        // reconnects.
+        // A subscription without topics does not end. If it did, its client would stop
+        // reconnecting, but the client may request topics when it reconnects.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,
@@ -237,7 +239,8 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
 
     /// Merges the initial gaps of all topics into one. If the gaps were reported one by one, the id
     /// of the first gap would already contain the positions after the other gaps. A client that
-    /// reconnected with this id would never receive the other gaps.
+    /// disconnected after the first gap would reconnect with this id and would never receive the
+    /// other gaps.
     fn take_gap(&mut self) -> Option<Gap> {
         let mut gaps: Option<Gap> = None;
         for named in &mut self.readers {

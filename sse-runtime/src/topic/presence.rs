@@ -14,8 +14,8 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{Cursor, Subscription, Topic};
 use crate::SseEvent;
 
-/// Tracks which members are present, such as the users in a chat. Provides the number of members
-/// and a topic of join and leave events.
+/// The set of members that are present, such as the users in a chat, and a topic of the events that
+/// are published when a member joins or leaves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -104,14 +104,16 @@ where
         }))
     }
 
-    /// Adds a member. The member is present until the guard is dropped and the grace time has
-    /// passed. `who` must stay the same across reconnects. For example, use a user id or a session
-    /// id rather than [`Connection::id`](crate::Connection::id).
+    /// Adds a member. The member is present until its last guard is dropped and the grace time
+    /// after that has passed. `who` must stay the same across reconnects. For example, use a user
+    /// id or a session id rather than [`Connection::id`](crate::Connection::id), which is different
+    /// for each stream.
     ///
-    /// Outside of a tokio runtime, there is no grace time.
+    /// If this method is called outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
-        // Created before the lock is acquired. If a user's `Hash`, `Eq` or `Clone` implementation
-        // panics, the guard is therefore dropped after the lock is released.
+        // Created before the lock is acquired so that, if a user's `Hash`, `Eq` or `Clone`
+        // implementation panics, the guard is dropped after the lock is released. Dropping the
+        // guard acquires the lock.
         let here = PresenceGuard {
             presence: self.clone(),
             who,
@@ -123,7 +125,8 @@ where
         state.present.entry(who.clone()).or_default().guards += 1;
         if is_new {
             let count = state.present.len();
-            // Published under the lock so that the counts are in order.
+            // Published while the lock is held so that the events are in the same order as the
+            // changes to the count.
             self.0.publish(&PresenceEvent::Joined {
                 who: who.clone(),
                 count,
@@ -165,8 +168,8 @@ where
         }
     }
 
-    /// Removes one of a member's guards. If it was the last one, returns the number that identifies
-    /// the leave.
+    /// Removes one of a member's guards. If it was the member's last guard, returns the number to
+    /// pass to [`leave`](Self::leave).
     fn drop_guard(&self, who: &K) -> Option<u64> {
         let mut state = self.state();
         let State { present, left } = &mut *state;
@@ -180,7 +183,8 @@ where
         Some(*left)
     }
 
-    /// Removes a member, unless it has joined again since leave number `left`.
+    /// Removes a member, unless it has joined again since [`drop_guard`](Self::drop_guard) returned
+    /// `left`.
     fn leave(&self, who: K, left: u64) {
         let mut state = self.state();
         let is_gone = state
@@ -242,7 +246,8 @@ where
         };
         runtime.spawn(async move {
             sleep(leaving.inner.grace).await;
-            // The destructor also runs if the runtime shuts down before the grace time has passed.
+            // If the runtime shuts down before the grace time has passed, it drops this task, which
+            // also runs the destructor.
             drop(leaving);
         });
     }

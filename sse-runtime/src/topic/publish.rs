@@ -1,4 +1,4 @@
-//! [`PublishError`]: the reasons why an event was not published.
+//! [`PublishError`]: the error that is returned if an event was not published.
 
 use axum::{
     http::StatusCode,
@@ -10,7 +10,7 @@ use crate::event::{
     frame::{EncodeError, Fields},
 };
 
-/// The reason why an event was not published. No reader has received it.
+/// The error that is returned if an event was not published. No reader has received the event.
 ///
 /// [`Finished`](Self::Finished) is converted into a `410` response. Any other error is logged and
 /// converted into a `500` response.

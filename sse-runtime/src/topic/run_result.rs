@@ -74,14 +74,15 @@ impl RunResult<Nothing> for Infallible {
 }
 
 /// The result of a run that never ends. An `async` block whose last expression is a `loop` without
-/// a `break` has the type `!`.
+/// a `break` has the output type `!`.
 impl RunResult<Nothing> for Never {
     fn outcome(self) -> Result<(), RunError> {
         self
     }
 }
 
-/// The type `!`. On stable Rust, it can only be named as the return type in a signature.
+/// The type `!`. On stable Rust, this type can be named only as the return type in a signature, so
+/// [`Returns`] extracts it from there.
 type Never = <fn() -> ! as Returns>::Output;
 
 /// Exposes a function's return type as an associated type.

@@ -55,8 +55,8 @@ use crate::{
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives the later events that are
 /// still held, followed by new events as they are published. No event in between is lost or
 /// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
-/// [`Gap`](super::Gap)). An id contains its topic's epoch, so a restarted process does not mistake
-/// an old id for a new one.
+/// [`Gap`](super::Gap)). An id also contains the topic's epoch, which is different after the
+/// process restarts. An id from before the restart is therefore not mistaken for a current one.
 ///
 /// All clones refer to the same topic.
 pub struct Topic<T> {
@@ -100,7 +100,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Cancel safety
     ///
-    /// For an in-memory topic, the future completes when it is first polled.
+    /// For an in-memory topic, the future completes when it is first polled, so it cannot be
+    /// dropped halfway through.
     pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
@@ -117,15 +118,17 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Cancel safety
     ///
-    /// For an in-memory topic, the future completes when it is first polled.
+    /// For an in-memory topic, the future completes when it is first polled, so it cannot be
+    /// dropped halfway through.
     pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
         let encoded = self.encode(event)?;
         self.backend.publish(encoded).await
     }
 
     /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in
-    /// synchronous code, or under a lock if checking a condition and publishing must be atomic. For
-    /// example, an auction may publish a bid only if it is higher than every earlier bid.
+    /// synchronous code, or while holding a lock if checking a condition and publishing must be
+    /// atomic. For example, an auction must not publish a bid unless the bid is higher than every
+    /// earlier one.
     ///
     /// # Errors
     ///

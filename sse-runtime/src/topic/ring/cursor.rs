@@ -37,8 +37,8 @@ pub(crate) struct RingCursor<T> {
     stage: Stage<T>,
     /// The number of the last event read.
     number: u64,
-    /// The number of later events already reported to the client as missed, according to the id
-    /// that it sent.
+    /// The number of events after `number` that have already been reported to the client as missed,
+    /// according to the id that the client sent.
     reported: u32,
     /// The reader's slot in the ring's waiters.
     slot: usize,
@@ -58,9 +58,10 @@ pub(crate) enum Stage<T> {
 /// The position at which an overtaken reader continues.
 struct Detour<T> {
     number: u64,
-    /// The events before `number` that are still held, along with their numbers.
+    /// The events up to `number` that the reader still receives, along with their numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether ids contain the number of later events already reported as missed.
+    /// Whether the ids sent to the client contain the number of later events that have already been
+    /// reported as missed.
     counts_reported: bool,
 }
 
@@ -125,8 +126,9 @@ impl<T> RingCursor<T> {
         } = detour;
         let superseded = resume_at - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.reported));
-        // A client that disconnects while it is receiving the kept events receives the rest after
-        // it reconnects. Its id contains the number of later events that must not be counted again.
+        // A client that disconnects while it is receiving the kept events receives the rest of them
+        // after it reconnects. The superseded events have then already been reported as missed. The
+        // client's id contains their number so that they are not counted again.
         let position = match counts_reported {
             true => self.ring.id_with_reported(self.number, superseded),
             false => self.ring.id(resume_at),
@@ -144,7 +146,8 @@ impl<T> RingCursor<T> {
             self.stage = Stage::Newest(kept);
         }
         self.number = resume_at;
-        // If no event was superseded, every event after the client's id has been kept.
+        // If every skipped event has been kept or has already been reported, there is no gap to
+        // report.
         (missed > 0).then_some(Gap {
             reason,
             missed: Some(missed),
@@ -188,18 +191,20 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         let _replaced;
         let mut state = self.ring.state();
         // Publishing evicts old events, but an event can also become too old while nothing is
-        // published.
+        // published, so reading evicts them as well.
         if self.ring.capacity.age.is_some() {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        // Assigned only if it changes, because dropping a stage is not free.
+        // The stage is assigned only if it changes, because each assignment also has to drop the
+        // previous stage, which is not free.
         let is_resuming = matches!(self.stage, Stage::Resuming);
         if is_resuming {
             self.stage = Stage::Following;
         }
-        // A client that disconnected while it was receiving the newest event of each key continues
-        // with the remaining ones. The superseded events have already been reported as missed.
+        // If `reported` is not 0, the client disconnected while it was receiving the newest event
+        // of each key. It continues with the remaining ones, and the superseded events have already
+        // been reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -215,7 +220,8 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             };
         }
         let count = state.last - self.number;
-        // Most readers lag by at most one event and then wait for the next one.
+        // The most common case: the reader has one event left to read, and then waits for the next
+        // one.
         let read = if count == 1
             && let Some((_, entry)) = state.held.back()
         {
@@ -276,7 +282,8 @@ impl<T> fmt::Debug for RingCursor<T> {
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
         let left = self.ring.state().leave(self.slot);
-        // Dropped after the lock is released, because dropping a waker may drop a task.
+        // Dropped after the lock is released, because dropping a waker may drop a task, and the
+        // task's destructors may acquire the lock.
         drop(left);
     }
 }

@@ -1,5 +1,5 @@
-//! [`Ring`]: the in-memory back end, which holds the newest events. A reader stores an event number
-//! and has no queue.
+//! [`Ring`]: the in-memory back end, which holds the newest events. A reader has no queue. It
+//! stores only the number of the last event that it has read.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
@@ -65,8 +65,9 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Evicts the events that exceed the capacity, and adds the change in held bytes since `before`
-    /// to the hub's total.
+    /// Evicts the events that exceed the capacity. `before` is the number of bytes held before the
+    /// caller changed the state. The difference from the number now held is added to the hub's
+    /// total.
     pub(crate) fn evict(&self, state: &mut State<T>, before: usize) -> Evicted<T> {
         let gone = state.evict(&self.capacity);
         if let Some(sum) = self.sum.get() {
@@ -75,8 +76,8 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// Creates the topic of a run that no longer exists. Its readers receive a gap and then the
-    /// end.
+    /// Creates a stand-in for the topic of a run that no longer exists. The readers of this topic
+    /// receive a gap, and then the topic ends.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -90,8 +91,9 @@ impl<T> Ring<T> {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
-        // A user's key function may panic while the lock is held, but only before the state is
-        // changed. The state of a poisoned lock is therefore valid.
+        // A user's key function may panic while the lock is held, which poisons the lock. The state
+        // is still valid in that case, because the key function is called before the state is
+        // changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,8 +101,8 @@ impl<T> Ring<T> {
         EventId::position(Position::new(self.epoch, number))
     }
 
-    /// Returns the id of a position at which `reported` later events have already been reported to
-    /// the client as missed.
+    /// Returns the id of the position after event `number`. The id also contains `reported`, the
+    /// number of later events that have already been reported to the client as missed.
     pub(crate) fn id_with_reported(&self, number: u64, reported: u64) -> EventId {
         EventId::position(Position::with_reported(self.epoch, number, reported))
     }
@@ -136,12 +138,12 @@ impl<T> Ring<T> {
         state.bytes += entry.cost();
         state.last = number;
         let gone = self.evict(&mut state, before);
-        // The cached batch does not contain the new event.
+        // The cached batch is outdated, because it does not contain the new event.
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);
         // The readers are woken after the lock is released, because a reader that wakes up acquires
-        // the lock immediately.
+        // the lock immediately and would otherwise have to wait for it.
         for waker in waiting {
             waker.wake();
         }
@@ -225,7 +227,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
                 }
                 // The client has already received everything, including the end.
                 Some(_) if is_done && state.finished => (last, None),
-                // The first read detects any events that are no longer held.
+                // The first read returns a gap if any events after this id are no longer held.
                 Some(sent) => {
                     reported = sent.reported;
                     (sent.number, None)

@@ -35,9 +35,9 @@ pub(crate) struct State<T> {
     /// The failure that finished the topic, if any.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
-    /// The last batch built for a lagging reader. It is kept because many readers resume from the
-    /// same position after a deployment. It is dropped when the next event is published or the last
-    /// reader leaves.
+    /// The last batch built for a lagging reader. It is kept so that other readers at the same
+    /// position can share it. After a deployment, for example, many clients resume from the same
+    /// position. It is dropped when the next event is published or the last reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct CachedBatch<T> {
     pub(crate) batch: Arc<Batch<T>>,
 }
 
-/// Events that are no longer held. They must be dropped after the lock is released, because a
-/// user's destructor may acquire the lock.
+/// Events that are no longer held. They must be dropped after the lock is released, because the
+/// destructors of users' values may acquire the lock.
 #[must_use = "drop it after the lock is released"]
 pub(crate) struct Evicted<T> {
     _entries: Vec<Arc<Entry<T>>>,
@@ -72,8 +72,9 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// Returns the events after `number`, and the cached batch that they replace. There must be at
-    /// least one such event. The caller must drop the replaced batch after the lock is released.
+    /// Returns a batch of the events after `number`, and the cached batch that it replaces, if any.
+    /// There must be at least one such event. The caller must drop the replaced batch after the
+    /// lock is released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(cached) = &self.batch

@@ -140,7 +140,7 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
     assert!(!is_held(), "the batch's events are too old");
 }
 
-/// A value that records whether its topic's lock was held when it was dropped.
+/// A value that, when it is dropped, records whether the lock of its topic is held.
 struct LockProbe {
     ring: Weak<Ring<LockProbe>>,
     was_locked: Arc<AtomicBool>,

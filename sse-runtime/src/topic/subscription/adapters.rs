@@ -55,9 +55,9 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
                     if update.gap.is_some() {
                         self.updates.unreported = update.gap;
                     }
-                    // Yield to the runtime from time to time, even if events are published
-                    // continuously. Otherwise, other tasks could not run, and the end of the stream
-                    // would go unnoticed.
+                    // If events are published continuously and the filter rejects all of them, this
+                    // loop never waits. It therefore yields to the runtime from time to time.
+                    // Otherwise, other tasks could not run, and the stream could not be closed.
                     ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),

@@ -29,14 +29,15 @@ pub use update::Update;
 
 /// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///
-/// In an endpoint, the client is automatically sent gaps (see [`Gap`]) and the end of a topic that
-/// was [finished](super::Topic::finish). The client does not reconnect after that. Elsewhere, use
+/// In an endpoint, gaps (see [`Gap`]) and the end of a [finished](super::Topic::finish) topic are
+/// sent to the client automatically. After the end, the client does not reconnect. Elsewhere, use
 /// [`recv`](Self::recv), which returns gaps. [`next`](Self::next) attaches a gap to the following
 /// update, so a client that receives the update also receives the gap.
 ///
-/// Polling for the next update acknowledges the previous one, whether or not it was yielded. If the
-/// most recent updates were not sent, the next keep-alive contains the id of the last of them. A
-/// client that receives few of a topic's events therefore does not reconnect with an outdated id.
+/// Polling for the next update marks the previous update as handled, even if the previous update
+/// was not yielded. If the most recent updates were not sent to the client, the next keep-alive
+/// contains the id of the last of them. Even a client that receives few of a topic's events
+/// therefore reconnects with a recent id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
@@ -46,15 +47,16 @@ pub struct Subscription<T> {
     /// The registration with the endpoint's stream. How that stream ends depends on how this
     /// subscription ends.
     reading: Option<Reading>,
-    /// A gap to attach to the next update, because there is no endpoint stream to write it to.
+    /// A gap that was read outside of an endpoint. It is attached to the next update, because there
+    /// is no stream to write it to.
     unreported: Option<Box<Gap>>,
 }
 
 /// Whether the position has been reported to the endpoint's stream. Keep-alives contain the
 /// reported position.
 ///
-/// A client that resumes from an id, or that has no id, needs an id to reconnect with, even if it
-/// does not receive any events.
+/// If the start position depends on the client's id, or on the client having no id, the client must
+/// be sent an id to reconnect with, even if it does not receive any events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Report {
     /// The start position does not depend on the client's id.
@@ -83,8 +85,8 @@ impl<T> Subscription<T> {
                 false => Report::NotNeeded,
             },
             // Registered immediately so that the topic counts as read by the stream even if the
-            // subscription is dropped before it is polled. For example, it may belong to a
-            // `select!` branch that loses.
+            // subscription is dropped before it is polled. This happens, for example, if another
+            // branch of a `select!` completes first.
             reading: Handoff::with_current(Handoff::read_topic),
             unreported: None,
         }
@@ -124,8 +126,9 @@ impl<T> Subscription<T> {
     }
 
     /// Returns the id of the position after all updates returned so far. Immediately after
-    /// [`subscribe`](super::Topic::subscribe), this is the id for a snapshot taken at that moment,
-    /// because the subscription continues with the events published afterwards.
+    /// [`subscribe`](super::Topic::subscribe), this is the id to send with a snapshot of the
+    /// current state, because the subscription continues with the events published after that
+    /// moment.
     ///
     /// ```
     /// # use sse_runtime::{Event, Start, Stream, Topic, sse_endpoint};
@@ -143,13 +146,13 @@ impl<T> Subscription<T> {
     }
 
     /// Returns whether the subscription ended because its [run](super::Hub::spawn) returned an
-    /// error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false` until
-    /// all updates have been read, if the run returned without an error, and after
-    /// [`Hub::abort`](super::Hub::abort).
+    /// error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false` as
+    /// long as there are updates left to read, if the run returned without an error, or if it was
+    /// stopped by [`Hub::abort`](super::Hub::abort).
     ///
-    /// In an endpoint, the stream then ends with the error automatically, no later than at the
-    /// handler's next `yield_!`. Use this method outside of endpoints, or in a handler that returns
-    /// a different error, for example
+    /// In an endpoint, the stream ends with the run's error automatically, at the latest when the
+    /// handler next calls `yield_!`. Use this method outside of endpoints, or in a handler that
+    /// returns a different error, for example
     /// `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Ended { has_failed: true })
@@ -259,7 +262,7 @@ impl<T> Subscription<T> {
             outgoing.followed_by(self.state.next());
             Ok(())
         });
-        // The last event written has already reported the position to the stream.
+        // The position has already been reported to the stream along with the last event written.
         if self.report == Report::Due {
             self.report = Report::Done;
         }
@@ -326,8 +329,7 @@ impl<T> Subscription<T> {
 }
 
 impl<T, E> Part<'_, T, Subscription<T>, E> {
-    /// Pushes all updates like
-    /// [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
+    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
     /// updates from the same read in one step.
     pub fn push_all(mut self) -> Self {
         self.push_next = |yielder, updates, cx| {

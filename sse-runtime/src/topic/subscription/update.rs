@@ -14,8 +14,8 @@ use crate::{
 /// An event from a topic, as read by a subscription. It contains the value and the bytes encoded
 /// when the event was published.
 ///
-/// In a stream of `T`, `yield_!` accepts an update or a reference to one, and also sends the
-/// update's id. It also accepts the `T` inside the update, as in `yield_!(&*update)`. In that case,
+/// In a stream of `T`, `yield_!` accepts an update or a reference to one, and sends the update's id
+/// along with the value. `yield_!(&*update)` passes only the `T` inside the update. In that case,
 /// the event has no id, so a client cannot resume after it.
 pub struct Update<T> {
     pub(super) delivery: Delivery<T>,
