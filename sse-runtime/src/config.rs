@@ -10,11 +10,11 @@ pub enum Flush {
     /// Each event is written before the generator continues.
     #[default]
     Each,
-    /// Events are written once the generator waits or 32 KiB are buffered.
+    /// Events are buffered, and are written once the generator waits or 32 KiB have been buffered.
     Ready,
 }
 
-/// The response to a client that reconnects after the generator has finished.
+/// Determines the response to a client that reconnects after the generator has finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
     /// A new stream, as `EventSource` expects.
@@ -29,7 +29,7 @@ pub enum End {
 pub enum OnShutdown {
     /// The stream closes at a random point within the drain time.
     Close,
-    /// The stream continues until its generator finishes or the drain time is over.
+    /// The stream continues until its generator finishes or the drain time has elapsed.
     Finish,
 }
 
@@ -175,9 +175,10 @@ impl Endpoint {
         self.method == Method::GET
     }
 
-    /// Returns whether the response is aborted if the stream is closed early. An `EventSource` only
-    /// sends `GET` requests. If the response ends cleanly, it reconnects and resumes. Any other
-    /// client would mistake a response that ends cleanly for a complete one.
+    /// Returns whether the response is aborted if the stream is closed early. By default, this is
+    /// the case for every method except `GET`. `GET` requests are usually sent by an `EventSource`,
+    /// which reconnects and resumes after a response that ends cleanly. Any other client would
+    /// mistake such a response for a complete one.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
             OnCut::End
@@ -187,8 +188,9 @@ impl Endpoint {
         self.on_cut.unwrap_or(by_method) == OnCut::Abort
     }
 
-    /// Returns whether the framework may add events. Clients of `POST`-based protocols parse every
-    /// event and do not recognize the framework's events.
+    /// Returns whether the framework may add events. By default, it adds them only to responses to
+    /// `GET` requests, because clients of `POST`-based protocols parse every event and do not
+    /// recognize the framework's events.
     pub(crate) fn sends_framework_events(&self) -> bool {
         let by_method = if self.is_get() {
             Events::All
@@ -199,14 +201,15 @@ impl Endpoint {
     }
 
     /// Returns whether frames that contain only an id are sent. Such frames are meant for clients
-    /// that send the id when they reconnect, such as `EventSource`. Some other clients treat each
-    /// blank line as an event.
+    /// that send the id when they reconnect, such as `EventSource`. Some other clients dispatch an
+    /// event at every blank line, even if the frame before it has no data.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
     }
 
-    /// Returns how the endpoint's streams behave when the server shuts down. Browsers retry `GET`
-    /// requests, so their streams can be closed early. Other methods may not be safe to repeat.
+    /// Returns how the endpoint's streams behave when the server shuts down. By default, the
+    /// streams of `GET` requests are closed early, because browsers send these requests again.
+    /// Other streams continue, because their requests may not be safe to repeat.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
         let by_method = if self.is_get() {
             OnShutdown::Close

@@ -109,11 +109,11 @@
 //! # Limitations
 //!
 //! A generator that blocks its thread in a call without an `.await` cannot be stopped. Use
-//! `tokio::task::spawn_blocking` for blocking calls. Awaits inside macros (`tokio::select!`,
-//! `tokio::join!`) are cancellation points only if their futures are, because an attribute cannot
-//! inspect macro arguments. A task that the generator starts with `tokio::spawn` outlives the
-//! generator, but a task started with [`Connection::spawn`] does not. Under plain `axum::serve` and
-//! over HTTP/2, flushing is best effort, because hyper buffers the data.
+//! `tokio::task::spawn_blocking` for blocking calls. The attribute cannot look inside other macros,
+//! so an `.await` inside `tokio::select!` or `tokio::join!` is a cancellation point only if the
+//! awaited future returns `Pending`. A task that the generator starts with `tokio::spawn` outlives
+//! the generator, but a task started with [`Connection::spawn`] does not. Under plain `axum::serve`
+//! and over HTTP/2, flushing is best effort, because hyper buffers the data.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "testing", feature = "server")),

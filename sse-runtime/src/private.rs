@@ -29,12 +29,14 @@ pub use crate::{
 };
 use crate::{endpoint::route::SseRoute, event::payload::ErrorPayload};
 
-/// Returns a stream's error. Unmet bounds are reported at the type in the signature.
+/// Returns a stream's error. If `E` does not meet the bounds, the compiler points at that type in
+/// the function's signature.
 pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
     StreamError::new(describe)
 }
 
-/// Returns a response's error. Unmet bounds are reported at the type in the signature.
+/// Returns a response's error. If `R` does not meet the bounds, the compiler points at that type in
+/// the function's signature.
 pub fn rejection<R: Refusal>() -> Rejection<R> {
     R::rejection()
 }

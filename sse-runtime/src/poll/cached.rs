@@ -1,8 +1,8 @@
 //! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
 //!
-//! A stream checks its timers on every event, but they have almost never elapsed. Polling a timer
-//! takes a tenth as long as handling an event. Comparing the waker with the waker of the last poll
-//! costs almost nothing.
+//! A stream checks its timers on every event, although they have almost never elapsed. Polling a
+//! timer takes a tenth of the time that handling an event takes, whereas comparing the current
+//! waker with the waker of the last poll costs almost nothing.
 
 use std::{
     future::Future,
@@ -14,8 +14,9 @@ use crate::poll::{epoch::WakerId, poll_unconstrained};
 
 /// A future and the waker of its last poll.
 ///
-/// The future is boxed because it is rarely accessed. The waker is compared on every event, so it
-/// should be stored close to the other fields that are read on every event.
+/// The waker is compared on every event, so it should be stored close to the other fields that are
+/// read on every event. The future is rarely accessed, so it is boxed to keep those fields close
+/// together.
 #[derive(Debug)]
 pub(crate) struct CachedPoll<F> {
     future: Pin<Box<F>>,
@@ -33,7 +34,7 @@ impl<F: Future> CachedPoll<F> {
     }
 
     /// Returns the future for modification. A modified future may no longer wake the stored waker,
-    /// so the next call to [`poll_where`](Self::poll_where) polls it.
+    /// so the next call to [`poll_where`](Self::poll_where) always polls the future.
     pub(crate) fn future_mut(&mut self) -> Pin<&mut F> {
         self.waker = None;
         self.future.as_mut()

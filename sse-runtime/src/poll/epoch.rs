@@ -2,13 +2,14 @@
 //! poll of its connection's task.
 //!
 //! The [`takeover`](crate::server::takeover) sends a frame and then polls the body for the next
-//! one. Usually there is no next frame, because the generator was polled a moment ago with the same
-//! waker and is waiting to be woken. The body stores the epoch of that poll and does not poll the
-//! generator again in the same epoch.
+//! one. Usually there is no next frame yet, because the generator was polled a moment ago with the
+//! same waker and is still waiting to be woken. The body stores the epoch of that poll and does not
+//! poll the generator again in the same epoch.
 //!
-//! This is correct because waking that waker starts another epoch, in which the body polls the
-//! generator again. A layer may poll the body from another task or with another waker. In that
-//! case, there is no current epoch, and the body always polls the generator.
+//! This is correct because, when that waker is woken, the connection's task is polled again, which
+//! starts another epoch, and in that epoch the body polls the generator. A layer may poll the body
+//! from another task or with another waker. In that case, there is no current epoch, and the body
+//! always polls the generator.
 
 use std::{
     cell::Cell,
@@ -29,7 +30,7 @@ struct PollEpoch {
 }
 
 /// The identity of a waker, as compared by [`Waker::will_wake`]. It is meaningful only while a
-/// clone of the waker is alive.
+/// clone of the waker exists, because the waker's address may be reused afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakerId {
     data: usize,
@@ -45,9 +46,9 @@ impl WakerId {
     }
 }
 
-/// The epochs of one stream on its connection. Their numbers are unique within the process. A body
-/// may move to another connection task, so the number that it has stored must not be one of that
-/// task's epochs.
+/// The epochs of one stream on its connection. Their numbers are unique within the process.
+/// Otherwise, if a body moves to another connection's task, the number that the body has stored
+/// could also be the number of one of that task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 

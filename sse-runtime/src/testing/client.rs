@@ -19,9 +19,9 @@ use crate::lifecycle::connection::Alive;
 
 /// A client that calls a [`Router`] directly, without a socket.
 ///
-/// It panics on mistakes that should fail a test, such as an invalid header or invalid JSON. There
-/// is no peer address, so a handler that extracts `ConnectInfo` needs axum's `MockConnectInfo`
-/// layer.
+/// It panics on mistakes that should fail a test, such as an invalid header or invalid JSON.
+/// Without a socket, a request has no peer address, so a handler that extracts `ConnectInfo` needs
+/// axum's `MockConnectInfo` layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
@@ -196,8 +196,8 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body is cut off or is not UTF-8, or if a stream does not end within 30 s, or
-    /// within a week on tokio's paused clock.
+    /// Panics if the body is cut off, if it is not UTF-8, or if a stream does not end within 30 s
+    /// (or within a week, if tokio's clock is paused).
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
         let what = format!("the end of the response to {}", self.request_line);

@@ -1,9 +1,9 @@
-//! [`Decoder`]: a parser for event streams that follows the standard. Unlike existing parser
-//! crates, it also returns comments.
+//! [`Decoder`]: a standard-compliant parser for event streams. Unlike existing parser crates, it
+//! also returns comments.
 //!
 //! Source: [WHATWG HTML, sections 9.2.5 and
 //! 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
-//! `tests/tests/stream/wire.rs` compares it with two independent parsers.
+//! `tests/tests/stream/wire.rs` compares this parser with two independent ones.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -75,9 +75,9 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// The type must own its data. If a stream's error is a variant without a name, the event is
-    /// named after the endpoint's `error_event`. That name does not match any variant. Use
-    /// [`json`](Self::json) to parse such an error.
+    /// The type must own its data. If a stream's error is a variant without a name, its event has
+    /// the name that the endpoint's `error_event` key specifies, which does not match any variant.
+    /// Use [`json`](Self::json) to parse such an error.
     ///
     /// # Panics
     ///

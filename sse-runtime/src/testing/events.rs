@@ -12,8 +12,8 @@ use super::{
 
 /// The events of a stream. The generator runs only while an event is being awaited.
 ///
-/// It tracks the same state as an `EventSource`: [`last_event_id`](Self::last_event_id) and
-/// [`retry`](Self::retry).
+/// Like an `EventSource`, it keeps track of the following state:
+/// [`last_event_id`](Self::last_event_id) and [`retry`](Self::retry).
 #[derive(Debug)]
 #[must_use = "a stream runs only while its events are awaited"]
 pub struct Events {
@@ -52,8 +52,8 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream neither yields an event nor ends within 30 s, or within a week on
-    /// tokio's paused clock.
+    /// Panics if the stream neither yields an event nor ends within 30 s (or within a week, if
+    /// tokio's clock is paused).
     ///
     /// # Cancel safety
     ///
@@ -116,7 +116,7 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream ends or is cut off instead, or for the same reasons as
+    /// Panics if the stream ends or is cut off before the next event, or for the same reasons as
     /// [`next`](Self::next).
     pub async fn expect_event(&mut self) -> ReceivedEvent {
         match self.next().await {
@@ -174,7 +174,8 @@ impl Events {
     /// has ended. It does not wait for detached tasks that the generator has spawned.
     pub async fn disconnect(mut self) {
         drop(self.body);
-        // Nothing is ever sent, so `recv` returns when all senders have been dropped.
+        // Nothing is ever sent on this channel, so `recv` returns only once all senders have been
+        // dropped.
         let what = format!("the generator of {} to be dropped", self.request_line);
         or_give_up(what, self.dropped.recv()).await;
     }

@@ -17,7 +17,7 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
     match &T::SHAPE {
         Shape::Struct(named) if is_named(named, event) => match named.data {
             NamedData::Json => serde_json::from_str(data),
-            // The text is passed as a JSON string. `Deserialize` decides whether it matches a
+            // The text is passed as a JSON string, from which `Deserialize` creates either a
             // newtype or a unit struct.
             NamedData::Text => T::deserialize(serde_json::Value::from(data)),
             NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
