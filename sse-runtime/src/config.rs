@@ -45,8 +45,8 @@ pub enum OnCut {
 /// The events that a stream may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// The events that the function yields, and the events that the framework adds, which are
-    /// `done`, `gap`, `close` and the keep-alive event.
+    /// The events that the function yields, along with those that the framework adds: `done`,
+    /// `gap`, `close` and the keep-alive event.
     All,
     /// Only the events that the function yields. A reconnection time is still sent, because it is a
     /// field rather than an event.

@@ -45,8 +45,8 @@ impl<F: Future> CachedPoll<F> {
         self.waker == Some(WakerId::of(cx.waker()))
     }
 
-    /// Polls the future outside the task's cooperative budget, unless it is known to wake the waker
-    /// of `cx` and `may_be_ready` returns `false`.
+    /// Polls the future outside the task's cooperative budget, unless the future is known to wake
+    /// the waker of `cx` and `may_be_ready` returns `false`.
     ///
     /// If the future becomes ready right after that check, no wake-up is lost, because the future
     /// wakes the waker of `cx`.

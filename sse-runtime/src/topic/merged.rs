@@ -68,10 +68,10 @@ pub(crate) fn fits(names: &[String]) -> bool {
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
-/// Returns whether the client's id is a merged id that lacks any of these names. A client with such
-/// an id must be sent its new position immediately. If the client disconnected before it received
-/// the position, it would reconnect with the same id, and would lose the events published to the
-/// missing topics in the meantime.
+/// Returns whether the client's id is a merged id that lacks at least one of these names. A client
+/// with such an id must be sent its new position immediately. If the client disconnected before it
+/// received the position, it would reconnect with the same id, and would lose the events published
+/// to the missing topics in the meantime.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;

@@ -214,7 +214,7 @@ impl<K> fmt::Debug for Presence<K> {
     }
 }
 
-/// A guard that keeps a member present until it is dropped. See [`Presence::join`].
+/// A guard that keeps a member present until the guard is dropped. See [`Presence::join`].
 #[must_use = "a member leaves when its guard is dropped"]
 pub struct PresenceGuard<K>
 where

@@ -6,7 +6,7 @@ use super::{HubError, PublishError};
 use crate::{event::payload::ErrorPayload, generator::run_failure::Failure};
 use sealed::Sealed;
 
-/// Implemented by the types that a run can return, such as `()` and `Result<(), E>`.
+/// A type that a run can return, such as `()` or `Result<(), E>`.
 ///
 /// An error that implements [`Serialize`](serde::Serialize) is sent to the readers as an `error`
 /// event, like a stream's error. A `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a

@@ -182,9 +182,9 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.subscribers()
     }
 
-    /// Finishes the topic. Its readers receive the remaining events, and then their streams end
-    /// permanently. A client that reconnects with its last id receives the events that it missed,
-    /// and then the stream ends. If it reconnects again, it receives a `204`.
+    /// Finishes the topic. The topic's readers receive the remaining events, and then their streams
+    /// end. A client that reconnects with its last id receives the events that it missed, and then
+    /// its stream ends as well. If the client reconnects again, it receives a `204`.
     ///
     /// A stream that has read the topic to the end automatically sends a `done` event when its
     /// handler returns, unless its endpoint has `events = "own"`.

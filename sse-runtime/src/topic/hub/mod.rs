@@ -316,8 +316,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Readers still receive every event that the run has published. A `GET` stream then ends with
     /// `done`, so its client does not reconnect. With `on_cut = "abort"`, which is the default for
     /// every other method, the response is aborted instead so that a partial answer does not look
-    /// complete. The reason is then [`Failed`](crate::CloseReason::Failed). Values that the handler
-    /// yields afterwards are not sent. [`Subscription::has_failed`] stays `false`.
+    /// complete. The close reason is then [`Failed`](crate::CloseReason::Failed). Values that the
+    /// handler yields afterwards are not sent. [`Subscription::has_failed`] stays `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {

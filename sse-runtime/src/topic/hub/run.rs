@@ -163,7 +163,8 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     }
 }
 
-/// Finishes a run's topic when the run is dropped, unless the topic has already failed.
+/// A guard that is owned by a run's task. It finishes the run's topic when the task ends or is
+/// dropped, unless the topic has already failed.
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,

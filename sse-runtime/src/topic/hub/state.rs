@@ -14,7 +14,8 @@ pub(super) struct State<T> {
     /// `unfinished` contains the other unused topics.
     pub(super) finished: Unused,
     pub(super) unfinished: Unused,
-    /// A counter that distinguishes between topics that became unused at the same instant.
+    /// The number for the next [`UnusedKey`], which distinguishes between topics that became unused
+    /// at the same instant.
     pub(super) next: u64,
     /// Whether a task is sweeping the unused topics.
     pub(super) is_swept: bool,

@@ -23,7 +23,8 @@ use crate::{
 pub(crate) struct State<T> {
     /// The held events. Their numbers are consecutive, and the newest event's number is `last`.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
-    /// The total cost of all held events, whether in the ring or as the newest event of a key.
+    /// The total cost of all held events, whether they are held in the ring or as the newest event
+    /// of a key.
     pub(crate) bytes: usize,
     /// The number of each key's newest event.
     pub(crate) newest: BTreeSet<u64>,

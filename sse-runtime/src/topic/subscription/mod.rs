@@ -44,8 +44,8 @@ pub struct Subscription<T> {
     /// The id of the position after the last event handed out.
     position: EventId,
     report: Report,
-    /// The registration with the endpoint's stream. How that stream ends depends on how this
-    /// subscription ends.
+    /// The registration with the endpoint's stream. It informs the stream of how this subscription
+    /// ends, because that determines how the stream ends.
     reading: Option<Reading>,
     /// A gap that was read outside of an endpoint. It is attached to the next update, because there
     /// is no stream to write it to.
@@ -227,9 +227,10 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Writes the next update, along with other updates from the same read, until the frames are
-    /// full. This acquires the lock only once and can write a whole batch without copying it.
-    /// Returns whether the generator has to stop afterwards, or `None` once the topic is finished.
+    /// Writes the next update, along with other updates from the same read, until the outgoing
+    /// frames are full. This acquires the lock only once and can write a whole batch without
+    /// copying it. Returns whether the generator has to stop afterwards, or `None` once the topic
+    /// is finished.
     ///
     /// The resulting state is the same as if every update had been passed to `yield_!`.
     pub(crate) fn poll_push(
