@@ -55,7 +55,7 @@ pub(crate) enum Stage<T> {
     Newest(VecDeque<Delivery<T>>),
 }
 
-/// The position at which an overtaken reader continues.
+/// The position at which a reader continues if its next event is no longer held.
 struct Detour<T> {
     number: u64,
     /// The events up to `number` that the reader still receives, along with their numbers.
@@ -157,7 +157,7 @@ impl<T> RingCursor<T> {
 }
 
 impl<T> Detour<T> {
-    /// Returns `None` if the overflow policy ends overtaken readers.
+    /// Returns `None` if the overflow policy is to end the subscription.
     fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
         let oldest = state.before_oldest();
         let (number, kept, counts_reported) = match &state.overflow {

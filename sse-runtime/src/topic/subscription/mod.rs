@@ -47,8 +47,8 @@ pub struct Subscription<T> {
     /// The registration with the endpoint's stream. It informs the stream of how this subscription
     /// ends, because that determines how the stream ends.
     reading: Option<Reading>,
-    /// A gap that was read outside of an endpoint. It is attached to the next update, because there
-    /// is no stream to write it to.
+    /// A gap that was read outside of an endpoint, and that therefore cannot be written to a
+    /// stream. It is attached to the next update instead.
     unreported: Option<Box<Gap>>,
 }
 
