@@ -17,8 +17,9 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{lifecycle::shutdown::LONGEST, poll::poll_unconstrained};
 
-/// A request body that returns an error if it arrives too slowly before the app has responded. This
-/// prevents a client from keeping a handler busy by sending a byte now and then.
+/// A request body that returns an error if the client sends it too slowly while the app has not
+/// responded yet. This prevents a client from keeping a handler busy by sending a byte now and
+/// then.
 ///
 /// Only the time spent waiting for the client counts, and every [`RATE`] bytes received extend the
 /// limit by one second. Once the app has responded, the timeout no longer applies, because a client
@@ -35,7 +36,8 @@ pub(crate) struct RequestBody {
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-/// A request's progress, shared between its body and its response future.
+/// Whether a request's body has been read and whether the app has responded, shared between the
+/// body and the response future.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestProgress(Arc<State>);
 

@@ -68,20 +68,23 @@ pub(crate) struct ConnectionContext {
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
 /// Serves requests until an event stream is taken over or the connection ends. This future is ten
-/// times as large as a stream, so it is boxed, and the box is freed when the stream begins.
+/// times as large as the state of a stream. It is boxed so that a connection's task does not
+/// reserve that space while it drives a stream.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
 /// A connection's task. It serves requests and event streams one at a time.
 ///
-/// The state machine is written by hand because a stream may last for hours and is polled for every
-/// event. An equivalent `async fn` would reserve space for the stream three times, because the
-/// stream moves between variables. It would also nest four states, each on its own cache line.
+/// The state machine is written by hand to save memory and time, because a stream may last for
+/// hours and is polled for every event. An equivalent `async fn` would reserve space for the stream
+/// three times, because the stream is moved from one variable to another, and each variable has its
+/// own space. It would also nest four futures, and their states would lie on four different cache
+/// lines.
 struct ConnectionTask<Io: Transport> {
-    // Dropped before the guard, because the guard reports that the socket's file descriptor has
-    // been freed.
+    // Declared before the guard so that it is dropped first, because dropping the guard reports
+    // that the socket's file descriptor has been freed.
     stage: Stage<Io>,
-    /// The error that ended a stream whose socket is still open.
+    /// The error that ended a stream, stored until the socket is closed on the next poll.
     broken: Option<ConnectionError>,
     context: Arc<ConnectionContext>,
     peer: Option<SocketAddr>,
@@ -137,8 +140,9 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
                     Err(broken) => {
                         // Closing a socket takes longer than dropping a generator, and other tasks
                         // may be waiting for a resource that the generator holds. Therefore, the
-                        // socket is closed on the next poll. If many clients disconnect at the same
-                        // time, their generators are dropped before any of the sockets are closed.
+                        // generator is dropped now, and the socket is closed on the next poll. If
+                        // many clients disconnect at the same time, all of their generators are
+                        // dropped before any of the sockets are closed.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -215,7 +219,8 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // The client still has to send the preface. hyper would wait for it without a timeout.
+            // The client still has to send the preface. hyper would wait for the preface without a
+            // timeout, so wait for it here.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -244,8 +249,8 @@ impl ConnectionContext {
     }
 
     /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
-    /// the whole preface, because hyper would wait for the rest of an incomplete preface without a
-    /// timeout.
+    /// the whole preface, but only until a timeout elapses, whereas hyper would wait for the rest
+    /// of an incomplete preface without a timeout.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -301,7 +306,8 @@ impl ConnectionContext {
         let Some(stream) = stream else {
             return Ok(None);
         };
-        // `into_parts` returns `None` after an upgrade, and an upgrade is never taken over.
+        // `into_parts` returns `None` if the connection has been upgraded. Such a connection does
+        // not have a stream to take over, because the response to an upgrade is never taken over.
         Ok(connection.into_parts().map(|parts| {
             let mut socket = parts.io.into_inner();
             socket.give_back(&parts.read_buf);
@@ -331,7 +337,8 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // The client may still respond to PINGs, but it does not send requests.
+            // No stream is open, and the client has not sent a request for this long. The client
+            // may still respond to PINGs, so hyper would keep the connection open.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

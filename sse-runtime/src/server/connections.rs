@@ -26,17 +26,18 @@ pub(crate) struct Connections {
 /// The open connections' tasks. The server can wait for them or abort them.
 ///
 /// A connection that ends removes itself without waking the server's task. `main` usually blocks on
-/// that task, so waking its thread for every disconnect would be expensive.
+/// that task, so every disconnect would have to wake the main thread, which is expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
     /// The task handles, by connection number. A handle is `None` until its task has been spawned.
-    /// A B-tree is used because it frees memory when many connections have closed.
+    /// A B-tree is used because, unlike a hash map, it frees memory when many connections have
+    /// closed.
     abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }
 
-/// Keeps a connection registered as open until it is dropped.
+/// A guard that keeps a connection registered as open until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenGuard {
     open: Arc<Open>,
@@ -59,8 +60,8 @@ impl Open {
             open: Arc::clone(self),
             number,
         };
-        // The lock must not be held here. If the runtime is shutting down, it drops the task
-        // immediately, and the guard's destructor takes the lock.
+        // The lock must not be held here. If the runtime is shutting down, `spawn` drops the task
+        // immediately, and with it the guard, whose destructor takes the lock.
         let task = self.tasks.spawn(connection(guard));
         // The entry is missing if the task has already ended.
         if let Some(place) = self.abort_handles().get_mut(&number) {

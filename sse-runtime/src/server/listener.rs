@@ -79,9 +79,9 @@ bind_address!(
     (Ipv4Addr, u16): |addr| SocketAddr::from(*addr),
 );
 
-/// Maximum number of connections waiting to be accepted. After a restart, all clients reconnect at
-/// the same time, and a client whose connection is refused waits several seconds before it retries.
-/// The operating system may impose a lower limit.
+/// Maximum number of connections waiting to be accepted. The number is high because all clients
+/// reconnect at the same time after a restart, and a client whose connection is refused waits
+/// several seconds before it retries. The operating system may impose a lower limit.
 const BACKLOG: u32 = 4096;
 
 /// The error returned if an address cannot be bound.
@@ -92,7 +92,7 @@ struct BindError {
     source: io::Error,
 }
 
-/// Listens on the first address that can be bound, like [`TcpListener::bind`].
+/// Like [`TcpListener::bind`], listens on the first address that can be bound.
 async fn bind(addr: impl ToSocketAddrs, name: String) -> io::Result<Listener> {
     let bound = async {
         let addrs = tokio::net::lookup_host(addr).await?;
@@ -123,8 +123,9 @@ fn listen_on_first<T>(
     }))
 }
 
-/// Falls back to IPv4 if `[::]` cannot be bound. This address stands for every address of the
-/// machine, so it should work even if the kernel was built or started without IPv6.
+/// Falls back to IPv4 if `[::]` cannot be bound. `[::]` stands for all addresses of the machine,
+/// including its IPv4 addresses, so it should work even if the kernel was built or started without
+/// IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -207,18 +208,19 @@ pub(crate) enum Accepted {
 
 /// Pause before accepting again after a failure. A failure usually means that the process has run
 /// out of file descriptors. The pause doubles with every failure, up to [`MAX_PAUSE`], and ends
-/// early when one of the server's connections closes.
+/// early when one of the server's connections closes, because this frees a descriptor.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Minimum time between two log lines about failures to accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a connection closes, wakes a listener that has run out of file descriptors.
+/// A notification for a listener that has run out of file descriptors, sent when a connection
+/// closes.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
-    /// Whether the listener is waiting for a descriptor. If it is not, closed connections are not
-    /// reported, because a report would wake a thread.
+    /// Whether the listener is waiting for a descriptor. While the listener is not waiting, closed
+    /// connections are not reported, because each report would wake a thread for nothing.
     is_awaited: AtomicBool,
     freed: Notify,
 }
@@ -252,8 +254,8 @@ impl Listener {
     ///
     /// Dropping the future does not lose any connections.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
-        // The first failure is retried immediately. After that, each freed descriptor stores a
-        // permit.
+        // The first failure is retried immediately. From then on, every closed connection stores a
+        // permit in the `Notify`, so a wakeup cannot be missed.
         let mut pause = Duration::ZERO;
         loop {
             let accepted = match &self.kind {
@@ -276,7 +278,8 @@ impl Listener {
                 Err(error) => {
                     self.log(&error);
                     if !descriptors.is_awaited.swap(true, Ordering::SeqCst) {
-                        // A descriptor may have been freed between the failure and the swap.
+                        // A descriptor may have been freed between the failure and the swap without
+                        // being reported, so try again immediately.
                         continue;
                     }
                     pause = (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
@@ -310,9 +313,10 @@ fn is_connection_error(error: &io::Error) -> bool {
 /// The number of bytes that the kernel accepts in addition to the data that fits into the peer's
 /// receive buffer.
 ///
-/// By default, Linux buffers several MB, and then accepts no more data until a third of it has been
-/// sent. A client that reads slowly but steadily would look stalled, and new events would reach it
-/// only after it has read all of that data.
+/// By default, Linux buffers several MB. Once this buffer is full, Linux accepts no more data until
+/// a third of the buffered data has been sent. A client that reads slowly but steadily would
+/// therefore look stalled, and would receive new events only after it has read all of the buffered
+/// data.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
@@ -320,7 +324,7 @@ const UNSENT: u32 = 64 * 1024;
 ///
 /// On Linux, a connection inherits the options if its handshake completes after
 /// [`Listener::prepare`] has been called. The option checked here is set last, so a connection that
-/// has this option also has all the others.
+/// has inherited this option has inherited all the others, too.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
@@ -335,14 +339,14 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
 
 /// Makes the kernel send written data immediately and detect a peer that has vanished.
 ///
-/// A peer that vanishes without closing its connection (RFC 9293, section 3.8.3) can be detected
-/// only by the fact that it no longer acknowledges data. The kernel waits at most `user_timeout`
-/// for the peer to acknowledge data, or keep-alive probes if no data is in flight.
+/// If a peer vanishes without closing its connection (RFC 9293, section 3.8.3), the only sign is
+/// that the peer no longer acknowledges data. The kernel waits at most `user_timeout` for the peer
+/// to acknowledge data, or keep-alive probes if no data is in flight.
 fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()
-        // The kernel counts in whole seconds and rejects zero. If it rejected this value, the
-        // remaining options would not be set.
+        // The kernel counts in whole seconds and rejects zero, and an error here would prevent the
+        // remaining options from being set.
         .with_time((user_timeout / 2).max(Duration::from_secs(1)))
         .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
@@ -397,7 +401,7 @@ mod tests {
         let listener = listen_on_first([any].into_iter(), without_ipv6);
         let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000));
         assert_eq!(listener.map_err(|error| error.kind()), Ok(ipv4));
-        // A specific address does not fall back to a different address.
+        // Unlike `[::]`, a specific address does not fall back to a different address.
         let one = SocketAddr::from((Ipv6Addr::LOCALHOST, 3000));
         assert!(listen_on_first([one].into_iter(), without_ipv6).is_err());
     }

@@ -18,8 +18,8 @@ use crate::{
 const ABORT: Duration = Duration::from_millis(500);
 
 impl Server {
-    /// Serves on a bound listener. The future is boxed so that it is compiled once in this crate
-    /// instead of again in every program.
+    /// Serves on a bound listener. The future is boxed so that it is compiled once, as part of this
+    /// crate, instead of again in every program that uses the crate.
     pub(super) fn serve_on(
         self,
         listener: Listener,
@@ -77,8 +77,8 @@ impl Server {
                     connections = connections.count(),
                     "closing connections that are still open after the drain time or a second signal"
                 );
-                // Unsent data is lost, but the streams end and their hooks run. The server does not
-                // wait for a task that blocks its thread.
+                // Unsent data is lost, but the streams end and their hooks run. A task that blocks
+                // its thread cannot be aborted, so the server waits only for a limited time.
                 shutdown.set_over();
                 connections.abort();
                 let _ = timeout(ABORT, connections.closed()).await;

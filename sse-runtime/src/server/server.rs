@@ -28,16 +28,16 @@ use crate::{
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// How long a peer may leave data unacknowledged. This is longer than the default send timeout,
-/// because a client that stops reading does not acknowledge data either. With a shorter timeout,
-/// such a client would be mistaken for one that has vanished.
+/// because a client that stops reading also stops acknowledging data. With a shorter timeout, such
+/// a client would be mistaken for one that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
 /// The default for the other timeouts, which is twice the default keep-alive interval.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long an idle connection is kept open for its next request. Load balancers keep idle
-/// connections for a shorter time, so they do not send a request on a connection that the server is
-/// closing.
+/// How long an idle connection is kept open for its next request. Load balancers usually close idle
+/// connections earlier than that, so they do not send a request on a connection that the server is
+/// just closing.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `addr` with the default settings of a [`Server`].
@@ -98,13 +98,13 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// A connection can have at most 250 open streams. The server buffers at most 1 MiB of unread data
 /// per connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that,
 /// it buffers at most 16 KiB per stream, not counting the last event yielded. The generator does
-/// not run while its buffer is full. An unread stream therefore costs no more than a stream over
-/// HTTP/1, regardless of the window sizes that its client announces, and
+/// not run while its buffer is full. An unread stream therefore needs no more memory than a stream
+/// over HTTP/1, regardless of the window sizes that its client announces, and
 /// [`max_streams`](Self::max_streams) bounds the total.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory, and costs about 200
-/// ns of CPU time per frame. hyper has no setting that limits such a flood. If this matters, apply
-/// a rate limit per address in front of the server.
+/// ns of CPU time per frame. hyper has no setting that limits such a flood. If this is a concern,
+/// apply a rate limit per address in front of the server.
 ///
 /// # Small events over HTTP/2
 ///
@@ -112,11 +112,11 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
 /// than 256 bytes are waiting for the client app to read them. Therefore, once a connection has
 /// sent a burst of 48 such frames, or 100 of them per second, the server starts to combine events.
-/// Events that a generator yields without waiting in between then share a frame until that frame
-/// has 256 bytes. No timer delays the frame. If the generator waits between events, each event is
-/// still sent immediately. A client that does not read such a stream closes the connection after
-/// about a hundred events. Under plain `axum::serve`, `flush = "each"` sends one frame per event,
-/// so use `flush = "ready"` for bursts.
+/// From then on, events that a generator yields without waiting in between share a frame until that
+/// frame has 256 bytes. No timer delays the frame. If the generator waits between events, each
+/// event is still sent immediately and in its own frame. If such a client does not read these
+/// events, it therefore still closes the connection after about a hundred of them. Under plain
+/// `axum::serve`, `flush = "each"` sends one frame per event, so use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
@@ -129,13 +129,13 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// After SIGTERM, the [readiness probe](Self::readiness_path) fails, but the server keeps accepting
 /// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
-/// notice the change. The server then drains its streams. Each stream sends a random `retry` and
-/// ends at a random moment within the [`drain`](Self::drain) time so that clients do not all
-/// reconnect at the same time. Streams with `on_shutdown = "finish"` run until they finish or the
-/// drain time is over. Close hooks get another 2 s. With the defaults, the whole shutdown stays
-/// within the 30 s that Kubernetes allows. After SIGINT, which usually comes from a terminal, the
-/// server drains within a second and without a delay. A second signal closes all open connections,
-/// but their close hooks still get 2 s.
+/// notice the change. The server then drains its streams. Each stream sends a `retry` field with a
+/// random reconnection time, and ends at a random moment within the [`drain`](Self::drain) time so
+/// that clients do not all reconnect at the same time. Streams with `on_shutdown = "finish"` run
+/// until they finish or the drain time is over. Close hooks get another 2 s. With the defaults, the
+/// whole shutdown takes less than the 30 s that Kubernetes allows by default. After SIGINT, which
+/// usually comes from a terminal, the server drains within a second and without a delay. A second
+/// signal closes all open connections, but their close hooks still get 2 s.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -214,8 +214,8 @@ impl Server {
     }
 
     /// Sets how many event streams may be open at the same time. By default, the number is
-    /// unlimited. The limit is a [`StreamLimit`] around the whole app. See its documentation for
-    /// the response to requests over the limit.
+    /// unlimited. The limit is a [`StreamLimit`] around the whole app. For the response to requests
+    /// over the limit, see the documentation of [`StreamLimit`].
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -225,20 +225,21 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 s.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer, which may hold several MB, is full. On Linux, another 64 KiB are waiting in the
-    /// server's kernel. On other platforms, the operating system's own limit applies. Over HTTP/2,
-    /// the timeout applies to the connection and to every response that the client does not read.
-    /// The client makes progress whenever it has read 16 KiB. Over HTTP/1 without TLS, it makes
-    /// progress whenever it has read about 32 KiB, or more if its kernel frees buffer space in
-    /// larger steps. With the default timeout, a client has to read about 5 KB/s of a stream that
-    /// always has data to send.
+    /// buffer, which may hold several MB, is full. In addition, data is waiting in the server's
+    /// kernel, which is 64 KiB on Linux and depends on the operating system on other platforms.
+    /// Over HTTP/2, the timeout applies to the connection and to every response that the client
+    /// does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1 without
+    /// TLS, the timeout restarts whenever the client has read about 32 KiB, or more if the client's
+    /// kernel frees buffer space in larger steps. With the default timeout, a client has to read
+    /// about 5 KB/s of a stream that always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
     }
 
     /// Sets how long a client may take to send a request head before the connection is closed. The
-    /// default is 75 s, because load balancers keep idle connections for 60 s.
+    /// default is 75 s, because load balancers usually close idle connections after 60 s, and the
+    /// server should not close them first.
     ///
     /// The timeout starts when the connection is opened or when the previous response ends, so it
     /// also limits how long an idle connection is kept open.
@@ -262,9 +263,10 @@ impl Server {
     /// flight. The default is 45 s. Once this time is up, the connection is closed, and its streams
     /// end with [`ClientGone`](crate::CloseReason::ClientGone).
     ///
-    /// A client whose receive buffer is full does not acknowledge data or PINGs either. The
-    /// [`send_timeout`](Self::send_timeout) starts only once 64 KiB are waiting. If
-    /// `tcp_user_timeout` expires first, the client counts as gone, not as stalled.
+    /// A client whose receive buffer is full does not acknowledge data or PINGs either, so this
+    /// timeout also runs if a client merely stops reading. The [`send_timeout`](Self::send_timeout)
+    /// starts later, once 64 KiB are waiting in the server's kernel. If `tcp_user_timeout` expires
+    /// first, the client counts as gone, not as stalled.
     ///
     /// Values below 1 s are raised to 1 s. With the default keep-alive of 15 s, a peer that has
     /// vanished is detected within a minute. Over HTTP/2, the peer is also checked with PINGs. The
@@ -275,8 +277,9 @@ impl Server {
         self
     }
 
-    /// Adds a readiness probe at `path`, outside all layers of the app. It responds to `GET`
-    /// requests with a `200`, or with a `503` once the server begins to shut down.
+    /// Adds a readiness probe at `path`. Requests to the probe do not pass through the app's
+    /// layers. The probe responds to `GET` requests with a `200`, or with a `503` once the server
+    /// begins to shut down.
     ///
     /// # Panics
     ///
@@ -307,7 +310,8 @@ impl Server {
     }
 
     /// Also shuts the server down when `shutdown` begins. Use this in programs that are not stopped
-    /// by a signal. The server then drains without a delay, for the time that `shutdown` allows.
+    /// by a signal. In that case, the server drains without a delay, and the drain time is the one
+    /// of `shutdown`.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self
@@ -316,8 +320,8 @@ impl Server {
     /// Sets whether SIGINT and SIGTERM (Ctrl-C on platforms without signals) shut the server down.
     /// The default is `true`.
     ///
-    /// Once a program has listened for a signal, that signal never terminates the process by itself
-    /// again. With `true`, this takes effect when the server starts, and remains in effect after
+    /// Once a process has started to listen for a signal, that signal no longer terminates the
+    /// process by itself. With `true`, this applies as soon as the server starts, and even after
     /// the server has ended. Programs that outlive their server, or that handle signals themselves,
     /// should pass `false` and stop the server with a [`shutdown`](Self::shutdown):
     ///
@@ -341,9 +345,9 @@ impl Server {
     /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket.
     /// The default is `true`.
     ///
-    /// With `true`, a quiet stream needs about a quarter of the memory, and sending an event takes
-    /// less time. Clients cannot see the difference. Pass `false` to find out whether the bypass
-    /// causes a problem.
+    /// With `true`, a quiet stream needs about a quarter of the memory that it needs with hyper,
+    /// and sending an event takes less time. Clients cannot see the difference. If you suspect that
+    /// the bypass causes a problem, pass `false` to find out.
     pub fn bypass_hyper(mut self, bypass: bool) -> Self {
         self.takeover = bypass;
         self
@@ -396,7 +400,8 @@ impl Server {
             Some((cert, key)) => tokio::select! {
                 biased;
                 tls = Tls::load_on_thread(cert, key) => Some(tls?),
-                // The files may be on a file system that does not respond.
+                // Loading may take forever if the files are on a file system that does not respond,
+                // so a signal or a shutdown ends the wait.
                 _ = signals.next() => return Ok(()),
                 () = self.shutdown_begun() => return Ok(()),
             },

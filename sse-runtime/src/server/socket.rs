@@ -2,7 +2,7 @@
 //!
 //! hyper does not report when a flush has finished, does not time out a client that stops reading,
 //! and does not notice a disconnect while its buffer contains bytes of the next request. The socket
-//! sees every read and write, so it can do all three.
+//! sees every read and write, so it does all three on hyper's behalf.
 
 use std::{
     io, mem,
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{lifecycle::wire::Wire, poll::poll_unconstrained};
 
-/// The transport of a [`Socket`], which is a TCP or Unix stream, or a TLS stream on top of one.
+/// The transport of a [`Socket`]: a TCP stream, a Unix stream, or a TLS stream over either of them.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the kernel discard unsent data and reset the connection when the transport is dropped.
     fn forget_unsent(&self);
@@ -46,7 +46,8 @@ impl Transport for tokio::net::UnixStream {
     fn forget_unsent(&self) {}
 }
 
-/// A transport that counts the bytes it has sent. It is used below a layer that buffers writes.
+/// A transport that counts the bytes it has sent. It is used below TLS, which buffers writes, to
+/// find out how much data has reached the kernel.
 #[cfg(feature = "tls")]
 #[derive(Debug)]
 pub(crate) struct Metered<Io> {
@@ -224,9 +225,9 @@ impl<Io: Transport> Socket<Io> {
         )))
     }
 
-    /// Returns the kernel's result unchanged. Marks the client as stalled if the result is an error
-    /// caused by the stall. `TCP_USER_TIMEOUT` also ends a connection whose client stops reading.
-    /// It may expire before `send_timeout`, because it starts as soon as the client's window is
+    /// Returns the kernel's result unchanged, but marks the client as stalled if the result is a
+    /// timeout error and the client has stopped reading. This error comes from `TCP_USER_TIMEOUT`,
+    /// which may expire before `send_timeout`, because it starts as soon as the client's window is
     /// closed, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
@@ -288,7 +289,8 @@ impl<Io: Transport> Socket<Io> {
         Ok(())
     }
 
-    /// Returns whether received data has been discarded. If it has, no further request can be read.
+    /// Returns whether received data has been discarded. If so, no further request can be read from
+    /// the connection.
     pub(crate) fn is_flooded(&self) -> bool {
         self.is_flooded
     }
@@ -367,7 +369,8 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
-        // hyper flushes whenever it is polled, even if there is nothing to flush.
+        // hyper flushes the socket whenever its connection is polled, even if there is nothing to
+        // flush, so a disconnect can be detected here.
         if !self.hyper_reads && self.wire.has_streams() {
             self.poll_ahead(cx)?;
         }

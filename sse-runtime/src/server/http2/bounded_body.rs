@@ -17,13 +17,14 @@ use crate::lifecycle::flow_control::{Bound, FlowControl, InHyper};
 /// Maximum size, in bytes, of a piece handed to hyper. This is the default maximum size of an
 /// HTTP/2 frame.
 ///
-/// hyper takes a piece as soon as the client's window has room for a single byte. It holds that
-/// piece until the client reads it, but requests the next one immediately. Therefore, data that
-/// does not fit into the client's window has to be held back and counted before it reaches hyper.
+/// hyper takes a piece as soon as the client's window has room for a single byte. It then holds
+/// that piece until the client reads it, but already polls the body for the next piece. Therefore,
+/// data that does not fit into the client's window has to be counted and held back before it
+/// reaches hyper.
 const PIECE: usize = 16 * 1024;
 
-/// A piece with fewer bytes than this is considered small. A client that uses the `h2` crate
-/// accepts only a limited number of small pieces that its app has not read yet.
+/// A piece with fewer bytes than this is considered small. A client that uses the `h2` crate closes
+/// the connection if too many small pieces are waiting for its app to read them.
 const SMALL: usize = 256;
 
 /// Limit on the data that hyper may hold for one stream.
@@ -32,11 +33,13 @@ const UNSENT_OF_STREAM: Bound = Bound {
     bytes: 64 * 1024,
 };
 
-/// Limit on the data that hyper may hold for all streams on a connection, not counting one piece
-/// per stream.
+/// Limit on the data that hyper may hold for all streams on a connection together. Even if this
+/// limit has been reached, a stream can hand over one piece while hyper holds no other piece of
+/// that stream.
 ///
-/// This data is on its way from the stream tasks to the connection task, so the limit does not slow
-/// down a client that keeps reading. A piece of a few bytes costs hyper about 400 bytes.
+/// If the client keeps reading, this is only the data on its way from the stream tasks to the
+/// connection task, so the limit does not slow the client down. The number of pieces is limited,
+/// too, because even a piece of a few bytes takes up about 400 bytes in hyper.
 const UNSENT_OF_CONNECTION: Bound = Bound {
     pieces: 16 * 1024,
     bytes: 1024 * 1024,
@@ -44,10 +47,10 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
 
 /// A response body that is split into pieces. It hands over only as many pieces as hyper may hold.
 ///
-/// If a connection has sent too many small pieces, data that the body yields without waiting is
-/// gathered into one piece until that piece is no longer small. Once the body is pending, the
-/// gathered data is handed over as soon as hyper has written the previous piece. No timer is
-/// involved.
+/// Once a connection has sent too many small pieces, all data that the body yields without waiting
+/// in between is gathered into one piece until that piece is no longer small. Once the body is
+/// pending, the gathered data is handed over as soon as hyper has written the previous piece. No
+/// timer is involved.
 #[derive(Debug)]
 pub(crate) struct BoundedBody {
     body: Body,
@@ -60,7 +63,7 @@ pub(crate) struct BoundedBody {
     flow: FlowControl,
     /// Whether a piece has been handed to hyper.
     has_handed_over: bool,
-    /// How the body ended. The end is held back until hyper has taken all of the data.
+    /// How the body ended. The end is not reported to hyper until hyper has taken all of the data.
     end: Option<BodyEnd>,
 }
 
@@ -89,7 +92,7 @@ impl BoundedBody {
     fn hand_over(&mut self, bytes: Bytes) -> Polled {
         self.has_handed_over = true;
         self.was_pending = false;
-        // This is lossless, because a piece has at most `PIECE` bytes.
+        // The length always fits, because a piece has at most `PIECE` bytes.
         let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         Poll::Ready(Some(Ok(Frame::data(Piece {
             bytes,
@@ -118,8 +121,9 @@ impl BoundedBody {
         self.hand_over_gathered()
     }
 
-    /// Called when the body is pending. The body may merely have yielded to other tasks, so
-    /// `gathered` is handed over only if the body is still pending at the next poll.
+    /// Called when the body is pending. A body that has merely yielded to other tasks may return
+    /// more data at the next poll, so `gathered` is handed over only if the body is still pending
+    /// then.
     fn poll_pending(&mut self, cx: &Context<'_>) -> Polled {
         if self.gathered.is_empty() {
             return Poll::Pending;
@@ -149,10 +153,11 @@ impl BoundedBody {
         }
     }
 
-    /// Returns the body's error once the last piece has been written. hyper resets the stream as
-    /// soon as it sees the error, and the reset discards all data that has not been sent yet. If no
-    /// piece has been handed over yet, this hands over an empty piece to find out when the head has
-    /// been written.
+    /// Returns the body's error once the last piece has been written. If the error were returned
+    /// earlier, data would be lost, because hyper resets the stream as soon as it receives the
+    /// error, and the reset discards all data that has not been sent yet. If no piece has been
+    /// handed over yet, this method first hands over an empty piece, which hyper writes after the
+    /// head, to find out when the head has been written.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_handed_over && self.flow.poll_written(cx.waker()) {
             self.end = Some(BodyEnd::End);
@@ -244,7 +249,7 @@ impl HttpBody for BoundedBody {
             && match self.end {
                 None => self.body.is_end_stream(),
                 Some(BodyEnd::End) => true,
-                // The error or the trailers have not been returned yet, even if the body has ended.
+                // The body has ended, but its trailers or its error still have to be returned.
                 Some(BodyEnd::Trailers(_) | BodyEnd::Failed(_)) => false,
             }
     }

@@ -33,22 +33,23 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Maximum number of open streams on one HTTP/2 connection.
 ///
-/// A browser shares one connection among all its tabs. A proxy that needs more streams opens
-/// another connection.
+/// A browser shares one connection among all its tabs, so the limit has to allow for many tabs. A
+/// proxy that needs more streams opens another connection.
 pub(crate) const STREAMS: u32 = 250;
 
 /// Maximum size, in bytes, of a request head. HTTP/1 has the same limit.
 pub(crate) const HEAD: u32 = 64 * 1024;
 
-/// Maximum size, in bytes, of a stream's send buffer if the client stops reading.
+/// Maximum size, in bytes, of a stream's send buffer, which fills up if the client stops reading.
 pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 
 /// Spawns one task per stream of an HTTP/2 connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     send_timeout: Duration,
-    /// Dropping a stream takes time, so a stream may outlive its connection's task. The server
-    /// waits for the tasks in this tracker, and therefore for the close hooks of their streams.
+    /// Tracks the tasks that drive the streams. Dropping a stream takes time, so such a task may
+    /// outlive its connection's task. The server waits for the tasks in this tracker, and therefore
+    /// also for the close hooks of their streams.
     closing: TaskTracker,
     counts: Arc<StreamCounts>,
 }
@@ -84,7 +85,7 @@ impl StreamCounts {
     }
 }
 
-/// Counts a stream as open until it is dropped.
+/// A guard that counts a stream as open until the guard is dropped.
 struct OpenStream(Arc<StreamCounts>);
 
 impl Drop for OpenStream {
@@ -162,8 +163,8 @@ impl Future for Http2ResponseFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Ok(response) = ready!(Pin::new(&mut this.response).poll(cx));
-        // hyper polls this future in the stream's task, even if a layer handles the request in
-        // another task.
+        // hyper always polls this future in the stream's task, even if a layer handles the request
+        // in another task, so the flow control is passed to the right task.
         attach_flow(&this.flow);
         let flow = this.flow.clone();
         Poll::Ready(Ok(response.map(|body| BoundedBody::new(body, flow))))

@@ -17,7 +17,8 @@ use crate::{
 };
 
 tokio::task_local! {
-    /// The slot through which a response future passes its flow control to its stream's task.
+    /// A task-local slot through which a response future passes its flow control to the task that
+    /// drives the stream.
     static CURRENT_FLOW: Arc<OnceLock<FlowControl>>;
 }
 

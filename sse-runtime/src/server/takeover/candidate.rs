@@ -44,7 +44,8 @@ impl Candidate {
         let is_http10 = request.version() == Version::HTTP_10;
         let headers = request.headers();
         // A request with both `transfer-encoding` and `content-length` may be an attack. hyper
-        // closes the connection after such a request, but does not report this in advance.
+        // closes the connection after such a request, but does not report this in advance, so such
+        // a request is left to hyper.
         if request.method() == Method::HEAD
             || headers.contains_key(header::EXPECT)
             || headers.contains_key(header::TRANSFER_ENCODING)

@@ -136,7 +136,7 @@ impl Outgoing {
 }
 
 /// The line before a chunk, which contains the chunk size in hexadecimal. It is formatted by hand
-/// because `write!` would account for a tenth of the time that an event takes.
+/// because `write!` would account for a tenth of the time that it takes to send an event.
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// A writer that accepts a few bytes at a time.
+    /// A writer that accepts only a few bytes at a time.
     struct Narrow {
         room: usize,
         taken: Vec<u8>,

@@ -75,7 +75,7 @@ impl<Io: Transport> TakenOver<Io> {
         self.body = Body::empty();
     }
 
-    /// Drops the generator, and returns the resulting connection state.
+    /// Drops the generator, and returns the state of the connection after the stream.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -109,12 +109,14 @@ impl<Io: Transport> TakenOver<Io> {
         self.socket.poll_watch(cx)?;
         let _epoch = self.epochs.enter(cx);
         loop {
-            // The body is polled even while its last frame is being written. Its deadline may have
-            // passed, and the stream must not wait for the client before it ends.
+            // The body is polled even while its last frame is being written, because its deadline
+            // may have passed. If it has, the stream must end without waiting for the client to
+            // read.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Flush even if there is nothing to write. If a layer has discarded a frame, the
-            // generator is still waiting for the flush that follows it.
+            // Flush even if there is nothing to write. If a layer has discarded a frame, there is
+            // nothing to write, but the generator is still waiting for the flush that would have
+            // followed the frame.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
@@ -150,8 +152,9 @@ impl<Io: Transport> TakenOver<Io> {
 /// How long a client has to close its side of the connection once the last response has been sent.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same limit during a shutdown. It is shorter, because a client with a connection pool may not
-/// notice that a connection was closed until it needs that connection.
+/// The same limit during a shutdown. It is shorter so that the shutdown is not delayed by clients
+/// with a connection pool, which may not notice that a connection was closed until they need that
+/// connection.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
 /// Closes a connection once its last response has been sent.

@@ -19,10 +19,10 @@
 //! # Assumptions
 //!
 //! - hyper calls the service for a request only once all earlier responses are in the kernel,
-//!   because `try_keep_alive` runs after a completed flush. Therefore, hyper's write buffer is
-//!   empty when the connection is taken apart. hyper does not guarantee this, so the `takeover`
-//!   tests check it. With `pipeline_flush`, the buffer might not be empty, so that option must stay
-//!   off.
+//!   because `try_keep_alive`, which allows the next request to be read, runs only after a
+//!   completed flush. Therefore, hyper's write buffer is empty when the connection is taken apart.
+//!   hyper does not guarantee this, so the `takeover` tests check it. With `pipeline_flush`, the
+//!   buffer might not be empty, so that option must stay off.
 //! - `into_parts` returns all bytes that hyper has read but not parsed. Any part of a request body
 //!   that hyper has read is lost, so a request is taken over only if it has no body or its entire
 //!   body has been read
@@ -39,10 +39,11 @@
 //! The takeover must never do any of the following:
 //!
 //! - Count a flush before all written data is in the kernel. As in hyper, the body is polled even
-//!   while its last frame is being written, because its deadline may have passed. The generator
-//!   waits for the flush.
-//! - Take more than one frame from a body whose previous frame is still being written. Backpressure
-//!   begins here.
+//!   while its last frame is being written, because its deadline may have passed. A generator that
+//!   waits for that frame to be flushed would therefore continue too early if the flush were
+//!   counted too early.
+//! - Take more than one frame from a body whose previous frame is still being written. This is
+//!   where backpressure begins.
 //! - Keep data after it has been sent, or keep a buffer for later data. Between two frames, a quiet
 //!   stream must not use any memory beyond its own state.
 //! - Read without a limit, or stop checking whether the client is still connected.

@@ -35,8 +35,8 @@ use crate::server::socket::Transport;
 use error::TlsError;
 use pem_files::{read, reason};
 
-/// How often the files are checked. Certificates are renewed days before they expire, and a check
-/// only reads two small files.
+/// How often the files are checked. A minute is short enough, because certificates are renewed days
+/// before they expire, and checks are cheap, because they only read two small files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 const H2: &[u8] = b"h2";
@@ -50,7 +50,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Loads the files like [`load`](Self::load), but without blocking the current thread.
+    /// Like [`load`](Self::load), but does not block the current thread.
     ///
     /// # Errors
     ///
@@ -75,9 +75,9 @@ impl Tls {
     ///
     /// Returns a [`TlsError`] that names the unusable file and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Use the provider installed for the process, if any, because it may be a certified one.
-        // rustls can choose a default by itself, but it panics if another dependency enables a
-        // second provider.
+        // Use the provider installed for the process, if any, because it may be a certified one. If
+        // there isn't one, choose a default here. rustls could do so by itself, but would panic if
+        // another dependency enabled a second provider.
         let provider = CryptoProvider::get_default()
             .cloned()
             .unwrap_or_else(|| Arc::new(ring::default_provider()));
@@ -184,8 +184,8 @@ pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
 
 /// Runs `read` on a separate thread.
 ///
-/// A file system may never respond, and a runtime that is shutting down waits for its
-/// `spawn_blocking` tasks. With `spawn_blocking`, the process might never exit.
+/// A file system may never respond. A runtime that is shutting down waits for its `spawn_blocking`
+/// tasks, so with `spawn_blocking`, the process might never exit.
 fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{
 
 use super::error::TlsError;
 
-/// Reads both files. While the files are being replaced, one may be old and the other new, so a key
-/// that does not match the certificate causes an error.
+/// Reads both files. While the files are being replaced, one of them may be old and the other new,
+/// so this function returns an error if the key does not match the certificate.
 pub(super) fn read(
     cert: &Path,
     key: &Path,
@@ -31,7 +31,8 @@ pub(super) fn read(
         })?;
     let pair = CertifiedKey::new(chain, signing);
     match pair.keys_match() {
-        // Some providers do not expose the public half of a key.
+        // Some providers do not expose the public half of a key, so it remains unknown whether the
+        // key matches. In that case, the pair is accepted.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
             cert: cert.to_owned(),

@@ -91,7 +91,7 @@ async fn passes_through(client: &mut Client, served: &mut Served) {
     assert_eq!(&buf, b"event");
 }
 
-/// Captures the current thread's log output in a file.
+/// The current thread's log output, captured in a file.
 struct Log {
     file: PathBuf,
     _dir: TempDir,
