@@ -1,4 +1,4 @@
-//! [`CloseGuard`]: ensures that a stream ends exactly once, with the first reason that occurs.
+//! [`CloseGuard`]: ensures that a stream ends exactly once, with the first reason reported.
 
 use tracing::{Span, span::Entered};
 
@@ -28,8 +28,8 @@ impl StallSources {
     }
 }
 
-/// Ends the stream when [`end`](Self::end) is called, or when the guard is dropped because the body
-/// was dropped before it ended. Only the first reason is recorded.
+/// A guard that ends its stream when [`end`](Self::end) is called, or when the guard is dropped
+/// because the body was dropped before it ended. Only the first reason is recorded.
 #[derive(Debug)]
 pub(crate) struct CloseGuard {
     connection: Connection,

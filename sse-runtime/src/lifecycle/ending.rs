@@ -3,9 +3,10 @@
 //! The table on the docs page "How a stream ends" describes the same behaviour. The `ends` test
 //! compares every cell of the table with this module's behaviour.
 //!
-//! The endpoint's behaviour depends on its method, unless a key overrides it. A `GET` response is
-//! read by an `EventSource`, which reconnects and resumes if the response ends cleanly. Any other
-//! client assumes that a response that ends cleanly is complete.
+//! By default, the behaviour depends on the endpoint's method, but a key in the endpoint's
+//! attribute can override it. A `GET` response is read by an `EventSource`, which reconnects and
+//! resumes if the response ends cleanly. Any other client assumes that a response that ends cleanly
+//! is complete.
 
 use std::time::Duration;
 
@@ -26,15 +27,15 @@ pub(crate) struct StreamEnd {
 /// A frame that ends a stream and is written by the framework rather than by the generator.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
-    /// The `done` event. A client that reconnects with its id gets a `204`, so it stops
-    /// reconnecting.
+    /// The `done` event. A client that reconnects with this event's id gets a `204`, so the client
+    /// stops reconnecting.
     Done,
     /// The reconnection time.
     Retry(Duration),
     /// The `close` event, with the reason.
     Close,
-    /// The `close` event, with the reason. A client that reconnects with its id gets a `204`, so it
-    /// stops reconnecting.
+    /// The `close` event, with the reason. A client that reconnects with this event's id gets a
+    /// `204`, so the client stops reconnecting.
     CloseForGood,
 }
 
@@ -55,7 +56,8 @@ impl StreamEnd {
                 false,
             ),
             CloseReason::MaxDuration if !cut => (None, false),
-            // A script cannot see the response to a rejected reconnect.
+            // The `close` event contains the reason, because if the client is rejected when it
+            // reconnects, a script cannot see that response.
             CloseReason::Shutdown
             | CloseReason::MaxDuration
             | CloseReason::Expired
@@ -64,8 +66,8 @@ impl StreamEnd {
             CloseReason::Superseded => (Some(LastFrame::CloseForGood), cut),
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
-        // The reconnection time is a field, not an event. An `EventSource` needs it regardless of
-        // which events the endpoint sends.
+        // The reconnection time is a field and not an event, so it is sent to an `EventSource` even
+        // if the endpoint sends only its own events.
         let is_sent = |frame: &LastFrame| {
             let is_retry = matches!(frame, LastFrame::Retry(_));
             endpoint.sends_framework_events() || is_retry && endpoint.is_get()

@@ -1,10 +1,11 @@
 //! [`FlowControl`]: tracks how much of an HTTP/2 stream is buffered in hyper, and whether the
 //! client is reading the stream.
 //!
-//! Over HTTP/1, if a client stops reading, its socket is no longer writable. An HTTP/2 client, in
-//! contrast, can block a single stream. hyper then does not poll the stream's body, so the body
-//! cannot detect this. Therefore, calls from hyper update the state in this module, which is shared
-//! with the request.
+//! Over HTTP/1, if a client stops reading, writes to the socket block, and the socket detects the
+//! stall. An HTTP/2 client, in contrast, can block a single stream while the socket remains
+//! writable. hyper then does not poll the stream's body, so the body cannot detect the stall
+//! either. Therefore, the stall is detected through the state in this module, which hyper's calls
+//! update and which is shared with the request.
 
 use std::sync::{
     Arc,
@@ -23,7 +24,7 @@ use atomic_waker::AtomicWaker;
 /// The state shared by the task that drives a stream, the stream's body, the request, and the
 /// pieces in hyper.
 // The counters use relaxed ordering, because they do not synchronize other memory. The waker
-// ensures that a piece is released before the subsequent check.
+// ensures that a woken task sees that the piece has been released when it checks again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlowControl(Arc<State>);
 
@@ -45,8 +46,8 @@ struct State {
     is_blocked: AtomicBool,
     /// Woken when hyper holds fewer than `resume_below` pieces of this stream. While the stream is
     /// waiting, `resume_below` is about half the number of pieces that hyper held when the wait
-    /// began. Otherwise, it is zero. Waking the stream for every piece would cost more than sending
-    /// an event.
+    /// began. Otherwise, it is zero. The stream is not woken for every piece, because each wakeup
+    /// costs more than sending an event.
     #[cfg(feature = "http2")]
     waiting: AtomicWaker,
     #[cfg(feature = "http2")]
@@ -86,7 +87,7 @@ impl Unsent {
 
     // A stream that waits sets `resume_below` before it reads this count, and a written piece is
     // removed from this count before `resume_below` is read. All of these accesses are sequentially
-    // consistent, so at least one side sees the other side's write.
+    // consistent, so at least one side sees the other side's write, and no wakeup is missed.
     fn load(&self) -> (u32, u32) {
         Self::split(self.0.load(Ordering::SeqCst))
     }
@@ -128,7 +129,7 @@ pub(crate) struct OfConnection {
 ///
 /// Each piece is a DATA frame. A client that uses the `h2` crate closes the connection if about a
 /// hundred small frames are waiting for its application (`too_many_data_frames`). The server cannot
-/// see whether the application has read them.
+/// see whether the application has read the frames, so it limits the rate at which it sends them.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 struct SmallPieces {
@@ -183,8 +184,9 @@ impl FlowControl {
     /// Called when hyper polls for the next piece. Returns whether that piece can be handed over.
     /// If not, `waker` is woken when hyper has written some pieces of this stream.
     ///
-    /// If hyper holds no pieces of a stream, that stream can always hand over one piece. Otherwise,
-    /// streams that the client does not read would block the other streams on the connection.
+    /// A stream can always hand over one piece while hyper holds no other piece of that stream.
+    /// Otherwise, streams that the client does not read could use up the connection's limit and
+    /// block all other streams on the connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
         let has_room = loop {
@@ -224,8 +226,9 @@ impl FlowControl {
         self.0.connection.small.admit()
     }
 
-    /// Counts a piece handed to hyper. hyper polls for the next piece as soon as the client's
-    /// window has room for one byte of this piece.
+    /// Counts a piece handed to hyper, and marks the stream as blocked until hyper polls for the
+    /// next piece. hyper does so as soon as the client's window has room for one byte of this
+    /// piece.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);
@@ -259,7 +262,8 @@ impl FlowControl {
 
 /// A stream's progress. It consists of the number of pieces that hyper has received, the number of
 /// pieces that it has not written yet, and the number of times that it has taken bytes from a
-/// piece. If a client's window is small, hyper writes a piece in many parts.
+/// piece. The last number is needed because hyper writes a piece in many parts if the client's
+/// window is small.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {

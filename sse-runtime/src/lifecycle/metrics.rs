@@ -43,8 +43,9 @@ mod installed {
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
             };
-            // If the first exported value of a counter is one, Prometheus does not see an increase.
-            // For example, the first panic would be missing from every rate.
+            // Export all counters as zero before the first stream closes. If the first exported
+            // value of a counter were one, Prometheus would not see an increase, so the first
+            // panic, for example, would be missing from every rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }

@@ -51,9 +51,9 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time so that the
-/// clients do not all reconnect at the same time. Before it ends, the stream sends a random
-/// `retry`. With `on_shutdown = "finish"`, a stream runs until its generator finishes or the drain
-/// time ends. On the wire, the response ends cleanly.
+/// clients do not all reconnect at the same time. Before it ends, the stream sends a `retry` field
+/// with a random reconnection time. With `on_shutdown = "finish"`, a stream runs until its
+/// generator finishes or the drain time has elapsed. On the wire, the response ends cleanly.
 ///
 /// If there are several `Shutdown` layers, the innermost one wins. A readiness probe can check
 /// [`has_begun`](Self::has_begun). There is no drain delay, because `axum::serve` stops accepting
@@ -145,9 +145,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun, and then until the drain time has been over for 2.5 s or
-    /// the next SIGINT or SIGTERM arrives. After that, the program should no longer wait for open
-    /// connections.
+    /// Waits until the shutdown has begun, and then until 2.5 s have passed after the drain time,
+    /// or until the next SIGINT or SIGTERM arrives, whichever happens first. After that, the
+    /// program should no longer wait for open connections.
     ///
     /// # Cancel safety
     ///
@@ -277,17 +277,18 @@ impl Shutdown {
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 /// How long connections that are still open after the drain time have to close. This is longer than
-/// the time that a stream lingers for a request body that its handler does not read.
+/// a response waits, after its stream has ended, for the rest of a request body that the handler
+/// has not read.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
-/// The maximum drain time after SIGINT, because a person at a terminal is waiting.
+/// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
 /// The maximum drain time, which keeps deadlines within the range of timers.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long the last streams' close hooks may run. Together with the other defaults, this stays
-/// within Kubernetes's default grace period.
+/// How long the last streams' close hooks may run. With this value and the other default times, the
+/// whole shutdown stays within Kubernetes's default grace period.
 const HOOKS: Duration = Duration::from_secs(2);
 
 /// The fraction of the drain time over which the streams end. The rest of the drain time is left

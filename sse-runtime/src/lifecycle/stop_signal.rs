@@ -41,7 +41,7 @@ impl Drop for Signalling {
     }
 }
 
-/// Becomes ready when its token has been cancelled by [`signal_stop`].
+/// A signal that becomes ready once its token has been cancelled by [`signal_stop`].
 #[derive(Debug)]
 pub(crate) struct StopSignal {
     token: CancellationToken,

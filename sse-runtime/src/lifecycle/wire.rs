@@ -22,7 +22,8 @@ struct State {
     flushes: AtomicU64,
     /// Whether a body is waiting for a flush. A waiter sets this flag before it reads the count,
     /// and a flush increments the count before it reads this flag. All of these accesses are
-    /// sequentially consistent, so at least one side sees the other side's write.
+    /// sequentially consistent, so at least one side sees the other side's write, and no wakeup is
+    /// missed.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
     /// The task that drives the connection. If a layer polls a body in another task, the body's
@@ -105,7 +106,7 @@ impl Wire {
 
     /// Returns `Ready` if more than `since` flushes have been completed. Returns `None` outside the
     /// connection's task. In another task, a frame may have been flushed long before its body is
-    /// polled again, and there may never be another flush.
+    /// polled again, and a body that waits for another flush might wait forever.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         if self.flushes() > since {
             return Some(Poll::Ready(()));
@@ -134,7 +135,7 @@ impl Wire {
     }
 }
 
-/// Counts an event stream on a connection until this value is dropped.
+/// A guard that counts an event stream on its connection until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight(Wire);
 

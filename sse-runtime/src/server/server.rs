@@ -310,8 +310,8 @@ impl Server {
     }
 
     /// Also shuts the server down when `shutdown` begins. Use this in programs that are not stopped
-    /// by a signal. In that case, the server drains without a delay, and the drain time is the one
-    /// of `shutdown`.
+    /// by a signal. In that case, the server drains without a delay and within the drain time of
+    /// `shutdown`.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self

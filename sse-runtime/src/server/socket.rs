@@ -227,8 +227,8 @@ impl<Io: Transport> Socket<Io> {
 
     /// Returns the kernel's result unchanged, but marks the client as stalled if the result is a
     /// timeout error and the client has stopped reading. This error comes from `TCP_USER_TIMEOUT`,
-    /// which may expire before `send_timeout`, because it starts as soon as the client's window is
-    /// closed, even if the server's buffers are not full yet.
+    /// which may expire before `send_timeout`, because the kernel starts this timeout as soon as
+    /// the client's window is closed, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut

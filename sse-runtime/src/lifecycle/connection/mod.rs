@@ -30,8 +30,8 @@ use crate::{
 };
 use tasks::Started;
 
-/// Held until all parts of the stream have been dropped. The test client waits until this value is
-/// dropped.
+/// A marker that is held until all parts of the stream have been dropped. The test client waits
+/// until the marker is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
     #[allow(dead_code, reason = "the receiver is notified when it is dropped")]
@@ -98,7 +98,7 @@ struct State {
     started: Option<Box<Started>>,
     /// Cancelled when the stream has ended. Created when a task first waits for the stream to end.
     over: Option<CancellationToken>,
-    /// Created when a shutdown has begun and the stream starts to wait for its scheduled end.
+    /// Created once a shutdown has begun, when the stream starts to wait for its scheduled end.
     /// Cancelled if [`Connection::close`] is called before then.
     close_requested_in_shutdown: Option<CancellationToken>,
 }
@@ -133,8 +133,8 @@ impl Connection {
         self.0.peer
     }
 
-    /// Waits until the stream has ended, for any reason. Use this in tasks that have to clean up,
-    /// or in tasks that were not started by the stream.
+    /// Waits until the stream has ended, for any reason. Use this in tasks that have to clean up
+    /// after the stream, or that were not started with [`spawn`](Self::spawn).
     ///
     /// # Cancel safety
     ///
@@ -146,9 +146,9 @@ impl Connection {
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
     /// next `.await`, and joined before the close hooks run. A task that never awaits delays the
     /// hooks until it ends. A panic in the task is logged, and ends the stream like a panic in the
-    /// generator. The stream first sends an event with the endpoint's `error_event` name, because
-    /// the events that the task would have sent are missing. If the stream has already ended, the
-    /// task does not start.
+    /// generator. Before it ends, the stream sends an event with the endpoint's `error_event` name
+    /// so that the client knows that the events from this task are missing. If the stream has
+    /// already ended, the task does not start.
     ///
     /// # Panics
     ///
@@ -171,13 +171,14 @@ impl Connection {
         self.add_hook(Box::new(move |reason| Box::pin(hook(reason))));
     }
 
-    /// Ends the stream when the client's credentials expire. The time is a
+    /// Ends the stream when the client's credentials expire. `when` is a
     /// [`SystemTime`](std::time::SystemTime), such as the expiry time of a token, or an
     /// [`Instant`](std::time::Instant). If this method is called several times, the earliest time
     /// applies.
     ///
-    /// The client receives a `close` event with `{"reason":"expired"}`, because a script cannot see
-    /// the `401` response that the client receives when it reconnects.
+    /// The client receives a `close` event with `{"reason":"expired"}`. Without this event, a
+    /// script could not find out why the stream ended, because scripts cannot see the `401`
+    /// response that the browser receives when it reconnects.
     pub fn expires_at(&self, when: impl IntoDeadline) {
         let when = when.instant();
         self.close_after(CloseReason::Expired, async move {
@@ -225,13 +226,14 @@ impl Connection {
         F: Future + Send + 'static,
     {
         let close = CloseOnDrop {
-            // This is a weak reference, because the connection owns the task.
+            // This is a weak reference, because the connection owns the task, and a strong
+            // reference would create a cycle.
             connection: Arc::downgrade(&self.0),
             reason,
         };
         self.spawn(async move {
-            // Closes the stream even if the future panics, because a panic must not extend the
-            // client's access.
+            // The guard closes the stream even if the future panics, because a panic must not
+            // extend the client's access.
             let _close = close;
             when.await;
         });
@@ -270,7 +272,7 @@ impl Connection {
     }
 
     /// Waits until the stream has to end, and returns the reason. Used before the response begins,
-    /// while there is no body that could wait.
+    /// because until then, there is no body that could wait.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
@@ -310,8 +312,8 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is consistent even after a panic, because no update to it can panic halfway
-        // through.
+        // A panic cannot leave the state inconsistent, because no update of the state can panic
+        // halfway through.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -328,7 +330,7 @@ impl WeakConnection {
     }
 }
 
-/// Ends a stream when this guard is dropped, unless the stream has already ended.
+/// A guard that ends a stream when the guard is dropped, unless the stream has already ended.
 struct CloseOnDrop {
     connection: Weak<Inner>,
     reason: CloseReason,

@@ -50,7 +50,8 @@ impl Connection {
             return;
         }
         // The lock is not held while the task is spawned. If the runtime is shutting down, it drops
-        // the task here, and the task's destructors may call methods on this connection.
+        // the task here, and the task's destructors may call methods on this connection, which
+        // acquire the lock.
         let task = Watched {
             task,
             connection: Arc::downgrade(&self.0),
@@ -87,8 +88,9 @@ impl Connection {
 
     /// Resolves once none of the stream's tasks is being polled, and returns whether any of them
     /// has panicked. When a task panics, its locals are dropped before the panic is recorded. The
-    /// locals may include the sender of a channel that the generator reads from. Without this wait,
-    /// the generator would then finish as if the task had not panicked.
+    /// locals may include the sender of a channel that the generator reads from. If the stream did
+    /// not wait here, the generator could see the closed channel and finish before the panic is
+    /// recorded, as if the task had not panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let Some(started) = &mut state.started else {
@@ -198,7 +200,8 @@ pin_project! {
     struct Watched<F> {
         #[pin]
         task: F,
-        // This is a weak reference, because the connection owns the task.
+        // This is a weak reference, because the connection owns the task, and a strong reference
+        // would create a cycle.
         connection: Weak<Inner>,
     }
 }

@@ -36,7 +36,7 @@ impl Total {
 impl Permits for Total {
     fn take(self: Arc<Self>, _: &Parts) -> Option<Result<Permit, Full>> {
         let more = |open: usize| (open < self.max).then_some(open + 1);
-        // Relaxed ordering is enough, because the count does not synchronise other memory.
+        // Relaxed ordering is enough, because the count does not synchronize other memory.
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);

@@ -1,4 +1,4 @@
-//! [`StreamLimitService`]: the layer that adds a limit to the requests that pass through it.
+//! [`StreamLimitService`]: the service that adds a limit to the requests that pass through it.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use super::StreamLimit;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits(pub(super) Vec<StreamLimit>);
 
-/// Limits the streams of requests that pass through this layer.
+/// Applies the limit to streams whose requests pass through this layer.
 impl<S> Layer<S> for StreamLimit {
     type Service = StreamLimitService<S>;
 

@@ -50,8 +50,8 @@ use rejection::LimitExceeded;
 /// Limits are enforced at the endpoint, after all layers have run. Therefore, a request that an
 /// auth layer rejects with `401` does not count. The layers also run for requests over the limit.
 ///
-/// A stream is never ended to make room for another client's stream. With
-/// [`newest_wins`](Self::newest_wins), a newer stream with the same key replaces the oldest one. A
+/// A stream is never ended to make room for another client's stream, but with
+/// [`newest_wins`](Self::newest_wins), a new stream replaces the oldest stream with the same key. A
 /// permit is acquired before the extractors run, and is released when the generator is dropped for
 /// any reason. A `HEAD` request runs the statements that precede the response, so it holds a permit
 /// until its response begins. Only requests for event streams are limited. Clones of a limit share
@@ -112,7 +112,7 @@ impl StreamLimit {
     }
 
     /// Creates a limit of `max` streams per key. The key is taken from the request's headers, or
-    /// from extensions that layers have added, including layers inside this one. The key is an
+    /// from extensions that layers have added, including layers inside this one. The key must be an
     /// owned value, so clone the header or extension (`request.headers.get("x-page").cloned()`).
     /// Requests whose key is `None` are not limited.
     pub fn per_key<K, F>(max: usize, key: F) -> Self
@@ -139,9 +139,9 @@ impl StreamLimit {
     /// until the old stream has ended.
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
-    /// event with `{"reason":"superseded"}` as its data, and with a special id. If its client
-    /// reconnects with that id, it receives a `204`, so it stops reconnecting and does not end
-    /// another stream.
+    /// event with `{"reason":"superseded"}` as its data, and with a special id. If the client
+    /// reconnects with that id, the server responds with a `204`, so the client stops reconnecting
+    /// and does not end another stream.
     ///
     /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
     /// event nor the id is sent. A client that reconnects automatically, such as another tab, then

@@ -39,9 +39,9 @@ struct Stream {
     has_begun: bool,
     /// The stream's permits in other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
-    /// The streams whose permits this stream has taken over. They end when this stream begins, so
-    /// from then on, this stream no longer shares its permits. Until then, no other stream can take
-    /// over their permits.
+    /// The streams whose permits this stream has taken over. Those streams end when this stream
+    /// begins, so from then on, this stream no longer shares its permits with them. Until then, no
+    /// other stream can take over the permits of those streams.
     replaces: Vec<u64>,
 }
 
@@ -63,9 +63,9 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the streams that end if `newest`, the newest stream, begins. These are the oldest
-    /// stream that has not begun, and the oldest stream that has begun. Streams whose permits
-    /// another stream has taken over are skipped.
+    /// Returns the streams that will end once `newest`, the newest stream, begins. These are at
+    /// most two: the oldest stream that has not begun, and the oldest stream that has begun.
+    /// Streams whose permits another stream has taken over are skipped.
     fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
         let older = || streams.iter().filter(|stream| stream.number != newest);
         let is_replaced = |stream: &Stream, except: Option<u64>| {
@@ -77,7 +77,8 @@ where
             .find(|stream| !stream.has_begun)
             .filter(|_| older().filter(|stream| !stream.has_begun).count() >= self.limit.max)
             .filter(|pending| !is_replaced(pending, None));
-        // This stream inherits the permits that the pending stream has taken over.
+        // The newest stream inherits the permits that the pending stream has taken over, so the
+        // streams that hold those permits are not skipped.
         let except = pending.map(|pending| pending.number);
         let begun = older()
             .find(|stream| stream.has_begun && !is_replaced(stream, except))
@@ -99,7 +100,8 @@ where
     }
 }
 
-/// Ends the removed streams. Must not be called while the lock is held, because it wakes tasks.
+/// Ends the removed streams. Must not be called while the lock is held, because ending a stream
+/// wakes tasks.
 fn supersede(streams: impl IntoIterator<Item = Stream>) {
     for stream in streams {
         if let Some(connection) = stream.connection {

@@ -47,7 +47,8 @@ impl Permit {
     }
 }
 
-/// A permit held by a stream. By default, it does not matter which stream holds the permit.
+/// A permit held by a stream. The default methods are for limits to which it does not matter which
+/// stream holds a permit.
 pub(super) trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
@@ -118,7 +119,8 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
     };
 
     // Ensures that a concurrent request sees this stream either with all of its permits or not at
-    // all. Otherwise, that request might miss a permit that it can take over.
+    // all. If it saw only some of the permits, that request might miss a permit that it can take
+    // over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());

@@ -71,7 +71,7 @@ impl IntoResponse for LimitExceeded {
     }
 }
 
-/// The problem code, and the reason in the `close` event.
+/// The code in the problem details object, which is also the reason in the `close` event.
 const TOO_MANY_STREAMS: &str = "too_many_streams";
 
 impl StreamLimit {
