@@ -56,8 +56,8 @@ impl StreamEnd {
                 false,
             ),
             CloseReason::MaxDuration if !cut => (None, false),
-            // The `close` event contains the reason, because if the client is rejected when it
-            // reconnects, a script cannot see that response.
+            // If the client's next request is rejected, a script cannot see the response, so the
+            // `close` event contains the reason.
             CloseReason::Shutdown
             | CloseReason::MaxDuration
             | CloseReason::Expired

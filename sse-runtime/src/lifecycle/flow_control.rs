@@ -1,11 +1,11 @@
 //! [`FlowControl`]: tracks how much of an HTTP/2 stream is buffered in hyper, and whether the
 //! client is reading the stream.
 //!
-//! Over HTTP/1, if a client stops reading, writes to the socket block, and the socket detects the
-//! stall. An HTTP/2 client, in contrast, can block a single stream while the socket remains
-//! writable. hyper then does not poll the stream's body, so the body cannot detect the stall
-//! either. Therefore, the stall is detected through the state in this module, which hyper's calls
-//! update and which is shared with the request.
+//! Over HTTP/1, if a client stops reading, writes to its socket stay pending, and the server
+//! detects the stall there. An HTTP/2 client, in contrast, can block a single stream while the
+//! socket remains writable. hyper then does not poll the stream's body, so the body cannot detect
+//! the stall either. Therefore, the stall is detected through the state in this module, which
+//! hyper's calls update and which is shared with the request.
 
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ use atomic_waker::AtomicWaker;
 /// The state shared by the task that drives a stream, the stream's body, the request, and the
 /// pieces in hyper.
 // The counters use relaxed ordering, because they do not synchronize other memory. The waker
-// ensures that a woken task sees that the piece has been released when it checks again.
+// ensures that the stream's task, once woken, sees that a piece has been released.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlowControl(Arc<State>);
 

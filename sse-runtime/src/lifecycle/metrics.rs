@@ -43,7 +43,7 @@ mod installed {
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
             };
-            // Export all counters as zero before the first stream closes. If the first exported
+            // Export these counters as zero before the first stream closes. If the first exported
             // value of a counter were one, Prometheus would not see an increase, so the first
             // panic, for example, would be missing from every rate.
             for reason in CloseReason::ALL {

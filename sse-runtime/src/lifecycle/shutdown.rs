@@ -145,9 +145,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun, and then until 2.5 s have passed after the drain time,
-    /// or until the next SIGINT or SIGTERM arrives, whichever happens first. After that, the
-    /// program should no longer wait for open connections.
+    /// Waits until the shutdown has begun, and then until 2.5 s after the end of the drain time, or
+    /// until the next SIGINT or SIGTERM, whichever comes first. After that, the program should no
+    /// longer wait for open connections.
     ///
     /// # Cancel safety
     ///
@@ -276,9 +276,9 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long connections that are still open after the drain time have to close. This is longer than
-/// a response waits, after its stream has ended, for the rest of a request body that the handler
-/// has not read.
+/// How long connections that are still open after the drain time have to close. Once its stream has
+/// ended, a response may still wait for the rest of a request body that the handler has not read,
+/// and this time is longer than that wait.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.

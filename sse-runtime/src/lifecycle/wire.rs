@@ -68,8 +68,8 @@ impl Wire {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Makes the connection close with a reset, because the client would otherwise take the close
-    /// for the end of the response.
+    /// Makes the connection close with a reset, because the client would otherwise mistake the
+    /// close for the end of the response.
     pub(crate) fn reset_when_closed(&self) {
         self.0.resets.store(true, Ordering::Relaxed);
     }

@@ -32,7 +32,7 @@ pub(crate) struct RequestBody {
     received: usize,
     /// The time spent waiting so far, excluding the current wait.
     waited: Duration,
-    /// The time when the current wait started, and the timer that limits it.
+    /// The time when the current wait started, and the timer that limits this wait.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 

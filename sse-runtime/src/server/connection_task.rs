@@ -249,8 +249,8 @@ impl ConnectionContext {
     }
 
     /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
-    /// the whole preface, but only until a timeout elapses, whereas hyper would wait for the rest
-    /// of an incomplete preface without a timeout.
+    /// the whole preface with a timeout, because hyper would wait for the rest of an incomplete
+    /// preface without one.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,

@@ -59,7 +59,8 @@ impl Server {
                     never = connections.accept(&listener) => match never {},
                     () = shutdown.begun() => {}
                 }
-                // From here on, new connections go to another server.
+                // From here on, the server does not accept connections, so load balancers send new
+                // ones to another server.
                 drop(listener);
                 self.is_ready.store(false, Ordering::Relaxed);
                 let drain = shutdown.left();

@@ -114,8 +114,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// sent a burst of 48 such frames, or 100 of them per second, the server starts to combine events.
 /// From then on, events that a generator yields without waiting in between share a frame until that
 /// frame has 256 bytes. No timer delays the frame. If the generator waits between events, each
-/// event is still sent immediately and in its own frame. If such a client does not read these
-/// events, it therefore still closes the connection after about a hundred of them. Under plain
+/// event is still sent immediately and in its own frame. If a client that uses `h2` does not read
+/// these events, it still closes the connection after about a hundred of them. Under plain
 /// `axum::serve`, `flush = "each"` sends one frame per event, so use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
@@ -225,13 +225,13 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 s.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer, which may hold several MB, is full. In addition, data is waiting in the server's
-    /// kernel, which is 64 KiB on Linux and depends on the operating system on other platforms.
-    /// Over HTTP/2, the timeout applies to the connection and to every response that the client
-    /// does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1 without
-    /// TLS, the timeout restarts whenever the client has read about 32 KiB, or more if the client's
-    /// kernel frees buffer space in larger steps. With the default timeout, a client has to read
-    /// about 5 KB/s of a stream that always has data to send.
+    /// buffer, which may hold several MB, is full. In addition, unsent data is waiting in the
+    /// server's kernel: 64 KiB on Linux, and an amount that depends on the operating system on
+    /// other platforms. Over HTTP/2, the timeout applies to the connection and to every response
+    /// that the client does not read. The timeout restarts whenever the client has read 16 KiB.
+    /// Over HTTP/1 without TLS, the timeout restarts whenever the client has read about 32 KiB, or
+    /// more if the client's kernel frees buffer space in larger steps. With the default timeout, a
+    /// client has to read about 5 KB/s of a stream that always has data to send.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self

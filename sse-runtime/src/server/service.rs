@@ -132,8 +132,8 @@ pub(crate) struct ResponseFuture {
     line: RequestLine,
     /// The request's progress, or `None` if the request has no body.
     progress: Option<RequestProgress>,
-    /// The means to take over the response if it is an event stream, or `None` if hyper has to send
-    /// the response.
+    /// Used to take over the response if it is an event stream. `None` if hyper has to send the
+    /// response.
     takeover: Option<(Candidate, Shutdown)>,
     is_taken: bool,
 }

@@ -78,7 +78,7 @@ where
             .filter(|_| older().filter(|stream| !stream.has_begun).count() >= self.limit.max)
             .filter(|pending| !is_replaced(pending, None));
         // The newest stream inherits the permits that the pending stream has taken over, so the
-        // streams that hold those permits are not skipped.
+        // streams that the pending stream was going to replace are not skipped.
         let except = pending.map(|pending| pending.number);
         let begun = older()
             .find(|stream| stream.has_begun && !is_replaced(stream, except))
@@ -164,8 +164,8 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Calls `change` with all streams that share this stream's key, and with this stream's index.
-    /// Returns `None` if the stream has been superseded.
+    /// Calls `change` with all streams that share this stream's key, and with this stream's index
+    /// among them. Returns `None` if the stream has been superseded.
     fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;

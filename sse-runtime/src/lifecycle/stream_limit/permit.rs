@@ -15,12 +15,12 @@ pub(super) trait Permits: Send + Sync {
     /// Acquires a permit. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>>;
 
-    /// Returns a limit with the same permits, whose new streams end the oldest stream with the same
-    /// key. Returns `None` if the limit has no keys.
+    /// Returns a limit with the same permits in which a new stream ends the oldest stream with the
+    /// same key. Returns `None` if the limit has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>>;
 
-    /// Returns whether a new stream ends an older stream, in which case a permit is always
-    /// available.
+    /// Returns whether a new stream ends an older stream once the limit has been reached, so that a
+    /// permit is always available.
     fn is_newest_wins(&self) -> bool {
         false
     }

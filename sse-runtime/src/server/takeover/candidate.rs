@@ -114,7 +114,7 @@ fn head(headers: &HeaderMap, is_http10: bool, keeps_alive: bool) -> Bytes {
     head.extend_from_slice(version.as_bytes());
     head.extend_from_slice(b" 200 OK\r\n");
     for (name, value) in headers {
-        // The connection will be closed, so `keep-alive` would be wrong.
+        // The connection will be closed, so a `keep-alive` from the app would be wrong.
         if name == header::CONNECTION && !keeps_alive {
             continue;
         }

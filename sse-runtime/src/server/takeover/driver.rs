@@ -109,14 +109,13 @@ impl<Io: Transport> TakenOver<Io> {
         self.socket.poll_watch(cx)?;
         let _epoch = self.epochs.enter(cx);
         loop {
-            // The body is polled even while its last frame is being written, because its deadline
-            // may have passed. If it has, the stream must end without waiting for the client to
-            // read.
+            // The body is polled even while its last frame is being written, because the body's
+            // deadline may have passed. In that case, the stream must end without waiting for the
+            // client to read.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Flush even if there is nothing to write. If a layer has discarded a frame, there is
-            // nothing to write, but the generator is still waiting for the flush that would have
-            // followed the frame.
+            // Flush even if there is nothing to write, because a layer may have discarded a frame,
+            // and the generator is still waiting for the flush that would have followed that frame.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {

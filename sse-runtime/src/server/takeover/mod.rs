@@ -39,9 +39,9 @@
 //! The takeover must never do any of the following:
 //!
 //! - Count a flush before all written data is in the kernel. As in hyper, the body is polled even
-//!   while its last frame is being written, because its deadline may have passed. A generator that
-//!   waits for that frame to be flushed would therefore continue too early if the flush were
-//!   counted too early.
+//!   while its last frame is being written, because its deadline may have passed. Therefore, if a
+//!   flush were counted too early, a generator that waits for that frame's flush would continue
+//!   before the frame has reached the kernel.
 //! - Take more than one frame from a body whose previous frame is still being written. This is
 //!   where backpressure begins.
 //! - Keep data after it has been sent, or keep a buffer for later data. Between two frames, a quiet

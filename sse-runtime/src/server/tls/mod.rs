@@ -201,7 +201,7 @@ impl<Io: Transport> Transport for TlsStream<Io> {
     }
 
     /// rustls buffers up to 64 KiB if the kernel's buffer is full, so data may still be unsent
-    /// after a write has completed.
+    /// after a write has completed. Therefore, the bytes are counted below TLS.
     fn sent(&self) -> Option<u64> {
         self.get_ref().0.sent()
     }
