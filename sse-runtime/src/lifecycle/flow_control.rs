@@ -65,8 +65,8 @@ impl FlowControl {
 /// The number of pieces that hyper has not written to the socket yet, and their total size in
 /// bytes.
 ///
-/// Both numbers are stored in one atomic, because two tasks change both of them for every event.
-/// The upper half is the number of pieces.
+/// Both numbers are stored in one atomic so that changing them takes only one atomic operation,
+/// because two tasks do so for every event. The upper half is the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);

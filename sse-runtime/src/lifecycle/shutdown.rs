@@ -55,9 +55,10 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// with a random reconnection time. With `on_shutdown = "finish"`, a stream runs until its
 /// generator finishes or the drain time has elapsed. On the wire, the response ends cleanly.
 ///
-/// If there are several `Shutdown` layers, the innermost one wins. A readiness probe can check
-/// [`has_begun`](Self::has_begun). There is no drain delay, because `axum::serve` stops accepting
-/// connections when the signal arrives. In Kubernetes, prefer [`Server`](crate::Server).
+/// If a request passes through several `Shutdown` layers, only the innermost one applies. A
+/// readiness probe can check [`has_begun`](Self::has_begun). There is no drain delay, because
+/// `axum::serve` stops accepting connections when the signal arrives. In Kubernetes, where requests
+/// keep arriving for a moment after the signal, prefer [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 

@@ -27,7 +27,7 @@ struct State {
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
     /// The task that drives the connection. If a layer polls a body in another task, the body's
-    /// frames are not necessarily followed by a flush.
+    /// frames are not necessarily followed by a flush, so the body does not wait for one.
     task: OnceLock<task::Id>,
     /// The number of event streams on the connection.
     streams: AtomicUsize,

@@ -69,10 +69,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// ends streams gracefully when it shuts down.
 ///
 /// The server sets `TCP_NODELAY` so that the kernel never holds back an event to wait for the next
-/// one. It also notifies each stream when an event has reached the kernel. Over HTTP/1, `flush =
-/// "each"` relies on this notification. Handlers can extract `ConnectInfo<SocketAddr>`, except on
-/// connections over a Unix socket. With the `http2` feature, the server also speaks HTTP/2 on the
-/// same port.
+/// one. It also notifies a stream once an event of that stream has reached the kernel. Over HTTP/1,
+/// `flush = "each"` relies on this notification. Handlers can extract `ConnectInfo<SocketAddr>`,
+/// except on connections over a Unix socket. With the `http2` feature, the server also speaks
+/// HTTP/2 on the same port.
 ///
 /// # Timeouts and limits
 ///
@@ -194,8 +194,9 @@ impl Server {
     ///
     /// The server checks the files every minute, and uses a renewed certificate for new connections
     /// without a restart. With the `http2` feature, clients can choose HTTP/2 in the handshake, as
-    /// browsers do. HTTP/2 streams share one connection, whereas over HTTP/1 a browser opens at
-    /// most six connections across all its tabs.
+    /// browsers do. Over HTTP/2, all streams of a browser share one connection. Over HTTP/1, in
+    /// contrast, each stream needs its own connection, and a browser opens at most six connections
+    /// across all its tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
@@ -230,8 +231,8 @@ impl Server {
     /// other platforms. Over HTTP/2, the timeout applies to the connection and to every response
     /// that the client does not read. The timeout restarts whenever the client has read 16 KiB.
     /// Over HTTP/1 without TLS, the timeout restarts whenever the client has read about 32 KiB, or
-    /// more if the client's kernel frees buffer space in larger steps. With the default timeout, a
-    /// client has to read about 5 KB/s of a stream that always has data to send.
+    /// more if the client's kernel frees buffer space in larger steps. If a stream always has data
+    /// to send, its client has to read about 5 KB/s to avoid the default timeout.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self

@@ -124,8 +124,9 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
     }
 }
 
-/// Maximum size, in bytes, of the pipelined requests buffered during an event stream. If a client
-/// sends more on a connection driven by hyper, its disconnect is noticed only at the next write.
+/// Maximum size, in bytes, of the pipelined requests buffered during an event stream. If hyper
+/// drives the stream and a client sends more than this, the client's disconnect is noticed only at
+/// the next write.
 const AHEAD: usize = 64 * 1024;
 
 /// Maximum number of excess bytes discarded before the connection is closed.

@@ -47,8 +47,9 @@ use rejection::LimitExceeded;
 ///     .layer(StreamLimit::new(20_000));                         // in total
 /// ```
 ///
-/// Limits are enforced at the endpoint, after all layers have run. Therefore, a request that an
-/// auth layer rejects with `401` does not count. The layers also run for requests over the limit.
+/// Limits are enforced at the endpoint, after the request has passed through all layers. Therefore,
+/// a request that an auth layer rejects with `401` does not count. The layers also run for requests
+/// over the limit.
 ///
 /// A stream is never ended to make room for another client's stream, but with
 /// [`newest_wins`](Self::newest_wins), a new stream replaces the oldest stream with the same key. A
@@ -126,11 +127,11 @@ impl StreamLimit {
     /// Admits a new stream even if all permits for its key are taken, and ends the oldest stream
     /// with that key instead.
     ///
-    /// Use this for keys whose streams replace each other, such as a session or a page. A reloaded
-    /// page then does not have to wait until the server notices that the old page is gone. The
-    /// server may need a minute to notice this, or longer with a reverse proxy. The oldest stream
-    /// ends when the new stream's response begins, so a rejected request does not end a stream. The
-    /// oldest stream's permit is freed immediately, even if its client isn't reading.
+    /// Use this for keys whose streams replace each other, such as a session or a page. Otherwise,
+    /// a reloaded page would have to wait until the server notices that the old page is gone, which
+    /// may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
+    /// stream's response begins, so a rejected request does not end a stream. The oldest stream's
+    /// permit is freed immediately, even if that stream's client isn't reading.
     ///
     /// If another limit that applies to the request is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest

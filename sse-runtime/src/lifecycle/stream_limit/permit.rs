@@ -59,7 +59,7 @@ pub(super) trait Held: Send + Sync {
         false
     }
 
-    /// Takes over a permit of a full limit from a stream that ends to make room for this one.
+    /// Takes over a permit of a full limit from a stream that ends to make room for this stream.
     fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Permit> {
         None
     }

@@ -119,7 +119,8 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
 }
 
 /// Returns whether the client is an `EventSource`, which never reconnects after a status other than
-/// `200`. Many other clients accept event streams, but would mistake an empty `200` for success.
+/// `200`. The type in the `accept` header is not enough to tell, because many other clients accept
+/// event streams, too, but would mistake an empty `200` for success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
     let is_only = |name, value: &str| {
         let mut values = headers.get_all(name).iter();
