@@ -69,7 +69,7 @@ impl<H> SseRoute<H> {
         (self.endpoint.item)()
     }
 
-    /// Applies a layer to this endpoint only, like [`Handler::layer`]. The layer does not apply to
+    /// Like [`Handler::layer`], applies a layer to this endpoint only. The layer does not apply to
     /// the path's `405` response or to other endpoints on the same path.
     ///
     /// ```
@@ -117,7 +117,7 @@ pub struct Layered<H, L> {
 }
 
 /// Types that [`SseRouterExt::sse`] accepts, which are an endpoint's function and the [`SseRoute`]
-/// that it returns.
+/// that the function returns.
 ///
 /// `K` distinguishes the two and is inferred.
 #[diagnostic::on_unimplemented(
@@ -155,11 +155,12 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
     }
 }
 
-/// An [`SseRoute`] that can be mounted on a router with the state `S`, because its arguments are
-/// extractors.
+/// An [`SseRoute`] that can be mounted on a router with the state `S`, because the endpoint's
+/// arguments are extractors for this state.
 ///
-/// `M` distinguishes the argument lists and is inferred. These implementations are not hidden from
-/// compiler messages, because axum's traits explain why an argument is not an extractor.
+/// `M` distinguishes the argument lists and is inferred. The implementations of this trait are not
+/// marked `do_not_recommend`, so compiler messages also mention axum's traits, which explain why an
+/// argument is not an extractor.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a router",
     label = "not every argument of this endpoint is an extractor",
@@ -269,13 +270,13 @@ fn method_filter(method: &Method) -> MethodFilter {
     }
 }
 
-/// The last element of the type parameter that distinguishes argument lists. If the function has no
-/// arguments, this is the only element.
+/// The last element of the tuple that distinguishes argument lists. If the function has no
+/// arguments, this is the only element of the tuple.
 #[derive(Debug)]
 pub struct NoArguments;
 
 // The arguments are extracted as in axum's own handlers, in the same order and with the same
-// rejections. The surrounding code extracts the data that the stream needs from the request.
+// rejections. Before that, the data that the stream needs is taken from the request.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {
         #[allow(non_snake_case, unused_mut, unused_variables)]

@@ -2,7 +2,8 @@
 //!
 //! axum's panic message says only that the routes overlap, and a router does not expose its routes.
 //! This module therefore catches axum's panic and raises one that names the endpoints. axum's
-//! message is printed before ours. With `panic = "abort"`, only axum's message is printed.
+//! message is printed first, because the panic hook runs before the panic can be caught. With
+//! `panic = "abort"`, the panic cannot be caught, so only axum's message is printed.
 
 use std::{
     any::Any,
@@ -86,7 +87,8 @@ impl RouteConflict {
             mounted: Mounted { name, at },
         } = self;
         let first = mounted().get(&(method.clone(), *path)).copied();
-        // An entry with the same location belongs to another router built by the same code.
+        // An entry with the same location belongs to another router built by the same code, so it
+        // is not the endpoint that axum has reported.
         let first = first.filter(|first| first.at != *at);
         match first {
             Some(first) if first.name == *name => format!(

@@ -2,9 +2,11 @@
 //! [`SseEvent`](crate::SseEvent) or [`SseError`](crate::SseError).
 //!
 //! These derives implement `Serialize` just as serde's derive does, so every other serializer sees
-//! a plain enum or struct. [`DataSerializer`] also receives a [`Head`] and writes an enum variant
-//! without its tag, because the tag is already the event's name. serde has no way to pass a head to
-//! a serializer, so [`with_head`] and the serializer perform a handshake.
+//! a plain enum or struct. Only [`DataSerializer`] also receives a [`Head`], which contains the
+//! fields that the value sets. It writes an enum variant without its tag, because the tag is
+//! already sent as the event's name. serde has no way to pass a head to a serializer, so
+//! [`with_head`] first checks whether the serializer is a [`DataSerializer`] and, if so, passes the
+//! head through a thread-local.
 
 use std::cell::Cell;
 
@@ -31,7 +33,8 @@ thread_local! {
 /// This function probes the serializer by calling `is_human_readable`, the only method that does
 /// not consume the serializer. Wrappers forward the call, and `DataSerializer` records it. If the
 /// call was recorded, the head is created and stored in a thread-local, from which the next
-/// serializer method takes it. The head never outlives this function, even if the value panics.
+/// serializer method takes it. The head never outlives this function, even if the value's
+/// `Serialize` implementation panics.
 pub fn with_head<S: serde::Serializer>(
     serializer: S,
     head: impl FnOnce() -> Head,
@@ -50,8 +53,8 @@ pub fn with_head<S: serde::Serializer>(
     if !IS_DATA_SERIALIZER.replace(false) {
         return serialize(serializer);
     }
-    // If the thread-local already contains a head, an outer value is delegating its serialization
-    // to this one. The outer value's head takes precedence.
+    // If the thread-local already contains a head, that head comes from an outer value that
+    // delegates its serialization to this value. The outer value's head takes precedence.
     if let Some(outer) = HEAD.take() {
         HEAD.set(Some(outer));
         return serialize(serializer);
@@ -70,7 +73,7 @@ pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> 
     })
 }
 
-/// Writes the fields from a value's head, followed by the value's data.
+/// A serializer that writes the fields from a value's head, followed by the value's data.
 struct DataSerializer<'s, 'f, 'b> {
     frame: &'f mut Frame<'b>,
     place: &'s mut Place<'f>,
@@ -79,7 +82,8 @@ struct DataSerializer<'s, 'f, 'b> {
 
 impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
-        // Without a probe, there is no head, so plain values never access the thread-local.
+        // There is a head only if `with_head` has probed this serializer. This check keeps plain
+        // values from accessing the thread-local.
         self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 
@@ -112,7 +116,7 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
         }
     }
 
-    /// Writes the only field of a variant or struct that has a head.
+    /// Writes the only field of a newtype variant or newtype struct that has a head.
     fn content<T: Serialize + ?Sized>(self, head: Head, value: &T) -> Result<(), Error> {
         if !head.is_text {
             return value.serialize(self.json_with(head));
@@ -169,7 +173,8 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
         self.json().serialize_unit()
     }
 
-    // Wrappers that do not appear in the JSON output pass the head through.
+    // `Some` and plain newtype structs do not appear in the JSON output, so the head is left for
+    // the value inside.
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
         value.serialize(self)
     }

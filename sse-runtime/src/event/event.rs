@@ -15,8 +15,9 @@ use crate::event::{
 ///
 /// The methods are named after the fields in
 /// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T` is the type sent as JSON, which is either the stream's item type or a reference to it.
-/// Events without JSON, such as text and comments, can be sent on any stream.
+/// `T` is the type of the value that is sent as JSON. It is either the stream's item type or a
+/// reference to that type. Events without JSON, such as text and comments, can be sent on any
+/// stream.
 ///
 /// ```
 /// use std::time::Duration;
@@ -165,7 +166,8 @@ impl Event {
     /// Creates a frame without data. Clients do not dispatch an event for it, but its `id` and
     /// `retry` take effect.
     ///
-    /// A frame with an id advances the client's last event ID past events that were filtered out.
+    /// To move the client's last event ID past events that the handler has filtered out, set an id
+    /// on this frame.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }
@@ -175,14 +177,14 @@ impl Event {
     /// reconnect after this status.
     ///
     /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
-    /// followed by the `~done` suffix. Return from the function after yielding this event, because
-    /// any later event is still sent.
+    /// followed by the `~done` suffix. Return from the function after yielding this event. Any
+    /// event yielded later would still be sent.
     ///
     /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the
     /// function:
     ///
     /// - If the function does not extract a [`LastEventId`](crate::LastEventId) with an
-    ///   [`EventId`], only its extractors run, and the response is `204`.
+    ///   [`EventId`], its extractors run, but its body does not, and the response is `204`.
     /// - If the function does extract one, it runs until it subscribes to a topic with the id. If
     ///   the id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins
     ///   with a [`Gap`](crate::topic::Gap).
@@ -193,11 +195,12 @@ impl Event {
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
     /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent once
-    /// a stream has read a finished topic to its end.
+    /// a stream has read all the events of a finished topic.
     ///
     /// According to the standard
     /// ([WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),
-    /// any status other than 200 fails the connection permanently.
+    /// a client that receives any status other than 200 fails the connection and does not
+    /// reconnect.
     pub fn done() -> Self {
         let mut event = Self::text("null").event("done");
         event.done = true;

@@ -4,7 +4,7 @@
 //! [WHATWG HTML, "Parsing an event stream"](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 //!
 //! Every line starts with an ASCII field name or a colon. A byte order mark in the data is
-//! therefore never the first character of the stream.
+//! therefore never the first character of the stream, where clients would strip it.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -166,10 +166,11 @@ impl<'a> Frame<'a> {
 
     /// Ends a frame whose last line is complete.
     ///
-    /// If the frame has no data, its fields have not been written yet. An `id` needs a blank line
-    /// to take effect. Without a blank line, an `event` field would name the next event. Comments
-    /// and `retry` fields take effect without a blank line. For these, no blank line is written,
-    /// because some decoders emit an event at every blank line.
+    /// The fields are normally written just before the data, so if the frame has no data, they have
+    /// not been written yet. An `id` needs a blank line to take effect. Without a blank line, an
+    /// `event` field would name the next event. Comments and `retry` fields take effect without a
+    /// blank line. For these, no blank line is written, because some decoders emit an event at
+    /// every blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -197,9 +198,9 @@ pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
 
 /// Writes a `retry` line before the next frame.
 ///
-/// The line takes effect by itself, so it does not need a blank line. Some clients (httpx-sse,
-/// fetch-event-source) treat a frame without data as an event with empty data, and others
-/// (reqwest-eventsource, eventsource-client) ignore it.
+/// The line takes effect without a blank line. A blank line would turn it into a frame without
+/// data, which some clients (httpx-sse, fetch-event-source) treat as an event with empty data and
+/// others (reqwest-eventsource, eventsource-client) ignore.
 pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
@@ -230,9 +231,9 @@ pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&Event
 /// Writes the `data` field as text, with one `data` line per line of text. LF, CR and CRLF each end
 /// a line.
 ///
-/// Clients strip only the first space after the colon, so a leading space in the text is preserved.
-/// Text that ends with a line break produces a trailing empty `data` line. Empty text produces a
-/// single empty `data` line and still counts as an event.
+/// A space is written after the colon, and clients strip only that space, so a leading space in the
+/// text is preserved. Text that ends with a line break produces a trailing empty `data` line. Empty
+/// text produces a single empty `data` line and still counts as an event.
 fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
@@ -262,9 +263,9 @@ fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
     debug_assert!(written.is_ok(), "writing to a `BytesMut` cannot fail");
 }
 
-/// Converts a duration to milliseconds, the unit of the `retry` field. The result is rounded up
-/// because a short delay must not become 0. It is capped at the longest delay that a browser's
-/// timer supports, because a browser treats a longer delay as 0.
+/// Converts a duration to milliseconds, the unit of the `retry` field. The result is rounded up so
+/// that a delay of less than a millisecond does not become 0. It is capped at the longest delay
+/// that a browser's timer supports, because a browser treats a longer delay as 0.
 fn milliseconds(duration: Duration) -> u128 {
     const LONGEST: u128 = i32::MAX as u128;
     duration.as_nanos().div_ceil(1_000_000).min(LONGEST)

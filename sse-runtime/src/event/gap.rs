@@ -31,9 +31,10 @@ pub enum GapReason {
     /// The id belongs to another epoch of the topic because the process was restarted or the topic
     /// was dropped and recreated.
     OtherEpoch,
-    /// The id does not come from a topic, or this topic has not reached it yet.
+    /// The id does not come from a topic, or it is a position that this topic has not reached yet.
     Unknown,
-    /// The reader was slower than the publisher, so its next event is no longer retained.
+    /// The publisher was faster than the reader, and the event that the reader would have received
+    /// next is no longer retained.
     Overtaken,
 }
 
@@ -68,7 +69,7 @@ impl Gap {
     }
 
     /// Returns the position from which the reader continues. If you notify the client of the gap
-    /// yourself, send this id to the client.
+    /// yourself, send this position as the id of your event.
     pub fn position(&self) -> &EventId {
         &self.position
     }

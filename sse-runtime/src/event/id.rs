@@ -19,12 +19,12 @@ const MAX_LEN: usize = 4096;
 ///
 /// An id consists of visible ASCII characters, `!` (0x21) to `~` (0x7E), because some clients do
 /// not send other characters back unchanged. A line break would make it possible to forge a field,
-/// and NUL makes clients ignore the id. npm's `eventsource` and undici either fail to send other
-/// characters or send them as Latin-1. Spaces are rejected too, because HTTP trims leading and
-/// trailing spaces, and a space in a query string becomes `+`. Percent-encode other text. An id is
-/// at most 4096 bytes long and must not end with `~done`, the suffix reserved for finished streams
-/// ([`Event::done`](crate::Event::done)). The empty id is allowed and is the default. Sending it
-/// clears the client's last event ID.
+/// and NUL makes clients ignore the id. npm's `eventsource` and undici either fail to send
+/// characters outside this range or send them as Latin-1. Spaces are rejected too, because HTTP
+/// trims leading and trailing spaces, and a space in a query string becomes `+`. Percent-encode
+/// other text. An id is at most 4096 bytes long and must not end with `~done`, the suffix reserved
+/// for finished streams ([`Event::done`](crate::Event::done)). The empty id is allowed and is the
+/// default. Sending it clears the client's last event ID.
 ///
 /// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`]. Like
 /// `HeaderValue::from_static`, converting a `&'static str` panics if the string is not a valid id.

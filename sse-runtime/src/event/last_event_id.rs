@@ -129,7 +129,7 @@ where
 }
 
 /// Marks a request whose header contains the id of a finished stream. Also records whether the
-/// endpoint has extracted the id as an [`EventId`], which may belong to a topic.
+/// endpoint has extracted the id as an [`EventId`], in which case the id may belong to a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SentDone(Arc<AtomicBool>);
 
@@ -142,8 +142,8 @@ impl SentDone {
             .then(Self::default)
     }
 
-    /// Returns whether the endpoint has extracted the id as an [`EventId`]. If so, a topic may have
-    /// to check the id.
+    /// Returns whether the endpoint has extracted the id as an [`EventId`]. If so, the id may
+    /// belong to a topic, which then decides whether the response is a `204`.
     pub(crate) fn is_extracted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -203,7 +203,7 @@ mod tests {
             Ok(Some(7_u64))
         );
         assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
-        // An empty id is treated as absent, so the next one is used.
+        // An empty id is treated as absent, so the id in `last_event_id` is used.
         let uri = "/?lastEventId=&last_event_id=9";
         assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
     }

@@ -3,7 +3,7 @@
 /// The media type of an event stream.
 ///
 /// It includes the charset, even though the standard prescribes UTF-8, because Python's `requests`
-/// decodes text without a charset as Latin-1.
+/// decodes a text response as Latin-1 if its media type has no charset.
 pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// Keeps caches and proxies from storing or delaying events.

@@ -1,8 +1,8 @@
 //! Events, including their values, ids and names, and the traits for types that can be sent.
 
-// This stage encodes values as the bytes of events. `payload` defines which values can be sent,
-// `frame` writes the fields, and `data` and `json` write the `data` field. These modules do not
-// depend on requests, streams or sockets.
+// The modules below encode values as the bytes of events. `payload` defines which values can be
+// sent, `frame` writes the fields, and `data` and `json` write the `data` field. None of them
+// depends on requests, streams or sockets.
 pub(crate) mod data;
 pub(crate) mod describe;
 pub(crate) mod event;

@@ -82,8 +82,8 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 
 /// Text that is sent unchanged rather than as JSON, with one `data` line per line of text.
 ///
-/// LF, CR and CRLF each count as one line break and arrive as LF, because the format cannot
-/// distinguish them.
+/// LF, CR and CRLF each count as one line break and arrive as LF, because the event stream format
+/// does not preserve the difference between them.
 ///
 /// Unicode's other line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
 /// clients (for example, those that use Python's `splitlines`) treat these characters as line

@@ -11,8 +11,8 @@ pub(crate) const MERGED_PREFIX: &str = "m1:";
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// The epoch shared by all runs that no longer exist. A client that has received such a run's
-    /// gap reconnects with an id from this epoch.
+    /// The epoch shared by all runs that no longer exist. A client that requests such a run
+    /// receives a gap whose id belongs to this epoch, and sends this id back when it reconnects.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
 
     /// Creates a random epoch. The probability that another topic has the same epoch is 2⁻⁶⁰.
@@ -24,15 +24,17 @@ impl Epoch {
     }
 }
 
-/// The position after the event with this number. 0 is the position before the first event. An id
-/// is copied every time a reader receives an event, so it contains no shared state, such as a
-/// reference count.
+/// A reader's position in a topic, directly after the event with the given number. If the number is
+/// 0, the position is before the first event. A position is copied every time a reader receives an
+/// event, so it contains no shared state, such as a reference count, that all readers would have to
+/// update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     /// The number of later events that a `gap` event has already reported to the client as missed.
-    /// It is set if the client disconnected while it was receiving the newest event per key. It is
-    /// usually 0, in which case it is omitted from the id.
+    /// It is set in ids that are sent while the client is receiving the newest event per key, so
+    /// that the same events are not counted again if the client disconnects and reconnects.
+    /// Otherwise, it is 0 and is omitted from the id.
     reported: u32,
     pub(crate) number: u64,
 }
@@ -56,8 +58,8 @@ impl Position {
     /// Creates a position after which `reported` events have already been reported to the client as
     /// missed.
     ///
-    /// If the count would make the id too long, which takes a billion events, the count is omitted,
-    /// and those events are reported again.
+    /// If the count would make the id too long, which requires at least a billion events, the count
+    /// is omitted. After the client reconnects, those events are then reported again.
     pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;
@@ -104,7 +106,7 @@ impl Epoch {
 }
 
 impl<'a> ParsedId<'a> {
-    /// Parses an id. Returns `None` if no topic can have written it.
+    /// Parses an id. Returns `None` if the text is not a position that a topic could have written.
     pub(crate) fn parse(id: &'a str) -> Option<Self> {
         let (epoch, number) = id.split_once('-')?;
         let number = parse(number)?;
@@ -143,7 +145,8 @@ mod tests {
             (42, 7, 7),
             (999_999_999, u32::MAX.into(), u32::MAX),
             (u64::MAX, 0, 0),
-            // The id would be too long, or the count does not fit into a `u32`.
+            // The count is omitted because the id would be too long or because the count does not
+            // fit into a `u32`.
             (u64::MAX, 1, 0),
             (1, 1 << 32, 0),
         ] {

@@ -83,7 +83,7 @@ pub fn serialize_inside<S: Serializer>(
     value.serialize(serializer)
 }
 
-/// A problem's members, as set by a variant's attributes.
+/// The members of an RFC 9457 problem, as set by a variant's attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem {
     /// The HTTP status. The range, 400 to 599, is checked at compile time.
@@ -247,8 +247,9 @@ impl Head {
 /// A field of an error. It is part of the response if its type implements `Serialize`.
 ///
 /// The compiler chooses between two methods with the same name. The method in [`ShowMember`] takes
-/// a `Member` by value and requires `Serialize`. The method in [`HideMember`] takes it by reference
-/// and has no bounds. The method that takes its receiver by value takes precedence.
+/// a `Member` by value and requires `Serialize`. The method in [`HideMember`] takes a `Member` by
+/// reference and has no bounds. If both methods apply, the compiler prefers the one that takes its
+/// receiver by value.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 

@@ -20,8 +20,8 @@ pub enum Shape {
     Struct(Named),
     /// An enum. The variants are in the order used by serde's `Deserialize`.
     Enum(&'static [Named]),
-    /// An enum that is not externally tagged because of its serde attributes. The data is the whole
-    /// value.
+    /// An enum whose serde attributes select a representation other than the externally tagged one.
+    /// The data is the whole value.
     Whole(&'static [Named]),
 }
 
@@ -70,7 +70,7 @@ impl Head {
     }
 
     /// Marks the data as text. The unit argument is the result of [`is_text`], which checks the
-    /// type.
+    /// field's type at compile time.
     pub fn text(mut self, (): ()) -> Self {
         self.is_text = true;
         self

@@ -8,8 +8,8 @@ use tokio::task::coop::{Coop, cooperative};
 ///
 /// If the future is pending, the generator is dropped at this await when the client disconnects. If
 /// the future is ready immediately, it consumes one unit of the task's budget. A loop that awaits
-/// such futures therefore yields from time to time. This lets the server read from the connection
-/// and notice a disconnect, and it lets other tasks on the thread run.
+/// such futures therefore yields to the runtime from time to time. This lets the server read from
+/// the connection and notice a disconnect, and it lets other tasks on the thread run.
 pub fn guard<F>(future: F) -> Awaited<F> {
     Awaited(future)
 }

@@ -91,7 +91,8 @@ impl ClientIds {
     }
 
     /// Records that a topic has ended at `position`. A client that has not received its start
-    /// position needs this id. Otherwise, it would not get a `204` when it reconnects.
+    /// position does not have an id from this topic, so `position` becomes its last event ID.
+    /// Without this id, the client would not get a `204` when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

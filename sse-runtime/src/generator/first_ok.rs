@@ -51,7 +51,8 @@ where
 }
 
 pin_project! {
-    /// The stream returned by [`first_ok`], including its first item.
+    /// The stream returned by [`first_ok`], which starts with the item that [`first_ok`] has
+    /// already received.
     #[must_use = "streams do nothing unless polled"]
     pub struct FirstOk<S: Stream> {
         first: Option<S::Item>,

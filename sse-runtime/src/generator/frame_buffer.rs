@@ -21,8 +21,9 @@ pub(crate) const DUE: usize = 32 * 1024;
 /// unused remainder would keep the whole allocation alive until the stream ends.
 const LARGE: usize = 64 * 1024;
 
-/// The number of bytes above which a single take counts as a burst. A burst's buffer is dropped
-/// once the burst is over, because the stream may then be idle for hours.
+/// The number of bytes above which the frames taken at once count as a burst. A burst's buffer is
+/// dropped once the burst is over, because the stream may then be idle for hours while the buffer
+/// occupies memory.
 const BURST: usize = 8 * 1024;
 
 /// The frame size in bytes at which sharing a frame becomes cheaper than copying it.
@@ -36,7 +37,8 @@ pub(crate) struct FrameBuffer {
     /// written before those.
     #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame that is the buffer's only content.
+    /// A shared frame that is the only frame not taken yet. While it is set, `ahead` and `buffer`
+    /// are empty.
     lone: Option<Bytes>,
     /// Whether the buffer has grown to hold a burst.
     had_burst: bool,
@@ -44,7 +46,7 @@ pub(crate) struct FrameBuffer {
 
 impl FrameBuffer {
     /// Adds a shared frame. The frame is not copied if the buffer is empty or the frame is large.
-    /// This lets slow clients share one copy of the frame.
+    /// Clients that have not received the frame yet then share one copy of it.
     // Inlined along with the copy, because the copy is often the only work done for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
@@ -74,8 +76,8 @@ impl FrameBuffer {
         ahead.push_back(frame.clone());
     }
 
-    /// Moves a lone frame so that more frames can follow it. Small frames are sent together. Must
-    /// be called before writing to `buffer`.
+    /// Moves the frame in `lone`, if any, to `buffer` or `ahead` so that more frames can follow it.
+    /// Small frames are sent together. Must be called before writing to `buffer`.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if self.lone.is_some() {
@@ -98,7 +100,7 @@ impl FrameBuffer {
         self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
     }
 
-    /// Returns whether the buffer still contains exactly `before` bytes.
+    /// Returns whether no frame has been written since `buffer` contained `before` bytes.
     #[inline]
     pub(crate) fn is_unchanged_since(&self, before: usize) -> bool {
         self.buffer.len() == before && self.lone.is_none()
@@ -123,8 +125,8 @@ impl FrameBuffer {
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {
             Some(shared) => shared,
-            // Splitting an empty buffer would allocate, and this method is called whenever a
-            // generator waits.
+            // An empty buffer is not split, because splitting it would allocate, and this method is
+            // called whenever a generator waits.
             None if self.buffer.is_empty() => Bytes::new(),
             None => {
                 let taken = self.buffer.split();

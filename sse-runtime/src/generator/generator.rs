@@ -55,8 +55,8 @@ pub(crate) struct Coroutine {
 
 impl Coroutine {
     #[inline]
-    /// Polls the function and then checks its stream's tasks. A task may be panicking even if the
-    /// function has already read every value that the task sent.
+    /// Polls the function and, once it has finished, checks the tasks that belong to its stream. A
+    /// task may be panicking even if the function has already read every value that the task sent.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,
@@ -70,7 +70,8 @@ impl Coroutine {
             Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
             Poll::Ready(false) => Poll::Ready(Ending::Finished),
             Poll::Pending => {
-                // The function has finished and must report this again when it is next polled.
+                // The function has finished and must not be polled again, so it is replaced with a
+                // future that reports this when the coroutine is next polled.
                 self.function = Box::pin(async { Ending::Finished });
                 Poll::Pending
             }

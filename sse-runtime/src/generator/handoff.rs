@@ -51,8 +51,8 @@ impl Writing<'_> {
 impl Handoff {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Outgoing> {
-        // The lock may be poisoned, because a user's `Serialize` implementation may panic while the
-        // lock is held. The incomplete frame is removed, so the state is still valid.
+        // The lock is poisoned if a user's `Serialize` implementation panics while the lock is
+        // held. In that case, the incomplete frame has been removed, so the state is still valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,7 +108,8 @@ impl Handoff {
         writing.end(written)
     }
 
-    // Separate from `write`, because `write` is generic and is instantiated for every endpoint.
+    // Separate from `write`, because `write` is generic and is instantiated for every endpoint,
+    // while this part needs to be compiled only once.
     fn start_write(&self) -> Option<Writing<'_>> {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
@@ -206,7 +207,8 @@ pub(crate) struct Entered(Option<Handoff>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // Unlike `set`, `replace` does not check whether the value is being initialized.
+        // `replace` is cheaper here than `set`, which first checks whether the thread-local has
+        // been initialized.
         drop(CURRENT.replace(self.0.take()));
     }
 }

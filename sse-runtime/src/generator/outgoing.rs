@@ -108,7 +108,8 @@ pub(crate) enum WriteFailure {
     /// values that its function yields.
     // Boxed because few streams ever have a gap.
     Gap(Box<Gap>),
-    /// A run that the stream reads has failed, and the generator has since yielded a value.
+    /// A run that the stream reads has failed, and the generator has since tried to write another
+    /// frame.
     Run(Arc<Failure>),
 }
 
@@ -130,7 +131,7 @@ pub(crate) enum Next {
     Unknown,
     /// More frames follow immediately. They are sent together.
     Others,
-    /// The writer waits and is woken when more frames are available.
+    /// The writer is about to wait, and will be woken when there is more to write.
     Wait,
 }
 
@@ -220,8 +221,8 @@ impl Outgoing {
     }
 
     /// Returns whether the response has content. Content can be a yielded value, a gap that the
-    /// client should receive, or a failure. For a client that has already received the end of a
-    /// stream, the start of another stream does not count as content.
+    /// client should receive, or a failure. The start of the response counts as content too, unless
+    /// it is still undecided whether the client gets a `204`.
     pub(crate) fn has_content(&self) -> bool {
         let begins = self.has_begun() && self.returning != Returning::Unknown;
         begins || !self.frames.is_empty() || self.has_failure()
@@ -280,8 +281,8 @@ impl Outgoing {
                 self.turn = Turn::Stops;
                 Stop::UntilTaken
             }
-            // An empty frame is never taken, so a generator that waited for that would never be
-            // woken.
+            // The body never takes an empty frame, so a generator that waited for the body to take
+            // one would never be woken.
             Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,
             Ok(()) if self.is_due() => {
                 self.turn = Turn::Stops;
@@ -393,8 +394,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes more of the frames that the previous call left. If no frames are left, returns `None`,
-    /// and it is the generator's turn.
+    /// Takes more of the frames that the previous call to [`take`](Self::take) left. If no frames
+    /// are left, returns `None`, and it is the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

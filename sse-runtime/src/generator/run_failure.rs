@@ -81,8 +81,8 @@ impl Failure {
     /// so it stops reconnecting. Returns whether an event was written.
     ///
     /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
-    /// framework events. The framework adds the id and the problem without details, so such an
-    /// endpoint omits them.
+    /// framework events. By contrast, the id and the problem without details are added by the
+    /// framework, so such an endpoint does not send them.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
@@ -92,8 +92,8 @@ impl Failure {
             ..Fields::default()
         };
         let shown = self.error.as_ref().is_some_and(|write| {
-            // The lock may be poisoned, because a user's `Serialize` implementation may panic while
-            // the lock is held. Such a panic does not affect the closure.
+            // The lock is poisoned if a user's `Serialize` implementation panics while the lock is
+            // held. Such a panic does not affect the closure.
             let write = write.lock().unwrap_or_else(PoisonError::into_inner);
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match write(&mut frame) {

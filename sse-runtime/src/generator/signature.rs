@@ -1,5 +1,5 @@
 //! The bounds on the types in an endpoint's signature. Each bound is checked once, at the type that
-//! the user wrote.
+//! the user wrote, so that the compiler reports an unmet bound only once and points to that type.
 
 use std::{
     fmt,
@@ -15,8 +15,8 @@ use crate::{
     generator::yielder::Item,
 };
 
-/// A response's error type, whose bounds are checked at the type in the signature. Contains the
-/// function that converts an error into a response.
+/// Represents the error type of a response, and contains the function that converts an error into a
+/// response. The type's bounds are checked where the type appears in the signature.
 pub struct Rejection<R> {
     pub(crate) answer: fn(R) -> Response,
 }
@@ -64,8 +64,8 @@ impl<R> fmt::Debug for Rejection<R> {
     }
 }
 
-/// Determines a stream's item type. The inherent method takes precedence over the trait method, and
-/// rejects a `Result`, which serde would serialize as `{"Ok":…}`.
+/// Determines a stream's item type. The inherent methods take precedence over the trait method, and
+/// reject an `Event` and a `Result`. serde would serialize a `Result` as `{"Ok":…}`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn(T)>);
 
@@ -102,7 +102,8 @@ impl<T> Probe<Event<T>> {
     }
 }
 
-/// Not implemented for any type. This rejects an `Event` as the item type.
+/// Not implemented for any type. A method with this bound therefore rejects an `Event` as the item
+/// type.
 #[diagnostic::on_unimplemented(
     message = "the item of a stream must be the value itself, not an `Event`",
     label = "this is an `Event`",
@@ -127,7 +128,8 @@ impl<T> ItemOf<T> for Probe<T> {
     }
 }
 
-/// Not implemented for any type. This rejects a `Result` that is written under another name.
+/// Not implemented for any type. A method with this bound therefore rejects a `Result`, which the
+/// attribute recognizes only if the signature does not use an alias for it.
 #[diagnostic::on_unimplemented(
     message = "this stream's item is a `Result`, but the signature uses an alias for it",
     label = "this is a `Result`",
@@ -135,7 +137,7 @@ impl<T> ItemOf<T> for Probe<T> {
 )]
 pub trait WrittenOut {}
 
-/// A `Result`, even if it is written under another name.
+/// The `Result` type, even if the signature uses an alias for it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`",
     label = "expected the standard library's `Result`",

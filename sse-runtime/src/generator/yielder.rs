@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// A stream's item type, whose bounds are checked at the type in the signature. Contains the
-/// function that encodes items of this type.
+/// Represents the item type of a stream, and contains the function that encodes items of this type.
+/// The type's bounds are checked where the type appears in the signature.
 pub struct Item<T> {
     encode: Encode<T>,
 }
@@ -59,7 +59,8 @@ pub struct Yielder<T> {
     item: Item<T>,
     pub(crate) handoff: Handoff,
     /// The [`Stop`] that resulted from the last push. Only the generator accesses this field. It is
-    /// atomic so that a reference to the yielder can be held across an await.
+    /// atomic because the generator holds a reference to the yielder across awaits, and is `Send`
+    /// only if the yielder is `Sync`.
     stop: AtomicU8,
 }
 
@@ -92,7 +93,7 @@ impl<T> Yielder<T> {
     }
 
     /// Writes the frame of a value whose type has to be inferred. This method accepts only the item
-    /// type, which lets the compiler infer it.
+    /// type, which lets the compiler infer the value's type.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
     }
@@ -243,7 +244,8 @@ impl Future for Handover<'_> {
             // No waker is needed. After this poll, the body takes the frames and polls the
             // generator again once they have been flushed.
             UNTIL_TAKEN => Poll::Pending,
-            // Every `yield_!` is a cancellation point, even if it has not written a frame.
+            // Every `yield_!` is a cancellation point, so the generator also stops if no frame was
+            // written. Because the body then has nothing to take, the generator has to be woken.
             YIELDS => {
                 cx.waker().wake_by_ref();
                 Poll::Pending

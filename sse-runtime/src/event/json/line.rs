@@ -3,7 +3,8 @@
 //! Compact JSON never contains CR or LF, but it may contain U+0085, U+2028 and U+2029 unescaped.
 //! Some clients split their input at every Unicode line break (for example, with Python's
 //! `splitlines`) and would split such data in two. The three characters are therefore escaped, and
-//! a JSON parser restores them. A `RawValue` may be pretty-printed, so it is compacted.
+//! a JSON parser restores them. A `RawValue` may be pretty-printed and thus contain line breaks, so
+//! it is compacted as it is written.
 
 use std::io;
 
@@ -22,8 +23,8 @@ pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
-// Inlined into the user's crate, where values are serialized. Most writes there consist of a single
-// constant byte.
+// These methods can be inlined into the user's crate, where values are serialized. Most writes
+// there consist of a single constant byte, so a call would cost more than the write itself.
 impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -80,8 +81,8 @@ impl Formatter for SingleLine {
 
 #[inline]
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    // Most text is short and ASCII, and checking for ASCII is cheaper than starting a search for
-    // two bytes.
+    // Most text is short and ASCII, and checking for ASCII is cheaper than starting a `memchr`
+    // search for two bytes.
     if text.is_ascii() {
         return writer.write_all(text.as_bytes());
     }

@@ -42,7 +42,7 @@ pub(crate) struct Place<'b> {
 
 impl<'p, 'b> ValueSerializer<'p, 'b> {
     /// Returns the `serde_json` serializer for sequences and maps, which are written in more than
-    /// one call.
+    /// one call. The serializer is stored in [`Place`] because it has to outlive these calls.
     fn json(self) -> &'p mut LineSerializer<'b> {
         self.place
             .json
@@ -197,8 +197,8 @@ impl<'b> Fields<'b> {
     }
 
     /// Writes a field name, preceded by the opening byte and followed by a colon.
-    // Inlined into the caller, where the name is a constant. This lets the compiler assemble its
-    // bytes.
+    // Inlined into the caller, where the name is a constant, so that the compiler can assemble the
+    // bytes of the `ShortKey` at compile time.
     #[inline]
     fn key(&mut self, name: &str) -> Result<(), Error> {
         match ShortKey::new(name) {
@@ -239,9 +239,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// Returns the error for an additional field in a struct that is replaced by JSON. serde adds an
-/// internally tagged enum's tag to the fields of its content, but here there is no object to hold
-/// the tag.
+/// Returns the error for an additional field in a struct that is replaced by JSON. For an
+/// internally tagged enum, serde adds the tag to the fields of the variant's content, but a struct
+/// that is replaced by JSON has no object to which a tag could be added.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom("a `RawValue` or an arbitrary-precision number cannot hold an enum's tag")
@@ -340,8 +340,9 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns `true` if the text is ASCII without control characters, `"` or `\`, so it needs no
-/// escapes. Other text may not need escapes either, but the slow path decides that.
+/// Returns `true` if the text is ASCII without control characters, `"` or `\`, and therefore needs
+/// no escapes. If this function returns `false`, the slow path determines whether the text really
+/// needs escapes.
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -368,8 +369,9 @@ fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
 
-    // A subtraction borrows from the next byte only if the current byte matches, so a borrow cannot
-    // turn a plain word into a match.
+    // A subtraction borrows from the next byte only if the current byte matches, in which case the
+    // word is not plain anyway. In a plain word, no byte borrows, so no byte can be reported by
+    // mistake.
     let control = word.wrapping_sub(ONES * 0x20);
     let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
     let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);

@@ -1,4 +1,4 @@
-//! Compares the output with `serde_json`'s for every kind of value.
+//! Compares the serializer's output with that of `serde_json` for every kind of value.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
