@@ -190,8 +190,8 @@ where
     fn mount(self) -> MethodRouter<S> {
         let Layered { handler, layer } = self.handler;
         let routes = SseRoute::new(handler, self.endpoint).mount();
-        // `layer` would also apply to the path's `405` response, which is shared with other
-        // endpoints on the path.
+        // `MethodRouter::layer` would also apply to the path's `405` response, which is shared with
+        // other endpoints on the path.
         routes.route_layer(layer)
     }
 }
@@ -206,8 +206,8 @@ pub trait SseRouterExt<S>: Sealed {
     /// # Panics
     ///
     /// Like [`Router::route`], panics if the router already has a handler for this method on this
-    /// path. If that handler is an event endpoint, the message names both endpoints. axum's own
-    /// message is printed first.
+    /// path. If that handler is an event endpoint, the panic message names both endpoints. axum's
+    /// own message is printed first.
     #[track_caller]
     fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where

@@ -1,9 +1,10 @@
 //! Reports the names and locations of two endpoints that have the same method and path.
 //!
-//! axum's panic message says only that the routes overlap, and a router does not expose its routes.
-//! This module therefore catches axum's panic and raises one that names the endpoints. axum's
-//! message is printed first, because the panic hook runs before the panic can be caught. With
-//! `panic = "abort"`, the panic cannot be caught, so only axum's message is printed.
+//! axum's panic message says only that the routes overlap, and a router does not expose its routes,
+//! so an overlap cannot be detected beforehand. This module therefore catches axum's panic and
+//! raises one that names the endpoints. axum's message is printed first, because the panic hook
+//! runs before the panic can be caught. With `panic = "abort"`, the panic cannot be caught, so only
+//! axum's message is printed.
 
 use std::{
     any::Any,
@@ -31,7 +32,8 @@ struct Mounted {
 
 /// The endpoint most recently mounted for each method and path, across the whole process. The map
 /// is used only to name the first endpoint once axum has reported an overlap. If there are several
-/// routers, an entry may come from another router, so the message includes the endpoint's location.
+/// routers, an entry may come from another router, so the panic message includes the location where
+/// that endpoint was mounted.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 

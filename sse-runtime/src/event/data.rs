@@ -2,7 +2,7 @@
 //! [`SseEvent`](crate::SseEvent) or [`SseError`](crate::SseError).
 //!
 //! These derives implement `Serialize` just as serde's derive does, so every other serializer sees
-//! a plain enum or struct. Only [`DataSerializer`] also receives a [`Head`], which contains the
+//! a plain enum or struct. [`DataSerializer`] additionally receives a [`Head`], which contains the
 //! fields that the value sets. It writes an enum variant without its tag, because the tag is
 //! already sent as the event's name. serde has no way to pass a head to a serializer, so
 //! [`with_head`] first checks whether the serializer is a [`DataSerializer`] and, if so, passes the

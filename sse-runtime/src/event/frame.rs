@@ -168,9 +168,9 @@ impl<'a> Frame<'a> {
     ///
     /// The fields are normally written just before the data, so if the frame has no data, they have
     /// not been written yet. An `id` needs a blank line to take effect. Without a blank line, an
-    /// `event` field would name the next event. Comments and `retry` fields take effect without a
-    /// blank line. For these, no blank line is written, because some decoders emit an event at
-    /// every blank line.
+    /// `event` field would apply to the next event. Comments and `retry` fields take effect without
+    /// a blank line. If a frame has no other fields, no blank line is written, because some
+    /// decoders emit an event at every blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -209,8 +209,8 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
 /// reconnecting.
 ///
 /// According to the standard, a frame with only an id would be enough, and Chromium accepts such a
-/// frame. Firefox and most libraries remember only the ids of dispatched events, so they would
-/// reconnect forever.
+/// frame. Firefox and most libraries, however, remember only the ids of dispatched events, so they
+/// would discard the id of such a frame and reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);

@@ -34,10 +34,10 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 /// The name of an event. Browser code listens for it with `addEventListener`.
 ///
 /// A name cannot be empty, because an event with an empty name would arrive as a plain `message`. A
-/// name also cannot contain a line break, because user input could otherwise forge a field. This
-/// includes Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029), because some
-/// clients split lines at them. Converting a `String` returns a [`Result`]. Converting a `&'static
-/// str` cannot fail, because a line break in a literal is replaced with U+FFFD.
+/// name also cannot contain a line break, because user input could otherwise forge a field.
+/// Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029) are not allowed either,
+/// because some clients split lines at them. Converting a `String` returns a [`Result`]. Converting
+/// a `&'static str` cannot fail, because a line break in a literal is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///

@@ -81,8 +81,8 @@ impl Head {
 /// generate one.
 ///
 /// In that case, serde has already reported the mistake. Without this function, the compiler would
-/// also report that our copy of the type does not implement `Serialize`. If serde's function
-/// exists, it takes precedence.
+/// also report that our copy of the type does not implement `Serialize`. If serde's derive does
+/// generate the function, that function takes precedence.
 pub trait SaidBySerde: Sized {
     /// Never runs, because a program that calls it does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {

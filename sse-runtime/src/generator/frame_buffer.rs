@@ -1,8 +1,8 @@
 //! [`FrameBuffer`]: frames that have been written but not taken yet.
 //!
-//! Most streams that read a topic send one shared frame at a time and never need their own buffer.
-//! Other streams write all their frames into a buffer. The contents of `lone` or `ahead` are sent
-//! before those of `buffer`.
+//! Most streams that read a topic send one shared frame at a time and never need a buffer of their
+//! own. Other streams write all their frames into `buffer`. The contents of `lone` or `ahead` are
+//! sent before those of `buffer`.
 //!
 //! | bytes written so far | size of the new shared frame | the frame is added |
 //! | --- | --- | --- |

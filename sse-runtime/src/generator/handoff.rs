@@ -2,8 +2,8 @@
 //! body takes them.
 //!
 //! The body polls the generator in the same task, so the lock is never contended. The lock makes
-//! the pair `Send` without `unsafe`. There is no queue, because the generator stops until the body
-//! has taken the frames.
+//! the pair `Send` without `unsafe`. No queue is needed, because once frames are due, the generator
+//! does not continue until the body has taken them.
 
 use std::{
     cell::RefCell,
@@ -25,9 +25,9 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 
-/// A frame that is being written. A user's `Serialize` implementation may run during the write and
-/// read a topic. The current handoff is hidden so that this topic does not count as read by this
-/// stream.
+/// A frame that is being written. During the write, a user's `Serialize` implementation may run and
+/// read a topic. The current handoff is hidden meanwhile so that the topic does not count as read
+/// by this stream.
 struct Writing<'a> {
     /// The length of the buffer before the frame was written.
     before: usize,

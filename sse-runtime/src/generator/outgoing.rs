@@ -141,8 +141,8 @@ pub(crate) struct Taken {
     /// The frames. Empty if none were written.
     pub(crate) bytes: Bytes,
     pub(crate) events: u64,
-    /// Whether the generator is waiting and will be woken. It does not need to be polled until
-    /// then.
+    /// Whether the generator is waiting and will be woken. In that case, the generator does not
+    /// need to be polled before it is woken.
     pub(crate) waits: bool,
 }
 
@@ -359,8 +359,8 @@ impl Outgoing {
     /// previous call. The bytes are empty if no frame has been written.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        // If this call takes only some of the frames, the next call takes the rest. Their events
-        // are counted now.
+        // If this call takes only some of the frames, later calls take the rest. The events in all
+        // of these frames are counted now.
         let taken = self.frames.take();
         if self.frames.has_rest() {
             self.turn = Turn::RestDue;

@@ -22,8 +22,8 @@ use crate::{
 /// for this failure. The event has the same name as the endpoint's error events.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// Whether the run was stopped on request. If so, its readers' streams end cleanly unless their
-    /// endpoint aborts responses that end early.
+    /// Whether the run was stopped on request. If so, each reader's stream ends cleanly unless the
+    /// reader's endpoint aborts responses that end early.
     pub(crate) is_stop: bool,
     /// The function that writes the error, or `None` if clients must not see it.
     error: Option<Mutex<Write>>,

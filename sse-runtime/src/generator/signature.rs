@@ -22,8 +22,8 @@ pub struct Rejection<R> {
 }
 
 impl<R> Rejection<R> {
-    // The bound is on the `Result` because axum's own `ErrorResponse` is a response only inside a
-    // `Result`.
+    // The bound is on the `Result` because axum's `ErrorResponse` does not implement
+    // `IntoResponse`. Only a `Result` with this error type does.
     pub(crate) fn new() -> Self
     where
         Result<(), R>: IntoResponse,
@@ -36,8 +36,8 @@ impl<R> Rejection<R> {
 
 /// Errors that an endpoint can return as its response.
 ///
-/// This trait is defined in this crate because the compiler's error message for axum's trait does
-/// not mention [`SseError`](derive@crate::SseError).
+/// This trait is defined in this crate because the compiler's error message for axum's
+/// `IntoResponse` does not mention [`SseError`](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the response of this endpoint",
     label = "this is not a response",
@@ -137,7 +137,7 @@ impl<T> ItemOf<T> for Probe<T> {
 )]
 pub trait WrittenOut {}
 
-/// The `Result` type, even if the signature uses an alias for it.
+/// Implemented only for `Result`, including a `Result` for which the signature uses an alias.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`",
     label = "expected the standard library's `Result`",
