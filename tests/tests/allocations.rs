@@ -113,7 +113,8 @@ fn publish_allocates_the_same_for_any_reader_count() {
             .collect();
         let _entered = runtime.enter();
         let mut allocated = AllocationInfo::default();
-        // The first events allocate buffers that are reused later.
+        // Publishing the first events allocates buffers that later events reuse, so only the last
+        // measurement counts.
         for seq in 0..100 {
             for body in &mut bodies {
                 while next(body).is_some() {}
@@ -124,11 +125,12 @@ fn publish_allocates_the_same_for_any_reader_count() {
     };
     let counts = [1, 10, 1_000].map(publish_to);
     assert_eq!(counts, [counts[0]; 3]);
-    // Without a reader to wake, there is one fewer allocation.
+    // If there is no reader to wake, `try_publish` needs one allocation fewer.
     assert!(publish_to(0) <= counts[0]);
 }
 
-/// Excludes tokio's own allocations for the keep-alive timer and for the cancellation token.
+/// The limit excludes the memory that tokio itself allocates for the keep-alive timer and for the
+/// cancellation token.
 #[test]
 fn waiting_stream_holds_at_most_a_kibibyte() {
     const STREAMS: usize = 1_000;
@@ -143,7 +145,8 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         tokios.push((timer, Box::pin(ending.clone().cancelled_owned()), ending));
     });
     for path in ["/quiet", "/topic"] {
-        // The first stream also allocates state shared by all streams.
+        // Opening the first stream also allocates the state that all streams share, so this stream
+        // is not measured.
         let _first = open(&runtime, &mut app, path);
         let mut bodies = Vec::with_capacity(STREAMS);
         let held = measure(|| {

@@ -63,7 +63,7 @@ impl Wave {
     }
 }
 
-/// Returns a thousand cases over HTTP/1 and HTTP/2. Every cause occurs equally often, and some
+/// Returns a thousand cases over HTTP/1 and HTTP/2. All causes appear about equally often, and some
 /// streams end before their first event.
 fn thousand(wave: u64) -> impl Iterator<Item = Case> {
     (0..1_000).map(move |at| Case {
@@ -84,7 +84,8 @@ fn staying(clients: usize, rng: &mut Rng) -> Vec<Case> {
     (0..clients).map(|_| stays()).collect()
 }
 
-/// Stops the server while some clients stay connected and others are in the middle of a case.
+/// Stops the server while the `staying` clients are connected and the `others` are in the middle of
+/// their cases.
 async fn stop(server: Process, before: &Numbers, mut staying: Wave, others: Wave) -> Numbers {
     staying.ready().await;
     server.terminate().await.unwrap();
@@ -104,7 +105,7 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let before = server.census().await.unwrap();
     let mut waves: Vec<Numbers> = Vec::new();
     for wave in 1..=WAVES {
-        // Each wave opens new connections, which must be closed too.
+        // Each wave opens new connections, so a leaked connection is noticed too.
         let clients = Arc::new(Clients::new(server.addr).await.unwrap());
         let mut streams = Wave::begin(&clients, thousand(wave));
         streams.ready().await;
@@ -117,8 +118,8 @@ async fn server_holds_nothing_after_twenty_thousand_streams() {
     let first = &waves[0];
     let last = waves.last().unwrap();
     assert_eq!(last.unexplained(false), [""; 0]);
-    // Some causes, such as half a request head, start no stream. One of the 17 causes opens four
-    // streams.
+    // Some causes, such as sending only half a request head, do not start a stream. One of the 17
+    // causes opens four streams.
     assert!(last.hooks_run > WAVES * 1_000, "{last:#?}");
     assert!(last.generators_at_most > 700, "{last:#?}");
     // The heap must not grow by even one byte per stream or connection.
@@ -177,7 +178,7 @@ async fn hooks_run_once_after_ten_thousand_random_endings() {
     let numbers = server.settled(&connected).await.unwrap();
     assert_eq!(numbers.unexplained(false), [""; 0]);
 
-    // The remaining causes occur only when the server stops.
+    // The remaining causes apply only when the server stops.
     let staying = Wave::begin(&clients, staying(AT_ONCE / 2, &mut rng));
     let cases: Vec<_> = (0..AT_ONCE / 2).map(|_| at_random(&mut rng)).collect();
     let others = Wave::begin(&clients, cases);

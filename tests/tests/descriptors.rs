@@ -43,7 +43,8 @@ async fn server_accepts_once_connections_close() {
     }
     let mut last = Client::get(addr, "/quiet").await;
     drop(clients);
-    // The server can serve only as many clients at a time as it has descriptors.
+    // The server can serve this client only now that other connections have closed, since each
+    // connection needs a descriptor.
     let head = last.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
 }

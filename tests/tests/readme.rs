@@ -234,7 +234,8 @@ fn readme_lists_the_features_of_the_crate() {
     assert_eq!(listed, features);
 }
 
-/// The figures are medians from `docs/performance.md`, which is overwritten by each measurement.
+/// The figures in the README are medians from `docs/performance.md`. Each measurement overwrites
+/// that file, so the README has to be updated too.
 #[test]
 fn readme_repeats_the_measured_figures() {
     let (readme, measured) = (read("README.md"), read("docs/performance.md"));
@@ -258,7 +259,8 @@ fn readme_repeats_the_measured_figures() {
         let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
-        // In a cell, the minimum and maximum follow the median unless they are equal.
+        // A cell contains the median, followed by the minimum and maximum in brackets unless these
+        // are equal.
         let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
         let row = format!("{row}{ours} | {peer} |\n");
         assert!(readme.contains(&row), "the README has no row {row}");

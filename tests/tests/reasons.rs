@@ -1,8 +1,8 @@
 //! Close reasons. The test ends streams by their real causes and checks that the hook, the span and
 //! the metrics agree on the reason.
 //!
-//! This file exceeds 450 lines because a process can have only one metrics recorder. All endpoints
-//! therefore have to be in a single test.
+//! A process can have only one metrics recorder, so all endpoints have to be in a single test. This
+//! is why the file exceeds 450 lines.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -100,7 +100,7 @@ async fn lags(
     yield_all!(updates);
 }
 
-/// Without waiting, yields more than fits in one write.
+/// Yields more events than fit in one write, without waiting in between.
 #[sse_endpoint("/counts/{how}", flush = "ready", retry = "3s")]
 async fn counts(
     Path(how): Path<String>,
@@ -207,7 +207,7 @@ impl Running {
         id
     }
 
-    /// Returns the values of a metric, keyed by its labels.
+    /// Returns the values of a metric, keyed by their labels.
     fn metric(&self, name: &str) -> BTreeMap<String, f64> {
         let rendered = self.metrics.render();
         let lines = rendered.lines().filter_map(|line| line.strip_prefix(name));
@@ -435,8 +435,8 @@ impl Running {
         }
         let ends = r#"http_route="/api/ends/{how}""#;
         let stays = r#"http_route="/api/stays""#;
-        // Reasons that have not occurred yet are exported as zero, so a query sees the first
-        // occurrence as an increase.
+        // Before any stream has closed for a reason, the reason's counter is exported as zero, so
+        // that a query sees the first such stream as an increase.
         let never = r#"http_route="/api/stays",reason="panicked""#;
         assert_eq!(closed.get(never), Some(&0.0));
         let never = r#"http_route="/api/stays",limit="key""#;

@@ -181,8 +181,8 @@ fn certificate() -> (TempDir, TlsConnector) {
     (files, TlsConnector::from(Arc::new(config)))
 }
 
-/// The connection is reset in time, even though rustls could buffer everything that its streams
-/// contain.
+/// The connection is reset in time, even though rustls could buffer everything that the
+/// connection's streams contain.
 #[tokio::test]
 async fn unread_tls_connection_costs_at_most_64_mib() {
     let (files, connector) = certificate();

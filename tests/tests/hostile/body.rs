@@ -61,7 +61,8 @@ async fn endless_body_is_not_buffered() {
     let socket = TcpStream::connect(addr).await.unwrap();
     let head = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let (_, got) = pour(socket, head, &chunk()).await;
-    // Closing a socket with unread bytes sends a reset, which may discard the response.
+    // If the server closes a socket that has unread bytes, the kernel sends a reset, which may
+    // discard the response.
     assert_eq!(got.status().unwrap_or(413), 413, "{got:?}");
 
     // This body is neither read nor buffered.
@@ -106,7 +107,7 @@ async fn client_can_send_slowly_during_a_stream() {
         .send(b"POST /talk HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     client.head().await;
-    // Each pause is longer than the body timeout that applies before the response starts.
+    // Each pause is longer than the body timeout, which applies only before the response starts.
     for word in ["one", "two", "six"] {
         sleep(LIMIT + LIMIT / 2).await;
         client.send(format!("3\r\n{word}\r\n").as_bytes()).await;

@@ -1,4 +1,4 @@
-//! Request heads that are slow, too large, or not HTTP.
+//! Request heads that arrive slowly, are too large, or are not HTTP.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -84,7 +84,8 @@ async fn oversized_head_is_rejected() {
     for (len, status) in [(50_000, 200), (100_000, 431)] {
         let head = format!("GET /plain/1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(len));
         let got = send_and_read(addr, head.as_bytes()).await;
-        // Closing a socket with unread bytes sends a reset, which may discard the response.
+        // If the server closes a socket that has unread bytes, the kernel sends a reset, which may
+        // discard the response.
         assert_eq!(got.status().unwrap_or(431), status, "{len}");
     }
 
@@ -96,7 +97,8 @@ async fn oversized_head_is_rejected() {
         async { pour(connect().await, b"GET /plain/1 HTTP/1.1\r\n", b"x: y\r\n").await },
     );
     for (_, got) in [long_field, long_line, many_fields] {
-        // Closing a socket with unread bytes sends a reset, which may discard the response.
+        // If the server closes a socket that has unread bytes, the kernel sends a reset, which may
+        // discard the response.
         let status = got.status().unwrap_or(431);
         assert!((400..500).contains(&status), "{got:?}");
         assert!(got.after < LIMIT + LATE, "{got:?}");
@@ -167,7 +169,7 @@ async fn bytes_that_are_not_http_are_rejected() {
         assert!(got.after < 2 * LIMIT + LATE, "{bytes:?} {:?}", got.after);
     }
 
-    // A stream that has already started is cut off.
+    // If the stream has already started when the invalid body arrives, the stream is cut off.
     for bad in [
         &b"transfer-encoding: chunked\r\n\r\nnonsense\r\n"[..],
         b"transfer-encoding: chunked\r\n\r\n-1\r\n",

@@ -26,8 +26,8 @@ async fn streams_reset_immediately_are_cleaned_up() {
     bystander.assert_undisturbed(addr).await;
 }
 
-/// The connection ends either because the server's replies fill every buffer or because the server
-/// rejects the frames.
+/// The connection ends either because the server rejects the frames, or because the server's
+/// replies fill every buffer and time out.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -75,7 +75,7 @@ async fn server_works_with_infinite_timeouts() {
     client.head().await;
     assert_eq!(client.expect_chunk().await, "data: [1]\n\n");
 
-    // Request heads can be as large as over HTTP/1.
+    // An HTTP/2 request head can be as large as an HTTP/1 request head.
     let socket = TcpStream::connect(addr).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     let _driving = tokio::spawn(connection);
@@ -115,7 +115,7 @@ async fn idle_http2_connection_is_closed() {
         .await
         .unwrap()
         .unwrap();
-    // A connection with a quiet stream is not idle.
+    // A connection with an open stream is not idle, even if nothing is sent on the stream.
     assert!(!connection.is_finished());
     generators.until_started(1).await;
     open.send(true).unwrap();
@@ -145,7 +145,8 @@ async fn streams_beyond_the_maximum_wait_for_others() {
         .unwrap();
     let _driving = tokio::spawn(connection);
     let ask = |path: &str| Request::get(format!("http://test{path}")).body(()).unwrap();
-    // Once the client has received a response, it also knows the maximum number of streams.
+    // Once the client has received a response, it has also received the server's SETTINGS, which
+    // contain the maximum number of streams.
     let mut first = client.clone().ready().await.unwrap();
     let (response, _) = first.send_request(ask("/plain/1"), true).unwrap();
     within("a response", response).await.unwrap();
@@ -168,7 +169,8 @@ async fn streams_beyond_the_maximum_wait_for_others() {
         });
     }
     generators.until_started(MOST).await;
-    // By the time another connection receives its response, an excess stream would have started.
+    // By the time a request on another connection receives its response, an excess stream would
+    // have started if the server allowed it.
     Client::get(addr, "/plain/1").await.head().await;
     assert_eq!(generators.count().started, MOST);
     open.send_replace(true);

@@ -43,8 +43,8 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// The extra delay to tolerate on a busy machine.
 const LATE: Duration = Duration::from_secs(2);
 
-/// More bytes than the kernel can buffer. If the server keeps reading an upload, it soon reaches
-/// this size.
+/// More bytes than the kernel can buffer. If the server keeps reading an upload, the upload soon
+/// reaches this size.
 const MUCH: usize = 64 * 1024 * 1024;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -229,7 +229,7 @@ impl Bystander {
     }
 }
 
-/// The bytes that a client received before its connection was closed.
+/// The bytes that a client received before its connection was closed, and the time until then.
 #[derive(Debug)]
 struct Got {
     bytes: Vec<u8>,
@@ -270,8 +270,8 @@ async fn send_and_read(addr: SocketAddr, bytes: &[u8]) -> Got {
     got
 }
 
-/// Sends `head`, then repeats `again` as fast as the server reads. Returns the total size of the
-/// repetitions sent, and the response.
+/// Sends `head`, and then sends `again` repeatedly, as fast as the server reads. Returns the total
+/// size of the repetitions sent, and the response.
 async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) -> (usize, Got) {
     let (reads, mut writes) = tokio::io::split(socket);
     let pouring = async {

@@ -1,4 +1,5 @@
-//! Requests pipelined after a stream request, on connections that the client closes.
+//! Requests pipelined after a stream request, and disconnects that the server has to notice despite
+//! such requests.
 
 use support::{Client, serve_as, within};
 use tokio::io::AsyncWriteExt as _;
@@ -16,7 +17,8 @@ async fn disconnect_is_noticed_despite_pipelined_requests() {
     let about_60_kb = 60_000 / plain_requests(10_000..10_001).len();
     for count in [1, 40, about_60_kb] {
         let requests = plain_requests(10_000..10_000 + count);
-        // The pipelined requests are sent either in the same write as the stream request or later.
+        // The pipelined requests are sent either in the same write as the stream request or after
+        // the first event.
         for together in [true, false] {
             let head = "GET /quiet HTTP/1.1\r\nhost: test\r\n\r\n";
             let mut client = Client::connect(addr).await;
@@ -107,7 +109,8 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// `axum::serve` does not read ahead, so only the keep-alive detects the disconnect.
+/// `axum::serve` does not read past a pipelined request during a stream, so it notices the
+/// disconnect only when it cannot write a keep-alive.
 #[tokio::test]
 async fn axum_serve_notices_pipelined_disconnect_later() {
     let (app, generators, _open) = app();

@@ -31,7 +31,7 @@ async fn unix_socket_is_served_like_tcp() {
     // This client disconnects.
     drop(connect().await);
     generators.until_alive(0).await;
-    // This client does not read, and its receive buffer is tiny.
+    // This client stays connected but stops reading.
     let stalled = connect().await;
     // This client stays connected until the server shuts down.
     let stays = connect().await;

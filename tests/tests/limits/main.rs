@@ -98,14 +98,15 @@ async fn ask(addr: SocketAddr, request_line: &str, headers: &str) -> (Client, He
 /// The request headers that identify a browser's `EventSource`.
 const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
-/// When a rejected client may reconnect, in milliseconds (`Retry`) or seconds (`RetryAfter`).
+/// A rejection, with the time after which the client may reconnect, in milliseconds (`Retry`) or
+/// seconds (`RetryAfter`).
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rejected {
     Retry(u64),
     RetryAfter(u64),
 }
 
-/// Returns the client if it was accepted, or the rejection.
+/// Requests `/events`, and returns either the accepted client or the rejection.
 async fn try_connect(addr: SocketAddr, headers: &str) -> Result<Client, Rejected> {
     let (mut client, head) = ask(addr, "GET /events", headers).await;
     match head.status_line.as_str() {
@@ -168,7 +169,7 @@ async fn connection_storm_fills_the_limit_exactly() {
             .count();
         assert_eq!(in_browsers + elsewhere, CLIENTS - SLOTS, "{rejected:?}");
         // Half of the clients are browsers, and at most `SLOTS` clients of either kind were
-        // accepted.
+        // accepted, so the remaining clients of each kind must have been rejected.
         assert!(in_browsers >= CLIENTS / 2 - SLOTS && elsewhere >= CLIENTS / 2 - SLOTS);
         let moments: BTreeSet<_> = rejected.iter().collect();
         assert!(
@@ -176,7 +177,7 @@ async fn connection_storm_fills_the_limit_exactly() {
             "the clients would reconnect at the same time"
         );
 
-        // No stream was closed to make room for another.
+        // Each accepted stream receives an event, so no stream was closed to make room for another.
         happen.send(storm).unwrap();
         for client in accepted {
             let mut client = client.unwrap();
@@ -209,8 +210,8 @@ async fn other_responses_need_no_permit() {
     try_connect(addr, "").await.unwrap_err();
 }
 
-/// The code that precedes the response also runs for `HEAD` requests, so they hold a permit while
-/// it runs.
+/// The code that precedes the response also runs for `HEAD` requests, so a `HEAD` request holds a
+/// permit while that code runs.
 #[tokio::test]
 async fn head_request_holds_a_permit_until_its_response() {
     const SLOTS: usize = 5;
@@ -241,7 +242,7 @@ async fn head_request_holds_a_permit_until_its_response() {
     generators.until_started(SLOTS + 1).await;
 }
 
-/// Other clients would mistake an empty `200` response for success.
+/// A client other than an `EventSource` would mistake a `200` response for success.
 #[tokio::test]
 async fn rejection_is_200_only_for_an_event_source() {
     let (app, shared, _happen) = app();
@@ -307,7 +308,7 @@ async fn each_key_has_its_own_limit() {
     let in_browser = format!("{EVENT_SOURCE}{}", of("a"));
     let rejected = try_connect(addr, &in_browser).await.unwrap_err();
     assert!(matches!(rejected, Rejected::Retry(_)), "{rejected:?}");
-    // Other users and requests without a user are not affected.
+    // The limit reached by user `a` affects neither other users nor requests without a user.
     let _other = try_connect(addr, &of("b")).await.unwrap();
     let _nobody = try_connect(addr, "").await.unwrap();
     drop(first);
@@ -346,7 +347,8 @@ async fn each_address_has_its_own_limit() {
 async fn rejection_by_one_limit_frees_the_other_permits() {
     let (app, shared, _happen) = app();
     let per_user = StreamLimit::per_key(1, |request| request.headers.get("user").cloned());
-    // When the inner limit rejects a request, the outer limit has already issued a permit.
+    // When the inner limit rejects a request, the outer limit has already issued a permit, which
+    // must be released.
     let app = app
         .layer(per_user)
         .layer(StreamLimit::new(2))
@@ -386,7 +388,7 @@ async fn custom_response_over_the_limit_is_not_a_success() {
         assert_eq!(head.get("content-type"), Some("application/json"));
         client.read_to("\"try again later\"").await;
     }
-    // Error responses from the function are passed through unchanged.
+    // If the custom response has an error status, the response is passed through unchanged.
     let (_, head) = ask(addr, "GET /own/events", "").await;
     assert_eq!(head.status_line, "HTTP/1.1 409 Conflict");
     assert_eq!(head.get("retry-after"), Some("120"));

@@ -54,7 +54,8 @@ async fn rejected_request_supersedes_nothing() {
         let (_, head) = ask(addr, line, USER).await;
         assert_eq!(head.status_line, status);
     }
-    // A request that is still preparing its response needs a permit too.
+    // A request needs a permit even while it prepares its response, so a newer request supersedes
+    // it.
     let request = format!("GET /prepares HTTP/1.1\r\nhost: test\r\n{USER}\r\n");
     let mut prepares = Client::connect(addr).await;
     prepares.send(request.as_bytes()).await;
@@ -130,7 +131,7 @@ async fn newest_stream_takes_over_slots_of_full_limits() {
         let (_, head) = ask(addr, "GET /rejects/1", "user: a\r\n").await;
         assert_eq!(head.status_line, "HTTP/1.1 403 Forbidden", "{layout}");
         try_connect(addr, "user: c\r\n").await.unwrap_err();
-        // The slot taken over is released once its last stream has ended.
+        // A slot that has been taken over is released once the last stream to hold it has ended.
         drop(last);
         generators.until_alive(1).await;
         let _third = try_connect(addr, "user: c\r\n").await.unwrap();
@@ -162,7 +163,8 @@ async fn simultaneous_streams_of_a_key_share_slots() {
             }
         }
         generators.until_alive(1).await;
-        // The generators have been dropped, and their slots are released a moment later.
+        // The slots are released a moment after the generators have been dropped, so retry until a
+        // slot is free.
         let mut others = Vec::new();
         for user in ["user: b\r\n", "user: c\r\n"] {
             let connects = async {
@@ -216,7 +218,7 @@ async fn pending_streams_take_over_different_slots() {
     try_connect(addr, "user: d\r\n").await.unwrap_err();
 }
 
-/// A stream without a slot in a limit cannot hand one over.
+/// A stream that holds no slot of a limit cannot hand over a slot of that limit.
 #[tokio::test]
 async fn slot_of_another_limit_is_not_taken_over() {
     let (_, shared, _happen) = app();
@@ -232,7 +234,8 @@ async fn slot_of_another_limit_is_not_taken_over() {
     let other = try_connect(addr, "user: b\r\n").await.unwrap();
     try_connect(addr, USER).await.unwrap_err();
     drop(other);
-    // The rejected client's existing stream is still the newest stream of its user.
+    // After the rejection, the existing stream is still the user's newest stream, so the next
+    // stream supersedes it.
     let (_newer, head) = ask(addr, "GET /others", USER).await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     stays.read_to("superseded").await;

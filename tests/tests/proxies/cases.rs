@@ -72,7 +72,7 @@ pub(crate) async fn client_disconnect_is_noticed_immediately(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// For proxies that notice a disconnect only when they send something.
+/// This test is for proxies that notice a disconnect only when they send something.
 pub(crate) async fn client_disconnect_is_noticed_at_the_keep_alive(kind: Kind) {
     let servers = Servers::start().await;
     let Some(proxy) = Proxy::start(kind, servers.addrs, &[]).await else {
@@ -162,7 +162,7 @@ pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
         took.sort();
         medians.push(took[took.len() / 2]);
         drop(frames);
-        // Otherwise, the next notification could wake the old generator.
+        // Wait until the generator is dropped, since the next notification could otherwise wake it.
         servers.world.generators.until_alive(0).await;
     }
     let [direct, proxied] = medians[..] else {
@@ -174,8 +174,8 @@ pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
     );
 }
 
-/// Every stream receives its event over TLS and HTTP/2, through a proxy that compresses all
-/// responses it can.
+/// Every stream receives its event over TLS and HTTP/2, through a proxy that compresses every
+/// response that it can compress.
 pub(crate) async fn browser_can_open_fifty_streams(kind: Kind) {
     let kind = Kind {
         listens: kind.listens_to_browsers,
@@ -206,7 +206,8 @@ pub(crate) async fn browser_can_open_fifty_streams(kind: Kind) {
         .kill_on_drop(true)
         .spawn()
         .expect("`chromium`, installed by `cargo xtask interop`");
-    // Each stream receives one event, so it reports only once unless it reconnects.
+    // Each stream receives one event, so the page reports each stream only once unless the stream
+    // reconnects.
     let mut told = servers.world.told.subscribe();
     let all = tokio::time::timeout(
         Duration::from_secs(30),
@@ -247,8 +248,8 @@ pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
         let mut before = 0;
         while before == 0 || before < taken() {
             before = taken();
-            // Only waiting can show that nothing more is accepted. If the wait is too short, the
-            // test still passes.
+            // No signal shows that the generator has stalled, so wait and check whether more has
+            // been accepted. If the wait is too short, the test still passes.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
@@ -260,7 +261,7 @@ pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
     servers.world.generators.until_alive(0).await;
 }
 
-/// The configured timeout, which is shortened for this test, ends a silent stream but not a stream
+/// The proxy's timeout, which is shortened for this test, ends a silent stream but not a stream
 /// with keep-alives.
 pub(crate) async fn keep_alive_keeps_a_quiet_stream_open(kind: Kind) {
     let servers = Servers::start().await;

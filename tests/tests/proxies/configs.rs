@@ -82,7 +82,8 @@ pub(crate) const HAPROXY: Kind = Kind {
     )),
     silence: ("timeout server 60s\n", "timeout server 2s\n"),
     servers: SERVERS,
-    // HAProxy does not start if `maxconn` exceeds the operating system's limit.
+    // HAProxy does not start if `maxconn` exceeds the operating system's limit, so the tests use a
+    // lower value.
     private: &[("maxconn 20000\n", "maxconn 200\n")],
     args: &["-db", "-f", "FILE"],
     has_children: false,

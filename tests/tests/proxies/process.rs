@@ -48,7 +48,7 @@ impl Proxy {
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         }
-        // Another process may take the port before the proxy listens on it.
+        // Another process may take the port before the proxy listens on it, so try several times.
         for _ in 0..4 {
             if let Ok(proxy) = Self::try_start(kind, servers, changes).await {
                 return Some(proxy);

@@ -25,7 +25,7 @@ const PAGE: &str = "<!doctype html><script>
     source.onmessage = () => report('accepted');
 </script>";
 
-/// Longer than the `retry` sent to a rejected client.
+/// The time limit for each report, which is longer than the `retry` sent to a rejected client.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]

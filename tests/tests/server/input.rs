@@ -1,4 +1,4 @@
-//! Tests which bytes are sent and what is logged if the input is bad.
+//! Bad input: the bytes that are sent and the messages that are logged.
 
 use std::{
     panic,
@@ -197,7 +197,7 @@ fn names_and_comments_reject_every_line_break() {
     }
 }
 
-/// Every client sends these characters back unchanged in the `Last-Event-ID` header.
+/// Every client sends visible ASCII characters back unchanged in the `Last-Event-ID` header.
 #[test]
 fn id_accepts_only_visible_ascii() {
     let all: String = ('!'..='~').collect();
@@ -273,7 +273,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// The type of a local variable in a generator. Its destructor panics.
+/// The type of a local variable in a generator. The type's destructor panics.
 struct Undroppable;
 
 impl Drop for Undroppable {

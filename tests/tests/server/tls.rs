@@ -149,7 +149,8 @@ async fn unfinished_handshake_times_out() {
     assert_eq!(silent.rest().await, "");
 }
 
-/// By itself, hyper would wait forever for the HTTP/2 preface.
+/// By itself, hyper would wait forever for the HTTP/2 preface, so the server needs a timeout of its
+/// own.
 #[tokio::test]
 async fn silent_http2_client_is_disconnected() {
     let server = Tls::start().await;
@@ -182,7 +183,8 @@ async fn server_does_not_start_without_certificate() {
     );
 }
 
-/// A FIFO without a writer blocks its reader, like an unresponsive network file system.
+/// The certificate is replaced with a FIFO. Without a writer, a FIFO blocks its reader, like an
+/// unresponsive network file system.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_stops_while_its_certificate_is_read() {
     let files = TempDir::new().unwrap();

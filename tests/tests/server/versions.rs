@@ -330,8 +330,8 @@ async fn head_request_over_http_2_starts_no_generator() {
     assert_eq!(server.generators.count().started, 0);
 }
 
-/// A request with both framings may be an attack, so hyper closes the connection after responding
-/// (RFC 9112, section 6.1).
+/// A request with both a `content-length` and chunked encoding may be an attack, so hyper closes
+/// the connection after responding (RFC 9112, section 6.1).
 #[tokio::test]
 async fn http_1_1_sends_only_close_after_both_framings() {
     for server in [

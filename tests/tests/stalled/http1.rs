@@ -33,7 +33,8 @@ async fn read_left(client: Client) -> (usize, io::Result<()>) {
     }
 }
 
-/// Returns whether the kernel still knows the server's end of a connection, in any state.
+/// Returns whether the kernel still has a socket, in any state, for the server's end of a
+/// connection.
 fn is_known(server: SocketAddr, client: SocketAddr) -> bool {
     let port = |text: &str| {
         let (_, port) = text.split_once(':')?;
@@ -115,7 +116,7 @@ async fn drips_until(
     }
 }
 
-/// A client cannot keep its stream open by not reading it.
+/// A client cannot keep its stream open past the deadline by not reading it.
 #[tokio::test]
 async fn stalled_stream_ends_at_its_deadline() {
     let (told, mut reasons) = Told::new();

@@ -104,7 +104,8 @@ async fn unread_stream_is_reset_while_others_continue() {
     assert_eq!(told.generators.count().alive, 1);
 }
 
-/// The client's window is zero, so hyper never polls the stream for data.
+/// The client's window is zero, so hyper never polls the stream for data, but the server has to
+/// reset the stream anyway.
 #[tokio::test]
 async fn stream_without_window_is_reset() {
     let (server, told, mut reasons) = server();

@@ -104,14 +104,16 @@ async fn vanished_peer_is_disconnected() {
     let addr = listener.local_addr().unwrap();
     let server = server
         .send_timeout(NEVER)
-        // The kernel counts in whole seconds, so the test uses a fraction.
+        // The kernel counts in whole seconds, so the test uses a timeout that is not a whole number
+        // of seconds.
         .tcp_user_timeout(Duration::from_millis(1_500));
     tokio::spawn(server.serve(listener));
     let _clients: Vec<_> = ["/kept-alive", "/quiet"]
         .map(|path| elsewhere.get(&format!("http://{addr}{path}")))
         .into();
     told.generators.until_started(2).await;
-    // A quiet client stays connected, since its kernel acknowledges the probes.
+    // As long as the cable is connected, a quiet client stays connected too, since its kernel
+    // acknowledges the server's probes.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(told.generators.count().alive, 2);
 

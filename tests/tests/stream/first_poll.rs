@@ -1,8 +1,8 @@
 //! Before the response head is sent, the generator runs until it first waits.
 //!
 //! In these tests, a layer publishes a value as soon as the endpoint has returned its response,
-//! before any client can have read the head. A generator that subscribes first has to be subscribed
-//! by then.
+//! before any client can have read the head. A generator that begins by subscribing must have
+//! subscribed by then.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -246,7 +246,7 @@ async fn ready_futures_do_not_count_as_a_wait() {
     }
 }
 
-/// The generator never waits, and its events are empty.
+/// A generator that never waits and yields only empty events must still let other tasks run.
 #[tokio::test]
 async fn endless_empty_frames_block_no_other_task() {
     #[sse_endpoint("/empties")]

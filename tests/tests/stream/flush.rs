@@ -1,4 +1,4 @@
-//! Tests over HTTP/1 when `sse_runtime::serve` writes an event and when it resumes the generator.
+//! Tests when `sse_runtime::serve` writes an event over HTTP/1, and when it resumes the generator.
 
 use std::{
     future::{pending, ready},
@@ -26,7 +26,7 @@ use tokio::{net::TcpSocket, sync::watch};
 use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
 
 /// Blocks a generator's thread until the client has received everything yielded so far. The client
-/// can receive it only if it is flushed before the generator blocks.
+/// can receive this data only if the server flushes it before the generator blocks.
 #[derive(Clone)]
 struct Block(Arc<Mutex<Blocked>>);
 
@@ -70,8 +70,8 @@ impl Watcher {
     }
 }
 
-/// Returns the lines that a client receives. The client does not use the runtime because the
-/// generator blocks it.
+/// Returns the lines that a client receives. The client does not use the runtime, since the
+/// generator blocks the runtime.
 fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
     let mut socket = std::net::TcpStream::connect(addr).unwrap();
     socket
@@ -99,8 +99,8 @@ async fn event_is_sent_before_the_generator_blocks() {
 }
 
 /// The number of ready awaits determines how much of the task's budget is left. If no budget is
-/// left, the write to the socket returns `Pending`. A body that yields to its task only once would
-/// then be polled again before the write.
+/// left, the write to the socket returns `Pending`. A body that returns `Pending` only once would
+/// then be polled again before its earlier events have been written.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
@@ -244,7 +244,7 @@ async fn generator_waits_while_client_does_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generator_waits_until_kernel_has_the_event() {
-    // The kernel does not accept this much in one write.
+    // Each event is larger than the kernel accepts in one write.
     let mut flood = Flood::start(256 * KIB).await;
     assert_eq!(until_stalled(&mut flood.yielded).await, 0);
     flood.assert_polls_for(1);

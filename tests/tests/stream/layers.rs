@@ -118,7 +118,7 @@ async fn timeout_layer_does_not_end_a_stream() {
     assert_eq!(client.chunk().await, Ok(None));
 }
 
-/// Polls the body in a separate task, as layers do that buffer, record or compress in the
+/// Polls the body in a separate task, like a layer that buffers, records or compresses in the
 /// background.
 async fn in_another_task(response: Response) -> Response {
     let (head, body) = response.into_parts();

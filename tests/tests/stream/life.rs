@@ -263,7 +263,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
     // Only scripts set the query parameter, so interpreting it is left to the handler.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
     assert!(response.is_stream());
-    // A client with another ID has not received the `done` event.
+    // A client with another ID has not received the `done` event, so it gets a stream.
     assert!(client.get("/once").last_event_id(7).await.is_stream());
 }
 

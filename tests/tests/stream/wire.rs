@@ -1,5 +1,5 @@
-//! The bytes on the wire. Common pitfalls are compared byte for byte, and independent parsers
-//! decode arbitrary sequences of events.
+//! The bytes on the wire. The output for common pitfalls is compared byte for byte, and independent
+//! parsers decode arbitrary sequences of events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -196,7 +196,7 @@ struct Seen {
     id: String,
 }
 
-/// Converts line breaks to LF, since clients receive every line break as LF.
+/// Converts line breaks to LF, since a client decodes every line break as LF.
 fn as_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
@@ -312,7 +312,7 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// Splits the body into pieces of `size` bytes, so a parser cannot hide errors by buffering.
+/// Splits the body into pieces of `size` bytes, so that the parser does not receive whole frames.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -322,7 +322,7 @@ fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::i
     tokio_stream::iter(pieces)
 }
 
-/// Compares JSON by value, since U+2028 is written as an escape sequence.
+/// Compares JSON by value, since our serializer writes U+2028 as an escape sequence.
 fn assert_same(seen: &[Seen], expected: &[Seen], parser: &str) {
     assert_eq!(
         seen.len(),

@@ -63,7 +63,7 @@ fn account(stream: &str, behind: u64) -> Account {
             let data: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
             let missed = data["missed"].as_u64().unwrap();
             assert!(missed > 0);
-            // With `latest_by`, the gap's ID is the client's position.
+            // With `latest_by`, the gap's ID is the position that the client already had.
             let by_key = number(id) == account.last;
             if !by_key {
                 account.last += missed;

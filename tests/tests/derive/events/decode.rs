@@ -174,7 +174,7 @@ fn by_hand(event: &str, data: &str) -> Chat {
     serde_json::from_value(tagged).unwrap()
 }
 
-/// Converts line breaks in text to LF, since clients receive every line break as LF.
+/// Converts the line breaks in a text to LF, since a client decodes every line break as LF.
 fn as_received(chat: Chat) -> Chat {
     match chat {
         Chat::Html(text) => Chat::Html(text.replace("\r\n", "\n").replace('\r', "\n")),

@@ -84,8 +84,8 @@ async fn nested_event_type_is_plain_json() {
 
 #[tokio::test]
 async fn event_head_does_not_leak_to_the_next_value() {
-    /// Serializes an event type with `serde_json` and then passes the resulting string to our
-    /// serializer.
+    /// A wrapper that serializes its event with `serde_json` and then passes the resulting string
+    /// to our serializer.
     struct Quoted(Chat);
     impl Serialize for Quoted {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -99,7 +99,8 @@ async fn event_head_does_not_leak_to_the_next_value() {
         "data: {\"quoted\":\"{\\\"Token\\\":{\\\"text\\\":\\\"a\\\"}}\"}\n\n"
     );
 
-    /// serde rejects a skipped variant before calling the serializer.
+    /// An enum whose only variant is skipped. serde rejects the variant before calling the
+    /// serializer.
     #[derive(SseEvent)]
     enum Rejected {
         #[serde(skip)]

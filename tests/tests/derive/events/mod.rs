@@ -35,7 +35,7 @@ struct Call {
     arguments: Value,
 }
 
-/// An enum with every kind of variant, and every serde attribute that affects a field.
+/// An enum that has every kind of variant and uses every serde attribute that affects a field.
 #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
 enum Chat {
     Token {

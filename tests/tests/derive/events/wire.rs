@@ -1,4 +1,4 @@
-//! The bytes that each kind of type and attribute puts on the wire.
+//! The bytes on the wire for each kind of type and each attribute.
 
 use std::{borrow::Cow, time::Duration};
 

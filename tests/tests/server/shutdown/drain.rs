@@ -165,7 +165,8 @@ async fn generator_that_never_waits_is_drained() {
 #[tokio::test]
 async fn stream_started_during_shutdown_is_drained() {
     let server = Plain::start(Duration::from_millis(300)).await;
-    // The server does not close a connection in the middle of a request.
+    // Only half of this client's request has arrived when the shutdown begins, so the server keeps
+    // the connection open.
     let mut late = Client::connect(server.addr).await;
     late.send(b"GET /quiet HTTP/1.1\r\nhost: test\r\n").await;
     let mut early = Client::get(server.addr, "/quiet").await;

@@ -40,7 +40,8 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
         let _running = (generators.enter(), Slow);
         let hook = generators.enter();
         connection.on_close(|reason| async move {
-            // If the reason is wrong, leaking the guard keeps the count above zero.
+            // If the reason is wrong, leak the guard, so that the count stays above zero and the
+            // test fails.
             if reason != CloseReason::Shutdown {
                 std::mem::forget(hook);
             }

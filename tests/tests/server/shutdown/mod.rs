@@ -20,10 +20,11 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// With a drain time of 5 s, a stream that has to close does not stay open for this long.
+/// How long a `finite` stream lasts. With a drain time of 5 s, a stream that the server has to end
+/// does not stay open for this long.
 const FINITE: Duration = Duration::from_millis(4_200);
 
-/// Clients do not retry a `POST`, so its stream continues during a shutdown.
+/// Clients do not retry a `POST`, so the server lets its stream continue during a shutdown.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
@@ -41,7 +42,7 @@ async fn to_the_end(client: &mut Client) -> String {
     last
 }
 
-/// Parses the milliseconds in a frame that contains only a `retry`.
+/// Parses the milliseconds in a frame that contains only a `retry` field.
 fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{Process, retry, to_the_end};
 
-/// The server installs no signal handlers, so the default action applies.
+/// This server installs no signal handlers, so the signal kills the process.
 #[tokio::test]
 async fn signal_kills_process_without_handlers() {
     use std::os::unix::process::ExitStatusExt as _;
@@ -20,7 +20,7 @@ async fn signal_kills_process_without_handlers() {
     }
 }
 
-/// Sends SIGTERM to a server with 1,000 endless streams and one that finishes.
+/// Sends SIGTERM to a server with 1,000 endless streams and one stream that finishes.
 async fn drains_and_exits_with_success(drain_delay: &str) {
     const CLIENTS: usize = 1_000;
     let mut server = Process::start(drain_delay, "2000").await;
@@ -96,8 +96,8 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // If the server took the entire drain time to end the streams, some of them would outlive the
-    // test's timeout.
+    // With this many streams, some of them would outlive the test's timeout if the server spread
+    // their ends over the entire drain time.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);
     }
@@ -120,7 +120,8 @@ async fn axum_serve_exits_despite_half_a_request() {
     let mut server = Process::start("plain", "100").await;
     let mut half = Client::connect(server.addr).await;
     half.send(b"GET /quiet HTTP/1.1\r\nhost:").await;
-    // By the time a later connection receives a response, the first one has been accepted.
+    // By the time a later connection receives a response, the server has accepted the first
+    // connection.
     assert_eq!(server.status("/id").await, "HTTP/1.1 200 OK");
     server.signal("TERM").await;
     assert!(server.exit().await.success());

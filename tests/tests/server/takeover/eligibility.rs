@@ -61,7 +61,7 @@ async fn any_event_stream_response_is_taken_over() {
     expect_two(&mut client).await;
 }
 
-/// Counts the bytes read from response bodies, and the bodies dropped.
+/// Counters for the bytes read from response bodies and for the bodies that have been dropped.
 #[derive(Clone, Default)]
 struct Seen(Arc<(AtomicUsize, watch::Sender<usize>)>);
 

@@ -56,7 +56,8 @@ async fn excess_request_bytes_do_not_cut_the_stream() {
             assert_eq!(client.expect_chunk().await.len(), 1008);
         }
     }
-    // The server finished the stream long ago but must not close the connection yet.
+    // The server finished the stream long ago but must not close the connection while the client is
+    // still sending.
     for _ in 200..EVENTS {
         client.send(b"and so on").await;
         assert_eq!(client.expect_chunk().await.len(), 1008);
@@ -86,8 +87,8 @@ async fn failed_stream_drops_pipelined_requests() {
     assert!(response.chunk().await.is_err());
 }
 
-/// Each event is one chunk. The sizes range from well below to well above the limit up to which
-/// chunks are copied into one buffer.
+/// Each event is one chunk. Only chunks up to a certain size are copied into one buffer, and the
+/// sizes range from well below to well above that limit.
 #[tokio::test]
 async fn slow_reader_receives_events_of_any_size() {
     const SIZES: [usize; 9] = [0, 1, 4_000, 5_000, 32_700, 32_760, 40_000, 3_000_000, 7];

@@ -34,7 +34,7 @@ async fn pipelined_requests_are_answered_after_the_stream() {
 }
 
 /// The server may take hyper's connection apart only once the kernel has accepted every earlier
-/// response. hyper does not guarantee this.
+/// response. hyper does not guarantee that these responses have already been written.
 #[tokio::test]
 async fn responses_before_the_stream_are_not_lost() {
     let addr = serve(app()).await;
@@ -51,7 +51,7 @@ async fn responses_before_the_stream_are_not_lost() {
 }
 
 /// If the previous response ended between two polls of its body, hyper may poll the next response
-/// once more in the same poll that took it over.
+/// again within the poll of the connection in which the server took that response over.
 #[tokio::test]
 async fn taken_response_is_requested_once() {
     /// Returns a body that needs two polls to report its end.
@@ -131,7 +131,7 @@ async fn request_body_ends_before_its_stream() {
         assert_eq!(client.expect_chunk().await, "data: hello\n\n");
         assert_eq!(client.chunk().await, Ok(None));
     }
-    // An unread body is not parsed as the next request.
+    // An unread request body is not parsed as the next request.
     client
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n")
         .await;

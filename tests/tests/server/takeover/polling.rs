@@ -175,8 +175,8 @@ async fn until(
     yield_all!(topic.subscribe(Start::Now));
 }
 
-/// Wraps `body` to combine all ready frames into one. Like `now_or_never`, it uses a no-op waker to
-/// poll for more frames after the first.
+/// Wraps `body` to combine all ready frames into one. Like `now_or_never`, the wrapper uses a no-op
+/// waker when it polls for more frames after the first.
 fn gathering(mut body: Body) -> Body {
     body::poll_fn(move |cx| {
         let mut next = ready!(Pin::new(&mut body).poll_frame(cx));

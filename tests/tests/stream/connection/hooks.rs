@@ -68,7 +68,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// A local variable that panics when the generator is dropped.
+/// A value that panics on drop. A generator holds it in a local variable.
 struct Panics;
 
 impl Drop for Panics {
@@ -243,7 +243,8 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
     within("the streams to end", clients.join_all()).await;
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
-    // If a client disconnected before the server read its request, no stream was started.
+    // If a client disconnected before the server had read its request, no stream was started for
+    // that client.
     let started = told.generators.count().started;
     assert!(started > STREAMS / 2, "{started}");
     let mut ids = std::collections::BTreeSet::new();

@@ -144,8 +144,8 @@ async fn post_is_dropped_with_body_dropped_unread() {
     leave_unread(client, &generators).await;
 }
 
-/// Closing a socket with unread bytes resets the connection, which discards data that the client
-/// has not read.
+/// If the server closed a socket that has unread bytes, the kernel would reset the connection, and
+/// the client would lose events that it has not read.
 #[tokio::test]
 async fn last_events_reach_a_client_that_still_uploads() {
     let (app, _) = app();
@@ -182,8 +182,8 @@ async fn post_with_bad_unread_body_ends() {
         .send(b"POST /unread HTTP/1.1\r\nhost: test\r\n")
         .await;
     client.send(BAD_FRAMING).await;
-    // hyper cannot read any further, so it would never notice a disconnect. The server therefore
-    // closes the connection.
+    // hyper cannot read past the invalid chunk size, so it would never notice a disconnect. The
+    // server therefore closes the connection.
     let response = client.rest().await;
     assert!(!response.ends_with("0\r\n\r\n"), "{response}");
     generators.until_alive(0).await;

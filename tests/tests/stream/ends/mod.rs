@@ -121,7 +121,7 @@ fn run(how: &str) -> Subscription<u32> {
     run.unwrap()
 }
 
-/// Keeps only the newest stream of each path that ends in `/superseded`.
+/// Returns a limit that keeps only the newest stream of each path that ends in `/superseded`.
 fn newest() -> StreamLimit {
     StreamLimit::per_key(1, |request| {
         let path = request.uri.path();

@@ -78,7 +78,7 @@ async fn keep_alive_of_a_post_contains_no_id() {
     let position = topic.subscribe(Start::Now).position();
     let mut client = post(addr, "/own", &position.to_string()).await;
     assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    // The position advances, but the keep-alives do not contain it.
+    // The topic's position advances, but the keep-alives do not contain the new position.
     topic.publish(&2).await.unwrap();
     for _ in 0..3 {
         assert_eq!(client.expect_chunk().await, ":\n");

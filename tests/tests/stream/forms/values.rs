@@ -30,7 +30,8 @@ async fn values_references_and_events_can_be_mixed() {
 
 #[sse_endpoint("/guards")]
 async fn guards(State(numbers): State<Arc<std::sync::Mutex<Vec<u64>>>>) -> impl Stream<Item = u64> {
-    // The guard is a temporary of the value expression. It is dropped before the generator waits.
+    // The guard is a temporary in the value expression, so it is dropped before the generator
+    // waits.
     yield_!(numbers.lock().unwrap()[0]);
     yield_!(numbers.lock().unwrap().len() as u64);
 }

@@ -26,7 +26,8 @@ async fn keep_alive_of_a_filtered_stream_contains_the_id() {
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
         let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
-        // A keep-alive may be sent before the reader has read the event just published.
+        // A keep-alive may be sent before the reader has read the event just published, and then
+        // contains the previous ID.
         let before = with_id(newest - 1);
         let chunk = first_other(&mut client, &[plain, &before]).await;
         assert_eq!(chunk, with_id(newest), "{path}");

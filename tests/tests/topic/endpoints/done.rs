@@ -48,7 +48,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
     }
 }
 
-/// Reads a topic in a handler that can still respond with a status.
+/// Reads a topic in a handler that could still respond with an error status.
 #[sse_endpoint("/checked")]
 async fn checked(
     State(topic): State<Topic<u64>>,
@@ -174,7 +174,7 @@ async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, Stat
     }
 }
 
-/// Resumes after one of its own IDs. The test sends its last ID, so no events are left.
+/// Resumes after one of its own IDs. The test sends the last of these IDs, so no events are left.
 #[sse_endpoint("/resumes", end = "stop")]
 async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     let from = match last {

@@ -53,7 +53,8 @@ fn is_waiting<F: Future>(future: F) -> bool {
     pin!(future).poll(&mut context).is_pending()
 }
 
-/// Polls a stream that has no events until it waits. The first poll returns only the head.
+/// Polls a stream that has no events yet until its generator waits. The first poll returns only the
+/// head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(is_waiting(events.next()), "there should be no event yet");

@@ -1,5 +1,5 @@
-//! A client that reconnects with an ID receives the remaining events, preceded by a gap if some
-//! events were lost.
+//! A client that reconnects with an ID receives the events after that ID, preceded by a gap if some
+//! of these events were lost.
 
 use std::sync::Arc;
 

@@ -41,7 +41,8 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls a stream that has no events until it waits. The first poll returns only the head.
+/// Polls a stream that has no events yet until its generator waits. The first poll returns only the
+/// head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(poll_once(events.next()).is_pending());

@@ -44,7 +44,7 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
 
     pass(IDLE * 3).await;
-    // `b` is unused, but `a` still has a handle and `c` has a reader.
+    // Only the unused `b` is dropped, since `a` still has a handle and `c` has a reader.
     assert_eq!(hub.len(), 2);
     assert!(hub.get("b").is_none());
     publish(&hub, "c", &1);
@@ -108,7 +108,7 @@ async fn random_names_do_not_grow_a_full_hub() {
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
 }
 
-/// The hub finds the topic to drop without scanning all of them.
+/// The hub finds the topic to drop without scanning all topics.
 #[tokio::test(start_paused = true)]
 async fn full_hub_drops_the_least_recently_used_topic() {
     let hub = hub_builder(10).idle(IDLE).max_topics(4).build();
@@ -182,7 +182,7 @@ async fn full_hub_drops_unread_runs() {
         let name = number.to_string();
         let mut updates = hub.spawn(&name, Start::First, say).unwrap();
         while within("the end of the run", updates.next()).await.is_some() {}
-        // An event counts twice, as a value and as a frame.
+        // Each event counts twice, since the hub holds it as a value and as a frame.
         assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
     }
     // The newest runs are kept.

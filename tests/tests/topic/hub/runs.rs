@@ -79,8 +79,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
-/// A resuming client never starts a run, regardless of its ID. A run may cost money, and the client
-/// would append the second answer to the first.
+/// A resuming client never starts a run, regardless of its ID. A second run may cost money, and the
+/// client would append the second answer to the first.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
@@ -111,7 +111,7 @@ async fn client_with_an_id_never_starts_a_run() {
         // When the client reconnects automatically, it gets a 204, so it stops reconnecting.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
-        // The query parameter does not start a run either.
+        // A client with an ID in the query parameter does not start a run either.
         let path = format!("/answers/1?lastEventId={last}");
         assert_eq!(
             client.get(&path).await.events().expect_event().await.event,
@@ -120,7 +120,7 @@ async fn client_with_an_id_never_starts_a_run() {
     }
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
     assert_eq!(answers.hub.len(), 0, "no topic should be kept");
-    // A client without an ID can use the name again.
+    // A client without an ID can start another run under the same name.
     let mut events = client.get("/answers/1").await.events();
     assert_eq!(words(&mut events).await, five());
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
@@ -245,7 +245,8 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
     let asked = hub.clone();
     let mut updates = hub
         .spawn("a", Start::First, move |topic| {
-            // This closure is called before the run starts, so the hub must not be locked.
+            // This closure uses the hub before the run starts, so the hub must not be locked while
+            // the closure is called.
             let other = asked.topic("b").unwrap();
             // This does not start a second run, even though the first run has not started yet.
             let twice = |_| -> Pending<()> { panic!("started twice") };

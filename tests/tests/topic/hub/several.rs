@@ -199,8 +199,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reads several topics and reconnects at arbitrary times with the last ID. It either
-    /// receives an event exactly once or finds it counted in a gap of that topic.
+    /// A client reads several topics and reconnects at arbitrary times with the last ID. Each event
+    /// is either received exactly once or counted in a gap of its topic.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,

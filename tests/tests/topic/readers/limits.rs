@@ -22,7 +22,7 @@ proptest! {
     })]
 
     /// A client reconnects any number of times, even while reading the newest event for each key.
-    /// It either receives an event exactly once or finds it counted in a gap.
+    /// Each event is either received exactly once or counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,

@@ -67,7 +67,7 @@ pub(super) struct Reader {
     pub(super) taken: VecDeque<(u64, u64)>,
     /// The number of the last event returned, from which the client would resume.
     pub(super) seen: u64,
-    /// The number of later events already reported as missed.
+    /// How many of the events after `seen` have already been reported as missed.
     pub(super) told: u64,
     /// A gap not yet reported.
     pub(super) gap: Option<(GapReason, u64)>,

@@ -133,7 +133,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
 
 /// The publisher waits for every reader before it publishes the next event. Each event is therefore
 /// published while readers have found no event and are about to wait. A reader that this event does
-/// not wake is never woken.
+/// not wake is never woken, since no other event is published until that reader has read this one.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
