@@ -146,8 +146,8 @@ async fn readme_programs_match_the_examples() {
         ]);
         drop(running);
     }
-    // axum sends the initial `retry` in a separate frame. We send it in the same frame as the first
-    // event.
+    // axum sends the initial `retry` in a separate frame, but we send it in the same frame as the
+    // first event, so join the two frames before comparing.
     let [ours, by_hand] = &answers[..] else {
         unreachable!("there are two programs")
     };

@@ -9,7 +9,7 @@ use super::{
     send_and_read, server,
 };
 
-/// Sends `bytes` one at a time, then repeats the last byte forever.
+/// Sends `bytes` one byte at a time, and then repeats the last byte forever.
 async fn drip(addr: SocketAddr, bytes: &[u8], pause: Duration) -> Got {
     let socket = TcpStream::connect(addr).await.unwrap();
     let (reads, mut writes) = socket.into_split();

@@ -191,7 +191,7 @@ fn count_panics() {
     });
 }
 
-/// A well-behaved client that the other clients must not affect.
+/// A well-behaved client, which must not be affected by the other clients.
 struct Bystander {
     client: Client,
     since: Instant,

@@ -23,7 +23,8 @@ pub(crate) async fn event_is_not_held_back_until_the_next_one(kind: Kind) {
     };
     let mut frames = proxy.get("/asked").await;
     frames.expect(&number(1)).await;
-    // If the kernel delayed each event by 200 ms, the last event would arrive too late.
+    // If the kernel delayed each event by 200 ms, all twelve events together would exceed the time
+    // limit.
     soon("twelve events", async {
         for asked in 2..14 {
             servers.world.next.notify_one();

@@ -273,7 +273,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// The type of a local variable in a generator. The type's destructor panics.
+/// A value that panics on drop. A generator holds it in a local variable.
 struct Undroppable;
 
 impl Drop for Undroppable {

@@ -183,8 +183,8 @@ async fn server_does_not_start_without_certificate() {
     );
 }
 
-/// The certificate is replaced with a FIFO. Without a writer, a FIFO blocks its reader, like an
-/// unresponsive network file system.
+/// The server reads its certificate from a FIFO. Without a writer, the FIFO blocks its reader, like
+/// an unresponsive network file system.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_stops_while_its_certificate_is_read() {
     let files = TempDir::new().unwrap();

@@ -259,7 +259,8 @@ async fn unread_connection_ends_all_of_its_streams() {
     assert_eq!(told.generators.count().alive, 0);
 }
 
-/// The client needs longer than the limit to read one event.
+/// The client needs longer than the limit to read one event, but it never stops reading for that
+/// long.
 #[tokio::test]
 async fn slowly_read_stream_among_others_is_not_stalled() {
     let (server, _told, mut reasons) = server();
@@ -275,7 +276,8 @@ async fn slowly_read_stream_among_others_is_not_stalled() {
     assert!(reasons.try_recv().is_err());
 }
 
-/// The server writes the event in a few large pieces, but the client reads it in small ones.
+/// The server passes the event to hyper in a few large pieces, but the client reads the event in
+/// small pieces.
 #[tokio::test]
 async fn slowly_read_small_window_is_not_stalled() {
     const WINDOW: u32 = 1000;

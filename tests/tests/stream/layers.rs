@@ -82,7 +82,7 @@ async fn late(State(generators): State<Generators>) -> Result<impl Stream<Item =
     yield_!(1);
 }
 
-/// Within the stream, waits longer than the layer allows.
+/// Waits before each event, for longer than the layer allows.
 #[sse_endpoint("/slow")]
 async fn slow() -> impl Stream<Item = u32> {
     for event in 1..=3 {

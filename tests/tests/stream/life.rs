@@ -171,7 +171,7 @@ async fn max_duration_ends_a_waiting_generator() {
         let mut events = client.get("/limited").await.events();
         events.expect_event().await;
         events.expect_end().await;
-        // The generator did not finish, so the client may reconnect.
+        // The generator did not finish, so the last ID does not stop the client from reconnecting.
         assert_eq!(events.last_event_id(), "1");
         limits.push(start.elapsed().as_millis());
     }
@@ -252,7 +252,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // The ID is sent with an event because many clients ignore an ID without one.
+    // The ID is sent with an event because many clients ignore an ID that arrives without an event.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();

@@ -312,7 +312,8 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// Splits the body into pieces of `size` bytes, so that the parser does not receive whole frames.
+/// Splits the body into pieces of `size` bytes, so that a parser that relies on receiving whole
+/// frames fails.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()

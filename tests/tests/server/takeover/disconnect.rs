@@ -28,7 +28,8 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
         client.head().await;
         assert_eq!(client.expect_chunk().await, "data: 1\n\n");
         let (mut socket, _) = client.into_parts();
-        // If the client sends more than the limit, the server cuts the stream off.
+        // If the client sends more bytes than the server is willing to hold during a stream, the
+        // server cuts the stream off.
         let was_cut_off = socket.write_all(&vec![b'x'; sent]).await.is_err();
         assert!(sent > 1_000_000 || !was_cut_off);
         if sent == 1_000_000 {

@@ -72,7 +72,7 @@ fn body_dropped_outside_a_runtime_does_not_panic() {
         events
     });
     drop(events);
-    // The hook runs when the request's runtime runs again.
+    // The hook cannot run until the request's runtime runs again.
     let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
     assert_eq!(reason, CloseReason::ClientGone);
 

@@ -206,8 +206,8 @@ async fn rejections_are_logged_once() {
         let status = HubError::Full.into_response().status();
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     };
-    // The first rejections may not be logged, since another test in this process may have logged
-    // this message within the same second.
+    // The message is logged at most once a second, so the first rejections may not be logged if
+    // another test in this process has just logged it.
     let start = std::time::Instant::now();
     while !log.text().contains("rejected requests for new topics") && start.elapsed().as_secs() < 10
     {

@@ -245,8 +245,8 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
     let asked = hub.clone();
     let mut updates = hub
         .spawn("a", Start::First, move |topic| {
-            // This closure uses the hub before the run starts, so the hub must not be locked while
-            // the closure is called.
+            // The hub calls this closure before the run starts. The closure uses the hub, so the
+            // hub must not be locked during the call.
             let other = asked.topic("b").unwrap();
             // This does not start a second run, even though the first run has not started yet.
             let twice = |_| -> Pending<()> { panic!("started twice") };

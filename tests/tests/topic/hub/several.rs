@@ -78,9 +78,9 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// If an ID is invalid for several names, the client receives a single gap first. If there were
-/// several gaps, a client that is cut off after the first one would reconnect with an ID that hides
-/// the others.
+/// If an ID is invalid for several names, the client receives a single gap before all events. If
+/// there were several gaps, a client that is cut off after the first one would reconnect with an ID
+/// that hides the others.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];

@@ -1,4 +1,5 @@
-//! Tests which events the readers of a topic receive under arbitrary sequences of operations.
+//! Tests that each reader of a topic receives the expected events under arbitrary sequences of
+//! operations.
 
 mod compare;
 mod limits;
