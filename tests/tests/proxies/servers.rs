@@ -83,7 +83,7 @@ pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32>
 /// The size of each `much` event.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// The number of `much` events. Together, they are larger than a proxy should buffer for a client
+/// The number of `much` events. Together, they are more than a proxy should buffer for a client
 /// that does not read.
 pub(crate) const PIECES: u32 = 4_096;
 
