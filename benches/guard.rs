@@ -47,8 +47,8 @@ fn tick(seq: u64) -> Tick {
     }
 }
 
-// Each generator first yields to the runtime. The response head is therefore ready before any of
-// the measured work begins.
+// Each generator first yields to the runtime. The response head is therefore ready before the
+// generator does any of the work that is measured.
 #[sse_endpoint("/each")]
 async fn each() -> impl Stream<Item = Tick> {
     tokio::task::yield_now().await;
@@ -102,7 +102,8 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
         bodies
     });
     if held == 0 && path == "/topic" {
-        // Poll each body until it waits for the topic.
+        // Poll each body until it waits for the topic, so that every stream has subscribed before
+        // the measurement starts.
         let _entered = runtime.enter();
         for body in &mut bodies {
             assert_eq!(drain(body), 0);
@@ -119,7 +120,8 @@ fn open(path: &str, streams: usize, held: u64) -> Bench {
 fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
-    // After a frame, a body may return `Pending` once to let other tasks run.
+    // After a frame, a body may return `Pending` once to let other tasks run, even if more frames
+    // are available. Only a second `Pending` in a row means that there are none.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -162,7 +164,8 @@ fn replay(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// Publishes `EVENTS` events without subscribers, and one event to a thousand waiting subscribers.
+// The first benchmark publishes `EVENTS` events without subscribers. The second publishes one event
+// to a thousand waiting subscribers.
 #[library_benchmark]
 #[bench::without_subscribers(open("/topic", 0, 0), EVENTS)]
 #[bench::to_a_thousand(open("/topic", 1_000, 0), 1)]

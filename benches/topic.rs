@@ -1,5 +1,6 @@
-//! Measures publishing, replay, and the memory of idle streams for a topic. Publishing and memory
-//! are compared with `tokio::sync::broadcast` and axum's own `Sse`.
+//! Measures the cost of publishing to a topic and of replaying it, and the memory of the topic's
+//! idle streams. Publishing and memory are compared with `tokio::sync::broadcast` and axum's own
+//! `Sse`.
 
 #![allow(
     missing_docs,
@@ -75,7 +76,8 @@ async fn open(app: &mut Router) -> Body {
 fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
-    // After a frame, a body may return `Pending` once to let other tasks run.
+    // After a frame, a body may return `Pending` once to let other tasks run, even if more frames
+    // are available. Only a second `Pending` in a row means that there are none.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {

@@ -1,5 +1,5 @@
-//! A server in a separate process with streams that never pause, for tests that measure its memory.
-//! Usage: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
+//! A server for tests that measure the server's memory, which is why it runs in a separate process.
+//! Some of its streams never pause. Usage: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
 #![allow(
     clippy::print_stdout,
     reason = "the test reads the address from stdout"

@@ -1,4 +1,4 @@
-//! A server in a separate process, for tests that send signals to it.
+//! A server that runs in a separate process so that tests can send signals to it.
 //!
 //! Usage:
 //!
@@ -33,7 +33,7 @@ async fn finite(Path(milliseconds): Path<u64>) -> impl Stream<Item = &'static st
     yield_!("last");
 }
 
-/// Registers a close hook that prints the reason after a delay.
+/// Registers a close hook that prints the close reason after a delay.
 #[sse_endpoint("/hooked")]
 async fn hooked(connection: Connection) -> impl Stream<Item = u32> {
     connection.on_close(|reason| async move {
@@ -71,8 +71,8 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // Returns the process ID so that tests with a proxy and two of these servers know which server
-    // has responded.
+    // Returns the process ID, which tells a test that runs a proxy in front of two of these servers
+    // which of the two has responded.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

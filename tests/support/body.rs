@@ -11,12 +11,12 @@ use http_body::Frame;
 /// The result of polling a body.
 pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
-/// Creates a body that wraps a poll function, like [`std::future::poll_fn`].
+/// Creates a body from a poll function, just as [`std::future::poll_fn`] creates a future from one.
 pub fn poll_fn(poll: impl FnMut(&mut Context<'_>) -> PolledFrame + Send + Unpin + 'static) -> Body {
     Body::new(PollFn(poll))
 }
 
-/// Creates a body that yields `frames` without ever being pending.
+/// Creates a body that yields `frames` and never returns `Pending`.
 pub fn of_frames(frames: Vec<Frame<Bytes>>) -> Body {
     let mut frames = frames.into_iter();
     poll_fn(move |_| Poll::Ready(frames.next().map(Ok)))

@@ -1,5 +1,5 @@
-//! Shared code for tests that use real sockets, including servers, a client that exposes the bytes
-//! on the wire, and a counter of running generators.
+//! Shared code for tests that use real sockets: servers, a client that exposes the bytes on the
+//! wire, and a counter of running generators.
 #![allow(
     missing_docs,
     reason = "fixtures are documented only if their names are not self-explanatory"
@@ -27,11 +27,11 @@ use tokio::{
 
 pub use server::server_of;
 
-/// How long a test waits for a future before it fails.
+/// How long [`within`] waits for a future before it fails the test.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The time limit for events that should happen immediately. The goal is 100 ms, but a busy machine
-/// may take up to a second.
+/// The time limit for operations that should complete immediately. They normally take less than 100
+/// ms, but may take up to a second on a busy machine.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Awaits `future`. Panics if it takes longer than `PATIENCE`.
@@ -84,8 +84,9 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
     addr
 }
 
-/// Returns a listener whose backlog is large enough for every connection of a test. If the backlog
-/// were full, a connection attempt would only be retried after a second.
+/// Returns a listener whose backlog is large enough for all the connections that a test opens. If
+/// the backlog were full, the kernel would drop a connection attempt, and the client would only
+/// retry it after a second.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -94,7 +95,8 @@ fn listen() -> TcpListener {
     socket.listen(1024).expect("a bound socket")
 }
 
-/// Counts running generators so that a test can wait until one starts or is dropped.
+/// A shared count of generators, which lets a test wait until generators have started or have been
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct Generators(Arc<watch::Sender<Count>>);
 
@@ -183,7 +185,7 @@ pub struct Head {
 pub struct CutOff;
 
 impl Head {
-    /// Returns the value of a header. Panics if the header occurs twice.
+    /// Returns the value of a header. Panics if the header appears twice.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(header, _)| header == name);
         let value = values.next();
@@ -197,8 +199,8 @@ impl Client {
         Self::over(TcpStream::connect(addr).await.expect("a listening server"))
     }
 
-    /// Returns a client with a small receive buffer. The kernel then accepts only a few KiB of
-    /// unread data.
+    /// Returns a client with a small receive buffer, so that the kernel accepts only a few KiB of
+    /// data that the client has not read.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a new socket");

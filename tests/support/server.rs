@@ -1,4 +1,4 @@
-//! Creates servers for the tests. They take HTTP/1 event streams over from hyper unless
+//! Creates servers for the tests. These servers take HTTP/1 event streams over from hyper unless
 //! `TAKEOVER=off` is set in the environment.
 
 use axum::Router;
@@ -9,7 +9,7 @@ pub fn server_of(app: Router) -> Server {
     Server::new(app).bypass_hyper(has_takeover())
 }
 
-/// Returns whether HTTP/1 event streams are taken over from hyper.
+/// Returns whether the tests' servers take HTTP/1 event streams over from hyper.
 pub fn has_takeover() -> bool {
     std::env::var_os("TAKEOVER").is_none_or(|takeover| takeover != "off")
 }

@@ -93,7 +93,8 @@ impl Load {
 }
 
 fn any(rng: &mut Rng) -> Case {
-    // A stalled client costs several seconds and a few MB of kernel memory.
+    // Stalled clients are rare, because each of them takes several seconds and uses a few MB of
+    // kernel memory.
     let cause = if rng.u32(..500) == 0 {
         Cause::Stalled
     } else {
@@ -112,7 +113,8 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
         failures: Arc::default(),
         streams: Arc::default(),
     };
-    // The server makes its permanent allocations during the warm-up.
+    // The server makes its permanent allocations during the warm-up, so if the heap grows later,
+    // memory is leaking.
     let warm_up = Duration::from_secs(seconds) / 5;
     let warm = load.run(warm_up, &server, &start).await?;
     let rest = Duration::from_secs(seconds) - warm_up;

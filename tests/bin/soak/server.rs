@@ -209,7 +209,8 @@ async fn stream(
     State(told): State<Told>,
 ) -> Result<impl Stream<Item = Result<Event, &'static str>>, StatusCode> {
     let _alive = told.generator();
-    // The stream can only fail after the response has started.
+    // With the cause `failed`, the error must not become a status, so the response has to start
+    // even if there are no events.
     let is_before = events == 0 && cause != "failed";
     if is_before || cause == "rejected" {
         told.wave(wave).await;
@@ -313,7 +314,8 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
     count_panics(&told);
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
-    // If the backlog is full, a connection attempt is only retried after a second.
+    // Use a large backlog. If the backlog were full, a client would only retry its connection
+    // attempt after a second.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let census = get(|State(told): State<Told>| async move { Json(told.numbers()) });
@@ -340,8 +342,8 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
         .shutdown(shutdown)
         .serve(listener)
         .await?;
-    // The runtime still counts the last task for a moment after the task has signalled that it is
-    // done.
+    // After the last task has signalled that it is done, the runtime still counts that task as
+    // alive for a moment.
     let counted_out = async {
         while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -24,7 +24,7 @@ pub struct Received {
     pub delays: Delays,
 }
 
-/// A histogram of the delays between yielding an event and receiving it.
+/// A histogram of the delays from when the server yields an event until the client receives it.
 #[derive(Debug)]
 pub struct Delays([AtomicU64; BUCKETS]);
 
@@ -46,7 +46,7 @@ impl Delays {
         self.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the `part` quantile of the delays in microseconds, accurate to within 20 %.
+    /// Returns the delay at the quantile `part` in microseconds, accurate to within 20 %.
     pub fn quantile(&self, part: f64) -> u64 {
         let counts: Vec<u64> = self.0.iter().map(|n| n.load(Ordering::Relaxed)).collect();
         let wanted = counts.iter().sum::<u64>() as f64 * part;
@@ -223,8 +223,8 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Returns the length of the first frame if it is complete. A comment or a `retry` field is a
-/// single line.
+/// Returns the length of the first frame if it is complete. A comment or a `retry` field ends with
+/// its line, whereas an event ends with an empty line.
 fn frame_len(text: &[u8]) -> Option<usize> {
     let is_line = text.starts_with(b":") || text.starts_with(b"retry: ");
     let end: &[u8] = if is_line { b"\n" } else { b"\n\n" };
@@ -279,16 +279,17 @@ pub struct Http2 {
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let socket = TcpStream::connect(addr).await.map_err(error_text)?;
-        // These windows are as large as a browser's, so an unread stream does not block the other
-        // streams. With 64 KiB windows, h2 would also treat a few hundred small unread events as an
-        // attack.
+        // These windows are as large as a browser's, so a stream that the test does not read does
+        // not use up the connection's window and block the other streams. With windows of 64 KiB,
+        // h2 would also mistake a few hundred small unread events for an attack.
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(1 << 20)
             .initial_connection_window_size(16 << 20);
         let (send, connection) = builder.handshake(socket).await.map_err(error_text)?;
         let driver = tokio::spawn(async move {
-            // The error also reaches every client that is waiting for a stream on this connection.
+            // The error can be ignored here, because every client that is waiting for a stream on
+            // this connection also receives it.
             let _ = connection.await;
         });
         Ok(Self { send, driver })
@@ -309,7 +310,8 @@ impl Http2 {
     pub async fn get<'a>(&self, path: &str, received: &'a Received) -> Result<Events<'a>, String> {
         let response = self.send(path).await?;
         let response = within("a response head", response).await?;
-        // If the handler panics before the response starts, the stream is reset.
+        // If the handler panics before the response starts, the server resets the stream, so the
+        // client never receives a response head.
         let response = response.map_err(|_| NO_HEAD.to_owned())?;
         let status = response.status().as_u16();
         let body = Body::Http2(response.into_body());

@@ -46,8 +46,8 @@ pub enum Cause {
 
 use Cause::*;
 
-/// The causes that occur in a wave. The remaining causes take a long time or require the server to
-/// stop.
+/// The causes that are tested in waves. The remaining causes are not included, because they take a
+/// long time or require the server to stop.
 pub const CAUSES: [Cause; 17] = [
     Closed,
     Reset,
@@ -69,7 +69,7 @@ pub const CAUSES: [Cause; 17] = [
 ];
 
 impl Cause {
-    /// Returns the name of the cause that appears in paths and in the server's counters.
+    /// Returns the cause's name as it appears in paths and in the server's counters.
     pub fn name(self) -> &'static str {
         match self {
             Closed => "closed",
@@ -119,7 +119,8 @@ impl Cause {
         }
     }
 
-    /// Parses `ending` as `cause reason` and returns whether the cause allows this reason.
+    /// Parses `ending`, which has the form `cause reason`, and returns whether the server may
+    /// report this reason for this cause.
     pub fn explains(ending: &str) -> bool {
         let all = CAUSES.iter().chain(&[Stalled, Shutdown]);
         ending.split_once(' ').is_some_and(|(name, reason)| {
@@ -134,15 +135,16 @@ impl Cause {
 pub struct Case {
     pub cause: Cause,
     pub http2: bool,
-    /// The number of events before the stream ends. If this is 0, there may be no response.
+    /// The number of events before the stream ends. If this is 0, the stream may end before the
+    /// response starts.
     pub events: u64,
     /// How long the server waits after each event.
     pub pace: Duration,
-    /// The number of additional events that the server sends. The client disconnects without
-    /// reading them.
+    /// The number of events that the server sends in addition to `events`. The client disconnects
+    /// without reading these.
     pub more: u64,
-    /// The first wave in which the server may end the stream. This only matters if the server is
-    /// the one that ends it.
+    /// The first wave in which the server may end the stream. This only matters if the stream is
+    /// ended by the server rather than by the client.
     pub wave: u64,
 }
 
@@ -200,8 +202,9 @@ impl Case {
         }
     }
 
-    /// Adjusts the number of events to the cause. A client that waits for an event needs at least
-    /// one. A client that never reads an event does not need any.
+    /// Adjusts the number of events to the cause. If the client waits for an event, the server has
+    /// to send at least one. If the client never reads an event, the server does not have to send
+    /// any.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
             Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {
@@ -228,7 +231,7 @@ impl Case {
         )
     }
 
-    /// Returns the HTTP/1 request without the final blank line.
+    /// Returns the head of the HTTP/1 request without the final blank line.
     fn request(&self, method: &str, endpoint: &str) -> String {
         let path = self.path(endpoint);
         format!("{method} {path} HTTP/1.1\r\nhost: test\r\n")
@@ -243,7 +246,8 @@ pub struct Clients {
     pub received: Received,
 }
 
-/// The number of streams on an HTTP/2 connection that its client drops.
+/// The number of streams that are open on an HTTP/2 connection when the client drops that
+/// connection.
 pub const ON_ONE: usize = 4;
 
 impl Clients {
@@ -270,7 +274,8 @@ impl Clients {
     }
 
     /// Requests one stream, waits until it has ended, and checks the frames that the client
-    /// receives. The client acts once it has passed the gate.
+    /// receives. The client waits at the gate before it does what ends the stream, such as closing
+    /// the connection.
     pub async fn run(&self, case: Case, gate: &Gate) -> Result<(), String> {
         let case = case.possible();
         let result = self.run_case(&case, gate).await;
@@ -375,7 +380,8 @@ impl Clients {
             .await
             .map_err(error_text)?;
         gate.pass().await;
-        // The server discards unsent data when it disconnects, so the client sees a reset.
+        // When the server disconnects a stalled client, it discards the unsent data, so the client
+        // sees a connection reset.
         within("the server to disconnect", async {
             while !socket.ready(Interest::ERROR).await?.is_error() {}
             std::io::Result::Ok(())
@@ -401,7 +407,8 @@ impl Clients {
             self.get_http1(case, endpoint).await
         };
         let mut events = match events {
-            // Resetting an HTTP/2 stream discards unsent data, which may include the response head.
+            // Without events, the panic happens before the response starts. With HTTP/2, a panic
+            // resets the stream and discards its unsent data, which may include the response head.
             Err(error)
                 if error == NO_HEAD
                     && case.cause == Panicked

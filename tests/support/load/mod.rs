@@ -34,8 +34,8 @@ pub struct Numbers {
     pub generators_at_most: usize,
     /// The number of live tasks spawned with `Connection::spawn`.
     pub tasks: usize,
-    /// The number of streams that have registered a close hook. Compare it with `hooks_run`, the
-    /// number of hooks that have run.
+    /// The number of streams that have registered a close hook. After all streams have ended, this
+    /// must be equal to `hooks_run`, the number of streams whose hook has run.
     pub hooks_begun: u64,
     pub hooks_run: u64,
     /// The number of times that a hook ran again after its first run.
@@ -56,8 +56,8 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Returns the numbers expected after the server has stopped. They no longer include the
-    /// listener and the connection that requested the census.
+    /// Returns the numbers expected after the server has stopped. By then, two sockets have been
+    /// closed: the listener, and the connection on which this census was requested.
     pub fn stopped(&self) -> Self {
         Self {
             runtime_tasks: 0,
@@ -67,7 +67,7 @@ impl Numbers {
     }
 
     /// Returns the endings whose reason is not allowed for their cause. If the server has stopped,
-    /// `shutdown` is always allowed.
+    /// the reason `shutdown` is allowed for every cause.
     pub fn unexplained(&self, has_stopped: bool) -> Vec<String> {
         let is_explained =
             |ending: &str| Cause::explains(ending) || has_stopped && ending.ends_with(" shutdown");
@@ -110,13 +110,13 @@ pub struct Process {
 impl Process {
     /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // The child process inherits this limit. Every connection uses a file descriptor in both
-        // processes.
+        // Raise the limit for both processes (the child process inherits it), because every
+        // connection uses a file descriptor in each of them.
         rlimit::increase_nofile_limit(8192).map_err(error_text)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
-            // Return free memory to the kernel immediately. Otherwise, the size of the process
-            // would mostly depend on which thread ran which stream, and when.
+            // Make jemalloc return freed memory to the kernel immediately. Otherwise, the resident
+            // memory would mostly depend on which thread happened to run which stream, and when.
             .env(
                 "_RJEM_MALLOC_CONF",
                 "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1,tcache:false",
@@ -199,7 +199,7 @@ impl Process {
             .ok_or("failed to send the signal".to_owned())
     }
 
-    /// Waits for the server to stop, and returns the numbers that it printed.
+    /// Waits for the server to stop, and returns the numbers that the server has printed.
     pub async fn ended(mut self) -> Result<Numbers, String> {
         let status = within("the server to stop", self.child.wait()).await?;
         let status = status.map_err(error_text)?;
