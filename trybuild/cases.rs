@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
-/// The maximum number of lines in a case, which leaves room for only one mistake.
+/// The maximum number of lines in a case. A case this short has room for only one mistake.
 const MAX_LINES: usize = 14;
 
 /// The cases with several errors, along with the number of errors and the reason.
@@ -244,7 +244,8 @@ fn messages(stderr: &str) -> String {
     messages.join("<br>")
 }
 
-/// Shortens a warning to its note. The macros emit a warning as the use of a deprecated constant.
+/// Shortens a warning to its note. To emit a warning, the macros use a deprecated constant whose note is the text of
+/// the warning.
 fn as_warning(message: &str) -> String {
     match message.strip_prefix("use of deprecated constant ") {
         Some(warning) => {

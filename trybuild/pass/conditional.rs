@@ -1,4 +1,4 @@
-//! Code that `#[cfg(…)]` disables inside an endpoint is ignored everywhere.
+//! The macro ignores all code in an endpoint that is disabled by `#[cfg(…)]`, wherever this code appears.
 #![deny(warnings)]
 
 use axum::{
@@ -10,7 +10,7 @@ use sse_runtime::{SseRouterExt, Stream, sse_endpoint};
 
 type Refused = &'static str;
 
-/// All code that would yield before the `?` is disabled, so the error becomes a status.
+/// Every `yield_!` before the `?` is disabled, so the response has not started yet and the error becomes a status.
 #[sse_endpoint("/statements/{n}")]
 async fn statements(Path(n): Path<String>) -> Result<impl Stream<Item = u32>, Refused> {
     #[cfg(any())]

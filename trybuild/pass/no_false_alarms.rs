@@ -34,7 +34,7 @@ async fn bytes(body: Bytes) -> impl Stream<Item = usize> {
     yield_!(body.len());
 }
 
-/// For a `GET` request, `Form` reads the query string.
+/// For a `GET` request, `Form` reads the query string instead of the body.
 #[sse_endpoint("/form")]
 async fn form(Form(answers): Form<Vec<(String, u32)>>) -> impl Stream<Item = usize> {
     yield_!(answers.len());
@@ -257,7 +257,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             }
         }
     }
-    // Macros may hide an `.await` or a way out of the loop.
+    // An unknown macro may contain an `.await` or leave the loop, so a loop that calls one must not cause a warning.
     if now() {
         loop {
             pause!();
@@ -350,7 +350,7 @@ async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     }
 }
 
-/// The error types differ, so the compiler would reject a `?` in the wrong place.
+/// The two error types differ, so the compiler already rejects a `?` in the wrong place, and no warning is needed.
 #[sse_endpoint("/differ")]
 async fn differ() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode> {
     yield_!(0);
@@ -358,7 +358,7 @@ async fn differ() -> Result<impl Stream<Item = Result<u32, String>>, StatusCode>
     yield_!(one);
 }
 
-/// None of this endpoint's errors can become a status.
+/// None of this endpoint's errors can become a status, because the endpoint does not return a `Result`.
 #[sse_endpoint("/no_status")]
 async fn no_status() -> impl Stream<Item = Result<u32, String>> {
     yield_!(0);
@@ -366,7 +366,7 @@ async fn no_status() -> impl Stream<Item = Result<u32, String>> {
     yield_!(one);
 }
 
-/// The first `yield_!` is in a loop, so it can run more than once.
+/// The first `yield_!` is in a loop, so the `?` after the loop is part of the stream and could not have set the status.
 #[sse_endpoint("/in_a_loop")]
 async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     for one in 0..3 {
@@ -391,7 +391,7 @@ async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, St
     yield_!(one().unwrap_or(0));
 }
 
-/// An unknown macro may have yielded before the `?`.
+/// `emit!` is a macro that `#[sse_endpoint]` does not know, so it may have yielded an event before the `?`.
 #[sse_endpoint("/unknown_macro")]
 async fn unknown_macro() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);
@@ -400,7 +400,7 @@ async fn unknown_macro() -> Result<impl Stream<Item = Result<u32, String>>, Stri
     yield_!(one);
 }
 
-/// After the last `yield_!`, an error ends the stream.
+/// No `yield_!` follows the `?`, so the error is meant to end the stream.
 #[sse_endpoint("/ends")]
 async fn ends() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);

@@ -1,4 +1,5 @@
-//! If an expression's type is inferred, it is the item type, even though `yield_!` also accepts other types.
+//! If the type of a yielded expression has to be inferred, the compiler infers the item type, even though `yield_!`
+//! also accepts other types.
 #![deny(warnings)]
 
 use sse_runtime::{Stream, sse_endpoint};
@@ -37,7 +38,7 @@ async fn more_numbers() -> impl Stream<Item = Result<u32, Bad>> {
     yield_!("1".parse()?);
 }
 
-/// An explicit type can be any type that `yield_!` accepts.
+/// If an expression has an explicit type, it can be any type that `yield_!` accepts.
 #[sse_endpoint("/said")]
 async fn said() -> impl Stream<Item = Vec<u32>> {
     yield_!([1, 2].into_iter().collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! User code that passes all of clippy's `pedantic` lints. `cargo clippy --all-targets` checks this file because it is
-//! an example.
+//! User code that passes all of clippy's `pedantic` lints. `cargo clippy --all-targets` checks this file because
+//! `Cargo.toml` declares it as an example.
 #![deny(
     warnings,
     clippy::all,

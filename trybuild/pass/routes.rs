@@ -25,7 +25,7 @@ fn handler<H>(route: SseRoute<H>) -> SseRoute<H> {
 }
 
 fn main() {
-    // The endpoint is a function, so its name can be shadowed.
+    // The endpoint is a function, so a local variable can shadow its name.
     let ticks_route = ticks();
     assert_eq!(ticks_route.path(), "/ticks");
     assert_eq!(ticks_route.method(), Method::POST);

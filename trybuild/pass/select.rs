@@ -1,4 +1,4 @@
-//! All forms of `tokio::select!` arms. `return` and `?` in an arm work as they do elsewhere.
+//! All forms of `tokio::select!` arms. In an arm, `return` and `?` work as they do in the rest of the endpoint.
 #![deny(warnings)]
 
 use std::time::Duration;

@@ -132,7 +132,8 @@ impl Clients {
                 }
             }
             if client.decoder.has_ended() {
-                // This fails if the socket has already been removed.
+                // The error can be ignored, because it only means that the socket has already been
+                // removed.
                 let _ = epoll::delete(&self.epoll, &client.socket);
             }
         }

@@ -1,4 +1,4 @@
-//! [`Histogram`] computes quantiles of latencies with an error of at most 1.6 %.
+//! [`Histogram`] records latencies and computes their quantiles with an error of at most 1.6 %.
 
 /// The number of buckets per power of two.
 const EACH: u64 = 64;
@@ -21,7 +21,8 @@ impl Histogram {
         let index = if value < EACH {
             value
         } else {
-            // Use the six bits after the leading 1 bit.
+            // The six bits after the leading 1 bit select one of the 64 buckets of this power of
+            // two.
             (doublings - 5) * EACH + ((value >> (doublings - 6)) - EACH)
         };
         self.buckets[usize::try_from(index).expect("a small number")] += 1;

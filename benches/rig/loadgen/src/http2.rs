@@ -15,8 +15,8 @@ use tokio::{
 
 use crate::decoder::{Decoder, Totals};
 
-/// Chromium's stream and connection windows, in bytes. If the client reads promptly, they do not
-/// slow the server down.
+/// Chromium's stream and connection windows, in bytes. If the client reads promptly, windows of
+/// this size do not slow the server down.
 const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 15 * 1024 * 1024;
 
@@ -42,7 +42,8 @@ impl Http2 {
                 .enable_push(false)
                 .handshake(socket)
                 .await?;
-            // If the connection fails, its streams fail with the same error.
+            // The task's result can be ignored, because if the connection fails, all of its streams
+            // fail with the same error.
             tokio::spawn(connection);
             Ok::<_, Box<dyn Error>>(requests)
         })?;
@@ -55,7 +56,7 @@ impl Http2 {
 
     /// Sends `streams` concurrent requests for `path` and reads every response to the end.
     ///
-    /// Returns an error if a stream fails or if this takes longer than `limit`.
+    /// Returns an error if a stream fails or if the responses have not ended within `limit`.
     pub(crate) fn burst(
         &self,
         streams: usize,

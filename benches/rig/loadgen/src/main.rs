@@ -61,8 +61,8 @@ enum Load {
     },
     /// The server sends events on its own schedule.
     Tick { warm_up: f64, seconds: f64 },
-    /// Opens streams until each of these counts is reached in turn, and finally until all of them
-    /// are open. The server does not send any events.
+    /// Opens streams in steps, first up to each of these counts in turn, and then up to the total
+    /// of `Plan::streams`. The server does not send any events.
     Idle { steps: Vec<usize> },
     /// In each round, opens all streams and then closes all of them at the same time.
     Leave { rounds: usize, seconds: f64 },
@@ -91,7 +91,7 @@ struct Outcome {
     own_core: f64,
     /// The server's memory in KiB at each number of streams.
     resident: Vec<(usize, u64)>,
-    /// The time until every generator had been dropped, per round.
+    /// The time that it took until every generator had been dropped, for each round.
     left_ms: Vec<f64>,
     /// The first few errors.
     errors: Vec<String>,
@@ -145,7 +145,7 @@ impl Measured {
 
 impl Plan {
     fn run(&self) -> Outcome {
-        // A burst has enough events that measuring a sample is sufficient.
+        // A burst has enough events for a sample of their latencies to be representative.
         let sample_every = if let Load::Burst { .. } = self.load {
             16
         } else {
@@ -195,7 +195,7 @@ impl Plan {
     fn open(&self, clients: &mut Clients, outcome: &mut Outcome) {
         let took = clients.open(self.streams, self.address, &self.path);
         outcome.opened_per_second = self.streams as f64 / took.as_secs_f64();
-        // Wait so that the cost of opening the streams is not measured.
+        // Wait so that the server has finished opening the streams before the measurement starts.
         clients.poll_for(Duration::from_millis(300));
     }
 
@@ -232,7 +232,7 @@ impl Plan {
     }
 
     fn open_in_turn(&self, clients: &mut Clients, outcome: &mut Outcome) {
-        // Latencies are measured per stream rather than per event.
+        // This scenario records one latency per stream, so do not sample the latencies of events.
         clients.totals.sample_every = None;
         let measured = Measured::start(self, &clients.totals);
         for _ in 0..self.streams {
@@ -263,8 +263,8 @@ impl Plan {
         clients.poll_for(Duration::from_secs_f64(seconds));
         measured.end(self, &clients.totals, outcome);
         clients.totals.sample_every = None;
-        // Keep reading the streams in the meantime, because a busy server would not respond
-        // otherwise.
+        // Send the request on another thread, and keep reading the streams on this one, because a
+        // busy server would not respond otherwise.
         let (sender, response) = mpsc::channel();
         let control = self.control;
         thread::spawn(move || sender.send(control::get(control, "/rate?r=0")));

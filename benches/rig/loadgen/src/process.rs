@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, fs};
 
-/// Returns the CPU time of all threads in nanoseconds. This time is exact, whereas `/proc/PID/stat`
-/// is sampled at timer ticks and can miss periodic load.
+/// Returns the CPU time of all threads in nanoseconds. The time is taken from `schedstat`, which is
+/// exact, whereas the times in `/proc/PID/stat` are sampled at timer ticks and can miss periodic
+/// load.
 pub(crate) fn cpu(pid: u32) -> u64 {
     let of_thread = |task: fs::DirEntry| -> Option<u64> {
         let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -57,7 +58,7 @@ fn with_children(pid: u32) -> Vec<u32> {
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The fields follow the process name, which is in parentheses and can itself contain
-    // parentheses.
+    // parentheses, so look for the last closing parenthesis.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }

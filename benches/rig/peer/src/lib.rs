@@ -1,5 +1,5 @@
-//! Code shared by the rig's servers, including the clock, the payload, the publisher, and the load
-//! generator's requests.
+//! Code shared by the rig's servers: the clock, the payload, the publisher, and the parameters of
+//! and responses to the load generator's requests.
 
 use std::{
     env,
@@ -24,7 +24,8 @@ pub fn now() -> u64 {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Tick {
     pub seq: u64,
-    /// The time at which the tick was created. The load generator uses it to measure the latency.
+    /// The time at which the tick was created. The load generator subtracts it from the time of
+    /// arrival to obtain the latency.
     pub t: u64,
     pub price: f64,
     pub symbol: String,
@@ -100,7 +101,8 @@ impl Drop for Open {
     }
 }
 
-/// Publishes at the requested rate. If publishing is delayed, catches up with the schedule.
+/// Publishes at the requested rate. If publishing is delayed, publishes the overdue events at once
+/// in order to catch up with the schedule.
 pub async fn publish(mut publish: impl FnMut(u64)) {
     let mut seq = 0;
     let mut next = Instant::now();

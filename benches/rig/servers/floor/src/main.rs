@@ -32,7 +32,7 @@ const SHARED: usize = 64 * 1024;
 /// The maximum number of bytes buffered for a client that has stopped reading.
 const WAITING: usize = 1024 * 1024;
 
-/// A client's file descriptor, which is a small number.
+/// The file descriptor of a client's socket, which identifies the client.
 type Key = usize;
 
 struct Client {
@@ -61,8 +61,8 @@ struct Floor {
     epoll: OwnedFd,
     clients: HashMap<Key, Client>,
     subscribers: Vec<Key>,
-    /// The timers, ordered by due time. Each one consists of the due time, the client, and the
-    /// number of the client's next event.
+    /// The timers, ordered by due time. Each timer consists of the due time, the client's key, and
+    /// the number of the client's next event.
     timers: VecDeque<(u64, Key, u64)>,
     /// Events per second.
     rate: u64,
@@ -77,8 +77,8 @@ struct Floor {
 
 /// Appends one event as a chunk.
 fn write_chunk(out: &mut Vec<u8>, seq: u64) {
-    // Every chunk size has two hexadecimal digits. Reserve space for them, append the frame, then
-    // fill them in.
+    // The size of every frame has two hexadecimal digits. Reserve space for these digits, append
+    // the frame, and then fill in its size.
     let start = out.len();
     out.extend_from_slice(b"00\r\n");
     peer::write_frame(out, seq);
@@ -91,7 +91,8 @@ fn write_chunk(out: &mut Vec<u8>, seq: u64) {
 
 impl Client {
     /// Writes `bytes` and buffers the part that the socket does not accept. Returns `false` if the
-    /// socket's buffer has just become full.
+    /// socket's buffer has just become full, so that the caller starts to watch for the socket to
+    /// become writable.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if self.sent < self.unsent.len() {
             if self.unsent.len() < WAITING {
@@ -106,7 +107,7 @@ impl Client {
         self.unsent.is_empty()
     }
 
-    /// Writes the buffered bytes. Returns `false` if the socket does not accept all of them.
+    /// Writes the buffered bytes. Returns `false` if the socket does not accept all of these bytes.
     fn send_rest(&mut self) -> bool {
         if self.sent == self.unsent.len() {
             return true;
@@ -150,7 +151,8 @@ impl Floor {
     fn watch(&self, key: Key, flags: EventFlags) {
         let data = EventData::new_u64(key as u64);
         let socket = &self.clients[&key].socket;
-        // This fails if the client has disconnected, which the next epoll event also reports.
+        // The error can be ignored: it means that the client has disconnected, and the next epoll
+        // event also reports this.
         let _ = epoll::modify(&self.epoll, socket, data, EventFlags::IN | flags);
     }
 
@@ -364,7 +366,8 @@ fn main() -> io::Result<()> {
     };
     let mut events = [nothing; 256];
     loop {
-        // Round up so that the loop does not wake up early and spin.
+        // Round up to a whole millisecond, so that the loop does not wake up shortly before the
+        // next event is due and then spin.
         let wait = floor.send_due().next_multiple_of(1_000_000);
         let limit = Timespec {
             tv_sec: (wait / SECOND).cast_signed(),

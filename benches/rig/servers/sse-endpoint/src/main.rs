@@ -1,5 +1,5 @@
-//! A server that uses this project as a user would. It calls `serve`, or `axum::serve` if the
-//! `plain` argument is given.
+//! A server built with this project in the way that a user would build it. The server calls
+//! `serve`, or `axum::serve` if the `plain` argument is given.
 
 use std::time::Duration;
 
@@ -85,7 +85,8 @@ async fn main() -> std::io::Result<()> {
         let published = topics.held.0.try_publish(&Tick::new(seq));
         published.expect("an open topic");
     }
-    // A replay ends only if the topic is finished.
+    // Finish the topic, because a stream that replays an unfinished topic waits for more events
+    // instead of ending.
     topics.held.0.finish();
     let live = topics.live.clone();
     tokio::spawn(peer::publish(move |seq| {
