@@ -121,7 +121,7 @@ fn drain(body: &mut Body) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut bytes, mut idle) = (0, 0);
     // After a frame, a body may return `Pending` once to let other tasks run, even if more frames
-    // are available. Only a second `Pending` in a row means that there are none.
+    // are available. Only a second `Pending` in a row means that all frames have been read.
     while idle < 2 {
         match Pin::new(&mut *body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => {

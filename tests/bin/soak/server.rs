@@ -210,7 +210,7 @@ async fn stream(
 ) -> Result<impl Stream<Item = Result<Event, &'static str>>, StatusCode> {
     let _alive = told.generator();
     // With the cause `failed`, the error must not become a status, so the response has to start
-    // even if there are no events.
+    // even without any events.
     let is_before = events == 0 && cause != "failed";
     if is_before || cause == "rejected" {
         told.wave(wave).await;

@@ -110,8 +110,8 @@ pub struct Process {
 impl Process {
     /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // Raise the limit for both processes (the child process inherits it), because every
-        // connection uses a file descriptor in each of them.
+        // Every connection uses a file descriptor in both processes. The child process inherits the
+        // limit, so raising it here is enough for both.
         rlimit::increase_nofile_limit(8192).map_err(error_text)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])

@@ -1,5 +1,5 @@
-//! Code shared by the rig's servers: the clock, the payload, the publisher, and the parameters of
-//! and responses to the load generator's requests.
+//! Code shared by the rig's servers: the clock, the payload, the publisher, and the handling of the
+//! load generator's control requests.
 
 use std::{
     env,
