@@ -92,7 +92,8 @@ fn burst(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("burst");
     group.throughput(Throughput::Elements(EVENTS));
     for path in ["/by-hand", "/each", "/ready"] {
-        // The comparison is fair only if all endpoints send the same number of bytes.
+        // The comparison is fair only if all of the endpoints send equally long streams, so check
+        // their lengths.
         assert_eq!(runtime.block_on(read(app.clone(), path)), size);
         group.bench_function(path, |bencher| {
             bencher.to_async(&runtime).iter(|| read(app.clone(), path));

@@ -150,7 +150,8 @@ fn encode(bench: Bench) -> Bench {
     read(black_box(bench))
 }
 
-// Like `encode`, but with one event per frame, which adds the cost of polling the body.
+// Like `encode`, but with one event per frame, which adds the cost of polling the body for every
+// event.
 #[library_benchmark]
 #[bench::each(open("/each", 1, 0))]
 fn poll(bench: Bench) -> Bench {

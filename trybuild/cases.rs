@@ -1,5 +1,5 @@
-//! Checks that every case causes exactly one error, apart from the listed exceptions, and that a docs page lists every
-//! case.
+//! Checks that every case causes exactly one error, apart from the exceptions in `SEVERAL`, and that the docs page
+//! lists every case.
 //!
 //! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the messages.
 
@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 /// The maximum number of lines in a case. A case this short has room for only one mistake.
 const MAX_LINES: usize = 14;
 
-/// The cases with several errors, along with the number of errors and the reason.
+/// The cases that cause several errors, each with the number of errors and the reason.
 const SEVERAL: [(&str, usize, &str); 7] = [
     (
         "args/three_mistakes",
@@ -256,8 +256,8 @@ fn as_warning(message: &str) -> String {
     }
 }
 
-/// Returns whether a note says how to fix the mistake. All other notes come from rustc and explain where an error comes
-/// from.
+/// Returns whether a note is one of ours, which say how to fix the mistake. All other notes come from rustc, and
+/// explain where an error originates.
 fn is_ours(note: &str) -> bool {
     const RUSTC: [&str; 9] = [
         "this error originates in",

@@ -1,4 +1,4 @@
-//! A user-defined type that has the same name as one of axum's body extractors.
+//! A user-defined type with the same name as one of axum's body extractors must not be mistaken for that extractor.
 #![deny(warnings)]
 
 use axum::{Router, extract::FromRequestParts, http::{Method, request::Parts}};

@@ -1,4 +1,5 @@
-//! Borrows taken before the response starts stay valid afterwards, because the function is a single coroutine.
+//! Borrows taken before the response starts stay valid afterwards, because the code before and after that point is
+//! compiled into a single coroutine.
 #![deny(warnings)]
 
 use std::sync::{Arc, Mutex};

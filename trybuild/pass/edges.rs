@@ -1,4 +1,4 @@
-//! Code that the macro could misread, because it only sees tokens and paths.
+//! Code that the macro could misinterpret, because the macro sees only tokens and paths, but no types.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};

@@ -1,4 +1,4 @@
-//! Runs started with `Hub::spawn`, including runs that never end and whose futures therefore never return a value.
+//! Runs started with `Hub::spawn`, including runs that never end, whose futures never return a value.
 #![deny(warnings)]
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! A stream that cannot fail. Its error type is `Infallible`, as is common with axum's `Sse`.
+//! A stream that cannot fail, with the error type `Infallible`, which is often used with axum's `Sse`.
 #![deny(warnings)]
 
 use std::convert::Infallible;

@@ -290,7 +290,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             let _ = format!("{}", pass!(std::future::ready(1).await));
         }
     }
-    // These loops end by exiting the process or by panicking.
+    // These loops end when the process exits or when they panic.
     if now() {
         loop {
             if now() {
@@ -320,7 +320,7 @@ async fn loops() -> impl Stream<Item = Result<u32, Error>> {
             todo!()
         }
     }
-    // Loops in other threads and functions do not block the generator.
+    // These loops do not block the generator, because they run in other threads or functions.
     if now() {
         spawn_blocking(|| {
             loop {
@@ -421,7 +421,7 @@ async fn finishes() -> impl Stream<Item = u32> {
     }
 }
 
-/// A stream that is closed on shutdown may run forever.
+/// With `on_shutdown = "close"`, a stream may run forever, because the server closes it on shutdown.
 #[sse_endpoint("/closes", on_shutdown = "close")]
 async fn closes() -> impl Stream<Item = u32> {
     loop {
@@ -464,7 +464,7 @@ fn end() -> ! {
     std::process::exit(1)
 }
 
-/// Locks whose guards are dropped before anything is yielded, and methods that share their names with lock methods.
+/// Locks whose guards are dropped before a value is yielded, and methods that have the same names as a lock's methods.
 #[sse_endpoint("/locks")]
 async fn locks() -> impl Stream<Item = u32> {
     let lock = tokio::sync::RwLock::new(1);

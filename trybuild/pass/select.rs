@@ -25,7 +25,7 @@ async fn plain() -> impl Stream<Item = u32> {
             },
             () = time::sleep(Duration::from_secs(1)) => { yield_!(0); }
             Ok(tick) = wait(), if true => yield_!(tick),
-            // `return` and `?` in an `async` block only leave that block.
+            // In an `async` block, `return` and `?` leave only that block.
             result = async {
                 if true {
                     return Err("early".to_owned());

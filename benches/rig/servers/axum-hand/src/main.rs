@@ -56,7 +56,8 @@ async fn fan_out(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Even
     Sse::new(ticks(&all)).keep_alive(KeepAlive::default())
 }
 
-/// Like `fan_out`, but without a keep-alive, whose timer would use memory.
+/// Like `fan_out`, but without a keep-alive, because its timer would add to the memory being
+/// measured.
 async fn quiet(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Event, Error>>> {
     Sse::new(ticks(&all))
 }
