@@ -20,8 +20,9 @@ use crate::{
     tool::Tool,
 };
 
-/// The program that runs valgrind and parses its output. Its version must equal that of `gungraun`
-/// in `benches/Cargo.toml`, which rejects every other version.
+/// The program that runs valgrind and parses its output. The version must equal that of the
+/// `gungraun` crate in `benches/Cargo.toml`, because the crate rejects every other version of the
+/// runner.
 const RUNNER: Tool = Tool {
     package: "gungraun-runner",
     name: "gungraun-runner",
@@ -57,7 +58,7 @@ pub(crate) fn run(bless: bool) -> ExitCode {
 
 fn count() -> io::Result<Counts> {
     let runner = RUNNER.install()?.join(RUNNER.name);
-    // Remove the summaries of earlier runs, since `collect` would also read them.
+    // Remove the summaries of earlier runs, because `collect` reads every summary in the folder.
     let home = root().join("target/guard");
     if home.exists() {
         fs::remove_dir_all(&home)?;

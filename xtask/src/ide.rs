@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{steps::root, tool::Tool};
 
-/// The newest version that builds with the pinned toolchain.
+/// The newest version of rust-analyzer that builds with the pinned toolchain.
 const RUST_ANALYZER: Tool = Tool {
     package: "ra_ap_rust-analyzer",
     name: "rust-analyzer",
@@ -24,8 +24,8 @@ const RUST_ANALYZER: Tool = Tool {
 /// How long rust-analyzer may take to load the workspace.
 const LOADING: Duration = Duration::from_secs(600);
 
-/// How many times a request may be sent until its response is as expected. Several attempts may be needed because
-/// rust-analyzer may still be analysing the workspace.
+/// How many times a request is sent before its check fails. Several attempts may be needed because rust-analyzer may
+/// still be analysing the workspace.
 const ATTEMPTS: u32 = 20;
 
 /// Marks the cursor in a probe.
@@ -38,7 +38,8 @@ struct Probe {
     request: &'static str,
     /// Words that the response must contain.
     expected: &'static [&'static str],
-    /// The same program without the attribute. If it fails too, this crate is not the cause.
+    /// The same program without the attribute. If this program fails the check too, the failure is not caused by this
+    /// crate.
     control: Option<&'static str>,
 }
 
@@ -193,8 +194,8 @@ pub(crate) fn run() -> ExitCode {
 
 /// Returns the number of failed checks.
 fn check() -> io::Result<usize> {
-    // Use an example because it belongs to a crate in the workspace. The probe replaces its contents only in the
-    // editor. The file itself is not changed.
+    // Use the file of an example, because the file has to belong to a crate in the workspace. The probe replaces the
+    // example's contents only in the editor. The file itself is not changed.
     let file = &root().canonicalize()?.join("examples/readme_first.rs");
     let mut server = Server::start()?;
     server.wait_until_loaded()?;
@@ -404,7 +405,7 @@ impl Server {
         self.requests.flush()
     }
 
-    /// Reads a message. If it is a request, replies to it. If it is a status notification, records the status.
+    /// Reads a message. Replies to requests, and records the status that a status notification reports.
     fn read(&mut self) -> io::Result<Value> {
         let mut len = 0;
         loop {

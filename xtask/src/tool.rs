@@ -1,5 +1,5 @@
-//! Programs that are installed from crates.io. Building them takes minutes, so each version is
-//! built once per machine and shared by every clone of the repository.
+//! Programs that are installed from crates.io. Building such a program takes minutes, so each
+//! version is built once per machine, and all clones of the repository share the result.
 
 use std::{
     env, io,

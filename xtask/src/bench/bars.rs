@@ -12,7 +12,7 @@ pub(crate) struct Bar {
     pub(crate) scenario: &'static str,
     pub(crate) figure: &'static str,
     pub(crate) ours: &'static str,
-    /// If there are several peers, the best one counts.
+    /// If there are several peers, our figure is compared with that of the best peer.
     peers: &'static [&'static str],
     pub(crate) limit: Limit,
 }
@@ -178,7 +178,7 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(1.0),
     ),
     bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
-    // This allows 15 % more calls because the server reads the head itself and checks the socket options that it
+    // Our server may make 15 % more calls, because it reads the head itself and checks the options that each socket
     // inherits.
     bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.15)),
     bar(

@@ -94,7 +94,7 @@ pub(crate) fn measure() -> io::Result<Measured> {
     for program in &PROGRAMS {
         let folder = folder.join(program.name.replace(' ', "-"));
         program.write(&folder)?;
-        // Download the dependencies first so that the build times do not include the download.
+        // Download the dependencies first, so that the measured build times do not include the download.
         succeed(&mut cargo(&folder, "fetch"))?;
     }
     for clean in 1..=CLEANS {

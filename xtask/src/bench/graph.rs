@@ -1,4 +1,4 @@
-//! Draws the page's graphs as SVG that is readable on light and dark backgrounds.
+//! Draws the graphs of the performance page as SVG images that are readable on light and dark backgrounds.
 
 use std::{error::Error, fs, io, path::Path};
 
@@ -99,7 +99,7 @@ where
     let most = lines.iter().flat_map(|(.., points)| points);
     // Leave room for the legend above the lines.
     let most = most.map(|(_, y)| *y).fold(0.0, f64::max) * 1.5;
-    // The background is transparent so that the page's background shows through.
+    // The graph has no background of its own, so that the page's background shows through.
     let area = SVGBackend::new(path, (760, 400)).into_drawing_area();
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
     let mut chart = ChartBuilder::on(&area)

@@ -51,7 +51,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
     lines
 }
 
-/// Returns these packages' versions according to the rig's lock file.
+/// Returns the versions of these packages, as recorded in the rig's lock file.
 fn versions(packages: &[&str]) -> String {
     let lock = fs::read_to_string(root().join("benches/rig/Cargo.lock")).unwrap_or_default();
     let version = |name: &&str| {

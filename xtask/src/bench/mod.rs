@@ -73,7 +73,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         Results::default()
     };
     let mut left_out = Vec::new();
-    // Nchan is a separate module, so it may be missing even if nginx is installed.
+    // Nchan is packaged as a separate module, so it may be missing even if nginx is installed.
     let nchan = [
         ("nginx", "nginx-core"),
         (
@@ -116,7 +116,8 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         let (measured, failed) = scenario.measure(&rig, &size, tools)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
         results.failed.insert(scenario.name.to_owned(), failed);
-        // Write the results after each scenario so that `--continue` does not repeat it if a later scenario fails.
+        // Write the results after each scenario, so that `--continue` does not repeat the scenario if a later one
+        // fails.
         results.write(&kept)?;
     }
     println!("\nmeasured in {} s", start.elapsed().as_secs());

@@ -1,4 +1,4 @@
-//! Formats the tables as Markdown and writes them into the page.
+//! Formats the tables as Markdown and writes them into `docs/performance.md`.
 
 use std::{fmt::Write as _, fs, io};
 
@@ -72,7 +72,8 @@ fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-/// Describes a bar, including the details that its scenario's name implies.
+/// Describes a bar, including details that only the name of the scenario implies, such as the
+/// number of connections.
 fn what(bar: &Bar) -> String {
     let mut what = bar.what.to_owned();
     match bar.scenario {

@@ -1,10 +1,10 @@
-//! [`Results`] contains the measurements. It is saved to a file after each scenario.
+//! [`Results`]: the measurements, which are saved to a file after each scenario.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The figures that one program achieved in one turn, by name.
+/// The figures measured for one program in one turn, by name.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
 /// Every program's samples, one per turn.

@@ -104,8 +104,8 @@ impl Rig {
         setrlimit(Resource::Nofile, most)?;
         let target = root().join("target/bench/rig");
         let manifest = root().join("benches/rig/Cargo.toml");
-        // `--locked` is not used because the lock file pins the peers' versions but has to follow this project's
-        // dependencies.
+        // `--locked` is not used: the lock file pins the peers' versions, but it has to be updated whenever this
+        // project's dependencies change.
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--manifest-path"]);
         cargo.arg(manifest).arg("--target-dir").arg(&target);
@@ -246,7 +246,8 @@ pub(crate) struct Server {
     port: u16,
     /// The port that serves `/rate`, which sets the publishing rate.
     control: u16,
-    /// Declared before `process` so that the publisher is stopped before nginx.
+    /// Declared before `process`: fields are dropped in the order of declaration, and the publisher has to stop before
+    /// nginx.
     _publisher: Option<Process>,
     process: Process,
 }
@@ -273,7 +274,8 @@ impl Server {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Whether the process has child processes, which exit only if the process is terminated by SIGTERM.
+    /// Whether the process has child processes. They exit only if the process is terminated by SIGTERM, not if it is
+    /// killed.
     has_children: bool,
 }
 

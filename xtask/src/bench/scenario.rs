@@ -105,7 +105,7 @@ impl Entrant {
     }
 
     fn bursts() -> Vec<Self> {
-        // Send enough events for about a second so that every server reaches its full speed.
+        // Send about a second's worth of events, so that every server reaches its full speed.
         [
             (FLOOR, Program::Own("floor", &[]), "/burst", 6_400_000),
             (OURS, SERVE, "/burst", 3_200_000),
@@ -198,7 +198,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     };
     let idlers = [
         Entrant::on("/fanout", &[FLOOR, OURS, PLAIN, ACTIX, NCHAN]),
-        // `/quiet` has no keep-alive, so `axum-hand` uses less memory.
+        // Streams of `/quiet` have no keep-alive, so `axum-hand` uses less memory for them.
         Entrant::on("/quiet", &[BY_HAND]),
     ]
     .concat();
@@ -224,7 +224,8 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             size.many,
             Kind::Load(fan_out(50_000 / size.many as u64)),
             Entrant::on("/fanout", &six),
-            // Here, each server settles into one of two states whose costs differ by a third, so more turns are needed.
+            // In this scenario, each server settles into one of two states, whose costs differ by a third. More turns
+            // are therefore needed.
             if size.is_full { 5 } else { turns },
         ),
         load(

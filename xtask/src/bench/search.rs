@@ -23,7 +23,7 @@ pub(crate) fn most(
     streams: usize,
     size: &Size,
 ) -> io::Result<Sample> {
-    // A full run stops once the rate is known to within a tenth, or to within one event per second.
+    // In a full run, the search stops once the rate is known to within a tenth, or to within one event per second.
     let fine = if size.is_full { 1.1 } else { 1.3 };
     let mut best: Option<(u64, Outcome)> = None;
     let mut failed: Option<u64> = None;

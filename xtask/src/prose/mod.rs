@@ -270,7 +270,7 @@ impl Rules {
         words
     }
 
-    /// Reports allowed words that their file no longer contains.
+    /// Reports the allowed words that no longer appear in the file for which they are allowed.
     fn unused(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for allowed in &self.allowed {

@@ -106,7 +106,7 @@ pub(super) fn strings(code: &str) -> String {
 /// Splits a line into its code and its trailing comment.
 pub(super) fn split_comment<'a>(line: &'a str, comment: &str) -> (&'a str, &'a str) {
     let mark = format!(" {comment} ");
-    // A mark after an odd number of quotes is inside a string.
+    // If an odd number of quotation marks precedes the comment mark, the mark is inside a string.
     let start = line
         .match_indices(&mark)
         .find(|(start, _)| line[..*start].matches('"').count().is_multiple_of(2));
