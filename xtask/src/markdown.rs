@@ -149,8 +149,7 @@ fn is_delimiter(line: &str) -> bool {
     line.contains("--") && line.chars().all(|c| "|-: ".contains(c))
 }
 
-/// Reports links to files that do not exist. Paths such as `crate::Topic` are skipped, since rustdoc
-/// checks them.
+/// Reports links to files that do not exist. Paths such as `crate::Topic` are skipped, because rustdoc checks these.
 fn dead_links(file: &Path, text: &str) -> Vec<String> {
     let folder = root().join(file.parent().unwrap_or(Path::new("")));
     let mut faults = Vec::new();

@@ -167,8 +167,8 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("ip", "iproute2"),
         without_takeover(),
         interop(&[]),
-        // The soak test uses the dev profile, in which the steps above have already built
-        // everything.
+        // The soak test uses the dev profile, in which the steps above have already built the
+        // program.
         soak(&[], "30"),
         Step::cargo(
             "messages",

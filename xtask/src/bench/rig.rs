@@ -274,8 +274,8 @@ impl Server {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Whether the process has child processes. They exit only if the process is terminated by SIGTERM, not if it is
-    /// killed.
+    /// Whether the process has child processes. The child processes exit only if the process is terminated by SIGTERM,
+    /// not if it is killed.
     has_children: bool,
 }
 

@@ -198,7 +198,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     };
     let idlers = [
         Entrant::on("/fanout", &[FLOOR, OURS, PLAIN, ACTIX, NCHAN]),
-        // Streams of `/quiet` have no keep-alive, so `axum-hand` uses less memory for them.
+        // Streams of `/quiet` have no keep-alive, so `axum-hand` uses less memory per stream.
         Entrant::on("/quiet", &[BY_HAND]),
     ]
     .concat();
