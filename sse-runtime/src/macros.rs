@@ -35,7 +35,7 @@
 /// axum's syntax. The path and all values are checked at compile time. Durations are written like
 /// `"500ms"`, `"15s"`, `"5m"` or `"1h 30m"`.
 ///
-/// The method is not quoted, as in `#[sse_endpoint("/answers/{id}", method = POST)]`.
+/// The value of `method` is not quoted, as in `#[sse_endpoint("/answers/{id}", method = POST)]`.
 ///
 /// | key | value | default | meaning |
 /// | --- | --- | --- | --- |
@@ -47,7 +47,7 @@
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20 % at random so that clients do not all reconnect at the same time |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` responds with a `204`, which stops the client, and also ends the stream with a `done` event whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets the stream run until it ends by itself or the drain time is over |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets the stream run until it ends by itself or the drain time elapses |
 /// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is closed before its function finishes: `abort` aborts the response, `end` ends it as if it were complete |
 /// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the keep-alive event |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences the given [warnings](#warnings) |
@@ -57,8 +57,8 @@
 ///
 /// The arguments are axum extractors, up to 16 of them. As in axum, only the last one can consume
 /// the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId) is also an
-/// extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` that is compiled
-/// out does not count as the first one.
+/// extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` that `#[cfg]`
+/// removes does not count as the first `yield_!`.
 ///
 /// # Return types
 ///
@@ -72,11 +72,12 @@
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
 /// `T` and `E` implement [`Payload`](crate::event::Payload), as do all [`serde::Serialize`] types,
-/// [`Text`](crate::Text), and axum's `Html`. `R` implements `axum::response::IntoResponse`. It does
-/// not have to represent a failure. An `Err` can also contain a different response, such as a
-/// redirect or a plain JSON object. "Before" is meant lexically. It covers the statements of the
-/// function's outermost block up to the first one that contains a `yield_!`. If you add a `yield_!`
-/// at the top, every later `?` therefore sends an event instead of setting the status. Variables
+/// [`Text`](crate::Text), and axum's `Html`. `R` implements `axum::response::IntoResponse`. `R`
+/// does not have to represent a failure: it can also be a redirect or a plain JSON object, for
+/// example. "Before" refers to the order of the statements in the source code: the statements
+/// before the first one that yields are those in the function's outermost block that precede the
+/// first statement that contains a `yield_!`. If you add a `yield_!` at the top of the function, no
+/// statement precedes it, so every `?` sends an event instead of setting the status. Variables
 /// bound before the first `yield_!` live until the stream ends. If the function returns a
 /// `Result<impl Stream<…>, R>`, a `return;` before the response begins results in a `204`. In all
 /// other cases, `return;` ends the stream.
@@ -84,28 +85,32 @@
 /// # Yielding
 ///
 /// `yield_!(value)` accepts a `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either.
-/// It returns once the event is on its way. `yield_all!(stream)` yields every item of another
-/// stream. The stream's items are values that `yield_!` accepts or, if the endpoint's item type is
-/// a `Result`, `Result`s of such values. An expression whose type depends on the context, such as
-/// `x.into()`, `"1".parse()?`, `iter.collect()` or `Default::default()`, is inferred to have the
+/// `yield_all!(stream)` yields every item of another stream. The items of that stream must be
+/// values that `yield_!` accepts. If the endpoint's item type is a `Result`, they can also be
+/// `Result`s of such values. If the type of an expression depends on the context, as with
+/// `x.into()`, `"1".parse()?`, `iter.collect()` or `Default::default()`, the compiler infers the
 /// item type. Both macros are in scope only inside the function.
 ///
 /// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using it in a
-/// closure or in a nested `async` block is an error. Inside another macro, such a block may
-/// compile, because an attribute cannot inspect macro arguments. An event yielded in such a block
-/// is sent even if the block is dropped.
+/// closure or in a nested `async` block is an error. However, a nested `async` block in the
+/// arguments of another macro may compile, because an attribute cannot inspect the arguments of
+/// other macros. An event yielded in such a block is sent even if the block is then dropped before
+/// it completes.
 ///
-/// A yield is an `.await` that lasts until the client has read the event. Holding a std lock guard
-/// across a yield does not compile. Holding a tokio guard compiles, but the lock then stays held
-/// until the client has read the event (see the `lock_across_yield` warning). Clone the guarded
-/// value before the yield instead.
+/// A yield is an `.await`. Unless the endpoint sets `flush = "ready"`, a yield lasts until the
+/// event has been handed to the kernel. Under plain `axum::serve` and over HTTP/2, this is best
+/// effort (see [Limitations](crate::limitations)). If the client stops reading, a yield may
+/// therefore wait for as long as the client is connected. Holding a std lock guard across a yield
+/// does not compile. Holding a tokio guard compiles, but the lock then stays held while the yield
+/// waits (see the `lock_across_yield` warning). Clone the guarded value before the yield instead.
 ///
 /// # Splitting a long generator
 ///
 /// `yield_!` is available only inside the endpoint itself. To split a long generator, move a part
-/// of it into a function that returns a stream, and yield that stream with `yield_all!`. If the
-/// part yields a single value, move it into a function that returns the value. Streams can be
-/// created with `tokio-stream` (from iterators and channels) or `async-stream` (from a generator).
+/// of it into a function that returns a stream, and yield that stream with `yield_all!`. If that
+/// part yields only a single value, the function can return the value instead of a stream. Streams
+/// can be created with `tokio-stream` (from iterators and channels) or `async-stream` (from a
+/// generator).
 ///
 /// ```
 /// use sse_runtime::{Event, Stream, sse_endpoint};
@@ -131,9 +136,10 @@
 /// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
 /// lint attributes and the visibility are moved to the generated function. Other attributes are
 /// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
-/// attribute, the generator is polled in its span until the stream ends. An attribute that reads
-/// only the signature, such as `#[utoipa::path]`, goes above this one. `#[axum::debug_handler]`
-/// cannot be used, because the function is not a plain handler.
+/// attribute, the generator is polled in the attribute's span until the stream ends. An attribute
+/// that reads only the signature, such as `#[utoipa::path]`, goes above this one.
+/// `#[axum::debug_handler]` cannot be used, because it supports only plain axum handlers, and the
+/// generated function is not one.
 ///
 /// # Warnings
 ///
@@ -148,9 +154,9 @@
 /// | `blocking_call` | a call blocks the thread, and therefore all streams that run on it; this covers `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `block_on`, and methods such as `.blocking_recv()` |
 /// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped immediately, so the task continues after the client has disconnected |
 /// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
-/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` occurs between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
+/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` appears between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
 /// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that never exits |
-/// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so a slow client holds the lock |
+/// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so the lock stays held while the stream waits for a slow client |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
 ///
 /// Calls in the body are recognised only by their full path, starting with the crate
@@ -197,30 +203,34 @@ pub use sse_macros::sse_endpoint;
 ///
 /// Both enums and structs are supported, and they may have type parameters and lifetimes. The
 /// derive also implements `serde::Serialize`, and supports all of serde's attributes on the type,
-/// its variants and its fields. Deriving `Serialize` as well is an error, because a derive cannot
-/// see the other derives on the type.
+/// its variants and its fields. Deriving `Serialize` as well is an error, because the type would
+/// then have two implementations of the trait. `SseEvent` cannot omit its own implementation,
+/// because a derive cannot see the other derives on the type.
 ///
-/// At the top level of an event, a value is sent as its variant's event. This also works inside an
-/// `Option`, a `Box`, or a newtype. The event's data is the variant's content, without the tag. If
-/// the value is nested in another value, it is sent as plain JSON. All other serializers treat the
-/// type as if it used serde's own derive. A handler can therefore return `Json(event)`, and
-/// `serde_json` can read the result back.
+/// If the yielded value is of this type, or is an `Option`, a `Box` or a newtype that contains a
+/// value of this type, the event is named after the variant, and its data is the variant's content,
+/// without the tag. If the value is nested in another value, such as a struct or a list, it is
+/// serialized as plain JSON. Outside of event streams, the type is serialized as if it used serde's
+/// own derive. A handler can therefore return `Json(event)`, and `serde_json` can read the result
+/// back.
 ///
-/// The type works wherever a [`Payload`](crate::event::Payload) does, such as in items, errors and
-/// [`Event::json`](crate::Event::json). If it is a stream's error, the event is named after the
-/// variant, or after the endpoint's `error_event` if the variant has no name. In
-/// [`Event::json`](crate::Event::json), the event's own `event`, `id` and `retry` override the
-/// type's. The type does not implement `IntoResponse`, so it cannot be the error returned before
-/// the stream begins. Use another type there, or derive [`SseError`](derive@SseError) instead.
+/// The type can be used wherever a [`Payload`](crate::event::Payload) is expected: as an item, as
+/// an error, or in [`Event::json`](crate::Event::json). If the type is a stream's error type, the
+/// event is named after the variant, or after the endpoint's `error_event` if the variant has no
+/// name. If an event created with [`Event::json`](crate::Event::json) sets its own `event`, `id` or
+/// `retry`, these take precedence over the values that the type specifies. The type does not
+/// implement `IntoResponse`, so it cannot be the error returned before the stream begins. Use
+/// another type there, or derive [`SseError`](derive@SseError) instead.
 ///
 /// Event names and serde's names are independent. `#[serde(rename = "…")]` sets the tag in a
 /// handler's JSON, and `#[sse(event = "…")]` sets the event's name. With `#[serde(tag = "type")]`
-/// or `#[serde(untagged)]`, the data is serde's representation of the whole value. It includes any
-/// tag so that clients can read the tag from the data.
+/// or `#[serde(untagged)]`, the data is serde's representation of the whole value, including the
+/// tag if there is one, so that clients can read the tag from the data.
 ///
 /// If `serde::Deserialize` is also derived, the test client can read the event back (see
 /// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). A field with
-/// `#[serde(skip)]`, such as one that serves only as the id, is read back as its default.
+/// `#[serde(skip)]`, such as one that serves only as the id, is set to its default when the event
+/// is read back.
 ///
 /// # Attributes
 ///
@@ -280,20 +290,22 @@ pub use sse_macros::SseEvent;
 ///
 /// `code` is the variant's name. Scripts can use it to distinguish errors. The variant's fields
 /// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
-/// replaces the member of the same name. A field with `#[sse(retry_after)]` keeps browsers from
-/// reconnecting too soon. It sets the `Retry-After` header if the error becomes a response, and the
-/// `retry` field if the error becomes an event.
+/// replaces the member of that name in the JSON. A field with `#[sse(retry_after)]` keeps browsers
+/// from reconnecting too soon. Its value is sent in the `Retry-After` header if the error becomes a
+/// response, and in the event's `retry` field if the error becomes an event.
 ///
 /// # Hidden details
 ///
 /// Clients see only named fields whose types implement `serde::Serialize`. Unnamed fields, fields
 /// that do not implement `Serialize`, the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or
-/// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. A wrapped
-/// error therefore results in the response that the wrapping variant specifies, which is a 500 by
-/// default. With `#[sse(transparent)]`, the wrapped error, which must be an `SseError` too,
-/// determines the whole response. To show text to the client, add a field called `detail` to the
-/// variant. The `Display` output appears only in the log, together with the error's sources. The
-/// log level is `error` for a 5xx before the stream, `debug` for a 4xx, and `warn` in the stream.
+/// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. If a
+/// variant wraps another error, the response is therefore determined by the variant alone, and is a
+/// 500 unless the variant specifies another status. With `#[sse(transparent)]` on the variant, the
+/// wrapped error determines the whole response, and must be an `SseError` too. To show text to the
+/// client, add a field called `detail` to the variant. The `Display` output appears only in the
+/// log, together with the error's sources. Before the stream begins, an error is logged at `error`
+/// if its status is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at
+/// `warn`.
 ///
 /// # Attributes
 ///
@@ -312,6 +324,6 @@ pub use sse_macros::SseEvent;
 /// Fields accept serde's `rename`, `skip`, `skip_serializing` and `skip_serializing_if` attributes.
 /// The derive implements `serde::Serialize`, `axum::response::IntoResponse` and
 /// [`trait@SseError`](trait@crate::SseError), so it cannot be combined with
-/// [`SseEvent`](derive@SseEvent) on the same type. Tests can read the error with
-/// [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
+/// [`SseEvent`](derive@SseEvent), which also implements `Serialize`, on the same type. Tests can
+/// read the error with [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
 pub use sse_macros::SseError;

@@ -72,7 +72,7 @@ pub(crate) struct SseBody {
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     closing: Closing,
-    /// Number of generator polls since one of the stream's tasks panicked.
+    /// How many times the generator has been polled since one of the stream's tasks panicked.
     polls_after_panic: u16,
     drain: BodyDrain,
     mounted: Arc<MountedEndpoint>,
@@ -91,7 +91,7 @@ enum State {
     Running(Coroutine),
     /// The response is aborted once all frames written before the failure have been flushed.
     Failing(Box<StreamError>),
-    /// The generator has been dropped. The frames that it wrote may still have to be sent.
+    /// The generator has been dropped. Some of the frames that it wrote may not have been sent yet.
     Ended,
 }
 
@@ -146,12 +146,13 @@ impl SseBody {
         this
     }
 
-    /// Polls the generator before the response head is sent, until the generator first waits. This
-    /// ensures that the subscriptions made in the generator's first statements exist by the time
-    /// the client reads the head.
+    /// Polls the generator until it first waits. This happens before the response head is sent, so
+    /// the subscriptions made in the generator's first statements exist by the time the client
+    /// reads the head.
     ///
-    /// The waker registered here may differ from the body's. No wake-up is lost, because the body
-    /// polls the generator again once the head and the frames written so far have been flushed.
+    /// The waker registered here may differ from the waker with which the body is polled later. No
+    /// wake-up is lost, because the body polls the generator again, with its own waker, once the
+    /// head and the frames written so far have been flushed.
     ///
     /// Returns `false` if the generator isn't waiting but has exhausted the task's budget, in which
     /// case it has to be polled again.
@@ -176,9 +177,9 @@ impl SseBody {
         self.handoff.has_stopped() || coop::has_budget_remaining()
     }
 
-    /// Takes the chunk to send in the same write as the head. It contains the reconnection time and
-    /// the events that the generator has written so far. Returns `None` if the chunk has already
-    /// been taken or is empty.
+    /// Takes the chunk to send in the same write as the head. The chunk contains the reconnection
+    /// time and the events that the generator has written so far. Returns `None` if the chunk has
+    /// already been taken or is empty.
     fn take_first(&mut self) -> Option<Chunk> {
         if self.head_sent {
             return None;
@@ -234,7 +235,7 @@ impl http_body::Body for SseBody {
     }
 }
 
-/// Bytes to send in one piece, and the number of events that they contain.
+/// The bytes of one body frame, and the number of events in them.
 struct Chunk {
     bytes: Bytes,
     events: u64,
@@ -254,8 +255,8 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // Check for a passed deadline or a close request before polling the generator, which may
-        // wait forever or never wait at all.
+        // Check for a passed deadline or a close request before polling the generator, because the
+        // generator may wait forever, or may never wait and always have another frame to send.
         if let State::Running(_) = self.state {
             let (endpoint, connection) = (&self.mounted.endpoint, self.guard.connection());
             if let Some(reason) = self.closing.poll(endpoint, connection, cx) {
@@ -282,8 +283,8 @@ impl SseBody {
         if self.waits_in.is_some() && self.waits_in == epoch::current(cx) {
             return true;
         }
-        // Even during the same task poll, `cx` may contain a waker that hasn't been registered yet.
-        // Polling the generator registers it.
+        // A layer may poll the body several times during one task poll, each time with a different
+        // waker. Polling the generator registers the new waker.
         self.waits_in = None;
         false
     }
@@ -303,7 +304,8 @@ impl SseBody {
 
     #[cold]
     fn close(&mut self, reason: CloseReason) {
-        // Let the generator read the values that the task sent before it panicked.
+        // If a task has panicked, poll the generator a few more times so that it can read the
+        // values that the task sent before the panic.
         if reason == CloseReason::Panicked && self.polls_after_panic < MAX_POLLS_AFTER_PANIC {
             self.polls_after_panic += 1;
             return;
@@ -348,7 +350,8 @@ impl SseBody {
         match self.handoff.take_unless_failed() {
             Ok(taken) if !taken.bytes.is_empty() => Poll::Ready(Some(self.send(taken, cx))),
             Ok(_) if self.polls_after_panic > 0 => {
-                // The generator has read all values that the panicked task had sent.
+                // The generator is waiting, so it has read all the values that the task sent before
+                // the panic.
                 let settled = settle::task_panicked(&self.handoff, endpoint);
                 self.drop_generator(settled);
                 Poll::Ready(None)
@@ -398,7 +401,8 @@ impl SseBody {
             self.gate.close();
             return Poll::Ready(Some(Ok(chunk)));
         }
-        // The gate must open first, because hyper discards its buffer when a body returns an error.
+        // Wait until the gate has opened before returning the error, because hyper discards the
+        // contents of its write buffer when a body returns an error.
         ready!(self.gate.poll_open(cx));
         match mem::replace(&mut self.state, State::Ended) {
             State::Failing(error) => {
@@ -418,8 +422,8 @@ impl SseBody {
         self.drain.poll_linger(cx).map(|()| None)
     }
 
-    /// Drops the generator if it still exists, then calls [`CloseGuard::end`]. Unsent frames are
-    /// counted before the stream's record is closed.
+    /// Drops the generator if it still exists, then calls [`CloseGuard::end`]. The unsent frames
+    /// are counted first, because ending the stream closes its record.
     fn end(&mut self, settled: Settled) {
         self.state = State::after(settled.error);
         let (events, mut bytes) = self.handoff.count_rest();

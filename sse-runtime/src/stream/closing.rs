@@ -53,8 +53,8 @@ impl Closing {
         let is_over =
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
-        // A close request takes precedence over the deadline. There cannot be a close request until
-        // the signal has been received.
+        // A close request takes precedence over the deadline. Every close request triggers the
+        // signal, so there is no request to look for until the signal has been received.
         let requested = match self.signal {
             Some(_) => None,
             None => connection.close_requested(),
@@ -62,8 +62,9 @@ impl Closing {
         requested.or(is_over.then_some(self.deadline_reason))
     }
 
-    /// Called once the stream has received the signal. During a shutdown, the time by which the
-    /// stream has to end becomes its deadline.
+    /// Called once the stream has received the signal. If the signal announces a shutdown, the time
+    /// by which the shutdown requires the stream to end becomes the stream's deadline, unless the
+    /// current deadline is earlier.
     #[cold]
     fn begin_shutdown(
         &mut self,
@@ -80,7 +81,8 @@ impl Closing {
             self.deadline = Some(Box::pin(sleep_until(end)));
             self.deadline_reason = CloseReason::Shutdown;
         }
-        // The stream can still be closed before that deadline.
+        // Keep listening for the signal, because the stream can still be closed on request before
+        // that deadline.
         let mut signal = StopSignal::new(connection.close_requested_in_shutdown());
         if signal.poll(cx) == Poll::Pending {
             self.signal = Some(signal);

@@ -1,9 +1,9 @@
 //! [`BodyDrain`]: reads and discards the part of a request body that the handler did not read.
 //!
 //! hyper detects a disconnect by reading from the connection, but it cannot read past an unread
-//! request body. If a handler ignored the body of a POST, its generator would outlive the client. A
-//! body that the extractors drop unread is therefore handed back to the stream, which reads and
-//! discards the body while it runs.
+//! request body. If a handler ignored the body of a POST, hyper would therefore not notice that the
+//! client has disconnected, and the generator would keep running. A body that the extractors drop
+//! unread is therefore handed back to the stream, which reads and discards the body while it runs.
 
 use std::{
     pin::Pin,
@@ -19,15 +19,16 @@ use tokio::time::{Sleep, sleep};
 
 use crate::poll::poll_unconstrained;
 
-/// Maximum number of bytes to discard. If more than that is left, a disconnect is noticed only at
-/// the next write, and hyper closes the connection once the stream has ended instead of reusing it.
+/// Maximum number of bytes to discard. If the rest of the body is larger, a disconnect is noticed
+/// only at the next write. Once the stream has ended, hyper closes the connection instead of
+/// reusing it.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 /// How long an ended stream waits for the rest of an unread request body.
 ///
-/// hyper closes a connection if part of the request is left unread. If more bytes arrive after
-/// that, the kernel sends a reset. The client then loses data that it has not read yet, such as the
-/// stream's last events.
+/// If part of the request body is still unread when the response ends, hyper closes the connection.
+/// If the client sends more of the body after that, the kernel replies with a reset, which makes
+/// the client discard data that it has not read yet, such as the stream's last events.
 const LINGER: Duration = Duration::from_secs(2);
 
 type Slot = Arc<Mutex<Dropped>>;
@@ -90,9 +91,9 @@ impl BodyDrain {
     /// # Errors
     ///
     /// Returns an error if the body ends early because the client has disconnected, or if its
-    /// framing is invalid. After such an error, hyper stops reading from the connection and would
-    /// never notice a disconnect.
-    // Inlined because this is called for every event, although there is rarely anything to drain.
+    /// framing is invalid. The stream must then end immediately: hyper stops reading from the
+    /// connection after such an error, so it would never notice a disconnect.
+    // Inlined because this is called for every event, and usually there is nothing to drain.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
         match self.0 {
@@ -118,8 +119,8 @@ impl Draining {
         if self.body.is_none() {
             let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             self.body = dropped.body.take();
-            // The handler can drop the body at any time from here on, including while this task is
-            // waiting for something else.
+            // The handler may drop the body later, while this task is waiting for something else.
+            // Register the waker so that the drop wakes the task.
             if self.body.is_none() {
                 dropped.drainer = Some(cx.waker().clone());
             }
@@ -142,7 +143,8 @@ impl Draining {
     }
 }
 
-/// A request body that is handed back if it is dropped before it has been fully read.
+/// A request body that is handed back to its [`BodyDrain`] if it is dropped before it has been
+/// fully read.
 struct DrainOnDrop {
     /// The body, or `None` once it has ended.
     body: Option<Body>,

@@ -1,11 +1,12 @@
 //! [`FlushGate`]: holds the generator back until the previous frame has been handed to the kernel.
 //!
 //! hyper polls a body faster than the socket accepts data. Waking the task and returning `Pending`
-//! once isn't enough: if the socket's write is pending, the generator is polled before the write
-//! finishes. Under [`serve`](crate::serve()), the socket counts its finished flushes, and the body
-//! waits for the count to change. Without such a count, the body returns `Pending` once so that
-//! hyper can write. This fallback is best effort. It is used under other servers, over HTTP/2
-//! (where streams share a socket), and if a layer polls the body outside the connection's task.
+//! once isn't enough: if the write to the socket returns `Pending`, the generator is polled again
+//! before the frame has been written. Under [`serve`](crate::serve()), the socket counts its
+//! finished flushes, and the body waits for the count to change. Without such a count, the body
+//! returns `Pending` once so that hyper can write. This fallback is best effort. It is used under
+//! other servers, over HTTP/2 (where streams share a socket), and if a layer polls the body outside
+//! the connection's task.
 
 use std::task::{Context, Poll};
 
@@ -16,7 +17,7 @@ use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlig
 /// A gate that closes after each frame and opens once the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// The connection, if it counts its flushes. The stream is registered on the connection as long
+    /// The connection, if it counts its flushes. The connection counts the stream as active as long
     /// as this value exists.
     wire: Option<InFlight>,
     state: GateState,
@@ -25,11 +26,12 @@ pub(crate) struct FlushGate {
 #[derive(Debug)]
 enum GateState {
     Open,
-    /// Closed until hyper has had a turn in which it could write the head.
+    /// Closed until the body has returned `Pending` once with budget left, so that hyper could
+    /// write the head.
     Head,
     /// Closed until more than this many flushes have finished.
     Flush(u64),
-    /// Closed until hyper has had a turn.
+    /// Closed until the body has returned `Pending` once, so that hyper could write.
     Turn,
 }
 
@@ -52,14 +54,15 @@ impl FlushGate {
 
     /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
     ///
-    /// If flushes are counted, the gate closes after every chunk, because closing it costs nothing.
-    /// If the gate stayed open while the client isn't reading, hyper would take the next frame and
-    /// then stop polling the body until the client reads again. In the meantime, the body could not
-    /// check its deadline.
+    /// If flushes are counted, the gate closes after every chunk. This costs nothing, and it
+    /// ensures that the body is still polled while the client isn't reading. If the gate stayed
+    /// open, hyper would take the next frame, find that it cannot write the frame, and stop polling
+    /// the body until the client reads again. In the meantime, the body could not check its
+    /// deadline.
     ///
     /// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and
-    /// after large chunks. A server writes whenever a body returns `Pending`. The gate can
-    /// therefore stay open if the generator waits after the chunk, unless the chunk is large.
+    /// after large chunks. If the generator waits after a small chunk, the gate can stay open: the
+    /// body then returns `Pending` anyway, and the server writes the chunk.
     pub(crate) fn close_after(&mut self, chunk: &[u8], waits: bool, flush: Flush) {
         let is_due = chunk.len() >= DUE || flush == Flush::Each && !waits;
         if self.wire.is_some() || is_due {
@@ -70,8 +73,8 @@ impl FlushGate {
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
             // hyper encodes a frame into its buffer before it polls or flushes again, and a flush
-            // finishes only when that buffer is empty. The next flush to finish therefore includes
-            // the frame.
+            // finishes only when that buffer is empty. The next flush that finishes has therefore
+            // written this frame.
             Some(wire) => GateState::Flush(wire.flushes()),
             None => GateState::Turn,
         };
@@ -90,9 +93,10 @@ impl FlushGate {
                 Poll::Ready(())
             }
             None => {
-                // If the generator used up the task's budget in this turn, hyper cannot write to
-                // the socket. Wait for another turn, because a generator that uses up the budget in
-                // every turn would hold back the head forever.
+                // If the task's budget is exhausted, the write to the socket returns `Pending`, so
+                // hyper cannot write the head. Keep the gate closed and wake the task, which gets a
+                // new budget. If the gate opened here, a generator that exhausts the budget each
+                // time it is polled would hold back the head forever.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

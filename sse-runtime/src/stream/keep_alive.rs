@@ -18,8 +18,8 @@ pub(crate) struct Beat {
     pub(crate) frame: Bytes,
 }
 
-/// A timer that yields a frame whenever one is due. The timer is reset only when it fires, not
-/// after every event.
+/// A timer that yields the keep-alive frame whenever one is due. To avoid a reset after every
+/// event, the timer is reset only when it fires.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     beat: Arc<Beat>,
@@ -53,13 +53,15 @@ impl KeepAlive {
 
     #[inline]
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
-        // The timer is polled outside the task's budget, so a generator that uses up the budget
-        // cannot delay the timer.
+        // The timer is polled outside the task's budget. Otherwise, a generator that uses up the
+        // budget would prevent the timer from firing.
         ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
         self.poll_fired(cx)
     }
 
-    /// Called once the timer has fired. The timer fires even if a frame was sent in the meantime.
+    /// Called once the timer has fired. Sending a frame does not reset the timer, so the timer may
+    /// fire before a keep-alive is due. In that case, it is reset to the time at which the
+    /// keep-alive will be due.
     #[inline(never)]
     fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {

@@ -1,5 +1,5 @@
-//! The response: the request context, the head, and a body that polls the generator and sends its
-//! events.
+//! The parts of a response: the request context, the head, and a body that polls the generator and
+//! sends its events.
 
 pub(crate) mod body;
 mod closing;

@@ -56,8 +56,8 @@ impl Frames {
 
 fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
     match endpoint.keep_alive_event {
-        // There is no blank line, because some decoders emit an event for every blank line after an
-        // `id` or a `retry`.
+        // The comment is not followed by a blank line. If an `id` or `retry` field came before it,
+        // some decoders would emit an event at the blank line.
         None => Bytes::from_static(b":\n"),
         Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
     }
@@ -68,9 +68,9 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// The metrics of each route, created on the route's first request because an application may
-    /// mount the endpoint before it installs its recorder. An endpoint usually has one route, but
-    /// it has two if its router is nested twice.
+    /// The metrics of each route. They are created on the route's first request, because an
+    /// application may mount the endpoint before it installs its metrics recorder. An endpoint
+    /// usually has one route, but it has two if its router is nested under two paths.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 

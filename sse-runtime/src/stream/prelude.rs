@@ -21,9 +21,9 @@ use crate::{
     stream::drain::BodyDrain,
 };
 
-/// Number of task polls after which the head is sent even if the generator does not wait. The limit
-/// is needed because a generator that only awaits ready futures uses up the task's budget but never
-/// counts as waiting.
+/// Number of task polls after which the head is sent even if the generator does not wait. Without
+/// this limit, the head would never be sent if the generator awaits only futures that are ready,
+/// because such a generator uses up the task's budget but never counts as waiting.
 pub(super) const TURNS_BEFORE_HEAD: u32 = 64;
 
 /// How the statements that precede the response ended.
@@ -45,7 +45,8 @@ pub(super) struct Prelude<'a> {
     generator: &'a mut Generator,
     drain: &'a mut BodyDrain,
     guard: &'a CloseGuard,
-    /// Whether the client sent the id of a finished stream. If so, a topic has to check the id.
+    /// Whether the client sent the id of a finished stream. If so, the response depends on the
+    /// topic, which has to check the id first.
     waits_for_topic: bool,
     /// Whether the generator has reached the point where the response begins. The generator pauses
     /// there once.
@@ -91,8 +92,8 @@ impl<'a> Prelude<'a> {
             match handoff.returning() {
                 Returning::Stops => return Poll::Ready(Before::Done),
                 Returning::Reads => break polled,
-                // The generator does not read a topic from this id, so the handler must have
-                // created the id.
+                // The generator has written a frame without reading a topic from this id. The id
+                // must therefore have been created by the handler, so no topic has to check it.
                 Returning::Unknown if handoff.is_written_to() => return Poll::Ready(Before::Done),
                 Returning::Unknown
                     if !self.passed_mark
@@ -127,14 +128,15 @@ impl<'a> Prelude<'a> {
             Returning::Reads => Poll::Ready(Before::Begun),
             Returning::Stops => Poll::Pending,
             Returning::Unknown if self.generator.prelude && !handoff.has_begun() => Poll::Pending,
-            // A failed run is reported even to a client that has already received the end of the
-            // stream.
+            // If the run has failed, the failure is reported even to a client that has already
+            // received the end of the stream.
             Returning::Unknown if handoff.has_failure() => Poll::Ready(Before::Begun),
-            // The generator is waiting, but not for a topic that could check the id.
+            // The generator is waiting for something other than a topic, so no topic will check the
+            // id.
             Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
                 Poll::Ready(Before::Done)
             }
-            // The generator has only used up the task's budget. Give it another turn.
+            // The generator has only used up the task's budget. Poll it again in another turn.
             Returning::Unknown => {
                 self.turns -= 1;
                 cx.waker().wake_by_ref();

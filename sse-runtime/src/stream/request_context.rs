@@ -67,8 +67,8 @@ impl RequestContext {
         Ok(Self {
             version: parts.version,
             // A request with both `transfer-encoding` and `content-length` may be an attack, so
-            // hyper closes the connection after responding. By now, hyper has already removed one
-            // of the two headers.
+            // hyper closes the connection after responding. hyper has already removed one of the
+            // two headers by now, so assume that every request with `transfer-encoding` had both.
             closes: requests_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
@@ -91,8 +91,8 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    /// Returns the id that the client sent, if the id belongs to a finished stream. Used in log
-    /// messages.
+    /// Returns the id that the client sent, or `None` if it isn't the id of a finished stream. Used
+    /// in log messages.
     pub(crate) fn sent_done(&self) -> Option<String> {
         self.done.as_ref()?;
         Some(EventId::done(self.last_id.as_ref()).to_string())

@@ -37,13 +37,14 @@ pub(crate) async fn respond(
     mut drain: BodyDrain,
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
-    // Dropped before the guard in `context`, because the guard runs the close hooks.
+    // Dropped before the guard in `context`, because the guard runs the close hooks, which must not
+    // run until the generator has been dropped.
     let mut this = generator;
     this.handoff
         .open(&mounted.endpoint, context.last_id.clone());
     // A client that sends the id of a finished stream receives a `204`, unless the id belongs to a
-    // topic that has since been replaced. Only the topic can determine this, so the head is held
-    // back until the generator reads the topic.
+    // topic that has since been replaced. Only the topic can determine whether it has been
+    // replaced, so the head is held back until the generator reads the topic.
     let is_extracted = context.done.as_ref().map(SentDone::is_extracted);
     let waits_for_topic = is_extracted == Some(true) && !context.is_head;
     if waits_for_topic {
@@ -88,7 +89,7 @@ pub(crate) async fn respond(
             let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
             (CloseReason::Panicked, failed)
         }
-        // The client has probably disconnected and will not read this response. axum's own
+        // The client has probably disconnected, so it will not read this response. axum's own
         // extractors respond with the same status.
         Before::ClientGone => {
             let bad_request = StatusCode::BAD_REQUEST.into_response();
@@ -121,7 +122,8 @@ async fn begin(
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
     let (head, version) = (response::head(&context), context.version);
-    // Once a client has read the head, it can rely on the generator's initial subscriptions.
+    // The generator gets to make its initial subscriptions first, so a client that has read the
+    // head can rely on them.
     let mut turns = if context.is_head {
         0
     } else {

@@ -29,8 +29,8 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     );
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if context.version == Version::HTTP_11 {
-        // Set the header here, because hyper may notice the shutdown only later, or may add a
-        // second `connection` header.
+        // Set the header here instead of leaving it to hyper, which may not notice the shutdown
+        // until later, or may add a second `connection` header.
         let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -45,7 +45,8 @@ pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Respon
     let mut response = Response::new(Body::new(body));
     *response.headers_mut() = head;
     if version == Version::HTTP_10 {
-        // Otherwise, hyper adds `connection: keep-alive` if the client requested it.
+        // If the response had the default version, HTTP/1.1, hyper would add `connection:
+        // keep-alive` for a client that requested it.
         *response.version_mut() = version;
     }
     response

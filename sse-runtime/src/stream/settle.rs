@@ -42,8 +42,8 @@ impl Settled {
 
 /// Settles a stream whose generator has ended.
 pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
-    // A stream that failed to send a value does not count as finished, even if its generator
-    // returns.
+    // If the stream failed to send a value, it does not count as finished, even if its generator
+    // has returned.
     if let Some(failed) = unsent_value(handoff, endpoint) {
         return failed;
     }
@@ -130,7 +130,8 @@ pub(super) fn closed(
 /// written.
 fn write_failure_event(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> bool {
     let mut is_written = false;
-    // `write_last` is not used here, because the error's `Serialize` implementation is user code.
+    // `write_error` is used instead of `write_last`, because the error's `Serialize` implementation
+    // is user code, which may panic or read a topic while the frame is being written.
     handoff.write_error(|outgoing| {
         is_written = failure.write_to(outgoing, endpoint);
         Ok(())
@@ -179,7 +180,7 @@ fn unsent_value(handoff: &Handoff, endpoint: &Endpoint) -> Option<Settled> {
     Some(write_failed(failure, handoff, endpoint))
 }
 
-/// Settles a stream that could not write a value, a gap, or a run's end.
+/// Settles a stream that failed to write a value, a `gap` event, or the end of a run.
 pub(super) fn write_failed(
     failure: WriteFailure,
     handoff: &Handoff,

@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Polls the generator, and settles the stream once the generator has ended.
-// Inlined because it runs for every event, even though there is a second call site, which starts
-// the generator.
+// Inlined because it runs for every event. Because of the second call site, which starts the
+// generator, the compiler might not inline it otherwise.
 #[inline]
 pub(super) fn poll(
     coroutine: &mut Coroutine,
@@ -46,8 +46,8 @@ pub(super) fn poll(
     polled
 }
 
-/// Drops a waiting generator. A panic in one of its destructors does not change how the stream
-/// ends.
+/// Drops a waiting generator. If one of its destructors panics, the panic is logged, but does not
+/// change how the stream ends.
 pub(super) fn drop_generator<G>(generator: G, guard: &CloseGuard, endpoint: &Endpoint) {
     let _entered = guard.enter_span();
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {
