@@ -300,11 +300,11 @@ pub use sse_macros::SseEvent;
 /// that do not implement `Serialize`, the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or
 /// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. If a
 /// variant wraps another error, the response is therefore determined by the variant alone, and is a
-/// 500 unless the variant specifies another status. With `#[sse(transparent)]` on the variant, the
-/// wrapped error determines the whole response, and must be an `SseError` too. To show text to the
-/// client, add a field called `detail` to the variant. The `Display` output appears only in the
-/// log, together with the error's sources. Before the stream begins, an error is logged at `error`
-/// if its status is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at
+/// 500 unless another status is specified. With `#[sse(transparent)]` on the variant, the wrapped
+/// error determines the whole response, and must be an `SseError` too. To show text to the client,
+/// add a field called `detail` to the variant. The `Display` output appears only in the log,
+/// together with the error's sources. Before the stream begins, an error is logged at `error` if
+/// its status is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at
 /// `warn`.
 ///
 /// # Attributes
