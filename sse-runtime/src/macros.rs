@@ -71,16 +71,16 @@
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` implement [`Payload`](crate::event::Payload), as do all [`serde::Serialize`] types,
-/// [`Text`](crate::Text), and axum's `Html`. `R` implements `axum::response::IntoResponse`. `R`
-/// does not have to represent a failure: it can also be a redirect or a plain JSON object, for
-/// example. "Before" refers to the order of the statements in the source code: the statements
-/// before the first one that yields are those in the function's outermost block that precede the
-/// first statement that contains a `yield_!`. If you add a `yield_!` at the top of the function, no
-/// statement precedes it, so every `?` sends an event instead of setting the status. Variables
-/// bound before the first `yield_!` live until the stream ends. If the function returns a
-/// `Result<impl Stream<…>, R>`, a `return;` before the response begins results in a `204`. In all
-/// other cases, `return;` ends the stream.
+/// `T` and `E` must implement [`Payload`](crate::event::Payload), which is implemented by all
+/// [`serde::Serialize`] types, [`Text`](crate::Text), and axum's `Html`. `R` must implement
+/// `axum::response::IntoResponse`, but does not have to represent a failure: it can also be a
+/// redirect or a plain JSON object, for example. "Before" refers to the order of the statements in
+/// the source code: the statements before the first one that yields are those in the function's
+/// outermost block that precede the first statement that contains a `yield_!`. If you add a
+/// `yield_!` at the top of the function, no statement precedes it, so every `?` sends an event
+/// instead of setting the status. Variables bound before the first `yield_!` live until the stream
+/// ends. If the function returns a `Result<impl Stream<…>, R>`, a `return;` before the response
+/// begins results in a `204`. In all other cases, `return;` ends the stream.
 ///
 /// # Yielding
 ///
@@ -279,10 +279,10 @@ pub use sse_macros::SseEvent;
 /// }
 /// ```
 ///
-/// In both cases, the JSON is a problem details object as defined by [RFC
-/// 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream begins, it is sent as
-/// `application/problem+json` with the error's status. In the stream, it is the `data` of the
-/// endpoint's `error_event`.
+/// In both cases, the error is sent as JSON, in the form of a problem details object as defined by
+/// [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream begins, this object is the
+/// body of an `application/problem+json` response with the error's status. In the stream, it is the
+/// `data` of the endpoint's `error_event`.
 ///
 /// ```json
 /// {"title":"Too Many Requests","code":"busy","status":429,"after":30}

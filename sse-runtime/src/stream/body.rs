@@ -187,7 +187,7 @@ impl SseBody {
         self.gate.close_for_head();
         let taken = match self.state {
             State::Running(_) => self.handoff.take_unless_failed(),
-            // A generator that has ended does not write any more frames.
+            // The generator has ended, so there is no write failure left to check for.
             State::Failing(_) | State::Ended => {
                 let (bytes, events) = self.handoff.take();
                 let waits = false;
@@ -304,7 +304,7 @@ impl SseBody {
 
     #[cold]
     fn close(&mut self, reason: CloseReason) {
-        // If a task has panicked, poll the generator a few more times so that it can read the
+        // If a task has panicked, keep polling the generator for a while so that it can read the
         // values that the task sent before the panic.
         if reason == CloseReason::Panicked && self.polls_after_panic < MAX_POLLS_AFTER_PANIC {
             self.polls_after_panic += 1;

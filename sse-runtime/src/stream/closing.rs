@@ -81,8 +81,8 @@ impl Closing {
             self.deadline = Some(Box::pin(sleep_until(end)));
             self.deadline_reason = CloseReason::Shutdown;
         }
-        // Keep listening for the signal, because the stream can still be closed on request before
-        // that deadline.
+        // Wait for a close request from here on, because the stream can still be closed before that
+        // deadline.
         let mut signal = StopSignal::new(connection.close_requested_in_shutdown());
         if signal.poll(cx) == Poll::Pending {
             self.signal = Some(signal);
