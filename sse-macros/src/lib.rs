@@ -1,8 +1,8 @@
 //! The `#[sse_endpoint]` attribute, and the `SseEvent` and `SseError` derives. Do not depend on
 //! this crate directly. Use `sse-runtime`, which re-exports and documents these macros.
 //!
-//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a submodule of `endpoint`
-//! that uses only the modules listed above it:
+//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a submodule of
+//! `endpoint`, and uses only the modules above it in this table:
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |
@@ -24,9 +24,9 @@ mod derive;
 mod endpoint;
 mod support;
 
-// The re-export in `sse-runtime` has the full documentation because its examples can run there.
-// Editors show the docs on the macro itself, but rustdoc must not append them to the docs on the
-// re-export.
+// The full documentation is on the re-export in `sse-runtime`, because its examples can run there.
+// The short text below is for editors, which show only the docs on the macro itself. It is left out
+// of rustdoc's output, because rustdoc would append it to the docs on the re-export.
 #[allow(missing_docs)]
 #[cfg_attr(
     not(doc),

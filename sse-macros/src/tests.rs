@@ -123,7 +123,7 @@ fn order_steps() {
     );
 }
 
-/// An endpoint that uses a foreign macro and a macro of its own.
+/// An endpoint that uses a foreign macro and defines its own macro.
 #[test]
 fn room() {
     check(
@@ -297,9 +297,9 @@ fn idents(tokens: TokenStream) -> Vec<String> {
     idents.collect()
 }
 
-/// `yield_!` and `yield_all!` are defined only if they might be needed. Either the attribute might
-/// not have rewritten every call, or an editor or the compiler needs them to complete or explain a
-/// name.
+/// `yield_!` and `yield_all!` are defined only if they might be needed. They are needed if the
+/// attribute might not have rewritten every call, or if a name is incomplete, so that an editor can
+/// complete it and the compiler can explain the mistake.
 #[test]
 fn yield_macros_exist_if_a_call_may_need_them() {
     let has_macros = |body: TokenStream| {
@@ -332,7 +332,7 @@ fn yield_macros_exist_if_a_call_may_need_them() {
     }
 }
 
-/// If the dependency is renamed, the expansion never uses its original name.
+/// If the `sse-runtime` dependency is renamed, the expansion never uses the original name.
 #[test]
 fn renamed_runtime_is_used_everywhere() {
     let expanded = endpoint(
@@ -349,8 +349,8 @@ fn renamed_runtime_is_used_everywhere() {
     assert!(!names(expanded, "sse_runtime"));
 }
 
-/// If the dependency is renamed, the expansion does not use its original name after an error
-/// either.
+/// If the `sse-runtime` dependency is renamed, the expansion does not use the original name after
+/// an error either.
 #[test]
 fn renamed_runtime_is_used_after_an_error() {
     let expanded = endpoint(

@@ -6,8 +6,8 @@ use syn::{
     Attribute, LitStr, Meta, Token, WherePredicate, parse::Parser as _, punctuated::Punctuated,
 };
 
-/// Returns the items in a single `#[serde(…)]` attribute. Returns `None` if the attribute is
-/// malformed, because serde reports such attributes itself.
+/// Returns the items in a single `#[serde(…)]` attribute, or `None` if the attribute is malformed.
+/// serde's own derive reports malformed attributes.
 fn of_one(attribute: &Attribute) -> Option<Punctuated<Meta, Token![,]>> {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("serde") => list
@@ -62,7 +62,7 @@ pub(crate) fn has_custom_serializer(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }
 
-/// Returns the first item that only serde's own derive supports.
+/// Returns the first item that serde's own derives support but `SseError` does not.
 pub(crate) fn unread(attributes: &[Attribute]) -> Option<Meta> {
     const READ: [&str; 8] = [
         "alias",
@@ -140,7 +140,8 @@ pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
         if let Meta::List(list) = &mut attribute.meta
             && list.path.is_ident("expect")
         {
-            // The lint might not fire in the copy, which would leave the `expect` unfulfilled.
+            // If the lint does not fire in the copy, the compiler would warn that the `expect` is
+            // unfulfilled.
             list.path = syn::parse_quote!(allow);
         }
         attribute.path().is_ident("serde") || attribute.path().is_ident("allow")

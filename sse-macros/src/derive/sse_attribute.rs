@@ -187,7 +187,7 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
-    // Other crates use these names for keys with the same purpose.
+    // Users might try these names, because other crates use them for keys with the same purpose.
     let given = match name.as_str() {
         "name" | "rename" if has_key(target, "event") => "event",
         "name" | "rename" if has_key(target, "code") => "code",

@@ -1,10 +1,11 @@
-//! Assigns each of the function's other attributes to one of the two functions in the expansion.
+//! Assigns each of the function's attributes, other than `#[sse_endpoint]` itself, to one of the
+//! two functions in the expansion.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
 
-/// The function's other attributes, split between the two functions in the expansion.
+/// The user's attributes, split between the two functions in the expansion.
 pub(crate) struct Attributes {
     /// Attributes on the function that replaces the user's. They are visible to callers, rustdoc
     /// and lints.

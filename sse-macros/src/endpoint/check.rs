@@ -72,7 +72,8 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
     }
 }
 
-/// Returns `true` if the endpoint can be mounted with this signature, even if it has other errors.
+/// Returns `true` if the endpoint can be mounted with this signature, even if the endpoint has
+/// other errors.
 pub(crate) fn has_route(sig: &Signature) -> bool {
     sig.inputs.len() <= MOST_EXTRACTORS
         && sig.generics.params.is_empty()
@@ -134,7 +135,8 @@ fn reads_the_body(ty: &Type) -> bool {
     last_name(ty).is_some_and(|name| READ_THE_BODY.contains(&name.as_str()))
 }
 
-/// Returns the extractor that reads the body, if there is only one and it is not the last argument.
+/// Returns the extractor that reads the body, if there is exactly one such extractor and it is not
+/// the last argument.
 ///
 /// A type with the same name as one of axum's extractors is skipped if its path starts with another
 /// crate, as in `crate::Json<T>`.

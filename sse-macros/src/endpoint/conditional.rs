@@ -205,8 +205,8 @@ impl CfgVisitor {
         }
         let list = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(mut list) = list.parse2(tokens.clone()) {
-            // The macro itself decides whether to keep an element, so only the code inside each
-            // element is visited.
+            // A `#[cfg]` on an element is left to the macro, so only the code inside each element
+            // is visited.
             for expr in &mut list {
                 self.visit_expr_mut(expr);
             }
@@ -304,8 +304,8 @@ fn condition(
     let applied = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.collect());
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
-        // Attributes for the outer function can stay in a `cfg_attr`. Attributes for the inner
-        // function are moved there one by one.
+        // A `cfg_attr` can stay if all of its attributes belong to the outer function. Attributes
+        // for the inner function are moved there one by one, so they cannot stay in a `cfg_attr`.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };

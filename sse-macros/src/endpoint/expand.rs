@@ -56,8 +56,8 @@ pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// Generates the complete expansion, even if there were errors. In that case, all of its warnings
-/// are silenced.
+/// Generates the complete expansion, even if there were errors. If there were any, all warnings
+/// about the expansion are silenced.
 fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
@@ -67,7 +67,8 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
-    // If an error is inside a type, the compiler does not report any follow-up errors.
+    // One of the errors becomes part of the return type. The compiler then treats the type as
+    // unknown, and does not report follow-up errors.
     let output = errors.next_back().map_or_else(
         || output(returns, runtime),
         |error| quote!(<[(); #error] as #private::Fallible>::Ok),
@@ -110,7 +111,8 @@ pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     quote! {
         #(#errors)*
         #signature {
-            // This marks the names in the user's signature as used even though there are errors.
+            // This trait uses the names in the user's signature, so the compiler does not warn that
+            // they are unused.
             trait Declared { fn declared #generics (#(_: #types),*) #output #clause; }
             ::core::unreachable!()
         }
@@ -196,8 +198,8 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if form == Form::Stream {
         return quote!(#(#statements)*);
     }
-    // These braces are generated. The compiler would report the user's braces as unnecessary around
-    // a single statement.
+    // The user's own braces are not reused here, because the compiler would report them as
+    // unnecessary if they contained a single statement.
     let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
     // This statement may be unreachable. The user did not write it, so a warning about it would not
     // help.

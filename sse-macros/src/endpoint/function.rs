@@ -96,7 +96,8 @@ pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Error
     });
 }
 
-/// Reports and removes argument attributes that the compiler would also reject.
+/// Reports attributes that are not allowed on arguments. They are removed, because the compiler
+/// would report them again.
 pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
     const TAKEN: [&str; 6] = ["allow", "cfg_attr", "deny", "expect", "forbid", "warn"];
     for input in &mut function.sig.inputs {

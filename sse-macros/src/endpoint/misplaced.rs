@@ -26,7 +26,8 @@ const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 /// fix this. Returns `None` if the attribute can be there.
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
-        // The attribute generates items that have to be next to the function rather than inside it.
+        // utoipa's attribute generates items that have to be next to the outer function rather than
+        // inside it.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
             "`#[utoipa::path]` reads the signature, so it must be above `#[sse_endpoint]`; move it there".to_owned()

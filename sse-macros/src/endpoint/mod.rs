@@ -32,7 +32,8 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
             let endpoint = model::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
             match rewritten {
-                // The user did not write this body, so other errors in it would only be confusing.
+                // Another attribute rewrote the body. Further errors would concern code that the
+                // user did not write, and would only be confusing.
                 Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
                 _ => expand::expand(&endpoint, errors),
             }

@@ -1,4 +1,4 @@
-//! Parses the return type. It determines the stream's item type, and whether the endpoint can fail
+//! Parses the return type, which declares the stream's item type, and whether the endpoint can fail
 //! before the response begins, in the stream, or both.
 
 use proc_macro2::{Span, TokenStream};
@@ -29,8 +29,8 @@ pub(crate) struct Returns {
 
 /// The `Result` around the stream.
 pub(crate) struct Response {
-    /// The `Result` type, with `()` instead of the stream. A projection can then name its error
-    /// type, which would not be possible with `impl Trait`.
+    /// The `Result` type, with `()` instead of the stream. The expansion names the error type
+    /// through a projection from this type, which must not contain an `impl Trait`.
     pub(crate) result: TokenStream,
     /// The span of the error type.
     pub(crate) error: Span,
@@ -69,8 +69,8 @@ impl Returns {
         }
     }
 
-    /// Returns `true` if the response and the stream have the same error type, judging by its
-    /// spelling.
+    /// Returns `true` if the response and the stream have the same error type. Only the spelling of
+    /// the two types is compared.
     pub(crate) fn has_one_error(&self) -> bool {
         match (&self.response, &self.carried) {
             (Some(response), Type::Path(carried)) => {
@@ -178,7 +178,8 @@ fn carried(
     let (item, stream_error) = match result.as_deref() {
         None => (carried.span(), None),
         Some([item, error]) => (item.span(), Some(error.span())),
-        // An alias such as `anyhow::Result<T>` hides its error type.
+        // An alias such as `anyhow::Result<T>` hides its error type, so errors point at the whole
+        // alias.
         Some(_) => (carried.span(), Some(carried.span())),
     };
     Some(Returns {

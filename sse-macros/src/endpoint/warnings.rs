@@ -1,5 +1,5 @@
-//! Warnings for code that is probably but not certainly wrong. To silence a warning, pass its name
-//! to `allow(…)`.
+//! Warnings about code that is probably, but not certainly, wrong. To silence a warning, pass its
+//! name to `allow(…)`.
 
 use syn::{LitStr, Type, spanned::Spanned as _};
 
@@ -50,8 +50,8 @@ pub(crate) fn warnings(endpoint: &Endpoint) -> Vec<Warning> {
     warnings
 }
 
-/// Compares the arguments with the path's captures. `nest("/rooms/{room}", …)` can add captures, so
-/// mismatches are only warnings.
+/// Compares the arguments with the path's captures. A router's `nest("/rooms/{room}", …)` can add
+/// captures to the path, so mismatches are only warnings.
 fn of_captures(endpoint: &Endpoint) -> Vec<Warning> {
     let Some(literal) = &endpoint.args.path else {
         return Vec::new();
@@ -173,7 +173,7 @@ fn reserved_names(endpoint: &Endpoint) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// Warns about a capture that no argument reads, judging by the argument types' names.
+/// Warns about a capture if the names of the argument types suggest that no argument reads it.
 fn unread_capture(endpoint: &Endpoint, literal: &LitStr, captures: &[&str]) -> Option<Warning> {
     let first = captures.first()?;
     let ignores_path =

@@ -27,8 +27,8 @@ impl Runtime {
     /// of the block that contains the expansion.
     ///
     /// If the `crate` key renames the runtime, there is no `use` item, and the expansion contains
-    /// the full path everywhere. If the path does not exist, the compiler reports it only once, no
-    /// matter how often it occurs. A failing import would be an additional error.
+    /// the full path everywhere. The compiler reports a path that does not exist only once, no
+    /// matter how often the path appears. A failing import would be an additional error.
     pub(crate) fn import(&self) -> Option<TokenStream> {
         let (path, private) = (&self.path, Ident::new(PRIVATE, Span::call_site()));
         (!self.is_renamed).then(|| quote!(use #path::__private as #private;))

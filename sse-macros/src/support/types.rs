@@ -74,7 +74,8 @@ pub(crate) fn borrows(ty: &Type) -> bool {
             visit::visit_type_reference(self, reference);
         }
 
-        // The caller chooses the lifetimes in a function type, so they are not borrows.
+        // The lifetimes in a function type are chosen by the function's caller, so the type itself
+        // does not borrow anything.
         fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
         fn visit_parenthesized_generic_arguments(
             &mut self,

@@ -35,7 +35,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
     let (serialize, problem, retry_after, inside) = if failed {
-        // The impls are still generated so that uses of the type do not cause further errors.
+        // The impls are generated despite the errors so that uses of the type do not cause further
+        // errors.
         let nothing = || quote!(::core::unreachable!());
         (nothing(), nothing(), nothing(), None)
     } else {
@@ -103,7 +104,8 @@ fn inside(model: &Model) -> TokenStream {
         match &problem.transparent {
             None => quote!(#path { .. } => ::core::option::Option::None,),
             Some(Transparent { member, ty }) => {
-                // If the type does not implement `SseError`, the compiler reports it at this span.
+                // If the type does not implement `SseError`, the compiler reports the error at this
+                // span.
                 let check = model.runtime.private(ty.span());
                 let inside = quote_spanned!(ty.span()=> #check::inside::<#ty>(__error));
                 quote!(#path { #member: __error } => #inside,)
@@ -228,8 +230,8 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The standard members of a problem. A field with the same name replaces the member if the field
-/// is sent.
+/// The standard members of a problem. If a field with the name of a standard member is sent, it
+/// replaces that member.
 const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 
 /// Generates the arm that returns the `Problem` for one variant.
@@ -267,7 +269,8 @@ fn retry_after(problem: &Problem, runtime: &Runtime) -> TokenStream {
         None => quote!(#path { .. } => ::core::option::Option::None,),
         Some(after) => {
             let (member, ty) = (&after.member, &after.ty);
-            // If the type cannot be used as a delay, the compiler reports it at this span.
+            // If the field's type cannot be used as a delay, the compiler reports the error at this
+            // span.
             let private = runtime.private(ty.span());
             let read = quote_spanned!(ty.span()=> #private::retry_after::<#ty>(__after));
             quote!(#path { #member: __after, .. } => #read,)

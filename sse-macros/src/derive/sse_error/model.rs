@@ -55,8 +55,8 @@ const ON_FIELD: Target = Target {
 
 const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
-/// The default status. If an error does not declare a status, it is assumed to be one that clients
-/// cannot fix.
+/// The default status. An error that does not declare a status is assumed to be a failure of the
+/// server, which clients cannot fix.
 const DEFAULT_STATUS: u16 = 500;
 
 pub(crate) struct Model {

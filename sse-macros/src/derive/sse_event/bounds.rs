@@ -1,5 +1,5 @@
-//! Infers the bounds of `impl Serialize`. It uses the same heuristic as serde's derive, so both
-//! impls have the same bounds.
+//! Infers the bounds of `impl Serialize` with the same heuristic as serde's derive, so that a type
+//! has the same bounds with either derive.
 
 use quote::quote;
 use std::collections::HashSet;
@@ -10,8 +10,8 @@ use syn::{
 
 use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
-/// Returns the predicates that the type declares. If it does not declare any, returns the
-/// predicates that its fields require.
+/// Returns the predicates in the type's `#[serde(bound = "…")]`. If the type does not have this
+/// attribute, returns the predicates that its fields require.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     if let Some(declared) = serde_attribute::bound(&input.attrs) {
         return declared;
@@ -56,7 +56,7 @@ fn serialized_fields(data: &Data) -> Vec<&Field> {
     fields.into_iter().filter(is_serialized).collect()
 }
 
-/// The type parameters that occur in field types, and their associated types.
+/// The type parameters that appear in field types, and their associated types.
 struct Used<'a> {
     all: HashSet<&'a syn::Ident>,
     params: HashSet<syn::Ident>,
@@ -102,6 +102,7 @@ impl<'ast> Visit<'ast> for Used<'_> {
         visit::visit_path(self, path);
     }
 
-    // A macro's tokens do not show which type parameters the resulting type uses.
+    // Macros are skipped, because a macro's tokens do not show which type parameters the resulting
+    // type uses.
     fn visit_macro(&mut self, _: &'ast syn::Macro) {}
 }

@@ -17,8 +17,9 @@
 //!                                };
 //! ```
 //!
-//! serde's own derive serializes the content. It is applied to a copy of the type that keeps all of
-//! serde's attributes. The `impl Serialize` for the original type adds the event's head.
+//! serde's own derive serializes the content. That derive is applied to a copy of the type that
+//! keeps all of serde's attributes. The `impl Serialize` for the original type adds the event's
+//! head.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -43,7 +44,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let bounds = bounds(&model.input);
     let private = model.runtime.internals();
     let (helper, serialize, shape) = if failed {
-        // The impls are still generated so that uses of the type do not cause further errors.
+        // The impls are generated despite the errors so that uses of the type do not cause further
+        // errors.
         let nothing = quote!(#private::Shape::Enum(&[]));
         (TokenStream::new(), quote!(::core::unreachable!()), nothing)
     } else {
@@ -67,8 +69,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
         #[allow(warnings)]
         const _: () = {
             #import
-            // The strings in serde's attributes cannot contain `$crate`, so serde has to be
-            // available under a plain name.
+            // The strings in serde's attributes cannot contain `$crate`, so serde is imported under
+            // a plain name.
             use #private::serde as __serde;
             #helper
             #[automatically_derived]
@@ -230,7 +232,8 @@ fn arm(shape: &Shape, runtime: &Runtime, is_whole: bool) -> TokenStream {
     if let Some(id) = &shape.id {
         let member = &id.member;
         bindings.push(quote!(#member: __id));
-        // If the type cannot be used as an event ID, the compiler reports it at this span.
+        // If the field's type cannot be used as an event ID, the compiler reports the error at this
+        // span.
         let at = id.ty.span();
         let check = runtime.private(at);
         let ty = &id.ty;

@@ -252,7 +252,8 @@ impl Args {
         }
     }
 
-    /// Parses one comma-separated part. An error in this part does not hide errors in other parts.
+    /// Parses one comma-separated part. If the part contains an error, the other parts are still
+    /// checked.
     fn part(&mut self, first: bool, part: TokenStream, errors: &mut Errors) {
         let parse = |input: ParseStream<'_>| {
             if input.peek(syn::Lit) {
@@ -319,12 +320,12 @@ fn is_expression(input: ParseStream<'_>) -> bool {
         return false;
     };
     match &expr {
-        // A single identifier might be a key without a value.
+        // A single identifier that resembles a key is probably a key whose value is missing.
         syn::Expr::Path(path) => path.path.get_ident().is_none_or(|name| {
             let name = name.to_string();
             did_you_mean(&name, KEYS.map(|(key, _)| key)).is_none()
         }),
-        // An identifier followed by parentheses might also be a key.
+        // A single identifier followed by parentheses might be a key, as in `allow(…)`.
         syn::Expr::Call(call) => match &*call.func {
             syn::Expr::Path(path) => path.path.get_ident().is_none(),
             _ => true,

@@ -10,7 +10,7 @@ use super::{
     yields::{YIELD, YIELD_ALL},
 };
 
-/// Returns a predicate that checks whether a statement yields, judging by its tokens.
+/// Returns a predicate that uses a statement's tokens to determine whether the statement yields.
 pub(crate) fn yield_predicate(statements: &[Stmt]) -> impl Fn(&Stmt) -> bool + use<> {
     let yielding = yielding_macros(statements);
     move |statement| !is_macro_definition(statement) && finds(statement, &yielding)
@@ -57,7 +57,7 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
 /// An unknown macro may expand to such a call. An identifier that is a prefix of `yield_all` also
 /// counts, for two reasons. If the `!` of a call is missing, the compiler can only explain the
 /// mistake if the macro is in scope. If the user is still typing the name, an editor can only
-/// complete it if the macro is in scope.
+/// complete the name if the macro is in scope.
 pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     let mut tokens = statements.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -85,8 +85,8 @@ pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     false
 }
 
-/// Returns `true` if an expression calls the variant constructor `name`, judging by its path. For
-/// example, `Ok(…)` and `Result::Ok(…)` count as `Ok`, but `Reply::Ok(…)` does not.
+/// Returns `true` if an expression is a call whose path names the variant `name`. For example,
+/// `Ok(…)` and `Result::Ok(…)` count as `Ok`, but `Reply::Ok(…)` does not.
 pub(crate) fn is_call_of(expr: &Expr, name: &str) -> bool {
     let Expr::Call(ExprCall { func, .. }) = expr else {
         return false;

@@ -161,7 +161,8 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             .tokens
             .next_if(|next| matches!(next, TokenTree::Group(_)))
         {
-            // This is the body of a nested `macro_rules!`, whose variables are not expressions yet.
+            // The `$` shows that this call is in the body of a nested `macro_rules!`, where the
+            // variables are not expressions yet.
             Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
             Some(operand) => self
                 .exits

@@ -1,5 +1,5 @@
-//! Finds blocking calls, detached tasks and busy loops. Such code compiles, but it stalls or
-//! outlives the stream.
+//! Finds blocking calls, detached tasks and busy loops. Such code compiles, but it stalls the
+//! stream or outlives it.
 //!
 //! A function call is reported only if its path starts with a crate name, so a call to a local
 //! function named `sleep` is not reported. Closures are skipped because
@@ -57,7 +57,8 @@ impl Finder {
     fn method_call(&mut self, call: &ExprMethodCall) {
         let name = call.method.to_string();
         let way_out = match name.as_str() {
-            // `OpenOptions::open` can be recognized only by the start of the call chain.
+            // Many types have a method called `open`, so `OpenOptions::open` is recognized by the
+            // start of the call chain.
             "open" if begins_with_options(call) => "use `tokio::fs::OpenOptions`",
             name => match instead_of_method(name) {
                 Some(way_out) => way_out,
@@ -127,7 +128,8 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) => return,
-            // The argument might be a closure or a future that runs elsewhere.
+            // The arguments are not checked, because they might be closures or futures that run
+            // elsewhere.
             Expr::Call(call) if runs_elsewhere(&call.func) => return,
             Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
                 return self.visit_expr(&call.receiver);
@@ -154,7 +156,7 @@ impl<'ast> Visit<'ast> for Finder {
         }
     }
 
-    // The code in a nested item runs only if it is called.
+    // Nested items are skipped, because their code runs only if it is called.
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 

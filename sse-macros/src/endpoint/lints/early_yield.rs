@@ -1,4 +1,5 @@
-//! Finds a `yield_!` that begins the response before a `?` that could still have set the status.
+//! Finds a `yield_!` that begins the response before a `?` that could otherwise have set the
+//! status.
 //!
 //! If the response and the stream have the same error type, the compiler accepts such code, but the
 //! error becomes an event instead of a status.
@@ -21,8 +22,8 @@ use crate::endpoint::body::{
 /// Returns the span of the first `yield_!` if a statement between it and the next `yield_!` can
 /// fail.
 ///
-/// Only a `yield_!` in the function's outermost block counts. If the `yield_!` is in a loop or a
-/// branch, the code after it is part of the stream.
+/// Only a `yield_!` in the function's outermost block counts. If the first `yield_!` is in a loop
+/// or a branch, the code after the loop or branch is assumed to be part of the stream.
 pub(crate) fn early_yield(statements: &[Stmt]) -> Option<Span> {
     let yields = yield_predicate(statements);
     let mut rest = statements.iter().skip_while(|statement| !yields(statement));

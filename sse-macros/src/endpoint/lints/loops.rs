@@ -1,8 +1,8 @@
-//! Finds loops that never yield to the executor. Judging by its tokens, nothing in such a loop
+//! Finds loops that never yield to the executor. The tokens of such a loop contain nothing that
 //! waits, yields or leaves the loop.
 //!
 //! An unknown macro might do any of these, so a loop that contains an unknown macro is not
-//! reported. A loop is not reported either if it appears to call a function that never returns.
+//! reported. Neither is a loop that appears to call a function that never returns.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
@@ -143,7 +143,7 @@ impl<'a> Visit<'a> for WaysOut<'a> {
                     None => self.loops == 0,
                 };
             }
-            // This may continue a loop that surrounds the checked one.
+            // A `continue` with the label of a surrounding loop leaves the checked loop.
             Expr::Continue(inner) => {
                 self.found |= inner
                     .label
@@ -173,8 +173,8 @@ impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_item(&mut self, _: &'a Item) {}
 }
 
-/// Returns `true` if an expression is a block that ends with a call. If the block is the `else`
-/// block of a `let`, such a call never returns.
+/// Returns `true` if an expression is a block that ends with a call. The `else` block of a `let`
+/// has to diverge, so a call at its end never returns.
 fn ends_with_call(block: &Expr) -> bool {
     let Expr::Block(ExprBlock { block, .. }) = block else {
         return false;
@@ -238,7 +238,8 @@ fn leaves(tokens: TokenStream) -> bool {
             TokenTree::Ident(word) => word == "break" || word == "return",
             TokenTree::Punct(punct) => match punct.as_char() {
                 '?' => true,
-                // A negating `!` does not follow a name, and the `!` in `!=` is joined to the `=`.
+                // This is the `!` of a macro call. A negating `!` does not follow a name, and the
+                // `!` in `!=` is joined to the `=`.
                 '!' => {
                     punct.spacing() == Spacing::Alone
                         && matches!(&before, Some(TokenTree::Ident(name)) if name != YIELD)

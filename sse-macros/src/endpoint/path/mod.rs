@@ -101,7 +101,7 @@ fn optional_mark(path: &str) -> Option<usize> {
     (is_capture && (after.is_empty() || after.starts_with(['/', '}', '>']))).then_some(mark)
 }
 
-/// Returns the position at which `mark` first occurs outside braces.
+/// Returns the position at which `mark` first appears outside braces.
 fn outside_captures(path: &str, mark: char) -> Option<usize> {
     let mut is_inside = false;
     path.char_indices().find_map(|(at, char)| {

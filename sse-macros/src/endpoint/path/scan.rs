@@ -28,7 +28,7 @@ impl Token {
     }
 }
 
-/// Splits a path into characters. Like in `matchit`, doubled braces are paired from left to right.
+/// Splits a path into characters. As in `matchit`, doubled braces are paired from left to right.
 fn tokens(path: &str) -> Vec<Token> {
     let mut chars = path.char_indices().peekable();
     let mut tokens = Vec::new();
@@ -44,7 +44,8 @@ fn tokens(path: &str) -> Vec<Token> {
     tokens
 }
 
-/// Scans a path like `matchit`, but continues after a problem to find further problems.
+/// Scans a path in the same way as `matchit`, but continues after a problem to find further
+/// problems.
 pub(super) fn scan(path: &str) -> Scan<'_> {
     let tokens = tokens(path);
     let mut scan = Scan::default();

@@ -1,7 +1,7 @@
 //! Rewrites `return`, `?` and `.await`.
 //!
-//! If an expression contains an error, it is left unchanged. The function's return type is then an
-//! error type, so the compiler does not report follow-up errors.
+//! An expression that contains an error is left unchanged. In that case, the function's return type
+//! contains a `compile_error!`, so the compiler does not report follow-up errors.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -25,8 +25,8 @@ impl BodyRewriter<'_> {
         }
     }
 
-    /// Returns the path to the runtime function that handles an error here. Its name is `before` if
-    /// the response has not begun yet, and `in_stream` otherwise.
+    /// Returns the path to the runtime function that handles an error at the current position. The
+    /// function's name is `before` if the response has not begun yet, and `in_stream` otherwise.
     pub(super) fn side_function(&self, before: &str, in_stream: &str, at: Span) -> TokenStream {
         let name = match self.side {
             Side::BeforeResponse => before,

@@ -1,4 +1,4 @@
-//! Recognizes calls that return a lock guard, judging by their method names.
+//! Recognizes, by the names of the methods, calls that return a lock guard.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
@@ -39,8 +39,8 @@ const LOCK: [&str; 6] = [
     "write",
     "write_owned",
 ];
-/// tokio's methods that return a `Result` without waiting. std's guards are not `Send`, so the
-/// compiler already rejects holding them across a `yield_!`.
+/// tokio's methods that return a `Result` without waiting. std's locks do not need a lint, because
+/// their guards are not `Send`, so the compiler already rejects holding them across a `yield_!`.
 const TRY_LOCK: [&str; 6] = [
     "try_lock",
     "try_lock_owned",

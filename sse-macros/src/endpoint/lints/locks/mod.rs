@@ -1,5 +1,5 @@
-//! Finds async lock guards that are held across a `yield_!`. A slow client would prevent such a
-//! guard from being dropped.
+//! Finds async lock guards that are held across a `yield_!`. If the client is slow, the generator
+//! waits at the `yield_!`, and every task that needs the lock has to wait as well.
 //!
 //! A guard is recognized by the call that returns it, such as `….lock().await`. The variable that
 //! holds the guard is tracked until it is dropped or moved, or until its block ends. A guard in the
@@ -54,7 +54,7 @@ struct Guard {
 }
 
 impl GuardTracker {
-    /// Visits a scope, then drops the guards acquired in it.
+    /// Visits a scope, then stops tracking the guards acquired in it.
     fn scope(&mut self, read: impl FnOnce(&mut Self)) {
         let outside = self.guards.len();
         read(self);
@@ -73,8 +73,8 @@ impl GuardTracker {
     fn release(&mut self, name: &Ident) -> Option<Guard> {
         let named = |guard: &Guard| guard.name.as_ref() == Some(name);
         let at = self.guards.iter().rposition(named)?;
-        // The guard is marked as reported instead of being removed, because `scope` truncates the
-        // list to an earlier length.
+        // `scope` truncates the list to an earlier length, which would be wrong if a guard had been
+        // removed from the middle. The guard is therefore marked as reported instead.
         let guard = &mut self.guards[at];
         let released = Guard {
             name: guard.name.take(),
@@ -153,7 +153,7 @@ impl<'ast> Visit<'ast> for GuardTracker {
 
     fn visit_local(&mut self, local: &'ast Local) {
         let Some(init) = &local.init else { return };
-        // A guard that is bound to another variable is still held.
+        // A guard that has been moved to another variable is still held.
         if let (Some(from), Some(to)) = (path_name(&init.expr), variable(&local.pat)) {
             if let Some(guard) = self.release(from).filter(|guard| !guard.is_reported) {
                 self.hold(Some(to), &guard.call);
@@ -169,8 +169,8 @@ impl<'ast> Visit<'ast> for GuardTracker {
         }
     }
 
-    // A closure or an `async` block moves the variables that it mentions. Its code is not part of
-    // the generator.
+    // A closure or an `async` block is assumed to move the variables that it mentions. Its code is
+    // not part of the generator.
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         self.release_moved(|moved| visit::visit_expr_closure(moved, closure));
     }
@@ -301,8 +301,8 @@ impl<'ast> Visit<'ast> for Moved {
     }
 }
 
-/// The calls in an expression that return a guard as a temporary. Such a guard lives as long as the
-/// expression's value.
+/// Collects the calls in a scrutinee that create a guard as a temporary. Such a guard lives as long
+/// as the scrutinee's value.
 #[derive(Default)]
 struct Temporaries {
     calls: Vec<Ident>,
