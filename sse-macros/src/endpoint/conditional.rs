@@ -305,7 +305,7 @@ fn condition(
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
         // A `cfg_attr` can stay if all of its attributes belong to the outer function. Attributes
-        // for the inner function are moved there one by one, so they cannot stay in a `cfg_attr`.
+        // for the inner function are moved to it one by one, so they cannot stay in a `cfg_attr`.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };
