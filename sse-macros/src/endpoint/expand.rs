@@ -313,8 +313,8 @@ fn handler(endpoint: &Endpoint, returns: &Returns) -> TokenStream {
         Form::Response => "response",
         Form::TryResponse => "try_response",
     };
-    // If the coroutine is not `Send`, the compiler reports this expression, so the expression has
-    // the span of the user's `async`.
+    // If the coroutine is not `Send`, the compiler reports the error at this expression, so the
+    // expression has the span of the user's `async`.
     let span = sig
         .asyncness
         .map_or_else(|| name.span(), |token| token.span);

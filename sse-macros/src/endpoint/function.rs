@@ -53,9 +53,9 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
 
 /// Parses a function whose body contains a syntax error.
 ///
-/// The body is kept unchanged. The compiler can then report the syntax error accurately and only
-/// once. The rest of the file can still refer to the endpoint, and editors can complete unfinished
-/// code.
+/// The body is kept unchanged so that the compiler can report the syntax error accurately and only
+/// once. The rest of the file can then still refer to the endpoint, and editors can complete
+/// unfinished code.
 fn with_unread_body(item: TokenStream) -> Option<Function> {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
     let body = match tokens.last_mut() {

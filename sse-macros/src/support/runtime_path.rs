@@ -26,7 +26,7 @@ impl Runtime {
     /// Returns the `use` item that imports `__private` under its short name. It belongs at the top
     /// of the block that contains the expansion.
     ///
-    /// If the `crate` key renames the runtime, there is no `use` item, and the expansion contains
+    /// If the `crate` key sets another path, the `use` item is omitted, and the expansion contains
     /// the full path everywhere. The compiler reports a path that does not exist only once, no
     /// matter how often the path appears. A failing import would be an additional error.
     pub(crate) fn import(&self) -> Option<TokenStream> {

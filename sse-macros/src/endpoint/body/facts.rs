@@ -52,9 +52,9 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
     find.0
 }
 
-/// Returns `true` if the rewritten statements may still call `yield_!` or `yield_all!`.
+/// Returns `true` if the rewritten statements might still call `yield_!` or `yield_all!`.
 ///
-/// An unknown macro may expand to such a call. An identifier that is a prefix of `yield_all` also
+/// An unknown macro might expand to such a call. An identifier that is a prefix of `yield_all` also
 /// counts, for two reasons. If the `!` of a call is missing, the compiler can only explain the
 /// mistake if the macro is in scope. If the user is still typing the name, an editor can only
 /// complete the name if the macro is in scope.
