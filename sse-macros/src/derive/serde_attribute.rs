@@ -140,7 +140,7 @@ pub(crate) fn retain(attributes: &mut Vec<Attribute>) {
         if let Meta::List(list) = &mut attribute.meta
             && list.path.is_ident("expect")
         {
-            // If the lint does not fire in the copy, the compiler would warn that the `expect` is
+            // If the lint did not fire in the copy, the compiler would warn that the `expect` is
             // unfulfilled.
             list.path = syn::parse_quote!(allow);
         }

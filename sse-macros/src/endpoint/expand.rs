@@ -67,8 +67,8 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
-    // One of the errors becomes part of the return type. The compiler then treats the type as
-    // unknown, and does not report follow-up errors.
+    // If there are errors, one of them becomes part of the return type. The compiler then does not
+    // know the type, and therefore does not report follow-up errors.
     let output = errors.next_back().map_or_else(
         || output(returns, runtime),
         |error| quote!(<[(); #error] as #private::Fallible>::Ok),

@@ -1,5 +1,5 @@
-//! Parses the return type, which declares the stream's item type, and whether the endpoint can fail
-//! before the response begins, in the stream, or both.
+//! Parses the return type, which determines the stream's item type and whether the endpoint can
+//! fail before the response begins, in the stream, or both.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;

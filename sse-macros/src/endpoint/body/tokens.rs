@@ -162,7 +162,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             .next_if(|next| matches!(next, TokenTree::Group(_)))
         {
             // The `$` shows that this call is in the body of a nested `macro_rules!`, where the
-            // variables are not expressions yet.
+            // variables are not expressions yet. The call is therefore left unchanged.
             Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
             Some(operand) => self
                 .exits

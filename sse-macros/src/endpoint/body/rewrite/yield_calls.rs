@@ -131,7 +131,7 @@ impl BodyRewriter<'_> {
 
 /// Returns the message for a literal `Ok(…)` or `Err(…)`, which a stream that can fail must not
 /// yield. In a stream that cannot fail, the item itself might be a `Result`, and only the compiler
-/// knows the item's type.
+/// knows the item's type, so such calls are not reported.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
         Some("an error ends the stream; write `return Err(…);` instead of this `yield_!`")

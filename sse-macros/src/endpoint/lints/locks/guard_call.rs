@@ -1,4 +1,5 @@
-//! Recognizes, by the names of the methods, calls that return a lock guard.
+//! Recognizes calls that return a lock guard. Types are unknown here, so the names of the methods
+//! have to suffice.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
