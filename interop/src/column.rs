@@ -128,7 +128,7 @@ impl Column {
             }),
             (Self::EventsourceClient, P::Retry) => Some(Fault {
                 seen: "reconnected after ",
-                reason: "waits for a random time between 50 % and 100 % of `retry`",
+                reason: "waits for a random time between 50% and 100% of `retry`",
             }),
             _ => None,
         }

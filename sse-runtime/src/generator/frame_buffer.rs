@@ -46,7 +46,7 @@ pub(crate) struct FrameBuffer {
 
 impl FrameBuffer {
     /// Adds a shared frame. The frame is not copied if the buffer is empty or the frame is large.
-    /// Clients that have not received the frame yet then share one copy of it.
+    /// Clients still waiting for the frame then share one copy of it.
     // Inlined along with the copy, because the copy is often the only work done for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {

@@ -90,7 +90,7 @@ impl Closing {
     }
 }
 
-/// Shortens the limit by a random amount of up to 20 % so that clients that connected at the same
+/// Shortens the limit by a random amount of up to 20% so that clients that connected at the same
 /// time don't reconnect at the same time.
 fn spread(limit: Duration) -> Duration {
     limit.mul_f64(1.0 - 0.2 * fastrand::f64())

@@ -46,7 +46,7 @@ impl Delays {
         self.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the delay at the quantile `part` in microseconds, accurate to within 20 %.
+    /// Returns the delay at the quantile `part` in microseconds, accurate to within 20%.
     pub fn quantile(&self, part: f64) -> u64 {
         let counts: Vec<u64> = self.0.iter().map(|n| n.load(Ordering::Relaxed)).collect();
         let wanted = counts.iter().sum::<u64>() as f64 * part;

@@ -178,7 +178,7 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(1.0),
     ),
     bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
-    // Our server may make 15 % more calls, because it reads the head itself and checks the options that each socket
+    // Our server may make 15% more calls, because it reads the head itself and checks the options that each socket
     // inherits.
     bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.15)),
     bar(

@@ -1,4 +1,4 @@
-//! Streams that the server writes directly to the socket, without hyper, and other requests on the
+//! Streams that bypass hyper and are written directly to the socket, mixed with other requests on the
 //! same connection.
 
 mod disconnect;
