@@ -58,7 +58,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
 const ABORTED: &str = "aborted_stream_does_not_end_cleanly";
 const NOTICED: &str = "client_disconnect_is_noticed_immediately";
 const ENDS_CLEANLY: &str = "Caddy 2.6 ends the response cleanly";
-const NOTICED_LATE: &str = "only noticed when the server sends the next event or keep-alive";
+const NOTICED_LATE: &str = "noticed only when the server sends the next event or keep-alive";
 const SIX: &str = "serves only six streams per connection at a time";
 
 /// Returns the reason why a module does not have a test.
@@ -73,7 +73,7 @@ fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
             | "refusing_server_is_skipped_immediately"
             | "refusing_server_is_skipped_after_a_health_check"
             | "draining_server_receives_no_new_streams",
-        ) if module.ends_with("_default") => Some("only tested with the configuration files below"),
+        ) if module.ends_with("_default") => Some("tested only with the configuration files below"),
         ("varnish", "browser_can_open_fifty_streams") => Some("does not support TLS"),
         (
             "nginx",
@@ -81,7 +81,7 @@ fn not_applicable(module: &str, test: &str) -> Option<&'static str> {
             | "refusing_server_is_skipped_after_a_health_check",
         ) => Some("the free version has no health checks"),
         ("varnish", "refusing_server_is_skipped_immediately") => {
-            Some("piped requests are not retried, and fail until the next health check")
+            Some("piped requests are not retried; they fail until the next health check")
         }
         _ => None,
     }
