@@ -37,7 +37,7 @@ pub(crate) enum Known {
 
 const NO_RECONNECT: &str =
     "does not reconnect automatically; the calling code has to reconnect with the last id";
-const ONLY_GET: &str = "`EventSource` only sends `GET` requests";
+const ONLY_GET: &str = "`EventSource` sends only `GET` requests";
 
 impl Column {
     pub(crate) const ALL: [Self; 12] = [
@@ -109,7 +109,7 @@ impl Column {
                 P::IdAlone,
             ) => Some(Fault {
                 seen: "id on reconnect: \"1\"",
-                reason: "only remembers the ids of events, not the ids of keep-alives (which a filtered topic sends); \
+                reason: "remembers only the ids of events, not those of keep-alives (which a filtered topic sends); \
                          `keep_alive_event` turns the keep-alive into an event",
             }),
             (Self::FetchEventSource, P::Done | P::Stop) => Some(Fault {

@@ -195,7 +195,7 @@ impl Library {
         use Known::{Fault, NotApplicable};
 
         match (self, one) {
-            (Self::Turbo, Trait::Error) => Some(NotApplicable("only reads unnamed events")),
+            (Self::Turbo, Trait::Error) => Some(NotApplicable("reads only unnamed events")),
             (Self::Turbo, Trait::Close) => Some(NotApplicable(
                 "has no attribute for this; its `EventSource` stops at the `204`",
             )),
