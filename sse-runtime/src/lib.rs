@@ -1,5 +1,5 @@
 //! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an `async fn` that
-//! yields values and get a route.
+//! yields values, and you get a route.
 //!
 //! ```no_run
 //! use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@
 //! The endpoint sets the right headers, sends one `data` line per event, and sends a keep-alive
 //! when the stream is idle. Every event is on the wire before the generator continues. As soon as
 //! the client disconnects, the generator is dropped at its current `.await`. You do not need to
-//! flush or to pass a cancellation token to every await.
+//! flush, or to pass a cancellation token to every `.await`.
 //!
 //! The macro is called `yield_!` because `yield` is a reserved keyword in Rust. The attribute
 //! brings it into scope only inside the function.
@@ -47,12 +47,10 @@
 //! - [`Event`]: a value with an `id`, an event name, a `retry` or a comment.
 //! - [`SseEvent`](derive@SseEvent) and [`SseError`](derive@SseError): named events and errors,
 //!   defined by an enum.
-//! - [`Connection`]: a stream's client, the tasks and hooks that end with the stream, and
-//!   [why](CloseReason) the stream closed.
-//! - [`first_ok`]: turns an upstream failure into a response status if the failure happens before
-//!   the response starts.
-//! - [`LastEventId`] and [`Event::done`]: where a client resumes, and how to stop it from
-//!   reconnecting.
+//! - [`Connection`]: a stream's client, its tasks and hooks, and the [reason](CloseReason) why it
+//!   closed.
+//! - [`first_ok`]: turns an upstream failure before the response starts into a response status.
+//! - [`LastEventId`]: where a client resumes. [`Event::done`]: stops a client from reconnecting.
 //!
 //! **Share events**
 //!
@@ -83,14 +81,14 @@
 //!
 //! | if | then |
 //! | --- | --- |
-//! | the client disconnects | the generator is dropped at its current `.await`, and its destructors run; a generator that never waits is dropped at its next `.await` |
-//! | the generator returns | the stream ends; an `EventSource` reconnects and starts a new stream, unless the attribute sets `end = "stop"` |
+//! | the client disconnects | the generator is dropped at its current or next `.await`, and its destructors run |
+//! | the generator returns | the stream ends, and an `EventSource` reconnects unless the attribute sets `end = "stop"` |
 //! | `?` or `return Err(e)` before the response starts | the error is the response |
-//! | `?` or `return Err(e)` in the stream | `event: error` with the error as JSON, then the end; logged at `warn` |
-//! | a value's `Serialize` implementation fails | the response is aborted, so that no client mistakes it for a complete one; logged at `error`; a partial frame is never sent |
-//! | the generator panics | the same; other streams and the server are not affected |
-//! | the server cuts off a stream with a method other than `GET` | the response is aborted, so that no client mistakes it for a complete one; logged at `warn` ([how a stream ends](how_a_stream_ends)) |
-//! | the method is `HEAD` | only the head is sent; the statements before the response run, but the stream does not |
+//! | `?` or `return Err(e)` in the stream | the stream sends an `error` event with the error as JSON, ends, and logs the error at `warn` |
+//! | a value's `Serialize` implementation fails | the response is aborted without sending a partial frame, and the failure is logged at `error` |
+//! | the generator panics | the same, and other streams are not affected |
+//! | the server cuts off a stream with a method other than `GET` | the response is [aborted](how_a_stream_ends) so that no client mistakes it for a complete one, and a line is logged at `warn` |
+//! | the method is `HEAD` | the statements before the response run, and only the head is sent |
 //!
 //! The crate logs through `tracing`, using the target `sse_runtime`. Install a subscriber to see
 //! the output.
@@ -99,7 +97,7 @@
 //!
 //! | feature | description |
 //! | --- | --- |
-//! | `server` (default) | [`serve`](crate::serve()) and [`Server`]; without it, use `axum::serve` |
+//! | `server` (default) | [`serve`](crate::serve()) and [`Server`] (without this feature, use `axum::serve`) |
 //! | `testing` | [`testing`], for dev-dependencies |
 //! | `http2` | [`serve`](crate::serve()) supports HTTP/2 in addition to HTTP/1 |
 //! | `metrics` | counts streams, events and bytes with the `metrics` crate |
@@ -207,7 +205,7 @@ pub mod running_in_production {}
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
 
-/// The types that an endpoint's function expands to, and the types that appear in their signatures.
+/// The types that an endpoint's function expands to, and the types in their signatures.
 pub mod route {
     #[doc(inline)]
     pub use crate::{

@@ -40,16 +40,16 @@
 /// | key | value | default | meaning |
 /// | --- | --- | --- | --- |
 /// | `method` | `GET`, `POST`, `PUT`, `PATCH`, `DELETE` | `GET` | a browser's `EventSource` sends `GET`; the others are for `fetch` |
-/// | `keep_alive` | a duration, `"off"` | `"15s"` | a comment (a line that contains only `:`) after this much silence |
+/// | `keep_alive` | a duration, `"off"` | `"15s"` | sends a comment (a line that contains only `:`) after this much silence |
 /// | `keep_alive_event` | an event name | none | sends the keep-alive as an event with this name and the data `null` so that scripts see it |
 /// | `retry` | a duration | none | the reconnection time, sent together with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events yielded without waiting in between share a write of up to 32 KiB |
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20% at random so that clients do not all reconnect at the same time |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` responds with a `204`, which stops the client, and also ends the stream with a `done` event whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down: `close` ends the stream at a random moment within the drain time; `finish` lets the stream run until it ends by itself or the drain time elapses |
-/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | how the response ends if the stream is closed before its function finishes: `abort` aborts the response, `end` ends it as if it were complete |
-/// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | `own`: only the events that the function yields, and comments; `all`: also `done`, `gap`, `close` and the keep-alive event |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down, `close` ends the stream at a random moment within the drain time, and `finish` lets it run until it ends by itself or the drain time elapses |
+/// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | if the stream is closed before its function finishes, `abort` aborts the response, and `end` ends it as if it were complete |
+/// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | with `own`, the stream sends only comments and the events that the function yields; `all` adds `done`, `gap`, `close` and the keep-alive event |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences the given [warnings](#warnings) |
 /// | `crate` | a path | `::sse_runtime` | for a renamed dependency: `crate = ::my_sse` |
 ///
@@ -66,50 +66,50 @@
 ///
 /// | return type | statements before the first one that yields | in the stream |
 /// | --- | --- | --- |
-/// | `impl Stream<Item = T>` | part of the stream: the head is sent when the generator first waits | `?` does not compile |
-/// | `impl Stream<Item = Result<T, E>>` | part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
+/// | `impl Stream<Item = T>` | are part of the stream: the head is sent when the generator first waits | `?` does not compile |
+/// | `impl Stream<Item = Result<T, E>>` | are part of the stream | `?` and `return Err(e)` end it with `event: error`, the error as JSON in `data` |
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
 /// `T` and `E` must implement [`Payload`](crate::event::Payload), which is implemented by all
 /// [`serde::Serialize`] types, [`Text`](crate::Text), and axum's `Html`. `R` must implement
-/// `axum::response::IntoResponse`, but does not have to represent a failure: it can also be a
+/// `axum::response::IntoResponse`, but does not have to represent a failure. It can also be a
 /// redirect or a plain JSON object, for example. "Before" refers to the order of the statements in
-/// the source code: the statements before the first one that yields are those in the function's
-/// outermost block that precede the first statement that contains a `yield_!`. If you add a
-/// `yield_!` at the top of the function, no statement precedes it, so every `?` sends an event
-/// instead of setting the status. Variables bound before the first `yield_!` live until the stream
-/// ends. If the function returns a `Result<impl Stream<…>, R>`, a `return;` before the response
-/// begins results in a `204`. In all other cases, `return;` ends the stream.
+/// the function's outermost block: the statements that run before the response are those above the
+/// first statement that contains a `yield_!`. If you add a `yield_!` at the top of the function, no
+/// statement precedes it, so every `?` sends an event instead of setting the status. Variables
+/// bound before the first `yield_!` live until the stream ends. If the function returns a
+/// `Result<impl Stream<…>, R>`, a `return;` before the response begins results in a `204`. In all
+/// other cases, `return;` ends the stream.
 ///
 /// # Yielding
 ///
 /// `yield_!(value)` accepts a `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either.
-/// `yield_all!(stream)` yields every item of another stream. The items of that stream must be
-/// values that `yield_!` accepts. If the endpoint's item type is a `Result`, they can also be
-/// `Result`s of such values. If the type of an expression depends on the context, as with
-/// `x.into()`, `"1".parse()?`, `iter.collect()` or `Default::default()`, the compiler infers the
-/// item type. Both macros are in scope only inside the function.
+/// `yield_all!(stream)` yields every item of another stream. That stream's items must be values
+/// that `yield_!` accepts. If the endpoint's item type is a `Result`, they can also be `Result`s of
+/// such values. If the type of an expression depends on the context, as with `x.into()`,
+/// `"1".parse()?`, `iter.collect()` or `Default::default()`, the compiler infers the item type.
+/// Both macros are in scope only inside the function.
 ///
 /// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using it in a
-/// closure or in a nested `async` block is an error. However, a nested `async` block in the
-/// arguments of another macro may compile, because an attribute cannot inspect the arguments of
-/// other macros. An event yielded in such a block is sent even if the block is then dropped before
-/// it completes.
+/// closure or in a nested `async` block is an error. However, if a nested `async` block is an
+/// argument of another macro, it may compile, because an attribute cannot inspect the arguments of
+/// other macros. An event yielded in such a block is sent even if the block is dropped before it
+/// completes.
 ///
 /// A yield is an `.await`. Unless the endpoint sets `flush = "ready"`, a yield lasts until the
-/// event has been handed to the kernel. Under plain `axum::serve` and over HTTP/2, this is best
-/// effort (see [Limitations](crate::limitations)). If the client stops reading, a yield may
-/// therefore wait for as long as the client is connected. Holding a std lock guard across a yield
-/// does not compile. Holding a tokio guard compiles, but the lock then stays held while the yield
-/// waits (see the `lock_across_yield` warning). Clone the guarded value before the yield instead.
+/// event has been handed to the kernel. If the client stops reading, a yield may therefore wait for
+/// as long as the client is connected. Under plain `axum::serve` and over HTTP/2, flushing is best
+/// effort (see [Limitations](crate::limitations)). Holding a std lock guard across a yield does not
+/// compile. Holding a tokio guard compiles, but the lock stays held while the yield waits (see the
+/// `lock_across_yield` warning). Clone the guarded value before the yield instead.
 ///
 /// # Splitting a long generator
 ///
 /// `yield_!` is available only inside the endpoint itself. To split a long generator, move a part
 /// of it into a function that returns a stream, and yield that stream with `yield_all!`. If that
-/// part yields only a single value, the function can return the value instead of a stream. Streams
-/// can be created with `tokio-stream` (from iterators and channels) or `async-stream` (from a
+/// part yields a single value, the function can return the value instead of a stream. Streams can
+/// be created with `tokio-stream` (from iterators and channels) or `async-stream` (from a
 /// generator).
 ///
 /// ```
@@ -136,10 +136,9 @@
 /// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
 /// lint attributes and the visibility are moved to the generated function. Other attributes are
 /// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
-/// attribute, the generator is polled in the attribute's span until the stream ends. An attribute
-/// that reads only the signature, such as `#[utoipa::path]`, goes above this one.
-/// `#[axum::debug_handler]` cannot be used, because it supports only plain axum handlers, and the
-/// generated function is not one.
+/// attribute, the generator is polled in its span until the stream ends. Attributes that read only
+/// the signature, such as `#[utoipa::path]`, go above this one. `#[axum::debug_handler]` cannot be
+/// used, because it supports only plain axum handlers, and the generated function is not one.
 ///
 /// # Warnings
 ///
@@ -151,22 +150,22 @@
 /// | `unread_capture` | the path has a capture, but none of the arguments reads the path |
 /// | `few_captures` | `Path<…>` takes fewer values than the path has captures (captures of an outer `nest` also count) |
 /// | `body_on_get` | an argument reads the body (`Json`, `String`, `Bytes`, `Multipart`), but the method is `GET`, which has no body |
-/// | `blocking_call` | a call blocks the thread, and therefore all streams that run on it; this covers `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `block_on`, and methods such as `.blocking_recv()` |
+/// | `blocking_call` | a call blocks the thread and therefore all streams on it: `std::thread::sleep`, reads and writes in `std::fs`, `std::net::TcpStream::connect`, `block_on`, or a method such as `.blocking_recv()` |
 /// | `detached_task` | the handle of a `tokio::spawn(…)` is dropped immediately, so the task continues after the client has disconnected |
 /// | `busy_loop` | a `loop` or `while true` never waits, yields or exits, so it never releases the thread |
-/// | `early_yield` | the response and the stream have the same error, and a `?` or a `return Err(…)` appears between the first `yield_!` and the next statement that yields; the error would become a status if the first `yield_!` came later |
+/// | `early_yield` | a `?` or a `return Err(…)` between the first `yield_!` and the next statement that yields would set the status if the first `yield_!` came later (only if the response and the stream have the same error type) |
 /// | `finish_without_end` | `on_shutdown = "finish"` on a function with a loop that never exits |
-/// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, so the lock stays held while the stream waits for a slow client |
+/// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, and therefore while the stream waits for a slow client |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
 ///
-/// Calls in the body are recognised only by their full path, starting with the crate
+/// Calls in the body are recognized only by their full path, starting with the crate
 /// (`std::fs::read(…)`, not `read(…)`). Calls inside closures are ignored, because code such as
 /// `spawn_blocking(|| std::fs::read(…))` is correct.
 ///
 /// # Cancel safety
 ///
-/// Like any axum handler, the generator may be dropped at any `.await`. Work that must always be
-/// completed belongs in a destructor or in a separate task (with `allow(detached_task)` if the
+/// Like any axum handler, the generator may be dropped at any `.await`. If work must always be
+/// completed, do it in a destructor or in a separate task (with `allow(detached_task)` if the
 /// task's handle is not awaited).
 pub use sse_macros::sse_endpoint;
 
@@ -204,8 +203,8 @@ pub use sse_macros::sse_endpoint;
 /// Both enums and structs are supported, and they may have type parameters and lifetimes. The
 /// derive also implements `serde::Serialize`, and supports all of serde's attributes on the type,
 /// its variants and its fields. Deriving `Serialize` as well is an error, because the type would
-/// then have two implementations of the trait. `SseEvent` cannot omit its own implementation,
-/// because a derive cannot see the other derives on the type.
+/// have two implementations of the trait. `SseEvent` cannot omit its own, because a derive cannot
+/// see the other derives on the type.
 ///
 /// If the yielded value is of this type, or is an `Option`, a `Box` or a newtype that contains a
 /// value of this type, the event is named after the variant, and its data is the variant's content,
@@ -218,38 +217,37 @@ pub use sse_macros::sse_endpoint;
 /// an error, or in [`Event::json`](crate::Event::json). If the type is a stream's error type, the
 /// event is named after the variant, or after the endpoint's `error_event` if the variant has no
 /// name. If an event created with [`Event::json`](crate::Event::json) sets its own `event`, `id` or
-/// `retry`, these take precedence over the values that the type specifies. The type does not
-/// implement `IntoResponse`, so it cannot be the error returned before the stream begins. Use
-/// another type there, or derive [`SseError`](derive@SseError) instead.
+/// `retry`, these values take precedence over those of the type. The type does not implement
+/// `IntoResponse`, so you cannot return it as an error before the stream begins. Use another type
+/// for that error, or derive [`SseError`](derive@SseError) instead.
 ///
 /// Event names and serde's names are independent. `#[serde(rename = "…")]` sets the tag in a
 /// handler's JSON, and `#[sse(event = "…")]` sets the event's name. With `#[serde(tag = "type")]`
-/// or `#[serde(untagged)]`, the data is serde's representation of the whole value, including the
-/// tag if there is one, so that clients can read the tag from the data.
+/// or `#[serde(untagged)]`, the data is serde's representation of the whole value. If this includes
+/// a tag, clients can read it from the data.
 ///
-/// If `serde::Deserialize` is also derived, the test client can read the event back (see
-/// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). A field with
-/// `#[serde(skip)]`, such as one that serves only as the id, is set to its default when the event
-/// is read back.
+/// If you also derive `serde::Deserialize`, the test client can read the event back (see
+/// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). Fields with `#[serde(skip)]`,
+/// such as a field that serves only as the id, are then set to their defaults.
 ///
 /// # Attributes
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
 /// | `event = "tool-call"` | variant, struct | the event's name; the default is the name of the variant or the struct in `snake_case` |
-/// | `rename_all = "kebab-case"` | enum | the case of names that are not set explicitly: serde's rules, `snake_case` by default |
-/// | `message` | variant, struct | no name: a browser's `onmessage` receives the event |
+/// | `rename_all = "kebab-case"` | enum | the case of names that are not set explicitly, with serde's rules (`snake_case` by default) |
+/// | `message` | variant, struct | the event has no name, so a browser's `onmessage` receives it |
 /// | `text` | variant, struct of one unnamed field | the data is this text, sent unchanged rather than as JSON |
-/// | `id` | field | the field is also the event's id, so it must be a number, an [`EventId`](crate::EventId), a `uuid::Uuid` (feature `uuid`), or an `Option` of one; with `#[serde(skip)]` it is only the id |
+/// | `id` | field | the field is also the event's id (with `#[serde(skip)]`, only its id): a number, an [`EventId`](crate::EventId), a `uuid::Uuid` (feature `uuid`), or an `Option` of one of these |
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
-/// Names are checked at compile time: they must not be empty or contain line breaks, and no two
-/// variants may have the same name. A variant can hold a single value, named fields, or nothing.
+/// Names are checked at compile time. They must not be empty or contain line breaks, and each
+/// variant must have a different name. A variant can hold a single value, named fields, or nothing.
 pub use sse_macros::SseEvent;
 
 /// Makes a type usable as an error both before and after the first event. Before the first event,
-/// the error becomes an HTTP response. After it, the error becomes an event.
+/// the error becomes an HTTP response. Afterwards, it becomes an event.
 ///
 /// ```
 /// use std::time::Duration;
@@ -288,42 +286,41 @@ pub use sse_macros::SseEvent;
 /// {"title":"Too Many Requests","code":"busy","status":429,"after":30}
 /// ```
 ///
-/// `code` is the variant's name. Scripts can use it to distinguish errors. The variant's fields
+/// `code` is the variant's name, which scripts can use to distinguish errors. The variant's fields
 /// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
 /// replaces the member of that name in the JSON. A field with `#[sse(retry_after)]` keeps browsers
-/// from reconnecting too soon. Its value is sent in the `Retry-After` header if the error becomes a
-/// response, and in the event's `retry` field if the error becomes an event.
+/// from reconnecting too soon. If the error becomes a response, the value is sent in the
+/// `Retry-After` header. If it becomes an event, the value is sent in the `retry` field.
 ///
 /// # Hidden details
 ///
 /// Clients see only named fields whose types implement `serde::Serialize`. Unnamed fields, fields
 /// that do not implement `Serialize`, the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or
 /// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. If a
-/// variant wraps another error, the response is therefore determined by the variant alone, and is a
-/// 500 unless another status is specified. With `#[sse(transparent)]` on the variant, the wrapped
-/// error determines the whole response, and must be an `SseError` too. To show text to the client,
-/// add a field called `detail` to the variant. The `Display` output appears only in the log,
-/// together with the error's sources. Before the stream begins, an error is logged at `error` if
-/// its status is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at
-/// `warn`.
+/// variant wraps another error, the variant alone therefore determines the response, which is a 500
+/// unless you specify another status. With `#[sse(transparent)]` on the variant, the wrapped error
+/// determines the whole response, and must be an `SseError` too. To show text to the client, add a
+/// field called `detail` to the variant. The `Display` output appears only in the log, together
+/// with the error's sources. Before the stream begins, an error is logged at `error` if its status
+/// is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at `warn`.
 ///
 /// # Attributes
 ///
 /// | attribute | on | meaning |
 /// | --- | --- | --- |
-/// | `status = 429` | variant, type | 400 to 599; on an enum, it applies to variants without their own status; 500 by default |
+/// | `status = 429` | variant, type | the status, from 400 to 599 (500 by default); on an enum, it applies to variants without their own status |
 /// | `title = "…"` | variant, struct | a one-line summary for people; by default, the reason phrase for the status |
-/// | `detail = "…"` | variant, struct | a longer explanation; a field called `detail` sets it per error |
-/// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem; none by default |
+/// | `detail = "…"` | variant, struct | a longer explanation (a field called `detail` sets it per error) |
+/// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem (none by default) |
 /// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
-/// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly: serde's rules |
+/// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly, with serde's rules |
 /// | `transparent` | variant | the only field, an `SseError`, determines the whole error, including its status, members and `Retry-After` |
-/// | `retry_after` | field | a `Duration`, a number of whole seconds, or an `Option` of either; shown as whole seconds |
+/// | `retry_after` | field | how long to wait before reconnecting: a `Duration`, a number of whole seconds, or an `Option` of either (sent as whole seconds) |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
 /// Fields accept serde's `rename`, `skip`, `skip_serializing` and `skip_serializing_if` attributes.
 /// The derive implements `serde::Serialize`, `axum::response::IntoResponse` and
-/// [`trait@SseError`](trait@crate::SseError), so it cannot be combined with
-/// [`SseEvent`](derive@SseEvent), which also implements `Serialize`, on the same type. Tests can
-/// read the error with [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
+/// [`trait@SseError`](trait@crate::SseError), so a type cannot derive both `SseError` and
+/// [`SseEvent`](derive@SseEvent), which also implements `Serialize`. Tests can read the error with
+/// [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
 pub use sse_macros::SseError;

@@ -36,8 +36,7 @@ const TCP_USER: Duration = Duration::from_secs(45);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an idle connection is kept open for its next request. Load balancers usually close idle
-/// connections earlier than that, so they do not send a request on a connection that the server is
-/// just closing.
+/// connections earlier, so they do not send a request on a connection that the server is closing.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `addr` with the default settings of a [`Server`].
@@ -69,7 +68,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// ends streams gracefully when it shuts down.
 ///
 /// The server sets `TCP_NODELAY` so that the kernel never holds back an event to wait for the next
-/// one. It also notifies a stream once an event of that stream has reached the kernel. Over HTTP/1,
+/// one. When an event has reached the kernel, the server notifies the event's stream. Over HTTP/1,
 /// `flush = "each"` relies on this notification. Handlers can extract `ConnectInfo<SocketAddr>`,
 /// except on connections over a Unix socket. With the `http2` feature, the server also speaks
 /// HTTP/2 on the same port.
@@ -90,33 +89,33 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// after the request for a stream. Plain `axum::serve` notices it only at the next write. Up to 64
 /// KiB of pipelined requests are buffered, and are served once the stream has ended. Anything
 /// beyond that is discarded, and the connection is closed once the stream has ended or 8 MiB have
-/// been discarded. Over HTTP/2, and if hyper [drives the stream](Self::bypass_hyper), data beyond
+/// been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), data beyond
 /// the limit is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
 /// A connection can have at most 250 open streams. The server buffers at most 1 MiB of unread data
-/// per connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. On top of that,
-/// it buffers at most 16 KiB per stream, not counting the last event yielded. The generator does
-/// not run while its buffer is full. An unread stream therefore needs no more memory than a stream
-/// over HTTP/1, regardless of the window sizes that its client announces, and
-/// [`max_streams`](Self::max_streams) bounds the total.
+/// per connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. It also buffers
+/// at most 16 KiB per stream, not counting the last event yielded. The generator does not run while
+/// its buffer is full. Regardless of the window sizes that its client announces, an unread stream
+/// therefore needs no more memory than a stream over HTTP/1. [`max_streams`](Self::max_streams)
+/// bounds the total.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory, and costs about 200
-/// ns of CPU time per frame. hyper has no setting that limits such a flood. If this is a concern,
+/// ns of CPU time per frame. hyper has no setting to limit such floods. If they are a concern,
 /// apply a rate limit per address in front of the server.
 ///
 /// # Small events over HTTP/2
 ///
 /// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams
 /// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
-/// than 256 bytes are waiting for the client app to read them. Therefore, once a connection has
-/// sent a burst of 48 such frames, or 100 of them per second, the server starts to combine events.
-/// From then on, events that a generator yields without waiting in between share a frame until that
-/// frame has 256 bytes. No timer delays the frame. If the generator waits between events, each
-/// event is still sent immediately and in its own frame. If a client that uses `h2` does not read
-/// these events, it still closes the connection after about a hundred of them. Under plain
-/// `axum::serve`, `flush = "each"` sends one frame per event, so use `flush = "ready"` for bursts.
+/// than 256 bytes are waiting to be read by the app. Therefore, once the server has sent a burst of
+/// 48 such frames, or 100 of them per second, on a connection, it starts to combine events. From
+/// then on, events that a generator yields without waiting in between share a frame until it
+/// reaches 256 bytes. No timer delays the frame. If the generator waits between events, each event
+/// is still sent immediately in its own frame. If a client that uses `h2` does not read these
+/// frames, it still closes the connection after about a hundred of them. Under plain `axum::serve`,
+/// `flush = "each"` sends one frame per event, so use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
@@ -127,15 +126,16 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// # Graceful shutdown
 ///
-/// After SIGTERM, the [readiness probe](Self::readiness_path) fails, but the server keeps accepting
-/// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
-/// notice the change. The server then drains its streams. Each stream sends a `retry` field with a
-/// random reconnection time, and ends at a random moment within the [`drain`](Self::drain) time so
-/// that clients do not all reconnect at the same time. Streams with `on_shutdown = "finish"` run
-/// until they finish or the drain time is over. Close hooks get another 2 s. With the defaults, the
-/// whole shutdown takes less than the 30 s that Kubernetes allows by default. After SIGINT, which
-/// usually comes from a terminal, the server drains within a second and without a delay. A second
-/// signal closes all open connections, but their close hooks still get 2 s.
+/// After SIGTERM, the [readiness probe](Self::readiness_path) fails. Because load balancers take a
+/// moment to notice this, the server keeps accepting connections for the
+/// [`drain_delay`](Self::drain_delay). The server then drains its streams. Each stream sends a
+/// `retry` field with a random reconnection time, and ends at a random moment within the
+/// [`drain`](Self::drain) time so that clients do not all reconnect at the same time. Streams with
+/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks get
+/// another 2 seconds. With the defaults, the whole shutdown takes less than the 30 seconds that
+/// Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
+/// drains within a second and without a delay. A second signal closes all open connections, but
+/// their close hooks still get 2 seconds.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -188,15 +188,15 @@ impl Server {
         }
     }
 
-    /// Serves only over TLS, with the certificate and the private key in these files. Both are PEM
-    /// files. `cert` contains the server's own certificate, followed by its chain. A single file
-    /// may contain both the certificates and the key.
+    /// Serves only over TLS, with the certificate and the private key in these PEM files. `cert`
+    /// contains the server's own certificate, followed by its chain. A single file may contain both
+    /// the certificates and the key.
     ///
     /// The server checks the files every minute, and uses a renewed certificate for new connections
     /// without a restart. With the `http2` feature, clients can choose HTTP/2 in the handshake, as
-    /// browsers do. Over HTTP/2, all streams of a browser share one connection. Over HTTP/1, in
-    /// contrast, each stream needs its own connection, and a browser opens at most six connections
-    /// across all its tabs.
+    /// browsers do. Over HTTP/2, all streams of a browser share one connection. Over HTTP/1, each
+    /// stream needs its own connection, and a browser opens at most six connections across all its
+    /// tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
@@ -215,32 +215,32 @@ impl Server {
     }
 
     /// Sets how many event streams may be open at the same time. By default, the number is
-    /// unlimited. The limit is a [`StreamLimit`] around the whole app. For the response to requests
-    /// over the limit, see the documentation of [`StreamLimit`].
+    /// unlimited. The limit is a [`StreamLimit`] around the whole app. See its documentation for
+    /// the response to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
     }
 
     /// Sets how long a client may stop reading before its stream is closed with
-    /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 s.
+    /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 seconds.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer, which may hold several MB, is full. In addition, unsent data is waiting in the
-    /// server's kernel: 64 KiB on Linux, and an amount that depends on the operating system on
-    /// other platforms. Over HTTP/2, the timeout applies to the connection and to every response
-    /// that the client does not read. The timeout restarts whenever the client has read 16 KiB.
-    /// Over HTTP/1 without TLS, the timeout restarts whenever the client has read about 32 KiB, or
-    /// more if the client's kernel frees buffer space in larger steps. If a stream always has data
-    /// to send, its client has to read about 5 KB/s to avoid the default timeout.
+    /// buffer, which may hold several MB, is full. Unsent data is also waiting in the server's
+    /// kernel. On Linux, this is 64 KiB. On other platforms, the amount depends on the operating
+    /// system. Over HTTP/2, the timeout applies to the connection and to every response that the
+    /// client does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1
+    /// without TLS, the timeout restarts whenever the client has read about 32 KiB, or more if the
+    /// client's kernel frees buffer space in larger steps. If a stream always has data to send, its
+    /// client has to read about 5 KB/s to avoid the default timeout.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
     }
 
     /// Sets how long a client may take to send a request head before the connection is closed. The
-    /// default is 75 s, because load balancers usually close idle connections after 60 s, and the
-    /// server should not close them first.
+    /// default is 75 seconds. Load balancers usually close idle connections after 60 seconds, and
+    /// the server should not close them first.
     ///
     /// The timeout starts when the connection is opened or when the previous response ends, so it
     /// also limits how long an idle connection is kept open.
@@ -250,8 +250,8 @@ impl Server {
     }
 
     /// Sets how long the server waits for a request body before the app has responded. The default
-    /// is 30 s, plus 1 s per 500 bytes received. Once this time is up, reading the body fails, and
-    /// axum's extractors respond with `400`.
+    /// is 30 seconds, plus 1 second per 500 bytes received. Once this time is up, reading the body
+    /// fails, and axum's extractors respond with `400`.
     ///
     /// Only the time spent waiting for the client counts, not the time that the handler takes
     /// between reads.
@@ -260,19 +260,21 @@ impl Server {
         self
     }
 
-    /// Sets how long a peer may leave data unacknowledged, or keep-alive probes if no data is in
-    /// flight. The default is 45 s. Once this time is up, the connection is closed, and its streams
-    /// end with [`ClientGone`](crate::CloseReason::ClientGone).
+    /// Sets how long a peer may leave data unacknowledged. If no data is in flight, this time
+    /// applies to keep-alive probes. The default is 45 seconds. Once this time is up, the
+    /// connection is closed, and its streams end with
+    /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
-    /// A client whose receive buffer is full does not acknowledge data or PINGs either, so this
-    /// timeout also runs if a client merely stops reading. The [`send_timeout`](Self::send_timeout)
+    /// If a client merely stops reading, its receive buffer fills up, and it no longer acknowledges
+    /// data or PINGs. This timeout then runs as well. The [`send_timeout`](Self::send_timeout)
     /// starts later, once 64 KiB are waiting in the server's kernel. If `tcp_user_timeout` expires
     /// first, the client counts as gone, not as stalled.
     ///
-    /// Values below 1 s are raised to 1 s. With the default keep-alive of 15 s, a peer that has
-    /// vanished is detected within a minute. Over HTTP/2, the peer is also checked with PINGs. The
-    /// socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux. On other platforms, this
-    /// method sets the time limit for probes, and the operating system's own limit applies to data.
+    /// Values below 1 second are raised to 1 second. With the default keep-alive of 15 seconds, a
+    /// peer that has vanished is detected within a minute. Over HTTP/2, the peer is also checked
+    /// with PINGs. The socket option `TCP_USER_TIMEOUT` (RFC 5482) exists only on Linux. On other
+    /// platforms, this method sets the time limit for probes, and the operating system's own limit
+    /// applies to data.
     pub fn tcp_user_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.tcp_user = limit.clamp(Duration::from_secs(1), LONGEST);
         self
@@ -298,21 +300,22 @@ impl Server {
         self
     }
 
-    /// Sets how long the server keeps accepting connections after SIGTERM. The default is 5 s.
+    /// Sets how long the server keeps accepting connections after SIGTERM. The default is 5
+    /// seconds.
     pub fn drain_delay(mut self, delay: Duration) -> Self {
         self.drain_delay = delay.min(LONGEST);
         self
     }
 
-    /// Sets how long the streams have to end once the drain delay is over. The default is 20 s.
+    /// Sets how long the streams have to end once the drain delay is over. The default is 20
+    /// seconds.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
     /// Also shuts the server down when `shutdown` begins. Use this in programs that are not stopped
-    /// by a signal. In that case, the server drains without a delay and within the drain time of
-    /// `shutdown`.
+    /// by a signal. The server then drains without a delay, within the drain time of `shutdown`.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self
@@ -346,7 +349,7 @@ impl Server {
     /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket.
     /// The default is `true`.
     ///
-    /// With `true`, a quiet stream needs about a quarter of the memory that it needs with hyper,
+    /// With `true`, a quiet stream needs about a quarter of the memory that it would with hyper,
     /// and sending an event takes less time. Clients cannot see the difference. If you suspect that
     /// the bypass causes a problem, pass `false` to find out.
     pub fn bypass_hyper(mut self, bypass: bool) -> Self {
@@ -355,7 +358,7 @@ impl Server {
     }
 
     /// Serves on `addr` until a [signal](Self::signals) arrives or the [shutdown](Self::shutdown)
-    /// begins, and then until all streams have ended.
+    /// begins. Returns once all streams have ended.
     ///
     /// # Errors
     ///
@@ -371,9 +374,9 @@ impl Server {
     ///
     /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
     /// same router. Both receive the signals. Each has its own [`max_streams`](Self::max_streams),
-    /// whereas a [`StreamLimit`] on the router counts the streams of both. A program that binds a
-    /// Unix socket has to remove the socket file itself, both before binding the socket and after
-    /// closing it.
+    /// whereas a [`StreamLimit`] on the router counts the streams of both. If a program binds a
+    /// Unix socket, it has to remove the socket file itself, both before binding the socket and
+    /// after closing it.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};

@@ -42,7 +42,7 @@ impl LimitExceeded {
     }
 
     /// Returns how long the client should wait before it retries. This is a random time of 5 to 15
-    /// s so that rejected clients do not all retry at the same time.
+    /// seconds so that rejected clients do not all retry at the same time.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }
@@ -96,8 +96,8 @@ impl StreamLimit {
     }
 }
 
-/// Returns the response to an `EventSource`. The response ends immediately and sets the time after
-/// which the client reconnects.
+/// Returns the rejection for an `EventSource` client. The response ends immediately and tells the
+/// client when to reconnect.
 fn reject_event_source(exceeded: LimitExceeded) -> Response {
     let mut frame = BytesMut::new();
     let fields = Fields {
