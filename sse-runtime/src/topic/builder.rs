@@ -48,9 +48,9 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// regardless of its size.
     ///
     /// An event's size includes its value, its frame and about 200 bytes of overhead. The size of a
-    /// value's heap data, such as strings and collections, is unknown and is estimated as the size
-    /// of the frame. With [`latest_by`](Self::latest_by), the newest event of each key also counts
-    /// towards the limit but is never removed.
+    /// value's heap data, such as strings and collections, is unknown. The size of the frame is
+    /// used as an estimate. With [`latest_by`](Self::latest_by), the newest event of each key also
+    /// counts towards the limit but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
@@ -62,18 +62,18 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Makes a reader whose next event is no longer held receive a [`Gap`](super::Gap) and continue
-    /// with the newest event. By default, such a reader receives a gap and continues with the
-    /// oldest event still held.
+    /// If a reader's next event is no longer held, sends a [`Gap`](super::Gap) to the reader and
+    /// continues with the newest event. By default, the reader continues with the oldest event
+    /// still held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Makes a reader whose next event is no longer held receive a [`Gap`](super::Gap) and continue
-    /// with the newest event of each key, except for events that the reader has already read. Use
-    /// this setting if only the latest state matters, for example the current price of each symbol.
-    /// The topic holds the newest event of each key forever, so the number of keys should be small.
+    /// If a reader's next event is no longer held, sends a [`Gap`](super::Gap) to the reader and
+    /// continues with the newest event of each key, except for events that it has already read. Use
+    /// this setting if only the latest state matters, such as the current price of each symbol. The
+    /// topic holds the newest event of each key forever, so the number of keys should be small.
     /// `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run under the
     /// topic's lock. None of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
@@ -85,11 +85,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Stops a reader whose next event is no longer held, and closes its stream with
+    /// If a reader's next event is no longer held, stops the reader and closes its stream with
     /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is useful if the events are also
-    /// stored elsewhere, so that the client can receive the missed events from there after it
-    /// reconnects. An in-memory topic no longer holds these events, so a client that resumes from
-    /// the topic receives a gap.
+    /// stored elsewhere and the client can fetch the missed ones from there after it reconnects. An
+    /// in-memory topic no longer holds these events, so if the client resumes from the topic, it
+    /// receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

@@ -44,19 +44,19 @@ use crate::{
 /// # Ok(()) }
 /// ```
 ///
-/// A subscriber is a cursor, not a queue. A slow subscriber holds only the events that it has read
-/// but not yet handled (up to 256 events and 32 KiB of frames). It never delays other subscribers.
-/// The body of the endpoint above could also be `yield_all!(prices.subscribe(last));`. Streams at
-/// the same position then send the same bytes without copying them.
+/// A subscriber is a cursor, not a queue. A slow subscriber holds only events that it has read but
+/// not handled (up to 256 events and 32 KiB of frames), and never delays other subscribers. The
+/// body of the endpoint above could also be `yield_all!(prices.subscribe(last));`. In that case,
+/// streams at the same position send the same bytes without copying them.
 ///
 /// # Resuming
 ///
 /// Each event has an id, which a browser sends back when it reconnects.
-/// [`subscribe`](Self::subscribe) accepts this id. The reader receives the later events that are
-/// still held, followed by new events as they are published. No event in between is lost or
-/// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
-/// [`Gap`](super::Gap)). An id also contains the topic's epoch, which is different after the
-/// process restarts. An id from before the restart is therefore not mistaken for a current one.
+/// [`subscribe`](Self::subscribe) accepts this id. The reader receives all later events that are
+/// still held, followed by new events as they are published. No event is lost or repeated. If
+/// events after the id are no longer held, the reader receives a `gap` event (see
+/// [`Gap`](super::Gap)). An id also contains the topic's epoch, which changes when the process
+/// restarts. Ids from before the restart are therefore not mistaken for current ones.
 ///
 /// All clones refer to the same topic.
 pub struct Topic<T> {
@@ -67,8 +67,8 @@ pub struct Topic<T> {
 pub(super) type Encode<T> = Arc<Item<T>>;
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// Creates an in-memory topic. It holds the newest `events` events for replay, but no more than
-    /// 64 MiB.
+    /// Creates an in-memory topic. For replay, it holds the newest `events` events, up to a total
+    /// of 64 MiB.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -126,8 +126,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     }
 
     /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in
-    /// synchronous code, or while holding a lock if checking a condition and publishing must be
-    /// atomic. For example, an auction must not publish a bid unless the bid is higher than every
+    /// synchronous code, or while holding a lock if you have to check a condition and publish
+    /// atomically. For example, an auction must publish a bid only if it is higher than every
     /// earlier one.
     ///
     /// # Errors
@@ -184,15 +184,15 @@ impl<T: Send + Sync + 'static> Topic<T> {
 
     /// Finishes the topic. The topic's readers receive the remaining events, and then their streams
     /// end. A client that reconnects with its last id receives the events that it missed, and then
-    /// its stream ends as well. If the client reconnects again, it receives a `204`.
+    /// its stream ends as well. If it reconnects once more, it receives a `204`.
     ///
-    /// A stream that has read the topic to the end automatically sends a `done` event when its
-    /// handler returns, unless its endpoint has `events = "own"`.
+    /// If a stream has read the topic to the end, it automatically sends a `done` event when its
+    /// handler returns, unless its endpoint sets `events = "own"`.
     pub fn finish(&self) {
         self.backend.finish();
     }
 
-    /// Finishes the topic with a failure. Its readers receive the remaining events and then the
+    /// Finishes the topic with a failure. Its readers receive the remaining events, followed by the
     /// error.
     pub(crate) fn fail(&self, failure: Failure) {
         self.backend.fail(Arc::new(failure));

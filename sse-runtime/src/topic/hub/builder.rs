@@ -48,8 +48,8 @@ pub struct HubBuilder<T> {
 impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how long an unused topic and its events are kept. The default is 5 minutes. With
     /// [`Duration::MAX`], unused topics are kept forever. A topic is unused if it has no handles
-    /// and no subscriptions. The hub checks for unused topics four times during this period, so a
-    /// topic may be kept for up to 25% longer.
+    /// and no subscriptions. The hub checks for unused topics four times during this period, so it
+    /// may keep a topic for up to 25% longer.
     ///
     /// After a run has ended, it can be [replayed](Hub::spawn) for the same amount of time.
     pub fn idle(mut self, idle: Duration) -> Self {
@@ -59,11 +59,11 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets the maximum number of topics. The default is 10,000.
     ///
-    /// Once the maximum is reached, an unused topic is dropped to make room for each new one.
-    /// Finished topics are dropped first, followed by the topics that have been unused the longest.
-    /// The hub returns [`HubError::Full`](crate::topic::HubError::Full) if all topics are in use.
-    /// If [`idle`](Self::idle) is [`Duration::MAX`], the hub returns this error even if some topics
-    /// are unused, because it never drops them.
+    /// Once the maximum is reached, the hub drops an unused topic to make room for each new one. It
+    /// drops finished topics first, followed by those that have been unused the longest. If all
+    /// topics are in use, it returns [`HubError::Full`](crate::topic::HubError::Full). If
+    /// [`idle`](Self::idle) is [`Duration::MAX`], the hub never drops topics, and returns this
+    /// error even if some of them are unused.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
@@ -74,7 +74,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// unused the longest.
     ///
     /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
-    /// in use are never dropped, but no new topic is created while the total exceeds this limit.
+    /// in use are never dropped, but while the total exceeds this limit, no new topics are created.
     /// The limits of each topic still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
@@ -85,8 +85,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// forever.
     ///
     /// The timer starts with the run and restarts whenever the last reader disconnects. An
-    /// abandoned run is stopped at its next `.await` and counts as failed. A client that reconnects
-    /// later receives the events that the run had published, followed by an error without details.
+    /// abandoned run is stopped at its next `.await` and counts as failed. If a client reconnects
+    /// later, it receives the events that the run published, followed by an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

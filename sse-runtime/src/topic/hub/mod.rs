@@ -23,9 +23,9 @@ use error::HubError;
 use run::{Again, Run};
 use state::{Slot, State};
 
-/// A collection of named topics. A topic is created when it is first requested. It is dropped along
-/// with its events once it has been unused for the [`idle`](HubBuilder::idle) time, which defaults
-/// to 5 minutes.
+/// A collection of named topics. A topic is created when it is first requested. Once it has been
+/// unused for the [`idle`](HubBuilder::idle) time (5 minutes by default), it is dropped along with
+/// its events.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,7 +50,7 @@ use state::{Slot, State};
 ///     .build();
 /// ```
 ///
-/// As long as a topic has a handle or a subscription, it is in use and is not dropped. If a dropped
+/// While a topic has a handle or a subscription, it is in use and is not dropped. If a dropped
 /// topic is requested again, it starts out empty. A client that reconnects with an id from the old
 /// topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or
 /// to keep it [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so
@@ -81,8 +81,8 @@ struct Inner<T> {
 const MAX_NAME_LEN: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Creates a hub with the default limits. `make` is called to create a topic when its name is
-    /// first used. The hub's lock is held during the call, so `make` must not use the hub.
+    /// Creates a hub with the default limits. When a name is first used, `make` is called to create
+    /// its topic. The hub's lock is held during the call, so `make` must not use the hub.
     pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
         Self::builder(make).build()
     }
@@ -146,11 +146,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// A client may reconnect with a different set of names. A topic that is missing from the
     /// client's id starts as it would for a client without an id. For example, with
-    /// `last.or(Start::Latest(50))`, it starts with up to 50 events. The same applies to a name
-    /// that the client stopped requesting and later requests again. The events that the client
-    /// missed in the meantime are not reported as a gap. Held events are replayed topic by topic
-    /// rather than in the order in which they were published. If that order matters, include
-    /// timestamps in your events and sort by them.
+    /// `last.or(Start::Latest(50))`, it starts with up to 50 events. The same applies if the client
+    /// stops requesting a name and later requests it again. Events that it missed in the meantime
+    /// are not reported as a gap. Held events are replayed topic by topic, not in the order in
+    /// which they were published. If that order matters, include timestamps in your events and sort
+    /// by them.
     ///
     /// # Errors
     ///
@@ -204,8 +204,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// The run is detached from any client. For example, a language model continues to write its
     /// answer when the user reloads the page, and any tab that requests the same name receives that
     /// answer. Nothing else in this crate outlives its client. When the run ends, its topic is
-    /// [finished](Topic::finish). The run can be replayed for the hub's
-    /// [`idle`](crate::topic::HubBuilder::idle) time. After that, the name can be used for another
+    /// [finished](Topic::finish). The run can then be replayed for the hub's
+    /// [`idle`](crate::topic::HubBuilder::idle) time. After that, its name can be used for another
     /// run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
@@ -220,26 +220,26 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// The run is started only once, even if many clients request it at the same time. If the run
-    /// with this name has ended, it is replayed. It is not started again until its topic has been
-    /// dropped, unless you use [`spawn_again`](Self::spawn_again).
+    /// with this name has ended, it is replayed. Unless you use [`spawn_again`](Self::spawn_again),
+    /// it is not started again until its topic has been dropped.
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
-    /// the published events and then ends with the endpoint's `error_event`. If the error is
-    /// [`Serialize`](serde::Serialize), the event's data is the error as JSON. Otherwise, it is a
-    /// problem without details. With `events = "own"`, which is the default for every method except
-    /// `GET`, an error that is `Serialize` is still sent, but without the id that stops a client
-    /// from reconnecting. With this setting, any other failure aborts the response. Values that a
-    /// handler yields after it has read a failed run are not sent, so a marker such as `[DONE]`
-    /// cannot make a partial answer look complete. If the handler returns an error, that error is
-    /// sent instead of the run's error. The stream closes with the reason
+    /// the published events and then ends with the endpoint's `error_event`. If the error
+    /// implements [`Serialize`](serde::Serialize), the event's data is the error as JSON.
+    /// Otherwise, it is a problem without details. With `events = "own"`, which is the default for
+    /// every method except `GET`, an error that implements `Serialize` is sent without the id that
+    /// stops a client from reconnecting. Any other failure aborts the response. Once a handler has
+    /// read a failed run, any further values that it yields are not sent, so a marker such as
+    /// `[DONE]` cannot make a partial answer look complete. If the handler returns an error, that
+    /// error is sent instead of the run's error. The stream closes with the reason
     /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked) and
-    /// never sends `done`. A client that reconnects with the error event's id gets a `204`, so it
-    /// stops reconnecting.
+    /// never sends `done`. If a client reconnects with the error event's id, it receives a `204`
+    /// and stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
-    /// because the topic is finished when the run ends. Use a separate hub instead.
+    /// because the end of the run finishes the topic. Use a separate hub instead.
     ///
-    /// The producer returns `()` or a `Result<(), E>`, or it never returns.
+    /// The producer returns `()`, returns a `Result<(), E>`, or never returns.
     ///
     /// # Errors
     ///
@@ -284,12 +284,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
-    /// the client has no id. For example, the second message of a conversation gets a new answer
-    /// instead of a replay of the first answer. If the run has not ended, the client joins it, and
-    /// `producer` is not called.
+    /// the client has no id. For example, the second message in a conversation then gets a new
+    /// answer instead of a replay of the first one. If the run has not ended, the client joins it,
+    /// and `producer` is not called.
     ///
-    /// Clients that are still reading the old run can read it to the end. A client that reconnects
-    /// with an id from the old run receives a [`Gap`](crate::topic::Gap) and reads the new run.
+    /// Clients that are still reading the old run can read it to the end. If a client reconnects
+    /// with an id from the old run, it receives a [`Gap`](crate::topic::Gap) and reads the new run.
     ///
     /// # Errors
     ///
@@ -311,13 +311,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.run(name, cursor.into(), Again::Restart, producer)
     }
 
-    /// Stops the run with this name at its next `.await` and returns whether a run was in progress.
+    /// Stops the run with this name at its next `.await`. Returns whether a run was in progress.
     ///
     /// Readers still receive every event that the run has published. A `GET` stream then ends with
     /// `done`, so its client does not reconnect. With `on_cut = "abort"`, which is the default for
     /// every other method, the response is aborted instead so that a partial answer does not look
-    /// complete. The close reason is then [`Failed`](crate::CloseReason::Failed). Values that the
-    /// handler yields afterwards are not sent. [`Subscription::has_failed`] stays `false`.
+    /// complete. In that case, the close reason is [`Failed`](crate::CloseReason::Failed). Values
+    /// that the handler yields afterwards are not sent. [`Subscription::has_failed`] still returns
+    /// `false`.
     pub fn abort(&self, name: &str) -> bool {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {

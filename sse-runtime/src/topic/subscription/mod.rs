@@ -29,15 +29,14 @@ pub use update::Update;
 
 /// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///
-/// In an endpoint, gaps (see [`Gap`]) and the end of a [finished](super::Topic::finish) topic are
-/// sent to the client automatically. After the end, the client does not reconnect. Elsewhere, use
+/// In an endpoint, the client is automatically notified of gaps (see [`Gap`]), and of the end of a
+/// [finished](super::Topic::finish) topic, after which it does not reconnect. Elsewhere, use
 /// [`recv`](Self::recv), which returns gaps. [`next`](Self::next) attaches a gap to the following
 /// update, so a client that receives the update also receives the gap.
 ///
-/// Polling for the next update marks the previous update as handled, even if the previous update
-/// was not yielded. If the most recent updates were not sent to the client, the next keep-alive
-/// contains the id of the last of them. Even a client that receives few of a topic's events
-/// therefore reconnects with a recent id.
+/// Polling for the next update marks the previous one as handled, even if it was not yielded. If
+/// the most recent updates were not sent to the client, the next keep-alive contains the last one's
+/// id. Even if a client receives few of a topic's events, it therefore reconnects with a recent id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
@@ -47,16 +46,16 @@ pub struct Subscription<T> {
     /// The registration with the endpoint's stream. It informs the stream of how this subscription
     /// ends, because that determines how the stream ends.
     reading: Option<Reading>,
-    /// A gap that was read outside of an endpoint, and that therefore cannot be written to a
-    /// stream. It is attached to the next update instead.
+    /// A gap that was read outside of an endpoint and therefore cannot be written to a stream. It
+    /// is attached to the next update instead.
     unreported: Option<Box<Gap>>,
 }
 
 /// Whether the position has been reported to the endpoint's stream. Keep-alives contain the
 /// reported position.
 ///
-/// If the start position depends on the client's id, or on the client having no id, the client must
-/// be sent an id to reconnect with, even if it does not receive any events.
+/// If the start position depends on whether the client has an id, or on the id itself, the stream
+/// must send an id to reconnect with, even if it does not send any events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Report {
     /// The start position does not depend on the client's id.
@@ -92,8 +91,7 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Sends the start position to the client, because the client's id does not contain every
-    /// topic.
+    /// Sends the start position to the client, because its id does not cover every topic.
     pub(crate) fn send_position(&self) {
         Handoff::with_current(|handoff| handoff.lock().ids.restarts_at(&self.position));
     }
@@ -125,10 +123,9 @@ impl<T> Subscription<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Returns the id of the position after all updates returned so far. Immediately after
-    /// [`subscribe`](super::Topic::subscribe), this is the id to send with a snapshot of the
-    /// current state, because the subscription continues with the events published after that
-    /// moment.
+    /// Returns the id of the position after all updates returned so far. Immediately after you
+    /// [subscribe](super::Topic::subscribe), this is the id to send with a snapshot of the current
+    /// state, because the subscription continues with the events published after that point.
     ///
     /// ```
     /// # use sse_runtime::{Event, Start, Stream, Topic, sse_endpoint};
@@ -146,14 +143,14 @@ impl<T> Subscription<T> {
     }
 
     /// Returns whether the subscription ended because its [run](super::Hub::spawn) returned an
-    /// error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false` as
-    /// long as there are updates left to read, if the run returned without an error, or if it was
-    /// stopped by [`Hub::abort`](super::Hub::abort).
+    /// error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false` while
+    /// there are updates left to read, if the run returned without an error, or if
+    /// [`Hub::abort`](super::Hub::abort) stopped it.
     ///
-    /// In an endpoint, the stream ends with the run's error automatically, at the latest when the
+    /// In an endpoint, the stream automatically ends with the run's error, at the latest when the
     /// handler next calls `yield_!`. Use this method outside of endpoints, or in a handler that
-    /// returns a different error, for example
-    /// `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
+    /// returns a different error, for example `yield_all!(&mut run); if run.has_failed() { return
+    /// Err(…); }`.
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Ended { has_failed: true })
     }
@@ -228,9 +225,9 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, along with other updates from the same read, until the outgoing
-    /// frames are full. This acquires the lock only once and can write a whole batch without
-    /// copying it. Returns whether the generator has to stop afterwards, or `None` once the topic
-    /// is finished.
+    /// frames are full. This acquires the lock only once, and can write a whole batch without
+    /// copying it. Returns whether the generator then has to stop, or `None` once the topic is
+    /// finished.
     ///
     /// The resulting state is the same as if every update had been passed to `yield_!`.
     pub(crate) fn poll_push(
