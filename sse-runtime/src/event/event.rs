@@ -41,8 +41,8 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether to append the `~done` suffix to the id. A client that sends such an id back gets a
-    /// `204`, so it stops reconnecting. See [`Event::done`].
+    /// Whether to append the `~done` suffix to the id. If a client sends such an id back, it
+    /// receives a `204` and stops reconnecting. See [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -59,7 +59,7 @@ pub enum NoJson {}
 
 impl<T> Event<T> {
     /// Creates an event whose data is `value`, which can be a reference. The data is encoded in the
-    /// same way as the stream's items. It is one line of JSON unless the item type is
+    /// same way as the stream's items. It is single-line JSON unless the item type is
     /// [`Text`](crate::Text) or [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
@@ -68,7 +68,7 @@ impl<T> Event<T> {
     /// Sets the `event` field. Browser code listens for this name with `addEventListener`. An event
     /// without a name arrives as `message`.
     ///
-    /// For text that is only known at run time, use [`EventName::new`].
+    /// For a name that is known only at run time, use [`EventName::new`].
     pub fn event(mut self, name: impl IntoField<EventName>) -> Self {
         self.fields.event = Some(name.into_field());
         self
@@ -121,7 +121,7 @@ impl<T> Event<T> {
         }
     }
 
-    /// Returns whether the event has data. Clients dispatch an event only if it has data.
+    /// Returns whether the event has data. Clients dispatch only events that have data.
     pub(crate) fn has_data(&self) -> bool {
         !matches!(self.data, Data::None)
     }
@@ -157,28 +157,28 @@ impl Event {
         Self::with(Data::Text(text.into()))
     }
 
-    /// Creates a comment, which clients ignore. For text that is only known at run time, use
+    /// Creates a comment, which clients ignore. For text that is known only at run time, use
     /// [`Comment::new`].
     pub fn comment(comment: impl IntoField<Comment>) -> Self {
         Self::empty().with_comment(comment)
     }
 
-    /// Creates a frame without data. Clients do not dispatch an event for it, but its `id` and
-    /// `retry` take effect.
+    /// Creates a frame without data. Clients do not dispatch an event for this frame, but its `id`
+    /// and `retry` take effect.
     ///
-    /// To move the client's last event ID past events that the handler has filtered out, set an id
-    /// on this frame.
+    /// Set an id on this frame to move the client's last event ID past events that the handler has
+    /// filtered out.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }
 
     /// Creates a `done` event, which tells the client that the stream has ended permanently. If a
-    /// client reconnects after this event, it gets a `204 No Content`. An `EventSource` does not
-    /// reconnect after this status.
+    /// client reconnects after this event, it receives a `204 No Content`, after which an
+    /// `EventSource` does not reconnect.
     ///
     /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
-    /// followed by the `~done` suffix. Return from the function after yielding this event. Any
-    /// event yielded later would still be sent.
+    /// followed by the `~done` suffix. Return from the function after yielding this event, because
+    /// any event yielded later would still be sent.
     ///
     /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the
     /// function:
@@ -195,12 +195,11 @@ impl Event {
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
     /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent once
-    /// a stream has read all the events of a finished topic.
+    /// a stream has read all events of a finished topic.
     ///
-    /// According to the standard
-    /// ([WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),
-    /// a client that receives any status other than 200 fails the connection and does not
-    /// reconnect.
+    /// According to the standard ([WHATWG HTML, section
+    /// 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),
+    /// any status other than 200 makes the client fail the connection and stop reconnecting.
     pub fn done() -> Self {
         let mut event = Self::text("null").event("done");
         event.done = true;

@@ -51,9 +51,9 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time so that the
-/// clients do not all reconnect at the same time. Before it ends, the stream sends a `retry` field
-/// with a random reconnection time. With `on_shutdown = "finish"`, a stream runs until its
-/// generator finishes or the drain time has elapsed. On the wire, the response ends cleanly.
+/// clients do not all reconnect at the same time. Before it ends, it sends a `retry` field with a
+/// random reconnection time. With `on_shutdown = "finish"`, a stream runs until its generator
+/// finishes or the drain time elapses. On the wire, the response ends cleanly.
 ///
 /// If a request passes through several `Shutdown` layers, only the innermost one applies. A
 /// readiness probe can check [`has_begun`](Self::has_begun). There is no drain delay, because
@@ -82,12 +82,12 @@ struct Draining {
 }
 
 impl Shutdown {
-    /// Creates a shutdown with a drain time of 20 s.
+    /// Creates a `Shutdown` with a drain time of 20 seconds.
     pub fn new() -> Self {
         Self::within(DRAIN)
     }
 
-    /// Creates a shutdown with the given drain time. All streams end within this time.
+    /// Creates a `Shutdown` with the given drain time. All streams end within this time.
     pub fn within(drain: Duration) -> Self {
         Self(Arc::new(State {
             begun: CancellationToken::new(),
@@ -146,9 +146,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the shutdown has begun, and then until 2.5 s after the end of the drain time, or
-    /// until the next SIGINT or SIGTERM, whichever comes first. After that, the program should no
-    /// longer wait for open connections.
+    /// Waits for the shutdown to begin, and then until 2.5 seconds after the drain time, or until
+    /// the next SIGINT or SIGTERM, whichever comes first. After that, the program should no longer
+    /// wait for open connections.
     ///
     /// # Cancel safety
     ///
@@ -174,8 +174,8 @@ impl Shutdown {
         self.0.begun.child_token()
     }
 
-    /// Waits up to 2 s for the close hooks of all ended streams to finish. Call this method last,
-    /// because hooks that are still running when the program exits are dropped.
+    /// Waits up to 2 seconds for the close hooks of all ended streams. Call this method last,
+    /// because any hooks still running when the program exits are dropped.
     ///
     /// # Cancel safety
     ///
@@ -193,8 +193,8 @@ impl Shutdown {
         &self.0.closing
     }
 
-    /// Returns whether the drain time is over. If it is, a dropped stream was closed by the server
-    /// and not by its client.
+    /// Returns whether the drain time is over. If it is, a dropped stream was closed by the server,
+    /// not by its client.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -277,9 +277,9 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long connections that are still open after the drain time have to close. Once its stream has
-/// ended, a response may still wait for the rest of a request body that the handler has not read,
-/// and this time is longer than that wait.
+/// How long connections may stay open after the drain time. After its stream has ended, a response
+/// may still wait for the rest of a request body that the handler has not read. This time is longer
+/// than that wait.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.

@@ -20,8 +20,8 @@ use crate::lifecycle::connection::Alive;
 /// A client that calls a [`Router`] directly, without a socket.
 ///
 /// It panics on mistakes that should fail a test, such as an invalid header or invalid JSON.
-/// Without a socket, a request has no peer address, so a handler that extracts `ConnectInfo` needs
-/// axum's `MockConnectInfo` layer.
+/// Without a socket, a request has no peer address. If a handler extracts `ConnectInfo`, add axum's
+/// `MockConnectInfo` layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
@@ -196,8 +196,8 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body is cut off, if it is not UTF-8, or if a stream does not end within 30 s
-    /// (or within a week, if tokio's clock is paused).
+    /// Panics if the body is cut off, if it is not UTF-8, or if a stream does not end within 30
+    /// seconds (or within a week if tokio's clock is paused).
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
         let what = format!("the end of the response to {}", self.request_line);
@@ -215,7 +215,8 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body cannot be parsed as `T`, or for the same reasons as [`text`](Self::text).
+    /// Panics if the body cannot be parsed as `T`, or under the same conditions as
+    /// [`text`](Self::text).
     pub async fn json<T: DeserializeOwned>(self) -> T {
         let text = self.text().await;
         match serde_json::from_str(&text) {

@@ -12,15 +12,15 @@ use super::{
 
 /// The events of a stream. The generator runs only while an event is being awaited.
 ///
-/// Like an `EventSource`, it keeps track of the following state:
-/// [`last_event_id`](Self::last_event_id) and [`retry`](Self::retry).
+/// Like an `EventSource`, it keeps track of the [last event ID](Self::last_event_id) and the
+/// [reconnection time](Self::retry).
 #[derive(Debug)]
 #[must_use = "a stream runs only while its events are awaited"]
 pub struct Events {
     body: Body,
     decoder: Decoder,
     received: VecDeque<Frame>,
-    /// The last event ID as of the last event returned.
+    /// The last event ID as of the most recent event returned.
     last_returned_id: String,
     /// The request's method and URI.
     request_line: String,
@@ -52,7 +52,7 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream neither yields an event nor ends within 30 s (or within a week, if
+    /// Panics if the stream neither yields an event nor ends within 30 seconds (or within a week if
     /// tokio's clock is paused).
     ///
     /// # Cancel safety
@@ -116,8 +116,8 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if the stream ends or is cut off before the next event, or for the same reasons as
-    /// [`next`](Self::next).
+    /// Panics if the stream ends or is cut off before the next event, or under the same conditions
+    /// as [`next`](Self::next).
     pub async fn expect_event(&mut self) -> ReceivedEvent {
         match self.next().await {
             Ok(Some(event)) => event,
@@ -130,7 +130,7 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if an event arrives or the stream is cut off instead, or for the same reasons as
+    /// Panics if an event arrives or the stream is cut off instead, or under the same conditions as
     /// [`next`](Self::next).
     pub async fn expect_end(&mut self) {
         match self.next().await {
@@ -171,7 +171,7 @@ impl Events {
     /// Disconnects, as if the client had closed its connection. Returns once the generator and
     /// everything it owns have been dropped, the tasks of its [`Connection`](crate::Connection)
     /// have ended, and its close hooks have run. This method can also be called after the stream
-    /// has ended. `disconnect` does not wait for detached tasks that the generator has spawned.
+    /// has ended. It does not wait for detached tasks that the generator has spawned.
     pub async fn disconnect(mut self) {
         drop(self.body);
         // Nothing is ever sent on this channel, so `recv` returns only once all senders have been

@@ -38,8 +38,8 @@ pub(crate) struct Alive(
     pub(crate)  tokio::sync::mpsc::Sender<()>,
 );
 
-/// The stream that a handler serves, including its client and the tasks and hooks that end with it.
-/// This extractor works only in event endpoints.
+/// The stream that a handler serves, with its client, and with the tasks and hooks that end with
+/// it. This extractor works only in event endpoints.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -78,8 +78,8 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     id: u64,
     peer: Option<SocketAddr>,
-    /// Cancelled when the stream has to end, either by [`Connection::close`] or by the server's
-    /// shutdown. This is a child token of the shutdown's token.
+    /// Cancelled when the stream has to end, because of either [`Connection::close`] or the
+    /// server's shutdown. This is a child token of the shutdown's token.
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
     /// The runtime that handled the request. The stream's tasks and hooks run on this runtime, even
@@ -127,14 +127,14 @@ impl Connection {
     }
 
     /// Returns the client's address, as reported by the socket. With a reverse proxy, this is the
-    /// proxy's address. Returns `None` if no address is known, for example in an in-process test or
-    /// under plain `axum::serve` without `into_make_service_with_connect_info`.
+    /// proxy's address. Returns `None` if the address is unknown, for example in an in-process test
+    /// or under plain `axum::serve` without `into_make_service_with_connect_info`.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.peer
     }
 
     /// Waits until the stream has ended, for any reason. Use this in tasks that have to clean up
-    /// after the stream, or that were not started with [`spawn`](Self::spawn).
+    /// after the stream, or that you did not start with [`spawn`](Self::spawn).
     ///
     /// # Cancel safety
     ///
@@ -144,11 +144,11 @@ impl Connection {
     }
 
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
-    /// next `.await`, and joined before the close hooks run. A task that never awaits delays the
+    /// next `.await` and joined before the close hooks run. If the task never awaits, it delays the
     /// hooks until it ends. A panic in the task is logged, and ends the stream like a panic in the
-    /// generator. Before it ends, the stream sends an event with the endpoint's `error_event` name
-    /// so that the client knows that the events from this task are missing. If the stream has
-    /// already ended, the task does not start.
+    /// generator. Before the stream ends, it sends an event with the endpoint's `error_event` name
+    /// so that the client knows that events from this task are missing. If the stream has already
+    /// ended, the task does not start.
     ///
     /// # Panics
     ///
@@ -160,9 +160,9 @@ impl Connection {
         self.start(task);
     }
 
-    /// Runs `hook` once the stream has ended for any reason and its generator and tasks have been
+    /// Runs `hook` once the stream has ended, for any reason, and its generator and tasks have been
     /// dropped. If the stream has already ended, the hook runs immediately. Hooks run one after
-    /// another in a separate task, and each may take up to 5 s. A panic in a hook is logged.
+    /// another in a separate task, and each may take up to 5 seconds. A panic in a hook is logged.
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,
@@ -177,8 +177,8 @@ impl Connection {
     /// applies.
     ///
     /// The client receives a `close` event with `{"reason":"expired"}`. Without this event, a
-    /// script could not find out why the stream ended, because scripts cannot see the `401`
-    /// response that the browser receives when it reconnects.
+    /// script could not tell why the stream ended. When the browser reconnects, it receives a
+    /// `401`, but scripts cannot see that status.
     pub fn expires_at(&self, when: impl IntoDeadline) {
         let when = when.instant();
         self.close_after(CloseReason::Expired, async move {
@@ -194,9 +194,9 @@ impl Connection {
     /// a permission.
     ///
     /// The client receives a `close` event with `{"reason":"revoked"}`. A browser reconnects
-    /// anyway, so reject its next request in a layer in front of the endpoint. `revoked` must also
-    /// resolve if access was revoked before this call, so check the state again after you subscribe
-    /// to its changes.
+    /// anyway, so reject its next request in a layer in front of the endpoint. If access was
+    /// revoked before this call, `revoked` must also resolve, so check the state again after you
+    /// subscribe to its changes.
     ///
     /// ```
     /// # use sse_runtime::{Connection, Stream, sse_endpoint};
@@ -272,7 +272,7 @@ impl Connection {
     }
 
     /// Waits until the stream has to end, and returns the reason. Used before the response begins,
-    /// because until then, there is no body that could wait.
+    /// when there is no body that could wait.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
@@ -330,7 +330,7 @@ impl WeakConnection {
     }
 }
 
-/// A guard that ends a stream when the guard is dropped, unless the stream has already ended.
+/// When this guard is dropped, it ends a stream, unless the stream has already ended.
 struct CloseOnDrop {
     connection: Weak<Inner>,
     reason: CloseReason,
@@ -361,8 +361,8 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The rejection returned if [`Connection`] is extracted in a handler that isn't an event endpoint.
-/// Its response is a `500`.
+/// The rejection if a handler that isn't an event endpoint extracts [`Connection`]. Its response is
+/// a `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("`Connection` is only available in `#[sse_endpoint]` functions")]
 pub struct MissingConnection(());

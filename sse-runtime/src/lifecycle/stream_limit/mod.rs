@@ -47,29 +47,29 @@ use rejection::LimitExceeded;
 ///     .layer(StreamLimit::new(20_000));                         // in total
 /// ```
 ///
-/// Limits are enforced at the endpoint, after the request has passed through all layers. Therefore,
-/// a request that an auth layer rejects with `401` does not count. The layers also run for requests
-/// over the limit.
+/// Limits are enforced at the endpoint, after the request has passed through all layers. If an auth
+/// layer rejects a request with `401`, the request therefore does not count. The layers also run
+/// for requests over the limit.
 ///
-/// A stream is never ended to make room for another client's stream, but with
+/// By default, no stream is ended to make room for another one. With
 /// [`newest_wins`](Self::newest_wins), a new stream replaces the oldest stream with the same key. A
 /// permit is acquired before the extractors run, and is released when the generator is dropped for
 /// any reason. A `HEAD` request runs the statements that precede the response, so it holds a permit
-/// until its response begins. Only requests for event streams are limited. Clones of a limit share
-/// its permits. This includes the clones that a router makes.
+/// until its response begins. Only requests for event streams are limited. Clones of a limit,
+/// including those that a router makes, share its permits.
 ///
 /// # Over the limit
 ///
 /// The response is a `503`, or a `429` if the limit is per key or per peer, with a random
-/// `Retry-After` of 5 to 15 s. The body is a problem details object (RFC 9457) with the code
+/// `Retry-After` of 5 to 15 seconds. The body is a problem details object (RFC 9457) with the code
 /// `too_many_streams`. [`reject_with`](Self::reject_with) replaces that response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
-/// `200` instead. This response sets a random reconnection time of 5 to 15 s, sends a `close` event
-/// with `{"reason":"too_many_streams"}` as its data, and ends. A request is assumed to come from an
-/// `EventSource` if it is a `GET` with exactly one `accept` header, `text/event-stream`, and
-/// exactly one `cache-control` header, `no-cache`. Chromium, Firefox and the `eventsource` package
-/// send both headers, but `fetch`, curl and HTTP libraries do not.
+/// `200` instead. This response sets a random reconnection time of 5 to 15 seconds, sends a `close`
+/// event with `{"reason":"too_many_streams"}` as its data, and ends. A request is assumed to come
+/// from an `EventSource` if it is a `GET` with exactly one `accept` header, `text/event-stream`,
+/// and exactly one `cache-control` header, `no-cache`. Chromium, Firefox and the `eventsource`
+/// package send both headers, but `fetch`, curl and HTTP libraries do not.
 ///
 /// Source: [WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
 #[derive(Clone)]
@@ -87,14 +87,14 @@ impl StreamLimit {
         Self::of(Total::new(max))
     }
 
-    /// Creates a limit of `max` streams per client address. IPv6 addresses are compared by their
-    /// first 64 bits, because a customer usually gets a whole /64 prefix.
+    /// Creates a limit of `max` streams per client address. For IPv6 addresses, only the first 64
+    /// bits are compared, because a customer usually gets a whole /64 prefix.
     ///
     /// With a reverse proxy, the address is the proxy's. In that case, use
     /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
-    /// Requests without an address are not limited. These are requests over a Unix socket, and all
-    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. A warning
-    /// is logged for the first such request.
+    /// Requests without an address are not limited. This applies to requests over a Unix socket,
+    /// and to all requests under plain `axum::serve` without `into_make_service_with_connect_info`.
+    /// A warning is logged for the first such request.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -124,8 +124,8 @@ impl StreamLimit {
         Self::of(PerKey::new(max, key))
     }
 
-    /// Admits a new stream even if all permits for its key are taken, and ends the oldest stream
-    /// with that key instead.
+    /// If all permits for a new stream's key are taken, ends the oldest stream with that key
+    /// instead of rejecting the new one.
     ///
     /// Use this for keys whose streams replace each other, such as a session or a page. Otherwise,
     /// a reloaded page would have to wait until the server notices that the old page is gone, which
@@ -136,17 +136,18 @@ impl StreamLimit {
     /// If another limit that applies to the request is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
     /// stream's permit in that limit. If the oldest stream does not hold a permit in that limit,
-    /// the new stream is rejected. Two streams share a permit only after such a takeover, and only
-    /// until the old stream has ended.
+    /// the new stream is rejected. After such a takeover, the two streams share a permit until the
+    /// old one has ended.
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
-    /// event with `{"reason":"superseded"}` as its data, and with a special id. If the client
-    /// reconnects with that id, the server responds with a `204`, so the client stops reconnecting
-    /// and does not end another stream.
+    /// event with a special id and the data `{"reason":"superseded"}`. If the client reconnects
+    /// with that id, the server responds with a `204`, so the client stops reconnecting and does
+    /// not end another stream.
     ///
     /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
-    /// event nor the id is sent. A client that reconnects automatically, such as another tab, then
-    /// ends the new stream in turn, and the two clients keep ending each other's streams forever.
+    /// event nor the id is sent. If the old stream's client, such as another tab, reconnects
+    /// automatically, it ends the new stream in turn, and the two clients keep ending each other's
+    /// streams forever.
     ///
     /// # Panics
     ///
@@ -176,14 +177,13 @@ impl StreamLimit {
         }
     }
 
-    /// Responds to requests over the limit with the response that `reject` returns, instead of the
-    /// default response.
+    /// Responds to requests over the limit with the response that `reject` returns.
     ///
     /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default
     /// for `Json(…)` or a string) is replaced by [`LimitExceeded::status`], because a client would
     /// mistake the response for an empty stream. If `Retry-After` is missing, it is added. A
     /// browser's `EventSource` still receives a `200`, because it would not reconnect after any
-    /// other response.
+    /// other status.
     ///
     /// ```
     /// use axum::response::IntoResponse;
