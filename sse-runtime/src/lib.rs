@@ -1,5 +1,5 @@
 //! Declarative Server-Sent Events for [axum](https://docs.rs/axum): annotate an `async fn` that
-//! yields values, and you get a route.
+//! yields values and get a route.
 //!
 //! ```no_run
 //! use std::time::{Duration, SystemTime};

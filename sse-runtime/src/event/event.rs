@@ -197,8 +197,8 @@ impl Event {
     /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent once
     /// a stream has read all events of a finished topic.
     ///
-    /// According to the standard ([WHATWG HTML, section
-    /// 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),
+    /// According to the standard
+    /// ([WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),
     /// any status other than 200 makes the client fail the connection and stop reconnecting.
     pub fn done() -> Self {
         let mut event = Self::text("null").event("done");

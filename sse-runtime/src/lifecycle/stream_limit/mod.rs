@@ -1,4 +1,4 @@
-//! [`StreamLimit`]: limits the number of open streams, and rejects requests over the limit.
+//! [`StreamLimit`]: limits the number of open streams and rejects requests over the limit.
 
 mod counted;
 pub(crate) mod layer;
