@@ -49,7 +49,8 @@
 //!   defined by an enum.
 //! - [`Connection`]: a stream's client, its tasks and hooks, and the [reason](CloseReason) why it
 //!   closed.
-//! - [`first_ok`]: turns an upstream failure before the response starts into a response status.
+//! - [`first_ok`]: turns an upstream failure into a response status if it happens before the
+//!   response starts.
 //! - [`LastEventId`]: where a client resumes. [`Event::done`]: stops a client from reconnecting.
 //!
 //! **Share events**
@@ -82,13 +83,13 @@
 //! | if | then |
 //! | --- | --- |
 //! | the client disconnects | the generator is dropped at its current or next `.await`, and its destructors run |
-//! | the generator returns | the stream ends, and an `EventSource` reconnects unless the attribute sets `end = "stop"` |
+//! | the generator returns | the stream ends, and an `EventSource` reconnects and starts a new one unless the attribute sets `end = "stop"` |
 //! | `?` or `return Err(e)` before the response starts | the error is the response |
-//! | `?` or `return Err(e)` in the stream | the stream sends an `error` event with the error as JSON, ends, and logs the error at `warn` |
-//! | a value's `Serialize` implementation fails | the response is aborted without sending a partial frame, and the failure is logged at `error` |
-//! | the generator panics | the same, and other streams are not affected |
+//! | `?` or `return Err(e)` in the stream | the stream sends an `error` event with the error as JSON and ends, and the error is logged at `warn` |
+//! | a value's `Serialize` implementation fails | the response is aborted, no partial frame is sent, and the failure is logged at `error` |
+//! | the generator panics | the same, and neither other streams nor the server are affected |
 //! | the server cuts off a stream with a method other than `GET` | the response is [aborted](how_a_stream_ends) so that no client mistakes it for a complete one, and a line is logged at `warn` |
-//! | the method is `HEAD` | the statements before the response run, and only the head is sent |
+//! | the method is `HEAD` | the statements before the response run, but the stream does not, so only the head is sent |
 //!
 //! The crate logs through `tracing`, using the target `sse_runtime`. Install a subscriber to see
 //! the output.

@@ -330,7 +330,7 @@ impl WeakConnection {
     }
 }
 
-/// When this guard is dropped, it ends a stream, unless the stream has already ended.
+/// A guard that ends its stream when dropped, unless the stream has already ended.
 struct CloseOnDrop {
     connection: Weak<Inner>,
     reason: CloseReason,

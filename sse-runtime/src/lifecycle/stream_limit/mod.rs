@@ -136,8 +136,8 @@ impl StreamLimit {
     /// If another limit that applies to the request is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
     /// stream's permit in that limit. If the oldest stream does not hold a permit in that limit,
-    /// the new stream is rejected. After such a takeover, the two streams share a permit until the
-    /// old one has ended.
+    /// the new stream is rejected. Two streams share a permit only after such a takeover, and only
+    /// until the old one has ended.
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
     /// event with a special id and the data `{"reason":"superseded"}`. If the client reconnects
