@@ -75,10 +75,10 @@
 /// [`serde::Serialize`] types, [`Text`](crate::Text), and axum's `Html`. `R` must implement
 /// `axum::response::IntoResponse`, but does not have to represent a failure. It can also be a
 /// redirect or a plain JSON object, for example. "Before" refers to the order of the statements in
-/// the function's outermost block: the statements that run before the response are those above the
-/// first statement that contains a `yield_!`. If you add a `yield_!` at the top of the function, no
-/// statement precedes it, so every `?` sends an event instead of setting the status. Variables
-/// bound before the first `yield_!` live until the stream ends. If the function returns a
+/// the function's outermost block: a statement comes before the first one that yields if it is
+/// above the first statement that contains a `yield_!`. If you add a `yield_!` at the top of the
+/// function, no statement precedes it, so every `?` sends an event instead of setting the status.
+/// Variables bound before the first `yield_!` live until the stream ends. If the function returns a
 /// `Result<impl Stream<…>, R>`, a `return;` before the response begins results in a `204`. In all
 /// other cases, `return;` ends the stream.
 ///

@@ -53,8 +53,8 @@ use crate::{
 ///
 /// Each event has an id, which a browser sends back when it reconnects.
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives all later events that are
-/// still held, followed by new events as they are published. No event is lost or repeated. If
-/// events after the id are no longer held, the reader receives a `gap` event (see
+/// still held, followed by new events as they are published. No event in between is lost or
+/// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
 /// [`Gap`](super::Gap)). An id also contains the topic's epoch, which changes when the process
 /// restarts. Ids from before the restart are therefore not mistaken for current ones.
 ///

@@ -62,8 +62,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Once the maximum is reached, the hub drops an unused topic to make room for each new one. It
     /// drops finished topics first, followed by those that have been unused the longest. If all
     /// topics are in use, it returns [`HubError::Full`](crate::topic::HubError::Full). If
-    /// [`idle`](Self::idle) is [`Duration::MAX`], the hub never drops topics, and returns this
-    /// error even if some of them are unused.
+    /// [`idle`](Self::idle) is [`Duration::MAX`], the hub never drops unused topics, so it returns
+    /// this error even if there are some.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self

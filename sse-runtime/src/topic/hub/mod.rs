@@ -228,10 +228,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// implements [`Serialize`](serde::Serialize), the event's data is the error as JSON.
     /// Otherwise, it is a problem without details. With `events = "own"`, which is the default for
     /// every method except `GET`, an error that implements `Serialize` is sent without the id that
-    /// stops a client from reconnecting. Any other failure aborts the response. Once a handler has
-    /// read a failed run, any further values that it yields are not sent, so a marker such as
-    /// `[DONE]` cannot make a partial answer look complete. If the handler returns an error, that
-    /// error is sent instead of the run's error. The stream closes with the reason
+    /// stops a client from reconnecting. With this setting, any other failure aborts the response.
+    /// Once a handler has read a failed run, any further values that it yields are not sent, so a
+    /// marker such as `[DONE]` cannot make a partial answer look complete. If the handler returns
+    /// an error, that error is sent instead of the run's error. The stream closes with the reason
     /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked) and
     /// never sends `done`. If a client reconnects with the error event's id, it receives a `204`
     /// and stops reconnecting.

@@ -149,8 +149,8 @@ impl<T> Subscription<T> {
     ///
     /// In an endpoint, the stream automatically ends with the run's error, at the latest when the
     /// handler next calls `yield_!`. Use this method outside of endpoints, or in a handler that
-    /// returns a different error, for example `yield_all!(&mut run); if run.has_failed() { return
-    /// Err(…); }`.
+    /// returns a different error, for example
+    /// `yield_all!(&mut run); if run.has_failed() { return Err(…); }`.
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Ended { has_failed: true })
     }
