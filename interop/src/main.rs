@@ -62,13 +62,47 @@ async fn run(only: &[String]) -> Result<bool, String> {
     tokio::spawn(sse_runtime::serve(listener, app));
     let server = format!("http://{addr}");
 
-    let selected =
-        |name: &str| only.is_empty() || only.iter().any(|part| name.to_lowercase().contains(part));
+    let tables = tables(only, &programs, &server, &trials).await?;
+    println!("\n{tables}");
+    let mut right = tables.are_right();
+
+    let proxies = if is_selected(only, "proxies") {
+        let proxies = tokio::task::spawn_blocking(proxies::table);
+        let proxies = proxies.await.map_err(|error| error.to_string())??;
+        println!("{proxies}");
+        right &= proxies.is_right();
+        Some(proxies)
+    } else {
+        None
+    };
+    if is_selected(only, "pages") {
+        let pages = pages::test(&programs, &server, &images()).await?;
+        println!("{pages}");
+        right &= pages.is_right();
+    }
+    match proxies {
+        // Only a complete run can be compared with the docs.
+        Some(proxies) if only.is_empty() && right => documented(&tables, &proxies),
+        _ => Ok(right),
+    }
+}
+
+fn is_selected(only: &[String], name: &str) -> bool {
+    only.is_empty() || only.iter().any(|part| name.to_lowercase().contains(part))
+}
+
+/// Runs the clients, most of them at the same time.
+async fn tables(
+    only: &[String],
+    programs: &Programs,
+    server: &str,
+    trials: &Trials,
+) -> Result<Tables, String> {
     let columns = Column::ALL
         .into_iter()
-        .filter(|column| selected(column.name()));
+        .filter(|column| is_selected(only, column.name()));
     let clients = columns.map(|column| {
-        let (programs, server, trials) = (programs.clone(), server.clone(), trials.clone());
+        let (programs, server, trials) = (programs.clone(), server.to_owned(), trials.clone());
         let cells =
             tokio::spawn(async move { column_cells(column, &programs, &server, &trials).await });
         (column.name(), cells)
@@ -79,7 +113,7 @@ async fn run(only: &[String]) -> Result<bool, String> {
         ("openai Node", OpenAi::Node),
     ]
     .into_iter()
-    .filter(|(name, _)| selected(name))
+    .filter(|(name, _)| is_selected(only, name))
     .map(|(name, sdk)| {
         let programs = programs.clone();
         (
@@ -90,7 +124,9 @@ async fn run(only: &[String]) -> Result<bool, String> {
     let sdks: Vec<_> = sdks.collect();
     // At most two of these run at a time, since each takes a second or more to load.
     let slots = Arc::new(Semaphore::new(2));
-    let protocols = Sdk::ALL.into_iter().filter(|sdk| selected(sdk.name()));
+    let protocols = Sdk::ALL
+        .into_iter()
+        .filter(|sdk| is_selected(only, sdk.name()));
     let protocols = protocols.map(|sdk| {
         let (programs, slots) = (programs.clone(), slots.clone());
         let cells = tokio::spawn(async move {
@@ -100,9 +136,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
         (sdk.name(), cells)
     });
     let protocols: Vec<_> = protocols.collect();
-    let libraries = Library::ALL.into_iter().filter(|one| selected(one.name()));
+    let libraries = Library::ALL
+        .into_iter()
+        .filter(|one| is_selected(only, one.name()));
     let libraries = libraries.map(|library| {
-        let (server, trials, slots) = (server.clone(), trials.clone(), slots.clone());
+        let (server, trials, slots) = (server.to_owned(), trials.clone(), slots.clone());
         let cells = tokio::spawn(async move {
             let _slot = slots.acquire().await;
             library.cells(&server, &trials).await
@@ -111,34 +149,12 @@ async fn run(only: &[String]) -> Result<bool, String> {
     });
     let libraries: Vec<_> = libraries.collect();
 
-    let tables = Tables {
+    Ok(Tables {
         clients: table(Property::ALL.map(Property::title), clients).await?,
         openai: table(Chat::ALL.map(Chat::title), sdks).await?,
         protocols: table(Case::ALL.map(Case::title), protocols).await?,
         hypermedia: table(Trait::ALL.map(Trait::title), libraries).await?,
-    };
-    println!("\n{tables}");
-    let mut right = tables.are_right();
-
-    let proxies = if selected("proxies") {
-        let proxies = tokio::task::spawn_blocking(proxies::table);
-        let proxies = proxies.await.map_err(|error| error.to_string())??;
-        println!("{proxies}");
-        right &= proxies.is_right();
-        Some(proxies)
-    } else {
-        None
-    };
-    if selected("pages") {
-        let pages = pages::test(&programs, &server, &images()).await?;
-        println!("{pages}");
-        right &= pages.is_right();
-    }
-    match proxies {
-        // Only a complete run can be compared with the docs.
-        Some(proxies) if only.is_empty() && right => documented(&tables, &proxies),
-        _ => Ok(right),
-    }
+    })
 }
 
 /// Returns the folder for the screenshots. The screenshots in the docs are only replaced together

@@ -1,4 +1,7 @@
 //! The properties that each client is tested for.
+//!
+//! This file exceeds 450 lines because every property keeps its conversation with the server in one
+//! place.
 
 use std::time::Duration;
 

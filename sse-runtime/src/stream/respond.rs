@@ -72,22 +72,24 @@ pub(crate) async fn respond(
         Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
         // The generator has not yielded, and there was no gap or failure, so the response has no
         // content.
-        Before::Ended(Ending::Finished) if !this.handoff.has_content() => {
-            let nothing = StatusCode::NO_CONTENT.into_response();
-            (CloseReason::Finished, nothing)
-        }
+        Before::Ended(Ending::Finished) if !this.handoff.has_content() => (
+            CloseReason::Finished,
+            StatusCode::NO_CONTENT.into_response(),
+        ),
         Before::Done => {
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 id = context.sent_done(),
                 "the client has already received the end of the stream; responding with 204"
             );
-            let nothing = StatusCode::NO_CONTENT.into_response();
-            (CloseReason::Finished, nothing)
+            (
+                CloseReason::Finished,
+                StatusCode::NO_CONTENT.into_response(),
+            )
         }
         Before::Ended(Ending::TaskPanicked) if !this.handoff.has_content() => {
-            let failed = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-            (CloseReason::Panicked, failed)
+            let failed = StatusCode::INTERNAL_SERVER_ERROR;
+            (CloseReason::Panicked, failed.into_response())
         }
         // The client has probably disconnected, so it will not read this response. axum's own
         // extractors respond with the same status.
