@@ -68,52 +68,61 @@ pub(crate) async fn respond(
             "the client has already received the end of an earlier stream; sending a gap"
         );
     }
+    let has_content = this.handoff.has_content();
     let (reason, response) = match before {
+        Before::Begun => return begin(this, context, drain, mounted).await,
         Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
+        Before::Ended(ending @ Ending::Failed(_)) => {
+            return finish(this, ending, context, drain, mounted);
+        }
+        Before::Ended(ending) if has_content => {
+            return finish(this, ending, context, drain, mounted);
+        }
         // The generator has not yielded, and there was no gap or failure, so the response has no
         // content.
-        Before::Ended(Ending::Finished) if !this.handoff.has_content() => (
-            CloseReason::Finished,
-            StatusCode::NO_CONTENT.into_response(),
-        ),
+        Before::Ended(Ending::Finished) => status(CloseReason::Finished, StatusCode::NO_CONTENT),
+        Before::Ended(Ending::TaskPanicked) => {
+            status(CloseReason::Panicked, StatusCode::INTERNAL_SERVER_ERROR)
+        }
         Before::Done => {
             tracing::debug!(
                 endpoint = mounted.endpoint.name,
                 id = context.sent_done(),
                 "the client has already received the end of the stream; responding with 204"
             );
-            (
-                CloseReason::Finished,
-                StatusCode::NO_CONTENT.into_response(),
-            )
-        }
-        Before::Ended(Ending::TaskPanicked) if !this.handoff.has_content() => {
-            let failed = StatusCode::INTERNAL_SERVER_ERROR;
-            (CloseReason::Panicked, failed.into_response())
+            status(CloseReason::Finished, StatusCode::NO_CONTENT)
         }
         // The client has probably disconnected, so it will not read this response. axum's own
         // extractors respond with the same status.
-        Before::ClientGone => {
-            let bad_request = StatusCode::BAD_REQUEST.into_response();
-            (CloseReason::ClientGone, bad_request)
-        }
-        Before::Closed(reason) => (reason, refusal(reason).into_response()),
+        Before::ClientGone => status(CloseReason::ClientGone, StatusCode::BAD_REQUEST),
+        Before::Closed(reason) => status(reason, refusal(reason)),
         Before::Panicked(panic) => {
             drop(this);
             context.guard.end(CloseReason::Panicked);
             // Resuming the panic aborts the connection, as a panic in an axum handler does.
             resume_unwind(panic)
         }
-        Before::Begun => return begin(this, context, drain, mounted).await,
-        Before::Ended(ending) => {
-            let (head, version) = (response::head(&context), context.version);
-            let body = SseBody::new(this, Some(ending), context, drain, mounted);
-            return response::stream(version, head, body);
-        }
     };
     drop(this);
     context.guard.end(reason);
     response
+}
+
+fn status(reason: CloseReason, status: StatusCode) -> (CloseReason, Response) {
+    (reason, status.into_response())
+}
+
+/// Responds with what the generator wrote before it ended.
+fn finish(
+    generator: Generator,
+    ending: Ending,
+    context: RequestContext,
+    drain: BodyDrain,
+    mounted: &Arc<MountedEndpoint>,
+) -> Response {
+    let (head, version) = (response::head(&context), context.version);
+    let body = SseBody::new(generator, Some(ending), context, drain, mounted);
+    response::stream(version, head, body)
 }
 
 /// Begins the response. Polls the generator until it first waits, then returns the response.
