@@ -39,9 +39,9 @@ impl<R> Rejection<R> {
 /// This trait is defined in this crate because the compiler's error message for axum's
 /// `IntoResponse` does not mention [`SseError`](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the response of this endpoint",
+    message = "`{Self}` cannot be used as the response of this endpoint",
     label = "this is not a response",
-    note = "derive `sse_runtime::SseError`, which assigns a status to each variant; implement `axum::response::IntoResponse`; or use a type that implements it, such as `axum::http::StatusCode`"
+    note = "derive `sse_runtime::SseError`, which assigns a status to each variant; implement `axum::response::IntoResponse`; or use a type that already does, such as `axum::http::StatusCode`"
 )]
 pub trait Refusal: Sized {
     #[doc(hidden)]

@@ -63,7 +63,7 @@ fn is_stream(tail: &Expr, yields: bool) -> bool {
     }
 }
 
-/// Returns `true` if a macro turns its tokens into a stream.
+/// Returns `true` if this is a call to a macro that creates its own generator, such as `stream!`.
 fn is_generator(mac: &Macro) -> bool {
     let name = mac.path.segments.last();
     name.is_some_and(|name| {

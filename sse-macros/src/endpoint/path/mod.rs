@@ -33,7 +33,7 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
         path.remove(mark);
         let segment = segment_at(&path, mark);
         problems.push(format!(
-            "`{segment}` cannot be optional; write one endpoint with this segment, and another one without it"
+            "`{segment}` cannot be optional; write one endpoint with this segment and another without it"
         ));
     }
     for (mark, name, way_out) in [

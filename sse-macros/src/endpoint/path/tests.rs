@@ -209,11 +209,11 @@ fn problems_suggest_a_fix() {
         ),
         (
             "/a/{id?}",
-            "`{id}` cannot be optional; write one endpoint with this segment, and another one without it",
+            "`{id}` cannot be optional; write one endpoint with this segment and another without it",
         ),
         (
             "/a/{id}?",
-            "`{id}` cannot be optional; write one endpoint with this segment, and another one without it",
+            "`{id}` cannot be optional; write one endpoint with this segment and another without it",
         ),
         (
             "/a?b={c",
