@@ -75,13 +75,13 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// The type must own its data. If a stream's error is a variant without a name, its event has
-    /// the name that the endpoint's `error_event` key specifies, which does not match any variant.
-    /// Use [`json`](Self::json) to parse such an error.
+    /// `T` must own its data. If a stream's error is a variant without a name, its event is named
+    /// by the endpoint's `error_event` key, and this name does not match any variant. Use
+    /// [`json`](Self::json) to parse such an error.
     ///
     /// # Panics
     ///
-    /// Panics if the type has no event with this name, or if the data does not match the type.
+    /// Panics if `T` has no event with this name, or if the data does not match `T`.
     pub fn decode<T: SseEvent + DeserializeOwned>(&self) -> T {
         match named::decode(&self.event, &self.data) {
             Ok(value) => value,

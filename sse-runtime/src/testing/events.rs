@@ -154,7 +154,7 @@ impl Events {
     }
 
     /// Returns the `Last-Event-ID` that a client would send if it reconnected after the events
-    /// returned so far. It is empty if the client has no id.
+    /// returned so far, or an empty string if the client has no id.
     pub fn last_event_id(&self) -> &str {
         if self.received.is_empty() {
             self.decoder.last_event_id()

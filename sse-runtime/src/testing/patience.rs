@@ -9,12 +9,12 @@ use std::{
 
 use tokio::time::{Instant as Clock, sleep};
 
-/// The maximum time that a test waits in real time. With a paused clock, a test waits in steps,
-/// each of which has this length.
+/// The maximum time that a test waits in real time. With a paused clock, a test waits in steps of
+/// this length.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The maximum number of steps that a test waits with a paused clock. Together, the steps amount to
-/// a week, which passes in less than a second of real time.
+/// The maximum number of steps that a test waits with a paused clock. Together, they amount to a
+/// week, which passes in less than a second of real time.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
 /// Awaits `future`. In the panic message, `what` describes the future's output.
@@ -23,8 +23,8 @@ const STEPS: u32 = 7 * 24 * 60 * 2;
 ///
 /// Panics if the future is still pending after 30 s of real time, or after a week on tokio's paused
 /// clock. Whenever all tasks are waiting, a paused clock jumps ahead to the next timer. Without a
-/// limit, a test that is stuck would run forever, because there is always another keep-alive timer
-/// to jump to.
+/// limit, a stuck test would run forever, because there is always another keep-alive timer to jump
+/// to.
 pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output {
     let mut future = pin!(future);
     let (started, clock) = (Instant::now(), Clock::now());

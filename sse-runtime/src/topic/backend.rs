@@ -23,8 +23,7 @@ use crate::{
     generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
-/// An encoded event that is about to be published. It contains the value and the encoded frame,
-/// both of which are shared by all readers.
+/// An encoded event about to be published. All readers share its value and its frame.
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) value: T,
@@ -43,9 +42,9 @@ pub(crate) struct Entry<T> {
 }
 
 /// The number of bytes that an event occupies in addition to its entry and its frame: the reference
-/// counts of its `Arc`, the bytes that the allocator adds when it rounds up the event's two
-/// allocations, and the event's slot in the ring. The slot is counted twice, because up to half of
-/// the ring's slots may be unused.
+/// counts of its `Arc`, the bytes added when the allocator rounds up its two allocations, and its
+/// slot in the ring. The slot is counted twice, because up to half of the ring's slots may be
+/// unused.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -142,8 +141,8 @@ impl<T> Delivery<T> {
         format!("id: {id}\n").len() + frame.len() - id_line.len()
     }
 
-    /// Appends the frame to the outgoing frames. The frame is shared, unless the delivery's id
-    /// replaces the entry's id. In that case, the frame is copied.
+    /// Appends the frame to the outgoing frames. The frame is copied if the delivery's id replaces
+    /// the entry's id. Otherwise, it is shared.
     pub(crate) fn put_into(&self, outgoing: &mut Outgoing) {
         if self.id.is_none() {
             outgoing.frames.share(&self.entry.frame);
@@ -176,7 +175,7 @@ impl<T> Deref for Delivery<T> {
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// The only event that the reader has not read yet, which is the topic's newest event.
+    /// The only event left to read, which is the topic's newest one.
     Event {
         delivery: Delivery<T>,
         /// Whether the read has already registered the waker for the next event, as a read that
@@ -188,8 +187,8 @@ pub(crate) enum Read<T> {
         batch: Arc<Batch<T>>,
         /// Whether more events follow the batch.
         more: bool,
-        /// Like `waits` in `Event`. The value is valid only if the reader consumes the whole batch
-        /// in one poll, because a later poll may have another waker.
+        /// Like `waits` in `Event`, but valid only if the whole batch is consumed in one poll,
+        /// because a later poll may have another waker.
         waits: bool,
     },
     Gap(Gap),
@@ -222,7 +221,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Appends an event.
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 
-    /// Adds an event without waiting. Returns the event to the caller if publishing it would have
+    /// Appends an event without waiting. Returns the event to the caller if the back end would have
     /// to wait.
     fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
 
@@ -236,7 +235,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Returns the number of bytes that the back end holds.
     fn held_bytes(&self) -> usize;
 
-    /// Adds the number of bytes that this back end holds to `sum`, and updates `sum` whenever that
+    /// Adds the number of bytes held by this back end to `sum` and updates `sum` whenever that
     /// number changes. Several topics share a sum.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 

@@ -8,12 +8,12 @@ use bytes::{Bytes, BytesMut};
 use super::backend::Delivery;
 use crate::generator::frame_buffer::SHARED;
 
-/// The maximum number of events in a batch. The number is limited because a slow reader keeps its
-/// batch in memory, even after the topic has evicted the events.
+/// The maximum number of events in a batch. Without a limit, a slow reader could keep any number of
+/// events in memory after the topic has evicted them.
 const EVENTS: usize = 256;
 
-/// The maximum size of a batch's frames in bytes. Only a batch of a single event may exceed it. The
-/// frames of a batch are written to the client in a single write.
+/// A batch's maximum total frame size in bytes. Only a batch with a single event may exceed it. All
+/// frames of a batch are sent to the client in a single write.
 pub(crate) const BYTES: usize = 32 * 1024;
 
 /// One or more consecutive events. Readers at the same position share a batch and send the same
@@ -21,8 +21,7 @@ pub(crate) const BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
-    /// The frames of all events in one buffer. The buffer is built the first time that a reader
-    /// sends the whole batch.
+    /// All events' frames in one buffer, built when a reader first sends the whole batch.
     frames: OnceLock<Bytes>,
 }
 
@@ -35,9 +34,8 @@ impl<T> Batch<T> {
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            // A large event gets a separate batch so that all readers share the bytes of its frame.
-            // In a batch with other events, the frame would have to be copied into the batch's
-            // buffer.
+            // A large event gets its own batch so that all readers share its frame's bytes. In a
+            // batch with other events, its frame would have to be copied into the batch's buffer.
             if len >= SHARED {
                 if deliveries.is_empty() {
                     deliveries.push(delivery);

@@ -48,7 +48,7 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// regardless of its size.
     ///
     /// An event's size includes its value, its frame and about 200 bytes of overhead. The size of a
-    /// value's heap data, such as strings and collections, is unknown. The size of the frame is
+    /// value's heap data, such as strings and collections, is unknown, so the size of the frame is
     /// used as an estimate. With [`latest_by`](Self::latest_by), the newest event of each key also
     /// counts towards the limit but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
@@ -74,8 +74,8 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// continues with the newest event of each key, except for events that it has already read. Use
     /// this setting if only the latest state matters, such as the current price of each symbol. The
     /// topic holds the newest event of each key forever, so the number of keys should be small.
-    /// `key`, and the `Hash`, `Eq` and `Drop` implementations of its return value, run under the
-    /// topic's lock. None of them may use the topic.
+    /// `key` and its return value's `Hash`, `Eq` and `Drop` implementations run under the topic's
+    /// lock, so none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,

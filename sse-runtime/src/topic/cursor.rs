@@ -15,7 +15,7 @@ pub enum Start {
     Now,
     /// Starts with the oldest event still held.
     First,
-    /// Starts with the newest events still held, but no more than this number of them.
+    /// Starts with the newest events still held, up to this number.
     Latest(usize),
 }
 
@@ -27,11 +27,11 @@ pub struct Cursor {
     pub(super) from: StartAt,
     /// The start for topics that do not appear in the client's id.
     pub(super) start: Start,
-    /// Whether the position depends on the client's id, which includes the case that the client did
-    /// not send one.
+    /// Whether the position depends on the client's id. This includes the position of a client that
+    /// did not send one.
     pub(super) is_resumed: bool,
-    /// Whether the default applies to a client without an id, because the caller has not specified
-    /// a start.
+    /// Whether a client without an id starts at the default position, because the caller has not
+    /// specified another one.
     pub(super) is_default: bool,
 }
 

@@ -1,5 +1,5 @@
-//! [`Lease`]: keeps a hub's topic in use. A hub counts the leases of each topic to determine which
-//! topics are unused, and since when.
+//! [`Lease`]: keeps a hub's topic in use. A hub counts each topic's leases to determine which
+//! topics are unused and since when.
 
 use std::{
     fmt,

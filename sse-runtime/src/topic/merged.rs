@@ -31,9 +31,9 @@ pub(crate) struct Merged<T> {
     /// The index of the reader to poll next.
     turn: usize,
     /// The part of a batch that has not been returned yet. Merged ids are longer than the original
-    /// ids, so the frames of one batch may no longer fit into a single batch.
+    /// ids, so a batch may have to be split after its ids are replaced.
     rest: Option<Rest<T>>,
-    /// The failure of an aborted run, if any.
+    /// An aborted run's failure, if any.
     stop: Option<Arc<Failure>>,
 }
 
@@ -68,10 +68,10 @@ pub(crate) fn fits(names: &[String]) -> bool {
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
-/// Returns whether the client's id is a merged id that lacks at least one of these names. A client
-/// with such an id must be sent its new position immediately. If the client disconnected before it
-/// received the position, it would reconnect with the same id, and would lose the events published
-/// to the missing topics in the meantime.
+/// Returns whether the client's id is a merged id that lacks at least one of these names. Such a
+/// client must be sent its new position immediately. If it disconnected before receiving the
+/// position, it would reconnect with the same id and lose the events published to the missing
+/// topics in the meantime.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -226,8 +226,8 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
-        // A subscription without topics does not end. If it did, its client would stop
-        // reconnecting, but the client may request topics when it reconnects.
+        // A subscription without topics does not end. If it did, its client would not reconnect,
+        // even though its next request might name some topics.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,
@@ -237,10 +237,10 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
         Poll::Pending
     }
 
-    /// Merges the initial gaps of all topics into one. If the gaps were reported one by one, the id
-    /// of the first gap would already contain the positions after the other gaps. A client that
-    /// disconnected after the first gap would reconnect with this id and would never receive the
-    /// other gaps.
+    /// Merges the initial gaps of all topics into one. If they were reported one by one, the first
+    /// gap's id would already contain the positions after the other gaps. A client that
+    /// disconnected after the first gap would then reconnect with this id and never receive the
+    /// others.
     fn take_gap(&mut self) -> Option<Gap> {
         let mut gaps: Option<Gap> = None;
         for named in &mut self.readers {

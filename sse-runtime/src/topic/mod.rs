@@ -1,5 +1,5 @@
-//! [`Topic`]: a sequence of events, each of which is encoded once, sent to many clients, and
-//! replayed to clients that reconnect.
+//! [`Topic`]: a sequence of events. Each event is encoded once, sent to many clients, and replayed
+//! to clients that reconnect.
 
 pub(crate) mod backend;
 mod batch;

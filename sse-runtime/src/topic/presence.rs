@@ -14,8 +14,8 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{Cursor, Subscription, Topic};
 use crate::SseEvent;
 
-/// The set of members that are present, such as the users in a chat, and a topic of the events that
-/// are published when a member joins or leaves.
+/// Tracks which members are present, such as the users in a chat, and publishes an event to a topic
+/// whenever one joins or leaves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -104,16 +104,15 @@ where
         }))
     }
 
-    /// Adds a member. The member is present until its last guard is dropped and the grace time
-    /// after that has passed. `who` must stay the same across reconnects. For example, use a user
-    /// id or a session id rather than [`Connection::id`](crate::Connection::id), which is different
-    /// for each stream.
+    /// Adds a member. Once its last guard is dropped, the member remains present for the grace
+    /// time. `who` must stay the same across reconnects. For example, use a user id or a session id
+    /// rather than [`Connection::id`](crate::Connection::id), which is different for each stream.
     ///
     /// If this method is called outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
-        // Created before the lock is acquired so that, if a user's `Hash`, `Eq` or `Clone`
-        // implementation panics, the guard is dropped after the lock is released. Dropping the
-        // guard acquires the lock.
+        // Created before the lock is acquired, because dropping the guard acquires the lock. If a
+        // user's `Hash`, `Eq` or `Clone` implementation panics, the lock is released before the
+        // guard is dropped.
         let here = PresenceGuard {
             presence: self.clone(),
             who,
@@ -125,7 +124,7 @@ where
         state.present.entry(who.clone()).or_default().guards += 1;
         if is_new {
             let count = state.present.len();
-            // Published while the lock is held so that the events are in the same order as the
+            // Publish while holding the lock so that the events are in the same order as the
             // changes to the count.
             self.0.publish(&PresenceEvent::Joined {
                 who: who.clone(),
@@ -214,7 +213,7 @@ impl<K> fmt::Debug for Presence<K> {
     }
 }
 
-/// A guard that keeps a member present until the guard is dropped. See [`Presence::join`].
+/// Keeps a member present until the guard is dropped. See [`Presence::join`].
 #[must_use = "a member leaves when its guard is dropped"]
 pub struct PresenceGuard<K>
 where
@@ -246,8 +245,8 @@ where
         };
         runtime.spawn(async move {
             sleep(leaving.inner.grace).await;
-            // If the runtime shuts down before the grace time has passed, it drops this task, which
-            // also runs the destructor.
+            // If the runtime shuts down before the grace time has passed, it drops this task along
+            // with `leaving`, so the member is still removed.
             drop(leaving);
         });
     }

@@ -1,4 +1,4 @@
-//! [`PublishError`]: the error that is returned if an event was not published.
+//! [`PublishError`]: the error returned if an event was not published.
 
 use axum::{
     http::StatusCode,
@@ -10,7 +10,7 @@ use crate::event::{
     frame::{EncodeError, Fields},
 };
 
-/// The error that is returned if an event was not published. No reader has received the event.
+/// The error returned if an event was not published. No reader has received the event.
 ///
 /// [`Finished`](Self::Finished) is converted into a `410` response. Any other error is logged and
 /// converted into a `500` response.
@@ -46,7 +46,7 @@ impl IntoResponse for PublishError {
     }
 }
 
-/// Splits an event into the fields and the value that all readers of a topic share.
+/// Splits an event into its fields and its value, which all readers of a topic share.
 ///
 /// # Errors
 ///

@@ -11,7 +11,7 @@ use sealed::Sealed;
 /// An error that implements [`Serialize`](serde::Serialize) is sent to the readers as an `error`
 /// event, like a stream's error. A `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a
 /// [`PublishError`] or a [`HubError`] is only logged, and the readers receive a problem without
-/// details. The type parameter distinguishes these cases and is inferred.
+/// details. `Kind` distinguishes these cases and is inferred.
 #[diagnostic::on_unimplemented(
     message = "a run of `Hub::spawn` cannot return `{Self}`",
     label = "a run must return `()`, or a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
@@ -22,7 +22,7 @@ pub trait RunResult<Kind>: Sealed {
     fn outcome(self) -> Result<(), RunError>;
 }
 
-/// A run's failure, and the message to log for it.
+/// A run's failure and the message to log for it.
 #[derive(Debug)]
 pub struct RunError {
     pub(crate) failure: Failure,
@@ -40,15 +40,15 @@ impl RunError {
     }
 }
 
-/// The kinds of [`RunResult`].
+/// The `Kind` of a [`RunResult`] without an error.
 #[derive(Debug)]
 pub enum Nothing {}
 
-/// See [`RunResult`].
+/// The `Kind` of a [`RunResult`] whose error is sent to the readers.
 #[derive(Debug)]
 pub struct Shown<Kind>(Kind);
 
-/// See [`RunResult`].
+/// The `Kind` of a [`RunResult`] whose error is only logged.
 #[derive(Debug)]
 pub enum Logged {}
 
@@ -73,16 +73,16 @@ impl RunResult<Nothing> for Infallible {
     }
 }
 
-/// The result of a run that never ends. An `async` block whose last expression is a `loop` without
-/// a `break` has the output type `!`.
+/// The result of a run that never ends. If an `async` block ends in a `loop` without a `break`, its
+/// output type is `!`.
 impl RunResult<Nothing> for Never {
     fn outcome(self) -> Result<(), RunError> {
         self
     }
 }
 
-/// The type `!`. On stable Rust, this type can be named only as the return type in a signature, so
-/// [`Returns`] extracts it from there.
+/// The type `!`. Stable Rust allows `!` only as a return type, so [`Returns`] extracts it from the
+/// type of a function pointer.
 type Never = <fn() -> ! as Returns>::Output;
 
 /// Exposes a function's return type as an associated type.

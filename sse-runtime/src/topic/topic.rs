@@ -45,18 +45,18 @@ use crate::{
 /// ```
 ///
 /// A subscriber is a cursor, not a queue. A slow subscriber holds only events that it has read but
-/// not handled (up to 256 events and 32 KiB of frames), and never delays other subscribers. The
-/// body of the endpoint above could also be `yield_all!(prices.subscribe(last));`. In that case,
-/// streams at the same position send the same bytes without copying them.
+/// not handled (up to 256 events and 32 KiB of frames) and never delays other subscribers. The body
+/// of the endpoint above could also be `yield_all!(prices.subscribe(last));`. In that case, streams
+/// at the same position send the same bytes without copying them.
 ///
 /// # Resuming
 ///
 /// Each event has an id, which a browser sends back when it reconnects.
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives all later events that are
-/// still held, followed by new events as they are published. No event in between is lost or
-/// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
+/// still held, followed by new events as they are published. No event is lost or repeated in
+/// between. If events after the id are no longer held, the reader receives a `gap` event (see
 /// [`Gap`](super::Gap)). An id also contains the topic's epoch, which changes when the process
-/// restarts. Ids from before the restart are therefore not mistaken for current ones.
+/// restarts, so ids from before a restart are not mistaken for current ones.
 ///
 /// All clones refer to the same topic.
 pub struct Topic<T> {
@@ -109,7 +109,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.publish_event(Event::json(value.clone())).await
     }
 
-    /// Publishes an event that can have a name, a `retry` and a comment. The topic sets the id.
+    /// Publishes an event, which may have a name, a `retry` and a comment. The topic sets the id.
     ///
     /// # Errors
     ///

@@ -8,7 +8,8 @@ use std::{
 
 use super::{Hub, Inner, Make, State};
 
-/// The limits on the number of a hub's topics, on their total size, and on how long they are kept.
+/// A hub's limits on the number, total size and idle time of its topics, and on runs without
+/// readers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -48,10 +49,10 @@ pub struct HubBuilder<T> {
 impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how long an unused topic and its events are kept. The default is 5 minutes. With
     /// [`Duration::MAX`], unused topics are kept forever. A topic is unused if it has no handles
-    /// and no subscriptions. The hub checks for unused topics four times during this period, so it
-    /// may keep a topic for up to 25% longer.
+    /// and no subscriptions. The hub checks for unused topics every quarter of this time, so it may
+    /// keep a topic up to 25% longer.
     ///
-    /// After a run has ended, it can be [replayed](Hub::spawn) for the same amount of time.
+    /// A run that has ended can be [replayed](Hub::spawn) for the same amount of time.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.limits.idle = idle;
         self
@@ -61,9 +62,10 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     ///
     /// Once the maximum is reached, the hub drops an unused topic to make room for each new one. It
     /// drops finished topics first, followed by those that have been unused the longest. If all
-    /// topics are in use, it returns [`HubError::Full`](crate::topic::HubError::Full). If
-    /// [`idle`](Self::idle) is [`Duration::MAX`], the hub never drops unused topics, so it returns
-    /// this error even if there are some.
+    /// topics are in use, requests for new ones fail with
+    /// [`HubError::Full`](crate::topic::HubError::Full). If [`idle`](Self::idle) is
+    /// [`Duration::MAX`], the hub never drops unused topics, so these requests fail even if some
+    /// topics are unused.
     pub fn max_topics(mut self, max: usize) -> Self {
         self.limits.max_topics = max;
         self
@@ -75,18 +77,17 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     ///
     /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
     /// in use are never dropped, but while the total exceeds this limit, no new topics are created.
-    /// The limits of each topic still apply.
+    /// Each topic's own limits still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
     }
 
-    /// Sets how long a [run](Hub::spawn) continues without a reader. By default, it continues
-    /// forever.
+    /// Sets how long a [run](Hub::spawn) continues without a reader. By default, there is no limit.
     ///
     /// The timer starts with the run and restarts whenever the last reader disconnects. An
-    /// abandoned run is stopped at its next `.await` and counts as failed. If a client reconnects
-    /// later, it receives the events that the run published, followed by an error without details.
+    /// abandoned run is stopped at its next `.await` and counts as failed. A client that reconnects
+    /// later receives the events published by the run, followed by an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

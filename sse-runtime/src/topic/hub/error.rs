@@ -1,4 +1,4 @@
-//! [`HubError`]: the error that a hub returns if it cannot provide a topic.
+//! [`HubError`]: the error returned by a hub that cannot provide a topic.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// The error that a [`Hub`](crate::Hub) returns if it cannot provide a topic.
+/// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
 /// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After` header. Any other error
 /// becomes a `400`.

@@ -50,11 +50,11 @@ use state::{Slot, State};
 ///     .build();
 /// ```
 ///
-/// While a topic has a handle or a subscription, it is in use and is not dropped. If a dropped
-/// topic is requested again, it starts out empty. A client that reconnects with an id from the old
-/// topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or
-/// to keep it [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so
-/// that unused topics are never dropped.
+/// A topic with a handle or a subscription is in use and is not dropped. If a dropped topic is
+/// requested again, it starts out empty, and a client that reconnects with an id from the old topic
+/// receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or to keep
+/// it [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so that
+/// unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
 /// much data](HubBuilder::max_bytes), unused topics are dropped, starting with finished ones. If
@@ -106,7 +106,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(self.lease(&mut state, name))
     }
 
-    /// Returns the topic with this name, if there is one. Getting a topic counts as using it.
+    /// Returns the topic with this name, if it exists. The topic is in use until the returned
+    /// handle is dropped.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         state
@@ -137,19 +138,19 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.len() == 0
     }
 
-    /// Creates a single subscription to several topics. The id of each event contains the position
-    /// in every topic, so a client that reconnects receives the events that it missed from each of
-    /// them. Topics that do not exist are created. Events from one topic arrive in order, but the
-    /// order across topics is unspecified. The subscription ends when all topics are finished. If
-    /// one of the topics belongs to a [run](Self::spawn) that failed, the subscription fails once
-    /// it has read every event that the run published.
+    /// Creates a single subscription to several topics. Each event's id contains the position in
+    /// every topic, so a reconnecting client receives the events that it missed in each topic.
+    /// Topics that do not exist are created. Events from one topic arrive in order, but the order
+    /// across topics is unspecified. The subscription ends when all topics are finished. If one of
+    /// the topics belongs to a [run](Self::spawn) that failed, the subscription fails once it has
+    /// read every event that the run published.
     ///
-    /// A client may reconnect with a different set of names. A topic that is missing from the
-    /// client's id starts as it would for a client without an id. For example, with
-    /// `last.or(Start::Latest(50))`, it starts with up to 50 events. The same applies if the client
-    /// stops requesting a name and later requests it again. Events that it missed in the meantime
-    /// are not reported as a gap. Held events are replayed topic by topic, not in the order in
-    /// which they were published. If that order matters, include timestamps in your events and sort
+    /// A client may reconnect with a different set of names. If a topic is missing from the
+    /// client's id, the client reads it from the same position as a client without an id. For
+    /// example, with `last.or(Start::Latest(50))`, it first receives up to 50 held events. The same
+    /// applies if the client stops requesting a name and later requests it again. The events missed
+    /// in the meantime are not reported as a gap. Held events are replayed topic by topic, not in
+    /// the order of publication. If that order matters, include timestamps in your events and sort
     /// by them.
     ///
     /// # Errors
@@ -178,8 +179,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // This makes room for all topics before any of them is created, so a call that fails does
-        // not create any topics.
+        // Make room for all topics before creating any of them, so that a call that fails creates
+        // none.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -199,10 +200,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Starts a run that publishes to the topic with this name, unless the name already has a run.
-    /// Subscribes to the topic at `cursor`.
+    /// In both cases, subscribes to the topic at `cursor`.
     ///
-    /// The run is detached from any client. For example, a language model continues to write its
-    /// answer when the user reloads the page, and any tab that requests the same name receives that
+    /// The run is detached from any client. For example, if the user reloads the page, a language
+    /// model continues to write its answer, and any tab that requests the same name receives that
     /// answer. Nothing else in this crate outlives its client. When the run ends, its topic is
     /// [finished](Topic::finish). The run can then be replayed for the hub's
     /// [`idle`](crate::topic::HubBuilder::idle) time. After that, its name can be used for another
@@ -219,9 +220,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`EventId`](crate::EventId) as the cursor. To start a run without reading it, pass
     /// [`Start::First`](crate::Start::First) and drop the subscription.
     ///
-    /// The run is started only once, even if many clients request it at the same time. If the run
-    /// with this name has ended, it is replayed. Unless you use [`spawn_again`](Self::spawn_again),
-    /// it is not started again until its topic has been dropped.
+    /// The run is started only once, even if many clients request it at the same time. A run that
+    /// has ended is replayed. Unless you use [`spawn_again`](Self::spawn_again), no new run starts
+    /// under its name until its topic has been dropped.
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
     /// the published events and then ends with the endpoint's `error_event`. If the error
@@ -229,17 +230,17 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Otherwise, it is a problem without details. With `events = "own"`, which is the default for
     /// every method except `GET`, an error that implements `Serialize` is sent without the id that
     /// stops a client from reconnecting. With this setting, any other failure aborts the response.
-    /// Once a handler has read a failed run, any further values that it yields are not sent, so a
-    /// marker such as `[DONE]` cannot make a partial answer look complete. If the handler returns
-    /// an error, that error is sent instead of the run's error. The stream closes with the reason
-    /// [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked) and
-    /// never sends `done`. If a client reconnects with the error event's id, it receives a `204`
-    /// and stops reconnecting.
+    /// Once a handler has read a failed run to the end, the values that it yields afterwards are
+    /// not sent, so a marker such as `[DONE]` cannot make a partial answer look complete. If the
+    /// handler returns an error, that error is sent instead of the run's error. The stream closes
+    /// with the reason [`Failed`](crate::CloseReason::Failed) or
+    /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
+    /// with the error event's id, it receives a `204` and stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
-    /// because the end of the run finishes the topic. Use a separate hub instead.
+    /// because the run finishes the topic when it ends. Use a separate hub for runs.
     ///
-    /// The producer returns `()`, returns a `Result<(), E>`, or never returns.
+    /// The future returned by `producer` outputs `()` or a `Result<(), E>`, or never completes.
     ///
     /// # Errors
     ///
@@ -285,8 +286,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
     /// the client has no id. For example, the second message in a conversation then gets a new
-    /// answer instead of a replay of the first one. If the run has not ended, the client joins it,
-    /// and `producer` is not called.
+    /// answer instead of a replay of the first one. If the run is still in progress, the client
+    /// joins it, and `producer` is not called.
     ///
     /// Clients that are still reading the old run can read it to the end. If a client reconnects
     /// with an id from the old run, it receives a [`Gap`](crate::topic::Gap) and reads the new run.

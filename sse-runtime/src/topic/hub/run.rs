@@ -36,8 +36,8 @@ pub(super) enum Run {
     Starting,
     /// The run was aborted before it started.
     Stopped,
-    /// The run has started. This value is kept even after the run has ended, until the topic is
-    /// dropped, so that the run is not started again.
+    /// The run has started. The topic's slot keeps this value after the run ends, so the run is not
+    /// started again until the topic is dropped.
     Started(AbortHandle),
 }
 
@@ -60,8 +60,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         let mut state = self.state_with_room(&[name])?;
         let mut topic = self.lease(&mut state, name);
-        // The replaced topic is dropped after the lock is released, because the destructors of its
-        // values may use the hub.
+        // The replaced topic is dropped after the lock is released, because its values' destructors
+        // may use the hub.
         let mut replaced = None;
         if again == Again::Restart && topic.is_finished() {
             let old = state.topics.remove(name);
@@ -69,8 +69,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             replaced = Some((old, mem::replace(&mut topic, new)));
         }
         let slot = self.slot(&mut state, name);
-        // A run finishes its topic when it ends, so a finished topic is treated as a run that has
-        // ended, and is replayed.
+        // A run finishes its topic when it ends, so a finished topic is treated as an ended run and
+        // replayed.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
             drop(state);
             return Ok(topic.subscribe(cursor));
@@ -90,8 +90,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let run = producer(topic);
         let run = async move { run.await.outcome() };
         let run = runtime.spawn(run_to_end(end, run, abandon_after));
-        // The run may already have ended. In that case, the topic's slot may have been dropped or
-        // replaced.
+        // The run may already have ended, and the topic's slot may have been dropped or replaced
+        // since.
         if let Some(slot) = self.0.state().topics.get_mut(name)
             && Arc::ptr_eq(&slot.usage, &usage)
         {
@@ -103,8 +103,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Subscribes to an existing run without starting one. This is for clients that have an id, and
-    /// that have therefore already read from a run.
+    /// Subscribes to an existing run without starting one. Used for clients with an id, because
+    /// they have already read from a run.
     fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
         if name.len() > MAX_NAME_LEN {
             return Err(HubError::NameTooLong);
@@ -163,12 +163,13 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     }
 }
 
-/// A guard that is owned by a run's task. It finishes the run's topic when the task ends or is
-/// dropped, unless the topic has already failed.
+/// A guard owned by a run's task. Finishes the run's topic when the task ends or is dropped, unless
+/// the topic has already failed.
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,
-    /// Whether the run was aborted. Stays `true` until the run returns.
+    /// `true` until the run returns. If this is still `true` when the guard is dropped, the run was
+    /// aborted or panicked.
     is_stopped: bool,
 }
 

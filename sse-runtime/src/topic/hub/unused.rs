@@ -20,8 +20,7 @@ use crate::topic::lease::Freed;
 /// Topic names, ordered by when the topics became unused.
 pub(super) type Unused = BTreeMap<UnusedKey, String>;
 
-/// The time at which a topic became unused, and a number that distinguishes topics with the same
-/// time.
+/// The time at which a topic became unused, and a number to distinguish topics with the same time.
 pub(super) type UnusedKey = (Instant, u64);
 
 impl<T: Send + Sync + 'static> State<T> {
@@ -65,11 +64,11 @@ impl<T: Send + Sync + 'static> State<T> {
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {
-    /// Removes unused topics until the given numbers of topics and bytes have been freed: first the
-    /// finished topics, and then the topics that have been unused the longest. Returns `None` if
-    /// there are not enough unused topics. Topics whose names are in `except` are kept. The caller
-    /// must drop the removed topics after releasing the lock, because the destructors of their
-    /// values may use the hub.
+    /// Removes unused topics until at least `topics` topics and `bytes` bytes have been freed.
+    /// Finished topics are removed first, followed by those that have been unused the longest.
+    /// Returns `None` if there are not enough unused topics. Topics named in `except` are kept. The
+    /// caller must drop the removed topics after releasing the lock, because their values'
+    /// destructors may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
@@ -104,7 +103,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
 
     /// Removes topics that have been unused for the idle time. If the remaining topics still hold
     /// too many bytes, other unused topics are removed as well. The caller must drop the removed
-    /// topics after releasing the lock, because the destructors of their values may use the hub.
+    /// topics after releasing the lock, because their values' destructors may use the hub.
     #[must_use = "the topics must be dropped after the lock is released"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
@@ -139,8 +138,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         old
     }
 
-    /// Starts a task that sweeps the hub for as long as the hub has topics, unless such a task is
-    /// already running.
+    /// Starts a task to sweep the hub as long as it has topics, unless one is already running.
     pub(super) fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
         if state.is_swept {
             return;
@@ -181,8 +179,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// The task that sweeps a hub. If the task is cancelled, for example because its runtime shuts
-/// down, another task is started when the next topic is created.
+/// A guard owned by the task that sweeps a hub. If the task is cancelled, for example because its
+/// runtime shuts down, the guard allows another one to be started when the next topic is created.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,

@@ -37,8 +37,8 @@ pub(crate) struct RingCursor<T> {
     stage: Stage<T>,
     /// The number of the last event read.
     number: u64,
-    /// The number of events after `number` that have already been reported to the client as missed,
-    /// according to the id that the client sent.
+    /// The number of events after `number` already reported to the client as missed, according to
+    /// the client's id.
     reported: u32,
     /// The reader's slot in the ring's waiters.
     slot: usize,
@@ -60,8 +60,8 @@ struct Detour<T> {
     number: u64,
     /// The events up to `number` that the reader still receives, along with their numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether the ids sent to the client contain the number of later events that have already been
-    /// reported as missed.
+    /// Whether the ids sent to the client contain the number of later events already reported as
+    /// missed.
     counts_reported: bool,
 }
 
@@ -126,9 +126,9 @@ impl<T> RingCursor<T> {
         } = detour;
         let superseded = resume_at - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.reported));
-        // A client that disconnects while it is receiving the kept events receives the rest of them
-        // after it reconnects. The superseded events have then already been reported as missed. The
-        // client's id contains their number so that they are not counted again.
+        // If a client disconnects while receiving the kept events, it receives the rest of them
+        // after it reconnects. The superseded events have already been reported as missed by then,
+        // so the client's id contains their number to prevent them from being counted again.
         let position = match counts_reported {
             true => self.ring.id_with_reported(self.number, superseded),
             false => self.ring.id(resume_at),
@@ -146,8 +146,7 @@ impl<T> RingCursor<T> {
             self.stage = Stage::Newest(kept);
         }
         self.number = resume_at;
-        // If every skipped event has been kept or has already been reported, there is no gap to
-        // report.
+        // If every skipped event is kept or has already been reported, there is no gap to report.
         (missed > 0).then_some(Gap {
             reason,
             missed: Some(missed),
@@ -190,21 +189,21 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         let _waker;
         let _replaced;
         let mut state = self.ring.state();
-        // Publishing evicts old events, but an event can also become too old while nothing is
-        // published, so reading evicts them as well.
+        // Publishing evicts old events, but events can also become too old while nothing is
+        // published, so reads evict them as well.
         if self.ring.capacity.age.is_some() {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        // The stage is assigned only if it changes, because each assignment also has to drop the
-        // previous stage, which is not free.
+        // Assign the stage only if it changes, because each assignment also drops the previous
+        // stage, which is not free.
         let is_resuming = matches!(self.stage, Stage::Resuming);
         if is_resuming {
             self.stage = Stage::Following;
         }
-        // If `reported` is not 0, the client disconnected while it was receiving the newest event
-        // of each key. It continues with the remaining ones, and the superseded events have already
-        // been reported as missed.
+        // If `reported` is not 0, the client disconnected while receiving the newest event of each
+        // key. It continues with the remaining ones. The superseded events have already been
+        // reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -220,7 +219,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             };
         }
         let count = state.last - self.number;
-        // The most common case: the reader has one event left to read, and then waits for the next
+        // The most common case: the reader has one event left to read and then waits for the next
         // one.
         let read = if count == 1
             && let Some((_, entry)) = state.held.back()

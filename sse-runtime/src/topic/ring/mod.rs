@@ -1,4 +1,4 @@
-//! [`Ring`]: the in-memory back end, which holds the newest events. A reader has no queue. It
+//! [`Ring`]: the in-memory back end, which holds the newest events. A reader has no queue and
 //! stores only the number of the last event that it has read.
 
 pub(crate) mod cursor;
@@ -66,8 +66,7 @@ impl<T> Ring<T> {
     }
 
     /// Evicts the events that exceed the capacity. `before` is the number of bytes held before the
-    /// caller changed the state. The difference from the number now held is added to the hub's
-    /// total.
+    /// caller changed the state. The change since then is added to the hub's total.
     pub(crate) fn evict(&self, state: &mut State<T>, before: usize) -> Evicted<T> {
         let gone = state.evict(&self.capacity);
         if let Some(sum) = self.sum.get() {
@@ -76,8 +75,8 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// Creates a stand-in for the topic of a run that no longer exists. The readers of this topic
-    /// receive a gap, and then the topic ends.
+    /// Creates a stand-in for the topic of a run that no longer exists. Its readers receive a gap,
+    /// followed by the end of the topic.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -102,7 +101,7 @@ impl<T> Ring<T> {
     }
 
     /// Returns the id of the position after event `number`. The id also contains `reported`, the
-    /// number of later events that have already been reported to the client as missed.
+    /// number of later events already reported to the client as missed.
     pub(crate) fn id_with_reported(&self, number: u64, reported: u64) -> EventId {
         EventId::position(Position::with_reported(self.epoch, number, reported))
     }
@@ -142,8 +141,8 @@ impl<T> Ring<T> {
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);
-        // The readers are woken after the lock is released, because a reader that wakes up acquires
-        // the lock immediately and would otherwise have to wait for it.
+        // Wake the readers only after releasing the lock. A woken reader acquires the lock
+        // immediately, so it would otherwise have to wait for it.
         for waker in waiting {
             waker.wake();
         }

@@ -26,7 +26,8 @@ pub(crate) enum Overflow<T> {
 
 /// Tracks the newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Records a new event. Returns the event that it supersedes, along with that event's number.
+    /// Records a new event. Returns the event superseded by it, if any, along with that event's
+    /// number.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
     /// Returns the newest event of each key, excluding events up to `number`. The events are in

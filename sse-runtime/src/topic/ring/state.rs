@@ -36,9 +36,9 @@ pub(crate) struct State<T> {
     /// The failure that finished the topic, if any.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
-    /// The last batch built for a lagging reader. It is kept so that other readers at the same
-    /// position can share it. After a deployment, for example, many clients resume from the same
-    /// position. It is dropped when the next event is published or the last reader leaves.
+    /// The last batch built for a lagging reader, kept so that other readers at the same position
+    /// can share it. After a deployment, for example, many clients resume from the same position.
+    /// The batch is dropped when the next event is published or the last reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
@@ -74,8 +74,8 @@ impl<T> State<T> {
     }
 
     /// Returns a batch of the events after `number`, and the cached batch that it replaces, if any.
-    /// There must be at least one such event. The caller must drop the replaced batch after the
-    /// lock is released.
+    /// There must be at least one event after `number`. The caller must drop the replaced batch
+    /// after the lock is released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(cached) = &self.batch

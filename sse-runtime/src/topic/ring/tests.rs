@@ -140,7 +140,7 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
     assert!(!is_held(), "the batch's events are too old");
 }
 
-/// A value that, when it is dropped, records whether the lock of its topic is held.
+/// Records whether its topic's lock is held at the time it is dropped.
 struct LockProbe {
     ring: Weak<Ring<LockProbe>>,
     was_locked: Arc<AtomicBool>,
@@ -200,7 +200,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
         tokio::time::advance(Duration::from_millis(5)).await;
         publish(&ring);
     }
-    // This batch begins with the events that will be evicted first.
+    // This batch begins with the events to be evicted first.
     read(&mut first);
     tokio::time::advance(Duration::from_millis(600)).await;
     // This read replaces the batch.

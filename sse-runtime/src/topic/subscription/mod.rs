@@ -29,25 +29,25 @@ pub use update::Update;
 
 /// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///
-/// In an endpoint, the client is automatically notified of gaps (see [`Gap`]), and of the end of a
+/// In an endpoint, the client is automatically notified of gaps (see [`Gap`]) and of the end of a
 /// [finished](super::Topic::finish) topic, after which it does not reconnect. Elsewhere, use
-/// [`recv`](Self::recv), which returns gaps. [`next`](Self::next) attaches a gap to the following
-/// update, so a client that receives the update also receives the gap.
+/// [`recv`](Self::recv), which returns gaps, or [`next`](Self::next), which attaches a gap to the
+/// following update. A client that receives this update also receives the gap.
 ///
 /// Polling for the next update marks the previous one as handled, even if it was not yielded. If
 /// the most recent updates were not sent to the client, the next keep-alive contains the last one's
-/// id. Even if a client receives few of a topic's events, it therefore reconnects with a recent id.
+/// id. Even a client that receives few of a topic's events therefore reconnects with a recent id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
     /// The id of the position after the last event handed out.
     position: EventId,
     report: Report,
-    /// The registration with the endpoint's stream. It informs the stream of how this subscription
-    /// ends, because that determines how the stream ends.
+    /// The registration with the endpoint's stream. It tells the stream how this subscription ends,
+    /// which determines how the stream ends.
     reading: Option<Reading>,
-    /// A gap that was read outside of an endpoint and therefore cannot be written to a stream. It
-    /// is attached to the next update instead.
+    /// A gap read outside of an endpoint, where there is no stream to write it to. It is attached
+    /// to the next update instead.
     unreported: Option<Box<Gap>>,
 }
 
@@ -167,8 +167,8 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// Maps each update to an event that contains the value returned by `view` and the update's id.
-    /// The value is serialized separately for every reader.
+    /// Maps each update to an event with the value returned by `view` and the update's id. The
+    /// value is serialized separately for every reader.
     pub fn map<U, F>(self, view: F) -> Map<Self, F>
     where
         F: FnMut(&T) -> U,
@@ -225,7 +225,7 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, along with other updates from the same read, until the outgoing
-    /// frames are full. This acquires the lock only once, and can write a whole batch without
+    /// frames are full. This acquires the lock only once and can write a whole batch without
     /// copying it. Returns whether the generator then has to stop, or `None` once the topic is
     /// finished.
     ///

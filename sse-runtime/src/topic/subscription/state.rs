@@ -11,7 +11,7 @@
 //!
 //! | state | a poll | then |
 //! | --- | --- | --- |
-//! | `Idle` | reads the topic, and hands out the event or the gap that was read | `Idle` |
+//! | `Idle` | reads the topic and hands out the resulting event or gap | `Idle` |
 //! | `Batch` | hands out the next event of the batch | `Batch`, or `Idle` after the last event |
 //! | `Ended` | returns `None` | `Ended` |
 //!

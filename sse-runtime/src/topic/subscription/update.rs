@@ -14,7 +14,7 @@ use crate::{
 /// An event from a topic, as read by a subscription. It contains the value and the bytes encoded
 /// when the event was published.
 ///
-/// In a stream of `T`, `yield_!` accepts an update or a reference to one, and sends the update's id
+/// In a stream of `T`, `yield_!` accepts an update or a reference to one and sends the update's id
 /// along with the value. `yield_!(&*update)` passes only the `T` inside the update. In that case,
 /// the event has no id, so a client cannot resume after it.
 pub struct Update<T> {
@@ -49,7 +49,7 @@ impl<T> Update<T> {
         }
     }
 
-    /// Writes the gap, if there is one, and then the frame.
+    /// Writes the gap, if any, followed by the frame.
     pub(super) fn put_into(&self, outgoing: &mut Outgoing) {
         if let Some(gap) = &self.gap {
             outgoing.write_gap(gap);
