@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use super::backend::Delivery;
 use crate::generator::frame_buffer::SHARED;
 
-/// The maximum number of events in a batch. Without a limit, a slow reader could keep any number of
-/// events in memory after the topic has evicted them.
+/// The maximum number of events in a batch. This limits the memory held by a slow reader, which
+/// keeps its batch even after the topic has evicted the events.
 const EVENTS: usize = 256;
 
 /// A batch's maximum total frame size in bytes. Only a batch with a single event may exceed it. All

@@ -27,8 +27,7 @@ pub struct Cursor {
     pub(super) from: StartAt,
     /// The start for topics that do not appear in the client's id.
     pub(super) start: Start,
-    /// Whether the position depends on the client's id. This includes the position of a client that
-    /// did not send one.
+    /// Whether the position depends on the client's id or its absence.
     pub(super) is_resumed: bool,
     /// Whether a client without an id starts at the default position, because the caller has not
     /// specified another one.

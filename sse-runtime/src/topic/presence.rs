@@ -104,9 +104,10 @@ where
         }))
     }
 
-    /// Adds a member. Once its last guard is dropped, the member remains present for the grace
-    /// time. `who` must stay the same across reconnects. For example, use a user id or a session id
-    /// rather than [`Connection::id`](crate::Connection::id), which is different for each stream.
+    /// Adds a member. The member leaves once its last guard has been dropped and the grace time has
+    /// passed since then. `who` must stay the same across reconnects. For example, use a user id or
+    /// a session id rather than [`Connection::id`](crate::Connection::id), which is different for
+    /// each stream.
     ///
     /// If this method is called outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {

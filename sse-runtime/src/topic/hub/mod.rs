@@ -106,8 +106,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(self.lease(&mut state, name))
     }
 
-    /// Returns the topic with this name, if it exists. The topic is in use until the returned
-    /// handle is dropped.
+    /// Returns the topic with this name, if it exists. The returned handle keeps the topic in use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         state
@@ -139,7 +138,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Creates a single subscription to several topics. Each event's id contains the position in
-    /// every topic, so a reconnecting client receives the events that it missed in each topic.
+    /// every topic, so a client that reconnects receives the events that it missed in each topic.
     /// Topics that do not exist are created. Events from one topic arrive in order, but the order
     /// across topics is unspecified. The subscription ends when all topics are finished. If one of
     /// the topics belongs to a [run](Self::spawn) that failed, the subscription fails once it has
@@ -240,7 +239,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
     /// because the run finishes the topic when it ends. Use a separate hub for runs.
     ///
-    /// The future returned by `producer` outputs `()` or a `Result<(), E>`, or never completes.
+    /// The future returned by `producer` resolves to `()` or a `Result<(), E>`, or never completes.
     ///
     /// # Errors
     ///
