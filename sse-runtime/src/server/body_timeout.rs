@@ -17,9 +17,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{lifecycle::shutdown::LONGEST, poll::poll_unconstrained};
 
-/// A request body that returns an error if the client sends it too slowly while the app has not
-/// responded yet. This prevents a client from keeping a handler busy by sending a byte now and
-/// then.
+/// A request body that returns an error if the client sends it too slowly and the app has not
+/// responded yet. Otherwise, a client could keep a handler busy by sending a byte now and then.
 ///
 /// Only the time spent waiting for the client counts, and every [`RATE`] bytes received extend the
 /// limit by one second. Once the app has responded, the timeout no longer applies, because a client
@@ -32,12 +31,12 @@ pub(crate) struct RequestBody {
     received: usize,
     /// The time spent waiting so far, excluding the current wait.
     waited: Duration,
-    /// The time when the current wait started, and the timer that limits this wait.
+    /// The start of the current wait, and the timer limiting it.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-/// Whether a request's body has been read and whether the app has responded, shared between the
-/// body and the response future.
+/// Records whether a request's body has been read and whether the app has responded. Shared between
+/// the body and the response future.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestProgress(Arc<State>);
 

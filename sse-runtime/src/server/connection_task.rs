@@ -41,7 +41,7 @@ pub(crate) struct Timeouts {
     pub(crate) header_read: Duration,
     /// How long the server waits for a request body. See [`RequestBody`].
     pub(crate) body_read: Duration,
-    /// How long a client may stop reading.
+    /// How long a client may go without reading.
     pub(crate) send: Duration,
     /// How long a peer may leave data unacknowledged.
     pub(crate) tcp_user: Duration,
@@ -63,26 +63,25 @@ pub(crate) struct ConnectionContext {
     pub(crate) tls: Option<Tls>,
 }
 
-/// An error that ends only the connection on which it occurs. Clients can cause these errors at
-/// will, so they are logged at the `debug` level.
+/// An error that ends only its own connection. Clients can cause such errors at will, so they are
+/// logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// Serves requests until an event stream is taken over or the connection ends. This future is ten
-/// times as large as the state of a stream. It is boxed so that a connection's task does not
-/// reserve that space while it drives a stream.
+/// The future that serves requests until an event stream is taken over or the connection ends. It
+/// is ten times the size of a stream's state. It is boxed so that a connection's task does not
+/// reserve that space while driving a stream.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
 /// A connection's task. It serves requests and event streams one at a time.
 ///
 /// The state machine is written by hand to save memory and time, because a stream may last for
-/// hours and is polled for every event. An equivalent `async fn` would reserve space for the stream
-/// three times, because the stream is moved from one variable to another, and each variable has its
-/// own space. It would also nest four futures, and their states would lie on four different cache
-/// lines.
+/// hours and is polled for every event it sends. An equivalent `async fn` would reserve space for
+/// the stream three times, once for each variable that the stream moves through. It would also nest
+/// four futures, whose states would lie on four different cache lines.
 struct ConnectionTask<Io: Transport> {
-    // Declared before the guard so that it is dropped first, because dropping the guard reports
-    // that the socket's file descriptor has been freed.
+    // Declared before `guard` so that the socket is closed first. Dropping the guard reports the
+    // socket's file descriptor as freed.
     stage: Stage<Io>,
     /// The error that ended a stream, stored until the socket is closed on the next poll.
     broken: Option<ConnectionError>,
@@ -138,11 +137,11 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
                 Stage::Stream(stream) => match ready!(stream.poll_send(cx)) {
                     Ok(()) => this.after_stream(),
                     Err(broken) => {
-                        // Closing a socket takes longer than dropping a generator, and other tasks
-                        // may be waiting for a resource that the generator holds. Therefore, the
+                        // Other tasks may be waiting for a resource held by the generator, and
+                        // closing a socket takes longer than dropping a generator. Therefore, the
                         // generator is dropped now, and the socket is closed on the next poll. If
-                        // many clients disconnect at the same time, all of their generators are
-                        // dropped before any of the sockets are closed.
+                        // many clients disconnect at once, all their generators are dropped before
+                        // any of their sockets is closed.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -219,8 +218,8 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // The client still has to send the preface. hyper would wait for the preface without a
-            // timeout, so wait for it here.
+            // The client still has to send the preface. hyper would wait for it without a timeout,
+            // so wait for it here with one.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -249,8 +248,8 @@ impl ConnectionContext {
     }
 
     /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
-    /// the whole preface with a timeout, because hyper would wait for the rest of an incomplete
-    /// preface without one.
+    /// the whole preface, with a timeout. hyper has no timeout for the rest of an incomplete
+    /// preface.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -268,7 +267,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Lets hyper serve requests until an event stream is taken over.
+    /// Lets hyper serve requests until an event stream is taken over or the connection ends.
     async fn serve_requests<Io: Transport>(
         self: Arc<Self>,
         socket: Socket<Io>,
@@ -306,8 +305,8 @@ impl ConnectionContext {
         let Some(stream) = stream else {
             return Ok(None);
         };
-        // `into_parts` returns `None` if the connection has been upgraded. Such a connection does
-        // not have a stream to take over, because the response to an upgrade is never taken over.
+        // `into_parts` returns `None` if the connection has been upgraded. Such a connection has no
+        // stream to take over, because requests for an upgrade are left to hyper.
         Ok(connection.into_parts().map(|parts| {
             let mut socket = parts.io.into_inner();
             socket.give_back(&parts.read_buf);
@@ -337,8 +336,8 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // No stream is open, and the client has not sent a request for this long. The client
-            // may still respond to PINGs, so hyper would keep the connection open.
+            // The connection has been idle for this long. hyper would keep it open as long as the
+            // client responds to PINGs.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -26,7 +26,8 @@ pub(crate) struct Connections {
 /// The open connections' tasks. The server can wait for them or abort them.
 ///
 /// A connection that ends removes itself without waking the server's task. `main` usually blocks on
-/// that task, so every disconnect would have to wake the main thread, which is expensive.
+/// that task, so waking the task on every disconnect would mean waking the main thread, which is
+/// expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,

@@ -1,4 +1,4 @@
-//! [`Bind`] binds the address that a server listens on, and [`Listener`] accepts connections.
+//! [`Bind`] binds a server's address, and [`Listener`] accepts connections on it.
 
 use std::{
     fmt,
@@ -80,8 +80,8 @@ bind_address!(
 );
 
 /// Maximum number of connections waiting to be accepted. The number is high because all clients
-/// reconnect at the same time after a restart, and a client whose connection is refused waits
-/// several seconds before it retries. The operating system may impose a lower limit.
+/// reconnect at once after a restart, and a refused client waits several seconds before retrying.
+/// The operating system may impose a lower limit.
 const BACKLOG: u32 = 4096;
 
 /// The error returned if an address cannot be bound.
@@ -123,9 +123,8 @@ fn listen_on_first<T>(
     }))
 }
 
-/// Falls back to IPv4 if `[::]` cannot be bound. `[::]` stands for all addresses of the machine,
-/// including its IPv4 addresses, so it should work even if the kernel was built or started without
-/// IPv6.
+/// Falls back to IPv4 if `[::]` cannot be bound. `[::]` stands for all of the machine's addresses,
+/// including IPv4 ones, so it should work even if the kernel was built or started without IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -150,19 +149,19 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Like `std`, this does not set `SO_REUSEADDR` on Windows, where it would allow another program
-    // to take over the address.
+    // Like `std`, this does not set `SO_REUSEADDR` on Windows, where the option would let another
+    // program take over the address.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
 
-/// A bound listener from which a server accepts connections.
+/// A bound TCP or Unix listener that accepts a server's connections.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// The last time that a failure to accept was logged.
+    /// When a failure to accept a connection was last logged.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -206,21 +205,21 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
-/// Pause before accepting again after a failure. A failure usually means that the process has run
-/// out of file descriptors. The pause doubles with every failure, up to [`MAX_PAUSE`], and ends
-/// early when one of the server's connections closes, because this frees a descriptor.
+/// Initial pause before `accept` is retried after a failure. A failure usually means that the
+/// process has run out of file descriptors. The pause doubles with every failure, up to
+/// [`MAX_PAUSE`], and ends early when one of the server's connections closes and frees a
+/// descriptor.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Minimum time between two log lines about failures to accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A notification for a listener that has run out of file descriptors, sent when a connection
-/// closes.
+/// When a connection closes, notifies a listener that has run out of file descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
-    /// Whether the listener is waiting for a descriptor. While the listener is not waiting, closed
-    /// connections are not reported, because each report would wake a thread for nothing.
+    /// Whether the listener is waiting for a descriptor. If it is not, closed connections are not
+    /// reported, because each report would wake a thread for nothing.
     is_awaited: AtomicBool,
     freed: Notify,
 }
@@ -235,8 +234,8 @@ impl FreedDescriptors {
 }
 
 impl Listener {
-    /// Sets the socket options that accepted connections inherit. This saves seven system calls per
-    /// connection.
+    /// Sets the listener's socket options so that accepted connections inherit them. This saves
+    /// seven system calls per connection.
     pub(crate) fn prepare(&self, user_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Kind::Tcp(listener) = &self.kind
@@ -310,21 +309,19 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// The number of bytes that the kernel accepts in addition to the data that fits into the peer's
-/// receive buffer.
+/// How many bytes the kernel accepts beyond those that fit into the peer's receive buffer.
 ///
 /// By default, Linux buffers several MB. Once this buffer is full, Linux accepts no more data until
-/// a third of the buffered data has been sent. A client that reads slowly but steadily would
-/// therefore look stalled, and would receive new events only after it has read all of the buffered
-/// data.
+/// a third of it has been sent, so a client that reads slowly but steadily would look stalled. Such
+/// a client would also receive new events only after reading everything in the buffer.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
 /// Sets a connection's socket options, unless it has inherited them from its listener.
 ///
-/// On Linux, a connection inherits the options if its handshake completes after
-/// [`Listener::prepare`] has been called. The option checked here is set last, so a connection that
-/// has inherited this option has inherited all the others, too.
+/// On Linux, a connection inherits the options if its handshake completes after the call to
+/// [`Listener::prepare`]. The option checked here is set last, so a connection that has inherited
+/// it has inherited all the others, too.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
@@ -337,16 +334,16 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
     }
 }
 
-/// Makes the kernel send written data immediately and detect a peer that has vanished.
+/// Makes the kernel send written data immediately and detect vanished peers.
 ///
 /// If a peer vanishes without closing its connection (RFC 9293, section 3.8.3), the only sign is
-/// that the peer no longer acknowledges data. The kernel waits at most `user_timeout` for the peer
-/// to acknowledge data, or keep-alive probes if no data is in flight.
+/// that it no longer acknowledges data. The kernel waits at most `user_timeout` for the peer to
+/// acknowledge data, or keep-alive probes if no data is in flight.
 fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()
-        // The kernel counts in whole seconds and rejects zero, and an error here would prevent the
-        // remaining options from being set.
+        // The kernel counts in whole seconds and rejects zero. An error here would leave the
+        // remaining options unset.
         .with_time((user_timeout / 2).max(Duration::from_secs(1)))
         .with_interval((user_timeout / 6).max(Duration::from_secs(1)));
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
@@ -364,8 +361,8 @@ fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Tests one connection that enters the backlog before the options are set, and one that enters
-    /// it afterwards.
+    /// Tests one connection that enters the backlog before the options are set and one that enters
+    /// it after.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn options_are_inherited_or_set() {

@@ -19,7 +19,7 @@ const ABORT: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Serves on a bound listener. The future is boxed so that it is compiled once, as part of this
-    /// crate, instead of again in every program that uses the crate.
+    /// crate, rather than again in every program that uses the crate.
     pub(super) fn serve_on(
         self,
         listener: Listener,

@@ -23,8 +23,8 @@ use crate::{
     server::{connection_task::Timeouts, listener::Bind},
 };
 
-/// How long a server keeps accepting connections after SIGTERM. Load balancers take a moment to
-/// notice the shutdown, and keep sending requests until then.
+/// How long a server keeps accepting connections after SIGTERM. Load balancers keep sending
+/// requests until they notice the shutdown.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// How long a peer may leave data unacknowledged. This is longer than the default send timeout,
@@ -32,11 +32,12 @@ const DRAIN_DELAY: Duration = Duration::from_secs(5);
 /// a client would be mistaken for one that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
-/// The default for the other timeouts, which is twice the default keep-alive interval.
+/// The default send and body read timeouts, which are twice the default keep-alive interval.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an idle connection is kept open for its next request. Load balancers usually close idle
-/// connections earlier, so they do not send a request on a connection that the server is closing.
+/// connections earlier, so they do not send requests on a connection that the server is just
+/// closing.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `addr` with the default settings of a [`Server`].
@@ -87,21 +88,21 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// The server notices a disconnect immediately, even if the client has pipelined more requests
 /// after the request for a stream. Plain `axum::serve` notices it only at the next write. Up to 64
-/// KiB of pipelined requests are buffered, and are served once the stream has ended. Anything
-/// beyond that is discarded, and the connection is closed once the stream has ended or 8 MiB have
-/// been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), data beyond
-/// the limit is not read at all.
+/// KiB of pipelined requests are buffered and served once the stream has ended. Anything beyond
+/// that is discarded, and the connection is closed once the stream has ended or 8 MiB have been
+/// discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), data beyond the
+/// limit is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
 /// A connection can have at most 250 open streams. The server buffers at most 1 MiB of unread data
-/// per connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. It also buffers
-/// at most 16 KiB per stream, not counting the last event yielded. The generator does not run while
-/// its buffer is full. Regardless of the window sizes that its client announces, an unread stream
-/// therefore needs no more memory than a stream over HTTP/1. [`max_streams`](Self::max_streams)
-/// bounds the total.
+/// per connection, plus up to 6 MiB of hyper's own overhead if the events are tiny. Each stream
+/// adds at most 16 KiB, not counting the last event yielded. A generator does not run while its
+/// stream's buffer is full. Therefore, an unread stream needs no more memory than it would over
+/// HTTP/1, regardless of the window sizes announced by the client.
+/// [`max_streams`](Self::max_streams) bounds the total.
 ///
-/// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory, and costs about 200
+/// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory and costs about 200
 /// ns of CPU time per frame. hyper has no setting to limit such floods. If they are a concern,
 /// apply a rate limit per address in front of the server.
 ///
@@ -109,13 +110,13 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams
 /// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
-/// than 256 bytes are waiting to be read by the app. Therefore, once the server has sent a burst of
-/// 48 such frames, or 100 of them per second, on a connection, it starts to combine events. From
-/// then on, events that a generator yields without waiting in between share a frame until it
-/// reaches 256 bytes. No timer delays the frame. If the generator waits between events, each event
-/// is still sent immediately in its own frame. If a client that uses `h2` does not read these
-/// frames, it still closes the connection after about a hundred of them. Under plain `axum::serve`,
-/// `flush = "each"` sends one frame per event, so use `flush = "ready"` for bursts.
+/// than 256 bytes are waiting to be read by the app. Therefore, once a connection has carried a
+/// burst of 48 such frames or 100 of them per second, the server starts to combine events. From
+/// then on, events yielded without waiting in between share a frame until the frame reaches 256
+/// bytes. No timer delays the frame. If the generator waits between events, each event is still
+/// sent immediately in its own frame. A client that uses `h2` but does not read these frames still
+/// closes the connection after about a hundred of them. Under plain `axum::serve`, `flush = "each"`
+/// sends one frame per event, so use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
@@ -129,10 +130,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// After SIGTERM, the [readiness probe](Self::readiness_path) fails. Because load balancers take a
 /// moment to notice this, the server keeps accepting connections for the
 /// [`drain_delay`](Self::drain_delay). The server then drains its streams. Each stream sends a
-/// `retry` field with a random reconnection time, and ends at a random moment within the
+/// `retry` field with a random reconnection time and ends at a random moment within the
 /// [`drain`](Self::drain) time so that clients do not all reconnect at the same time. Streams with
 /// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks get
-/// another 2 seconds. With the defaults, the whole shutdown takes less than the 30 seconds that
+/// another 2 seconds. With the defaults, the whole shutdown takes less than the 30 seconds
 /// Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
 /// drains within a second and without a delay. A second signal closes all open connections, but
 /// their close hooks still get 2 seconds.
@@ -192,11 +193,11 @@ impl Server {
     /// contains the server's own certificate, followed by its chain. A single file may contain both
     /// the certificates and the key.
     ///
-    /// The server checks the files every minute, and uses a renewed certificate for new connections
-    /// without a restart. With the `http2` feature, clients can choose HTTP/2 in the handshake, as
-    /// browsers do. Over HTTP/2, all streams of a browser share one connection. Over HTTP/1, each
-    /// stream needs its own connection, and a browser opens at most six connections across all its
-    /// tabs.
+    /// The server checks the files every minute. Once the certificate has been renewed, new
+    /// connections use the new one without a restart. With the `http2` feature, clients can choose
+    /// HTTP/2 in the handshake, as browsers do. Over HTTP/2, all of a browser's streams share one
+    /// connection. Over HTTP/1, each stream needs its own connection, and a browser opens at most
+    /// six connections across all its tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
@@ -226,13 +227,13 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 seconds.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer, which may hold several MB, is full. Unsent data is also waiting in the server's
-    /// kernel. On Linux, this is 64 KiB. On other platforms, the amount depends on the operating
-    /// system. Over HTTP/2, the timeout applies to the connection and to every response that the
-    /// client does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1
-    /// without TLS, the timeout restarts whenever the client has read about 32 KiB, or more if the
-    /// client's kernel frees buffer space in larger steps. If a stream always has data to send, its
-    /// client has to read about 5 KB/s to avoid the default timeout.
+    /// buffer, which may hold several MB, is full. More unsent data is waiting in the server's
+    /// kernel: 64 KiB on Linux, or an amount chosen by the operating system on other platforms.
+    /// Over HTTP/2, the timeout applies to the connection and to every response that the client
+    /// does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1 without
+    /// TLS, the timeout restarts whenever the client has read about 32 KiB, or more if the client's
+    /// kernel frees buffer space in larger steps. If a stream always has data to send, its client
+    /// has to read about 5 KB/s to avoid the default timeout.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
@@ -249,9 +250,9 @@ impl Server {
         self
     }
 
-    /// Sets how long the server waits for a request body before the app has responded. The default
-    /// is 30 seconds, plus 1 second per 500 bytes received. Once this time is up, reading the body
-    /// fails, and axum's extractors respond with `400`.
+    /// Sets how long the server waits for a request body if the app has not responded yet. The
+    /// default is 30 seconds, plus 1 second per 500 bytes received. Once this time is up, reading
+    /// the body fails, and axum's extractors respond with `400`.
     ///
     /// Only the time spent waiting for the client counts, not the time that the handler takes
     /// between reads.
@@ -260,8 +261,8 @@ impl Server {
         self
     }
 
-    /// Sets how long a peer may leave data unacknowledged. If no data is in flight, this time
-    /// applies to keep-alive probes. The default is 45 seconds. Once this time is up, the
+    /// Sets how long a peer may leave data unacknowledged. If no data is in flight, the limit
+    /// applies to keep-alive probes instead. The default is 45 seconds. Once this time is up, the
     /// connection is closed, and its streams end with
     /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
@@ -281,7 +282,7 @@ impl Server {
     }
 
     /// Adds a readiness probe at `path`. Requests to the probe do not pass through the app's
-    /// layers. The probe responds to `GET` requests with a `200`, or with a `503` once the server
+    /// layers. The probe responds to `GET` requests with `200`, or with `503` once the server
     /// begins to shut down.
     ///
     /// # Panics
@@ -325,9 +326,9 @@ impl Server {
     /// The default is `true`.
     ///
     /// Once a process has started to listen for a signal, that signal no longer terminates the
-    /// process by itself. With `true`, this applies as soon as the server starts, and even after
-    /// the server has ended. Programs that outlive their server, or that handle signals themselves,
-    /// should pass `false` and stop the server with a [`shutdown`](Self::shutdown):
+    /// process by itself. With `true`, this applies from the moment the server starts, even after
+    /// the server has stopped. Programs that outlive their server, or that handle signals
+    /// themselves, should pass `false` and stop the server with a [`shutdown`](Self::shutdown):
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::{Server, Shutdown}};
@@ -349,7 +350,7 @@ impl Server {
     /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket.
     /// The default is `true`.
     ///
-    /// With `true`, a quiet stream needs about a quarter of the memory that it would with hyper,
+    /// With `true`, a quiet stream needs about a quarter of the memory it would need with hyper,
     /// and sending an event takes less time. Clients cannot see the difference. If you suspect that
     /// the bypass causes a problem, pass `false` to find out.
     pub fn bypass_hyper(mut self, bypass: bool) -> Self {
@@ -404,8 +405,8 @@ impl Server {
             Some((cert, key)) => tokio::select! {
                 biased;
                 tls = Tls::load_on_thread(cert, key) => Some(tls?),
-                // Loading may take forever if the files are on a file system that does not respond,
-                // so a signal or a shutdown ends the wait.
+                // If the files are on an unresponsive file system, loading may take forever, so a
+                // signal or a shutdown ends the wait.
                 _ = signals.next() => return Ok(()),
                 () = self.shutdown_begun() => return Ok(()),
             },

@@ -35,7 +35,7 @@ pub(crate) struct Service {
     context: Arc<ConnectionContext>,
     wire: Wire,
     peer: Option<SocketAddr>,
-    /// The slot for an event stream that is taken over, if takeovers are allowed.
+    /// Receives the event stream to take over. `None` if takeovers are not allowed.
     slot: Option<Slot>,
 }
 

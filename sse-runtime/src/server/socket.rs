@@ -1,8 +1,8 @@
 //! [`Socket`]: a connection's I/O, used by hyper and by the [`takeover`](crate::server::takeover).
 //!
 //! hyper does not report when a flush has finished, does not time out a client that stops reading,
-//! and does not notice a disconnect while its buffer contains bytes of the next request. The socket
-//! sees every read and write, so it does all three on hyper's behalf.
+//! and does not notice a disconnect while its buffer contains bytes from the next request. The
+//! socket sees every read and write, so it does all three on hyper's behalf.
 
 use std::{
     io, mem,
@@ -26,7 +26,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn forget_unsent(&self);
 
     /// Returns the number of bytes handed to the kernel so far, or `None` if the transport has no
-    /// buffer of its own and a completed write is already in the kernel.
+    /// buffer of its own. In that case, every completed write is already in the kernel.
     fn sent(&self) -> Option<u64> {
         None
     }
@@ -42,12 +42,12 @@ impl Transport for TcpStream {
 
 #[cfg(unix)]
 impl Transport for tokio::net::UnixStream {
-    // Written data is already in the peer's buffer.
+    // Written data is already in the peer's buffer, so none of it is unsent.
     fn forget_unsent(&self) {}
 }
 
-/// A transport that counts the bytes it has sent. It is used below TLS, which buffers writes, to
-/// find out how much data has reached the kernel.
+/// A transport that counts the bytes it has sent. TLS buffers writes, so this transport is used
+/// below TLS to find out how much data has reached the kernel.
 #[cfg(feature = "tls")]
 #[derive(Debug)]
 pub(crate) struct Metered<Io> {
@@ -125,8 +125,8 @@ impl<Io: Transport> AsyncWrite for Metered<Io> {
 }
 
 /// Maximum size, in bytes, of the pipelined requests buffered during an event stream. If hyper
-/// drives the stream and a client sends more than this, the client's disconnect is noticed only at
-/// the next write.
+/// drives the stream and the client sends more than this, a disconnect is noticed only at the next
+/// write.
 const AHEAD: usize = 64 * 1024;
 
 /// Maximum number of excess bytes discarded before the connection is closed.
@@ -138,16 +138,17 @@ const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 pub(crate) struct Socket<Io: Transport> {
     io: Io,
     wire: Wire,
-    /// Data read before hyper requested it.
+    /// Data read from the transport before hyper asked for it.
     ahead: BytesMut,
-    /// Whether hyper is waiting to read, in which case hyper itself notices a disconnect.
+    /// Whether hyper is waiting for data. If so, hyper itself notices a disconnect.
     hyper_reads: bool,
     send_timeout: Duration,
     /// Whether received data is being discarded because `ahead` was full.
     is_flooded: bool,
     /// The number of bytes discarded so far.
     discarded: usize,
-    /// Runs while the client isn't reading. Boxed, because most clients never stop reading.
+    /// Runs while the client isn't reading. Boxed to save space, because most clients never stop
+    /// reading.
     blocked: Option<Pin<Box<Sleep>>>,
     /// The value of [`Transport::sent`] after the last write.
     sent: Option<u64>,
@@ -226,10 +227,10 @@ impl<Io: Transport> Socket<Io> {
         )))
     }
 
-    /// Returns the kernel's result unchanged, but marks the client as stalled if the result is a
-    /// timeout error and the client has stopped reading. This error comes from `TCP_USER_TIMEOUT`,
-    /// which may expire before `send_timeout`, because the kernel starts this timeout as soon as
-    /// the client's window is closed, even if the server's buffers are not full yet.
+    /// Returns the kernel's result unchanged. If it is a timeout error and the client has stopped
+    /// reading, also marks the client as stalled. This error comes from `TCP_USER_TIMEOUT`, which
+    /// may expire before `send_timeout`. The kernel starts it as soon as the client's window
+    /// closes, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut
@@ -273,9 +274,9 @@ impl<Io: Transport> Socket<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Checks whether the client is still connected while nothing else reads from the socket.
+    /// Checks whether the client is still connected. Used while nothing else reads from the socket.
     /// Received data is buffered, or discarded if the buffer is full. Returns an error if the
-    /// client has disconnected, or if [`MAX_DISCARDED`] bytes have been discarded.
+    /// client has disconnected or if [`MAX_DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.is_flooded {
             self.poll_ahead(cx)?;

@@ -14,30 +14,29 @@ use http_body::{Frame, SizeHint};
 
 use crate::lifecycle::flow_control::{Bound, FlowControl, InHyper};
 
-/// Maximum size, in bytes, of a piece handed to hyper. This is the default maximum size of an
-/// HTTP/2 frame.
+/// Maximum size, in bytes, of a piece handed to hyper. It equals HTTP/2's default maximum frame
+/// size.
 ///
-/// hyper takes a piece as soon as the client's window has room for a single byte. It then holds
-/// that piece until the client reads it, but already polls the body for the next piece. Therefore,
-/// data that does not fit into the client's window has to be counted and held back before it
+/// hyper takes a piece as soon as the client's window has room for a single byte. It then polls the
+/// body for the next piece, even though it still holds the first one until the client reads it.
+/// Therefore, data that does not fit into the window has to be counted and held back before it
 /// reaches hyper.
 const PIECE: usize = 16 * 1024;
 
-/// A piece with fewer bytes than this is considered small. A client that uses the `h2` crate closes
-/// the connection if too many small pieces are waiting for its app to read them.
+/// A piece of fewer bytes than this counts as small. A client that uses the `h2` crate closes the
+/// connection if its app leaves too many small pieces unread.
 const SMALL: usize = 256;
 
-/// Limit on the data that hyper may hold for one stream.
+/// Limit on the data held by hyper for one stream.
 const UNSENT_OF_STREAM: Bound = Bound {
     pieces: 8 * 1024,
     bytes: 64 * 1024,
 };
 
-/// Limit on the data that hyper may hold for all streams on a connection together. Even if this
-/// limit has been reached, a stream can hand over one piece while hyper holds no other piece of
-/// that stream.
+/// Limit on the data held by hyper for all of a connection's streams together. Even once this limit
+/// has been reached, a stream can hand over a piece if hyper holds none of its other pieces.
 ///
-/// If the client keeps reading, this is only the data on its way from the stream tasks to the
+/// If the client keeps reading, hyper holds only the data on its way from the stream tasks to the
 /// connection task, so the limit does not slow the client down. The number of pieces is limited,
 /// too, because even a piece of a few bytes takes up about 400 bytes in hyper.
 const UNSENT_OF_CONNECTION: Bound = Bound {
@@ -45,12 +44,12 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
     bytes: 1024 * 1024,
 };
 
-/// A response body that is split into pieces. It hands over only as many pieces as hyper may hold.
+/// A response body, split into pieces. It hands over a piece only if hyper is below its limits.
 ///
-/// Once a connection has sent too many small pieces, all data that the body yields without waiting
-/// in between is gathered into one piece until that piece is no longer small. Once the body is
-/// pending, the gathered data is handed over as soon as hyper has written the previous piece. No
-/// timer is involved.
+/// Once a connection has sent too many small pieces, all data yielded by the body without waiting
+/// in between is gathered into one piece until that piece is no longer small. If the body becomes
+/// pending first, the gathered data is handed over as soon as hyper has written the previous piece.
+/// No timer is involved.
 #[derive(Debug)]
 pub(crate) struct BoundedBody {
     body: Body,
@@ -58,12 +57,12 @@ pub(crate) struct BoundedBody {
     rest: Bytes,
     /// The data gathered for the next piece while that piece is still small.
     gathered: BytesMut,
-    /// Whether the last poll of the body returned `Pending` and added nothing to `gathered`.
+    /// Whether the last poll of the body returned `Pending` without adding to `gathered`.
     was_pending: bool,
     flow: FlowControl,
     /// Whether a piece has been handed to hyper.
     has_handed_over: bool,
-    /// How the body ended. The end is not reported to hyper until hyper has taken all of the data.
+    /// How the body ended. This is reported to hyper only once hyper has taken all of the data.
     end: Option<BodyEnd>,
 }
 
@@ -122,8 +121,8 @@ impl BoundedBody {
     }
 
     /// Called when the body is pending. A body that has merely yielded to other tasks may return
-    /// more data at the next poll, so `gathered` is handed over only if the body is still pending
-    /// then.
+    /// more data on the next poll, so `gathered` is handed over only if that poll returns
+    /// `Pending`, too.
     fn poll_pending(&mut self, cx: &Context<'_>) -> Polled {
         if self.gathered.is_empty() {
             return Poll::Pending;
@@ -153,11 +152,11 @@ impl BoundedBody {
         }
     }
 
-    /// Returns the body's error once the last piece has been written. If the error were returned
-    /// earlier, data would be lost, because hyper resets the stream as soon as it receives the
-    /// error, and the reset discards all data that has not been sent yet. If no piece has been
-    /// handed over yet, this method first hands over an empty piece, which hyper writes after the
-    /// head, to find out when the head has been written.
+    /// Returns the body's error once the last piece has been written. Returning it earlier would
+    /// lose data, because hyper resets the stream as soon as it receives the error, and the reset
+    /// discards all unsent data. If no piece has been handed over yet, the head may still be
+    /// unsent. In that case, this method first hands over an empty piece. hyper writes it after the
+    /// head, so once the piece has been written, the head has been, too.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_handed_over && self.flow.poll_written(cx.waker()) {
             self.end = Some(BodyEnd::End);

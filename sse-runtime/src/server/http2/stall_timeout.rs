@@ -17,8 +17,7 @@ use crate::{
 };
 
 tokio::task_local! {
-    /// A task-local slot through which a response future passes its flow control to the task that
-    /// drives the stream.
+    /// Set by a response future to pass its flow control to the stream's task.
     static CURRENT_FLOW: Arc<OnceLock<FlowControl>>;
 }
 
@@ -29,8 +28,8 @@ pub(super) fn attach_flow(flow: &FlowControl) {
 }
 
 pin_project! {
-    /// Drives one stream, and drops the stream if its client stops reading for too long. Dropping a
-    /// stream resets it.
+    /// Drives one stream. If the client stops reading for too long, drops the stream, which resets
+    /// it.
     pub(super) struct StallTimeout<F> {
         #[pin]
         stream: Option<F>,

@@ -16,7 +16,7 @@ use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 
 use crate::{lifecycle::shutdown::Shutdown, stream::request_context::requests_close};
 
-/// A request whose response will be taken over if that response is an event stream.
+/// A request whose response is taken over if it is an event stream.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     slot: Slot,
@@ -39,13 +39,13 @@ impl Slot {
 }
 
 impl Candidate {
-    /// Returns `None` if hyper has to send the response, regardless of its type.
+    /// Returns `None` if hyper has to send the response even if it is an event stream.
     pub(crate) fn new<B>(request: &Request<B>, slot: &Slot) -> Option<Self> {
         let is_http10 = request.version() == Version::HTTP_10;
         let headers = request.headers();
         // A request with both `transfer-encoding` and `content-length` may be an attack. hyper
-        // closes the connection after such a request, but does not report this in advance, so such
-        // a request is left to hyper.
+        // closes the connection after such a request but does not report this in advance, so every
+        // request with `transfer-encoding` is left to hyper.
         if request.method() == Method::HEAD
             || headers.contains_key(header::EXPECT)
             || headers.contains_key(header::TRANSFER_ENCODING)
@@ -61,7 +61,8 @@ impl Candidate {
         })
     }
 
-    /// Moves the response to the slot if it is an event stream. Otherwise, returns the response.
+    /// If the response is an event stream, moves it to the slot and returns `None`. Otherwise,
+    /// returns the response.
     pub(crate) fn take(self, response: Response, shutdown: &Shutdown) -> Option<Response> {
         if !is_event_stream(&response) {
             return Some(response);
@@ -80,7 +81,7 @@ impl Candidate {
     }
 }
 
-/// Returns whether a response is taken over. This depends only on the response, and not on the code
+/// Returns whether a response is taken over. This depends only on the response, not on the code
 /// that created it.
 fn is_event_stream(response: &Response) -> bool {
     let headers = response.headers();

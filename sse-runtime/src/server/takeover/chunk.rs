@@ -33,8 +33,8 @@ pub(crate) struct Outgoing {
 const COPY_MAX: usize = 24 * 1024;
 
 thread_local! {
-    /// The buffer for these copies. It is empty between writes, so all streams on a thread can
-    /// share it.
+    /// The buffer for these copies. Its contents are needed only during a write, so all streams on
+    /// a thread can share it.
     static COPY_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -54,7 +54,8 @@ impl Outgoing {
         self.is_last
     }
 
-    /// Takes the next item, unless there is still data to write. The head may still be unwritten.
+    /// Takes the next item, unless there is still data to write. An unwritten head does not count
+    /// as data.
     pub(crate) fn fill(&mut self, next: &mut Option<Next>) {
         if self.data.is_empty() && !self.is_last {
             match next.take() {
@@ -116,8 +117,8 @@ impl Outgoing {
         self.written = 0;
     }
 
-    /// Returns the bytes to send, which are the head, one chunk and the last chunk. Any part that
-    /// is not needed is empty.
+    /// Returns the parts to send: the head, one chunk and the last chunk. Parts that are not needed
+    /// are empty.
     fn parts<'a>(&'a self, size: &'a mut SizeLine) -> [&'a [u8]; 5] {
         let is_chunk = self.is_chunked && !self.data.is_empty();
         let size = if is_chunk {
@@ -135,8 +136,8 @@ impl Outgoing {
     }
 }
 
-/// The line before a chunk, which contains the chunk size in hexadecimal. It is formatted by hand
-/// because `write!` would account for a tenth of the time that it takes to send an event.
+/// The line before a chunk's data, with the chunk's size in hexadecimal. It is formatted by hand
+/// because `write!` would account for a tenth of the time needed to send an event.
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 

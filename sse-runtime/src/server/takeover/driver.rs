@@ -1,4 +1,4 @@
-//! [`TakenOver`]: drives an event stream on a socket that was taken over from hyper.
+//! [`TakenOver`]: drives an event stream on a socket taken over from hyper.
 
 use std::{
     error::Error,
@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// An event stream on a socket that was taken over from hyper.
+/// An event stream on a socket taken over from hyper.
 #[derive(Debug)]
 pub(crate) struct TakenOver<Io: Transport> {
-    // Dropped before the socket so that the generator's destructors have run before the client sees
-    // the connection close.
+    // Declared before `socket` so that the generator's destructors run before the client sees the
+    // connection close.
     body: Body,
     socket: Socket<Io>,
     /// The body's next item, held here while earlier data is still being written.
@@ -51,8 +51,8 @@ pub(crate) enum AfterStream<Io: Transport> {
 pub(crate) type Closing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl<Io: Transport> TakenOver<Io> {
-    /// Creates a stream on the socket that hyper returned. Any bytes of the next request that hyper
-    /// has read must already have been put back into the socket.
+    /// Creates a stream on the socket returned by hyper. If hyper has read bytes of the next
+    /// request, the caller must already have put them back into the socket.
     pub(crate) fn new(stream: EventStream, socket: Socket<Io>) -> Self {
         let EventStream {
             head,
@@ -75,7 +75,7 @@ impl<Io: Transport> TakenOver<Io> {
         self.body = Body::empty();
     }
 
-    /// Drops the generator, and returns the state of the connection after the stream.
+    /// Drops the generator and returns the connection's state after the stream.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -114,8 +114,8 @@ impl<Io: Transport> TakenOver<Io> {
             // client to read.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
-            // Flush even if there is nothing to write, because a layer may have discarded a frame,
-            // and the generator is still waiting for the flush that would have followed that frame.
+            // Flush even if there is nothing to write. If a layer has discarded a frame, the
+            // generator is still waiting for the flush after that frame.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
@@ -151,16 +151,15 @@ impl<Io: Transport> TakenOver<Io> {
 /// How long a client has to close its side of the connection once the last response has been sent.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same limit during a shutdown. It is shorter so that the shutdown is not delayed by clients
-/// with a connection pool, which may not notice that a connection was closed until they need that
-/// connection.
+/// The same limit during a shutdown. Clients with a connection pool may not notice a closed
+/// connection until they need it, so a longer limit would delay the shutdown.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
 /// Closes a connection once its last response has been sent.
 ///
 /// The kernel sends a reset if data arrives on a closed socket, or if the socket is closed while it
 /// holds unread data. A reset makes the client's kernel discard data that the client has not read
-/// yet, such as the last events of the stream. Therefore, only the server's side is shut down, and
+/// yet, such as the stream's last events. Therefore, only the server's side is shut down, and
 /// received data is discarded until the client has closed its side.
 async fn close<Io: Transport>(mut socket: Socket<Io>, linger: Duration) -> io::Result<()> {
     let closing = async {

@@ -35,8 +35,8 @@ use crate::server::socket::Transport;
 use error::TlsError;
 use pem_files::{read, reason};
 
-/// How often the files are checked. A minute is short enough, because certificates are renewed days
-/// before they expire, and checks are cheap, because they only read two small files.
+/// How often the files are checked. A minute is short enough because certificates are renewed days
+/// before they expire. Checks are cheap because they only read two small files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 const H2: &[u8] = b"h2";
@@ -75,9 +75,9 @@ impl Tls {
     ///
     /// Returns a [`TlsError`] that names the unusable file and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Use the provider installed for the process, if any, because it may be a certified one. If
-        // there isn't one, choose a default here. rustls could do so by itself, but would panic if
-        // another dependency enabled a second provider.
+        // Use the provider installed for the process, if any, because it may be a certified one.
+        // Otherwise, choose a default here. If rustls had to choose, it would panic once another
+        // dependency enabled a second provider.
         let provider = CryptoProvider::get_default()
             .cloned()
             .unwrap_or_else(|| Arc::new(ring::default_provider()));
@@ -125,7 +125,7 @@ impl Tls {
             .await
     }
 
-    /// Checks the files every minute, and uses a new certificate for later handshakes. Open
+    /// Checks the files every minute and uses a new certificate for later handshakes. Open
     /// connections keep the certificate they started with. If the files cannot be used, a warning
     /// is logged, and the old certificate stays in use.
     ///
@@ -184,12 +184,12 @@ pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
 
 /// Runs `read` on a separate thread.
 ///
-/// A file system may never respond. A runtime that is shutting down waits for its `spawn_blocking`
-/// tasks, so with `spawn_blocking`, the process might never exit.
+/// A file system may never respond. With `spawn_blocking`, the process might then never exit,
+/// because a runtime that is shutting down waits for its blocking tasks.
 fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {
-        // The receiver has been dropped if the server has stopped.
+        // Sending fails if the server has stopped and dropped the receiver.
         let _ = sender.send(read());
     });
     receiver

@@ -45,8 +45,8 @@ pub(super) fn read(
     }
 }
 
-/// Returns a rustls error's message without its prefix. The prefix would call the error
-/// "unexpected", or the server's own certificate a "peer certificate".
+/// Returns a rustls error's message without its prefix. The prefix would be misleading, because it
+/// calls the error "unexpected" or the server's own certificate a "peer certificate".
 pub(super) fn reason(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(inner) => inner.to_string(),

@@ -406,8 +406,8 @@ fn provider_without_cipher_suites_is_rejected() {
     assert!(matches!(error, TlsError::Provider { .. }), "{error:?}");
 }
 
-/// Replaces `file` with a FIFO that has no writer. Reading it blocks, like reading from a network
-/// file system that does not respond.
+/// Replaces `file` with a FIFO that has no writer. Reading it blocks, just as reading from an
+/// unresponsive network file system does.
 #[cfg(unix)]
 fn block(file: &Path) {
     let _ = fs::remove_file(file);
