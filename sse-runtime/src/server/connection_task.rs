@@ -337,7 +337,7 @@ impl ConnectionContext {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
             // The connection has been idle for this long. hyper would keep it open as long as the
-            // client responds to PINGs.
+            // client responded to PINGs.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -44,7 +44,7 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
     bytes: 1024 * 1024,
 };
 
-/// A response body, split into pieces. It hands over a piece only if hyper is below its limits.
+/// A response body, split into pieces. It hands hyper no more pieces than hyper may hold.
 ///
 /// Once a connection has sent too many small pieces, all data yielded by the body without waiting
 /// in between is gathered into one piece until that piece is no longer small. If the body becomes

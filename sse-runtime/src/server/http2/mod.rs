@@ -48,8 +48,8 @@ pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 pub(crate) struct Streams {
     send_timeout: Duration,
     /// Tracks the streams' tasks. Dropping a stream takes time, so its task may outlive the
-    /// connection's task. The server waits for the tracked tasks and therefore also for their
-    /// streams' close hooks.
+    /// connection's task. The server waits for these tasks and therefore also for their streams'
+    /// close hooks.
     closing: TaskTracker,
     counts: Arc<StreamCounts>,
 }

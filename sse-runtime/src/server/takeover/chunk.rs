@@ -54,8 +54,8 @@ impl Outgoing {
         self.is_last
     }
 
-    /// Takes the next item, unless there is still data to write. An unwritten head does not count
-    /// as data.
+    /// Takes the next item, unless there is still data to write. An item can be taken while the
+    /// head is unwritten, so that both are sent together.
     pub(crate) fn fill(&mut self, next: &mut Option<Next>) {
         if self.data.is_empty() && !self.is_last {
             match next.take() {
