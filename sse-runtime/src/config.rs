@@ -10,7 +10,7 @@ pub enum Flush {
     /// Each event is written before the generator continues.
     #[default]
     Each,
-    /// Events are buffered, and are written once the generator waits or 32 KiB have been buffered.
+    /// Events are buffered until the generator waits or 32 KiB have accumulated.
     Ready,
 }
 
@@ -200,9 +200,9 @@ impl Endpoint {
         self.events.unwrap_or(by_method) == Events::All
     }
 
-    /// Returns whether frames that contain only an id are sent. Such frames are meant for clients
-    /// that send the id when they reconnect, such as `EventSource`. Some other clients dispatch an
-    /// event at every blank line, even if the frame before it has no data.
+    /// Returns whether id-only frames are sent. Such frames are meant for clients that send the id
+    /// when they reconnect, such as `EventSource`. Some other clients dispatch an event at every
+    /// blank line, even if the frame has no data.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
     }

@@ -1,5 +1,5 @@
-//! [`SseRoute`], the route that an endpoint's function returns, and [`SseRouterExt`], which adds it
-//! to a router.
+//! [`SseRoute`], the route returned by an endpoint's function, and [`SseRouterExt`], which adds
+//! that route to a router.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
@@ -69,7 +69,7 @@ impl<H> SseRoute<H> {
         (self.endpoint.item)()
     }
 
-    /// Like [`Handler::layer`], applies a layer to this endpoint only. The layer does not apply to
+    /// Applies a layer to this endpoint only, like [`Handler::layer`]. The layer does not apply to
     /// the path's `405` response or to other endpoints on the same path.
     ///
     /// ```
@@ -116,8 +116,7 @@ pub struct Layered<H, L> {
     layer: L,
 }
 
-/// Types that [`SseRouterExt::sse`] accepts, which are an endpoint's function and the [`SseRoute`]
-/// that the function returns.
+/// Types accepted by [`SseRouterExt::sse`]: an endpoint's function and the [`SseRoute`] it returns.
 ///
 /// `K` distinguishes the two and is inferred.
 #[diagnostic::on_unimplemented(
@@ -155,8 +154,8 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
     }
 }
 
-/// An [`SseRoute`] that can be mounted on a router with the state `S`, because the endpoint's
-/// arguments are extractors for this state.
+/// An [`SseRoute`] that can be mounted on a router with state `S`, because all of the endpoint's
+/// arguments are extractors for `S`.
 ///
 /// `M` distinguishes the argument lists and is inferred. The implementations of this trait are not
 /// marked `do_not_recommend`, so compiler messages also mention axum's traits, which explain why an
@@ -200,8 +199,8 @@ where
 pub trait SseRouterExt<S>: Sealed {
     /// Adds an endpoint under the path and method specified in its attribute.
     ///
-    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route that
-    /// it returns, as in `router.sse(clock().layer(auth))`.
+    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route it
+    /// returns, as in `router.sse(clock().layer(auth))`.
     ///
     /// # Panics
     ///
@@ -271,12 +270,12 @@ fn method_filter(method: &Method) -> MethodFilter {
 }
 
 /// The last element of the tuple that distinguishes argument lists. If the function has no
-/// arguments, this is the only element of the tuple.
+/// arguments, it is the tuple's only element.
 #[derive(Debug)]
 pub struct NoArguments;
 
-// The arguments are extracted as in axum's own handlers, in the same order and with the same
-// rejections. Before that, the data that the stream needs is taken from the request.
+// First, the data needed by the stream is taken from the request. The arguments are then extracted
+// as in axum's own handlers, in the same order and with the same rejections.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {
         #[allow(non_snake_case, unused_mut, unused_variables)]

@@ -31,9 +31,9 @@ struct Mounted {
 }
 
 /// The endpoint most recently mounted for each method and path, across the whole process. The map
-/// is used only to name the first endpoint once axum has reported an overlap. If there are several
-/// routers, an entry may come from another router, so the panic message includes the location where
-/// that endpoint was mounted.
+/// is used only to name the first endpoint once axum has reported an overlap. In a process with
+/// several routers, an entry may come from another router, so the panic message includes the
+/// location where that endpoint was mounted.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
@@ -90,7 +90,7 @@ impl RouteConflict {
         } = self;
         let first = mounted().get(&(method.clone(), *path)).copied();
         // An entry with the same location belongs to another router built by the same code, so it
-        // is not the endpoint that axum has reported.
+        // is not the endpoint reported by axum.
         let first = first.filter(|first| first.at != *at);
         match first {
             Some(first) if first.name == *name => format!(
@@ -115,8 +115,7 @@ fn mounted() -> std::sync::MutexGuard<'static, HashMap<(Method, &'static str), M
     MOUNTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether the panic is the one that axum raises for two handlers with the same method and
-/// path.
+/// Returns whether the panic is the one axum raises for two handlers with the same method and path.
 fn is_overlap(panic: &(dyn Any + Send)) -> bool {
     panic
         .downcast_ref::<String>()

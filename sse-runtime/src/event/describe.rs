@@ -11,7 +11,7 @@ const MOST_SOURCES: usize = 32;
 /// A function that describes a `T`. It returns `None` if `T` does not implement `Display`.
 pub type Describe<T> = fn(&T) -> Option<String>;
 
-/// Selects, at compile time, the function that describes a type.
+/// Selects, at compile time, the function that describes a `T`.
 ///
 /// Three traits define a method with the same name, and the compiler tries their receivers in a
 /// fixed order. If `T` is an error, `(&Describes::<T>::new()).description()` calls the [`ByError`]

@@ -13,11 +13,10 @@ use crate::event::{
 /// An event with explicit fields, for streams that need more than plain values. `yield_!` accepts
 /// both events and plain values.
 ///
-/// The methods are named after the fields in
-/// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T` is the type of the value that is sent as JSON. It is either the stream's item type or a
-/// reference to that type. Events without JSON, such as text and comments, can be sent on any
-/// stream.
+/// The methods are named after the fields in [WHATWG HTML, section
+/// 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// `T` is the type of the value sent as JSON, either the stream's item type or a reference to it.
+/// Events without JSON, such as text and comments, can be sent on any stream.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,7 +52,7 @@ pub(crate) enum Data<T> {
     Text(Cow<'static, str>),
 }
 
-/// The type parameter of an [`Event`] that has no JSON data.
+/// The type parameter of an [`Event`] without JSON data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoJson {}
 
@@ -100,8 +99,8 @@ impl<T> Event<T> {
     }
 
     /// Sets the `retry` field, which tells the client how long to wait before it reconnects. The
-    /// delay is sent in milliseconds. It is rounded up and capped at 2³¹ - 1 ms (24.8 days), the
-    /// longest delay that a browser's timer supports.
+    /// delay is sent in milliseconds, rounded up and capped at 2³¹ - 1 ms (24.8 days), the longest
+    /// delay that a browser's timer supports.
     pub fn retry(mut self, delay: Duration) -> Self {
         self.fields.retry = Some(delay);
         self
@@ -166,15 +165,15 @@ impl Event {
     /// Creates a frame without data. Clients do not dispatch an event for this frame, but its `id`
     /// and `retry` take effect.
     ///
-    /// Set an id on this frame to move the client's last event ID past events that the handler has
-    /// filtered out.
+    /// Set an id on this frame to move the client's last event ID past events filtered out by the
+    /// handler.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }
 
-    /// Creates a `done` event, which tells the client that the stream has ended permanently. If a
-    /// client reconnects after this event, it receives a `204 No Content`, after which an
-    /// `EventSource` does not reconnect.
+    /// Creates a `done` event, which tells the client that the stream has ended permanently. A
+    /// client that reconnects after this event receives a `204 No Content`, which stops an
+    /// `EventSource` from reconnecting again.
     ///
     /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
     /// followed by the `~done` suffix. Return from the function after yielding this event, because
@@ -183,15 +182,15 @@ impl Event {
     /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the
     /// function:
     ///
-    /// - If the function does not extract a [`LastEventId`](crate::LastEventId) with an
-    ///   [`EventId`], its extractors run, but its body does not, and the response is `204`.
+    /// - If the function does not extract a [`LastEventId<EventId>`](crate::LastEventId), the
+    ///   response is `204`. The extractors still run, but the function body does not.
     /// - If the function does extract one, it runs until it subscribes to a topic with the id. If
     ///   the id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins
     ///   with a [`Gap`](crate::topic::Gap).
-    /// - If the function yields before it has subscribed, it is dropped at that point, and the
-    ///   response is `204`. Subscribe before the first `yield_!`.
+    /// - If the function yields before it has subscribed, it is dropped at that point and the
+    ///   response is `204`, so subscribe before the first `yield_!`.
     ///
-    /// An id in the query parameter never results in a `204`. Instead, the function receives
+    /// An id sent in the query string never results in a `204`. Instead, the function receives
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
     /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent once

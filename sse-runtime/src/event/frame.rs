@@ -29,7 +29,7 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// The fields that a value sets, such as the name of its variant or an id in one of its fields.
+/// The event fields set by a value, such as an `event` field taken from its variant's name.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// The `event` field.
@@ -40,19 +40,18 @@ pub struct Head {
     pub retry: Option<Duration>,
     /// Whether the data is the value's text rather than JSON.
     pub is_text: bool,
-    /// Whether the data is serde's complete output, which is the case if the value has no tag to
-    /// strip.
+    /// Whether the data is serde's complete output, because the value has no tag to strip.
     pub is_whole: bool,
 }
 
 /// The initial capacity of a buffer, which is enough for a few small events.
 const FIRST_CAPACITY: usize = 512;
 
-/// A frame that is being written. It consists of a comment, followed by the `event`, `id`, `retry`
-/// and `data` fields in this order and a terminating blank line.
+/// A frame being written. It consists of a comment, followed by the `event`, `id`, `retry` and
+/// `data` fields, in this order, and a terminating blank line.
 ///
 /// If an error or a panic causes a frame to be dropped before it is finished, the buffer is
-/// truncated to its previous length. A partial frame is therefore never sent.
+/// truncated to its previous length, so a partial frame is never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
@@ -61,7 +60,7 @@ pub struct Frame<'a> {
     /// Whether a line of JSON has been started but not ended.
     is_in_line: bool,
     /// The fields set on the event, which override those of the value. `None` if there are no such
-    /// fields, or if they have already been written.
+    /// fields or if they have already been written.
     fields: Option<&'a Fields>,
     /// The event name to use if the value does not set one.
     default_event: Option<&'a str>,
@@ -166,11 +165,11 @@ impl<'a> Frame<'a> {
 
     /// Ends a frame whose last line is complete.
     ///
-    /// The fields are normally written just before the data, so if the frame has no data, they have
-    /// not been written yet. An `id` needs a blank line to take effect. Without a blank line, an
-    /// `event` field would apply to the next event. Comments and `retry` fields take effect without
-    /// a blank line. If a frame has no other fields, no blank line is written, because some
-    /// decoders emit an event at every blank line.
+    /// Fields are normally written just before the data, so in a frame without data, they have not
+    /// been written yet. An `id` takes effect only at a blank line, and without one, an `event`
+    /// field would apply to the next event. Comments and `retry` fields need no blank line. A frame
+    /// consisting only of these is written without one, because some decoders emit an event at
+    /// every blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -205,19 +204,19 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
 
-/// Writes the `done` event. If a client reconnects after this event, it gets a `204`, so it stops
+/// Writes the `done` event. A client that reconnects after this event receives a `204` and stops
 /// reconnecting.
 ///
-/// According to the standard, a frame with only an id would be enough, and Chromium accepts such a
-/// frame. Firefox and most libraries, however, remember only the ids of dispatched events, so they
-/// would discard the id of such a frame and reconnect forever.
+/// According to the standard, an id-only frame would be enough, and Chromium accepts such a frame.
+/// Firefox and most libraries, however, remember only the ids of dispatched events, so they would
+/// discard the id of such a frame and reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);
     buffer.put_slice(b"data: null\n\n");
 }
 
-/// Writes the `close` event, which contains the reason why the stream was closed.
+/// Writes the `close` event, which states why the stream was closed.
 pub(crate) fn close_frame(buffer: &mut BytesMut, reason: &str, id: Option<&EventId>) {
     line(buffer, "event", "close");
     if let Some(id) = id {

@@ -22,7 +22,7 @@ pub struct Gap {
     pub(crate) position: EventId,
 }
 
-/// The reason why a reader has missed events.
+/// The reason a reader has missed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
@@ -33,8 +33,7 @@ pub enum GapReason {
     OtherEpoch,
     /// The id does not come from a topic, or it is a position that this topic has not reached yet.
     Unknown,
-    /// The publisher was faster than the reader, and the event that the reader would have received
-    /// next is no longer retained.
+    /// The publisher was faster than the reader, and the reader's next event is no longer retained.
     Overtaken,
 }
 
@@ -57,7 +56,7 @@ impl fmt::Display for GapReason {
 }
 
 impl Gap {
-    /// Returns the reason why events were missed.
+    /// Returns the reason events were missed.
     pub fn reason(&self) -> GapReason {
         self.reason
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// The suffix of the last id sent by a finished stream. If a client reconnects with such an id, it
+/// The suffix of the last id sent by a finished stream. A client that reconnects with such an id
 /// receives a `204`.
 ///
 /// Its characters are unreserved in a URL (RFC 3986, section 2.3), so they do not need to be
@@ -12,23 +12,24 @@ use crate::event::position::{MERGED_PREFIX, Position};
 pub(crate) const DONE: &str = "~done";
 
 /// The maximum length of an id in bytes. Servers may reject a header that contains a longer id, and
-/// once a browser's request has been rejected, it never reconnects.
+/// a browser never reconnects once its request has been rejected.
 const MAX_LEN: usize = 4096;
 
 /// The `id` of an event, which a browser sends back in `Last-Event-ID` when it reconnects.
 ///
 /// An id consists of visible ASCII characters, `!` (0x21) to `~` (0x7E), because some clients do
-/// not send other characters back unchanged. A line break could be used to forge a field, and NUL
-/// makes clients ignore the id. npm's `eventsource` and undici either fail to send characters
-/// outside this range or send them as Latin-1. Spaces are rejected too, because HTTP trims leading
-/// and trailing spaces, and a space in a query string becomes `+`. Percent-encode any other text.
-/// An id is at most 4096 bytes long and must not end with `~done`, the suffix reserved for finished
-/// streams ([`Event::done`](crate::Event::done)). The empty id is allowed, and is the default.
-/// Sending it clears the client's last event ID.
+/// not send other characters back unchanged. For example, npm's `eventsource` and undici either
+/// fail to send them or send them as Latin-1. A line break could also forge a field, and NUL makes
+/// clients ignore the id. Spaces are rejected too, because HTTP trims leading and trailing spaces,
+/// and a space in a query string becomes `+`. Percent-encode any other text. An id is at most 4096
+/// bytes long and must not end with `~done`, the suffix reserved for finished streams
+/// ([`Event::done`](crate::Event::done)). The empty id is allowed and is the default. Sending it
+/// clears the client's last event ID.
 ///
-/// Converting a number or a UUID cannot fail. Converting a `String` returns a [`Result`]. Like
-/// `HeaderValue::from_static`, converting a `&'static str` panics if the string is not a valid id.
-/// In a `const`, [`from_static`](Self::from_static) checks a literal at compile time.
+/// Converting a number or a UUID cannot fail. Convert a `String` with [`new`](Self::new), which
+/// returns a [`Result`]. Converting a `&'static str` panics if the string is not a valid id, like
+/// `HeaderValue::from_static`. In a `const`, [`from_static`](Self::from_static) checks a literal at
+/// compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -115,8 +116,8 @@ impl EventId {
         Self(Repr::Text(Cow::Borrowed(text)))
     }
 
-    /// Returns the id that marks the end of a stream: the last id followed by [`DONE`]. If a client
-    /// reconnects with this id, it receives a `204` and stops reconnecting.
+    /// Returns the id that marks the end of a stream: the last id followed by [`DONE`]. A client
+    /// that reconnects with this id receives a `204` and stops reconnecting.
     pub(crate) fn done(last: Option<&Self>) -> Self {
         let text = match last {
             Some(last) if last.is_done() => return last.clone(),
@@ -147,7 +148,7 @@ impl EventId {
         }
     }
 
-    /// Returns whether the id is a position in one topic or in several.
+    /// Returns whether the id is a position in one or more topics.
     pub(crate) fn is_of_topic(&self) -> bool {
         match &self.0 {
             Repr::Number(_) => false,

@@ -19,10 +19,10 @@ use crate::event::id::{self, EventId};
 
 const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Extracts the last event ID, which is the id of the last event that the client received, if any.
+/// Extracts the last event ID: the id of the last event the client received, if any.
 ///
-/// A browser sends it in the `Last-Event-ID` header when it reconnects. If there are several such
-/// headers, the first non-empty one is used. If there is no header, the id is read from the
+/// A browser sends this id in the `Last-Event-ID` header when it reconnects. If there are several
+/// such headers, the first non-empty one is used. If there is no header, the id is read from the
 /// `lastEventId` or `last_event_id` query parameter, because a script that creates a new
 /// `EventSource` cannot set headers. An empty id is treated as absent.
 ///
@@ -33,12 +33,13 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// stream starts from the beginning in either case.
 ///
 /// The id of [`Event::done()`](crate::Event::done) ends with `~done`. If a client sends this id
-/// back in the header and the endpoint does not extract it as an [`EventId`], the response is `204`
-/// and the function does not run. Otherwise, the function receives [`LastEventIdError::Done`],
-/// which can be passed to a [`Topic`](crate::Topic). Subscribe before the stream yields or waits
-/// for anything else. A stream that has not subscribed by then is assumed not to resume a topic, so
-/// its client gets a `204`. In a function that returns a `Result`, the stream begins at the first
-/// statement that yields, so the function can await other futures before that statement.
+/// back in the header and the function does not extract a `LastEventId<EventId>`, the response is
+/// `204` and the function body does not run. Otherwise, the function receives
+/// [`LastEventIdError::Done`], which can be passed to a [`Topic`](crate::Topic). Subscribe before
+/// the stream yields or awaits anything else. A stream that yields or waits first is assumed not to
+/// resume a topic, so its client receives a `204`. In a function returning a `Result`, the stream
+/// begins at the first statement that yields, so the function can await other futures before that
+/// statement.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -73,16 +74,16 @@ pub enum LastEventIdError {
         "the last event id is not UTF-8, so no event stream can have sent it; treat it as unknown"
     )]
     NotUtf8,
-    /// The client reconnected even though it has already received the end of the stream. Either the
-    /// id was in the query parameter, or it was in the header and the handler extracts an
-    /// [`EventId`]. The id may belong to another topic.
+    /// The client reconnected even though it had already received the end of the stream. Either the
+    /// id was in the query string, or it was in the header and the handler extracts a
+    /// `LastEventId<EventId>`. The id may belong to another topic.
     #[error("the client has already received the end of the stream, after the id {last:?}")]
     #[non_exhaustive]
     Done {
         /// The id before the `~done` suffix.
         last: String,
     },
-    /// The id does not parse as the type that the handler extracts.
+    /// The id does not parse as the `T` of the handler's `LastEventId<T>`.
     #[error(
         "the last event id {sent:?} does not belong to this stream ({reason}); treat it as unknown"
     )]
@@ -134,7 +135,7 @@ where
 pub(crate) struct SentDone(Arc<AtomicBool>);
 
 impl SentDone {
-    /// Returns `None` unless the header contains such an id.
+    /// Returns `None` unless the header contains the id of a finished stream.
     pub(crate) fn of(parts: &Parts) -> Option<Self> {
         let id = in_header(parts)?;
         id.as_bytes()

@@ -1,4 +1,4 @@
-//! Events, including their values, ids and names, and the traits for types that can be sent.
+//! Events, their values, ids and names, and the traits for types that can be sent.
 
 // The modules below encode values as the bytes of events. `payload` defines which values can be
 // sent, `frame` writes the fields, and `data` and `json` write the `data` field. None of them

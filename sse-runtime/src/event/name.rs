@@ -6,15 +6,15 @@ use std::{borrow::Cow, fmt, str::FromStr};
 /// recognizes. A client that uses `splitlines` would parse the text after such a line break as a
 /// field.
 ///
-/// `sse-macros` contains a copy of this list, which it uses to check names at compile time.
+/// `sse-macros` contains a copy of this list for checking names at compile time.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
 /// Returns the byte offset of the first line break.
 fn line_break(text: &str) -> Option<usize> {
-    // This function runs for every event with a name, and most names are plain ASCII, for which
-    // this comparison is faster than the search below.
+    // This function runs for every named event. Most names are plain ASCII, for which this check is
+    // faster than the search below.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain {
         return None;
@@ -36,8 +36,9 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 /// A name cannot be empty, because an event with an empty name would arrive as a plain `message`. A
 /// name also cannot contain a line break, because user input could otherwise forge a field.
 /// Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029) are not allowed either,
-/// because some clients split lines at them. Converting a `String` returns a [`Result`]. Converting
-/// a `&'static str` cannot fail, because a line break in a literal is replaced with U+FFFD.
+/// because some clients split lines at them. Convert a `String` with [`new`](Self::new), which
+/// returns a [`Result`]. Converting a `&'static str` cannot fail, because a line break in a literal
+/// is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -98,8 +99,8 @@ impl fmt::Display for EventName {
 /// person reading the stream.
 ///
 /// A comment cannot contain a line break, including Unicode's line breaks (see [`EventName`]).
-/// Converting a `String` returns a [`Result`]. Converting a `&'static str` cannot fail, because a
-/// line break in a literal is replaced with U+FFFD.
+/// Convert a `String` with [`new`](Self::new), which returns a [`Result`]. Converting a
+/// `&'static str` cannot fail, because a line break in a literal is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
 ///
@@ -148,12 +149,12 @@ impl FromStr for Comment {
     }
 }
 
-/// A type that converts into a field without returning an error. The field type itself and
-/// `&'static str` implement this trait. For [`EventId`](crate::EventId), numbers and UUIDs also
+/// A type that converts into `Field` without returning an error. `Field` itself and `&'static str`
+/// implement this trait. If `Field` is [`EventId`](crate::EventId), numbers and UUIDs also
 /// implement it.
 ///
 /// This trait is implemented for every type that implements `Into<Field>`. It exists to improve the
-/// compiler's error message for every other type.
+/// compiler's error message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` might not be a valid `{Field}`",
     label = "this is only known at run time",
@@ -173,7 +174,7 @@ impl<T: Into<Field>, Field> IntoField<Field> for T {
     }
 }
 
-/// The error returned if text that must be a single line contains a line break.
+/// The error returned for text that must be a single line but contains a line break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the text has a line break at byte {at} (this includes Unicode line breaks such as U+2028); remove or escape it"

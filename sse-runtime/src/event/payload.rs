@@ -14,10 +14,10 @@ use sealed::Sealed;
 /// Types that a stream can send. Any [`serde::Serialize`] type is sent as single-line JSON.
 /// [`Text`] and axum's [`Html`] are sent unchanged.
 ///
-/// Do not implement this trait by hand. Derive [`serde::Serialize`] instead. The type parameter
-/// distinguishes the kinds of payload and is inferred. A `Serialize` type is always sent as JSON,
-/// even a `String`, so that `JSON.parse(e.data)` never fails in the browser. NaN and infinite
-/// floats become `null`, as in `serde_json`.
+/// Do not implement this trait by hand. Derive [`serde::Serialize`] instead. `Kind` distinguishes
+/// the kinds of payload and is inferred. A `Serialize` type is always sent as JSON, even a
+/// `String`, so that `JSON.parse(e.data)` never fails in the browser. NaN and infinite floats
+/// become `null`, as in `serde_json`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialized",
@@ -52,8 +52,8 @@ pub enum AsJson {}
 #[derive(Debug)]
 pub enum AsText {}
 
-/// The [`Payload`] kind for [`Infallible`], the error type of a stream that cannot fail. It is
-/// never sent.
+/// The [`Payload`] kind for [`Infallible`], the error type of a stream that cannot fail. An
+/// `Infallible` value cannot exist, so it is never sent.
 #[derive(Debug)]
 pub enum AsNever {}
 
@@ -86,7 +86,7 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 /// format does not distinguish between them.
 ///
 /// Other Unicode line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
-/// clients (such as those that use Python's `splitlines`) treat these characters as line breaks and
+/// clients (such as those using Python's `splitlines`) treat these characters as line breaks and
 /// parse the text after them as a separate field. Send untrusted text as JSON, which escapes these
 /// characters.
 ///

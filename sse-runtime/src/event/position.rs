@@ -5,14 +5,15 @@ use std::fmt::{self, Write as _};
 /// The prefix of an id that contains positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
-/// Identifies one of a topic's successive lifetimes. This makes it possible to recognize an id that
-/// was issued before the process was restarted.
+/// Identifies one of a topic's successive lifetimes, so that an id issued before the process was
+/// restarted can be recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
     /// The epoch shared by all runs that no longer exist. A client that requests such a run
-    /// receives a gap whose id belongs to this epoch, and sends this id back when it reconnects.
+    /// receives a gap whose id belongs to this epoch. The client sends this id back when it
+    /// reconnects.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
 
     /// Creates a random epoch. The probability that another topic has the same epoch is 2⁻⁶⁰.
@@ -32,9 +33,9 @@ impl Epoch {
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     /// The number of later events that a `gap` event has already reported to the client as missed.
-    /// It is set in ids that are sent while the client is receiving the newest event per key, so
-    /// that the same events are not counted again if the client disconnects and reconnects.
-    /// Otherwise, it is 0 and is omitted from the id.
+    /// It is set in ids sent while the client is receiving the newest event per key, so that the
+    /// same events are not counted again if the client disconnects and reconnects. Otherwise, it is
+    /// 0 and is omitted from the id.
     reported: u32,
     pub(crate) number: u64,
 }
@@ -58,8 +59,8 @@ impl Position {
     /// Creates a position after which `reported` events have already been reported to the client as
     /// missed.
     ///
-    /// If the count would make the id too long, which requires at least a billion events, the count
-    /// is omitted. After the client reconnects, those events are then reported again.
+    /// If the count would make the id too long, which takes at least a billion events, the count is
+    /// omitted. Those events are then reported again when the client reconnects.
     pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;

@@ -183,8 +183,8 @@ fn seconds(after: Duration) -> u64 {
         .saturating_add(u64::from(after.subsec_nanos() > 0))
 }
 
-/// Types that a field with `#[sse(retry_after)]` can have. The supported types are `Duration`,
-/// unsigned integers (in seconds) and `Option`s of these.
+/// Types allowed for a field with `#[sse(retry_after)]`: `Duration`, unsigned integers (in seconds)
+/// and `Option`s of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as a retry delay",
     label = "this is not a delay",
@@ -246,10 +246,10 @@ impl Head {
 
 /// A field of an error. It is part of the response if its type implements `Serialize`.
 ///
-/// The compiler chooses between two methods with the same name. The method in [`ShowMember`] takes
-/// a `Member` by value and requires `Serialize`. The method in [`HideMember`] takes a `Member` by
-/// reference and has no bounds. If both methods apply, the compiler prefers the one that takes its
-/// receiver by value.
+/// [`ShowMember`] and [`HideMember`] define methods with the same names. Those of [`ShowMember`]
+/// take a `Member` by value and require `Serialize`. Those of [`HideMember`] take a `Member` by
+/// reference and do not require `Serialize`. If both apply, the compiler prefers the method that
+/// takes its receiver by value.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 

@@ -1,11 +1,11 @@
-//! [`SseEvent`]: a trait for types whose values set the fields of the events that carry them.
+//! [`SseEvent`]: a trait for types whose values set the fields of their events.
 
 use serde::Serialize;
 
 use crate::event::{frame::Head, id::EventId};
 
-/// An event type, which is either an enum whose variants are named events or a struct that
-/// represents a single event.
+/// An event type: either an enum whose variants are named events or a struct that represents a
+/// single event.
 ///
 /// Derive this trait with [the macro of the same name](derive@crate::SseEvent).
 pub trait SseEvent: Serialize {
@@ -13,7 +13,7 @@ pub trait SseEvent: Serialize {
     const SHAPE: Shape;
 }
 
-/// The information that a test client needs to decode a type's values.
+/// The information a test client needs to decode a type's values.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A struct.
@@ -41,7 +41,7 @@ pub enum NamedData {
     Json,
     /// Text, unchanged.
     Text,
-    /// Empty, because there are no fields.
+    /// Empty, because the variant or struct has no fields.
     Empty,
 }
 
@@ -82,7 +82,7 @@ impl Head {
 ///
 /// In that case, serde has already reported the mistake. Without this function, the compiler would
 /// also report that our copy of the type does not implement `Serialize`. If serde's derive does
-/// generate the function, that function takes precedence.
+/// generate the function, the generated one takes precedence.
 pub trait SaidBySerde: Sized {
     /// Never runs, because a program that calls it does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
@@ -92,8 +92,8 @@ pub trait SaidBySerde: Sized {
 
 impl<T> SaidBySerde for T {}
 
-/// Types that a field with `#[sse(id)]` can have. The supported types are integers, UUIDs,
-/// [`EventId`] and `Option`s of these.
+/// Types allowed for a field with `#[sse(id)]`: integers, UUIDs, [`EventId`] and `Option`s of
+/// these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as an event ID",
     label = "this cannot be an event ID",
@@ -143,7 +143,7 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
     field.event_id()
 }
 
-/// Types that the field of a variant with `#[sse(text)]` can have.
+/// Types allowed for the field of a variant with `#[sse(text)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as text",
     label = "this cannot be sent as text",

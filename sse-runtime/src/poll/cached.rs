@@ -1,8 +1,8 @@
-//! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
+//! [`CachedPoll`]: a future polled again only if it may be ready or the waker has changed.
 //!
-//! A stream checks its timers on every event, although they have almost never elapsed. Polling a
-//! timer takes a tenth of the time that handling an event takes, whereas comparing the current
-//! waker with the waker of the last poll costs almost nothing.
+//! A stream checks its timers on every event, although they have rarely elapsed. Polling a timer
+//! takes a tenth as long as handling an event, whereas comparing the current waker with the waker
+//! of the last poll costs almost nothing.
 
 use std::{
     future::Future,
@@ -40,16 +40,16 @@ impl<F: Future> CachedPoll<F> {
         self.future.as_mut()
     }
 
-    /// Returns whether the future is known to wake the waker of `cx`.
+    /// Returns whether the future is known to wake `cx`'s waker.
     pub(crate) fn wakes(&self, cx: &Context<'_>) -> bool {
         self.waker == Some(WakerId::of(cx.waker()))
     }
 
-    /// Polls the future outside the task's cooperative budget, unless the future is known to wake
-    /// the waker of `cx` and `may_be_ready` returns `false`.
+    /// Polls the future outside the task's cooperative budget. The poll is skipped if the future is
+    /// known to wake `cx`'s waker and `may_be_ready` returns `false`.
     ///
     /// If the future becomes ready right after that check, no wake-up is lost, because the future
-    /// wakes the waker of `cx`.
+    /// wakes `cx`'s waker.
     pub(crate) fn poll_where(
         &mut self,
         may_be_ready: impl FnOnce(&F) -> bool,

@@ -6,10 +6,10 @@
 //! same waker and is still waiting to be woken. The body stores the epoch of that poll and does not
 //! poll the generator again in the same epoch.
 //!
-//! This is correct because, when that waker is woken, the connection's task is polled again, which
-//! starts another epoch, and in that epoch the body polls the generator. A layer may poll the body
-//! from another task or with another waker. In that case, there is no current epoch, and the body
-//! always polls the generator.
+//! This is correct because waking that waker causes the connection's task to be polled again. That
+//! poll begins another epoch, in which the body polls the generator. A layer may poll the body from
+//! another task or with another waker. In that case, there is no current epoch, and the body always
+//! polls the generator.
 
 use std::{
     cell::Cell,
@@ -47,8 +47,8 @@ impl WakerId {
 }
 
 /// The epochs of one stream on its connection. Their numbers are unique within the process.
-/// Otherwise, if a body moves to another connection's task, the number that the body has stored
-/// could also be the number of one of that task's epochs.
+/// Otherwise, if a body moved to another connection's task, its stored number might match one of
+/// that task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 

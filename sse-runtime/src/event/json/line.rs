@@ -24,7 +24,7 @@ pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
 // These methods can be inlined into the user's crate, where values are serialized. Most writes
-// there consist of a single constant byte, so a call would cost more than the write itself.
+// there append a single constant byte, so a call would cost more than the write itself.
 impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -2,9 +2,10 @@
 //!
 //! Most events are structs with a few strings and numbers. `serde_json` inspects every byte of
 //! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This accounted for
-//! half the time spent in a `yield_!`. Here, `"name":` is assembled at compile time and written as
-//! two machine words, and text is checked eight bytes at a time. Everything except struct fields
-//! and plain text is delegated to `serde_json`, including all escaping, so the output is identical.
+//! half the time spent in a `yield_!`. In this module, `"name":` is assembled at compile time and
+//! written as two machine words, and text is checked eight bytes at a time. Everything except
+//! struct fields and plain text is delegated to `serde_json`, including all escaping, so the output
+//! is identical.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
@@ -20,7 +21,7 @@ use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
 /// The name prefix of `serde_json`'s marker structs, which are used for `RawValue` and, with the
 /// `arbitrary_precision` feature, for numbers. Such a struct is serialized as the JSON in its only
-/// field. A Rust identifier cannot contain `$`, so no other struct has a name with this prefix by
+/// field. A Rust identifier cannot contain `$`, so no other struct name has this prefix by
 /// accident.
 const VERBATIM: &str = "$serde_json::private::";
 
@@ -183,8 +184,8 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
 /// The fields of a struct or struct variant.
 pub(crate) struct Fields<'b> {
     buffer: &'b mut BytesMut,
-    /// The byte to write before the next name. It is an opening brace for the first name and a
-    /// comma for the rest. `None` if the struct is replaced by the JSON in its only field.
+    /// The byte to write before the next name: an opening brace for the first and a comma for the
+    /// rest. `None` if the struct is replaced by the JSON in its only field.
     opening: Option<u8>,
 }
 
@@ -239,9 +240,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// Returns the error for an additional field in a struct that is replaced by JSON. For an
-/// internally tagged enum, serde adds the tag to the fields of the variant's content, but a struct
-/// that is replaced by JSON has no object to which a tag could be added.
+/// Returns the error for an additional field in a struct replaced by JSON. For an internally tagged
+/// enum, serde adds the tag to the fields of the variant's content, but a struct replaced by JSON
+/// has no object to add the tag to.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom("a `RawValue` or an arbitrary-precision number cannot hold an enum's tag")
@@ -322,8 +323,8 @@ impl ShortKey {
 
     fn write(self, buffer: &mut BytesMut, opening: u8) {
         let end = buffer.len() + self.len;
-        // Writing all 16 bytes and truncating avoids the call to `memcpy` that a variable length
-        // would require.
+        // Writing all 16 bytes and truncating avoids the `memcpy` call required by a variable
+        // length.
         buffer.put_slice(&(self.bytes << 8 | u128::from(opening)).to_le_bytes());
         buffer.truncate(end);
     }

@@ -27,7 +27,7 @@ fn by_serde_json<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// A value that can call any `Serializer` method that a `Serialize` implementation can call.
+/// A value that can call any `Serializer` method available to a `Serialize` implementation.
 #[derive(Clone, Debug)]
 enum AnyValue {
     Bool(bool),
