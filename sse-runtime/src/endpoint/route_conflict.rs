@@ -1,4 +1,4 @@
-//! Reports the names and locations of two endpoints that have the same method and path.
+//! Reports the names and locations of two endpoints with the same method and path.
 //!
 //! axum's panic message says only that the routes overlap, and a router does not expose its routes,
 //! so an overlap cannot be detected beforehand. This module therefore catches axum's panic and

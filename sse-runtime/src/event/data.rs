@@ -83,8 +83,8 @@ struct DataSerializer<'s, 'f, 'b> {
 
 impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
-        // There is a head only if `with_head` has probed this serializer. This check avoids
-        // accessing the thread-local for plain values.
+        // There is a head only if `with_head` has probed this serializer, so plain values never
+        // access the thread-local.
         self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 

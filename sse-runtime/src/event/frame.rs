@@ -29,7 +29,8 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// The event fields set by a value, such as an `event` field taken from its variant's name.
+/// The event fields set by a value, such as an `event` taken from its variant's name or an `id`
+/// stored in one of its own fields.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// The `event` field.
@@ -40,7 +41,7 @@ pub struct Head {
     pub retry: Option<Duration>,
     /// Whether the data is the value's text rather than JSON.
     pub is_text: bool,
-    /// Whether the data is serde's complete output, because the value has no tag to strip.
+    /// Whether the data is serde's complete output, with no tag to strip.
     pub is_whole: bool,
 }
 

@@ -59,7 +59,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// Returns the id, or `None` if the client sent no id or the id could not be read.
+    /// Returns the id, or `None` if the client sent none or its id could not be read.
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
     }

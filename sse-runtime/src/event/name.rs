@@ -153,8 +153,8 @@ impl FromStr for Comment {
 /// implement this trait. If `Field` is [`EventId`](crate::EventId), numbers and UUIDs also
 /// implement it.
 ///
-/// This trait is implemented for every type that implements `Into<Field>`. It exists to improve the
-/// compiler's error message for all other types.
+/// This trait is implemented for every type that implements `Into<Field>`. It exists only to
+/// improve the compiler's error message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` might not be a valid `{Field}`",
     label = "this is only known at run time",

@@ -21,8 +21,8 @@ use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
 /// The name prefix of `serde_json`'s marker structs, which are used for `RawValue` and, with the
 /// `arbitrary_precision` feature, for numbers. Such a struct is serialized as the JSON in its only
-/// field. A Rust identifier cannot contain `$`, so no other struct name has this prefix by
-/// accident.
+/// field. A Rust identifier cannot contain `$`, so no user-defined struct name can start with this
+/// prefix by accident.
 const VERBATIM: &str = "$serde_json::private::";
 
 /// Writes one value.
