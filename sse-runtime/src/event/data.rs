@@ -83,8 +83,8 @@ struct DataSerializer<'s, 'f, 'b> {
 
 impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
-        // There is a head only if `with_head` has probed this serializer, so plain values never
-        // access the thread-local.
+        // There is a head only if `with_head` has probed this serializer. Checking that first
+        // spares plain values the thread-local access.
         self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 
