@@ -32,7 +32,7 @@
 //! flush, or to pass a cancellation token to every `.await`.
 //!
 //! The macro is called `yield_!` because `yield` is a reserved keyword in Rust. The attribute
-//! brings it into scope only inside the function.
+//! brings `yield_!` into scope, but only inside the function.
 //!
 //! axum's [`sse` module](https://docs.rs/axum/latest/axum/response/sse/index.html) provides the
 //! encoder and the response, and you supply a stream. This crate adds the rest of an endpoint:
@@ -107,12 +107,12 @@
 //!
 //! # Limitations
 //!
-//! A generator that blocks its thread in a call without an `.await` cannot be stopped. Use
-//! `tokio::task::spawn_blocking` for blocking calls. The attribute cannot look inside other macros,
-//! so an `.await` inside `tokio::select!` or `tokio::join!` is a cancellation point only if the
-//! awaited future returns `Pending`. A task that the generator starts with `tokio::spawn` outlives
-//! the generator, but a task started with [`Connection::spawn`] does not. Under plain `axum::serve`
-//! and over HTTP/2, flushing is best effort, because hyper buffers the data.
+//! A generator cannot be stopped while it blocks its thread, because it can be dropped only at an
+//! `.await`. Use `tokio::task::spawn_blocking` for blocking calls. The attribute cannot look inside
+//! other macros, so an `.await` inside `tokio::select!` or `tokio::join!` is a cancellation point
+//! only if the awaited future returns `Pending`. A task started with `tokio::spawn` outlives the
+//! generator. A task started with [`Connection::spawn`] does not. Under plain `axum::serve` and
+//! over HTTP/2, flushing is best effort, because hyper buffers the data.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "testing", feature = "server")),
@@ -206,7 +206,7 @@ pub mod running_in_production {}
 #[doc = include_str!("../docs/what_the_compiler_checks.md")]
 pub mod what_the_compiler_checks {}
 
-/// The types that an endpoint's function expands to, and the types in their signatures.
+/// The types generated for an endpoint, and the types in their signatures.
 pub mod route {
     #[doc(inline)]
     pub use crate::{

@@ -57,8 +57,8 @@
 ///
 /// The arguments are axum extractors, up to 16 of them. As in axum, only the last one can consume
 /// the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId) is also an
-/// extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` that `#[cfg]`
-/// removes does not count as the first `yield_!`.
+/// extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` removed by
+/// `#[cfg]` does not count as the first `yield_!`.
 ///
 /// # Return types
 ///
@@ -71,46 +71,44 @@
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
-/// `T` and `E` must implement [`Payload`](crate::event::Payload), which is implemented by all
-/// [`serde::Serialize`] types, [`Text`](crate::Text), and axum's `Html`. `R` must implement
-/// `axum::response::IntoResponse`, but does not have to represent a failure. It can also be a
-/// redirect or a plain JSON object, for example. "Before" refers to the order of the statements in
-/// the function's outermost block: a statement comes before the first one that yields if it is
-/// above the first statement that contains a `yield_!`. If you add a `yield_!` at the top of the
-/// function, no statement precedes it, so every `?` sends an event instead of setting the status.
-/// Variables bound before the first `yield_!` live until the stream ends. If the function returns a
-/// `Result<impl Stream<…>, R>`, a `return;` before the response begins results in a `204`. In all
-/// other cases, `return;` ends the stream.
+/// `T` and `E` must implement [`Payload`](crate::event::Payload). All [`serde::Serialize`] types,
+/// [`Text`](crate::Text) and axum's `Html` do. `R` must implement `axum::response::IntoResponse`.
+/// It does not have to represent a failure: it can be a redirect or a plain JSON object, for
+/// example. "Before" refers to the order of the statements in the function's outermost block. The
+/// first statement that yields is the first one in that block with a `yield_!` anywhere inside it.
+/// If you add a `yield_!` at the top of the function, no statement precedes it, so every `?` sends
+/// an event instead of setting the status. Variables bound before the first `yield_!` live until
+/// the stream ends. If the function returns a `Result<impl Stream<…>, R>`, a `return;` before the
+/// response begins results in a `204`. In all other cases, `return;` ends the stream.
 ///
 /// # Yielding
 ///
 /// `yield_!(value)` accepts a `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either.
-/// `yield_all!(stream)` yields every item of another stream. That stream's items must be values
-/// that `yield_!` accepts. If the endpoint's item type is a `Result`, they can also be `Result`s of
-/// such values. If the type of an expression depends on the context, as with `x.into()`,
-/// `"1".parse()?`, `iter.collect()` or `Default::default()`, the compiler infers the item type.
-/// Both macros are in scope only inside the function.
+/// `yield_all!(stream)` yields every item of another stream. The items of that stream must be
+/// values accepted by `yield_!`. If the endpoint's item type is a `Result`, they can also be
+/// `Result`s of such values. If the type of an expression depends on the context, as with
+/// `x.into()`, `"1".parse()?`, `iter.collect()` or `Default::default()`, the compiler infers the
+/// item type. Both macros are in scope only inside the function.
 ///
-/// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using it in a
-/// closure or in a nested `async` block is an error. However, if a nested `async` block is an
-/// argument of another macro, it may compile, because an attribute cannot inspect the arguments of
-/// other macros. An event yielded in such a block is sent even if the block is dropped before it
+/// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using `yield_!`
+/// in a closure or in a nested `async` block is an error. If the block is an argument of another
+/// macro, however, the code may compile, because an attribute cannot inspect the arguments of other
+/// macros. An event yielded in such a block is sent even if the block is dropped before it
 /// completes.
 ///
 /// A yield is an `.await`. Unless the endpoint sets `flush = "ready"`, a yield lasts until the
-/// event has been handed to the kernel. If the client stops reading, a yield may therefore wait for
-/// as long as the client is connected. Under plain `axum::serve` and over HTTP/2, flushing is best
-/// effort (see [Limitations](crate::limitations)). Holding a std lock guard across a yield does not
+/// event has been handed to the kernel. If the client stops reading, a yield may therefore wait
+/// until the client disconnects. Under plain `axum::serve` and over HTTP/2, flushing is best effort
+/// (see [Limitations](crate::limitations)). Holding a std lock guard across a yield does not
 /// compile. Holding a tokio guard compiles, but the lock stays held while the yield waits (see the
 /// `lock_across_yield` warning). Clone the guarded value before the yield instead.
 ///
 /// # Splitting a long generator
 ///
-/// `yield_!` is available only inside the endpoint itself. To split a long generator, move a part
-/// of it into a function that returns a stream, and yield that stream with `yield_all!`. If that
-/// part yields a single value, the function can return the value instead of a stream. Streams can
-/// be created with `tokio-stream` (from iterators and channels) or `async-stream` (from a
-/// generator).
+/// `yield_!` is available only inside the endpoint itself. To split a long generator, move part of
+/// it into a function that returns a stream and yield that stream with `yield_all!`. If that part
+/// yields a single value, the function can return the value itself. Streams can be created with
+/// `tokio-stream` (from iterators and channels) or `async-stream` (from a generator).
 ///
 /// ```
 /// use sse_runtime::{Event, Stream, sse_endpoint};
@@ -138,7 +136,7 @@
 /// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
 /// attribute, the generator is polled in its span until the stream ends. Attributes that read only
 /// the signature, such as `#[utoipa::path]`, go above this one. `#[axum::debug_handler]` cannot be
-/// used, because it supports only plain axum handlers, and the generated function is not one.
+/// used, because the generated function is not a plain axum handler.
 ///
 /// # Warnings
 ///
@@ -158,13 +156,13 @@
 /// | `lock_across_yield` | the guard of a `.lock().await`, `.read().await` or `.write().await` is held across a `yield_!`, and therefore while the stream waits for a slow client |
 /// | `reserved_name` | `keep_alive_event` or `error_event` is the name of one of the framework's events (`close`, `done`, `gap`, and for the keep-alive `error`) or of one of `EventSource`'s (`open`, and for the keep-alive `message`) |
 ///
-/// Calls in the body are recognized only by their full path, starting with the crate
-/// (`std::fs::read(…)`, not `read(…)`). Calls inside closures are ignored, because code such as
-/// `spawn_blocking(|| std::fs::read(…))` is correct.
+/// Calls in the body are recognized only if they are written with their full path, starting with
+/// the crate (`std::fs::read(…)`, not `read(…)`). Calls inside closures are ignored, because code
+/// such as `spawn_blocking(|| std::fs::read(…))` is correct.
 ///
 /// # Cancel safety
 ///
-/// Like any axum handler, the generator may be dropped at any `.await`. If work must always be
+/// Like any axum handler, the generator may be dropped at any `.await`. If some work must always be
 /// completed, do it in a destructor or in a separate task (with `allow(detached_task)` if the
 /// task's handle is not awaited).
 pub use sse_macros::sse_endpoint;
@@ -201,17 +199,17 @@ pub use sse_macros::sse_endpoint;
 /// # Supported types
 ///
 /// Both enums and structs are supported, and they may have type parameters and lifetimes. The
-/// derive also implements `serde::Serialize`, and supports all of serde's attributes on the type,
+/// derive also implements `serde::Serialize` and supports all of serde's attributes on the type,
 /// its variants and its fields. Deriving `Serialize` as well is an error, because the type would
-/// have two implementations of the trait. `SseEvent` cannot omit its own, because a derive cannot
-/// see the other derives on the type.
+/// then have two implementations of the trait. `SseEvent` cannot detect this and omit its own,
+/// because a derive cannot see the other derives on the type.
 ///
 /// If the yielded value is of this type, or is an `Option`, a `Box` or a newtype that contains a
 /// value of this type, the event is named after the variant, and its data is the variant's content,
 /// without the tag. If the value is nested in another value, such as a struct or a list, it is
 /// serialized as plain JSON. Outside of event streams, the type is serialized as if it used serde's
-/// own derive. A handler can therefore return `Json(event)`, and `serde_json` can read the result
-/// back.
+/// own derive. A handler can therefore return `Json(event)`, and `serde_json` can deserialize the
+/// result.
 ///
 /// The type can be used wherever a [`Payload`](crate::event::Payload) is expected: as an item, as
 /// an error, or in [`Event::json`](crate::Event::json). If the type is a stream's error type, the
@@ -222,9 +220,9 @@ pub use sse_macros::sse_endpoint;
 /// for that error, or derive [`SseError`](derive@SseError) instead.
 ///
 /// Event names and serde's names are independent. `#[serde(rename = "…")]` sets the tag in a
-/// handler's JSON, and `#[sse(event = "…")]` sets the event's name. With `#[serde(tag = "type")]`
-/// or `#[serde(untagged)]`, the data is serde's representation of the whole value. If this includes
-/// a tag, clients can read it from the data.
+/// handler's JSON. `#[sse(event = "…")]` sets the event's name. With `#[serde(tag = "type")]` or
+/// `#[serde(untagged)]`, the data is serde's representation of the whole value. If that
+/// representation includes a tag, clients find it in the data.
 ///
 /// If you also derive `serde::Deserialize`, the test client can read the event back (see
 /// [`ReceivedEvent::decode`](crate::testing::ReceivedEvent::decode)). Fields with `#[serde(skip)]`,
@@ -288,21 +286,22 @@ pub use sse_macros::SseEvent;
 ///
 /// `code` is the variant's name, which scripts can use to distinguish errors. The variant's fields
 /// follow under their own names. A field called `type`, `title`, `detail`, `instance` or `code`
-/// replaces the member of that name in the JSON. A field with `#[sse(retry_after)]` keeps browsers
-/// from reconnecting too soon. If the error becomes a response, the value is sent in the
-/// `Retry-After` header. If it becomes an event, the value is sent in the `retry` field.
+/// replaces the standard member of the same name. A field with `#[sse(retry_after)]` keeps browsers
+/// from reconnecting too soon. In a response, its value is sent as the `Retry-After` header. In an
+/// event, it is sent as the `retry` field.
 ///
 /// # Hidden details
 ///
 /// Clients see only named fields whose types implement `serde::Serialize`. Unnamed fields, fields
 /// that do not implement `Serialize`, the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or
 /// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. If a
-/// variant wraps another error, the variant alone therefore determines the response, which is a 500
-/// unless you specify another status. With `#[sse(transparent)]` on the variant, the wrapped error
-/// determines the whole response, and must be an `SseError` too. To show text to the client, add a
-/// field called `detail` to the variant. The `Display` output appears only in the log, together
-/// with the error's sources. Before the stream begins, an error is logged at `error` if its status
-/// is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at `warn`.
+/// variant wraps another error, the response therefore depends only on the variant, and its status
+/// is 500 unless you specify another one. With `#[sse(transparent)]` on the variant, the wrapped
+/// error, which must also be an `SseError`, determines the whole response. To show text to the
+/// client, add a field called `detail` to the variant. The `Display` output appears only in the
+/// log, together with the error's sources. Before the stream begins, an error is logged at `error`
+/// if its status is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at
+/// `warn`.
 ///
 /// # Attributes
 ///

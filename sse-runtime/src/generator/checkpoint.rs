@@ -6,17 +6,17 @@ use tokio::task::coop::{Coop, cooperative};
 
 /// Makes an await in an endpoint a cancellation point, even if the awaited future is always ready.
 ///
-/// If the future is pending, the generator is dropped at this await when the client disconnects. If
-/// the future is ready immediately, it consumes one unit of the task's budget. A loop that awaits
-/// such futures therefore yields to the runtime from time to time. This lets the server read from
-/// the connection and notice a disconnect, and it lets other tasks on the thread run.
+/// If the client disconnects while the future is pending, the generator is dropped at this await.
+/// If the future is ready immediately, the await consumes one unit of the task's budget, so a loop
+/// of such awaits yields to the runtime from time to time. The server can then read from the
+/// connection and notice a disconnect, and other tasks on the thread can run.
 pub fn guard<F>(future: F) -> Awaited<F> {
     Awaited(future)
 }
 
 /// See [`guard`]. The compiler's error message names this type if an awaited value is not a future.
-// The bound is on the `IntoFuture` implementation below rather than on `guard`. The compiler
-// therefore reports a value that isn't a future only once, at the `.await`.
+// The bound is on the `IntoFuture` implementation below rather than on `guard` so that the compiler
+// reports a value that isn't a future only once, at the `.await`.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Awaited<F>(F);

@@ -1,21 +1,20 @@
 //! [`ClientIds`]: the ids that the client has received and the ids that it has yet to receive.
 //!
-//! A client that reconnects sends the last id that it received. If the handler has filtered out
-//! events, the stream may have read past this id in the topic. In that case, the next keep-alive
-//! contains `read_to`.
+//! A client that reconnects sends the last id it received. If the handler filters out events, the
+//! stream may have read the topic beyond that id. In that case, the next keep-alive contains
+//! `read_to`.
 
 use crate::event::id::EventId;
 
 #[derive(Debug, Default)]
 pub(crate) struct ClientIds {
-    /// The client's last event ID, which is the last id sent to the client. If no id has been sent
-    /// to the client yet, this is the id from the request.
+    /// The client's last event ID: the last id sent to the client or, if none has been sent yet,
+    /// the id from the request.
     pub(crate) last: Option<EventId>,
-    /// The position up to which a topic has been read, if that position is past the client's last
-    /// id.
+    /// The position up to which a topic has been read, if it is past the client's last id.
     read_to: Option<EventId>,
-    /// The position at which the client started to read a topic. Until the client receives another
-    /// id, it needs this position to resume.
+    /// The position at which the client started to read a topic. The client needs this position to
+    /// resume until it receives another id.
     starts_at: Option<Box<EventId>>,
     /// Whether the ids come from the handler rather than from a topic.
     are_own: bool,
@@ -47,7 +46,7 @@ impl ClientIds {
         self.read_to = None;
     }
 
-    /// Records that a topic has been read up to `position` and does not have any later events yet.
+    /// Records that a topic has been read up to `position` and has no later events yet.
     pub(crate) fn has_read_to(&mut self, position: &EventId) {
         self.read_to = match &self.last {
             Some(last) if last == position || self.are_own => None,
@@ -90,9 +89,9 @@ impl ClientIds {
         self.last = Some(start);
     }
 
-    /// Records that a topic has ended at `position`. A client that has not received its start
-    /// position does not have an id from this topic, so `position` becomes its last event ID.
-    /// Without this id, the client would not get a `204` when it reconnects.
+    /// Records that a topic has ended at `position`. If the client has not received its start
+    /// position, it has no id from this topic, so `position` becomes its last event ID. Without it,
+    /// the client would not get a `204` when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

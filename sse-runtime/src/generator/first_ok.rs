@@ -9,9 +9,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
-/// Waits for the first item of a fallible stream. If the item is an error, returns that error
-/// before the response has begun. Otherwise, returns the whole stream, including its first item.
-/// The returned stream can be passed to `yield_all!`.
+/// Waits for the first item of a fallible stream. If that item is an error, returns the error, so
+/// `?` can still turn it into the response's status. Otherwise, returns the whole stream, including
+/// its first item. The returned stream can be passed to `yield_all!`.
 ///
 /// # Errors
 ///
@@ -51,8 +51,7 @@ where
 }
 
 pin_project! {
-    /// The stream returned by [`first_ok`], which starts with the item that [`first_ok`] has
-    /// already received.
+    /// The stream returned by [`first_ok`]. It starts with the item that [`first_ok`] waited for.
     #[must_use = "streams do nothing unless polled"]
     pub struct FirstOk<S: Stream> {
         first: Option<S::Item>,

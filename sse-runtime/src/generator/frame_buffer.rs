@@ -17,13 +17,14 @@ use bytes::{Bytes, BytesMut};
 /// With `flush = "ready"`, the body has to take the frames once this many bytes are buffered.
 pub(crate) const DUE: usize = 32 * 1024;
 
-/// The size in bytes above which a buffer is dropped when its contents are taken. Otherwise, the
-/// unused remainder would keep the whole allocation alive until the stream ends.
+/// The size in bytes above which a buffer is dropped when its contents are taken. If a larger
+/// buffer were kept, its unused remainder would keep the whole allocation alive until the stream
+/// ends.
 const LARGE: usize = 64 * 1024;
 
-/// The number of bytes above which the frames taken at once count as a burst. A burst's buffer is
-/// dropped once the burst is over, because the stream may then be idle for hours while the buffer
-/// occupies memory.
+/// The number of bytes above which the frames taken at once count as a burst. The buffer is dropped
+/// once the burst is over. Otherwise, it would occupy memory while the stream is idle, possibly for
+/// hours.
 const BURST: usize = 8 * 1024;
 
 /// The frame size in bytes at which sharing a frame becomes cheaper than copying it.
@@ -37,7 +38,7 @@ pub(crate) struct FrameBuffer {
     /// written before those.
     #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame that is the only frame not taken yet. While it is set, `ahead` and `buffer`
+    /// A shared frame, if it is the only frame not taken yet. While it is set, `ahead` and `buffer`
     /// are empty.
     lone: Option<Bytes>,
     /// Whether the buffer has grown to hold a burst.
@@ -148,7 +149,7 @@ impl FrameBuffer {
         next
     }
 
-    /// Returns whether there are frames that have not been taken yet.
+    /// Returns whether any frames have not been taken yet.
     #[inline]
     pub(crate) fn has_rest(&self) -> bool {
         self.ahead.is_some() || !self.buffer.is_empty()
@@ -172,7 +173,7 @@ mod tests {
 
     fn write(frames: &mut FrameBuffer, len: usize) {
         frames.settle();
-        // Reserves space as if a frame did not fit into the existing capacity.
+        // Grows the buffer as if a frame did not fit into the existing capacity.
         frames.buffer.reserve(2 * len);
         frames.buffer.put_bytes(b'x', len);
     }

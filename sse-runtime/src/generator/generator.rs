@@ -29,7 +29,7 @@ use crate::{
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
     pub(crate) handoff: Handoff,
-    /// Whether the function has statements that run before the response begins. These can still
+    /// Whether the function has statements that run before the response begins. They can still
     /// return a different response.
     pub(crate) prelude: bool,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Coroutine {
 impl Coroutine {
     #[inline]
     /// Polls the function and, once it has finished, checks the tasks that belong to its stream. A
-    /// task may be panicking even if the function has already read every value that the task sent.
+    /// task may still be panicking when the function has already read every value sent by the task.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,
@@ -70,8 +70,8 @@ impl Coroutine {
             Poll::Ready(true) => Poll::Ready(Ending::TaskPanicked),
             Poll::Ready(false) => Poll::Ready(Ending::Finished),
             Poll::Pending => {
-                // The function has finished and must not be polled again, so it is replaced with a
-                // future that reports this when the coroutine is next polled.
+                // The function has finished and must not be polled again. Replace it with a future
+                // that reports its result when the coroutine is next polled.
                 self.function = Box::pin(async { Ending::Finished });
                 Poll::Pending
             }

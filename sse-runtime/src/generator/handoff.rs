@@ -81,7 +81,7 @@ impl Handoff {
         self.lock().returning()
     }
 
-    /// Returns whether there are frames that have not been taken yet.
+    /// Returns whether any frames have not been taken yet.
     pub(crate) fn is_written_to(&self) -> bool {
         !self.lock().frames.is_empty()
     }
