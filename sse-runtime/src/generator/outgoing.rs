@@ -78,7 +78,7 @@ enum Phase {
     Streaming,
 }
 
-/// Whether it is the generator's turn or the body's. See the module docs.
+/// Whose turn it is: the generator's or the body's. See the module docs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]
@@ -87,7 +87,7 @@ enum Turn {
     RestDue,
 }
 
-/// The response for a client whose `Last-Event-ID` header contains the id of a finished stream.
+/// The response to a client whose `Last-Event-ID` header contains the id of a finished stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Returning {
     /// The generator's output, as for any other client. Either the client has not sent such an id,
@@ -153,8 +153,8 @@ pub(crate) enum Stop {
     No,
     /// It stops until the body has taken the frame.
     UntilTaken,
-    /// It stops only for this poll, because no frame was written. If it did not stop, a loop of
-    /// such yields would starve other tasks.
+    /// It stops only for this poll, because no frame was written. Without this stop, a loop of such
+    /// yields would starve other tasks.
     Yields,
 }
 
@@ -171,8 +171,8 @@ impl Outgoing {
         self.ids = ClientIds::new(last_id);
     }
 
-    /// Returns the buffer to write frames to. A lone shared frame must already have been settled.
-    /// [`Handoff::write`] does this.
+    /// Returns the buffer to write frames to. A lone shared frame must be settled first, as in
+    /// [`Handoff::write`].
     ///
     /// [`Handoff::write`]: crate::generator::handoff::Handoff::write
     #[inline]
@@ -220,15 +220,15 @@ impl Outgoing {
         }
     }
 
-    /// Returns whether the response has content. Content can be a yielded value, a gap that the
-    /// client should receive, or a failure. The start of the response counts as content too, unless
-    /// it is still undecided whether the client gets a `204`.
+    /// Returns whether the response has content: a yielded value, a gap to report to the client, or
+    /// a failure. The start of the response also counts as content, unless it is still undecided
+    /// whether the client gets a `204`.
     pub(crate) fn has_content(&self) -> bool {
         let begins = self.has_begun() && self.returning != Returning::Unknown;
         begins || !self.frames.is_empty() || self.has_failure()
     }
 
-    /// Returns whether a value could not be sent or a run that the stream reads has failed.
+    /// Returns whether the stream failed to send a value or reads a run that has failed.
     #[inline]
     pub(crate) fn has_failure(&self) -> bool {
         self.failure.is_some() || self.topics.failure.is_some()
@@ -281,8 +281,8 @@ impl Outgoing {
                 self.turn = Turn::Stops;
                 Stop::UntilTaken
             }
-            // The body never takes an empty frame, so a generator that waited for the body to take
-            // one would never be woken.
+            // The body never takes an empty frame. A generator waiting for that would never be
+            // woken.
             Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,
             Ok(()) if self.is_due() => {
                 self.turn = Turn::Stops;
@@ -302,8 +302,8 @@ impl Outgoing {
         }
     }
 
-    /// Stops the generator. If more events followed the partial output of a failed run, the
-    /// response would look complete. The run's failure therefore becomes the stream's failure.
+    /// Stops the generator and turns a run's failure into the stream's failure. If more events
+    /// followed the failed run's partial output, the response would look complete.
     #[cold]
     fn refuse_write(&mut self) {
         if self.failure.is_none() {
@@ -333,7 +333,7 @@ impl Outgoing {
         self.ids.take_read_to()
     }
 
-    /// Writes the id of the start position if the client has not received an id from the topic yet.
+    /// Writes the id of the start position if the client has no id from the topic yet.
     #[inline]
     fn write_start(&mut self) {
         if let Some(start) = self.ids.take_start()
@@ -394,8 +394,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes more of the frames that the previous call to [`take`](Self::take) left. If no frames
-    /// are left, returns `None`, and it is the generator's turn.
+    /// Takes more of the frames left by the previous call to [`take`](Self::take). If none are
+    /// left, returns `None`, and it is the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

@@ -1,15 +1,14 @@
-//! [`Reading`]: a topic that a generator reads. The way the generator's topics end determines how
-//! its stream ends.
+//! [`Reading`]: a topic read by a generator. How the generator's topics end determines how its
+//! stream ends.
 
 use std::{mem, sync::Arc};
 
 use crate::generator::{handoff::Handoff, run_failure::Failure};
 
-/// The topics that the generator is reading and the outcomes of the topics that it has finished
-/// reading.
+/// The topics that the generator is reading, and the outcomes of those it has finished reading.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    /// The number of topics that are being read and have not ended yet.
+    /// The number of topics still being read.
     reading: u32,
     /// Whether a [`Reading`] was dropped before its topic ended.
     was_left: bool,
@@ -17,11 +16,11 @@ pub(crate) struct Topics {
     is_over: bool,
     /// Whether a reader was too slow and no other [`Reading`] has begun since then.
     lags: bool,
-    /// The failure of a run that is being read. The stream ends with this failure.
+    /// The failure of a run read by the generator. The stream ends with this failure.
     pub(crate) failure: Option<Arc<Failure>>,
 }
 
-/// A topic that the generator reads.
+/// A topic being read by the generator.
 #[derive(Debug)]
 pub(crate) struct Reading {
     handoff: Handoff,
@@ -43,8 +42,8 @@ impl Reading {
 }
 
 impl Reading {
-    /// Records that the topic's run has failed or was stopped. Stopping a run counts as a failure
-    /// only if the endpoint aborts responses that end early.
+    /// Records that the topic's run failed or was stopped. A stopped run counts as failed only if
+    /// the endpoint aborts responses that end early.
     #[cold]
     pub(crate) fn fails(&self, failure: Arc<Failure>) {
         let mut outgoing = self.handoff.lock();
@@ -69,7 +68,7 @@ impl Drop for Reading {
 pub(crate) enum TopicEnd {
     /// The topic is finished.
     Over,
-    /// The reader was overtaken. The client has to reconnect to receive the events that follow.
+    /// The reader fell too far back. The client has to reconnect to receive further events.
     Lagged,
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The reason why a run or a stream's task did not finish. Each reader's stream ends with an event
-/// for this failure. The event has the same name as the endpoint's error events.
+/// that reports the failure and is named like the endpoint's error events.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
     /// Whether the run was stopped on request. If so, each reader's stream ends cleanly unless the
@@ -81,8 +81,8 @@ impl Failure {
     /// so it stops reconnecting. Returns whether an event was written.
     ///
     /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
-    /// framework events. By contrast, the id and the problem without details are added by the
-    /// framework, so such an endpoint does not send them.
+    /// framework events. The id and the problem without details come from the framework, so such an
+    /// endpoint omits them.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();

@@ -15,8 +15,9 @@ use crate::{
     generator::yielder::Item,
 };
 
-/// Represents the error type of a response, and contains the function that converts an error into a
-/// response. The type's bounds are checked where the type appears in the signature.
+/// Represents the error type `R` of a response and contains the function that converts an error
+/// into a response. `R` is unbounded here; its bounds are checked where it appears in the
+/// endpoint's signature.
 pub struct Rejection<R> {
     pub(crate) answer: fn(R) -> Response,
 }
@@ -36,8 +37,8 @@ impl<R> Rejection<R> {
 
 /// Errors that an endpoint can return as its response.
 ///
-/// This trait is defined in this crate because the compiler's error message for axum's
-/// `IntoResponse` does not mention [`SseError`](derive@crate::SseError).
+/// This crate defines its own trait because the compiler's error message for axum's `IntoResponse`
+/// does not mention [`SseError`](derive@crate::SseError).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as the response of this endpoint",
     label = "this is not a response",
@@ -64,8 +65,9 @@ impl<R> fmt::Debug for Rejection<R> {
     }
 }
 
-/// Determines a stream's item type. The inherent methods take precedence over the trait method, and
-/// reject an `Event` and a `Result`. serde would serialize a `Result` as `{"Ok":…}`.
+/// Determines a stream's item type. The inherent methods take precedence over the trait method and
+/// reject `Event` and `Result` as item types. If a `Result` were accepted, serde would serialize it
+/// as `{"Ok":…}`.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<fn(T)>);
 
@@ -128,8 +130,9 @@ impl<T> ItemOf<T> for Probe<T> {
     }
 }
 
-/// Not implemented for any type. A method with this bound therefore rejects a `Result`, which the
-/// attribute recognizes only if the signature does not use an alias for it.
+/// Not implemented for any type. A method with this bound therefore rejects a `Result` as the item
+/// type. The attribute itself recognizes a `Result` only if the signature does not use an alias for
+/// it.
 #[diagnostic::on_unimplemented(
     message = "this stream's item is a `Result`, but the signature uses an alias for it",
     label = "this is a `Result`",
@@ -137,7 +140,7 @@ impl<T> ItemOf<T> for Probe<T> {
 )]
 pub trait WrittenOut {}
 
-/// Implemented only for `Result`, including a `Result` for which the signature uses an alias.
+/// Implemented only for `Result`, even if the signature uses an alias for it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`",
     label = "expected the standard library's `Result`",

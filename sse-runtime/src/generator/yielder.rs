@@ -1,5 +1,5 @@
-//! [`Yielder`]: the implementation of `yield_!`, which writes a value and then waits until the body
-//! has taken it.
+//! [`Yielder`]: implements `yield_!`, which writes a value and then waits until the body has taken
+//! it.
 
 use std::{
     convert::Infallible,
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// Represents the item type of a stream, and contains the function that encodes items of this type.
-/// The type's bounds are checked where the type appears in the signature.
+/// Represents the item type `T` of a stream and contains the function that encodes its items. `T`
+/// is unbounded here; its bounds are checked where it appears in the endpoint's signature.
 pub struct Item<T> {
     encode: Encode<T>,
 }
@@ -58,9 +58,9 @@ impl<T> fmt::Debug for Item<T> {
 pub struct Yielder<T> {
     item: Item<T>,
     pub(crate) handoff: Handoff,
-    /// The [`Stop`] that resulted from the last push. Only the generator accesses this field. It is
-    /// atomic because the generator holds a reference to the yielder across awaits, and is `Send`
-    /// only if the yielder is `Sync`.
+    /// The [`Stop`] that resulted from the last push. Only the generator accesses this field. The
+    /// field is atomic because the generator holds a reference to the yielder across awaits and is
+    /// therefore `Send` only if the yielder is `Sync`.
     stop: AtomicU8,
 }
 
@@ -92,8 +92,8 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of a value whose type has to be inferred. This method accepts only the item
-    /// type, which lets the compiler infer the value's type.
+    /// Writes the frame of a value whose type has to be inferred. The compiler can infer it because
+    /// this method accepts only the item type.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
     }
@@ -149,15 +149,15 @@ impl<T> Yielder<T> {
 }
 
 pin_project! {
-    /// The future that `yield_all!` awaits. It writes each item's frame before polling for the next
-    /// item, and stops at the first error. If several topic events are waiting, it writes them
-    /// together. See [`ItemByItem`].
+    /// The future that `yield_all!` awaits. It writes each item's frame before it polls for the
+    /// next item, and it stops at the first error. If several topic events are ready, it writes
+    /// them together. See [`ItemByItem`].
     ///
     /// The future is implemented by hand, because an `async` block would store the stream twice:
     /// once as a captured variable and once as a pinned value.
-    // This type needs no bounds, because it pushes items through a function pointer. The compiler
-    // therefore reports an unmet bound only at the call that creates the future, and not again at
-    // the await.
+    // `Part` needs no bounds, because it pushes items through a function pointer. The compiler
+    // therefore reports an unmet bound only at the call that creates the future, not again at the
+    // await.
     #[must_use = "futures do nothing unless polled"]
     pub struct Part<'a, T, S, E> {
         yielder: &'a Yielder<T>,
@@ -172,8 +172,9 @@ pin_project! {
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
-/// Selects how `yield_all!` writes a stream. The stream is written item by item, unless its `Part`
-/// has an inherent `push_all` method, which takes precedence over the trait method.
+/// Selects how `yield_all!` writes a stream. If its `Part` has an inherent `push_all` method, that
+/// method takes precedence over the one of this trait. Otherwise, the stream is written item by
+/// item.
 pub trait ItemByItem {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
@@ -216,8 +217,8 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
 
 /// A future that stops the generator once so that the body can take the frames written so far.
 ///
-/// The body does not poll the generator again until those frames have been flushed, so this future
-/// is ready the second time it is polled. If the future is dropped, the frames are still sent.
+/// The body polls the generator again only after those frames have been flushed, so this future is
+/// ready the second time it is polled. If the future is dropped, the frames are still sent.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
@@ -244,8 +245,8 @@ impl Future for Handover<'_> {
             // No waker is needed. After this poll, the body takes the frames and polls the
             // generator again once they have been flushed.
             UNTIL_TAKEN => Poll::Pending,
-            // Every `yield_!` is a cancellation point, so the generator also stops if no frame was
-            // written. Because the body then has nothing to take, the generator has to be woken.
+            // Every `yield_!` is a cancellation point, so the generator stops even if no frame was
+            // written. The body then has nothing to take, so the generator has to be woken.
             YIELDS => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -256,7 +257,7 @@ impl Future for Handover<'_> {
 }
 
 /// Values that `yield_!` accepts in a stream of `T`. These include a `T`, a `&T`, and an [`Event`]
-/// that contains either one.
+/// of either.
 ///
 /// The `Kind` parameter distinguishes the kinds of values and is inferred.
 #[diagnostic::on_unimplemented(
@@ -272,7 +273,7 @@ pub trait Yield<T, Kind> {
 
 /// A stream that `yield_all!` accepts.
 ///
-/// This trait is defined in this crate because the compiler's error message for `Stream` lists
+/// This crate defines its own trait because the compiler's error message for `Stream` lists
 /// implementations and does not suggest a fix.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` requires a stream, but `{Self}` is not a stream",
@@ -297,7 +298,7 @@ impl<S: Stream> Whole for S {
     }
 }
 
-/// The kinds of values that `yield_!` accepts. They keep the implementations of `Yield` from
+/// The kinds of values accepted by `yield_!`. They keep the implementations of `Yield` from
 /// overlapping.
 pub mod kind {
     /// The item itself.
@@ -387,8 +388,7 @@ fn write_event<T>(
     Ok(())
 }
 
-/// Items that `yield_all!` accepts. These are the values that `yield_!` accepts and `Result`s that
-/// contain such values.
+/// Items accepted by `yield_all!`: the values accepted by `yield_!`, and `Result`s of such values.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` cannot yield `{Self}`; this stream's item is `{T}`, and its error is `{E}`",
     label = "the items of this stream have the wrong type",

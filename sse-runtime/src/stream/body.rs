@@ -1,7 +1,7 @@
 //! [`SseBody`]: the response body, which drives the generator.
 //!
-//! Polling the body polls the generator. There is no task or queue in between. This provides
-//! backpressure and cancellation. If the client disconnects, hyper drops the body, which drops the
+//! Polling the body polls the generator, with no task or queue in between. This provides
+//! backpressure and cancellation: if the client disconnects, hyper drops the body, which drops the
 //! generator at its current `.await`.
 //!
 //! # States
@@ -67,8 +67,8 @@ pub(crate) struct SseBody {
     /// Whether the head has been sent. The head does not wait for the first event.
     head_sent: bool,
     /// The task poll during which the generator last returned `Pending`. The generator and the
-    /// timers have registered that poll's waker, so they don't need to be polled again until the
-    /// next task poll.
+    /// timers have registered that poll's waker, so they need not be polled again before the next
+    /// task poll.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     closing: Closing,
@@ -80,9 +80,9 @@ pub(crate) struct SseBody {
     guard: CloseGuard,
 }
 
-/// Maximum number of times that a generator is polled after one of its stream's tasks has panicked.
-/// During these polls, the generator can read the values that the task sent before it panicked.
-/// Polling stops earlier if the generator waits.
+/// The maximum number of times a generator is polled after one of its stream's tasks has panicked.
+/// These polls let the generator read the values that the task sent before it panicked. Polling
+/// stops earlier if the generator waits.
 const MAX_POLLS_AFTER_PANIC: u16 = 1024;
 
 #[derive(Debug)]
@@ -96,7 +96,7 @@ enum State {
 }
 
 impl State {
-    /// Returns the state that a stream enters once its generator has ended.
+    /// Returns the state of a stream whose generator has ended.
     fn after(error: Option<Box<StreamError>>) -> Self {
         match error {
             Some(error) => Self::Failing(error),
@@ -150,12 +150,12 @@ impl SseBody {
     /// the subscriptions made in the generator's first statements exist by the time the client
     /// reads the head.
     ///
-    /// The waker registered here may differ from the waker with which the body is polled later. No
-    /// wake-up is lost, because the body polls the generator again, with its own waker, once the
-    /// head and the frames written so far have been flushed.
+    /// The waker registered here may not be the one used by later polls of the body. No wakeup is
+    /// lost, because the body polls the generator again, with its own waker, once the head and the
+    /// frames written so far have been flushed.
     ///
-    /// Returns `false` if the generator isn't waiting but has exhausted the task's budget, in which
-    /// case it has to be polled again.
+    /// Returns `false` if the generator isn't waiting but has exhausted the task's budget. In that
+    /// case, it has to be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()
@@ -255,8 +255,9 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // Check for a passed deadline or a close request before polling the generator, because the
-        // generator may wait forever, or may never wait and always have another frame to send.
+        // Check for a passed deadline or a close request before polling the generator. The
+        // generator may wait forever, or it may never wait because it always has another frame to
+        // send.
         if let State::Running(_) = self.state {
             let (endpoint, connection) = (&self.mounted.endpoint, self.guard.connection());
             if let Some(reason) = self.closing.poll(endpoint, connection, cx) {
@@ -401,8 +402,8 @@ impl SseBody {
             self.gate.close();
             return Poll::Ready(Some(Ok(chunk)));
         }
-        // Wait until the gate has opened before returning the error, because hyper discards the
-        // contents of its write buffer when a body returns an error.
+        // Wait for the gate to open before returning the error, because hyper discards its write
+        // buffer when a body returns an error.
         ready!(self.gate.poll_open(cx));
         match mem::replace(&mut self.state, State::Ended) {
             State::Failing(error) => {

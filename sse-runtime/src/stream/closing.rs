@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Closing {
     deadline: Option<Pin<Box<Sleep>>>,
-    /// The reason to report if the deadline passes.
+    /// The close reason to report if the deadline passes.
     deadline_reason: CloseReason,
     /// The signal to end the stream, or `None` once the signal has been received.
     signal: Option<StopSignal>,
@@ -54,7 +54,7 @@ impl Closing {
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
         // A close request takes precedence over the deadline. Every close request triggers the
-        // signal, so there is no request to look for until the signal has been received.
+        // signal, so there cannot be a request before the signal has been received.
         let requested = match self.signal {
             Some(_) => None,
             None => connection.close_requested(),
@@ -63,8 +63,8 @@ impl Closing {
     }
 
     /// Called once the stream has received the signal. If the signal announces a shutdown, the time
-    /// by which the shutdown requires the stream to end becomes the stream's deadline, unless the
-    /// current deadline is earlier.
+    /// at which the shutdown ends the stream becomes its deadline, unless the current deadline is
+    /// earlier.
     #[cold]
     fn begin_shutdown(
         &mut self,
@@ -81,8 +81,8 @@ impl Closing {
             self.deadline = Some(Box::pin(sleep_until(end)));
             self.deadline_reason = CloseReason::Shutdown;
         }
-        // Wait for a close request from here on, because the stream can still be closed before that
-        // deadline.
+        // From here on, wait for a close request, because the stream can still be closed before its
+        // new deadline.
         let mut signal = StopSignal::new(connection.close_requested_in_shutdown());
         if signal.poll(cx) == Poll::Pending {
             self.signal = Some(signal);
@@ -90,8 +90,8 @@ impl Closing {
     }
 }
 
-/// Shortens the limit by a random amount of up to 20% so that clients that connected at the same
-/// time don't reconnect at the same time.
+/// Shortens the limit by a random amount of up to 20% so that clients that connected together don't
+/// all reconnect together.
 fn spread(limit: Duration) -> Duration {
     limit.mul_f64(1.0 - 0.2 * fastrand::f64())
 }
